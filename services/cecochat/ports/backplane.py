@@ -1,0 +1,113 @@
+"""The PUB/SUB backplane that is also the event log: partitioned, ordered, durable."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Any, Literal, NamedTuple
+
+MESSAGES = "messages"
+DEAD_LETTERS = "messages.dead"
+Topic = Literal["messages", "messages.dead"]
+
+Headers = tuple[tuple[str, str], ...]
+"""Names and values, printable ASCII without a line break, in a fixed order."""
+
+
+class NewRecord(NamedTuple):
+    """What a producer appends to a partition."""
+
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class Record(NamedTuple):
+    """What a reader gets: durable, and the same for every reader for ever."""
+
+    offset: int
+    appended_at_ms: int  # the log's own clock, ms since 1970
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class Producer(ABC):
+    """One producer session: a FIFO per partition that ends with its first failure.
+
+    Not shared between owners. After a failure every later append of the session fails with `ProducerEnded` too, so
+    nothing of this session can land behind a hole; what was given before may have landed or not.
+    """
+
+    @abstractmethod
+    async def append(self, records: Sequence[NewRecord]) -> None:
+        """Append in order; returns when every record is durable (Kafka: acks=all; SQLite: synchronous=FULL commit).
+
+        The order of calls is the order in the log, also for calls made without waiting for those before: the records
+        are queued before the first suspension. An adapter may join several calls into one write.
+
+        Raises `ProducerEnded`. Cancelling the wait does not take the records back.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Wait for what is queued, then end the session. Idempotent."""
+
+
+class Backplane(ABC):
+    """Topics of a fixed number of partitions. Offsets of a partition increase; on some adapters they have holes."""
+
+    @abstractmethod
+    async def log_id(self) -> str:
+        """Names this very log: a position of another log id means nothing here. Same for all topics, for ever."""
+
+    @abstractmethod
+    async def partition_count(self) -> int:
+        """How many partitions `messages` has; fixed when the log is created, 1 to 4,096."""
+
+    @abstractmethod
+    async def producer(self) -> Producer:
+        """Open a new producer session."""
+
+    @abstractmethod
+    def read(self, topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:
+        """Batches of durable records from `offset` on, in order, without end: waits at the end of the log for more.
+
+        A batch is never empty and is bounded (1,000 records, 1 MiB, or one record over that). Every reader is shown
+        the same records with the same offsets. Where `offset` lies below what retention left, raises `Trimmed`.
+        Close the generator (`aclosing`) to stop; cancellation is safe at any time.
+        """
+
+    @abstractmethod
+    async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
+        """(start, end): the lowest offset that is kept, and the offset that the next record will get at least."""
+
+    @abstractmethod
+    async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
+        """The offset that the group continues from: one above the last it has dealt with; None: it never committed."""
+
+    @abstractmethod
+    async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
+        """Store partition -> offset to continue from, durably. Not fenced: the last one to land wins."""
+
+    @abstractmethod
+    async def share(
+        self, topic: Topic, group: str, work: Callable[[int], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Run `work(partition)` for each partition that the group gives this member, until cancelled.
+
+        A partition is worked on by one member at a time. When one is taken away, its `work` is cancelled and waited for
+        (so it can finish and commit what is in flight) before anybody else gets it. If `work` raises, so does this.
+        """
+
+    @abstractmethod
+    async def release(self, topic: Topic, partition: int, before: int) -> None:
+        """Say that the protocol needs no record below `before` any more; what retention then drops is up to it.
+
+        An adapter with a retention of its own (Kafka) may ignore this; one without (embedded) never drops above it.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. Readers end with an error, producers are closed. Idempotent."""

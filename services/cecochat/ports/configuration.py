@@ -1,0 +1,47 @@
+"""Central, dynamic configuration: versioned JSON documents that everybody follows while running."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, NamedTuple
+
+CONFIGURATION = "configuration"
+ASSIGNMENT = "assignment"
+
+
+class Document(NamedTuple):
+    """One version of a document. `version` counts from 1; version 0 with an empty value: never written."""
+
+    name: str
+    version: int
+    value: Mapping[str, Any]
+    changed_at_ms: int
+    changed_by: str
+
+
+class Configuration(ABC):
+    """Documents changed by compare-and-set. It keeps bytes; what is valid is judged by writers and by readers."""
+
+    @abstractmethod
+    async def get(self, name: str) -> Document:
+        """The current version."""
+
+    @abstractmethod
+    async def put(self, name: str, value: Mapping[str, Any], *, expected: int, by: str) -> Document:
+        """Make `value` version `expected + 1`, durably, and announce it. Raises `Conflict` if another was faster."""
+
+    @abstractmethod
+    async def past(self, name: str, limit: int = 20) -> list[Document]:
+        """Earlier versions and the current one, newest first; at least the last 100 are kept."""
+
+    @abstractmethod
+    def watch(self, name: str) -> AsyncGenerator[Document]:
+        """The current version at once, then each newer one; versions may be skipped, never repeated or turned back.
+
+        A change is seen within 2 s, also one made by another process, also if an announcement is lost.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. Idempotent."""

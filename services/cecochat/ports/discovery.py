@@ -1,0 +1,43 @@
+"""Which servers are alive, and where."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from typing import Literal, NamedTuple
+
+Service = Literal["messaging", "materialize", "history", "connect", "control"]
+
+
+class Instance(NamedTuple):
+    """One running server process of a service."""
+
+    service: Service
+    instance_id: str  # unique for each start
+    address: str  # host:port that clients and peers reach it at
+    health_url: str  # its HTTP health, e.g. http://127.0.0.1:7101
+    version: str
+
+
+class Discovery(ABC):
+    """A registry of live instances."""
+
+    @abstractmethod
+    async def register(self, instance: Instance) -> None:
+        """Make it known; again with the same instance_id: replace it."""
+
+    @abstractmethod
+    async def deregister(self, instance: Instance) -> None:
+        """Forget it. Unknown is fine."""
+
+    @abstractmethod
+    def live(self, service: Service) -> tuple[Instance, ...]:
+        """The last known healthy instances, by instance_id; answers from memory, never from the network."""
+
+    @abstractmethod
+    def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
+        """The set now, then the set after each change; changes in a row may be joined."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Deregister what this object registered and release everything. Idempotent."""

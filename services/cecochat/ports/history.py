@@ -1,0 +1,79 @@
+"""The history database: what happened in the chats, the source of truth for queries."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class MessageRow(NamedTuple):
+    """A message as it is kept: writing the same row again changes nothing."""
+
+    message_id: int
+    chat_id: str
+    user_id: str  # the sender
+    recipient_ids: tuple[str, ...]  # the other participants, frozen when it was accepted
+    event: bytes  # the serialized Event
+
+
+class MarkRow(NamedTuple):
+    """How far a user has received and read a chat, as message ids. Marks only move up."""
+
+    chat_id: str
+    user_id: str
+    delivered_up_to: int
+    read_up_to: int
+
+
+class Page(NamedTuple):
+    """Events in ascending order of their ids, and whether there are more in the direction asked for."""
+
+    events: list[bytes]
+    has_more: bool
+
+
+class ChatRow(NamedTuple):
+    """One line in a user's list of chats."""
+
+    chat_id: str
+    last_message_id: int
+    last_event: bytes
+    unread_count: int  # messages of others above the user's read_up_to, counted up to UNREAD_MAX
+    marks: list[MarkRow]
+
+
+UNREAD_MAX = 1_000
+
+
+class History(ABC):
+    """Rows keyed by what is in the records, so that writing twice equals writing once, in any order."""
+
+    @abstractmethod
+    async def write(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
+        """Store all of it, durably, when this returns. A row that is there already stays as it is; a mark takes the
+        higher of both values. A message also moves `chats_by_user` of every participant up to it.
+
+        Raises `Unavailable` where the database is down: the same call can be made again.
+        """
+
+    @abstractmethod
+    async def messages(
+        self, chat_id: str, *, before: int | None, after: int | None, limit: int
+    ) -> Page:
+        """The `limit` messages just below `before`, or just above `after`, or the newest; at most one bound is given.
+
+        Stable: a page asked for again holds the same, unless messages with ids inside it have come since.
+        """
+
+    @abstractmethod
+    async def chats(self, user_id: str, *, before: int | None, limit: int) -> tuple[list[ChatRow], bool]:
+        """The user's chats by last message id, newest first, below `before`; and whether there are more."""
+
+    @abstractmethod
+    async def marks(self, chat_id: str) -> list[MarkRow]:
+        """The marks of all who have one in that chat, by user id."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. Idempotent."""
