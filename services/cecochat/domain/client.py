@@ -1,0 +1,250 @@
+"""What one device of a user keeps together, and how it answers the server: position, unanswered sends, what it has shown.
+
+Pure: a transport feeds it the server's items in order and writes the frames it hands out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import json_format
+
+from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS, message_id, participants
+from cecochat.v1.errors_pb2 import Error
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import (
+    ClientFrame,
+    Delivered,
+    Disconnect,
+    Gap,
+    Hello,
+    Position,
+    Send,
+    ServerItem,
+    Welcome,
+)
+
+_CLOCK_MARGIN_MS = 60_000
+_FRAME_BYTES = 48 << 10  # well under the server's frame limit
+
+
+@dataclass(slots=True, frozen=True)
+class Received:
+    """An event of another user, or of another device of this user; each exactly once."""
+
+    event: Event
+
+
+@dataclass(slots=True, frozen=True)
+class Sent:
+    """A send of this device is accepted for good, under this id."""
+
+    send: Send
+    message_id: int
+
+
+@dataclass(slots=True, frozen=True)
+class Rejected:
+    """A send of this device will never be accepted as it is. The device has to reconnect before it sends on."""
+
+    send: Send
+    error: Error
+
+
+@dataclass(slots=True, frozen=True)
+class CaughtUp:
+    """Nothing is missing up to now."""
+
+
+@dataclass(slots=True, frozen=True)
+class Gapped:
+    """The log no longer has all that was missed: fill it from the history before feeding the next item."""
+
+    gap: Gap
+
+
+@dataclass(slots=True, frozen=True)
+class TokenExpiring:
+    """The token ends soon: renew it."""
+
+    expires_in_ms: int
+
+
+@dataclass(slots=True, frozen=True)
+class Disconnected:
+    """The server ends the stream."""
+
+    error: Error
+    address: str
+
+
+Happening = Received | Sent | Rejected | CaughtUp | Gapped | TokenExpiring | Disconnected
+
+
+class Device:
+    """One device. Keep `snapshot()` in one piece: what makes "once" true is that its parts belong together.
+
+    The events of one sender in one chat come in the order of their ids, so one mark a sender and chat tells what was
+    shown, whichever way it came.
+    """
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        self.position: Position | None = None
+        self.outbox: dict[str, Send] = {}  # unanswered sends by client message id, oldest first
+        self.shown: dict[str, dict[str, int]] = {}  # chat -> sender -> highest id shown
+        self.since_id = 0  # chats that are first seen in a gap are read from here
+        self.caught_up = False
+        self.gap: Gap | None = None
+        self._unwritten: list[str] = []
+        self._welcome: Welcome | None = None
+
+    # -- towards the server
+
+    def hello(self, device: str) -> ClientFrame:
+        """The first frame of a new connection."""
+        self.caught_up, self.gap, self._unwritten, self._welcome = False, None, [], None
+        return ClientFrame(hello=Hello(position=self.position, device=device))
+
+    def submit(self, send: Send) -> None:
+        """Take on a send; it is written when the session is caught up, and again on every connection until answered."""
+        self.outbox[send.client_message_id] = send
+        if self.caught_up:
+            self._unwritten.append(send.client_message_id)
+
+    def outgoing(self, sends_max: int) -> ClientFrame | None:
+        """The next frame of sends to write now, in order; None: nothing."""
+        frame = ClientFrame(offset=self.position.offset if self.position else -1)
+        size = 0
+        while self._unwritten and len(frame.sends) < sends_max and size < _FRAME_BYTES:
+            if send := self.outbox.get(self._unwritten.pop(0)):
+                frame.sends.append(send)
+                size += send.ByteSize()
+        return frame if frame.sends else None
+
+    # -- from the server
+
+    def receive(self, item: ServerItem) -> Happening | None:
+        """The next item of the stream; while `gap` is set, none may be fed."""
+        assert self.gap is None, "fill the gap first"
+        kind = item.WhichOneof("item")
+        if kind == "delivered":
+            return self._delivered(item.delivered)
+        if kind == "ack":
+            self._move(item.ack.offset)
+            return self.answered(item.ack.client_message_id, item.ack.message_id)
+        if kind == "caught_up":
+            return self._caught_up(item.caught_up.offset)
+        if kind == "welcome":
+            self._welcomed(item.welcome)
+        elif kind == "gap":
+            self.gap = item.gap
+            return Gapped(item.gap)
+        elif kind == "refused":
+            send = self.outbox.pop(item.refused.client_message_id, None)
+            return Rejected(send, item.refused.error) if send else None
+        elif kind == "token_expiring":
+            return TokenExpiring(item.token_expiring.expires_in_ms)
+        elif kind == "disconnect":
+            return _disconnected(item.disconnect)
+        return None
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        self._welcome = welcome
+        if self.position is None:
+            self.position = Position()
+            self.position.CopyFrom(welcome.position)
+        if not self.since_id:
+            time_ms = max(welcome.server_time_ms - EPOCH_MS - _CLOCK_MARGIN_MS, 1)
+            self.since_id = message_id(time_ms << SEQUENCE_BITS, 0)
+
+    def _delivered(self, delivered: Delivered) -> Happening | None:
+        self._move(delivered.offset)
+        return self.show(delivered.event)
+
+    def _caught_up(self, offset: int) -> Happening | None:
+        self._move(offset)
+        if self.caught_up:
+            return None
+        self.caught_up = True
+        self._unwritten = self.resends()
+        return CaughtUp()
+
+    def resends(self) -> list[str]:
+        """What to send again after catching up: all that is unanswered, in order."""
+        return list(self.outbox)
+
+    def _move(self, offset: int) -> None:
+        assert self.position is not None, "a server welcomes before it delivers"
+        self.position.offset = max(self.position.offset, offset)
+
+    def show(self, event: Event) -> Happening | None:
+        """An event, from the stream or from the history; None where it was shown before."""
+        if event.user_id == self.user_id and event.client_message_id in self.outbox:
+            return self.answered(event.client_message_id, event.id)
+        marks = self.shown.setdefault(event.chat_id, {})
+        if event.id <= marks.get(event.user_id, 0):
+            return None
+        marks[event.user_id] = event.id
+        return Received(event)
+
+    def answered(self, client_message_id: str, id_: int) -> Happening | None:
+        """A send is in the log; None where that was known."""
+        send = self.outbox.pop(client_message_id, None)
+        if send is None:
+            return None
+        marks = self.shown.setdefault(send.chat_id, {})
+        marks[self.user_id] = max(marks.get(self.user_id, 0), id_)
+        return Sent(send, id_)
+
+    # -- gaps
+
+    def shown_up_to(self, chat_id: str) -> int:
+        """Read that chat's history above this id to have all that this device has not shown."""
+        marks = self.shown.get(chat_id, {})
+        return min(marks.get(user, self.since_id) for user in participants_of(chat_id, marks))
+
+    def filled(self) -> None:
+        """The history was read with the gap's token and shown: go on with the stream."""
+        assert self.gap is not None and self._welcome is not None
+        self.position = Position(
+            log_id=self._welcome.position.log_id,
+            partition=self._welcome.position.partition,
+            offset=self.gap.to_offset,
+        )
+        self.gap = None
+
+    # -- keeping it
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that has to survive a restart, as JSON."""
+        return {
+            "user_id": self.user_id,
+            "position": json_format.MessageToDict(self.position) if self.position else None,
+            "outbox": [json_format.MessageToDict(send) for send in self.outbox.values()],
+            "shown": {chat: {u: str(i) for u, i in marks.items()} for chat, marks in self.shown.items()},
+            "since_id": str(self.since_id),
+        }
+
+    @classmethod
+    def restored(cls, kept: dict[str, Any]) -> Device:
+        """The device of a snapshot."""
+        device = cls(kept["user_id"])
+        if kept["position"]:
+            device.position = json_format.ParseDict(kept["position"], Position())
+        for send in (json_format.ParseDict(each, Send()) for each in kept["outbox"]):
+            device.outbox[send.client_message_id] = send
+        for chat, marks in kept["shown"].items():
+            device.shown[chat] = {user: int(id_) for user, id_ in marks.items()}
+        device.since_id = int(kept["since_id"])
+        return device
+
+
+def participants_of(chat_id: str, marks: dict[str, int]) -> tuple[str, ...]:
+    """Who may have written in a chat, as far as this device can know."""
+    return participants(chat_id) if chat_id.startswith("d:") else tuple(marks)  # type: ignore[arg-type]
+
+
+def _disconnected(item: Disconnect) -> Disconnected:
+    return Disconnected(item.error, item.address)

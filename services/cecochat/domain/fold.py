@@ -1,0 +1,75 @@
+"""What the records of a partition mean: a pure function of their order, the same for every reader."""
+
+from __future__ import annotations
+
+from cecochat.domain.ids import SEQUENCE_MAX, stamp_of
+from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
+
+
+class Fold:
+    """The state of a partition after some prefix of its log; `step` moves it by one record.
+
+    An origin counts only under the last takeover before it and only as the next of that epoch, so neither a paused owner
+    that comes back nor a hole left by a failed append can make history. A copy counts only if its origin lies above all
+    that counted before and no earlier one is missing in between. Undecodable records are stepped over by not calling.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = -1  # offset of the last takeover
+        self.count = 0  # valid origins in this epoch
+        self.top = 0  # the highest stamp seen
+        self.high: dict[int, int] = {}  # origin partition -> origin offset of the last copy that counted
+
+    def step(self, offset: int, record: LogRecord) -> bool:
+        """Take in the record at `offset`; whether it counts."""
+        match record:
+            case Origin():
+                return self._origin(record)
+            case Copy():
+                return self._copy(record)
+            case Takeover():
+                self.epoch, self.count = offset, 0
+        return True
+
+    def _origin(self, record: Origin) -> bool:
+        if not (self.is_fenced_in(record) and self.is_next(record)):
+            return False
+        self.count += 1
+        self.top = max(self.top, stamp_of(record.id))
+        return True
+
+    def is_fenced_in(self, record: Origin) -> bool:
+        """Its owner was not taken over from."""
+        return record.epoch == self.epoch
+
+    def is_next(self, record: Origin) -> bool:
+        """No origin of its epoch is missing before it."""
+        return record.number == self.count
+
+    def _copy(self, record: Copy) -> bool:
+        high = self.high.get(record.origin_partition, -1)
+        if record.origin_offset <= high or not self.is_linked(record, high):
+            return False
+        self.high[record.origin_partition] = record.origin_offset
+        self.top = self.top_after_copy(record)
+        return True
+
+    def is_linked(self, record: Copy, high: int) -> bool:
+        """No copy of its session is missing between the last that counted and this one."""
+        return record.after <= high
+
+    def top_after_copy(self, record: Copy) -> int:
+        """Ids of this partition go on above the whole millisecond of the copy: an answer sorts after what it answers."""
+        return max(self.top, stamp_of(record.id) | SEQUENCE_MAX)
+
+    def state(self, as_of: int) -> State:
+        """The state as a record."""
+        return State(as_of, self.epoch, self.count, self.top, dict(self.high))
+
+    @classmethod
+    def restored(cls, state: State) -> Fold:
+        """The fold as it was after `state.as_of`."""
+        fold = cls()
+        fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top
+        fold.high = dict(state.high)
+        return fold

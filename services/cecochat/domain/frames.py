@@ -1,0 +1,80 @@
+"""Server items as bytes. Frames concatenate, so an item is encoded once, whoever and however many it goes to."""
+
+from __future__ import annotations
+
+from cecochat.domain.errors import Refusal
+from cecochat.v1.messaging_pb2 import (
+    Ack,
+    CaughtUp,
+    Disconnect,
+    Gap,
+    Refused,
+    ServerFrame,
+    ServerItem,
+    TokenExpiring,
+    Welcome,
+)
+
+Chunk = bytes
+"""A serialized `ServerFrame` of one item."""
+
+
+def delivered(offset: int, event: bytes) -> Chunk:
+    """The bytes of an event as they stand in the log, wrapped; nothing is parsed or serialized again."""
+    head = b"\x08" + _varint(offset) + b"\x12" + _varint(len(event))
+    inner = b"\x12" + _varint(len(head) + len(event))
+    return b"".join((b"\x0a", _varint(len(inner) + len(head) + len(event)), inner, head, event))
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _chunk(item: ServerItem) -> Chunk:
+    return ServerFrame(items=[item]).SerializeToString()
+
+
+def ack(client_message_id: str, message_id: int, offset: int) -> Chunk:
+    """The send is in the log."""
+    return _chunk(
+        ServerItem(
+            ack=Ack(client_message_id=client_message_id, message_id=message_id, offset=offset)
+        )
+    )
+
+
+def refused(client_message_id: str, refusal: Refusal) -> Chunk:
+    """The send will never be accepted as it is."""
+    return _chunk(
+        ServerItem(refused=Refused(client_message_id=client_message_id, error=refusal.proto()))
+    )
+
+
+def caught_up(offset: int) -> Chunk:
+    """Nothing is missing up to `offset`."""
+    return _chunk(ServerItem(caught_up=CaughtUp(offset=offset)))
+
+
+def gap(item: Gap) -> Chunk:
+    """What has to come from the history."""
+    return _chunk(ServerItem(gap=item))
+
+
+def welcome(item: Welcome) -> Chunk:
+    """The first frame of a session."""
+    return _chunk(ServerItem(welcome=item))
+
+
+def token_expiring(expires_in_ms: int) -> Chunk:
+    """A warning, in time for a new token."""
+    return _chunk(ServerItem(token_expiring=TokenExpiring(expires_in_ms=expires_in_ms)))
+
+
+def disconnect(refusal: Refusal, address: str) -> Chunk:
+    """The last item of a stream."""
+    return _chunk(ServerItem(disconnect=Disconnect(error=refusal.proto(), address=address)))

@@ -1,0 +1,89 @@
+"""User ids, chat ids and message ids: what they look like, checked once, at the edge."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+from cecochat.domain.errors import Refusal
+from cecochat.v1 import errors_pb2
+
+UserId = NewType("UserId", str)
+ChatId = NewType("ChatId", str)
+MessageId = NewType("MessageId", int)
+
+EPOCH_MS = 1_577_836_800_000  # 2020-01-01T00:00:00Z, in ms since 1970
+PARTITION_BITS = 12
+SEQUENCE_BITS = 10
+SEQUENCE_MAX = (1 << SEQUENCE_BITS) - 1
+PARTITIONS_MAX = 1 << PARTITION_BITS
+
+_USER_ID = re.compile(r"[A-Za-z0-9._:@+\-]{1,64}\Z")
+_GROUP_ID = re.compile(r"g:[A-Za-z0-9._:@+\-]{1,64}\Z")
+
+
+def user_id(text: str) -> UserId:
+    """Check a user id: 1 to 64 ASCII letters, digits and `. _ : @ + -`. Raises `Refusal`."""
+    if not _USER_ID.match(text):
+        raise Refusal(
+            errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+            f"{text[:80]!r} is no user id: use 1 to 64 letters, digits and . _ : @ + -",
+        )
+    return UserId(text)
+
+
+def dialog(a: UserId, b: UserId) -> ChatId:
+    """The chat of two users: the same whoever asks."""
+    return ChatId(f"d:{min(a, b)}~{max(a, b)}")
+
+
+def chat_id(text: str) -> ChatId:
+    """Check a chat id: `d:a~b` with a < b in byte order, or `g:` and an id. Raises `Refusal`."""
+    first, _, second = text[2:].partition("~")
+    is_dialog = text.startswith("d:") and _USER_ID.match(first) and _USER_ID.match(second)
+    if is_dialog and first < second:
+        return ChatId(text)
+    if _GROUP_ID.match(text):
+        return ChatId(text)
+    raise Refusal(
+        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        f"{text[:140]!r} is no chat id: a dialog is d:<user>~<user> with the two ids in byte order",
+    )
+
+
+def participants(chat: ChatId) -> tuple[UserId, ...]:
+    """Who takes part in a dialog. Raises `Refusal` for a group: they come with a membership of their own."""
+    if chat.startswith("g:"):
+        raise Refusal(
+            errors_pb2.ERROR_CODE_UNIMPLEMENTED, "groups are not built yet: use a dialog, d:<user>~<user>"
+        )
+    first, _, second = chat[2:].partition("~")
+    return UserId(first), UserId(second)
+
+
+def authorise(user: UserId, chat: ChatId) -> tuple[UserId, ...]:
+    """The other participants of a chat that `user` takes part in. Raises `Refusal` where it does not."""
+    members = participants(chat)
+    if user not in members:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_FORBIDDEN, f"{user} is not a participant of {chat}: use a chat of your own"
+        )
+    return tuple(member for member in members if member != user)
+
+
+def message_id(stamp: int, partition: int) -> MessageId:
+    """Make a message id of a stamp (ms since 2020 << 10 | sequence) and the sender's partition."""
+    time_ms, sequence = stamp >> SEQUENCE_BITS, stamp & SEQUENCE_MAX
+    return MessageId(
+        time_ms << (PARTITION_BITS + SEQUENCE_BITS) | partition << SEQUENCE_BITS | sequence
+    )
+
+
+def stamp_of(id_: int) -> int:
+    """The stamp of a message id: the id without its partition."""
+    return id_ >> (PARTITION_BITS + SEQUENCE_BITS) << SEQUENCE_BITS | id_ & SEQUENCE_MAX
+
+
+def time_ms(id_: int) -> int:
+    """When a message was accepted, ms since 1970, by the clock of its server."""
+    return (id_ >> (PARTITION_BITS + SEQUENCE_BITS)) + EPOCH_MS

@@ -1,0 +1,280 @@
+"""The ownership of one partition by one producer session: accepts sends, reads the log, delivers, forwards.
+
+Pure: the shell appends what `takeover`, `submit`, `state` and `forwarder` hand out, feeds every record of the partition
+to `read` in order, and passes the time in. Nothing is acknowledged, delivered or forwarded but what was read back.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cecochat.domain import frames
+from cecochat.domain.errors import Refusal
+from cecochat.domain.fold import Fold
+from cecochat.domain.forwarder import Forwarder
+from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS, message_id
+from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
+from cecochat.domain.sent import Accepted, Key, SentTable
+from cecochat.domain.session import Session
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import Send
+
+
+@dataclass(slots=True)
+class OwnerLimits:
+    """Bounds of an owner's memory and of what it remembers; `state_every` is in records."""
+
+    resend_window_ms: int = 600_000
+    resend_entries_max: int = 20_000
+    tail_max_bytes: int = 4 << 20
+    state_every: int = 1_000
+
+
+class Valid(NamedTuple):
+    """A valid record that concerns some users, ready to be sent."""
+
+    offset: int
+    user_ids: tuple[str, ...]
+    chunk: frames.Chunk
+
+
+class Tail:
+    """The latest valid records, bounded in bytes: what most resuming sessions need."""
+
+    def __init__(self, floor: int) -> None:
+        self.floor = floor  # everything valid above this offset is here
+        self._records: deque[Valid] = deque()
+        self._bytes = 0
+
+    def add(self, valid: Valid, max_bytes: int) -> None:
+        """The next valid record."""
+        self._records.append(valid)
+        self._bytes += len(valid.chunk)
+        while self._bytes > max_bytes:
+            dropped = self._records.popleft()
+            self._bytes -= len(dropped.chunk)
+            self.floor = dropped.offset
+
+    def replay(self, session: Session) -> None:
+        """Queue what the session has not been told; its position must not lie below `floor`."""
+        start = bisect_right(self._records, session.position, key=lambda valid: valid.offset)
+        for index in range(start, len(self._records)):
+            valid = self._records[index]
+            if session.user_id in valid.user_ids:
+                session.deliver(valid.offset, valid.chunk)
+
+
+class Owner:
+    """See the module. `session` names the producer session; `fold` stands just below `cursor`, the next offset to read."""
+
+    def __init__(
+        self,
+        partition: int,
+        session: str,
+        fold: Fold,
+        *,
+        cursor: int,
+        forwarded: int,
+        place: Callable[[str], int],
+        limits: OwnerLimits,
+    ) -> None:
+        self.partition = partition
+        self.session = session
+        self.fold = fold
+        self.cursor = cursor
+        self.limits = limits
+        self.epoch: int | None = None  # known once the own takeover is read; then this owner accepts
+        self.superseded: Takeover | None = None
+        self.forwarder = Forwarder(partition, place, forwarded)
+        self.sent = SentTable(
+            cursor - 1,
+            window_ms=limits.resend_window_ms,
+            entries_max=limits.resend_entries_max,
+        )
+        self.tail = Tail(cursor - 1)
+        self.sessions: dict[str, list[Session]] = {}
+        self.pending: dict[Key, list[Session]] = {}
+        self._number = 0
+        self._stamp = 0
+        self._stated = cursor - 1  # `as_of` of the last state record
+        self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of the state records read
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has read its own takeover and none after it."""
+        return self.epoch is not None and self.superseded is None
+
+    def takeover(self, server_id: str, assignment_version: int) -> Takeover:
+        """The record to append first."""
+        return Takeover(server_id, self.session, assignment_version)
+
+    # -- sends
+
+    def submit(
+        self, session: Session, send: Send, recipients: Sequence[str], seen: int, now_ms: int
+    ) -> Origin | None:
+        """A checked send of a session whose client knows everything up to `seen`; the record to append, or None.
+
+        None: it is a repeat (acknowledged again, or joined to the one under way), or the session takes no more.
+        """
+        if session.closed or session.blocked:
+            return None
+        key = (session.user_id, send.client_message_id)
+        if accepted := self.sent.find(key):
+            session.push(frames.ack(key[1], accepted.message_id, accepted.offset))
+            return None
+        if waiting := self.under_way(key):
+            waiting.append(session)
+            return None
+        if not self.sent.covers(seen):
+            session.close(_CATCH_UP)
+            return None
+        self.pending[key] = [session]
+        return self._origin(session.user_id, send, recipients, now_ms)
+
+    def under_way(self, key: Key) -> list[Session] | None:
+        """The sessions that wait for the append of that send."""
+        return self.pending.get(key)
+
+    def _origin(self, user: str, send: Send, recipients: Sequence[str], now_ms: int) -> Origin:
+        assert self.epoch is not None, "an owner accepts only once it has read its takeover"
+        event = Event(
+            id=message_id(self.next_stamp(now_ms), self.partition),
+            user_id=user,
+            chat_id=send.chat_id,
+            client_message_id=send.client_message_id,
+            recipient_ids=recipients,
+        )
+        body = send.WhichOneof("body")
+        assert body is not None, "a send without a body is refused at the edge"
+        getattr(event, body).CopyFrom(getattr(send, body))
+        number, self._number = self._number, self._number + 1
+        return Origin(
+            event.id,
+            self.epoch,
+            number,
+            user,
+            send.client_message_id,
+            tuple(recipients),
+            event.SerializeToString(),
+        )
+
+    def next_stamp(self, now_ms: int) -> int:
+        """Strictly increasing, and above everything this partition has seen, whatever the clocks do."""
+        self._stamp = max(now_ms - EPOCH_MS << SEQUENCE_BITS, self._stamp + 1, self.fold.top + 1)
+        return self._stamp
+
+    # -- the log
+
+    def read(self, offset: int, record: LogRecord, now_ms: int) -> None:
+        """The next record of the partition, as read from the log."""
+        self.cursor = offset + 1
+        if not self.fold.step(offset, record):
+            return
+        match record:
+            case Origin():
+                self._read_origin(offset, record, now_ms)
+            case Copy():
+                self._publish(
+                    Valid(offset, record.recipient_ids, frames.delivered(offset, record.event))
+                )
+            case Takeover():
+                self._read_takeover(offset, record)
+            case State():
+                self._stated = max(self._stated, record.as_of)
+                self._states.append((offset, record.as_of))
+
+    def _read_takeover(self, offset: int, record: Takeover) -> None:
+        if record.session == self.session:
+            self.epoch = offset
+        elif self.epoch is not None:
+            self.superseded = record
+
+    def _read_origin(self, offset: int, record: Origin, now_ms: int) -> None:
+        key = (record.user_id, record.client_message_id)
+        self.sent.add(key, Accepted(record.id, offset, now_ms))
+        self.forwarder.add(offset, record)
+        if waiting := self.pending.pop(key, None):
+            ack = frames.ack(record.client_message_id, record.id, offset)
+            for session in waiting:
+                if session in self.sessions.get(record.user_id, ()):
+                    session.deliver(offset, ack)
+        self._publish(Valid(offset, (record.user_id,), frames.delivered(offset, record.event)))
+
+    def _publish(self, valid: Valid) -> None:
+        self.tail.add(valid, self.limits.tail_max_bytes)
+        for user in valid.user_ids:
+            for session in self.sessions.get(user, ()):
+                session.deliver(valid.offset, valid.chunk)
+
+    # -- sessions
+
+    def can_attach(self, session: Session) -> bool:
+        """Whether the tail holds all that the session has not been told."""
+        return session.position >= self.tail.floor
+
+    def attach(self, session: Session) -> None:
+        """Queue what the session has not been told, say that it is caught up, and keep it informed from now on."""
+        self.tail.replay(session)
+        self.sessions.setdefault(session.user_id, []).append(session)
+        self._tell_position(session)
+
+    def _tell_position(self, session: Session) -> None:
+        session.position = max(session.position, self.cursor - 1)
+        session.push(frames.caught_up(self.cursor - 1))
+
+    def detach(self, session: Session) -> None:
+        """The session is gone; unknown is fine."""
+        sessions = self.sessions.get(session.user_id, [])
+        if session in sessions:
+            sessions.remove(session)
+            if not sessions:
+                del self.sessions[session.user_id]
+
+    def end(self, refusal: Refusal, address: str = "") -> None:
+        """Close all sessions; this owner is done."""
+        for session in [s for sessions in self.sessions.values() for s in sessions]:
+            session.close(refusal, address)
+        self.sessions.clear()
+
+    def expire(self, now_ms: int) -> None:
+        """Forget old sends; call it about once a second. Idle sessions are told a position that stays covered."""
+        announced = self.sent.expire(now_ms)
+        for sessions in self.sessions.values():
+            for session in sessions:
+                if session.position < announced:
+                    self._tell_position(session)
+
+    # -- state records and retention
+
+    @property
+    def state_due(self) -> bool:
+        """Whether enough was read since the last state record."""
+        return self.cursor - 1 - self._stated >= self.limits.state_every
+
+    def state(self) -> State:
+        """What is known now, as a record to append."""
+        self._stated = self.cursor - 1
+        return self.fold.state(self._stated)
+
+    def released(self, materialized: int) -> int | None:
+        """The lowest offset that the protocol still needs, when history has everything below `materialized`.
+
+        It lies behind what is forwarded and materialized and behind a state record that readers from there start with.
+        """
+        safe = min(self.forwarder.done + 1, materialized)
+        released = None
+        while self._states and self._states[0][0] < safe:
+            released = self._states.popleft()[1] + 1
+        return released
+
+
+_CATCH_UP = Refusal(
+    errors_pb2.ERROR_CODE_CATCH_UP,
+    "this position is too old to tell whether the send is a repeat: reconnect, catch up, send again",
+)

@@ -1,0 +1,28 @@
+"""Which partition a user lives on: Kafka's default partitioner, so that any Kafka tool places a key the same way."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+_M = 0x5BD1E995
+_MASK = 0xFFFFFFFF
+
+
+def murmur2(data: bytes) -> int:
+    """MurmurHash2 with Kafka's seed, as an unsigned 32-bit integer (Appleby 2008; Kafka's `Utils.murmur2`)."""
+    h = 0x9747B28C ^ len(data)
+    body = len(data) & ~3
+    for at in range(0, body, 4):
+        k = int.from_bytes(data[at : at + 4], "little") * _M & _MASK
+        k = (k ^ k >> 24) * _M & _MASK
+        h = h * _M & _MASK ^ k
+    if body < len(data):
+        h = (h ^ int.from_bytes(data[body:], "little")) * _M & _MASK
+    h = (h ^ h >> 13) * _M & _MASK
+    return h ^ h >> 15
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(user: str, count: int) -> int:
+    """The partition of a user among `count`."""
+    return (murmur2(user.encode()) & 0x7FFFFFFF) % count

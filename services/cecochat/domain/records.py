@@ -1,0 +1,156 @@
+"""The four kinds of record in a partition of the log, and how they are written.
+
+An origin record is something a user did, in that user's partition. Copy records bring it to the partitions of those
+concerned, byte for byte. A takeover record starts an epoch; a state record tells later readers what all before it meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from cecochat.domain.errors import Undecodable
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.log_pb2 import State as StateValue
+from cecochat.v1.log_pb2 import Takeover as TakeoverValue
+
+FORMAT_VERSION = "1"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Takeover:
+    """A new owner starts; its offset is the epoch."""
+
+    server_id: str
+    session: str
+    assignment_version: int
+
+
+@dataclass(slots=True, frozen=True)
+class State:
+    """What the fold knew after the record at `as_of`."""
+
+    as_of: int
+    epoch: int
+    count: int
+    top: int
+    high: dict[int, int]
+
+
+@dataclass(slots=True)
+class Origin:
+    """Something a user did, valid only as number `number` of epoch `epoch`."""
+
+    id: int
+    epoch: int
+    number: int
+    user_id: str
+    client_message_id: str
+    recipient_ids: tuple[str, ...]
+    event: bytes
+
+
+@dataclass(slots=True)
+class Copy:
+    """An origin brought to the partition of some of its recipients."""
+
+    id: int
+    origin_partition: int
+    origin_offset: int
+    after: int  # the origin offset that its producer session copied to this partition before; -1: none
+    recipient_ids: tuple[str, ...]  # those in this partition
+    event: bytes
+
+
+LogRecord = Takeover | State | Origin | Copy
+
+
+def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
+    """Key, value and headers of a record."""
+    match record:
+        case Origin():
+            return (
+                record.user_id.encode(),
+                record.event,
+                (
+                    ("kind", "origin"),
+                    ("v", FORMAT_VERSION),
+                    ("id", str(record.id)),
+                    ("epoch", str(record.epoch)),
+                    ("number", str(record.number)),
+                ),
+            )
+        case Copy():
+            return (
+                "\n".join(record.recipient_ids).encode(),
+                record.event,
+                (
+                    ("kind", "copy"),
+                    ("v", FORMAT_VERSION),
+                    ("id", str(record.id)),
+                    ("origin", f"{record.origin_partition}:{record.origin_offset}"),
+                    ("after", str(record.after)),
+                ),
+            )
+        case Takeover():
+            takeover = TakeoverValue(
+                server_id=record.server_id,
+                session=record.session,
+                assignment_version=record.assignment_version,
+            )
+            return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
+        case State():
+            state = StateValue(
+                as_of=record.as_of,
+                epoch=record.epoch,
+                count=record.count,
+                top=record.top,
+                high=record.high,
+            )
+            return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+
+
+def decode(key: bytes, value: bytes, headers: Headers) -> LogRecord:
+    """The record that was written as these. Raises `Undecodable`."""
+    try:
+        return _decode(key, value, dict(headers))
+    except (KeyError, ValueError, DecodeError) as error:
+        raise Undecodable(f"not a record of this log ({error!r}): headers {headers!r}") from error
+
+
+def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
+    if header["v"] != FORMAT_VERSION:
+        raise ValueError(f"format version {header['v']}, this code reads {FORMAT_VERSION}")
+    match header["kind"]:
+        case "origin":
+            event = Event.FromString(value)
+            return Origin(
+                int(header["id"]),
+                int(header["epoch"]),
+                int(header["number"]),
+                key.decode(),
+                event.client_message_id,
+                tuple(event.recipient_ids),
+                value,
+            )
+        case "copy":
+            origin_partition, _, origin_offset = header["origin"].partition(":")
+            return Copy(
+                int(header["id"]),
+                int(origin_partition),
+                int(origin_offset),
+                int(header["after"]),
+                tuple(key.decode().split("\n")),
+                value,
+            )
+        case "takeover":
+            takeover = TakeoverValue.FromString(value)
+            return Takeover(takeover.server_id, takeover.session, takeover.assignment_version)
+        case "state":
+            state = StateValue.FromString(value)
+            return State(state.as_of, state.epoch, state.count, state.top, dict(state.high))
+        case kind:
+            raise ValueError(f"unknown kind {kind!r}")

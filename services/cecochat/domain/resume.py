@@ -1,0 +1,43 @@
+"""Where a session starts, given what its client says it knows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cecochat.domain.fold import Fold
+from cecochat.v1.messaging_pb2 import Gap, Hello, ReadToken
+
+
+class Start(NamedTuple):
+    """The position to start from, and whether what lies between the client's own and this one is lost to the log."""
+
+    position: int
+    gapped: bool
+
+
+def start(hello: Hello, *, log_id: str, partition: int, first_known: int, end: int) -> Start:
+    """Where to start a session in a log that is known from the position `first_known` and read up to below `end`.
+
+    No position: live. Of another log, another partition or beyond the end: nothing can be resumed, so live after a gap.
+    Below the first known state: from there, after a gap.
+    """
+    if not hello.HasField("position"):
+        return Start(end - 1, gapped=False)
+    position = hello.position
+    if position.log_id != log_id or position.partition != partition or position.offset >= end:
+        return Start(end - 1, gapped=True)
+    if position.offset < first_known:
+        return Start(first_known, gapped=True)
+    return Start(max(position.offset, -1), gapped=False)
+
+
+def gap(hello: Hello, log_id: str, partition: int, position: int, fold: Fold) -> Gap:
+    """What to read from the history: all that `fold`, standing at `position`, has seen, whatever partition it came from."""
+    offsets = {origin: offset for origin, offset in fold.high.items() if offset >= 0}
+    if position >= 0:
+        offsets[partition] = position
+    return Gap(
+        from_offset=hello.position.offset,
+        to_offset=position,
+        token=ReadToken(log_id=log_id, offsets=offsets),
+    )

@@ -1,0 +1,67 @@
+"""Which sends were accepted lately, so that a repeat joins the first. How much it remembers is tuning, not correctness."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Key = tuple[str, str]
+"""(user id, client message id)."""
+
+
+class Accepted(NamedTuple):
+    """An accepted send."""
+
+    message_id: int
+    offset: int
+    read_at_ms: int
+
+
+class SentTable:
+    """Accepted sends by key, oldest first; above `floor` it knows every one.
+
+    Forgetting takes two steps, so that sessions can be told in between: `expire` forgets what the step before announced
+    and announces what comes next. A client that has heard of an announced offset can still send; one that has not is told to
+    catch up only when the table really no longer covers what it knows.
+    """
+
+    def __init__(self, floor: int, *, window_ms: int, entries_max: int) -> None:
+        self.floor = floor
+        self.announced = floor
+        self.window_ms = window_ms
+        self.entries_max = entries_max
+        self._sent: dict[Key, Accepted] = {}
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def find(self, key: Key) -> Accepted | None:
+        """The accepted send of that key, if it is still known."""
+        return self._sent.get(key)
+
+    def covers(self, position: int) -> bool:
+        """Whether a client that knows everything up to `position` can have no accepted send that is forgotten here."""
+        return position >= self.floor
+
+    def add(self, key: Key, accepted: Accepted) -> None:
+        """A valid origin was read."""
+        self._sent[key] = accepted
+
+    def expire(self, now_ms: int) -> int:
+        """Forget what was announced, announce what is older than the window or too much; returns the announced offset."""
+        self._forget_announced()
+        surplus = len(self._sent) - self.entries_max
+        for index, accepted in enumerate(self._sent.values()):
+            if index >= surplus and accepted.read_at_ms > now_ms - self.window_ms:
+                break
+            self.announced = accepted.offset
+        return self.announced
+
+    def _forget_announced(self) -> None:
+        gone = []
+        for key, accepted in self._sent.items():
+            if accepted.offset > self.announced:
+                break
+            gone.append(key)
+        for key in gone:
+            del self._sent[key]
+        self.floor = self.announced

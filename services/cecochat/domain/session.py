@@ -1,0 +1,113 @@
+"""One device's session on the messaging server: what is queued for it, how far it is told, whether it still takes sends."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from cecochat.domain import frames
+from cecochat.domain.errors import Refusal
+from cecochat.domain.fold import Fold
+from cecochat.domain.records import Copy, LogRecord, Origin
+from cecochat.v1 import errors_pb2
+
+
+class Session:
+    """Knows nothing of its transport: chunks of server frames go in, joined frames come out of `take`.
+
+    `wake` is called whenever there is something to take. The queue is bounded in bytes; one that runs over is emptied and
+    the session closed as slow: the client has its position and resumes.
+    """
+
+    def __init__(
+        self, id_: str, user_id: str, *, queue_max_bytes: int, wake: Callable[[], None]
+    ) -> None:
+        self.id = id_
+        self.user_id = user_id
+        self.position = -1  # the last offset that it was told about, or has said it knew
+        self.blocked = False  # a send was refused: none behind it may overtake the client's answer to that
+        self.closed: Refusal | None = None
+        self.queued_bytes = 0
+        self._queue_max_bytes = queue_max_bytes
+        self._queue: deque[bytes] = deque()
+        self._wake = wake
+
+    def deliver(self, offset: int, chunk: frames.Chunk) -> None:
+        """Queue what the record at `offset` says, unless the session is beyond it; the position moves there."""
+        if offset > self.position:
+            self.position = offset
+            self.push(chunk)
+
+    def push(self, chunk: frames.Chunk) -> None:
+        """Queue a chunk, in order."""
+        if self.closed:
+            return
+        self._queue.append(chunk)
+        self.queued_bytes += len(chunk)
+        if self.queued_bytes > self._queue_max_bytes:
+            self._drop_queue()
+            self.close(
+                Refusal(
+                    errors_pb2.ERROR_CODE_SLOW,
+                    f"more than {self._queue_max_bytes} bytes were waiting to be read: read faster, reconnect, resume",
+                )
+            )
+        else:
+            self._wake()
+
+    def _drop_queue(self) -> None:
+        self._queue.clear()
+        self.queued_bytes = 0
+
+    def refuse(self, client_message_id: str, refusal: Refusal) -> None:
+        """Answer a send that will never be accepted; later ones are not looked at until the client has reconnected."""
+        self.push(frames.refused(client_message_id, refusal))
+        self.blocked = True
+
+    def close(self, refusal: Refusal, address: str = "") -> None:
+        """End the session after what is queued, with the reason and, where known, the address to go to."""
+        if not self.closed:
+            self._queue.append(frames.disconnect(refusal, address))
+            self.closed = refusal
+            self._wake()
+
+    def take(self, limit_bytes: int) -> bytes:
+        """The next frame: queued chunks joined, up to about `limit_bytes`; empty when nothing is queued."""
+        if self.queued_bytes <= limit_bytes:
+            frame = b"".join(self._queue)
+            self._drop_queue()
+            return frame
+        chunks: list[bytes] = []
+        size = 0
+        while self._queue and size < limit_bytes:
+            chunks.append(self._queue.popleft())
+            size += len(chunks[-1])
+        self.queued_bytes -= size
+        return b"".join(chunks)
+
+
+class Replay:
+    """Brings a session what it missed, from records of the log that are read for it alone.
+
+    `fold` has to stand at or before the session's position; records are fed in order from there.
+    """
+
+    def __init__(self, session: Session, fold: Fold) -> None:
+        self._session = session
+        self._fold = fold
+
+    def feed(self, offset: int, record: LogRecord) -> None:
+        """The next record."""
+        if self._fold.step(offset, record) and concerns(record, self._session.user_id):
+            assert isinstance(record, Origin | Copy)
+            self._session.deliver(offset, frames.delivered(offset, record.event))
+
+
+def concerns(record: LogRecord, user_id: str) -> bool:
+    """Whether a record is to be shown to that user's devices."""
+    match record:
+        case Origin():
+            return record.user_id == user_id
+        case Copy():
+            return user_id in record.recipient_ids
+    return False
