@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS, message_id, participants
+from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS, ChatId, message_id, participants
 from cecochat.v1.errors_pb2 import Error
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (
@@ -202,8 +202,10 @@ class Device:
 
     def shown_up_to(self, chat_id: str) -> int:
         """Read that chat's history above this id to have all that this device has not shown."""
+        if not chat_id.startswith("d:"):
+            return self.since_id
         marks = self.shown.get(chat_id, {})
-        return min(marks.get(user, self.since_id) for user in participants_of(chat_id, marks))
+        return min(marks.get(user, self.since_id) for user in participants(ChatId(chat_id)))
 
     def filled(self) -> None:
         """The history was read with the gap's token and shown: go on with the stream."""
@@ -223,7 +225,9 @@ class Device:
             "user_id": self.user_id,
             "position": json_format.MessageToDict(self.position) if self.position else None,
             "outbox": [json_format.MessageToDict(send) for send in self.outbox.values()],
-            "shown": {chat: {u: str(i) for u, i in marks.items()} for chat, marks in self.shown.items()},
+            "shown": {
+                chat: {u: str(i) for u, i in marks.items()} for chat, marks in self.shown.items()
+            },
             "since_id": str(self.since_id),
         }
 
@@ -239,11 +243,6 @@ class Device:
             device.shown[chat] = {user: int(id_) for user, id_ in marks.items()}
         device.since_id = int(kept["since_id"])
         return device
-
-
-def participants_of(chat_id: str, marks: dict[str, int]) -> tuple[str, ...]:
-    """Who may have written in a chat, as far as this device can know."""
-    return participants(chat_id) if chat_id.startswith("d:") else tuple(marks)  # type: ignore[arg-type]
 
 
 def _disconnected(item: Disconnect) -> Disconnected:

@@ -27,7 +27,6 @@ class CecochatError(Exception):
     """Base of everything that this package raises on purpose."""
 
 
-
 class Refusal(CecochatError):
     """A typed answer to a client: what was wrong and what to do. `retry_after_ms` 0: as the back-off says."""
 
@@ -65,7 +64,9 @@ class Trimmed(CecochatError):
     """Retention has dropped what was to be read."""
 
     def __init__(self, partition: int, offset: int, start: int) -> None:
-        super().__init__(f"partition {partition}: offset {offset} is dropped, the log starts at {start}")
+        super().__init__(
+            f"partition {partition}: offset {offset} is dropped, the log starts at {start}"
+        )
         self.start = start
 
 

@@ -18,7 +18,9 @@ class Fold:
         self.epoch = -1  # offset of the last takeover
         self.count = 0  # valid origins in this epoch
         self.top = 0  # the highest stamp seen
-        self.high: dict[int, int] = {}  # origin partition -> origin offset of the last copy that counted
+        self.high: dict[
+            int, int
+        ] = {}  # origin partition -> origin offset of the last copy that counted
 
     def step(self, offset: int, record: LogRecord) -> bool:
         """Take in the record at `offset`; whether it counts."""

@@ -22,7 +22,9 @@ class Forwarder:
         self._waiting: deque[tuple[int, Origin]] = deque()
         self._sent: deque[int] = deque()  # offsets in log order, copies under way or acknowledged
         self._left: dict[int, int] = {}  # offset -> targets that have not acknowledged
-        self._after: dict[int, int] = {}  # target -> origin offset copied there before, in this session
+        self._after: dict[
+            int, int
+        ] = {}  # target -> origin offset copied there before, in this session
 
     def add(self, offset: int, origin: Origin) -> None:
         """A valid origin was read at `offset`."""

@@ -55,7 +55,8 @@ def participants(chat: ChatId) -> tuple[UserId, ...]:
     """Who takes part in a dialog. Raises `Refusal` for a group: they come with a membership of their own."""
     if chat.startswith("g:"):
         raise Refusal(
-            errors_pb2.ERROR_CODE_UNIMPLEMENTED, "groups are not built yet: use a dialog, d:<user>~<user>"
+            errors_pb2.ERROR_CODE_UNIMPLEMENTED,
+            "groups are not built yet: use a dialog, d:<user>~<user>",
         )
     first, _, second = chat[2:].partition("~")
     return UserId(first), UserId(second)
@@ -66,7 +67,8 @@ def authorise(user: UserId, chat: ChatId) -> tuple[UserId, ...]:
     members = participants(chat)
     if user not in members:
         raise Refusal(
-            errors_pb2.ERROR_CODE_FORBIDDEN, f"{user} is not a participant of {chat}: use a chat of your own"
+            errors_pb2.ERROR_CODE_FORBIDDEN,
+            f"{user} is not a participant of {chat}: use a chat of your own",
         )
     return tuple(member for member in members if member != user)
 

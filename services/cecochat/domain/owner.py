@@ -88,7 +88,9 @@ class Owner:
         self.fold = fold
         self.cursor = cursor
         self.limits = limits
-        self.epoch: int | None = None  # known once the own takeover is read; then this owner accepts
+        self.epoch: int | None = (
+            None  # known once the own takeover is read; then this owner accepts
+        )
         self.superseded: Takeover | None = None
         self.forwarder = Forwarder(partition, place, forwarded)
         self.sent = SentTable(

@@ -60,7 +60,9 @@ class Copy:
     id: int
     origin_partition: int
     origin_offset: int
-    after: int  # the origin offset that its producer session copied to this partition before; -1: none
+    after: (
+        int  # the origin offset that its producer session copied to this partition before; -1: none
+    )
     recipient_ids: tuple[str, ...]  # those in this partition
     event: bytes
 

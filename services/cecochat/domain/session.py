@@ -25,7 +25,9 @@ class Session:
         self.id = id_
         self.user_id = user_id
         self.position = -1  # the last offset that it was told about, or has said it knew
-        self.blocked = False  # a send was refused: none behind it may overtake the client's answer to that
+        self.blocked = (
+            False  # a send was refused: none behind it may overtake the client's answer to that
+        )
         self.closed: Refusal | None = None
         self.queued_bytes = 0
         self._queue_max_bytes = queue_max_bytes

@@ -67,7 +67,9 @@ class History(ABC):
         """
 
     @abstractmethod
-    async def chats(self, user_id: str, *, before: int | None, limit: int) -> tuple[list[ChatRow], bool]:
+    async def chats(
+        self, user_id: str, *, before: int | None, limit: int
+    ) -> tuple[list[ChatRow], bool]:
         """The user's chats by last message id, newest first, below `before`; and whether there are more."""
 
     @abstractmethod
