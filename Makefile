@@ -1,0 +1,73 @@
+# What people do with this repository; `make` alone lists it. Needs: make, a POSIX shell, Python 3.11 or newer.
+# ARGS="..." hands arguments to the program behind a target: make up ARGS="--data /tmp/chat"
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+bin := .venv/bin
+ARGS ?=
+PYTHON ?=
+export PYTHON
+
+# A stamp is newer than all that decides what is installed; the development set holds the runtime set.
+runtime := .venv/.runtime
+dev := .venv/.dev
+decides := pyproject.toml scripts/venv.sh
+
+$(runtime): requirements.lock $(decides)
+	@scripts/venv.sh requirements.lock
+	@touch $@
+
+$(dev): requirements-dev.lock $(decides)
+	@scripts/venv.sh requirements-dev.lock
+	@touch $(runtime) $@
+
+.PHONY: help setup up demo fmt lint type test test-all bench protos protos-release lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+up: $(runtime) ## run the whole system in one process; it prints how to chat
+	@exec $(bin)/cecochat up $(ARGS)
+
+demo: $(runtime) ## two users chat, the server is killed between them, nothing is lost
+	@exec $(bin)/python scripts/demo.py $(ARGS)
+
+setup: $(dev) ## .venv with everything for development
+
+fmt: $(dev) ## format, and mend what can be mended
+	$(bin)/ruff check --fix-only .
+	$(bin)/ruff format .
+
+lint: $(dev) ## ruff: rules and format
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+
+type: $(dev) ## mypy, strict
+	$(bin)/mypy
+
+test: lint type ## all checks, and every test that this machine has the backends for
+	$(bin)/python -m pytest $(ARGS)
+
+test-all: lint type ## the same with the tests that take many minutes
+	$(bin)/python -m pytest --slow $(ARGS)
+
+bench: $(dev) ## measure; prints a table and JSON
+	$(bin)/python -m tests.bench $(ARGS)
+
+protos: $(dev) ## generate services/cecochat/v1 from protos/
+	$(bin)/python scripts/protos.py generate
+
+protos-release: $(dev) ## take protos/ as it is for what later changes must not break
+	$(bin)/python scripts/protos.py release
+
+# `make lock` keeps the versions that still fit; `make lock ARGS=--upgrade` takes the newest.
+compile := $(bin)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock" --quiet $(ARGS)
+
+lock: $(dev) ## write both locks anew from pyproject.toml
+	$(compile) --group dev --output-file requirements-dev.lock
+	$(compile) --group build --constraint requirements-dev.lock --output-file requirements.lock
+
+clean: ## remove all that these targets made, .venv too; never a data folder
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find services tests scripts -name __pycache__ -prune -exec rm -rf {} +

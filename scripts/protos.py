@@ -1,0 +1,62 @@
+"""Generate `services/cecochat/v1` from `protos/`, and judge and release changes of the contracts.
+
+    scripts/protos.py generate    write services/cecochat/v1 anew
+    scripts/protos.py release     take protos/ as it is for what later changes must not break
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOS = ROOT / "protos"
+BASELINE = PROTOS / "baseline.binpb"
+SOURCES = ROOT / "services"
+PACKAGE = Path("cecochat/v1")
+
+BIN = Path(sys.executable).parent
+
+
+def generate(sources: Path) -> None:
+    """Write the modules and stubs of every proto into `sources`/cecochat/v1, and remove those of protos that are gone.
+
+    Only a proto with a service gets a `_pb2_grpc` module. Raises CalledProcessError; protoc says what is wrong.
+    """
+    (sources / PACKAGE).mkdir(parents=True, exist_ok=True)
+    for old in (sources / PACKAGE).glob("*_pb2*"):
+        old.unlink()
+    protos = sorted((PROTOS / PACKAGE).glob("*.proto"))
+    _protoc(protos, f"--python_out={sources}", f"--mypy_out=quiet:{sources}")
+    with_services = [proto for proto in protos if re.search(r"^service ", proto.read_text(), re.M)]
+    _protoc(with_services, f"--grpc_python_out={sources}", f"--mypy_grpc_out=quiet:{sources}")
+
+
+def _protoc(protos: list[Path], *outputs: str) -> None:
+    plugins = [f"--plugin={BIN / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}"]
+    subprocess.run([*command, *plugins, *outputs, *protos], check=True)
+
+
+def buf(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run buf and give what it printed; it needs no network. Its return code is not 0 where it found something."""
+    return subprocess.run([BIN / "buf", *arguments], text=True, capture_output=True, check=False)
+
+
+def release() -> None:
+    """Write the baseline that `buf breaking` compares with."""
+    built = buf("build", PROTOS, "--exclude-source-info", "--output", BASELINE)
+    if built.returncode:
+        sys.exit(built.stdout + built.stderr)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["generate"]:
+            generate(SOURCES)
+        case ["release"]:
+            release()
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,95 @@
+"""What all layers share: a seed that replays a run, the backends that must be there, and an honest list of skips."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support.backends import VARIABLE, Backends
+
+HERE = Path(__file__).parent
+MARKED_BY_FOLDER = ("e2e", "faults", "bench")
+SEED = "CECOCHAT_SEED"
+seed_key = pytest.StashKey[int]()
+backends_key = pytest.StashKey[Backends]()
+
+# How fast a machine is judges no test. Examples are drawn anew in each run; a failure prints how to replay it.
+settings.register_profile(
+    "laptop", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("laptop"), max_examples=300, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "laptop")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also what is marked slow: many minutes")
+
+
+@pytest.hookimpl(tryfirst=True)  # before hypothesis reads its seed
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        seed = int(os.environ.get(SEED) or secrets.randbits(32))
+        config.stash[backends_key] = Backends.parse(os.environ)
+    except ValueError as error:
+        raise pytest.UsageError(f"{SEED} or {VARIABLE}: {error}") from error
+    config.stash[seed_key] = seed
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(seed)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    required = ", ".join(sorted(config.stash[backends_key].required)) or "none"
+    return [_replay(config), f"required backends: {required} ({VARIABLE})"]
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    skip = pytest.mark.skip(reason="slow: `make test-all`, or pytest --slow, runs it")
+    for item in items:
+        layer = item.path.relative_to(HERE).parts[0]
+        if layer in MARKED_BY_FOLDER:
+            item.add_marker(layer)
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what did not run and how to get it; then how to replay what did."""
+    stats = terminalreporter.stats
+    reasons = Counter(report.longrepr[2] for report in stats.get("skipped", []))
+    terminalreporter.section("what did not run")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count:5} {reason.removeprefix('Skipped: ')}")
+    if deselected := len(stats.get("deselected", [])):
+        terminalreporter.line(f"{deselected:5} deselected: run without -m or -k")
+    if not reasons and not deselected:
+        terminalreporter.line("nothing: every test that was collected ran")
+    terminalreporter.line(_replay(terminalreporter.config))
+
+
+def _replay(config: pytest.Config) -> str:
+    return f"seed of this run: {SEED}={config.stash[seed_key]} draws the same again"
+
+
+@pytest.fixture(scope="session")
+def base_seed(pytestconfig: pytest.Config) -> int:
+    """The one number that all randomness of this run comes from: CECOCHAT_SEED, or drawn and printed."""
+    return pytestconfig.stash[seed_key]
+
+
+@pytest.fixture
+def rng(base_seed: int, request: pytest.FixtureRequest) -> Random:
+    """Randomness of this test alone: the same for the same seed, whichever other tests run."""
+    return Random(f"{base_seed} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="session")
+def backends(pytestconfig: pytest.Config) -> Backends:
+    """`backends.absent("kafka", "how to get it")` skips, or fails where that backend is required."""
+    return pytestconfig.stash[backends_key]
