@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from cecochat.domain import frames
@@ -17,22 +16,13 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS, message_id
+from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
 from cecochat.domain.sent import Accepted, Key, SentTable
 from cecochat.domain.session import Session
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
-
-
-@dataclass(slots=True)
-class OwnerLimits:
-    """Bounds of an owner's memory and of what it remembers; `state_every` is in records."""
-
-    resend_window_ms: int = 600_000
-    resend_entries_max: int = 20_000
-    tail_max_bytes: int = 4 << 20
-    state_every: int = 1_000
 
 
 class Valid(NamedTuple):
@@ -93,11 +83,7 @@ class Owner:
         )
         self.superseded: Takeover | None = None
         self.forwarder = Forwarder(partition, place, forwarded)
-        self.sent = SentTable(
-            cursor - 1,
-            window_ms=limits.resend_window_ms,
-            entries_max=limits.resend_entries_max,
-        )
+        self.sent = SentTable(cursor - 1, limits)
         self.tail = Tail(cursor - 1)
         self.sessions: dict[str, list[Session]] = {}
         self.pending: dict[Key, list[Session]] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cecochat.domain.limits import OwnerLimits
+
 Key = tuple[str, str]
 """(user id, client message id)."""
 
@@ -24,11 +26,10 @@ class SentTable:
     catch up only when the table really no longer covers what it knows.
     """
 
-    def __init__(self, floor: int, *, window_ms: int, entries_max: int) -> None:
+    def __init__(self, floor: int, limits: OwnerLimits) -> None:
         self.floor = floor
         self.announced = floor
-        self.window_ms = window_ms
-        self.entries_max = entries_max
+        self._limits = limits
         self._sent: dict[Key, Accepted] = {}
 
     def __len__(self) -> int:
@@ -49,9 +50,9 @@ class SentTable:
     def expire(self, now_ms: int) -> int:
         """Forget what was announced, announce what is older than the window or too much; returns the announced offset."""
         self._forget_announced()
-        surplus = len(self._sent) - self.entries_max
+        surplus = len(self._sent) - self._limits.resend_entries_max
         for index, accepted in enumerate(self._sent.values()):
-            if index >= surplus and accepted.read_at_ms > now_ms - self.window_ms:
+            if index >= surplus and accepted.read_at_ms > now_ms - self._limits.resend_window_ms:
                 break
             self.announced = accepted.offset
         return self.announced

@@ -103,6 +103,7 @@ class Replay:
         if self._fold.step(offset, record) and concerns(record, self._session.user_id):
             assert isinstance(record, Origin | Copy)
             self._session.deliver(offset, frames.delivered(offset, record.event))
+        self._session.position = max(self._session.position, offset)
 
 
 def concerns(record: LogRecord, user_id: str) -> bool:

@@ -1,0 +1,31 @@
+"""A token bucket: a burst at once, a rate for long."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Holds up to `burst` tokens and gains `rate_per_s`; the caller passes the time (s, any steady clock) in."""
+
+    __slots__ = ("_at_s", "_tokens")
+
+    def __init__(self, burst: float, now_s: float) -> None:
+        self._tokens = float(burst)
+        self._at_s = now_s
+
+    def take(self, count: int, now_s: float, rate_per_s: float, burst: float) -> float:
+        """Take `count` tokens, on credit if need be; how long to wait, in s, before acting on them."""
+        self._fill(now_s, rate_per_s, burst)
+        self._tokens -= count
+        return max(0.0, -self._tokens / rate_per_s)
+
+    def try_take(self, now_s: float, rate_per_s: float, burst: float) -> float:
+        """Take one token if it is there: 0.0; else take none and say in how many seconds it will be."""
+        self._fill(now_s, rate_per_s, burst)
+        if self._tokens < 1:
+            return (1 - self._tokens) / rate_per_s
+        self._tokens -= 1
+        return 0.0
+
+    def _fill(self, now_s: float, rate_per_s: float, burst: float) -> None:
+        self._tokens = min(burst, self._tokens + max(0.0, now_s - self._at_s) * rate_per_s)
+        self._at_s = now_s

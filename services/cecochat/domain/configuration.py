@@ -1,0 +1,134 @@
+"""The keys of the central configuration: type, unit, range, default, meaning and who follows each, in this one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from cecochat.domain.errors import InvalidSettings
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Key(NamedTuple):
+    """One key: `low` and `high` include their ends."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    meaning: str
+    followed_by: str
+
+
+def _key(
+    name: str, default: Any, unit: str, low: float, high: float, meaning: str, by: str = "messaging"
+) -> Any:
+    return field(default=default, metadata={"key": Key(name, unit, low, high, meaning, by)})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration in force. Absent keys have their defaults; every key is followed while running."""
+
+    sessions_max_per_server: int = _key(
+        "sessions.max_per_server", 50_000, "sessions", 1, 1_000_000, "sessions that a server takes"
+    )
+    sessions_max_per_user: int = _key(
+        "sessions.max_per_user", 16, "sessions", 1, 1_000, "sessions that a user may have"
+    )
+    sends_rate_per_user: float = _key(
+        "sends.rate_per_user",
+        20.0,
+        "sends/s",
+        0.1,
+        1e6,
+        "sends a user may make for long; more wait",
+    )
+    sends_burst: int = _key(
+        "sends.burst", 200, "sends", 1, 1_000_000, "sends a user may make at once"
+    )
+    connects_rate_per_user: float = _key(
+        "connects.rate_per_user", 1.0, "connects/s", 0.01, 1e6, "connects a user may make for long"
+    )
+    connects_burst: int = _key(
+        "connects.burst", 60, "connects", 1, 1_000_000, "connects a user may make at once"
+    )
+    text_max_bytes: int = _key(
+        "text.max_bytes", 16 << 10, "bytes", 1, 32 << 10, "the longest message text, in UTF-8"
+    )
+    queue_max_bytes: int = _key(
+        "queue.max_bytes", 1 << 20, "bytes", 64 << 10, 64 << 20, "what may wait for a slow session"
+    )
+    resend_window_s: float = _key(
+        "resend.window_s", 600.0, "s", 1, 86_400, "how long repeats of a send are known by heart"
+    )
+    tail_max_bytes: int = _key(
+        "tail.max_bytes", 4 << 20, "bytes", 0, 1 << 30, "latest records kept in memory, a partition"
+    )
+    history_page_max: int = _key(
+        "history.page_max", 200, "rows", 1, 1_000, "the largest page of a query", "history"
+    )
+    connect_backoff_base_s: float = _key(
+        "connect.backoff.base", 0.1, "s", 0.01, 60, "a client's first wait to reconnect", "connect"
+    )
+    connect_backoff_factor: float = _key(
+        "connect.backoff.factor", 2.0, "", 1, 10, "each further wait is longer by this", "connect"
+    )
+    connect_backoff_max_s: float = _key(
+        "connect.backoff.max", 5.0, "s", 0.1, 600, "the longest wait", "connect"
+    )
+    connect_backoff_jitter: float = _key(
+        "connect.backoff.jitter", 0.5, "", 0, 1, "the part of a wait that is random", "connect"
+    )
+    drain_spread_s: float = _key(
+        "drain.spread_s", 2.0, "s", 0, 300, "sessions of a stopping server are sent away over this"
+    )
+    log_level: str = _key(
+        "log.level", "info", "", 0, 0, f"one of {', '.join(LOG_LEVELS)}", "every server"
+    )
+
+
+KEYS: dict[str, tuple[str, Key, Any]] = {
+    f.metadata["key"].name: (f.name, f.metadata["key"], f.default) for f in fields(Config)
+}
+"""Key name -> (field of `Config`, key, default)."""
+
+
+def parse(document: Mapping[str, Any]) -> Config:
+    """The configuration that a document says. Raises `InvalidSettings` for an unknown key or a bad value."""
+    return Config(**{_known(name)[0]: check(name, value) for name, value in document.items()})
+
+
+def _known(name: str) -> tuple[str, Key, Any]:
+    if name not in KEYS:
+        raise InvalidSettings(f"{name!r} is no configuration key; known are {', '.join(KEYS)}")
+    return KEYS[name]
+
+
+def check(name: str, value: Any) -> Any:
+    """The value as the key's type. Raises `InvalidSettings` where it has another type or is out of range."""
+    _, key, default = _known(name)
+    if isinstance(default, str):
+        if value not in LOG_LEVELS:
+            raise InvalidSettings(f"{name} is {value!r}: use {key.meaning}")
+        return value
+    wanted = (int,) if isinstance(default, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        kind = "a whole number" if wanted == (int,) else "a number"
+        raise InvalidSettings(f"{name} is {value!r}: use {kind} of {key.unit or 'no unit'}")
+    if not key.low <= value <= key.high:  # NaN is refused too
+        raise InvalidSettings(f"{name} is {value!r}: use {key.low:g} to {key.high:g} {key.unit}")
+    return type(default)(value)
+
+
+def from_text(name: str, text: str) -> Any:
+    """The value that a person typed. Raises `InvalidSettings`."""
+    default = _known(name)[2]
+    if isinstance(default, str):
+        return check(name, text)
+    try:
+        return check(name, int(text) if isinstance(default, int) else float(text))
+    except ValueError as error:
+        raise InvalidSettings(f"{name} is {text!r}: that is no number") from error
