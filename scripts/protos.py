@@ -1,7 +1,7 @@
 """Generate `services/cecochat/v1` from `protos/`, and judge and release changes of the contracts.
 
-    scripts/protos.py generate    write services/cecochat/v1 anew
-    scripts/protos.py release     take protos/ as it is for what later changes must not break
+scripts/protos.py generate    write services/cecochat/v1 anew
+scripts/protos.py release     take protos/ as it is for what later changes must not break
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ BIN = Path(sys.executable).parent
 
 
 def generate(sources: Path) -> None:
-    """Write the modules and stubs of every proto into `sources`/cecochat/v1, and remove those of protos that are gone.
+    """Write the modules and stubs of every proto into `sources`/cecochat/v1, and no others.
 
-    Only a proto with a service gets a `_pb2_grpc` module. Raises CalledProcessError; protoc says what is wrong.
+    Only a proto with a service gets a `_pb2_grpc` module. Raises CalledProcessError where protoc
+    refuses a proto and has said why.
     """
     (sources / PACKAGE).mkdir(parents=True, exist_ok=True)
     for old in (sources / PACKAGE).glob("*_pb2*"):
@@ -41,7 +42,7 @@ def _protoc(protos: list[Path], *outputs: str) -> None:
 
 
 def buf(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run buf and give what it printed; it needs no network. Its return code is not 0 where it found something."""
+    """Run buf, which needs no network. Return code 100: it found something; another: it failed."""
     return subprocess.run([BIN / "buf", *arguments], text=True, capture_output=True, check=False)
 
 

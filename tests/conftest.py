@@ -1,4 +1,4 @@
-"""What all layers share: a seed that replays a run, the backends that must be there, and an honest list of skips."""
+"""What all layers share: a seed that replays a run, the backends that must be there, the skips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ SEED = "CECOCHAT_SEED"
 seed_key = pytest.StashKey[int]()
 backends_key = pytest.StashKey[Backends]()
 
-# How fast a machine is judges no test. Examples are drawn anew in each run; a failure prints how to replay it.
+# How fast a machine is judges no test. Examples are drawn anew in each run, and a failure prints
+# how to replay it (hypothesis would draw the same ones for ever where CI is set).
 settings.register_profile(
     "laptop", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -33,14 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis reads its seed
 def pytest_configure(config: pytest.Config) -> None:
+    given = os.environ.get(SEED) or str(secrets.randbits(32))
+    if not given.isdecimal():
+        raise pytest.UsageError(f"{SEED} is {given!r}: it takes a whole number, as a run prints it")
+    config.stash[seed_key] = int(given)
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = given
     try:
-        seed = int(os.environ.get(SEED) or secrets.randbits(32))
         config.stash[backends_key] = Backends.parse(os.environ)
     except ValueError as error:
-        raise pytest.UsageError(f"{SEED} or {VARIABLE}: {error}") from error
-    config.stash[seed_key] = seed
-    if config.option.hypothesis_seed is None:
-        config.option.hypothesis_seed = str(seed)
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -79,7 +82,7 @@ def _replay(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def base_seed(pytestconfig: pytest.Config) -> int:
-    """The one number that all randomness of this run comes from: CECOCHAT_SEED, or drawn and printed."""
+    """What all randomness of this run comes from: CECOCHAT_SEED, or drawn and printed."""
     return pytestconfig.stash[seed_key]
 
 
@@ -91,5 +94,5 @@ def rng(base_seed: int, request: pytest.FixtureRequest) -> Random:
 
 @pytest.fixture(scope="session")
 def backends(pytestconfig: pytest.Config) -> Backends:
-    """`backends.absent("kafka", "how to get it")` skips, or fails where that backend is required."""
+    """`backends.absent("kafka", "how to get it")` skips, or fails where kafka is required."""
     return pytestconfig.stash[backends_key]

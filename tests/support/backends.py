@@ -1,4 +1,4 @@
-"""Which real backends a run must have. What is missing is skipped on a laptop and fails where it is required."""
+"""Which backends a run must have: one missing is skipped on a laptop, and fails where required."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ KNOWN = frozenset({"embedded", "kafka", "cassandra", "redis", "consul", "nomad"}
 
 @dataclass(frozen=True)
 class Backends:
-    """The backends named in CECOCHAT_BACKENDS (comma-separated): with one of them missing, a test fails."""
+    """The backends named in CECOCHAT_BACKENDS, comma-separated: one missing, its tests fail."""
 
     required: frozenset[str]
 
     @classmethod
     def parse(cls, environ: Mapping[str, str]) -> Backends:
-        """Raises ValueError for a name that is no backend, which would otherwise require nothing."""
+        """Raises ValueError for a name that is no backend: it would require nothing, silently."""
         required = frozenset(filter(None, map(str.strip, environ.get(VARIABLE, "").split(","))))
         if unknown := required - KNOWN:
-            raise ValueError(
-                f"{VARIABLE} names {', '.join(sorted(unknown))}: it takes {', '.join(sorted(KNOWN))}"
-            )
+            names, known = ", ".join(sorted(unknown)), ", ".join(sorted(KNOWN))
+            raise ValueError(f"{VARIABLE} names {names}: it takes {known}")
         return cls(required)
 
     def absent(self, name: str, remedy: str) -> NoReturn:

@@ -1,0 +1,58 @@
+"""The locks are in step with pyproject.toml, with each other, and with what is installed here."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+RUNTIME = ROOT / "requirements.lock"
+DEVELOPMENT = ROOT / "requirements-dev.lock"
+
+
+def pins(lock: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", lock.read_text(), re.M))
+
+
+def asked_for(*groups: str) -> list[Requirement]:
+    lines = list(PROJECT["project"]["dependencies"])
+    for group in groups:
+        lines += [line for line in PROJECT["dependency-groups"][group] if isinstance(line, str)]
+    return [Requirement(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("lock", "groups"), [(RUNTIME, ["build"]), (DEVELOPMENT, ["build", "dev"])]
+)
+def test_a_lock_holds_what_the_project_asks_for(lock: Path, groups: list[str]) -> None:
+    locked = pins(lock)
+    for wanted in asked_for(*groups):
+        pinned = locked.get(canonicalize_name(wanted.name), "0")
+        assert pinned in wanted.specifier, f"{wanted}: run `make lock` and commit what it writes"
+
+
+def test_the_development_lock_holds_the_runtime_lock() -> None:
+    assert pins(RUNTIME).items() <= pins(DEVELOPMENT).items()
+
+
+@pytest.mark.parametrize("lock", [RUNTIME, DEVELOPMENT])
+def test_a_lock_has_hashes_and_no_addresses(lock: Path) -> None:
+    text = lock.read_text()
+    without_hash = re.findall(r"^[a-z0-9-]+==.*[^\\]$", text, re.M)
+    assert without_hash == []
+    assert text.count("--hash=sha256:") > len(pins(lock)) > 40
+    assert "://" not in text
+    assert str(ROOT) not in text
+
+
+def test_this_run_uses_the_locked_versions() -> None:
+    for requirement in asked_for("dev"):
+        name = canonicalize_name(requirement.name)
+        assert version(name) == pins(DEVELOPMENT)[name], "run `make setup`"
