@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-MESSAGES = "messages"
-DEAD_LETTERS = "messages.dead"
+MESSAGES: Final = "messages"
+DEAD_LETTERS: Final = "messages.dead"
 Topic = Literal["messages", "messages.dead"]
 
 Headers = tuple[tuple[str, str], ...]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-CONFIGURATION = "configuration"
-ASSIGNMENT = "assignment"
+CONFIGURATION: Final = "configuration"
+ASSIGNMENT: Final = "assignment"
 
 
 class Document(NamedTuple):

@@ -1,0 +1,266 @@
+"""One device's connection, whatever the transport: reads frames, checks them, resumes, writes what the session queues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from cecochat.domain import frames, intake, resume
+from cecochat.domain.errors import Refusal, Trimmed
+from cecochat.domain.session import Replay, Session
+from cecochat.messaging.partition import OwnedPartition, now_ms
+from cecochat.runtime.reading import between, fold_at
+from cecochat.runtime.tokens import Identity
+from cecochat.v1 import errors_pb2
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
+
+if TYPE_CHECKING:
+    from cecochat.messaging.server import MessagingServer
+
+HELLO_TIMEOUT_S = 10.0
+WRITE_BYTES = 64 << 10
+CLOSE_GRACE_S = 1.0  # for the last frame to be written to a client that does not read
+TOKEN_WARNING_S = 30.0
+TOKEN_CHECK_S = 15.0
+
+Read = Callable[[], Awaitable[bytes | None]]
+Write = Callable[[bytes], Awaitable[object]]
+
+
+class Connection:
+    """From the first frame to the last. `run` returns why the server ended it; None: the client left."""
+
+    def __init__(
+        self,
+        server: MessagingServer,
+        token: str,
+        identity: Identity,
+        session_id: str,
+        read: Read,
+        write: Write,
+    ) -> None:
+        self._server = server
+        self._token = token
+        self._identity = identity
+        self._read = read
+        self._write = write
+        self._queued = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._deadline = asyncio.timeout(None)
+        self._left = False
+        self._check_token_at_s = 0.0
+        self._warned = False
+        self.session = Session(
+            session_id,
+            identity.user_id,
+            queue_max_bytes=server.config.queue_max_bytes,
+            wake=self._wake,
+        )
+
+    # -- life
+
+    async def run(self) -> Refusal | None:
+        """Serve until either side ends it."""
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(self._serve())
+            try:
+                async with self._deadline:
+                    await self._write_frames()
+            except TimeoutError:
+                pass  # the client does not read: its last frame is lost on it
+            reader.cancel()
+        return self.session.closed
+
+    def _wake(self) -> None:
+        self._queued.set()
+        if self.session.closed:
+            self._taken.set()
+            loop = asyncio.get_running_loop()
+            self._deadline.reschedule(loop.time() + CLOSE_GRACE_S)
+
+    async def _write_frames(self) -> None:
+        session = self.session
+        while not self._left:
+            await self._queued.wait()
+            self._queued.clear()
+            while frame := session.take(WRITE_BYTES):
+                await self._write(frame)
+                self._taken.set()
+            if session.closed:
+                return
+
+    async def _serve(self) -> None:
+        partition: OwnedPartition | None = None
+        try:
+            hello = await self._first_frame()
+            partition = self._server.partition_for(self.session.user_id)
+            await self._resume(partition, hello)
+            await self._read_frames(partition)
+            self._left = True
+            self._queued.set()
+        except Refusal as refusal:
+            self.session.close(refusal)
+        finally:
+            if partition and partition.owner:
+                partition.owner.detach(self.session)
+
+    async def _next(self) -> ClientFrame | None:
+        frame = await self._read()
+        return None if frame is None else intake.parse(frame)
+
+    async def _first_frame(self) -> Hello:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                frame = await self._next()
+        except TimeoutError:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TIMEOUT,
+                f"no hello within {HELLO_TIMEOUT_S:g} s: say hello first",
+            ) from None
+        frame = frame or ClientFrame()
+        intake.check_hello(frame)
+        return frame.hello
+
+    # -- resume
+
+    async def _resume(self, partition: OwnedPartition, hello: Hello) -> None:
+        owner, session, log = partition.owner, self.session, partition.log
+        assert owner
+        start = resume.start(
+            hello,
+            log_id=log.id,
+            partition=partition.partition,
+            first_known=await partition.first_known(),
+            end=owner.cursor,
+        )
+        session.position = start.position
+        session.push(frames.welcome(self._welcome(partition, start.position)))
+        if start.gapped:
+            fold = await fold_at(log.backplane, partition.partition, start.position)
+            item = resume.gap(hello, log.id, partition.partition, start.position, fold)
+            session.push(frames.gap(item))
+        how = "gap" if start.gapped else "tail" if hello.HasField("position") else "live"
+        if not owner.can_attach(session):
+            how = "gap" if start.gapped else "log"
+            await self._replay(partition)
+        self._attach(partition)
+        self._server.metrics.resumes.labels(how).inc()
+
+    def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
+        config = self._server.config
+        return Welcome(
+            session_id=self.session.id,
+            position=Position(
+                log_id=partition.log.id, partition=partition.partition, offset=offset
+            ),
+            limits=Limits(
+                frame_max_bytes=intake.FRAME_MAX_BYTES,
+                text_max_bytes=config.text_max_bytes,
+                sends_per_frame_max=intake.SENDS_PER_FRAME_MAX,
+                queue_max_bytes=config.queue_max_bytes,
+                sends_rate_per_s=config.sends_rate_per_user,
+                sends_burst=config.sends_burst,
+            ),
+            server_time_ms=now_ms(),
+            user_id=self.session.user_id,
+            server_id=self._server.server_id,
+        )
+
+    async def _replay(self, partition: OwnedPartition) -> None:
+        """Bring what the tail no longer has from the log, no faster than the client reads."""
+        owner, session = partition.owner, self.session
+        assert owner
+        backplane, number = partition.log.backplane, partition.partition
+        try:
+            replay = Replay(session, await fold_at(backplane, number, session.position))
+            while not owner.can_attach(session):
+                await self._replay_to(owner.tail.floor, replay, partition)
+        except Trimmed:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_UNAVAILABLE,
+                "retention overtook the resume: reconnect to be told the gap",
+            ) from None
+
+    async def _replay_to(self, high: int, replay: Replay, partition: OwnedPartition) -> None:
+        session = self.session
+        records = between(
+            partition.log.backplane, partition.partition, session.position + 1, high + 1
+        )
+        async with aclosing(records):
+            async for offset, record in records:
+                replay.feed(offset, record)
+                if session.queued_bytes > self._server.config.queue_max_bytes // 2:
+                    await self._written()
+        session.position = max(session.position, high)
+
+    async def _written(self) -> None:
+        while self.session.queued_bytes and not self.session.closed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def _attach(self, partition: OwnedPartition) -> None:
+        self._server.check_partition(partition)
+        assert partition.owner
+        if self.session.closed:
+            raise self.session.closed
+        partition.owner.attach(self.session)
+
+    # -- sends
+
+    async def _read_frames(self, partition: OwnedPartition) -> None:
+        while (frame := await self._next()) is not None:
+            intake.check_later(frame)
+            if frame.renewed_token:
+                self._renew(frame.renewed_token)
+            if frame.sends:
+                await self._take_sends(partition, frame)
+
+    async def _take_sends(self, partition: OwnedPartition, frame: ClientFrame) -> None:
+        """Over the rate, the stream is read no further for a while: nothing is lost and nobody else waits."""
+        if delay_s := self._server.sends_delay_s(self.session.user_id, len(frame.sends)):
+            await asyncio.sleep(delay_s)
+        await partition.room()
+        sends: list[tuple[Send, tuple[str, ...]]] = []
+        refused: Refusal | None = None
+        for send in frame.sends:
+            try:
+                sends.append((send, self._checked(send)))
+            except Refusal as refusal:
+                refused = refusal
+                break
+        partition.submit(self.session, sends, frame.offset)
+        if refused and not self.session.blocked:
+            self.session.refuse(send.client_message_id, refused)
+            self._server.metrics.refused.labels(refused.name).inc()
+
+    def _checked(self, send: Send) -> tuple[str, ...]:
+        return intake.check_send(self.session.user_id, send, self._server.config.text_max_bytes)
+
+    # -- the token
+
+    def _renew(self, token: str) -> None:
+        identity = self._server.verifier.verify(token)
+        if identity.user_id != self.session.user_id:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_FORBIDDEN,
+                "renewed_token is of another user: open a new stream for it",
+            )
+        self._token, self._identity = token, identity
+        self._check_token_at_s, self._warned = 0.0, False
+
+    def check_token(self, now_s: float) -> None:
+        """Called about once a second while the stream lives: a token expires, and its key can be withdrawn."""
+        left_s = self._identity.expires_at_s - now_s
+        if now_s < self._check_token_at_s and left_s > TOKEN_WARNING_S:
+            return
+        self._check_token_at_s = now_s + TOKEN_CHECK_S
+        try:
+            self._server.verifier.verify(self._token)
+        except Refusal as refusal:
+            self.session.close(refusal)
+            return
+        if left_s <= TOKEN_WARNING_S and not self._warned:
+            self._warned = True
+            self.session.push(frames.token_expiring(int(left_s * 1_000)))

@@ -1,0 +1,246 @@
+"""The asyncio shell of an owner: opens the producer session, appends what it hands out, feeds it the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from contextlib import aclosing
+from typing import NamedTuple
+
+from cecochat.domain.errors import ProducerEnded, Refusal
+from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.owner import Owner
+from cecochat.domain.partitions import partition_of
+from cecochat.domain.records import LogRecord, Takeover, encode
+from cecochat.domain.session import Session
+from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
+from cecochat.runtime.reading import decoded, first_known, fold_at
+from cecochat.v1 import errors_pb2
+from cecochat.v1.messaging_pb2 import Send
+
+log = logging.getLogger(__name__)
+
+FORWARD_GROUP = "forward"
+MATERIALIZE_GROUP = "materialize"
+RESEND_RECORDS = (
+    4_000  # read back at a takeover, so that repeats are known by heart across a restart
+)
+QUEUED_MAX_BYTES = 4 << 20
+FORWARD_AT_ONCE = 1_000
+HOUSEKEEPING_S = 1.0
+
+
+class Log(NamedTuple):
+    """The log, and what never changes about it."""
+
+    backplane: Backplane
+    id: str
+    partitions: int
+
+
+def now_ms() -> int:
+    """Wall clock, ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class OwnedPartition:
+    """One partition under one producer session, from takeover to its end.
+
+    `run` returns the takeover of a later owner, or raises `ProducerEnded`; then a new one has to be made.
+    """
+
+    def __init__(
+        self,
+        log_: Log,
+        partition: int,
+        server_id: str,
+        version: int,
+        limits: OwnerLimits,
+        metrics: MessagingMetrics,
+    ) -> None:
+        self.log = log_
+        self.partition = partition
+        self.owner: Owner | None = None
+        self.ready = asyncio.Event()
+        self._server_id = server_id
+        self._version = version
+        self._limits = limits
+        self._metrics = metrics
+        self._queued: list[
+            tuple[NewRecord, int | None]
+        ] = []  # with the origin offset that a copy is of
+        self._queued_bytes = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._moved = asyncio.Event()
+        self._committed = -1
+        self._lowest: tuple[int, int] | None = None  # (start of the log, first known position)
+
+    # -- life
+
+    async def run(self) -> Takeover:
+        """Take over, then serve until a later owner does."""
+        producer = await self.log.backplane.producer()
+        ended: BaseExceptionGroup[ProducerEnded] | None = None
+        try:
+            self.owner = await self._load()
+            return await self._serve(self.owner, producer)
+        except* ProducerEnded as group:
+            ended = group
+        finally:
+            self._end()
+            await producer.close()
+        raise ProducerEnded(f"partition {self.partition}: {ended.exceptions[0]}")
+
+    async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
+        async with asyncio.TaskGroup() as group:
+            helpers = [
+                group.create_task(self._append(owner, producer)),
+                group.create_task(self._keep_house(owner)),
+            ]
+            self._queue(self.partition, owner.takeover(self._server_id, self._version))
+            superseded = await self._follow(owner)
+            for helper in helpers:
+                helper.cancel()
+        return superseded
+
+    async def _load(self) -> Owner:
+        backplane, partition = self.log.backplane, self.partition
+        forwarded = (await backplane.committed(FORWARD_GROUP, MESSAGES, partition) or 0) - 1
+        _, end = await backplane.bounds(MESSAGES, partition)
+        lowest = await self.first_known()
+        forwarded = max(forwarded, lowest)  # retention keeps what is not forwarded
+        position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
+        self._committed = forwarded
+        return Owner(
+            partition,
+            uuid.uuid4().hex,
+            await fold_at(backplane, partition, position),
+            cursor=position + 1,
+            forwarded=forwarded,
+            place=lambda user: partition_of(user, self.log.partitions),
+            limits=self._limits,
+        )
+
+    async def first_known(self) -> int:
+        """The lowest position that can be resumed from."""
+        start, _ = await self.log.backplane.bounds(MESSAGES, self.partition)
+        if self._lowest is None or self._lowest[0] != start:
+            self._lowest = (start, await first_known(self.log.backplane, self.partition))
+        return self._lowest[1]
+
+    def _end(self) -> None:
+        self.ready.clear()
+        if self.owner:
+            self.owner.end(
+                Refusal(
+                    errors_pb2.ERROR_CODE_MOVED,
+                    "the partition is being taken over: reconnect (ask the connect server where), then resume",
+                )
+            )
+
+    async def _follow(self, owner: Owner) -> Takeover:
+        batches = self.log.backplane.read(MESSAGES, self.partition, owner.cursor)
+        async with aclosing(batches):
+            async for batch in batches:
+                now = now_ms()
+                for record in batch:
+                    if known := decoded(record):
+                        owner.read(record.offset, known, now)
+                if owner.superseded:
+                    return owner.superseded
+                if owner.ready:
+                    self._after_batch(owner)
+        raise AssertionError("a log has no end")
+
+    def _after_batch(self, owner: Owner) -> None:
+        self.ready.set()
+        self._moved.set()
+        self._forward(owner)
+        if owner.state_due:
+            self._queue(self.partition, owner.state())
+
+    def _forward(self, owner: Owner) -> None:
+        """Emit what is owed, as far as there is room for it; `_append` calls again when there is."""
+        while self._room.is_set() and (copies := owner.forwarder.take(FORWARD_AT_ONCE)):
+            for target, copy in copies:
+                self._queue(target, copy, copy.origin_offset)
+        owner.forwarder.caught_up(owner.cursor - 1)
+
+    # -- appending
+
+    def _queue(self, target: int, record: LogRecord, origin_offset: int | None = None) -> None:
+        new = NewRecord(target, *encode(record))
+        self._queued.append((new, origin_offset))
+        self._queued_bytes += len(new.key) + len(new.value)
+        if self._queued_bytes > QUEUED_MAX_BYTES:
+            self._room.clear()
+        self._work.set()
+
+    async def _append(self, owner: Owner, producer: Producer) -> None:
+        """One batch at a time: what comes meanwhile is the next batch."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            batch, self._queued, self._queued_bytes = self._queued, [], 0
+            await producer.append([record for record, _ in batch])
+            for _, origin_offset in batch:
+                if origin_offset is not None:
+                    owner.forwarder.acknowledged(origin_offset)
+            self._room.set()
+            self._moved.set()
+            if owner.ready:
+                self._forward(owner)
+
+    async def room(self) -> None:
+        """Wait until sends may be taken in: intake stops while the log does not keep up."""
+        await self._room.wait()
+
+    # -- sessions
+
+    def submit(
+        self, session: Session, sends: list[tuple[Send, tuple[str, ...]]], seen: int
+    ) -> None:
+        """Take checked sends of a session, in order."""
+        if self.owner is None or not self.owner.ready:
+            return  # the session is being closed
+        now = now_ms()
+        for send, recipients in sends:
+            if origin := self.owner.submit(session, send, recipients, seen, now):
+                self._queue(self.partition, origin)
+
+    # -- housekeeping
+
+    async def _keep_house(self, owner: Owner) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            if owner.ready:
+                owner.expire(now_ms())
+                await self._commit(owner)
+
+    async def _commit(self, owner: Owner) -> None:
+        done = owner.forwarder.done
+        if done != self._committed:
+            await self.log.backplane.commit(FORWARD_GROUP, MESSAGES, {self.partition: done + 1})
+            self._committed = done
+        materialized = await self.log.backplane.committed(
+            MATERIALIZE_GROUP, MESSAGES, self.partition
+        )
+        if before := owner.released(materialized or 0):
+            await self.log.backplane.release(MESSAGES, self.partition, before)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Wait for the appends under way and leave a state record, so that the next owner starts quickly."""
+        owner = self.owner
+        if owner is None or not owner.ready:
+            return
+        self._queue(self.partition, owner.state())
+        async with asyncio.timeout(deadline_s):
+            while owner.pending or self._queued or owner.forwarder.backlog:
+                self._moved.clear()
+                await self._moved.wait()
+            await self._commit(owner)

@@ -1,0 +1,1 @@
+"""How streams reach the messaging server; nothing of a transport's types leaves this folder."""

@@ -1,0 +1,107 @@
+"""gRPC as every server here runs it: health, reflection, keepalive, and one table from error codes to statuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cecochat.domain.errors import Refusal
+from cecochat.runtime.tokens import Identity, Verifier, bearer
+from cecochat.v1 import errors_pb2
+
+log = logging.getLogger(__name__)
+
+ERROR_TRAILER = "cecochat-error-bin"
+KEEPALIVE_MS = 20_000  # with its timeout, a dead peer is found within 45 s
+KEEPALIVE_TIMEOUT_MS = 20_000
+
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),
+]
+
+STATUS = {
+    errors_pb2.ERROR_CODE_INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
+    errors_pb2.ERROR_CODE_UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    errors_pb2.ERROR_CODE_TOKEN_EXPIRED: grpc.StatusCode.UNAUTHENTICATED,
+    errors_pb2.ERROR_CODE_FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
+    errors_pb2.ERROR_CODE_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors_pb2.ERROR_CODE_RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors_pb2.ERROR_CODE_WRONG_SERVER: grpc.StatusCode.FAILED_PRECONDITION,
+    errors_pb2.ERROR_CODE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    errors_pb2.ERROR_CODE_UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    errors_pb2.ERROR_CODE_BEHIND: grpc.StatusCode.UNAVAILABLE,
+    errors_pb2.ERROR_CODE_SLOW: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors_pb2.ERROR_CODE_DRAINING: grpc.StatusCode.UNAVAILABLE,
+    errors_pb2.ERROR_CODE_MOVED: grpc.StatusCode.UNAVAILABLE,
+    errors_pb2.ERROR_CODE_CATCH_UP: grpc.StatusCode.ABORTED,
+    errors_pb2.ERROR_CODE_PROTOCOL: grpc.StatusCode.FAILED_PRECONDITION,
+    errors_pb2.ERROR_CODE_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""Error code -> gRPC status; whatever is not here is a fault of the server: INTERNAL."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def server(
+    handlers: Sequence[grpc.GenericRpcHandler], names: Sequence[str], **limits: int
+) -> grpc.aio.Server:
+    """A server with these handlers, health for these service names, and reflection. `limits`: grpc options."""
+    made = grpc.aio.server(
+        options=[*OPTIONS, *((f"grpc.{name}", value) for name, value in limits.items())]
+    )
+    made.add_generic_rpc_handlers(tuple(handlers))
+    reflection.enable_server_reflection(
+        [*names, reflection.SERVICE_NAME, health.SERVICE_NAME], made
+    )
+    return made
+
+
+def add_health(made: grpc.aio.Server, names: Sequence[str]) -> health.aio.HealthServicer:
+    """Health of the services (and of "", the server as a whole), not serving until it is said."""
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, made)
+    return servicer
+
+
+async def set_health(
+    servicer: health.aio.HealthServicer, names: Sequence[str], *, serving: bool
+) -> None:
+    """Say whether calls should come here."""
+    answer = health_pb2.HealthCheckResponse
+    status = answer.SERVING if serving else answer.NOT_SERVING
+    for name in ("", *names):
+        await servicer.set(name, status)
+
+
+def authenticate(context: Context, verifier: Verifier) -> tuple[str, Identity]:
+    """Token and identity of a call. Raises `Refusal`."""
+    metadata = dict(context.invocation_metadata() or ())
+    token = bearer(metadata.get("authorization"))
+    return token, verifier.verify(token)
+
+
+def status_of(refusal: Refusal) -> grpc.StatusCode:
+    """The gRPC status of a refusal."""
+    return STATUS.get(refusal.error_code, grpc.StatusCode.INTERNAL)
+
+
+async def abort(context: Context, refusal: Refusal) -> NoReturn:
+    """End the call with the refusal as status and, typed, in the trailer."""
+    trailer = ((ERROR_TRAILER, refusal.proto().SerializeToString()),)
+    await context.abort(status_of(refusal), refusal.message, trailer)
+
+
+INTERNAL = Refusal(
+    errors_pb2.ERROR_CODE_INTERNAL, "the server failed; its log has the cause: try again"
+)

@@ -1,0 +1,133 @@
+"""Who is calling: JSON Web Tokens (RFC 7519), the only source of an identity."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jwt
+
+from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.domain.ids import user_id
+from cecochat.v1 import errors_pb2
+
+AUDIENCE = "cecochat"
+LEEWAY_S = 0
+_PUBLIC_KEY_ALGORITHMS = ("RS256", "EdDSA")
+_JWKS_LOOK_S = 1.0
+
+
+class Identity(NamedTuple):
+    """A verified caller."""
+
+    user_id: str
+    expires_at_s: float  # s since 1970
+
+
+class Verifier:
+    """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with the keys of a JWKS file (RFC 7517).
+
+    The JWKS file is read again when it changes, so keys rotate by `kid` while servers run. The algorithm follows from the
+    key, never from the token.
+    """
+
+    def __init__(self, *, secret: bytes | None = None, jwks_file: Path | None = None) -> None:
+        if (secret is None) == (jwks_file is None):
+            raise InvalidSettings("set either a token secret or CECOCHAT_JWKS_FILE")
+        self._secret = secret
+        self._jwks_file = jwks_file
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._changed_ns = 0
+        self._looked_s = 0.0
+        if jwks_file:
+            self._reload(jwks_file)
+
+    def verify(self, token: str) -> Identity:
+        """The identity that a token proves. Raises `Refusal` (unauthenticated, token_expired)."""
+        try:
+            claims = self._claims(token)
+        except jwt.ExpiredSignatureError:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TOKEN_EXPIRED,
+                "the token has expired: get a new one, then come back",
+            ) from None
+        except jwt.PyJWTError as error:
+            raise _unauthenticated(f"the token does not verify ({error})") from None
+        return Identity(user_id(claims["sub"]), float(claims["exp"]))
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        key, algorithm = self._key(token)
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=AUDIENCE,
+            leeway=LEEWAY_S,
+            options={"require": ["exp", "sub", "aud"]},
+        )
+        return claims
+
+    def _key(self, token: str) -> tuple[Any, str]:
+        if self._secret is not None:
+            return self._secret, "HS256"
+        assert self._jwks_file
+        if time.monotonic() - self._looked_s > _JWKS_LOOK_S:
+            self._reload(self._jwks_file)
+        kid = jwt.get_unverified_header(token).get("kid")
+        if kid not in self._keys:
+            raise _unauthenticated(f"no key of the JWKS file has the token's kid {kid!r}")
+        return self._keys[kid], self._keys[kid].algorithm_name
+
+    def _reload(self, path: Path) -> None:
+        """A file that cannot be used leaves the last good keys in force, but stops a start."""
+        self._looked_s = time.monotonic()
+        try:
+            changed_ns = path.stat().st_mtime_ns
+            if changed_ns != self._changed_ns:
+                self._keys = _keys(path)
+                self._changed_ns = changed_ns
+        except (OSError, ValueError, KeyError, jwt.PyJWTError) as error:
+            if not self._keys:
+                raise InvalidSettings(f"the JWKS file {path} cannot be used: {error}") from error
+
+
+def _keys(path: Path) -> dict[str, jwt.PyJWK]:
+    keys = {key["kid"]: jwt.PyJWK(key) for key in json.loads(path.read_text())["keys"]}
+    for kid, key in keys.items():
+        if key.algorithm_name not in _PUBLIC_KEY_ALGORITHMS:
+            raise ValueError(
+                f"key {kid!r} is for {key.algorithm_name}, not {_PUBLIC_KEY_ALGORITHMS}"
+            )
+    return keys
+
+
+def bearer(header: str | None) -> str:
+    """The token in an `authorization` header or metadata value. Raises `Refusal`."""
+    scheme, _, token = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthenticated("no token")
+    return token
+
+
+def _unauthenticated(what: str) -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAUTHENTICATED, f"{what}: send `authorization: Bearer <token>`"
+    )
+
+
+def mint(secret: bytes, user: str, lifetime_s: float) -> str:
+    """A development token for a user."""
+    now = time.time()
+    claims = {"sub": user_id(user), "aud": AUDIENCE, "iat": int(now), "exp": now + lifetime_s}
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
+def development_secret(path: Path) -> bytes:
+    """The secret in a file that only its owner may read; made where there is none."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text().encode()
