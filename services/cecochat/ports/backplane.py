@@ -67,8 +67,8 @@ class Backplane(ABC):
         """How many partitions `messages` has; fixed when the log is created, 1 to 4,096."""
 
     @abstractmethod
-    async def producer(self) -> Producer:
-        """Open a new producer session."""
+    async def producer(self, topic: Topic = MESSAGES) -> Producer:
+        """Open a new producer session, which appends to one topic."""
 
     @abstractmethod
     def read(self, topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:

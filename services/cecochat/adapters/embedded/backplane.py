@@ -1,0 +1,308 @@
+"""The backplane on SQLite: one file, one process; readers are handed what is committed."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from typing_extensions import override
+
+from cecochat.adapters.embedded import records as layout
+from cecochat.adapters.embedded.folder import FolderLock
+from cecochat.adapters.embedded.records import Log, stream_of
+from cecochat.adapters.embedded.share import Group
+from cecochat.adapters.embedded.sqlite import Database, Work
+from cecochat.adapters.embedded.streams import Reader, Stream
+from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
+from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record, Topic
+
+FILE = "log.db"
+TRIM_OFFSETS = 1_000
+"""Offsets dropped in one step, so that appends wait for milliseconds at most."""
+
+Clock = Callable[[], float]
+Placed = tuple[int, Record]
+"""A stream and what was appended to it."""
+
+
+class _Append(NamedTuple):
+    producer: _Session
+    records: Sequence[NewRecord]
+
+
+class _Session(Producer):
+    """`ended` is set by the writer at the first failure, before anything behind it is applied."""
+
+    def __init__(self, database: Database, appends: _Appends, topic: Topic) -> None:
+        self.topic = topic
+        self.ended = False
+        self._database = database
+        self._appends = appends
+        self._closed = False
+
+    @override
+    async def append(self, records: Sequence[NewRecord]) -> None:
+        if self._closed:
+            raise ProducerEnded("this producer session was closed: open a new one")
+        await self._submit(records)
+
+    @override
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            if not self.ended:
+                await self._submit(())  # comes back after all before it
+                self.ended = True
+
+    async def _submit(self, records: Sequence[NewRecord]) -> None:
+        try:
+            await self._database.submit(self._appends, _Append(self, records))
+        except (sqlite3.Error, ValueError, Unavailable) as error:
+            self.ended = True
+            raise ProducerEnded(f"the append failed, open a new session: {error}") from error
+
+
+class _Appends(Work[_Append, Sequence[Placed]]):
+    """Gives offsets and times, inserts, and hands over what is committed.
+
+    An offset given to what then fails stays unused: after a failed commit nobody knows whether
+    the row is there.
+    """
+
+    def __init__(self, log: Log, streams: dict[int, Stream], clock: Clock) -> None:
+        self._log = log
+        self._next = {stream: extent.end for stream, extent in log.extents.items()}
+        self._newest_ms = {stream: extent.appended_at_ms for stream, extent in log.extents.items()}
+        self._streams = streams
+        self._clock = clock
+
+    @override
+    def apply(
+        self, connection: sqlite3.Connection, payloads: Sequence[_Append]
+    ) -> Sequence[Sequence[Placed] | ProducerEnded]:
+        now_ms = int(self._clock() * 1_000)
+        rows: list[tuple[int, int, bytes, bytes, str]] = []
+        results: list[Sequence[Placed] | ProducerEnded] = []
+        for producer, records in payloads:
+            if producer.ended:
+                results.append(ProducerEnded("an earlier append of this session failed"))
+            else:
+                results.append([self._place(producer.topic, new, now_ms, rows) for new in records])
+        layout.INSERT.write(connection, rows)
+        return results
+
+    def _place(
+        self,
+        topic: Topic,
+        new: NewRecord,
+        now_ms: int,
+        rows: list[tuple[int, int, bytes, bytes, str]],
+    ) -> Placed:
+        partition, key, value, headers = new
+        self._log.check(partition)
+        stream = stream_of(topic, partition)
+        offset = self._next[stream]
+        self._next[stream] = offset + 1
+        appended_at_ms = self._newest_ms[stream] = max(self._newest_ms[stream], now_ms)
+        rows.append(
+            (
+                layout.place_of(stream, offset),
+                appended_at_ms,
+                key,
+                value,
+                layout.headers_text(headers),
+            )
+        )
+        return stream, Record(offset, appended_at_ms, key, value, headers)
+
+    @override
+    def failed(self, payload: _Append) -> None:
+        payload.producer.ended = True
+
+    @override
+    def committed(self, results: Sequence[Sequence[Placed]]) -> None:
+        appended: dict[int, list[Record]] = {}
+        for placed in results:
+            for stream, record in placed:
+                appended.setdefault(stream, []).append(record)
+        for stream, records in appended.items():
+            self._streams[stream].extend(records)
+
+
+class EmbeddedBackplane(Backplane):
+    """All topics in `log.db` of a data folder that this process alone has open.
+
+    `retention_ms` and `retention_bytes` are for each partition; None: for ever.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lock: FolderLock,
+        log: Log,
+        *,
+        retention_ms: int | None,
+        retention_bytes: int | None,
+        clock: Clock,
+    ) -> None:
+        """Use `open`."""
+        self.database = database
+        self._lock = lock
+        self._log = log
+        self._retention_ms = retention_ms
+        self._retention_bytes = retention_bytes
+        self._clock = clock
+        self._streams = {number: Stream(extent) for number, extent in log.extents.items()}
+        self._appends = _Appends(log, self._streams, clock)
+        self._groups: dict[tuple[Topic, str], Group] = {}
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        folder: Path,
+        *,
+        partition_count: int | None = None,
+        retention_ms: int | None = None,
+        retention_bytes: int | None = None,
+        clock: Clock = time.time,
+        database: Callable[[Path], Database] = Database,
+    ) -> EmbeddedBackplane:
+        """Open the log, or create it with `partition_count` (default 12), which is then fixed.
+
+        Raises `FolderInUse`, `InvalidSettings` for another count than the log has, `Unavailable`.
+        """
+        async with AsyncExitStack() as undo:
+            lock = FolderLock(folder)
+            undo.callback(lock.release)
+            opened = database(folder / FILE)
+            undo.push_async_callback(opened.close)
+            log = await opened.write(partial(layout.open_log, wanted=partition_count))
+            undo.pop_all()
+        return cls(
+            opened,
+            lock,
+            log,
+            retention_ms=retention_ms,
+            retention_bytes=retention_bytes,
+            clock=clock,
+        )
+
+    @override
+    async def log_id(self) -> str:
+        return self._log.log_id
+
+    @override
+    async def partition_count(self) -> int:
+        return self._log.partition_count
+
+    @override
+    async def producer(self, topic: Topic = MESSAGES) -> Producer:
+        return _Session(self.database, self._appends, topic)
+
+    @override
+    async def read(
+        self, topic: Topic, partition: int, offset: int
+    ) -> AsyncGenerator[Sequence[Record]]:
+        number = self._number(topic, partition)
+        stream = self._streams[number]
+        reader = Reader(offset)
+        stream.readers.add(reader)
+        try:
+            while True:
+                if self._closed:
+                    raise Unavailable("the log was closed")
+                if batch := reader.take():
+                    yield batch
+                elif reader.next < stream.end:
+                    yield await self._select(number, stream, partition, reader)
+                else:
+                    reader.woken.clear()
+                    await reader.woken.wait()
+        finally:
+            stream.readers.discard(reader)
+
+    async def _select(
+        self, number: int, stream: Stream, partition: int, reader: Reader
+    ) -> Sequence[Record]:
+        offset = reader.next
+        batch = await self.database.read(partial(layout.select, stream=number, offset=offset))
+        # `start` moves before the rows go, so this sees every trim that the select may have met.
+        if offset < stream.start:
+            raise Trimmed(partition, offset, stream.start)
+        reader.next = batch[-1].offset + 1
+        return batch
+
+    @override
+    async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
+        stream = self._streams[self._number(topic, partition)]
+        return stream.start, stream.end
+
+    @override
+    async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
+        key = (group, self._number(topic, partition))
+        row = await self.database.read(
+            lambda connection: connection.execute(
+                "SELECT next FROM committed WHERE consumer = ? AND stream = ?", key
+            ).fetchone()
+        )
+        return None if row is None else row[0]
+
+    @override
+    async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
+        rows = [
+            (group, self._number(topic, partition), next_) for partition, next_ in offsets.items()
+        ]
+        await self.database.write(partial(layout.COMMIT.write, rows=rows))
+
+    @override
+    async def share(
+        self, topic: Topic, group: str, work: Callable[[int], Coroutine[Any, Any, None]]
+    ) -> None:
+        await self._groups.setdefault((topic, group), Group(self._log.partition_count)).join(work)
+
+    @override
+    async def release(self, topic: Topic, partition: int, before: int) -> None:
+        stream = self._streams[self._number(topic, partition)]
+        stream.released = max(stream.released, before)
+
+    async def trim(self) -> None:
+        """Drop what is released and over the retention; `build` calls it now and then."""
+        for number, stream in self._streams.items():
+            end = min(stream.released, stream.end)
+            if end <= stream.start:
+                continue
+            cut = min(end, await self._expired_below(number, stream))
+            while stream.start < cut:
+                stream.start = start = min(cut, stream.start + TRIM_OFFSETS)
+                await self.database.write(partial(layout.trim, stream=number, start=start))
+
+    async def _expired_below(self, number: int, stream: Stream) -> int:
+        age_ms, now_ms = self._retention_ms, int(self._clock() * 1_000)
+        return await self.database.read(
+            partial(
+                layout.expired_below,
+                stream=number,
+                offsets=(stream.start, stream.end),
+                oldest_ms=None if age_ms is None else now_ms - age_ms,
+                bytes_max=self._retention_bytes,
+            )
+        )
+
+    @override
+    async def close(self) -> None:
+        self._closed = True
+        for stream in self._streams.values():
+            for reader in stream.readers:
+                reader.woken.set()
+        await self.database.close()
+        self._lock.release()
+
+    def _number(self, topic: Topic, partition: int) -> int:
+        self._log.check(partition)
+        return stream_of(topic, partition)

@@ -1,0 +1,196 @@
+"""How the log lies in SQLite: one table, by place: topic, partition and offset in one integer."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from typing import NamedTuple
+
+from cecochat.adapters.embedded.sqlite import Rows
+from cecochat.domain.errors import InvalidSettings
+from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Headers, Record, Topic
+
+TOPICS: tuple[Topic, ...] = (MESSAGES, DEAD_LETTERS)
+PARTITIONS_MAX = 4_096
+PARTITIONS_DEFAULT = 12
+OFFSET_BITS = 40
+OFFSETS = 1 << OFFSET_BITS
+
+BATCH_RECORDS = 1_000
+BATCH_BYTES = 1 << 20
+
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS records (
+        place INTEGER PRIMARY KEY,
+        appended_at_ms INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        value BLOB NOT NULL,
+        headers TEXT NOT NULL)""",
+    # For people: SELECT * FROM log WHERE partition = 3
+    """CREATE VIEW IF NOT EXISTS log AS SELECT
+        CASE (place >> 40) / 4096 WHEN 0 THEN 'messages' ELSE 'messages.dead' END AS topic,
+        (place >> 40) % 4096 AS partition,
+        place & ((1 << 40) - 1) AS "offset",
+        appended_at_ms, CAST(key AS TEXT) AS key, value, headers FROM records""",
+    """CREATE TABLE IF NOT EXISTS trimmed (
+        stream INTEGER PRIMARY KEY,
+        start INTEGER NOT NULL,
+        appended_at_ms INTEGER NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS committed (
+        consumer TEXT NOT NULL,
+        stream INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        PRIMARY KEY (consumer, stream)) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+
+INSERT = Rows("INSERT INTO records", 5)
+COMMIT = Rows("INSERT INTO committed", 3, "ON CONFLICT DO UPDATE SET next = excluded.next")
+SELECT = """SELECT place, appended_at_ms, key, value, headers FROM records
+    WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"""
+NEWEST = """SELECT place, appended_at_ms FROM records
+    WHERE place >= ? AND place < ? ORDER BY place DESC LIMIT 1"""
+
+
+class Extent(NamedTuple):
+    """Offsets from `start` to below `end`; the time of the newest record that it ever had."""
+
+    start: int
+    end: int
+    appended_at_ms: int
+
+
+class Log(NamedTuple):
+    """What is fixed at creation, and what each stream held when it was opened."""
+
+    log_id: str
+    partition_count: int
+    extents: dict[int, Extent]
+
+    def check(self, partition: int) -> None:
+        """Raises ValueError where there is no such partition."""
+        if not 0 <= partition < self.partition_count:
+            raise ValueError(f"partition {partition}: there are 0 to {self.partition_count - 1}")
+
+
+def open_log(connection: sqlite3.Connection, wanted: int | None) -> Log:
+    """Create the log, or read what it is. Raises `InvalidSettings` for another `wanted` count."""
+    if wanted is not None and not 1 <= wanted <= PARTITIONS_MAX:
+        raise InvalidSettings(f"partition count {wanted}: it may be 1 to {PARTITIONS_MAX}")
+    for statement in SCHEMA:
+        connection.execute(statement)
+    connection.executemany(
+        "INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [("log_id", str(uuid.uuid4())), ("partition_count", str(wanted or PARTITIONS_DEFAULT))],
+    )
+    identity = dict(connection.execute("SELECT name, value FROM identity"))
+    count = int(identity["partition_count"])
+    if wanted not in (None, count):
+        raise InvalidSettings(
+            f"partition count {wanted}: the log was created with {count}, which is fixed; "
+            f"ask for {count}, or start with another data folder"
+        )
+    numbers = [stream_of(topic, partition) for topic in TOPICS for partition in range(count)]
+    return Log(
+        identity["log_id"], count, {number: extent(connection, number) for number in numbers}
+    )
+
+
+def stream_of(topic: Topic, partition: int) -> int:
+    """A stream is a partition of a topic; its number."""
+    return TOPICS.index(topic) * PARTITIONS_MAX + partition
+
+
+def place_of(stream: int, offset: int) -> int:
+    """The key of the row; rows of a stream lie together and in order."""
+    return stream << OFFSET_BITS | offset
+
+
+def headers_text(headers: Headers) -> str:
+    """Lines `name=value`. Raises ValueError where they could not be read back."""
+    for name, value in headers:
+        if "=" in name or "\n" in name or "\n" in value:
+            raise ValueError(f"header {name!r}: no '=' in a name and no line break anywhere")
+    return "\n".join(map("=".join, headers))
+
+
+def parse_headers(text: str) -> Headers:
+    """The inverse of `headers_text`."""
+    if not text:
+        return ()
+    return tuple(
+        (name, value) for name, _, value in [line.partition("=") for line in text.split("\n")]
+    )
+
+
+def size_of(record: Record) -> int:
+    """Bytes that a record counts for against the bounds of batches and hand-overs."""
+    return len(record.key) + len(record.value) + 64
+
+
+def select(connection: sqlite3.Connection, stream: int, offset: int) -> list[Record]:
+    """One batch of what is stored from `offset` on."""
+    batch: list[Record] = []
+    size = 0
+    bounds = (place_of(stream, offset), place_of(stream + 1, 0), BATCH_RECORDS)
+    for place, appended_at_ms, key, value, headers in connection.execute(SELECT, bounds):
+        record = Record(place & (OFFSETS - 1), appended_at_ms, key, value, parse_headers(headers))
+        size += size_of(record)
+        if size > BATCH_BYTES and batch:
+            break
+        batch.append(record)
+    return batch
+
+
+def extent(connection: sqlite3.Connection, stream: int) -> Extent:
+    """Read the extent of a stream; the offsets of a stream that was emptied are not used again."""
+    start, trimmed_at_ms = connection.execute(
+        "SELECT start, appended_at_ms FROM trimmed WHERE stream = ?", (stream,)
+    ).fetchone() or (0, 0)
+    last = connection.execute(NEWEST, (place_of(stream, 0), place_of(stream + 1, 0))).fetchone()
+    if last is None:
+        return Extent(start, start, trimmed_at_ms)
+    return Extent(start, (last[0] & (OFFSETS - 1)) + 1, last[1])
+
+
+def trim(connection: sqlite3.Connection, stream: int, start: int) -> None:
+    """Drop what lies below `start`, and remember for ever that it was there."""
+    bounds = (place_of(stream, 0), place_of(stream, start))
+    newest = connection.execute(NEWEST, bounds).fetchone()
+    connection.execute("DELETE FROM records WHERE place >= ? AND place < ?", bounds)
+    connection.execute(
+        """INSERT INTO trimmed VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET
+            start = max(start, excluded.start),
+            appended_at_ms = max(appended_at_ms, excluded.appended_at_ms)""",
+        (stream, start, newest[1] if newest else 0),
+    )
+
+
+def expired_below(
+    connection: sqlite3.Connection,
+    stream: int,
+    offsets: tuple[int, int],
+    oldest_ms: int | None,
+    bytes_max: int | None,
+) -> int:
+    """The offset below which nothing is worth keeping: too old, or behind enough newer bytes."""
+    start, end = offsets
+    bounds = (place_of(stream, start), place_of(stream, end))
+    cut = start
+    if oldest_ms is not None:
+        row = connection.execute(
+            """SELECT place FROM records WHERE place >= ? AND place < ? AND appended_at_ms >= ?
+            ORDER BY place LIMIT 1""",
+            (*bounds, oldest_ms),
+        ).fetchone()
+        cut = row[0] & (OFFSETS - 1) if row else end
+    if bytes_max is not None:
+        row = connection.execute(
+            """SELECT max(place) FROM (SELECT place,
+                sum(length(key) + length(value) + length(headers)) OVER (ORDER BY place DESC)
+                AS upwards FROM records WHERE place >= ? AND place < ?) WHERE upwards > ?""",
+            (*bounds, bytes_max),
+        ).fetchone()
+        if row[0] is not None:
+            cut = max(cut, (row[0] & (OFFSETS - 1)) + 1)
+    return cut

@@ -1,0 +1,264 @@
+"""A SQLite database with one writer thread and group commit, and reader threads.
+
+What callers submit while one commit runs is applied in one transaction by the next: a sync of the
+disk, a switch of threads and a wake-up of the event loop are paid once a group, not once a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from typing_extensions import override
+
+from cecochat.domain.errors import Unavailable
+
+Payload = TypeVar("Payload")
+Result = TypeVar("Result")
+Job = Callable[[sqlite3.Connection], Result]
+
+GROUP_MAX = 1_000
+"""Submissions in one transaction, so that no commit is long however many wait."""
+
+READERS = 2
+PAGE_BYTES = 4_096
+CHECKPOINT_PAGES = 2_000
+BUSY_TIMEOUT_MS = 5_000
+CACHE_KIB = 16_384
+
+PRAGMAS = {
+    "page_size": PAGE_BYTES,
+    "journal_mode": "wal",
+    "synchronous": 2,  # FULL: a commit returns when the disk has it
+    "busy_timeout": BUSY_TIMEOUT_MS,
+    "wal_autocheckpoint": CHECKPOINT_PAGES,
+    "cache_size": -CACHE_KIB,
+}
+
+
+class Work(Generic[Payload, Result]):
+    """What to do with submissions of one kind, in the order of submission; across kinds any order."""
+
+    def apply(
+        self, connection: sqlite3.Connection, payloads: Sequence[Payload]
+    ) -> Sequence[Result | Exception]:
+        """Writer thread, in a transaction: a result or a refusal for each payload.
+
+        May be called again after a rollback.
+        """
+        raise NotImplementedError
+
+    def failed(self, payload: Payload) -> None:
+        """Writer thread: not stored; called before anything behind it is applied."""
+
+    def committed(self, results: Sequence[Result]) -> None:
+        """Event loop: these are durable; called before those who wait for them go on."""
+
+
+class _Jobs(Work[Job[Any], Any]):
+    """The general kind: call the payload."""
+
+    @override
+    def apply(self, connection: sqlite3.Connection, payloads: Sequence[Job[Any]]) -> Sequence[Any]:
+        return [job(connection) for job in payloads]
+
+
+class _Submission(NamedTuple):
+    work: Work[Any, Any]
+    payload: Any
+    done: asyncio.Future[Any]
+
+
+_Outcome = tuple[Work[Any, Any], Sequence[_Submission], Sequence[Any]]
+"""A result or an exception for each submission."""
+
+_JOBS = _Jobs()
+
+
+class Database:
+    """One file, one event loop (the running one), one writer thread and a few reader threads.
+
+    A submission takes its place in the queue at once and its caller waits for the commit, so what
+    is queued is what callers wait for: they are the bound.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file. Raises `Unavailable`."""
+        self.path = path
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
+        self._closing = False
+        self._stopped = self._loop.create_future()
+        try:
+            self._connection = self._connect()
+        except sqlite3.Error as error:
+            raise Unavailable(f"{path}: {error}") from error
+        self._local = threading.local()
+        self._reader_connections: list[sqlite3.Connection] = []
+        self._readers = ThreadPoolExecutor(READERS, f"{path.stem}-reader")
+        self._writer = threading.Thread(
+            target=self._write_groups, name=f"{path.stem}-writer", daemon=True
+        )
+        self._writer.start()
+
+    def submit(self, work: Work[Payload, Result], payload: Payload) -> asyncio.Future[Result]:
+        """Queue for the next group. The future has the result after its commit, or what went wrong.
+
+        Cancelling the future takes nothing back. Raises `Unavailable` once closed.
+        """
+        if self._closing:
+            raise Unavailable(f"{self.path} is closed")
+        done: asyncio.Future[Result] = self._loop.create_future()
+        self._queue.put(_Submission(work, payload, done))
+        return done
+
+    async def write(self, job: Job[Result]) -> Result:
+        """Run `job` on the writer; its result once that is durable. Only its own failure fails it."""
+        return await self.submit(_JOBS, job)
+
+    async def read(self, job: Job[Result]) -> Result:
+        """Run `job` on a reader thread with a read-only connection."""
+        if self._closing:
+            raise Unavailable(f"{self.path} is closed")
+        return await self._loop.run_in_executor(
+            self._readers, lambda: job(self._reader_connection())
+        )
+
+    async def pragmas(self) -> dict[str, Any]:
+        """The pragmas in force on the live writer connection."""
+        return await self.write(
+            lambda connection: {
+                name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS
+            }
+        )
+
+    async def close(self) -> None:
+        """Commit what is queued, stop the threads, close the connections. Idempotent."""
+        if not self._closing:
+            self._closing = True
+            self._queue.put(None)
+        await asyncio.shield(self._stopped)
+        self._writer.join()
+        self._readers.shutdown(wait=True)
+        while self._reader_connections:
+            self._reader_connections.pop().close()
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        """Make the open transaction durable; a test overrides this to stall it or let it fail."""
+        connection.execute("COMMIT")
+
+    def _connect(self) -> sqlite3.Connection:
+        # isolation_level None: transactions are ours to begin. Threads: handed over, never shared.
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        for name, value in PRAGMAS.items():
+            connection.execute(f"PRAGMA {name}={value}")
+        return connection
+
+    def _reader_connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+            connection.execute("PRAGMA query_only=1")
+            self._reader_connections.append(connection)
+        return connection
+
+    def _write_groups(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            while len(group) < GROUP_MAX and self._queue.qsize():
+                if (submission := self._queue.get()) is None:
+                    self._queue.put(None)  # nothing follows it: submit refuses once closing
+                    break
+                group.append(submission)
+            self._tell(self._settle, self._run_group(group))
+        self._connection.close()
+        self._tell(self._stopped.set_result, None)
+
+    def _tell(self, function: Callable[[Any], object], argument: Any) -> None:
+        with suppress(RuntimeError):  # the loop was closed without us: nobody waits any more
+            self._loop.call_soon_threadsafe(function, argument)
+
+    def _run_group(self, group: Sequence[_Submission]) -> list[_Outcome]:
+        kinds: dict[Work[Any, Any], list[_Submission]] = {}
+        for submission in group:
+            kinds.setdefault(submission.work, []).append(submission)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return self._all_failed(kinds, error)
+        try:
+            outcomes: list[_Outcome] = [
+                (work, items, work.apply(self._connection, [item.payload for item in items]))
+                for work, items in kinds.items()
+            ]
+        except Exception as error:  # noqa: BLE001  whatever a job raises is for its caller, not for this thread
+            self._roll_back()
+            if len(group) == 1:
+                return self._all_failed(kinds, error)
+            return [outcome for item in group for outcome in self._run_group([item])]
+        try:
+            self.commit(self._connection)
+        except sqlite3.Error as error:
+            self._roll_back()
+            return self._all_failed(kinds, error)
+        return outcomes
+
+    def _all_failed(
+        self, kinds: dict[Work[Any, Any], list[_Submission]], error: Exception
+    ) -> list[_Outcome]:
+        for work, items in kinds.items():
+            for item in items:
+                work.failed(item.payload)
+        return [(work, items, [error] * len(items)) for work, items in kinds.items()]
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            with suppress(
+                sqlite3.Error
+            ):  # SQLite has rolled back by itself, or the next BEGIN says what is wrong
+                self._connection.execute("ROLLBACK")
+
+    def _settle(self, outcomes: Sequence[_Outcome]) -> None:
+        for work, submissions, results in outcomes:
+            work.committed([result for result in results if not isinstance(result, Exception)])
+            for submission, result in zip(submissions, results, strict=True):
+                if submission.done.done():
+                    continue  # cancelled: the waiting ended, the work did not
+                if isinstance(result, Exception):
+                    submission.done.set_exception(result)
+                else:
+                    submission.done.set_result(result)
+
+
+class Rows:
+    """Multi-row statements: `head VALUES (?, ...), (?, ...) tail`.
+
+    Python's driver lets go of the interpreter lock at every step of a statement and must win it
+    back from a busy event loop, up to 5 ms a time. `executemany` steps once a row, a multi-row
+    INSERT once in all (ADR 0011).
+    """
+
+    SIZES = (256, 64, 16, 4, 1)
+
+    def __init__(self, head: str, columns: int, tail: str = "") -> None:
+        """`head`: `INSERT INTO t`; `columns`: values a row; `tail`: an ON CONFLICT clause."""
+        row = f"({','.join('?' * columns)})"
+        self._sql = [
+            (size, f"{head} VALUES {','.join([row] * size)} {tail}") for size in self.SIZES
+        ]
+
+    def write(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert them in order."""
+        start = 0
+        for size, sql in self._sql:
+            while len(rows) - start >= size:
+                connection.execute(sql, list(chain.from_iterable(rows[start : start + size])))
+                start += size
