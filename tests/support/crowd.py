@@ -1,0 +1,117 @@
+"""The devices of a run, their common record, and how a run is brought to rest and judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from cecochat.v1.messaging_pb2 import ReadToken
+from tests.support.device import Device
+from tests.support.eventually import eventually
+from tests.support.oracle import Kind, Violation, judge
+from tests.support.rawclient import find, history, mint
+from tests.support.records import DeviceKey, Message, Record, participants
+
+NOT_YET = {Kind.LOST_ON_DEVICE, Kind.UNANSWERED}
+"""What may still mend itself while deliveries are under way."""
+
+
+class Crowd:
+    """Devices of many users, on the server that `connect_url` names at the moment."""
+
+    def __init__(self, connect_url: Callable[[], str], secret_file: Path) -> None:
+        self.record = Record()
+        self.devices: dict[DeviceKey, Device] = {}
+        self.chats: set[str] = set()
+        self.online: set[DeviceKey] = set()
+        self._connect_url, self._secret_file = connect_url, secret_file
+
+    def device(self, who: DeviceKey, chats: Iterable[str]) -> Device:
+        """The device of that name: it keeps its position and unanswered sends over connections."""
+        self.chats.update(chats)
+        own = tuple(chat for chat in chats if who.user_id in participants(chat))
+        if who not in self.devices:
+            self.devices[who] = Device(
+                who, self.record, self._connect_url, lambda: self.token(who.user_id), own
+            )
+        return self.devices[who]
+
+    def token(self, user_id: str) -> str:
+        return mint(self._secret_file, user_id)
+
+    @asynccontextmanager
+    async def connected(
+        self, who: Iterable[DeviceKey], chats: Collection[str]
+    ) -> AsyncIterator[None]:
+        """Keep these devices connected, from when all of them have caught up."""
+        async with asyncio.TaskGroup() as group:
+            keys = frozenset(who)
+            devices = [self.device(each, chats) for each in keys]
+            tasks = [group.create_task(device.run()) for device in devices]
+            for device in devices:
+                async with asyncio.timeout(30):
+                    await device.caught_up.wait()
+            self.online |= keys
+            yield
+            self.online -= keys
+            for task in tasks:
+                task.cancel()
+
+    async def answered(self, within_s: float = 30.0) -> None:
+        """Wait until all who are online are caught up and answered; no longer than `within_s`."""
+        with suppress(AssertionError):  # whoever is not answered by then is told by the oracle
+            await eventually(lambda: all(map(self._at_rest, self.online)), within_s)
+
+    def _at_rest(self, who: DeviceKey) -> bool:
+        device = self.devices[who]
+        return device.caught_up.is_set() and not device.unanswered
+
+    async def settle(
+        self, within_s: float = 30.0, absent: Collection[DeviceKey] = ()
+    ) -> list[Violation]:
+        """Let everything arrive, read the final history, judge. Waits no longer than `within_s`.
+
+        The history is read with a token, so that it must hold all that was acknowledged. What comes
+        late and should not come at all is waited for too: a last word goes through every chat, and
+        frames of one sender arrive in order.
+        """
+        self._say_last_words()
+        await self.answered(within_s)
+        deadline = asyncio.get_running_loop().time() + within_s
+        stored = await self.histories()
+        while True:
+            found = judge(self.record, stored, absent)
+            late = asyncio.get_running_loop().time() > deadline
+            if late or not any(violation.kind in NOT_YET for violation in found):
+                return found
+            await asyncio.sleep(0.2)
+
+    def _say_last_words(self) -> None:
+        for device in map(self.devices.__getitem__, self.online):
+            for chat in device.chats:
+                device.say(chat, "that is all")
+
+    async def histories(self) -> dict[str, list[Message]]:
+        """Every chat, read forward with a token and backward without; both must be the same."""
+        token = self._token_for_all()
+        found: dict[str, list[Message]] = {}
+        for chat_id in sorted(self.chats):
+            bearer = self.token(min(participants(chat_id)))
+            route = await find(self._connect_url(), bearer)
+            async with history(route.history, bearer) as pages:
+                found[chat_id] = await pages.whole(chat_id, token)
+                assert await pages.backward(chat_id, limit=37) == found[chat_id]
+        return found
+
+    def _token_for_all(self) -> ReadToken:
+        """Everything up to where the devices are, which is beyond all their acks."""
+        token = ReadToken()
+        for device in self.devices.values():
+            if place := device.position:
+                token.log_id = place.log_id
+                token.offsets[place.partition] = max(
+                    place.offset, token.offsets.get(place.partition, 0)
+                )
+        return token

@@ -1,0 +1,175 @@
+"""One device of a test: it decides when to connect, to resume and to send again.
+
+As the protocol asks of a client, it keeps its position in stream order, sends nothing before
+`caught_up`, takes its own messages seen meanwhile as acks, then sends the unanswered again in
+order, and fills a gap from the history before it moves on. It hides nothing that the server does
+wrong: what arrives goes into the record as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import count
+
+from cecochat.v1.messaging_pb2 import Gap, Send, ServerItem
+from tests.support.rawclient import ConnectionEnded, NotFound, RawConnection, Route, find, history
+from tests.support.records import (
+    DeviceKey,
+    GapFilled,
+    Message,
+    Place,
+    Record,
+    message_of,
+    place_of,
+)
+
+BACK_OFF_S = 0.1
+FRAME_BYTES = 60_000
+FRAME_SENDS = 64
+
+
+class Device:
+    """A device of a user. `say` never waits: what is unanswered is kept until it is answered."""
+
+    def __init__(
+        self,
+        who: DeviceKey,
+        record: Record,
+        connect_url: Callable[[], str],
+        token: Callable[[], str],
+        chats: tuple[str, ...] = (),
+    ) -> None:
+        self.who = who
+        self.position: Place | None = None
+        self.unanswered: dict[str, Send] = {}
+        self.caught_up = asyncio.Event()
+        self.chats = chats
+        self._record, self._connect_url, self._token = record, connect_url, token
+        self._outbox: deque[Send] = deque()
+        self._written = asyncio.Event()
+        self._connections = count(1)
+        self._sends = count()
+
+    def say(self, chat_id: str, text: str, client_message_id: str = "") -> str:
+        """Send as soon as the session is open. Returns the client message id."""
+        chosen = client_message_id or f"{self.who.device}-{next(self._sends)}"
+        send = Send(client_message_id=chosen, chat_id=chat_id)
+        send.message.text = text
+        self.unanswered[chosen] = send
+        if self.caught_up.is_set():
+            self._outbox.append(send)
+            self._written.set()
+        return chosen
+
+    async def run(self) -> None:
+        """Be connected, again and again, until cancelled."""
+        while True:
+            with suppress(NotFound):
+                await self.session()
+            await asyncio.sleep(BACK_OFF_S)
+
+    async def session(self, until: Callable[[], Awaitable[object]] | None = None) -> None:
+        """One connection from hello to its end, or until `until` returns."""
+        token = self._token()
+        route = await find(self._connect_url(), token)
+        connection = RawConnection(
+            route.messaging, token, self._record, self.who, number := next(self._connections)
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._read(connection, number, route, token)),
+                    group.create_task(self._write(connection)),
+                ]
+                if until is not None:
+                    tasks.append(group.create_task(_wait_for(until)))
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            self.caught_up.clear()
+            self._outbox.clear()
+            await connection.close()
+
+    async def _read(self, connection: RawConnection, number: int, route: Route, token: str) -> None:
+        try:
+            await connection.hello(self.position)
+            while True:
+                for item in await connection.read():
+                    if item.HasField("gap"):
+                        await self._fill(item.gap, number, route, token)
+                    elif not self._take(item):
+                        return
+        except ConnectionEnded:
+            return
+
+    def _take(self, item: ServerItem) -> bool:
+        """Move on by one item; False: leave the connection."""
+        match item.WhichOneof("item"):
+            case "welcome":
+                self.position = place_of(item.welcome.position)
+            case "delivered":
+                self._move(item.delivered.offset)
+                self._answered(message_of(item.delivered.event))
+            case "ack":
+                self._move(item.ack.offset)
+                self.unanswered.pop(item.ack.client_message_id, None)
+            case "caught_up":
+                self._move(item.caught_up.offset)
+                self._open()
+            case "refused":
+                if not item.refused.error.retriable:
+                    self.unanswered.pop(item.refused.client_message_id, None)
+                return False
+        return True
+
+    def _open(self) -> None:
+        if not self.caught_up.is_set():
+            self._outbox.extend(self.unanswered.values())
+            self.caught_up.set()
+            self._written.set()
+
+    def _move(self, offset: int) -> None:
+        assert self.position is not None, "an item before the welcome"
+        self.position = self.position._replace(offset=max(offset, self.position.offset))
+
+    def _answered(self, message: Message) -> None:
+        if message.user_id == self.who.user_id:
+            self.unanswered.pop(message.client_message_id, None)
+
+    async def _fill(self, gap: Gap, number: int, route: Route, token: str) -> None:
+        """Read what the log lost from the history, then stand at the end of the gap."""
+        found: list[Message] = []
+        async with history(route.history, token) as pages:
+            for chat_id in self.chats:
+                found += await pages.whole(chat_id, gap.token)
+        self._record.add(self.who, number, GapFilled(gap.to_offset, tuple(found)))
+        assert self.position is not None, "a gap before the welcome"
+        self.position = self.position._replace(offset=gap.to_offset)
+        for message in found:
+            self._answered(message)
+
+    async def _write(self, connection: RawConnection) -> None:
+        """Put what is ready into as few frames as the limits allow."""
+        while True:
+            await self._written.wait()
+            self._written.clear()
+            while self._outbox:
+                frame: list[Send] = []
+                size = 0
+                while self._outbox and len(frame) < FRAME_SENDS:
+                    size += self._outbox[0].ByteSize() + 8
+                    if frame and size > FRAME_BYTES:
+                        break
+                    frame.append(self._outbox.popleft())
+                try:
+                    await connection.send(self.position.offset if self.position else 0, frame)
+                except ConnectionEnded:
+                    return  # the reader sees the end too, with its reason
+
+
+async def _wait_for(until: Callable[[], Awaitable[object]]) -> None:
+    await until()

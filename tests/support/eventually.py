@@ -1,0 +1,18 @@
+"""Waiting for what has no event to wait for, such as another process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+
+async def eventually(
+    holds: Callable[[], object], within_s: float = 30.0, every_s: float = 0.01
+) -> None:
+    """Return once `holds()` is true. Raises `AssertionError` with its last value."""
+    deadline = time.monotonic() + within_s
+    while not (value := holds()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s: {holds!r} is {value!r}")
+        await asyncio.sleep(every_s)

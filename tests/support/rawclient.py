@@ -1,0 +1,262 @@
+"""Raw frames and raw history pages: no de-duplication, no sorting, no retrying.
+
+Built on the generated protos, gRPC and PyJWT alone, as somebody would in another language.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import grpc
+import jwt
+
+from cecochat.v1 import errors_pb2, history_pb2, messaging_pb2
+from cecochat.v1.errors_pb2 import ErrorCode
+from cecochat.v1.messaging_pb2 import ClientFrame, ReadToken, ServerFrame, ServerItem
+from tests.support.records import (
+    Acked,
+    CaughtUp,
+    Closed,
+    Delivered,
+    DeviceKey,
+    GapTold,
+    Happening,
+    Hello,
+    Message,
+    Place,
+    Record,
+    Refused,
+    Sent,
+    TokenExpiring,
+    Welcomed,
+    message_of,
+    place_of,
+)
+
+CHAT = "/cecochat.v1.Messaging/Chat"
+GET_MESSAGES = "/cecochat.v1.History/GetMessages"
+ERROR_TRAILER = "cecochat-error-bin"
+CONNECTION_OF_ITS_OWN = (
+    ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share a TCP connection
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.keepalive_time_ms", 30_000),
+)
+DEADLINE_S = 15.0
+
+
+class ConnectionEnded(Exception):
+    """The stream is over; the record says why."""
+
+
+class NotFound(Exception):
+    """The connect server did not answer, or says that nobody can serve this user just now."""
+
+
+class Route(NamedTuple):
+    """Where the connect server sends a user."""
+
+    messaging: str
+    history: str
+
+
+def mint(secret_file: Path, user_id: str, valid_s: float = 3_600) -> str:
+    """A token as an embedding application's back end makes it."""
+    now = int(time.time())
+    claims = {"sub": user_id, "aud": "cecochat", "iat": now, "exp": now + int(valid_s)}
+    return jwt.encode(claims, secret_file.read_text().strip(), algorithm="HS256")
+
+
+async def find(connect_url: str, token: str) -> Route:
+    """`GET /v1/connect`. Raises `NotFound`."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            status, body = await _get(connect_url, "/v1/connect", token)
+    except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError) as error:
+        raise NotFound(f"{connect_url}: {error!r}") from error
+    if status != 200:
+        raise NotFound(f"{connect_url} answered {status}: {body[:300]!r}")
+    answer: dict[str, Any] = json.loads(body)
+    return Route(answer["messaging"], answer["history"])
+
+
+async def _get(url: str, path: str, token: str) -> tuple[int, bytes]:
+    """One HTTP request on a connection of its own; urllib would need a thread for each user."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Bearer {token}\r\n"
+            "Connection: close\r\n\r\n".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), await reader.read()
+    finally:
+        writer.close()
+
+
+class RawConnection:
+    """One stream of one device. What is written and read goes into the record as it happens."""
+
+    def __init__(
+        self, address: str, token: str, record: Record, who: DeviceKey, number: int
+    ) -> None:
+        self._record, self._who, self._number = record, who, number
+        self._channel = grpc.aio.insecure_channel(address, options=CONNECTION_OF_ITS_OWN)
+        method = self._channel.stream_stream(
+            CHAT,
+            request_serializer=ClientFrame.SerializeToString,
+            response_deserializer=ServerFrame.FromString,
+        )
+        self._call = method(metadata=(("authorization", f"Bearer {token}"),))
+        self._reason = errors_pb2.Error()
+        self._ended = False
+
+    async def hello(self, position: Place | None) -> None:
+        hello = messaging_pb2.Hello(device=self._who.device)
+        if position is not None:
+            hello.position.CopyFrom(messaging_pb2.Position(**position._asdict()))
+        self._note(Hello(position))
+        await self.write(ClientFrame(hello=hello))
+
+    async def send(self, offset: int, sends: Sequence[messaging_pb2.Send]) -> None:
+        """One frame. A send counts as attempted even if the connection ends under it."""
+        for send in sends:
+            self._note(Sent(send.client_message_id, send.chat_id, send.message.text))
+        await self.write(ClientFrame(offset=offset, sends=sends))
+
+    async def write(self, frame: ClientFrame) -> None:
+        try:
+            await self._call.write(frame)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise ConnectionEnded from error
+
+    async def read(self) -> Iterator[ServerItem]:
+        """The items of the next frame, each recorded when it is taken. Raises `ConnectionEnded`."""
+        try:
+            frame = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            self._end(
+                _typed_error(error) or self._reason, f"{error.code().name}: {error.details()}"
+            )
+            raise ConnectionEnded from error
+        if not isinstance(frame, ServerFrame):
+            self._end(self._reason, "end of the stream")
+            raise ConnectionEnded
+        return map(self._noted, frame.items)
+
+    def _noted(self, item: ServerItem) -> ServerItem:
+        if item.HasField("disconnect"):
+            self._reason = item.disconnect.error
+        elif (what := _happening(item)) is not None:
+            self._note(what)
+        return item
+
+    async def close(self) -> None:
+        """End it from this side. Idempotent."""
+        self._call.cancel()
+        await self._channel.close()
+        self._end(self._reason, "closed by the client")
+
+    def _end(self, reason: errors_pb2.Error, detail: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self._note(
+                Closed(code_name(reason.code) if reason.code else "", f"{detail} {reason.message}")
+            )
+
+    def _note(self, what: Happening) -> None:
+        self._record.add(self._who, self._number, what)
+
+
+def _happening(item: ServerItem) -> Happening | None:
+    match item.WhichOneof("item"):
+        case "welcome":
+            return Welcomed(place_of(item.welcome.position))
+        case "delivered":
+            return Delivered(item.delivered.offset, message_of(item.delivered.event))
+        case "ack":
+            return Acked(item.ack.client_message_id, item.ack.message_id, item.ack.offset)
+        case "refused":
+            error = item.refused.error
+            return Refused(item.refused.client_message_id, code_name(error.code), error.retriable)
+        case "caught_up":
+            return CaughtUp(item.caught_up.offset)
+        case "gap":
+            return GapTold(item.gap.from_offset, item.gap.to_offset)
+        case "token_expiring":
+            return TokenExpiring(item.token_expiring.expires_in_ms)
+    return None
+
+
+def code_name(code: ErrorCode.ValueType) -> str:
+    return ErrorCode.Name(code).removeprefix("ERROR_CODE_")
+
+
+def _typed_error(error: grpc.aio.AioRpcError) -> errors_pb2.Error | None:
+    for name, value in error.trailing_metadata() or ():
+        if name == ERROR_TRAILER and isinstance(value, bytes):
+            return errors_pb2.Error.FromString(value)
+    return None
+
+
+class RawHistory:
+    """Pages as the server gives them."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._get = channel.unary_unary(
+            GET_MESSAGES,
+            request_serializer=history_pb2.GetMessagesRequest.SerializeToString,
+            response_deserializer=history_pb2.GetMessagesResponse.FromString,
+        )
+
+    async def page(
+        self, request: history_pb2.GetMessagesRequest
+    ) -> history_pb2.GetMessagesResponse:
+        """One page. Where the history is `behind`, asks again when it says, until a deadline."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                try:
+                    return await self._get(request, metadata=self._metadata, timeout=DEADLINE_S)
+                except grpc.aio.AioRpcError as error:
+                    typed = _typed_error(error)
+                    if typed is None or typed.code != errors_pb2.ERROR_CODE_BEHIND:
+                        raise
+                    await asyncio.sleep(max(typed.retry_after_ms, 1) / 1_000)
+
+    async def whole(
+        self, chat_id: str, token: ReadToken | None = None, limit: int = 100
+    ) -> list[Message]:
+        """A chat from its first message on, page by page forward, as the pages gave it."""
+        found: list[Message] = []
+        request = history_pb2.GetMessagesRequest(chat_id=chat_id, after=0, limit=limit, token=token)
+        while True:
+            page = await self.page(request)
+            found += map(message_of, page.messages)
+            if not page.has_more:
+                return found
+            request.after = page.messages[-1].id
+
+    async def backward(self, chat_id: str, limit: int = 100) -> list[Message]:
+        """The same from the newest page back, joined in ascending order."""
+        pages: list[list[Message]] = []
+        request = history_pb2.GetMessagesRequest(chat_id=chat_id, limit=limit)
+        while True:
+            page = await self.page(request)
+            pages.insert(0, [message_of(event) for event in page.messages])
+            if not page.has_more:
+                return [message for each in pages for message in each]
+            request.before = page.messages[0].id
+
+
+@asynccontextmanager
+async def history(address: str, token: str) -> AsyncIterator[RawHistory]:
+    async with grpc.aio.insecure_channel(address, options=CONNECTION_OF_ITS_OWN) as channel:
+        yield RawHistory(channel, token)

@@ -1,0 +1,194 @@
+"""What the clients of a run did and saw, in the order in which it happened (monotonic times)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cecochat.v1 import events_pb2, messaging_pb2
+
+
+class Place(NamedTuple):
+    """A position in the log of one partition."""
+
+    log_id: str
+    partition: int
+    offset: int
+
+
+class Message(NamedTuple):
+    """An event as a client or the history shows it."""
+
+    message_id: int
+    user_id: str
+    chat_id: str
+    client_message_id: str
+    recipient_ids: tuple[str, ...]
+    text: str | None  # None: not a message but, for instance, a receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    position: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    position: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Written to the connection, as far as the client can tell; it may never have arrived."""
+
+    client_message_id: str
+    chat_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    client_message_id: str
+    message_id: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    offset: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    client_message_id: str
+    code: str
+    retriable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class GapTold:
+    from_offset: int
+    to_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class GapFilled:
+    """What the history gave for the gap that ends at `to_offset`."""
+
+    to_offset: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpiring:
+    expires_in_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The end of a connection. `code` is the typed reason; empty: none came (the server died)."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReady:
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDied:
+    """The process is gone. A negative return code is the signal that ended it."""
+
+    pid: int
+    return_code: int
+
+
+Happening = (
+    Hello
+    | Welcomed
+    | Sent
+    | Acked
+    | Delivered
+    | Refused
+    | CaughtUp
+    | GapTold
+    | GapFilled
+    | TokenExpiring
+    | Closed
+    | ServerReady
+    | ServerDied
+)
+
+
+class DeviceKey(NamedTuple):
+    user_id: str
+    device: str
+
+
+SERVER = DeviceKey("", "server")
+
+
+class Entry(NamedTuple):
+    """One line of a record. `connection` counts from 1 for each device; 0 for the server."""
+
+    at_s: float
+    who: DeviceKey
+    connection: int
+    what: Happening
+
+
+@dataclass
+class Record:
+    """Appended to by every client of a run and by what kills the server; read by the oracle."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    def add(self, who: DeviceKey, connection: int, what: Happening) -> None:
+        self.entries.append(Entry(time.monotonic(), who, connection, what))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def dump(self) -> str:
+        """One line an entry, for a person who looks into a failed run."""
+        return "\n".join(
+            f"{at_s:.6f} {who.user_id}/{who.device}#{connection} {what}"
+            for at_s, who, connection, what in self.entries
+        )
+
+
+def message_of(event: events_pb2.Event) -> Message:
+    return Message(
+        message_id=event.id,
+        user_id=event.user_id,
+        chat_id=event.chat_id,
+        client_message_id=event.client_message_id,
+        recipient_ids=tuple(event.recipient_ids),
+        text=event.message.text if event.HasField("message") else None,
+    )
+
+
+def place_of(position: messaging_pb2.Position) -> Place:
+    return Place(position.log_id, position.partition, position.offset)
+
+
+def participants(chat_id: str) -> frozenset[str]:
+    """The users of a dialog, by the definition of its id: `d:` + two user ids joined by `~`."""
+    if not chat_id.startswith("d:") or chat_id.count("~") != 1:
+        raise ValueError(f"not a dialog: {chat_id!r}")
+    return frozenset(chat_id[2:].split("~"))
+
+
+def dialog(one: str, other: str) -> str:
+    first, second = sorted((one, other), key=str.encode)
+    return f"d:{first}~{second}"
