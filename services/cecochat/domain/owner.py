@@ -108,22 +108,32 @@ class Owner:
     ) -> Origin | None:
         """A checked send of a session whose client knows everything up to `seen`; the record to append, or None.
 
-        None: it is a repeat (acknowledged again, or joined to the one under way), or the session takes no more.
+        None: it needs none, see `settles`.
+        """
+        if self.settles(session, send, seen):
+            return None
+        self.pending[session.user_id, send.client_message_id] = [session]
+        return self._origin(session.user_id, send, recipients, now_ms)
+
+    def settles(self, session: Session, send: Send, seen: int) -> bool:
+        """Whether a send needs no append: it is a repeat (acknowledged again, or joined to the one under way), or the
+        session takes no more, or its client has to catch up first.
+
+        Ask this before anything that can refuse a send: what was accepted once must not be refused when it comes again.
         """
         if session.closed or session.blocked:
-            return None
+            return True
         key = (session.user_id, send.client_message_id)
         if accepted := self.sent.find(key):
             session.push(frames.ack(key[1], accepted.message_id, accepted.offset))
-            return None
+            return True
         if waiting := self.under_way(key):
             waiting.append(session)
-            return None
+            return True
         if not self.sent.covers(seen):
             session.close(_CATCH_UP)
-            return None
-        self.pending[key] = [session]
-        return self._origin(session.user_id, send, recipients, now_ms)
+            return True
+        return False
 
     def under_way(self, key: Key) -> list[Session] | None:
         """The sessions that wait for the append of that send."""
