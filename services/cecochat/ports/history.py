@@ -26,6 +26,14 @@ class MarkRow(NamedTuple):
     read_up_to: int
 
 
+class Progress(NamedTuple):
+    """The history holds every valid origin of that partition of that log, up to and including `offset`."""
+
+    log_id: str
+    partition: int
+    offset: int
+
+
 class Page(NamedTuple):
     """Events in ascending order of their ids, and whether there are more in the direction asked for."""
 
@@ -50,12 +58,20 @@ class History(ABC):
     """Rows keyed by what is in the records, so that writing twice equals writing once, in any order."""
 
     @abstractmethod
-    async def write(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
+    async def write(
+        self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
+    ) -> None:
         """Store all of it, durably, when this returns. A row that is there already stays as it is; a mark takes the
         higher of both values. A message also moves `chats_by_user` of every participant up to it.
 
+        `progress` says how far the log is in here with these rows; it is stored with or after them, never before.
+
         Raises `Unavailable` where the database is down: the same call can be made again.
         """
+
+    @abstractmethod
+    async def progress(self, log_id: str) -> dict[int, int]:
+        """Partition -> the highest offset of that log up to which all origins are in here; absent: none."""
 
     @abstractmethod
     async def messages(
