@@ -33,6 +33,7 @@ demo: $(runtime) ## two users chat, the server is killed between them, nothing i
 	@exec $(bin)/python scripts/demo.py $(ARGS)
 
 setup: $(dev) ## .venv with everything for development
+	@echo "$(CURDIR)/.venv is up to date."
 
 fmt: $(dev) ## format, and mend what can be mended
 	$(bin)/ruff check --fix-only .
@@ -64,7 +65,7 @@ protos-release: $(dev) ## take protos/ as it is for what later changes must not 
 compile := $(bin)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --quiet $(ARGS)
 
-lock: $(dev) ## write both locks anew from pyproject.toml
+lock: $(if $(wildcard $(bin)/uv),,$(dev)) ## write both locks anew from pyproject.toml
 	$(compile) --group dev --output-file requirements-dev.lock
 	$(compile) --group build --constraint requirements-dev.lock --output-file requirements.lock
 

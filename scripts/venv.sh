@@ -29,5 +29,6 @@ if ! .venv/bin/pip --version >/dev/null 2>&1; then
     "$python" -m venv --clear .venv
 fi
 echo "Installing what $lock names (the first time takes half a minute) ..."
-$pip --require-hashes -r "$lock"
+# What is imported is compiled then: in all 1 s, against 7 s for all that is installed.
+$pip --no-compile --require-hashes -r "$lock"
 $pip --no-deps --no-build-isolation -e .

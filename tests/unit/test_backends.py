@@ -30,5 +30,5 @@ def test_a_missing_backend_skips() -> None:
 
 
 def test_a_missing_backend_that_is_required_fails() -> None:
-    with pytest.raises(pytest.fail.Exception, match="kafka is required .*: start it"):
+    with pytest.raises(pytest.fail.Exception, match=r"kafka is required .*: start it"):
         Backends(frozenset({"kafka"})).absent("kafka", "start it")
