@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.wire import varint
 from cecochat.v1.messaging_pb2 import (
     Ack,
     CaughtUp,
@@ -21,18 +22,9 @@ Chunk = bytes
 
 def delivered(offset: int, event: bytes) -> Chunk:
     """The bytes of an event as they stand in the log, wrapped; nothing is parsed or serialized again."""
-    head = b"\x08" + _varint(offset) + b"\x12" + _varint(len(event))
-    inner = b"\x12" + _varint(len(head) + len(event))
-    return b"".join((b"\x0a", _varint(len(inner) + len(head) + len(event)), inner, head, event))
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    head = b"\x08" + varint(offset) + b"\x12" + varint(len(event))
+    inner = b"\x12" + varint(len(head) + len(event))
+    return b"".join((b"\x0a", varint(len(inner) + len(head) + len(event)), inner, head, event))
 
 
 def _chunk(item: ServerItem) -> Chunk:

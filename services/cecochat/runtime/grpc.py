@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.runtime.tokens import Identity, Verifier, bearer
 from cecochat.v1 import errors_pb2
-
-log = logging.getLogger(__name__)
 
 ERROR_TRAILER = "cecochat-error-bin"
 KEEPALIVE_MS = 20_000  # with its timeout, a dead peer is found within 45 s
 KEEPALIVE_TIMEOUT_MS = 20_000
+STOP_GRACE_S = 1.0
 
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -51,43 +50,49 @@ STATUS = {
 """Error code -> gRPC status; whatever is not here is a fault of the server: INTERNAL."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Health = health.aio.HealthServicer
 
 
-def server(
-    handlers: Sequence[grpc.GenericRpcHandler], names: Sequence[str], **limits: int
-) -> grpc.aio.Server:
-    """A server with these handlers, health for these service names, and reflection. `limits`: grpc options."""
+@asynccontextmanager
+async def serving(
+    handler: grpc.GenericRpcHandler, name: str, host: str, port: int, receive_max_bytes: int
+) -> AsyncIterator[tuple[int, Health]]:
+    """Serve one service with health (not serving until it is said) and reflection; the port, and its health.
+
+    Raises `InvalidSettings` for a port in use. On leaving, calls that are under way are cut off after a grace.
+    """
     made = grpc.aio.server(
-        options=[*OPTIONS, *((f"grpc.{name}", value) for name, value in limits.items())]
+        options=[*OPTIONS, ("grpc.max_receive_message_length", receive_max_bytes)]
     )
-    made.add_generic_rpc_handlers(tuple(handlers))
-    reflection.enable_server_reflection(
-        [*names, reflection.SERVICE_NAME, health.SERVICE_NAME], made
-    )
-    return made
-
-
-def add_health(made: grpc.aio.Server, names: Sequence[str]) -> health.aio.HealthServicer:
-    """Health of the services (and of "", the server as a whole), not serving until it is said."""
+    made.add_generic_rpc_handlers((handler,))
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, made)
-    return servicer
+    reflection.enable_server_reflection([name, reflection.SERVICE_NAME, health.SERVICE_NAME], made)
+    await set_health(servicer, name, serving=False)
+    try:
+        bound = made.add_insecure_port(f"{host}:{port}")
+    except RuntimeError:
+        raise InvalidSettings(f"port {port} is in use: choose another for {name}") from None
+    await made.start()
+    try:
+        yield bound, servicer
+    finally:
+        await set_health(servicer, name, serving=False)
+        await made.stop(STOP_GRACE_S)
 
 
-async def set_health(
-    servicer: health.aio.HealthServicer, names: Sequence[str], *, serving: bool
-) -> None:
-    """Say whether calls should come here."""
+async def set_health(servicer: Health, name: str, *, serving: bool) -> None:
+    """Say whether calls should come here: of the service, and of "", the server as a whole."""
     answer = health_pb2.HealthCheckResponse
     status = answer.SERVING if serving else answer.NOT_SERVING
-    for name in ("", *names):
-        await servicer.set(name, status)
+    for each in ("", name):
+        await servicer.set(each, status)
 
 
 def authenticate(context: Context, verifier: Verifier) -> tuple[str, Identity]:
     """Token and identity of a call. Raises `Refusal`."""
     metadata = dict(context.invocation_metadata() or ())
-    token = bearer(metadata.get("authorization"))
+    token = bearer(str(metadata.get("authorization", "")))
     return token, verifier.verify(token)
 
 

@@ -1,0 +1,40 @@
+"""Starts a connect server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from cecochat.connect.server import Directory, add_routes
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import http
+from cecochat.runtime.follow import follow
+from cecochat.runtime.parts import Parts, instance
+
+
+@asynccontextmanager
+async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """A connect server; ready once it knows the assignment."""
+    registry = CollectorRegistry()
+    directory = Directory(parts.discovery, await parts.backplane.partition_count())
+    app = http.app("connect", registry, lambda: directory.not_ready)
+    add_routes(app, directory, parts.verifier, registry)
+    settings = parts.settings
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(
+            http.serving(app, settings.host, settings.connect_port)
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [
+            group.create_task(follow(parts.configuration, registry, directory.configure)),
+            group.create_task(directory.follow(parts.configuration)),
+        ]
+        known = instance(parts, "connect", server_id, port, port)
+        await parts.discovery.register(known)
+        yield known
+        await parts.discovery.deregister(known)
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,104 @@
+"""The connect server: where a caller's messaging server is, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter
+from sanic import Request, Sanic
+from sanic.response import HTTPResponse, json as json_response
+
+from cecochat.domain.configuration import Config
+from cecochat.domain.errors import Refusal
+from cecochat.domain.partitions import partition_of
+from cecochat.ports.configuration import ASSIGNMENT, Configuration
+from cecochat.ports.discovery import Discovery, Instance
+from cecochat.runtime.http import error_response
+from cecochat.runtime.tokens import Verifier, bearer
+from cecochat.v1 import errors_pb2
+
+VALID_FOR_S = 60
+RETRY_MS = 1_000
+
+
+class Directory:
+    """Answers from what it was last told, never from the network."""
+
+    def __init__(self, discovery: Discovery, partitions: int) -> None:
+        self._discovery = discovery
+        self._partitions = partitions
+        self._assignment: Mapping[str, Any] | None = None
+        self._config = Config()
+
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self._config = config
+
+    async def follow(self, configuration: Configuration) -> None:
+        """Follow the assignment, until cancelled."""
+        async with aclosing(configuration.watch(ASSIGNMENT)) as documents:
+            async for document in documents:
+                self._assignment = document.value
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why it cannot answer yet; None: ready."""
+        return "waiting for the assignment" if self._assignment is None else None
+
+    def lookup(self, user_id: str) -> dict[str, Any]:
+        """Where that user goes. Raises `Refusal` (unavailable) while nobody live owns the partition."""
+        partition = partition_of(user_id, self._partitions)
+        messaging = self._owner(partition)
+        config = self._config
+        return {
+            "user_id": user_id,
+            "partition": partition,
+            "server_id": messaging.instance_id,
+            "messaging": messaging.address,
+            "history": self._history(partition).address,
+            "valid_for_s": VALID_FOR_S,
+            "backoff": {
+                "base_s": config.connect_backoff_base_s,
+                "factor": config.connect_backoff_factor,
+                "max_s": config.connect_backoff_max_s,
+                "jitter": config.connect_backoff_jitter,
+            },
+        }
+
+    def _owner(self, partition: int) -> Instance:
+        server_id = (self._assignment or {}).get(str(partition))
+        for instance in self._discovery.live("messaging"):
+            if instance.instance_id == server_id:
+                return instance
+        raise _unavailable(f"no live messaging server owns partition {partition} just now")
+
+    def _history(self, partition: int) -> Instance:
+        instances = self._discovery.live("history")
+        if not instances:
+            raise _unavailable("no history server is live just now")
+        return instances[partition % len(instances)]
+
+
+def _unavailable(what: str) -> Refusal:
+    return Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, f"{what}: try again", RETRY_MS)
+
+
+def add_routes(
+    app: Sanic[Any, Any], directory: Directory, verifier: Verifier, registry: CollectorRegistry
+) -> None:
+    """`GET /v1/connect`."""
+    lookups = Counter("cecochat_connects", "Lookups, by code.", ["code"], registry=registry)
+
+    @app.get("/v1/connect")
+    async def connect(request: Request) -> HTTPResponse:
+        try:
+            identity = verifier.verify(bearer(request.headers.get("authorization")))
+            answer = directory.lookup(identity.user_id)
+        except Refusal as refusal:
+            lookups.labels(refusal.name).inc()
+            return error_response(refusal)
+        lookups.labels("ok").inc()
+        return json_response(answer, dumps=json.dumps)

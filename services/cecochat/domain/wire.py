@@ -1,0 +1,23 @@
+"""The protobuf wire format, as far as bytes are joined without being parsed (protobuf.dev, "Encoding")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_LENGTH_DELIMITED = 2
+
+
+def varint(value: int) -> bytes:
+    """An unsigned integer, seven bits a byte, the lowest first."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def repeated(field: int, messages: Iterable[bytes]) -> bytes:
+    """Serialized messages as a repeated field; joined to other bytes of the same message type it adds to them."""
+    tag = varint(field << 3 | _LENGTH_DELIMITED)
+    return b"".join(tag + varint(len(message)) + message for message in messages)

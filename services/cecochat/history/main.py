@@ -1,0 +1,50 @@
+"""Starts a history server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from cecochat.history.queries import Queries
+from cecochat.history.transport import RECEIVE_MAX_BYTES, SERVICE, handler
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import grpc, http
+from cecochat.runtime.follow import follow
+from cecochat.runtime.parts import Parts, instance
+
+
+@asynccontextmanager
+async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """A history server; calls under way are finished when the context is left."""
+    registry = CollectorRegistry()
+    settings = parts.settings
+    queries = Queries(parts.history, await parts.backplane.log_id())
+    async with AsyncExitStack() as stack:
+        port, health = await stack.enter_async_context(
+            grpc.serving(
+                handler(queries, parts.verifier, registry),
+                SERVICE,
+                settings.host,
+                settings.history_port,
+                RECEIVE_MAX_BYTES,
+            )
+        )
+        health_port = await stack.enter_async_context(
+            http.serving(
+                http.app("history", registry, lambda: None),
+                settings.host,
+                settings.history_health_port,
+            )
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        task = group.create_task(follow(parts.configuration, registry, queries.configure))
+        known = instance(parts, "history", server_id, port, health_port)
+        await parts.discovery.register(known)
+        await grpc.set_health(health, SERVICE, serving=True)
+        yield known
+        await grpc.set_health(health, SERVICE, serving=False)
+        await parts.discovery.deregister(known)
+        task.cancel()

@@ -1,0 +1,113 @@
+"""The queries: who may ask, what a page holds, and whether the history is far enough for a token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cecochat.domain import ids, wire
+from cecochat.domain.configuration import Config
+from cecochat.domain.errors import Refusal
+from cecochat.ports.history import ChatRow, History, MarkRow
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.history_pb2 import (
+    Chat,
+    GetChatsRequest,
+    GetChatsResponse,
+    GetMessagesRequest,
+    GetMessagesResponse,
+    Mark,
+)
+from cecochat.v1.messaging_pb2 import ReadToken
+
+PAGE_DEFAULT = 50
+BEHIND_RETRY_MS = 25
+
+
+class Queries:
+    """Answers as bytes of the response protos: events go out as they were stored."""
+
+    def __init__(self, history: History, log_id: str) -> None:
+        self._history = history
+        self._log_id = log_id
+        self._config = Config()
+
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self._config = config
+
+    async def messages(self, user: str, request: GetMessagesRequest) -> bytes:
+        """A page of a chat. Raises `Refusal` (invalid_argument, forbidden, unimplemented, behind)."""
+        chat = ids.chat_id(request.chat_id)
+        ids.authorise(ids.UserId(user), chat)
+        limit = self._limit(request.limit)
+        before, after = _bound(request, "before"), _bound(request, "after")
+        if request.HasField("token"):
+            await self._hold(request.token)
+        page = await self._history.messages(chat, before=before, after=after, limit=limit)
+        rest = GetMessagesResponse(
+            has_more=page.has_more, marks=_marks(await self._history.marks(chat))
+        )
+        return wire.repeated(1, page.events) + rest.SerializeToString()
+
+    async def chats(self, user: str, request: GetChatsRequest) -> bytes:
+        """A page of the user's own chats. Raises `Refusal` (invalid_argument, behind)."""
+        if request.before < 0:
+            raise _invalid(f"before is {request.before}: use a message id, or 0 for the newest")
+        if request.HasField("token"):
+            await self._hold(request.token)
+        rows, has_more = await self._history.chats(
+            user, before=request.before or None, limit=self._limit(request.limit)
+        )
+        answer = GetChatsResponse(chats=[_chat(row) for row in rows], has_more=has_more)
+        return answer.SerializeToString()
+
+    def _limit(self, limit: int) -> int:
+        highest = self._config.history_page_max
+        if not 0 <= limit <= highest:
+            raise _invalid(f"limit is {limit}: use 1 to {highest}, or 0 for {PAGE_DEFAULT}")
+        return limit or min(PAGE_DEFAULT, highest)
+
+    async def _hold(self, token: ReadToken) -> None:
+        """Refuse to answer from a history that does not hold what the token asks for."""
+        if token.log_id != self._log_id:
+            raise _invalid(
+                "token: it is of another log; ask without a token, or with one of this log"
+            )
+        progress = await self._history.progress(token.log_id)
+        behind = [p for p, offset in token.offsets.items() if progress.get(p, -1) < offset]
+        if behind:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_BEHIND,
+                f"the history is not yet that far in partitions {sorted(behind)[:8]}: ask again",
+                BEHIND_RETRY_MS,
+            )
+
+
+def _bound(request: GetMessagesRequest, name: str) -> int | None:
+    if request.WhichOneof("bound") != name:
+        return None
+    value: int = getattr(request, name)
+    if value < 0:
+        raise _invalid(f"{name} is {value}: use a message id, 0 or above")
+    return value
+
+
+def _chat(row: ChatRow) -> Chat:
+    return Chat(
+        chat_id=row.chat_id,
+        last_message=Event.FromString(row.last_event),
+        unread_count=row.unread_count,
+        marks=_marks(row.marks),
+    )
+
+
+def _marks(rows: Iterable[MarkRow]) -> list[Mark]:
+    return [
+        Mark(user_id=r.user_id, delivered_up_to=r.delivered_up_to, read_up_to=r.read_up_to)
+        for r in rows
+    ]
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, message)

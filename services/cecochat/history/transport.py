@@ -1,0 +1,82 @@
+"""`cecochat.v1.History` over gRPC; answers are bytes already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from prometheus_client import CollectorRegistry, Histogram
+
+from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.history.queries import Queries
+from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate
+from cecochat.runtime.tokens import Verifier
+from cecochat.v1 import errors_pb2
+from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
+
+log = logging.getLogger(__name__)
+
+SERVICE = "cecochat.v1.History"
+RECEIVE_MAX_BYTES = 64 << 10
+
+Request = TypeVar("Request", bound=Message)
+
+
+def handler(
+    queries: Queries, verifier: Verifier, registry: CollectorRegistry
+) -> grpc.GenericRpcHandler:
+    """The service, answered by `queries`."""
+    seconds = Histogram(
+        "cecochat_query_seconds",
+        "Time to answer, by call and code.",
+        ["call", "code"],
+        registry=registry,
+    )
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            "GetMessages": _unary(
+                "GetMessages", queries.messages, GetMessagesRequest, verifier, seconds
+            ),
+            "GetChats": _unary("GetChats", queries.chats, GetChatsRequest, verifier, seconds),
+        },
+    )
+
+
+def _unary(
+    name: str,
+    answer: Callable[[str, Request], Awaitable[bytes]],
+    request_type: type[Request],
+    verifier: Verifier,
+    seconds: Histogram,
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def call(raw: bytes, context: Context) -> bytes:
+        with seconds.labels(name, "ok").time():
+            try:
+                _, identity = authenticate(context, verifier)
+                return await answer(identity.user_id, _parse(raw, request_type))
+            except Refusal as refused:
+                refusal = refused
+            except Unavailable as error:
+                refusal = Refusal(
+                    errors_pb2.ERROR_CODE_UNAVAILABLE, f"{error}: ask again later", 1_000
+                )
+            except Exception:
+                log.exception("%s failed", name)
+                refusal = INTERNAL
+        await abort(context, refusal)
+
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+def _parse(raw: bytes, request_type: type[Request]) -> Request:
+    try:
+        return request_type.FromString(raw)
+    except DecodeError:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+            f"the request is no cecochat.v1.{request_type.__name__}: encode it with the proto",
+        ) from None

@@ -1,0 +1,42 @@
+"""Starts a materialize server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from cecochat.materialize.worker import Materializer
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import http
+from cecochat.runtime.follow import follow
+from cecochat.runtime.parts import Parts, instance
+
+
+@asynccontextmanager
+async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """A member of the group `materialize`; what is in flight is written and committed when the context is left."""
+    registry = CollectorRegistry()
+    settings = parts.settings
+    worker = Materializer(parts.backplane, parts.history, await parts.backplane.log_id(), registry)
+    async with AsyncExitStack() as stack:
+        health_port = await stack.enter_async_context(
+            http.serving(
+                http.app("materialize", registry, lambda: worker.not_ready),
+                settings.host,
+                settings.materialize_health_port,
+            )
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [
+            group.create_task(follow(parts.configuration, registry, lambda _: None)),
+            group.create_task(worker.run()),
+        ]
+        known = instance(parts, "materialize", server_id, health_port, health_port)
+        await parts.discovery.register(known)
+        yield known
+        await parts.discovery.deregister(known)
+        for task in tasks:
+            task.cancel()

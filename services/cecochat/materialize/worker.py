@@ -1,0 +1,159 @@
+"""Turns the log into the history: one partition at a time, behind nothing but what is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from cecochat.domain.errors import Unavailable, Undecodable
+from cecochat.domain.fold import Fold
+from cecochat.domain.records import Origin, decode
+from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
+from cecochat.ports.history import History, MarkRow, MessageRow, Progress
+from cecochat.runtime.reading import first_known, fold_at
+from cecochat.v1.events_pb2 import Event
+
+log = logging.getLogger(__name__)
+
+GROUP = "materialize"
+RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+COMMIT_EVERY_S = 1.0
+
+
+class MaterializeMetrics:
+    """What a materialize server counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rows = Counter("cecochat_rows_written", "Rows written.", ["table"], registry=registry)
+        self.dead = Counter(
+            "cecochat_dead_letters", "Records that could not be understood.", registry=registry
+        )
+        self.retries = Counter(
+            "cecochat_history_retries", "Writes that the database did not take.", registry=registry
+        )
+        self.partitions = Gauge(
+            "cecochat_partitions_materialized", "Partitions worked on.", registry=registry
+        )
+
+
+@dataclass(slots=True)
+class Rows:
+    """What a batch of records comes to."""
+
+    messages: list[MessageRow] = field(default_factory=list)
+    marks: list[MarkRow] = field(default_factory=list)
+    dead: list[tuple[Record, str]] = field(default_factory=list)
+
+    def add(self, origin: Origin) -> None:
+        """A valid origin."""
+        event = Event.FromString(origin.event)
+        if event.HasField("message"):
+            self.messages.append(
+                MessageRow(
+                    event.id, event.chat_id, event.user_id, origin.recipient_ids, origin.event
+                )
+            )
+        elif event.HasField("receipt"):
+            receipt = event.receipt
+            self.marks.append(
+                MarkRow(event.chat_id, event.user_id, receipt.delivered_up_to, receipt.read_up_to)
+            )
+
+
+def rows_of(fold: Fold, records: Sequence[Record]) -> Rows:
+    """Fold the records of a partition, in order, into rows."""
+    rows = Rows()
+    for record in records:
+        try:
+            known = decode(record.key, record.value, record.headers)
+        except Undecodable as error:
+            rows.dead.append((record, str(error)))
+            continue
+        if fold.step(record.offset, known) and isinstance(known, Origin):
+            rows.add(known)
+    return rows
+
+
+class Materializer:
+    """Works on the partitions that the consumer group gives it. A database that is down is waited for."""
+
+    def __init__(
+        self, backplane: Backplane, history: History, log_id: str, registry: CollectorRegistry
+    ) -> None:
+        self._backplane = backplane
+        self._history = history
+        self._log_id = log_id
+        self._metrics = MaterializeMetrics(registry)
+        self._dead: Producer | None = None
+        self.not_ready: str | None = None  # why it makes no progress
+
+    async def run(self) -> None:
+        """Materialize until cancelled."""
+        await self._backplane.share(MESSAGES, GROUP, self._work)
+
+    async def _work(self, partition: int) -> None:
+        committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
+        held = (await self._history.progress(self._log_id)).get(partition, -1)
+        lowest = await first_known(self._backplane, partition)
+        position = max(
+            min(committed - 1, held), lowest
+        )  # a database that lost rows gets them again
+        fold = await fold_at(self._backplane, partition, position)
+        self._metrics.partitions.inc()
+        try:
+            await self._follow(partition, fold, position + 1)
+        finally:
+            self._metrics.partitions.dec()
+
+    async def _follow(self, partition: int, fold: Fold, offset: int) -> None:
+        loop = asyncio.get_running_loop()
+        commit_at, committed = loop.time() + COMMIT_EVERY_S, offset
+        try:
+            async with aclosing(self._backplane.read(MESSAGES, partition, offset)) as batches:
+                async for batch in batches:
+                    await self._write(partition, rows_of(fold, batch), batch[-1].offset)
+                    offset = batch[-1].offset + 1
+                    if loop.time() >= commit_at:
+                        await self._commit(partition, offset)
+                        commit_at, committed = loop.time() + COMMIT_EVERY_S, offset
+        finally:
+            if committed != offset:
+                await self._commit(partition, offset)
+
+    async def _commit(self, partition: int, offset: int) -> None:
+        await self._backplane.commit(GROUP, MESSAGES, {partition: offset})
+
+    async def _write(self, partition: int, rows: Rows, offset: int) -> None:
+        if rows.dead:
+            await self._bury(partition, rows.dead)
+        progress = Progress(self._log_id, partition, offset)
+        for attempt in itertools.count():
+            try:
+                await self._history.write(rows.messages, rows.marks, progress)
+                break
+            except Unavailable as error:
+                self._metrics.retries.inc()
+                self.not_ready = f"waiting for the history database: {error}"
+                log.warning("the history database does not answer, waiting for it: %s", error)
+                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        self.not_ready = None
+        self._metrics.rows.labels("messages").inc(len(rows.messages))
+        self._metrics.rows.labels("marks").inc(len(rows.marks))
+
+    async def _bury(self, partition: int, dead: list[tuple[Record, str]]) -> None:
+        """Put undecodable records, with their position and reason, where a person finds them; the partition goes on."""
+        self._dead = self._dead or await self._backplane.producer()
+        await self._dead.append([_letter(partition, record, reason) for record, reason in dead])
+        self._metrics.dead.inc(len(dead))
+
+
+def _letter(partition: int, record: Record, reason: str) -> NewRecord:
+    printable = reason.encode("ascii", "backslashreplace").decode().replace("\n", " ")
+    headers = (("position", f"{partition}:{record.offset}"), ("reason", printable[:500]))
+    return NewRecord(partition, record.key, record.value, headers)

@@ -1,0 +1,54 @@
+"""Starts a messaging server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from cecochat.messaging.partition import Log
+from cecochat.messaging.server import MessagingServer
+from cecochat.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import grpc, http
+from cecochat.runtime.follow import follow
+from cecochat.runtime.parts import Parts, instance
+
+
+@asynccontextmanager
+async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """A messaging server that owns what is assigned to `server_id`; drained when the context is left."""
+    registry = CollectorRegistry()
+    backplane, settings = parts.backplane, parts.settings
+    log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
+    server = MessagingServer(server_id, log, parts.verifier, registry)
+    async with AsyncExitStack() as stack:
+        port, health = await stack.enter_async_context(
+            grpc.serving(
+                handler(server), SERVICE, settings.host, settings.messaging_port, RECEIVE_MAX_BYTES
+            )
+        )
+        health_port = await stack.enter_async_context(
+            http.serving(
+                http.app("messaging", registry, lambda: server.not_ready),
+                settings.host,
+                settings.messaging_health_port,
+            )
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [
+            group.create_task(follow(parts.configuration, registry, server.configure)),
+            group.create_task(server.run(parts.configuration)),
+        ]
+        known = instance(parts, "messaging", server_id, port, health_port)
+        await server.until_ready()
+        await parts.discovery.register(known)
+        await grpc.set_health(health, SERVICE, serving=True)
+        yield known
+        await grpc.set_health(health, SERVICE, serving=False)
+        await parts.discovery.deregister(known)
+        await server.drain()
+        for task in tasks:
+            task.cancel()

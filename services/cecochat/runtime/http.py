@@ -1,0 +1,120 @@
+"""HTTP as every server here runs it: Sanic in the server's own loop, health, metrics, typed errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from sanic import Request, Sanic
+from sanic.exceptions import SanicException
+from sanic.response import HTTPResponse, raw
+from sanic.response import json as json_response
+
+from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.v1 import errors_pb2
+
+log = logging.getLogger(__name__)
+
+App = Sanic[Any, Any]
+REQUEST_MAX_BYTES = 64 << 10
+CLOSE_S = 5.0
+
+STATUS = {
+    errors_pb2.ERROR_CODE_INVALID_ARGUMENT: 400,
+    errors_pb2.ERROR_CODE_UNAUTHENTICATED: 401,
+    errors_pb2.ERROR_CODE_TOKEN_EXPIRED: 401,
+    errors_pb2.ERROR_CODE_FORBIDDEN: 403,
+    errors_pb2.ERROR_CODE_TOO_LARGE: 413,
+    errors_pb2.ERROR_CODE_RATE_LIMITED: 429,
+    errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS: 429,
+    errors_pb2.ERROR_CODE_UNAVAILABLE: 503,
+    errors_pb2.ERROR_CODE_UNIMPLEMENTED: 501,
+}
+"""Error code -> HTTP status; whatever is not here: 500."""
+
+
+def error_response(refusal: Refusal) -> HTTPResponse:
+    """A refusal as JSON, with Retry-After where there is a time to wait."""
+    headers = {}
+    if refusal.retry_after_ms:
+        headers["retry-after"] = str(-(-refusal.retry_after_ms // 1_000))
+    if refusal.error_code in (
+        errors_pb2.ERROR_CODE_UNAUTHENTICATED,
+        errors_pb2.ERROR_CODE_TOKEN_EXPIRED,
+    ):
+        headers["www-authenticate"] = "Bearer"
+    body = {
+        "code": refusal.name,
+        "message": refusal.message,
+        "retriable": refusal.retriable,
+        "retry_after_ms": refusal.retry_after_ms,
+    }
+    status = STATUS.get(refusal.error_code, 500)
+    return json_response({"error": body}, status=status, headers=headers, dumps=json.dumps)
+
+
+def app(name: str, registry: CollectorRegistry, not_ready: Callable[[], str | None]) -> App:
+    """An application with `/livez`, `/readyz` (503 and why, while `not_ready` says so) and `/metrics`."""
+    made: App = Sanic(name, configure_logging=False)
+    made.config.FALLBACK_ERROR_FORMAT = "json"
+    made.config.REQUEST_MAX_SIZE = REQUEST_MAX_BYTES
+    made.config.ACCESS_LOG = False
+    made.config.MOTD = False
+
+    @made.get("/livez")
+    async def livez(_: Request) -> HTTPResponse:
+        return json_response({"status": "alive"})
+
+    @made.get("/readyz")
+    async def readyz(_: Request) -> HTTPResponse:
+        why = not_ready()
+        if why is None:
+            return json_response({"status": "ready"})
+        return json_response({"status": "not ready", "why": why}, status=503)
+
+    @made.get("/metrics")
+    async def metrics(_: Request) -> HTTPResponse:
+        return raw(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    made.exception(Exception)(_failed)
+    return made
+
+
+async def _failed(_: Request, error: Exception) -> HTTPResponse:
+    if isinstance(error, SanicException):
+        body = {"code": "http", "message": str(error), "retriable": False, "retry_after_ms": 0}
+        return json_response({"error": body}, status=error.status_code, headers=error.headers)
+    log.error("a request failed", exc_info=error)
+    return error_response(
+        Refusal(
+            errors_pb2.ERROR_CODE_INTERNAL, "the server failed; its log has the cause: try again"
+        )
+    )
+
+
+@asynccontextmanager
+async def serving(made: App, host: str, port: int) -> AsyncIterator[int]:
+    """Serve in the running loop; the port. Raises `InvalidSettings` for a port in use."""
+    try:
+        listener = socket.create_server((host, port), backlog=1_024)
+    except OSError as error:
+        raise InvalidSettings(
+            f"port {port} cannot be used for {made.name} ({error.strerror}): choose another"
+        ) from None
+    server: Any = await made.create_server(
+        sock=listener, return_asyncio_server=True, access_log=False
+    )
+    await server.startup()
+    await server.start_serving()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.close()
+        async with asyncio.timeout(CLOSE_S):
+            await server.wait_closed()

@@ -1,0 +1,37 @@
+"""What a server is given: the ports, whichever adapters stand behind them, and how to know a caller."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from cecochat import __version__
+from cecochat.ports.backplane import Backplane
+from cecochat.ports.configuration import Configuration
+from cecochat.ports.discovery import Discovery, Instance, Service
+from cecochat.ports.history import History
+from cecochat.runtime.settings import Settings
+from cecochat.runtime.tokens import Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Opened by the process, shared by the servers in it."""
+
+    settings: Settings
+    backplane: Backplane
+    history: History
+    configuration: Configuration
+    discovery: Discovery
+    verifier: Verifier
+
+
+def new_instance_id(service: Service) -> str:
+    """Unique for each start."""
+    return f"{service}-{uuid.uuid4().hex[:12]}"
+
+
+def instance(parts: Parts, service: Service, id_: str, port: int, health_port: int) -> Instance:
+    """A server of this process, as the discovery knows it."""
+    host = parts.settings.public_host
+    return Instance(service, id_, f"{host}:{port}", f"http://{host}:{health_port}", __version__)

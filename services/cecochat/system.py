@@ -1,0 +1,129 @@
+"""Every server in one process and one event loop, on the embedded adapters: what `cecochat up` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cecochat.adapters import build
+from cecochat.connect.main import connect
+from cecochat.domain.errors import Conflict
+from cecochat.history.main import history
+from cecochat.materialize.main import materialize
+from cecochat.messaging.main import messaging
+from cecochat.ports.configuration import ASSIGNMENT, Configuration
+from cecochat.ports.discovery import Instance
+from cecochat.runtime.parts import Parts, new_instance_id
+from cecochat.runtime.settings import Settings
+from cecochat.runtime.tokens import Verifier, development_secret
+
+SECOND_SIGNAL_EXIT = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a started system is."""
+
+    connect: str  # URL
+    messaging: str  # host:port
+    history: str  # host:port
+    health: dict[str, str]  # server -> URL
+    data: str
+    pid: int
+    token_secret_file: str | None  # None: tokens are verified with a JWKS file
+    started_in_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        """As `up --json` prints it."""
+        return asdict(self)
+
+
+async def run(settings: Settings, on_ready: Callable[[Addresses], None]) -> None:
+    """Start, say where, and serve until SIGINT or SIGTERM; a second one exits at once."""
+    stop = asyncio.Event()
+    _on_signals(stop)
+    async with started(settings) as addresses:
+        on_ready(addresses)
+        await stop.wait()
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    def handle() -> None:
+        if stop.is_set():
+            os._exit(SECOND_SIGNAL_EXIT)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, handle)
+
+
+@asynccontextmanager
+async def started(settings: Settings) -> AsyncIterator[Addresses]:
+    """The running system; leaving the context stops it in order. Raises `InvalidSettings`."""
+    begun_s = time.monotonic()
+    secret_file = None if settings.jwks_file else settings.data_dir / "token-secret"
+    async with AsyncExitStack() as stack:
+        parts = await _open(settings, stack, secret_file)
+        messaging_id = new_instance_id("messaging")
+        await _assign_everything(parts, messaging_id)
+        servers: list[Instance] = [
+            await stack.enter_async_context(materialize(parts, new_instance_id("materialize"))),
+            await stack.enter_async_context(history(parts, new_instance_id("history"))),
+            await stack.enter_async_context(messaging(parts, messaging_id)),
+            await stack.enter_async_context(connect(parts, new_instance_id("connect"))),
+        ]
+        yield _addresses(settings, servers, secret_file, time.monotonic() - begun_s)
+
+
+async def _open(settings: Settings, stack: AsyncExitStack, secret_file: Path | None) -> Parts:
+    adapters = await stack.enter_async_context(
+        build.embedded(
+            settings.data_dir,
+            partitions=settings.partitions,
+            retention_ms=settings.retention_ms,
+            retention_bytes=settings.retention_bytes,
+        )
+    )
+    secret = development_secret(secret_file) if secret_file else None
+    verifier = Verifier(secret=secret, jwks_file=settings.jwks_file)
+    return Parts(settings=settings, verifier=verifier, **adapters._asdict())
+
+
+async def _assign_everything(parts: Parts, messaging_id: str) -> None:
+    """With one messaging server there is nothing to balance: it gets every partition."""
+    count = await parts.backplane.partition_count()
+    assignment = {str(partition): messaging_id for partition in range(count)}
+    await _put(parts.configuration, ASSIGNMENT, assignment)
+
+
+async def _put(configuration: Configuration, name: str, value: dict[str, Any]) -> None:
+    while True:
+        current = await configuration.get(name)
+        try:
+            await configuration.put(name, value, expected=current.version, by="up")
+            return
+        except Conflict:
+            continue
+
+
+def _addresses(
+    settings: Settings, servers: list[Instance], secret_file: Path | None, took_s: float
+) -> Addresses:
+    by_service = {server.service: server for server in servers}
+    return Addresses(
+        connect=by_service["connect"].health_url,
+        messaging=by_service["messaging"].address,
+        history=by_service["history"].address,
+        health={server.service: server.health_url for server in servers},
+        data=str(settings.data_dir),
+        pid=os.getpid(),
+        token_secret_file=str(secret_file) if secret_file else None,
+        started_in_s=round(took_s, 3),
+    )
