@@ -1,4 +1,6 @@
-"""Every server in one process and one event loop, on the embedded adapters: what `cecochat up` runs."""
+"""Every server in one process and one event loop, on the embedded adapters: what `cecochat up`
+runs.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
 from sanic import Request, Sanic
-from sanic.response import HTTPResponse, json as json_response
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
 
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
@@ -49,7 +50,9 @@ class Directory:
         return "waiting for the assignment" if self._assignment is None else None
 
     def lookup(self, user_id: str) -> dict[str, Any]:
-        """Where that user goes. Raises `Refusal` (unavailable) while nobody live owns the partition."""
+        """Where that user goes. Raises `Refusal` (unavailable) while nobody live owns the
+        partition.
+        """
         partition = partition_of(user_id, self._partitions)
         messaging = self._owner(partition)
         config = self._config

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 class TokenBucket:
-    """Holds up to `burst` tokens and gains `rate_per_s`; the caller passes the time (s, any steady clock) in."""
+    """Holds up to `burst` tokens and gains `rate_per_s`; the caller passes the time (s, any steady
+    clock) in.
+    """
 
     __slots__ = ("_at_s", "_tokens")
 
@@ -13,13 +15,17 @@ class TokenBucket:
         self._at_s = now_s
 
     def take(self, count: int, now_s: float, rate_per_s: float, burst: float) -> float:
-        """Take `count` tokens, on credit if need be; how long to wait, in s, before acting on them."""
+        """Take `count` tokens, on credit if need be; how long to wait, in s, before acting on
+        them.
+        """
         self._fill(now_s, rate_per_s, burst)
         self._tokens -= count
         return max(0.0, -self._tokens / rate_per_s)
 
     def try_take(self, now_s: float, rate_per_s: float, burst: float) -> float:
-        """Take one token if it is there: 0.0; else take none and say in how many seconds it will be."""
+        """Take one token if it is there: 0.0; else take none and say in how many seconds it will
+        be.
+        """
         self._fill(now_s, rate_per_s, burst)
         if self._tokens < 1:
             return (1 - self._tokens) / rate_per_s

@@ -1,4 +1,5 @@
-"""What one device of a user keeps together, and how it answers the server: position, unanswered sends, what it has shown.
+"""What one device of a user keeps together, and how it answers the server: position, unanswered
+sends, what it has shown.
 
 Pure: a transport feeds it the server's items in order and writes the frames it hands out.
 """
@@ -46,7 +47,9 @@ class Sent:
 
 @dataclass(slots=True, frozen=True)
 class Rejected:
-    """A send of this device will never be accepted as it is. The device has to reconnect before it sends on."""
+    """A send of this device will never be accepted as it is. The device has to reconnect before it
+    sends on.
+    """
 
     send: Send
     error: Error
@@ -59,7 +62,9 @@ class CaughtUp:
 
 @dataclass(slots=True, frozen=True)
 class Gapped:
-    """The log no longer has all that was missed: fill it from the history before feeding the next item."""
+    """The log no longer has all that was missed: fill it from the history before feeding the next
+    item.
+    """
 
     gap: Gap
 
@@ -83,10 +88,11 @@ Happening = Received | Sent | Rejected | CaughtUp | Gapped | TokenExpiring | Dis
 
 
 class Device:
-    """One device. Keep `snapshot()` in one piece: what makes "once" true is that its parts belong together.
+    """One device. Keep `snapshot()` in one piece: what makes "once" true is that its parts belong
+    together.
 
-    The events of one sender in one chat come in the order of their ids, so one mark a sender and chat tells what was
-    shown, whichever way it came.
+    The events of one sender in one chat come in the order of their ids, so one mark a sender and
+    chat tells what was shown, whichever way it came.
     """
 
     def __init__(self, user_id: str) -> None:
@@ -108,7 +114,9 @@ class Device:
         return ClientFrame(hello=Hello(position=self.position, device=device))
 
     def submit(self, send: Send) -> None:
-        """Take on a send; it is written when the session is caught up, and again on every connection until answered."""
+        """Take on a send; it is written when the session is caught up, and again on every
+        connection until answered.
+        """
         self.outbox[send.client_message_id] = send
         if self.caught_up:
             self._unwritten.append(send.client_message_id)

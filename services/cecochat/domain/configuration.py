@@ -1,4 +1,6 @@
-"""The keys of the central configuration: type, unit, range, default, meaning and who follows each, in this one place."""
+"""The keys of the central configuration: type, unit, range, default, meaning and who follows each,
+in this one place.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def _key(
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The configuration in force. Absent keys have their defaults; every key is followed while running."""
+    """The configuration in force. Absent keys have their defaults; every key is followed while
+    running.
+    """
 
     sessions_max_per_server: int = _key(
         "sessions.max_per_server", 50_000, "sessions", 1, 1_000_000, "sessions that a server takes"
@@ -97,7 +101,9 @@ KEYS: dict[str, tuple[str, Key, Any]] = {
 
 
 def parse(document: Mapping[str, Any]) -> Config:
-    """The configuration that a document says. Raises `InvalidSettings` for an unknown key or a bad value."""
+    """The configuration that a document says. Raises `InvalidSettings` for an unknown key or a bad
+    value.
+    """
     return Config(**{_known(name)[0]: check(name, value) for name, value in document.items()})
 
 
@@ -108,7 +114,9 @@ def _known(name: str) -> tuple[str, Key, Any]:
 
 
 def check(name: str, value: Any) -> Any:
-    """The value as the key's type. Raises `InvalidSettings` where it has another type or is out of range."""
+    """The value as the key's type. Raises `InvalidSettings` where it has another type or is out of
+    range.
+    """
     _, key, default = _known(name)
     if isinstance(default, str):
         if value not in LOG_LEVELS:

@@ -1,4 +1,6 @@
-"""Errors with a stable code. One table maps a code to gRPC and HTTP; messages say what was wrong and what to do."""
+"""Errors with a stable code. One table maps a code to gRPC and HTTP; messages say what was wrong
+and what to do.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class CecochatError(Exception):
 
 
 class Refusal(CecochatError):
-    """A typed answer to a client: what was wrong and what to do. `retry_after_ms` 0: as the back-off says."""
+    """A typed answer to a client: what was wrong and what to do. `retry_after_ms` 0: as the
+    back-off says.
+    """
 
     def __init__(self, code: ErrorCode.ValueType, message: str, retry_after_ms: int = 0) -> None:
         super().__init__(message)
@@ -87,4 +91,6 @@ class Undecodable(CecochatError):
 
 
 class InvalidSettings(CecochatError):
-    """A setting or a configuration document is unknown, malformed or out of range; the message names it."""
+    """A setting or a configuration document is unknown, malformed or out of range; the message
+    names it.
+    """

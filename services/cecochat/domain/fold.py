@@ -1,4 +1,6 @@
-"""What the records of a partition mean: a pure function of their order, the same for every reader."""
+"""What the records of a partition mean: a pure function of their order, the same for every
+reader.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,10 @@ from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
 class Fold:
     """The state of a partition after some prefix of its log; `step` moves it by one record.
 
-    An origin counts only under the last takeover before it and only as the next of that epoch, so neither a paused owner
-    that comes back nor a hole left by a failed append can make history. A copy counts only if its origin lies above all
-    that counted before and no earlier one is missing in between. Undecodable records are stepped over by not calling.
+    An origin counts only under the last takeover before it and only as the next of that epoch, so
+    neither a paused owner that comes back nor a hole left by a failed append can make history. A
+    copy counts only if its origin lies above all that counted before and no earlier one is missing
+    in between. Undecodable records are stepped over by not calling.
     """
 
     def __init__(self) -> None:
@@ -61,7 +64,9 @@ class Fold:
         return record.after <= high
 
     def top_after_copy(self, record: Copy) -> int:
-        """Ids of this partition go on above the whole millisecond of the copy: an answer sorts after what it answers."""
+        """Ids of this partition go on above the whole millisecond of the copy: an answer sorts
+        after what it answers.
+        """
         return max(self.top, stamp_of(record.id) | SEQUENCE_MAX)
 
     def state(self, as_of: int) -> State:

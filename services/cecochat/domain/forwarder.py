@@ -9,10 +9,12 @@ from cecochat.domain.records import Copy, Origin
 
 
 class Forwarder:
-    """Turns valid origins, in log order as read, into copies: one a target partition, each naming the one before it.
+    """Turns valid origins, in log order as read, into copies: one a target partition, each naming
+    the one before it.
 
-    `done` is the highest offset such that every valid origin up to it is in all its targets; what the group `forward`
-    commits. A stale or lost commit only costs repeated copies, which readers do not count.
+    `done` is the highest offset such that every valid origin up to it is in all its targets; what
+    the group `forward` commits. A stale or lost commit only costs repeated copies, which readers do
+    not count.
     """
 
     def __init__(self, partition: int, place: Callable[[str], int], done: int) -> None:
@@ -65,7 +67,9 @@ class Forwarder:
         return target, Copy(origin.id, self.partition, offset, after, tuple(to), origin.event)
 
     def caught_up(self, offset: int) -> None:
-        """Everything up to `offset` was read: with nothing owed, that is how far all targets are."""
+        """Everything up to `offset` was read: with nothing owed, that is how far all targets
+        are.
+        """
         if not self.backlog:
             self.done = max(self.done, offset)
 

@@ -1,4 +1,6 @@
-"""Server items as bytes. Frames concatenate, so an item is encoded once, whoever and however many it goes to."""
+"""Server items as bytes. Frames concatenate, so an item is encoded once, whoever and however many
+it goes to.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Chunk = bytes
 
 
 def delivered(offset: int, event: bytes) -> Chunk:
-    """The bytes of an event as they stand in the log, wrapped; nothing is parsed or serialized again."""
+    """The bytes of an event as they stand in the log, wrapped; nothing is parsed or serialized
+    again.
+    """
     head = b"\x08" + varint(offset) + b"\x12" + varint(len(event))
     inner = b"\x12" + varint(len(head) + len(event))
     return b"".join((b"\x0a", varint(len(inner) + len(head) + len(event)), inner, head, event))

@@ -52,7 +52,9 @@ def chat_id(text: str) -> ChatId:
 
 
 def participants(chat: ChatId) -> tuple[UserId, ...]:
-    """Who takes part in a dialog. Raises `Refusal` for a group: they come with a membership of their own."""
+    """Who takes part in a dialog. Raises `Refusal` for a group: they come with a membership of
+    their own.
+    """
     if chat.startswith("g:"):
         raise Refusal(
             errors_pb2.ERROR_CODE_UNIMPLEMENTED,
@@ -63,7 +65,9 @@ def participants(chat: ChatId) -> tuple[UserId, ...]:
 
 
 def authorise(user: UserId, chat: ChatId) -> tuple[UserId, ...]:
-    """The other participants of a chat that `user` takes part in. Raises `Refusal` where it does not."""
+    """The other participants of a chat that `user` takes part in. Raises `Refusal` where it does
+    not.
+    """
     members = participants(chat)
     if user not in members:
         raise Refusal(

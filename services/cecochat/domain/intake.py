@@ -1,4 +1,6 @@
-"""What may pass the edge: every check of a client's frame and of its sends, before anything is done with them."""
+"""What may pass the edge: every check of a client's frame and of its sends, before anything is done
+with them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def parse(frame: bytes) -> ClientFrame:
     if len(parsed.sends) > SENDS_PER_FRAME_MAX:
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"{len(parsed.sends)} sends in a frame: send at most {SENDS_PER_FRAME_MAX}, in several frames",
+            f"{len(parsed.sends)} sends in a frame: use several frames",
         )
     return parsed
 

@@ -1,7 +1,9 @@
-"""The ownership of one partition by one producer session: accepts sends, reads the log, delivers, forwards.
+"""The ownership of one partition by one producer session: accepts sends, reads the log, delivers,
+forwards.
 
-Pure: the shell appends what `takeover`, `submit`, `state` and `forwarder` hand out, feeds every record of the partition
-to `read` in order, and passes the time in. Nothing is acknowledged, delivered or forwarded but what was read back.
+Pure: the shell appends what `takeover`, `submit`, `state` and `forwarder` hand out, feeds every
+record of the partition to `read` in order, and passes the time in. Nothing is acknowledged,
+delivered or forwarded but what was read back.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ class Tail:
 
 
 class Owner:
-    """See the module. `session` names the producer session; `fold` stands just below `cursor`, the next offset to read."""
+    """See the module. `session` names the producer session; `fold` stands just below `cursor`, the
+    next offset to read.
+    """
 
     def __init__(
         self,
@@ -106,7 +110,8 @@ class Owner:
     def submit(
         self, session: Session, send: Send, recipients: Sequence[str], seen: int, now_ms: int
     ) -> Origin | None:
-        """A checked send of a session whose client knows everything up to `seen`; the record to append, or None.
+        """A checked send of a session whose client knows everything up to `seen`; the record to
+        append, or None.
 
         None: it needs none, see `settles`.
         """
@@ -116,10 +121,12 @@ class Owner:
         return self._origin(session.user_id, send, recipients, now_ms)
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
-        """Whether a send needs no append: it is a repeat (acknowledged again, or joined to the one under way), or the
+        """Whether a send needs no append: it is a repeat (acknowledged again, or joined to the one
+        under way), or the
         session takes no more, or its client has to catch up first.
 
-        Ask this before anything that can refuse a send: what was accepted once must not be refused when it comes again.
+        Ask this before anything that can refuse a send: what was accepted once must not be refused
+        when it comes again.
         """
         if session.closed or session.blocked:
             return True
@@ -163,7 +170,9 @@ class Owner:
         )
 
     def next_stamp(self, now_ms: int) -> int:
-        """Strictly increasing, and above everything this partition has seen, whatever the clocks do."""
+        """Strictly increasing, and above everything this partition has seen, whatever the clocks
+        do.
+        """
         self._stamp = max(now_ms - EPOCH_MS << SEQUENCE_BITS, self._stamp + 1, self.fold.top + 1)
         return self._stamp
 
@@ -217,7 +226,9 @@ class Owner:
         return session.position >= self.tail.floor
 
     def attach(self, session: Session) -> None:
-        """Queue what the session has not been told, say that it is caught up, and keep it informed from now on."""
+        """Queue what the session has not been told, say that it is caught up, and keep it informed
+        from now on.
+        """
         self.tail.replay(session)
         self.sessions.setdefault(session.user_id, []).append(session)
         self._tell_position(session)
@@ -241,7 +252,9 @@ class Owner:
         self.sessions.clear()
 
     def expire(self, now_ms: int) -> None:
-        """Forget old sends; call it about once a second. Idle sessions are told a position that stays covered."""
+        """Forget old sends; call it about once a second. Idle sessions are told a position that
+        stays covered.
+        """
         announced = self.sent.expire(now_ms)
         for sessions in self.sessions.values():
             for session in sessions:
@@ -261,9 +274,11 @@ class Owner:
         return self.fold.state(self._stated)
 
     def released(self, materialized: int) -> int | None:
-        """The lowest offset that the protocol still needs, when history has everything below `materialized`.
+        """The lowest offset that the protocol still needs, when history has everything below
+        `materialized`.
 
-        It lies behind what is forwarded and materialized and behind a state record that readers from there start with.
+        It lies behind what is forwarded and materialized and behind a state record that readers
+        from there start with.
         """
         safe = min(self.forwarder.done + 1, materialized)
         released = None
@@ -274,5 +289,5 @@ class Owner:
 
 _CATCH_UP = Refusal(
     errors_pb2.ERROR_CODE_CATCH_UP,
-    "this position is too old to tell whether the send is a repeat: reconnect, catch up, send again",
+    "this position is too old to tell a repeat from a new send: reconnect, catch up, send again",
 )

@@ -1,4 +1,6 @@
-"""Which partition a user lives on: Kafka's default partitioner, so that any Kafka tool places a key the same way."""
+"""Which partition a user lives on: Kafka's default partitioner, so that any Kafka tool places a key
+the same way.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """MurmurHash2 with Kafka's seed, as an unsigned 32-bit integer (Appleby 2008; Kafka's `Utils.murmur2`)."""
+    """MurmurHash2 with Kafka's seed, as an unsigned 32-bit integer (Appleby 2008; Kafka's
+    `Utils.murmur2`).
+    """
     h = 0x9747B28C ^ len(data)
     body = len(data) & ~3
     for at in range(0, body, 4):

@@ -1,7 +1,8 @@
 """The four kinds of record in a partition of the log, and how they are written.
 
-An origin record is something a user did, in that user's partition. Copy records bring it to the partitions of those
-concerned, byte for byte. A takeover record starts an epoch; a state record tells later readers what all before it meant.
+An origin record is something a user did, in that user's partition. Copy records bring it to the
+partitions of those concerned, byte for byte. A takeover record starts an epoch; a state record
+tells later readers what all before it meant.
 """
 
 from __future__ import annotations

@@ -9,17 +9,20 @@ from cecochat.v1.messaging_pb2 import Gap, Hello, ReadToken
 
 
 class Start(NamedTuple):
-    """The position to start from, and whether what lies between the client's own and this one is lost to the log."""
+    """The position to start from, and whether what lies between the client's own and this one is
+    lost to the log.
+    """
 
     position: int
     gapped: bool
 
 
 def start(hello: Hello, *, log_id: str, partition: int, first_known: int, end: int) -> Start:
-    """Where to start a session in a log that is known from the position `first_known` and read up to below `end`.
+    """Where to start a session in a log that is known from the position `first_known` and read up
+    to below `end`.
 
-    No position: live. Of another log, another partition or beyond the end: nothing can be resumed, so live after a gap.
-    Below the first known state: from there, after a gap.
+    No position: live. Of another log, another partition or beyond the end: nothing can be resumed,
+    so live after a gap. Below the first known state: from there, after a gap.
     """
     if not hello.HasField("position"):
         return Start(end - 1, gapped=False)
@@ -32,7 +35,9 @@ def start(hello: Hello, *, log_id: str, partition: int, first_known: int, end: i
 
 
 def gap(hello: Hello, log_id: str, partition: int, position: int, fold: Fold) -> Gap:
-    """What to read from the history: all that `fold`, standing at `position`, has seen, whatever partition it came from."""
+    """What to read from the history: all that `fold`, standing at `position`, has seen, whatever
+    partition it came from.
+    """
     offsets = {origin: offset for origin, offset in fold.high.items() if offset >= 0}
     if position >= 0:
         offsets[partition] = position

@@ -1,4 +1,6 @@
-"""Which sends were accepted lately, so that a repeat joins the first. How much it remembers is tuning, not correctness."""
+"""Which sends were accepted lately, so that a repeat joins the first. How much it remembers is
+tuning, not correctness.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ class Accepted(NamedTuple):
 class SentTable:
     """Accepted sends by key, oldest first; above `floor` it knows every one.
 
-    Forgetting takes two steps, so that sessions can be told in between: `expire` forgets what the step before announced
-    and announces what comes next. A client that has heard of an announced offset can still send; one that has not is told to
-    catch up only when the table really no longer covers what it knows.
+    Forgetting takes two steps, so that sessions can be told in between: `expire` forgets what the
+    step before announced and announces what comes next. A client that has heard of an announced
+    offset can still send; one that has not is told to catch up only when the table really no longer
+    covers what it knows.
     """
 
     def __init__(self, floor: int, limits: OwnerLimits) -> None:
@@ -40,7 +43,9 @@ class SentTable:
         return self._sent.get(key)
 
     def covers(self, position: int) -> bool:
-        """Whether a client that knows everything up to `position` can have no accepted send that is forgotten here."""
+        """Whether a client that knows everything up to `position` can have no accepted send that is
+        forgotten here.
+        """
         return position >= self.floor
 
     def add(self, key: Key, accepted: Accepted) -> None:
@@ -48,7 +53,9 @@ class SentTable:
         self._sent[key] = accepted
 
     def expire(self, now_ms: int) -> int:
-        """Forget what was announced, announce what is older than the window or too much; returns the announced offset."""
+        """Forget what was announced, announce what is older than the window or too much; returns
+        the announced offset.
+        """
         self._forget_announced()
         surplus = len(self._sent) - self._limits.resend_entries_max
         for index, accepted in enumerate(self._sent.values()):

@@ -1,4 +1,6 @@
-"""One device's session on the messaging server: what is queued for it, how far it is told, whether it still takes sends."""
+"""One device's session on the messaging server: what is queued for it, how far it is told, whether
+it still takes sends.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,11 @@ from cecochat.v1 import errors_pb2
 
 
 class Session:
-    """Knows nothing of its transport: chunks of server frames go in, joined frames come out of `take`.
+    """Knows nothing of its transport: chunks of server frames go in, joined frames come out of
+    `take`.
 
-    `wake` is called whenever there is something to take. The queue is bounded in bytes; one that runs over is emptied and
-    the session closed as slow: the client has its position and resumes.
+    `wake` is called whenever there is something to take. The queue is bounded in bytes; one that
+    runs over is emptied and the session closed as slow: the client has its position and resumes.
     """
 
     def __init__(
@@ -35,7 +38,9 @@ class Session:
         self._wake = wake
 
     def deliver(self, offset: int, chunk: frames.Chunk) -> None:
-        """Queue what the record at `offset` says, unless the session is beyond it; the position moves there."""
+        """Queue what the record at `offset` says, unless the session is beyond it; the position
+        moves there.
+        """
         if offset > self.position:
             self.position = offset
             self.push(chunk)
@@ -51,7 +56,7 @@ class Session:
             self.close(
                 Refusal(
                     errors_pb2.ERROR_CODE_SLOW,
-                    f"more than {self._queue_max_bytes} bytes were waiting to be read: read faster, reconnect, resume",
+                    f"over {self._queue_max_bytes} bytes waited to be read: read faster, resume",
                 )
             )
         else:
@@ -62,19 +67,25 @@ class Session:
         self.queued_bytes = 0
 
     def refuse(self, client_message_id: str, refusal: Refusal) -> None:
-        """Answer a send that will never be accepted; later ones are not looked at until the client has reconnected."""
+        """Answer a send that will never be accepted; later ones are not looked at until the client
+        has reconnected.
+        """
         self.push(frames.refused(client_message_id, refusal))
         self.blocked = True
 
     def close(self, refusal: Refusal, address: str = "") -> None:
-        """End the session after what is queued, with the reason and, where known, the address to go to."""
+        """End the session after what is queued, with the reason and, where known, the address to go
+        to.
+        """
         if not self.closed:
             self._queue.append(frames.disconnect(refusal, address))
             self.closed = refusal
             self._wake()
 
     def take(self, limit_bytes: int) -> bytes:
-        """The next frame: queued chunks joined, up to about `limit_bytes`; empty when nothing is queued."""
+        """The next frame: queued chunks joined, up to about `limit_bytes`; empty when nothing is
+        queued.
+        """
         if self.queued_bytes <= limit_bytes:
             frame = b"".join(self._queue)
             self._drop_queue()

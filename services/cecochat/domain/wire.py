@@ -1,4 +1,6 @@
-"""The protobuf wire format, as far as bytes are joined without being parsed (protobuf.dev, "Encoding")."""
+"""The protobuf wire format, as far as bytes are joined without being parsed (protobuf.dev,
+"Encoding").
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ def varint(value: int) -> bytes:
 
 
 def repeated(field: int, messages: Iterable[bytes]) -> bytes:
-    """Serialized messages as a repeated field; joined to other bytes of the same message type it adds to them."""
+    """Serialized messages as a repeated field; joined to other bytes of the same message type it
+    adds to them.
+    """
     tag = varint(field << 3 | _LENGTH_DELIMITED)
     return b"".join(tag + varint(len(message)) + message for message in messages)

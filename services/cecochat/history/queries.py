@@ -1,4 +1,6 @@
-"""The queries: who may ask, what a page holds, and whether the history is far enough for a token."""
+"""The queries: who may ask, what a page holds, and whether the history is far enough for a
+token.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Queries:
         self._config = config
 
     async def messages(self, user: str, request: GetMessagesRequest) -> bytes:
-        """A page of a chat. Raises `Refusal` (invalid_argument, forbidden, unimplemented, behind)."""
+        """A page of a chat. Raises `Refusal` (invalid_argument, forbidden, unimplemented,
+        behind).
+        """
         chat = ids.chat_id(request.chat_id)
         ids.authorise(ids.UserId(user), chat)
         limit = self._limit(request.limit)

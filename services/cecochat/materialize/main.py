@@ -17,7 +17,9 @@ from cecochat.runtime.parts import Parts, instance
 
 @asynccontextmanager
 async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
-    """A member of the group `materialize`; what is in flight is written and committed when the context is left."""
+    """A member of the group `materialize`; what is in flight is written and committed when the
+    context is left.
+    """
     registry = CollectorRegistry()
     settings = parts.settings
     worker = Materializer(parts.backplane, parts.history, await parts.backplane.log_id(), registry)

@@ -81,7 +81,9 @@ def rows_of(fold: Fold, records: Sequence[Record]) -> Rows:
 
 
 class Materializer:
-    """Works on the partitions that the consumer group gives it. A database that is down is waited for."""
+    """Works on the partitions that the consumer group gives it. A database that is down is waited
+    for.
+    """
 
     def __init__(
         self, backplane: Backplane, history: History, log_id: str, registry: CollectorRegistry
@@ -147,8 +149,10 @@ class Materializer:
         self._metrics.rows.labels("marks").inc(len(rows.marks))
 
     async def _bury(self, partition: int, dead: list[tuple[Record, str]]) -> None:
-        """Put undecodable records, with their position and reason, where a person finds them; the partition goes on."""
-        self._dead = self._dead or await self._backplane.producer()
+        """Put undecodable records, with their position and reason, where a person finds them; the
+        partition goes on.
+        """
+        self._dead = self._dead or await self._backplane.producer(DEAD_LETTERS)
         await self._dead.append([_letter(partition, record, reason) for record, reason in dead])
         self._metrics.dead.inc(len(dead))
 

@@ -1,4 +1,6 @@
-"""One device's connection, whatever the transport: reads frames, checks them, resumes, writes what the session queues."""
+"""One device's connection, whatever the transport: reads frames, checks them, resumes, writes what
+the session queues.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from cecochat.messaging.partition import OwnedPartition, now_ms
 from cecochat.runtime.reading import between, fold_at
 from cecochat.runtime.tokens import Identity
 from cecochat.v1 import errors_pb2
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Welcome
 
 if TYPE_CHECKING:
     from cecochat.messaging.server import MessagingServer
@@ -30,7 +32,9 @@ Write = Callable[[bytes], Awaitable[object]]
 
 
 class Connection:
-    """From the first frame to the last. `run` returns why the server ended it; None: the client left."""
+    """From the first frame to the last. `run` returns why the server ended it; None: the client
+    left.
+    """
 
     def __init__(
         self,
@@ -218,25 +222,24 @@ class Connection:
                 await self._take_sends(partition, frame)
 
     async def _take_sends(self, partition: OwnedPartition, frame: ClientFrame) -> None:
-        """Over the rate, the stream is read no further for a while: nothing is lost and nobody else waits."""
+        """Over the rate, the stream is read no further for a while: nothing is lost and nobody else
+        waits.
+        """
         if delay_s := self._server.sends_delay_s(self.session.user_id, len(frame.sends)):
             await asyncio.sleep(delay_s)
         await partition.room()
-        sends: list[tuple[Send, tuple[str, ...]]] = []
-        refused: Refusal | None = None
         for send in frame.sends:
+            if partition.settles(self.session, send, frame.offset):
+                continue
             try:
-                sends.append((send, self._checked(send)))
+                recipients = intake.check_send(
+                    self.session.user_id, send, self._server.config.text_max_bytes
+                )
             except Refusal as refusal:
-                refused = refusal
-                break
-        partition.submit(self.session, sends, frame.offset)
-        if refused and not self.session.blocked:
-            self.session.refuse(send.client_message_id, refused)
-            self._server.metrics.refused.labels(refused.name).inc()
-
-    def _checked(self, send: Send) -> tuple[str, ...]:
-        return intake.check_send(self.session.user_id, send, self._server.config.text_max_bytes)
+                self.session.refuse(send.client_message_id, refusal)
+                self._server.metrics.refused.labels(refusal.name).inc()
+                return
+            partition.submit(self.session, send, recipients, frame.offset)
 
     # -- the token
 
@@ -251,7 +254,9 @@ class Connection:
         self._check_token_at_s, self._warned = 0.0, False
 
     def check_token(self, now_s: float) -> None:
-        """Called about once a second while the stream lives: a token expires, and its key can be withdrawn."""
+        """Called about once a second while the stream lives: a token expires, and its key can be
+        withdrawn.
+        """
         left_s = self._identity.expires_at_s - now_s
         if now_s < self._check_token_at_s and left_s > TOKEN_WARNING_S:
             return

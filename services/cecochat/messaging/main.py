@@ -19,7 +19,9 @@ from cecochat.runtime.parts import Parts, instance
 
 @asynccontextmanager
 async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
-    """A messaging server that owns what is assigned to `server_id`; drained when the context is left."""
+    """A messaging server that owns what is assigned to `server_id`; drained when the context is
+    left.
+    """
     registry = CollectorRegistry()
     backplane, settings = parts.backplane, parts.settings
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())

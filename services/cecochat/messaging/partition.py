@@ -1,4 +1,6 @@
-"""The asyncio shell of an owner: opens the producer session, appends what it hands out, feeds it the log."""
+"""The asyncio shell of an owner: opens the producer session, appends what it hands out, feeds it
+the log.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def now_ms() -> int:
 class OwnedPartition:
     """One partition under one producer session, from takeover to its end.
 
-    `run` returns the takeover of a later owner, or raises `ProducerEnded`; then a new one has to be made.
+    `run` returns the takeover of a later owner, or raises `ProducerEnded`; then a new one has to be
+    made.
     """
 
     def __init__(
@@ -139,7 +142,7 @@ class OwnedPartition:
             self.owner.end(
                 Refusal(
                     errors_pb2.ERROR_CODE_MOVED,
-                    "the partition is being taken over: reconnect (ask the connect server where), then resume",
+                    "the partition is being taken over: ask the connect server where, then resume",
                 )
             )
 
@@ -165,7 +168,9 @@ class OwnedPartition:
             self._queue(self.partition, owner.state())
 
     def _forward(self, owner: Owner) -> None:
-        """Emit what is owed, as far as there is room for it; `_append` calls again when there is."""
+        """Emit what is owed, as far as there is room for it; `_append` calls again when there
+        is.
+        """
         while self._room.is_set() and (copies := owner.forwarder.take(FORWARD_AT_ONCE)):
             for target, copy in copies:
                 self._queue(target, copy, copy.origin_offset)
@@ -202,16 +207,16 @@ class OwnedPartition:
 
     # -- sessions
 
-    def submit(
-        self, session: Session, sends: list[tuple[Send, tuple[str, ...]]], seen: int
-    ) -> None:
-        """Take checked sends of a session, in order."""
-        if self.owner is None or not self.owner.ready:
-            return  # the session is being closed
-        now = now_ms()
-        for send, recipients in sends:
-            if origin := self.owner.submit(session, send, recipients, seen, now):
-                self._queue(self.partition, origin)
+    def settles(self, session: Session, send: Send, seen: int) -> bool:
+        """Whether a send needs no append; also where the owner has ended and closes the session."""
+        return self.owner is None or not self.owner.ready or self.owner.settles(session, send, seen)
+
+    def submit(self, session: Session, send: Send, recipients: tuple[str, ...], seen: int) -> None:
+        """Append a checked send that was not settled."""
+        assert self.owner
+        if origin := self.owner.submit(session, send, recipients, seen, now_ms()):
+            self._metrics.accepted.inc()
+            self._queue(self.partition, origin)
 
     # -- housekeeping
 
@@ -234,7 +239,9 @@ class OwnedPartition:
             await self.log.backplane.release(MESSAGES, self.partition, before)
 
     async def drain(self, deadline_s: float) -> None:
-        """Wait for the appends under way and leave a state record, so that the next owner starts quickly."""
+        """Wait for the appends under way and leave a state record, so that the next owner starts
+        quickly.
+        """
         owner = self.owner
         if owner is None or not owner.ready:
             return

@@ -1,4 +1,6 @@
-"""The messaging server: owns the partitions that the assignment gives it and serves the sessions of their users."""
+"""The messaging server: owns the partitions that the assignment gives it and serves the sessions of
+their users.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from cecochat.domain.configuration import Config
 from cecochat.domain.errors import ProducerEnded, Refusal
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.partitions import partition_of
+from cecochat.domain.records import Takeover
 from cecochat.messaging.connection import Connection, Read, Write
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.partition import Log, OwnedPartition
@@ -33,7 +36,9 @@ NEXT_OWNER_MS = 200
 
 
 class MessagingServer:
-    """`run` follows the assignment until it is cancelled; `serve` is called by a transport, once a stream."""
+    """`run` follows the assignment until it is cancelled; `serve` is called by a transport, once a
+    stream.
+    """
 
     def __init__(
         self, server_id: str, log_: Log, verifier: Verifier, registry: CollectorRegistry
@@ -82,6 +87,7 @@ class MessagingServer:
                     for partition in tasks.keys() - self._assigned.keys():
                         tasks.pop(partition).cancel()
                     for partition in self._assigned.keys() - tasks.keys():
+                        self._own(partition)
                         tasks[partition] = group.create_task(self._keep(partition))
 
     def _mine(self, assignment: Mapping[str, Any], version: int) -> dict[int, int]:
@@ -91,26 +97,34 @@ class MessagingServer:
             if server_id == self.server_id and int(partition) < self.log.partitions
         }
 
+    def _own(self, partition: int) -> OwnedPartition:
+        assert self._assigned is not None
+        version = self._assigned.get(partition, 0)
+        self._owned[partition] = owned = OwnedPartition(
+            self.log, partition, self.server_id, version, self.limits, self.metrics
+        )
+        return owned
+
     async def _keep(self, partition: int) -> None:
         """Take the partition over, again and again, as long as it is assigned to this server."""
-        while True:
-            assert self._assigned is not None
-            version = self._assigned.get(partition, 0)
-            owned = OwnedPartition(
-                self.log, partition, self.server_id, version, self.limits, self.metrics
-            )
-            self._owned[partition] = owned
-            try:
-                later = await owned.run()
-                log.warning("partition %s: taken over by %s", partition, later.server_id)
-                while self._assigned.get(partition, 0) < later.assignment_version:
-                    await self._reassigned.wait()
-            except ProducerEnded as error:
-                self.metrics.producer_failures.inc()
-                log.warning("partition %s: %s; taking it over again", partition, error)
-                await asyncio.sleep(RETRY_S)
-            finally:
-                del self._owned[partition]
+        owned = self._owned[partition]
+        try:
+            while True:
+                try:
+                    await self._until_assigned_after(partition, await owned.run())
+                except ProducerEnded as error:
+                    self.metrics.producer_failures.inc()
+                    log.warning("partition %s: %s; taking it over again", partition, error)
+                    await asyncio.sleep(RETRY_S)
+                owned = self._own(partition)
+        finally:
+            del self._owned[partition]
+
+    async def _until_assigned_after(self, partition: int, later: Takeover) -> None:
+        log.warning("partition %s: taken over by %s", partition, later.server_id)
+        assert self._assigned is not None
+        while self._assigned.get(partition, 0) < later.assignment_version:
+            await self._reassigned.wait()
 
     @property
     def not_ready(self) -> str | None:
@@ -128,18 +142,18 @@ class MessagingServer:
         """Wait until every assigned partition is taken over."""
         while self._assigned is None:
             await self._reassigned.wait()
-        for partition in list(self._assigned):
-            while partition not in self._owned:
-                await asyncio.sleep(0)
-            await self._owned[partition].ready.wait()
+        for owned in list(self._owned.values()):
+            await owned.ready.wait()
 
     def partition_for(self, user_id: str) -> OwnedPartition:
-        """The partition of a user. Raises `Refusal` where this server does not own it or not yet."""
+        """The partition of a user. Raises `Refusal` where this server does not own it or not
+        yet.
+        """
         partition = partition_of(user_id, self.log.partitions)
         if self._assigned is None or partition not in self._assigned:
             raise Refusal(
                 errors_pb2.ERROR_CODE_WRONG_SERVER,
-                f"{user_id} is on partition {partition}, not of this server: ask the connect server again",
+                f"{user_id} is on partition {partition}, not here: ask the connect server again",
             )
         owned = self._owned.get(partition)
         if owned is None or not owned.ready.is_set():
@@ -156,7 +170,9 @@ class MessagingServer:
     async def serve(
         self, token: str, identity: Identity, read: Read, write: Write
     ) -> Refusal | None:
-        """Serve one stream to its end; returns why the server ended it. Raises `Refusal` before the first frame."""
+        """Serve one stream to its end; returns why the server ended it. Raises `Refusal` before the
+        first frame.
+        """
         self._admit(identity.user_id)
         self._next_session += 1
         session_id = f"{self.server_id}/{self._next_session}"
@@ -221,7 +237,9 @@ class MessagingServer:
     # -- the end
 
     async def drain(self) -> None:
-        """Take no new sessions, send those that are here away over the drain time, finish what is under way."""
+        """Take no new sessions, send those that are here away over the drain time, finish what is
+        under way.
+        """
         self._draining = True
         connections = list(self._connections)
         pause_s = self._config.drain_spread_s / max(len(connections), 1)

@@ -36,16 +36,19 @@ class Record(NamedTuple):
 class Producer(ABC):
     """One producer session: a FIFO per partition that ends with its first failure.
 
-    Not shared between owners. After a failure every later append of the session fails with `ProducerEnded` too, so
-    nothing of this session can land behind a hole; what was given before may have landed or not.
+    Not shared between owners. After a failure every later append of the session fails with
+    `ProducerEnded` too, so nothing of this session can land behind a hole; what was given before
+    may have landed or not.
     """
 
     @abstractmethod
     async def append(self, records: Sequence[NewRecord]) -> None:
-        """Append in order; returns when every record is durable (Kafka: acks=all; SQLite: synchronous=FULL commit).
+        """Append in order; returns when every record is durable (Kafka: acks=all; SQLite:
+        synchronous=FULL commit).
 
-        The order of calls is the order in the log, also for calls made without waiting for those before: the records
-        are queued before the first suspension. An adapter may join several calls into one write.
+        The order of calls is the order in the log, also for calls made without waiting for those
+        before: the records are queued before the first suspension. An adapter may join several
+        calls into one write.
 
         Raises `ProducerEnded`. Cancelling the wait does not take the records back.
         """
@@ -56,11 +59,15 @@ class Producer(ABC):
 
 
 class Backplane(ABC):
-    """Topics of a fixed number of partitions. Offsets of a partition increase; on some adapters they have holes."""
+    """Topics of a fixed number of partitions. Offsets of a partition increase; on some adapters
+    they have holes.
+    """
 
     @abstractmethod
     async def log_id(self) -> str:
-        """Names this very log: a position of another log id means nothing here. Same for all topics, for ever."""
+        """Names this very log: a position of another log id means nothing here. Same for all
+        topics, for ever.
+        """
 
     @abstractmethod
     async def partition_count(self) -> int:
@@ -72,40 +79,52 @@ class Backplane(ABC):
 
     @abstractmethod
     def read(self, topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:
-        """Batches of durable records from `offset` on, in order, without end: waits at the end of the log for more.
+        """Batches of durable records from `offset` on, in order, without end: waits at the end of
+        the log for more.
 
-        A batch is never empty and is bounded (1,000 records, 1 MiB, or one record over that). Every reader is shown
-        the same records with the same offsets. Where `offset` lies below what retention left, raises `Trimmed`.
-        Close the generator (`aclosing`) to stop; cancellation is safe at any time.
+        A batch is never empty and is bounded (1,000 records, 1 MiB, or one record over that). Every
+        reader is shown the same records with the same offsets. Where `offset` lies below what
+        retention left, raises `Trimmed`. Close the generator (`aclosing`) to stop; cancellation is
+        safe at any time.
         """
 
     @abstractmethod
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
-        """(start, end): the lowest offset that is kept, and the offset that the next record will get at least."""
+        """(start, end): the lowest offset that is kept, and the offset that the next record will
+        get at least.
+        """
 
     @abstractmethod
     async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
-        """The offset that the group continues from: one above the last it has dealt with; None: it never committed."""
+        """The offset that the group continues from: one above the last it has dealt with; None: it
+        never committed.
+        """
 
     @abstractmethod
     async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
-        """Store partition -> offset to continue from, durably. Not fenced: the last one to land wins."""
+        """Store partition -> offset to continue from, durably. Not fenced: the last one to land
+        wins.
+        """
 
     @abstractmethod
     async def share(
         self, topic: Topic, group: str, work: Callable[[int], Coroutine[Any, Any, None]]
     ) -> None:
-        """Run `work(partition)` for each partition that the group gives this member, until cancelled.
+        """Run `work(partition)` for each partition that the group gives this member, until
+        cancelled.
 
-        A partition is worked on by one member at a time. When one is taken away, its `work` is cancelled and waited for
-        (so it can finish and commit what is in flight) before anybody else gets it. If `work` raises, so does this.
+        A partition is worked on by one member at a time. When one is taken away, its `work` is
+        cancelled and waited for (so it can finish and commit what is in flight) before anybody else
+        gets it. If `work` raises, so does this.
         """
 
     @abstractmethod
     async def release(self, topic: Topic, partition: int, before: int) -> None:
-        """Say that the protocol needs no record below `before` any more; what retention then drops is up to it.
+        """Say that the protocol needs no record below `before` any more; what retention then drops
+        is up to it.
 
-        An adapter with a retention of its own (Kafka) may ignore this; one without (embedded) never drops above it.
+        An adapter with a retention of its own (Kafka) may ignore this; one without (embedded) never
+        drops above it.
         """
 
     @abstractmethod

@@ -11,7 +11,9 @@ ASSIGNMENT: Final = "assignment"
 
 
 class Document(NamedTuple):
-    """One version of a document. `version` counts from 1; version 0 with an empty value: never written."""
+    """One version of a document. `version` counts from 1; version 0 with an empty value: never
+    written.
+    """
 
     name: str
     version: int
@@ -21,7 +23,9 @@ class Document(NamedTuple):
 
 
 class Configuration(ABC):
-    """Documents changed by compare-and-set. It keeps bytes; what is valid is judged by writers and by readers."""
+    """Documents changed by compare-and-set. It keeps bytes; what is valid is judged by writers and
+    by readers.
+    """
 
     @abstractmethod
     async def get(self, name: str) -> Document:
@@ -29,7 +33,9 @@ class Configuration(ABC):
 
     @abstractmethod
     async def put(self, name: str, value: Mapping[str, Any], *, expected: int, by: str) -> Document:
-        """Make `value` version `expected + 1`, durably, and announce it. Raises `Conflict` if another was faster."""
+        """Make `value` version `expected + 1`, durably, and announce it. Raises `Conflict` if
+        another was faster.
+        """
 
     @abstractmethod
     async def past(self, name: str, limit: int = 20) -> list[Document]:
@@ -37,9 +43,11 @@ class Configuration(ABC):
 
     @abstractmethod
     def watch(self, name: str) -> AsyncGenerator[Document]:
-        """The current version at once, then each newer one; versions may be skipped, never repeated or turned back.
+        """The current version at once, then each newer one; versions may be skipped, never repeated
+        or turned back.
 
-        A change is seen within 2 s, also one made by another process, also if an announcement is lost.
+        A change is seen within 2 s, also one made by another process, also if an announcement is
+        lost.
         """
 
     @abstractmethod

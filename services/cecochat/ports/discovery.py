@@ -32,7 +32,9 @@ class Discovery(ABC):
 
     @abstractmethod
     def live(self, service: Service) -> tuple[Instance, ...]:
-        """The last known healthy instances, by instance_id; answers from memory, never from the network."""
+        """The last known healthy instances, by instance_id; answers from memory, never from the
+        network.
+        """
 
     @abstractmethod
     def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:

@@ -27,7 +27,9 @@ class MarkRow(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The history holds every valid origin of that partition of that log, up to and including `offset`."""
+    """The history holds every valid origin of that partition of that log, up to and including
+    `offset`.
+    """
 
     log_id: str
     partition: int
@@ -35,7 +37,9 @@ class Progress(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Events in ascending order of their ids, and whether there are more in the direction asked for."""
+    """Events in ascending order of their ids, and whether there are more in the direction asked
+    for.
+    """
 
     events: list[bytes]
     has_more: bool
@@ -55,38 +59,48 @@ UNREAD_MAX = 1_000
 
 
 class History(ABC):
-    """Rows keyed by what is in the records, so that writing twice equals writing once, in any order."""
+    """Rows keyed by what is in the records, so that writing twice equals writing once, in any
+    order.
+    """
 
     @abstractmethod
     async def write(
         self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
     ) -> None:
-        """Store all of it, durably, when this returns. A row that is there already stays as it is; a mark takes the
+        """Store all of it, durably, when this returns. A row that is there already stays as it is;
+        a mark takes the
         higher of both values. A message also moves `chats_by_user` of every participant up to it.
 
-        `progress` says how far the log is in here with these rows; it is stored with or after them, never before.
+        `progress` says how far the log is in here with these rows; it is stored with or after them,
+        never before.
 
         Raises `Unavailable` where the database is down: the same call can be made again.
         """
 
     @abstractmethod
     async def progress(self, log_id: str) -> dict[int, int]:
-        """Partition -> the highest offset of that log up to which all origins are in here; absent: none."""
+        """Partition -> the highest offset of that log up to which all origins are in here; absent:
+        none.
+        """
 
     @abstractmethod
     async def messages(
         self, chat_id: str, *, before: int | None, after: int | None, limit: int
     ) -> Page:
-        """The `limit` messages just below `before`, or just above `after`, or the newest; at most one bound is given.
+        """The `limit` messages just below `before`, or just above `after`, or the newest; at most
+        one bound is given.
 
-        Stable: a page asked for again holds the same, unless messages with ids inside it have come since.
+        Stable: a page asked for again holds the same, unless messages with ids inside it have come
+        since.
         """
 
     @abstractmethod
     async def chats(
         self, user_id: str, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
-        """The user's chats by last message id, newest first, below `before`; and whether there are more."""
+        """The user's chats by last message id, newest first, below `before`; and whether there are
+        more.
+        """
 
     @abstractmethod
     async def marks(self, chat_id: str) -> list[MarkRow]:

@@ -1,4 +1,6 @@
-"""Following the central configuration while running; a document that is not valid changes nothing."""
+"""Following the central configuration while running; a document that is not valid changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ log = logging.getLogger(__name__)
 async def follow(
     configuration: Configuration, registry: CollectorRegistry, apply: Callable[[Config], None]
 ) -> None:
-    """Apply the configuration now and after each change, until cancelled; the last good one stays in force."""
+    """Apply the configuration now and after each change, until cancelled; the last good one stays
+    in force.
+    """
     version = Gauge(
         "cecochat_configuration_version",
         "Version of the configuration in force.",

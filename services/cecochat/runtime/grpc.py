@@ -1,4 +1,6 @@
-"""gRPC as every server here runs it: health, reflection, keepalive, and one table from error codes to statuses."""
+"""gRPC as every server here runs it: health, reflection, keepalive, and one table from error codes
+to statuses.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +59,11 @@ Health = health.aio.HealthServicer
 async def serving(
     handler: grpc.GenericRpcHandler, name: str, host: str, port: int, receive_max_bytes: int
 ) -> AsyncIterator[tuple[int, Health]]:
-    """Serve one service with health (not serving until it is said) and reflection; the port, and its health.
+    """Serve one service with health (not serving until it is said) and reflection; the port, and
+    its health.
 
-    Raises `InvalidSettings` for a port in use. On leaving, calls that are under way are cut off after a grace.
+    Raises `InvalidSettings` for a port in use. On leaving, calls that are under way are cut off
+    after a grace.
     """
     made = grpc.aio.server(
         options=[*OPTIONS, ("grpc.max_receive_message_length", receive_max_bytes)]

@@ -1,4 +1,6 @@
-"""HTTP as every server here runs it: Sanic in the server's own loop, health, metrics, typed errors."""
+"""HTTP as every server here runs it: Sanic in the server's own loop, health, metrics, typed
+errors.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def error_response(refusal: Refusal) -> HTTPResponse:
 
 
 def app(name: str, registry: CollectorRegistry, not_ready: Callable[[], str | None]) -> App:
-    """An application with `/livez`, `/readyz` (503 and why, while `not_ready` says so) and `/metrics`."""
+    """An application with `/livez`, `/readyz` (503 and why, while `not_ready` says so) and
+    `/metrics`.
+    """
     made: App = Sanic(name, configure_logging=False)
     made.config.FALLBACK_ERROR_FORMAT = "json"
     made.config.REQUEST_MAX_SIZE = REQUEST_MAX_BYTES

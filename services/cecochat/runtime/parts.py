@@ -1,4 +1,6 @@
-"""What a server is given: the ports, whichever adapters stand behind them, and how to know a caller."""
+"""What a server is given: the ports, whichever adapters stand behind them, and how to know a
+caller.
+"""
 
 from __future__ import annotations
 

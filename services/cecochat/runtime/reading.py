@@ -1,4 +1,6 @@
-"""Reading a partition of the log from the middle: with the fold that stands there, from the last state record before."""
+"""Reading a partition of the log from the middle: with the fold that stands there, from the last
+state record before.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ Decoded = tuple[int, LogRecord]
 
 
 def decoded(record: Record) -> LogRecord | None:
-    """The record, or None where it cannot be understood: it counts for nobody, and materialize reports it."""
+    """The record, or None where it cannot be understood: it counts for nobody, and materialize
+    reports it.
+    """
     try:
         return decode(record.key, record.value, record.headers)
     except Undecodable as error:
@@ -40,7 +44,9 @@ async def first_known(backplane: Backplane, partition: int) -> int:
 
 
 async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
-    """The fold after the record at `position`, which must not lie below `first_known`. Raises `Trimmed`."""
+    """The fold after the record at `position`, which must not lie below `first_known`. Raises
+    `Trimmed`.
+    """
     start, _ = await backplane.bounds(MESSAGES, partition)
     low, look_back = position + 1, LOOK_BACK
     while low > start:
@@ -90,7 +96,9 @@ async def _from_first_state(
 async def between(
     backplane: Backplane, partition: int, low: int, high: int
 ) -> AsyncGenerator[Decoded]:
-    """The decodable records from `low` to below `high`, which must not lie beyond the end. Raises `Trimmed`."""
+    """The decodable records from `low` to below `high`, which must not lie beyond the end. Raises
+    `Trimmed`.
+    """
     if low >= high:
         return
     async with aclosing(backplane.read(MESSAGES, partition, low)) as batches:

@@ -28,10 +28,11 @@ class Identity(NamedTuple):
 
 
 class Verifier:
-    """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with the keys of a JWKS file (RFC 7517).
+    """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with the keys of a
+    JWKS file (RFC 7517).
 
-    The JWKS file is read again when it changes, so keys rotate by `kid` while servers run. The algorithm follows from the
-    key, never from the token.
+    The JWKS file is read again when it changes, so keys rotate by `kid` while servers run. The
+    algorithm follows from the key, never from the token.
     """
 
     def __init__(self, *, secret: bytes | None = None, jwks_file: Path | None = None) -> None:

@@ -1,4 +1,6 @@
-"""The gRPC transport: raw frames both ways, so that what the log holds is not parsed and serialized again."""
+"""The gRPC transport: raw frames both ways, so that what the log holds is not parsed and serialized
+again.
+"""
 
 from __future__ import annotations
 
