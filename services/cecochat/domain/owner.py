@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from cecochat.domain import frames
@@ -52,13 +53,17 @@ class Tail:
             self._bytes -= len(dropped.chunk)
             self.floor = dropped.offset
 
-    def replay(self, session: Session) -> None:
-        """Queue what the session has not been told; its position must not lie below `floor`."""
+    def replay(self, session: Session) -> bool:
+        """Queue what the session has not been told, as far as it has room; whether that was all.
+        Its position must not lie below `floor`.
+        """
         start = bisect_right(self._records, session.position, key=lambda valid: valid.offset)
-        for index in range(start, len(self._records)):
-            valid = self._records[index]
+        for valid in islice(self._records, start, None):
             if session.user_id in valid.user_ids:
+                if not session.has_room:
+                    return False
                 session.deliver(valid.offset, valid.chunk)
+        return True
 
 
 class Owner:
@@ -225,13 +230,15 @@ class Owner:
         """Whether the tail holds all that the session has not been told."""
         return session.position >= self.tail.floor
 
-    def attach(self, session: Session) -> None:
+    def attach(self, session: Session) -> bool:
         """Queue what the session has not been told, say that it is caught up, and keep it informed
-        from now on.
+        from now on. False: its queue has no room for all of that; come back when it was read.
         """
-        self.tail.replay(session)
+        if not self.tail.replay(session):
+            return False
         self.sessions.setdefault(session.user_id, []).append(session)
         self._tell_position(session)
+        return True
 
     def _tell_position(self, session: Session) -> None:
         session.position = max(session.position, self.cursor - 1)

@@ -62,6 +62,11 @@ class Session:
         else:
             self._wake()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more of what was missed may be queued: half of the queue is for what is live."""
+        return self.queued_bytes <= self._queue_max_bytes // 2
+
     def _drop_queue(self) -> None:
         self._queue.clear()
         self.queued_bytes = 0
@@ -114,6 +119,7 @@ class Replay:
         if self._fold.step(offset, record) and concerns(record, self._session.user_id):
             assert isinstance(record, Origin | Copy)
             self._session.deliver(offset, frames.delivered(offset, record.event))
+        self._session.position = max(self._session.position, offset)
         self._session.position = max(self._session.position, offset)
 
 

@@ -146,10 +146,12 @@ class Connection:
             item = resume.gap(hello, log.id, partition.partition, start.position, fold)
             session.push(frames.gap(item))
         how = "gap" if start.gapped else "tail" if hello.HasField("position") else "live"
-        if not owner.can_attach(session):
-            how = "gap" if start.gapped else "log"
-            await self._replay(partition)
-        self._attach(partition)
+        while not self._attached(partition):
+            if owner.can_attach(session):
+                await self._written()
+            else:
+                how = "gap" if start.gapped else "log"
+                await self._replay(partition)
         self._server.metrics.resumes.labels(how).inc()
 
     def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
@@ -195,7 +197,7 @@ class Connection:
         async with aclosing(records):
             async for offset, record in records:
                 replay.feed(offset, record)
-                if session.queued_bytes > self._server.config.queue_max_bytes // 2:
+                if not session.has_room:
                     await self._written()
         session.position = max(session.position, high)
 
@@ -204,12 +206,14 @@ class Connection:
             self._taken.clear()
             await self._taken.wait()
 
-    def _attach(self, partition: OwnedPartition) -> None:
+    def _attached(self, partition: OwnedPartition) -> bool:
+        """Attach the session, if the tail and the session's queue allow it."""
         self._server.check_partition(partition)
-        assert partition.owner
+        owner = partition.owner
+        assert owner
         if self.session.closed:
             raise self.session.closed
-        partition.owner.attach(self.session)
+        return owner.can_attach(self.session) and owner.attach(self.session)
 
     # -- sends
 
