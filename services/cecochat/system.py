@@ -51,9 +51,19 @@ async def run(settings: Settings, on_ready: Callable[[Addresses], None]) -> None
     """Start, say where, and serve until SIGINT or SIGTERM; a second one exits at once."""
     stop = asyncio.Event()
     _on_signals(stop)
-    async with started(settings) as addresses:
-        on_ready(addresses)
-        await stop.wait()
+    try:
+        async with started(settings) as addresses:
+            on_ready(addresses)
+            await stop.wait()
+    except BaseExceptionGroup as group:
+        raise _reason(group) from None
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What went wrong first, out of the task groups of the servers that were up already."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -243,7 +243,8 @@ class MessagingServer:
         self._draining = True
         connections = list(self._connections)
         pause_s = self._config.drain_spread_s / max(len(connections), 1)
-        for connection in connections:
+        for number, connection in enumerate(connections):
+            await asyncio.sleep(pause_s if number else 0)
             connection.session.close(
                 Refusal(
                     errors_pb2.ERROR_CODE_DRAINING,
@@ -251,7 +252,6 @@ class MessagingServer:
                     NEXT_OWNER_MS,
                 )
             )
-            await asyncio.sleep(pause_s)
         async with asyncio.TaskGroup() as group:
             for owned in self._owned.values():
                 group.create_task(owned.drain(DRAIN_TIMEOUT_S))

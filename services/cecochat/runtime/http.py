@@ -70,6 +70,7 @@ def app(name: str, registry: CollectorRegistry, not_ready: Callable[[], str | No
     made.config.REQUEST_MAX_SIZE = REQUEST_MAX_BYTES
     made.config.ACCESS_LOG = False
     made.config.MOTD = False
+    made.config.TOUCHUP = False  # it rewrites methods of the class, which several apps share
 
     @made.get("/livez")
     async def livez(_: Request) -> HTTPResponse:
