@@ -21,8 +21,10 @@ NOT_YET = {Kind.LOST_ON_DEVICE, Kind.UNANSWERED}
 class Crowd:
     """Devices of many users, on the server that `connect_url` names at the moment."""
 
-    def __init__(self, connect_url: Callable[[], str], secret_file: Path) -> None:
-        self.record = Record()
+    def __init__(
+        self, connect_url: Callable[[], str], secret_file: Path, record: Record | None = None
+    ) -> None:
+        self.record = record or Record()
         self.devices: dict[DeviceKey, Device] = {}
         self.chats: set[str] = set()
         self.online: set[DeviceKey] = set()
@@ -63,6 +65,9 @@ class Crowd:
         """Wait until all who are online are caught up and answered; no longer than `within_s`."""
         with suppress(AssertionError):  # whoever is not answered by then is told by the oracle
             await eventually(lambda: all(map(self._at_rest, self.online)), within_s)
+
+    async def answered_by(self, who: DeviceKey) -> None:
+        await eventually(lambda: self._at_rest(who))
 
     def _at_rest(self, who: DeviceKey) -> bool:
         device = self.devices[who]

@@ -46,6 +46,8 @@ class Device:
         self.position: Place | None = None
         self.unanswered: dict[str, Send] = {}
         self.caught_up = asyncio.Event()
+        self.reading = asyncio.Event()  # cleared: it stays connected and takes nothing in
+        self.reading.set()
         self.chats = chats
         self._record, self._connect_url, self._token = record, connect_url, token
         self._outbox: deque[Send] = deque()
@@ -97,7 +99,7 @@ class Device:
     async def _read(self, connection: RawConnection, number: int, route: Route, token: str) -> None:
         try:
             await connection.hello(self.position)
-            while True:
+            while await self.reading.wait():
                 for item in await connection.read():
                     if item.HasField("gap"):
                         await self._fill(item.gap, number, route, token)

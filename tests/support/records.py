@@ -106,6 +106,14 @@ class ServerReady:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSignalled:
+    """Just before the signal goes out: what the clients notice comes after this."""
+
+    pid: int
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServerDied:
     """The process is gone. A negative return code is the signal that ended it."""
 
@@ -126,6 +134,7 @@ Happening = (
     | TokenExpiring
     | Closed
     | ServerReady
+    | ServerSignalled
     | ServerDied
 )
 

@@ -1,0 +1,113 @@
+"""`python -m tests.bench.bench`: every workload on a fresh server, a table, and JSON.
+
+The server and the load generator are processes of their own. Everything is durable: the log is
+committed with `synchronous=FULL` and the history is written, as always.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.bench.table import table
+from tests.support.results import ROOT, where, write
+from tests.support.server import Server, running
+
+SESSIONS = {"sessions.max_per_server": 10_000}
+LOG_MESSAGES = 50_000
+FAST = {"--seconds": "3", "--warm-up": "1"}
+
+WORKLOADS: dict[str, list[str]] = {
+    "closed, 1 in flight, 256 B": ["closed", "--window", "1"],
+    "closed, 16 in flight, 256 B": ["closed", "--window", "16"],
+    "closed, 1 in flight, real texts": ["closed", "--window", "1", "--texts", "real"],
+    "closed, 16 in flight, real texts": ["closed", "--window", "16", "--texts", "real"],
+    "open, 500/s, 256 B": ["open", "--rate", "500"],
+    "open, 500/s, real texts": ["open", "--rate", "500", "--texts", "real"],
+    "2,000 idle connections": ["idle", "--count", "2000"],
+    "history page of 50": ["pages", "--count", "2000"],
+}
+RESTART = "restart with 50,000 messages"
+
+
+async def generate(server: Server, arguments: list[str]) -> dict[str, Any]:
+    """Run the generator to its end; its figures."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.load", *arguments,
+        "--connect", server.connect_url, "--secret-file", str(server.secret_file),
+        "--server-pid", str(server.pid),
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise SystemExit(f"the generator failed; the server said: {server.said[-3_000:]}")
+    figures: dict[str, Any] = json.loads(out)
+    return figures
+
+
+async def restart(folder: Path) -> dict[str, Any]:
+    """From the start of the process to its ready line, after a kill and after a drain."""
+    async with running(folder, configuration=SESSIONS) as server:
+        empty_s = server.started_in_s
+        filled = await generate(server, ["fill", "--count", str(LOG_MESSAGES)])
+        await server.kill()
+        await server.start()
+        killed_s = server.started_in_s
+        await server.terminate()
+        await server.start()
+        return {
+            **filled,
+            "ready_s_empty": round(empty_s, 3),
+            "ready_s_after_kill": round(killed_s, 3),
+            "ready_s_after_drain": round(server.started_in_s, 3),
+        }
+
+
+async def measured(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    extra = [word for item in FAST.items() for word in item] if arguments.fast else []
+    for name in chosen(arguments.only):
+        folder = arguments.folder / f"{len(found)}"
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        if name == RESTART:
+            found[name] = await restart(folder)
+        else:
+            async with running(folder, configuration=SESSIONS) as server:
+                found[name] = await generate(server, [*WORKLOADS[name], *extra])
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def chosen(only: str) -> Iterator[str]:
+    return (name for name in [*WORKLOADS, RESTART] if only in name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="workloads whose name holds this")
+    parser.add_argument("--fast", action="store_true", help="3 s a workload: a look, no figure")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for data")
+    parser.add_argument("--json", action="store_true", help="print the JSON too")
+    arguments = parser.parse_args()
+    found = asyncio.run(measured(arguments))
+    print(table(found, where()))
+    file = write("bench", found)
+    print(f"\n{file}")
+    if arguments.json:
+        print(file.read_text())
+
+
+if __name__ == "__main__":
+    main()

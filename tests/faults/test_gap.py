@@ -1,0 +1,53 @@
+"""Who comes back too late is told so, and finds all of it in the history."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.support.crowd import Crowd
+from tests.support.records import CaughtUp, Delivered, DeviceKey, GapFilled, GapTold, dialog
+from tests.support.server import SHORT_RETENTION, running
+from tests.support.texts import real_texts
+
+ALICE, BOB = DeviceKey("alice", "phone"), DeviceKey("bob", "phone")
+AB = dialog("alice", "bob")
+ROUNDS = 60
+
+
+@pytest.mark.timeout(120)
+async def test_a_gap_is_told_and_the_history_holds_all_of_it(tmp_path: Path) -> None:
+    async with running(tmp_path, environment=SHORT_RETENTION) as server:
+        crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)
+        async with crowd.connected([ALICE], [AB]):
+            async with crowd.connected([BOB], [AB]):
+                crowd.devices[ALICE].say(AB, "before he leaves")
+                await crowd.answered()
+            for attempt in range(ROUNDS):
+                await talk(crowd, attempt)
+                async with crowd.connected([BOB], [AB]):
+                    pass
+                if happened(crowd, GapTold):
+                    break
+            async with crowd.connected([BOB], [AB]):
+                assert await crowd.settle() == []
+        assert happened(crowd, GapTold), f"no gap in {ROUNDS} s: {server.said[-2_000:]}"
+    later = [type(entry.what) for entry in crowd.record if entry.who == BOB]
+    later = later[later.index(GapTold) :]
+    assert later[:2] == [GapTold, GapFilled]
+    assert CaughtUp in later
+    assert Delivered in later
+
+
+async def talk(crowd: Crowd, attempt: int) -> None:
+    """A second of Bob's absence, in which he misses twenty messages."""
+    for text in real_texts()[attempt * 20 : attempt * 20 + 20]:
+        crowd.devices[ALICE].say(AB, text)
+    await crowd.answered()
+    await asyncio.sleep(1)  # retention is a matter of time
+
+
+def happened(crowd: Crowd, kind: type[object]) -> bool:
+    return any(isinstance(entry.what, kind) for entry in crowd.record)

@@ -1,0 +1,78 @@
+"""What a run shows of its faults: a run in which nobody noticed the fault proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.support.records import (
+    Acked,
+    CaughtUp,
+    Closed,
+    Delivered,
+    DeviceKey,
+    Entry,
+    Sent,
+    ServerDied,
+    ServerReady,
+    ServerSignalled,
+)
+
+LEAD_S = 1.0
+"""Traffic counts as running at a fault if it ran within this time before it."""
+
+
+@dataclass
+class Fault:
+    """One death of the server and what the clients went through, up to the next one."""
+
+    began_s: float
+    pid: int
+    signal: str
+    return_code: int | None = None
+    ready_s: float | None = None  # when the next process was ready
+    next_pid: int | None = None
+    sent_before: int = 0  # first attempts within LEAD_S before
+    unanswered: int = 0  # sends without an ack at that moment
+    sent_again: int = 0
+    cut_off: set[DeviceKey] = field(default_factory=set)
+    codes: set[str] = field(default_factory=set)  # typed reasons of the ends; "" for none
+    back_s: dict[DeviceKey, float] = field(default_factory=dict)  # death to caught up
+
+
+def faults(entries: Sequence[Entry]) -> list[Fault]:
+    """Every death of the server in a record, in order."""
+    found: list[Fault] = []
+    first_sent: dict[tuple[str, str], float] = {}
+    open_sends: set[tuple[str, str]] = set()
+    for at_s, who, _, what in entries:
+        fault = found[-1] if found else None
+        match what:
+            case Sent(client_message_id, _, _):
+                key = (who.user_id, client_message_id)
+                if key not in first_sent:
+                    open_sends.add(key)
+                elif fault and first_sent[key] < fault.began_s:
+                    fault.sent_again += 1
+                first_sent.setdefault(key, at_s)
+            case Acked(client_message_id, _, _):
+                open_sends.discard((who.user_id, client_message_id))
+            case Delivered(_, message):
+                open_sends.discard((message.user_id, message.client_message_id))
+            case ServerDied(_, return_code) if fault:
+                fault.return_code = return_code
+            case ServerSignalled(pid, signal):
+                recent = sum(1 for sent_s in first_sent.values() if sent_s > at_s - LEAD_S)
+                found.append(
+                    Fault(at_s, pid, signal, sent_before=recent, unanswered=len(open_sends))
+                )
+            case ServerReady(pid) if fault:
+                fault.ready_s, fault.next_pid = at_s, pid
+            case Closed(code, _) if fault and who not in fault.back_s:
+                fault.cut_off.add(who)
+                fault.codes.add(code)
+            case CaughtUp() if fault and who in fault.cut_off:
+                fault.back_s.setdefault(who, at_s - fault.began_s)
+            case _:
+                pass
+    return found

@@ -1,0 +1,133 @@
+"""The real thing as a child process: `cecochat up`, started, killed and started again.
+
+What the contract with the command line is, is here and nowhere else: flags, the ready line, and the
+environment variables that settings and configuration keys come in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
+
+READY_WITHIN_S = 30.0
+STOPPED_WITHIN_S = 60.0
+CECOCHAT = Path(sys.executable).with_name("cecochat")
+PREFIX = "CECOCHAT_"
+NO_LIMITS = {"sends.rate_per_user": 1_000_000, "sends.burst": 1_000_000}
+"""A test that is no test of rate limits sends as fast as it likes."""
+SHORT_RETENTION = {"CECOCHAT_RETENTION_MS": "2000"}
+"""Settings with which the log drops what is some seconds old."""
+
+
+class DidNotStart(Exception):
+    """No ready line. The message holds what the process said."""
+
+
+@dataclass
+class Server:
+    """One data folder and at most one process on it, with configuration keys set at its start."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    configuration: Mapping[str, Any] = field(default_factory=lambda: dict(NO_LIMITS))
+    ready: dict[str, Any] = field(default_factory=dict)
+    started_in_s: float = 0.0
+    record: Record = field(default_factory=Record)  # what happens to the process is noted there
+    _process: asyncio.subprocess.Process | None = None
+
+    @property
+    def connect_url(self) -> str:
+        return str(self.ready["connect"])
+
+    @property
+    def secret_file(self) -> Path:
+        return Path(self.ready["token_secret_file"])
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """What it wrote to standard error, over all starts."""
+        return (self.folder / "stderr").read_text(errors="replace")
+
+    async def start(self) -> None:
+        """Returns with the ready line read. Raises `DidNotStart`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        with (self.folder / "stderr").open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                CECOCHAT, "up", "--data", str(self.folder / "data"), "--json",
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
+                env=self._env(),
+            )  # fmt: skip
+        assert self._process.stdout is not None, "a pipe was asked for"
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                self.ready = json.loads(await self._process.stdout.readline())
+        except (TimeoutError, ValueError) as error:
+            await self.kill()
+            raise DidNotStart(self.said[-3_000:]) from error
+        self.started_in_s = time.monotonic() - began
+        self.record.add(SERVER, 0, ServerReady(self.pid))
+
+    async def kill(self) -> int:
+        """SIGKILL; returns the process's return code once it is dead."""
+        return await self._signal(signal.SIGKILL)
+
+    async def terminate(self) -> int:
+        """SIGTERM, as a deployment stops it: drain, then end."""
+        return await self._signal(signal.SIGTERM)
+
+    async def _signal(self, number: signal.Signals) -> int:
+        assert self._process is not None, "not started"
+        if self._process.returncode is None:
+            self.record.add(SERVER, 0, ServerSignalled(self.pid, number.name))
+            self._process.send_signal(number)
+        async with asyncio.timeout(STOPPED_WITHIN_S):
+            return_code = await self._process.wait()
+        self.record.add(SERVER, 0, ServerDied(self.pid, return_code))
+        return return_code
+
+    def _env(self) -> dict[str, str]:
+        """The environment without what configures other servers, such as a seed of the tests."""
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
+        }
+        keys = {
+            f"{PREFIX}CONFIG_{key.upper().replace('.', '_')}": json.dumps(value)
+            for key, value in self.configuration.items()
+        }
+        return inherited | keys | dict(self.environment)
+
+    async def release(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    configuration: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Server]:
+    """A server that is ready, and that is gone afterwards whatever happens."""
+    server = Server(folder, environment or {}, {**NO_LIMITS, **(configuration or {})})
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.release()

@@ -1,0 +1,54 @@
+"""Open-loop traffic: a steady rate of real texts, whether or not anybody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+
+from tests.support.device import Device
+from tests.support.records import DeviceKey, dialog
+from tests.support.texts import real_texts
+
+TICK_S = 0.01
+
+
+def ring(users: int) -> tuple[list[DeviceKey], list[str]]:
+    """Users who each talk with those one and three seats away; every fifth has two devices."""
+    names = [f"user-{number:02}" for number in range(users)]
+    devices = [DeviceKey(name, "phone") for name in names]
+    devices += [DeviceKey(name, "laptop") for name in names[::5]]
+    chats = {
+        dialog(name, names[(seat + step) % users])
+        for seat, name in enumerate(names)
+        for step in (1, 3)
+    }
+    return devices, sorted(chats)
+
+
+@asynccontextmanager
+async def flowing(devices: Sequence[Device], rate_per_s: float, rng: Random) -> AsyncIterator[None]:
+    """While inside, any of the devices says something to one of its chats, `rate_per_s` times."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_flow(devices, rate_per_s, rng))
+        yield
+        task.cancel()
+
+
+async def _flow(devices: Sequence[Device], rate_per_s: float, rng: Random) -> None:
+    began, said = time.monotonic(), 0
+    texts = _texts(rng)
+    while True:
+        due = int((time.monotonic() - began) * rate_per_s)
+        for _ in range(due - said):
+            device = rng.choice(devices)
+            device.say(rng.choice(device.chats), next(texts))
+        said = due
+        await asyncio.sleep(TICK_S)
+
+
+def _texts(rng: Random) -> Iterator[str]:
+    while True:
+        yield rng.choice(real_texts())
