@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,20 @@ READY_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 60.0
 CECOCHAT = Path(sys.executable).with_name("cecochat")
 PREFIX = "CECOCHAT_"
-NO_LIMITS = {"sends.rate_per_user": 1_000_000, "sends.burst": 1_000_000}
+PORTS = (
+    "CONNECT_PORT",
+    "MESSAGING_PORT",
+    "HISTORY_PORT",
+    "MESSAGING_HEALTH_PORT",
+    "MATERIALIZE_HEALTH_PORT",
+    "HISTORY_HEALTH_PORT",
+)
+NO_LIMITS = {
+    "sends.rate_per_user": 1_000_000,
+    "sends.burst": 1_000_000,
+    "connects.rate_per_user": 1_000_000,
+    "connects.burst": 1_000_000,
+}
 """A test that is no test of rate limits sends as fast as it likes."""
 SHORT_RETENTION = {"CECOCHAT_RETENTION_MS": "2000"}
 """Settings with which the log drops what is some seconds old."""
@@ -34,13 +49,27 @@ class DidNotStart(Exception):
     """No ready line. The message holds what the process said."""
 
 
+def free_ports() -> dict[str, str]:
+    """Ports that are free, below those that the kernel gives to connections that go out: one of
+    these, on its way to a dead server, could take the server's own port.
+    """
+    with ExitStack() as stack:
+        found: list[int] = []
+        while len(found) < len(PORTS):
+            listener = stack.enter_context(socket.socket())
+            with suppress(OSError):
+                listener.bind(("127.0.0.1", random.randrange(10_000, 32_000)))
+                found.append(listener.getsockname()[1])
+    return {f"{PREFIX}{name}": str(port) for name, port in zip(PORTS, found, strict=True)}
+
+
 @dataclass
 class Server:
-    """One data folder and at most one process on it, with configuration keys set at its start."""
+    """One data folder and at most one process on it, which keeps its ports over restarts."""
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    configuration: Mapping[str, Any] = field(default_factory=lambda: dict(NO_LIMITS))
+    ports: Mapping[str, str] = field(default_factory=lambda: free_ports())
     ready: dict[str, Any] = field(default_factory=dict)
     started_in_s: float = 0.0
     record: Record = field(default_factory=Record)  # what happens to the process is noted there
@@ -66,14 +95,8 @@ class Server:
 
     async def start(self) -> None:
         """Returns with the ready line read. Raises `DidNotStart`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        with (self.folder / "stderr").open("ab") as errors:
-            self._process = await asyncio.create_subprocess_exec(
-                CECOCHAT, "up", "--data", str(self.folder / "data"), "--json",
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
-                env=self._env(),
-            )  # fmt: skip
+        self._process = await self._run("up", "--json")
         assert self._process.stdout is not None, "a pipe was asked for"
         try:
             async with asyncio.timeout(READY_WITHIN_S):
@@ -82,6 +105,7 @@ class Server:
             await self.kill()
             raise DidNotStart(self.said[-3_000:]) from error
         self.started_in_s = time.monotonic() - began
+        assert self.ready["pid"] == self.pid, "the signals would go to another process"
         self.record.add(SERVER, 0, ServerReady(self.pid))
 
     async def kill(self) -> int:
@@ -102,16 +126,28 @@ class Server:
         self.record.add(SERVER, 0, ServerDied(self.pid, return_code))
         return return_code
 
+    async def configure(self, keys: Mapping[str, Any]) -> None:
+        """Set keys of the central configuration; a server that runs follows within 2 s."""
+        for key, value in keys.items():
+            process = await self._run("config", "set", key, str(value))
+            if await process.wait():
+                raise DidNotStart(f"config set {key} {value}: {self.said[-3_000:]}")
+
+    async def _run(self, *words: str) -> asyncio.subprocess.Process:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "stderr").open("ab") as errors:
+            return await asyncio.create_subprocess_exec(
+                CECOCHAT, *words, "--data", str(self.folder / "data"),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
+                env=self._env(),
+            )  # fmt: skip
+
     def _env(self) -> dict[str, str]:
         """The environment without what configures other servers, such as a seed of the tests."""
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
         }
-        keys = {
-            f"{PREFIX}CONFIG_{key.upper().replace('.', '_')}": json.dumps(value)
-            for key, value in self.configuration.items()
-        }
-        return inherited | keys | dict(self.environment)
+        return inherited | dict(self.ports) | dict(self.environment)
 
     async def release(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -125,8 +161,9 @@ async def running(
     configuration: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Server]:
     """A server that is ready, and that is gone afterwards whatever happens."""
-    server = Server(folder, environment or {}, {**NO_LIMITS, **(configuration or {})})
+    server = Server(folder, environment or {})
     try:
+        await server.configure({**NO_LIMITS, **(configuration or {})})
         await server.start()
         yield server
     finally:
