@@ -36,7 +36,7 @@ class Fault:
     unanswered: int = 0  # sends without an ack at that moment
     sent_again: int = 0
     cut_off: set[DeviceKey] = field(default_factory=set)
-    codes: set[str] = field(default_factory=set)  # typed reasons of the ends; "" for none
+    codes: set[str] = field(default_factory=set)  # why each was cut off first; "": no reason
     back_s: dict[DeviceKey, float] = field(default_factory=dict)  # death to caught up
 
 
@@ -69,8 +69,9 @@ def faults(entries: Sequence[Entry]) -> list[Fault]:
             case ServerReady(pid) if fault:
                 fault.ready_s, fault.next_pid = at_s, pid
             case Closed(code, _) if fault and who not in fault.back_s:
+                if who not in fault.cut_off:
+                    fault.codes.add(code)
                 fault.cut_off.add(who)
-                fault.codes.add(code)
             case CaughtUp() if fault and who in fault.cut_off:
                 fault.back_s.setdefault(who, at_s - fault.began_s)
             case _:
