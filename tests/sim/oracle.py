@@ -1,0 +1,266 @@
+"""The judge: from what devices saw on the wire and showed, and from what the history holds, which promises are broken.
+
+It knows nothing of owners, sessions or positions beyond what a frame says. Every broken promise is (kind, detail).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cecochat.v1.messaging_pb2 import ServerItem
+
+LOST = "acknowledged message lost"
+DOUBLED = "second message from one send"
+ID_NOT_UNIQUE = "id not unique"
+NOT_IN_HISTORY = "device saw what history lacks"
+SHOWN_TWICE = "device shows a message twice"
+WIRE_TWICE = "message twice on the wire"
+SWAPPED = "two messages of one sender swapped"
+MISSING = "device misses a message"
+EARLY_REPLY = "reply sorts before what its sender had seen"
+STUCK = "stuck"
+REFUSED_YET_ACCEPTED = "refused, yet accepted"
+HISTORY_WRONG = "history is not what the log says"
+NEEDLESS_GAP = "gap where the log has all"
+WIRE_BACKWARDS = "offsets go backwards on the wire"
+EXCEPTION = "exception"
+
+
+class Broken(NamedTuple):
+    """A broken promise."""
+
+    kind: str
+    detail: str
+
+
+class Shown(NamedTuple):
+    """A message as a person sees it; `number` is its client message id."""
+
+    sender: str
+    number: int
+    chat: str
+    id: int
+
+
+class Row(NamedTuple):
+    """A message in the history."""
+
+    id: int
+    sender: str
+    number: int
+    chat: str
+    recipients: tuple[str, ...]
+
+
+class SendRecord(NamedTuple):
+    """A send as the person wrote it; numbers grow over all devices. `seen_id`: the highest id shown in that chat."""
+
+    number: int
+    chat: str
+    seen_id: int
+
+
+class Delivery(NamedTuple):
+    """An event on the wire."""
+
+    offset: int
+    sender: str
+    number: int
+    chat: str
+    id: int
+
+
+class Acknowledgement(NamedTuple):
+    """An ack on the wire."""
+
+    offset: int
+    number: int
+    id: int
+
+
+class GapTold(NamedTuple):
+    """A gap on the wire."""
+
+    offset: int
+
+
+WireItem = Delivery | Acknowledgement | GapTold
+
+
+@dataclass
+class DeviceRecord:
+    """Everything that one device sent and saw, in order."""
+
+    name: str
+    user: str
+    wire: list[WireItem] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    streamed: list[Shown] = field(default_factory=list)  # those of `shown` that the stream brought
+    sends: list[SendRecord] = field(default_factory=list)
+    rejected: set[int] = field(default_factory=set)
+    unanswered: list[int] = field(default_factory=list)  # at the end
+    live_from: int | None = None  # sends of others from this number on are to be shown here
+
+    def highest_streamed(self, chat: str) -> int:
+        """The highest id in a chat that the stream has brought."""
+        return max((each.id for each in self.streamed if each.chat == chat), default=0)
+
+    def on_wire(self, item: ServerItem, sends: int) -> None:
+        """Note an item of the stream; `sends` were written by anybody so far."""
+        match item.WhichOneof("item"):
+            case "delivered":
+                event = item.delivered.event
+                number = int(event.client_message_id)
+                self.wire.append(
+                    Delivery(item.delivered.offset, event.user_id, number, event.chat_id, event.id)
+                )
+            case "ack":
+                ack = item.ack
+                self.wire.append(
+                    Acknowledgement(ack.offset, int(ack.client_message_id), ack.message_id)
+                )
+            case "gap":
+                self.wire.append(GapTold(item.gap.to_offset))
+            case "welcome" if self.live_from is None:
+                self.live_from = sends + 1
+
+
+@dataclass
+class Evidence:
+    """All that is judged. `valid`: what the whole log says, read from its beginning; None skips the comparison."""
+
+    devices: list[DeviceRecord]
+    history: set[Row]
+    valid: set[Row] | None = None
+    quiet: bool = True  # whether everything came to rest
+    gaps_expected: bool = True  # whether anything was done that may cause a gap
+
+
+def judge(evidence: Evidence) -> list[Broken]:
+    """Every broken promise."""
+    if not evidence.quiet:
+        return [Broken(STUCK, "does not come to rest")]
+    history: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    for row in sorted(evidence.history):
+        history[row.sender, row.number].append(row)
+    broken = [*_history(evidence, history), *_ids(evidence)]
+    for device in evidence.devices:
+        broken += _sends(device, history)
+        broken += _wire(device, evidence.gaps_expected)
+        broken += _shown(device, history)
+    return broken
+
+
+History = dict[tuple[str, int], list[Row]]
+
+
+def _history(evidence: Evidence, history: History) -> Iterator[Broken]:
+    if evidence.valid is not None and evidence.valid != evidence.history:
+        yield Broken(HISTORY_WRONG, f"differs in {sorted(evidence.valid ^ evidence.history)}")
+    for key, rows in history.items():
+        if len(rows) > 1:
+            yield Broken(DOUBLED, f"{key} is in the history as {[row.id for row in rows]}")
+
+
+def _ids(evidence: Evidence) -> Iterator[Broken]:
+    meaning: dict[int, set[tuple[str, int]]] = defaultdict(set)
+    for row in evidence.history:
+        meaning[row.id].add((row.sender, row.number))
+    for device in evidence.devices:
+        for message in _everything(device):
+            meaning[message.id].add((message.sender, message.number))
+    for id_, keys in sorted(meaning.items()):
+        if len(keys) > 1:
+            yield Broken(ID_NOT_UNIQUE, f"{id_} means {sorted(keys)}")
+
+
+def _everything(device: DeviceRecord) -> Iterator[Shown]:
+    yield from device.shown
+    for item in device.wire:
+        if isinstance(item, Delivery):
+            yield Shown(item.sender, item.number, item.chat, item.id)
+        elif isinstance(item, Acknowledgement):
+            yield Shown(device.user, item.number, "", item.id)
+
+
+def _sends(device: DeviceRecord, history: History) -> Iterator[Broken]:
+    if device.unanswered:
+        yield Broken(STUCK, f"{device.name} never got an answer for {device.unanswered}")
+    acked = {item.number for item in device.wire if isinstance(item, Acknowledgement)}
+    acked |= {each.number for each in device.shown if each.sender == device.user}
+    highest: dict[str, int] = defaultdict(int)
+    for number, chat, seen_id in device.sends:
+        rows = history.get((device.user, number), [])
+        if number in device.rejected and rows:
+            yield Broken(REFUSED_YET_ACCEPTED, f"{device.name}: {number} is in the history")
+        if number in acked and not rows:
+            yield Broken(LOST, f"{device.name}: {number} was acknowledged")
+        for row in rows:
+            if row.id < highest[chat]:
+                yield Broken(
+                    SWAPPED, f"{device.name} sent {number} in {chat} after {highest[chat]}"
+                )
+            highest[chat] = max(highest[chat], row.id)
+            if row.id <= seen_id:
+                yield Broken(EARLY_REPLY, f"{device.name}: {number} has {row.id}, saw {seen_id}")
+
+
+def _wire(device: DeviceRecord, gaps_expected: bool) -> Iterator[Broken]:
+    ids: set[int] = set()
+    highest: dict[tuple[str, str], int] = defaultdict(int)
+    offset = -1
+    for item in device.wire:
+        match item:
+            case GapTold():
+                offset = item.offset
+                if not gaps_expected:
+                    yield Broken(NEEDLESS_GAP, f"{device.name}: {item}")
+            case Delivery():
+                if item.id in ids:
+                    yield Broken(WIRE_TWICE, f"{device.name}: {item}")
+                ids.add(item.id)
+                if item.offset <= offset:
+                    yield Broken(WIRE_BACKWARDS, f"{device.name}: {item} after {offset}")
+                offset = item.offset
+                chain = (item.sender, item.chat)
+                if item.id < highest[chain]:
+                    yield Broken(SWAPPED, f"{device.name}: {item} after {highest[chain]}")
+                highest[chain] = item.id
+            case Acknowledgement():  # a repeated one carries the offset of its record, which may be passed
+                offset = max(offset, item.offset)
+
+
+def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
+    seen = Counter((each.sender, each.number) for each in device.shown)
+    for key, times in seen.items():
+        if times > 1:
+            yield Broken(SHOWN_TWICE, f"{device.name} shows {key} {times} times")
+    for each in _everything(device):
+        rows = history.get((each.sender, each.number), [])
+        if each.id not in [row.id for row in rows]:
+            yield Broken(NOT_IN_HISTORY, f"{device.name}: {each}")
+    yield from _order(device.name, device.shown)
+    for rows in history.values():
+        for row in rows:
+            if _wanted(device, row) and not seen[row.sender, row.number]:
+                yield Broken(MISSING, f"{device.name} never shows {row}")
+
+
+def _order(name: str, shown: Iterable[Shown]) -> Iterator[Broken]:
+    highest: dict[tuple[str, str], int] = defaultdict(int)
+    for each in shown:
+        if each.id < highest[each.sender, each.chat]:
+            yield Broken(
+                SWAPPED, f"{name} shows {each} after {highest[each.sender, each.chat]}"
+            )
+        highest[each.sender, each.chat] = each.id
+
+
+def _wanted(device: DeviceRecord, row: Row) -> bool:
+    if device.user != row.sender and device.user not in row.recipients:
+        return False
+    written_here = any(send.number == row.number for send in device.sends)
+    return written_here or (device.live_from is not None and row.number >= device.live_from)

@@ -1,0 +1,340 @@
+"""Schedules: drawn from a seed, replayed, healed at the end, judged, and shrunk.
+
+A schedule is a list of actions; what is not enabled when its turn comes is skipped, so any part of a schedule is one.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from tests.sim.oracle import EXCEPTION, Broken, judge
+from tests.sim.world import DEVICES, GROUP, ROUNDS_MAX, Action, Shape, World
+
+DEFAULT = Shape()
+STEPS = 600
+
+# How often each kind of action is tried.
+WEIGHTS: dict[str, float] = {
+    "send": 12, "to_server": 14, "to_device": 16, "land": 24, "answer": 16, "read": 20,
+    "forward": 14, "commit": 6, "land_commit": 6, "connect": 8, "replay": 6, "fill": 3,
+    "materialize": 8, "commit_materialized": 4, "expire": 3, "learn": 4, "tick": 3,
+    "resume": 2, "restart": 4, "refresh": 1, "hang_up": 1, "trim": 4, "release": 3,
+}  # fmt: skip
+FAULTS: dict[str, float] = {
+    "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
+    "fail": 0.7, "drop": 0.7, "member": 1, "long_tick": 0.4, "crash_materializer": 0.4,
+    "forget": 0.2, "reload": 0.5, "elsewhere": 0.3,
+}  # fmt: skip
+
+Weights = Mapping[str, float]
+
+
+class Run(NamedTuple):
+    """What was done, and which promises broke."""
+
+    actions: list[Action]
+    broken: list[Broken]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of broken promises."""
+        return frozenset(each.kind for each in self.broken)
+
+
+def random_run(
+    seed: int, steps: int = STEPS, shape: Shape = DEFAULT, weights: Weights | None = None
+) -> Run:
+    """The run of a seed; `weights` overrides those of some kinds of action."""
+    rng = random.Random(seed)
+    return _run(shape, _drawn(rng, steps, weights or {}))
+
+
+def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
+    """The run of a schedule."""
+    return _run(shape, lambda _: iter(actions))
+
+
+def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
+    world = World(shape)
+    done: list[Action] = []
+    try:
+        for action in schedule(world):
+            if world.do(action):
+                done.append(action)
+        quiet = settle(world)
+    except Exception:  # noqa: BLE001 - whatever the code under test raises is a finding
+        return Run([*done, action], [Broken(EXCEPTION, traceback.format_exc(limit=-4))])
+    return Run(done, judge(world.evidence(quiet)))
+
+
+# -- drawing
+
+
+def _drawn(
+    rng: random.Random, steps: int, overrides: Weights
+) -> Callable[[World], Iterator[Action]]:
+    def schedule(world: World) -> Iterator[Action]:
+        yield from _opening(rng, world)
+        weights = _mood(rng, overrides)
+        for kind in rng.choices(list(weights), list(weights.values()), k=steps):
+            if action := draw(rng, world, kind):
+                yield action
+
+    return schedule
+
+
+def _mood(rng: random.Random, overrides: Weights) -> dict[str, float]:
+    """Every seed has its own: some things slow, some eager, calm or stormy."""
+    storm = rng.choice([0.3, 1, 1, 4])
+    weights = WEIGHTS | {kind: weight * storm for kind, weight in FAULTS.items()}
+    for kind in rng.sample(sorted(weights), 6):
+        weights[kind] *= rng.choice([0.1, 0.3, 3])
+    return {kind: weights[kind] * overrides.get(kind, 1) for kind in weights}
+
+
+def _opening(rng: random.Random, world: World) -> Iterator[Action]:
+    """Every partition is taken over, and most devices are there."""
+    for node in range(world.shape.nodes):
+        yield ("learn", node)
+    for name in list(world.producers):
+        partition = world.producers[name].server.partition  # type: ignore[union-attr]
+        yield ("land", name, partition)
+        yield ("answer", name, partition)
+        yield ("read", world.assignment[partition], partition, 1)
+    for device in DEVICES:
+        if rng.random() < 0.9:
+            yield ("connect", device, world.assignment[world.place(device[0])])
+            yield ("to_server", device, 0)
+            yield ("to_device", device, 1000)
+
+
+def draw(rng: random.Random, world: World, kind: str) -> Action | None:
+    """An action of that kind, if one is enabled as far as can be told cheaply."""
+    make = _DRAW.get(kind)
+    return make(rng, world) if make else None
+
+
+def _some(rng: random.Random, kind: str, among: list[tuple[object, ...]], *more: object) -> Action | None:
+    return (kind, *rng.choice(among), *more) if among else None
+
+
+def _node(rng: random.Random, world: World) -> int:
+    return rng.randrange(world.shape.nodes)
+
+
+def _partition(rng: random.Random, world: World) -> int:
+    return rng.randrange(world.shape.partitions)
+
+
+def _requests(world: World) -> list[tuple[object, ...]]:
+    return [(n, t) for n, p in world.producers.items() for t, q in p.requests.items() if q]
+
+
+def _dead_requests(world: World) -> list[tuple[object, ...]]:
+    dead = [(n, p) for n, p in world.producers.items() if not p.server]
+    return [(n, t) for n, p in dead for t, q in p.requests.items() if q]
+
+
+def _answers(world: World) -> list[tuple[object, ...]]:
+    live = [(n, p) for n, p in world.producers.items() if p.server]
+    return [(n, t) for n, p in live for t, q in p.answers.items() if q]
+
+
+def _connect(rng: random.Random, world: World) -> Action | None:
+    idle = [name for name, client in world.clients.items() if not client.connection]
+    if not idle:
+        return None
+    device = rng.choice(idle)
+    place = world.place(device[0])
+    nodes = [n for (n, p), server in world.servers.items() if p == place and server.owner.ready]
+    return ("connect", device, rng.choice(nodes)) if nodes else None
+
+
+def _to_server(rng: random.Random, world: World) -> Action | None:
+    waiting: list[tuple[object, ...]] = [
+        (name, number)
+        for name, client in world.clients.items()
+        for number, connection in enumerate(client.connections)
+        if connection.to_server
+    ]
+    return _some(rng, "to_server", waiting)
+
+
+def _to_device(rng: random.Random, world: World) -> Action | None:
+    waiting: list[tuple[object, ...]] = [
+        (name,)
+        for name, client in world.clients.items()
+        if client.connection and not client.device.gap
+    ]
+    return _some(rng, "to_device", waiting, rng.choice([1, 100, 100, 1000]))
+
+
+def _learn(rng: random.Random, world: World) -> Action | None:
+    stale: list[tuple[object, ...]] = [
+        (node,)
+        for node in range(world.shape.nodes)
+        if any((at == node) != ((node, p) in world.servers) for p, at in enumerate(world.assignment))
+    ]
+    return _some(rng, "learn", stale)
+
+
+def _hang_up(rng: random.Random, world: World) -> Action | None:
+    gone: list[tuple[object, ...]] = [
+        (name, number)
+        for name, client in world.clients.items()
+        for number, connection in enumerate(client.connections)
+        if not connection.client_open and connection.server_open
+    ]
+    return _some(rng, "hang_up", gone)
+
+
+SENDERS = [("a0", "d:a~b"), ("a0", "d:a~c"), ("a0", GROUP), ("a1", "d:a~b"), ("a1", "d:a~c")]
+SENDERS += [("a1", GROUP), ("b0", "d:a~b"), ("b0", "d:a~b"), ("b0", GROUP), ("c0", "d:a~c")]
+SENDERS += [("c0", GROUP), ("d0", GROUP)]
+
+
+def _joining(world: World) -> list[tuple[object, ...]]:
+    return [(c.client.name,) for each in world.servers.values() for c in each.joining]
+
+
+def _servers(world: World) -> list[tuple[object, ...]]:
+    return [key for key in world.servers if not world.paused[key[0]]]
+
+
+def _unread(world: World) -> list[tuple[object, ...]]:
+    return [key for key, each in world.servers.items() if each.owner.cursor < each.log.end and not world.paused[key[0]]]
+
+
+def _owing(world: World) -> list[tuple[object, ...]]:
+    return [key for key, each in world.servers.items() if each.owner.forwarder.backlog]
+
+
+_SKEWS_MS = [-20_000, -50, -3, 0, 3, 50, 20_000]
+
+_DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
+    "send": lambda r, w: ("send", *r.choice(SENDERS)),
+    "to_server": _to_server,
+    "to_device": _to_device,
+    "land": lambda r, w: _some(r, "land", _requests(w)),
+    "answer": lambda r, w: _some(r, "answer", _answers(w)),
+    "fail": lambda r, w: _some(r, "fail", _requests(w), r.random() < 0.5),
+    "drop": lambda r, w: _some(r, "drop", _dead_requests(w), r.randrange(2)),
+    "read": lambda r, w: _some(r, "read", _unread(w), r.choice([1, 1, 2, 4])),
+    "forward": lambda r, w: _some(r, "forward", _owing(w), r.choice([1, 1, 3])),
+    "commit": lambda r, w: _some(r, "commit", _servers(w)),
+    "expire": lambda r, w: _some(r, "expire", _servers(w)),
+    "release": lambda r, w: _some(r, "release", _servers(w)),
+    "land_commit": lambda r, w: ("land_commit", r.randrange(len(w.commits))) if w.commits else None,
+    "trim": lambda r, w: ("trim", _partition(r, w), r.randrange(3)),
+    "connect": _connect,
+    "replay": lambda r, w: _some(r, "replay", _joining(w), r.choice([1, 3, 10])),
+    "fill": lambda r, w: _some(r, "fill", [(n,) for n, c in w.clients.items() if c.device.gap]),
+    "materialize": lambda r, w: ("materialize", _partition(r, w), r.choice([1, 2, 5])),
+    "commit_materialized": lambda r, w: ("commit_materialized", _partition(r, w)),
+    "crash_materializer": lambda r, w: ("crash_materializer", _partition(r, w)),
+    "learn": _learn,
+    "tick": lambda r, w: ("tick", r.choice([0, 1, 1, 5])),
+    "long_tick": lambda r, w: ("tick", w.shape.window_ms + 5_000),
+    "resume": lambda r, w: _some(r, "resume", [(n,) for n, each in enumerate(w.paused) if each]),
+    "restart": lambda r, w: _some(r, "restart", [(n,) for n, up in enumerate(w.up) if not up]),
+    "refresh": lambda r, w: ("refresh", _node(r, w)),
+    "hang_up": _hang_up,
+    "pause": lambda r, w: ("pause", _node(r, w)),
+    "crash": lambda r, w: ("crash", _node(r, w)),
+    "crash_all": lambda r, w: ("crash_all",),
+    "assign": lambda r, w: ("assign", _partition(r, w), _node(r, w)),
+    "skew": lambda r, w: ("skew", _node(r, w), r.choice(_SKEWS_MS)),
+    "cut": lambda r, w: ("cut", r.choice(DEVICES)),
+    "reload": lambda r, w: ("reload", r.choice(DEVICES)),
+    "elsewhere": lambda r, w: ("elsewhere", r.choice(DEVICES), r.choice([0, 1_000])),
+    "member": lambda r, w: ("member", r.choice("bcd"), r.random() < 0.5),
+    "forget": lambda r, w: ("forget", _partition(r, w)),
+}
+
+
+# -- healing
+
+
+def settle(world: World) -> bool:
+    """Everybody comes back, nothing is lost any more; whether it comes to rest."""
+    for node in range(world.shape.nodes):
+        world.do_resume(node)
+        world.do_restart(node)
+    for _ in range(ROUNDS_MAX):
+        if not any([_settle_log(world), _settle_servers(world), _settle_clients(world)]):
+            return True
+    return False
+
+
+def _settle_log(world: World) -> bool:
+    moved = False
+    for name, producer in list(world.producers.items()):
+        for target in list(producer.requests):
+            while producer.requests[target]:
+                moved |= world.do_land(name, target)
+            while world.do_answer(name, target):
+                moved = True
+    while world.do_land_commit(0):
+        moved = True
+    return moved
+
+
+def _settle_servers(world: World) -> bool:
+    moved = any([world.do_learn(n) | world.do_refresh(n) for n in range(world.shape.nodes)])
+    for node, partition in list(world.servers):
+        while world.do_read(node, partition, 50):
+            moved = True
+        moved |= world.do_forward(node, partition, 1_000)
+    for partition in range(world.shape.partitions):
+        moved |= world.do_materialize(partition, 1_000)
+        world.do_commit_materialized(partition)
+    return moved
+
+
+def _settle_clients(world: World) -> bool:
+    moved = False
+    for name, client in world.clients.items():
+        moved |= world.do_connect(name, world.assignment[world.place(client.user)])
+        for number, connection in enumerate(client.connections):
+            while connection.to_server and world.do_to_server(name, number):
+                moved = True
+            world.do_hang_up(name, number)
+        moved |= world.do_replay(name, 1_000)
+        moved |= world.do_to_device(name, 1_000)
+        moved |= world.do_fill(name)
+    return moved
+
+
+# -- shrinking
+
+
+def shrink(
+    run: Run, kind: str, again: Callable[[Sequence[Action]], Run], budget_s: float = 20
+) -> Run:
+    """A shorter schedule that still breaks that promise: what can be left out is left out."""
+    deadline = time.monotonic() + budget_s
+    size = max(1, len(run.actions) // 2)
+    while time.monotonic() < deadline:
+        before = len(run.actions)
+        run = _without_chunks(run, kind, size, again, deadline)
+        if size == 1 and len(run.actions) == before:
+            break
+        size = max(1, size // 2)
+    return run
+
+
+def _without_chunks(
+    run: Run, kind: str, size: int, again: Callable[[Sequence[Action]], Run], deadline: float
+) -> Run:
+    start = 0
+    while start < len(run.actions) and time.monotonic() < deadline:
+        trial = again(run.actions[:start] + run.actions[start + size :])
+        if kind in trial.kinds:
+            run = trial
+        else:
+            start += size
+    return run

@@ -1,0 +1,506 @@
+"""The world of the simulator: nodes, the log, the history, clients; every action is a method that a schedule names.
+
+A request stays in its producer's FIFO until it `land`s (the high watermark passes it); its answer is a second step. What a
+dead or abandoned producer sent may land later, or a tail of it be dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from cecochat.domain.fold import Fold
+from cecochat.domain.ids import EPOCH_MS
+from cecochat.domain.owner import OwnerLimits
+from cecochat.domain.records import Origin
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import ReadToken
+from tests.sim.oracle import Broken, Evidence, Row, judge
+from tests.sim.shells import LOG_ID, MOVED, Client, Connection, Log, Producer, Server, recipients_of
+
+USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
+DEVICES = ("a0", "a1", "b0", "c0", "d0")
+GROUP = "g:all"  # its members change
+CHATS = ("d:a~b", "d:a~c", GROUP)
+OUTBOX_MAX = 3
+ROUNDS_MAX = 120
+
+Action = tuple[object, ...]
+
+
+class Shape(NamedTuple):
+    """Sizes: small, so that every bound is reached."""
+
+    partitions: int = 3
+    nodes: int = 3
+    queue_max_bytes: int = 500
+    tail_max_bytes: int = 300
+    state_every: int = 5
+    window_ms: int = 10_000
+    entries_max: int = 4
+    resend_records: int = 3
+
+    def limits(self) -> OwnerLimits:
+        """The owner's part of it."""
+        return OwnerLimits(
+            resend_window_ms=self.window_ms,
+            resend_entries_max=self.entries_max,
+            tail_max_bytes=self.tail_max_bytes,
+            state_every=self.state_every,
+        )
+
+
+class History:
+    """The history database. Rows are durable when written, and writing one again changes nothing."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Row, Event] = {}
+
+    def write(self, event: Event) -> None:
+        """Store a message."""
+        self.rows[row_of(event)] = event
+
+    def chats(self, user: str) -> list[str]:
+        """The chats that a user has messages in."""
+        return sorted({row.chat for row in self.rows if _may_read(user, row)})
+
+    def read(self, user: str, chat: str, after: int) -> list[Event]:
+        """The messages of a chat that the user may read, above an id, in order."""
+        rows = [r for r in self.rows if r.chat == chat and r.id > after and _may_read(user, r)]
+        return [self.rows[row] for row in sorted(rows)]
+
+
+def row_of(event: Event) -> Row:
+    """An event as the oracle sees it."""
+    return Row(
+        event.id,
+        event.user_id,
+        int(event.client_message_id),
+        event.chat_id,
+        tuple(event.recipient_ids),
+    )
+
+
+def _may_read(user: str, row: Row) -> bool:
+    return user == row.sender or user in row.recipients
+
+
+class Materializer:
+    """Writes a partition's valid origins to the history, from its committed offset on."""
+
+    def __init__(self, world: World, partition: int) -> None:
+        self.world = world
+        self.partition = partition
+        self.committed = -1  # the last offset dealt with
+        self.restart()
+
+    def restart(self) -> None:
+        """Start from what is committed."""
+        self.fold = self.world.fold_at(self.partition, self.committed)
+        self.cursor = self.committed + 1
+
+    def step(self) -> bool:
+        """One record."""
+        log = self.world.logs[self.partition]
+        if self.cursor >= log.end:
+            return False
+        record = log.records[self.cursor]
+        if self.fold.step(self.cursor, record) and isinstance(record, Origin):
+            self.world.history.write(Event.FromString(record.event))
+        self.cursor += 1
+        return True
+
+
+class World:
+    """Everything there is; `do` performs an action and says whether it was enabled."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.now_ms = EPOCH_MS + 1_000_000_000
+        self.logs = [Log() for _ in range(shape.partitions)]
+        self.watermark = [-1] * shape.partitions  # what the group `forward` has committed
+        self.commits: list[tuple[int, int]] = []  # under way, in any order
+        self.producers: dict[str, Producer] = {}
+        self.sessions: Counter[tuple[int, int]] = Counter()
+        self.up = [True] * shape.nodes
+        self.paused = [False] * shape.nodes
+        self.skew_ms = [0] * shape.nodes
+        self.assignment = [p % shape.nodes for p in range(shape.partitions)]
+        self.members = frozenset("abc")
+        self.known_members = [self.members] * shape.nodes
+        self.servers: dict[tuple[int, int], Server] = {}
+        self.history = History()
+        self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
+        self.clients = {name: Client(self, name) for name in DEVICES}
+        self.sends = 0
+        self.gaps_expected = False
+        self.places = {user: i % shape.partitions for i, user in enumerate(USERS)}
+
+    def do(self, action: Action) -> bool:
+        """Perform an action; False where it is not enabled."""
+        perform: Callable[..., bool | None] = getattr(self, f"do_{action[0]}")
+        return perform(*action[1:]) is not False
+
+    # -- what the shells ask
+
+    def place(self, user: str) -> int:
+        """The partition of a user."""
+        return self.places[user]
+
+    def fold_at(self, partition: int, position: int) -> Fold:
+        """What a reader of the log knows after `position`."""
+        return self.logs[partition].fold_at(position)
+
+    def recipients(self, node: int, user: str, chat: str) -> Sequence[str] | None:
+        """Whom a send concerns, as far as that node knows; None: its sender may not."""
+        return recipients_of(user, chat, self.known_members[node])
+
+    def new_producer(self, server: Server) -> Producer:
+        """Open a producer session."""
+        key = (server.node, server.partition)
+        self.sessions[key] += 1
+        name = f"{server.node}.{server.partition}.{self.sessions[key]}"
+        self.producers[name] = Producer(name, server)
+        return self.producers[name]
+
+    def start_server(self, node: int, partition: int) -> None:
+        """A node takes a partition over."""
+        self.servers[node, partition] = Server(self, node, partition)
+
+    def runs(self, node: int) -> bool:
+        """Whether a node is up and not paused."""
+        return self.up[node] and not self.paused[node]
+
+    def running(self, node: int, partition: int) -> Server | None:
+        """The server of a partition on a node, if it can do anything just now."""
+        return self.servers.get((node, partition)) if self.runs(node) else None
+
+    def running_producer(self, name: str) -> Producer | None:
+        """The producer of that name, if its server can do anything just now."""
+        producer = self.producers.get(name)
+        return (
+            producer
+            if producer and producer.server and self.runs(producer.server.node)
+            else None
+        )
+
+    # -- time and nodes
+
+    def do_tick(self, ms: int) -> None:
+        self.now_ms += ms
+
+    def do_skew(self, node: int, ms: int) -> None:
+        self.skew_ms[node] = ms
+
+    def do_assign(self, partition: int, node: int) -> None:
+        self.assignment[partition] = node
+
+    def do_learn(self, node: int) -> bool:
+        """A node hears of the assignment."""
+        changed = False
+        for partition, assigned in enumerate(self.assignment if self.runs(node) else []):
+            server = self.servers.get((node, partition))
+            if assigned == node and not server:
+                self.start_server(node, partition)
+                changed = True
+            elif assigned != node and server:
+                server.stop(MOVED)
+                changed = True
+        return changed
+
+    def do_pause(self, node: int) -> bool:
+        enabled = self.runs(node)
+        self.paused[node] |= enabled
+        return enabled
+
+    def do_resume(self, node: int) -> bool:
+        enabled = self.up[node] and self.paused[node]
+        self.paused[node] &= not enabled
+        return enabled
+
+    def do_crash(self, node: int) -> bool:
+        if not self.up[node]:
+            return False
+        for partition in range(self.shape.partitions):
+            if server := self.servers.get((node, partition)):
+                server.stop(None)
+        for client in self.clients.values():
+            for connection in client.connections:
+                if connection.node == node:
+                    connection.refuse()
+        self.up[node] = self.paused[node] = False
+        return True
+
+    def do_crash_all(self) -> bool:
+        return any([self.do_crash(node) for node in range(self.shape.nodes)])
+
+    def do_restart(self, node: int) -> bool:
+        if self.up[node]:
+            return False
+        self.up[node] = True
+        self.known_members[node] = self.members
+        self.do_learn(node)
+        return True
+
+    def do_member(self, user: str, joins: bool) -> bool:
+        """A user joins or leaves the group."""
+        if joins == (user in self.members):
+            return False
+        self.members = self.members | {user} if joins else self.members - {user}
+        return True
+
+    def do_refresh(self, node: int) -> bool:
+        """A node hears who is in the group."""
+        if not self.runs(node) or self.known_members[node] == self.members:
+            return False
+        self.known_members[node] = self.members
+        return True
+
+    # -- appends
+
+    def do_land(self, name: str, target: int) -> bool:
+        """The oldest request to a partition is in its log."""
+        producer = self.producers.get(name)
+        if not producer or not producer.requests.get(target):
+            return False
+        request = producer.requests[target].popleft()
+        offset = self.logs[target].append(request.record, request.appended_at_ms)
+        if producer.server:
+            producer.answers.setdefault(target, deque()).append((request.record, offset))
+        return True
+
+    def do_answer(self, name: str, target: int) -> bool:
+        """The producer hears that its oldest request has landed."""
+        producer = self.running_producer(name)
+        if not producer or not producer.server or not producer.answers.get(target):
+            return False
+        producer.server.appended(*producer.answers[target].popleft())
+        return True
+
+    def do_drop(self, name: str, target: int, keep: int) -> bool:
+        """What a dead producer sent last never lands."""
+        producer = self.producers.get(name)
+        if not producer or producer.server or len(producer.requests.get(target, ())) <= keep:
+            return False
+        while len(producer.requests[target]) > keep:
+            producer.requests[target].pop()
+        return True
+
+    def do_fail(self, name: str, target: int, landed: bool) -> bool:
+        """The oldest request is given up; it is in the log or not, and those behind it go on."""
+        producer = self.running_producer(name)
+        if not producer or not producer.server or not producer.requests.get(target):
+            return False
+        request = producer.requests[target].popleft()
+        if landed:
+            self.logs[target].append(request.record, request.appended_at_ms)
+        producer.server.append_failed(target, request.record)
+        return True
+
+    # -- servers
+
+    def do_read(self, node: int, partition: int, records: int) -> bool:
+        server = self.running(node, partition)
+        if not server or server.owner.cursor >= server.log.end:
+            return False
+        for _ in range(min(records, server.log.end - server.owner.cursor)):
+            if self.servers.get((node, partition)) is server:
+                server.read()
+        return True
+
+    def do_forward(self, node: int, partition: int, limit: int) -> bool:
+        server = self.running(node, partition)
+        return server.forward(limit) if server else False
+
+    def do_commit(self, node: int, partition: int) -> bool:
+        server = self.running(node, partition)
+        return server.commit() if server else False
+
+    def do_land_commit(self, index: int) -> bool:
+        """A commit lands, in whatever order."""
+        if index >= len(self.commits):
+            return False
+        partition, done = self.commits.pop(index)
+        self.watermark[partition] = done
+        return True
+
+    def do_forget(self, partition: int) -> None:
+        """The group's commit is lost."""
+        self.watermark[partition] = -1
+
+    def do_expire(self, node: int, partition: int) -> bool:
+        server = self.running(node, partition)
+        if not server or not server.owner.ready:
+            return False
+        server.owner.expire(server.now_ms())
+        return True
+
+    def do_replay(self, name: str, records: int) -> bool:
+        """A server brings a joining session what it missed."""
+        connection = self.clients[name].connection
+        server = connection.server if connection else None
+        if not connection or not server or connection not in server.joining:
+            return False
+        if not self.runs(connection.node):
+            return False
+        assert connection.session is not None
+        before = connection.session.position
+        server.attach(connection, records)
+        return connection not in server.joining or connection.session.position > before
+
+    # -- retention
+
+    def do_trim(self, partition: int, back: int) -> bool:
+        """Retention drops what lies behind the committed offsets and behind a state record that starts below them."""
+        log = self.logs[partition]
+        safe = min(self.watermark[partition], self.materializers[partition].committed)
+        known = [state.as_of for offset, state in log.states if offset <= safe]
+        return self._trim(partition, max(known) + 1 - back) if known else False
+
+    def do_release(self, node: int, partition: int) -> bool:
+        """Retention drops what an owner releases."""
+        server = self.running(node, partition)
+        if not server or not server.owner.ready:
+            return False
+        released = server.owner.released(self.materializers[partition].committed + 1)
+        return released is not None and self._trim(partition, released)
+
+    def _trim(self, partition: int, start: int) -> bool:
+        log = self.logs[partition]
+        if start <= log.start:
+            return False
+        log.start = start
+        self.gaps_expected = True
+        return True
+
+    # -- clients
+
+    def do_connect(self, name: str, node: int) -> bool:
+        client = self.clients[name]
+        server = self.running(node, self.place(client.user))
+        if client.connection or not server or not server.owner.ready:
+            return False
+        client.connect(node)
+        return True
+
+    def do_cut(self, name: str) -> bool:
+        if not self.clients[name].connection:
+            return False
+        self.clients[name].cut()
+        return True
+
+    def do_reload(self, name: str) -> None:
+        self.clients[name].reload()
+
+    def do_elsewhere(self, name: str, offset: int) -> bool:
+        """A device has a position of another log, or one beyond the end of this one."""
+        client = self.clients[name]
+        if client.connection or client.device.position is None:
+            return False
+        if offset:
+            client.device.position.offset += offset
+        else:
+            client.device.position.log_id = "another"
+        self.gaps_expected = True
+        return True
+
+    def do_send(self, name: str, chat: str) -> bool:
+        client = self.clients[name]
+        if recipients_of(client.user, chat, self.members) is None if chat == GROUP else (
+            client.user not in chat[2:].split("~")
+        ):
+            return False
+        if len(client.device.outbox) >= OUTBOX_MAX:
+            return False
+        self.sends += 1
+        client.send(chat, self.sends)
+        return True
+
+    def do_to_server(self, name: str, number: int) -> bool:
+        """The server reads a client's next frame."""
+        connections = self.clients[name].connections
+        if number >= len(connections):
+            return False
+        connection = connections[number]
+        if not connection.to_server or not self.runs(connection.node):
+            return False
+        frame = connection.to_server.popleft()
+        server = self.servers.get((connection.node, self.place(name[0])))
+        if frame.HasField("hello"):
+            server.join(connection, frame.hello) if server else connection.refuse()
+        elif server and connection.server is server:
+            server.receive(connection, frame)
+        return True
+
+    def do_hang_up(self, name: str, number: int) -> bool:
+        """The server notices that a client has gone."""
+        connections = self.clients[name].connections
+        if number >= len(connections):
+            return False
+        connection = connections[number]
+        server = connection.server
+        if connection.client_open or not server or not connection.server_open:
+            return False
+        if not self.runs(connection.node):
+            return False
+        server.hang_up(connection)
+        connection.to_server.clear()
+        return True
+
+    def do_to_device(self, name: str, limit_bytes: int) -> bool:
+        """A device reads what the network has for it."""
+        return self.clients[name].take(limit_bytes)
+
+    def do_fill(self, name: str) -> bool:
+        """A device fills its gap, where the history holds what the token asks for."""
+        client = self.clients[name]
+        gap = client.device.gap
+        if not client.connection or not gap or not self.covers(gap.token):
+            return False
+        client.fill()
+        return True
+
+    def covers(self, token: ReadToken) -> bool:
+        """Whether everything up to there is in the history."""
+        assert token.log_id == LOG_ID
+        return all(self.materializers[p].cursor > offset for p, offset in token.offsets.items())
+
+    # -- the history
+
+    def do_materialize(self, partition: int, records: int) -> bool:
+        materializer = self.materializers[partition]
+        before = materializer.cursor
+        while materializer.cursor < before + records and materializer.step():
+            pass
+        return materializer.cursor > before
+
+    def do_commit_materialized(self, partition: int) -> bool:
+        materializer = self.materializers[partition]
+        if materializer.committed == materializer.cursor - 1:
+            return False
+        materializer.committed = materializer.cursor - 1
+        return True
+
+    def do_crash_materializer(self, partition: int) -> None:
+        self.materializers[partition].restart()
+
+    # -- the end
+
+    def evidence(self, quiet: bool) -> Evidence:
+        """What the oracle judges."""
+        for client in self.clients.values():
+            client.record.unanswered = [int(each) for each in client.device.outbox]
+        valid = set()
+        for log in self.logs:
+            fold = Fold()
+            for offset, record in enumerate(log.records):
+                if fold.step(offset, record) and isinstance(record, Origin):
+                    valid.add(row_of(Event.FromString(record.event)))
+        return Evidence(
+            [client.record for client in self.clients.values()],
+            set(self.history.rows),
+            valid,
+            quiet,
+            self.gaps_expected,
+        )
