@@ -5,6 +5,7 @@ runs.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -53,10 +54,20 @@ async def run(settings: Settings, on_ready: Callable[[Addresses], None]) -> None
     _on_signals(stop)
     try:
         async with started(settings) as addresses:
+            _spare_the_collector()
             on_ready(addresses)
             await stop.wait()
     except BaseExceptionGroup as group:
         raise _reason(group) from None
+
+
+def _spare_the_collector() -> None:
+    """What a start leaves behind stays; of the rest little is cyclic. Saves about a tenth of the
+    CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -26,9 +26,10 @@ def delivered(offset: int, event: bytes) -> Chunk:
     """The bytes of an event as they stand in the log, wrapped; nothing is parsed or serialized
     again.
     """
-    head = b"\x08" + varint(offset) + b"\x12" + varint(len(event))
-    inner = b"\x12" + varint(len(head) + len(event))
-    return b"".join((b"\x0a", varint(len(inner) + len(head) + len(event)), inner, head, event))
+    head = b"".join((b"\x08", varint(offset), b"\x12", varint(len(event))))
+    size = len(head) + len(event)
+    inner = b"\x12" + varint(size)
+    return b"".join((b"\x0a", varint(len(inner) + size), inner, head, event))
 
 
 def _chunk(item: ServerItem) -> Chunk:

@@ -12,8 +12,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import NamedTuple
-
 from cecochat.domain import frames
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
@@ -28,12 +26,23 @@ from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
 
 
-class Valid(NamedTuple):
-    """A valid record that concerns some users, ready to be sent."""
+class Valid:
+    """A valid record that concerns some users; its chunk is made when the first session needs it."""
 
-    offset: int
-    user_ids: tuple[str, ...]
-    chunk: frames.Chunk
+    __slots__ = ("_chunk", "event", "offset", "user_ids")
+
+    def __init__(self, offset: int, user_ids: tuple[str, ...], event: bytes) -> None:
+        self.offset = offset
+        self.user_ids = user_ids
+        self.event = event
+        self._chunk: frames.Chunk | None = None
+
+    @property
+    def chunk(self) -> frames.Chunk:
+        """What its sessions are sent, the same bytes for all of them."""
+        if self._chunk is None:
+            self._chunk = frames.delivered(self.offset, self.event)
+        return self._chunk
 
 
 class Tail:
@@ -47,10 +56,10 @@ class Tail:
     def add(self, valid: Valid, max_bytes: int) -> None:
         """The next valid record."""
         self._records.append(valid)
-        self._bytes += len(valid.chunk)
+        self._bytes += len(valid.event)
         while self._bytes > max_bytes:
             dropped = self._records.popleft()
-            self._bytes -= len(dropped.chunk)
+            self._bytes -= len(dropped.event)
             self.floor = dropped.offset
 
     def replay(self, session: Session) -> bool:
@@ -172,6 +181,7 @@ class Owner:
             send.client_message_id,
             tuple(recipients),
             event.SerializeToString(),
+            event,
         )
 
     def next_stamp(self, now_ms: int) -> int:
@@ -192,9 +202,7 @@ class Owner:
             case Origin():
                 self._read_origin(offset, record, now_ms)
             case Copy():
-                self._publish(
-                    Valid(offset, record.recipient_ids, frames.delivered(offset, record.event))
-                )
+                self._publish(Valid(offset, record.recipient_ids, record.event))
             case Takeover():
                 self._read_takeover(offset, record)
             case State():
@@ -216,13 +224,14 @@ class Owner:
             for session in waiting:
                 if session in self.sessions.get(record.user_id, ()):
                     session.deliver(offset, ack)
-        self._publish(Valid(offset, (record.user_id,), frames.delivered(offset, record.event)))
+        self._publish(Valid(offset, (record.user_id,), record.event))
 
     def _publish(self, valid: Valid) -> None:
         self.tail.add(valid, self.limits.tail_max_bytes)
         for user in valid.user_ids:
             for session in self.sessions.get(user, ()):
-                session.deliver(valid.offset, valid.chunk)
+                if session.position < valid.offset:
+                    session.deliver(valid.offset, valid.chunk)
 
     # -- sessions
 

@@ -52,6 +52,7 @@ class Origin:
     client_message_id: str
     recipient_ids: tuple[str, ...]
     event: bytes
+    parsed: Event  # what `event` says
 
 
 @dataclass(slots=True)
@@ -138,6 +139,7 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
                 event.client_message_id,
                 tuple(event.recipient_ids),
                 value,
+                event,
             )
         case "copy":
             origin_partition, _, origin_offset = header["origin"].partition(":")

@@ -17,7 +17,6 @@ from cecochat.domain.records import Origin, decode
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
 from cecochat.ports.history import History, MarkRow, MessageRow, Progress
 from cecochat.runtime.reading import first_known, fold_at
-from cecochat.v1.events_pb2 import Event
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class Rows:
 
     def add(self, origin: Origin) -> None:
         """A valid origin."""
-        event = Event.FromString(origin.event)
+        event = origin.parsed
         if event.HasField("message"):
             self.messages.append(
                 MessageRow(

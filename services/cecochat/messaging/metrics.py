@@ -13,8 +13,8 @@ class MessagingMetrics:
         self.partitions = Gauge(
             "cecochat_partitions_owned", "Partitions whose takeover is done.", registry=registry
         )
-        self.accepted = Counter(
-            "cecochat_sends_accepted", "Sends appended as origin records.", registry=registry
+        self.appended = Counter(
+            "cecochat_records_appended", "Records appended, of every kind.", registry=registry
         )
         self.refused = Counter(
             "cecochat_sends_refused", "Sends refused, by code.", ["code"], registry=registry

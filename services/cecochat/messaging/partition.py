@@ -193,6 +193,7 @@ class OwnedPartition:
             self._work.clear()
             batch, self._queued, self._queued_bytes = self._queued, [], 0
             await producer.append([record for record, _ in batch])
+            self._metrics.appended.inc(len(batch))
             for _, origin_offset in batch:
                 if origin_offset is not None:
                     owner.forwarder.acknowledged(origin_offset)
@@ -215,7 +216,6 @@ class OwnedPartition:
         """Append a checked send that was not settled."""
         assert self.owner
         if origin := self.owner.submit(session, send, recipients, seen, now_ms()):
-            self._metrics.accepted.inc()
             self._queue(self.partition, origin)
 
     # -- housekeeping
