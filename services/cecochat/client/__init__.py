@@ -1,0 +1,71 @@
+"""The Python client of CecoChat.
+
+    from cecochat.client import Message, connect
+
+    async with connect("http://127.0.0.1:8080", token) as alice:
+        message_id = await alice.send("bob", "hello")  # returns once it can no longer be lost
+        async for event in alice:
+            if isinstance(event, Message):
+                print(event.user_id, event.text)
+                alice.mark_read(event.chat_id, event.id)
+
+It connects, reconnects, resumes where it was, sends again what was not acknowledged, fills gaps
+from the history and shows each message once. `open_history` is for queries alone.
+"""
+
+from __future__ import annotations
+
+from cecochat.client.client import Client, connect
+from cecochat.client.errors import (
+    ChatError,
+    Closed,
+    NotReachable,
+    NotRead,
+    Refused,
+    SendRejected,
+    StateUnusable,
+)
+from cecochat.client.events import (
+    CaughtUp,
+    Chat,
+    Event,
+    Message,
+    Page,
+    Receipt,
+    Reconnecting,
+    Rejected,
+    Sent,
+)
+from cecochat.client.history import History, open_history
+from cecochat.client.lookup import Route, Token
+from cecochat.client.names import chat_of, peer_of
+from cecochat.client.state import FileState, State
+
+__all__ = [
+    "CaughtUp",
+    "Chat",
+    "ChatError",
+    "Client",
+    "Closed",
+    "Event",
+    "FileState",
+    "History",
+    "Message",
+    "NotReachable",
+    "NotRead",
+    "Page",
+    "Receipt",
+    "Reconnecting",
+    "Refused",
+    "Rejected",
+    "Route",
+    "SendRejected",
+    "Sent",
+    "State",
+    "StateUnusable",
+    "Token",
+    "chat_of",
+    "connect",
+    "open_history",
+    "peer_of",
+]

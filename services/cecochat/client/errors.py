@@ -1,0 +1,86 @@
+"""What the client raises: one base class with a stable code, and messages that say what to do."""
+
+from __future__ import annotations
+
+from cecochat.domain.errors import RETRIABLE, CecochatError
+from cecochat.v1 import errors_pb2
+from cecochat.v1.errors_pb2 import ErrorCode
+
+
+class ChatError(CecochatError):
+    """Base of all errors of the client.
+
+    `code` never changes its meaning (`unauthenticated`, `rate_limited`, `not_reachable`, ...);
+    `retriable`: the same may succeed later; `retry_after_s`: not before that, 0: as you like.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, retriable: bool = False, retry_after_s: float = 0.0
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retriable = retriable
+        self.retry_after_s = retry_after_s
+
+
+class NotReachable(ChatError):
+    """A server did not answer, or what answered is no CecoChat server. Code `not_reachable`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("not_reachable", message, retriable=True)
+
+
+class Refused(ChatError):
+    """A server answered and said no. The code is that of `cecochat.v1.ErrorCode`, in lower case."""
+
+
+class SendRejected(Refused):
+    """This send was not accepted and never will be as it is."""
+
+    def __init__(self, client_message_id: str, error: errors_pb2.Error) -> None:
+        super().__init__(name_of(error.code), error.message)
+        self.client_message_id = client_message_id
+
+
+class Closed(ChatError):
+    """The client has left; a send that was under way may have been accepted. Code `closed`."""
+
+    def __init__(self) -> None:
+        super().__init__("closed", "the client is closed: connect again")
+
+
+class NotRead(ChatError):
+    """Too many of the client's events wait to be read. Code `not_read`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "not_read",
+            "the events of this client are not being read: iterate over it, or connect with "
+            "listen=False if you only send",
+        )
+
+
+class StateUnusable(ChatError):
+    """The kept state cannot be used. Code `state_unusable`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("state_unusable", message)
+
+
+def name_of(code: ErrorCode.ValueType) -> str:
+    """`rate_limited` for `ERROR_CODE_RATE_LIMITED`; a code newer than this client: its number."""
+    try:
+        return ErrorCode.Name(code).removeprefix("ERROR_CODE_").lower()
+    except ValueError:
+        return str(code)
+
+
+def refused(error: errors_pb2.Error) -> Refused:
+    """A typed refusal as it travels."""
+    return Refused(
+        name_of(error.code),
+        error.message,
+        retriable=error.retriable or error.code in RETRIABLE,
+        retry_after_s=error.retry_after_ms / 1_000,
+    )

@@ -1,0 +1,112 @@
+"""What an application gets from a client: plain, immutable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cecochat.client.errors import ChatError
+from cecochat.domain import ids
+from cecochat.v1 import events_pb2, history_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message, each exactly once. Ids order a chat: place it by `id`."""
+
+    id: int
+    chat_id: str
+    user_id: str  # who sent it
+    text: str
+    client_message_id: str
+
+    @property
+    def sent_at(self) -> datetime:
+        """When its server accepted it, in UTC."""
+        return datetime.fromtimestamp(ids.time_ms(self.id) / 1_000, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How far `user_id` has received and read a chat, as message ids; 0: nothing new said."""
+
+    chat_id: str
+    user_id: str
+    delivered_up_to: int
+    read_up_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that an earlier run of this device left unanswered is accepted, as `message`."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that an earlier run of this device left unanswered will never be accepted."""
+
+    chat_id: str
+    text: str
+    error: ChatError
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Connected, and nothing is missing up to now."""
+
+    server_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """The connection is lost; the next attempt follows in `wait_s`. Nothing needs to be done."""
+
+    error: ChatError
+    wait_s: float
+
+
+Event = Message | Receipt | Sent | Rejected | CaughtUp | Reconnecting
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages of a chat, oldest first; whether there are more; how far others have read."""
+
+    messages: list[Message]
+    has_more: bool
+    marks: list[Receipt]
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One line in a user's list of chats. `unread_count` counts up to 1,000."""
+
+    chat_id: str
+    last_message: Message
+    unread_count: int
+    marks: list[Receipt]
+
+
+def event_of(event: events_pb2.Event) -> Message | Receipt | None:
+    """None for a kind of event that this version does not know."""
+    match event.WhichOneof("body"):
+        case "message":
+            return message_of(event)
+        case "receipt":
+            marks = event.receipt
+            return Receipt(event.chat_id, event.user_id, marks.delivered_up_to, marks.read_up_to)
+    return None
+
+
+def message_of(event: events_pb2.Event) -> Message:
+    """An event that is a message."""
+    return Message(
+        event.id, event.chat_id, event.user_id, event.message.text, event.client_message_id
+    )
+
+
+def receipt_of(chat_id: str, mark: history_pb2.Mark) -> Receipt:
+    """A mark of the history."""
+    return Receipt(chat_id, mark.user_id, mark.delivered_up_to, mark.read_up_to)

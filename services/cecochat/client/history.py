@@ -1,0 +1,205 @@
+"""Queries to the history server: pages of a chat, the list of chats."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from random import random
+from typing import Any, TypeVar
+
+import grpc
+
+from cecochat.client.backoff import BackOff
+from cecochat.client.channel import error_of, metadata, open_channel
+from cecochat.client.errors import ChatError
+from cecochat.client.events import Chat, Message, Page, message_of, receipt_of
+from cecochat.client.lookup import Lookup, Token
+from cecochat.client.names import chat_of
+from cecochat.v1 import history_pb2
+from cecochat.v1.history_pb2 import (
+    GetChatsRequest,
+    GetChatsResponse,
+    GetMessagesRequest,
+    GetMessagesResponse,
+)
+from cecochat.v1.messaging_pb2 import ReadToken
+
+CALL_TIMEOUT_S = 10.0
+GIVE_UP_S = 20.0
+BACK_OFF = BackOff()
+
+Request = TypeVar("Request", GetMessagesRequest, GetChatsRequest)
+Response = TypeVar("Response", GetMessagesResponse, GetChatsResponse)
+
+
+class HistoryCalls:
+    """The calls of `cecochat.v1.History`, each with a deadline, made again while the server says
+    that they can succeed later.
+    """
+
+    def __init__(self, lookup: Lookup, credentials: grpc.ChannelCredentials | None) -> None:
+        self._lookup = lookup
+        self._credentials = credentials
+        self._address = ""
+        self._channel: grpc.aio.Channel | None = None
+
+    async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
+        """A page of a chat. Raises `ChatError`."""
+        return await self._call("GetMessages", request, GetMessagesResponse)
+
+    async def chats(self, request: GetChatsRequest) -> GetChatsResponse:
+        """A page of the list of chats. Raises `ChatError`."""
+        return await self._call("GetChats", request, GetChatsResponse)
+
+    async def every_chat(self, token: ReadToken | None = None) -> AsyncGenerator[history_pb2.Chat]:
+        """The whole list, the chat with the newest message first; one that moves up while it is
+        read may be missed.
+        """
+        before, more = 0, True
+        while more:
+            page = await self.chats(GetChatsRequest(before=before, token=token))
+            for chat in page.chats:
+                before = chat.last_message.id
+                yield chat
+            more = page.has_more
+
+    async def every_page(
+        self, chat_id: str, after: int, token: ReadToken | None = None
+    ) -> AsyncGenerator[GetMessagesResponse]:
+        """All of a chat above a message id, oldest first."""
+        more = True
+        while more:
+            page = await self.messages(
+                GetMessagesRequest(chat_id=chat_id, after=after, token=token)
+            )
+            yield page
+            more = page.has_more
+            after = page.messages[-1].id if page.messages else after
+
+    async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
+        give_up_s = time.monotonic() + GIVE_UP_S
+        for attempt in count():
+            try:
+                route, token = await self._lookup.known()
+                return await self._once(name, request, response, route.history, token)
+            except ChatError as error:
+                wait_s = BACK_OFF.wait_s(attempt, random(), error.retry_after_s)  # noqa: S311
+                if not error.retriable or time.monotonic() + wait_s > give_up_s:
+                    raise
+                if error.code != "behind":
+                    self._lookup.forget()
+            await asyncio.sleep(wait_s)
+        raise AssertionError("counted to the end")
+
+    async def _once(
+        self, name: str, request: Request, response: type[Response], address: str, token: str
+    ) -> Response:
+        channel = await self._channel_to(address)
+        call: Any = channel.unary_unary(
+            f"/cecochat.v1.History/{name}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        try:
+            answer: Response = await call(request, metadata=metadata(token), timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(f"the history server at {address}", error) from None
+        return answer
+
+    async def _channel_to(self, address: str) -> grpc.aio.Channel:
+        if self._channel is None or address != self._address:
+            await self.close()
+            self._address = address
+            self._channel = open_channel(address, self._credentials)
+        return self._channel
+
+    async def close(self) -> None:
+        """Close the channel; calls under way fail."""
+        if channel := self._channel:
+            self._channel = None
+            await channel.close()
+
+
+class History:
+    """What happened in a user's chats. Every call raises `ChatError`, after 20 s of trying where
+    the error is retriable.
+    """
+
+    def __init__(self, user_id: str, calls: HistoryCalls) -> None:
+        self.user_id = user_id
+        self._calls = calls
+
+    async def messages(
+        self,
+        chat: str,
+        limit: int = 50,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        token: ReadToken | None = None,
+    ) -> Page:
+        """The `limit` messages just below the id `before`, or just above `after`, or the newest.
+
+        `chat`: a user id or a chat id. `token`: the page holds everything up to there.
+        """
+        if before is not None and after is not None:
+            raise ValueError("give `before` or `after`, not both")
+        chat_id = chat_of(self.user_id, chat)
+        request = GetMessagesRequest(chat_id=chat_id, limit=limit, token=token)
+        if before is not None:
+            request.before = before
+        if after is not None:
+            request.after = after
+        answer = await self._calls.messages(request)
+        return Page(
+            [message_of(event) for event in answer.messages],
+            answer.has_more,
+            [receipt_of(chat_id, mark) for mark in answer.marks],
+        )
+
+    async def every_message(self, chat: str, *, after: int = 0) -> AsyncGenerator[Message]:
+        """All of a chat above a message id, oldest first."""
+        async for page in self._calls.every_page(chat_of(self.user_id, chat), after):
+            for event in page.messages:
+                yield message_of(event)
+
+    async def chats(
+        self, limit: int = 50, *, before: int | None = None, token: ReadToken | None = None
+    ) -> list[Chat]:
+        """The user's chats, the one with the newest message first, below a last message id."""
+        answer = await self._calls.chats(
+            GetChatsRequest(before=before or 0, limit=limit, token=token)
+        )
+        return [_chat(chat) for chat in answer.chats]
+
+    async def every_chat(self) -> AsyncGenerator[Chat]:
+        """All of the user's chats, the one with the newest message first."""
+        async for chat in self._calls.every_chat():
+            yield _chat(chat)
+
+
+@asynccontextmanager
+async def open_history(
+    connect_url: str, token: Token, *, credentials: grpc.ChannelCredentials | None = None
+) -> AsyncIterator[History]:
+    """Queries without a chat session. Raises `NotReachable`, `Refused`."""
+    lookup = Lookup(connect_url, token)
+    calls = HistoryCalls(lookup, credentials)
+    try:
+        route, _ = await lookup.find()
+        yield History(route.user_id, calls)
+    finally:
+        await calls.close()
+        await lookup.close()
+
+
+def _chat(chat: history_pb2.Chat) -> Chat:
+    return Chat(
+        chat.chat_id,
+        message_of(chat.last_message),
+        chat.unread_count,
+        [receipt_of(chat.chat_id, mark) for mark in chat.marks],
+    )

@@ -1,0 +1,217 @@
+"""The device in this process: what has arrived, what waits for an answer, what to write."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+from cecochat.client.errors import ChatError, Closed, SendRejected
+from cecochat.client.events import (
+    CaughtUp,
+    Event,
+    Message,
+    Rejected,
+    Sent,
+    event_of,
+    message_of,
+)
+from cecochat.client.inbox import Step
+from cecochat.client.progress import Progress
+from cecochat.client.receipts import Marks
+from cecochat.domain import client as domain
+from cecochat.domain.client import Device
+from cecochat.v1 import events_pb2
+from cecochat.v1.messaging_pb2 import ClientFrame, ReadToken, Send, ServerItem, Welcome
+
+
+class LocalDevice:
+    """No I/O: a stream feeds it and writes its frames. `to_write` is set when there are some."""
+
+    def __init__(
+        self, device: Device, *, listen: bool, receipts: bool, buffer_max_bytes: int
+    ) -> None:
+        self.progress = Progress(device, listen=listen, buffer_max_bytes=buffer_max_bytes)
+        self.marks = Marks()
+        self.to_write = asyncio.Event()
+        self.to_keep = asyncio.Event()  # what has to survive a restart has changed
+        self.to_tell = asyncio.Event()  # there are receipts to tell
+        self.all_told = asyncio.Event()
+        self.all_told.set()
+        self.welcome = Welcome()
+        self._receipts = receipts
+        self._answers: dict[str, asyncio.Future[int]] = {}
+        self._acked: tuple[str, int, int] | None = None  # log id, partition, offset
+        self._renewed_token = ""
+
+    @property
+    def user_id(self) -> str:
+        """Whose device it is."""
+        return self.progress.live.user_id
+
+    # -- towards the server
+
+    def submit(self, send: Send) -> asyncio.Future[int]:
+        """Take on a send, or join it where it is under way; the future is its message id."""
+        id_ = send.client_message_id
+        if id_ not in self.progress.live.outbox:
+            self.progress.submit(send)
+            self.to_keep.set()
+            self.to_write.set()
+        if id_ not in self._answers or self._answers[id_].cancelled():
+            self._answers[id_] = asyncio.get_running_loop().create_future()
+        return self._answers[id_]
+
+    def tell_marks(self) -> None:
+        """Submit the receipts that are due."""
+        for chat_id, mark in self.marks.take().items():
+            self.progress.submit(Send(client_message_id=uuid4().hex, chat_id=chat_id, receipt=mark))
+            self.to_write.set()
+        self._note_told()
+
+    def renew(self, token: str) -> None:
+        """Tell the server a new token."""
+        self._renewed_token = token
+        self.to_write.set()
+
+    def hello(self, label: str) -> ClientFrame:
+        """The first frame of a new connection."""
+        if self.progress.inbox.drained.is_set():
+            self.progress.back_to_dealt()
+        frame: ClientFrame = self._step(lambda device: device.hello(label))
+        return frame
+
+    def next_frame(self) -> ClientFrame | None:
+        """The next frame to write now; None: nothing."""
+        live = self.progress.live
+        if token := self._renewed_token:
+            self._renewed_token = ""
+            return ClientFrame(
+                offset=live.position.offset if live.position else -1, renewed_token=token
+            )
+        return live.outgoing(self.welcome.limits.sends_per_frame_max or 1)
+
+    # -- from the server
+
+    def receive(self, item: ServerItem) -> domain.Happening | None:
+        """The next item of the stream."""
+        if item.HasField("welcome"):
+            self.welcome = item.welcome
+        elif item.HasField("ack"):
+            position = self.welcome.position
+            self._acked = position.log_id, position.partition, item.ack.offset
+        happening: domain.Happening | None = self._step(
+            lambda device: device.receive(item), item.ByteSize()
+        )
+        return happening
+
+    def show(self, event: events_pb2.Event) -> None:
+        """An event that the history had."""
+        self._step(lambda device: device.show(event), event.ByteSize())
+
+    def filled(self) -> None:
+        """The gap is filled from the history."""
+        self._step(Device.filled)
+
+    def tell(self, event: Event) -> None:
+        """Something that concerns no device state."""
+        self.progress.told(None, event)
+
+    def _step(self, step: Step, size: int = 0) -> Any:
+        result = step(self.progress.live)
+        self.progress.told(step, self._event(result), size)
+        self.to_keep.set()
+        return result
+
+    def _event(self, happening: Any) -> Event | None:
+        match happening:
+            case domain.Received(event):
+                return event_of(event)
+            case domain.Sent(send, message_id):
+                return self._sent(send, message_id)
+            case domain.Rejected(send, error):
+                return self._rejected(send, SendRejected(send.client_message_id, error))
+            case domain.CaughtUp():
+                self.to_write.set()
+                return CaughtUp(self.welcome.server_id)
+        return None
+
+    def _sent(self, send: Send, message_id: int) -> Event | None:
+        if send.HasField("receipt"):
+            self._receipt_answered(send.chat_id)
+            return None
+        if answer := self._answers.pop(send.client_message_id, None):
+            if not answer.done():
+                answer.set_result(message_id)
+            return None
+        return Sent(
+            message_of(
+                events_pb2.Event(
+                    id=message_id,
+                    user_id=self.user_id,
+                    chat_id=send.chat_id,
+                    client_message_id=send.client_message_id,
+                    message=send.message,
+                )
+            )
+        )
+
+    def _rejected(self, send: Send, error: ChatError) -> Event | None:
+        self.progress.answered(send.client_message_id)
+        if send.HasField("receipt"):
+            self._receipt_answered(send.chat_id)
+            return None
+        if answer := self._answers.pop(send.client_message_id, None):
+            if not answer.done():
+                answer.set_exception(error)
+            return None
+        return Rejected(send.chat_id, send.message.text, error)
+
+    # -- what the application deals with
+
+    async def next_event(self) -> Event | None:
+        """The next event; the one before counts as dealt with."""
+        self.deal()
+        event = await self.progress.next()
+        self.to_keep.set()
+        return event
+
+    def deal(self) -> None:
+        """The event handed out last is dealt with: it is kept, and its sender is told."""
+        event = self.progress.deal()
+        if isinstance(event, Message) and event.user_id != self.user_id and self._receipts:
+            self.marks.delivered(event.chat_id, event.id)
+            self._marked()
+
+    def read_up_to(self, chat_id: str, message_id: int) -> None:
+        """A person has read up to there."""
+        self.marks.read(chat_id, message_id)
+        self._marked()
+
+    def _marked(self) -> None:
+        self.all_told.clear()
+        self.to_tell.set()
+
+    def _receipt_answered(self, chat_id: str) -> None:
+        if self.marks.answered(chat_id):
+            self.to_tell.set()
+        self._note_told()
+
+    def _note_told(self) -> None:
+        if self.marks.idle:
+            self.all_told.set()
+
+    def own_writes(self) -> ReadToken | None:
+        """Asks the history for an answer that holds all that was acknowledged to this device."""
+        if self._acked is None or self._acked[0] != self.welcome.position.log_id:
+            return None
+        log_id, partition, offset = self._acked
+        return ReadToken(log_id=log_id, offsets={partition: offset})
+
+    def end(self, error: ChatError | None) -> None:
+        """Nothing more will come; sends that wait are told."""
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(error or Closed())
+        self._answers.clear()
+        self.progress.inbox.end()

@@ -1,0 +1,126 @@
+"""Where to go: `GET /v1/connect` of the connect server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from cecochat.client.backoff import BackOff
+from cecochat.client.errors import ChatError, NotReachable, Refused
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An answer of the connect server."""
+
+    user_id: str
+    partition: int
+    server_id: str
+    messaging: str  # host:port
+    history: str  # host:port
+    valid_for_s: float
+    backoff: BackOff
+
+
+Token = str | Callable[[], Awaitable[str]]
+"""A token, or what gets a fresh one: it is called for every connection and before one expires."""
+
+
+class Lookup:
+    """Asks one connect server for one user; what it said last is used while it holds."""
+
+    def __init__(self, connect_url: str, token: Token) -> None:
+        self._url = connect_url.rstrip("/")
+        self._token = token
+        self._known: Route | None = None
+        self._known_until_s = 0.0
+        # Certificates are only loaded, which takes a while, where they are checked.
+        self._http = httpx.AsyncClient(
+            timeout=TIMEOUT_S, verify=not self._url.startswith("http://")
+        )
+
+    @property
+    def renewable(self) -> bool:
+        """Whether another token can be had."""
+        return callable(self._token)
+
+    async def token(self) -> str:
+        """A token to use now."""
+        return await self._token() if callable(self._token) else self._token
+
+    async def find(self) -> tuple[Route, str]:
+        """Route and token for a connection; the last route if the connect server is down and it
+        still holds. Raises `NotReachable`, `Refused`.
+        """
+        token = await self.token()
+        try:
+            self._known = await self._ask(token)
+        except NotReachable:
+            if self._known is None or time.monotonic() > self._known_until_s:
+                raise
+            return self._known, token
+        self._known_until_s = time.monotonic() + self._known.valid_for_s
+        return self._known, token
+
+    async def known(self) -> tuple[Route, str]:
+        """Route and token for a query, without asking while the last route holds."""
+        if self._known and time.monotonic() < self._known_until_s:
+            return self._known, await self.token()
+        return await self.find()
+
+    def forget(self) -> None:
+        """The last route did not lead there: ask again next time."""
+        self._known_until_s = 0.0
+
+    async def _ask(self, token: str) -> Route:
+        headers = {"authorization": f"Bearer {token}"}
+        try:
+            response = await self._http.get(f"{self._url}/v1/connect", headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NotReachable(
+                f"the connect server at {self._url} does not answer "
+                f"({type(error).__name__}: {error}): is it running, and is the URL right?"
+            ) from None
+        if response.status_code != httpx.codes.OK:
+            raise _refused(self._url, response)
+        try:
+            return _route(response.json())
+        except (ValueError, KeyError, TypeError):
+            raise NotReachable(f"what answers at {self._url} is no connect server") from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+
+def _route(answer: dict[str, Any]) -> Route:
+    return Route(
+        user_id=answer["user_id"],
+        partition=answer["partition"],
+        server_id=answer["server_id"],
+        messaging=answer["messaging"],
+        history=answer["history"],
+        valid_for_s=float(answer["valid_for_s"]),
+        backoff=BackOff(**{key: float(value) for key, value in answer["backoff"].items()}),
+    )
+
+
+def _refused(url: str, response: httpx.Response) -> ChatError:
+    try:
+        error = response.json()["error"]
+        return Refused(
+            error["code"],
+            error["message"],
+            retriable=error["retriable"],
+            retry_after_s=error["retry_after_ms"] / 1_000,
+        )
+    except (ValueError, KeyError, TypeError):
+        return NotReachable(
+            f"{url} answered {response.status_code} without a typed error: is it a connect server?"
+        )

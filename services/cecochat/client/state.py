@@ -1,0 +1,56 @@
+"""Where a device's state is kept, so that a restarted process goes on exactly where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from cecochat.client.errors import StateUnusable
+
+
+class State(Protocol):
+    """Keeps one snapshot, in one piece: position, unanswered sends and what was shown."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The snapshot that was saved last; None: there is none. Raises `StateUnusable`."""
+
+    async def save(self, snapshot: dict[str, Any]) -> None:
+        """Replace it; durable when this returns, whole or not at all if the process dies."""
+
+
+class FileState:
+    """A JSON file, replaced by a rename. One process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> dict[str, Any] | None:
+        """See `State`."""
+        try:
+            kept = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StateUnusable(
+                f"the state in {self._path} cannot be read ({error}): delete it to start anew"
+            ) from None
+        if not isinstance(kept, dict):
+            raise StateUnusable(f"{self._path} holds no state: delete it to start anew")
+        return kept
+
+    async def save(self, snapshot: dict[str, Any]) -> None:
+        """See `State`."""
+        # Shielded: a write that is under way is finished, so two never meet.
+        await asyncio.shield(asyncio.to_thread(self._write, json.dumps(snapshot).encode()))
+
+    def _write(self, data: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self._path.with_name(f"{self._path.name}.new")
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)

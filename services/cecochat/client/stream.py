@@ -1,0 +1,149 @@
+"""One stream to a messaging server: from hello to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import grpc
+
+from cecochat.client.channel import error_of, metadata, open_channel
+from cecochat.client.errors import ChatError, NotReachable, refused
+from cecochat.client.events import receipt_of
+from cecochat.client.history import HistoryCalls
+from cecochat.client.local import LocalDevice
+from cecochat.domain import client as domain
+from cecochat.v1 import history_pb2
+from cecochat.v1.messaging_pb2 import ClientFrame, Gap, ReadToken, ServerFrame, ServerItem
+
+CHAT = "/cecochat.v1.Messaging/Chat"
+WELCOME_TIMEOUT_S = 10.0
+
+
+class Ended(NamedTuple):
+    """Why a stream ended; `error` None: this side wants a new one. `address`: where to go on."""
+
+    error: ChatError | None
+    address: str = ""
+
+
+class Stream:
+    """Runs one session of the local device. `save` keeps the device's state before a send leaves;
+    `expiring` is called when the token has to be renewed.
+    """
+
+    def __init__(
+        self,
+        local: LocalDevice,
+        history: HistoryCalls,
+        save: Callable[[], Awaitable[None]],
+        expiring: Callable[[], Coroutine[Any, Any, None]],
+        on_item: Callable[[ServerItem], None],
+    ) -> None:
+        self._local = local
+        self._history = history
+        self._save = save
+        self._expiring = expiring
+        self._on_item = on_item
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def run(
+        self, address: str, token: str, label: str, credentials: grpc.ChannelCredentials | None
+    ) -> Ended:
+        """Serve until the session ends. Raises what `save` and `expiring` raise, in a group."""
+        async with open_channel(address, credentials) as channel:
+            open_call: Any = channel.stream_stream(
+                CHAT,
+                request_serializer=ClientFrame.SerializeToString,
+                response_deserializer=ServerFrame.FromString,
+            )
+            call = open_call(metadata=metadata(token))
+            async with asyncio.TaskGroup() as group:
+                reader = group.create_task(self._read(call, address, label, group))
+                writer = group.create_task(self._write(call))
+                drained = group.create_task(self._local.progress.inbox.drained.wait())
+                await asyncio.wait({reader, drained}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (reader, writer, drained, self._renewal):
+                    if task:
+                        task.cancel()
+            return Ended(None) if reader.cancelled() else reader.result()
+
+    async def _read(self, call: Any, address: str, label: str, group: asyncio.TaskGroup) -> Ended:
+        try:
+            await call.write(self._local.hello(label))
+            async with asyncio.timeout(WELCOME_TIMEOUT_S):
+                frame = await call.read()
+            while frame is not grpc.aio.EOF:
+                for item in frame.items:
+                    if ended := await self._take(item, group):
+                        return ended
+                frame = await call.read()
+        except grpc.aio.AioRpcError as error:
+            return Ended(error_of(f"the messaging server at {address}", error))
+        except TimeoutError:
+            return Ended(NotReachable(f"{address} did not answer within {WELCOME_TIMEOUT_S:g} s"))
+        except ChatError as error:
+            return Ended(error)  # of the history, while a gap was filled
+        return Ended(NotReachable(f"the messaging server at {address} ended the stream"))
+
+    async def _take(self, item: ServerItem, group: asyncio.TaskGroup) -> Ended | None:
+        happening = self._local.receive(item)
+        self._on_item(item)
+        match happening:
+            case domain.Gapped(gap):
+                await self._fill(gap)
+            case domain.TokenExpiring():
+                self._renewal = group.create_task(self._expiring())
+            case domain.Rejected():
+                return Ended(None)  # this session takes no more sends
+            case domain.Disconnected(error, address):
+                return Ended(refused(error), address)
+        return None
+
+    async def _write(self, call: Any) -> None:
+        """Write what there is, whenever there is; the reader is told why a stream ends."""
+        try:
+            while True:
+                await self._local.to_write.wait()
+                self._local.to_write.clear()
+                while frame := self._local.next_frame():
+                    if frame.sends:
+                        await self._save()
+                    await call.write(frame)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return
+
+    # -- gaps
+
+    async def _fill(self, gap: Gap) -> None:
+        """Bring what the log no longer has. Raises `ChatError`."""
+        chats = await self._chats(gap.token)
+        for chat_id in chats:
+            low = self._local.progress.live.shown_up_to(chat_id)
+            async for page in self._history.every_page(chat_id, low, gap.token):
+                for event in page.messages:
+                    self._local.show(event)
+        for chat in chats.values():
+            for mark in chat.marks:
+                if mark.user_id != self._local.user_id:
+                    self._local.tell(receipt_of(chat.chat_id, mark))
+        self._local.filled()
+
+    async def _chats(self, token: ReadToken) -> dict[str, history_pb2.Chat]:
+        """The chats with something new. A chat that moves up while the list is read can be missed;
+        so it is read until it brings no other.
+        """
+        live = self._local.progress.live
+        chats: dict[str, history_pb2.Chat] = {}
+        before = -1
+        while len(chats) > before:
+            before = len(chats)
+            async with aclosing(self._history.every_chat(token)) as listed:
+                async for chat in listed:
+                    if chat.last_message.id <= live.since_id:
+                        break  # so are all that follow
+                    if chat.last_message.id > live.shown_up_to(chat.chat_id):
+                        chats[chat.chat_id] = chat
+        return chats
