@@ -27,7 +27,8 @@ from cecochat.v1.messaging_pb2 import (
 )
 
 _CLOCK_MARGIN_MS = 60_000
-_FRAME_BYTES = 48 << 10  # well under the server's frame limit
+_FRAME_BYTES = 60 << 10  # under the server's frame limit
+_SEND_HEAD_BYTES = 4  # tag and length of a send in its frame
 
 
 @dataclass(slots=True, frozen=True)
@@ -125,10 +126,13 @@ class Device:
         """The next frame of sends to write now, in order; None: nothing."""
         frame = ClientFrame(offset=self.position.offset if self.position else -1)
         size = 0
-        while self._unwritten and len(frame.sends) < sends_max and size < _FRAME_BYTES:
-            if send := self.outbox.get(self._unwritten.pop(0)):
+        while self._unwritten and len(frame.sends) < sends_max:
+            if send := self.outbox.get(self._unwritten[0]):
+                size += send.ByteSize() + _SEND_HEAD_BYTES
+                if frame.sends and size > _FRAME_BYTES:
+                    break
                 frame.sends.append(send)
-                size += send.ByteSize()
+            self._unwritten.pop(0)
         return frame if frame.sends else None
 
     # -- from the server
