@@ -23,6 +23,7 @@ from cecochat.client.errors import (
     NotRead,
     Refused,
     SendRejected,
+    StateInUse,
     StateUnusable,
 )
 from cecochat.client.events import (
@@ -62,6 +63,7 @@ __all__ = [
     "SendRejected",
     "Sent",
     "State",
+    "StateInUse",
     "StateUnusable",
     "Token",
     "chat_of",

@@ -77,15 +77,17 @@ async def connect(
     Raises `NotReachable`, `Refused` (not this user, not this token), `StateUnusable`.
     """
     options = Options(device, listen, receipts, timeout_s, buffer_max_bytes, credentials)
+    kept = FileState(state) if isinstance(state, Path) else state
     lookup = Lookup(connect_url, token)
     calls = HistoryCalls(lookup, credentials)
     try:
         route, first_token = await _first_route(lookup, timeout_s)
-        kept = FileState(state) if isinstance(state, Path) else state
         client = Client(lookup, calls, kept, _device(kept, route.user_id), options)
         async with client._connected(route, first_token):
             yield client
     finally:
+        if kept:
+            kept.close()
         await calls.close()
         await lookup.close()
 

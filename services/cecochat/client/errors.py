@@ -68,6 +68,10 @@ class StateUnusable(ChatError):
         super().__init__("state_unusable", message)
 
 
+class StateInUse(StateUnusable):
+    """Another client has it open."""
+
+
 def name_of(code: ErrorCode.ValueType) -> str:
     """`rate_limited` for `ERROR_CODE_RATE_LIMITED`; a code newer than this client: its number."""
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
-from cecochat.client.errors import StateUnusable
+from cecochat.client.errors import StateInUse, StateUnusable
 
 
 class State(Protocol):
@@ -20,15 +21,20 @@ class State(Protocol):
     async def save(self, snapshot: dict[str, Any]) -> None:
         """Replace it; durable when this returns, whole or not at all if the process dies."""
 
+    def close(self) -> None:
+        """Let another process have it. Idempotent."""
+
 
 class FileState:
-    """A JSON file, replaced by a rename. One process at a time."""
+    """A JSON file, replaced by a rename. One client at a time: a lock file beside it says so."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock: IO[bytes] | None = None
 
     def load(self) -> dict[str, Any] | None:
         """See `State`."""
+        self._take()
         try:
             kept = json.loads(self._path.read_bytes())
         except FileNotFoundError:
@@ -41,13 +47,34 @@ class FileState:
             raise StateUnusable(f"{self._path} holds no state: delete it to start anew")
         return kept
 
+    def _take(self) -> None:
+        """Lock it: two clients with one state would each undo what the other has kept."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self._path.with_name(f"{self._path.name}.lock").open("wb")
+        except OSError as error:
+            raise StateUnusable(f"the state in {self._path} cannot be kept: {error}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise StateInUse(
+                f"another client uses the state in {self._path}: give each its own"
+            ) from None
+        self._lock = lock
+
+    def close(self) -> None:
+        """See `State`."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
     async def save(self, snapshot: dict[str, Any]) -> None:
         """See `State`."""
         # Shielded: a write that is under way is finished, so two never meet.
         await asyncio.shield(asyncio.to_thread(self._write, json.dumps(snapshot).encode()))
 
     def _write(self, data: bytes) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(f"{self._path.name}.new")
         with beside.open("wb") as file:
             file.write(data)
