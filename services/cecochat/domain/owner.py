@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
+
 from cecochat.domain import frames
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
@@ -27,7 +28,7 @@ from cecochat.v1.messaging_pb2 import Send
 
 
 class Valid:
-    """A valid record that concerns some users; its chunk is made when the first session needs it."""
+    """A valid record that concerns some users; its chunk is made when a session needs it."""
 
     __slots__ = ("_chunk", "event", "offset", "user_ids")
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 GROUP = "materialize"
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
+LINGER_S = 0.02  # what comes meanwhile is one larger batch: rows are cheaper by the dozen
 
 
 class MaterializeMetrics:
@@ -120,6 +121,7 @@ class Materializer:
                 async for batch in batches:
                     await self._write(partition, rows_of(fold, batch), batch[-1].offset)
                     offset = batch[-1].offset + 1
+                    await asyncio.sleep(LINGER_S)
                     if loop.time() >= commit_at:
                         await self._commit(partition, offset)
                         commit_at, committed = loop.time() + COMMIT_EVERY_S, offset
