@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -177,13 +176,13 @@ class EmbeddedBackplane(Backplane):
 
         Raises `FolderInUse`, `InvalidSettings` for another count than the log has, `Unavailable`.
         """
-        async with AsyncExitStack() as undo:
-            lock = FolderLock(folder)
-            undo.callback(lock.release)
+        lock = FolderLock(folder)
+        try:
             opened = database(folder / FILE)
-            undo.push_async_callback(opened.close)
-            log = await opened.write(partial(layout.open_log, wanted=partition_count))
-            undo.pop_all()
+            log = await opened.prepare(partial(layout.open_log, wanted=partition_count))
+        except BaseException:
+            lock.release()
+            raise
         return cls(
             opened,
             lock,

@@ -6,7 +6,7 @@ import sqlite3
 import uuid
 from typing import NamedTuple
 
-from cecochat.adapters.embedded.sqlite import Rows
+from cecochat.adapters.embedded.sqlite import Rows, execute_all
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Headers, Record, Topic
 
@@ -77,8 +77,7 @@ def open_log(connection: sqlite3.Connection, wanted: int | None) -> Log:
     """Create the log, or read what it is. Raises `InvalidSettings` for another `wanted` count."""
     if wanted is not None and not 1 <= wanted <= PARTITIONS_MAX:
         raise InvalidSettings(f"partition count {wanted}: it may be 1 to {PARTITIONS_MAX}")
-    for statement in SCHEMA:
-        connection.execute(statement)
+    execute_all(connection, SCHEMA)
     connection.executemany(
         "INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING",
         [("log_id", str(uuid.uuid4())), ("partition_count", str(wanted or PARTITIONS_DEFAULT))],

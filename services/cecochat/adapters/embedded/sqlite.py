@@ -45,7 +45,7 @@ PRAGMAS = {
 
 
 class Work(Generic[Payload, Result]):
-    """What to do with submissions of one kind, in the order of submission; across kinds any order."""
+    """What to do with submissions of one kind, in the order of submission; across kinds any."""
 
     def apply(
         self, connection: sqlite3.Connection, payloads: Sequence[Payload]
@@ -97,6 +97,7 @@ class Database:
         self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
         self._closing = False
         self._stopped = self._loop.create_future()
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._connection = self._connect()
         except sqlite3.Error as error:
@@ -120,8 +121,21 @@ class Database:
         self._queue.put(_Submission(work, payload, done))
         return done
 
+    async def prepare(self, job: Job[Result]) -> Result:
+        """Run the first job, such as making tables; where it fails the database is closed.
+
+        Raises what `job` raises, and `Unavailable` for a file that cannot be used.
+        """
+        try:
+            return await self.write(job)
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, sqlite3.Error):
+                raise Unavailable(f"{self.path}: {error}") from error
+            raise
+
     async def write(self, job: Job[Result]) -> Result:
-        """Run `job` on the writer; its result once that is durable. Only its own failure fails it."""
+        """Run `job` on the writer; its result once that is durable. It alone can fail it."""
         return await self.submit(_JOBS, job)
 
     async def read(self, job: Job[Result]) -> Result:
@@ -236,6 +250,12 @@ class Database:
                     submission.done.set_exception(result)
                 else:
                     submission.done.set_result(result)
+
+
+def execute_all(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    """Execute one statement after the other."""
+    for statement in statements:
+        connection.execute(statement)
 
 
 class Rows:

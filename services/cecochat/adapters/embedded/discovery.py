@@ -1,0 +1,61 @@
+"""Discovery inside one process: servers that run together share the object."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from typing_extensions import override
+
+from cecochat.domain.errors import Unavailable
+from cecochat.ports.discovery import Discovery, Instance, Service
+
+
+class EmbeddedDiscovery(Discovery):
+    """A registry in memory; what is registered is live until it is deregistered."""
+
+    def __init__(self) -> None:
+        self._instances: dict[tuple[Service, str], Instance] = {}
+        self._watchers: set[asyncio.Event] = set()
+        self._closed = False
+
+    @override
+    async def register(self, instance: Instance) -> None:
+        self._instances[instance.service, instance.instance_id] = instance
+        self._wake()
+
+    @override
+    async def deregister(self, instance: Instance) -> None:
+        self._instances.pop((instance.service, instance.instance_id), None)
+        self._wake()
+
+    @override
+    def live(self, service: Service) -> tuple[Instance, ...]:
+        return tuple(self._instances[key] for key in sorted(self._instances) if key[0] == service)
+
+    @override
+    async def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        try:
+            seen = None
+            while not self._closed:
+                if (now := self.live(service)) != seen:
+                    seen = now
+                    yield now
+                changed.clear()
+                if self.live(service) == seen and not self._closed:
+                    await changed.wait()
+            raise Unavailable("discovery was closed")
+        finally:
+            self._watchers.discard(changed)
+
+    @override
+    async def close(self) -> None:
+        self._closed = True
+        self._instances.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        for watcher in self._watchers:
+            watcher.set()

@@ -1,0 +1,197 @@
+"""The history database on SQLite; writes that come together are one commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from typing_extensions import override
+
+from cecochat.adapters.embedded.sqlite import Database, Job, Result, Rows, Work, execute_all
+from cecochat.domain.errors import Unavailable
+from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
+
+FILE = "history.db"
+ID_MAX = (1 << 63) - 1
+
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS messages (
+        chat_id TEXT NOT NULL,
+        message_id INTEGER NOT NULL,
+        user_id TEXT NOT NULL,
+        event BLOB NOT NULL,
+        PRIMARY KEY (chat_id, message_id)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS chats_by_user (
+        user_id TEXT NOT NULL,
+        chat_id TEXT NOT NULL,
+        last_message_id INTEGER NOT NULL,
+        PRIMARY KEY (user_id, chat_id)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS newest_chats ON chats_by_user (user_id, last_message_id)",
+    """CREATE TABLE IF NOT EXISTS marks (
+        chat_id TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        delivered_up_to INTEGER NOT NULL,
+        read_up_to INTEGER NOT NULL,
+        PRIMARY KEY (chat_id, user_id)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS progress (
+        log_id TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        up_to INTEGER NOT NULL,
+        PRIMARY KEY (log_id, partition)) WITHOUT ROWID""",
+)
+MESSAGES = Rows("INSERT INTO messages", 4, "ON CONFLICT DO NOTHING")
+CHATS = Rows(
+    "INSERT INTO chats_by_user",
+    3,
+    """ON CONFLICT DO UPDATE SET last_message_id = excluded.last_message_id
+    WHERE excluded.last_message_id > last_message_id""",
+)
+MARKS = Rows(
+    "INSERT INTO marks",
+    4,
+    """ON CONFLICT DO UPDATE SET
+    delivered_up_to = max(delivered_up_to, excluded.delivered_up_to),
+    read_up_to = max(read_up_to, excluded.read_up_to)""",
+)
+PROGRESS = Rows(
+    "INSERT INTO progress", 3, "ON CONFLICT DO UPDATE SET up_to = max(up_to, excluded.up_to)"
+)
+BELOW = """SELECT event FROM messages WHERE chat_id = ? AND message_id < ?
+    ORDER BY message_id DESC LIMIT ?"""
+NEWEST = "SELECT event FROM messages WHERE chat_id = ? ORDER BY message_id DESC LIMIT ?"
+ABOVE = """SELECT event FROM messages WHERE chat_id = ? AND message_id > ?
+    ORDER BY message_id LIMIT ?"""
+CHAT_LIST = """SELECT chat_id, last_message_id, event
+    FROM chats_by_user JOIN messages USING (chat_id)
+    WHERE chats_by_user.user_id = ? AND last_message_id < ? AND message_id = last_message_id
+    ORDER BY last_message_id DESC LIMIT ?"""
+UNREAD = """SELECT count(*) FROM (SELECT 1 FROM messages
+    WHERE chat_id = ? AND message_id > ? AND user_id <> ? LIMIT ?)"""
+MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
+    WHERE chat_id = ? ORDER BY user_id"""
+
+_Written = tuple[Sequence[MessageRow], Sequence[MarkRow], Progress]
+
+
+class _Writes(Work[_Written, None]):
+    @override
+    def apply(
+        self, connection: sqlite3.Connection, payloads: Sequence[_Written]
+    ) -> Sequence[Exception | None]:
+        rows: list[tuple[str, int, str, bytes]] = []
+        chats: dict[tuple[str, str], int] = {}  # one update a chat and user, however many messages
+        marks: list[MarkRow] = []
+        for messages, more_marks, _ in payloads:
+            marks += more_marks
+            for message_id, chat_id, user_id, recipient_ids, event in messages:
+                rows.append((chat_id, message_id, user_id, event))
+                for participant in (user_id, *recipient_ids):
+                    key = (participant, chat_id)
+                    chats[key] = max(chats.get(key, message_id), message_id)
+        MESSAGES.write(connection, rows)
+        CHATS.write(connection, [(*key, last) for key, last in chats.items()])
+        MARKS.write(connection, marks)
+        PROGRESS.write(connection, [progress for _, _, progress in payloads])
+        return [None] * len(payloads)
+
+
+class EmbeddedHistory(History):
+    """All of it in `history.db` of a data folder."""
+
+    def __init__(self, database: Database) -> None:
+        """Use `open`."""
+        self.database = database
+        self._writes = _Writes()
+
+    @classmethod
+    async def open(
+        cls, folder: Path, *, database: Callable[[Path], Database] = Database
+    ) -> EmbeddedHistory:
+        """Open or create it. Raises `Unavailable`."""
+        opened = database(folder / FILE)
+        await opened.prepare(partial(execute_all, statements=SCHEMA))
+        return cls(opened)
+
+    @override
+    async def write(
+        self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
+    ) -> None:
+        try:
+            await self.database.submit(self._writes, (messages, marks, progress))
+        except sqlite3.Error as error:
+            raise Unavailable(f"the history was not written: {error}") from error
+
+    @override
+    async def progress(self, log_id: str) -> dict[int, int]:
+        return await self._read(partial(_progress, log_id))
+
+    @override
+    async def messages(
+        self, chat_id: str, *, before: int | None, after: int | None, limit: int
+    ) -> Page:
+        if before is not None and after is not None:
+            raise ValueError("at most one of before and after")
+        if after is not None:
+            found = await self._read(partial(_events, ABOVE, (chat_id, after, limit + 1)))
+            return Page(found[:limit], len(found) > limit)
+        if before is not None:
+            found = await self._read(partial(_events, BELOW, (chat_id, before, limit + 1)))
+        else:
+            found = await self._read(partial(_events, NEWEST, (chat_id, limit + 1)))
+        return Page(found[:limit][::-1], len(found) > limit)
+
+    @override
+    async def chats(
+        self, user_id: str, *, before: int | None, limit: int
+    ) -> tuple[list[ChatRow], bool]:
+        below = ID_MAX if before is None else before
+        rows = await self._read(partial(_chats, user_id, below, limit + 1))
+        return rows[:limit], len(rows) > limit
+
+    @override
+    async def marks(self, chat_id: str) -> list[MarkRow]:
+        return await self._read(partial(_marks, chat_id))
+
+    @override
+    async def close(self) -> None:
+        await self.database.close()
+
+    async def _read(self, job: Job[Result]) -> Result:
+        try:
+            return await self.database.read(job)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the history could not be read: {error}") from error
+
+
+def _events(sql: str, bound: tuple[str | int, ...], connection: sqlite3.Connection) -> list[bytes]:
+    return [event for (event,) in connection.execute(sql, bound)]
+
+
+def _progress(log_id: str, connection: sqlite3.Connection) -> dict[int, int]:
+    sql = "SELECT partition, up_to FROM progress WHERE log_id = ?"
+    return dict(connection.execute(sql, (log_id,)).fetchall())
+
+
+def _marks(chat_id: str, connection: sqlite3.Connection) -> list[MarkRow]:
+    return [MarkRow(*row) for row in connection.execute(MARKS_OF, (chat_id,))]
+
+
+def _chats(user_id: str, below: int, limit: int, connection: sqlite3.Connection) -> list[ChatRow]:
+    connection.execute("BEGIN")  # one snapshot, so that a row and its count belong together
+    try:
+        return [
+            _chat(user_id, row, connection)
+            for row in connection.execute(CHAT_LIST, (user_id, below, limit)).fetchall()
+        ]
+    finally:
+        connection.execute("COMMIT")
+
+
+def _chat(user_id: str, row: tuple[str, int, bytes], connection: sqlite3.Connection) -> ChatRow:
+    chat_id, last_message_id, event = row
+    marks = _marks(chat_id, connection)
+    read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
+    (unread,) = connection.execute(UNREAD, (chat_id, read_up_to, user_id, UNREAD_MAX)).fetchone()
+    return ChatRow(chat_id, last_message_id, event, unread, marks)
