@@ -106,17 +106,21 @@ async def started(settings: Settings) -> AsyncIterator[Addresses]:
 
 
 async def _open(settings: Settings, stack: AsyncExitStack, secret_file: Path | None) -> Parts:
-    adapters = await stack.enter_async_context(
-        build.embedded(
-            settings.data_dir,
-            partitions=settings.partitions,
-            retention_ms=settings.retention_ms,
-            retention_bytes=settings.retention_bytes,
-        )
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    chosen = build.AdapterSettings(
+        settings.data_dir, settings.partitions, settings.retention_ms, settings.retention_bytes
     )
-    secret = development_secret(secret_file) if secret_file else None
-    verifier = Verifier(secret=secret, jwks_file=settings.jwks_file)
-    return Parts(settings=settings, verifier=verifier, **adapters._asdict())
+    return Parts(
+        settings=settings,
+        backplane=await stack.enter_async_context(build.backplane(chosen)),
+        history=await stack.enter_async_context(build.history(chosen)),
+        configuration=await stack.enter_async_context(build.configuration(chosen)),
+        discovery=await stack.enter_async_context(build.discovery()),
+        verifier=Verifier(
+            secret=development_secret(secret_file) if secret_file else None,
+            jwks_file=settings.jwks_file,
+        ),
+    )
 
 
 async def _assign_everything(parts: Parts, messaging_id: str) -> None:
