@@ -1,0 +1,363 @@
+"""What ports/backplane.py promises, of every adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import pytest
+
+from cecochat.domain.errors import ProducerEnded
+from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Record, Topic
+from tests.contract.conftest import PARTITIONS, OpenBackplane
+
+DEADLINE_S = 30
+
+
+def new(number: int, partition: int = 0) -> NewRecord:
+    headers = (("epoch", "7"), ("number", str(number)))
+    return NewRecord(partition, b"alice\nbob", b"%d" % number, headers)
+
+
+async def append(log: Backplane, records: Sequence[NewRecord], topic: Topic = MESSAGES) -> None:
+    producer = await log.producer(topic)
+    await producer.append(records)
+    await producer.close()
+
+
+async def read(
+    log: Backplane, count: int, partition: int = 0, offset: int = 0, topic: Topic = MESSAGES
+) -> list[Record]:
+    """The first `count` records from `offset` on."""
+    found: list[Record] = []
+    async with asyncio.timeout(DEADLINE_S), aclosing(log.read(topic, partition, offset)) as batches:
+        while len(found) < count:
+            batch = await anext(batches)
+            assert batch, "a batch is never empty"
+            found += batch
+    return found[:count]
+
+
+def values(records: Sequence[Record]) -> list[int]:
+    return [int(record.value) for record in records]
+
+
+async def test_what_was_appended_is_read_back_in_order(backplane: Backplane) -> None:
+    before_ms = int(time.time() * 1_000)
+    await append(backplane, [new(number) for number in range(50)])
+    records = await read(backplane, 50)
+    assert values(records) == list(range(50))
+    assert [(r.key, r.headers) for r in records] == [
+        (new(n).key, new(n).headers) for n in range(50)
+    ]
+    offsets = [record.offset for record in records]
+    assert offsets == sorted(set(offsets))
+    times = [record.appended_at_ms for record in records]
+    assert times == sorted(times)
+    assert before_ms - 5_000 <= times[0] <= time.time() * 1_000 + 5_000
+
+
+@pytest.mark.parametrize("headers", [(), (("traceparent", "00-a=b-01"), ("v", ""))])
+async def test_keys_values_and_headers_are_bytes_for_bytes(
+    backplane: Backplane, headers: tuple[tuple[str, str], ...]
+) -> None:
+    every_byte = bytes(range(256))
+    await append(backplane, [NewRecord(1, every_byte, every_byte * 4, headers)])
+    await append(backplane, [NewRecord(1, b"", b"", headers)])
+    first, second = await read(backplane, 2, partition=1)
+    assert first[2:] == (every_byte, every_byte * 4, headers)
+    assert second[2:] == (b"", b"", headers)
+
+
+async def test_appends_that_nobody_waited_for_keep_their_order(backplane: Backplane) -> None:
+    producer = await backplane.producer()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(300):
+            tasks.create_task(producer.append([new(number, number % PARTITIONS)]))
+    for partition in range(PARTITIONS):
+        records = await read(backplane, 300 // PARTITIONS, partition)
+        assert values(records) == list(range(partition, 300, PARTITIONS))
+
+
+async def test_a_cancelled_wait_takes_nothing_back(backplane: Backplane) -> None:
+    producer = await backplane.producer()
+    async with asyncio.TaskGroup() as tasks:
+        appends = [tasks.create_task(producer.append([new(number)])) for number in range(40)]
+        await asyncio.sleep(0)  # all of them have begun
+        for task in appends[::2]:
+            task.cancel()
+    await producer.append([new(40)])
+    assert values(await read(backplane, 41)) == list(range(41))
+
+
+async def test_an_empty_append_is_fine(backplane: Backplane) -> None:
+    await append(backplane, [])
+    await append(backplane, [new(1)])
+    assert values(await read(backplane, 1)) == [1]
+
+
+async def test_topics_and_partitions_are_apart(backplane: Backplane) -> None:
+    await append(backplane, [new(1, 0), new(2, 1)])
+    await append(backplane, [new(3, 0)], DEAD_LETTERS)
+    assert values(await read(backplane, 1, 0)) == [1]
+    assert values(await read(backplane, 1, 1)) == [2]
+    assert values(await read(backplane, 1, 0, topic=DEAD_LETTERS)) == [3]
+    start, end = await backplane.bounds(MESSAGES, 2)
+    assert start == end
+
+
+async def test_a_failed_append_ends_the_session_and_no_other(backplane: Backplane) -> None:
+    producer, other = await backplane.producer(), await backplane.producer()
+    await producer.append([new(1)])
+    given = [
+        [new(2)],
+        [NewRecord(PARTITIONS, b"", b"", ())],  # no such partition
+        [new(3)],
+    ]
+    outcomes = await asyncio.gather(
+        *(producer.append(records) for records in given),
+        other.append([new(4)]),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[1], ProducerEnded)
+    assert isinstance(outcomes[2], ProducerEnded), "nothing lands behind a hole"
+    assert outcomes[3] is None
+    with pytest.raises(ProducerEnded):
+        await producer.append([new(5)])
+    await producer.close()
+    await other.append([new(6)])
+    landed = [1, 4, 6] if outcomes[0] else [1, 2, 4, 6]
+    assert values(await read(backplane, len(landed))) == landed
+
+
+async def test_close_waits_for_what_is_queued_and_ends_the_session(backplane: Backplane) -> None:
+    producer = await backplane.producer()
+    async with asyncio.TaskGroup() as tasks:
+        appends = [tasks.create_task(producer.append([new(number)])) for number in range(20)]
+        await asyncio.sleep(0)
+        await producer.close()
+        start, end = await backplane.bounds(MESSAGES, 0)
+        assert end - start >= 20
+    assert all(task.done() for task in appends)
+    await producer.close()
+    with pytest.raises(ProducerEnded):
+        await producer.append([new(20)])
+
+
+async def test_reading_starts_anywhere_and_waits_at_the_end(backplane: Backplane) -> None:
+    await append(backplane, [new(number) for number in range(10)])
+    records = await read(backplane, 10)
+    for position, record in enumerate(records):
+        found = await read(backplane, 10 - position, offset=record.offset)
+        assert found == records[position:]
+    _, end = await backplane.bounds(MESSAGES, 0)
+    async with aclosing(backplane.read(MESSAGES, 0, end)) as batches, asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(anext(batches))
+        await append(backplane, [new(10, partition=1)])
+        assert not waiting.done()
+        await append(backplane, [new(11)])
+        assert values(await waiting) == [11]
+
+
+async def test_every_reader_sees_the_same(backplane: Backplane) -> None:
+    """Those that wait at the end while it grows, those that lag, and those that come later."""
+
+    async def slowly() -> list[Record]:
+        found: list[Record] = []
+        async with aclosing(backplane.read(MESSAGES, 0, 0)) as batches:
+            async for batch in batches:
+                found += batch
+                if len(found) >= 2_000:
+                    break
+                await append(backplane, [new(0, partition=1)])  # some work between batches
+        return found
+
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+        live = [tasks.create_task(read(backplane, 2_000)) for _ in range(3)]
+        lagging = tasks.create_task(slowly())
+        producer = await backplane.producer()
+        for number in range(0, 2_000, 20):
+            await producer.append([new(number + each) for each in range(20)])
+    later = await read(backplane, 2_000)
+    assert values(later) == list(range(2_000))
+    assert all(task.result() == later for task in (*live, lagging))
+
+
+async def test_batches_are_bounded(backplane: Backplane) -> None:
+    large = NewRecord(0, b"k", bytes(400_000), ())
+    await append(backplane, [large] * 5 + [NewRecord(0, b"k", bytes(3 << 20), ())])
+    await append(backplane, [new(number) for number in range(2_500)])
+    count = 0
+    async with asyncio.timeout(DEADLINE_S), aclosing(backplane.read(MESSAGES, 0, 0)) as batches:
+        while count < 2_506:
+            batch = await anext(batches)
+            count += len(batch)
+            assert 1 <= len(batch) <= 1_000
+            assert len(batch) == 1 or sum(len(record.value) for record in batch) <= 1 << 20
+
+
+async def test_readers_can_be_cancelled_at_any_time(backplane: Backplane) -> None:
+    await append(backplane, [new(number) for number in range(5)])
+
+    async def follow() -> None:
+        async with aclosing(backplane.read(MESSAGES, 0, 0)) as batches:
+            async for _ in batches:
+                pass
+
+    for turns in range(20):
+        async with asyncio.TaskGroup() as tasks:
+            reader = tasks.create_task(follow())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            reader.cancel()
+        assert reader.cancelled()
+    assert values(await read(backplane, 5)) == list(range(5))
+
+
+async def test_what_is_stored_outlives_the_object(open_backplane: OpenBackplane) -> None:
+    log = await open_backplane()
+    await append(log, [new(number, number % 2) for number in range(100)])
+    await log.commit("g", MESSAGES, {0: 17, 1: 4})
+    records, log_id = await read(log, 50), await log.log_id()
+    bounds = await log.bounds(MESSAGES, 0)
+    await log.close()
+    log = await open_backplane()
+    assert await log.log_id() == log_id
+    assert await log.partition_count() == PARTITIONS
+    assert await log.bounds(MESSAGES, 0) == bounds
+    assert await read(log, 50) == records
+    assert await log.committed("g", MESSAGES, 0) == 17
+    await append(log, [new(100)])
+    assert (await read(log, 51))[50].offset >= bounds[1]
+
+
+async def test_groups_commit_apart_and_the_last_commit_wins(backplane: Backplane) -> None:
+    assert await backplane.committed("g", MESSAGES, 0) is None
+    await backplane.commit("g", MESSAGES, {0: 5, 1: 6})
+    await backplane.commit("g", MESSAGES, {0: 3})
+    await backplane.commit("h", MESSAGES, {0: 9})
+    found = [await backplane.committed("g", MESSAGES, partition) for partition in range(3)]
+    assert found == [3, 6, None]
+    assert await backplane.committed("h", MESSAGES, 0) == 9
+    assert await backplane.committed("g", DEAD_LETTERS, 0) is None
+
+
+async def test_close_ends_readers_with_an_error_and_is_idempotent(backplane: Backplane) -> None:
+    async def follow() -> Exception | None:
+        try:
+            async with aclosing(backplane.read(MESSAGES, 0, 0)) as batches:
+                async for _ in batches:
+                    pass
+        except Exception as error:  # noqa: BLE001  any error will do, and it is what is judged
+            return error
+        return None
+
+    producer = await backplane.producer()
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+        reader = tasks.create_task(follow())
+        await asyncio.sleep(0)
+        await backplane.close()
+        assert await reader is not None
+    await backplane.close()
+    with pytest.raises(ProducerEnded):
+        await producer.append([new(1)])
+
+
+class Workers:
+    """Who works on which partition: never two at a time."""
+
+    def __init__(self) -> None:
+        self.at_work: dict[int, str] = {}
+        self.changed = asyncio.Condition()
+        self.started = 0
+
+    async def member(self, log: Backplane, name: str) -> None:
+        async def work(partition: int) -> None:
+            assert partition not in self.at_work, f"{partition} is still with {self.at_work}"
+            self.at_work[partition] = name
+            self.started += 1
+            await self._tell()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)  # finishing takes a while, and nobody may come in between
+                await log.commit("g", MESSAGES, {partition: 1})
+                del self.at_work[partition]
+                await self._tell()
+
+        await log.share(MESSAGES, "g", work)
+
+    async def _tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, *counts: int) -> None:
+        """Until members work on as many partitions as `counts` says, in any order."""
+
+        def reached() -> bool:
+            names = list(self.at_work.values())
+            return sorted(names.count(name) for name in set(names)) == sorted(counts)
+
+        async with asyncio.timeout(DEADLINE_S), self.changed:
+            await self.changed.wait_for(reached)
+
+
+async def test_a_group_shares_the_partitions_as_members_come_and_go(backplane: Backplane) -> None:
+    workers = Workers()
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(workers.member(backplane, "first"))
+        await workers.until(PARTITIONS)
+        second = tasks.create_task(workers.member(backplane, "second"))
+        await workers.until(PARTITIONS // 2, PARTITIONS // 2)
+        third = tasks.create_task(workers.member(backplane, "third"))
+        await workers.until(2, 1, 1)
+        first.cancel()
+        await workers.until(2, 2)
+        third.cancel()
+        await workers.until(PARTITIONS)
+        second.cancel()
+    assert workers.at_work == {}
+
+
+async def test_groups_share_apart_and_a_group_starts_again(backplane: Backplane) -> None:
+    for group in ("g", "h", "g"):
+        seen: set[int] = set()
+        all_seen = asyncio.Event()
+
+        async def work(
+            partition: int, seen: set[int] = seen, all_seen: asyncio.Event = all_seen
+        ) -> None:
+            seen.add(partition)
+            if len(seen) == PARTITIONS:
+                all_seen.set()
+            await asyncio.Event().wait()
+
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+            member = tasks.create_task(backplane.share(MESSAGES, group, work))
+            await all_seen.wait()
+            member.cancel()
+
+
+async def test_what_work_raises_share_raises(backplane: Backplane) -> None:
+    async def work(partition: int) -> None:
+        if partition == 1:
+            raise ZeroDivisionError
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(ZeroDivisionError):
+            await backplane.share(MESSAGES, "g", work)
+    workers = Workers()  # and the group goes on without that member
+    async with asyncio.TaskGroup() as tasks:
+        member = tasks.create_task(workers.member(backplane, "next"))
+        await workers.until(PARTITIONS)
+        member.cancel()
+
+
+async def test_release_alone_drops_nothing_that_is_not_old(backplane: Backplane) -> None:
+    await append(backplane, [new(number) for number in range(10)])
+    await backplane.release(MESSAGES, 0, 5)
+    await append(backplane, [new(10)])
+    assert values(await read(backplane, 11)) == list(range(11))
