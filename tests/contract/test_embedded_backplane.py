@@ -1,0 +1,328 @@
+"""What only the log on SQLite promises: its commits, its one process, its own retention."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from cecochat.adapters.embedded import streams
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.adapters.embedded.folder import FolderInUse
+from cecochat.adapters.embedded.sqlite import Database
+from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
+from cecochat.ports.backplane import MESSAGES, NewRecord, Producer, Record
+from tests.contract import log_child
+from tests.contract.test_backplane import DEADLINE_S, append, new, read, values
+
+
+class StalledDatabase(Database):
+    """Commits wait while `stalled`, and fail where `failing`."""
+
+    def __init__(self, path: Path) -> None:
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.reached = threading.Event()
+        self.failing = False
+        super().__init__(path)
+
+    @override
+    def commit(self, connection: sqlite3.Connection) -> None:
+        self.reached.set()
+        self.go_on.wait()
+        if self.failing:
+            raise sqlite3.OperationalError("disk I/O error")
+        super().commit(connection)
+
+    def stall(self) -> None:
+        self.reached.clear()
+        self.go_on.clear()
+
+
+class Clock:
+    """Seconds since 1970, as told."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def test_the_pragmas_of_the_live_connection_are_the_durable_ones(tmp_path: Path) -> None:
+    log = await EmbeddedBackplane.open(tmp_path)
+    pragmas = await log.database.pragmas()
+    await log.close()
+    assert pragmas["journal_mode"] == "wal"
+    assert pragmas["synchronous"] == 2
+
+
+async def test_while_the_commit_stalls_no_append_returns_and_no_reader_is_shown_anything(
+    tmp_path: Path,
+) -> None:
+    log = await EmbeddedBackplane.open(tmp_path, database=StalledDatabase)
+    database = log.database
+    assert isinstance(database, StalledDatabase)
+    producer = await log.producer()
+    async with aclosing(log.read(MESSAGES, 0, 0)) as batches, asyncio.TaskGroup() as tasks:
+        reader = tasks.create_task(anext(batches))
+        await asyncio.sleep(0)
+        database.stall()
+        appending = tasks.create_task(producer.append([new(1)]))
+        await asyncio.to_thread(database.reached.wait)  # the row is in the open transaction
+        assert await log.database.read(_count) == 0  # a trip through the loop and a thread
+        assert await log.bounds(MESSAGES, 0) == (0, 0)
+        assert not appending.done()
+        assert not reader.done()
+        database.go_on.set()
+        await appending
+        assert values(await reader) == [1]
+    await log.close()
+
+
+def _count(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM records").fetchone()
+    return int(count)
+
+
+async def test_a_failed_commit_fails_all_of_its_group_and_ends_their_sessions(
+    tmp_path: Path,
+) -> None:
+    log = await EmbeddedBackplane.open(tmp_path, database=StalledDatabase)
+    database = log.database
+    assert isinstance(database, StalledDatabase)
+    first, second, other = [await log.producer() for _ in range(3)]
+    await first.append([new(0)])
+    database.stall()
+    async with asyncio.TaskGroup() as tasks:
+
+        async def outcome(producer: Producer, number: int) -> str:
+            try:
+                await producer.append([new(number)])
+            except ProducerEnded:
+                return "ended"
+            return "appended"
+
+        blocker = tasks.create_task(outcome(first, 1))
+        await asyncio.to_thread(database.reached.wait)
+        group = [tasks.create_task(outcome(each, 2)) for each in (first, second, second)]
+        await asyncio.sleep(0)
+        database.failing = True
+        database.go_on.set()
+    assert blocker.result() == "ended"
+    assert [task.result() for task in group] == ["ended"] * 3
+    database.failing = False
+    with pytest.raises(ProducerEnded):
+        await second.append([new(3)])
+    await other.append([new(4)])
+    assert values(await read(log, 2)) == [0, 4]
+    await log.close()
+
+
+async def test_one_failing_job_leaves_the_others_of_its_group_alone(tmp_path: Path) -> None:
+    database = StalledDatabase(tmp_path / "jobs.db")
+    await database.write(lambda connection: connection.execute("CREATE TABLE t (n)") and None)
+
+    def insert(number: int) -> Callable[[sqlite3.Connection], int]:
+        def job(connection: sqlite3.Connection) -> int:
+            connection.execute("INSERT INTO t VALUES (?)", (number,))
+            return 1 // number
+
+        return job
+
+    database.stall()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(database.write(insert(9)))
+        await asyncio.to_thread(database.reached.wait)
+        futures = [
+            asyncio.gather(database.write(insert(n)), return_exceptions=True) for n in range(3)
+        ]
+        await asyncio.sleep(0)
+        database.go_on.set()
+    outcomes = [(await future)[0] for future in futures]
+    assert isinstance(outcomes[0], ZeroDivisionError)
+    assert outcomes[1:] == [1, 0]
+    rows = await database.read(lambda c: c.execute("SELECT n FROM t ORDER BY n").fetchall())
+    assert rows == [(1,), (2,), (9,)]
+    await database.close()
+    with pytest.raises(Unavailable):
+        await database.write(insert(1))
+
+
+async def test_a_reader_over_its_bound_selects_and_sees_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "HANDOVER_RECORDS", 10)
+    log = await EmbeddedBackplane.open(tmp_path)
+    await append(log, [new(0)])
+    found: list[Record] = []
+    async with aclosing(log.read(MESSAGES, 0, 0)) as batches:
+        found += await anext(batches)
+        for number in range(1, 101):  # handed over up to the bound while nobody takes them
+            await append(log, [new(number)])
+        while len(found) < 101:
+            found += await anext(batches)
+    assert found == await read(log, 101)
+    assert values(found) == list(range(101))
+    await log.close()
+
+
+async def test_times_do_not_go_back_with_the_clock_not_even_over_a_restart(tmp_path: Path) -> None:
+    clock = Clock()
+    log = await EmbeddedBackplane.open(tmp_path, clock=clock)
+    await append(log, [new(0)])
+    clock.now_s -= 60
+    await append(log, [new(1)])
+    await log.close()
+    log = await EmbeddedBackplane.open(tmp_path, clock=clock)
+    await append(log, [new(2), new(0, 1)])
+    times = [record.appended_at_ms for record in await read(log, 3)]
+    assert times == [1_700_000_000_000] * 3
+    assert (await read(log, 1, 1))[0].appended_at_ms == 1_699_999_940_000
+    await log.close()
+
+
+async def test_retention_by_age_drops_what_is_old_and_released_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    log = await EmbeddedBackplane.open(tmp_path, retention_ms=10_000, clock=clock)
+    await append(log, [new(number) for number in range(2_500)])
+    clock.now_s += 11
+    await append(log, [new(2_500)])
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (0, 2_501), "nothing was released"
+    await log.release(MESSAGES, 0, 2_200)
+    await log.release(MESSAGES, 0, 100)  # what is released stays released
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (2_200, 2_501)
+    await log.release(MESSAGES, 0, 2_501)
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (2_500, 2_501)
+    with pytest.raises(Trimmed) as trimmed:
+        await read(log, 1, offset=2_499)
+    assert trimmed.value.start == 2_500
+    assert values(await read(log, 1, offset=2_500)) == [2_500]
+    await log.close()
+
+
+async def test_retention_by_size_keeps_the_newest_bytes_of_each_partition(tmp_path: Path) -> None:
+    log = await EmbeddedBackplane.open(tmp_path, retention_bytes=1_000)
+    await append(log, [NewRecord(p, b"", bytes(100), ()) for _ in range(30) for p in (0, 1)])
+    await log.release(MESSAGES, 0, 30)
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (20, 30)
+    assert await log.bounds(MESSAGES, 1) == (0, 30)
+    await log.close()
+
+
+async def test_offsets_are_not_used_again_after_everything_was_dropped(tmp_path: Path) -> None:
+    clock = Clock()
+    log = await EmbeddedBackplane.open(tmp_path, retention_ms=1_000, clock=clock)
+    await append(log, [new(number) for number in range(10)])
+    await log.release(MESSAGES, 0, 10)
+    clock.now_s += 2
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (10, 10)
+    await log.close()
+    clock.now_s -= 60
+    log = await EmbeddedBackplane.open(tmp_path, clock=clock)
+    assert await log.bounds(MESSAGES, 0) == (10, 10)
+    with pytest.raises(Trimmed):
+        await read(log, 1, offset=9)
+    await append(log, [new(10)])
+    (record,) = await read(log, 1, offset=10)
+    assert (record.offset, record.appended_at_ms) == (10, 1_700_000_000_000)
+    await log.close()
+
+
+async def test_a_reader_that_retention_overtakes_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "HANDOVER_RECORDS", 1)
+    clock = Clock()
+    log = await EmbeddedBackplane.open(tmp_path, retention_ms=1_000, clock=clock)
+    async with aclosing(log.read(MESSAGES, 0, 0)) as batches:
+        await append(log, [new(0)])
+        assert values(await anext(batches)) == [0]
+        await append(log, [new(1)])
+        await append(log, [new(2)])
+        await log.release(MESSAGES, 0, 3)
+        clock.now_s += 2
+        await log.trim()
+        assert values(await anext(batches)) == [1]  # it was handed over before the trim
+        with pytest.raises(Trimmed):
+            await anext(batches)
+    await log.close()
+
+
+async def test_a_second_opener_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, log_child.__file__, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    async with asyncio.timeout(DEADLINE_S):
+        assert await child.stdout.readline()
+        with pytest.raises(FolderInUse, match=f"process {child.pid}"):
+            await EmbeddedBackplane.open(tmp_path)
+        child.kill()
+        await child.communicate()
+    log = await EmbeddedBackplane.open(tmp_path)  # the lock ended with the process
+    with pytest.raises(FolderInUse):
+        await EmbeddedBackplane.open(tmp_path)
+    await log.close()
+    await (await EmbeddedBackplane.open(tmp_path)).close()
+
+
+async def test_the_partition_count_is_fixed_at_creation(tmp_path: Path) -> None:
+    log = await EmbeddedBackplane.open(tmp_path)
+    assert await log.partition_count() == 12
+    await log.close()
+    with pytest.raises(InvalidSettings, match="created with 12"):
+        await EmbeddedBackplane.open(tmp_path, partition_count=60)
+    for count in (0, 4_097):
+        with pytest.raises(InvalidSettings, match="1 to 4096"):
+            await EmbeddedBackplane.open(tmp_path / str(count), partition_count=count)
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.db").write_bytes(b"no database" * 1_000)
+    with pytest.raises(Unavailable, match=r"log\.db"):
+        await EmbeddedBackplane.open(tmp_path)
+
+
+@pytest.mark.parametrize("lines", [1, 50, 400])
+async def test_after_sigkill_everything_accepted_is_there_without_holes(
+    tmp_path: Path, lines: int
+) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, log_child.__file__, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    accepted = dict.fromkeys(range(log_child.PARTITIONS), -1)
+    async with asyncio.timeout(DEADLINE_S):
+        head = b"".join([await child.stdout.readline() for _ in range(lines)])
+        child.kill()
+        rest, _ = await child.communicate()
+    whole, _, _ = (head + rest).rpartition(b"\n")  # the kill may have cut the last line
+    assert whole.count(b"\n") + 1 >= lines
+    for line in whole.splitlines():
+        partition, number = map(int, line.split())
+        accepted[partition] = number
+    log = await EmbeddedBackplane.open(tmp_path)
+    for partition, number in accepted.items():
+        start, end = await log.bounds(MESSAGES, partition)
+        assert (start, end % 2) == (0, 0), "an append lands whole or not at all"
+        assert end > number
+        if end:
+            records = await read(log, end, partition)
+            assert [record.offset for record in records] == list(range(end))
+            assert values(records) == list(range(end))
+    await log.close()
