@@ -1,0 +1,212 @@
+"""Write the pages of `docs/reference/` that follow from the code: settings, configuration, errors,
+command line.
+
+scripts/reference.py    write them anew
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+from cecochat.cli.main import app
+from cecochat.domain.configuration import KEYS
+from cecochat.domain.errors import RETRIABLE
+from cecochat.runtime import grpc, http
+from cecochat.runtime.settings import PREFIX, Settings
+from cecochat.v1 import errors_pb2
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+ERRORS_PROTO = ROOT / "protos" / "cecochat" / "v1" / "errors.proto"
+
+NOTE = "<!-- Written by scripts/reference.py from the code: do not edit. -->"
+
+
+def pages() -> dict[str, str]:
+    """File name in `docs/reference/` -> its text."""
+    return {
+        "settings.md": _page(SETTINGS, _settings()),
+        "configuration.md": _page(CONFIGURATION, _configuration()),
+        "errors.md": _page(ERRORS, _errors()),
+        "cli.md": _page(CLI, "\n".join(_cli())),
+    }
+
+
+def _page(head: str, body: str) -> str:
+    return f"{NOTE}\n{head.strip()}\n\n{body.strip()}\n"
+
+
+def _table(head: str, rows: Iterable[Iterable[object]]) -> str:
+    columns = head.split(" | ")
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _code(value: object) -> str:
+    return f"`{value}`" if str(value) else ""
+
+
+# -- settings
+
+SETTINGS = """
+# Settings
+
+What a server process is told at its start: environment variables, each a field of `Settings` in
+`services/cecochat/runtime/settings.py`. Flags of `cecochat up` come before them. An unknown or malformed variable
+with the prefix `CECOCHAT_` stops the start and is named. What changes while servers run is in
+[Configuration](configuration.md).
+"""
+_FOLDER = "`cecochat/default` in the user's data folder (Linux: `~/.local/share`)"
+
+
+def _settings() -> str:
+    rows = []
+    for field in fields(Settings):
+        default = _FOLDER if field.default is MISSING else _code(_shown(field.default))
+        low, high = field.metadata["low"], field.metadata["high"]
+        allowed = f"{low:,} to {high:,}" if field.type == "int" else ""
+        name = f"`{PREFIX}{field.name.upper()}`"
+        rows.append((name, default, allowed, field.metadata["meaning"]))
+    return _table("Variable | Default | Range | Meaning", rows)
+
+
+def _shown(default: object) -> object:
+    return "" if default is None else default
+
+
+# -- configuration
+
+CONFIGURATION = """
+# Configuration
+
+The central, dynamic configuration: one versioned document, changed with `cecochat config set KEY VALUE` and followed by running
+servers within 2 s. A value that is unknown, of another type or out of range is refused by the writer. A document that is not
+valid all the same is followed by nobody: the last good one stays in force, and the metric
+`cecochat_configuration_refused_total` counts it. [How to change it](../how-to/change-the-configuration.md).
+"""
+
+
+def _configuration() -> str:
+    rows = [
+        (f"`{name}`", _code(default), key.unit, _range(key.low, key.high), key.meaning, key.followed_by)
+        for name, (_, key, default) in KEYS.items()
+    ]
+    return _table("Key | Default | Unit | Range | Meaning | Followed by", rows)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:,.10g} to {high:,.10g}" if high else ""
+
+
+# -- errors
+
+ERRORS = """
+# Errors
+
+A refusal has a code, a message for a person, whether the same can succeed later (`retriable`), and how long to wait
+before that. Over gRPC it is the `Disconnect` item that ends a stream, and, of any failed call, the trailer
+`cecochat-error-bin`: a serialized `cecochat.v1.Error`. Over HTTP it is JSON with the code in lower case:
+`{"error": {"code": "unauthenticated", "message": "...", "retriable": false, "retry_after_ms": 0}}`. A code never changes its
+meaning. Act on the code; the gRPC or HTTP status is only its translation. An empty HTTP column: it does not occur there.
+"""
+
+
+def _errors() -> str:
+    rows = []
+    for name, number, comment in _codes(ERRORS_PROTO.read_text()):
+        code = errors_pb2.ErrorCode.Value(name)
+        status = grpc.STATUS[code].name if code in grpc.STATUS else "INTERNAL"
+        internal = code == errors_pb2.ERROR_CODE_INTERNAL
+        http_status = http.STATUS.get(code, 500 if internal else "")
+        short = name.removeprefix("ERROR_CODE_")
+        retriable = "yes" if code in RETRIABLE else "no"
+        rows.append((number, f"`{short}`", retriable, f"`{status}`", http_status, comment))
+    return _table("Number | Code | Retriable | gRPC status | HTTP | Meaning", rows)
+
+
+def _codes(proto: str) -> Iterator[tuple[str, int, str]]:
+    """Name, number and comment of each code but the unspecified one."""
+    for comment, name, number in re.findall(r"((?: *//.*\n)+) *(ERROR_CODE_\w+) = (\d+);", proto):
+        yield name, int(number), " ".join(re.findall(r"// ?(.*)", comment))
+
+
+# -- command line
+
+CLI = """
+# Command line
+
+Every command says this with `--help`.
+"""
+
+
+def _cli() -> Iterator[str]:
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    yield from _command("cecochat", root, 1)
+
+
+def _command(path: str, command: TyperCommand | TyperGroup, depth: int) -> Iterator[str]:
+    if depth > 1:
+        yield f"{'#' * min(depth, 4)} {path}\n"
+    yield _help(command.help or "") + "\n"
+    yield from _usage(path, command)
+    yield from _parameters(command)
+    if isinstance(command, TyperGroup):
+        for name, inner in command.commands.items():
+            if not inner.hidden:
+                assert isinstance(inner, TyperCommand | TyperGroup)
+                yield from _command(f"{path} {name}", inner, depth + 1)
+
+
+def _help(text: str) -> str:
+    return re.sub(r"\n(?!\n)(?<!\n\n)", " ", text.replace("\b\n", "").strip())
+
+
+def _usage(path: str, command: TyperCommand | TyperGroup) -> Iterator[str]:
+    arguments = [
+        (f"{name}" if each.required else f"[{name}]") + ("..." if each.nargs == -1 else "")
+        for each in command.params
+        if isinstance(each, TyperArgument) and (name := (each.metavar or each.name or "").upper())
+    ]
+    inner = ["COMMAND ..."] if isinstance(command, TyperGroup) else []
+    yield f"```text\n{' '.join([path, '[OPTIONS]', *arguments, *inner])}\n```\n"
+
+
+def _parameters(command: TyperCommand | TyperGroup) -> Iterator[str]:
+    rows = [
+        (_names(each), _default(each), each.help or "")
+        for each in command.params
+        if isinstance(each, TyperArgument | TyperOption) and not each.hidden
+    ]
+    if rows:
+        yield _table("Parameter | Default | Meaning", rows) + "\n"
+
+
+def _names(parameter: TyperArgument | TyperOption) -> str:
+    if isinstance(parameter, TyperArgument):
+        return f"`{(parameter.metavar or parameter.name or '').upper()}`"
+    names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+    variables = parameter.envvar or ""
+    return f"{names} (`{variables}`)" if variables else names
+
+
+def _default(parameter: TyperArgument | TyperOption) -> str:
+    if parameter.required:
+        return "required"
+    default = parameter.default
+    return "" if default is None or default is False or callable(default) else f"`{default}`"
+
+
+if __name__ == "__main__":
+    for file_name, text in pages().items():
+        (REFERENCE / file_name).write_text(text)

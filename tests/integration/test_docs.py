@@ -1,0 +1,175 @@
+"""What people paste works: the examples of the pages, run in order, each page on a fresh server.
+
+In a ```console block a line `$ ...` is a command (`> ...` continues it) and the lines after it are
+what it prints, where `...` stands for anything (no lines: whatever it prints). A ```python block is
+a program. A page's blocks run in one shell. `<!-- not run: why -->` above a block takes it out; the
+page's count is in NOT_RUN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from scripts import reference
+from tests.support.server import PREFIX, running
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    if path.relative_to(ROOT).parts[:2] != ("docs", "adr")
+)
+NOT_RUN: dict[str, int] = {}
+"""Page -> how many of its examples are marked as not run."""
+
+RUN_WITHIN_S = 90
+WRITTEN_ADDRESS = "127.0.0.1:8080"
+"""The connect server of the pages: the default. Here it has another port."""
+
+BLOCK = re.compile(
+    r"^(?P<mark><!-- not run: .+? -->\n)?```(?P<language>\w+)\n(?P<body>.*?)^```$", re.M | re.S
+)
+COMMAND = re.compile(r"^\$ (.*\n(?:^> .*\n)*)((?:^(?!\$ ).*\n)*)", re.M)
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|#)(?P<target>[^)\s#]+)(?:#[^)\s]*)?\)")
+
+
+class Step(NamedTuple):
+    """A command for the shell, and what it prints; None: anything."""
+
+    command: str
+    printed: str | None
+
+
+class Block(NamedTuple):
+    """A fenced example of a page."""
+
+    language: str
+    body: str
+    run: bool
+
+
+def blocks(text: str) -> list[Block]:
+    """The examples: what is written in a language that can be run."""
+    found = [Block(m["language"], m["body"], m["mark"] is None) for m in BLOCK.finditer(text)]
+    return [block for block in found if block.language in ("console", "python")]
+
+
+def steps(block: Block) -> Iterator[Step]:
+    """The commands of a block."""
+    if block.language == "python":
+        yield Step(f"python - <<'END_OF_EXAMPLE'\n{block.body}END_OF_EXAMPLE", None)
+    else:
+        for command, printed in COMMAND.findall(block.body):
+            yield Step(command.replace("\n> ", "\n").rstrip("\n"), printed or None)
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Whether that was printed, but for what stands as `...`."""
+    parts = map(re.escape, expected.strip().split("..."))
+    return re.fullmatch(".*".join(parts), printed.strip(), re.S) is not None
+
+
+def script(todo: list[Step], folder: Path) -> str:
+    """Runs the steps in one shell and leaves what each printed in `folder`; ends at a failure."""
+    lines = ["trap 'kill $(jobs -p) 2>/dev/null' EXIT"]
+    for number, step in enumerate(todo):
+        lines.append(f"{{ {step.command}\n}} >{folder}/{number} 2>&1 </dev/null || exit")
+    return "\n".join(lines) + "\n"
+
+
+def run(text: str, folder: Path, environment: dict[str, str]) -> None:
+    """Run the examples of a page."""
+    logs = folder / "printed"
+    logs.mkdir()
+    todo = [step for block in blocks(text) if block.run for step in steps(block)]
+    home = Path(environment["HOME"])
+    shell = subprocess.Popen(
+        ["bash", "-c", script(todo, logs)], cwd=home, env=environment, start_new_session=True
+    )
+    try:
+        code = shell.wait(RUN_WITHIN_S)
+    finally:
+        os.killpg(shell.pid, signal.SIGKILL) if shell.poll() is None else None
+    for number, step in enumerate(todo):
+        path = logs / str(number)
+        printed = path.read_text(errors="replace") if path.exists() else "(not reached)"
+        last = not (logs / str(number + 1)).exists()
+        assert not (code and last), f"exit code {code}:\n$ {step.command}\n{printed}"
+        assert step.printed is None or matches(step.printed, printed), (
+            f"$ {step.command}\nprinted\n{printed}\nnot\n{step.printed}"
+        )
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """As a newcomer has it: an empty home folder, and this checkout's commands first."""
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(PREFIX)}
+    folders = {f"XDG_{kind}_HOME": f"{home}/{kind}" for kind in ("DATA", "CONFIG", "STATE", "CACHE")}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return kept | folders | {"HOME": str(home), "PATH": path, "COLUMNS": "100"}
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if any(b.run for b in blocks(p.read_text()))], ids=name
+)
+async def test_the_examples_of_a_page_work(page: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = clean_environment(home)
+    async with running(tmp_path / "server", environment) as server:
+        address = server.connect_url.removeprefix("http://")
+        text = page.read_text().replace(WRITTEN_ADDRESS, address)
+        await asyncio.to_thread(run, text, tmp_path, environment)
+
+
+def test_no_example_is_left_out_unseen() -> None:
+    left_out = {name(page): sum(not b.run for b in blocks(page.read_text())) for page in PAGES}
+    assert {page: count for page, count in left_out.items() if count} == NOT_RUN
+
+
+@pytest.mark.parametrize("file_name", reference.pages())
+def test_the_reference_says_what_the_code_says(file_name: str) -> None:
+    written = (reference.REFERENCE / file_name).read_text()
+    assert written == reference.pages()[file_name], "run scripts/reference.py"
+
+
+def test_links_lead_somewhere() -> None:
+    broken = [
+        (name(page), target)
+        for page in [*PAGES, *ROOT.glob("docs/adr/*.md")]
+        for target in LINK.findall(page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        ("one\n", "one\n", True),
+        ("one\n", "two\n", False),
+        ("a ... d\n", "a b c d\n", True),
+        ("first\n...\nlast\n", "first\nx\ny\nlast\n", True),
+    ],
+)
+def test_what_a_command_prints_is_compared(expected: str, printed: str, same: bool) -> None:
+    assert matches(expected, printed) is same
+
+
+def test_a_failing_example_fails(tmp_path: Path) -> None:
+    page = "```console\n$ echo fine\nfine\n$ false\n$ echo not reached\nnot reached\n```\n"
+    with pytest.raises(AssertionError, match="exit code 1"):
+        run(page, tmp_path, clean_environment(tmp_path))
