@@ -132,6 +132,12 @@ class Owner:
         """
         if self.settles(session, send, seen):
             return None
+        return self.accept(session, send, recipients, now_ms)
+
+    def accept(
+        self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
+    ) -> Origin:
+        """The record to append for a checked send that was not settled."""
         self.pending[session.user_id, send.client_message_id] = [session]
         return self._origin(session.user_id, send, recipients, now_ms)
 

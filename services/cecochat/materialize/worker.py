@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.domain.errors import Unavailable, Undecodable
 from cecochat.domain.fold import Fold
-from cecochat.domain.records import Origin, decode
+from cecochat.domain.records import Origin
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
 from cecochat.ports.history import History, MarkRow, MessageRow, Progress
-from cecochat.runtime.reading import first_known, fold_at
+from cecochat.runtime.reading import decode_once, first_known, fold_at
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +70,10 @@ def rows_of(fold: Fold, records: Sequence[Record]) -> Rows:
     """Fold the records of a partition, in order, into rows."""
     rows = Rows()
     for record in records:
-        try:
-            known = decode(record.key, record.value, record.headers)
-        except Undecodable as error:
-            rows.dead.append((record, str(error)))
-            continue
-        if fold.step(record.offset, known) and isinstance(known, Origin):
+        known = decode_once(record)
+        if isinstance(known, Undecodable):
+            rows.dead.append((record, str(known)))
+        elif fold.step(record.offset, known) and isinstance(known, Origin):
             rows.add(known)
     return rows
 

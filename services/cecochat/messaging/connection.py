@@ -243,7 +243,7 @@ class Connection:
                 self.session.refuse(send.client_message_id, refusal)
                 self._server.metrics.refused.labels(refusal.name).inc()
                 return
-            partition.submit(self.session, send, recipients, frame.offset)
+            partition.accept(self.session, send, recipients)
 
     # -- the token
 

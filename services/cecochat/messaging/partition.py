@@ -11,7 +11,7 @@ import uuid
 from contextlib import aclosing
 from typing import NamedTuple
 
-from cecochat.domain.errors import ProducerEnded, Refusal
+from cecochat.domain.errors import ProducerEnded, Refusal, Undecodable
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
@@ -19,7 +19,7 @@ from cecochat.domain.records import LogRecord, Takeover, encode
 from cecochat.domain.session import Session
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
-from cecochat.runtime.reading import decoded, first_known, fold_at
+from cecochat.runtime.reading import decode_once, first_known, fold_at
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Send
 
@@ -152,7 +152,8 @@ class OwnedPartition:
             async for batch in batches:
                 now = now_ms()
                 for record in batch:
-                    if known := decoded(record):
+                    known = decode_once(record)
+                    if not isinstance(known, Undecodable):
                         owner.read(record.offset, known, now)
                 if owner.superseded:
                     return owner.superseded
@@ -212,11 +213,10 @@ class OwnedPartition:
         """Whether a send needs no append; also where the owner has ended and closes the session."""
         return self.owner is None or not self.owner.ready or self.owner.settles(session, send, seen)
 
-    def submit(self, session: Session, send: Send, recipients: tuple[str, ...], seen: int) -> None:
+    def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
         """Append a checked send that was not settled."""
         assert self.owner
-        if origin := self.owner.submit(session, send, recipients, seen, now_ms()):
-            self._queue(self.partition, origin)
+        self._queue(self.partition, self.owner.accept(session, send, recipients, now_ms()))
 
     # -- housekeeping
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
+
+from cecochat.domain.errors import Undecodable
+from cecochat.domain.records import LogRecord
 
 MESSAGES: Final = "messages"
 DEAD_LETTERS: Final = "messages.dead"
@@ -23,7 +27,8 @@ class NewRecord(NamedTuple):
     headers: Headers
 
 
-class Record(NamedTuple):
+@dataclass(slots=True)
+class Record:
     """What a reader gets: durable, and the same for every reader for ever."""
 
     offset: int
@@ -31,6 +36,8 @@ class Record(NamedTuple):
     key: bytes
     value: bytes
     headers: Headers
+    decoded: LogRecord | Undecodable | None = field(default=None, compare=False, repr=False)
+    """What it says, once `runtime.reading.decode_once` was asked: for all readers of a process."""
 
 
 class Producer(ABC):

@@ -21,15 +21,15 @@ LOOK_BACK = 2_048
 Decoded = tuple[int, LogRecord]
 
 
-def decoded(record: Record) -> LogRecord | None:
-    """The record, or None where it cannot be understood: it counts for nobody, and materialize
-    reports it.
-    """
-    try:
-        return decode(record.key, record.value, record.headers)
-    except Undecodable as error:
-        log.warning("offset %s is skipped: %s", record.offset, error)
-        return None
+def decode_once(record: Record) -> LogRecord | Undecodable:
+    """What a record says, or why it cannot be understood; decoded once for all readers."""
+    if record.decoded is None:
+        try:
+            record.decoded = decode(record.key, record.value, record.headers)
+        except Undecodable as error:
+            log.warning("offset %s is skipped: %s", record.offset, error)
+            record.decoded = error
+    return record.decoded
 
 
 async def first_known(backplane: Backplane, partition: int) -> int:
@@ -106,7 +106,8 @@ async def between(
             for record in batch:
                 if record.offset >= high:
                     return
-                if known := decoded(record):
+                known = decode_once(record)
+                if not isinstance(known, Undecodable):
                     yield record.offset, known
             if batch[-1].offset >= high - 1:
                 return
