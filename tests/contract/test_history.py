@@ -1,0 +1,248 @@
+"""What ports/history.py promises, of every adapter, against a model that is a few dicts."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
+from tests.contract.conftest import OpenHistory
+
+LOG = "a log"
+NOWHERE = Progress(LOG, 0, 0)
+USERS = "abcd"
+worlds = itertools.count()  # each example has chats and users of its own in one database
+
+on_one_database = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def message(message_id: int, chat: str = "d:a~b", sender: str = "a") -> MessageRow:
+    participants = chat[2:].split("~")
+    recipients = tuple(user for user in participants if user != sender)
+    return MessageRow(message_id, chat, sender, recipients, b"event %d" % message_id)
+
+
+def events(ids: Sequence[int]) -> list[bytes]:
+    return [b"event %d" % message_id for message_id in ids]
+
+
+@st.composite
+def happenings(draw: st.DrawFn) -> tuple[list[MessageRow], list[MarkRow]]:
+    """Messages with ids of their own in the dialogs of a few users, and marks in these dialogs."""
+    world = next(worlds)
+    users = [f"{user}{world}" for user in USERS]
+    dialogs = [f"d:{x}~{y}" for x, y in itertools.combinations(users, 2)]
+    ids = draw(st.lists(st.integers(1, 1 << 53), unique=True, max_size=20))
+    messages = []
+    for message_id in ids:
+        chat = draw(st.sampled_from(dialogs))
+        messages.append(message(message_id, chat, draw(st.sampled_from(chat[2:].split("~")))))
+    marks = []
+    places = st.sampled_from([0, *ids, *(each + 1 for each in ids)])
+    for _ in range(draw(st.integers(0, 8))):
+        chat = draw(st.sampled_from(dialogs))
+        user = draw(st.sampled_from(chat[2:].split("~")))
+        marks.append(MarkRow(chat, user, draw(places), draw(places)))
+    return messages, marks
+
+
+def chats_of(user: str, messages: list[MessageRow], marks: list[MarkRow]) -> list[ChatRow]:
+    """The model of `History.chats`."""
+    rows = []
+    for chat in {row.chat_id for row in messages if user in (row.user_id, *row.recipient_ids)}:
+        here = [row for row in messages if row.chat_id == chat]
+        last = max(here, key=lambda row: row.message_id)
+        chat_marks = marks_of(chat, marks)
+        read = max((mark.read_up_to for mark in chat_marks if mark.user_id == user), default=0)
+        unread = sum(row.user_id != user and row.message_id > read for row in here)
+        rows.append(ChatRow(chat, last.message_id, last.event, unread, chat_marks))
+    return sorted(rows, key=lambda row: -row.last_message_id)
+
+
+def marks_of(chat: str, marks: list[MarkRow]) -> list[MarkRow]:
+    """The model of `History.marks`."""
+    here = [mark for mark in marks if mark.chat_id == chat]
+    return [
+        MarkRow(
+            chat,
+            user,
+            max(mark.delivered_up_to for mark in here if mark.user_id == user),
+            max(mark.read_up_to for mark in here if mark.user_id == user),
+        )
+        for user in sorted({mark.user_id for mark in here})
+    ]
+
+
+async def check(history: History, messages: list[MessageRow], marks: list[MarkRow]) -> None:
+    """The history shows what the model says."""
+    for chat in {row.chat_id for row in messages} | {mark.chat_id for mark in marks}:
+        ids = sorted(row.message_id for row in messages if row.chat_id == chat)
+        page = await history.messages(chat, before=None, after=None, limit=100)
+        assert page == Page(events(ids), has_more=False)
+        assert await history.marks(chat) == marks_of(chat, marks)
+    for user in {user for row in messages for user in (row.user_id, *row.recipient_ids)}:
+        rows = chats_of(user, messages, marks)
+        assert await history.chats(user, before=None, limit=100) == (rows, False)
+
+
+@on_one_database
+@given(happened=happenings(), data=st.data())
+async def test_writes_in_any_order_and_repeated_store_the_same(
+    history: History, happened: tuple[list[MessageRow], list[MarkRow]], data: st.DataObject
+) -> None:
+    messages, marks = happened
+    writes: list[MessageRow | MarkRow] = [*messages, *marks]
+    again = data.draw(st.lists(st.sampled_from(writes), max_size=10)) if writes else []
+    order = data.draw(st.permutations([*writes, *again]))
+    size = data.draw(st.integers(1, 6))
+    async with asyncio.TaskGroup() as tasks:
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            some_messages = [each for each in part if isinstance(each, MessageRow)]
+            some_marks = [each for each in part if isinstance(each, MarkRow)]
+            tasks.create_task(history.write(some_messages, some_marks, NOWHERE))
+    await check(history, messages, marks)
+
+
+@on_one_database
+@given(
+    ids=st.lists(st.integers(1, 1 << 62), unique=True, max_size=30),
+    limit=st.integers(1, 12),
+    forwards=st.booleans(),
+)
+async def test_pages_joined_are_everything_once_in_order(
+    history: History, ids: list[int], limit: int, forwards: bool
+) -> None:
+    world = next(worlds)
+    chat = f"d:a~b{world}"
+    await history.write([message(each, chat) for each in ids], [], NOWHERE)
+    await history.write([message(each, f"d:a~c{world}") for each in ids], [], NOWHERE)
+    found: list[int] = []
+    bound: int | None = 0 if forwards else None
+    while True:
+        before, after = (None, bound) if forwards else (bound, None)
+        page = await history.messages(chat, before=before, after=after, limit=limit)
+        assert len(page.events) <= limit
+        assert page.events or not page.has_more
+        numbers = [int(event.split()[1]) for event in page.events]
+        found = [*found, *numbers] if forwards else [*numbers, *found]
+        if not page.has_more:
+            break
+        assert len(page.events) == limit, "a page that is not the last is full"
+        bound = numbers[-1] if forwards else numbers[0]
+    assert found == sorted(ids)
+
+
+@on_one_database
+@given(ids=st.lists(st.integers(1, 1 << 62), unique=True, max_size=20), limit=st.integers(1, 7))
+async def test_pages_of_chats_joined_are_all_chats_newest_first(
+    history: History, ids: list[int], limit: int
+) -> None:
+    user = f"u{next(worlds)}"
+    rows = [message(each, f"d:{user}~{number:03}", user) for number, each in enumerate(ids)]
+    await history.write(rows, [], NOWHERE)
+    found: list[int] = []
+    more, before = True, None
+    while more:
+        chats, more = await history.chats(user, before=before, limit=limit)
+        assert len(chats) <= limit
+        found += [chat.last_message_id for chat in chats]
+        before = found[-1] if found else None
+    assert found == sorted(ids, reverse=True)
+
+
+async def test_bounds_are_exclusive_and_need_not_exist(history: History) -> None:
+    await history.write([message(each) for each in (10, 20, 30, 40)], [], NOWHERE)
+
+    async def page(before: int | None = None, after: int | None = None, limit: int = 2) -> Page:
+        return await history.messages("d:a~b", before=before, after=after, limit=limit)
+
+    assert await page() == Page(events([30, 40]), has_more=True)
+    assert await page(before=30) == Page(events([10, 20]), has_more=False)
+    assert await page(before=31) == Page(events([20, 30]), has_more=True)
+    assert await page(after=10) == Page(events([20, 30]), has_more=True)
+    assert await page(after=19) == Page(events([20, 30]), has_more=True)
+    assert await page(after=20) == Page(events([30, 40]), has_more=False)
+    assert await page(after=40) == Page([], has_more=False)
+    assert await page(before=10) == Page([], has_more=False)
+    assert await history.messages("d:x~y", before=None, after=None, limit=2) == Page([], False)
+
+
+async def test_a_row_that_is_there_stays_as_it_is(history: History) -> None:
+    await history.write([message(10)], [], NOWHERE)
+    await history.write([message(10)._replace(event=b"another")], [], NOWHERE)
+    page = await history.messages("d:a~b", before=None, after=None, limit=1)
+    assert page == Page(events([10]), has_more=False)
+
+
+async def test_texts_are_not_interpreted(history: History) -> None:
+    every_byte = bytes(range(256))
+    await history.write([message(1)._replace(event=every_byte)], [], NOWHERE)
+    page = await history.messages("d:a~b", before=None, after=None, limit=1)
+    assert page.events == [every_byte]
+
+
+async def test_unread_counts_stop_at_the_maximum(history: History) -> None:
+    rows = [message(each, sender="a") for each in range(1, UNREAD_MAX + 51)]
+    await history.write([*rows, message(UNREAD_MAX + 51, sender="b")], [], NOWHERE)
+    (chat,), _ = await history.chats("b", before=None, limit=1)
+    assert chat.unread_count == UNREAD_MAX
+    await history.write([], [MarkRow("d:a~b", "b", 0, 60)], NOWHERE)
+    (chat,), _ = await history.chats("b", before=None, limit=1)
+    assert chat.unread_count == UNREAD_MAX - 10
+    (chat,), _ = await history.chats("a", before=None, limit=1)
+    assert chat.unread_count == 1
+
+
+async def test_progress_is_kept_for_each_log_and_only_moves_up(history: History) -> None:
+    assert await history.progress(LOG) == {}
+    async with asyncio.TaskGroup() as tasks:
+        for offset in (5, 9, 7):
+            tasks.create_task(history.write([], [], Progress(LOG, 3, offset)))
+    await history.write([message(1)], [], Progress("another log", 3, 70))
+    await history.write([message(2)], [], Progress(LOG, 4, 0))
+    assert await history.progress(LOG) == {3: 9, 4: 0}
+    assert await history.progress("another log") == {3: 70}
+
+
+async def test_what_was_written_outlives_the_object(open_history: OpenHistory) -> None:
+    history = await open_history()
+    messages = [message(each, sender="ab"[each % 2]) for each in range(1, 60)]
+    marks = [MarkRow("d:a~b", "a", 20, 10), MarkRow("d:a~b", "b", 5, 30)]
+    await history.write(messages, marks, Progress(LOG, 1, 17))
+    await history.close()
+    await history.close()
+    history = await open_history()
+    await check(history, messages, marks)
+    assert await history.progress(LOG) == {1: 17}
+
+
+async def test_a_cancelled_write_can_be_made_again(history: History) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(history.write([message(1)], [], NOWHERE))
+        await asyncio.sleep(0)
+        writing.cancel()
+    await history.write([message(1), message(2)], [], NOWHERE)
+    await check(history, [message(1), message(2)], [])
+
+
+@pytest.mark.parametrize("place", ["newest", "middle"])
+async def test_a_page_of_a_long_chat_is_as_quick_as_of_a_short_one(
+    history: History, place: str
+) -> None:
+    """p99 within 10 ms with 6,000 messages in the chat; generous here: it judges the index."""
+    await history.write([message(each) for each in range(1, 6_001)], [], NOWHERE)
+    before = None if place == "newest" else 3_000
+    took_s = []
+    for _ in range(100):
+        start = time.perf_counter()
+        page = await history.messages("d:a~b", before=before, after=None, limit=50)
+        took_s.append(time.perf_counter() - start)
+        assert len(page.events) == 50
+    assert sorted(took_s)[50] < 0.010
