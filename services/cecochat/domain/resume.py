@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
+from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Gap, Hello, ReadToken
 
 
@@ -17,18 +19,29 @@ class Start(NamedTuple):
     gapped: bool
 
 
-def start(hello: Hello, *, log_id: str, partition: int, first_known: int, end: int) -> Start:
-    """Where to start a session in a log that is known from the position `first_known` and read up
-    to below `end`.
+def start(
+    hello: Hello, *, log_id: str, partition: int, first_known: int, log_end: int, read_to: int
+) -> Start:
+    """Where to start a session in a log that is known from the position `first_known` up to below
+    `log_end`, with an owner that has read it up to below `read_to`. Take `log_end` first.
 
     No position: live. Of another log, another partition or beyond the end: nothing can be resumed,
-    so live after a gap. Below the first known state: from there, after a gap.
+    so live after a gap. Below the first known state: from there, after a gap. Raises `Refusal`
+    where this owner has not read as far as the client: it lags, or was taken over from without
+    knowing it yet, and what it calls live is the client's past.
     """
+    live = read_to - 1
+    if first_known > live:
+        raise _behind()
     if not hello.HasField("position"):
-        return Start(end - 1, gapped=False)
+        return Start(live, gapped=False)
     position = hello.position
-    if position.log_id != log_id or position.partition != partition or position.offset >= end:
-        return Start(end - 1, gapped=True)
+    if position.log_id != log_id or position.partition != partition:
+        return Start(live, gapped=True)
+    if position.offset > live:
+        if position.offset < log_end:
+            raise _behind()
+        return Start(live, gapped=True)
     if position.offset < first_known:
         return Start(first_known, gapped=True)
     return Start(max(position.offset, -1), gapped=False)
@@ -45,4 +58,11 @@ def gap(hello: Hello, log_id: str, partition: int, position: int, fold: Fold) ->
         from_offset=hello.position.offset,
         to_offset=position,
         token=ReadToken(log_id=log_id, offsets=offsets),
+    )
+
+
+def _behind() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        "this server has not read as far as you have: ask the connect server again, or come back",
     )

@@ -13,6 +13,7 @@ from cecochat.domain import frames, intake, resume
 from cecochat.domain.errors import Refusal, Trimmed
 from cecochat.domain.session import Replay, Session
 from cecochat.messaging.partition import OwnedPartition, now_ms
+from cecochat.ports.backplane import MESSAGES
 from cecochat.runtime.reading import between, fold_at
 from cecochat.runtime.tokens import Identity
 from cecochat.v1 import errors_pb2
@@ -132,12 +133,14 @@ class Connection:
     async def _resume(self, partition: OwnedPartition, hello: Hello) -> None:
         owner, session, log = partition.owner, self.session, partition.log
         assert owner
+        _, log_end = await log.backplane.bounds(MESSAGES, partition.partition)
         start = resume.start(
             hello,
             log_id=log.id,
             partition=partition.partition,
             first_known=await partition.first_known(),
-            end=owner.cursor,
+            log_end=log_end,
+            read_to=owner.cursor,
         )
         session.position = start.position
         session.push(frames.welcome(self._welcome(partition, start.position)))
