@@ -101,7 +101,10 @@ class DeviceRecord:
     streamed: list[Shown] = field(default_factory=list)  # those of `shown` that the stream brought
     sends: list[SendRecord] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
+    # Refused while the same send was under way on an older connection yet: both may come true.
+    withdrawn: set[int] = field(default_factory=set)
     unanswered: list[int] = field(default_factory=list)  # at the end
+    gap_expected: bool = False  # something was done that may cause a gap
     live_from: int | None = None  # sends of others from this number on are to be shown here
 
     def highest_streamed(self, chat: str) -> int:
@@ -136,7 +139,6 @@ class Evidence:
     history: set[Row]
     valid: set[Row] | None = None
     quiet: bool = True  # whether everything came to rest
-    gaps_expected: bool = True  # whether anything was done that may cause a gap
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -149,7 +151,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     broken = [*_history(evidence, history), *_ids(evidence)]
     for device in evidence.devices:
         broken += _sends(device, history)
-        broken += _wire(device, evidence.gaps_expected)
+        broken += _wire(device)
         broken += _shown(device, history)
     return broken
 
@@ -198,7 +200,7 @@ def _sends(device: DeviceRecord, history: History) -> Iterator[Broken]:
             yield Broken(REFUSED_YET_ACCEPTED, f"{device.name}: {number} is in the history")
         if number in acked and not rows:
             yield Broken(LOST, f"{device.name}: {number} was acknowledged")
-        for row in rows:
+        for row in rows if number not in device.withdrawn else ():
             if row.id < highest[chat]:
                 yield Broken(
                     SWAPPED, f"{device.name} sent {number} in {chat} after {highest[chat]}"
@@ -208,7 +210,7 @@ def _sends(device: DeviceRecord, history: History) -> Iterator[Broken]:
                 yield Broken(EARLY_REPLY, f"{device.name}: {number} has {row.id}, saw {seen_id}")
 
 
-def _wire(device: DeviceRecord, gaps_expected: bool) -> Iterator[Broken]:
+def _wire(device: DeviceRecord) -> Iterator[Broken]:
     ids: set[int] = set()
     highest: dict[tuple[str, str], int] = defaultdict(int)
     offset = -1
@@ -216,7 +218,7 @@ def _wire(device: DeviceRecord, gaps_expected: bool) -> Iterator[Broken]:
         match item:
             case GapTold():
                 offset = item.offset
-                if not gaps_expected:
+                if not device.gap_expected:
                     yield Broken(NEEDLESS_GAP, f"{device.name}: {item}")
             case Delivery():
                 if item.id in ids:
@@ -231,6 +233,7 @@ def _wire(device: DeviceRecord, gaps_expected: bool) -> Iterator[Broken]:
                 highest[chain] = item.id
             case Acknowledgement():  # a repeated one carries the offset of its record, which may be passed
                 offset = max(offset, item.offset)
+                ids.add(item.id)
 
 
 def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
@@ -253,9 +256,7 @@ def _order(name: str, shown: Iterable[Shown]) -> Iterator[Broken]:
     highest: dict[tuple[str, str], int] = defaultdict(int)
     for each in shown:
         if each.id < highest[each.sender, each.chat]:
-            yield Broken(
-                SWAPPED, f"{name} shows {each} after {highest[each.sender, each.chat]}"
-            )
+            yield Broken(SWAPPED, f"{name} shows {each} after {highest[each.sender, each.chat]}")
         highest[each.sender, each.chat] = each.id
 
 

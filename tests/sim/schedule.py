@@ -27,10 +27,22 @@ WEIGHTS: dict[str, float] = {
 FAULTS: dict[str, float] = {
     "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
     "fail": 0.7, "drop": 0.7, "member": 1, "long_tick": 0.4, "crash_materializer": 0.4,
-    "forget": 0.2, "reload": 0.5, "elsewhere": 0.3,
+    "forget": 0.2, "reload": 0.5, "elsewhere": 0.15, "limit": 0.4,
 }  # fmt: skip
 
 Weights = Mapping[str, float]
+
+# What a run is about, as factors: what needs several rare things together would hardly happen otherwise.
+THEMES: list[Weights] = [
+    {},
+    {},
+    {"commit": 3, "land_commit": 3, "commit_materialized": 3, "materialize": 2, "trim": 3,
+     "release": 3, "cut": 4, "connect": 0.5, "fill": 3, "crash": 0.3},  # retention and gaps
+    {"cut": 5, "long_tick": 4, "expire": 3, "replay": 3, "reload": 3},  # repeats
+    {"to_device": 0.15, "send": 2},  # slow clients
+    {"member": 5, "refresh": 6, "limit": 5, "cut": 4},  # refusals
+    {"pause": 6, "resume": 4, "assign": 4, "learn": 3, "crash": 0.3},  # owners that come back
+]  # fmt: skip
 
 
 class Run(NamedTuple):
@@ -89,11 +101,13 @@ def _drawn(
 
 def _mood(rng: random.Random, overrides: Weights) -> dict[str, float]:
     """Every seed has its own: some things slow, some eager, calm or stormy."""
-    storm = rng.choice([0.3, 1, 1, 4])
+    storm = rng.choice([0.1, 0.3, 1, 1, 3])
     weights = WEIGHTS | {kind: weight * storm for kind, weight in FAULTS.items()}
+    theme = rng.choice(THEMES)
     for kind in rng.sample(sorted(weights), 6):
         weights[kind] *= rng.choice([0.1, 0.3, 3])
-    return {kind: weights[kind] * overrides.get(kind, 1) for kind in weights}
+    factor = {kind: theme.get(kind, 1) * overrides.get(kind, 1) for kind in weights}
+    return {kind: weight * factor[kind] for kind, weight in weights.items()}
 
 
 def _opening(rng: random.Random, world: World) -> Iterator[Action]:
@@ -118,7 +132,9 @@ def draw(rng: random.Random, world: World, kind: str) -> Action | None:
     return make(rng, world) if make else None
 
 
-def _some(rng: random.Random, kind: str, among: list[tuple[object, ...]], *more: object) -> Action | None:
+def _some(
+    rng: random.Random, kind: str, among: list[tuple[object, ...]], *more: object
+) -> Action | None:
     return (kind, *rng.choice(among), *more) if among else None
 
 
@@ -177,7 +193,9 @@ def _learn(rng: random.Random, world: World) -> Action | None:
     stale: list[tuple[object, ...]] = [
         (node,)
         for node in range(world.shape.nodes)
-        if any((at == node) != ((node, p) in world.servers) for p, at in enumerate(world.assignment))
+        if any(
+            (at == node) != ((node, p) in world.servers) for p, at in enumerate(world.assignment)
+        )
     ]
     return _some(rng, "learn", stale)
 
@@ -206,7 +224,11 @@ def _servers(world: World) -> list[tuple[object, ...]]:
 
 
 def _unread(world: World) -> list[tuple[object, ...]]:
-    return [key for key, each in world.servers.items() if each.owner.cursor < each.log.end and not world.paused[key[0]]]
+    return [
+        key
+        for key, each in world.servers.items()
+        if each.owner.cursor < each.log.end and not world.paused[key[0]]
+    ]
 
 
 def _owing(world: World) -> list[tuple[object, ...]]:
@@ -252,6 +274,7 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "reload": lambda r, w: ("reload", r.choice(DEVICES)),
     "elsewhere": lambda r, w: ("elsewhere", r.choice(DEVICES), r.choice([0, 1_000])),
     "member": lambda r, w: ("member", r.choice("bcd"), r.random() < 0.5),
+    "limit": lambda r, w: ("limit", _node(r, w), r.random() < 0.4),
     "forget": lambda r, w: ("forget", _partition(r, w)),
 }
 
@@ -264,6 +287,7 @@ def settle(world: World) -> bool:
     for node in range(world.shape.nodes):
         world.do_resume(node)
         world.do_restart(node)
+        world.do_limit(node, False)
     for _ in range(ROUNDS_MAX):
         if not any([_settle_log(world), _settle_servers(world), _settle_clients(world)]):
             return True

@@ -225,7 +225,7 @@ class Server:
 
     def join(self, connection: Connection, hello: Hello) -> None:
         """Welcome a session; it is attached at once, or after a replay from the log."""
-        if not self.owner.ready or self.owner.cursor <= self.log.first_known():
+        if not self.owner.ready:
             connection.refuse()
             return
         session = Session(
@@ -234,15 +234,20 @@ class Server:
             queue_max_bytes=self.world.shape.queue_max_bytes,
             wake=_nothing,
         )
-        start = resume.start(
-            hello,
-            log_id=LOG_ID,
-            partition=self.partition,
-            first_known=self.log.first_known(),
-            end=self.owner.cursor,
-        )
-        session.position = start.position
         connection.server, connection.session = self, session
+        try:
+            start = resume.start(
+                hello,
+                log_id=LOG_ID,
+                partition=self.partition,
+                first_known=self.log.first_known(),
+                log_end=self.log.end,
+                read_to=self.owner.cursor,
+            )
+        except Refusal as refusal:
+            session.close(refusal)
+            return
+        session.position = start.position
         position = Position(log_id=LOG_ID, partition=self.partition, offset=start.position)
         session.push(frames.welcome(Welcome(position=position, server_time_ms=self.now_ms())))
         if start.gapped:
@@ -326,7 +331,6 @@ class Client:
         self.connection: Connection | None = None
         self.connections: list[Connection] = []
         self.record = DeviceRecord(name, self.user)
-        self.filling = False
 
     # -- towards the server
 
@@ -388,16 +392,27 @@ class Client:
             case CaughtUp():
                 self.flush()
             case Rejected():
-                self.record.rejected.add(int(happening.send.client_message_id))
-                self.rejected()
+                self.rejected(happening.send)
             case Disconnected():
                 self.cut()
             case _:
                 self.surface(happening, from_history=False)
 
-    def rejected(self) -> None:
+    def rejected(self, send: Send) -> None:
         """After a refusal the session takes no more: come back."""
+        self.note_rejected(send)
         self.cut()
+
+    def note_rejected(self, send: Send) -> None:
+        """For the oracle; see `DeviceRecord.withdrawn`."""
+        under_way = any(
+            send in frame.sends
+            for connection in self.connections
+            if connection is not self.connection
+            for frame in connection.to_server
+        )
+        into = self.record.withdrawn if under_way else self.record.rejected
+        into.add(int(send.client_message_id))
 
     def surface(self, happening: Happening | None, *, from_history: bool) -> None:
         """Show a person what the device says is new."""

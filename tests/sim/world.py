@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import EPOCH_MS
-from cecochat.domain.owner import OwnerLimits
+from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.records import Origin
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
@@ -52,7 +52,7 @@ class Shape(NamedTuple):
 
 
 class History:
-    """The history database. Rows are durable when written, and writing one again changes nothing."""
+    """The history database. Rows are durable at once; writing one again changes nothing."""
 
     def __init__(self) -> None:
         self.rows: dict[Row, Event] = {}
@@ -129,12 +129,12 @@ class World:
         self.assignment = [p % shape.nodes for p in range(shape.partitions)]
         self.members = frozenset("abc")
         self.known_members = [self.members] * shape.nodes
+        self.refuses = [False] * shape.nodes  # whether its limits are set so that it refuses all
         self.servers: dict[tuple[int, int], Server] = {}
         self.history = History()
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
         self.sends = 0
-        self.gaps_expected = False
         self.places = {user: i % shape.partitions for i, user in enumerate(USERS)}
 
     def do(self, action: Action) -> bool:
@@ -153,7 +153,9 @@ class World:
         return self.logs[partition].fold_at(position)
 
     def recipients(self, node: int, user: str, chat: str) -> Sequence[str] | None:
-        """Whom a send concerns, as far as that node knows; None: its sender may not."""
+        """Whom a send concerns, as far as that node knows; None: it is to be refused."""
+        if self.refuses[node]:
+            return None
         return recipients_of(user, chat, self.known_members[node])
 
     def new_producer(self, server: Server) -> Producer:
@@ -180,9 +182,7 @@ class World:
         """The producer of that name, if its server can do anything just now."""
         producer = self.producers.get(name)
         return (
-            producer
-            if producer and producer.server and self.runs(producer.server.node)
-            else None
+            producer if producer and producer.server and self.runs(producer.server.node) else None
         )
 
     # -- time and nodes
@@ -233,7 +233,7 @@ class World:
         return True
 
     def do_crash_all(self) -> bool:
-        return any([self.do_crash(node) for node in range(self.shape.nodes)])
+        return any([self.do_crash(node) for node in range(self.shape.nodes)])  # noqa: C419 - all of them
 
     def do_restart(self, node: int) -> bool:
         if self.up[node]:
@@ -256,6 +256,12 @@ class World:
             return False
         self.known_members[node] = self.members
         return True
+
+    def do_limit(self, node: int, refuses: bool) -> bool:
+        """A node's limits change, so that it refuses all or nothing."""
+        changes = self.runs(node) and self.refuses[node] != refuses
+        self.refuses[node] ^= changes
+        return changes
 
     # -- appends
 
@@ -352,7 +358,9 @@ class World:
     # -- retention
 
     def do_trim(self, partition: int, back: int) -> bool:
-        """Retention drops what lies behind the committed offsets and behind a state record that starts below them."""
+        """Retention drops what lies behind the committed offsets, and behind what a state record
+        below them tells.
+        """
         log = self.logs[partition]
         safe = min(self.watermark[partition], self.materializers[partition].committed)
         known = [state.as_of for offset, state in log.states if offset <= safe]
@@ -371,7 +379,8 @@ class World:
         if start <= log.start:
             return False
         log.start = start
-        self.gaps_expected = True
+        for client in self.clients.values():
+            client.record.gap_expected |= self.place(client.user) == partition
         return True
 
     # -- clients
@@ -402,13 +411,15 @@ class World:
             client.device.position.offset += offset
         else:
             client.device.position.log_id = "another"
-        self.gaps_expected = True
+        client.record.gap_expected = True
         return True
 
     def do_send(self, name: str, chat: str) -> bool:
         client = self.clients[name]
-        if recipients_of(client.user, chat, self.members) is None if chat == GROUP else (
-            client.user not in chat[2:].split("~")
+        if (
+            recipients_of(client.user, chat, self.members) is None
+            if chat == GROUP
+            else (client.user not in chat[2:].split("~"))
         ):
             return False
         if len(client.device.outbox) >= OUTBOX_MAX:
@@ -502,5 +513,4 @@ class World:
             set(self.history.rows),
             valid,
             quiet,
-            self.gaps_expected,
         )

@@ -1,0 +1,279 @@
+"""The rules less one each: methods of the project's classes, or of the shells, overridden for the length of a run.
+
+What breaks then is what the rule is for. The code under test has no switch for any of this.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from cecochat.domain import frames, resume
+from cecochat.domain.client import Device, Received
+from cecochat.domain.errors import Refusal
+from cecochat.domain.fold import Fold
+from cecochat.domain.forwarder import Forwarder
+from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS
+from cecochat.domain.owner import Owner
+from cecochat.domain.records import Copy, LogRecord, Origin
+from cecochat.domain.sent import SentTable
+from cecochat.domain.session import Session
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import Send
+from tests.sim import oracle
+from tests.sim.schedule import STEPS, Run, Weights, random_run
+from tests.sim.shells import FAILED, Client, Server
+from tests.sim.world import World
+
+Override = tuple[Any, str, object]  # class or module, name, what it is replaced by
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One rule less. `weights` make more of what it takes, `seed` is one that is known to fail."""
+
+    name: str
+    overrides: tuple[Override, ...]
+    expected: frozenset[str]
+    seed: int
+    weights: Weights
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Without the rule, inside this context."""
+        with ExitStack() as stack:
+            for where, name, replacement in self.overrides:
+                stack.enter_context(patch.object(where, name, replacement))
+            yield
+
+    def run(self, seed: int) -> Run:
+        """A seed without the rule."""
+        with self.applied():
+            return random_run(seed, STEPS, weights=self.weights)
+
+    def control(self, seed: int) -> Run:
+        """The same seed with all rules."""
+        return random_run(seed, STEPS, weights=self.weights)
+
+
+def survey(ablation: Ablation, seeds: int) -> str:
+    """How often it fails, and how."""
+    kinds: Counter[str] = Counter()
+    failing = []
+    for seed in range(seeds):
+        found = ablation.run(seed).kinds
+        kinds.update(found)
+        if found & ablation.expected:
+            failing.append(seed)
+    return f"{ablation.name}: {len(failing)} of {seeds} {failing[:8]} {dict(kinds.most_common())}"
+
+
+# -- what replaces the rules
+
+
+def _always(*_: object) -> bool:
+    return True
+
+
+def _never(*_: object) -> None:
+    return None
+
+
+def _key(origin: Origin) -> tuple[str, str]:
+    return origin.user_id, origin.client_message_id
+
+
+_appended = Server.appended
+
+
+def _acknowledge_when_appended(self: Server, record: LogRecord, offset: int) -> None:
+    if isinstance(record, Origin):
+        for session in self.owner.pending.pop(_key(record), []):
+            session.push(frames.ack(record.client_message_id, record.id, offset))
+    _appended(self, record, offset)
+
+
+def _acknowledge_early(self: Server, record: LogRecord, offset: int) -> None:
+    """What is valid for certain is acknowledged at once, ahead of what lies before it in the stream."""
+    if isinstance(record, Origin) and self.log.fold_at(offset - 1).step(offset, record):
+        for session in self.owner.pending.get(_key(record), []):
+            session.push(frames.ack(record.client_message_id, record.id, offset))
+    _appended(self, record, offset)
+
+
+_read = Server.read
+
+
+def _read_without_forwarding(self: Server) -> None:
+    if self.owner.ready:
+        vars(self.owner.forwarder)["add"] = _never
+    _read(self)
+
+
+def _forward_when_appended(self: Server, record: LogRecord, offset: int) -> None:
+    if isinstance(record, Origin):
+        Forwarder.add(self.owner.forwarder, offset, record)
+    _appended(self, record, offset)
+
+
+def _carry_on(self: Server, target: int, record: LogRecord) -> None:
+    if not isinstance(record, Origin):
+        self.append(target, record)  # again, behind those that were given after it
+        return
+    for session in self.owner.pending.pop(_key(record), []):
+        session.close(FAILED)
+        self.owner.detach(session)
+
+
+_start = Server.__init__
+
+
+def _start_with_recipients_of_today(self: Server, world: World, node: int, partition: int) -> None:
+    def recipients(origin: Origin) -> object:
+        chat = Event.FromString(origin.event).chat_id
+        return world.recipients(node, origin.user_id, chat) or ()
+
+    _start(self, world, node, partition)
+    vars(self.owner.forwarder)["recipients"] = recipients
+
+
+def _fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
+    """Exact but for `high`: that of the records since the oldest origin that is not known to be forwarded."""
+    oldest = min(
+        (
+            log.appended_at_ms[offset]
+            for log, watermark in zip(self.logs, self.watermark, strict=True)
+            for offset in range(watermark + 1, log.end)
+            if isinstance(log.records[offset], Origin)
+        ),
+        default=self.now_ms * 2,
+    )
+    fold, log = Fold(), self.logs[partition]
+    high: dict[int, int] = {}
+    for offset in range(position + 1):
+        record = log.records[offset]
+        counts = fold.step(offset, record)
+        if counts and isinstance(record, Copy) and log.appended_at_ms[offset] >= oldest:
+            high[record.origin_partition] = record.origin_offset
+    fold.high = high
+    return fold
+
+
+def _stamp_by_count(self: Owner, now_ms: int) -> int:
+    return now_ms - EPOCH_MS << SEQUENCE_BITS | self._number % 4
+
+
+def _fill_without_own(self: Client) -> None:
+    for chat in self.world.history.chats(self.user):
+        for event in self.world.history.read(self.user, chat, self.device.shown_up_to(chat)):
+            if event.user_id != self.user or event.client_message_id not in self.device.outbox:
+                self.surface(self.device.show(event), from_history=True)
+    self.device.filled()
+
+
+def _refuse_and_go_on(self: Session, client_message_id: str, refusal: Refusal) -> None:
+    self.push(frames.refused(client_message_id, refusal))
+
+
+def _rejected_and_go_on(self: Client, send: Send) -> None:
+    self.note_rejected(send)
+
+
+def _top_before_copy(self: Fold, record: Copy) -> int:
+    return self.top
+
+
+def _resends_newest_first(self: Device) -> list[str]:
+    return list(reversed(self.outbox))
+
+
+_resume = resume.start
+
+
+def _resume_anywhere(*args: Any, **known: Any) -> resume.Start:
+    return _resume(*args, **known)._replace(gapped=False)
+
+
+def _show_again(self: Device, event: Event) -> Received:
+    return Received(event)
+
+
+def _deliver_again(self: Session, offset: int, chunk: bytes) -> None:
+    self.position = max(self.position, offset)
+    self.push(chunk)
+
+
+def _ablation(
+    name: str, *overrides: Override, expect: str, seed: int = 0, **weights: float
+) -> Ablation:
+    return Ablation(name, overrides, frozenset(expect.split("|")), seed, weights)
+
+
+# -- the rules
+
+ABLATIONS = [
+    _ablation(
+        "fence",
+        (Fold, "is_fenced_in", _always),
+        (Fold, "is_next", _always),
+        expect=f"{oracle.SWAPPED}|{oracle.DOUBLED}|{oracle.MISSING}|{oracle.ID_NOT_UNIQUE}",
+    ),
+    _ablation("epoch", (Fold, "is_fenced_in", _always), expect=f"{oracle.STUCK}|{oracle.DOUBLED}|{oracle.SWAPPED}|{oracle.ID_NOT_UNIQUE}"),
+    _ablation(
+        "number of origins",
+        (Fold, "is_next", _always),
+        expect=f"{oracle.SWAPPED}|{oracle.DOUBLED}",
+        fail=6, land=0.6, send=1.5,
+    ),
+    _ablation("chain of copies", (Fold, "is_linked", _always), expect=oracle.MISSING),
+    _ablation("ack on read-back", (Server, "appended", _acknowledge_when_appended), expect=oracle.LOST, pause=4, assign=3, learn=3),
+    _ablation(
+        "forward on read",
+        (Server, "appended", _forward_when_appended),
+        (Server, "read", _read_without_forwarding),
+        expect=f"{oracle.MISSING}|{oracle.NOT_IN_HISTORY}|{oracle.SHOWN_TWICE}",
+    ),
+    _ablation(
+        "ids by sequence",
+        (Owner, "next_stamp", _stamp_by_count),
+        expect=f"{oracle.ID_NOT_UNIQUE}|{oracle.SWAPPED}",
+    ),
+    _ablation("state records", (World, "fold_at", _fold_by_timestamp), expect=oracle.MISSING),
+    _ablation("pending sends de-duplicated", (Owner, "under_way", _never), expect=oracle.DOUBLED),
+    _ablation("position on sends", (SentTable, "covers", _always), expect=oracle.DOUBLED, cut=4, expire=4, long_tick=4, hang_up=0, to_server=0.3),
+    _ablation(
+        "frozen recipients",
+        (Server, "__init__", _start_with_recipients_of_today),
+        expect=oracle.MISSING,
+        member=5, refresh=5,
+    ),
+    _ablation(
+        "a failed append ends the epoch",
+        (Server, "append_failed", _carry_on),
+        expect=f"{oracle.STUCK}|{oracle.MISSING}",
+    ),
+    _ablation("causal stamps", (Fold, "top_after_copy", _top_before_copy), expect=oracle.EARLY_REPLY),
+    _ablation("history looked up after a gap", (Client, "fill", _fill_without_own), expect=oracle.DOUBLED),
+    _ablation(
+        "a refusal stops the session",
+        (Session, "refuse", _refuse_and_go_on),
+        (Client, "rejected", _rejected_and_go_on),
+        expect=oracle.SWAPPED,
+        limit=10, cut=3, send=1.5, crash=0.3,
+    ),
+    _ablation(
+        "position moves in stream order",
+        (Server, "appended", _acknowledge_early),
+        expect=oracle.MISSING,
+    ),
+    _ablation("resends in order", (Device, "resends", _resends_newest_first), expect=oracle.SWAPPED),
+    _ablation("a gap is told", (resume, "start", _resume_anywhere), expect=f"{oracle.MISSING}"),
+    _ablation("a device knows what it has shown", (Device, "show", _show_again), expect=oracle.SHOWN_TWICE),
+    _ablation("a session is told once", (Session, "deliver", _deliver_again), expect=oracle.WIRE_TWICE),
+    _ablation("what the tail lacks comes from the log", (Owner, "can_attach", _always), expect=oracle.MISSING),
+    _ablation("room in the queue before replaying", (Session, "has_room", property(_always)), expect=oracle.STUCK),
+]  # fmt: skip
