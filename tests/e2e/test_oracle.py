@@ -13,6 +13,7 @@ from tests.support.records import (
     DeviceKey,
     Entry,
     GapFilled,
+    GapTold,
     Happening,
     Hello,
     Message,
@@ -226,6 +227,11 @@ CORRUPTIONS: list[tuple[str, Kind, Corruption]] = [
             Hello(Place("log", 0, 4)),
             Welcomed(Place("log", 0, 4)),
         ),
+    ),
+    (
+        "a session starts behind a gap that it does not tell",
+        Kind.RESUMED_ELSEWHERE,
+        replaced(CAROL, GapTold(0, 4)),
     ),
     (
         "refused for good, and stored",

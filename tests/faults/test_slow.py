@@ -17,10 +17,11 @@ from tests.support.server import running
 from tests.support.traffic import flowing, ring
 
 QUEUE_BYTES = 1 << 20
-TRANSPORT_BYTES = 6 << 20
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1 << 16))
+TRANSPORT_BYTES = 1 << 20
 """What lies between the server's queue and a client that does not read, and takes messages too: the
-HTTP/2 window of the stream (64 KiB at first, grown by probing while the client still read), gRPC's
-write buffer, and the socket buffers of both ends (up to some MiB on loopback)."""
+HTTP/2 window of the stream (64 KiB; gRPC grows it to some MiB where it is let), gRPC's buffers at
+both ends, and those of the sockets, which loopback lets grow."""
 TEXT = "0123456789abcdef" * 1_000
 FLOOD_EVERY_S = 0.01
 FLOODER, SLOW = DeviceKey("flooder", "phone"), DeviceKey("slow", "phone")
@@ -34,6 +35,7 @@ async def test_a_client_that_stops_reading_is_cut_and_the_others_do_not_notice(
     async with running(tmp_path, configuration={"queue.max_bytes": QUEUE_BYTES}) as server:
         crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)
         who, chats = ring(20)
+        crowd.device(SLOW, [*chats, CHAT]).options = SMALL_WINDOW
         async with crowd.connected([*who, FLOODER, SLOW], [*chats, CHAT]):
             others = [crowd.devices[each] for each in who]
             async with flowing(others, 200, rng):

@@ -15,7 +15,15 @@ from contextlib import suppress
 from itertools import count
 
 from cecochat.v1.messaging_pb2 import Gap, Send, ServerItem
-from tests.support.rawclient import ConnectionEnded, NotFound, RawConnection, Route, find, history
+from tests.support.rawclient import (
+    ConnectionEnded,
+    NotFound,
+    Options,
+    RawConnection,
+    Route,
+    find,
+    history,
+)
 from tests.support.records import (
     DeviceKey,
     GapFilled,
@@ -44,8 +52,10 @@ class Device:
     ) -> None:
         self.who = who
         self.position: Place | None = None
+        self._start: Place | None = None  # of the session
         self.unanswered: dict[str, Send] = {}
         self.caught_up = asyncio.Event()
+        self.options: Options = ()  # of gRPC, for its next connections
         self.reading = asyncio.Event()  # cleared: it stays connected and takes nothing in
         self.reading.set()
         self.chats = chats
@@ -78,7 +88,12 @@ class Device:
         token = self._token()
         route = await find(self._connect_url(), token)
         connection = RawConnection(
-            route.messaging, token, self._record, self.who, number := next(self._connections)
+            route.messaging,
+            token,
+            self._record,
+            self.who,
+            number := next(self._connections),
+            self.options,
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -112,7 +127,9 @@ class Device:
         """Move on by one item; False: leave the connection."""
         match item.WhichOneof("item"):
             case "welcome":
-                self.position = place_of(item.welcome.position)
+                self._start = place_of(item.welcome.position)
+                if self.position is None:  # else it stays where it is until a gap is filled
+                    self.position = self._start
             case "delivered":
                 self._move(item.delivered.offset)
                 self._answered(message_of(item.delivered.event))
@@ -149,8 +166,8 @@ class Device:
             for chat_id in self.chats:
                 found += await pages.whole(chat_id, gap.token)
         self._record.add(self.who, number, GapFilled(gap.to_offset, tuple(found)))
-        assert self.position is not None, "a gap before the welcome"
-        self.position = self.position._replace(offset=gap.to_offset)
+        assert self._start is not None, "a gap before the welcome"
+        self.position = self._start._replace(offset=gap.to_offset)
         for message in found:
             self._answered(message)
 

@@ -80,16 +80,16 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
         session = FakeSession(self._user(context), self.spoil)
         hello = (await context.read()).hello
         at = hello.position.offset if hello.HasField("position") else len(self.log) - 1
-        place = messaging_pb2.Position(log_id="fake", offset=at)
+        start = max(at, self.start_offset - 1)
+        place = messaging_pb2.Position(log_id="fake", offset=start)
         session.put(
             ServerItem(welcome=messaging_pb2.Welcome(position=place, user_id=session.user_id))
         )
-        if at + 1 < self.start_offset:
-            gap = messaging_pb2.Gap(from_offset=at, to_offset=self.start_offset - 1)
-            gap.token.offsets[0] = self.start_offset - 1
+        if at < start:
+            gap = messaging_pb2.Gap(from_offset=at, to_offset=start)
+            gap.token.offsets[0] = start
             session.put(ServerItem(gap=gap))
-            at = self.start_offset - 1
-        for offset in range(at + 1, len(self.log)):
+        for offset in range(start + 1, len(self.log)):
             self._deliver(session, offset)
         session.put(ServerItem(caught_up=messaging_pb2.CaughtUp(offset=len(self.log) - 1)))
         self.sessions.add(session)

@@ -17,6 +17,7 @@ from typing_extensions import override
 from tests.support.records import (
     Acked,
     CaughtUp,
+    Closed,
     Delivered,
     DeviceKey,
     Entry,
@@ -24,6 +25,7 @@ from tests.support.records import (
     GapTold,
     Hello,
     Message,
+    Place,
     Welcomed,
     participants,
 )
@@ -74,7 +76,13 @@ def judge(
     run = Run.of(entries, history)
     found = [*_identities(run), *_history(run), *_answers(run), *_sending_order(run)]
     for view in run.devices.values():
-        found += [*_positions(view, run), *_gaps(view), *_arrivals(view, run), *_repeats(view)]
+        found += [
+            *_positions(view, run),
+            *_starts(view),
+            *_gaps(view),
+            *_arrivals(view, run),
+            *_repeats(view),
+        ]
         if view.who not in absent:
             found += _completeness(view, run)
     return found
@@ -205,11 +213,9 @@ def _positions(view: DeviceView, run: Run) -> Iterator[Violation]:
             case Hello(position):
                 asked = position
             case Welcomed(position):
-                if asked and asked.log_id == position.log_id and asked != position:
-                    yield Violation(
-                        Kind.RESUMED_ELSEWHERE, _name(view.who), f"{asked}, got {position}"
-                    )
-                offset, log_id = position.offset, position.log_id
+                if asked is None or asked.log_id != position.log_id:
+                    offset = position.offset
+                log_id = position.log_id
             case Delivered(at, message):
                 if at <= offset:
                     yield _back(view, offset, entry)
@@ -233,6 +239,29 @@ def _positions(view: DeviceView, run: Run) -> Iterator[Violation]:
             case GapFilled(to_offset, messages):
                 offset = to_offset
                 seen.update(message.message_id for message in messages)
+
+
+def _starts(view: DeviceView) -> Iterator[Violation]:
+    """A session starts at the position asked for, or a gap says at once why not."""
+    asked: Place | None = None
+    elsewhere: Place | None = None
+    for entry in view.entries:
+        match entry.what:
+            case Hello(position):
+                asked = position
+            case Welcomed(position):
+                elsewhere = position if asked not in (None, position) else None
+                continue
+            case GapTold(_, to_offset) if elsewhere and to_offset == elsewhere.offset:
+                pass
+            case Closed():
+                pass
+            case _ if elsewhere:
+                where = f"{asked}, got {elsewhere}"
+                yield Violation(Kind.RESUMED_ELSEWHERE, _name(view.who), where)
+            case _:
+                pass
+        elsewhere = None
 
 
 def _gaps(view: DeviceView) -> Iterator[Violation]:

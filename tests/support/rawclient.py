@@ -49,6 +49,7 @@ CONNECTION_OF_ITS_OWN = (
     ("grpc.keepalive_time_ms", 30_000),
 )
 DEADLINE_S = 15.0
+Options = tuple[tuple[str, int], ...]
 
 
 class ConnectionEnded(Exception):
@@ -105,10 +106,18 @@ class RawConnection:
     """One stream of one device. What is written and read goes into the record as it happens."""
 
     def __init__(
-        self, address: str, token: str, record: Record, who: DeviceKey, number: int
+        self,
+        address: str,
+        token: str,
+        record: Record,
+        who: DeviceKey,
+        number: int,
+        options: Options = (),
     ) -> None:
         self._record, self._who, self._number = record, who, number
-        self._channel = grpc.aio.insecure_channel(address, options=CONNECTION_OF_ITS_OWN)
+        self._channel = grpc.aio.insecure_channel(
+            address, options=(*CONNECTION_OF_ITS_OWN, *options)
+        )
         method = self._channel.stream_stream(
             CHAT,
             request_serializer=ClientFrame.SerializeToString,

@@ -150,8 +150,10 @@ class Server:
         return inherited | dict(self.ports) | dict(self.environment)
 
     async def release(self) -> None:
+        """End what is left of it; that is no part of the run, and not in its record."""
         if self._process is not None and self._process.returncode is None:
-            await self.kill()
+            self._process.kill()
+            await self._process.wait()
 
 
 @asynccontextmanager

@@ -91,7 +91,7 @@ def story() -> tuple[Entries, History]:
         (BOB, 1, sent(TO_CAROL)),
         (BOB, 1, acked(TO_CAROL, 7)),
         (CAROL, 2, Hello(Place("log", 0, 0))),
-        (CAROL, 2, Welcomed(Place("log", 0, 0))),
+        (CAROL, 2, Welcomed(Place("log", 0, 4))),
         (CAROL, 2, GapTold(0, 4)),
         (CAROL, 2, GapFilled(4, (TO_CAROL,))),
         (CAROL, 2, CaughtUp(4)),
