@@ -25,6 +25,7 @@ TRIM_OFFSETS = 1_000
 """Offsets dropped in one step, so that appends wait for milliseconds at most."""
 
 Clock = Callable[[], float]
+_Row = tuple[int, int, bytes, bytes, str]
 Placed = tuple[int, Record]
 """A stream and what was appended to it."""
 
@@ -76,7 +77,7 @@ class _Appends(Work[_Append, Sequence[Placed]]):
     def __init__(self, log: Log, streams: dict[int, Stream], clock: Clock) -> None:
         self._log = log
         self._next = {stream: extent.end for stream, extent in log.extents.items()}
-        self._newest_ms = {stream: extent.appended_at_ms for stream, extent in log.extents.items()}
+        self._now_ms = max(extent.appended_at_ms for extent in log.extents.values())
         self._streams = streams
         self._clock = clock
 
@@ -84,40 +85,32 @@ class _Appends(Work[_Append, Sequence[Placed]]):
     def apply(
         self, connection: sqlite3.Connection, payloads: Sequence[_Append]
     ) -> Sequence[Sequence[Placed] | ProducerEnded]:
-        now_ms = int(self._clock() * 1_000)
-        rows: list[tuple[int, int, bytes, bytes, str]] = []
-        results: list[Sequence[Placed] | ProducerEnded] = []
-        for producer, records in payloads:
-            if producer.ended:
-                results.append(ProducerEnded("an earlier append of this session failed"))
-            else:
-                results.append([self._place(producer.topic, new, now_ms, rows) for new in records])
+        self._now_ms = max(self._now_ms, int(self._clock() * 1_000))  # never goes back
+        rows: list[_Row] = []
+        results = [
+            ProducerEnded("an earlier append of this session failed")
+            if producer.ended
+            else self._place(producer.topic, records, rows)
+            for producer, records in payloads
+        ]
+        rows.sort()  # by place: inserting neighbours together is a sixth cheaper
         layout.INSERT.write(connection, rows)
         return results
 
     def _place(
-        self,
-        topic: Topic,
-        new: NewRecord,
-        now_ms: int,
-        rows: list[tuple[int, int, bytes, bytes, str]],
-    ) -> Placed:
-        partition, key, value, headers = new
-        self._log.check(partition)
-        stream = stream_of(topic, partition)
-        offset = self._next[stream]
-        self._next[stream] = offset + 1
-        appended_at_ms = self._newest_ms[stream] = max(self._newest_ms[stream], now_ms)
-        rows.append(
-            (
-                layout.place_of(stream, offset),
-                appended_at_ms,
-                key,
-                value,
-                layout.headers_text(headers),
-            )
-        )
-        return stream, Record(offset, appended_at_ms, key, value, headers)
+        self, topic: Topic, records: Sequence[NewRecord], rows: list[_Row]
+    ) -> Sequence[Placed]:
+        now_ms, first_stream = self._now_ms, stream_of(topic, 0)
+        placed: list[Placed] = []
+        for partition, key, value, headers in records:
+            self._log.check(partition)
+            stream = first_stream + partition
+            offset = self._next[stream]
+            self._next[stream] = offset + 1
+            text = layout.headers_text(headers)
+            rows.append((layout.place_of(stream, offset), now_ms, key, value, text))
+            placed.append((stream, Record(offset, now_ms, key, value, headers)))
+        return placed
 
     @override
     def failed(self, payload: _Append) -> None:
