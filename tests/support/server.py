@@ -147,7 +147,8 @@ class Server:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
         }
-        return inherited | dict(self.ports) | dict(self.environment)
+        remembered = {"XDG_STATE_HOME": str(self.folder / "state")}  # not the person's own
+        return inherited | remembered | dict(self.ports) | dict(self.environment)
 
     async def release(self) -> None:
         """End what is left of it; that is no part of the run, and not in its record."""
