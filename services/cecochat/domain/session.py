@@ -120,7 +120,6 @@ class Replay:
             assert isinstance(record, Origin | Copy)
             self._session.deliver(offset, frames.delivered(offset, record.event))
         self._session.position = max(self._session.position, offset)
-        self._session.position = max(self._session.position, offset)
 
 
 def concerns(record: LogRecord, user_id: str) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -20,10 +21,12 @@ from cecochat.runtime.reading import decode_once, first_known, fold_at
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 GROUP = "materialize"
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
-LINGER_S = 0.02  # what comes meanwhile is one larger batch: rows are cheaper by the dozen
+LINGER_S = 0.05  # what comes meanwhile is one larger batch, and all partitions share a commit
 
 
 class MaterializeMetrics:
@@ -99,7 +102,8 @@ class Materializer:
 
     async def _work(self, partition: int) -> None:
         committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
-        held = (await self._history.progress(self._log_id)).get(partition, -1)
+        progress = await self._patiently(lambda: self._history.progress(self._log_id))
+        held = progress.get(partition, -1)
         lowest = await first_known(self._backplane, partition)
         position = max(
             min(committed - 1, held), lowest
@@ -119,7 +123,7 @@ class Materializer:
                 async for batch in batches:
                     await self._write(partition, rows_of(fold, batch), batch[-1].offset)
                     offset = batch[-1].offset + 1
-                    await asyncio.sleep(LINGER_S)
+                    await asyncio.sleep(LINGER_S - loop.time() % LINGER_S)
                     if loop.time() >= commit_at:
                         await self._commit(partition, offset)
                         commit_at, committed = loop.time() + COMMIT_EVERY_S, offset
@@ -134,18 +138,24 @@ class Materializer:
         if rows.dead:
             await self._bury(partition, rows.dead)
         progress = Progress(self._log_id, partition, offset)
+        await self._patiently(lambda: self._history.write(rows.messages, rows.marks, progress))
+        self._metrics.rows.labels("messages").inc(len(rows.messages))
+        self._metrics.rows.labels("marks").inc(len(rows.marks))
+
+    async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Call the database until it answers: one that is down is waited for, never skipped."""
         for attempt in itertools.count():
             try:
-                await self._history.write(rows.messages, rows.marks, progress)
-                break
+                result = await call()
             except Unavailable as error:
                 self._metrics.retries.inc()
                 self.not_ready = f"waiting for the history database: {error}"
-                log.warning("the history database does not answer, waiting for it: %s", error)
+                log.warning("%s", self.not_ready)
                 await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-        self.not_ready = None
-        self._metrics.rows.labels("messages").inc(len(rows.messages))
-        self._metrics.rows.labels("marks").inc(len(rows.marks))
+            else:
+                self.not_ready = None
+                return result
+        raise AssertionError("it was called until it answered")
 
     async def _bury(self, partition: int, dead: list[tuple[Record, str]]) -> None:
         """Put undecodable records, with their position and reason, where a person finds them; the

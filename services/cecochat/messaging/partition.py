@@ -11,7 +11,7 @@ import uuid
 from contextlib import aclosing
 from typing import NamedTuple
 
-from cecochat.domain.errors import ProducerEnded, Refusal, Undecodable
+from cecochat.domain.errors import ProducerEnded, Refusal, Unavailable, Undecodable
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
@@ -88,11 +88,11 @@ class OwnedPartition:
     async def run(self) -> Takeover:
         """Take over, then serve until a later owner does."""
         producer = await self.log.backplane.producer()
-        ended: BaseExceptionGroup[ProducerEnded] | None = None
+        ended: BaseExceptionGroup[ProducerEnded | Unavailable] | None = None
         try:
             self.owner = await self._load()
             return await self._serve(self.owner, producer)
-        except* ProducerEnded as group:
+        except* (ProducerEnded, Unavailable) as group:
             ended = group
         finally:
             self._end()
@@ -246,8 +246,11 @@ class OwnedPartition:
         if owner is None or not owner.ready:
             return
         self._queue(self.partition, owner.state())
-        async with asyncio.timeout(deadline_s):
-            while owner.pending or self._queued or owner.forwarder.backlog:
-                self._moved.clear()
-                await self._moved.wait()
-            await self._commit(owner)
+        try:
+            async with asyncio.timeout(deadline_s):
+                while owner.pending or self._queued or owner.forwarder.backlog:
+                    self._moved.clear()
+                    await self._moved.wait()
+                await self._commit(owner)
+        except TimeoutError:
+            log.warning("partition %s: not all was forwarded, the next owner will", self.partition)
