@@ -14,7 +14,9 @@ from tests.sim.world import Shape
 
 
 class Found(NamedTuple):
-    """What a campaign found: kinds of broken promise by number of seeds, and the lowest seed of each with its detail."""
+    """What a campaign found: how many seeds break each kind of promise, and an example of each as
+    (seed, detail).
+    """
 
     failed: int
     kinds: Counter[str]
@@ -24,7 +26,7 @@ class Found(NamedTuple):
 def campaign(first: int, seeds: int, steps: int, shape: Shape) -> Found:
     """Run the seeds from `first` on."""
     found = Found(0, Counter(), {})
-    with get_context("fork").Pool(os.cpu_count()) as pool:
+    with get_context("spawn").Pool(os.cpu_count()) as pool:
         work = partial(_one, steps=steps, shape=shape)
         for seed, broken in pool.imap(work, range(first, first + seeds), chunksize=50):
             found = found._replace(failed=found.failed + bool(broken))

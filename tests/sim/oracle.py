@@ -1,6 +1,7 @@
-"""The judge: from what devices saw on the wire and showed, and from what the history holds, which promises are broken.
+"""The judge: which promises are broken, going by what devices saw on the wire and showed, and by
+what the history holds.
 
-It knows nothing of owners, sessions or positions beyond what a frame says. Every broken promise is (kind, detail).
+It knows nothing of owners, sessions or positions beyond what a frame says.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class Row(NamedTuple):
 
 
 class SendRecord(NamedTuple):
-    """A send as the person wrote it; numbers grow over all devices. `seen_id`: the highest id shown in that chat."""
+    """A send as the person wrote it; numbers grow over all devices. `seen_id` is the highest id of
+    that chat that the stream had brought.
+    """
 
     number: int
     chat: str
@@ -133,7 +136,9 @@ class DeviceRecord:
 
 @dataclass
 class Evidence:
-    """All that is judged. `valid`: what the whole log says, read from its beginning; None skips the comparison."""
+    """All that is judged. `valid` is what the whole log says, read from its beginning; None skips
+    the comparison.
+    """
 
     devices: list[DeviceRecord]
     history: set[Row]
@@ -231,7 +236,7 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 if item.id < highest[chain]:
                     yield Broken(SWAPPED, f"{device.name}: {item} after {highest[chain]}")
                 highest[chain] = item.id
-            case Acknowledgement():  # a repeated one carries the offset of its record, which may be passed
+            case Acknowledgement():  # a repeated one has the offset of its record: passed, maybe
                 offset = max(offset, item.offset)
                 ids.add(item.id)
 

@@ -1,6 +1,7 @@
 """Schedules: drawn from a seed, replayed, healed at the end, judged, and shrunk.
 
-A schedule is a list of actions; what is not enabled when its turn comes is skipped, so any part of a schedule is one.
+A schedule is a list of actions; what is not enabled when its turn comes is skipped, so any part of
+a schedule is one.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ FAULTS: dict[str, float] = {
 
 Weights = Mapping[str, float]
 
-# What a run is about, as factors: what needs several rare things together would hardly happen otherwise.
+# What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
     {},
     {},
-    {"commit": 3, "land_commit": 3, "commit_materialized": 3, "materialize": 2, "trim": 3,
+    {"commit": 3, "land_commit": 3, "commit_materialized": 3, "materialize": 2, "trim": 4,
      "release": 3, "cut": 4, "connect": 0.5, "fill": 3, "crash": 0.3},  # retention and gaps
-    {"cut": 5, "long_tick": 4, "expire": 3, "replay": 3, "reload": 3},  # repeats
-    {"to_device": 0.15, "send": 2},  # slow clients
+    {"cut": 5, "long_tick": 4, "expire": 4, "reload": 3, "to_server": 0.5, "hang_up": 0},  # repeats
+    {"to_device": 0.15, "send": 2, "land": 1.5, "forward": 1.5, "read": 1.5},  # slow clients
     {"member": 5, "refresh": 6, "limit": 5, "cut": 4},  # refusals
     {"pause": 6, "resume": 4, "assign": 4, "learn": 3, "crash": 0.3},  # owners that come back
 ]  # fmt: skip
@@ -308,7 +309,9 @@ def _settle_log(world: World) -> bool:
 
 
 def _settle_servers(world: World) -> bool:
-    moved = any([world.do_learn(n) | world.do_refresh(n) for n in range(world.shape.nodes)])
+    moved = False
+    for node in range(world.shape.nodes):
+        moved |= world.do_learn(node) | world.do_refresh(node)
     for node, partition in list(world.servers):
         while world.do_read(node, partition, 50):
             moved = True

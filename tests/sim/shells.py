@@ -1,7 +1,8 @@
-"""The thinnest shells round the project's own classes: a partition's log, a server that owns it, a client with a device.
+"""The thinnest shells round the project's own classes: a partition's log, a server that owns it, a
+client with a device.
 
-They do what the asyncio shells do, one step a call, and record what the oracle judges. Nothing here decides anything
-about the protocol.
+They do what the asyncio shells do, one step a call, and record what the oracle judges. Nothing here
+decides anything about the protocol.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import ChatId, UserId, authorise
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Copy, LogRecord, Origin, State, decode, encode
+from cecochat.domain.records import Copy, LogRecord, State, decode, encode
 from cecochat.domain.session import Replay, Session
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Message
@@ -52,7 +53,7 @@ NOT_A_MEMBER = Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, "not a member")
 
 
 class Log:
-    """One partition. Records stay here for ever, for the judges; readers may not go below `start`."""
+    """One partition. Records stay for ever, for the oracle; readers may not go below `start`."""
 
     def __init__(self) -> None:
         self.records: list[LogRecord] = []
@@ -114,7 +115,9 @@ class Request:
 
 
 class Producer:
-    """One producer session: per target partition a FIFO of requests and a FIFO of answers (record, offset)."""
+    """One producer session: per target partition a FIFO of requests and one of answers, which are
+    (record, offset).
+    """
 
     def __init__(self, name: str, server: Server) -> None:
         self.name = name
@@ -124,7 +127,7 @@ class Producer:
 
 
 class Connection:
-    """One stream of a client: frames on their way to the server, items on their way to the device."""
+    """One stream of a client: frames on the way to the server, items on the way to the device."""
 
     def __init__(self, client: Client, node: int) -> None:
         self.client = client
@@ -258,8 +261,8 @@ class Server:
         self.attach(connection, records_max=0)
 
     def attach(self, connection: Connection, records_max: int) -> None:
-        """Attach once the tail holds the rest and the queue has room for it; until then replay up to
-        so many records of the log.
+        """Attach once the tail holds the rest and the queue has room for it; until then replay up
+        to so many records of the log.
         """
         session = connection.session
         assert session is not None
@@ -441,11 +444,6 @@ def recipients_of(user: str, chat: str, members: frozenset[str]) -> Sequence[str
     if chat.startswith("d:"):
         return authorise(UserId(user), ChatId(chat))
     return sorted(members - {user}) if user in members else None
-
-
-def sender_and_number(origin: Origin) -> tuple[str, int]:
-    """Who sent it, as the how-manieth send of all."""
-    return origin.user_id, int(origin.client_message_id)
 
 
 def _nothing() -> None:

@@ -1,7 +1,8 @@
-"""The world of the simulator: nodes, the log, the history, clients; every action is a method that a schedule names.
+"""The world of the simulator: nodes, the log, the history, clients. Every action is a method that a
+schedule names.
 
-A request stays in its producer's FIFO until it `land`s (the high watermark passes it); its answer is a second step. What a
-dead or abandoned producer sent may land later, or a tail of it be dropped.
+A request stays in its producer's FIFO until it `land`s (the high watermark passes it); its answer
+is a second step. What a dead or abandoned producer sent may land later, or a tail of it be dropped.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.records import Origin
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
-from tests.sim.oracle import Broken, Evidence, Row, judge
-from tests.sim.shells import LOG_ID, MOVED, Client, Connection, Log, Producer, Server, recipients_of
+from tests.sim.oracle import Evidence, Row
+from tests.sim.shells import LOG_ID, MOVED, Client, Log, Producer, Server, recipients_of
 
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
 DEVICES = ("a0", "a1", "b0", "c0", "d0")
