@@ -38,7 +38,7 @@ from cecochat.client.events import (
     Sent,
 )
 from cecochat.client.history import History, open_history
-from cecochat.client.lookup import Route, Token
+from cecochat.client.lookup import Route, Token, find_route
 from cecochat.client.names import chat_of, peer_of
 from cecochat.client.state import FileState, State
 
@@ -68,6 +68,7 @@ __all__ = [
     "Token",
     "chat_of",
     "connect",
+    "find_route",
     "open_history",
     "peer_of",
 ]

@@ -124,3 +124,12 @@ def _refused(url: str, response: httpx.Response) -> ChatError:
         return NotReachable(
             f"{url} answered {response.status_code} without a typed error: is it a connect server?"
         )
+
+
+async def find_route(connect_url: str, token: Token) -> Route:
+    """Ask once where a user is served. Raises `NotReachable`, `Refused`."""
+    lookup = Lookup(connect_url, token)
+    try:
+        return (await lookup.find())[0]
+    finally:
+        await lookup.close()

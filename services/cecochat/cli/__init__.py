@@ -1,0 +1,1 @@
+"""The command line: one file a concern. What is slow to import is imported where it is used."""

@@ -1,0 +1,211 @@
+"""`cecochat config`: the central configuration, which every server follows while running."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cecochat.cli import options, target
+from cecochat.cli.failure import UsageError, run
+from cecochat.cli.output import json_line
+
+if TYPE_CHECKING:
+    from cecochat.ports.configuration import Configuration, Document
+
+Data = Annotated[
+    Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
+]
+KeyName = Annotated[str, typer.Argument(metavar="KEY", help="Such as sends.rate_per_user.")]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Read and change the configuration that servers follow."
+)
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.add_typer(app, name="config")
+
+
+@app.command(epilog="Example: cecochat config get sends.rate_per_user")
+def get(
+    key: Annotated[str | None, typer.Argument(help="One key; default: all.")] = None,
+    data: Data = None,
+    json: options.Json = False,
+) -> None:
+    """Print values, with unit, range and meaning; a star marks what differs from the default."""
+    from cecochat.domain.configuration import KEYS
+
+    document = run(_read(data))
+    names = [_known(key)] if key else list(KEYS)
+    values = {name: document.value.get(name, KEYS[name][2]) for name in names}
+    if json:
+        json_line({"version": document.version, "value": values})
+    elif key:
+        typer.echo(values[key])
+    else:
+        for name, value in values.items():
+            typer.echo(_line(name, value, changed=name in document.value))
+
+
+@app.command("set", epilog="Example: cecochat config set sends.rate_per_user 50")
+def set_(key: KeyName, value: str, data: Data = None) -> None:
+    """Change one key. Servers follow within two seconds."""
+    from cecochat.domain.configuration import from_text
+
+    parsed = from_text(_known(key), value)
+    version = run(_change(data, lambda current: {**current, key: parsed}))
+    typer.echo(f"{key} is {parsed} as of version {version}")
+
+
+@app.command(epilog="Example: cecochat config unset sends.rate_per_user")
+def unset(key: KeyName, data: Data = None) -> None:
+    """Go back to the default of one key."""
+    from cecochat.domain.configuration import KEYS
+
+    default = KEYS[_known(key)][2]
+    version = run(
+        _change(data, lambda current: {name: v for name, v in current.items() if name != key})
+    )
+    typer.echo(f"{key} is {default}, the default, as of version {version}")
+
+
+@app.command(epilog="Example: cecochat config watch")
+def watch(data: Data = None, json: options.Json = False) -> None:
+    """Print each change as it happens, until Ctrl-C."""
+    run(_watch(data, json))
+
+
+@app.command("history", epilog="Example: cecochat config history --limit 5")
+def past(
+    limit: Annotated[int, typer.Option(min=1, help="How many versions at most.")] = 20,
+    data: Data = None,
+    json: options.Json = False,
+) -> None:
+    """Print who changed what and when, newest first."""
+    versions = run(_past(data, limit + 1))
+    for document, before in zip(versions[:limit], [*versions[1:], None], strict=False):
+        _print_change(document, before.value if before else {}, as_json=json)
+
+
+# -- the document
+
+
+def _opened(data: Path | None) -> AbstractAsyncContextManager[Configuration]:
+    from cecochat.adapters import build
+
+    folder = data or _known_folder()
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no data folder: name it with --data, or start `cecochat up`")
+    return build.configuration(build.AdapterSettings(folder))
+
+
+def _known_folder() -> Path:
+    from cecochat.runtime.settings import default_data_dir
+
+    known = target.last_up()
+    return Path(known["data"]) if known else default_data_dir()
+
+
+async def _read(data: Path | None) -> Document:
+    from cecochat.ports.configuration import CONFIGURATION
+
+    async with _opened(data) as configuration:
+        return await configuration.get(CONFIGURATION)
+
+
+async def _change(data: Path | None, change: Any) -> int:
+    """Change the current document; a change of one key stands whatever others have changed."""
+    from cecochat.domain.configuration import parse
+    from cecochat.domain.errors import Conflict
+    from cecochat.ports.configuration import CONFIGURATION
+
+    async with _opened(data) as configuration:
+        while True:
+            current = await configuration.get(CONFIGURATION)
+            value = change(dict(current.value))
+            parse(value)
+            try:
+                changed = await configuration.put(
+                    CONFIGURATION, value, expected=current.version, by=getpass.getuser()
+                )
+            except Conflict:
+                continue
+            return changed.version
+
+
+async def _past(data: Path | None, limit: int) -> list[Document]:
+    from cecochat.ports.configuration import CONFIGURATION
+
+    async with _opened(data) as configuration:
+        return await configuration.past(CONFIGURATION, limit)
+
+
+async def _watch(data: Path | None, as_json: bool) -> None:
+    from contextlib import aclosing
+
+    from cecochat.ports.configuration import CONFIGURATION
+
+    before: Mapping[str, Any] = {}
+    async with _opened(data) as configuration, aclosing(configuration.watch(CONFIGURATION)) as all_:
+        async for document in all_:
+            _print_change(document, before, as_json=as_json)
+            before = document.value
+
+
+# -- for people
+
+
+def _known(key: str) -> str:
+    from difflib import get_close_matches
+
+    from cecochat.domain.configuration import KEYS
+
+    if key in KEYS:
+        return key
+    near = get_close_matches(key, KEYS, n=1)
+    meant = f"did you mean {near[0]}?" if near else "`cecochat config get` lists them"
+    raise UsageError(f"{key!r} is no configuration key: {meant}")
+
+
+def _line(name: str, value: Any, *, changed: bool) -> str:
+    from cecochat.domain.configuration import KEYS
+
+    _, key, _default = KEYS[name]
+    allowed = f"{key.low:g} to {key.high:g} {key.unit}".strip() if key.high else ""
+    star = "*" if changed else " "
+    return f"{star} {name:<26} {value!s:<10} {key.meaning}" + (f" ({allowed})" if allowed else "")
+
+
+def _print_change(document: Document, before: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        json_line(
+            {
+                "version": document.version,
+                "changed_at_ms": document.changed_at_ms,
+                "changed_by": document.changed_by,
+                "value": dict(document.value),
+            }
+        )
+        return
+    if not document.version:
+        typer.echo("version 0: every key has its default")
+        return
+    at = datetime.fromtimestamp(document.changed_at_ms / 1_000, UTC).astimezone()
+    what = ", ".join(_differences(before, document.value)) or "no change"
+    typer.echo(f"version {document.version}  {at:%Y-%m-%d %H:%M:%S}  {document.changed_by}  {what}")
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    names = sorted({*before, *after})
+    return [
+        f"{name} = {after.get(name, 'its default')}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]

@@ -1,0 +1,96 @@
+"""How an error ends a command: one line that says what to do, and a documented exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from cecochat.domain.errors import CecochatError
+
+FAILED, USAGE, NOT_REACHABLE, REFUSED = 1, 2, 3, 4
+
+T = TypeVar("T")
+
+
+class CommandError(Exception):
+    """Base of what commands themselves raise; it costs no import of the protos."""
+
+    code = FAILED
+
+
+class UsageError(CommandError):
+    """The command was given something that cannot work; the message says what would."""
+
+    code = USAGE
+
+
+class Failed(CommandError):
+    """The command did not do all that it was told to."""
+
+
+def judge(error: Exception) -> tuple[str, int]:
+    """What to say, and the exit code. Raises an error that nobody raised on purpose."""
+    if isinstance(error, CommandError):
+        return str(error), error.code
+    from cecochat.domain.errors import CecochatError
+
+    if not isinstance(error, CecochatError):
+        raise error
+    return _explain(error), _exit_code(error)
+
+
+def _exit_code(error: CecochatError) -> int:
+    from cecochat.client.errors import NotReachable, Refused
+    from cecochat.domain.errors import InvalidSettings, Refusal
+
+    match error:
+        case NotReachable():
+            return NOT_REACHABLE
+        case Refused() | Refusal():
+            return REFUSED
+        case InvalidSettings():
+            return USAGE
+    return FAILED
+
+
+def _explain(error: CecochatError) -> str:
+    """On one line; and for one that says nothing is there: what to start."""
+    from cecochat.cli.target import hint
+    from cecochat.client.errors import NotReachable
+
+    text = " ".join(str(error).split())
+    return f"{text}{hint()}" if isinstance(error, NotReachable) else text
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine. An error inside task groups comes out alone."""
+    import asyncio
+
+    try:
+        return asyncio.run(main)
+    except BaseExceptionGroup as group:
+        if (known := _known(group)) is None:
+            raise
+    raise known from None
+
+
+def _known(group: BaseExceptionGroup[BaseException]) -> Exception | None:
+    """The first error of a group that holds nothing but what was raised on purpose."""
+    from cecochat.domain.errors import CecochatError
+
+    known, unknown = group.split((CecochatError, CommandError))
+    while isinstance(known, BaseExceptionGroup):
+        first = known.exceptions[0]
+        if not isinstance(first, BaseExceptionGroup):
+            return first if unknown is None and isinstance(first, Exception) else None
+        known = first
+    return None
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    import typer
+
+    typer.secho(f"cecochat: {text}", fg="red" if sys.stderr.isatty() else None, err=True)

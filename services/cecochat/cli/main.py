@@ -1,0 +1,74 @@
+"""The command line `cecochat`.
+
+Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, 4 the server refused,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from cecochat.cli import (
+    chat,
+    config,
+    connect,
+    doctor,
+    export,
+    history,
+    importing,
+    send,
+    token,
+    up,
+)
+from cecochat.cli.failure import judge, say
+
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, "
+    "4 the server refused, 130 interrupted."
+)
+
+app = typer.Typer(
+    name="cecochat",
+    help="A chat back end that never loses, doubles or silently omits an acknowledged message.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from cecochat import __version__
+
+        typer.echo(f"cecochat {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Say which version this is."
+    ),
+) -> None:
+    pass
+
+
+for module in (up, chat, send, history, connect, token, doctor, importing, export, config):
+    module.add_to(app)
+
+
+def main() -> None:
+    """The entry point of the package: errors become one line and an exit code."""
+    try:
+        app()
+    except BrokenPipeError:  # `cecochat history ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - judge raises what it does not know
+        text, code = judge(error)
+        say(text)
+        sys.exit(code)

@@ -1,0 +1,82 @@
+"""Which ports `up` uses: the default ones, others where those are in use, or just those asked
+for.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cecochat.cli.failure import UsageError
+
+NAMES = (
+    "connect_port",
+    "messaging_port",
+    "history_port",
+    "messaging_health_port",
+    "materialize_health_port",
+    "history_health_port",
+)
+DEFAULT_BASE = 8080
+STEP = 10
+TRIES = 50
+
+
+class Chosen(NamedTuple):
+    """Setting -> port, for those that the environment does not fix. `note`: what is unusual."""
+
+    ports: dict[str, int]
+    note: str = ""
+
+
+def choose(host: str, base: int | None, environ: Mapping[str, str]) -> Chosen:
+    """Ports that are free now. Raises `UsageError` where one that was asked for is in use."""
+    if base is not None:
+        row = dict(zip(NAMES, range(base, base + len(NAMES)), strict=True))
+        _refuse(_busy(host, row), "give another --port-base")
+        return Chosen(row)
+    fixed = {name: int(environ[key]) for name in NAMES if (key := variable(name)) in environ}
+    _refuse(_busy(host, fixed), f"change {', '.join(map(variable, fixed))}")
+    return _first_free(host, [name for name in NAMES if name not in fixed])
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"CECOCHAT_{name.upper()}"
+
+
+def _first_free(host: str, names: list[str]) -> Chosen:
+    in_the_way: list[int] = []
+    for base in range(DEFAULT_BASE, DEFAULT_BASE + TRIES * STEP, STEP):
+        row = {name: base + NAMES.index(name) for name in names}
+        busy = _busy(host, row)
+        if not busy and in_the_way:
+            ports = ", ".join(map(str, row.values()))
+            return Chosen(row, f"in use: port {_listed(in_the_way)}; taking {ports} instead")
+        if not busy:
+            return Chosen(row)
+        in_the_way = in_the_way or busy
+    raise UsageError(f"no {len(names)} free ports in a row were found: choose with --port-base")
+
+
+def _busy(host: str, row: Mapping[str, int]) -> list[int]:
+    return [port for port in row.values() if port and not is_free(host, port)]
+
+
+def _refuse(busy: list[int], otherwise: str) -> None:
+    if busy:
+        raise UsageError(f"port {_listed(busy)} in use: stop what uses it, or {otherwise}")
+
+
+def _listed(busy: list[int]) -> str:
+    return ", ".join(map(str, busy))
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether somebody could listen there now."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""`cecochat send`: messages from the command line or from standard input, pipelined."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cecochat.cli import options
+from cecochat.cli.failure import Failed, run
+from cecochat.cli.output import REACH_S, json_line
+from cecochat.cli.target import check_user, target, token_for
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cecochat.client import Client
+
+    Answers = asyncio.Queue[asyncio.Future[int] | None]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("send", epilog="Example: cecochat send --as alice bob 'See you at eight.'")(send)
+
+
+def send(
+    to: Annotated[str, typer.Argument(metavar="USER", help="A user id, or a chat id.")],
+    text: Annotated[str, typer.Argument(help="The text; `-`: one message a line of stdin.")],
+    as_: options.As = None,
+    connect: options.Connect = None,
+    token: options.Token = None,
+    json: options.Json = False,
+) -> None:
+    """Send messages; print the id of each once it can no longer be lost."""
+    run(_send(to, text, as_, connect, token, json))
+
+
+async def _send(
+    to: str, text: str, as_: str | None, url: str | None, token: str | None, as_json: bool
+) -> None:
+    from cecochat.client import connect
+
+    where = target(url)
+    async with connect(
+        where.connect_url, token_for(where, as_, token), listen=False, timeout_s=REACH_S
+    ) as client:
+        check_user(as_, client.user_id)
+        answers: Answers = asyncio.Queue(maxsize=1_000)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_post(client, to, text, answers))
+            refused = await _print_ids(answers, as_json)
+    if refused:
+        raise Failed(f"{refused} messages were refused; the others are sent")
+
+
+async def _post(client: Client, to: str, text: str, answers: Answers) -> None:
+    if text == "-":
+        async for line in _lines():
+            await answers.put(await client.post(to, line))
+    else:
+        await answers.put(await client.post(to, text))
+    await answers.put(None)
+
+
+async def _lines() -> AsyncIterator[str]:
+    """The lines of standard input that hold something, as they come."""
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        if text := line.rstrip("\r\n"):
+            yield text
+
+
+async def _print_ids(answers: Answers, as_json: bool) -> int:
+    """Print in the order of sending; how many were refused."""
+    from cecochat.client import SendRejected
+
+    refused = 0
+    while answer := await answers.get():
+        try:
+            message_id = await answer
+        except SendRejected as error:
+            refused += 1
+            typer.secho(f"cecochat: refused ({error.code}): {error}", err=True, fg="red")
+            continue
+        if as_json:
+            json_line({"message_id": str(message_id)})
+        else:
+            typer.echo(message_id)
+    return refused

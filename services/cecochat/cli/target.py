@@ -1,0 +1,125 @@
+"""Which system a command talks to, and as whom: flags, environment, or what `up` started last."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cecochat.cli.failure import UsageError
+
+if TYPE_CHECKING:
+    from cecochat.client import Token
+
+TOKEN_LIFETIME_S = 3_600.0
+
+
+def state_dir() -> Path:
+    """What the command line remembers: `$XDG_STATE_HOME/cecochat`, else ~/.local/state/cecochat."""
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "cecochat"
+
+
+def pointer_file() -> Path:
+    """Written by `up` once it is ready: the line that `up --json` prints."""
+    return state_dir() / "last-up.json"
+
+
+def last_up() -> dict[str, Any] | None:
+    """What `up` started last, running or not; None: nothing yet, or the file is damaged."""
+    try:
+        known = json.loads(pointer_file().read_text())
+    except (OSError, ValueError):
+        return None
+    return known if isinstance(known, dict) and "connect" in known else None
+
+
+def remember(addresses: dict[str, Any]) -> None:
+    """Make this the system that commands talk to."""
+    path = pointer_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(addresses) + "\n")
+    beside.replace(path)
+
+
+def hint() -> str:
+    """What to do where nothing answers."""
+    known = last_up()
+    if known is None:
+        return "; start a system with: cecochat up"
+    if _runs(known.get("pid")):
+        return f"; the last `cecochat up` is at {known['connect']}"
+    return f"; the last `cecochat up` has ended, go on with: cecochat up --data {known['data']}"
+
+
+def _runs(pid: Any) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect. `secret_file`: mints tokens for any user, in development mode."""
+
+    connect_url: str
+    secret_file: Path | None
+
+
+def target(connect_url: str | None) -> Target:
+    """The system of `--connect`, or the one that `up` started last. Raises `UsageError`."""
+    known = last_up()
+    if known is None:
+        if not connect_url:
+            raise UsageError(
+                "no system is known: start one with `cecochat up`, or name one with --connect URL"
+            )
+        return Target(connect_url, None)
+    secret = Path(known["token_secret_file"]) if known.get("token_secret_file") else None
+    if connect_url and connect_url.rstrip("/") != known["connect"]:
+        return Target(connect_url, None)
+    return Target(known["connect"], secret)
+
+
+def token_for(where: Target, user: str | None, token: str | None) -> Token:
+    """The token to use: made for `--as`, where the secret is here, else the one given.
+
+    Raises `UsageError`.
+    """
+    if user and where.secret_file and where.secret_file.exists():
+        return _minting(where.secret_file, user)
+    if token:
+        return token
+    if user:
+        raise UsageError(
+            f"no token for {user}: give one with --token or CECOCHAT_TOKEN "
+            f"(tokens are only made here for a system that `cecochat up` started on this machine)"
+        )
+    raise UsageError("as whom? Give --as USER, or a token with --token or CECOCHAT_TOKEN")
+
+
+def _minting(secret_file: Path, user: str) -> Token:
+    from cecochat.runtime.tokens import development_secret, mint
+
+    secret = development_secret(secret_file)
+
+    async def renewed() -> str:
+        return mint(secret, user, TOKEN_LIFETIME_S)
+
+    mint(secret, user, TOKEN_LIFETIME_S)  # a user id that cannot be one is told at once
+    return renewed
+
+
+def check_user(wanted: str | None, actual: str) -> None:
+    """A token says who it is; `--as` must not pretend another. Raises `UsageError`."""
+    if wanted and wanted != actual:
+        raise UsageError(f"the token is of {actual}, not of {wanted}: leave --as out")

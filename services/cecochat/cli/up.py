@@ -1,0 +1,127 @@
+"""`cecochat up`: the whole system in one process, in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cecochat.cli import ports, target
+from cecochat.cli.output import json_line
+
+if TYPE_CHECKING:
+    from cecochat.system import Addresses
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("up", epilog="Example: cecochat up --data ./chat --port-base 9000")(up)
+
+
+def up(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the log, the history and the configuration; made where there is none. "
+            "Default: CECOCHAT_DATA_DIR, else ~/.local/share/cecochat/default."
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")
+    ] = None,
+    port_base: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_535 - len(ports.NAMES) + 1,
+            help=f"The first of {len(ports.NAMES)} ports in a row. Default: {ports.DEFAULT_BASE}, "
+            "or others where those are in use.",
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON with every address, once ready.")
+    ] = False,
+) -> None:
+    """Run the whole system; Ctrl-C stops it, a second one at once.
+
+    Further settings are CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE.
+    """
+    from cecochat.runtime import settings
+
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("sanic").setLevel(logging.ERROR)  # it warns of being in production mode
+    flags: dict[str, Any] = {"data_dir": data and data.expanduser().absolute(), "host": host}
+    loaded = settings.load(**flags)
+    chosen = ports.choose(loaded.host, port_base, os.environ)
+    if chosen.note:
+        typer.secho(chosen.note, err=True, fg="yellow")
+    flags |= chosen.ports
+    _serve(settings.load(**flags), json)
+
+
+def _serve(settings: Any, as_json: bool) -> None:
+    import uvloop
+
+    from cecochat import system
+
+    def ready(addresses: Addresses) -> None:
+        known = addresses.as_json()
+        target.remember(known)
+        if as_json:
+            json_line(known)
+        else:
+            typer.echo(_welcome(known))
+        sys.stdout.flush()
+
+    uvloop.run(system.run(settings, ready))
+    if not as_json:
+        typer.echo("Stopped; every acknowledged message is in the data folder.")
+
+
+def _welcome(known: dict[str, Any]) -> str:
+    command = _command()
+    lines = [
+        typer.style(f"CecoChat is ready ({known['started_in_s']:.1f} s).", bold=True)
+        + " Ctrl-C stops it.",
+        "",
+        f"  connect    {known['connect']}/v1/connect",
+        f"  messaging  {known['messaging']} (gRPC)",
+        f"  history    {known['history']} (gRPC)",
+        f"  data       {known['data']}",
+        *(f"  health     {url}/readyz ({name})" for name, url in known["health"].items()),
+        "",
+        *_tokens(known["token_secret_file"]),
+        "Chat, in two more terminals:",
+        "",
+        f"  {command} chat --as alice bob",
+        f"  {command} chat --as bob alice",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _tokens(secret_file: str | None) -> list[str]:
+    if secret_file is None:
+        return []
+    return [
+        typer.style("Development tokens, not for production:", fg="yellow")
+        + f" who can read {secret_file}\ncan be any user. In production, set CECOCHAT_JWKS_FILE.",
+        "",
+    ]
+
+
+def _command() -> str:
+    """How this program is started from here, ready to be pasted."""
+    program = Path(sys.argv[0]).absolute()
+    found = shutil.which("cecochat")
+    if found and Path(found).absolute() == program:
+        return "cecochat"
+    here = Path.cwd()
+    return str(program.relative_to(here)) if program.is_relative_to(here) else str(program)
