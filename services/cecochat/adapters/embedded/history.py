@@ -41,22 +41,24 @@ SCHEMA = (
         up_to INTEGER NOT NULL,
         PRIMARY KEY (log_id, partition)) WITHOUT ROWID""",
 )
-MESSAGES = Rows("INSERT INTO messages", 4, "ON CONFLICT DO NOTHING")
+MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
 CHATS = Rows(
-    "INSERT INTO chats_by_user",
+    "INSERT OR ROLLBACK INTO chats_by_user",
     3,
     """ON CONFLICT DO UPDATE SET last_message_id = excluded.last_message_id
     WHERE excluded.last_message_id > last_message_id""",
 )
 MARKS = Rows(
-    "INSERT INTO marks",
+    "INSERT OR ROLLBACK INTO marks",
     4,
     """ON CONFLICT DO UPDATE SET
     delivered_up_to = max(delivered_up_to, excluded.delivered_up_to),
     read_up_to = max(read_up_to, excluded.read_up_to)""",
 )
 PROGRESS = Rows(
-    "INSERT INTO progress", 3, "ON CONFLICT DO UPDATE SET up_to = max(up_to, excluded.up_to)"
+    "INSERT OR ROLLBACK INTO progress",
+    3,
+    "ON CONFLICT DO UPDATE SET up_to = max(up_to, excluded.up_to)",
 )
 BELOW = """SELECT event FROM messages WHERE chat_id = ? AND message_id < ?
     ORDER BY message_id DESC LIMIT ?"""

@@ -44,8 +44,10 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
-INSERT = Rows("INSERT INTO records", 5)
-COMMIT = Rows("INSERT INTO committed", 3, "ON CONFLICT DO UPDATE SET next = excluded.next")
+INSERT = Rows("INSERT OR ROLLBACK INTO records", 5)
+COMMIT = Rows(
+    "INSERT OR ROLLBACK INTO committed", 3, "ON CONFLICT DO UPDATE SET next = excluded.next"
+)
 SELECT = """SELECT place, appended_at_ms, key, value, headers FROM records
     WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"""
 NEWEST = """SELECT place, appended_at_ms FROM records

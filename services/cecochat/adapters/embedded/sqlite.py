@@ -263,13 +263,14 @@ class Rows:
 
     Python's driver lets go of the interpreter lock at every step of a statement and must win it
     back from a busy event loop, up to 5 ms a time. `executemany` steps once a row, a multi-row
-    INSERT once in all (ADR 0011).
+    INSERT once in all (ADR 0011). With `OR ROLLBACK` SQLite needs no journal for the statement; a
+    failure then ends the transaction, which is what becomes of it here anyway.
     """
 
     SIZES = (256, 64, 16, 4, 1)
 
     def __init__(self, head: str, columns: int, tail: str = "") -> None:
-        """`head`: `INSERT INTO t`; `columns`: values a row; `tail`: an ON CONFLICT clause."""
+        """`head`: `INSERT OR ROLLBACK INTO t`; `columns` a row; `tail`: an ON CONFLICT clause."""
         row = f"({','.join('?' * columns)})"
         self._sql = [
             (size, f"{head} VALUES {','.join([row] * size)} {tail}") for size in self.SIZES
