@@ -62,7 +62,7 @@ async def _open(stack: AsyncExitStack, where: Target, as_: str | None, token: To
     from cecochat.client import StateInUse, connect
 
     for number in range(1, WINDOWS_MAX + 1):
-        state = state_dir() / "chat" / f"{as_ or 'token'}-{number}.json"
+        state = state_dir() / "chat" / where.name / f"{as_ or 'token'}-{number}.json"
         opening = connect(
             where.connect_url, token, state=state, device="terminal", timeout_s=REACH_S
         )
@@ -91,7 +91,10 @@ class Window:
                 await asyncio.wait(answers, timeout=ANSWER_S)
             for task in (listening, *answers):
                 task.cancel()
-        if waiting := screen.conversation.unanswered:
+        waiting = screen.conversation.unanswered
+        screen.conversation.settle_all()
+        screen.refresh()
+        if waiting:
             screen.note(f"{waiting} not sent yet: kept, and sent the next time you chat")
 
     async def _say(self, text: str, screen: Screen) -> None:

@@ -83,6 +83,10 @@ class Conversation:
         settled, self._settled = self._settled, []
         return settled
 
+    def settle_all(self) -> None:
+        """Nothing changes any more."""
+        self._settle(len(self._open))
+
     def _settle(self, count: int) -> None:
         self._settled += self._open[:count]
         del self._open[:count]

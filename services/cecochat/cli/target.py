@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -73,6 +74,12 @@ class Target:
 
     connect_url: str
     secret_file: Path | None
+    data: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Keeps apart what is remembered of different systems."""
+        return hashlib.sha256((self.data or self.connect_url).encode()).hexdigest()[:12]
 
 
 def target(connect_url: str | None) -> Target:
@@ -87,7 +94,7 @@ def target(connect_url: str | None) -> Target:
     secret = Path(known["token_secret_file"]) if known.get("token_secret_file") else None
     if connect_url and connect_url.rstrip("/") != known["connect"]:
         return Target(connect_url, None)
-    return Target(known["connect"], secret)
+    return Target(known["connect"], secret, known["data"])
 
 
 def token_for(where: Target, user: str | None, token: str | None) -> Token:

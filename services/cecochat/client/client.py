@@ -151,7 +151,7 @@ class Client:
             buffer_max_bytes=options.buffer_max_bytes,
         )
         self._history = History(device.user_id, calls)
-        self._stream = Stream(self._local, calls, self._save, self._renew, self._arrived)
+        self._stream = Stream(self._local, calls, self.keep, self._renew, self._arrived)
         self._room = asyncio.Semaphore(UNANSWERED_MAX)
         self._saving = asyncio.Lock()
         self._opened = asyncio.Event()
@@ -256,7 +256,7 @@ class Client:
         finally:
             running.cancel()
             await asyncio.wait({running})
-            await self._save()
+            await self.keep()
         if not running.cancelled() and (fault := running.exception()):
             raise fault
 
@@ -279,7 +279,10 @@ class Client:
     async def _run(self, route: Route, token: str) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                others = [group.create_task(self._tell_marks()), group.create_task(self._keep())]
+                others = [
+                    group.create_task(self._tell_marks()),
+                    group.create_task(self._keep_often()),
+                ]
                 try:
                     await self._keep_connected(route, token)
                 except ChatError as error:
@@ -340,14 +343,16 @@ class Client:
             self._local.tell_marks()
             await asyncio.sleep(RECEIPT_EVERY_S)
 
-    async def _keep(self) -> None:
+    async def _keep_often(self) -> None:
         while self._state:
             await self._local.to_keep.wait()
-            await self._save()
+            await self.keep()
             await asyncio.sleep(KEEP_EVERY_S)
 
-    async def _save(self) -> None:
-        """Keep the state if it has changed; durable when this returns."""
+    async def keep(self) -> None:
+        """Keep the state now, if it has changed; durable when this returns. It is kept by itself
+        before a message leaves, soon after events are dealt with, and at the end.
+        """
         if self._state is None:
             return
         async with self._saving:

@@ -48,6 +48,7 @@ class Rejected:
     """A message that an earlier run of this device left unanswered will never be accepted."""
 
     chat_id: str
+    client_message_id: str
     text: str
     error: ChatError
 

@@ -165,7 +165,7 @@ class LocalDevice:
             if not answer.done():
                 answer.set_exception(error)
             return None
-        return Rejected(send.chat_id, send.message.text, error)
+        return Rejected(send.chat_id, send.client_message_id, send.message.text, error)
 
     # -- what the application deals with
 
