@@ -53,7 +53,7 @@ class Connection:
         self._write = write
         self._queued = asyncio.Event()
         self._taken = asyncio.Event()
-        self._deadline = asyncio.timeout(None)
+        self._deadline: asyncio.Timeout | None = None  # of the writer, while it writes
         self._left = False
         self._check_token_at_s = 0.0
         self._warned = False
@@ -71,10 +71,12 @@ class Connection:
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._serve())
             try:
-                async with self._deadline:
+                async with asyncio.timeout(None) as self._deadline:
                     await self._write_frames()
             except TimeoutError:
                 pass  # the client does not read: its last frame is lost on it
+            finally:
+                self._deadline = None  # the session can still be closed while the reader ends
             reader.cancel()
         return self.session.closed
 
@@ -82,8 +84,9 @@ class Connection:
         self._queued.set()
         if self.session.closed:
             self._taken.set()
-            loop = asyncio.get_running_loop()
-            self._deadline.reschedule(loop.time() + CLOSE_GRACE_S)
+            if self._deadline:
+                loop = asyncio.get_running_loop()
+                self._deadline.reschedule(loop.time() + CLOSE_GRACE_S)
 
     async def _write_frames(self) -> None:
         session = self.session

@@ -5,11 +5,12 @@ errors.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -24,6 +25,7 @@ from cecochat.v1 import errors_pb2
 log = logging.getLogger(__name__)
 
 App = Sanic[Any, Any]
+_numbers = itertools.count()
 REQUEST_MAX_BYTES = 64 << 10
 CLOSE_S = 5.0
 
@@ -65,7 +67,7 @@ def app(name: str, registry: CollectorRegistry, not_ready: Callable[[], str | No
     """An application with `/livez`, `/readyz` (503 and why, while `not_ready` says so) and
     `/metrics`.
     """
-    made: App = Sanic(name, configure_logging=False)
+    made: App = Sanic(f"{name}-{next(_numbers)}", configure_logging=False)  # unique in a process
     made.config.FALLBACK_ERROR_FORMAT = "json"
     made.config.REQUEST_MAX_SIZE = REQUEST_MAX_BYTES
     made.config.ACCESS_LOG = False
@@ -121,5 +123,9 @@ async def serving(made: App, host: str, port: int) -> AsyncIterator[int]:
         yield listener.getsockname()[1]
     finally:
         server.close()
-        async with asyncio.timeout(CLOSE_S):
-            await server.wait_closed()
+        for connection in tuple(server.connections):
+            connection.close_if_idle()  # from Python 3.12 on, one kept alive would be waited for
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await server.wait_closed()
+        Sanic.unregister_app(made)
