@@ -1,0 +1,183 @@
+"""One raw stream of one device, item by item; its position moves as the protocol says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from cecochat.v1 import errors_pb2
+from cecochat.v1.errors_pb2 import ErrorCode
+from cecochat.v1.messaging_pb2 import (
+    ClientFrame,
+    Hello,
+    Position,
+    Send,
+    ServerFrame,
+    ServerItem,
+    Welcome,
+)
+
+WITHIN_S = 20.0
+TRAILER = "cecochat-error-bin"
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+
+
+class Ended(Exception):
+    """The stream is over: `code` is the typed reason, `status` gRPC's."""
+
+    def __init__(self, error: errors_pb2.Error, status: grpc.StatusCode) -> None:
+        super().__init__(f"{error} {status}")
+        self.error = error
+        self.status = status
+
+    @property
+    def code(self) -> str:
+        return ErrorCode.Name(self.error.code).removeprefix("ERROR_CODE_")
+
+
+class Stream:
+    """`items` holds all that came. Reading has a deadline, so a test fails instead of hanging."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._waiting: list[ServerItem] = []
+        self.items: list[ServerItem] = []
+        self.position: Position | None = None
+        self.welcome = Welcome()
+
+    async def hello(self, position: Position | None = None) -> None:
+        await self._call.write(ClientFrame(hello=Hello(position=position, device="test")))
+
+    async def write(self, frame: ClientFrame) -> None:
+        await self._call.write(frame)
+
+    async def write_bytes(self, frame: bytes) -> None:
+        await self._call.write(frame)
+
+    async def send(self, *sends: Send, offset: int | None = None) -> None:
+        if offset is None:
+            offset = self.position.offset if self.position else -1
+        await self._call.write(ClientFrame(offset=offset, sends=sends))
+
+    async def next(self) -> ServerItem:
+        """The next item. Raises `Ended`."""
+        while not self._waiting:
+            frame = await self._read()
+            self._waiting.extend(frame.items)
+        item = self._waiting.pop(0)
+        self.items.append(item)
+        self._move(item)
+        return item
+
+    async def _read(self) -> ServerFrame:
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                frame = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise Ended(typed(error), error.code()) from None
+        if not isinstance(frame, ServerFrame):
+            raise Ended(errors_pb2.Error(), await self._call.code())
+        return frame
+
+    def _move(self, item: ServerItem) -> None:
+        kind = item.WhichOneof("item")
+        if kind == "welcome":
+            self.welcome = item.welcome
+            self.position = Position()
+            self.position.CopyFrom(item.welcome.position)
+        elif kind in ("delivered", "ack", "caught_up"):
+            assert self.position is not None, "welcome comes first"
+            offset = getattr(item, kind).offset
+            self.position.offset = max(self.position.offset, offset)
+
+    async def until(self, kind: str) -> ServerItem:
+        """Skip to the next item of that kind."""
+        while True:
+            item = await self.next()
+            if item.HasField(kind):  # type: ignore[arg-type]
+                return item
+
+    async def ended(self) -> Ended:
+        """Read to the end; why it ended."""
+        while True:
+            try:
+                await self.next()
+            except Ended as ended:
+                return ended
+
+    async def until_texts(self, count: int) -> list[str]:
+        """Read until that many messages were delivered in all; their texts, in stream order."""
+        while len(texts := delivered_texts(self.items)) < count:
+            await self.next()
+        return texts
+
+    async def until_acks(self, count: int) -> list[ServerItem]:
+        """Read until that many sends were acknowledged in all."""
+        while len(acks := [item for item in self.items if item.HasField("ack")]) < count:
+            await self.next()
+        return acks
+
+    async def done_writing(self) -> None:
+        await self._call.done_writing()
+
+
+def delivered_texts(items: Sequence[ServerItem]) -> list[str]:
+    return [
+        item.delivered.event.message.text
+        for item in items
+        if item.HasField("delivered") and item.delivered.event.HasField("message")
+    ]
+
+
+def typed(error: grpc.aio.AioRpcError) -> errors_pb2.Error:
+    for name, value in error.trailing_metadata() or ():
+        if name == TRAILER and isinstance(value, bytes):
+            return errors_pb2.Error.FromString(value)
+    return errors_pb2.Error()
+
+
+@asynccontextmanager
+async def opened(address: str, token: str) -> AsyncIterator[Stream]:
+    """A stream without a hello yet."""
+    async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
+        method: Any = channel.stream_stream(
+            "/cecochat.v1.Messaging/Chat",
+            request_serializer=_serialized,
+            response_deserializer=ServerFrame.FromString,
+        )
+        call = method(metadata=(("authorization", f"Bearer {token}"),))
+        try:
+            yield Stream(call)
+        finally:
+            call.cancel()
+
+
+def _serialized(frame: ClientFrame | bytes) -> bytes:
+    return frame if isinstance(frame, bytes) else frame.SerializeToString()
+
+
+@asynccontextmanager
+async def caught_up(
+    address: str, token: str, position: Position | None = None
+) -> AsyncIterator[Stream]:
+    """A stream that has said hello and is told that nothing is missing."""
+    async with opened(address, token) as stream:
+        await stream.hello(position)
+        await stream.until("caught_up")
+        yield stream
+
+
+def message(id_: str, chat_id: str, text: str = "") -> Send:
+    send = Send(client_message_id=id_, chat_id=chat_id)
+    send.message.text = text or id_
+    return send
+
+
+def receipt(id_: str, chat_id: str, *, delivered: int = 0, read: int = 0) -> Send:
+    send = Send(client_message_id=id_, chat_id=chat_id)
+    send.receipt.delivered_up_to, send.receipt.read_up_to = delivered, read
+    return send

@@ -1,0 +1,137 @@
+"""The embedded system in this process, on free ports and a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from cecochat import system
+from cecochat.adapters import build
+from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
+from cecochat.runtime import tokens
+from cecochat.runtime.settings import Settings
+from cecochat.v1 import errors_pb2
+from cecochat.v1.history_pb2 import (
+    GetChatsRequest,
+    GetChatsResponse,
+    GetMessagesRequest,
+    GetMessagesResponse,
+)
+from cecochat.v1.messaging_pb2 import Position
+from tests.integration import streams
+from tests.integration.streams import Stream
+
+QUICK: Mapping[str, Any] = {
+    "sends.rate_per_user": 100_000.0,
+    "sends.burst": 100_000,
+    "connects.rate_per_user": 100_000.0,
+    "connects.burst": 100_000,
+    "drain.spread_s": 0.0,
+}
+PORTS = (
+    "connect_port",
+    "messaging_port",
+    "history_port",
+    "messaging_health_port",
+    "materialize_health_port",
+    "history_health_port",
+)
+
+
+class Refused(Exception):
+    """A call was refused with a typed error."""
+
+    def __init__(self, error: errors_pb2.Error) -> None:
+        super().__init__(str(error))
+        self.code = errors_pb2.ErrorCode.Name(error.code).removeprefix("ERROR_CODE_")
+        self.error = error
+
+
+def settings(folder: Path, **others: Any) -> Settings:
+    return Settings(data_dir=folder, **dict.fromkeys(PORTS, 0), **others)
+
+
+@dataclass
+class Running:
+    """A started system, and what a test does to it."""
+
+    addresses: system.Addresses
+    configuration: Configuration
+
+    def token(self, user: str, lifetime_s: float = 3_600) -> str:
+        assert self.addresses.token_secret_file
+        secret = tokens.development_secret(Path(self.addresses.token_secret_file))
+        return tokens.mint(secret, user, lifetime_s)
+
+    def stream(
+        self, user: str, position: Position | None = None
+    ) -> AbstractAsyncContextManager[Stream]:
+        return streams.caught_up(self.addresses.messaging, self.token(user), position)
+
+    def opened(self, user: str) -> AbstractAsyncContextManager[Stream]:
+        return streams.opened(self.addresses.messaging, self.token(user))
+
+    async def configure(self, keys: Mapping[str, Any]) -> Document:
+        """Write the whole configuration document."""
+        return await write_document(self.configuration, CONFIGURATION, keys)
+
+    async def messages(self, user: str, request: GetMessagesRequest) -> GetMessagesResponse:
+        return await self._call(user, "GetMessages", request, GetMessagesResponse)
+
+    async def chats(self, user: str, request: GetChatsRequest) -> GetChatsResponse:
+        return await self._call(user, "GetChats", request, GetChatsResponse)
+
+    async def patiently(self, user: str, request: Any) -> Any:
+        """The answer once the history is not behind any more."""
+        call: Any = self.messages if isinstance(request, GetMessagesRequest) else self.chats
+        async with asyncio.timeout(streams.WITHIN_S):
+            while True:
+                try:
+                    return await call(user, request)
+                except Refused as refused:
+                    if refused.code != "BEHIND":
+                        raise
+                    await asyncio.sleep(refused.error.retry_after_ms / 1_000)
+
+    async def _call(self, user: str, name: str, request: Any, response: Any) -> Any:
+        async with grpc.aio.insecure_channel(self.addresses.history) as channel:
+            call: Any = channel.unary_unary(
+                f"/cecochat.v1.History/{name}",
+                request_serializer=type(request).SerializeToString,
+                response_deserializer=response.FromString,
+            )
+            try:
+                return await call(
+                    request,
+                    metadata=(("authorization", f"Bearer {self.token(user)}"),),
+                    timeout=streams.WITHIN_S,
+                )
+            except grpc.aio.AioRpcError as error:
+                typed = streams.typed(error)
+                if not typed.code:
+                    raise
+                raise Refused(typed) from None
+
+
+async def write_document(
+    configuration: Configuration, name: str, value: Mapping[str, Any]
+) -> Document:
+    current = await configuration.get(name)
+    return await configuration.put(name, value, expected=current.version, by="test")
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, configuration: Mapping[str, Any] = QUICK, **others: Any
+) -> AsyncIterator[Running]:
+    """A system that is ready, with that configuration in force from its start."""
+    async with build.configuration(build.AdapterSettings(folder)) as documents:
+        await write_document(documents, CONFIGURATION, configuration)
+        async with system.started(settings(folder, **others)) as addresses:
+            yield Running(addresses, documents)

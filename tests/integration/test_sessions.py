@@ -1,0 +1,219 @@
+"""Devices of users over the real socket: live, resume, repeats, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from cecochat.v1.messaging_pb2 import ClientFrame, Position
+from tests.integration.streams import Ended, delivered_texts, message
+from tests.integration.systems import QUICK, running
+
+CHAT = "d:alice~bob"
+
+
+async def test_the_system_starts_twice_in_one_process(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with running(tmp_path / "data") as system, system.stream("alice") as alice:
+            assert alice.welcome.user_id == "alice"
+
+
+async def test_a_message_reaches_every_device_once(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path) as system,
+        system.stream("alice") as alice,
+        system.stream("alice") as tablet,
+        system.stream("bob") as bob,
+        system.stream("bob") as phone,
+    ):
+        await alice.send(*(message(f"m{n}", CHAT) for n in range(20)))
+        expected = [f"m{n}" for n in range(20)]
+        acks = await alice.until_acks(20)
+        assert [item.ack.client_message_id for item in acks] == expected
+        ids = [item.ack.message_id for item in acks]
+        assert ids == sorted(set(ids))
+        for device in (tablet, bob, phone):
+            assert await device.until_texts(20) == expected
+        assert delivered_texts(alice.items) == []
+
+
+async def test_without_a_position_nothing_is_missed(tmp_path: Path) -> None:
+    async with running(tmp_path) as system:
+        async with system.stream("alice") as alice:
+            await alice.send(message("before", CHAT))
+            await alice.until_acks(1)
+        async with system.stream("bob") as first:
+            while first.welcome.position.offset < 1:  # the copy may come a moment after the ack
+                await first.until("delivered")
+                break
+        async with system.stream("bob") as bob, system.stream("alice") as alice:
+            await alice.send(message("after", CHAT))
+            assert await bob.until_texts(1) == ["after"]
+
+
+@pytest.mark.parametrize("tail", [4 << 20, 0], ids=["tail", "log"])
+async def test_resume_is_exact_while_traffic_goes_on(tmp_path: Path, tail: int) -> None:
+    total = 600
+    async with (
+        running(tmp_path, {**QUICK, "tail.max_bytes": tail}) as system,
+        system.stream("alice") as alice,
+    ):
+        seen: list[str] = []
+        position: Position | None = None
+        async with system.stream("bob") as bob:
+            position = bob.position
+
+        async def talk() -> None:
+            for n in range(0, total, 20):
+                await alice.send(*(message(f"m{k}", CHAT) for k in range(n, n + 20)))
+                await alice.until_acks(n + 20)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(talk())
+            while len(seen) < total:
+                async with system.stream("bob", position) as bob:
+                    seen += await bob.until_texts(max(1, len(delivered_texts(bob.items))))
+                    position = bob.position
+    assert seen == [f"m{n}" for n in range(total)]
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        Position(log_id="another", partition=0, offset=3),
+        Position(offset=3),
+        Position(offset=1 << 40),
+    ],
+    ids=["another log", "no log", "beyond the end"],
+)
+async def test_a_position_that_means_nothing_is_a_gap(tmp_path: Path, position: Position) -> None:
+    async with running(tmp_path) as system:
+        async with system.stream("alice") as alice, system.stream("bob") as bob:
+            await alice.send(message("m", CHAT))
+            await bob.until_texts(1)
+            if position.offset > 100:
+                assert bob.position
+                position.log_id = bob.position.log_id
+                position.partition = bob.position.partition
+        async with system.opened("bob") as again:
+            await again.hello(position)
+            gap = (await again.until("gap")).gap
+            await again.until("caught_up")
+            assert gap.from_offset == position.offset
+            assert again.position
+            assert gap.token.log_id == again.position.log_id
+            from cecochat.v1.history_pb2 import GetMessagesRequest
+
+            page = await system.patiently("bob", GetMessagesRequest(chat_id=CHAT, token=gap.token))
+            assert [event.message.text for event in page.messages] == ["m"]
+
+
+async def test_a_repeat_is_acknowledged_with_the_same_id(tmp_path: Path) -> None:
+    ids = set()
+    for _ in range(2):  # over a restart
+        async with running(tmp_path) as system:
+            for _ in range(2):  # over a reconnect
+                async with system.stream("alice") as alice:
+                    await alice.send(message("once", CHAT), message("once", CHAT))
+                    await alice.send(message("once", CHAT))
+                    await alice.send(message(f"last {len(ids)}", CHAT))
+                    while True:
+                        ack = (await alice.until("ack")).ack
+                        if ack.client_message_id != "once":
+                            break
+                        ids.add(ack.message_id)
+    assert len(ids) == 1
+
+
+async def test_a_refused_send_blocks_until_the_client_reconnects(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, system.stream("bob") as bob:
+        async with system.stream("alice") as alice:
+            await alice.send(message("1", CHAT), message("2", "d:bob~carol"), message("3", CHAT))
+            await alice.send(message("4", CHAT))
+            refused = (await alice.until("refused")).refused
+            assert refused.client_message_id == "2"
+            assert not refused.error.retriable
+        async with system.stream("alice", alice.position) as alice:
+            await alice.send(message("5", CHAT))
+            await alice.until_acks(1)
+        assert await bob.until_texts(2) == ["1", "5"]
+
+
+async def test_a_second_hello_ends_the_stream(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, system.stream("alice") as alice:
+        await alice.hello()
+        assert (await alice.ended()).code == "PROTOCOL"
+
+
+async def test_a_send_before_hello_ends_the_stream(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, system.opened("alice") as alice:
+        await alice.send(message("1", CHAT))
+        assert (await alice.ended()).code == "PROTOCOL"
+
+
+async def test_bytes_that_are_no_frame_end_the_stream(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, system.opened("alice") as alice:
+        await alice.write_bytes(b"\xff\xff\xff")
+        assert (await alice.ended()).code == "INVALID_ARGUMENT"
+
+
+async def test_a_user_has_so_many_sessions(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, {**QUICK, "sessions.max_per_user": 2}) as system,
+        system.stream("alice"),
+        system.stream("bob"),
+    ):
+        async with system.stream("alice"):
+            with pytest.raises(Ended) as refused:
+                async with system.stream("alice"):
+                    pass
+            assert refused.value.code == "TOO_MANY_SESSIONS"
+        async with asyncio.timeout(10):
+            while True:  # the server notices the end of a stream on its own time
+                try:
+                    async with system.stream("alice"):
+                        break
+                except Ended:
+                    continue
+
+
+async def test_connects_over_the_rate_are_told_how_long_to_wait(tmp_path: Path) -> None:
+    keys = {**QUICK, "connects.burst": 2, "connects.rate_per_user": 2.0}
+    async with running(tmp_path, keys) as system:
+        for _ in range(2):
+            async with system.stream("alice"):
+                pass
+        with pytest.raises(Ended) as refused:
+            async with system.stream("alice"):
+                pass
+        assert refused.value.code == "RATE_LIMITED"
+        wait_ms = refused.value.error.retry_after_ms
+        assert 0 < wait_ms <= 501
+        await asyncio.sleep(wait_ms / 1_000)
+        async with system.stream("alice"), system.stream("bob"):
+            pass
+
+
+async def test_sends_over_the_rate_wait_and_nobody_else_does(tmp_path: Path) -> None:
+    keys = {**QUICK, "sends.burst": 10, "sends.rate_per_user": 20.0}
+    async with (
+        running(tmp_path, keys) as system,
+        system.stream("alice") as alice,
+        system.stream("carol") as carol,
+        system.stream("bob") as bob,
+    ):
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        await alice.send(*(message(f"a{n}", CHAT) for n in range(20)))
+        await carol.send(message("c", "d:bob~carol"))
+        assert await bob.until_texts(1) == ["c"]
+        await alice.until_acks(20)
+        assert loop.time() - begun_s > 0.45
+
+
+async def test_a_token_of_another_user_does_not_renew(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, system.stream("alice") as alice:
+        await alice.write(ClientFrame(renewed_token=system.token("bob")))
+        assert (await alice.ended()).code == "FORBIDDEN"
