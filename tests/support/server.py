@@ -127,7 +127,7 @@ class Server:
         return return_code
 
     async def configure(self, keys: Mapping[str, Any]) -> None:
-        """Set keys of the central configuration; a server that runs follows within 2 s."""
+        """Set keys of the central configuration; in force after the next start at the latest."""
         for key, value in keys.items():
             process = await self._run("config", "set", key, str(value))
             if await process.wait():
@@ -166,7 +166,10 @@ async def running(
     """A server that is ready, and that is gone afterwards whatever happens."""
     server = Server(folder, environment or {})
     try:
+        await server.start()  # makes the data folder
         await server.configure({**NO_LIMITS, **(configuration or {})})
+        await server.terminate()
+        server.record.entries.clear()
         await server.start()
         yield server
     finally:

@@ -1,0 +1,141 @@
+"""100,000 random and mutated frames over real streams: each is answered as the protocol says, and
+those who talk meanwhile notice nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+from statistics import quantiles
+
+import grpc
+import pytest
+
+from cecochat.v1 import errors_pb2
+from tests.support.crowd import Crowd
+from tests.support.eventually import eventually
+from tests.support.hostile import bearer, channel, metric, minted, talk
+from tests.support.mutate import conversation, corpus
+from tests.support.records import Delivered, Record, Sent
+from tests.support.results import write
+from tests.support.server import Server, running
+from tests.support.traffic import flowing, ring
+
+FRAMES = 100_000
+WORKERS = 8
+FRAMES_A_STREAM = 40
+SETTLED = FRAMES // 4  # by then caches and tails are full
+GREW_MAX_KB = 40_000
+MAY_BE_TOLD = {"INVALID_ARGUMENT", "FORBIDDEN", "TOO_LARGE", "UNIMPLEMENTED"}
+CATCH_UP = errors_pb2.ERROR_CODE_CATCH_UP
+
+
+class Attack:
+    """Hostile users who stream as fast as they are answered."""
+
+    def __init__(self, server: Server, seed: int) -> None:
+        self.examined = 0
+        self.answers: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.rss_settled_kb = 0
+        self._server, self._seed = server, seed
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(WORKERS):
+                group.create_task(self._worker(number))
+
+    async def _worker(self, number: int) -> None:
+        rng = Random(f"{self._seed} hostile {number}")
+        user, peer = f"hostile-{number:02}", f"hostile-{(number + 1) % WORKERS:02}"
+        frames = corpus(user, peer)
+        metadata = bearer(minted(str(self._server.secret_file), sub=user))
+        async with channel(self._server.ready["messaging"]) as made:
+            while self.examined < FRAMES:
+                await self._stream(made, metadata, rng, frames)
+
+    async def _stream(
+        self, made: grpc.aio.Channel, metadata: object, rng: Random, frames: list[bytes]
+    ) -> None:
+        said = conversation(rng, frames, FRAMES_A_STREAM)
+        answer = (await talk(made, metadata, said.frames)).judged()  # type: ignore[arg-type]
+        assert answer.error is not None
+        self.answers[answer.code] += 1
+        for item in answer.items:
+            if item.HasField("refused"):
+                code = errors_pb2.ErrorCode.Name(item.refused.error.code)
+                self.refused[code.removeprefix("ERROR_CODE_")] += 1
+        if answer.error.code == CATCH_UP:
+            return  # a mutated offset: the frames behind it were not looked at
+        assert answer.error.code == said.ends_with, (answer, said)
+        self.examined += len(said.frames)
+        if not self.rss_settled_kb and self.examined > SETTLED:
+            self.rss_settled_kb = rss_kb(self._server.pid)
+
+
+@pytest.mark.timeout(300)
+async def test_100_000_hostile_frames_among_honest_ones(
+    tmp_path: Path, base_seed: int, rng: Random
+) -> None:
+    async with running(tmp_path, configuration={"tail.max_bytes": 65_536}) as server:
+        crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)
+        who, chats = ring(6)
+        attack = Attack(server, base_seed)
+        async with crowd.connected(who, chats):
+            files = open_files(server.pid)
+            began_s = time.monotonic()
+            async with flowing([crowd.devices[each] for each in who], 50, rng):
+                await attack.run()
+            took_s = time.monotonic() - began_s
+            assert await crowd.settle() == [], "the honest ones noticed"
+            figures = {
+                "seed": base_seed,
+                "frames": attack.examined,
+                "streams": sum(attack.answers.values()),
+                "took_s": round(took_s, 1),
+                "honest_p99_ms": p99_ms(server.record),
+                "grew_kb": rss_kb(server.pid) - attack.rss_settled_kb,
+                "ended_with": dict(attack.answers),
+                "refused_with": dict(attack.refused),
+            }
+            print(write("malformed", figures))
+            assert set(attack.refused) <= MAY_BE_TOLD
+            assert set(attack.refused) == MAY_BE_TOLD, "some checks of sends were never reached"
+            assert figures["grew_kb"] < GREW_MAX_KB, figures
+            assert p99_ms(server.record) < 1_000, figures
+            await eventually(lambda: open_files(server.pid) <= files + 2)
+            assert await metric(server.ready["health"]["messaging"], "cecochat_sessions") == len(
+                who
+            )
+        assert not complaints(server.said), server.said[:3_000]
+
+
+def complaints(log: str) -> list[str]:
+    return [line for line in log.splitlines() if "Traceback" in line or " ERROR " in line]
+
+
+def rss_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def p99_ms(record: Record) -> float:
+    """Of the honest ones: from a send to its receipt by another."""
+    sent_s: dict[tuple[str, str], float] = {}
+    took_ms: list[float] = []
+    for at_s, who, _, what in record.entries:
+        match what:
+            case Sent(client_message_id):
+                sent_s[who.user_id, client_message_id] = at_s
+            case Delivered(_, message) if who.user_id != message.user_id:
+                took_ms.append((at_s - sent_s[message.user_id, message.client_message_id]) * 1_000)
+            case _:
+                pass
+    return round(quantiles(took_ms, n=100)[98], 1)
