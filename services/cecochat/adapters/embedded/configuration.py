@@ -14,7 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from cecochat.adapters.embedded.sqlite import Database, Job, Result, execute_all
+from cecochat.adapters.embedded.sqlite import Database, execute_all
 from cecochat.domain.errors import Conflict, Unavailable
 from cecochat.ports.configuration import Configuration, Document
 
@@ -56,7 +56,7 @@ class EmbeddedConfiguration(Configuration):
 
     @override
     async def get(self, name: str) -> Document:
-        newest = await self._read(partial(_past, name, 1))
+        newest = await self._database.read(partial(_past, name, 1))
         return newest[0] if newest else Document(name, 0, {}, 0, "")
 
     @override
@@ -64,16 +64,13 @@ class EmbeddedConfiguration(Configuration):
         document = Document(
             name, expected + 1, json.loads(json.dumps(value)), int(self._clock() * 1_000), by
         )
-        try:
-            await self._database.write(partial(_put, document))
-        except sqlite3.Error as error:
-            raise Unavailable(f"{name} was not changed: {error}") from error
+        await self._database.write(partial(_put, document))
         self._wake()
         return document
 
     @override
     async def past(self, name: str, limit: int = 20) -> list[Document]:
-        return await self._read(partial(_past, name, limit))
+        return await self._database.read(partial(_past, name, limit))
 
     @override
     async def watch(self, name: str) -> AsyncGenerator[Document]:
@@ -103,12 +100,6 @@ class EmbeddedConfiguration(Configuration):
     def _wake(self) -> None:
         for watcher in self._watchers:
             watcher.set()
-
-    async def _read(self, job: Job[Result]) -> Result:
-        try:
-            return await self._database.read(job)
-        except sqlite3.Error as error:
-            raise Unavailable(f"the configuration could not be read: {error}") from error
 
 
 def _past(name: str, limit: int, connection: sqlite3.Connection) -> list[Document]:

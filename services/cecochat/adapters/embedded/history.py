@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from cecochat.adapters.embedded.sqlite import Database, Job, Result, Rows, Work, execute_all
+from cecochat.adapters.embedded.sqlite import Database, Rows, Work, execute_all
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
 
@@ -127,7 +127,7 @@ class EmbeddedHistory(History):
 
     @override
     async def progress(self, log_id: str) -> dict[int, int]:
-        return await self._read(partial(_progress, log_id))
+        return await self.database.read(partial(_progress, log_id))
 
     @override
     async def messages(
@@ -136,12 +136,12 @@ class EmbeddedHistory(History):
         if before is not None and after is not None:
             raise ValueError("at most one of before and after")
         if after is not None:
-            found = await self._read(partial(_events, ABOVE, (chat_id, after, limit + 1)))
+            found = await self.database.read(partial(_events, ABOVE, (chat_id, after, limit + 1)))
             return Page(found[:limit], len(found) > limit)
         if before is not None:
-            found = await self._read(partial(_events, BELOW, (chat_id, before, limit + 1)))
+            found = await self.database.read(partial(_events, BELOW, (chat_id, before, limit + 1)))
         else:
-            found = await self._read(partial(_events, NEWEST, (chat_id, limit + 1)))
+            found = await self.database.read(partial(_events, NEWEST, (chat_id, limit + 1)))
         return Page(found[:limit][::-1], len(found) > limit)
 
     @override
@@ -149,22 +149,16 @@ class EmbeddedHistory(History):
         self, user_id: str, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         below = ID_MAX if before is None else before
-        rows = await self._read(partial(_chats, user_id, below, limit + 1))
+        rows = await self.database.read(partial(_chats, user_id, below, limit + 1))
         return rows[:limit], len(rows) > limit
 
     @override
     async def marks(self, chat_id: str) -> list[MarkRow]:
-        return await self._read(partial(_marks, chat_id))
+        return await self.database.read(partial(_marks, chat_id))
 
     @override
     async def close(self) -> None:
         await self.database.close()
-
-    async def _read(self, job: Job[Result]) -> Result:
-        try:
-            return await self.database.read(job)
-        except sqlite3.Error as error:
-            raise Unavailable(f"the history could not be read: {error}") from error
 
 
 def _events(sql: str, bound: tuple[str | int, ...], connection: sqlite3.Connection) -> list[bytes]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
@@ -98,10 +98,8 @@ class Database:
         self._closing = False
         self._stopped = self._loop.create_future()
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._errors():
             self._connection = self._connect()
-        except sqlite3.Error as error:
-            raise Unavailable(f"{path}: {error}") from error
         self._local = threading.local()
         self._reader_connections: list[sqlite3.Connection] = []
         self._readers = ThreadPoolExecutor(READERS, f"{path.stem}-reader")
@@ -124,27 +122,30 @@ class Database:
     async def prepare(self, job: Job[Result]) -> Result:
         """Run the first job, such as making tables; where it fails the database is closed.
 
-        Raises what `job` raises, and `Unavailable` for a file that cannot be used.
+        Raises as `write` does.
         """
         try:
             return await self.write(job)
-        except BaseException as error:
+        except BaseException:
             await self.close()
-            if isinstance(error, sqlite3.Error):
-                raise Unavailable(f"{self.path}: {error}") from error
             raise
 
     async def write(self, job: Job[Result]) -> Result:
-        """Run `job` on the writer; its result once that is durable. It alone can fail it."""
-        return await self.submit(_JOBS, job)
+        """Run `job` on the writer; its result once that is durable. It alone can fail it.
+
+        Raises what `job` raises, and `Unavailable` for what SQLite does.
+        """
+        with self._errors():
+            return await self.submit(_JOBS, job)
 
     async def read(self, job: Job[Result]) -> Result:
-        """Run `job` on a reader thread with a read-only connection."""
+        """Run `job` on a reader thread with a read-only connection. Raises as `write` does."""
         if self._closing:
             raise Unavailable(f"{self.path} is closed")
-        return await self._loop.run_in_executor(
-            self._readers, lambda: job(self._reader_connection())
-        )
+        with self._errors():
+            return await self._loop.run_in_executor(
+                self._readers, lambda: job(self._reader_connection())
+            )
 
     async def pragmas(self) -> dict[str, Any]:
         """The pragmas in force on the live writer connection."""
@@ -168,6 +169,13 @@ class Database:
     def commit(self, connection: sqlite3.Connection) -> None:
         """Make the open transaction durable; a test overrides this to stall it or let it fail."""
         connection.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise Unavailable(f"{self.path}: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
         # isolation_level None: transactions are ours to begin. Threads: handed over, never shared.
