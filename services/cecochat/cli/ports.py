@@ -52,8 +52,8 @@ def _first_free(host: str, names: list[str]) -> Chosen:
         row = {name: base + NAMES.index(name) for name in names}
         busy = _busy(host, row)
         if not busy and in_the_way:
-            ports = ", ".join(map(str, row.values()))
-            return Chosen(row, f"in use: port {_listed(in_the_way)}; taking {ports} instead")
+            taken = _listed(list(row.values()))
+            return Chosen(row, f"port {_listed(in_the_way)} in use: taking {taken} instead")
         if not busy:
             return Chosen(row)
         in_the_way = in_the_way or busy
@@ -69,8 +69,10 @@ def _refuse(busy: list[int], otherwise: str) -> None:
         raise UsageError(f"port {_listed(busy)} in use: stop what uses it, or {otherwise}")
 
 
-def _listed(busy: list[int]) -> str:
-    return ", ".join(map(str, busy))
+def _listed(ports: list[int]) -> str:
+    if len(ports) > 2 and ports == list(range(ports[0], ports[-1] + 1)):
+        return f"{ports[0]} to {ports[-1]}"
+    return ", ".join(map(str, ports))
 
 
 def is_free(host: str, port: int) -> bool:

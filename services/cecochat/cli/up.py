@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cecochat.cli import ports, target
+from cecochat.cli.failure import say
 from cecochat.cli.output import json_line
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def up(
     loaded = settings.load(**flags)
     chosen = ports.choose(loaded.host, port_base, os.environ)
     if chosen.note:
-        typer.secho(chosen.note, err=True, fg="yellow")
+        say(chosen.note)
     flags |= chosen.ports
     _serve(settings.load(**flags), json)
 
