@@ -30,7 +30,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
             group.create_task(follow(parts.configuration, registry, directory.configure)),
-            group.create_task(directory.follow(parts.configuration)),
+            group.create_task(directory.follow(parts.configuration, registry)),
         ]
         known = instance(parts, "connect", server_id, port, port)
         await parts.discovery.register(known)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
@@ -12,11 +12,13 @@ from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
+from cecochat.domain import assignment
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.partitions import partition_of
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
+from cecochat.runtime.follow import valid
 from cecochat.runtime.http import error_response
 from cecochat.runtime.tokens import Verifier, bearer
 from cecochat.v1 import errors_pb2
@@ -31,18 +33,19 @@ class Directory:
     def __init__(self, discovery: Discovery, partitions: int) -> None:
         self._discovery = discovery
         self._partitions = partitions
-        self._assignment: Mapping[str, Any] | None = None
+        self._assignment: dict[int, str] | None = None  # partition -> server id
         self._config = Config()
 
     def configure(self, config: Config) -> None:
         """Follow a new configuration."""
         self._config = config
 
-    async def follow(self, configuration: Configuration) -> None:
+    async def follow(self, configuration: Configuration, registry: CollectorRegistry) -> None:
         """Follow the assignment, until cancelled."""
-        async with aclosing(configuration.watch(ASSIGNMENT)) as documents:
-            async for document in documents:
-                self._assignment = document.value
+        parse = partial(assignment.parse, partitions=self._partitions)
+        async with aclosing(valid(configuration, ASSIGNMENT, parse, registry)) as assignments:
+            async for _, owners in assignments:
+                self._assignment = owners
 
     @property
     def not_ready(self) -> str | None:
@@ -72,7 +75,7 @@ class Directory:
         }
 
     def _owner(self, partition: int) -> Instance:
-        server_id = (self._assignment or {}).get(str(partition))
+        server_id = (self._assignment or {}).get(partition)
         for instance in self._discovery.live("messaging"):
             if instance.instance_id == server_id:
                 return instance

@@ -100,10 +100,12 @@ KEYS: dict[str, tuple[str, Key, Any]] = {
 """Key name -> (field of `Config`, key, default)."""
 
 
-def parse(document: Mapping[str, Any]) -> Config:
+def parse(document: Any) -> Config:
     """The configuration that a document says. Raises `InvalidSettings` for an unknown key or a bad
     value.
     """
+    if not isinstance(document, Mapping):
+        raise InvalidSettings(f"the configuration is {document!r}: use an object of keys")
     return Config(**{_known(name)[0]: check(name, value) for name, value in document.items()})
 
 

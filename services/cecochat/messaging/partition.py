@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -63,6 +64,7 @@ class OwnedPartition:
         version: int,
         limits: OwnerLimits,
         metrics: MessagingMetrics,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self.log = log_
         self.partition = partition
@@ -72,6 +74,8 @@ class OwnedPartition:
         self._version = version
         self._limits = limits
         self._metrics = metrics
+        self._on_ready = on_ready
+        self._begun_s = time.monotonic()
         self._queued: list[
             tuple[NewRecord, int | None]
         ] = []  # with the origin offset that a copy is of
@@ -136,8 +140,18 @@ class OwnedPartition:
             self._lowest = (start, await first_known(self.log.backplane, self.partition))
         return self._lowest[1]
 
+    def _start(self) -> None:
+        self._metrics.partitions.inc()
+        self._metrics.takeovers.inc()
+        self._metrics.takeover_seconds.observe(time.monotonic() - self._begun_s)
+        self.ready.set()
+        self._on_ready()
+
     def _end(self) -> None:
+        if self.ready.is_set():
+            self._metrics.partitions.dec()
         self.ready.clear()
+        self._moved.set()
         if self.owner:
             self.owner.end(
                 Refusal(
@@ -162,7 +176,8 @@ class OwnedPartition:
         raise AssertionError("a log has no end")
 
     def _after_batch(self, owner: Owner) -> None:
-        self.ready.set()
+        if not self.ready.is_set():
+            self._start()
         self._moved.set()
         self._forward(owner)
         if owner.state_due:
@@ -228,6 +243,13 @@ class OwnedPartition:
                 await self._commit(owner)
 
     async def _commit(self, owner: Owner) -> None:
+        """Best effort: a stale watermark only costs repeated copies and a longer log."""
+        try:
+            await self._store_watermarks(owner)
+        except Unavailable as error:
+            log.warning("partition %s: watermarks are not stored: %s", self.partition, error)
+
+    async def _store_watermarks(self, owner: Owner) -> None:
         done = owner.forwarder.done
         if done != self._committed:
             await self.log.backplane.commit(FORWARD_GROUP, MESSAGES, {self.partition: done + 1})
@@ -237,6 +259,9 @@ class OwnedPartition:
         )
         if before := owner.released(materialized or 0):
             await self.log.backplane.release(MESSAGES, self.partition, before)
+
+    def _owes(self, owner: Owner) -> bool:
+        return bool(owner.pending or self._queued or owner.forwarder.backlog)
 
     async def drain(self, deadline_s: float) -> None:
         """Wait for the appends under way and leave a state record, so that the next owner starts
@@ -248,7 +273,7 @@ class OwnedPartition:
         self._queue(self.partition, owner.state())
         try:
             async with asyncio.timeout(deadline_s):
-                while owner.pending or self._queued or owner.forwarder.backlog:
+                while self.ready.is_set() and self._owes(owner):
                     self._moved.clear()
                     await self._moved.wait()
                 await self._commit(owner)

@@ -8,12 +8,12 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Any
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
+from cecochat.domain import assignment
 from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import ProducerEnded, Refusal
@@ -24,6 +24,7 @@ from cecochat.messaging.connection import Connection, Read, Write
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.partition import Log, OwnedPartition
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
+from cecochat.runtime.follow import valid
 from cecochat.runtime.tokens import Identity, Verifier
 from cecochat.v1 import errors_pb2
 
@@ -53,8 +54,10 @@ class MessagingServer:
         self._by_user: Counter[str] = Counter()
         self._sends: OrderedDict[str, TokenBucket] = OrderedDict()
         self._connects: OrderedDict[str, TokenBucket] = OrderedDict()
-        self._assigned: dict[int, int] | None = None  # partition -> assignment version that gave it
+        self._assigned: dict[int, int] | None = None  # partition -> latest version that gives it
         self._reassigned = asyncio.Event()
+        self._progress = asyncio.Event()  # `not_ready` may have changed
+        self._registry = registry
         self._owned: dict[int, OwnedPartition] = {}
         self._draining = False
         self._next_session = 0
@@ -76,32 +79,36 @@ class MessagingServer:
 
     async def run(self, configuration: Configuration) -> None:
         """Own what the assignment says, as long as it says so."""
+        parse = partial(assignment.parse, partitions=self.log.partitions)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._check_tokens())
             tasks: dict[int, asyncio.Task[None]] = {}
-            async with aclosing(configuration.watch(ASSIGNMENT)) as documents:
-                async for document in documents:
-                    self._assigned = self._mine(document.value, document.version)
+            followed = valid(configuration, ASSIGNMENT, parse, self._registry)
+            async with aclosing(followed) as assignments:
+                async for version, owners in assignments:
+                    self._assigned = {
+                        p: version for p, server_id in owners.items() if server_id == self.server_id
+                    }
                     self._reassigned.set()
                     self._reassigned = asyncio.Event()
+                    self._progress.set()
                     for partition in tasks.keys() - self._assigned.keys():
                         tasks.pop(partition).cancel()
                     for partition in self._assigned.keys() - tasks.keys():
                         self._own(partition)
                         tasks[partition] = group.create_task(self._keep(partition))
 
-    def _mine(self, assignment: Mapping[str, Any], version: int) -> dict[int, int]:
-        return {
-            int(partition): version
-            for partition, server_id in assignment.items()
-            if server_id == self.server_id and int(partition) < self.log.partitions
-        }
-
     def _own(self, partition: int) -> OwnedPartition:
         assert self._assigned is not None
         version = self._assigned.get(partition, 0)
         self._owned[partition] = owned = OwnedPartition(
-            self.log, partition, self.server_id, version, self.limits, self.metrics
+            self.log,
+            partition,
+            self.server_id,
+            version,
+            self.limits,
+            self.metrics,
+            on_ready=self._progress.set,
         )
         return owned
 
@@ -115,10 +122,12 @@ class MessagingServer:
                 except ProducerEnded as error:
                     self.metrics.producer_failures.inc()
                     log.warning("partition %s: %s; taking it over again", partition, error)
+                    _check_cancelled()
                     await asyncio.sleep(RETRY_S)
                 owned = self._own(partition)
         finally:
-            del self._owned[partition]
+            if self._owned.get(partition) is owned:  # else it is assigned here again already
+                del self._owned[partition]
 
     async def _until_assigned_after(self, partition: int, later: Takeover) -> None:
         log.warning("partition %s: taken over by %s", partition, later.server_id)
@@ -140,10 +149,9 @@ class MessagingServer:
 
     async def until_ready(self) -> None:
         """Wait until every assigned partition is taken over."""
-        while self._assigned is None:
-            await self._reassigned.wait()
-        for owned in list(self._owned.values()):
-            await owned.ready.wait()
+        while self.not_ready:
+            self._progress.clear()
+            await self._progress.wait()
 
     def partition_for(self, user_id: str) -> OwnedPartition:
         """The partition of a user. Raises `Refusal` where this server does not own it or not
@@ -255,6 +263,13 @@ class MessagingServer:
         async with asyncio.TaskGroup() as group:
             for owned in self._owned.values():
                 group.create_task(owned.drain(DRAIN_TIMEOUT_S))
+
+
+def _check_cancelled() -> None:
+    """A failure that meets a cancellation hides it (until Python 3.13), and must not."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _bucket(

@@ -1,20 +1,26 @@
-"""Following the central configuration while running; a document that is not valid changes
-nothing.
+"""Following the central documents while running: one that is not valid changes nothing, and a store
+that does not answer stops nobody.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.domain.configuration import Config, parse
-from cecochat.domain.errors import InvalidSettings
-from cecochat.ports.configuration import CONFIGURATION, Configuration
+from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 
 log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+
+Parsed = TypeVar("Parsed")
 
 
 async def follow(
@@ -28,21 +34,44 @@ async def follow(
         "Version of the configuration in force.",
         registry=registry,
     )
-    refused = Counter(
-        "cecochat_configuration_refused", "Documents that are not valid.", registry=registry
-    )
-    async with aclosing(configuration.watch(CONFIGURATION)) as documents:
-        async for document in documents:
-            try:
-                config = parse(document.value)
-            except InvalidSettings as error:
-                refused.inc()
-                log.error(
-                    "configuration version %s is not valid and not followed: %s",
-                    document.version,
-                    error,
-                )
-                continue
+    async with aclosing(valid(configuration, CONFIGURATION, parse, registry)) as versions:
+        async for number, config in versions:
             apply(config)
             logging.getLogger("cecochat").setLevel(config.log_level.upper())
-            version.set(document.version)
+            version.set(number)
+
+
+async def valid(
+    configuration: Configuration,
+    name: str,
+    parse_: Callable[[Any], Parsed],
+    registry: CollectorRegistry,
+) -> AsyncGenerator[tuple[int, Parsed]]:
+    """Version and value of the document now and after each change, those that are valid."""
+    refused = Counter(
+        f"cecochat_{name}_refused", "Documents that are not valid.", registry=registry
+    )
+    async with aclosing(_versions(configuration, name)) as documents:
+        async for document in documents:
+            try:
+                value = parse_(document.value)
+            except InvalidSettings as error:
+                refused.inc()
+                log.error("%s version %s is not followed: %s", name, document.version, error)
+                continue
+            yield document.version, value
+
+
+async def _versions(configuration: Configuration, name: str) -> AsyncGenerator[Document]:
+    """`watch`, again when it fails: what is in force stays."""
+    seen = -1
+    while True:
+        try:
+            async with aclosing(configuration.watch(name)) as documents:
+                async for document in documents:
+                    if document.version > seen:
+                        seen = document.version
+                        yield document
+        except Unavailable as error:
+            log.warning("%s cannot be followed just now, version %s stays: %s", name, seen, error)
+            await asyncio.sleep(RETRY_S)

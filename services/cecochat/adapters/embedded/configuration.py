@@ -104,9 +104,17 @@ class EmbeddedConfiguration(Configuration):
 
 def _past(name: str, limit: int, connection: sqlite3.Connection) -> list[Document]:
     return [
-        Document(name, version, json.loads(value), changed_at_ms, by)
+        Document(name, version, _value(value), changed_at_ms, by)
         for name, version, value, changed_at_ms, by in connection.execute(NEWEST, (name, limit))
     ]
+
+
+def _value(text: str) -> Any:
+    """What is no JSON is given as it stands: readers refuse it, and keep the version before."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _put(document: Document, connection: sqlite3.Connection) -> None:
