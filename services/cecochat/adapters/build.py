@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
 from cecochat.adapters.embedded.deployment import EmbeddedDeployment
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.adapters.embedded.history import EmbeddedHistory
+from cecochat.domain.errors import Unavailable
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+
+log = logging.getLogger(__name__)
 
 TRIM_EVERY_S = 10.0
 
@@ -35,24 +39,27 @@ class AdapterSettings:
 @asynccontextmanager
 async def backplane(settings: AdapterSettings) -> AsyncGenerator[Backplane]:
     """The log, and its retention as a task; a failure of that cancels the body."""
-    log = await EmbeddedBackplane.open(
+    opened = await EmbeddedBackplane.open(
         settings.data_dir,
         partition_count=settings.partition_count,
         retention_ms=settings.retention_ms,
         retention_bytes=settings.retention_bytes,
     )
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(log.close)
+        stack.push_async_callback(opened.close)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        trimming = tasks.create_task(_trim(log))
+        trimming = tasks.create_task(_trim(opened))
         stack.callback(trimming.cancel)
-        yield log
+        yield opened
 
 
-async def _trim(log: EmbeddedBackplane) -> None:
+async def _trim(embedded: EmbeddedBackplane) -> None:
     while True:
         await asyncio.sleep(TRIM_EVERY_S)
-        await log.trim()
+        try:
+            await embedded.trim()
+        except Unavailable as error:
+            log.warning("retention waits for the log: %s", error)
 
 
 @asynccontextmanager

@@ -91,8 +91,8 @@ class Backplane(ABC):
 
         A batch is never empty and is bounded (1,000 records, 1 MiB, or one record over that). Every
         reader is shown the same records with the same offsets. Where `offset` lies below what
-        retention left, raises `Trimmed`. Close the generator (`aclosing`) to stop; cancellation is
-        safe at any time.
+        retention left, raises `Trimmed`; where the log does not answer, `Unavailable`. Close the
+        generator (`aclosing`) to stop; cancellation is safe at any time.
         """
 
     @abstractmethod
@@ -110,7 +110,7 @@ class Backplane(ABC):
     @abstractmethod
     async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
         """Store partition -> offset to continue from, durably. Not fenced: the last one to land
-        wins.
+        wins. Raises `Unavailable`.
         """
 
     @abstractmethod
