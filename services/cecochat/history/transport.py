@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -54,19 +55,24 @@ def _unary(
     seconds: Histogram,
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     async def call(raw: bytes, context: Context) -> bytes:
-        with seconds.labels(name, "ok").time():
-            try:
-                _, identity = authenticate(context, verifier)
-                return await answer(identity.user_id, _parse(raw, request_type))
-            except Refusal as refused:
-                refusal = refused
-            except Unavailable as error:
-                refusal = Refusal(
-                    errors_pb2.ERROR_CODE_UNAVAILABLE, f"{error}: ask again later", 1_000
-                )
-            except Exception:
-                log.exception("%s failed", name)
-                refusal = INTERNAL
+        begun_s = time.monotonic()
+        refusal: Refusal | None = None
+        try:
+            _, identity = authenticate(context, verifier)
+            return await answer(identity.user_id, _parse(raw, request_type))
+        except Refusal as refused:
+            refusal = refused
+        except Unavailable as error:
+            refusal = Refusal(
+                errors_pb2.ERROR_CODE_UNAVAILABLE, f"{error}: ask again later", 1_000
+            )
+        except Exception:
+            log.exception("%s failed", name)
+            refusal = INTERNAL
+        finally:
+            seconds.labels(name, refusal.name if refusal else "ok").observe(
+                time.monotonic() - begun_s
+            )
         await abort(context, refusal)
 
     return grpc.unary_unary_rpc_method_handler(call)
