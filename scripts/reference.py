@@ -1,19 +1,22 @@
 """Write the pages of `docs/reference/` that follow from the code: settings, configuration, errors,
-command line.
+command line, Python client.
 
 scripts/reference.py    write them anew
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from cecochat import client
 from cecochat.cli.main import app
 from cecochat.domain.configuration import KEYS
 from cecochat.domain.errors import RETRIABLE
@@ -25,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 ERRORS_PROTO = ROOT / "protos" / "cecochat" / "v1" / "errors.proto"
 
+COLUMNS = 100
 NOTE = "<!-- Written by scripts/reference.py from the code: do not edit. -->"
 
 
@@ -35,6 +39,7 @@ def pages() -> dict[str, str]:
         "configuration.md": _page(CONFIGURATION, _configuration()),
         "errors.md": _page(ERRORS, _errors()),
         "cli.md": _page(CLI, "\n".join(_cli())),
+        "python-client.md": _page(CLIENT, "\n".join(_client())),
     }
 
 
@@ -62,9 +67,9 @@ SETTINGS = """
 # Settings
 
 What a server process is told at its start: environment variables, each a field of `Settings` in
-`services/cecochat/runtime/settings.py`. Flags of `cecochat up` come before them. An unknown or malformed variable
-with the prefix `CECOCHAT_` stops the start and is named. What changes while servers run is in
-[Configuration](configuration.md).
+`services/cecochat/runtime/settings.py`. Flags of `cecochat up` come before them. An unknown or
+malformed variable with the prefix `CECOCHAT_` stops the start and is named. What changes while
+servers run is in [Configuration](configuration.md).
 """
 _FOLDER = "`cecochat/default` in the user's data folder (Linux: `~/.local/share`)"
 
@@ -89,16 +94,24 @@ def _shown(default: object) -> object:
 CONFIGURATION = """
 # Configuration
 
-The central, dynamic configuration: one versioned document, changed with `cecochat config set KEY VALUE` and followed by running
-servers within 2 s. A value that is unknown, of another type or out of range is refused by the writer. A document that is not
-valid all the same is followed by nobody: the last good one stays in force, and the metric
-`cecochat_configuration_refused_total` counts it. [How to change it](../how-to/change-the-configuration.md).
+The central, dynamic configuration: one versioned document, changed with `cecochat config set KEY
+VALUE` and followed by running servers within 2 s. A value that is unknown, of another type or out
+of range is refused by the writer. A document that is not valid all the same is followed by
+nobody: the last good one stays in force, and the metric `cecochat_configuration_refused_total`
+counts it. [How to change it](../how-to/change-the-configuration.md).
 """
 
 
 def _configuration() -> str:
     rows = [
-        (f"`{name}`", _code(default), key.unit, _range(key.low, key.high), key.meaning, key.followed_by)
+        (
+            f"`{name}`",
+            _code(default),
+            key.unit,
+            _range(key.low, key.high),
+            key.meaning,
+            key.followed_by,
+        )
         for name, (_, key, default) in KEYS.items()
     ]
     return _table("Key | Default | Unit | Range | Meaning | Followed by", rows)
@@ -113,11 +126,12 @@ def _range(low: float, high: float) -> str:
 ERRORS = """
 # Errors
 
-A refusal has a code, a message for a person, whether the same can succeed later (`retriable`), and how long to wait
-before that. Over gRPC it is the `Disconnect` item that ends a stream, and, of any failed call, the trailer
-`cecochat-error-bin`: a serialized `cecochat.v1.Error`. Over HTTP it is JSON with the code in lower case:
-`{"error": {"code": "unauthenticated", "message": "...", "retriable": false, "retry_after_ms": 0}}`. A code never changes its
-meaning. Act on the code; the gRPC or HTTP status is only its translation. An empty HTTP column: it does not occur there.
+A refusal has a code, a message for a person, whether the same can succeed later (`retriable`),
+and how long to wait before that. Over gRPC it is the `Disconnect` item that ends a stream, and,
+of any failed call, the trailer `cecochat-error-bin`: a serialized `cecochat.v1.Error`. Over HTTP
+it is JSON with the code in lower case: `{"error": {"code": "unauthenticated", "message": "...",
+"retriable": false, "retry_after_ms": 0}}`. A code never changes its meaning. Act on the code; the
+gRPC or HTTP status is only its translation. No HTTP status: it comes over gRPC only.
 """
 
 
@@ -145,7 +159,10 @@ def _codes(proto: str) -> Iterator[tuple[str, int, str]]:
 CLI = """
 # Command line
 
-Every command says this with `--help`.
+Every command says this with `--help`. Clients find the system by `--connect` or
+`CECOCHAT_CONNECT_URL`, else they take the one that `cecochat up` started last on this machine.
+`--as USER` works where that system's development secret is readable; elsewhere the token says who
+you are. Data goes to standard output, everything else to standard error.
 """
 
 
@@ -158,18 +175,16 @@ def _cli() -> Iterator[str]:
 def _command(path: str, command: TyperCommand | TyperGroup, depth: int) -> Iterator[str]:
     if depth > 1:
         yield f"{'#' * min(depth, 4)} {path}\n"
-    yield _help(command.help or "") + "\n"
+    yield (command.help or "").strip() + "\n"
     yield from _usage(path, command)
     yield from _parameters(command)
+    if command.epilog:
+        yield re.sub(r"^Example: (.*)$", r"Example: `\1`", command.epilog) + "\n"
     if isinstance(command, TyperGroup):
         for name, inner in command.commands.items():
             if not inner.hidden:
                 assert isinstance(inner, TyperCommand | TyperGroup)
                 yield from _command(f"{path} {name}", inner, depth + 1)
-
-
-def _help(text: str) -> str:
-    return re.sub(r"\n(?!\n)(?<!\n\n)", " ", text.replace("\b\n", "").strip())
 
 
 def _usage(path: str, command: TyperCommand | TyperGroup) -> Iterator[str]:
@@ -205,6 +220,69 @@ def _default(parameter: TyperArgument | TyperOption) -> str:
         return "required"
     default = parameter.default
     return "" if default is None or default is False or callable(default) else f"`{default}`"
+
+
+# -- Python client
+
+CLIENT = """
+# Python client
+
+`from cecochat.client import ...`; asyncio, typed. [A bot in 20 lines](../tutorial/a-bot.md) is
+how it is used. Every error is a `ChatError` with a `code` that never changes its meaning.
+"""
+
+
+def _client() -> Iterator[str]:
+    listed = {name: getattr(client, name) for name in client.__all__}
+    functions = {n: o for n, o in listed.items() if inspect.isfunction(o)}
+    errors = {n: o for n, o in listed.items() if _is_error(o)}
+    classes = {n: o for n, o in listed.items() if inspect.isclass(o) and n not in errors}
+    for title, members in (("Functions", functions), ("Classes", classes), ("Errors", errors)):
+        yield f"## {title}\n"
+        for name, member in members.items():
+            yield from _member(name, member)
+
+
+def _is_error(member: object) -> bool:
+    return inspect.isclass(member) and issubclass(member, Exception)
+
+
+def _member(name: str, member: Any, level: str = "###") -> Iterator[str]:
+    """A function, or a class with its fields, properties and public methods."""
+    yield f"{level} {name}\n"
+    if inspect.isfunction(member):
+        yield f"```text\n{name}{_signature(member)}\n```\n"
+    yield f"{_docstring(member)}\n"
+    if is_dataclass(member):
+        yield "Fields: " + ", ".join(f"`{f.name}: {f.type}`" for f in fields(member)) + ".\n"
+    if inspect.isclass(member) and not _is_error(member):
+        yield from _attributes(member)
+
+
+def _attributes(owner: type) -> Iterator[str]:
+    public = {n: a for n, a in vars(owner).items() if not n.startswith("_") or n == "__anext__"}
+    for name, attribute in public.items():
+        if isinstance(attribute, property):
+            yield f"`{name}`: {_docstring(attribute)}\n"
+    for name, attribute in public.items():
+        if inspect.isfunction(attribute):
+            yield from _member(f"{owner.__name__}.{name}", attribute, "####")
+
+
+def _docstring(member: object) -> str:
+    """As Markdown; code in it is indented, which Markdown takes as code too."""
+    return inspect.getdoc(member) or ""
+
+
+def _signature(function: Any) -> str:
+    """Without `self`, on one line, or a parameter a line where that is too long."""
+    signature = inspect.signature(function)
+    given = [each for each in signature.parameters.values() if each.name != "self"]
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(signature.replace(parameters=given)))
+    if len(text) < COLUMNS:
+        return text
+    words = re.sub(r", (?=\*|\w+:)", ",\n    ", text)
+    return re.sub(r"^\((.*)\)( ->.*)?$", r"(\n    \1,\n)\2", words, flags=re.S)
 
 
 if __name__ == "__main__":
