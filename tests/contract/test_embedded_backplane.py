@@ -16,6 +16,7 @@ from typing_extensions import override
 from cecochat.adapters.embedded import streams
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.folder import FolderInUse
+from cecochat.adapters.embedded.records import Extent
 from cecochat.adapters.embedded.sqlite import Database
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
 from cecochat.ports.backplane import MESSAGES, NewRecord, Producer, Record
@@ -172,6 +173,29 @@ async def test_a_reader_over_its_bound_selects_and_sees_the_same(
     assert found == await read(log, 101)
     assert values(found) == list(range(101))
     await log.close()
+
+
+def rows(*offsets: int) -> list[Record]:
+    return [Record(offset, 0, b"k", b"v", ()) for offset in offsets]
+
+
+def test_a_reader_below_the_end_is_handed_nothing_or_it_would_miss_what_lies_between() -> None:
+    stream, behind = streams.Stream(Extent(0, 5, 0)), streams.Reader(2)
+    stream.readers.add(behind)
+    stream.extend(rows(5, 6))
+    assert behind.take() == []
+    assert behind.next == 2
+    assert stream.end == 7
+
+
+def test_what_a_select_saw_before_the_loop_heard_of_the_commit_is_not_handed_again() -> None:
+    stream, ahead = streams.Stream(Extent(0, 5, 0)), streams.Reader(7)
+    stream.readers.add(ahead)
+    stream.extend(rows(5, 6))
+    assert ahead.take() == []
+    ahead.next = 8
+    stream.extend(rows(7, 8, 9))
+    assert ahead.take() == rows(8, 9)
 
 
 async def test_times_do_not_go_back_with_the_clock_not_even_over_a_restart(tmp_path: Path) -> None:
