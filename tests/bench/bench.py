@@ -36,6 +36,10 @@ WORKLOADS: dict[str, list[str]] = {
 RESTART = "restart with 50,000 messages"
 
 
+class Failed(Exception):
+    """A workload that could not be measured; the others are."""
+
+
 async def generate(server: Server, arguments: list[str]) -> dict[str, Any]:
     """Run the generator to its end; its figures."""
     process = await asyncio.create_subprocess_exec(
@@ -51,7 +55,7 @@ async def generate(server: Server, arguments: list[str]) -> dict[str, Any]:
             process.kill()
             await process.wait()
     if process.returncode:
-        raise SystemExit(f"the generator failed; the server said: {server.said[-3_000:]}")
+        raise Failed(f"the generator failed (see above); the server said: {server.said[-3_000:]}")
     figures: dict[str, Any] = json.loads(out)
     return figures
 
@@ -81,13 +85,19 @@ async def measured(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         folder = arguments.folder / f"{len(found)}"
         shutil.rmtree(folder, ignore_errors=True)
         print(f"{name} ...", file=sys.stderr, flush=True)
-        if name == RESTART:
-            found[name] = await restart(folder)
-        else:
-            async with running(folder, configuration=SESSIONS) as server:
-                found[name] = await generate(server, [*WORKLOADS[name], *extra])
+        try:
+            found[name] = await workload(name, folder, extra)
+        except Failed as failed:
+            found[name] = {"failed": str(failed)}
         shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+async def workload(name: str, folder: Path, extra: list[str]) -> dict[str, Any]:
+    if name == RESTART:
+        return await restart(folder)
+    async with running(folder, configuration=SESSIONS) as server:
+        return await generate(server, [*WORKLOADS[name], *extra])
 
 
 def chosen(only: str) -> Iterator[str]:
@@ -103,10 +113,13 @@ def main() -> None:
     arguments = parser.parse_args()
     found = asyncio.run(measured(arguments))
     print(table(found, where()))
-    file = write("bench", found)
+    whole = not arguments.only and not arguments.fast
+    file = write("bench" if whole else "bench-part", found)
     print(f"\n{file}")
     if arguments.json:
         print(file.read_text())
+    if any("failed" in figures for figures in found.values()):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

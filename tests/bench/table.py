@@ -60,7 +60,7 @@ def _flows(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _others(found: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        [name, key, f"{value:,}"]
+        [name, key, value if isinstance(value, str) else f"{value:,}"]
         for name, figures in found.items()
         if "delivered" not in figures
         for key, value in figures.items()
@@ -77,7 +77,7 @@ def _targets(found: Mapping[str, Mapping[str, Any]]) -> str:
             "reached" if target.met_by(found[target.workload][target.figure]) else "NOT REACHED",
         ]
         for target in TARGETS
-        if target.workload in found
+        if target.figure in found.get(target.workload, {})
     ]
     return _aligned([["to reach", "figure", "measured", ""], *rows]) if rows else ""
 
