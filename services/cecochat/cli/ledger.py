@@ -93,11 +93,9 @@ class SenderState:
     async def save(self, snapshot: dict[str, Any]) -> None:
         """See `State`."""
         now = _outbox(snapshot)
-        keeping = asyncio.to_thread(
-            self._ledger.keep, self._user_id, snapshot, self.unanswered - now
-        )
+        answered = self.unanswered - now
+        await asyncio.to_thread(self._ledger.keep, self._user_id, snapshot, answered)
         self.unanswered = now
-        await asyncio.shield(keeping)
 
     def close(self) -> None:
         """See `State`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from random import random
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -358,4 +359,14 @@ class Client:
         async with self._saving:
             if self._local.to_keep.is_set():
                 self._local.to_keep.clear()
-                await self._state.save(self._local.progress.dealt.snapshot())
+                await _to_its_end(self._state.save(self._local.progress.dealt.snapshot()))
+
+
+async def _to_its_end(saving: Coroutine[Any, Any, None]) -> None:
+    """A save that is cut off would meet the next one; so it ends first, then the cancellation."""
+    task = asyncio.create_task(saving)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

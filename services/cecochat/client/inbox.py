@@ -38,6 +38,11 @@ class Inbox:
         self.overrun = False
         self.drained = asyncio.Event()  # after an overrun, all that was kept is read
 
+    @property
+    def empty(self) -> bool:
+        """Whether the application has read all that has arrived."""
+        return not self._entries and not self.overrun
+
     def put(self, entry: Entry, size: int) -> None:
         """Add an entry of about `size` bytes; dropped after an overrun, until `restart`."""
         if self.overrun or self._ended:

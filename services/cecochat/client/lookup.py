@@ -112,6 +112,8 @@ def _route(answer: dict[str, Any]) -> Route:
 
 
 def _refused(url: str, response: httpx.Response) -> ChatError:
+    if response.status_code == httpx.codes.NOT_FOUND:
+        return NotReachable(f"what answers at {url} is no connect server: is the URL right?")
     try:
         error = response.json()["error"]
         return Refused(

@@ -36,10 +36,14 @@ class Progress:
 
     def told(self, step: Step | None, event: Event | None, size: int = 0) -> None:
         """The live device has taken a step; the application is told `event` of it in its turn."""
-        if self._listen:
+        if self._listen and not (event is None and self._nothing_waits):
             self.inbox.put(Entry(step, event), size)
         elif step:
             step(self.dealt)
+
+    @property
+    def _nothing_waits(self) -> bool:
+        return self._handed is None and self.inbox.empty
 
     def back_to_dealt(self) -> None:
         """After an overrun: forget what has arrived beyond what was dealt with; the next session

@@ -19,7 +19,10 @@ class State(Protocol):
         """The snapshot that was saved last; None: there is none. Raises `StateUnusable`."""
 
     async def save(self, snapshot: dict[str, Any]) -> None:
-        """Replace it; durable when this returns, whole or not at all if the process dies."""
+        """Replace it; durable when this returns, whole or not at all if the process dies.
+
+        The client neither cancels it nor calls it again before it returns.
+        """
 
     def close(self) -> None:
         """Let another process have it. Idempotent."""
@@ -71,8 +74,7 @@ class FileState:
 
     async def save(self, snapshot: dict[str, Any]) -> None:
         """See `State`."""
-        # Shielded: a write that is under way is finished, so two never meet.
-        await asyncio.shield(asyncio.to_thread(self._write, json.dumps(snapshot).encode()))
+        await asyncio.to_thread(self._write, json.dumps(snapshot).encode())
 
     def _write(self, data: bytes) -> None:
         beside = self._path.with_name(f"{self._path.name}.new")
