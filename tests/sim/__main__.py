@@ -6,7 +6,8 @@ import argparse
 import time
 
 from tests.sim.campaign import campaign
-from tests.sim.schedule import STEPS, Run, random_run, replay, shrink
+from tests.sim.report import shown
+from tests.sim.schedule import STEPS, random_run
 from tests.sim.world import Shape
 
 
@@ -43,17 +44,6 @@ def _run(first: int, seeds: int, steps: int, shape: Shape) -> None:
     for kind, times in found.kinds.most_common():
         seed, detail = found.examples[kind]
         print(f"{times:7d}  {kind}, e.g. seed {seed}: {detail[-1500:]}")
-
-
-def shown(run: Run, shape: Shape, kind: str | None = None) -> str:
-    """A failing run, shrunk, as text."""
-    if not run.broken:
-        return f"{len(run.actions)} actions, no promise is broken"
-    kind = kind or run.broken[0].kind
-    run = shrink(run, kind, lambda actions: replay(actions, shape))
-    lines = [f"{kind}: {len(run.actions)} actions, then all is healed"]
-    lines += [f"    {action}," for action in run.actions]
-    return "\n".join(lines + [f"=> {each.kind}: {each.detail}" for each in run.broken])
 
 
 def _ablate(seeds: int, only: str | None) -> None:

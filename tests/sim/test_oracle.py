@@ -1,0 +1,191 @@
+"""The judge is judged: from records made by hand it names each broken promise, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.sim import oracle
+from tests.sim.oracle import (
+    Acknowledgement,
+    Delivery,
+    DeviceRecord,
+    Evidence,
+    GapTold,
+    Row,
+    SendRecord,
+    Shown,
+    judge,
+)
+
+CHAT = "d:a~b"
+
+
+def good() -> Evidence:
+    """a sends 1 and 2, b answers 3 after it saw both."""
+    alice = DeviceRecord(
+        "a0",
+        "a",
+        wire=[
+            Acknowledgement(1, 1, 10),
+            Acknowledgement(2, 2, 11),
+            Delivery(3, "b", 3, CHAT, 20),
+        ],
+        shown=[Shown("a", 1, CHAT, 10), Shown("a", 2, CHAT, 11), Shown("b", 3, CHAT, 20)],
+        sends=[SendRecord(1, CHAT, 0), SendRecord(2, CHAT, 0)],
+        live_from=1,
+    )
+    bob = DeviceRecord(
+        "b0",
+        "b",
+        wire=[
+            Delivery(1, "a", 1, CHAT, 10),
+            Delivery(2, "a", 2, CHAT, 11),
+            Acknowledgement(3, 3, 20),
+        ],
+        shown=[Shown("a", 1, CHAT, 10), Shown("a", 2, CHAT, 11), Shown("b", 3, CHAT, 20)],
+        sends=[SendRecord(3, CHAT, 11)],
+        live_from=1,
+    )
+    rows = {
+        Row(10, "a", 1, CHAT, ("b",)),
+        Row(11, "a", 2, CHAT, ("b",)),
+        Row(20, "b", 3, CHAT, ("a",)),
+    }
+    return Evidence([alice, bob], set(rows), set(rows))
+
+
+def _lost(e: Evidence) -> None:
+    e.history.remove(Row(20, "b", 3, CHAT, ("a",)))
+    e.valid = None
+    for device in e.devices:
+        device.shown.pop()
+    e.devices[0].wire.pop()
+    e.devices[1].wire[-1] = Acknowledgement(3, 3, 20)
+
+
+def _doubled(e: Evidence) -> None:
+    e.history.add(Row(12, "a", 2, CHAT, ("b",)))
+    e.valid = None
+
+
+def _same_id(e: Evidence) -> None:
+    e.history.add(Row(20, "c", 4, "d:c~d", ("d",)))
+    e.valid = None
+
+
+def _unknown(e: Evidence) -> None:
+    e.devices[0].shown.append(Shown("b", 4, CHAT, 21))
+
+
+def _shown_twice(e: Evidence) -> None:
+    e.devices[0].shown.append(e.devices[0].shown[-1])
+
+
+def _wire_twice(e: Evidence) -> None:
+    e.devices[0].wire.append(Delivery(4, "b", 3, CHAT, 20))
+
+
+def _acked_then_delivered(e: Evidence) -> None:
+    e.devices[0].wire.insert(2, Delivery(2 + 1, "a", 2, CHAT, 11))
+    e.devices[0].wire[3] = Delivery(4, "b", 3, CHAT, 20)
+
+
+def _swapped_on_the_wire(e: Evidence) -> None:
+    e.devices[1].wire[:2] = [Delivery(1, "a", 2, CHAT, 11), Delivery(2, "a", 1, CHAT, 10)]
+
+
+def _swapped_on_the_screen(e: Evidence) -> None:
+    e.devices[1].shown[:2] = reversed(e.devices[1].shown[:2])
+
+
+def _swapped_in_history(e: Evidence) -> None:
+    e.devices[0].sends.reverse()
+
+
+def _missing(e: Evidence) -> None:
+    e.devices[1].shown.pop(0)
+
+
+def _early_reply(e: Evidence) -> None:
+    e.devices[1].sends = [SendRecord(3, CHAT, 30)]
+
+
+def _unanswered(e: Evidence) -> None:
+    e.devices[0].unanswered = [4]
+
+
+def _restless(e: Evidence) -> None:
+    e.quiet = False
+
+
+def _refused_yet_accepted(e: Evidence) -> None:
+    e.devices[0].rejected.add(2)
+
+
+def _history_lacks(e: Evidence) -> None:
+    assert e.valid is not None
+    e.valid.add(Row(30, "c", 4, "d:c~d", ("d",)))
+
+
+def _needless_gap(e: Evidence) -> None:
+    e.devices[0].wire.append(GapTold(9))
+
+
+def _backwards(e: Evidence) -> None:
+    e.devices[1].wire[:2] = [Delivery(2, "a", 1, CHAT, 10), Delivery(1, "a", 2, CHAT, 11)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (_lost, oracle.LOST),
+        (_doubled, oracle.DOUBLED),
+        (_same_id, oracle.ID_NOT_UNIQUE),
+        (_unknown, oracle.NOT_IN_HISTORY),
+        (_shown_twice, oracle.SHOWN_TWICE),
+        (_wire_twice, oracle.WIRE_TWICE),
+        (_acked_then_delivered, oracle.WIRE_TWICE),
+        (_swapped_on_the_wire, oracle.SWAPPED),
+        (_swapped_on_the_screen, oracle.SWAPPED),
+        (_swapped_in_history, oracle.SWAPPED),
+        (_missing, oracle.MISSING),
+        (_early_reply, oracle.EARLY_REPLY),
+        (_unanswered, oracle.STUCK),
+        (_restless, oracle.STUCK),
+        (_refused_yet_accepted, oracle.REFUSED_YET_ACCEPTED),
+        (_history_lacks, oracle.HISTORY_WRONG),
+        (_needless_gap, oracle.NEEDLESS_GAP),
+        (_backwards, oracle.WIRE_BACKWARDS),
+    ],
+)
+def test_each_broken_promise_is_named(spoil: Callable[[Evidence], None], kind: str) -> None:
+    evidence = good()
+    spoil(evidence)
+    kinds = {each.kind for each in judge(evidence)}
+    along = {oracle.NOT_IN_HISTORY} if kind == oracle.LOST else set()  # the ack names its id
+    assert kinds == {kind} | along
+
+
+def test_nothing_is_named_where_all_is_well() -> None:
+    assert judge(good()) == []
+
+
+def test_a_gap_with_a_cause_may_move_a_device_back() -> None:
+    evidence = good()
+    evidence.devices[0].gap_expected = True
+    evidence.devices[0].wire.append(GapTold(1))
+    evidence.devices[0].wire.append(Delivery(2, "b", 4, CHAT, 25))
+    evidence.devices[0].shown.append(Shown("b", 4, CHAT, 25))
+    evidence.devices[1].shown.append(Shown("b", 4, CHAT, 25))
+    evidence.history.add(Row(25, "b", 4, CHAT, ("a",)))
+    assert judge(replace(evidence, valid=None)) == []
+
+
+def test_what_was_sent_before_a_device_came_is_not_owed_to_it() -> None:
+    evidence = good()
+    evidence.devices[1].live_from = 2
+    evidence.devices[1].shown.pop(0)
+    assert judge(evidence) == []

@@ -1,0 +1,108 @@
+"""The protocol under all faults at once: no seed breaks a promise; and the simulator itself is
+replayable, reaches what it is for, and shrinks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from cecochat.domain.client import Device
+from cecochat.domain.fold import Fold
+from cecochat.domain.owner import Owner
+from cecochat.domain.sent import SentTable
+from cecochat.domain.session import Replay, Session
+from tests.sim.ablations import ABLATIONS
+from tests.sim.campaign import campaign
+from tests.sim.report import shown
+from tests.sim.schedule import FAULTS, STEPS, WEIGHTS, random_run, replay, shrink
+from tests.sim.world import Shape
+
+SEEDS = 10_000
+
+
+@pytest.mark.timeout(600)
+def test_no_seed_breaks_a_promise(base_seed: int) -> None:
+    found = campaign(base_seed, SEEDS, STEPS, Shape())
+    for kind, (seed, _) in sorted(found.examples.items(), key=lambda each: each[1]):
+        pytest.fail(
+            f"{found.failed} of {SEEDS} seeds break a promise: {dict(found.kinds)}\n"
+            f"replay: python -m tests.sim show {seed}\n"
+            f"{shown(random_run(seed), Shape(), kind)}"
+        )
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(partitions=1, nodes=2),
+        Shape(partitions=2, nodes=2, tail_max_bytes=0),
+        Shape(partitions=4, nodes=5, state_every=3, resend_records=0),
+        Shape(queue_max_bytes=100_000, tail_max_bytes=100_000, entries_max=1_000),
+    ],
+    ids=str,
+)
+def test_other_shapes_break_none(base_seed: int, shape: Shape) -> None:
+    for seed in range(base_seed, base_seed + 100):
+        run = random_run(seed, STEPS, shape)
+        assert not run.broken, f"seed {seed}: {shown(run, shape)}"
+
+
+def test_a_seed_is_replayed_to_the_letter(base_seed: int) -> None:
+    run = random_run(base_seed)
+    assert random_run(base_seed) == run
+    assert replay(run.actions) == run
+
+
+def test_a_failing_schedule_is_shrunk() -> None:
+    ablation = next(each for each in ABLATIONS if each.name == "resends in order")
+    with ablation.applied():
+        run = random_run(ablation.seed)
+        (kind,) = ablation.expected
+        short = shrink(run, kind, replay)
+        assert kind in replay(short.actions).kinds
+    assert len(short.actions) < len(run.actions) / 4
+    assert not replay(short.actions).broken
+
+
+def test_the_runs_reach_what_they_are_for() -> None:
+    """Every action is performed, every refusal, repeat, gap and void record happens."""
+    reached: Counter[str] = Counter()
+
+    def counted(cls: type, name: str, label: Callable[..., str]) -> Any:
+        original = getattr(cls, name)
+
+        def count(self: object, *args: object) -> object:
+            result = original(self, *args)
+            reached[label(result, *args)] += 1
+            return result
+
+        return patch.object(cls, name, count)
+
+    watched = [
+        counted(Session, "close", lambda _, refusal, *address: refusal.name),
+        counted(Session, "refuse", lambda *_: "refused"),
+        counted(Replay, "feed", lambda *_: "replayed from the log"),
+        counted(Device, "filled", lambda *_: "gap filled"),
+        counted(Fold, "step", lambda counts, _, record: f"{type(record).__name__} {counts}"),
+        counted(SentTable, "covers", lambda covers, _: f"position covered: {covers}"),
+        counted(Owner, "attach", lambda attached, _: f"attached: {attached}"),
+        counted(Owner, "settles", lambda settled, *_: f"send settled: {settled}"),
+        counted(Owner, "_tell_position", lambda *_: "position told"),
+    ]
+    with ExitStack() as stack:
+        for each in watched:
+            stack.enter_context(each)
+        for seed in range(1_000):
+            reached.update(str(action[0]) for action in random_run(seed).actions)
+    expected = {*WEIGHTS, *FAULTS, "slow", "catch_up", "moved", "unavailable", "refused"}
+    expected |= {"gap filled", "replayed from the log", "Origin False", "Copy False"}
+    expected |= {"position covered: False", "attached: False", "send settled: True"}
+    expected |= {"position told"}
+    rare = {each: reached[each] for each in expected - {"long_tick"} if reached[each] < 5}
+    assert not rare
