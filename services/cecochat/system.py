@@ -8,6 +8,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -54,20 +55,22 @@ async def run(settings: Settings, on_ready: Callable[[Addresses], None]) -> None
     _on_signals(stop)
     try:
         async with started(settings) as addresses:
-            _spare_the_collector()
+            _tune_the_interpreter()
             on_ready(addresses)
             await stop.wait()
     except BaseExceptionGroup as group:
         raise _reason(group) from None
 
 
-def _spare_the_collector() -> None:
-    """What a start leaves behind stays; of the rest little is cyclic. Saves about a tenth of the
-    CPU.
+def _tune_the_interpreter() -> None:
+    """What a start leaves behind stays, and of the rest little is cyclic: collecting it seldom
+    saves a tenth of the CPU. The writers of the databases get their turn within half a ms, which
+    a busy event loop would else keep from them for 5 ms at every step.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    sys.setswitchinterval(0.000_5)
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -187,7 +187,7 @@ def expired_below(
             (*bounds, oldest_ms),
         ).fetchone()
         cut = row[0] & (OFFSETS - 1) if row else end
-    if bytes_max is not None:
+    if bytes_max is not None and stored_bytes(connection) > bytes_max:
         row = connection.execute(
             """SELECT max(place) FROM (SELECT place,
                 sum(length(key) + length(value) + length(headers)) OVER (ORDER BY place DESC)
@@ -197,3 +197,11 @@ def expired_below(
         if row[0] is not None:
             cut = max(cut, (row[0] & (OFFSETS - 1)) + 1)
     return cut
+
+
+def stored_bytes(connection: sqlite3.Connection) -> int:
+    """What the pages in use take: no stream holds more, so most looks at its size can be spared."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return int((pages - free) * page_bytes)
