@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -50,18 +50,17 @@ class Stream:
         self.welcome = Welcome()
 
     async def hello(self, position: Position | None = None) -> None:
-        await self._call.write(ClientFrame(hello=Hello(position=position, device="test")))
+        await self.write(ClientFrame(hello=Hello(position=position, device="test")))
 
-    async def write(self, frame: ClientFrame) -> None:
-        await self._call.write(frame)
-
-    async def write_bytes(self, frame: bytes) -> None:
-        await self._call.write(frame)
+    async def write(self, frame: ClientFrame | bytes) -> None:
+        """Where the stream has ended, reading says why."""
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self._call.write(frame)
 
     async def send(self, *sends: Send, offset: int | None = None) -> None:
         if offset is None:
             offset = self.position.offset if self.position else -1
-        await self._call.write(ClientFrame(offset=offset, sends=sends))
+        await self.write(ClientFrame(offset=offset, sends=sends))
 
     async def next(self) -> ServerItem:
         """The next item. Raises `Ended`."""

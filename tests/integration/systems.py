@@ -54,7 +54,7 @@ class Refused(Exception):
 
 
 def settings(folder: Path, **others: Any) -> Settings:
-    return Settings(data_dir=folder, **dict.fromkeys(PORTS, 0), **others)
+    return Settings(data_dir=folder, **{**dict.fromkeys(PORTS, 0), **others})
 
 
 @dataclass
@@ -82,10 +82,14 @@ class Running:
         return await write_document(self.configuration, CONFIGURATION, keys)
 
     async def messages(self, user: str, request: GetMessagesRequest) -> GetMessagesResponse:
-        return await self._call(user, "GetMessages", request, GetMessagesResponse)
+        answer: GetMessagesResponse = await self._call(
+            user, "GetMessages", request, GetMessagesResponse
+        )
+        return answer
 
     async def chats(self, user: str, request: GetChatsRequest) -> GetChatsResponse:
-        return await self._call(user, "GetChats", request, GetChatsResponse)
+        answer: GetChatsResponse = await self._call(user, "GetChats", request, GetChatsResponse)
+        return answer
 
     async def patiently(self, user: str, request: Any) -> Any:
         """The answer once the history is not behind any more."""
