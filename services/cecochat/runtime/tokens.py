@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
 from pathlib import Path
@@ -11,13 +12,18 @@ from typing import Any, NamedTuple
 import jwt
 
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.domain.ids import user_id
+from cecochat.domain.ids import UserId, user_id
 from cecochat.v1 import errors_pb2
+
+log = logging.getLogger(__name__)
 
 AUDIENCE = "cecochat"
 LEEWAY_S = 0
 _PUBLIC_KEY_ALGORITHMS = ("RS256", "EdDSA")
 _JWKS_LOOK_S = 1.0
+_UNREADABLE = "the token is no JSON Web Token that can be read"
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError)
+"""What reading a JWKS file raises where it is missing, no JSON or none of RFC 7517."""
 
 
 class Identity(NamedTuple):
@@ -44,10 +50,17 @@ class Verifier:
         self._changed_ns = 0
         self._looked_s = 0.0
         if jwks_file:
-            self._reload(jwks_file)
+            try:
+                self._read(jwks_file)
+            except _UNUSABLE as error:
+                raise InvalidSettings(
+                    f"the JWKS file {jwks_file} cannot be used: {error!r}"
+                ) from error
 
     def verify(self, token: str) -> Identity:
         """The identity that a token proves. Raises `Refusal` (unauthenticated, token_expired)."""
+        if not token.isascii():  # HTTP headers may hold what cannot even be encoded
+            raise _unauthenticated(_UNREADABLE)
         try:
             claims = self._claims(token)
         except jwt.ExpiredSignatureError:
@@ -55,9 +68,13 @@ class Verifier:
                 errors_pb2.ERROR_CODE_TOKEN_EXPIRED,
                 "the token has expired: get a new one, then come back",
             ) from None
+        except jwt.InvalidSignatureError:
+            raise _unauthenticated("the token is not signed with this system's key") from None
+        except jwt.DecodeError:  # its own words tell how it was read, and help nobody
+            raise _unauthenticated(_UNREADABLE) from None
         except jwt.PyJWTError as error:
             raise _unauthenticated(f"the token does not verify ({error})") from None
-        return Identity(user_id(claims["sub"]), float(claims["exp"]))
+        return Identity(_subject(claims["sub"]), float(claims["exp"]))
 
     def _claims(self, token: str) -> dict[str, Any]:
         key, algorithm = self._key(token)
@@ -79,20 +96,22 @@ class Verifier:
             self._reload(self._jwks_file)
         kid = jwt.get_unverified_header(token).get("kid")
         if kid not in self._keys:
-            raise _unauthenticated(f"no key of the JWKS file has the token's kid {kid!r}")
+            raise _unauthenticated(f"no key here has the token's kid {str(kid)[:80]!r}")
         return self._keys[kid], self._keys[kid].algorithm_name
 
     def _reload(self, path: Path) -> None:
-        """A file that cannot be used leaves the last good keys in force, but stops a start."""
-        self._looked_s = time.monotonic()
+        """A file that cannot be used leaves the last good keys in force."""
         try:
-            changed_ns = path.stat().st_mtime_ns
-            if changed_ns != self._changed_ns:
-                self._keys = _keys(path)
-                self._changed_ns = changed_ns
-        except (OSError, ValueError, KeyError, jwt.PyJWTError) as error:
-            if not self._keys:
-                raise InvalidSettings(f"the JWKS file {path} cannot be used: {error}") from error
+            self._read(path)
+        except _UNUSABLE as error:
+            log.warning("the JWKS file %s cannot be used, the last keys stay: %r", path, error)
+
+    def _read(self, path: Path) -> None:
+        self._looked_s = time.monotonic()
+        changed_ns = path.stat().st_mtime_ns
+        if changed_ns != self._changed_ns:
+            self._keys = _keys(path)
+            self._changed_ns = changed_ns
 
 
 def _keys(path: Path) -> dict[str, jwt.PyJWK]:
@@ -103,6 +122,13 @@ def _keys(path: Path) -> dict[str, jwt.PyJWK]:
                 f"key {kid!r} is for {key.algorithm_name}, not {_PUBLIC_KEY_ALGORITHMS}"
             )
     return keys
+
+
+def _subject(sub: str) -> UserId:
+    try:
+        return user_id(sub)
+    except Refusal as refusal:
+        raise _unauthenticated(f"the token's sub: {refusal.message}") from None
 
 
 def bearer(header: str | None) -> str:
