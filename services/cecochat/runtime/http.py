@@ -9,7 +9,7 @@ import itertools
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -42,10 +42,32 @@ STATUS = {
 }
 """Error code -> HTTP status; whatever is not here: 500."""
 
+CODE = {
+    408: errors_pb2.ERROR_CODE_TIMEOUT,
+    413: errors_pb2.ERROR_CODE_TOO_LARGE,
+    503: errors_pb2.ERROR_CODE_UNAVAILABLE,
+}
+"""HTTP status of a request that no handler sees -> error code; others: INVALID_ARGUMENT."""
 
-def error_response(refusal: Refusal) -> HTTPResponse:
+
+class ReadableRequest(Request[Any, Any]):
+    """For the answer to what it could not read, Sanic makes a request with the method NONE and the
+    same URL: one that cannot be parsed would fail again, without an answer.
+    """
+
+    def __init__(
+        self, url_bytes: bytes, headers: Any, version: str, method: str, *more: Any, **named: Any
+    ) -> None:
+        super().__init__(
+            b"*" if method == "NONE" else url_bytes, headers, version, method, *more, **named
+        )
+
+
+def error_response(
+    refusal: Refusal, status: int | None = None, more_headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
     """A refusal as JSON, with Retry-After where there is a time to wait."""
-    headers = {}
+    headers = dict(more_headers or {})
     if refusal.retry_after_ms:
         headers["retry-after"] = str(-(-refusal.retry_after_ms // 1_000))
     if refusal.error_code in (
@@ -59,7 +81,7 @@ def error_response(refusal: Refusal) -> HTTPResponse:
         "retriable": refusal.retriable,
         "retry_after_ms": refusal.retry_after_ms,
     }
-    status = STATUS.get(refusal.error_code, 500)
+    status = status or STATUS.get(refusal.error_code, 500)
     return json_response({"error": body}, status=status, headers=headers, dumps=json.dumps)
 
 
@@ -67,7 +89,8 @@ def app(name: str, registry: CollectorRegistry, not_ready: Callable[[], str | No
     """An application with `/livez`, `/readyz` (503 and why, while `not_ready` says so) and
     `/metrics`.
     """
-    made: App = Sanic(f"{name}-{next(_numbers)}", configure_logging=False)  # unique in a process
+    unique = f"{name}-{next(_numbers)}"  # in a process
+    made: App = Sanic(unique, configure_logging=False, request_class=ReadableRequest)
     made.config.FALLBACK_ERROR_FORMAT = "json"
     made.config.REQUEST_MAX_SIZE = REQUEST_MAX_BYTES
     made.config.ACCESS_LOG = False
@@ -93,10 +116,12 @@ def app(name: str, registry: CollectorRegistry, not_ready: Callable[[], str | No
     return made
 
 
-async def _failed(_: Request, error: Exception) -> HTTPResponse:
+async def _failed(request: Request, error: Exception) -> HTTPResponse:
     if isinstance(error, SanicException):
-        body = {"code": "http", "message": str(error), "retriable": False, "retry_after_ms": 0}
-        return json_response({"error": body}, status=error.status_code, headers=error.headers)
+        code = CODE.get(error.status_code, errors_pb2.ERROR_CODE_INVALID_ARGUMENT)
+        paths = ", ".join(sorted({f"/{route.path}" for route in request.app.router.routes}))
+        refusal = Refusal(code, f"{str(error)[:200]}: send a GET of {paths}")
+        return error_response(refusal, error.status_code, error.headers)
     log.error("a request failed", exc_info=error)
     return error_response(
         Refusal(
