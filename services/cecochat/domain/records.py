@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.ids import PARTITIONS_MAX
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.log_pb2 import State as StateValue
 from cecochat.v1.log_pb2 import Takeover as TakeoverValue
@@ -132,9 +133,9 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
         case "origin":
             event = Event.FromString(value)
             return Origin(
-                int(header["id"]),
-                int(header["epoch"]),
-                int(header["number"]),
+                _number(header["id"]),
+                _number(header["epoch"]),
+                _number(header["number"]),
                 key.decode(),
                 event.client_message_id,
                 tuple(event.recipient_ids),
@@ -144,10 +145,10 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
         case "copy":
             origin_partition, _, origin_offset = header["origin"].partition(":")
             return Copy(
-                int(header["id"]),
-                int(origin_partition),
-                int(origin_offset),
-                int(header["after"]),
+                _number(header["id"]),
+                _number(origin_partition, high=PARTITIONS_MAX),
+                _number(origin_offset),
+                _number(header["after"], low=-1),
                 tuple(key.decode().split("\n")),
                 value,
             )
@@ -159,3 +160,11 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             return State(state.as_of, state.epoch, state.count, state.top, dict(state.high))
         case kind:
             raise ValueError(f"unknown kind {kind!r}")
+
+
+def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:
+    """A number from `low` to below `high`: what is out of range could not be written again."""
+    number = int(text)
+    if not low <= number < high:
+        raise ValueError(f"{text} is out of range")
+    return number
