@@ -5,12 +5,13 @@ the session queues.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, intake, resume
-from cecochat.domain.errors import Refusal, Trimmed
+from cecochat.domain.errors import Refusal, Trimmed, Unavailable
 from cecochat.domain.session import Replay, Session
 from cecochat.messaging.partition import OwnedPartition, now_ms
 from cecochat.ports.backplane import MESSAGES
@@ -18,6 +19,8 @@ from cecochat.runtime.reading import between, fold_at
 from cecochat.runtime.tokens import Identity
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Welcome
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from cecochat.messaging.server import MessagingServer
@@ -27,6 +30,11 @@ WRITE_BYTES = 64 << 10
 CLOSE_GRACE_S = 1.0  # for the last frame to be written to a client that does not read
 TOKEN_WARNING_S = 30.0
 TOKEN_CHECK_S = 15.0
+
+_NOT_NOW = Refusal(
+    errors_pb2.ERROR_CODE_UNAVAILABLE,
+    "the log does not answer, or retention overtook the resume: reconnect to be told which",
+)
 
 Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[object]]
@@ -110,6 +118,9 @@ class Connection:
             self._queued.set()
         except Refusal as refusal:
             self.session.close(refusal)
+        except (Trimmed, Unavailable) as error:
+            log.warning("session %s is sent away: %s", self.session.id, error)
+            self.session.close(_NOT_NOW)
         finally:
             if partition and partition.owner:
                 partition.owner.detach(self.session)
@@ -185,15 +196,9 @@ class Connection:
         owner, session = partition.owner, self.session
         assert owner
         backplane, number = partition.log.backplane, partition.partition
-        try:
-            replay = Replay(session, await fold_at(backplane, number, session.position))
-            while not owner.can_attach(session):
-                await self._replay_to(owner.tail.floor, replay, partition)
-        except Trimmed:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_UNAVAILABLE,
-                "retention overtook the resume: reconnect to be told the gap",
-            ) from None
+        replay = Replay(session, await fold_at(backplane, number, session.position))
+        while not owner.can_attach(session):
+            await self._replay_to(owner.tail.floor, replay, partition)
 
     async def _replay_to(self, high: int, replay: Replay, partition: OwnedPartition) -> None:
         session = self.session
