@@ -1,0 +1,237 @@
+"""What owners remember and clients may do: sent table, token bucket, configuration, resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cecochat.domain import assignment, configuration, resume
+from cecochat.domain.bucket import TokenBucket
+from cecochat.domain.configuration import KEYS, Config
+from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.resume import Start
+from cecochat.domain.sent import Accepted, SentTable
+from cecochat.v1.messaging_pb2 import Hello, Position
+
+# -- the sent table
+
+STEPS = st.lists(
+    st.tuples(st.just("add"), st.integers(0, 6))
+    | st.tuples(st.just("expire"), st.integers(0, 400)),
+    max_size=60,
+)  # fmt: skip
+
+
+@given(STEPS, st.integers(0, 5), st.integers(1, 500), st.booleans())
+def test_the_table_knows_every_send_above_its_floor(
+    steps: list[tuple[str, int]], entries_max: int, window_ms: int, unique: bool
+) -> None:
+    table = SentTable(9, OwnerLimits(resend_window_ms=window_ms, resend_entries_max=entries_max))
+    now_ms, offset, announced = 1_000, 10, 9
+    accepted: dict[tuple[str, str], int] = {}
+    for step, value in steps:
+        if step == "add":
+            key = ("user", f"{value} {offset if unique else ''}")
+            table.add(key, Accepted(offset, offset, now_ms))
+            accepted[key] = offset
+            offset += 1
+        else:
+            now_ms += value
+            floor_before = table.floor
+            assert table.expire(now_ms) >= table.floor
+            assert table.floor >= floor_before
+            assert table.floor <= announced, "only what was announced is forgotten"
+            announced = table.announced
+            assert announced >= table.floor
+        for key, at in accepted.items():
+            if at > table.floor:
+                known = table.find(key)
+                assert known is not None
+                assert known.offset == at
+            assert table.covers(at - 1) or at <= table.floor
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int) -> None:
+    table = SentTable(-1, OwnerLimits(resend_entries_max=entries_max))
+    for offset in range(sends):
+        table.add(("user", str(offset)), Accepted(offset, offset, 0))
+    table.expire(1)
+    table.expire(1)
+    assert len(table) == min(sends, entries_max)
+
+
+# -- the token bucket
+
+TAKES = st.lists(st.tuples(st.floats(0, 10), st.integers(1, 20)), max_size=40)
+
+
+@given(TAKES, st.floats(0.1, 100), st.integers(1, 50))
+def test_sends_over_the_rate_wait_as_long_as_they_have_to(
+    takes: list[tuple[float, int]], rate: float, burst: int
+) -> None:
+    """What starts within any time from the beginning is at most the burst and the rate."""
+    bucket, now_s, taken = TokenBucket(burst, 0.0), 0.0, 0
+    for pause_s, count in takes:
+        now_s += pause_s
+        wait_s = bucket.take(count, now_s, rate, burst)
+        taken += count
+        assert taken <= burst + rate * (now_s + wait_s) + 1e-6
+        now_s += wait_s
+
+
+@given(TAKES, st.floats(0.1, 100), st.integers(1, 50))
+def test_a_connect_is_let_in_when_it_was_said(
+    takes: list[tuple[float, int]], rate: float, burst: int
+) -> None:
+    bucket, now_s = TokenBucket(burst, 0.0), 0.0
+    for pause_s, _ in takes:
+        now_s += pause_s
+        wait_s = bucket.try_take(now_s, rate, burst)
+        if wait_s:
+            assert bucket.try_take(now_s, rate, burst) == pytest.approx(wait_s)
+            now_s += wait_s + 1e-6
+            assert bucket.try_take(now_s, rate, burst) == 0.0
+
+
+def test_a_clock_that_turns_back_gives_nothing() -> None:
+    bucket = TokenBucket(1, 100.0)
+    assert bucket.try_take(100.0, 1.0, 1) == 0.0
+    assert bucket.try_take(50.0, 1.0, 1) == 1.0
+
+
+# -- the configuration
+
+
+@st.composite
+def good_documents(draw: st.DrawFn) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name in draw(st.sets(st.sampled_from(sorted(KEYS)))):
+        _, key, default = KEYS[name]
+        if isinstance(default, str):
+            document[name] = draw(st.sampled_from(configuration.LOG_LEVELS))
+        elif isinstance(default, int):
+            document[name] = draw(st.integers(int(key.low), int(key.high)))
+        else:
+            document[name] = draw(st.floats(key.low, key.high))
+    return document
+
+
+@given(good_documents())
+def test_a_good_document_is_what_it_says(document: dict[str, Any]) -> None:
+    config = configuration.parse(document)
+    for name, (attribute, _, default) in KEYS.items():
+        value = getattr(config, attribute)
+        assert value == document.get(name, default)
+        assert type(value) is type(default)
+
+
+def test_an_empty_document_is_the_defaults() -> None:
+    assert configuration.parse({}) == Config()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+)
+
+
+@given(st.one_of(ANYTHING, st.dictionaries(st.sampled_from(sorted(KEYS)), ANYTHING)))
+def test_any_other_document_is_refused(document: Any) -> None:
+    try:
+        config = configuration.parse(document)
+    except InvalidSettings:
+        pass
+    else:
+        assert all(name in KEYS for name in document)
+        for name, value in document.items():
+            assert getattr(config, KEYS[name][0]) == value
+
+
+@given(good_documents())
+def test_what_a_person_types_is_the_value(document: dict[str, Any]) -> None:
+    for name, value in document.items():
+        assert configuration.from_text(name, str(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "x", "1e400", "nan", "1_0x", "-1", "0x10", "1.5"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSettings):
+        configuration.from_text("sessions.max_per_user", text)
+
+
+# -- the assignment
+
+
+@given(st.integers(1, 64), st.data())
+def test_an_assignment_names_owners(partitions: int, data: st.DataObject) -> None:
+    owners = data.draw(st.dictionaries(st.integers(0, partitions - 1), st.text()))
+    document = {str(partition): owner for partition, owner in owners.items()}
+    assert assignment.parse(document, partitions) == owners
+
+
+@given(st.one_of(ANYTHING, st.dictionaries(st.text(max_size=3), ANYTHING)))
+def test_any_other_assignment_is_refused(document: Any) -> None:
+    try:
+        owners = assignment.parse(document, 4)
+    except InvalidSettings:
+        pass
+    else:
+        assert {str(partition): owner for partition, owner in owners.items()} == document
+
+
+# -- resume
+
+
+@given(
+    st.integers(-1, 30),
+    st.integers(-1, 20),
+    st.integers(0, 20),
+    st.integers(0, 5),
+    st.booleans(),
+    st.integers(0, 1),
+)
+def test_where_a_session_starts(
+    offset: int, first_known: int, length: int, unread: int, other_log: bool, partition: int
+) -> None:
+    read_to = first_known + 1 + length
+    hello = Hello(
+        position=Position(log_id="b" if other_log else "a", partition=partition, offset=offset)
+    )
+    own = not other_log and not partition
+
+    def started() -> Start:
+        return resume.start(
+            hello,
+            log_id="a",
+            partition=0,
+            first_known=first_known,
+            log_end=read_to + unread,
+            read_to=read_to,
+        )
+
+    if own and read_to <= offset < read_to + unread:
+        with pytest.raises(Refusal):  # this owner lags behind the client
+            started()
+        return
+    start = started()
+    assert first_known <= start.position < read_to
+    if not own or offset >= read_to:
+        assert start == Start(read_to - 1, gapped=True)
+    elif offset < first_known:
+        assert start == Start(first_known, gapped=True)
+    else:
+        assert start == Start(offset, gapped=False)
+
+
+@given(st.integers(-1, 20), st.integers(0, 30))
+def test_without_a_position_a_session_starts_live(first_known: int, length: int) -> None:
+    end = first_known + 1 + length
+    start = resume.start(
+        Hello(), log_id="a", partition=0, first_known=first_known, log_end=end, read_to=end
+    )
+    assert start == Start(end - 1, gapped=False)

@@ -1,0 +1,149 @@
+"""What is written is what is read; everything else is undecodable and raises nothing else."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cecochat.domain.errors import Undecodable
+from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover, decode, encode
+from cecochat.v1.events_pb2 import Event
+from tests.unit.test_ids import USER_IDS
+
+INT63 = st.integers(0, (1 << 63) - 1)
+TEXT = st.text(max_size=20)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    event = Event(
+        id=draw(INT63),
+        user_id=draw(USER_IDS),
+        chat_id=draw(TEXT),
+        client_message_id=draw(TEXT),
+        recipient_ids=draw(st.lists(USER_IDS, max_size=3)),
+    )
+    event.message.text = draw(st.text())
+    return event
+
+
+@st.composite
+def origins(draw: st.DrawFn) -> Origin:
+    event = draw(events())
+    return Origin(
+        event.id,
+        draw(INT63),
+        draw(INT63),
+        event.user_id,
+        event.client_message_id,
+        tuple(event.recipient_ids),
+        event.SerializeToString(),
+        event,
+    )
+
+
+@st.composite
+def copies(draw: st.DrawFn) -> Copy:
+    return Copy(
+        draw(INT63),
+        draw(st.integers(0, 4_095)),
+        draw(INT63),
+        draw(st.integers(-1, (1 << 63) - 1)),
+        tuple(draw(st.lists(USER_IDS, min_size=1, max_size=3))),
+        draw(events()).SerializeToString(),
+    )
+
+
+TAKEOVERS = st.builds(Takeover, TEXT, TEXT, INT63)
+STATES = st.builds(
+    State,
+    st.integers(-1, 1 << 40),
+    st.integers(-1, 1 << 40),
+    INT63,
+    INT63,
+    st.dictionaries(st.integers(0, 4_095), st.integers(-1, 1 << 40)),
+)
+RECORDS = st.one_of(origins(), copies(), TAKEOVERS, STATES)
+
+
+@given(RECORDS)
+def test_a_record_is_read_as_it_was_written(record: LogRecord) -> None:
+    assert decode(*encode(record)) == record
+
+
+@given(RECORDS)
+def test_headers_are_printable_ascii_in_a_fixed_order(record: LogRecord) -> None:
+    _, _, headers = encode(record)
+    assert [name for name, _ in headers[:2]] == ["kind", "v"]
+    assert all(text.isascii() and text.isprintable() for header in headers for text in header)
+
+
+HEADER_NAMES = st.sampled_from(["kind", "v", "id", "epoch", "number", "origin", "after", "x"])
+HEADER_VALUES = st.one_of(
+    TEXT, st.sampled_from(["origin", "copy", "takeover", "state", "1", "2", "3:4", "-1", ":"])
+)
+
+
+@given(st.binary(), st.binary(), st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES)).map(tuple))
+def test_anything_else_is_undecodable(
+    key: bytes, value: bytes, headers: tuple[tuple[str, str], ...]
+) -> None:
+    with suppress(Undecodable):
+        encode(decode(key, value, headers))
+
+
+@given(RECORDS, st.integers(0, 6), HEADER_VALUES)
+def test_a_record_with_a_changed_header_is_undecodable_or_written_again(
+    record: LogRecord, at: int, value: str
+) -> None:
+    key, body, headers = encode(record)
+    changed = list(headers)
+    changed[at % len(changed)] = (changed[at % len(changed)][0], value)
+    with suppress(Undecodable):
+        encode(decode(key, body, tuple(changed)))
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("v", "2"),
+        ("kind", "signal"),
+        ("id", "x"),
+        ("id", str(1 << 63)),
+        ("id", "-1"),
+        ("epoch", "-5"),
+        ("number", ""),
+    ],
+)
+def test_an_origin_with_a_wrong_header_is_undecodable(header: str, value: str) -> None:
+    event = Event(id=1, user_id="alice")
+    origin = Origin(1, 0, 0, "alice", "", (), event.SerializeToString(), event)
+    key, body, headers = encode(origin)
+    wrong = tuple((name, value if name == header else was) for name, was in headers)
+    with pytest.raises(Undecodable):
+        decode(key, body, wrong)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [("origin", "4096:1"), ("origin", "-1:1"), ("origin", "1"), ("origin", "1:-1"), ("after", "-2"),
+     ("origin", f"1:{1 << 63}")],
+)  # fmt: skip
+def test_a_copy_with_a_wrong_header_is_undecodable(header: str, value: str) -> None:
+    key, body, headers = encode(Copy(1, 2, 3, -1, ("bob",), b""))
+    wrong = tuple((name, value if name == header else was) for name, was in headers)
+    with pytest.raises(Undecodable):
+        decode(key, body, wrong)
+
+
+def test_an_origin_without_headers_is_undecodable() -> None:
+    for missing in ("kind", "v", "id", "epoch", "number"):
+        event = Event(id=1, user_id="alice")
+        key, body, headers = encode(
+            Origin(1, 0, 0, "alice", "", (), event.SerializeToString(), event)
+        )
+        with pytest.raises(Undecodable):
+            decode(key, body, tuple(h for h in headers if h[0] != missing))
