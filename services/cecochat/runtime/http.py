@@ -120,7 +120,7 @@ async def _failed(request: Request, error: Exception) -> HTTPResponse:
     if isinstance(error, SanicException):
         code = CODE.get(error.status_code, errors_pb2.ERROR_CODE_INVALID_ARGUMENT)
         paths = ", ".join(sorted({f"/{route.path}" for route in request.app.router.routes}))
-        refusal = Refusal(code, f"{str(error)[:200]}: send a GET of {paths}")
+        refusal = Refusal(code, f"{str(error)[:200].rstrip('.')}: send a GET of {paths}")
         return error_response(refusal, error.status_code, error.headers)
     log.error("a request failed", exc_info=error)
     return error_response(
