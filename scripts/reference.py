@@ -131,8 +131,8 @@ and how long to wait before that. Over gRPC it is the `Disconnect` item that end
 of any failed call, the trailer `cecochat-error-bin`: a serialized `cecochat.v1.Error`. Over HTTP
 it is JSON with the code in lower case: `{"error": {"code": "unauthenticated", "message": "...",
 "retriable": false, "retry_after_ms": 0}}`. A code never changes its meaning. Act on the code; the
-gRPC or HTTP status is only its translation. No HTTP status: it comes over gRPC only. What HTTP itself
-refuses (404, 405, ...) keeps its status and has the nearest code.
+gRPC or HTTP status is only its translation. No HTTP status: it comes over gRPC only. What HTTP
+itself refuses (404, 405, ...) keeps its status and has the nearest code.
 """
 
 
