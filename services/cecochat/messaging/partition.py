@@ -28,9 +28,8 @@ log = logging.getLogger(__name__)
 
 FORWARD_GROUP = "forward"
 MATERIALIZE_GROUP = "materialize"
-RESEND_RECORDS = (
-    4_000  # read back at a takeover, so that repeats are known by heart across a restart
-)
+# Read back at a takeover, so that repeats are known by heart across a restart.
+RESEND_RECORDS = 4_000
 QUEUED_MAX_BYTES = 4 << 20
 FORWARD_AT_ONCE = 1_000
 HOUSEKEEPING_S = 1.0
@@ -76,9 +75,8 @@ class OwnedPartition:
         self._metrics = metrics
         self._on_ready = on_ready
         self._begun_s = time.monotonic()
-        self._queued: list[
-            tuple[NewRecord, int | None]
-        ] = []  # with the origin offset that a copy is of
+        # To append, each with the origin offset that a copy is of.
+        self._queued: list[tuple[NewRecord, int | None]] = []
         self._queued_bytes = 0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
