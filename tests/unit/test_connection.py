@@ -1,0 +1,115 @@
+"""A connection whatever ends it: nothing that happens to one session reaches its server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from cecochat.domain import frames
+from cecochat.domain.errors import Refusal
+from cecochat.messaging.connection import Connection
+from cecochat.messaging.partition import Log
+from cecochat.messaging.server import MessagingServer
+from cecochat.runtime.tokens import Identity, Verifier
+from cecochat.v1 import errors_pb2
+
+GONE = Refusal(errors_pb2.ERROR_CODE_DRAINING, "go")
+UNUSED: Any = None
+
+
+class Line:
+    """A client that says nothing, and reads while `reading` is set."""
+
+    def __init__(self) -> None:
+        self.reading = asyncio.Event()
+        self.written: list[bytes] = []
+        self.opened = asyncio.Event()
+
+    async def read(self) -> bytes | None:
+        self.opened.set()
+        await asyncio.Event().wait()
+        return None
+
+    async def write(self, frame: bytes) -> None:
+        await self.reading.wait()
+        self.written.append(frame)
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+@pytest.fixture
+def connection(line: Line) -> Connection:
+    verifier = Verifier(secret=b"a secret of at least thirty-two bytes, for tests")
+    server = MessagingServer("server", Log(UNUSED, "log", 1), verifier, CollectorRegistry())
+    identity = Identity("alice", 1e12)
+    return Connection(server, "token", identity, "server/1", line.read, line.write)
+
+
+async def test_a_session_can_be_closed_while_its_stream_ends(
+    connection: Connection, line: Line
+) -> None:
+    running = asyncio.create_task(connection.run())
+    await line.opened.wait()
+    running.cancel()
+    while not connection.session.closed:
+        await asyncio.sleep(0)
+        connection.session.close(GONE)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    connection.session.push(frames.caught_up(1))
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_at_every_step_of_the_end(connection: Connection, line: Line, steps: int) -> None:
+    running = asyncio.create_task(connection.run())
+    await line.opened.wait()
+    running.cancel()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    connection.session.close(GONE)
+    await asyncio.wait([running])
+    assert running.cancelled() or running.result() is GONE
+
+
+async def test_a_client_that_reads_is_told_why(connection: Connection, line: Line) -> None:
+    line.reading.set()
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(connection.run())
+        await line.opened.wait()
+        connection.session.close(GONE, "host:1")
+    assert running.result() is GONE
+    assert line.written == [frames.disconnect(GONE, "host:1")]
+
+
+async def test_a_client_that_does_not_read_is_left_after_a_grace(
+    connection: Connection, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecochat.messaging.connection.CLOSE_GRACE_S", 0.01)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(connection.run())
+        await line.opened.wait()
+        connection.session.close(GONE)
+    assert running.result() is GONE
+    assert line.written == []
+
+
+async def test_a_write_that_fails_ends_this_connection_alone(
+    connection: Connection, line: Line
+) -> None:
+    async def fail(frame: bytes) -> None:
+        raise ConnectionResetError
+
+    connection._write = fail
+    running = asyncio.create_task(connection.run())
+    await line.opened.wait()
+    connection.session.push(frames.caught_up(1))
+    with pytest.raises(ExceptionGroup) as failed:
+        await running
+    assert failed.group_contains(ConnectionResetError)
+    connection.session.close(GONE)
