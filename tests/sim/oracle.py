@@ -201,7 +201,7 @@ def _sends(device: DeviceRecord, history: History) -> Iterator[Broken]:
     highest: dict[str, int] = defaultdict(int)
     for number, chat, seen_id in device.sends:
         rows = history.get((device.user, number), [])
-        if number in device.rejected and rows:
+        if number in device.rejected - device.withdrawn and rows:
             yield Broken(REFUSED_YET_ACCEPTED, f"{device.name}: {number} is in the history")
         if number in acked and not rows:
             yield Broken(LOST, f"{device.name}: {number} was acknowledged")

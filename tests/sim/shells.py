@@ -295,14 +295,23 @@ class Server:
         session = connection.session
         assert session is not None
         for send in frame.sends:
-            recipients = self.world.recipients(self.node, session.user_id, send.chat_id)
-            if recipients is None:
-                if not self.owner.settles(session, send, frame.offset):
-                    session.refuse(send.client_message_id, NOT_A_MEMBER)
-            elif origin := self.owner.submit(
-                session, send, recipients, frame.offset, self.now_ms()
-            ):
-                self.append(self.partition, origin)
+            if self.owner.settles(session, send, frame.offset):
+                continue
+            self.accept_or_refuse(connection, session, send)
+
+    def accept_or_refuse(self, connection: Connection, session: Session, send: Send) -> None:
+        """A send that is no repeat."""
+        recipients = self.world.recipients(self.node, session.user_id, send.chat_id)
+        if recipients is None:
+            self.refuse(connection, session, send)
+        else:
+            origin = self.owner.accept(session, send, recipients, self.now_ms())
+            self.append(self.partition, origin)
+
+    def refuse(self, connection: Connection, session: Session, send: Send) -> None:
+        """Answer that a send will never be accepted."""
+        connection.client.note_refused(send, connection)
+        session.refuse(send.client_message_id, NOT_A_MEMBER)
 
     def hang_up(self, connection: Connection) -> None:
         """The client has gone."""
@@ -395,27 +404,27 @@ class Client:
             case CaughtUp():
                 self.flush()
             case Rejected():
-                self.rejected(happening.send)
+                self.record.rejected.add(int(happening.send.client_message_id))
+                self.rejected()
             case Disconnected():
                 self.cut()
             case _:
                 self.surface(happening, from_history=False)
 
-    def rejected(self, send: Send) -> None:
+    def rejected(self) -> None:
         """After a refusal the session takes no more: come back."""
-        self.note_rejected(send)
         self.cut()
 
-    def note_rejected(self, send: Send) -> None:
+    def note_refused(self, send: Send, on: Connection) -> None:
         """For the oracle; see `DeviceRecord.withdrawn`."""
         under_way = any(
             send in frame.sends
             for connection in self.connections
-            if connection is not self.connection
+            if connection is not on
             for frame in connection.to_server
         )
-        into = self.record.withdrawn if under_way else self.record.rejected
-        into.add(int(send.client_message_id))
+        if under_way:
+            self.record.withdrawn.add(int(send.client_message_id))
 
     def surface(self, happening: Happening | None, *, from_history: bool) -> None:
         """Show a person what the device says is new."""

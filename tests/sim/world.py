@@ -36,7 +36,7 @@ class Shape(NamedTuple):
     partitions: int = 3
     nodes: int = 3
     queue_max_bytes: int = 500
-    tail_max_bytes: int = 300
+    tail_max_bytes: int = 200
     state_every: int = 5
     window_ms: int = 10_000
     entries_max: int = 4
