@@ -28,7 +28,6 @@ from cecochat.client import (
     StateUnusable,
     connect,
     find_route,
-    open_history,
 )
 from cecochat.runtime.settings import load
 from cecochat.runtime.tokens import mint
@@ -62,12 +61,6 @@ async def next_of(client: Client, kind: type[E], holds: Callable[[E], bool] = la
 
 async def texts_of(client: Client, count: int) -> list[str]:
     return [(await next_of(client, Message)).text for _ in range(count)]
-
-
-async def said(up: Running, user: str, other: str) -> list[str]:
-    """What the history holds, as its own calls tell."""
-    async with open_history(up.addresses.connect, up.token(user)) as history:
-        return [message.text async for message in history.every_message(other)]
 
 
 def edit(state: Path, **changes: Any) -> None:
@@ -136,6 +129,7 @@ async def test_a_refused_send_is_typed_and_those_behind_it_are_sent(up: Running)
 
 
 async def said_by(client: Client) -> list[str]:
+    """What the history holds of the chat with bob, own acknowledged messages for certain."""
     return [message.text for message in (await client.history("bob")).messages]
 
 
@@ -248,7 +242,7 @@ async def test_after_a_gap_an_accepted_send_is_found_and_not_sent_again(
     async with device(up, "alice", state) as alice:
         assert (await next_of(alice, Sent)).message.id == sent
         await alice.send("bob", "more")
-    assert await said(up, "alice", "bob") == ["once", "more"]
+        assert await said_by(alice) == ["once", "more"]
 
 
 # -- an application that is slower than what arrives

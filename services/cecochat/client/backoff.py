@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+LEAST_S = 0.01  # whatever is asked for, it is never a busy loop
+
+
 @dataclass(frozen=True, slots=True)
 class BackOff:
     """The n-th wait in a row is `base_s * factor ** n`, at most `max_s`; the part `jitter` of it is
@@ -24,4 +27,4 @@ class BackOff:
         # Past 64 attempts any factor above 1 has reached the maximum; a power must not overflow.
         whole_s = min(self.base_s * self.factor ** min(attempt, 64), self.max_s)
         drawn_s = whole_s * (1 - self.jitter * chance)
-        return max(drawn_s, at_least_s * (1 + self.jitter * chance))
+        return max(drawn_s, LEAST_S, at_least_s * (1 + self.jitter * chance))

@@ -1,0 +1,113 @@
+"""The pure parts of the client: back-off, inbox, receipts, names of chats."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cecochat.client import ChatError, chat_of, peer_of
+from cecochat.client.backoff import LEAST_S, BackOff
+from cecochat.client.events import CaughtUp
+from cecochat.client.inbox import Entry, Inbox
+from cecochat.client.receipts import Marks
+
+back_offs = st.builds(
+    BackOff,
+    base_s=st.floats(0.01, 60),
+    factor=st.floats(1, 10),
+    max_s=st.floats(0.1, 600),
+    jitter=st.floats(0, 1),
+)
+chances = st.floats(0, 1, exclude_max=True)
+
+
+@given(back_offs, st.integers(0, 10_000), chances)
+def test_a_wait_is_never_nothing_and_never_above_the_maximum(
+    back_off: BackOff, attempt: int, chance: float
+) -> None:
+    wait_s = back_off.wait_s(attempt, chance)
+    assert LEAST_S <= wait_s <= back_off.max_s
+    assert back_off.wait_s(attempt + 1, chance) >= wait_s
+
+
+@given(back_offs, st.integers(0, 100), chances, st.floats(0, 3_600))
+def test_a_servers_wait_is_kept_to(
+    back_off: BackOff, attempt: int, chance: float, at_least_s: float
+) -> None:
+    assert back_off.wait_s(attempt, chance, at_least_s) >= at_least_s
+
+
+def entry(name: str) -> Entry:
+    return Entry(None, CaughtUp(name))
+
+
+def name_of(got: Entry | None) -> str:
+    assert got is not None
+    assert isinstance(got.event, CaughtUp)
+    return got.event.server_id
+
+
+async def test_what_does_not_fit_is_dropped_until_the_rest_is_read() -> None:
+    inbox = Inbox(max_bytes=1_000)
+    for number in range(10):
+        inbox.put(entry(str(number)), size=100)  # 300 with what Python adds
+    assert inbox.overrun
+    assert [name_of(await inbox.get()) for _ in range(3)] == ["0", "1", "2"]
+    waiting = asyncio.create_task(inbox.get())
+    await inbox.drained.wait()
+    inbox.put(entry("still dropped"), size=1)
+    inbox.restart()
+    inbox.put(entry("3"), size=100)
+    assert name_of(await waiting) == "3"
+    assert not inbox.overrun
+
+
+async def test_one_entry_fits_however_large_and_the_end_comes_after_it() -> None:
+    inbox = Inbox(max_bytes=10)
+    inbox.put(entry("large"), size=1_000_000)
+    inbox.end()
+    assert name_of(await inbox.get()) == "large"
+    assert await inbox.get() is None
+
+
+def test_marks_are_joined_and_one_receipt_of_a_chat_is_under_way() -> None:
+    marks = Marks()
+    for message_id in (5, 9, 7):
+        marks.delivered("a", message_id)
+    marks.read("b", 3)
+    told = marks.take()
+    assert told["a"].delivered_up_to == 9
+    assert (told["b"].read_up_to, told["b"].delivered_up_to) == (3, 0)
+    marks.delivered("a", 12)
+    assert marks.take() == {}
+    assert marks.answered("a")
+    assert marks.take()["a"].delivered_up_to == 12
+    assert not marks.answered("a")
+    assert not marks.answered("b")
+    assert marks.idle
+
+
+def test_a_mark_that_is_no_news_is_not_told() -> None:
+    marks = Marks()
+    marks.delivered("a", 5)
+    marks.take()
+    marks.answered("a")
+    marks.delivered("a", 4)
+    assert marks.take() == {}
+    assert marks.idle
+
+
+def test_a_chat_is_named_by_a_user_or_by_its_id() -> None:
+    assert chat_of("bob", "alice") == chat_of("alice", "d:alice~bob") == "d:alice~bob"
+    assert peer_of("alice", "d:alice~bob") == "bob"
+    assert peer_of("bob", "d:alice~bob") == "alice"
+
+
+@pytest.mark.parametrize("chat", ["", "no spaces", "d:b~a", "alice", "x" * 65, "a~b"])
+def test_what_is_no_chat_is_refused_before_it_is_sent(chat: str) -> None:
+    with pytest.raises(ChatError) as error:
+        chat_of("alice", chat)
+    assert error.value.code == "invalid_argument"
