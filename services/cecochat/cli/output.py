@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from cecochat.client import Message
 
+ALLOWED = "\n\t\N{ZERO WIDTH JOINER}"  # the joiner makes one emoji of several
 REACH_S = 3.0  # a person waits for the first connection
 
 
@@ -43,5 +44,5 @@ def message_line(message: Message) -> str:
 def printable(text: str) -> str:
     """The text without what would steer a terminal: a message may come from anybody."""
     return "".join(
-        c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
+        c if c in ALLOWED or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
     )

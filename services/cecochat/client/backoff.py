@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 LEAST_S = 0.01  # whatever is asked for, it is never a busy loop
 
 

@@ -1,0 +1,214 @@
+"""The parts of the command line that need no system."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cecochat.cli import checks, ports
+from cecochat.cli.conversation import DELIVERED, READ, SENDING, SENT, Conversation
+from cecochat.cli.failure import UsageError
+from cecochat.cli.ledger import Ledger
+from cecochat.cli.main import app
+from cecochat.cli.output import message_json, printable
+from cecochat.cli.token import seconds
+from cecochat.cli.transcript import read
+from cecochat.client import Message, Receipt, StateInUse
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+CHAT = "d:alice~bob"
+
+
+def message(id_: int, user: str, text: str) -> Message:
+    return Message(id_, CHAT, user, text, f"c{id_}")
+
+
+# -- every command explains itself
+
+
+ALL = (
+    "up chat send history chats connect token doctor import export".split(),
+    "get set unset watch history".split(),
+)
+PATHS = [[name] for name in ALL[0]] + [["config", name] for name in ALL[1]]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=" ".join)
+def test_every_command_has_help_with_an_example(path: list[str]) -> None:
+    result = CliRunner().invoke(app, [*path, "--help"])
+    assert result.exit_code == 0
+    assert "Example:" in result.output
+    assert f"cecochat {' '.join(path)}" in " ".join(result.output.split())
+
+
+# -- ports
+
+
+def test_a_busy_port_is_named_and_others_are_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} in use: stop what uses it"):
+            ports.choose("127.0.0.1", port, {})
+        with pytest.raises(UsageError, match="CECOCHAT_HISTORY_PORT"):
+            ports.choose("127.0.0.1", None, {"CECOCHAT_HISTORY_PORT": str(port)})
+
+
+def test_ports_that_the_environment_fixes_stay() -> None:
+    chosen = ports.choose("127.0.0.1", None, {"CECOCHAT_MESSAGING_PORT": "0"})
+    assert "messaging_port" not in chosen.ports
+    assert len(chosen.ports) == len(ports.NAMES) - 1
+
+
+# -- texts of strangers
+
+
+@pytest.mark.parametrize("steering", ["\x1b[2J", "\x07", "\x9b31m", "\u202e", "\r", "\x00"])
+def test_a_text_cannot_steer_the_terminal(steering: str) -> None:
+    assert steering[0] not in printable(f"a{steering}b")
+    assert printable("tab\tline\nžluťoučký 👩‍🚀 kůň") == "tab\tline\nžluťoučký 👩‍🚀 kůň"
+
+
+# -- lifetimes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90", 90), ("90s", 90), ("15m", 900), ("1.5h", 5_400), ("7d", 604_800)]
+)
+def test_a_lifetime_is_read(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "h", "0", "-1h", "1w", "1h30m", "inf"])
+def test_what_is_no_lifetime_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        seconds(text)
+
+
+# -- transcripts
+
+
+def test_a_transcript_names_its_messages_by_its_content(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    rows = [
+        {"from": "alice", "to": "bob", "text": "hi"},
+        {"from": "bob", "to": "alice", "text": "ho"},
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    first, again = read(file), read(file)
+    assert first == again
+    assert [(e.sender, e.chat_id, e.text) for e in first.entries] == [
+        ("alice", CHAT, "hi"),
+        ("bob", CHAT, "ho"),
+    ]
+    file.write_text(file.read_text() + json.dumps(rows[0]))
+    other = read(file)
+    ids = {entry.client_message_id for entry in first.entries + other.entries}
+    assert len(ids) == 5
+
+
+def test_an_exported_message_is_a_line_of_a_transcript(tmp_path: Path) -> None:
+    file = tmp_path / "talk.jsonl"
+    file.write_text(json.dumps(message_json(message(1 << 40, "bob", "two\nlines"))))
+    [entry] = read(file).entries
+    assert (entry.sender, entry.chat_id, entry.text) == ("bob", CHAT, "two\nlines")
+    assert entry.client_message_id == f"c{1 << 40}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["no json", "[]", '{"from": "alice"}', '{"from": "a b", "to": "bob", "text": "x"}',
+     '{"from": "bob", "to": "bob", "text": "x"}', '{"from": "alice", "to": "bob", "text": ""}'],
+)  # fmt: skip
+def test_a_wrong_line_is_named_before_anything_is_sent(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "talk.jsonl"
+    file.write_text('{"from": "alice", "to": "bob", "text": "fine"}\n' + line)
+    with pytest.raises(UsageError, match="line 2"):
+        read(file)
+
+
+# -- the ledger
+
+
+def test_the_ledger_keeps_device_and_answers_in_one_piece(tmp_path: Path) -> None:
+    path = tmp_path / "imports" / "a.db"
+    ledger = Ledger(path)
+    ledger.keep("alice", {"outbox": []}, {"1", "2"})
+    with pytest.raises(StateInUse):
+        Ledger(path)
+    ledger.close()
+    again = Ledger(path)
+    assert again.snapshot("alice") == {"outbox": []}
+    assert again.is_answered("alice", "2")
+    assert not again.is_answered("bob", "2")
+    again.close()
+
+
+# -- the chat window
+
+
+def test_ticks_follow_what_is_known_of_a_message() -> None:
+    shown = Conversation("alice", "bob")
+    line = shown.say("hi", NOON)
+    assert shown.tick(line) == SENDING
+    assert shown.unanswered == 1
+    shown.accepted(line, 10)
+    assert shown.tick(line) == SENT
+    shown.mark(Receipt(CHAT, "bob", 10, 0))
+    assert shown.tick(line) == DELIVERED
+    assert shown.take_settled() == []
+    shown.mark(Receipt(CHAT, "bob", 0, 10))
+    assert shown.tick(line) == READ
+    assert shown.take_settled() == [line]
+    assert shown.open_lines == []
+
+
+def test_lines_are_printed_once_and_in_the_order_of_the_window() -> None:
+    shown = Conversation("alice", "bob")
+    printed: list[str] = []
+    for number in range(20):
+        line = shown.say(f"mine {number}", NOON)
+        if number % 7 == 3:
+            shown.show(message(number, "bob", f"his {number}"))
+        if number % 5 == 0:
+            shown.refused(line, "too large")
+        printed += [each.text for each in shown.take_settled()]
+    shown.settle_all()
+    printed += [each.text for each in shown.take_settled()]
+    expected = [f"mine {number}" for number in range(20)]
+    for number in (17, 10, 3):
+        expected.insert(number + 1, f"his {number}")
+    assert printed == expected
+
+
+# -- the doctor
+
+
+def test_a_clock_that_went_back_is_found(tmp_path: Path) -> None:
+    (tmp_path / "log.db").touch()
+    written_s = (tmp_path / "log.db").stat().st_mtime
+    assert checks.clock(tmp_path, written_s + 1).result == "ok"
+    assert checks.clock(tmp_path, written_s - 3_600).result == "wrong"
+    assert checks.clock(tmp_path, 0.0).result == "wrong"
+
+
+def test_a_folder_that_cannot_be_written_is_found(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert checks.folder(tmp_path / "new" / "data").result == "ok"
+    finding = checks.folder(tmp_path / "file" / "data")
+    assert finding.result == "wrong"
+    assert "--data" in finding.mend
+
+
+def test_an_up_that_is_gone_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    known = {"health": {"connect": f"http://127.0.0.1:{port}"}, "data": "/d", "connect": ""}
+    finding = checks.last_up_ready(known)
+    assert finding.result == "wrong"
+    assert "connect does not answer" in finding.found
+    assert "cecochat up --data /d" in finding.mend
