@@ -102,7 +102,7 @@ class Server:
             async with asyncio.timeout(READY_WITHIN_S):
                 self.ready = json.loads(await self._process.stdout.readline())
         except (TimeoutError, ValueError) as error:
-            await self.kill()
+            await self._signal(signal.SIGABRT)  # the stacks of its threads go to stderr
             raise DidNotStart(self.said[-3_000:]) from error
         self.started_in_s = time.monotonic() - began
         assert self.ready["pid"] == self.pid, "the signals would go to another process"
@@ -147,8 +147,8 @@ class Server:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
         }
-        remembered = {"XDG_STATE_HOME": str(self.folder / "state")}  # not the person's own
-        return inherited | remembered | dict(self.ports) | dict(self.environment)
+        own = {"XDG_STATE_HOME": str(self.folder / "state"), "PYTHONFAULTHANDLER": "1"}
+        return inherited | own | dict(self.ports) | dict(self.environment)
 
     async def release(self) -> None:
         """End what is left of it; that is no part of the run, and not in its record."""
