@@ -26,8 +26,9 @@ from cecochat.domain.session import Session
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame
 from tests.sim import oracle
+from tests.sim.client import Client
 from tests.sim.schedule import STEPS, Run, Weights, random_run
-from tests.sim.shells import FAILED, Client, Connection, Server
+from tests.sim.server import FAILED, Connection, Server
 from tests.sim.world import World
 
 Override = tuple[Any, str, object]  # class or module, name, what it is replaced by

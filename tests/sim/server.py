@@ -1,129 +1,32 @@
-"""The thinnest shells round the project's own classes: a partition's log, a server that owns it, a
-client with a device.
+"""The thinnest shell round the project's own `Owner`: what the asyncio shell does, one step a call.
 
-They do what the asyncio shells do, one step a call, and record what the oracle judges. Nothing here
-decides anything about the protocol.
+Nothing here decides anything about the protocol.
 """
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, resume
-from cecochat.domain.client import (
-    CaughtUp,
-    Device,
-    Disconnected,
-    Happening,
-    Received,
-    Rejected,
-    Sent,
-)
 from cecochat.domain.errors import Refusal
-from cecochat.domain.fold import Fold
 from cecochat.domain.ids import ChatId, UserId, authorise
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Copy, LogRecord, State, decode, encode
+from cecochat.domain.records import Copy, LogRecord
 from cecochat.domain.session import Replay, Session
 from cecochat.v1 import errors_pb2
-from cecochat.v1.events_pb2 import Message
-from cecochat.v1.messaging_pb2 import (
-    ClientFrame,
-    Hello,
-    Position,
-    Send,
-    ServerFrame,
-    ServerItem,
-    Welcome,
-)
-from tests.sim.oracle import DeviceRecord, SendRecord, Shown
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
+from tests.sim.log import LOG_ID, Request
 
 if TYPE_CHECKING:
+    from tests.sim.client import Client
     from tests.sim.world import World
-
-LOG_ID = "log"
 
 MOVED = Refusal(errors_pb2.ERROR_CODE_MOVED, "moved")
 FAILED = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, "an append failed")
 TRIMMED = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, "retention overtook the replay")
 NOT_A_MEMBER = Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, "not a member")
-
-
-class Log:
-    """One partition. Records stay for ever, for the oracle; readers may not go below `start`."""
-
-    def __init__(self) -> None:
-        self.records: list[LogRecord] = []
-        self.appended_at_ms: list[int] = []  # by the clock of the server that appended
-        self.start = 0
-        self.states: list[tuple[int, State]] = []
-
-    @property
-    def end(self) -> int:
-        """The offset of the next record."""
-        return len(self.records)
-
-    def append(self, record: LogRecord, now_ms: int) -> int:
-        """Store a record the way it is stored, as bytes; returns its offset."""
-        offset = len(self.records)
-        record = decode(*encode(record))
-        if isinstance(record, State):
-            self.states.append((offset, record))
-        self.records.append(record)
-        self.appended_at_ms.append(now_ms)
-        return offset
-
-    def fold_at(self, position: int) -> Fold:
-        """What a reader knows after `position`, from the last state record at or before it."""
-        fold, cursor = Fold(), 0
-        kept = [
-            (offset, state)
-            for offset, state in self.states
-            if offset >= self.start and self.start - 1 <= state.as_of <= position
-        ]
-        if kept:
-            before = [each for each in kept if each[0] <= position]
-            state = before[-1][1] if before else kept[0][1]
-            fold, cursor = Fold.restored(state), state.as_of + 1
-        assert cursor >= self.start, f"no state is known at {position}: kept from {self.start}"
-        for offset in range(cursor, position + 1):
-            fold.step(offset, self.records[offset])
-        return fold
-
-    def first_known(self) -> int:
-        """The lowest position whose state can be had from what retention left."""
-        if self.start == 0:
-            return -1
-        return min(
-            state.as_of
-            for offset, state in self.states
-            if offset >= self.start and state.as_of >= self.start - 1
-        )
-
-
-class Request:
-    """A record on its way into a partition."""
-
-    __slots__ = ("appended_at_ms", "record")
-
-    def __init__(self, record: LogRecord, appended_at_ms: int) -> None:
-        self.record = record
-        self.appended_at_ms = appended_at_ms
-
-
-class Producer:
-    """One producer session: per target partition a FIFO of requests and one of answers, which are
-    (record, offset).
-    """
-
-    def __init__(self, name: str, server: Server) -> None:
-        self.name = name
-        self.server: Server | None = server  # None: dead or abandoned; what it sent may land yet
-        self.requests: dict[int, deque[Request]] = {}
-        self.answers: dict[int, deque[tuple[LogRecord, int]]] = {}
 
 
 class Connection:
@@ -330,122 +233,6 @@ class Server:
                 if connection.session:
                     connection.session.close(refusal)
             self.owner.end(refusal)
-
-
-class Client:
-    """A device, the connection that it has, and the record of what it saw."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.world = world
-        self.name = name
-        self.user = name[0]
-        self.device = Device(self.user)
-        self.connection: Connection | None = None
-        self.connections: list[Connection] = []
-        self.record = DeviceRecord(name, self.user)
-
-    # -- towards the server
-
-    def connect(self, node: int) -> None:
-        """Open a stream and say hello."""
-        self.connection = Connection(self, node)
-        self.connections.append(self.connection)
-        self.connection.to_server.append(self.device.hello(self.name))
-
-    def cut(self) -> None:
-        """Give the stream up. What was written may still be read by the server."""
-        assert self.connection is not None
-        self.connection.client_open = False
-        self.connection.to_device.clear()
-        self.connection = None
-
-    def send(self, chat: str, number: int) -> None:
-        """A person writes a message."""
-        send = Send(client_message_id=str(number), chat_id=chat, message=Message(text="."))
-        self.record.sends.append(SendRecord(number, chat, self.record.highest_streamed(chat)))
-        self.device.submit(send)
-        self.flush()
-
-    def flush(self) -> None:
-        """Write what the device wants to be written."""
-        if self.connection:
-            while frame := self.device.outgoing(2):
-                self.connection.to_server.append(frame)
-
-    def reload(self) -> None:
-        """The application is killed and started again from what it kept."""
-        if self.connection:
-            self.cut()
-        self.device = Device.restored(json.loads(json.dumps(self.device.snapshot())))
-
-    # -- from the server
-
-    def take(self, limit_bytes: int) -> bool:
-        """Read what the network has, item by item; whether there was anything."""
-        connection = self.connection
-        if connection is None or self.device.gap:
-            return False
-        if not connection.to_device and connection.session:
-            frame = connection.session.take(limit_bytes)
-            connection.to_device.extend(ServerFrame.FromString(frame).items)
-        if not connection.to_device:
-            if connection.server_open:
-                return False
-            self.cut()
-        while self.connection and connection.to_device and not self.device.gap:
-            self.receive(connection.to_device.popleft())
-        return True
-
-    def receive(self, item: ServerItem) -> None:
-        """One item of the stream."""
-        self.record.on_wire(item, self.world.sends)
-        happening = self.device.receive(item)
-        match happening:
-            case CaughtUp():
-                self.flush()
-            case Rejected():
-                self.record.rejected.add(int(happening.send.client_message_id))
-                self.rejected()
-            case Disconnected():
-                self.cut()
-            case _:
-                self.surface(happening, from_history=False)
-
-    def rejected(self) -> None:
-        """After a refusal the session takes no more: come back."""
-        self.cut()
-
-    def note_refused(self, send: Send, on: Connection) -> None:
-        """For the oracle; see `DeviceRecord.withdrawn`."""
-        under_way = any(
-            send in frame.sends
-            for connection in self.connections
-            if connection is not on
-            for frame in connection.to_server
-        )
-        if under_way:
-            self.record.withdrawn.add(int(send.client_message_id))
-
-    def surface(self, happening: Happening | None, *, from_history: bool) -> None:
-        """Show a person what the device says is new."""
-        match happening:
-            case Received(event):
-                shown = Shown(event.user_id, int(event.client_message_id), event.chat_id, event.id)
-            case Sent(send, message_id):
-                number = int(send.client_message_id)
-                shown = Shown(self.user, number, send.chat_id, message_id)
-            case _:
-                return
-        self.record.shown.append(shown)
-        if not from_history:
-            self.record.streamed.append(shown)
-
-    def fill(self) -> None:
-        """Fill the gap from the history, which holds all that the gap's token asks for."""
-        for chat in self.world.history.chats(self.user):
-            for event in self.world.history.read(self.user, chat, self.device.shown_up_to(chat)):
-                self.surface(self.device.show(event), from_history=True)
-        self.device.filled()
 
 
 def recipients_of(user: str, chat: str, members: frozenset[str]) -> Sequence[str] | None:

@@ -1,0 +1,141 @@
+"""The thinnest shell round the project's own `Device`: its connections, and the record of what it
+saw.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from cecochat.domain.client import (
+    CaughtUp,
+    Device,
+    Disconnected,
+    Happening,
+    Received,
+    Rejected,
+    Sent,
+)
+from cecochat.v1.events_pb2 import Message
+from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem
+from tests.sim.oracle import DeviceRecord, SendRecord, Shown
+from tests.sim.server import Connection
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+
+class Client:
+    """A device, the connection that it has, and the record of what it saw."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.user = name[0]
+        self.device = Device(self.user)
+        self.connection: Connection | None = None
+        self.connections: list[Connection] = []
+        self.record = DeviceRecord(name, self.user)
+
+    # -- towards the server
+
+    def connect(self, node: int) -> None:
+        """Open a stream and say hello."""
+        self.connection = Connection(self, node)
+        self.connections.append(self.connection)
+        self.connection.to_server.append(self.device.hello(self.name))
+
+    def cut(self) -> None:
+        """Give the stream up. What was written may still be read by the server."""
+        assert self.connection is not None
+        self.connection.client_open = False
+        self.connection.to_device.clear()
+        self.connection = None
+
+    def send(self, chat: str, number: int) -> None:
+        """A person writes a message."""
+        send = Send(client_message_id=str(number), chat_id=chat, message=Message(text="."))
+        self.record.sends.append(SendRecord(number, chat, self.record.highest_streamed(chat)))
+        self.device.submit(send)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what the device wants to be written."""
+        if self.connection:
+            while frame := self.device.outgoing(2):
+                self.connection.to_server.append(frame)
+
+    def reload(self) -> None:
+        """The application is killed and started again from what it kept."""
+        if self.connection:
+            self.cut()
+        self.device = Device.restored(json.loads(json.dumps(self.device.snapshot())))
+
+    # -- from the server
+
+    def take(self, limit_bytes: int) -> bool:
+        """Read what the network has, item by item; whether there was anything."""
+        connection = self.connection
+        if connection is None or self.device.gap:
+            return False
+        if not connection.to_device and connection.session:
+            frame = connection.session.take(limit_bytes)
+            connection.to_device.extend(ServerFrame.FromString(frame).items)
+        if not connection.to_device:
+            if connection.server_open:
+                return False
+            self.cut()
+        while self.connection and connection.to_device and not self.device.gap:
+            self.receive(connection.to_device.popleft())
+        return True
+
+    def receive(self, item: ServerItem) -> None:
+        """One item of the stream."""
+        self.record.on_wire(item, self.world.sends)
+        happening = self.device.receive(item)
+        match happening:
+            case CaughtUp():
+                self.flush()
+            case Rejected():
+                self.record.rejected.add(int(happening.send.client_message_id))
+                self.rejected()
+            case Disconnected():
+                self.cut()
+            case _:
+                self.surface(happening, from_history=False)
+
+    def rejected(self) -> None:
+        """After a refusal the session takes no more: come back."""
+        self.cut()
+
+    def note_refused(self, send: Send, on: Connection) -> None:
+        """For the oracle; see `DeviceRecord.withdrawn`."""
+        under_way = any(
+            send in frame.sends
+            for connection in self.connections
+            if connection is not on
+            for frame in connection.to_server
+        )
+        if under_way:
+            self.record.withdrawn.add(int(send.client_message_id))
+
+    def surface(self, happening: Happening | None, *, from_history: bool) -> None:
+        """Show a person what the device says is new."""
+        match happening:
+            case Received(event):
+                shown = Shown(event.user_id, int(event.client_message_id), event.chat_id, event.id)
+            case Sent(send, message_id):
+                number = int(send.client_message_id)
+                shown = Shown(self.user, number, send.chat_id, message_id)
+            case _:
+                return
+        self.record.shown.append(shown)
+        if not from_history:
+            self.record.streamed.append(shown)
+
+    def fill(self) -> None:
+        """Fill the gap from the history, which holds all that the gap's token asks for."""
+        for chat in self.world.history.chats(self.user):
+            for event in self.world.history.read(self.user, chat, self.device.shown_up_to(chat)):
+                self.surface(self.device.show(event), from_history=True)
+        self.device.filled()
