@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -19,6 +19,7 @@ from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
+PAST = 100  # versions that a store keeps at least
 
 Parsed = TypeVar("Parsed")
 
@@ -51,6 +52,7 @@ async def valid(
     refused = Counter(
         f"cecochat_{name}_refused", "Documents that are not valid.", registry=registry
     )
+    known = False
     async with aclosing(_versions(configuration, name)) as documents:
         async for document in documents:
             try:
@@ -58,8 +60,23 @@ async def valid(
             except InvalidSettings as error:
                 refused.inc()
                 log.error("%s version %s is not followed: %s", name, document.version, error)
-                continue
-            yield document.version, value
+                if known or not (good := await _last_good(configuration, name, parse_)):
+                    continue
+                yield good
+            else:
+                yield document.version, value
+            known = True
+
+
+async def _last_good(
+    configuration: Configuration, name: str, parse_: Callable[[Any], Parsed]
+) -> tuple[int, Parsed] | None:
+    """For a start while the newest version is not valid."""
+    with suppress(Unavailable):
+        for document in await configuration.past(name, PAST):
+            with suppress(InvalidSettings):
+                return document.version, parse_(document.value)
+    return None
 
 
 async def _versions(configuration: Configuration, name: str) -> AsyncGenerator[Document]:
