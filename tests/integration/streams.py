@@ -77,7 +77,7 @@ class Stream:
             async with asyncio.timeout(WITHIN_S):
                 frame = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise Ended(typed(error), error.code()) from None
+            raise Ended(typed(error, self.items), error.code()) from None
         if not isinstance(frame, ServerFrame):
             raise Ended(errors_pb2.Error(), await self._call.code())
         return frame
@@ -132,11 +132,12 @@ def delivered_texts(items: Sequence[ServerItem]) -> list[str]:
     ]
 
 
-def typed(error: grpc.aio.AioRpcError) -> errors_pb2.Error:
+def typed(error: grpc.aio.AioRpcError, items: Sequence[ServerItem] = ()) -> errors_pb2.Error:
+    """The reason, which both the last item and the trailer tell."""
     for name, value in error.trailing_metadata() or ():
         if name == TRAILER and isinstance(value, bytes):
             return errors_pb2.Error.FromString(value)
-    return errors_pb2.Error()
+    return items[-1].disconnect.error if items else errors_pb2.Error()
 
 
 @asynccontextmanager
