@@ -144,6 +144,7 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             )
         case "copy":
             origin_partition, _, origin_offset = header["origin"].partition(":")
+            Event.FromString(value)  # goes out as it is: no client could read past what is none
             return Copy(
                 _number(header["id"]),
                 _number(origin_partition, high=PARTITIONS_MAX),

@@ -113,7 +113,7 @@ def _value(text: str) -> Any:
     """What is no JSON is given as it stands: readers refuse it, and keep the version before."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
