@@ -32,6 +32,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             group.create_task(follow(parts.configuration, registry, directory.configure)),
             group.create_task(directory.follow(parts.configuration, registry)),
         ]
+        await directory.ready.wait()
         known = instance(parts, "connect", server_id, port, port)
         await parts.discovery.register(known)
         yield known

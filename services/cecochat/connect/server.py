@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing
 from functools import partial
@@ -35,6 +36,7 @@ class Directory:
         self._partitions = partitions
         self._assignment: dict[int, str] | None = None  # partition -> server id
         self._config = Config()
+        self.ready = asyncio.Event()  # it knows the assignment
 
     def configure(self, config: Config) -> None:
         """Follow a new configuration."""
@@ -46,6 +48,7 @@ class Directory:
         async with aclosing(valid(configuration, ASSIGNMENT, parse, registry)) as assignments:
             async for _, owners in assignments:
                 self._assignment = owners
+                self.ready.set()
 
     @property
     def not_ready(self) -> str | None:
