@@ -17,7 +17,9 @@ def parse(document: Any, partitions: int) -> dict[int, str]:
     known = {str(partition): partition for partition in range(partitions)}
     for name, server_id in document.items():
         if name not in known:
-            raise InvalidSettings(f"{name!r} is no partition: use 0 to {partitions - 1}")
+            raise InvalidSettings(f"{name!r:.80} is no partition: use 0 to {partitions - 1}")
         if not isinstance(server_id, str):
-            raise InvalidSettings(f"partition {name} is assigned to {server_id!r}: use a server id")
+            raise InvalidSettings(
+                f"partition {name} is assigned to {server_id!r:.80}: use a server id"
+            )
     return {known[name]: server_id for name, server_id in document.items()}

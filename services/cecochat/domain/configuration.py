@@ -105,13 +105,13 @@ def parse(document: Any) -> Config:
     value.
     """
     if not isinstance(document, Mapping):
-        raise InvalidSettings(f"the configuration is {document!r}: use an object of keys")
+        raise InvalidSettings(f"the configuration is {document!r:.80}: use an object of keys")
     return Config(**{_known(name)[0]: check(name, value) for name, value in document.items()})
 
 
 def _known(name: str) -> tuple[str, Key, Any]:
     if name not in KEYS:
-        raise InvalidSettings(f"{name!r} is no configuration key; known are {', '.join(KEYS)}")
+        raise InvalidSettings(f"{name!r:.80} is no configuration key; known are {', '.join(KEYS)}")
     return KEYS[name]
 
 
@@ -122,14 +122,16 @@ def check(name: str, value: Any) -> Any:
     _, key, default = _known(name)
     if isinstance(default, str):
         if value not in LOG_LEVELS:
-            raise InvalidSettings(f"{name} is {value!r}: use {key.meaning}")
+            raise InvalidSettings(f"{name} is {value!r:.80}: use {key.meaning}")
         return value
     wanted = (int,) if isinstance(default, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, wanted):
         kind = "a whole number" if wanted == (int,) else "a number"
-        raise InvalidSettings(f"{name} is {value!r}: use {kind} of {key.unit or 'no unit'}")
+        raise InvalidSettings(f"{name} is {value!r:.80}: use {kind} of {key.unit or 'no unit'}")
     if not key.low <= value <= key.high:  # NaN is refused too
-        raise InvalidSettings(f"{name} is {value!r}: use {key.low:g} to {key.high:g} {key.unit}")
+        raise InvalidSettings(
+            f"{name} is {value!r:.80}: use {key.low:g} to {key.high:g} {key.unit}"
+        )
     return type(default)(value)
 
 
