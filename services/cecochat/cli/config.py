@@ -54,7 +54,11 @@ def get(
             typer.echo(_line(name, value, changed=name in document.value))
 
 
-@app.command("set", epilog="Example: cecochat config set sends.rate_per_user 50")
+@app.command(
+    "set",
+    epilog="Example: cecochat config set sends.rate_per_user 50",
+    context_settings={"ignore_unknown_options": True},  # -1 is a value, though a wrong one
+)
 def set_(key: KeyName, value: str, data: Data = None) -> None:
     """Change one key. Servers follow within two seconds."""
     from cecochat.domain.configuration import from_text

@@ -1,0 +1,452 @@
+"""The command line as a person types it, against a real `cecochat up`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.server import CECOCHAT, Server, free_ports
+from tests.support.texts import real_texts
+
+WITHIN_S = 60.0
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """With the limits that a person has: it starts in one go."""
+    started = Server(tmp_path / "up")
+    try:
+        await started.start()
+        yield started
+    finally:
+        await started.release()
+
+
+def environment(server: Server, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CECOCHAT_")}
+    return {**kept, "XDG_STATE_HOME": str(server.folder / "state"), **more}
+
+
+async def start(server: Server, *words: str, **more: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        CECOCHAT, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, env=environment(server, **more),
+    )  # fmt: skip
+
+
+async def run(
+    server: Server,
+    *words: str,
+    code: int = 0,
+    given: str = "",
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, str]:
+    """Standard output and standard error of a command that ends with `code`."""
+    process = await start(server, *words, **more)
+    async with asyncio.timeout(WITHIN_S):
+        out, err = await process.communicate(given.encode())
+    assert process.returncode == code, err.decode()
+    assert "Traceback" not in err.decode()
+    return out.decode(), err.decode()
+
+
+async def rows(server: Server, *words: str) -> list[dict[str, Any]]:
+    out, _ = await run(server, *words)
+    return [json.loads(line) for line in out.splitlines()]
+
+
+# -- up
+
+
+async def test_up_says_where_it_is_on_one_line_and_remembers_it(server: Server) -> None:
+    assert server.ready["started_in_s"] < 3
+    assert set(server.ready["health"]) == {"connect", "messaging", "history", "materialize"}
+    pointer = server.folder / "state" / "cecochat" / "last-up.json"
+    assert json.loads(pointer.read_text()) == server.ready
+    assert await server.terminate() == 0
+
+
+async def test_a_person_is_told_how_to_chat_and_that_it_is_for_development(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    process = await start(server, "up", "--data", str(tmp_path / "data"), **server.ports)
+    assert process.stdout
+    said = ""
+    async with asyncio.timeout(WITHIN_S):
+        while "chat --as bob alice" not in said:
+            line = await process.stdout.readline()
+            assert line, "it ended before it was ready"
+            said += line.decode()
+    process.send_signal(signal.SIGINT)
+    rest, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert str(tmp_path / "data") in said
+    assert "not for production" in said
+    assert "chat --as alice bob" in said
+    assert "Stopped" in rest.decode()
+
+
+async def test_a_busy_port_is_named(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        data = str(tmp_path / "data")
+        _, err = await run(server, "up", "--data", data, "--port-base", port, code=2)
+        assert f"port {port} in use" in err
+        assert "--port-base" in err
+
+
+async def test_where_the_default_ports_are_busy_others_are_taken(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    with socket.socket() as busy:
+        busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            busy.bind(("127.0.0.1", 8080))
+            busy.listen()
+        except OSError:
+            pass  # somebody else has it: busy all the same
+        process = await start(server, "up", "--json", "--data", str(tmp_path / "data"))
+        assert process.stdout
+        async with asyncio.timeout(WITHIN_S):
+            ready = json.loads(await process.stdout.readline())
+        process.terminate()
+        _, err = await process.communicate()
+    assert not ready["connect"].endswith(":8080")
+    assert "8080" in err.decode()
+
+
+async def test_a_data_folder_in_use_is_named_with_the_process(server: Server) -> None:
+    data = server.ready["data"]
+    _, err = await run(server, "up", "--data", data, code=1, more=free_ports())
+    assert data in err
+    assert str(server.pid) in err
+
+
+# -- messages
+
+
+async def test_what_is_sent_is_in_history_chats_and_export(server: Server) -> None:
+    out, _ = await run(server, "send", "--as", "alice", "bob", "See you at eight.")
+    sent = out.strip()
+    assert sent.isdecimal()
+    await eventually_in_history(server, 1)
+    [row] = await rows(server, "history", "--as", "bob", "alice", "--json")
+    assert (row["id"], row["from"], row["to"], row["text"]) == (
+        sent, "alice", "bob", "See you at eight.",
+    )  # fmt: skip
+    [chat] = await rows(server, "chats", "--as", "bob", "--json")
+    assert (chat["chat_id"], chat["unread_count"]) == ("d:alice~bob", 1)
+    assert await rows(server, "export", "--as", "alice") == [row]
+    out, _ = await run(server, "history", "--as", "bob", "alice")
+    assert out.endswith("alice  See you at eight.\n")
+
+
+async def eventually_in_history(server: Server, count: int) -> None:
+    """Other processes read what is materialized, a moment after it was acknowledged."""
+    async with asyncio.timeout(WITHIN_S):
+        while len(await rows(server, "history", "--as", "alice", "bob", "--json")) < count:
+            pass
+
+
+async def test_lines_of_standard_input_are_sent_in_order(server: Server) -> None:
+    texts = [f"{number}: {text.splitlines()[0]}" for number, text in enumerate(real_texts()[:200])]
+    out, _ = await run(server, "send", "--as", "alice", "bob", "-", given="\n".join(texts))
+    ids = [int(line) for line in out.split()]
+    assert len(ids) == 200
+    assert ids == sorted(set(ids))
+    await eventually_in_history(server, 50)
+    got = await rows(server, "history", "--as", "alice", "bob", "--limit", "200", "--json")
+    assert [row["text"] for row in got] == [text.rstrip("\r") for text in texts]
+    page = ("history", "--as", "alice", "bob", "--limit", "10", "--before", str(ids[50]), "--json")
+    assert [int(row["id"]) for row in await rows(server, *page)] == ids[40:50]
+
+
+async def test_refusals_have_codes_and_say_what_to_do(server: Server) -> None:
+    _, err = await run(server, "send", "--as", "alice", "bob", "x" * 20_000, code=1)
+    assert "too_large" in err
+    _, err = await run(server, "send", "--as", "a b", "bob", "hi", code=4)
+    assert "is no user id" in err
+    _, err = await run(server, "history", "--token", "nonsense", "bob", code=4)
+    assert "Bearer" in err
+    _, err = await run(server, "history", "bob", code=2)
+    assert "--as" in err
+    nowhere = f"http://127.0.0.1:{free_ports()['CECOCHAT_CONNECT_PORT']}"
+    _, err = await run(server, "connect", "--connect", nowhere, "--token", "t", code=3)
+    assert nowhere in err
+    _, err = await run(server, "no-such-command", code=2)
+    await server.kill()
+    _, err = await run(server, "chats", "--as", "alice", code=3)
+    assert f"cecochat up --data {server.ready['data']}" in err
+
+
+async def test_a_token_is_who_it_says(server: Server) -> None:
+    out, _ = await run(server, "token", "alice", "--lifetime", "5m")
+    token = out.strip()
+    [route] = await rows(server, "connect", "--token", token, "--json")
+    assert route["user_id"] == "alice"
+    mine = {
+        "CECOCHAT_CONNECT_URL": server.connect_url,
+        "CECOCHAT_TOKEN": token,
+        "XDG_STATE_HOME": str(server.folder / "elsewhere"),
+    }
+    out, _ = await run(server, "connect", more=mine)
+    assert "alice" in out
+    _, err = await run(server, "connect", "--as", "bob", code=2, more=mine)
+    assert "of alice, not of bob" in err
+
+
+# -- configuration and doctor
+
+
+async def test_configuration_is_changed_seen_and_checked(server: Server) -> None:
+    out, _ = await run(server, "config", "get", "text.max_bytes")
+    assert out.strip() == "16384"
+    await run(server, "config", "set", "text.max_bytes", "100")
+    out, _ = await run(server, "config", "get", "text.max_bytes")
+    assert out.strip() == "100"
+    async with asyncio.timeout(WITHIN_S):  # the server follows
+        while await exit_code(server, "send", "--as", "alice", "bob", "x" * 200) != 1:
+            pass
+    await run(server, "config", "unset", "text.max_bytes")
+    past = await rows(server, "config", "history", "--json")
+    assert [row["value"].get("text.max_bytes") for row in past[:2]] == [None, 100]
+    _, err = await run(server, "config", "set", "text.max_byte", "100", code=2)
+    assert "did you mean text.max_bytes" in err
+    _, err = await run(server, "config", "set", "text.max_bytes", "-1", code=2)
+    assert "1 to 32768 bytes" in err
+
+
+async def exit_code(server: Server, *words: str) -> int | None:
+    process = await start(server, *words)
+    await process.communicate()
+    return process.returncode
+
+
+async def test_two_keys_changed_at_once_both_stand(server: Server) -> None:
+    await asyncio.gather(
+        *(
+            run(server, "config", "set", *pair)
+            for pair in (("sends.burst", "77"), ("queue.max_bytes", "99999"))
+        )
+    )
+    [now] = await rows(server, "config", "get", "--json")
+    assert now["value"]["sends.burst"] == 77
+    assert now["value"]["queue.max_bytes"] == 99_999
+
+
+async def test_watch_prints_a_change_as_it_happens(server: Server) -> None:
+    watching = await start(server, "config", "watch")
+    assert watching.stdout
+    async with asyncio.timeout(WITHIN_S):
+        await watching.stdout.readline()
+        await run(server, "config", "set", "sends.burst", "88")
+        assert b"sends.burst = 88" in await watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    await watching.communicate()
+    assert watching.returncode == 130
+
+
+async def test_the_doctor_finds_what_is_wrong(server: Server) -> None:
+    found = {row["check"]: row["result"] for row in await rows(server, "doctor", "--json")}
+    assert "wrong" not in found.values()
+    assert {"python", "data folder", "file system", "fsync", "clock", "last up"} <= found.keys()
+    await server.kill()
+    out, _ = await run(server, "doctor", code=1)
+    assert "WRONG  last up" in out
+    assert f"cecochat up --data {server.ready['data']}" in out
+
+
+# -- import and export
+
+
+@pytest.fixture
+def conversation(tmp_path: Path, rng: Random) -> Path:
+    """Real texts of two people who take turns as they like."""
+    file = tmp_path / "conversation.jsonl"
+    turns = [rng.sample(("alice", "bob"), 2) for _ in range(300)]
+    rows = [
+        {"from": sender, "to": other, "text": rng.choice(real_texts())} for sender, other in turns
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def said_in(lines: str) -> list[tuple[str, str]]:
+    return [(row["from"], row["text"]) for row in map(json.loads, lines.splitlines())]
+
+
+async def test_an_import_that_is_killed_again_and_again_doubles_nothing(
+    server: Server, conversation: Path
+) -> None:
+    expected = said_in(await asyncio.to_thread(conversation.read_text))
+    killed_half_way = 0
+    for attempt in range(1, 5):
+        process = await start(server, "import", str(conversation))
+        await until_history_grows(server, 40 * attempt)
+        if attempt == 2:
+            await server.kill()
+            await server.start()
+        process.kill()
+        await process.communicate()
+        killed_half_way += process.returncode == -signal.SIGKILL
+    out, _ = await run(server, "import", str(conversation))
+    assert killed_half_way >= 2, "this shows nothing"
+    assert f"{len(expected)}" not in out.split()[0], "all was sent by the last run"
+    out, _ = await run(server, "import", str(conversation))
+    assert out.startswith(f"0 sent, {len(expected)} were sent before")
+    await until_history_grows(server, len(expected))
+    exported, _ = await run(server, "export", "--as", "bob", "alice")
+    assert said_in(exported) == expected
+
+
+async def until_history_grows(server: Server, count: int) -> None:
+    words = ("history", "--as", "alice", "bob", "--limit", "1000", "--json")
+    async with asyncio.timeout(WITHIN_S):
+        while len(await rows(server, *words)) < count:
+            pass
+
+
+async def test_an_export_is_imported_into_another_system(server: Server, tmp_path: Path) -> None:
+    texts = "\n".join(text.splitlines()[0] for text in real_texts()[:40])
+    await run(server, "send", "--as", "alice", "bob", "-", given=texts)
+    await until_history_grows(server, 40)
+    exported, _ = await run(server, "export", "--as", "alice")
+    file = tmp_path / "export.jsonl"
+    file.write_text(exported)
+    other = Server(tmp_path / "other")
+    try:
+        await other.start()
+        await run(other, "import", str(file))
+        await until_history_grows(other, 40)
+        again, _ = await run(other, "export", "--as", "bob")
+    finally:
+        await other.release()
+    assert said_in(again) == said_in(exported)
+
+
+async def test_a_wrong_file_is_refused_before_anything_is_sent(
+    server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "wrong.jsonl"
+    file.write_text('{"from": "alice", "to": "bob", "text": "fine"}\n{"from": "alice"}\n')
+    _, err = await run(server, "import", str(file), code=2)
+    assert "line 2" in err
+    assert await rows(server, "history", "--as", "alice", "bob", "--json") == []
+
+
+# -- chat
+
+
+async def test_chat_without_a_terminal_is_lines(server: Server) -> None:
+    bob = await start(server, "chat", "--as", "bob", "alice")
+    assert bob.stdout
+    assert bob.stderr
+    async with asyncio.timeout(WITHIN_S):
+        assert b"connected" in await bob.stderr.readline()
+        out, _ = await run(server, "chat", "--as", "alice", "bob", given="hello\nthere\n")
+        assert [line.split("  ")[1:] for line in out.splitlines()[:2]] == [
+            ["alice: hello", "✓"], ["alice: there", "✓"],
+        ]  # fmt: skip
+        got = [(await bob.stdout.readline()).decode() for _ in range(2)]
+    assert [line.strip().split("  ")[1] for line in got] == ["alice: hello", "alice: there"]
+    await bob.communicate(b"")
+    assert bob.returncode == 0
+
+
+class Terminal:
+    """A window of a terminal multiplexer, as a person sees it."""
+
+    def __init__(self, name: str, server: Server, *words: str) -> None:
+        self._tmux = ["tmux", "-L", f"cecochat-{os.getpid()}-{name}"]
+        self._server = server
+        command = " ".join([str(CECOCHAT), *words])
+        self._run("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30",
+                  f"{command}; echo exit code $?; read _")  # fmt: skip
+
+    def _run(self, *words: str) -> str:
+        done = subprocess.run(
+            [*self._tmux, *words], capture_output=True, text=True, check=True,
+            env=environment(self._server, LC_ALL="C.UTF-8", TERM="xterm-256color"),
+        )  # fmt: skip
+        return done.stdout
+
+    def type(self, text: str) -> None:
+        self._run("send-keys", "-l", text)
+        self._run("send-keys", "Enter")
+
+    def press(self, key: str) -> None:
+        self._run("send-keys", key)
+
+    @property
+    def screen(self) -> str:
+        return self._run("capture-pane", "-p")
+
+    async def shows(self, text: str) -> None:
+        try:
+            await eventually(lambda: text in self.screen, WITHIN_S, every_s=0.1)
+        except AssertionError:
+            raise AssertionError(f"{text!r} is not on the screen:\n{self.screen}") from None
+
+    def close(self) -> None:
+        self._run("kill-server")
+
+
+@pytest.fixture
+def terminals(server: Server) -> Iterator[dict[str, Terminal]]:
+    if not shutil.which("tmux"):
+        pytest.skip("no tmux to look at a terminal with: apt-get install tmux")
+    opened: dict[str, Terminal] = {}
+    yield opened
+    for terminal in opened.values():
+        terminal.close()
+
+
+async def test_two_windows_chat_over_a_killed_server(
+    server: Server, terminals: dict[str, Terminal]
+) -> None:
+    alice = terminals["alice"] = Terminal("alice", server, "chat", "--as", "alice", "bob")
+    await alice.shows("connected")
+    alice.type("are you there?")
+    await alice.shows("alice: are you there?  ✓")
+    bob = terminals["bob"] = Terminal("bob", server, "chat", "--as", "bob", "alice")
+    await bob.shows("alice: are you there?")
+    await alice.shows("are you there?  ✓✓ read")
+    bob.type("here ☀")
+    await alice.shows("bob: here ☀")
+    await server.kill()
+    await alice.shows("reconnecting")
+    alice.type("said while it was down")
+    await alice.shows("said while it was down  …")
+    await server.start()
+    await bob.shows("alice: said while it was down")
+    await alice.shows("said while it was down  ✓✓ read")
+    bob.press("C-d")
+    await bob.shows("exit code 0")
+    alice.type("you missed this")
+    await alice.shows("you missed this  ✓")
+    again = terminals["again"] = Terminal("again", server, "chat", "--as", "bob", "alice")
+    await again.shows("-- 1 missed --")
+    await again.shows("alice: you missed this")
+    assert again.screen.count("said while it was down") == 1
+
+
+async def test_a_hostile_text_does_not_steer_the_window(
+    server: Server, terminals: dict[str, Terminal]
+) -> None:
+    bob = terminals["bob"] = Terminal("bob", server, "chat", "--as", "bob", "mallory")
+    await bob.shows("connected")
+    await run(server, "send", "--as", "mallory", "bob", "\x1b[2J\x1b]0;owned\x07gone?")
+    await bob.shows("gone?")
+    assert "mallory: \N{REPLACEMENT CHARACTER}[2J" in bob.screen
