@@ -37,6 +37,7 @@ def parse(frame: bytes) -> ClientFrame:
             errors_pb2.ERROR_CODE_TOO_LARGE,
             f"{len(parsed.sends)} sends in a frame: use several frames",
         )
+    parsed.DiscardUnknownFields()  # else bodies carry what no limit sees into log and history
     return parsed
 
 

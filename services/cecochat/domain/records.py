@@ -118,6 +118,11 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
             return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
 
 
+def is_state(headers: Headers) -> bool:
+    """Whether a record is a state record, without decoding it."""
+    return headers[:1] == (("kind", "state"),)
+
+
 def decode(key: bytes, value: bytes, headers: Headers) -> LogRecord:
     """The record that was written as these. Raises `Undecodable`."""
     try:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 FORWARD_GROUP = "forward"
 MATERIALIZE_GROUP = "materialize"
 # Read back at a takeover, so that repeats are known by heart across a restart.
-RESEND_RECORDS = 4_000
+RESEND_RECORDS = 1_000
 QUEUED_MAX_BYTES = 4 << 20
 FORWARD_AT_ONCE = 1_000
 HOUSEKEEPING_S = 1.0

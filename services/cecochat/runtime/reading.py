@@ -10,15 +10,13 @@ from contextlib import aclosing
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.fold import Fold
-from cecochat.domain.records import LogRecord, State, decode
+from cecochat.domain.records import LogRecord, State, decode, is_state
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
 
 log = logging.getLogger(__name__)
 
-LOOK_BACK = 2_048
+LOOK_BACK = 1_200
 """Records to look for a state record in; owners append one about every 1,000."""
-
-Decoded = tuple[int, LogRecord]
 
 
 def decode_once(record: Record) -> LogRecord | Undecodable:
@@ -37,9 +35,10 @@ async def first_known(backplane: Backplane, partition: int) -> int:
     start, end = await backplane.bounds(MESSAGES, partition)
     if start == 0:
         return -1
-    async for _, record in between(backplane, partition, start, end):
-        if isinstance(record, State) and record.as_of >= start - 1:
-            return record.as_of
+    async with aclosing(_records(backplane, partition, start, end)) as records:
+        async for record in records:
+            if (state := _state(record)) and state.as_of >= start - 1:
+                return state.as_of
     return end - 1
 
 
@@ -48,31 +47,38 @@ async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
     `Trimmed`.
     """
     start, _ = await backplane.bounds(MESSAGES, partition)
-    low, look_back = position + 1, LOOK_BACK
+    records: list[Record] = []
+    low = position + 1
     while low > start:
-        low = max(start, position + 1 - look_back)
-        records = [each async for each in between(backplane, partition, low, position + 1)]
-        if fold := _from_state(records, low):
-            return fold
-        look_back *= 4
+        high, low = low, max(start, low - LOOK_BACK)
+        earlier = _records(backplane, partition, low, high)
+        async with aclosing(earlier):
+            records = [record async for record in earlier] + records
+        if state := _last_state(records, low):
+            return _continued(Fold.restored(state), state.as_of, records)
     if start == 0:
-        return _continued(
-            Fold(), -1, [each async for each in between(backplane, partition, 0, position + 1)]
-        )
+        return _continued(Fold(), -1, records)
     return await _from_first_state(backplane, partition, start, position)
 
 
-def _from_state(records: list[Decoded], low: int) -> Fold | None:
-    for _, record in reversed(records):
-        if isinstance(record, State) and record.as_of >= low - 1:
-            return _continued(Fold.restored(record), record.as_of, records)
+def _state(record: Record) -> State | None:
+    known = decode_once(record) if is_state(record.headers) else None
+    return known if isinstance(known, State) else None
+
+
+def _last_state(records: list[Record], low: int) -> State | None:
+    for record in reversed(records):
+        if (state := _state(record)) and state.as_of >= low - 1:
+            return state
     return None
 
 
-def _continued(fold: Fold, position: int, records: list[Decoded]) -> Fold:
-    for offset, record in records:
-        if offset > position:
-            fold.step(offset, record)
+def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
+    for record in records:
+        if record.offset > position:
+            known = decode_once(record)
+            if not isinstance(known, Undecodable):
+                fold.step(record.offset, known)
     return fold
 
 
@@ -81,24 +87,32 @@ async def _from_first_state(
 ) -> Fold:
     """The only state record for a position just above what retention left stands above it."""
     _, end = await backplane.bounds(MESSAGES, partition)
-    before: list[Decoded] = []
-    async for offset, record in between(backplane, partition, start, end):
-        if isinstance(record, State) and start - 1 <= record.as_of <= position:
-            return _continued(
-                Fold.restored(record),
-                record.as_of,
-                [each for each in before if each[0] <= position],
-            )
-        before.append((offset, record))
+    before: list[Record] = []
+    async with aclosing(_records(backplane, partition, start, end)) as records:
+        async for record in records:
+            if (state := _state(record)) and start - 1 <= state.as_of <= position:
+                known = [each for each in before if each.offset <= position]
+                return _continued(Fold.restored(state), state.as_of, known)
+            before.append(record)
     raise LookupError(f"partition {partition}: no state record at or before position {position}")
 
 
 async def between(
     backplane: Backplane, partition: int, low: int, high: int
-) -> AsyncGenerator[Decoded]:
+) -> AsyncGenerator[tuple[int, LogRecord]]:
     """The decodable records from `low` to below `high`, which must not lie beyond the end. Raises
     `Trimmed`.
     """
+    async with aclosing(_records(backplane, partition, low, high)) as records:
+        async for record in records:
+            known = decode_once(record)
+            if not isinstance(known, Undecodable):
+                yield record.offset, known
+
+
+async def _records(
+    backplane: Backplane, partition: int, low: int, high: int
+) -> AsyncGenerator[Record]:
     if low >= high:
         return
     async with aclosing(backplane.read(MESSAGES, partition, low)) as batches:
@@ -106,8 +120,6 @@ async def between(
             for record in batch:
                 if record.offset >= high:
                     return
-                known = decode_once(record)
-                if not isinstance(known, Undecodable):
-                    yield record.offset, known
+                yield record
             if batch[-1].offset >= high - 1:
                 return
