@@ -21,7 +21,8 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A history server; calls under way are finished when the context is left."""
     registry = CollectorRegistry()
     settings = parts.settings
-    queries = Queries(parts.history, await parts.backplane.log_id())
+    log = parts.backplane
+    queries = Queries(parts.history, await log.log_id(), await log.partition_count())
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(

@@ -29,9 +29,10 @@ BEHIND_RETRY_MS = 25
 class Queries:
     """Answers as bytes of the response protos: events go out as they were stored."""
 
-    def __init__(self, history: History, log_id: str) -> None:
+    def __init__(self, history: History, log_id: str, partitions: int) -> None:
         self._history = history
         self._log_id = log_id
+        self._partitions = partitions
         self._config = Config()
 
     def configure(self, config: Config) -> None:
@@ -78,6 +79,8 @@ class Queries:
             raise _invalid(
                 "token: it is of another log; ask without a token, or with one of this log"
             )
+        if unknown := [p for p in token.offsets if not 0 <= p < self._partitions]:
+            raise _invalid(f"token: partition {unknown[0]}; use 0 to {self._partitions - 1}")
         progress = await self._history.progress(token.log_id)
         behind = [p for p, offset in token.offsets.items() if progress.get(p, -1) < offset]
         if behind:
