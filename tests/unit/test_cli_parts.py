@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,6 +46,13 @@ def test_every_command_has_help_with_an_example(path: list[str]) -> None:
     assert result.exit_code == 0
     assert "Example:" in result.output
     assert f"cecochat {' '.join(path)}" in " ".join(result.output.split())
+
+
+def test_help_does_not_wait_for_what_it_does_not_need() -> None:
+    slow = ("asyncio", "google.protobuf", "grpc", "httpx", "jwt", "prompt_toolkit", "sanic")
+    program = f"import sys, cecochat.cli.main; print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "[]"
 
 
 # -- ports

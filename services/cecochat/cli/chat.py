@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import Failed, run
-from cecochat.cli.target import Target, check_user, state_dir, target, token_for
-
-if TYPE_CHECKING:
-    from cecochat.cli.screen import Screen
-    from cecochat.client import Client, Event, Message, Token
-
-CONTEXT = 10  # earlier messages to show
-MISSED_MAX = 500  # beyond that, missed messages are shown as they come
-WINDOWS_MAX = 9  # of one user on this machine
-ANSWER_S = 3.0
+from cecochat.cli.failure import run
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,137 +25,6 @@ def chat(
 
     Ctrl-D leaves. What could not be sent by then is sent the next time.
     """
-    run(_chat(peer, as_, connect, token))
+    from cecochat.cli.window import converse
 
-
-async def _chat(peer: str, as_: str | None, url: str | None, token: str | None) -> None:
-    from cecochat.cli.conversation import Conversation
-    from cecochat.cli.screen import screen_for
-    from cecochat.client import chat_of
-
-    where = target(url)
-    async with AsyncExitStack() as stack:
-        client = await _open(stack, where, as_, token_for(where, as_, token))
-        check_user(as_, client.user_id)
-        window = Window(client, chat_of(client.user_id, peer))
-        screen = screen_for(Conversation(client.user_id, peer))
-        stack.enter_context(screen.shown())
-        await window.run(screen)
-
-
-async def _open(stack: AsyncExitStack, where: Target, as_: str | None, token: Token) -> Client:
-    """Each window of a user is a device with a state of its own."""
-    from cecochat.cli.output import REACH_S
-    from cecochat.client import StateInUse, connect
-
-    for number in range(1, WINDOWS_MAX + 1):
-        state = state_dir() / "chat" / where.name / f"{as_ or 'token'}-{number}.json"
-        opening = connect(
-            where.connect_url, token, state=state, device="terminal", timeout_s=REACH_S
-        )
-        with suppress(StateInUse):
-            return await stack.enter_async_context(opening)
-    raise Failed(f"{as_} has {WINDOWS_MAX} chat windows open: close one")
-
-
-class Window:
-    """One chat of a client, on a screen."""
-
-    def __init__(self, client: Client, chat_id: str) -> None:
-        self._client = client
-        self._chat_id = chat_id
-        self._missed: list[Message] | None = []  # None: they are shown
-
-    async def run(self, screen: Screen) -> None:
-        """Until the person leaves."""
-        answers: set[asyncio.Task[None]] = set()
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(self._listen(screen))
-            async for text in screen.lines():
-                if text.strip():
-                    answers.add(group.create_task(self._say(text, screen)))
-            if answers:
-                await asyncio.wait(answers, timeout=ANSWER_S)
-            for task in (listening, *answers):
-                task.cancel()
-        waiting = screen.conversation.unanswered
-        screen.conversation.settle_all()
-        screen.refresh()
-        if waiting:
-            screen.note(f"{waiting} not sent yet: kept, and sent the next time you chat")
-
-    async def _say(self, text: str, screen: Screen) -> None:
-        from cecochat.client import SendRejected
-
-        conversation = screen.conversation
-        line = conversation.say(text, datetime.now(UTC).astimezone())
-        screen.refresh()
-        try:
-            conversation.accepted(line, await self._client.send(self._chat_id, text))
-        except SendRejected as error:
-            conversation.refused(line, error.message)
-        screen.refresh()
-
-    # -- what happens
-
-    async def _listen(self, screen: Screen) -> None:
-        async for event in self._client:
-            await self._take(event, screen)
-            screen.refresh()
-
-    async def _take(self, event: Event, screen: Screen) -> None:
-        from cecochat.client import CaughtUp, Message, Receipt, Reconnecting, Rejected, Sent
-
-        conversation = screen.conversation
-        match event:
-            case Message():
-                self._message(event, screen)
-            case Receipt(chat_id=chat_id, user_id=user) if chat_id == self._chat_id:
-                if user != conversation.me:
-                    conversation.mark(event)
-            case Sent(message) if message.chat_id == self._chat_id:
-                self._message(message, screen)
-            case Rejected(text=text, error=error):
-                screen.note(f"not sent: {text} ({error.message})")
-            case CaughtUp():
-                await self._caught_up(screen)
-            case Reconnecting():
-                screen.status = "reconnecting …"
-
-    def _message(self, message: Message, screen: Screen) -> None:
-        from cecochat.cli.output import printable
-        from cecochat.client import peer_of
-
-        if message.chat_id != self._chat_id:
-            other = peer_of(self._client.user_id, message.chat_id)
-            screen.note(f"[{other}] {printable(message.text)[:200]}")
-        elif self._missed is not None and len(self._missed) < MISSED_MAX:
-            self._missed.append(message)
-        else:
-            self._show(message, screen)
-
-    def _show(self, message: Message, screen: Screen) -> None:
-        screen.conversation.show(message)
-        if message.user_id != self._client.user_id:
-            self._client.mark_read(self._chat_id, message.id)
-
-    async def _caught_up(self, screen: Screen) -> None:
-        screen.status = f"{screen.conversation.me} with {screen.conversation.peer}: connected"
-        if self._missed is None:
-            return
-        missed, self._missed = sorted(self._missed, key=lambda message: message.id), None
-        await self._show_context(screen, missed[0].id if missed else None)
-        others = sum(message.user_id != self._client.user_id for message in missed)
-        if others:
-            screen.note(f"-- {others} missed --")
-        for message in missed:
-            self._show(message, screen)
-
-    async def _show_context(self, screen: Screen, before: int | None) -> None:
-        page = await self._client.history(self._chat_id, CONTEXT, before=before)
-        for mark in page.marks:
-            if mark.user_id != self._client.user_id:
-                screen.conversation.mark(mark)
-        for message in page.messages:
-            self._show(message, screen)
-        screen.refresh()
+    run(converse(peer, as_, connect, token))

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import Failed, UsageError, run, say
-from cecochat.cli.target import Target, check_user, state_dir, target, token_for
-
-if TYPE_CHECKING:
-    from cecochat.cli.ledger import Ledger, SenderState
-    from cecochat.cli.transcript import Entry, Transcript
-    from cecochat.client import Client
+from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.target import target
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,6 +33,7 @@ def import_(
     What is done is noted in ~/.local/state/cecochat/imports, by the content of the file: another
     content is another conversation.
     """
+    from cecochat.cli.importer import send_all
     from cecochat.cli.transcript import read
 
     transcript = read(file)
@@ -50,166 +42,7 @@ def import_(
         transcript = transcript._replace(entries=chosen)
     if not transcript.entries:
         raise UsageError(f"{file} holds no messages" + (f" of {', '.join(as_)}" if as_ else ""))
-    sent, before, refused = run(_import(transcript, target(connect), token))
+    sent, before, refused = run(send_all(transcript, target(connect), token))
     typer.echo(f"{sent} sent, {before} were sent before, {refused} refused")
     if refused:
         raise Failed(f"{refused} lines were refused; the others are sent")
-
-
-async def _import(transcript: Transcript, where: Target, token: str | None) -> tuple[int, int, int]:
-    senders = sorted({entry.sender for entry in transcript.entries})
-    path = (
-        state_dir() / "imports" / f"{transcript.name}-{await _log_id(where, senders[0], token)}.db"
-    )
-    async with _senders(path, where, senders, token) as (ledger, devices):
-        todo = [
-            e for e in transcript.entries if not ledger.is_answered(e.sender, e.client_message_id)
-        ]
-        before = len(transcript.entries) - len(todo)
-        with _progress(len(transcript.entries), before) as advance:
-            refused = await _Import(devices, advance).send(todo)
-        return len(todo) - refused, before, refused
-
-
-async def _log_id(where: Target, user: str, token: str | None) -> str:
-    """Which system this is: a folder that was emptied is another one, though its address is the
-    same.
-    """
-    from cecochat.cli.output import REACH_S
-    from cecochat.client import connect
-
-    token_of = token_for(where, user, token)
-    async with connect(where.connect_url, token_of, listen=False, timeout_s=REACH_S) as client:
-        check_user(user, client.user_id)
-        return client.log_id
-
-
-class _Device:
-    """A sender's connected client. All of them listen, so that an answer can wait for what it
-    answers.
-    """
-
-    def __init__(self, client: Client, state: SenderState) -> None:
-        self.client = client
-        self._restored = set(state.unanswered)
-        self._seen: dict[str, int] = defaultdict(int)  # chat -> highest id of others
-        self._changed = asyncio.Condition()
-
-    async def listen(self) -> None:
-        """Note what arrives, until cancelled."""
-        from cecochat.client import Message, Rejected, Sent
-
-        async for event in self.client:
-            async with self._changed:
-                match event:
-                    case Message():
-                        self._seen[event.chat_id] = max(self._seen[event.chat_id], event.id)
-                    case Sent(message):
-                        self._restored.discard(message.client_message_id)
-                    case Rejected(client_message_id=id_):
-                        self._restored.discard(id_)
-                self._changed.notify_all()
-
-    async def until_restored(self) -> None:
-        """Wait until what an earlier run left unanswered is answered, and kept as such."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._restored)
-        await self.client.keep()
-
-    async def until_seen(self, chat_id: str, message_id: int) -> None:
-        """Wait until this sender has got a message: what it sends from then on sorts after it."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._seen[chat_id] >= message_id)
-
-
-@asynccontextmanager
-async def _senders(
-    path: Path, where: Target, users: list[str], token: str | None
-) -> AsyncIterator[tuple[Ledger, dict[str, _Device]]]:
-    """A connected device of every sender, each where the ledger says that it was."""
-    from cecochat.cli.ledger import Ledger, SenderState
-    from cecochat.client import connect
-
-    async with AsyncExitStack() as stack:
-        ledger = Ledger(path)
-        stack.callback(ledger.close)
-        devices: dict[str, _Device] = {}
-        for user in users:
-            state = SenderState(ledger, user)
-            opening = connect(
-                where.connect_url,
-                token_for(where, user, token),
-                state=state,
-                device="import",
-                receipts=False,
-            )
-            devices[user] = _Device(await stack.enter_async_context(opening), state)
-        async with asyncio.TaskGroup() as group:
-            listening = [group.create_task(device.listen()) for device in devices.values()]
-            for device in devices.values():
-                await device.until_restored()
-            yield ledger, devices
-            for task in listening:
-                task.cancel()
-
-
-class _Import:
-    """Sends entries in order, as many at once as their order allows."""
-
-    def __init__(self, devices: dict[str, _Device], advance: Callable[[], None]) -> None:
-        self._devices = devices
-        self._advance = advance
-        self._last: dict[str, tuple[str, asyncio.Future[int]]] = {}  # chat -> sender, message id
-        self._under_way: list[tuple[Entry, asyncio.Future[int]]] = []
-
-    async def send(self, entries: list[Entry]) -> int:
-        """Send all of them; how many were refused."""
-        for entry in entries:
-            device = self._devices[entry.sender]
-            await self._until_answerable(entry, device)
-            answer = await device.client.post(
-                entry.chat_id, entry.text, client_message_id=entry.client_message_id
-            )
-            answer.add_done_callback(lambda _: self._advance())
-            self._last[entry.chat_id] = entry.sender, answer
-            self._under_way.append((entry, answer))
-        return await self._refused()
-
-    async def _until_answerable(self, entry: Entry, device: _Device) -> None:
-        """Messages of one sender keep their order by themselves; an answer waits until its sender
-        has seen what it answers.
-        """
-        from cecochat.client import SendRejected
-
-        sender, answer = self._last.get(entry.chat_id, (entry.sender, None))
-        if answer is None or sender == entry.sender:
-            return
-        try:
-            await device.until_seen(entry.chat_id, await answer)
-        except SendRejected:
-            return
-
-    async def _refused(self) -> int:
-        from cecochat.client import SendRejected
-
-        refused = 0
-        for entry, answer in self._under_way:
-            try:
-                await answer
-            except SendRejected as error:
-                say(f"line {entry.line} is refused: {error}")
-                refused += 1
-        return refused
-
-
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total, completed=done)
-        yield lambda: progress.advance(task)

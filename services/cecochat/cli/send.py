@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from cecochat.cli.output import REACH_S, json_line
 from cecochat.cli.target import check_user, target, token_for
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
     from cecochat.client import Client
@@ -41,6 +41,8 @@ def send(
 async def _send(
     to: str, text: str, as_: str | None, url: str | None, token: str | None, as_json: bool
 ) -> None:
+    import asyncio
+
     from cecochat.client import connect
 
     where = target(url)
@@ -67,6 +69,8 @@ async def _post(client: Client, to: str, text: str, answers: Answers) -> None:
 
 async def _lines() -> AsyncIterator[str]:
     """The lines of standard input that hold something, as they come."""
+    import asyncio
+
     while line := await asyncio.to_thread(sys.stdin.readline):
         if text := line.rstrip("\r\n"):
             yield text
