@@ -63,9 +63,7 @@ def _unary(
         except Refusal as refused:
             refusal = refused
         except Unavailable as error:
-            refusal = Refusal(
-                errors_pb2.ERROR_CODE_UNAVAILABLE, f"{error}: ask again later", 1_000
-            )
+            refusal = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, f"{error}: ask again later", 1_000)
         except Exception:
             log.exception("%s failed", name)
             refusal = INTERNAL
