@@ -182,9 +182,13 @@ def _line(name: str, value: Any, *, changed: bool) -> str:
     from cecochat.domain.configuration import KEYS
 
     _, key, _default = KEYS[name]
-    allowed = f"{key.low:g} to {key.high:g} {key.unit}".strip() if key.high else ""
+    allowed = f"{_plain(key.low)} to {_plain(key.high)} {key.unit}".strip() if key.high else ""
     star = "*" if changed else " "
     return f"{star} {name:<26} {value!s:<10} {key.meaning}" + (f" ({allowed})" if allowed else "")
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def _print_change(document: Document, before: Mapping[str, Any], *, as_json: bool) -> None:

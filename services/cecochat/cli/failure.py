@@ -26,6 +26,12 @@ class UsageError(CommandError):
     code = USAGE
 
 
+class SomeRefused(CommandError):
+    """The server refused some of many; which, is said already."""
+
+    code = REFUSED
+
+
 class Failed(CommandError):
     """The command did not do all that it was told to."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.failure import SomeRefused, UsageError, run
 from cecochat.cli.target import target
 
 
@@ -45,4 +45,4 @@ def import_(
     sent, before, refused = run(send_all(transcript, target(connect), token))
     typer.echo(f"{sent} sent, {before} were sent before, {refused} refused")
     if refused:
-        raise Failed(f"{refused} lines were refused; the others are sent")
+        raise SomeRefused(f"{refused} refused: mend those lines and import them as another file")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import Failed, run
+from cecochat.cli.failure import SomeRefused, run, say
 from cecochat.cli.output import REACH_S, json_line
 from cecochat.cli.target import check_user, target, token_for
 
@@ -53,9 +53,9 @@ async def _send(
         answers: Answers = asyncio.Queue(maxsize=1_000)
         async with asyncio.TaskGroup() as group:
             group.create_task(_post(client, to, text, answers))
-            refused = await _print_ids(answers, as_json)
+            sent, refused = await _print_ids(answers, as_json)
     if refused:
-        raise Failed(f"{refused} messages were refused; the others are sent")
+        raise SomeRefused(f"{refused} refused, {sent} sent")
 
 
 async def _post(client: Client, to: str, text: str, answers: Answers) -> None:
@@ -76,20 +76,21 @@ async def _lines() -> AsyncIterator[str]:
             yield text
 
 
-async def _print_ids(answers: Answers, as_json: bool) -> int:
-    """Print in the order of sending; how many were refused."""
+async def _print_ids(answers: Answers, as_json: bool) -> tuple[int, int]:
+    """Print in the order of sending; how many were sent and refused."""
     from cecochat.client import SendRejected
 
-    refused = 0
+    sent = refused = 0
     while answer := await answers.get():
         try:
             message_id = await answer
         except SendRejected as error:
             refused += 1
-            typer.secho(f"cecochat: refused ({error.code}): {error}", err=True, fg="red")
+            say(f"refused ({error.code}): {error}")
             continue
+        sent += 1
         if as_json:
             json_line({"message_id": str(message_id)})
         else:
             typer.echo(message_id)
-    return refused
+    return sent, refused
