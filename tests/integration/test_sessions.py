@@ -212,3 +212,18 @@ async def test_a_token_of_another_user_does_not_renew(tmp_path: Path) -> None:
     async with running(tmp_path) as system, system.stream("alice") as alice:
         await alice.write(ClientFrame(renewed_token=system.token("bob")))
         assert (await alice.ended()).code == "FORBIDDEN"
+
+
+async def test_a_burst_does_not_cut_a_client_that_reads(tmp_path: Path) -> None:
+    texts = [f"{number} " + "x" * 16_000 for number in range(200)]  # three times the queue
+    async with (
+        running(tmp_path, QUICK) as system,
+        system.stream("alice") as alice,
+        system.stream("bob") as bob,
+    ):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bob.until_texts(len(texts)))
+            for first in range(0, len(texts), 3):
+                some = enumerate(texts[first : first + 3], first)
+                await alice.send(*(message(f"m{n}", "d:alice~bob", text) for n, text in some))
+        assert delivered_texts(bob.items) == texts

@@ -122,9 +122,8 @@ class Stream:
         chats = await self._chats(gap.token)
         for chat_id in chats:
             low = self._local.progress.live.shown_up_to(chat_id)
-            async for page in self._history.every_page(chat_id, low, gap.token):
-                for event in page.messages:
-                    self._local.show(event)
+            for event in await self._history.all_above(chat_id, low, gap.token):
+                self._local.show(event)
         for chat in chats.values():
             for mark in chat.marks:
                 if mark.user_id != self._local.user_id:

@@ -63,7 +63,7 @@ class Config:
         "text.max_bytes", 16 << 10, "bytes", 1, 32 << 10, "the longest message text, in UTF-8"
     )
     queue_max_bytes: int = _key(
-        "queue.max_bytes", 1 << 20, "bytes", 64 << 10, 64 << 20, "what may wait for a slow session"
+        "queue.max_bytes", 1 << 20, "bytes", 128 << 10, 64 << 20, "what may wait for a slow session"
     )
     resend_window_s: float = _key(
         "resend.window_s", 600.0, "s", 1, 86_400, "how long repeats of a send are known by heart"

@@ -85,6 +85,11 @@ def message_id(stamp: int, partition: int) -> MessageId:
     )
 
 
+def stamp_at(time_ms_: int) -> int:
+    """The first stamp of a millisecond, ms since 1970."""
+    return time_ms_ - EPOCH_MS << SEQUENCE_BITS
+
+
 def stamp_of(id_: int) -> int:
     """The stamp of a message id: the id without its partition."""
     return id_ >> (PARTITION_BITS + SEQUENCE_BITS) << SEQUENCE_BITS | id_ & SEQUENCE_MAX

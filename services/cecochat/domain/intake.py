@@ -4,6 +4,7 @@ with them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from google.protobuf.message import DecodeError
@@ -11,6 +12,7 @@ from google.protobuf.message import DecodeError
 from cecochat.domain import ids
 from cecochat.domain.errors import Refusal
 from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Receipt
 from cecochat.v1.messaging_pb2 import ClientFrame, Send
 
 FRAME_MAX_BYTES = 64 << 10
@@ -62,8 +64,12 @@ def check_later(frame: ClientFrame) -> None:
         )
 
 
-def check_send(user: str, send: Send, text_max_bytes: int) -> tuple[str, ...]:
-    """The other participants, to be frozen as recipients. Raises `Refusal`."""
+def check_send(
+    user: str, send: Send, text_max_bytes: int, id_max: Callable[[], int]
+) -> tuple[str, ...]:
+    """The other participants, to be frozen as recipients. `id_max`: no message id so far is higher.
+    Raises `Refusal`.
+    """
     if not 1 <= len(send.client_message_id.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES:
         raise _invalid(f"client_message_id: 1 to {CLIENT_MESSAGE_ID_MAX_BYTES} bytes")
     recipients = _recipients(user, send.chat_id)
@@ -71,8 +77,7 @@ def check_send(user: str, send: Send, text_max_bytes: int) -> tuple[str, ...]:
         case "message":
             _check_text(send.message.text, text_max_bytes)
         case "receipt":
-            if min(send.receipt.delivered_up_to, send.receipt.read_up_to) < 0:
-                raise _invalid("receipt: message ids are 0 or above")
+            _check_receipt(send.receipt, id_max())
         case None:
             raise _invalid("body: a send needs one, for example a message")
         case kind:
@@ -96,6 +101,13 @@ def _check_text(text: str, max_bytes: int) -> None:
             errors_pb2.ERROR_CODE_TOO_LARGE,
             f"a text of {size} bytes: at most {max_bytes}, split it into several messages",
         )
+
+
+def _check_receipt(receipt: Receipt, id_max: int) -> None:
+    """Marks only move up: one in the future would call everything read until then."""
+    marks = (receipt.delivered_up_to, receipt.read_up_to)
+    if min(marks) < 0 or max(marks) > id_max:
+        raise _invalid("receipt: use ids of messages that were received")
 
 
 def _invalid(message: str) -> Refusal:

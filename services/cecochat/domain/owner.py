@@ -17,7 +17,7 @@ from cecochat.domain import frames
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
-from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS, message_id
+from cecochat.domain.ids import message_id, stamp_at
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
 from cecochat.domain.sent import Accepted, Key, SentTable
@@ -101,6 +101,7 @@ class Owner:
             None  # known once the own takeover is read; then this owner accepts
         )
         self.superseded: Takeover | None = None
+        self.crowded = False  # a queue has become half full: let its client read
         self.forwarder = Forwarder(partition, place, forwarded)
         self.sent = SentTable(cursor - 1, limits)
         self.tail = Tail(cursor - 1)
@@ -195,7 +196,7 @@ class Owner:
         """Strictly increasing, and above everything this partition has seen, whatever the clocks
         do.
         """
-        self._stamp = max(now_ms - EPOCH_MS << SEQUENCE_BITS, self._stamp + 1, self.fold.top + 1)
+        self._stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1)
         return self._stamp
 
     # -- the log
@@ -239,6 +240,7 @@ class Owner:
             for session in self.sessions.get(user, ()):
                 if session.position < valid.offset:
                     session.deliver(valid.offset, valid.chunk)
+                    self.crowded |= not session.has_room
 
     # -- sessions
 

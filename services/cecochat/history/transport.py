@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 SERVICE = "cecochat.v1.History"
 RECEIVE_MAX_BYTES = 64 << 10
 
+NOT_NOW = Refusal(
+    errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000
+)
+
 Request = TypeVar("Request", bound=Message)
 
 
@@ -63,7 +67,8 @@ def _unary(
         except Refusal as refused:
             refusal = refused
         except Unavailable as error:
-            refusal = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, f"{error}: ask again later", 1_000)
+            log.warning("%s: %s", name, error)
+            refusal = NOT_NOW
         except Exception:
             log.exception("%s failed", name)
             refusal = INTERNAL

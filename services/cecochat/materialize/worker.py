@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from cecochat.domain.errors import Unavailable, Undecodable
+from cecochat.domain.errors import ProducerEnded, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.records import Origin
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
@@ -94,45 +94,63 @@ class Materializer:
         self._log_id = log_id
         self._metrics = MaterializeMetrics(registry)
         self._dead: Producer | None = None
+        self._reached: dict[int, int] = {}  # partition -> the offset to continue from
+        self._committed: dict[int, int] = {}
         self.not_ready: str | None = None  # why it makes no progress
 
     async def run(self) -> None:
         """Materialize until cancelled."""
-        await self._backplane.share(MESSAGES, GROUP, self._work)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._commit_now_and_then())
+            group.create_task(self._backplane.share(MESSAGES, GROUP, self._work))
 
     async def _work(self, partition: int) -> None:
-        committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
-        progress = await self._patiently(lambda: self._history.progress(self._log_id))
-        held = progress.get(partition, -1)
-        lowest = await first_known(self._backplane, partition)
-        position = max(
-            min(committed - 1, held), lowest
-        )  # a database that lost rows gets them again
-        fold = await fold_at(self._backplane, partition, position)
         self._metrics.partitions.inc()
         try:
-            await self._follow(partition, fold, position + 1)
+            while True:
+                try:
+                    await self._follow(partition)
+                except (Unavailable, ProducerEnded) as error:
+                    self._dead = None
+                    log.warning("partition %s: the log does not answer: %s", partition, error)
+                    await asyncio.sleep(RETRY_S[-1])
         finally:
             self._metrics.partitions.dec()
+            await self._commit(partition)
 
-    async def _follow(self, partition: int, fold: Fold, offset: int) -> None:
+    async def _follow(self, partition: int) -> None:
         loop = asyncio.get_running_loop()
-        commit_at, committed = loop.time() + COMMIT_EVERY_S, offset
-        try:
-            async with aclosing(self._backplane.read(MESSAGES, partition, offset)) as batches:
-                async for batch in batches:
-                    await self._write(partition, rows_of(fold, batch), batch[-1].offset)
-                    offset = batch[-1].offset + 1
-                    await asyncio.sleep(LINGER_S - loop.time() % LINGER_S)
-                    if loop.time() >= commit_at:
-                        await self._commit(partition, offset)
-                        commit_at, committed = loop.time() + COMMIT_EVERY_S, offset
-        finally:
-            if committed != offset:
-                await self._commit(partition, offset)
+        position = await self._position(partition)
+        fold = await fold_at(self._backplane, partition, position)
+        batches = self._backplane.read(MESSAGES, partition, position + 1)
+        async with aclosing(batches):
+            async for batch in batches:
+                await self._write(partition, rows_of(fold, batch), batch[-1].offset)
+                self._reached[partition] = batch[-1].offset + 1
+                await asyncio.sleep(LINGER_S - loop.time() % LINGER_S)
 
-    async def _commit(self, partition: int, offset: int) -> None:
-        await self._backplane.commit(GROUP, MESSAGES, {partition: offset})
+    async def _position(self, partition: int) -> int:
+        """Up to where the history holds the log; a database that lost rows gets them again."""
+        committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
+        progress = await self._patiently(lambda: self._history.progress(self._log_id))
+        held = min(committed - 1, progress.get(partition, -1))
+        return max(held, await first_known(self._backplane, partition))
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            await self._commit(*self._reached)
+
+    async def _commit(self, *partitions: int) -> None:
+        """Behind what is durable; one that fails is made up for by the next."""
+        reached = {p: self._reached[p] for p in partitions if p in self._reached}
+        moved = {p: at for p, at in reached.items() if self._committed.get(p) != at}
+        try:
+            if moved:
+                await self._backplane.commit(GROUP, MESSAGES, moved)
+                self._committed |= moved
+        except Unavailable as error:
+            log.warning("offsets are not committed: %s", error)
 
     async def _write(self, partition: int, rows: Rows, offset: int) -> None:
         if rows.dead:

@@ -63,6 +63,7 @@ class Connection:
         self._taken = asyncio.Event()
         self._deadline: asyncio.Timeout | None = None  # of the writer, while it writes
         self._left = False
+        self._welcomed = False
         self._check_token_at_s = 0.0
         self._warned = False
         self.session = Session(
@@ -158,6 +159,7 @@ class Connection:
         )
         session.position = start.position
         session.push(frames.welcome(self._welcome(partition, start.position)))
+        self._welcomed = True
         if start.gapped:
             fold = await fold_at(log.backplane, partition.partition, start.position)
             item = resume.gap(hello, log.id, partition.partition, start.position, fold)
@@ -248,7 +250,10 @@ class Connection:
                 continue
             try:
                 recipients = intake.check_send(
-                    self.session.user_id, send, self._server.config.text_max_bytes
+                    self.session.user_id,
+                    send,
+                    self._server.config.text_max_bytes,
+                    partition.id_max,
                 )
             except Refusal as refusal:
                 self.session.refuse(send.client_message_id, refusal)
@@ -281,6 +286,6 @@ class Connection:
         except Refusal as refusal:
             self.session.close(refusal)
             return
-        if left_s <= TOKEN_WARNING_S and not self._warned:
+        if left_s <= TOKEN_WARNING_S and self._welcomed and not self._warned:
             self._warned = True
             self.session.push(frames.token_expiring(int(left_s * 1_000)))

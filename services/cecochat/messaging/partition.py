@@ -13,6 +13,7 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Unavailable, Undecodable
+from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
@@ -32,6 +33,9 @@ MATERIALIZE_GROUP = "materialize"
 RESEND_RECORDS = 1_000
 QUEUED_MAX_BYTES = 4 << 20
 FORWARD_AT_ONCE = 1_000
+CLOCKS_APART_MAX_MS = 60_000
+YIELD_BYTES = 64 << 10
+CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a burst is slow
 HOUSEKEEPING_S = 1.0
 
 
@@ -163,15 +167,25 @@ class OwnedPartition:
         async with aclosing(batches):
             async for batch in batches:
                 now = now_ms()
+                unread_bytes = 0
                 for record in batch:
                     known = decode_once(record)
                     if not isinstance(known, Undecodable):
                         owner.read(record.offset, known, now)
+                    unread_bytes += len(record.value)
+                    if unread_bytes > YIELD_BYTES:
+                        unread_bytes = 0
+                        await self._let_clients_read(owner)
                 if owner.superseded:
                     return owner.superseded
                 if owner.ready:
                     self._after_batch(owner)
         raise AssertionError("a log has no end")
+
+    async def _let_clients_read(self, owner: Owner) -> None:
+        """A burst must not overrun the queue of a client that reads as it should."""
+        await asyncio.sleep(CROWDED_PAUSE_S if owner.crowded else 0)
+        owner.crowded = False
 
     def _after_batch(self, owner: Owner) -> None:
         if not self.ready.is_set():
@@ -225,6 +239,12 @@ class OwnedPartition:
     def settles(self, session: Session, send: Send, seen: int) -> bool:
         """Whether a send needs no append; also where the owner has ended and closes the session."""
         return self.owner is None or not self.owner.ready or self.owner.settles(session, send, seen)
+
+    def id_max(self) -> int:
+        """Above what this partition has seen, and above what a clock a minute ahead has stamped."""
+        assert self.owner
+        ahead = stamp_at(now_ms() + CLOCKS_APART_MAX_MS)
+        return message_id(max(self.owner.fold.top, ahead), PARTITIONS_MAX - 1)
 
     def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
         """Append a checked send that was not settled."""

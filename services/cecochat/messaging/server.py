@@ -209,6 +209,7 @@ class MessagingServer:
                 errors_pb2.ERROR_CODE_DRAINING,
                 "this server stops: ask the connect server for another",
             )
+        self._check_connect_rate(user_id)
         config = self._config
         if len(self._connections) >= config.sessions_max_per_server:
             raise Refusal(
@@ -220,7 +221,9 @@ class MessagingServer:
                 errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
                 f"{user_id} has {config.sessions_max_per_user} sessions: close one of them first",
             )
-        now_s = time.monotonic()
+
+    def _check_connect_rate(self, user_id: str) -> None:
+        config, now_s = self._config, time.monotonic()
         bucket = _bucket(self._connects, user_id, config.connects_burst, now_s)
         if wait_s := bucket.try_take(now_s, config.connects_rate_per_user, config.connects_burst):
             raise Refusal(

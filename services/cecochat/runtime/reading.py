@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from cecochat.domain.errors import Undecodable
+from cecochat.domain.errors import Trimmed, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.records import LogRecord, State, decode, is_state
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
@@ -94,7 +94,7 @@ async def _from_first_state(
                 known = [each for each in before if each.offset <= position]
                 return _continued(Fold.restored(state), state.as_of, known)
             before.append(record)
-    raise LookupError(f"partition {partition}: no state record at or before position {position}")
+    raise Trimmed(partition, position, start)
 
 
 async def between(
