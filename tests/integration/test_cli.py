@@ -166,7 +166,7 @@ async def test_lines_of_standard_input_are_sent_in_order(server: Server) -> None
     ids = [int(line) for line in out.split()]
     assert len(ids) == 200
     assert ids == sorted(set(ids))
-    await until_history_grows(server, 50)
+    await until_history_grows(server, 200)
     got = await rows(server, "history", "--as", "alice", "bob", "--limit", "200", "--json")
     assert [row["text"] for row in got] == [text.rstrip("\r") for text in texts]
     page = ("history", "--as", "alice", "bob", "--limit", "10", "--before", str(ids[50]), "--json")

@@ -83,6 +83,7 @@ async def test_a_message_is_sent_delivered_and_read(up: Running) -> None:
             "hello",
         )
         assert abs(got.sent_at.timestamp() - time.time()) < 60
+        await eventually(bob.chats)  # the history follows what was delivered
         [chat] = await bob.chats()
         assert (chat.unread_count, chat.last_message.id) == (1, sent)
         bob.mark_read("alice", got.id)
