@@ -12,7 +12,7 @@ from typing import Any
 from typing_extensions import override
 
 from cecochat.adapters import build
-from cecochat.domain.errors import ProducerEnded, Unavailable
+from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
 from cecochat.domain.partitions import partition_of
 from cecochat.history.main import history
 from cecochat.materialize.main import materialize
@@ -46,6 +46,7 @@ class Faults:
     reading: asyncio.Event = field(default_factory=asyncio.Event)
     watching: asyncio.Event = field(default_factory=asyncio.Event)
     unavailable: set[str] = field(default_factory=set)  # method names
+    error: Callable[[str], CecochatError] = Unavailable
 
     def __post_init__(self) -> None:
         for each in (self.appending, self.reading, self.watching):
@@ -54,7 +55,7 @@ class Faults:
     def check(self, method: str) -> None:
         if method in self.unavailable:
             self.failed += 1
-            raise Unavailable(f"{method}: the test says so")
+            raise self.error(f"{method}: the test says so")
 
 
 class FaultyProducer(Producer):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 
+from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
 from cecochat.domain.ids import UserId, dialog
 from cecochat.ports.backplane import MESSAGES
 from cecochat.v1.events_pb2 import Event
@@ -273,10 +274,14 @@ async def test_watermarks_that_cannot_be_stored_disturb_nobody(tmp_path: Path, m
             faults.unavailable.clear()
 
 
-async def test_a_log_that_cannot_be_read_is_taken_over_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [Unavailable, lambda _: Trimmed(0, 0, 1)])
+async def test_a_log_that_cannot_be_read_is_taken_over_again(
+    tmp_path: Path, error: Callable[[str], CecochatError]
+) -> None:
     async with cluster(tmp_path) as servers:
         await servers.assign("one")
         faults = await servers.start("one")
+        faults.error = error
         async with servers.stream("one", ALICE) as alice:
             faults.unavailable |= {"read", "bounds"}
             await alice.send(message("m", CHAT))

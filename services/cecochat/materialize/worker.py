@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from cecochat.domain.errors import ProducerEnded, Unavailable, Undecodable
+from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.records import Origin
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
@@ -110,9 +110,9 @@ class Materializer:
             while True:
                 try:
                     await self._follow(partition)
-                except (Unavailable, ProducerEnded) as error:
+                except (Unavailable, ProducerEnded, Trimmed) as error:
                     self._dead = None
-                    log.warning("partition %s: the log does not answer: %s", partition, error)
+                    log.warning("partition %s: the log cannot be read: %s", partition, error)
                     await asyncio.sleep(RETRY_S[-1])
         finally:
             self._metrics.partitions.dec()
@@ -121,6 +121,8 @@ class Materializer:
     async def _follow(self, partition: int) -> None:
         loop = asyncio.get_running_loop()
         position = await self._position(partition)
+        self._reached[partition] = position + 1
+        await self._commit(partition)  # retention must wait for a database that lost rows
         fold = await fold_at(self._backplane, partition, position)
         batches = self._backplane.read(MESSAGES, partition, position + 1)
         async with aclosing(batches):
@@ -134,7 +136,15 @@ class Materializer:
         committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
         progress = await self._patiently(lambda: self._history.progress(self._log_id))
         held = min(committed - 1, progress.get(partition, -1))
-        return max(held, await first_known(self._backplane, partition))
+        known = await first_known(self._backplane, partition)
+        if held < known:
+            log.warning(
+                "partition %s: this history has read it up to offset %s, the log begins above %s",
+                partition,
+                held,
+                known,
+            )
+        return max(held, known)
 
     async def _commit_now_and_then(self) -> None:
         while True:

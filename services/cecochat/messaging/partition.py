@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import NamedTuple
 
-from cecochat.domain.errors import ProducerEnded, Refusal, Unavailable, Undecodable
+from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
@@ -94,11 +94,11 @@ class OwnedPartition:
     async def run(self) -> Takeover:
         """Take over, then serve until a later owner does."""
         producer = await self.log.backplane.producer()
-        ended: BaseExceptionGroup[ProducerEnded | Unavailable] | None = None
+        ended: BaseExceptionGroup[ProducerEnded | Trimmed | Unavailable] | None = None
         try:
             self.owner = await self._load()
             return await self._serve(self.owner, producer)
-        except* (ProducerEnded, Unavailable) as group:
+        except* (ProducerEnded, Trimmed, Unavailable) as group:
             ended = group
         finally:
             self._end()
