@@ -16,7 +16,7 @@ from cecochat.adapters.embedded import records as layout
 from cecochat.adapters.embedded.folder import FolderLock
 from cecochat.adapters.embedded.records import Log, stream_of
 from cecochat.adapters.embedded.share import Group
-from cecochat.adapters.embedded.sqlite import Database, Job, Result, Work
+from cecochat.adapters.embedded.sqlite import Database, Work
 from cecochat.adapters.embedded.streams import Reader, Stream
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record, Topic
@@ -225,7 +225,7 @@ class EmbeddedBackplane(Backplane):
         self, number: int, stream: Stream, partition: int, reader: Reader
     ) -> Sequence[Record]:
         offset = reader.next
-        batch = await self._read(partial(layout.select, stream=number, offset=offset))
+        batch = await self.database.read(partial(layout.select, stream=number, offset=offset))
         # `start` moves before the rows go, so this sees every trim that the select may have met.
         if offset < stream.start:
             raise Trimmed(partition, offset, stream.start)
@@ -240,7 +240,7 @@ class EmbeddedBackplane(Backplane):
     @override
     async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
         key = (group, self._number(topic, partition))
-        row = await self._read(
+        row = await self.database.read(
             lambda connection: connection.execute(
                 "SELECT next FROM committed WHERE consumer = ? AND stream = ?", key
             ).fetchone()
@@ -252,7 +252,7 @@ class EmbeddedBackplane(Backplane):
         rows = [
             (group, self._number(topic, partition), next_) for partition, next_ in offsets.items()
         ]
-        await self._write(partial(layout.COMMIT.write, rows=rows))
+        await self.database.write(partial(layout.COMMIT.write, rows=rows))
 
     @override
     async def share(
@@ -277,11 +277,11 @@ class EmbeddedBackplane(Backplane):
             cut = min(end, await self._expired_below(number, stream))
             while stream.start < cut:
                 stream.start = start = min(cut, stream.start + TRIM_OFFSETS)
-                await self._write(partial(layout.trim, stream=number, start=start))
+                await self.database.write(partial(layout.trim, stream=number, start=start))
 
     async def _expired_below(self, number: int, stream: Stream) -> int:
         age_ms, now_ms = self._retention_ms, int(self._clock() * 1_000)
-        return await self._read(
+        return await self.database.read(
             partial(
                 layout.expired_below,
                 stream=number,
@@ -299,18 +299,6 @@ class EmbeddedBackplane(Backplane):
                 reader.woken.set()
         await self.database.close()
         self._lock.release()
-
-    async def _read(self, job: Job[Result]) -> Result:
-        try:
-            return await self.database.read(job)
-        except sqlite3.Error as error:
-            raise Unavailable(f"the log could not be read: {error}") from error
-
-    async def _write(self, job: Job[Result]) -> Result:
-        try:
-            return await self.database.write(job)
-        except sqlite3.Error as error:
-            raise Unavailable(f"the log was not written: {error}") from error
 
     def _number(self, topic: Topic, partition: int) -> int:
         self._log.check(partition)
