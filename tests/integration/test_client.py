@@ -263,6 +263,21 @@ async def test_a_slow_application_loses_nothing_and_does_not_block_its_own_sends
         assert await texts_of(bob, len(texts)) == texts
 
 
+async def test_going_back_for_what_was_dropped_tells_no_answer_twice(up: Running) -> None:
+    async with (
+        device(up, "alice", listen=False) as alice,
+        device(up, "bob", buffer_max_bytes=2_000) as bob,
+        asyncio.timeout(WITHIN_S),
+    ):
+        await asyncio.gather(*[await alice.post("bob", f"{number}") for number in range(100)])
+        await bob.send("carol", "answered by its future")
+        await alice.send("bob", "the last")
+        async for event in bob:
+            assert not isinstance(event, Sent)
+            if isinstance(event, Message) and event.text == "the last":
+                break
+
+
 async def test_answering_inside_the_loop_does_not_deadlock(up: Running) -> None:
     count = 150
     async with (

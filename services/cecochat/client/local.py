@@ -40,6 +40,7 @@ class LocalDevice:
         self.all_told.set()
         self.welcome = Welcome()
         self._receipts = receipts
+        self._earlier = frozenset(device.outbox)  # what an earlier run left unanswered
         self._answers: dict[str, asyncio.Future[int]] = {}
         self._acked: tuple[str, int, int] | None = None  # log id, partition, offset
         self._renewed_token = ""
@@ -144,6 +145,8 @@ class LocalDevice:
             if not answer.done():
                 answer.set_result(message_id)
             return None
+        if send.client_message_id not in self._earlier:
+            return None  # its future had the answer before this device went back
         return Sent(
             message_of(
                 events_pb2.Event(
