@@ -155,6 +155,8 @@ def mint(secret: bytes, user: str, lifetime_s: float) -> str:
 def development_secret(path: Path) -> bytes:
     """The secret in a file that only its owner may read; made where there is none."""
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        beside = path.with_name(f"{path.name}.new")
+        beside.touch(mode=0o600)
+        beside.write_text(secrets.token_hex(32))
+        beside.replace(path)  # never an empty secret, which anybody could sign with
     return path.read_text().encode()
