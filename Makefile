@@ -21,7 +21,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up demo fmt lint type test test-all bench protos protos-release lock clean
+.PHONY: help setup up demo fmt lint type test test-all bench protos reference protos-release lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ bench: $(dev) ## measure; prints a table and JSON
 
 protos: $(dev) ## generate services/cecochat/v1 from protos/
 	$(bin)/python scripts/protos.py generate
+
+reference: $(dev) ## write docs/reference/ from the code
+	$(bin)/python scripts/reference.py
 
 protos-release: $(dev) ## take protos/ as it is for what later changes must not break
 	$(bin)/python scripts/protos.py release

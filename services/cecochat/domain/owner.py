@@ -160,7 +160,7 @@ class Owner:
             waiting.append(session)
             return True
         if not self.sent.covers(seen):
-            session.close(_CATCH_UP)
+            session.close(_catch_up())
             return True
         return False
 
@@ -312,7 +312,8 @@ class Owner:
         return released
 
 
-_CATCH_UP = Refusal(
-    errors_pb2.ERROR_CODE_CATCH_UP,
-    "this position is too old to tell a repeat from a new send: reconnect, catch up, send again",
-)
+def _catch_up() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_CATCH_UP,
+        "this position is too old to tell a repeat from a new send: reconnect, then send again",
+    )

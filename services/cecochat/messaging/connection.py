@@ -31,11 +31,6 @@ CLOSE_GRACE_S = 1.0  # for the last frame to be written to a client that does no
 TOKEN_WARNING_S = 30.0
 TOKEN_CHECK_S = 15.0
 
-_NOT_NOW = Refusal(
-    errors_pb2.ERROR_CODE_UNAVAILABLE,
-    "the log does not answer, or retention overtook the resume: reconnect to be told which",
-)
-
 Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[object]]
 
@@ -121,7 +116,7 @@ class Connection:
             self.session.close(refusal)
         except (Trimmed, Unavailable) as error:
             log.warning("session %s is sent away: %s", self.session.id, error)
-            self.session.close(_NOT_NOW)
+            self.session.close(_not_now())
         finally:
             if partition and partition.owner:
                 partition.owner.detach(self.session)
@@ -289,3 +284,10 @@ class Connection:
         if left_s <= TOKEN_WARNING_S and self._welcomed and not self._warned:
             self._warned = True
             self.session.push(frames.token_expiring(int(left_s * 1_000)))
+
+
+def _not_now() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        "the log does not answer, or retention overtook the resume: reconnect to be told which",
+    )
