@@ -227,6 +227,30 @@ async def test_a_gap_is_filled_from_the_history_once_and_in_order(
             assert await texts_of(bob, 1) == ["live"]
 
 
+async def test_after_a_gap_marks_are_told_where_no_message_is_new(
+    up: Running, tmp_path: Path
+) -> None:
+    state = tmp_path / "alice.json"
+    async with device(up, "bob") as bob:
+        async with device(up, "alice", state) as alice:
+            sent = await alice.send("bob", "seen")
+            await next_of(bob, Message)
+            waiting = asyncio.create_task(anext(bob))
+            await next_of(alice, Receipt)
+        bob.mark_read("alice", sent)
+        await eventually(lambda: read_by_bob(bob, sent))
+        waiting.cancel()
+        position = json.loads(state.read_text())["position"]
+        edit(state, position={**position, "logId": "another log"})
+        async with device(up, "alice", state) as alice:
+            assert (await next_of(alice, Receipt)).read_up_to == sent
+
+
+async def read_by_bob(bob: Client, message_id: int) -> bool:
+    marks = (await bob.history("alice")).marks
+    return any(mark.user_id == "bob" and mark.read_up_to == message_id for mark in marks)
+
+
 async def test_after_a_gap_an_accepted_send_is_found_and_not_sent_again(
     up: Running, tmp_path: Path
 ) -> None:

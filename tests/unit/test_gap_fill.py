@@ -38,7 +38,7 @@ async def test_what_comes_while_pages_are_read_hides_nothing() -> None:
     old = [event(id_, "alice") for id_ in (10, 20, 30, 40, 100)]
     pages = Pages(old, [[event(90, "bob"), event(110, "bob")], [], []])
     device = Device("alice")
-    for each in await pages.all_above(CHAT, 0, ReadToken()):
+    for each in (await pages.all_above(CHAT, 0, ReadToken())).messages:
         device.show(each)
     assert device.show(event(90, "bob")), "the stream still brings it, and it was not shown"
 
@@ -47,4 +47,4 @@ async def test_all_above_a_message_is_read_in_the_order_of_ids() -> None:
     rows = [event(id_, "bob") for id_ in range(1, 12)]
     for low in range(12):
         found = await Pages(rows, []).all_above(CHAT, low, ReadToken())
-        assert [each.id for each in found] == list(range(low + 1, 12))
+        assert [each.id for each in found.messages] == list(range(low + 1, 12))

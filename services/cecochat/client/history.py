@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import count
+from itertools import chain, count
 from random import random
 from typing import Any, TypeVar
 
@@ -19,7 +19,6 @@ from cecochat.client.events import Chat, Message, Page, message_of, receipt_of
 from cecochat.client.lookup import Lookup, Token
 from cecochat.client.names import chat_of
 from cecochat.v1 import history_pb2
-from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import (
     GetChatsRequest,
     GetChatsResponse,
@@ -80,19 +79,22 @@ class HistoryCalls:
             more = page.has_more
             after = page.messages[-1].id if page.messages else after
 
-    async def all_above(self, chat_id: str, low: int, token: ReadToken) -> list[Event]:
+    async def all_above(self, chat_id: str, low: int, token: ReadToken) -> GetMessagesResponse:
         """All of a chat above a message id, in the order of ids; read newest first, while more
         comes: what a sender wrote before a message that was read is there when lower ids are read.
         """
-        events: list[Event] = []
+        pages: list[GetMessagesResponse] = []
         request = GetMessagesRequest(chat_id=chat_id, token=token)
         while True:
             page = await self.messages(request)
-            wanted = [event for event in page.messages if event.id > low]
-            events[:0] = wanted
-            if not page.has_more or len(wanted) < len(page.messages):
-                return events
+            pages.append(page)
+            if not page.has_more or page.messages[0].id <= low:
+                break
             request.before = page.messages[0].id
+        events = chain.from_iterable(each.messages for each in reversed(pages))
+        return GetMessagesResponse(
+            messages=[event for event in events if event.id > low], marks=page.marks
+        )
 
     async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
         give_up_s = time.monotonic() + GIVE_UP_S

@@ -119,30 +119,31 @@ class Stream:
 
     async def _fill(self, gap: Gap) -> None:
         """Bring what the log no longer has. Raises `ChatError`."""
-        chats = await self._chats(gap.token)
-        for chat_id in chats:
-            low = self._local.progress.live.shown_up_to(chat_id)
-            for event in await self._history.all_above(chat_id, low, gap.token):
-                self._local.show(event)
-        for chat in chats.values():
-            for mark in chat.marks:
+        for chat in (await self._chats(gap.token)).values():
+            marks = chat.marks
+            low = self._local.progress.live.shown_up_to(chat.chat_id)
+            if chat.last_message.id > low:
+                above = await self._history.all_above(chat.chat_id, low, gap.token)
+                for event in above.messages:
+                    self._local.show(event)
+                marks = above.marks  # of now: what was read before these messages, they hide
+            for mark in marks:
                 if mark.user_id != self._local.user_id:
                     self._local.tell(receipt_of(chat.chat_id, mark))
         self._local.filled()
 
     async def _chats(self, token: ReadToken) -> dict[str, history_pb2.Chat]:
-        """The chats with something new. A chat that moves up while the list is read can be missed;
-        so it is read until it brings no other.
+        """The chats that may have something new. A chat that moves up while the list is read can be
+        missed; so it is read until it brings no other.
         """
-        live = self._local.progress.live
+        since_id = self._local.progress.live.since_id
         chats: dict[str, history_pb2.Chat] = {}
         before = -1
         while len(chats) > before:
             before = len(chats)
             async with aclosing(self._history.every_chat(token)) as listed:
                 async for chat in listed:
-                    if chat.last_message.id <= live.since_id:
+                    if chat.last_message.id <= since_id:
                         break  # so are all that follow
-                    if chat.last_message.id > live.shown_up_to(chat.chat_id):
-                        chats[chat.chat_id] = chat
+                    chats[chat.chat_id] = chat
         return chats
