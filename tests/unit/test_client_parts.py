@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,18 @@ from cecochat.client import ChatError, chat_of, peer_of
 from cecochat.client.backoff import LEAST_S, BackOff
 from cecochat.client.events import CaughtUp
 from cecochat.client.inbox import Entry, Inbox
+from cecochat.client.local import LocalDevice
 from cecochat.client.receipts import Marks
+from cecochat.domain.client import Device
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import (
+    Ack,
+    Delivered,
+    Position,
+    ReadToken,
+    ServerItem,
+    Welcome,
+)
 
 back_offs = st.builds(
     BackOff,
@@ -71,6 +83,27 @@ async def test_one_entry_fits_however_large_and_the_end_comes_after_it() -> None
     inbox.end()
     assert name_of(await inbox.get()) == "large"
     assert await inbox.get() is None
+
+
+def test_reads_ask_for_all_own_messages_however_they_were_answered() -> None:
+    local = LocalDevice(Device("alice"), listen=False, receipts=False, buffer_max_bytes=1_000)
+
+    def told(**item: Any) -> ReadToken | None:
+        local.receive(ServerItem(**item))
+        return local.own_writes()
+
+    assert told(welcome=Welcome(position=Position(log_id="log", partition=3, offset=5))) is None
+    assert told(ack=Ack(message_id=9, offset=20)) == ReadToken(log_id="log", offsets={3: 20})
+    assert told(ack=Ack(message_id=1, offset=10)) == ReadToken(log_id="log", offsets={3: 20})
+    other = Event(id=10, chat_id="d:alice~bob", user_id="bob")
+    assert told(delivered=Delivered(offset=25, event=other)) == ReadToken(
+        log_id="log", offsets={3: 20}
+    )
+    own = Event(id=11, chat_id="d:alice~bob", user_id="alice")
+    assert told(delivered=Delivered(offset=30, event=own)) == ReadToken(
+        log_id="log", offsets={3: 30}
+    )
+    assert told(welcome=Welcome(position=Position(log_id="new", partition=3))) is None
 
 
 def test_marks_are_joined_and_one_receipt_of_a_chat_is_under_way() -> None:

@@ -42,7 +42,7 @@ class LocalDevice:
         self._receipts = receipts
         self._earlier = frozenset(device.outbox)  # what an earlier run left unanswered
         self._answers: dict[str, asyncio.Future[int]] = {}
-        self._acked: tuple[str, int, int] | None = None  # log id, partition, offset
+        self._accepted: ReadToken | None = None  # up to where own messages are known to be accepted
         self._renewed_token = ""
 
     @property
@@ -99,8 +99,9 @@ class LocalDevice:
         if item.HasField("welcome"):
             self.welcome = item.welcome
         elif item.HasField("ack"):
-            position = self.welcome.position
-            self._acked = position.log_id, position.partition, item.ack.offset
+            self._note_accepted(item.ack.offset)
+        elif item.HasField("delivered") and item.delivered.event.user_id == self.user_id:
+            self._note_accepted(item.delivered.offset)
         happening: domain.Happening | None = self._step(
             lambda device: device.receive(item), item.ByteSize()
         )
@@ -204,12 +205,17 @@ class LocalDevice:
         if self.marks.idle:
             self.all_told.set()
 
+    def _note_accepted(self, offset: int) -> None:
+        """A repeat is acknowledged with the offset of its first: only up."""
+        position = self.welcome.position
+        if known := self.own_writes():
+            offset = max(offset, known.offsets[position.partition])
+        self._accepted = ReadToken(log_id=position.log_id, offsets={position.partition: offset})
+
     def own_writes(self) -> ReadToken | None:
-        """Asks the history for an answer that holds all that was acknowledged to this device."""
-        if self._acked is None or self._acked[0] != self.welcome.position.log_id:
-            return None
-        log_id, partition, offset = self._acked
-        return ReadToken(log_id=log_id, offsets={partition: offset})
+        """Asks the history for an answer that holds all that this device was told is accepted."""
+        known = self._accepted
+        return known if known and known.log_id == self.welcome.position.log_id else None
 
     def end(self, error: ChatError | None) -> None:
         """Nothing more will come; sends that wait are told."""
