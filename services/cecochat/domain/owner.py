@@ -1,7 +1,7 @@
 """The ownership of one partition by one producer session: accepts sends, reads the log, delivers,
 forwards.
 
-Pure: the shell appends what `takeover`, `submit`, `state` and `forwarder` hand out, feeds every
+Pure: the shell appends what `takeover`, `accept`, `state` and `forwarder` hand out, feeds every
 record of the partition to `read` in order, and passes the time in. Nothing is acknowledged,
 delivered or forwarded but what was read back.
 """
@@ -123,18 +123,6 @@ class Owner:
 
     # -- sends
 
-    def submit(
-        self, session: Session, send: Send, recipients: Sequence[str], seen: int, now_ms: int
-    ) -> Origin | None:
-        """A checked send of a session whose client knows everything up to `seen`; the record to
-        append, or None.
-
-        None: it needs none, see `settles`.
-        """
-        if self.settles(session, send, seen):
-            return None
-        return self.accept(session, send, recipients, now_ms)
-
     def accept(
         self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
     ) -> Origin:
@@ -144,8 +132,7 @@ class Owner:
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
         """Whether a send needs no append: it is a repeat (acknowledged again, or joined to the one
-        under way), or the
-        session takes no more, or its client has to catch up first.
+        under way), or the session takes no more, or its client has to catch up first.
 
         Ask this before anything that can refuse a send: what was accepted once must not be refused
         when it comes again.
@@ -157,7 +144,8 @@ class Owner:
             session.push(frames.ack(key[1], accepted.message_id, accepted.offset))
             return True
         if waiting := self.under_way(key):
-            waiting.append(session)
+            if session not in waiting:
+                waiting.append(session)
             return True
         if not self.sent.covers(seen):
             session.close(_catch_up())

@@ -17,9 +17,7 @@ from cecochat.domain.ids import PARTITIONS_MAX
 
 PORT_MAX = 65_535
 PREFIX = "CECOCHAT_"
-ELSEWHERE = frozenset(
-    f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED", "TEST_SCALE")
-)
+ELSEWHERE = frozenset(f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED"))
 """Variables of the same prefix that are for clients and tests."""
 
 
