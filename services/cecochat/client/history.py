@@ -29,6 +29,7 @@ from cecochat.v1.messaging_pb2 import ReadToken
 
 CALL_TIMEOUT_S = 10.0
 GIVE_UP_S = 20.0
+CHANNELS_MAX = 4
 BACK_OFF = BackOff()
 
 Request = TypeVar("Request", GetMessagesRequest, GetChatsRequest)
@@ -43,8 +44,7 @@ class HistoryCalls:
     def __init__(self, lookup: Lookup, credentials: grpc.ChannelCredentials | None) -> None:
         self._lookup = lookup
         self._credentials = credentials
-        self._address = ""
-        self._channel: grpc.aio.Channel | None = None
+        self._channels: dict[str, grpc.aio.Channel] = {}  # by address
 
     async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
         """A page of a chat. Raises `ChatError`."""
@@ -127,16 +127,19 @@ class HistoryCalls:
         return answer
 
     async def _channel_to(self, address: str) -> grpc.aio.Channel:
-        if self._channel is None or address != self._address:
-            await self.close()
-            self._address = address
-            self._channel = open_channel(address, self._credentials)
-        return self._channel
+        """Calls to where the server was before go on: closing their channel would cancel them."""
+        if address not in self._channels:
+            self._channels[address] = open_channel(address, self._credentials)
+        channel = self._channels[address]
+        if len(self._channels) > CHANNELS_MAX:
+            oldest = self._channels.pop(next(iter(self._channels)))
+            await oldest.close(CALL_TIMEOUT_S)
+        return channel
 
     async def close(self) -> None:
-        """Close the channel; calls under way fail."""
-        if channel := self._channel:
-            self._channel = None
+        """Close the channels; calls under way fail."""
+        while self._channels:
+            _, channel = self._channels.popitem()
             await channel.close()
 
 
