@@ -131,7 +131,9 @@ def test_an_exported_message_is_a_line_of_a_transcript(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     ["no json", "[]", '{"from": "alice"}', '{"from": "a b", "to": "bob", "text": "x"}',
-     '{"from": "bob", "to": "bob", "text": "x"}', '{"from": "alice", "to": "bob", "text": ""}'],
+     '{"from": "bob", "to": "bob", "text": "x"}', '{"from": "alice", "to": "bob", "text": ""}',
+     r'{"from": "alice", "to": "bob", "text": "\ud800"}',
+     '{"from": "alice", "to": "bob", "text": "x", "client_message_id": 7}'],
 )  # fmt: skip
 def test_a_wrong_line_is_named_before_anything_is_sent(tmp_path: Path, line: str) -> None:
     file = tmp_path / "talk.jsonl"

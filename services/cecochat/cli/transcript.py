@@ -50,7 +50,8 @@ def _entry(path: Path, number: int, line: str, name: str) -> Entry:
         fields = json.loads(line)
         sender, to = ids.user_id(_text(fields, "from")), ids.user_id(_text(fields, "to"))
         chat_id = ids.chat_id(ids.dialog(sender, to))
-        chosen = fields.get("client_message_id") or f"{name}-{number}"
+        given = fields.get("client_message_id")
+        chosen = _text(fields, "client_message_id") if given else f"{name}-{number}"
         return Entry(number, sender, chat_id, _text(fields, "text"), chosen)
     except (ValueError, AttributeError, KeyError, TypeError, Refusal) as error:
         raise UsageError(
@@ -63,4 +64,5 @@ def _text(fields: dict[str, Any], key: str) -> str:
     value = fields.get(key)
     if not isinstance(value, str) or not value:
         raise ValueError(f"no {key!r}")
+    value.encode()  # half of a surrogate pair is no text
     return value
