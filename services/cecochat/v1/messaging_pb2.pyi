@@ -261,7 +261,9 @@ class Welcome(_message.Message):
     server_id: _builtins.str
     @_builtins.property
     def position(self) -> Global___Position:
-        """Where this session starts: the log, the partition and the offset that the client is taken to be at."""
+        """Where this session starts: the log, the partition and the offset that the client is taken to be at. If a gap
+        follows, this is its end: take it over only once the gap is filled.
+        """
 
     @_builtins.property
     def limits(self) -> Global___Limits: ...
