@@ -60,7 +60,7 @@ async def run(
     """Standard output and standard error of a command that ends with `code`."""
     process = await start(server, *words, **more)
     async with asyncio.timeout(WITHIN_S):
-        out, err = await process.communicate(given.encode())
+        out, err = await process.communicate(given.encode(errors="surrogateescape"))
     assert process.returncode == code, err.decode()
     assert "Traceback" not in err.decode()
     return out.decode(), err.decode()
@@ -178,6 +178,8 @@ async def test_refusals_have_codes_and_say_what_to_do(server: Server) -> None:
     assert "too_large" in err
     _, err = await run(server, "send", "--as", "a b", "bob", "hi", code=4)
     assert "is no user id" in err
+    _, err = await run(server, "send", "--as", "alice", "bob", "-", given="caf\udce9", code=2)
+    assert "not UTF-8" in err
     _, err = await run(server, "history", "--token", "nonsense", "bob", code=4)
     assert "Bearer" in err
     _, err = await run(server, "history", "bob", code=2)

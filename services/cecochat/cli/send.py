@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import SomeRefused, run, say
+from cecochat.cli.failure import SomeRefused, UsageError, run, say
 from cecochat.cli.output import REACH_S, json_line
 from cecochat.cli.target import check_user, target, token_for
 
@@ -68,11 +68,17 @@ async def _post(client: Client, to: str, text: str, answers: Answers) -> None:
 
 
 async def _lines() -> AsyncIterator[str]:
-    """The lines of standard input that hold something, as they come."""
+    """The lines of standard input that hold something, as they come. Raises `UsageError`."""
     import asyncio
 
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        if text := line.rstrip("\r\n"):
+    while line := await asyncio.to_thread(sys.stdin.buffer.readline):
+        try:
+            text = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"standard input is not UTF-8, {line[:40]!r}: {error.reason}"
+            ) from None
+        if text:
             yield text
 
 
