@@ -240,12 +240,12 @@ async def test_two_keys_changed_at_once_both_stand(server: Server) -> None:
     await asyncio.gather(
         *(
             run(server, "config", "set", *pair)
-            for pair in (("sends.burst", "77"), ("queue.max_bytes", "99999"))
+            for pair in (("sends.burst", "77"), ("queue.max_bytes", "999999"))
         )
     )
     [now] = await rows(server, "config", "get", "--json")
     assert now["value"]["sends.burst"] == 77
-    assert now["value"]["queue.max_bytes"] == 99_999
+    assert now["value"]["queue.max_bytes"] == 999_999
 
 
 async def test_watch_prints_a_change_as_it_happens(server: Server) -> None:

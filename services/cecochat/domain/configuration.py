@@ -130,7 +130,7 @@ def check(name: str, value: Any) -> Any:
         raise InvalidSettings(f"{name} is {value!r:.80}: use {kind} of {key.unit or 'no unit'}")
     if not key.low <= value <= key.high:  # NaN is refused too
         raise InvalidSettings(
-            f"{name} is {value!r:.80}: use {key.low:g} to {key.high:g} {key.unit}"
+            f"{name} is {value!r:.80}: use {key.low:.9g} to {key.high:.9g} {key.unit}"
         )
     return type(default)(value)
 
