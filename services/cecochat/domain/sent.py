@@ -49,8 +49,8 @@ class SentTable:
         return position >= self.floor
 
     def add(self, key: Key, accepted: Accepted) -> None:
-        """A valid origin was read. A key that is here already, since it was forgotten once where the
-        send was accepted, moves to its new place: the table is in the order of offsets.
+        """A valid origin was read. A key that is here already, since whoever accepted it again had
+        forgotten it, moves to its new place: the table is in the order of offsets.
         """
         self._sent.pop(key, None)
         self._sent[key] = accepted

@@ -85,6 +85,8 @@ class OwnedPartition:
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._intake = asyncio.Event()
+        self._intake.set()
         self._moved = asyncio.Event()
         self._committed = -1
         self._lowest: tuple[int, int] | None = None  # (start of the log, first known position)
@@ -93,17 +95,21 @@ class OwnedPartition:
 
     async def run(self) -> Takeover:
         """Take over, then serve until a later owner does."""
-        producer = await self.log.backplane.producer()
         ended: BaseExceptionGroup[ProducerEnded | Trimmed | Unavailable] | None = None
+        try:
+            return await self._own()
+        except* (ProducerEnded, Trimmed, Unavailable) as group:
+            ended = group
+        raise ProducerEnded(f"partition {self.partition}: {ended.exceptions[0]}")
+
+    async def _own(self) -> Takeover:
+        producer = await self.log.backplane.producer()
         try:
             self.owner = await self._load()
             return await self._serve(self.owner, producer)
-        except* (ProducerEnded, Trimmed, Unavailable) as group:
-            ended = group
         finally:
             self._end()
             await producer.close()
-        raise ProducerEnded(f"partition {self.partition}: {ended.exceptions[0]}")
 
     async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
         async with asyncio.TaskGroup() as group:
@@ -231,8 +237,11 @@ class OwnedPartition:
                 self._forward(owner)
 
     async def room(self) -> None:
-        """Wait until sends may be taken in: intake stops while the log does not keep up."""
+        """Wait until sends may be taken in: intake stops while the log does not keep up, and for
+        good before a drain.
+        """
         await self._room.wait()
+        await self._intake.wait()
 
     # -- sessions
 
@@ -278,22 +287,34 @@ class OwnedPartition:
         if before := owner.released(materialized or 0):
             await self.log.backplane.release(MESSAGES, self.partition, before)
 
-    def _owes(self, owner: Owner) -> bool:
-        return bool(owner.pending or self._queued or owner.forwarder.backlog)
+    # -- the end
+
+    async def finish_sends(self, deadline_s: float) -> None:
+        """Take no more sends, and answer those under way."""
+        self._intake.clear()
+        await self._until(lambda owner: not owner.pending, deadline_s, "answered")
 
     async def drain(self, deadline_s: float) -> None:
-        """Wait for the appends under way and leave a state record, so that the next owner starts
+        """Wait for the copies under way and leave a state record, so that the next owner starts
         quickly.
         """
         owner = self.owner
         if owner is None or not owner.ready:
             return
         self._queue(self.partition, owner.state())
+        await self._until(
+            lambda owner: not (owner.pending or self._queued or owner.forwarder.backlog),
+            deadline_s,
+            "forwarded",
+        )
+        await self._commit(owner)
+
+    async def _until(self, done: Callable[[Owner], bool], deadline_s: float, what: str) -> None:
+        owner = self.owner
         try:
             async with asyncio.timeout(deadline_s):
-                while self.ready.is_set() and self._owes(owner):
+                while owner and self.ready.is_set() and not done(owner):
                     self._moved.clear()
                     await self._moved.wait()
-                await self._commit(owner)
         except TimeoutError:
-            log.warning("partition %s: not all was forwarded, the next owner will", self.partition)
+            log.warning("partition %s: not all was %s, the next owner will", self.partition, what)

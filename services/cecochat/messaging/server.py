@@ -8,8 +8,10 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from functools import partial
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -248,10 +250,11 @@ class MessagingServer:
     # -- the end
 
     async def drain(self) -> None:
-        """Take no new sessions, send those that are here away over the drain time, finish what is
-        under way.
+        """Take no new sessions and no more sends, answer those under way, send the sessions away
+        over the drain time, forward what is owed.
         """
         self._draining = True
+        await self._for_each_owned(lambda owned: owned.finish_sends(DRAIN_TIMEOUT_S))
         connections = list(self._connections)
         pause_s = self._config.drain_spread_s / max(len(connections), 1)
         for number, connection in enumerate(connections):
@@ -263,9 +266,14 @@ class MessagingServer:
                     NEXT_OWNER_MS,
                 )
             )
+        await self._for_each_owned(lambda owned: owned.drain(DRAIN_TIMEOUT_S))
+
+    async def _for_each_owned(
+        self, do: Callable[[OwnedPartition], Coroutine[Any, Any, None]]
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             for owned in self._owned.values():
-                group.create_task(owned.drain(DRAIN_TIMEOUT_S))
+                group.create_task(do(owned))
 
 
 def _check_cancelled() -> None:
