@@ -41,7 +41,7 @@ def job(server: FakeServer, workload: str, **extra: object) -> load.Job:
 async def test_a_closed_loop_counts_what_was_delivered(server: FakeServer, window: int) -> None:
     figures = await load.closed(job(server, "closed", window=window))
     assert 0 < figures["delivered"] <= len(server.log)
-    assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"] < 1_000
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"] < 20_000
     assert {len(event.message.text) for event in server.log} == {256}
 
 
