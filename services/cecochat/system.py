@@ -18,11 +18,10 @@ from typing import Any
 
 from cecochat.adapters import build
 from cecochat.connect.main import connect
-from cecochat.domain.errors import Conflict
 from cecochat.history.main import history
 from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
-from cecochat.ports.configuration import ASSIGNMENT, Configuration
+from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import Settings
@@ -130,17 +129,7 @@ async def _assign_everything(parts: Parts, messaging_id: str) -> None:
     """With one messaging server there is nothing to balance: it gets every partition."""
     count = await parts.backplane.partition_count()
     assignment = {str(partition): messaging_id for partition in range(count)}
-    await _put(parts.configuration, ASSIGNMENT, assignment)
-
-
-async def _put(configuration: Configuration, name: str, value: dict[str, Any]) -> None:
-    while True:
-        current = await configuration.get(name)
-        try:
-            await configuration.put(name, value, expected=current.version, by="up")
-            return
-        except Conflict:
-            continue
+    await parts.configuration.change(ASSIGNMENT, lambda _: assignment, by="up")
 
 
 def _addresses(

@@ -127,21 +127,16 @@ async def _read(data: Path | None) -> Document:
 async def _change(data: Path | None, change: Any) -> int:
     """Change the current document; a change of one key stands whatever others have changed."""
     from cecochat.domain.configuration import parse
-    from cecochat.domain.errors import Conflict
     from cecochat.ports.configuration import CONFIGURATION
 
+    def decide(current: Mapping[str, Any]) -> Mapping[str, Any]:
+        value: Mapping[str, Any] = change(dict(current))
+        parse(value)
+        return value
+
     async with _opened(data) as configuration:
-        while True:
-            current = await configuration.get(CONFIGURATION)
-            value = change(dict(current.value))
-            parse(value)
-            try:
-                changed = await configuration.put(
-                    CONFIGURATION, value, expected=current.version, by=getpass.getuser()
-                )
-            except Conflict:
-                continue
-            return changed.version
+        changed = await configuration.change(CONFIGURATION, decide, by=getpass.getuser())
+        return changed.version
 
 
 async def _past(data: Path | None, limit: int) -> list[Document]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final, NamedTuple
+
+from cecochat.domain.errors import Conflict
 
 CONFIGURATION: Final = "configuration"
 ASSIGNMENT: Final = "assignment"
@@ -36,6 +38,20 @@ class Configuration(ABC):
         """Make `value` version `expected + 1`, durably, and announce it. Raises `Conflict` if
         another was faster.
         """
+
+    async def change(
+        self, name: str, decide: Callable[[Mapping[str, Any]], Mapping[str, Any]], *, by: str
+    ) -> Document:
+        """Put what `decide` makes of the current value, decided again as often as another was
+        faster. Raises what `decide` raises.
+        """
+        while True:
+            current = await self.get(name)
+            value = decide(current.value)
+            try:
+                return await self.put(name, value, expected=current.version, by=by)
+            except Conflict:
+                continue
 
     @abstractmethod
     async def past(self, name: str, limit: int = 20) -> list[Document]:
