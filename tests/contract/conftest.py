@@ -1,37 +1,41 @@
-"""One fixture a port: how its adapters are opened, and opened again on what they have stored.
+"""One fixture a port, on every adapter of it.
 
-An adapter joins by a line in the list of its port. One that needs a server asks `backends` for it.
+An adapter joins by its name in the list of its port and a module of that name in `openers`.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cecochat.adapters.embedded.backplane import EmbeddedBackplane
-from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
-from cecochat.adapters.embedded.deployment import EmbeddedDeployment
-from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
-from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from tests.contract.openers import Place
+from tests.support.backends import Backends
 
 BACKPLANES = ["embedded"]
 HISTORIES = ["embedded"]
 CONFIGURATIONS = ["embedded"]
 DISCOVERIES = ["embedded"]
 DEPLOYMENTS = ["embedded"]
-PARTITIONS = 4
 
 OpenBackplane = Callable[[], Awaitable[Backplane]]
 OpenHistory = Callable[[], Awaitable[History]]
 OpenConfiguration = Callable[[], Awaitable[Configuration]]
+OpenDiscovery = Callable[[], Awaitable[Discovery]]
+
+
+def opener(adapter: str) -> Any:
+    return import_module(f"tests.contract.openers.{adapter}")
 
 
 @pytest.fixture
@@ -41,16 +45,18 @@ async def stack() -> AsyncGenerator[AsyncExitStack]:
         yield opened
 
 
+@pytest.fixture
+def place(tmp_path: Path, backends: Backends) -> Place:
+    """Where nothing is yet."""
+    return Place(tmp_path, f"test_{uuid.uuid4().hex[:12]}", backends)
+
+
 @pytest.fixture(params=BACKPLANES)
-def open_backplane(tmp_path: Path, stack: AsyncExitStack) -> OpenBackplane:
+def open_backplane(
+    request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
+) -> OpenBackplane:
     """Opens the same log, of `PARTITIONS` partitions, each time; the one before must be closed."""
-
-    async def embedded() -> Backplane:
-        log = await EmbeddedBackplane.open(tmp_path / "log", partition_count=PARTITIONS)
-        stack.push_async_callback(log.close)
-        return log
-
-    return embedded
+    return lambda: opener(request.param).backplane(place, stack)
 
 
 @pytest.fixture
@@ -60,15 +66,11 @@ async def backplane(open_backplane: OpenBackplane) -> Backplane:
 
 
 @pytest.fixture(params=HISTORIES)
-def open_history(tmp_path: Path, stack: AsyncExitStack) -> OpenHistory:
+def open_history(
+    request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
+) -> OpenHistory:
     """Opens the same history each time; the one before must be closed."""
-
-    async def embedded() -> History:
-        history = await EmbeddedHistory.open(tmp_path / "history")
-        stack.push_async_callback(history.close)
-        return history
-
-    return embedded
+    return lambda: opener(request.param).history(place, stack)
 
 
 @pytest.fixture
@@ -78,15 +80,11 @@ async def history(open_history: OpenHistory) -> History:
 
 
 @pytest.fixture(params=CONFIGURATIONS)
-def open_configuration(tmp_path: Path, stack: AsyncExitStack) -> OpenConfiguration:
+def open_configuration(
+    request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
+) -> OpenConfiguration:
     """Opens the same configuration each time; several may be open at once."""
-
-    async def embedded() -> Configuration:
-        configuration = await EmbeddedConfiguration.open(tmp_path / "configuration")
-        stack.push_async_callback(configuration.close)
-        return configuration
-
-    return embedded
+    return lambda: opener(request.param).configuration(place, stack)
 
 
 @pytest.fixture
@@ -96,14 +94,21 @@ async def configuration(open_configuration: OpenConfiguration) -> Configuration:
 
 
 @pytest.fixture(params=DISCOVERIES)
-async def discovery(stack: AsyncExitStack) -> Discovery:
+def open_discovery(
+    request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
+) -> OpenDiscovery:
+    """Opens the same registry each time; several may be open at once, where it is shared."""
+    return lambda: opener(request.param).discovery(place, stack)
+
+
+@pytest.fixture
+async def discovery(open_discovery: OpenDiscovery) -> Discovery:
     """An empty registry."""
-    registry = EmbeddedDiscovery()
-    stack.push_async_callback(registry.close)
-    return registry
+    return await open_discovery()
 
 
 @pytest.fixture(params=DEPLOYMENTS)
-def deployment() -> Deployment:
+def deployment(request: pytest.FixtureRequest) -> Deployment:
     """A deployment that runs one server of each set."""
-    return EmbeddedDeployment()
+    made: Deployment = opener(request.param).deployment()
+    return made

@@ -11,7 +11,8 @@ import pytest
 
 from cecochat.domain.errors import ProducerEnded
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Record, Topic
-from tests.contract.conftest import PARTITIONS, OpenBackplane
+from tests.contract.conftest import OpenBackplane
+from tests.contract.openers import PARTITIONS
 
 DEADLINE_S = 30
 

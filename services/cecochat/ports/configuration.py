@@ -54,6 +54,12 @@ class Configuration(ABC):
                 continue
 
     @abstractmethod
+    async def restore(self, document: Document) -> bool:
+        """Store a document again, as the version that it is, where the store holds a lower one: it
+        was lost and came back empty or old. Announces it; whether it was stored.
+        """
+
+    @abstractmethod
     async def past(self, name: str, limit: int = 20) -> list[Document]:
         """Earlier versions and the current one, newest first; at least the last 100 are kept."""
 

@@ -1,0 +1,47 @@
+"""Certificates and secrets, as files: what a connection to a backend, or a server of ours, needs."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from cecochat.domain.errors import InvalidSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom to trust, and who we are. PEM files; no `ca_file`: the system's authorities."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None  # with its chain
+    key_file: Path | None = None
+
+    def client(self) -> ssl.SSLContext:
+        """For connections that go out: the peer is verified. Raises `InvalidSettings`."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:
+            raise InvalidSettings(f"{self} cannot be used: {error}") from None
+        return context
+
+    def server(self) -> ssl.SSLContext:
+        """For connections that come in. Raises `InvalidSettings`."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.cert_file or "", self.key_file)
+        except OSError as error:
+            raise InvalidSettings(f"{self} cannot be used: {error}") from None
+        return context
+
+
+def secret(file: Path | None) -> str | None:
+    """What the file holds, without the line's end. Raises `InvalidSettings`."""
+    if file is None:
+        return None
+    try:
+        return file.read_text().rstrip("\n")
+    except OSError as error:
+        raise InvalidSettings(f"the secret in {file} cannot be read: {error}") from None
