@@ -136,6 +136,53 @@ async def test_a_watch_can_be_cancelled_and_others_go_on(configuration: Configur
         assert (await anext(versions)).version == 1
 
 
+LOST = Document(CONFIGURATION, 7, {"n": 7, "ü": None}, 1_700_000_000_000, "ops")
+
+
+async def test_restore_into_an_empty_store_makes_exactly_that_version(
+    configuration: Configuration,
+) -> None:
+    assert await configuration.restore(LOST)
+    assert await configuration.get(CONFIGURATION) == LOST
+    assert await configuration.past(CONFIGURATION) == [LOST]
+    assert (await configuration.get(ASSIGNMENT)).version == 0
+    with pytest.raises(Conflict):
+        await configuration.put(CONFIGURATION, {}, expected=0, by="x")
+    put = await configuration.put(CONFIGURATION, {"n": 8}, expected=LOST.version, by="x")
+    assert await configuration.past(CONFIGURATION) == [put, LOST]
+
+
+async def test_restore_of_a_version_that_is_not_newer_changes_nothing(
+    configuration: Configuration,
+) -> None:
+    first = await configuration.put(CONFIGURATION, {"n": 1}, expected=0, by="x")
+    second = await configuration.put(CONFIGURATION, {"n": 2}, expected=1, by="x")
+    assert not await configuration.restore(first)
+    assert not await configuration.restore(second._replace(value={"n": "another"}))
+    assert await configuration.past(CONFIGURATION) == [second, first]
+    assert await configuration.restore(LOST), "the store came back old"
+    assert await configuration.past(CONFIGURATION) == [LOST, second, first]
+
+
+async def test_of_concurrent_restores_one_stores(open_configuration: OpenConfiguration) -> None:
+    clients = [await open_configuration() for _ in range(3)]
+    async with asyncio.timeout(DEADLINE_S):
+        stored = await asyncio.gather(*(client.restore(LOST) for client in clients))
+    assert sorted(stored) == [False, False, True]
+
+
+async def test_a_watch_sees_what_is_restored(open_configuration: OpenConfiguration) -> None:
+    watching, control = await open_configuration(), await open_configuration()
+    async with aclosing(watching.watch(CONFIGURATION)) as versions:
+        assert (await anext(versions)).version == 0
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(anext(versions))
+            await asyncio.sleep(0)
+            await control.restore(LOST)
+            async with asyncio.timeout(SEEN_WITHIN_S):
+                assert await waiting == LOST
+
+
 async def test_close_is_idempotent(configuration: Configuration) -> None:
     await configuration.close()
     await configuration.close()

@@ -69,6 +69,12 @@ class EmbeddedConfiguration(Configuration):
         return document
 
     @override
+    async def restore(self, document: Document) -> bool:
+        if stored := await self._database.write(partial(_restore, document)):
+            self._wake()
+        return stored
+
+    @override
     async def past(self, name: str, limit: int = 20) -> list[Document]:
         return await self._database.read(partial(_past, name, limit))
 
@@ -118,13 +124,29 @@ def _value(text: str) -> Any:
 
 
 def _put(document: Document, connection: sqlite3.Connection) -> None:
-    name, version, value, changed_at_ms, by = document
-    newest = _past(name, 1, connection)
-    current = newest[0].version if newest else 0
-    if version != current + 1:
+    current = _version(document.name, connection)
+    if document.version != current + 1:
         raise Conflict(
-            f"{name} is at version {current}, not {version - 1}: read it, decide and put again"
+            f"{document.name} is at version {current}, not {document.version - 1}: "
+            "read it, decide and put again"
         )
+    _insert(document, connection)
+
+
+def _restore(document: Document, connection: sqlite3.Connection) -> bool:
+    if document.version <= _version(document.name, connection):
+        return False
+    _insert(document, connection)
+    return True
+
+
+def _version(name: str, connection: sqlite3.Connection) -> int:
+    newest = _past(name, 1, connection)
+    return newest[0].version if newest else 0
+
+
+def _insert(document: Document, connection: sqlite3.Connection) -> None:
+    name, version, value, changed_at_ms, by = document
     row = (name, version, json.dumps(value, allow_nan=False), changed_at_ms, by)
     connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?)", row)
     connection.execute(
