@@ -1,33 +1,48 @@
-"""Every server in one process and one event loop, on the embedded adapters: what `cecochat up`
-runs.
+"""What a process runs: every server in one event loop (`cecochat up`), or one of a cluster
+(`cecochat serve`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cecochat.adapters import build
 from cecochat.connect.main import connect
+from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.history.main import history
 from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
-from cecochat.ports.discovery import Instance
+from cecochat.ports.discovery import Instance, Service
 from cecochat.runtime.parts import Parts, new_instance_id
-from cecochat.runtime.settings import Settings
+from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier, development_secret
 
+log = logging.getLogger(__name__)
+
 SECOND_SIGNAL_EXIT = 130
+BACKEND_RETRY_S = 1.0
+SHARED = ("kafka", "cassandra", "redis", "consul")
+
+SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
+    "messaging": messaging,
+    "materialize": materialize,
+    "history": history,
+    "connect": connect,
+}
+
+Started = TypeVar("Started")
+Port = TypeVar("Port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +63,16 @@ class Addresses:
         return asdict(self)
 
 
-async def run(settings: Settings, on_ready: Callable[[Addresses], None]) -> None:
+async def run(
+    context: AbstractAsyncContextManager[Started], on_ready: Callable[[Started], None]
+) -> None:
     """Start, say where, and serve until SIGINT or SIGTERM; a second one exits at once."""
     stop = asyncio.Event()
-    _on_signals(stop)
+    on_signals(stop)
     try:
-        async with started(settings) as addresses:
+        async with context as known:
             _tune_the_interpreter()
-            on_ready(addresses)
+            on_ready(known)
             await stop.wait()
     except BaseExceptionGroup as group:
         raise _reason(group) from None
@@ -79,7 +96,9 @@ def _reason(error: BaseException) -> BaseException:
     return error
 
 
-def _on_signals(stop: asyncio.Event) -> None:
+def on_signals(stop: asyncio.Event) -> None:
+    """Set `stop` at the first signal to end; exit at once at the second."""
+
     def handle() -> None:
         if stop.is_set():
             os._exit(SECOND_SIGNAL_EXIT)
@@ -93,9 +112,7 @@ def _on_signals(stop: asyncio.Event) -> None:
 async def started(settings: Settings) -> AsyncIterator[Addresses]:
     """The running system; leaving the context stops it in order. Raises `InvalidSettings`."""
     begun_s = time.monotonic()
-    secret_file = None if settings.jwks_file else settings.data_dir / "token-secret"
-    async with AsyncExitStack() as stack:
-        parts = await _open(settings, stack, secret_file)
+    async with opened(settings) as parts, AsyncExitStack() as stack:
         messaging_id = new_instance_id("messaging")
         await _assign_everything(parts, messaging_id)
         servers: list[Instance] = [
@@ -104,25 +121,54 @@ async def started(settings: Settings) -> AsyncIterator[Addresses]:
             await stack.enter_async_context(messaging(parts, messaging_id)),
             await stack.enter_async_context(connect(parts, new_instance_id("connect"))),
         ]
-        yield _addresses(settings, servers, secret_file, time.monotonic() - begun_s)
+        yield _addresses(settings, servers, time.monotonic() - begun_s)
 
 
-async def _open(settings: Settings, stack: AsyncExitStack, secret_file: Path | None) -> Parts:
+@asynccontextmanager
+async def serving(settings: Settings, service: Service) -> AsyncIterator[Instance]:
+    """One server of a cluster. Raises `InvalidSettings`."""
+    missing = [f"{PREFIX}{name.upper()}" for name in SHARED if not getattr(settings, name)]
+    if missing:
+        raise InvalidSettings(
+            f"a server alone needs backends that others share with it: set {', '.join(missing)}"
+        )
+    async with (
+        opened(settings) as parts,
+        SERVERS[service](parts, new_instance_id(service)) as known,
+    ):
+        yield known
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Parts]:
+    """The ports, on the adapters that the settings choose; backends that do not answer yet are
+    waited for.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    chosen = build.AdapterSettings(
-        settings.data_dir, settings.partitions, settings.retention_ms, settings.retention_bytes
-    )
-    return Parts(
-        settings=settings,
-        backplane=await stack.enter_async_context(build.backplane(chosen)),
-        history=await stack.enter_async_context(build.history(chosen)),
-        configuration=await stack.enter_async_context(build.configuration(chosen)),
-        discovery=await stack.enter_async_context(build.discovery()),
-        verifier=Verifier(
-            secret=development_secret(secret_file) if secret_file else None,
-            jwks_file=settings.jwks_file,
-        ),
-    )
+    secret_file = settings.secret_file
+    async with AsyncExitStack() as stack:
+        yield Parts(
+            settings=settings,
+            configuration=await _enter(stack, lambda: build.configuration(settings)),
+            discovery=await _enter(stack, lambda: build.discovery(settings)),
+            backplane=await _enter(stack, lambda: build.backplane(settings)),
+            history=await _enter(stack, lambda: build.history(settings)),
+            verifier=Verifier(
+                secret=development_secret(secret_file) if secret_file else None,
+                jwks_file=settings.jwks_file,
+            ),
+        )
+
+
+async def _enter(
+    stack: AsyncExitStack, make: Callable[[], AbstractAsyncContextManager[Port]]
+) -> Port:
+    while True:
+        try:
+            return await stack.enter_async_context(make())
+        except Unavailable as error:
+            log.warning("waiting for a backend: %s", error)
+            await asyncio.sleep(BACKEND_RETRY_S)
 
 
 async def _assign_everything(parts: Parts, messaging_id: str) -> None:
@@ -132,9 +178,7 @@ async def _assign_everything(parts: Parts, messaging_id: str) -> None:
     await parts.configuration.change(ASSIGNMENT, lambda _: assignment, by="up")
 
 
-def _addresses(
-    settings: Settings, servers: list[Instance], secret_file: Path | None, took_s: float
-) -> Addresses:
+def _addresses(settings: Settings, servers: list[Instance], took_s: float) -> Addresses:
     by_service = {server.service: server for server in servers}
     return Addresses(
         connect=by_service["connect"].health_url,
@@ -143,6 +187,6 @@ def _addresses(
         health={server.service: server.health_url for server in servers},
         data=str(settings.data_dir),
         pid=os.getpid(),
-        token_secret_file=str(secret_file) if secret_file else None,
+        token_secret_file=str(settings.secret_file) if settings.secret_file else None,
         started_in_s=round(took_s, 3),
     )

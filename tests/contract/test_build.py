@@ -10,16 +10,17 @@ from cecochat.adapters import build
 from cecochat.domain.errors import ProducerEnded, Unavailable
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import Progress
+from cecochat.runtime.settings import Settings
 from tests.contract.test_backplane import append, new, read, values
 
 
 async def test_all_ports_are_built_on_one_folder_and_closed(tmp_path: Path) -> None:
-    settings = build.AdapterSettings(tmp_path / "data", partition_count=3, retention_ms=1_000)
+    settings = Settings(data_dir=tmp_path / "data", partitions=3, retention_ms=1_000)
     async with (
         build.backplane(settings) as log,
         build.history(settings) as history,
         build.configuration(settings) as configuration,
-        build.discovery() as discovery,
+        build.discovery(settings) as discovery,
     ):
         assert await log.partition_count() == 3
         await append(log, [new(1)])

@@ -12,6 +12,7 @@ import pytest
 
 from cecochat.adapters import build
 from cecochat.ports.backplane import DEAD_LETTERS, Backplane, NewRecord
+from cecochat.runtime.settings import Settings
 from cecochat.v1.events_pb2 import Event
 from tests.support.crowd import Crowd
 from tests.support.hostile import inside, metric
@@ -48,7 +49,7 @@ def opened_log(monkeypatch: pytest.MonkeyPatch) -> list[Backplane]:
     real = build.backplane
 
     @asynccontextmanager
-    async def noted(settings: build.AdapterSettings) -> AsyncGenerator[Backplane]:
+    async def noted(settings: Settings) -> AsyncGenerator[Backplane]:
         async with real(settings) as log:
             held.append(log)
             yield log

@@ -155,6 +155,10 @@ class FaultyConfiguration(Configuration):
         return await self._inner.put(name, value, expected=expected, by=by)
 
     @override
+    async def restore(self, document: Document) -> bool:
+        return await self._inner.restore(document)
+
+    @override
     async def past(self, name: str, limit: int = 20) -> list[Document]:
         return await self._inner.past(name, limit)
 
@@ -222,14 +226,14 @@ def user_on(partition: int, name: str = "user") -> str:
 
 @asynccontextmanager
 async def cluster(folder: Path) -> AsyncIterator[Cluster]:
-    chosen = build.AdapterSettings(folder, PARTITIONS)
+    chosen = settings(folder, partitions=PARTITIONS)
     async with AsyncExitStack() as stack:
         parts = Parts(
-            settings=settings(folder),
+            settings=chosen,
             backplane=await stack.enter_async_context(build.backplane(chosen)),
             history=await stack.enter_async_context(build.history(chosen)),
             configuration=await stack.enter_async_context(build.configuration(chosen)),
-            discovery=await stack.enter_async_context(build.discovery()),
+            discovery=await stack.enter_async_context(build.discovery(chosen)),
             verifier=tokens.Verifier(secret=SECRET),
         )
         await write_document(parts.configuration, CONFIGURATION, QUICK)

@@ -135,7 +135,7 @@ async def running(
     folder: Path, configuration: Mapping[str, Any] = QUICK, **others: Any
 ) -> AsyncIterator[Running]:
     """A system that is ready, with that configuration in force from its start."""
-    async with build.configuration(build.AdapterSettings(folder)) as documents:
+    async with build.configuration(settings(folder, **others)) as documents:
         await write_document(documents, CONFIGURATION, configuration)
         async with system.started(settings(folder, **others)) as addresses:
             yield Running(addresses, documents)

@@ -1,4 +1,6 @@
-"""Chooses the adapters; nothing else imports them. Only the embedded ones are built so far."""
+"""Chooses the adapters by the settings; nothing else imports them. Those of a real backend are
+imported where it is used, since their client libraries take a while.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +8,85 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
 from cecochat.adapters.embedded.deployment import EmbeddedDeployment
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.adapters.embedded.history import EmbeddedHistory
-from cecochat.domain.errors import Unavailable
+from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
+from cecochat.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TRIM_EVERY_S = 10.0
 
 
-@dataclass(frozen=True)
-class AdapterSettings:
-    """Where the data lies and how much of the log stays; None: the default, or for ever."""
-
-    data_dir: Path
-    partition_count: int | None = None
-    retention_ms: int | None = None
-    retention_bytes: int | None = None
+@asynccontextmanager
+async def backplane(settings: Settings) -> AsyncGenerator[Backplane]:
+    """The log. Embedded: with its retention as a task; a failure of that cancels the body."""
+    async with AsyncExitStack() as stack:
+        opened = await (_kafka(settings) if settings.kafka else _embedded_log(settings, stack))
+        stack.push_async_callback(opened.close)
+        yield opened
 
 
 @asynccontextmanager
-async def backplane(settings: AdapterSettings) -> AsyncGenerator[Backplane]:
-    """The log, and its retention as a task; a failure of that cancels the body."""
+async def history(settings: Settings) -> AsyncGenerator[History]:
+    """The history database."""
+    opened = await (
+        _cassandra(settings) if settings.cassandra else EmbeddedHistory.open(settings.data_dir)
+    )
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
+    """The central configuration."""
+    opened = await (
+        _redis(settings) if settings.redis else EmbeddedConfiguration.open(settings.data_dir)
+    )
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
+    """The registry of live servers."""
+    opened = await _consul(settings) if settings.consul else EmbeddedDiscovery()
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def deployment() -> Deployment:
+    """What counts and scales the server sets."""
+    return EmbeddedDeployment()
+
+
+async def _embedded_log(settings: Settings, stack: AsyncExitStack) -> Backplane:
     opened = await EmbeddedBackplane.open(
         settings.data_dir,
-        partition_count=settings.partition_count,
+        partition_count=settings.partitions or None,
         retention_ms=settings.retention_ms,
         retention_bytes=settings.retention_bytes,
     )
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(opened.close)
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        trimming = tasks.create_task(_trim(opened))
-        stack.callback(trimming.cancel)
-        yield opened
+    stack.push_async_callback(opened.close)
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    trimming = tasks.create_task(_trim(opened))
+    stack.callback(trimming.cancel)
+    return opened
 
 
 async def _trim(embedded: EmbeddedBackplane) -> None:
@@ -62,36 +98,17 @@ async def _trim(embedded: EmbeddedBackplane) -> None:
             log.warning("retention waits for the log: %s", error)
 
 
-@asynccontextmanager
-async def history(settings: AdapterSettings) -> AsyncGenerator[History]:
-    """The history database."""
-    opened = await EmbeddedHistory.open(settings.data_dir)
-    try:
-        yield opened
-    finally:
-        await opened.close()
+async def _kafka(settings: Settings) -> Backplane:
+    raise InvalidSettings("Kafka cannot be used yet: unset CECOCHAT_KAFKA")
 
 
-@asynccontextmanager
-async def configuration(settings: AdapterSettings) -> AsyncGenerator[Configuration]:
-    """The central configuration."""
-    opened = await EmbeddedConfiguration.open(settings.data_dir)
-    try:
-        yield opened
-    finally:
-        await opened.close()
+async def _cassandra(settings: Settings) -> History:
+    raise InvalidSettings("Cassandra cannot be used yet: unset CECOCHAT_CASSANDRA")
 
 
-@asynccontextmanager
-async def discovery() -> AsyncGenerator[Discovery]:
-    """The registry of live servers."""
-    opened = EmbeddedDiscovery()
-    try:
-        yield opened
-    finally:
-        await opened.close()
+async def _redis(settings: Settings) -> Configuration:
+    raise InvalidSettings("Redis cannot be used yet: unset CECOCHAT_REDIS")
 
 
-def deployment() -> Deployment:
-    """What counts and scales the server sets."""
-    return EmbeddedDeployment()
+async def _consul(settings: Settings) -> Discovery:
+    raise InvalidSettings("Consul cannot be used yet: unset CECOCHAT_CONSUL")

@@ -103,11 +103,14 @@ def past(
 
 def _opened(data: Path | None) -> AbstractAsyncContextManager[Configuration]:
     from cecochat.adapters import build
+    from cecochat.runtime.settings import load
 
-    folder = data or _known_folder()
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no data folder: name it with --data, or start `cecochat up`")
-    return build.configuration(build.AdapterSettings(folder))
+    settings = load(data_dir=data or _known_folder())
+    if not settings.redis and not settings.data_dir.is_dir():
+        raise UsageError(
+            f"{settings.data_dir} is no data folder: name it with --data, or start `cecochat up`"
+        )
+    return build.configuration(settings)
 
 
 def _known_folder() -> Path:

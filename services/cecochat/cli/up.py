@@ -81,7 +81,7 @@ def _serve(settings: Any, as_json: bool) -> None:
             typer.echo(_welcome(known))
         sys.stdout.flush()
 
-    uvloop.run(system.run(settings, ready))
+    uvloop.run(system.run(system.started(settings), ready))
     if not as_json:
         typer.echo("Stopped; every acknowledged message is in the data folder.")
 

@@ -25,7 +25,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     settings = parts.settings
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.connect_port)
+            http.serving(app, settings.host, settings.connect_port, settings.tls)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
@@ -33,7 +33,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             group.create_task(directory.follow(parts.configuration, registry)),
         ]
         await directory.ready.wait()
-        known = instance(parts, "connect", server_id, port, port)
+        known = instance(parts, "connect", server_id, port, port, tls=settings.tls is not None)
         await parts.discovery.register(known)
         yield known
         await parts.discovery.deregister(known)

@@ -31,6 +31,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 settings.host,
                 settings.history_port,
                 RECEIVE_MAX_BYTES,
+                settings.tls,
             )
         )
         health_port = await stack.enter_async_context(

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.runtime.tls import Tls
 from cecochat.runtime.tokens import Identity, Verifier, bearer
 from cecochat.v1 import errors_pb2
 
@@ -57,7 +58,12 @@ Health = health.aio.HealthServicer
 
 @asynccontextmanager
 async def serving(
-    handler: grpc.GenericRpcHandler, name: str, host: str, port: int, receive_max_bytes: int
+    handler: grpc.GenericRpcHandler,
+    name: str,
+    host: str,
+    port: int,
+    receive_max_bytes: int,
+    tls: Tls | None = None,
 ) -> AsyncIterator[tuple[int, Health]]:
     """Serve one service with health (not serving until it is said) and reflection; the port, and
     its health.
@@ -74,7 +80,7 @@ async def serving(
     reflection.enable_server_reflection([name, reflection.SERVICE_NAME, health.SERVICE_NAME], made)
     await set_health(servicer, name, serving=False)
     try:
-        bound = made.add_insecure_port(f"{host}:{port}")
+        bound = _bind(made, f"{host}:{port}", tls)
     except RuntimeError:
         raise InvalidSettings(f"port {port} is in use: choose another for {name}") from None
     await made.start()
@@ -83,6 +89,16 @@ async def serving(
     finally:
         await set_health(servicer, name, serving=False)
         await made.stop(STOP_GRACE_S)
+
+
+def _bind(made: grpc.aio.Server, address: str, tls: Tls | None) -> int:
+    if tls is None:
+        return made.add_insecure_port(address)
+    tls.server()  # a file that cannot be used is told before gRPC says nothing but "failed"
+    assert tls.cert_file
+    assert tls.key_file
+    pair = (tls.key_file.read_bytes(), tls.cert_file.read_bytes())
+    return made.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
 
 async def set_health(servicer: Health, name: str, *, serving: bool) -> None:

@@ -20,6 +20,7 @@ from sanic.response import HTTPResponse, raw
 from sanic.response import json as json_response
 
 from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.runtime.tls import Tls
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ async def _failed(request: Request, error: Exception) -> HTTPResponse:
 
 
 @asynccontextmanager
-async def serving(made: App, host: str, port: int) -> AsyncIterator[int]:
+async def serving(made: App, host: str, port: int, tls: Tls | None = None) -> AsyncIterator[int]:
     """Serve in the running loop; the port. Raises `InvalidSettings` for a port in use."""
     try:
         listener = socket.create_server((host, port), backlog=1_024)
@@ -140,7 +141,10 @@ async def serving(made: App, host: str, port: int) -> AsyncIterator[int]:
             f"port {port} cannot be used for {made.name} ({error.strerror}): choose another"
         ) from None
     server: Any = await made.create_server(
-        sock=listener, return_asyncio_server=True, access_log=False
+        sock=listener,
+        return_asyncio_server=True,
+        access_log=False,
+        ssl=tls.server() if tls else None,
     )
     await server.startup()
     await server.start_serving()

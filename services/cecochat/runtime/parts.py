@@ -33,7 +33,10 @@ def new_instance_id(service: Service) -> str:
     return f"{service}-{uuid.uuid4().hex[:12]}"
 
 
-def instance(parts: Parts, service: Service, id_: str, port: int, health_port: int) -> Instance:
-    """A server of this process, as the discovery knows it."""
+def instance(
+    parts: Parts, service: Service, id_: str, port: int, health_port: int, *, tls: bool = False
+) -> Instance:
+    """A server of this process, as the discovery knows it. `tls`: its health is asked so too."""
     host = parts.settings.public_host
-    return Instance(service, id_, f"{host}:{port}", f"http://{host}:{health_port}", __version__)
+    scheme = "https" if tls else "http"
+    return Instance(service, id_, f"{host}:{port}", f"{scheme}://{host}:{health_port}", __version__)

@@ -1,10 +1,11 @@
-"""Settings that are fixed at the start: from `CECOCHAT_*` in the environment and from flags, parsed
-once.
+"""Settings that are fixed at the start: from a file, `CECOCHAT_*` in the environment and flags,
+parsed once.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,10 +15,18 @@ import platformdirs
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.ids import PARTITIONS_MAX
+from cecochat.runtime.tls import Tls
 
 PORT_MAX = 65_535
 PREFIX = "CECOCHAT_"
-ELSEWHERE = frozenset(f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED"))
+SETTINGS_FILE = f"{PREFIX}SETTINGS_FILE"
+PARTITIONS = 12
+PARTITIONS_IN_A_CLUSTER = 60
+NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+ELSEWHERE = frozenset(
+    f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
+)
 """Variables of the same prefix that are for clients and tests."""
 
 
@@ -48,11 +57,60 @@ class Settings:
     messaging_health_port: int = _setting(8083, "HTTP health of messaging", high=PORT_MAX)
     materialize_health_port: int = _setting(8084, "HTTP health of materialize", high=PORT_MAX)
     history_health_port: int = _setting(8085, "HTTP health of history", high=PORT_MAX)
+    control_port: int = _setting(8086, "HTTP port of the control server", high=PORT_MAX)
     partitions: int = _setting(
-        12, "partitions of a log that is created; fixed from then on", 1, PARTITIONS_MAX
+        0,
+        "partitions of a log that is created, fixed from then on; 0: of one that is there, as many "
+        f"as it has, else {PARTITIONS_IN_A_CLUSTER} on Kafka and {PARTITIONS} embedded",
+        0,
+        PARTITIONS_MAX,
     )
     retention_ms: int = _setting(7 * 86_400_000, "how long the log keeps records, ms", 1)
-    retention_bytes: int = _setting(1 << 30, "how much a partition keeps, bytes", 1)
+    retention_bytes: int = _setting(
+        1 << 30, "how much a partition keeps, bytes; embedded: Kafka's log has no such limit", 1
+    )
+    namespace: str = _setting(
+        "cecochat",
+        "what this system's topics, keyspace, keys and services in shared backends begin with",
+    )
+    kafka: str = _setting("", "brokers, host:port with commas between; empty: the embedded log")
+    cassandra: str = _setting("", "nodes, host:port with commas; empty: the embedded history")
+    redis: str = _setting("", "host:port; empty: the embedded configuration")
+    consul: str = _setting("", "host:port of an agent; empty: discovery within this process")
+    replication: int = _setting(
+        0, "copies that Kafka and Cassandra keep; 0: 3, or as many as there are servers", 0, 9
+    )
+    cassandra_datacenter: str = _setting("", "the local datacenter; empty: that of the first node")
+    cassandra_consistency: str = _setting("LOCAL_QUORUM", "consistency of reads and writes")
+    kafka_tls: bool = _setting(False, "connect to Kafka over TLS")
+    kafka_username: str = _setting("", "user of SASL; empty: none")
+    kafka_sasl: str = _setting("SCRAM-SHA-512", "mechanism of SASL")
+    kafka_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009
+    cassandra_tls: bool = _setting(False, "connect to Cassandra over TLS")
+    cassandra_username: str = _setting("", "user; empty: none")
+    cassandra_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009
+    redis_tls: bool = _setting(False, "connect to Redis over TLS")
+    redis_username: str = _setting("", "user; empty: the default one")
+    redis_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009
+    consul_tls: bool = _setting(False, "connect to Consul over TLS")
+    consul_token_file: Path | None = _setting(None, "file with the ACL token")  # noqa: RUF009
+    backends_ca_file: Path | None = _setting(  # noqa: RUF009
+        None, "who signs the backends' certificates (PEM); unset: the system's authorities"
+    )
+    backends_cert_file: Path | None = _setting(  # noqa: RUF009
+        None, "our certificate for backends that ask for one (PEM)"
+    )
+    backends_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
+    tls_cert_file: Path | None = _setting(  # noqa: RUF009
+        None, "certificate, with its chain, of our gRPC and HTTP servers (PEM); unset: no TLS"
+    )
+    tls_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
+    register: bool = _setting(
+        True, "register in Consul; false where something else does, such as Nomad"
+    )
+    token_secret_file: Path | None = _setting(  # noqa: RUF009
+        None, "secret of development tokens; unset: `token-secret` in the data folder"
+    )
     jwks_file: Path | None = _setting(  # noqa: RUF009 - makes a field
         None, "public keys of the tokens (JWKS, RS256 or EdDSA); unset: development tokens"
     )
@@ -62,15 +120,30 @@ class Settings:
         """The host that clients are told."""
         return self.advertise_host or self.host
 
+    @property
+    def tls(self) -> Tls | None:
+        """What our servers answer with; None: no TLS."""
+        if self.tls_cert_file is None:
+            return None
+        return Tls(cert_file=self.tls_cert_file, key_file=self.tls_key_file)
+
+    @property
+    def secret_file(self) -> Path | None:
+        """Whence development tokens are verified; None: by public keys."""
+        if self.jwks_file:
+            return None
+        return self.token_secret_file or self.data_dir / "token-secret"
+
 
 def load(environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
-    """Settings of the environment, then of flags that are not None. Raises `InvalidSettings` naming
-    the variable.
+    """Settings of the file that CECOCHAT_SETTINGS_FILE names, then of the environment, then of
+    flags that are not None. Raises `InvalidSettings` naming the variable.
     """
     environ = os.environ if environ is None else environ
+    given = from_file(Path(environ[SETTINGS_FILE])) if environ.get(SETTINGS_FILE) else {}
     known = {f"{PREFIX}{f.name.upper()}": f for f in fields(Settings)}
     values: dict[str, Any] = {}
-    for name, text in environ.items():
+    for name, text in {**given, **environ}.items():
         if name in known:
             values[known[name].name] = _parse(name, text, known[name])
         elif name.startswith(PREFIX) and name not in ELSEWHERE:
@@ -79,9 +152,36 @@ def load(environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
     return Settings(**values)
 
 
+def from_file(path: Path) -> dict[str, str]:
+    """Variables as lines NAME=value; empty ones and those that begin with # do not count. Raises
+    `InvalidSettings`.
+    """
+    try:
+        lines = path.expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"the settings file {path} cannot be read: {error}") from None
+    found = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not name.startswith(PREFIX):
+            raise InvalidSettings(
+                f"{path}, line {number}: use {PREFIX}NAME=value, not {line!r:.80}"
+            )
+        found[name.strip()] = value.strip()
+    return found
+
+
 def _parse(name: str, text: str, of: Any) -> Any:
     if "Path" in str(of.type):
-        return Path(text).expanduser()
+        return Path(text).expanduser() if text else None
+    if of.type == "bool":
+        if text.lower() not in TRUTH:
+            raise InvalidSettings(f"{name} is {text!r}: use true or false")
+        return TRUTH[text.lower()]
+    if name == f"{PREFIX}NAMESPACE" and not NAMESPACE.fullmatch(text):
+        raise InvalidSettings(f"{name} is {text!r}: use a letter, then letters, digits and _ (a-z)")
     if of.type != "int":
         return text
     low, high = of.metadata["low"], of.metadata["high"]

@@ -1,4 +1,4 @@
-"""Certificates and secrets, as files: what a connection to a backend, or a server of ours, needs."""
+"""Certificates and secrets, as files: for connections to a backend, and for servers of ours."""
 
 from __future__ import annotations
 

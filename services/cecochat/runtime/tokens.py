@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,10 +154,15 @@ def mint(secret: bytes, user: str, lifetime_s: float) -> str:
 
 
 def development_secret(path: Path) -> bytes:
-    """The secret in a file that only its owner may read; made where there is none."""
+    """The secret in a file that only its owner may read; made where there is none, once, also by
+    several servers that start together.
+    """
     if not path.exists():
-        beside = path.with_name(f"{path.name}.new")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         beside.touch(mode=0o600)
         beside.write_text(secrets.token_hex(32))
-        beside.replace(path)  # never an empty secret, which anybody could sign with
+        with suppress(FileExistsError):
+            path.hardlink_to(beside)  # never an empty secret, which anybody could sign with
+        beside.unlink()
     return path.read_text().encode()
