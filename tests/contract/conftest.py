@@ -24,7 +24,7 @@ from tests.support.backends import Backends
 
 BACKPLANES = ["embedded"]
 HISTORIES = ["embedded"]
-CONFIGURATIONS = ["embedded"]
+CONFIGURATIONS = ["embedded", "redis"]
 DISCOVERIES = ["embedded"]
 DEPLOYMENTS = ["embedded"]
 

@@ -1,0 +1,164 @@
+"""The configuration on Redis: a stream a document, whose entry ids are its versions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from typing_extensions import override
+
+from cecochat.adapters.redis.connection import answer, client
+from cecochat.adapters.redis.settings import RedisSettings
+from cecochat.domain.errors import Conflict, Unavailable
+from cecochat.ports.configuration import Configuration, Document
+
+log = logging.getLogger(__name__)
+
+VERSIONS_KEPT = 100
+STORED: Final = -1
+STORE = f"""
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local current = newest and tonumber(string.match(newest[1], '^%d+')) or 0
+if current < tonumber(ARGV[1]) or current > tonumber(ARGV[2]) then return current end
+redis.call('XADD', KEYS[1], 'MAXLEN', {VERSIONS_KEPT}, ARGV[3] .. '-0',
+    'value', ARGV[4], 'changed_at_ms', ARGV[5], 'changed_by', ARGV[6])
+redis.call('PUBLISH', KEYS[2], ARGV[7])
+return {STORED}
+"""
+"""Compare and set: where the current version is ARGV[1] to ARGV[2], adds the one given and
+announces it. Else the current version.
+"""
+
+
+class RedisConfiguration(Configuration):
+    """Documents `{namespace}:configuration` and so on; the last 100 versions stay.
+
+    `XREVRANGE cecochat:configuration + - COUNT 1` shows the current version.
+    """
+
+    def __init__(self, settings: RedisSettings, redis: Redis, clock: Callable[[], float]) -> None:
+        """Use `open`."""
+        self._settings = settings
+        self._redis = redis
+        self._clock = clock
+        self._channel = f"{settings.namespace}:changes"
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, settings: RedisSettings, *, clock: Callable[[], float] = time.time
+    ) -> RedisConfiguration:
+        """Raises `InvalidSettings` where Redis refuses the credentials or its certificate is not
+        trusted. That it does not answer just now stops no start.
+        """
+        opened = cls(settings, client(settings), clock)
+        try:
+            await answer(settings, opened._redis.ping())
+        except Unavailable as error:
+            log.warning("the configuration is not there yet: %s", error)
+        except BaseException:
+            await opened.close()
+            raise
+        return opened
+
+    @override
+    async def get(self, name: str) -> Document:
+        newest = await self.past(name, 1)
+        return newest[0] if newest else Document(name, 0, {}, 0, "")
+
+    @override
+    async def put(self, name: str, value: Mapping[str, Any], *, expected: int, by: str) -> Document:
+        document = Document(
+            name, expected + 1, json.loads(json.dumps(value)), int(self._clock() * 1_000), by
+        )
+        current = await self._store(document, expected, expected)
+        if current != STORED:
+            raise Conflict(
+                f"{name} is at version {current}, not {expected}: read it, decide and put again"
+            )
+        return document
+
+    @override
+    async def restore(self, document: Document) -> bool:
+        return await self._store(document, 0, document.version - 1) == STORED
+
+    @override
+    async def past(self, name: str, limit: int = 20) -> list[Document]:
+        self._check_open()
+        entries: Any = await answer(
+            self._settings, self._redis.xrevrange(self._key(name), count=max(limit, 1))
+        )
+        return [_document(name, entry_id, fields) for entry_id, fields in entries[:limit]]
+
+    @override
+    async def watch(self, name: str) -> AsyncGenerator[Document]:
+        self._check_open()
+        seen = -1
+        async with self._redis.pubsub() as announcements:
+            await answer(self._settings, announcements.subscribe(self._channel))
+            while True:
+                document = await self.get(name)
+                if document.version > seen:
+                    seen = document.version
+                    yield document
+                await self._announced(announcements)
+
+    @override
+    async def close(self) -> None:
+        self._closed = True
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()  # those that watches wait on, too
+
+    async def _store(self, document: Document, lowest: int, highest: int) -> int:
+        """`STORED`, or the current version, which is not in that range."""
+        self._check_open()
+        name, version, value, changed_at_ms, by = document
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        current: int = await answer(
+            self._settings,
+            self._redis.eval(
+                STORE, 2, self._key(name), self._channel,
+                lowest, highest, version, text, changed_at_ms, by, name,
+            ),
+        )  # fmt: skip
+        return current
+
+    async def _announced(self, announcements: PubSub) -> None:
+        """Until a change of any document is announced, the subscription is confirmed (what was
+        changed before it was not announced to us), or it is time to read again.
+        """
+        self._check_open()
+        waiting = announcements.get_message(timeout=self._settings.reread_s)
+        await answer(self._settings, waiting)
+
+    def _key(self, name: str) -> str:
+        return f"{self._settings.namespace}:{name}"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the configuration was closed")
+
+
+def _document(name: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Document:
+    """What a person has added by hand may lack fields: readers judge it."""
+    changed_at_ms = fields.get(b"changed_at_ms", b"")
+    return Document(
+        name,
+        int(entry_id.partition(b"-")[0]),
+        _value(fields.get(b"value", b"")),
+        int(changed_at_ms) if changed_at_ms.isdigit() else 0,
+        fields.get(b"changed_by", b"").decode(errors="backslashreplace"),
+    )
+
+
+def _value(text: bytes) -> Any:
+    """What is no JSON is given as it stands: readers refuse it, and keep the version before."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text.decode(errors="backslashreplace")

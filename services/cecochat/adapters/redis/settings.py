@@ -1,0 +1,20 @@
+"""What the configuration on Redis needs to be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cecochat.runtime.tls import Tls
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Where Redis is, and who we are to it."""
+
+    address: str  # host:port
+    namespace: str = "cecochat"  # before the name of each key and channel
+    username: str | None = None  # of an ACL; a password alone is that of the user `default`
+    password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None  # None: without
+    timeout_s: float = 5.0  # of each call, connecting included
+    reread_s: float = 1.0  # a watch reads again at least this often
