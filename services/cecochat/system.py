@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from cecochat.adapters import build
@@ -57,6 +57,7 @@ class Addresses:
     pid: int
     token_secret_file: str | None  # None: tokens are verified with a JWKS file
     started_in_s: float
+    processes: dict[str, int] = field(default_factory=dict)  # server -> pid, of one a server
 
     def as_json(self) -> dict[str, Any]:
         """As `up --json` prints it."""
@@ -64,18 +65,50 @@ class Addresses:
 
 
 async def run(
-    context: AbstractAsyncContextManager[Started], on_ready: Callable[[Started], None]
+    context: AbstractAsyncContextManager[Started],
+    on_ready: Callable[[Started], None],
+    *,
+    attached: bool = False,
 ) -> None:
-    """Start, say where, and serve until SIGINT or SIGTERM; a second one exits at once."""
+    """Start, say where, and serve until SIGINT or SIGTERM, or, `attached`, until standard input
+    ends; a second signal exits at once.
+    """
     stop = asyncio.Event()
-    on_signals(stop)
+    starting = asyncio.current_task()
+
+    def end() -> None:
+        if stop.is_set():
+            os._exit(SECOND_SIGNAL_EXIT)
+        stop.set()
+        if starting:
+            starting.cancel()
+
+    _on_the_end(end, attached)
     try:
         async with context as known:
+            starting = None
             _tune_the_interpreter()
             on_ready(known)
             await stop.wait()
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
     except BaseExceptionGroup as group:
         raise _reason(group) from None
+
+
+def _on_the_end(end: Callable[[], None], attached: bool) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    if attached:
+
+        def read() -> None:
+            if not os.read(sys.stdin.fileno(), 1_024):
+                loop.remove_reader(sys.stdin.fileno())
+                end()
+
+        loop.add_reader(sys.stdin.fileno(), read)
 
 
 def _tune_the_interpreter() -> None:
@@ -94,18 +127,6 @@ def _reason(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def on_signals(stop: asyncio.Event) -> None:
-    """Set `stop` at the first signal to end; exit at once at the second."""
-
-    def handle() -> None:
-        if stop.is_set():
-            os._exit(SECOND_SIGNAL_EXIT)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, handle)
 
 
 @asynccontextmanager

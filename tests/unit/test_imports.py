@@ -27,7 +27,9 @@ MAY: dict[str, tuple[str, ...]] = {
     "adapters.build": ("adapters", "runtime", *CONTRACTS),  # it alone knows which adapter is in use
     **dict.fromkeys(SERVERS, ("adapters.build", "runtime", *CONTRACTS)),
     "system": ("adapters.build", "runtime", *CONTRACTS, *MAINS),
-    "cli": ("adapters.build", "client", "runtime", "system", *CONTRACTS, *MAINS),
+    "processes": ("runtime", "system", *CONTRACTS),
+    "cli": ("adapters.build", "client", "processes", "runtime", "system", *CONTRACTS, *MAINS),
+    "__main__": ("cli",),
 }
 
 # What else the domain may import: nothing that does I/O, knows the time or rolls dice.

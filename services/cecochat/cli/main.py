@@ -20,6 +20,7 @@ from cecochat.cli import (
     history,
     importing,
     send,
+    serve,
     token,
     up,
 )
@@ -57,7 +58,7 @@ def _root(
     pass
 
 
-for module in (up, chat, send, history, connect, token, doctor, importing, export, config):
+for module in (up, chat, send, history, connect, token, doctor, importing, export, config, serve):
     module.add_to(app)
 
 

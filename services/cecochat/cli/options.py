@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,3 +25,12 @@ Token = Annotated[
     typer.Option("--token", envvar="CECOCHAT_TOKEN", help="The token of the user to be."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE",
+        envvar="CECOCHAT_SETTINGS_FILE",
+        help="Settings, a line CECOCHAT_NAME=value each; the environment comes before them.",
+    ),
+]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cecochat.cli import ports, target
-from cecochat.cli.failure import say
+from cecochat.cli import logs, options, ports, target
+from cecochat.cli.failure import UsageError, say
 from cecochat.cli.output import json_line
 
 if TYPE_CHECKING:
+    from cecochat.ports.discovery import Service
+    from cecochat.runtime.settings import Settings
     from cecochat.system import Addresses
 
 
@@ -44,33 +45,78 @@ def up(
             "or others where those are in use.",
         ),
     ] = None,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="One process a server; needs --backends real.")
+    ] = False,
+    backends: Annotated[
+        Literal["embedded", "real"],
+        typer.Option(
+            help="real: Kafka, Cassandra, Redis and Consul, as `make backends-up` has started them "
+            "or as CECOCHAT_KAFKA and so on say."
+        ),
+    ] = "embedded",
+    servers: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SERVER=NUMBER", help="With --processes: how many, such as messaging=3."
+        ),
+    ] = [],  # noqa: B006 - Typer copies it
+    settings_file: options.SettingsFile = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON with every address, once ready.")
     ] = False,
 ) -> None:
-    """Run the whole system; Ctrl-C stops it, a second one at once.
+    """Run the whole system, in one process on SQLite unless it is said; Ctrl-C stops it, a second
+    one at once.
 
     Further settings are CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE.
     """
     from cecochat.runtime import settings
 
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("sanic").setLevel(logging.ERROR)  # it warns of being in production mode
+    logs.to_standard_error()
     flags: dict[str, Any] = {"data_dir": data and data.expanduser().absolute(), "host": host}
-    loaded = settings.load(**flags)
+    file = _settings_file(settings_file, backends)
+    loaded = settings.load(file=file, **flags)
+    counts = _counts(servers, loaded) if processes else None
     chosen = ports.choose(loaded.host, port_base, os.environ)
     if chosen.note:
         say(chosen.note)
     flags |= chosen.ports
-    _serve(settings.load(**flags), json)
+    _serve(settings.load(file=file, **flags), counts, json)
 
 
-def _serve(settings: Any, as_json: bool) -> None:
+def _settings_file(given: Path | None, backends: str) -> Path | None:
+    """What says where the backends are. Raises `UsageError`."""
+    if given or backends == "embedded" or os.environ.get("CECOCHAT_KAFKA"):
+        return given
+    noted = target.state_dir() / "backends.env"
+    if not noted.exists():
+        raise UsageError(
+            "where are the backends? Start them with `make backends-up`, "
+            "or set CECOCHAT_KAFKA, _CASSANDRA, _REDIS and _CONSUL"
+        )
+    return noted
+
+
+def _counts(servers: list[str], settings: Settings) -> dict[Service, int]:
+    """How many servers of each kind. Raises `UsageError`."""
+    from cecochat.processes import COUNTS
+
+    if not (settings.kafka and settings.cassandra and settings.redis and settings.consul):
+        raise UsageError("several processes need backends that they share: add --backends real")
+    counts = dict(COUNTS)
+    for each in servers:
+        service, _, number = each.partition("=")
+        if service not in counts or not number.isdecimal() or not int(number):
+            raise UsageError(f"--servers {each}: use one of {', '.join(COUNTS)}, = and a number")
+        counts[service] = int(number)
+    return counts
+
+
+def _serve(settings: Settings, counts: dict[Service, int] | None, as_json: bool) -> None:
     import uvloop
 
-    from cecochat import system
+    from cecochat import processes, system
 
     def ready(addresses: Addresses) -> None:
         known = addresses.as_json()
@@ -81,7 +127,8 @@ def _serve(settings: Any, as_json: bool) -> None:
             typer.echo(_welcome(known))
         sys.stdout.flush()
 
-    uvloop.run(system.run(system.started(settings), ready))
+    started = processes.started(settings, counts) if counts else system.started(settings)
+    uvloop.run(system.run(started, ready))
     if not as_json:
         typer.echo("Stopped; every acknowledged message is in the data folder.")
 

@@ -135,12 +135,16 @@ class Settings:
         return self.token_secret_file or self.data_dir / "token-secret"
 
 
-def load(environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
-    """Settings of the file that CECOCHAT_SETTINGS_FILE names, then of the environment, then of
-    flags that are not None. Raises `InvalidSettings` naming the variable.
+def load(
+    environ: Mapping[str, str] | None = None, *, file: Path | None = None, **flags: Any
+) -> Settings:
+    """Settings of a file (else of that which CECOCHAT_SETTINGS_FILE names), then of the
+    environment, then of flags that are not None. Raises `InvalidSettings` naming the variable.
     """
     environ = os.environ if environ is None else environ
-    given = from_file(Path(environ[SETTINGS_FILE])) if environ.get(SETTINGS_FILE) else {}
+    if file is None and environ.get(SETTINGS_FILE):
+        file = Path(environ[SETTINGS_FILE])
+    given = from_file(file) if file else {}
     known = {f"{PREFIX}{f.name.upper()}": f for f in fields(Settings)}
     values: dict[str, Any] = {}
     for name, text in {**given, **environ}.items():
@@ -150,6 +154,15 @@ def load(environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
             raise InvalidSettings(f"{name} is no setting; known are {', '.join(known)}")
     values |= {name: value for name, value in flags.items() if value is not None}
     return Settings(**values)
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """What makes another process load these very settings."""
+    values = {f.name: getattr(settings, f.name) for f in fields(Settings)}
+    return {
+        f"{PREFIX}{name.upper()}": "" if value is None else str(value)
+        for name, value in values.items()
+    }
 
 
 def from_file(path: Path) -> dict[str, str]:

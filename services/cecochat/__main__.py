@@ -1,0 +1,5 @@
+"""`python -m cecochat` is `cecochat`."""
+
+from cecochat.cli.main import main
+
+main()
