@@ -1,0 +1,147 @@
+"""Which partitions should move: from what is assigned, and who lives, to a balanced assignment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+Reason = Literal["failover", "unowned", "pinned", "balance"]
+URGENT: frozenset[Reason] = frozenset({"failover", "unowned"})
+"""Nobody serves these partitions; the other moves are improvements."""
+
+CONTROL = "control/"
+"""What the name of a writer of the assignment begins with where it is a control server."""
+
+
+class Move(NamedTuple):
+    """One partition gets another owner; `source` None: it had none."""
+
+    partition: int
+    source: str | None
+    target: str
+    reason: Reason
+
+
+def plan(
+    partitions: int,
+    owners: Mapping[int, str],
+    live: Collection[str],
+    pins: Mapping[int, str] | None = None,
+) -> list[Move]:
+    """The fewest moves, by partition, after which every partition has a live owner and the numbers
+    of any two servers differ by at most one.
+
+    `pins` (partition -> server) come first where that server lives; the rest is spread as evenly as
+    they let it. Without a live server nothing moves. The same input gives the same plan, and the
+    plan of its result is empty.
+    """
+    if not live:
+        return []
+    pinned = {p: server for p, server in (pins or {}).items() if server in live}
+    kept = {
+        p: server
+        for p in range(partitions)
+        if (server := pinned.get(p) or owners.get(p)) and server in live
+    }
+    wanted = kept | _placed(partitions, kept, live, pinned)
+    return [
+        Move(p, owners.get(p), wanted[p], _reason(owners.get(p), live, pinned=p in pinned))
+        for p in range(partitions)
+        if owners.get(p) != wanted[p]
+    ]
+
+
+def _placed(
+    partitions: int, kept: Mapping[int, str], live: Collection[str], pinned: Mapping[int, str]
+) -> dict[int, str]:
+    """Partition -> server for those that nobody keeps and for what servers have too many of."""
+    held: dict[str, list[int]] = {server: [] for server in sorted(live)}
+    for partition, server in kept.items():
+        held[server].append(partition)
+    counts = {server: len(partitions_) for server, partitions_ in held.items()}
+    shares = _shares(partitions, counts, Counter(pinned.values()))
+    homeless = [p for p in range(partitions) if p not in kept]
+    places: list[str] = []
+    for server, share in shares.items():
+        free = [p for p in held[server] if p not in pinned]
+        homeless += free[len(free) - max(counts[server] - share, 0) :]
+        places += [server] * (share - counts[server])
+    return dict(zip(sorted(homeless), places, strict=True))
+
+
+def _shares(
+    partitions: int, counts: Mapping[str, int], pinned: Mapping[str, int]
+) -> dict[str, int]:
+    """How many partitions each server gets: one level for all, but for pins above it. What is left
+    over goes to those that hold the most, who else would have to give it away.
+    """
+    level = partitions // len(counts)
+    while sum(max(level, pinned.get(server, 0)) for server in counts) > partitions:
+        level -= 1
+    shares = {server: max(level, pinned.get(server, 0)) for server in counts}
+    at_level = [server for server in counts if pinned.get(server, 0) <= level]
+    at_level.sort(key=lambda server: -counts[server])
+    for server in at_level[: partitions - sum(shares.values())]:
+        shares[server] += 1
+    return shares
+
+
+def _reason(source: str | None, live: Collection[str], *, pinned: bool) -> Reason:
+    if source is None:
+        return "unowned"
+    if source not in live:
+        return "failover"
+    return "pinned" if pinned else "balance"
+
+
+def after(owners: Mapping[int, str], moves: Iterable[Move]) -> dict[int, str]:
+    """The owners once these moves are made."""
+    return {**owners, **{move.partition: move.target for move in moves}}
+
+
+def may_balance(owners: Mapping[int, str], live: Collection[str], changed_by: str) -> bool:
+    """Whether moves between live servers are wanted.
+
+    What a person has assigned stays, uneven or not, until a server leaves (whose partitions control
+    then assigns) or one joins, that is, lives and has nothing.
+    """
+    return changed_by.startswith(CONTROL) or not set(live) <= set(owners.values())
+
+
+def ranges(partitions: Iterable[int]) -> str:
+    """As a person writes them: `0-3, 7`."""
+    runs = groupby(enumerate(sorted(partitions)), key=lambda pair: pair[1] - pair[0])
+    bounds = [[partition for _, partition in run] for _, run in runs]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in bounds)
+
+
+class Group(NamedTuple):
+    """Moves from one server to another for one reason."""
+
+    source: str | None
+    target: str
+    reason: Reason
+    partitions: list[int]
+
+
+def grouped(moves: Iterable[Move]) -> list[Group]:
+    """The moves as few lines: by source, target and reason."""
+    groups: dict[tuple[str | None, str, Reason], list[int]] = {}
+    for partition, source, target, reason in moves:
+        groups.setdefault((source, target, reason), []).append(partition)
+    return [Group(*key, partitions) for key, partitions in groups.items()]
+
+
+def why(group: Group) -> str:
+    """The reason of these moves, for people."""
+    match group.reason:
+        case "failover":
+            return f"{group.source} is not live"
+        case "unowned":
+            return "nobody owns them"
+        case "pinned":
+            return f"pinned to {group.target}"
+        case "balance":
+            return f"{group.target} has fewer than {group.source}"
