@@ -52,8 +52,11 @@ async def valid(
     refused = Counter(
         f"cecochat_{name}_refused", "Documents that are not valid.", registry=registry
     )
+    followed = Gauge(
+        f"cecochat_{name}_followed", "1 while the store of it answers.", registry=registry
+    )
     known = False
-    async with aclosing(_versions(configuration, name)) as documents:
+    async with aclosing(_versions(configuration, name, followed)) as documents:
         async for document in documents:
             try:
                 value = parse_(document.value)
@@ -79,16 +82,36 @@ async def _last_good(
     return None
 
 
-async def _versions(configuration: Configuration, name: str) -> AsyncGenerator[Document]:
-    """`watch`, again when it fails: what is in force stays."""
+async def _versions(
+    configuration: Configuration, name: str, followed: Gauge
+) -> AsyncGenerator[Document]:
+    """`watch`, again when it fails: what was seen stays, also where the store comes back without it
+    or with an older version, until it is restored.
+    """
     seen = -1
+    lost = False
     while True:
         try:
             async with aclosing(configuration.watch(name)) as documents:
                 async for document in documents:
+                    if lost or document.version < seen:
+                        _found_again(document, seen)
+                    lost = False
+                    followed.set(1)
                     if document.version > seen:
                         seen = document.version
                         yield document
         except Unavailable as error:
-            log.warning("%s cannot be followed just now, version %s stays: %s", name, seen, error)
+            if not lost:
+                log.warning("%s cannot be followed, version %s stays: %s", name, seen, error)
+            lost = True
+            followed.set(0)
             await asyncio.sleep(RETRY_S)
+
+
+def _found_again(document: Document, seen: int) -> None:
+    name, version, *_ = document
+    if version < seen:
+        log.warning("%s came back as version %s, %s stays until restored", name, version, seen)
+    else:
+        log.info("%s is followed again, at version %s", name, version)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from typing_extensions import override
 
-from cecochat.adapters.redis.connection import answer, client
+from cecochat.adapters.redis.connection import answer, check, client
 from cecochat.adapters.redis.settings import RedisSettings
 from cecochat.domain.errors import Conflict, Unavailable
 from cecochat.ports.configuration import Configuration, Document
@@ -58,7 +58,7 @@ class RedisConfiguration(Configuration):
         """
         opened = cls(settings, client(settings), clock)
         try:
-            await answer(settings, opened._redis.ping())
+            await check(settings, opened._redis)
         except Unavailable as error:
             log.warning("the configuration is not there yet: %s", error)
         except BaseException:

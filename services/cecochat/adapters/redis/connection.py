@@ -48,8 +48,7 @@ def client(settings: RedisSettings) -> Redis:
 
 
 async def answer(settings: RedisSettings, call: Awaitable[Answer]) -> Answer:
-    """The answer within the deadline. Raises `Unavailable`, or `InvalidSettings` where Redis
-    refuses who we are or is not whom we trust.
+    """The answer within the deadline. Raises `Unavailable`.
 
     A call that is cancelled, by the deadline or from outside, costs its connection: redis-py closes
     it, as what it still had to read would be taken for the answer to the next call.
@@ -57,22 +56,29 @@ async def answer(settings: RedisSettings, call: Awaitable[Answer]) -> Answer:
     try:
         async with asyncio.timeout(settings.timeout_s):
             return await call
-    except AuthenticationError as error:
-        raise InvalidSettings(
-            f"Redis at {settings.address} refuses user {settings.username or 'default'!r} ({error})"
-            ": see the username and the password"
-        ) from error
     except (RedisError, OSError, TimeoutError) as error:
-        if (untrusted := _untrusted(error)) is not None:
-            raise InvalidSettings(
-                f"the certificate of Redis at {settings.address} is not trusted "
-                f"({untrusted.verify_message}): see the CA file, and the names in the certificate"
-            ) from error
         why = str(error) or f"no answer within {settings.timeout_s:g} s"
         raise Unavailable(f"Redis at {settings.address}: {why}") from error
 
 
-def _untrusted(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+async def check(settings: RedisSettings, redis: Redis) -> None:
+    """Whether it answers us. Raises `Unavailable`, or `InvalidSettings` where waiting does not
+    help: Redis refuses who we are, or is not whom we trust.
+    """
+    try:
+        await answer(settings, redis.ping())
+    except Unavailable as error:
+        if what := _wrong(error.__cause__):
+            raise InvalidSettings(f"{error}: see {what}") from error
+        raise
+
+
+def _wrong(error: BaseException | None) -> str | None:
+    """The setting to look at."""
+    while error is not None:
+        if isinstance(error, AuthenticationError):
+            return "the username and the password for Redis"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return "the CA file, and the names in the certificate of Redis"
         error = error.__cause__
-    return error
+    return None
