@@ -1,0 +1,279 @@
+"""The driver's session for asyncio: callbacks instead of threads, and a bound on requests."""
+
+# mypy: disable-error-code="import-untyped"
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cassandra import ConsistencyLevel, DriverException, protocol
+from cassandra import RequestValidationException as Invalid
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import (
+    EXEC_PROFILE_DEFAULT,
+    Cluster,
+    ExecutionProfile,
+    NoHostAvailable,
+    ResponseFuture,
+    Session,
+)
+from cassandra.connection import ConnectionException
+from cassandra.policies import (
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    RetryPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.query import BoundStatement, PreparedStatement, Statement, tuple_factory
+from typing_extensions import override
+
+from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
+from cecochat.domain.errors import Unavailable
+
+Rows = list[tuple[Any, ...]]
+
+PROTOCOL_VERSION = 4  # the newest that ScyllaDB has too; 5 adds checksums that Python computes
+CONNECT_TIMEOUT_S = 5.0
+RECONNECT_S = (0.1, 2.0)  # the first and the longest delay
+HEARTBEAT_S = 10.0
+RETRIES = 2  # of one request, within its timeout
+FAILURES = (NoHostAvailable, DriverException, ConnectionException, protocol.ErrorMessage, OSError)
+
+
+class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
+    """Ask again, another node where there is one, if asking twice changes nothing."""
+
+    @override
+    def on_read_timeout(self, query: Any, *, retry_num: int, **_: Any) -> Any:
+        return self._decide(query, retry_num)
+
+    @override
+    def on_write_timeout(self, query: Any, *, retry_num: int, **_: Any) -> Any:
+        return self._decide(query, retry_num)
+
+    @override
+    def on_unavailable(self, query: Any, *, retry_num: int, **_: Any) -> Any:
+        return self._decide(query, retry_num)
+
+    @override
+    def on_request_error(self, query: Any, *_: Any, retry_num: int, **__: Any) -> Any:
+        return self._decide(query, retry_num)
+
+    def _decide(self, query: Any, retry_num: int) -> Any:
+        again = query is not None and query.is_idempotent and retry_num < RETRIES
+        return (self.RETRY_NEXT_HOST if again else self.RETHROW), None
+
+
+class _Request:
+    """One statement on its way; `answer` is that of its current page."""
+
+    __slots__ = ("answer", "future")
+
+    def __init__(self, answer: asyncio.Future[Rows]) -> None:
+        self.answer = answer
+        self.future: ResponseFuture = None
+
+
+class Database:
+    """A connected cluster. Statements fail with `Unavailable`, or raise what makes them invalid."""
+
+    def __init__(self, cluster: Cluster, session: Session, settings: CassandraSettings) -> None:
+        """Use `connect`."""
+        self._cluster = cluster
+        self._session = session
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._slots = asyncio.Semaphore(settings.in_flight)
+        self._answered: deque[tuple[_Request, Any, BaseException | None]] = deque()
+        self._woken = False
+        self._closed = False
+
+    @classmethod
+    async def connect(cls, settings: CassandraSettings) -> Database:
+        """Connect to the first node that answers. Raises `Unavailable`."""
+        connecting = asyncio.get_running_loop().run_in_executor(None, _connect, settings)
+        try:
+            cluster, session = await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_discard)
+            raise
+        except FAILURES as error:
+            raise _unavailable(error) from error
+        return cls(cluster, session, settings)
+
+    async def run(
+        self,
+        statement: Statement,
+        parameters: Sequence[Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Rows:
+        """All rows of the answer. Cancelling does not take the statement back."""
+        request = await self._send(statement, parameters, timeout_s)
+        rows = await self._rows(request)
+        while request.future.has_more_pages:
+            await self._slots.acquire()
+            request.answer = self._loop.create_future()
+            request.future.start_fetching_next_page()
+            rows += await self._rows(request)
+        if not request.future.is_schema_agreed:
+            raise Unavailable("the nodes of Cassandra do not agree on the schema: is one down?")
+        return rows
+
+    async def run_all(self, statements: Iterable[Statement]) -> None:
+        """Run them at once, as far as the bound allows; returns when all have ended.
+
+        Raises the first error of them.
+        """
+        answers = [(await self._send(each)).answer for each in statements]
+        for outcome in await asyncio.gather(*answers, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise _translated(outcome) from outcome
+
+    async def prepare(self, statements: Iterable[str]) -> list[PreparedStatement]:
+        """Idempotent statements, prepared on all nodes."""
+
+        def prepare() -> list[PreparedStatement]:
+            prepared = [self._session.prepare(each) for each in statements]
+            for each in prepared:
+                each.is_idempotent = True
+            return prepared
+
+        try:
+            return await asyncio.to_thread(prepare)
+        except FAILURES as error:
+            raise _translated(error) from error
+
+    def nodes(self) -> dict[str, int]:
+        """How many nodes each data centre has."""
+        centres = [host.datacenter for host in self._cluster.metadata.all_hosts()]
+        return {centre: centres.count(centre) for centre in centres}
+
+    def coordinator(self, statement: BoundStatement) -> object:
+        """The first replica of the row that it writes: rows that share it share a request."""
+        replicas = self._cluster.metadata.get_replicas(statement.keyspace, statement.routing_key)
+        return replicas[0] if replicas else None
+
+    async def close(self) -> None:
+        """Let what is in flight end, and disconnect. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._cluster.shutdown)
+        self._deliver()
+
+    async def _send(
+        self,
+        statement: Statement,
+        parameters: Sequence[Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> _Request:
+        await self._slots.acquire()
+        request = _Request(self._loop.create_future())
+        try:
+            if self._closed:
+                raise Unavailable("this history is closed")
+            request.future = self._session.execute_async(
+                statement, parameters, timeout=timeout_s or self._settings.request_timeout_s
+            )
+        except BaseException:
+            self._slots.release()
+            raise
+        request.future.add_callbacks(
+            self._succeeded, self._failed, callback_args=(request,), errback_args=(request,)
+        )
+        return request
+
+    async def _rows(self, request: _Request) -> Rows:
+        try:
+            return await request.answer
+        except FAILURES as error:
+            raise _translated(error) from error
+
+    def _succeeded(self, rows: Any, request: _Request) -> None:
+        self._hand_over((request, rows, None))
+
+    def _failed(self, error: BaseException, request: _Request) -> None:
+        self._hand_over((request, None, error))
+
+    def _hand_over(self, answered: tuple[_Request, Any, BaseException | None]) -> None:
+        """In the driver's thread: wake the loop once for all that has come by then."""
+        self._answered.append(answered)
+        if not self._woken and not self._loop.is_closed():
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._woken = False
+        while self._answered:
+            request, rows, error = self._answered.popleft()
+            self._slots.release()
+            if request.answer.done():
+                continue
+            if error is not None:
+                request.answer.set_exception(error)
+            else:
+                request.answer.set_result(rows if isinstance(rows, list) else [])
+
+
+def _connect(settings: CassandraSettings) -> tuple[Cluster, Session]:
+    cluster = _cluster(settings)
+    try:
+        return cluster, cluster.connect()
+    except BaseException:
+        cluster.shutdown()
+        raise
+
+
+def _cluster(settings: CassandraSettings) -> Cluster:
+    contact_points = [endpoint(address) for address in settings.addresses]
+    profile = ExecutionProfile(
+        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.datacenter)),
+        retry_policy=RetryIdempotent(),
+        consistency_level=ConsistencyLevel.name_to_value[settings.consistency],
+        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+        request_timeout=settings.request_timeout_s,
+        row_factory=tuple_factory,
+    )
+    return Cluster(
+        contact_points,
+        port=contact_points[0][1],
+        compression=False,
+        auth_provider=PlainTextAuthProvider(settings.username, settings.password)
+        if settings.username
+        else None,
+        ssl_context=settings.tls.client() if settings.tls else None,
+        protocol_version=PROTOCOL_VERSION,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        reconnection_policy=ExponentialReconnectionPolicy(*RECONNECT_S),
+        connect_timeout=CONNECT_TIMEOUT_S,
+        control_connection_timeout=CONNECT_TIMEOUT_S,
+        idle_heartbeat_interval=HEARTBEAT_S,
+        idle_heartbeat_timeout=HEARTBEAT_S,
+    )
+
+
+def _discard(connecting: asyncio.Future[tuple[Cluster, Session]]) -> None:
+    """Of an open that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        cluster, _ = connecting.result()
+        threading.Thread(target=cluster.shutdown, daemon=True).start()
+
+
+def _translated(error: BaseException) -> BaseException:
+    """What the database does not do just now can be asked again; an invalid statement is a bug."""
+    if isinstance(error, FAILURES) and not isinstance(
+        error, Invalid | protocol.RequestValidationException
+    ):
+        return _unavailable(error)
+    return error
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    if isinstance(error, NoHostAvailable):
+        reasons = [f"{host}: {reason}" for host, reason in error.errors.items()]
+        return Unavailable(f"no node of Cassandra answers: {'; '.join(reasons) or error}")
+    return Unavailable(f"Cassandra does not answer: {error}")

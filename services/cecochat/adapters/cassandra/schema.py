@@ -1,0 +1,148 @@
+"""The tables, and how they come to be: numbered migrations that only go forward."""
+
+# mypy: disable-error-code="import-untyped"
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from typing import Any, Final, NamedTuple
+
+from cassandra.query import SimpleStatement
+
+from cecochat.adapters.cassandra.database import Database, Rows
+from cecochat.adapters.cassandra.settings import CassandraSettings
+from cecochat.domain.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+DEFAULT_REPLICAS: Final = 3
+STATEMENT_TIMEOUT_S: Final = 20.0  # of a change of the schema, until all nodes agree
+LOCK_TTL_S: Final = 60  # above the time of the longest migration
+LOCK_RETRY_S: Final = 0.2
+
+
+class Migration(NamedTuple):
+    """Statements that may run again after a part of them has. They add: servers of the version
+    before go on running beside them, so a later migration takes out what no version uses.
+    """
+
+    version: int
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: Final = (
+    Migration(
+        1,
+        (
+            # Windows of compaction are those of the buckets: what a bucket holds ends in one file.
+            """CREATE TABLE IF NOT EXISTS {keyspace}.messages_by_chat (
+                chat_id text, bucket int, message_id bigint, user_id text, event blob,
+                PRIMARY KEY ((chat_id, bucket), message_id))
+                WITH CLUSTERING ORDER BY (message_id DESC)
+                AND compaction = {{'class': 'TimeWindowCompactionStrategy',
+                    'compaction_window_unit': 'DAYS', 'compaction_window_size': 10}}""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.buckets_by_chat (
+                chat_id text, bucket int,
+                PRIMARY KEY (chat_id, bucket)) WITH CLUSTERING ORDER BY (bucket DESC)""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.chats_by_user (
+                user_id text, chat_id text, last_message_id bigint,
+                PRIMARY KEY (user_id, chat_id))""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.marks_by_chat (
+                chat_id text, user_id text, delivered_up_to bigint, read_up_to bigint,
+                PRIMARY KEY (chat_id, user_id))""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.progress (
+                log_id text, partition int, up_to bigint,
+                PRIMARY KEY (log_id, partition))""",
+        ),
+    ),
+)
+
+# Two nodes that create one table at once give it two ids, and it is broken: this id is given.
+LOCK_TABLE: Final = """CREATE TABLE IF NOT EXISTS {keyspace}.schema_migrations (
+    kind text, version int, by text, at timestamp, PRIMARY KEY (kind, version))
+    WITH id = {table_id}"""
+APPLIED: Final = "SELECT version FROM {keyspace}.schema_migrations WHERE kind = 'applied'"
+APPLY: Final = """INSERT INTO {keyspace}.schema_migrations (kind, version, by, at)
+    VALUES ('applied', %s, %s, toTimestamp(now())) IF NOT EXISTS"""
+LOCK: Final = """INSERT INTO {keyspace}.schema_migrations (kind, version, by, at)
+    VALUES ('lock', 0, %s, toTimestamp(now())) IF NOT EXISTS USING TTL %s"""
+KEEP: Final = """UPDATE {keyspace}.schema_migrations USING TTL %s
+    SET by = %s, at = toTimestamp(now())
+    WHERE kind = 'lock' AND version = 0 IF by = %s"""
+UNLOCK: Final = """DELETE FROM {keyspace}.schema_migrations
+    WHERE kind = 'lock' AND version = 0 IF by = %s"""
+
+
+async def migrate(database: Database, settings: CassandraSettings) -> None:
+    """Bring the keyspace to the newest version of this code; several servers may at once.
+
+    One that is newer still is accepted: migrations only add. Raises `Unavailable`.
+    """
+    schema = _Schema(database, settings)
+    if await schema.missing():
+        await schema.prepare()
+        await schema.bring_up()
+
+
+class _Schema:
+    def __init__(self, database: Database, settings: CassandraSettings) -> None:
+        self._database = database
+        self._settings = settings
+        self._me = uuid.uuid4().hex
+
+    async def missing(self) -> list[Migration]:
+        """What has not been applied yet."""
+        tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
+        known = await self._run(tables, self._settings.namespace)
+        if ("schema_migrations",) not in known:
+            return list(MIGRATIONS)
+        applied = {version for (version,) in await self._run(APPLIED)}
+        if (newest := max(applied, default=0)) > MIGRATIONS[-1].version:
+            log.info("the schema is newer (%s) than this code: it only has more", newest)
+        return [each for each in MIGRATIONS if each.version not in applied]
+
+    async def prepare(self) -> None:
+        """The keyspace, and the table that holds the lock."""
+        namespace, factor = self._settings.namespace, self._settings.replication_factor
+        replication = {"class": "NetworkTopologyStrategy"} | {
+            centre: str(factor or min(DEFAULT_REPLICAS, nodes))
+            for centre, nodes in self._database.nodes().items()
+        }
+        spaces = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s"
+        if not await self._run(spaces, namespace):
+            create = "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = "
+            await self._run(create + str(replication).replace("{", "{{").replace("}", "}}"))
+        await self._run(LOCK_TABLE)
+
+    async def bring_up(self) -> None:
+        """Apply what is missing, one server at a time."""
+        while await self.missing():
+            if await self._applied(LOCK, self._me, LOCK_TTL_S):
+                try:
+                    await self._apply(await self.missing())
+                finally:
+                    await self._applied(UNLOCK, self._me)
+            else:
+                await asyncio.sleep(LOCK_RETRY_S)
+
+    async def _apply(self, migrations: list[Migration]) -> None:
+        for migration in migrations:
+            for statement in migration.statements:
+                if not await self._applied(KEEP, LOCK_TTL_S, self._me, self._me):
+                    raise Unavailable("the lock of the schema was lost: try again")
+                await self._run(statement)
+            await self._applied(APPLY, migration.version, self._me)
+            log.info("keyspace %s: version %s", self._settings.namespace, migration.version)
+
+    async def _applied(self, cql: str, *parameters: Any) -> bool:
+        """Whether a conditional statement found its condition."""
+        ((applied, *_),) = await self._run(cql, *parameters)
+        return bool(applied)
+
+    async def _run(self, cql: str, *parameters: Any) -> Rows:
+        namespace = self._settings.namespace
+        table_id = uuid.uuid5(uuid.NAMESPACE_URL, f"cecochat:{namespace}.schema_migrations")
+        statement = SimpleStatement(cql.format(keyspace=namespace, table_id=table_id))
+        return await self._database.run(statement, parameters, timeout_s=STATEMENT_TIMEOUT_S)

@@ -1,0 +1,59 @@
+"""What a connection to Cassandra or ScyllaDB needs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from cecochat.domain.errors import InvalidSettings
+from cecochat.runtime.tls import Tls
+
+PORT: Final = 9042
+CONSISTENCIES: Final = (
+    "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "LOCAL_ONE",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CassandraSettings:
+    """Where the cluster is and how it is used. Raises `InvalidSettings`."""
+
+    addresses: tuple[str, ...]  # host:port of a few nodes; they tell of the others
+    namespace: str = "cecochat"  # the keyspace
+    datacenter: str = ""  # whose nodes are asked; empty: that of the first node reached
+    replication_factor: int = 0  # in each data centre; 0: three, or as many as there are nodes
+    consistency: str = "LOCAL_QUORUM"  # of reads and writes
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: Tls | None = None
+    open_timeout_s: float = 60.0  # to connect, and to create or wait for the schema
+    request_timeout_s: float = 10.0  # with all retries
+    in_flight: int = 128  # requests at once
+    batch_bytes: int = 4 << 10  # one request's rows; servers warn above 5 KiB unless told otherwise
+    batch_partitions: int = 10  # the same: they warn above 10
+
+    def __post_init__(self) -> None:
+        if not self.addresses:
+            raise InvalidSettings("Cassandra: no address; use host:port of one node or more")
+        for address in self.addresses:
+            endpoint(address)
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", self.namespace):
+            raise InvalidSettings(
+                f"namespace {self.namespace!r}: a keyspace is a small letter and up to 47 small"
+                " letters, digits and _"
+            )
+        if self.consistency not in CONSISTENCIES:
+            raise InvalidSettings(
+                f"consistency {self.consistency!r}: use one of {', '.join(CONSISTENCIES)}"
+            )
+
+
+def endpoint(address: str) -> tuple[str, int]:
+    """Host and port of `host[:port]`. Raises `InvalidSettings`."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return address, PORT
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise InvalidSettings(f"Cassandra address {address!r}: use host:port")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,92 @@
+"""The prepared statements, and how an id is placed in time.
+
+Every write is a maximum or a first value, decided by the timestamp that it carries, so that late
+and repeated writes change nothing.
+"""
+
+# mypy: disable-error-code="import-untyped"
+
+from __future__ import annotations
+
+import time
+from typing import Final, NamedTuple
+
+from cassandra.query import PreparedStatement
+
+from cecochat.adapters.cassandra.database import Database
+from cecochat.domain.ids import time_ms
+
+BUCKET_MS: Final = 10 * 24 * 3_600 * 1_000
+
+
+class Statements(NamedTuple):
+    """Prepared, in the order of `CQL`."""
+
+    insert_message: PreparedStatement
+    insert_bucket: PreparedStatement
+    raise_chat: PreparedStatement
+    raise_marks: PreparedStatement
+    raise_progress: PreparedStatement
+    messages_below: PreparedStatement
+    messages_above: PreparedStatement
+    senders_above: PreparedStatement
+    message: PreparedStatement
+    buckets_down: PreparedStatement
+    buckets_up: PreparedStatement
+    chats: PreparedStatement
+    marks: PreparedStatement
+    progress: PreparedStatement
+
+
+CQL: Final = (
+    """INSERT INTO {keyspace}.messages_by_chat (chat_id, bucket, message_id, user_id, event)
+        VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",
+    "INSERT INTO {keyspace}.buckets_by_chat (chat_id, bucket) VALUES (?, ?) USING TIMESTAMP 1",
+    """INSERT INTO {keyspace}.chats_by_user (user_id, chat_id, last_message_id)
+        VALUES (?, ?, ?) USING TIMESTAMP ?""",
+    # One timestamp for all values: of equal timestamps the greater value wins, whichever is first.
+    """INSERT INTO {keyspace}.marks_by_chat (chat_id, user_id, delivered_up_to, read_up_to)
+        VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
+    """INSERT INTO {keyspace}.progress (log_id, partition, up_to)
+        VALUES (?, ?, ?) USING TIMESTAMP 1""",
+    """SELECT event FROM {keyspace}.messages_by_chat
+        WHERE chat_id = ? AND bucket = ? AND message_id < ? LIMIT ?""",
+    """SELECT event FROM {keyspace}.messages_by_chat
+        WHERE chat_id = ? AND bucket = ? AND message_id > ? ORDER BY message_id ASC LIMIT ?""",
+    """SELECT user_id, message_id FROM {keyspace}.messages_by_chat
+        WHERE chat_id = ? AND bucket = ? AND message_id > ? AND message_id < ? LIMIT ?""",
+    """SELECT event FROM {keyspace}.messages_by_chat
+        WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
+    """SELECT bucket FROM {keyspace}.buckets_by_chat
+        WHERE chat_id = ? AND bucket <= ? LIMIT ?""",
+    """SELECT bucket FROM {keyspace}.buckets_by_chat
+        WHERE chat_id = ? AND bucket >= ? ORDER BY bucket ASC LIMIT ?""",
+    "SELECT chat_id, last_message_id FROM {keyspace}.chats_by_user WHERE user_id = ?",
+    """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
+        WHERE chat_id = ?""",
+    "SELECT partition, up_to FROM {keyspace}.progress WHERE log_id = ?",
+)
+
+
+async def prepared(database: Database, namespace: str) -> Statements:
+    """Raises `Unavailable`."""
+    return Statements(*await database.prepare(each.format(keyspace=namespace) for each in CQL))
+
+
+def bucket_of(message_id: int) -> int:
+    """Ten days since 1970: the windows that time-window compaction has, too."""
+    return time_ms(message_id) // BUCKET_MS
+
+
+def greatest_us(message_id: int) -> int:
+    """A timestamp with which the greatest id wins: its time. Ids of one microsecond tie, and of
+    equal timestamps the greater value wins.
+    """
+    return time_ms(message_id) * 1_000
+
+
+def first_us(message_id: int) -> int:
+    """A timestamp with which the first write of an id wins, and which is about its time: that
+    minus how late this write is.
+    """
+    return 2 * greatest_us(message_id) - time.time_ns() // 1_000

@@ -1,0 +1,154 @@
+"""Writes that come together are one round: rows, then what points at them, then the progress."""
+
+# mypy: disable-error-code="import-untyped"
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from cassandra.query import BatchStatement, BatchType, BoundStatement, Statement
+
+from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.settings import CassandraSettings
+from cecochat.adapters.cassandra.statements import Statements, bucket_of, first_us, greatest_us
+from cecochat.ports.history import MarkRow, MessageRow, Progress
+
+ROUND_MESSAGES: Final = 2_000
+KNOWN_BUCKETS_MAX: Final = 65_536
+ROW_BYTES: Final = 60  # what the server counts for a row beside its values, about
+
+
+class _Write(NamedTuple):
+    messages: Sequence[MessageRow]
+    marks: Sequence[MarkRow]
+    progress: Progress
+    done: asyncio.Future[None]
+
+
+class Writer:
+    """Joins the writes that come while a round is under way, of all partitions, into the next."""
+
+    def __init__(
+        self, database: Database, statements: Statements, settings: CassandraSettings
+    ) -> None:
+        self._database = database
+        self._statements = statements
+        self._settings = settings
+        self._waiting: list[_Write] = []
+        self._rounds: asyncio.Task[None] | None = None
+        self._known_buckets: set[tuple[str, int]] = set()  # that are in the index for certain
+
+    async def write(
+        self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
+    ) -> None:
+        """As `History.write`."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Write(messages, marks, progress, done))
+        if self._rounds is None:
+            self._rounds = asyncio.create_task(self._run_rounds())
+        await done
+
+    async def close(self) -> None:
+        """Wait for the round under way."""
+        if self._rounds is not None:
+            await self._rounds
+
+    async def _run_rounds(self) -> None:
+        try:
+            while self._waiting:
+                await self._run_round(self._take())
+        finally:
+            self._rounds = None
+
+    def _take(self) -> list[_Write]:
+        taken, size = 0, 0
+        while taken < len(self._waiting) and size < ROUND_MESSAGES:
+            size += len(self._waiting[taken].messages)
+            taken += 1
+        round_, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return round_
+
+    async def _run_round(self, writes: list[_Write]) -> None:
+        (error,) = await asyncio.gather(self._store(writes), return_exceptions=True)
+        for write in writes:
+            if write.done.done():
+                continue
+            if error is None:
+                write.done.set_result(None)
+            else:
+                write.done.set_exception(error)
+
+    async def _store(self, writes: list[_Write]) -> None:
+        make = self._statements
+        messages = [row for write in writes for row in write.messages]
+        buckets = {(row.chat_id, bucket_of(row.message_id)) for row in messages}
+        buckets -= self._known_buckets
+        await self._put([*_message_rows(make, messages), *map(make.insert_bucket.bind, buckets)])
+        self._remember(buckets)
+        marks = [row for write in writes for row in write.marks]
+        await self._put([*_chat_rows(make, messages), *map(make.raise_marks.bind, marks)])
+        await self._put([make.raise_progress.bind(write.progress) for write in writes])
+
+    def _remember(self, buckets: set[tuple[str, int]]) -> None:
+        if len(self._known_buckets) + len(buckets) > KNOWN_BUCKETS_MAX:
+            self._known_buckets.clear()  # writing a row of the index again changes nothing
+        self._known_buckets |= buckets
+
+    async def _put(self, rows: Iterable[BoundStatement]) -> None:
+        by_coordinator = defaultdict(list)
+        for row in rows:
+            by_coordinator[self._database.coordinator(row)].append(row)
+        await self._database.run_all(
+            request for some in by_coordinator.values() for request in self._requests(some)
+        )
+
+    def _requests(self, rows: Iterable[BoundStatement]) -> Iterator[Statement]:
+        """The rows in batches, as large as the server takes without a warning."""
+        batch: list[BoundStatement] = []
+        partitions: set[bytes] = set()
+        size = 0
+        for row in rows:
+            row_size = ROW_BYTES + sum(map(len, row.values))
+            partitions.add(row.routing_key)
+            full = size + row_size > self._settings.batch_bytes
+            if batch and (full or len(partitions) > self._settings.batch_partitions):
+                yield _request(batch)
+                batch, partitions, size = [], {row.routing_key}, 0
+            batch.append(row)
+            size += row_size
+        if batch:
+            yield _request(batch)
+
+
+def _request(rows: list[BoundStatement]) -> Statement:
+    """Unlogged: a part of it may be stored when it fails, and all of it is written again."""
+    if len(rows) == 1:
+        return rows[0]
+    batch = BatchStatement(BatchType.UNLOGGED)
+    for row in rows:
+        batch.add(row)
+    batch.is_idempotent = True
+    return batch
+
+
+def _message_rows(make: Statements, messages: list[MessageRow]) -> Iterator[BoundStatement]:
+    """Those of a chat together: they are one partition of a batch."""
+    for row in sorted(messages, key=lambda row: (row.chat_id, row.message_id)):
+        id_, chat = row.message_id, row.chat_id
+        yield make.insert_message.bind(
+            (chat, bucket_of(id_), id_, row.user_id, row.event, first_us(id_))
+        )
+
+
+def _chat_rows(make: Statements, messages: list[MessageRow]) -> Iterator[BoundStatement]:
+    """One row a user and chat, however many messages."""
+    last: dict[tuple[str, str], int] = {}
+    for row in messages:
+        for user in (row.user_id, *row.recipient_ids):
+            key = (user, row.chat_id)
+            last[key] = max(last.get(key, 0), row.message_id)
+    for (user, chat), id_ in sorted(last.items()):
+        yield make.raise_chat.bind((user, chat, id_, greatest_us(id_)))
