@@ -1,0 +1,5 @@
+import sys
+
+from scripts.backends.cli import main
+
+sys.exit(main())

@@ -1,0 +1,129 @@
+"""Cassandra: one node that is its own seed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scripts.backends import jars, probe, tools, versions
+from scripts.backends.instance import Command, Instance, Kind
+
+OPTIONS = {"heap": "Java heap, as in 1g (the default)"}
+
+# What Cassandra 5.0 opens of Java 17, from its conf/jvm17-server.options.
+EXPORTS = """
+java.base/jdk.internal.misc java.management.rmi/com.sun.jmx.remote.internal.rmi
+java.rmi/sun.rmi.registry java.rmi/sun.rmi.server java.sql/java.sql java.base/java.lang.ref
+jdk.unsupported/sun.misc jdk.compiler/com.sun.tools.javac.file jdk.attach/sun.tools.attach
+""".split()
+OPENS = """
+java.base/java.lang.module java.base/jdk.internal.loader java.base/jdk.internal.ref
+java.base/jdk.internal.reflect java.base/jdk.internal.math java.base/jdk.internal.module
+java.base/jdk.internal.util.jar jdk.management/com.sun.management.internal java.base/sun.nio.ch
+java.base/java.io java.base/java.lang.reflect jdk.compiler/com.sun.tools.javac
+java.base/java.lang java.base/java.util
+""".split()
+
+JVM = """
+-ea -da:net.openhft... -Xss256k -XX:+UseG1GC -XX:+ParallelRefProcEnabled -XX:MaxGCPauseMillis=300
+-XX:+HeapDumpOnOutOfMemoryError -XX:+ExitOnOutOfMemoryError -XX:+PerfDisableSharedMem
+-Djava.net.preferIPv4Stack=true -Djdk.attach.allowAttachSelf=true
+-Dio.netty.tryReflectionSetAccessible=true -Dio.netty.allocator.useCacheForAllThreads=true
+-Dio.netty.allocator.maxOrder=11 -Dsun.nio.PageAlignDirectMemory=true
+-Dcassandra.ring_delay_ms=0 -Dcassandra.skip_wait_for_gossip_to_settle=0
+-Dcassandra.superuser_setup_delay_ms=0
+""".split()
+
+LOGBACK = """\
+<configuration>
+  <appender name="out" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%date{ISO8601} %level %msg \\(%logger{0}\\)%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="out"/></root>
+</configuration>
+"""
+
+
+def libs() -> Path:
+    return jars.bring("cassandra", versions.CASSANDRA, {"cassandra.version": versions.CASSANDRA})
+
+
+def provision() -> str:
+    tools.java()
+    return str(libs())
+
+
+def command(instance: Instance) -> Command:
+    instance.data.mkdir(parents=True, exist_ok=True)
+    configuration = instance.folder / "cassandra.yaml"
+    configuration.write_text(json.dumps(settings(instance), indent=2))  # JSON is YAML
+    logback = instance.folder / "logback.xml"
+    logback.write_text(LOGBACK)
+    folder = libs()
+    heap = instance.options.get("heap", "1g")
+    (agent,) = folder.glob("jamm-*.jar")
+    argv = [tools.java(), f"-Xms{heap}", f"-Xmx{heap}", f"-javaagent:{agent}", *JVM]
+    argv += [f"-XX:HeapDumpPath={instance.folder}", f"-XX:ErrorFile={instance.folder}/hs_err.log"]
+    argv += [f"--add-exports={package}=ALL-UNNAMED" for package in EXPORTS]
+    argv += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENS]
+    argv += [
+        f"-Dcassandra.config={configuration.as_uri()}",
+        f"-Dcassandra.storagedir={instance.data}",
+        f"-Dlogback.configurationFile={logback.as_uri()}",
+        "-Dcassandra-foreground=yes",
+    ]
+    main = "org.apache.cassandra.service.CassandraDaemon"
+    return Command([*argv, "-cp", f"{folder}/*", main])
+
+
+def settings(instance: Instance) -> dict[str, object]:
+    """cassandra.yaml; folders follow from `cassandra.storagedir`, all else is the default."""
+    storage = instance.at("storage")
+    return {
+        "cluster_name": "cecochat",
+        "num_tokens": 4,
+        "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
+        "endpoint_snitch": "SimpleSnitch",
+        "seed_provider": [
+            {
+                "class_name": "org.apache.cassandra.locator.SimpleSeedProvider",
+                "parameters": [{"seeds": storage}],
+            }
+        ],
+        "auto_bootstrap": False,
+        "listen_address": instance.host,
+        "storage_port": instance.ports["storage"],
+        "rpc_address": instance.host,
+        "native_transport_port": instance.port,
+        # Acknowledged once it is on the disk: ADR 30 says what `periodic` would lose.
+        "commitlog_sync": "batch",
+        "commitlog_total_space": "512MiB",
+        "auto_snapshot": False,  # a dropped keyspace of a test leaves nothing
+        "user_defined_functions_enabled": False,
+        "max_hint_window": "10m",
+        "max_hints_file_size": "8MiB",
+        "memtable_heap_space": "128MiB",
+        "memtable_offheap_space": "128MiB",
+        "file_cache_size": "64MiB",
+        "networking_cache_size": "32MiB",
+        "key_cache_size": "16MiB",
+        "concurrent_reads": 16,
+        "concurrent_writes": 32,
+        "concurrent_compactors": 1,
+        "compaction_throughput": "32MiB/s",
+        "cdc_enabled": False,
+    }
+
+
+KIND = Kind(
+    name="cassandra",
+    version=versions.CASSANDRA,
+    ports={"clients": 17042, "storage": 17043},
+    provision=provision,
+    command=command,
+    variable="CECOCHAT_CASSANDRA",
+    answers=probe.cassandra,
+    options=OPTIONS,
+    start_s=180,
+    stop_s=60,
+)

@@ -1,0 +1,245 @@
+"""The commands: provision, up, down, status, run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from scripts.backends import env, places, ports, probe
+from scripts.backends.instance import Failed, Kind
+from scripts.backends.kinds import KINDS, kind
+from scripts.backends.launch import Backend
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: done. 1: not, and the last line says what to do."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.do(arguments))
+    except Failed as failed:
+        print(failed, file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Interrupted: do it again to go on.", file=sys.stderr)
+    return 1
+
+
+def provision(arguments: argparse.Namespace) -> int:
+    for wanted in _kinds(arguments.names):
+        started = time.monotonic()
+        where = wanted.provision()
+        print(f"{wanted.name}: {where} ({time.monotonic() - started:.1f} s)", flush=True)
+    return 0
+
+
+def up(arguments: argparse.Namespace) -> int:
+    given = {name: address for name in KINDS if (address := getattr(arguments, name, None))}
+    wanted = [kind for kind in _kinds(arguments.names) if kind.name not in given]
+    for name, address in given.items():
+        _check_given(KINDS[name], address)
+    backends = _backends(wanted, arguments)
+    for backend in backends:
+        backend.kind.provision()
+    _start(backends)
+    addresses = {backend.kind.name: backend.address for backend in backends} | given
+    env.write(arguments.env_file, addresses)
+    print(f"{arguments.env_file} names them for CecoChat and the tests.")
+    return 0
+
+
+def _start(backends: list[Backend]) -> None:
+    """All at the same time; each says when it answers."""
+    started = time.monotonic()
+    for backend in backends:
+        backend.launch()
+    for backend in backends:
+        backend.wait()
+        after = time.monotonic() - started
+        print(f"{backend.kind.name} answers at {backend.address} ({after:.1f} s)", flush=True)
+
+
+def _backends(wanted: Iterable[Kind], arguments: argparse.Namespace) -> list[Backend]:
+    """What runs already stays on the ports that it has."""
+    chosen = {} if arguments.ports == "free" else ports.parse(arguments.ports, KINDS)
+    found = []
+    for each in wanted:
+        folder = arguments.data / each.name
+        running = Backend.noted(each, folder)
+        if running and running.process:
+            found.append(running)
+            continue
+        given = ports.free(each) if arguments.ports == "free" else chosen.get(each.name)
+        found.append(Backend(each, each.instance(folder, given, arguments.host)))
+    return found
+
+
+def _check_given(kind: Kind, addresses: str) -> None:
+    for address in addresses.split(","):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise Failed(f"--{kind.name} {address}: give it as host:port")
+        if not probe.listens(host, int(port)):
+            raise Failed(f"--{kind.name} {address}: nothing listens there")
+        print(f"{kind.name} at {address}: {_says(kind, host, int(port))}", flush=True)
+
+
+def _says(kind: Kind, host: str, port: int) -> str:
+    try:
+        answers = kind.answers(host, port)
+    except OSError:
+        answers = False
+    return "answers" if answers else "listens, but answers no plain request (is it TLS?)"
+
+
+def down(arguments: argparse.Namespace) -> int:
+    wanted = _kinds(arguments.names)
+    for each in wanted:
+        backend = Backend.noted(each, arguments.data / each.name)
+        running = backend.process if backend else None
+        if backend and running:
+            started = time.monotonic()
+            backend.stop()
+            took = time.monotonic() - started
+            print(f"{each.name} (pid {running.pid}) has stopped ({took:.1f} s)", flush=True)
+        else:
+            print(f"{each.name} does not run")
+    env.forget(arguments.env_file, [each.name for each in wanted])
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    given = env.read(arguments.env_file)
+    found = [_status(each, arguments.data, given) for each in _kinds(arguments.names)]
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(map(_line, found)))
+    return 0 if all(each["answers"] for each in found) else 1
+
+
+def _status(kind: Kind, data: Path, given: Mapping[str, str]) -> dict[str, object]:
+    backend = Backend.noted(kind, data / kind.name)
+    running = backend.process if backend else None
+    if backend and running:
+        address, pid, memory = backend.address, running.pid, running.memory_bytes
+    else:
+        address, pid, memory = given.get(kind.name, ""), None, 0
+    host, _, port = address.split(",")[0].rpartition(":")
+    return {
+        "name": kind.name,
+        "pid": pid,
+        "address": address,
+        "answers": bool(address) and _says(kind, host, int(port)) == "answers",
+        "memory_bytes": memory,
+        "folder": str(data / kind.name) if pid else "",
+    }
+
+
+def _line(found: Mapping[str, object]) -> str:
+    if not found["address"]:
+        return f"{found['name']:10} does not run"
+    answers = "answers" if found["answers"] else "DOES NOT ANSWER"
+    where = f"{found['name']:10} {answers} at {found['address']}"
+    if found["pid"] is None:
+        return f"{where} (not started here)"
+    memory = int(str(found["memory_bytes"])) >> 20
+    return f"{where}, pid {found['pid']}, {memory} MiB, {found['folder']}"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    wanted = kind(arguments.name)
+    given = {} if arguments.port is None else {next(iter(wanted.ports)): arguments.port}
+    given |= ports.parse(arguments.ports, {wanted.name: wanted}).get(wanted.name, {})
+    options = {key: value for key in wanted.options if (value := _option(arguments, key))}
+    instance = wanted.instance(arguments.data, given, arguments.host, options)
+    instance.folder.mkdir(parents=True, exist_ok=True)
+    wanted.provision()
+    command = wanted.command(instance)
+    sys.stdout.flush()
+    os.chdir(instance.folder)
+    os.execvpe(command.argv[0], command.argv, {**os.environ, **command.environ})  # noqa: S606
+
+
+def _option(arguments: argparse.Namespace, key: str) -> str | None:
+    value: str | None = getattr(arguments, key.replace("-", "_"))
+    return value
+
+
+def _kinds(names: Sequence[str]) -> list[Kind]:
+    """Those named, or all, in the order in which they are started."""
+    chosen = {kind(name).name for name in names} or set(KINDS)
+    return [each for name, each in KINDS.items() if name in chosen]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m scripts.backends",
+        description=f"The real backends on this machine: {', '.join(KINDS)}.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for do, about in (
+        (provision, "bring them to this machine, once"),
+        (up, "start them, wait until they answer, and note where they are"),
+        (down, "stop what was started here"),
+        (status, "one line each; the exit code is 0 if all answer"),
+    ):
+        command = commands.add_parser(do.__name__, help=about, description=about)
+        command.set_defaults(do=do)
+        command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+        if do is not provision:
+            _add_places(command)
+        if do is up:
+            _add_choices(command)
+        if do is status:
+            command.add_argument("--json", action="store_true")
+    _add_run(commands.add_parser("run", help="run one in the foreground, in place of this program"))
+    return parser
+
+
+def _add_places(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data",
+        type=Path,
+        default=places.data(),
+        metavar="FOLDER",
+        help="a folder each in there (default: %(default)s)",
+    )
+    command.add_argument(
+        "--env-file",
+        type=Path,
+        default=places.env_file(),
+        metavar="FILE",
+        help="where their addresses are noted (default: %(default)s)",
+    )
+
+
+def _add_choices(command: argparse.ArgumentParser) -> None:
+    _add_ports(command, '; or "free", for any that are free')
+    for name in env.VARIABLES:
+        about = f"a {name} that is there already: it is checked and noted, and none is started"
+        command.add_argument(f"--{name}", metavar="HOST:PORT", help=about)
+
+
+def _add_ports(command: argparse.ArgumentParser, more: str) -> None:
+    about = f"such as kafka=17092,kafka.controller=17093{more}"
+    command.add_argument("--ports", default="", help=about)
+    about = "to listen on (default: %(default)s, which only this machine reaches)"
+    command.add_argument("--host", default="127.0.0.1", help=about)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(do=run)
+    command.add_argument("name", choices=list(KINDS), metavar="NAME")
+    command.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="its folder")
+    command.add_argument("--port", type=int, help="for clients; the others keep their distance")
+    _add_ports(command, "")
+    options: dict[str, list[str]] = {}
+    for each in KINDS.values():
+        for key, about in each.options.items():
+            options.setdefault(key, []).append(f"{each.name}: {about}")
+    for key, abouts in options.items():
+        command.add_argument(f"--{key}", help="; ".join(abouts))

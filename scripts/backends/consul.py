@@ -1,0 +1,61 @@
+"""Consul: one server that elects itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from scripts.backends import modules, probe, versions
+from scripts.backends.instance import Command, Instance, Kind
+
+PACKAGE = "github.com/hashicorp/consul"
+
+
+def program() -> str:
+    return shutil.which("consul") or str(modules.bring("consul", versions.CONSUL, PACKAGE))
+
+
+def command(instance: Instance) -> Command:
+    instance.data.mkdir(parents=True, exist_ok=True)
+    configuration = instance.folder / "consul.json"
+    configuration.write_text(json.dumps(settings(instance), indent=2))
+    return Command([program(), "agent", "-config-file", str(configuration)])
+
+
+def settings(instance: Instance) -> dict[str, object]:
+    ports = instance.ports
+    return {
+        "server": True,
+        "bootstrap_expect": 1,
+        "node_name": "cecochat",
+        "data_dir": str(instance.data),
+        "bind_addr": instance.host,
+        "client_addr": instance.host,
+        "ports": {
+            "http": ports["http"],
+            "dns": ports["dns"],
+            "server": ports["server"],
+            "serf_lan": ports["serf"],
+            "grpc": ports["grpc"],
+            "grpc_tls": -1,
+            "serf_wan": -1,
+            "https": -1,
+        },
+        "performance": {"raft_multiplier": 1, "leave_drain_time": "0s"},
+        "leave_on_terminate": True,
+        "disable_update_check": True,
+        "connect": {"enabled": False},  # no service mesh here
+        "peering": {"enabled": False},
+        "telemetry": {"disable_hostname": True},
+    }
+
+
+KIND = Kind(
+    name="consul",
+    version=versions.CONSUL,
+    ports={"http": 17500, "dns": 17501, "server": 17502, "serf": 17503, "grpc": 17504},
+    provision=program,
+    command=command,
+    variable="CECOCHAT_CONSUL",
+    answers=probe.consul,
+)

@@ -1,0 +1,87 @@
+"""What a backend is to the launcher: ports, files to write, a command, and a sign of life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class Failed(Exception):
+    """Something a person must do; the message says what."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One backend of one kind: where it keeps its data and where it listens."""
+
+    folder: Path
+    ports: Mapping[str, int]  # role -> port; the first role is what clients connect to
+    host: str = "127.0.0.1"
+    options: Mapping[str, str] = field(default_factory=dict)  # what only this kind knows
+
+    @property
+    def port(self) -> int:
+        return next(iter(self.ports.values()))
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def at(self, role: str) -> str:
+        return f"{self.host}:{self.ports[role]}"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to execute, in the foreground."""
+
+    argv: list[str]
+    environ: Mapping[str, str] = field(default_factory=dict)  # beside what is inherited
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of backend. Its module holds everything that is particular to it."""
+
+    name: str
+    version: str
+    ports: Mapping[str, int]  # role -> default port; the first is the clients'
+
+    provision: Callable[[], str]
+    """Bring it to this machine unless it is here; where it is. Raises Failed."""
+
+    command: Callable[[Instance], Command]
+    """Write the files that an instance needs, and give what runs it. Raises Failed."""
+
+    variable: str | None
+    """The setting that tells CecoChat its address."""
+
+    answers: Callable[[str, int], bool]
+    """Whether what listens there serves clients; within a few seconds. Raises OSError."""
+
+    options: Mapping[str, str] = field(default_factory=dict)  # option -> what it is for
+    start_s: float = 60.0  # the longest that a start may take on a busy machine
+    stop_s: float = 30.0  # then it is killed
+
+    def instance(
+        self,
+        folder: Path,
+        ports: Mapping[str, int] | None = None,
+        host: str = "127.0.0.1",
+        options: Mapping[str, str] | None = None,
+    ) -> Instance:
+        """An instance; a role without a port keeps its default distance to the clients' port."""
+        given = dict(ports or {})
+        main = next(iter(self.ports))
+        shift = given.get(main, self.ports[main]) - self.ports[main]
+        placed = {role: given.get(role, port + shift) for role, port in self.ports.items()}
+        return Instance(folder.absolute(), placed, host, dict(options or {}))

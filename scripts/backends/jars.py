@@ -1,0 +1,56 @@
+"""What Maven brings: a folder of jars, each with the checksum that is committed."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from scripts.backends import store, tools, versions
+from scripts.backends.instance import Failed
+
+GOAL = "org.apache.maven.plugins:maven-dependency-plugin:{}:copy-dependencies"
+
+
+def bring(name: str, version: str, properties: dict[str, str]) -> Path:
+    """The folder of jars of `pinned/<name>/pom.xml`."""
+    return store.bring(
+        name, version, lambda folder: _copy(name, properties, folder), "copying its jars with Maven"
+    )
+
+
+def _copy(name: str, properties: dict[str, str], folder: Path) -> None:
+    pinned = store.PINNED / name
+    with tempfile.TemporaryDirectory() as work:  # Maven leaves a folder beside the pom
+        pom = shutil.copy(pinned / "pom.xml", work)
+        goal = GOAL.format(versions.MAVEN_DEPENDENCY_PLUGIN)
+        given = [f"-D{key}={value}" for key, value in properties.items()]
+        into = f"-DoutputDirectory={folder}"
+        argv = [tools.maven(), "-q", "-B", "-f", str(pom), goal, into, "-DincludeScope=runtime"]
+        tools.run([*argv, *given])
+    verify(folder, pinned / "jars.sha256")
+
+
+def verify(folder: Path, checksums: Path) -> None:
+    """Raises Failed unless `folder` holds exactly the jars that `checksums` names, unchanged."""
+    expected = parse(checksums.read_text())
+    found = {path.name: _sha256(path) for path in folder.glob("*.jar")}
+    if wrong := sorted(
+        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+    ):
+        raise Failed(
+            f"Not as {checksums.name} of {checksums.parent.name} says: {', '.join(wrong)}.\n"
+            "What the Maven repository gave is not what was committed: do not use it; see that the "
+            "versions in scripts/backends/versions.py and the checksums belong together."
+        )
+
+
+def parse(text: str) -> dict[str, str]:
+    """File name -> SHA-256, from the form that sha256sum writes."""
+    pairs = (line.split(maxsplit=1) for line in text.splitlines())
+    return {name: digest for digest, name in pairs}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,37 @@
+"""What Go builds: a program, of modules that are all in the go.sum that is committed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from scripts.backends import store, tools
+
+# Some modules of 2023 use runtime internals by name, which the linker has refused since Go 1.23.
+LINKER = "-s -w -checklinkname=0"
+
+
+def bring(name: str, version: str, package: str) -> Path:
+    """The program built from `package`, a main package of `pinned/<name>/go.mod`."""
+    folder = store.bring(
+        name,
+        version,
+        lambda folder: _build(name, package, folder / name),
+        "building it with Go, which takes some minutes",
+    )
+    return folder / name
+
+
+def _build(name: str, package: str, program: Path) -> None:
+    go = tools.go()
+    with tempfile.TemporaryDirectory() as work:
+        for pinned in ("go.mod", "go.sum"):
+            shutil.copy(store.PINNED / name / pinned, work)
+        argv = [go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly"]
+        environ = {"CGO_ENABLED": "0", "GOWORK": "off"}  # no C compiler is needed
+        tools.run(
+            [*argv, "-ldflags", LINKER, "-o", str(program), package],
+            cwd=Path(work),
+            environ=environ,
+        )

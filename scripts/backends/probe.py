@@ -1,0 +1,109 @@
+"""Is it there: the shortest question of each protocol that only a working server answers."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import struct
+from typing import Any
+
+TIMEOUT_S = 3.0
+
+METADATA = 3
+OPTIONS, SUPPORTED, STARTUP, READY, QUERY, RESULT = 0x05, 0x06, 0x01, 0x02, 0x07, 0x08
+
+
+def kafka(host: str, port: int) -> bool:
+    """A Metadata request (v1, no topics) is answered with a controller, so the broker is in."""
+    client = b"\x00\x05probe"
+    request = struct.pack(">hhi", METADATA, 1, 1) + client + struct.pack(">i", 0)
+    with socket.create_connection((host, port), TIMEOUT_S) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        (size,) = struct.unpack(">i", _exactly(connection, 4))
+        answer = _exactly(connection, min(size, 1 << 20))
+    return _controller(answer) >= 0
+
+
+def _controller(answer: bytes) -> int:
+    """The controller's node id in a Metadata v1 response; -1 if there is none yet."""
+    brokers, at = struct.unpack_from(">i", answer, 4)[0], 8
+    for _ in range(brokers):
+        host_bytes = struct.unpack_from(">h", answer, at + 4)[0]
+        at += 4 + 2 + host_bytes + 4
+        rack_bytes = struct.unpack_from(">h", answer, at)[0]
+        at += 2 + max(rack_bytes, 0)
+    controller: int = struct.unpack_from(">i", answer, at)[0]
+    return controller if brokers else -1
+
+
+def cassandra(host: str, port: int) -> bool:
+    """A query of its own row in `system.local` is answered with rows."""
+    cql = b"SELECT key FROM system.local"
+    query = struct.pack(">i", len(cql)) + cql + struct.pack(">HB", 0x0001, 0)
+    startup = struct.pack(">H", 1) + _cql_string(b"CQL_VERSION") + _cql_string(b"3.0.0")
+    with socket.create_connection((host, port), TIMEOUT_S) as connection:
+        if _cql(connection, OPTIONS, b"") != SUPPORTED:
+            return False
+        if _cql(connection, STARTUP, startup) != READY:  # wants credentials: it is there
+            return True
+        return _cql(connection, QUERY, query) == RESULT
+
+
+def _cql_string(text: bytes) -> bytes:
+    return struct.pack(">H", len(text)) + text
+
+
+def _cql(connection: socket.socket, opcode: int, body: bytes) -> int:
+    """The opcode of the answer to one frame of the native protocol v4."""
+    connection.sendall(struct.pack(">BBhBi", 4, 0, 0, opcode, len(body)) + body)
+    _, _, _, answer, size = struct.unpack(">BBhBi", _exactly(connection, 9))
+    _exactly(connection, min(size, 1 << 20))
+    return int(answer)
+
+
+def redis(host: str, port: int) -> bool:
+    """PING is answered; a server that wants a password is there too, one that loads is not."""
+    with socket.create_connection((host, port), TIMEOUT_S) as connection:
+        connection.sendall(b"PING\r\n")
+        answer = connection.recv(64)
+    return answer.startswith((b"+PONG", b"-NOAUTH"))
+
+
+def consul(host: str, port: int) -> bool:
+    """A leader is elected."""
+    return bool(_json(host, port, "/v1/status/leader"))
+
+
+def jaeger(host: str, port: int) -> bool:
+    """The query API lists services."""
+    answer = _json(host, port, "/api/services")
+    return isinstance(answer, dict) and "data" in answer
+
+
+def listens(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), TIMEOUT_S):
+        return True
+    return False
+
+
+def _json(host: str, port: int, path: str) -> Any:
+    """The JSON at `path`; None for any answer but 200."""
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read(1 << 20)
+        return json.loads(body) if answer.status == 200 else None
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    parts = []
+    while size:
+        part = connection.recv(size)
+        if not part:
+            raise ConnectionResetError("closed in the middle of an answer")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

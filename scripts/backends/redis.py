@@ -1,0 +1,45 @@
+"""Redis: a server with an append-only file."""
+
+from __future__ import annotations
+
+from scripts.backends import probe, tools, versions
+from scripts.backends.instance import Command, Failed, Instance, Kind
+
+
+def provision() -> str:
+    program = tools.redis_server()
+    version = tools.numbers(tools.run([program, "--version"]))
+    if version[:2] < versions.REDIS_AT_LEAST:
+        wanted = ".".join(map(str, versions.REDIS_AT_LEAST))
+        raise Failed(f"{program} is too old: install Redis {wanted} or newer and do this again")
+    return program
+
+
+def command(instance: Instance) -> Command:
+    instance.data.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "bind": instance.host,
+        "port": str(instance.port),
+        "dir": str(instance.data),
+        "daemonize": "no",
+        # Two documents that change rarely: their fsync costs nothing, and a power cut takes none.
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
+    argv = [tools.redis_server()]
+    for key, value in settings.items():
+        argv += [f"--{key}", value]
+    return Command(argv)
+
+
+KIND = Kind(
+    name="redis",
+    version=".".join(map(str, versions.REDIS_AT_LEAST)),
+    ports={"clients": 17379},
+    provision=provision,
+    command=command,
+    variable="CECOCHAT_REDIS",
+    answers=probe.redis,
+)

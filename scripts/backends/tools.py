@@ -1,0 +1,113 @@
+"""Programs that are needed on the way: found, installed where this may be done, or asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from scripts.backends import versions
+from scripts.backends.instance import Failed
+
+
+def run(argv: list[str], *, cwd: Path | None = None, environ: dict[str, str] | None = None) -> str:
+    """Its output. Raises Failed with the last lines of what it said."""
+    done = subprocess.run(
+        argv,
+        cwd=cwd,
+        env={**os.environ, **(environ or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise Failed(f"{said}\n{' '.join(argv[:4])} ... failed (exit code {done.returncode})")
+    return done.stdout
+
+
+def install(package: str, why: str) -> None:
+    """Install a Debian package if this is root on such a system; else ask for it."""
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise Failed(f"{why}: install it (Debian, Ubuntu: {package}) and do this again")
+    print(f"{why}: installing {package} ...", flush=True)
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    options = ["-qq", "--option", "Dpkg::Use-Pty=0", "--yes", "--no-install-recommends"]
+    if not Path("/var/lib/apt/lists").is_dir() or not _known(package):
+        run(["apt-get", "update", "-qq"], environ=quiet)
+    run(["apt-get", "install", *options, package], environ=quiet)
+
+
+def _known(package: str) -> bool:
+    policy = subprocess.run(["apt-cache", "policy", package], capture_output=True, text=True)
+    return "Candidate:" in policy.stdout and "(none)" not in policy.stdout
+
+
+def java() -> str:
+    """`java` of the Java that is wanted, from JAVA_HOME, PATH, or where Debian puts it."""
+    candidates = _javas()
+    if not candidates:
+        install(f"openjdk-{versions.JAVA}-jre-headless", f"Java {versions.JAVA} is missing")
+        candidates = _javas()
+    if not candidates:
+        raise Failed(f"No Java {versions.JAVA} here: set JAVA_HOME to one and do this again")
+    return candidates[0]
+
+
+def _javas() -> list[str]:
+    home = os.environ.get("JAVA_HOME")
+    places = [str(Path(home) / "bin" / "java")] if home else []
+    places += filter(None, [shutil.which("java")])
+    places += map(str, sorted(Path("/usr/lib/jvm").glob(f"*{versions.JAVA}*/bin/java")))
+    return [java for java in places if _java_major(java) == versions.JAVA]
+
+
+def _java_major(java: str) -> int:
+    try:
+        said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
+    except OSError:
+        return 0
+    found = re.search(r'version "(\d+)', said.stderr + said.stdout)
+    return int(found[1]) if found else 0
+
+
+def maven() -> str:
+    if not shutil.which("mvn"):
+        install("maven", "Maven is missing")
+    return _found("mvn")
+
+
+def redis_server() -> str:
+    """The redis-server that is here."""
+    if not shutil.which("redis-server"):
+        install("redis-server", "Redis is missing")
+        if Path("/run/systemd/system").is_dir():  # the package starts it; we start our own
+            run(["systemctl", "disable", "--now", "redis-server"])
+    return _found("redis-server")
+
+
+def go() -> str:
+    """A Go that is new enough; it may bring the one that a module names by itself."""
+    if not shutil.which("go"):
+        install("golang-go", "Go is missing")
+    program = _found("go")
+    wanted = ".".join(map(str, versions.GO_AT_LEAST))
+    if numbers(run([program, "env", "GOVERSION"])) < versions.GO_AT_LEAST:
+        raise Failed(f"{program} is too old: install Go {wanted} or newer and do this again")
+    return program
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The first three numbers of a version, as in "go1.26.8"."""
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
+def _found(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise Failed(f"{program} is not on PATH: install it and do this again")
+    return path
