@@ -13,8 +13,6 @@ from random import random
 from typing import Any
 from uuid import uuid4
 
-import grpc
-
 from cecochat.client.backoff import BackOff
 from cecochat.client.errors import ChatError, NotReachable, NotRead, StateUnusable
 from cecochat.client.events import Chat, Event, Page, Reconnecting
@@ -44,7 +42,6 @@ class Options:
     receipts: bool = True
     timeout_s: float | None = 10.0
     buffer_max_bytes: int = 1 << 20
-    credentials: grpc.ChannelCredentials | None = None
 
 
 @asynccontextmanager
@@ -58,7 +55,7 @@ async def connect(
     receipts: bool = True,
     timeout_s: float | None = 10.0,
     buffer_max_bytes: int = 1 << 20,
-    credentials: grpc.ChannelCredentials | None = None,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[Client]:
     """Connect a device of the user that `token` names, and keep it connected.
 
@@ -73,14 +70,15 @@ async def connect(
       dealt with it, which is when it asks for the next event.
     - `timeout_s`: how long to try the first connection; None: for ever.
     - `buffer_max_bytes`: what may wait for the application; what is more is fetched again later.
-    - `credentials`: for TLS to the messaging and history servers.
+    - `ca_file`: who signs the servers' certificates, where the URL is `https://` (all is over TLS
+      then); default: what SSL_CERT_FILE names, else the system's authorities.
 
     Raises `NotReachable`, `Refused` (not this user, not this token), `StateUnusable`.
     """
-    options = Options(device, listen, receipts, timeout_s, buffer_max_bytes, credentials)
+    options = Options(device, listen, receipts, timeout_s, buffer_max_bytes)
     kept = FileState(state) if isinstance(state, Path) else state
-    lookup = Lookup(connect_url, token)
-    calls = HistoryCalls(lookup, credentials)
+    lookup = Lookup(connect_url, token, ca_file)
+    calls = HistoryCalls(lookup)
     try:
         route, first_token = await _first_route(lookup, timeout_s)
         client = Client(lookup, calls, kept, _device(kept, route.user_id), options)
@@ -310,7 +308,9 @@ class Client:
 
     async def _session(self, route: Route, token: str) -> Ended:
         options = self._options
-        return await self._stream.run(route.messaging, token, options.device, options.credentials)
+        return await self._stream.run(
+            route.messaging, token, options.device, self._lookup.credentials
+        )
 
     async def _pause(self, error: ChatError | None, backoff: BackOff) -> None:
         if error is None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain, count
+from pathlib import Path
 from random import random
 from typing import Any, TypeVar
 
@@ -41,9 +42,8 @@ class HistoryCalls:
     that they can succeed later.
     """
 
-    def __init__(self, lookup: Lookup, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._credentials = credentials
         self._channels: dict[str, grpc.aio.Channel] = {}  # by address
 
     async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
@@ -129,7 +129,7 @@ class HistoryCalls:
     async def _channel_to(self, address: str) -> grpc.aio.Channel:
         """Calls to where the server was before go on: closing their channel would cancel them."""
         if address not in self._channels:
-            self._channels[address] = open_channel(address, self._credentials)
+            self._channels[address] = open_channel(address, self._lookup.credentials)
         channel = self._channels[address]
         if len(self._channels) > CHANNELS_MAX:
             oldest = self._channels.pop(next(iter(self._channels)))
@@ -203,11 +203,11 @@ class History:
 
 @asynccontextmanager
 async def open_history(
-    connect_url: str, token: Token, *, credentials: grpc.ChannelCredentials | None = None
+    connect_url: str, token: Token, *, ca_file: Path | None = None
 ) -> AsyncIterator[History]:
     """Queries without a chat session. Raises `NotReachable`, `Refused`."""
-    lookup = Lookup(connect_url, token)
-    calls = HistoryCalls(lookup, credentials)
+    lookup = Lookup(connect_url, token, ca_file)
+    calls = HistoryCalls(lookup)
     try:
         route, _ = await lookup.find()
         yield History(route.user_id, calls)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 
 from cecochat.client.backoff import BackOff
@@ -32,18 +36,37 @@ Token = str | Callable[[], Awaitable[str]]
 """A token, or what gets a fresh one: it is called for every connection and before one expires."""
 
 
-class Lookup:
-    """Asks one connect server for one user; what it said last is used while it holds."""
+def trust(ca_file: Path | None) -> tuple[ssl.SSLContext, grpc.ChannelCredentials]:
+    """For HTTP and for gRPC. No file: that of SSL_CERT_FILE, else the authorities of the system for
+    HTTP, and those that gRPC brings along.
+    """
+    named = os.environ.get("SSL_CERT_FILE")
+    file = ca_file or (Path(named) if named else None)
+    try:
+        return (
+            ssl.create_default_context(cafile=file),
+            grpc.ssl_channel_credentials(file.read_bytes() if file else None),
+        )
+    except OSError as error:
+        raise NotReachable(f"the certificates in {file} cannot be used: {error}") from None
 
-    def __init__(self, connect_url: str, token: Token) -> None:
+
+class Lookup:
+    """Asks one connect server for one user; what it said last is used while it holds.
+
+    Where the URL is `https://`, so is everything behind it over TLS: `credentials` are for gRPC.
+    """
+
+    def __init__(self, connect_url: str, token: Token, ca_file: Path | None = None) -> None:
         self._url = connect_url.rstrip("/")
         self._token = token
         self._known: Route | None = None
         self._known_until_s = 0.0
-        # Certificates are only loaded, which takes a while, where they are checked.
-        self._http = httpx.AsyncClient(
-            timeout=TIMEOUT_S, verify=not self._url.startswith("http://")
-        )
+        self.credentials: grpc.ChannelCredentials | None = None
+        verify: ssl.SSLContext | bool = False  # certificates take a while to load
+        if not self._url.startswith("http://"):
+            verify, self.credentials = trust(ca_file)
+        self._http = httpx.AsyncClient(timeout=TIMEOUT_S, verify=verify)
 
     @property
     def renewable(self) -> bool:
@@ -128,9 +151,9 @@ def _refused(url: str, response: httpx.Response) -> ChatError:
         )
 
 
-async def find_route(connect_url: str, token: Token) -> Route:
+async def find_route(connect_url: str, token: Token, *, ca_file: Path | None = None) -> Route:
     """Ask once where a user is served. Raises `NotReachable`, `Refused`."""
-    lookup = Lookup(connect_url, token)
+    lookup = Lookup(connect_url, token, ca_file)
     try:
         return (await lookup.find())[0]
     finally:

@@ -1,0 +1,80 @@
+"""Our own gRPC and HTTP over TLS, with certificates that the test makes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from cecochat.client import Message, NotReachable, connect, find_route, open_history
+from cecochat.domain.errors import InvalidSettings
+from tests.integration.systems import running
+from tests.support.certificates import Signed, certificates
+
+WITHIN_S = 30.0
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> Signed:
+    return certificates(tmp_path / "certificates")
+
+
+async def test_a_chat_over_tls(tmp_path: Path, signed: Signed) -> None:
+    async with running(
+        tmp_path / "data", tls_cert_file=signed.cert_file, tls_key_file=signed.key_file
+    ) as up:
+        url = up.addresses.connect
+        assert url.startswith("https://")
+        async with (
+            connect(url, up.token("bob"), ca_file=signed.ca_file) as bob,
+            connect(url, up.token("alice"), ca_file=signed.ca_file) as alice,
+        ):
+            sent = await alice.send("bob", "over TLS")
+            async with asyncio.timeout(WITHIN_S):
+                heard = [event async for event in first(bob)]
+            assert [(each.id, each.text) for each in heard] == [(sent.id, "over TLS")]
+        async with open_history(url, up.token("bob"), ca_file=signed.ca_file) as history:
+            assert [chat.last_message.text for chat in await history.chats()] == ["over TLS"]
+        await check_the_command_line(up.addresses.connect, up.token("bob"), signed)
+
+
+async def first(client: object) -> object:
+    async for event in client:  # type: ignore[attr-defined]
+        if isinstance(event, Message):
+            yield event
+            return
+
+
+async def check_the_command_line(url: str, token: str, signed: Signed) -> None:
+    """With the certificate authority in the variable that every program looks for."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cecochat", "history", "alice", "--connect", url),
+        env={"SSL_CERT_FILE": str(signed.ca_file), "CECOCHAT_TOKEN": token},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"over TLS" in said
+
+
+async def test_who_is_not_trusted_is_not_talked_to(tmp_path: Path, signed: Signed) -> None:
+    other = certificates(tmp_path / "others")
+    async with running(
+        tmp_path / "data", tls_cert_file=signed.cert_file, tls_key_file=signed.key_file
+    ) as up:
+        with pytest.raises(NotReachable, match="certificate verify failed"):
+            await find_route(up.addresses.connect, up.token("bob"), ca_file=other.ca_file)
+        with pytest.raises(NotReachable):
+            await find_route(up.addresses.connect.replace("https", "http"), up.token("bob"))
+
+
+async def test_a_certificate_that_cannot_be_used_stops_the_start(
+    tmp_path: Path, signed: Signed
+) -> None:
+    with pytest.raises((InvalidSettings, ExceptionGroup), match=r"cannot be used|unhandled"):
+        async with running(
+            tmp_path / "data", tls_cert_file=signed.cert_file, tls_key_file=tmp_path / "none"
+        ):
+            pass
