@@ -80,5 +80,5 @@ def _wrong(error: BaseException | None) -> str | None:
             return "the username and the password for Redis"
         if isinstance(error, ssl.SSLCertVerificationError):
             return "the CA file, and the names in the certificate of Redis"
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return None
