@@ -185,11 +185,14 @@ class Cluster:
     faults: dict[str, Faults] = field(default_factory=dict)
 
     async def start(self, server_id: str) -> Faults:
-        """Start a messaging server, which stays for the whole test."""
+        """Start a messaging server, which stays for the whole test. At its end nobody is there to
+        give its partitions to others, so they are given to nobody.
+        """
         faults = self.faults[server_id] = Faults()
         self.servers[server_id] = await self.stack.enter_async_context(
             messaging(self.parts_with(faults), server_id)
         )
+        self.stack.push_async_callback(self.put_assignment, {})
         return faults
 
     def parts_with(self, faults: Faults) -> Parts:

@@ -261,7 +261,10 @@ async def test_an_assignment_that_is_not_valid_changes_nothing(
 
 
 @pytest.mark.parametrize("method", ["commit", "committed"])
-async def test_watermarks_that_cannot_be_stored_disturb_nobody(tmp_path: Path, method: str) -> None:
+async def test_watermarks_that_cannot_be_stored_disturb_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("cecochat.messaging.watermarks.RELEASE_EVERY", 1)
     async with cluster(tmp_path) as servers:
         await servers.assign("one")
         faults = await servers.start("one")
@@ -305,5 +308,5 @@ async def test_a_configuration_store_that_fails_stops_nobody(tmp_path: Path) -> 
             await alice.send(message("m", CHAT))
             await alice.until_acks(1)
             faults.unavailable.clear()
-            await servers.assign("two")
+            await servers.put_assignment({})
             assert (await alice.ended()).code == "MOVED"

@@ -17,7 +17,7 @@ from cecochat.domain import frames, resume
 from cecochat.domain.client import Device, Received
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
-from cecochat.domain.forwarder import Forwarder
+from cecochat.domain.forwarder import Forwarder, Lane
 from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import Copy, LogRecord, Origin
@@ -167,6 +167,10 @@ def _fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
     return fold
 
 
+def _owed_but_for_the_forgotten(self: Lane) -> int | None:
+    return next(iter(self.under_way or [each.offset for each in self._waiting]), None)
+
+
 def _stamp_by_count(self: Owner, now_ms: int) -> int:
     return now_ms - EPOCH_MS << SEQUENCE_BITS | self._number % 4
 
@@ -230,6 +234,7 @@ def _ablation(
 
 _HAND_OVERS = {"pause": 4, "resume": 2, "assign": 4, "learn": 3, "land": 0.5, "send": 1.5}
 _FAILED_APPENDS = {"fail": 6, "land": 0.6, "send": 1.5, "forward": 1.5}
+_SLOW_TARGETS = {"stall": 10, "send": 2, "to_server": 2, "forward": 2, "recall": 0.5, "commit": 2}
 _REPEATS = {"cut": 4, "expire": 4, "long_tick": 6, "hang_up": 0, "to_server": 0.3, "crash": 0.2}
 _REFUSALS = {"limit": 10, "cut": 3, "send": 1.5, "crash": 0.3}
 _GAPS = {"commit": 3, "land_commit": 3, "commit_materialized": 3, "trim": 4, "cut": 4}
@@ -262,6 +267,20 @@ ABLATIONS = [
         expect=frozenset({oracle.MISSING}),
         seed=1,
         weights=_FAILED_APPENDS,
+    ),
+    _ablation(
+        "no copy overtakes what a lane has forgotten",
+        (Lane, "takes_in", property(_always)),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        weights=_SLOW_TARGETS,
+    ),
+    _ablation(
+        "the watermark waits for what a lane has forgotten",
+        (Lane, "owed_from", property(_owed_but_for_the_forgotten)),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        weights=_SLOW_TARGETS,
     ),
     _ablation(
         "ack on read-back",

@@ -24,11 +24,13 @@ WEIGHTS: dict[str, float] = {
     "forward": 14, "commit": 6, "land_commit": 6, "connect": 8, "replay": 6, "fill": 3,
     "materialize": 8, "commit_materialized": 4, "expire": 3, "learn": 4, "tick": 3,
     "resume": 2, "restart": 4, "refresh": 1, "hang_up": 1, "trim": 4, "release": 3,
+    "claim": 8, "recall": 6,
 }  # fmt: skip
 FAULTS: dict[str, float] = {
     "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
     "fail": 0.7, "drop": 0.7, "member": 1, "long_tick": 0.4, "crash_materializer": 0.4,
     "forget": 0.2, "reload": 0.5, "elsewhere": 0.15, "limit": 0.4,
+    "stall": 0.8,
 }  # fmt: skip
 
 Weights = Mapping[str, float]
@@ -43,6 +45,8 @@ THEMES: list[Weights] = [
     {"to_device": 0.15, "send": 2, "land": 1.5, "forward": 1.5, "read": 1.5},  # slow clients
     {"member": 5, "refresh": 6, "limit": 5, "cut": 4},  # refusals
     {"pause": 6, "resume": 4, "assign": 4, "learn": 3, "crash": 0.3},  # owners that come back
+    {"stall": 12, "send": 2, "to_server": 2, "forward": 2, "recall": 0.7},  # slow targets
+    {"assign": 12, "learn": 4, "claim": 0.5, "crash": 0.2, "send": 1.5},  # planned handoffs
 ]  # fmt: skip
 
 
@@ -115,6 +119,8 @@ def _opening(rng: random.Random, world: World) -> Iterator[Action]:
     """Every partition is taken over, and most devices are there."""
     for node in range(world.shape.nodes):
         yield ("learn", node)
+    for node, partition in list(world.servers):
+        yield ("claim", node, partition)
     for name in list(world.producers):
         partition = world.producers[name].server.partition  # type: ignore[union-attr]
         yield ("land", name, partition)
@@ -148,7 +154,12 @@ def _partition(rng: random.Random, world: World) -> int:
 
 
 def _requests(world: World) -> list[tuple[object, ...]]:
-    return [(n, t) for n, p in world.producers.items() for t, q in p.requests.items() if q]
+    return [
+        (name, target)
+        for name, producer in world.producers.items()
+        for target, requests in producer.requests.items()
+        if requests and target not in world.stalled
+    ]
 
 
 def _dead_requests(world: World) -> list[tuple[object, ...]]:
@@ -194,11 +205,23 @@ def _learn(rng: random.Random, world: World) -> Action | None:
     stale: list[tuple[object, ...]] = [
         (node,)
         for node in range(world.shape.nodes)
-        if any(
-            (at == node) != ((node, p) in world.servers) for p, at in enumerate(world.assignment)
-        )
+        if any(_is_stale(world, node, p) for p in range(world.shape.partitions))
     ]
     return _some(rng, "learn", stale)
+
+
+def _is_stale(world: World, node: int, partition: int) -> bool:
+    """Whether `learn` would start or stop something."""
+    at, server = world.assignment[partition], world.servers.get((node, partition))
+    if server is None:
+        return at == node
+    return at != node and (at < 0 or not server.claimed)
+
+
+def _stall(rng: random.Random, world: World) -> Action:
+    if world.stalled and rng.random() < 0.5:
+        return ("stall", rng.choice(sorted(world.stalled)), False)
+    return ("stall", _partition(rng, world), True)
 
 
 def _hang_up(rng: random.Random, world: World) -> Action | None:
@@ -233,7 +256,7 @@ def _unread(world: World) -> list[tuple[object, ...]]:
 
 
 def _owing(world: World) -> list[tuple[object, ...]]:
-    return [key for key, each in world.servers.items() if each.owner.forwarder.backlog]
+    return [key for key, each in world.servers.items() if each.owner.forwarder.owes]
 
 
 _SKEWS_MS = [-20_000, -50, -3, 0, 3, 50, 20_000]
@@ -248,6 +271,11 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "drop": lambda r, w: _some(r, "drop", _dead_requests(w), r.randrange(2)),
     "read": lambda r, w: _some(r, "read", _unread(w), r.choice([1, 1, 2, 4])),
     "forward": lambda r, w: _some(r, "forward", _owing(w), r.choice([1, 1, 3])),
+    "claim": lambda r, w: _some(
+        r, "claim", [key for key, each in w.servers.items() if not each.claimed]
+    ),
+    "recall": lambda r, w: _some(r, "recall", _owing(w), r.choice([1, 3, 10])),
+    "stall": _stall,
     "commit": lambda r, w: _some(r, "commit", _servers(w)),
     "expire": lambda r, w: _some(r, "expire", _servers(w)),
     "release": lambda r, w: _some(r, "release", _servers(w)),
@@ -269,7 +297,11 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "pause": lambda r, w: ("pause", _node(r, w)),
     "crash": lambda r, w: ("crash", _node(r, w)),
     "crash_all": lambda r, w: ("crash_all",),
-    "assign": lambda r, w: ("assign", _partition(r, w), _node(r, w)),
+    "assign": lambda r, w: (
+        "assign",
+        _partition(r, w),
+        -1 if r.random() < 0.1 else _node(r, w),
+    ),
     "skew": lambda r, w: ("skew", _node(r, w), r.choice(_SKEWS_MS)),
     "cut": lambda r, w: ("cut", r.choice(DEVICES)),
     "reload": lambda r, w: ("reload", r.choice(DEVICES)),
@@ -289,6 +321,10 @@ def settle(world: World) -> bool:
         world.do_resume(node)
         world.do_restart(node)
         world.do_limit(node, False)
+    for partition in range(world.shape.partitions):
+        world.do_stall(partition, False)
+        if world.assignment[partition] < 0:
+            world.do_assign(partition, 0)
     for _ in range(ROUNDS_MAX):
         if not any([_settle_log(world), _settle_servers(world), _settle_clients(world)]):
             return True
@@ -313,9 +349,11 @@ def _settle_servers(world: World) -> bool:
     for node in range(world.shape.nodes):
         moved |= world.do_learn(node) | world.do_refresh(node)
     for node, partition in list(world.servers):
+        moved |= world.do_claim(node, partition)
         while world.do_read(node, partition, 50):
             moved = True
         moved |= world.do_forward(node, partition, 1_000)
+        moved |= world.do_recall(node, partition, 1_000)
     for partition in range(world.shape.partitions):
         moved |= world.do_materialize(partition, 1_000)
         world.do_commit_materialized(partition)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, resume
 from cecochat.domain.errors import Refusal
+from cecochat.domain.fold import Fold
 from cecochat.domain.ids import ChatId, UserId, authorise
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Copy, LogRecord
+from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
@@ -49,8 +50,19 @@ class Connection:
         self.to_server.clear()
 
 
+class Recall:
+    """A reading of the log again, for lanes that are behind: where it stands and where it ends."""
+
+    def __init__(self, fold: Fold, cursor: int, end: int) -> None:
+        self.fold = fold
+        self.cursor = cursor
+        self.end = end
+
+
 class Server:
-    """One node's ownership of one partition, from a new producer session on."""
+    """One node's ownership of one partition, from a new producer session on. It reads ahead until
+    it claims the partition by its takeover record.
+    """
 
     def __init__(self, world: World, node: int, partition: int) -> None:
         self.world = world
@@ -58,6 +70,8 @@ class Server:
         self.partition = partition
         self.log = world.logs[partition]
         self.joining: list[Connection] = []
+        self.claimed = False
+        self.recall: Recall | None = None
         self.producer = world.new_producer(self)
         lowest = self.log.first_known()
         forwarded = max(world.watermark[partition], lowest)
@@ -71,7 +85,15 @@ class Server:
             place=world.place,
             limits=world.shape.limits(),
         )
-        self.append(partition, self.owner.takeover(f"n{node}", assignment_version=0))
+
+    def claim(self) -> bool:
+        """Append the takeover, owing no more than the owner before has left."""
+        if self.claimed:
+            return False
+        self.claimed = True
+        self.owner.forwarder.skip(self.world.watermark[self.partition])
+        self.append(self.partition, self.owner.takeover(f"n{self.node}", assignment_version=0))
+        return True
 
     def now_ms(self) -> int:
         """This node's clock."""
@@ -87,7 +109,7 @@ class Server:
     def appended(self, record: LogRecord, offset: int) -> None:
         """The answer to an append: it is durable at `offset`."""
         if isinstance(record, Copy):
-            self.owner.forwarder.acknowledged(record.origin_offset)
+            self.owner.forwarder.acknowledged(self.world.place(record.recipient_ids[0]))
 
     def append_failed(self, target: int, record: LogRecord) -> None:
         """The record is in the log or not; nobody knows. The session and its epoch end."""
@@ -106,17 +128,52 @@ class Server:
         owner.read(owner.cursor, self.log.records[owner.cursor], self.now_ms())
         if owner.superseded:
             self.stop(MOVED)
-        elif owner.ready and owner.state_due:
-            self.append(self.partition, owner.state())
+        elif owner.ready and owner.state_due(self.now_ms()):
+            self.append(self.partition, owner.state(self.now_ms()))
 
     def forward(self, limit: int) -> bool:
-        """Append the copies of the next origins."""
+        """Append the next copies for each target."""
         if not self.owner.ready:
             return False
-        copies = self.owner.forwarder.take(limit)
-        for target, copy in copies:
-            self.append(target, copy)
-        return bool(copies)
+        batches = self.owner.forwarder.take(limit)
+        for target, copies in batches:
+            for copy in copies:
+                self.append(target, copy)
+        return bool(batches)
+
+    def read_again(self, records_max: int) -> bool:
+        """Read up to so many records again, for lanes that are behind."""
+        if not self.owner.ready or not (self.recall or self._begin_recall()):
+            return False
+        recall = self.recall
+        assert recall is not None
+        if recall.cursor < self.log.start:
+            self.stop(TRIMMED)
+            self.world.start_server(self.node, self.partition)
+            return True
+        forwarder = self.owner.forwarder
+        end = min(recall.cursor + records_max, recall.end)
+        for offset in range(recall.cursor, end):
+            record = self.log.records[offset]
+            if recall.fold.step(offset, record) and isinstance(record, Origin):
+                forwarder.recall(offset, record)
+        recall.cursor = end
+        if end == recall.end or not forwarder.recalling:
+            forwarder.recalled(end - 1)
+            self.recall = None
+        return True
+
+    def _begin_recall(self) -> bool:
+        start = self.owner.forwarder.begin_recall()
+        if start is None:
+            return False
+        if start - 1 < self.log.first_known():
+            self.stop(TRIMMED)
+            self.world.start_server(self.node, self.partition)
+            return False
+        fold = self.world.fold_at(self.partition, start - 1)
+        self.recall = Recall(fold, start, self.owner.cursor)
+        return True
 
     def commit(self) -> bool:
         """Say how far all targets are; not fenced, and it may arrive late or never."""

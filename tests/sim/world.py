@@ -44,6 +44,8 @@ class Shape(NamedTuple):
     window_ms: int = 10_000
     entries_max: int = 4
     resend_records: int = 3
+    lane_max_bytes: int = 60
+    state_after_ms: int = 60_000
 
     def limits(self) -> OwnerLimits:
         """The owner's part of it."""
@@ -51,7 +53,9 @@ class Shape(NamedTuple):
             resend_window_ms=self.window_ms,
             resend_entries_max=self.entries_max,
             tail_max_bytes=self.tail_max_bytes,
+            lane_max_bytes=self.lane_max_bytes,
             state_every=self.state_every,
+            state_after_ms=self.state_after_ms,
         )
 
 
@@ -69,7 +73,8 @@ class World:
         self.up = [True] * shape.nodes
         self.paused = [False] * shape.nodes
         self.skew_ms = [0] * shape.nodes
-        self.assignment = [p % shape.nodes for p in range(shape.partitions)]
+        self.stalled: set[int] = set()  # partitions that take no appends just now
+        self.assignment = [p % shape.nodes for p in range(shape.partitions)]  # -1: nobody
         self.members = frozenset("abc")
         self.known_members = [self.members] * shape.nodes
         self.refuses = [False] * shape.nodes  # whether its limits are set so that it refuses all
@@ -140,14 +145,16 @@ class World:
         self.assignment[partition] = node
 
     def do_learn(self, node: int) -> bool:
-        """A node hears of the assignment."""
+        """A node hears of the assignment. What is given to another node is served on until that
+        one has taken over.
+        """
         changed = False
         for partition, assigned in enumerate(self.assignment if self.runs(node) else []):
             server = self.servers.get((node, partition))
             if assigned == node and not server:
                 self.start_server(node, partition)
                 changed = True
-            elif assigned != node and server:
+            elif assigned != node and server and (assigned < 0 or not server.claimed):
                 server.stop(MOVED)
                 changed = True
         return changed
@@ -208,10 +215,17 @@ class World:
 
     # -- appends
 
+    def do_stall(self, partition: int, stalls: bool) -> bool:
+        """A partition takes no appends for a while, or does again."""
+        if stalls == (partition in self.stalled):
+            return False
+        self.stalled ^= {partition}
+        return True
+
     def do_land(self, name: str, target: int) -> bool:
         """The oldest request to a partition is in its log."""
         producer = self.producers.get(name)
-        if not producer or not producer.requests.get(target):
+        if target in self.stalled or not producer or not producer.requests.get(target):
             return False
         request = producer.requests[target].popleft()
         offset = self.logs[target].append(request.record, request.appended_at_ms)
@@ -249,6 +263,10 @@ class World:
 
     # -- servers
 
+    def do_claim(self, node: int, partition: int) -> bool:
+        server = self.running(node, partition)
+        return server.claim() if server else False
+
     def do_read(self, node: int, partition: int, records: int) -> bool:
         server = self.running(node, partition)
         if not server or server.owner.cursor >= server.log.end:
@@ -261,6 +279,10 @@ class World:
     def do_forward(self, node: int, partition: int, limit: int) -> bool:
         server = self.running(node, partition)
         return server.forward(limit) if server else False
+
+    def do_recall(self, node: int, partition: int, records: int) -> bool:
+        server = self.running(node, partition)
+        return server.read_again(records) if server else False
 
     def do_commit(self, node: int, partition: int) -> bool:
         server = self.running(node, partition)

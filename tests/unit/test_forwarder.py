@@ -1,15 +1,23 @@
-"""Copies go out in order, each names the one before it, and the watermark is never too high."""
+"""Copies go to each target in order, each names the one before it, none is left out however slow a
+target is, what waits is bounded, and the watermark is never too high.
+"""
 
 from __future__ import annotations
 
-from hypothesis import given
+from typing import Any
+
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from typing_extensions import override
 
 from cecochat.domain.forwarder import Forwarder
+from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.records import Copy, Origin
 from cecochat.v1.events_pb2 import Event
 
 PLACES = {name: n for n, name in enumerate("abcde")}
+RECIPIENTS = st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True)
 
 
 def origin(offset: int, recipients: tuple[str, ...]) -> Origin:
@@ -17,43 +25,132 @@ def origin(offset: int, recipients: tuple[str, ...]) -> Origin:
     return Origin(offset + 1, 0, 0, "s", "", recipients, event.SerializeToString(), event)
 
 
-@given(st.data(), st.integers(-1, 10))
-def test_the_watermark_and_the_chain(data: st.DataObject, done: int) -> None:
-    forwarder = Forwarder(3, PLACES.__getitem__, done)
-    offset = 0
-    owed: set[tuple[int, int]] = set()  # (origin offset, target) not acknowledged, taken or not
-    under_way: list[tuple[int, int]] = []
-    last: dict[int, int] = {}
-    for _ in range(data.draw(st.integers(0, 25))):
-        match data.draw(st.sampled_from(["add", "take", "acknowledge", "caught up"])):
-            case "add":
-                recipients = tuple(
-                    data.draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=4))
-                )
-                forwarder.add(offset, origin(offset, recipients))
-                if offset > done:
-                    owed |= {(offset, PLACES[user]) for user in recipients}
-                offset += data.draw(st.integers(1, 3))
-            case "take":
-                for target, copy in forwarder.take(data.draw(st.integers(1, 3))):
-                    assert isinstance(copy, Copy)
-                    assert copy.after == last.get(target, -1) < copy.origin_offset
-                    assert {PLACES[user] for user in copy.recipient_ids} == {target}
-                    last[target] = copy.origin_offset
-                    under_way.append((copy.origin_offset, target))
-            case "acknowledge" if under_way:
-                acknowledged = under_way.pop(0)  # a producer session is a FIFO
-                owed.discard(acknowledged)
-                forwarder.acknowledged(acknowledged[0])
-            case "caught up":
-                forwarder.caught_up(offset - 1)
-        assert set(under_way) <= owed
-        assert all(forwarder.done < at for at, _ in owed)
-    while copies := forwarder.take(2):
-        for _, copy in copies:
-            under_way.append((copy.origin_offset, 0))
-    for at, _ in under_way:
-        forwarder.acknowledged(at)
-    forwarder.caught_up(offset - 1)
-    assert forwarder.backlog == 0
-    assert forwarder.done == max(done, offset - 1)
+class Forwarding(RuleBasedStateMachine):
+    """Origins are read, batches taken and acknowledged, and what lanes forgot is read again, in any
+    order; some targets answer rarely.
+    """
+
+    @initialize(done=st.integers(-1, 5), lane_max_bytes=st.sampled_from([0, 40, 10_000]))
+    def start(self, done: int, lane_max_bytes: int) -> None:
+        self.limits = OwnerLimits(lane_max_bytes=lane_max_bytes)
+        self.forwarder = Forwarder(3, PLACES.__getitem__, done, self.limits)
+        self.log: dict[int, Origin] = {}
+        self.end = 0
+        self.skipped = done
+        self.ready = False
+        self.under_way: dict[int, list[int]] = {target: [] for target in PLACES.values()}
+        self.copied: dict[int, list[int]] = {target: [] for target in PLACES.values()}
+        self.recall: list[int] | None = None  # offsets still to be read again
+        self.recall_end = 0
+
+    def owed(self, target: int) -> list[int]:
+        """Origin offsets that this target is to get in this session."""
+        return [
+            offset
+            for offset, each in self.log.items()
+            if offset > self.skipped and any(PLACES[user] == target for user in each.recipient_ids)
+        ]
+
+    @rule(recipients=RECIPIENTS, step=st.integers(1, 3))
+    def read(self, recipients: list[str], step: int) -> None:
+        self.log[self.end] = made = origin(self.end, tuple(recipients))
+        self.forwarder.add(self.end, made)
+        self.end += step
+
+    @rule()
+    def read_to_the_end(self) -> None:
+        self.forwarder.caught_up(self.end - 1)
+
+    @precondition(lambda self: not self.ready)
+    @rule(done=st.integers(0, 30))
+    def skip(self, done: int) -> None:
+        """What the owner before has forwarded meanwhile, at the takeover."""
+        self.forwarder.skip(done)
+        self.skipped = max(self.skipped, done)
+        self.ready = True
+
+    @precondition(lambda self: self.ready)
+    @rule(limit=st.integers(1, 3))
+    def take(self, limit: int) -> None:
+        for target, copies in self.forwarder.take(limit):
+            assert 0 < len(copies) <= limit
+            assert not self.under_way[target], "one batch at a time"
+            for copy in copies:
+                self.check(target, copy)
+                self.copied[target].append(copy.origin_offset)
+                self.under_way[target].append(copy.origin_offset)
+
+    def check(self, target: int, copy: Copy) -> None:
+        assert copy.after == (self.copied[target] or [-1])[-1] < copy.origin_offset
+        users = [u for u in self.log[copy.origin_offset].recipient_ids if PLACES[u] == target]
+        assert list(copy.recipient_ids) == users
+
+    @rule(to=st.sampled_from([0, 1, 1, 2, 2, 2, 3, 3, 3, 3]), count=st.integers(1, 3))
+    def acknowledge(self, to: int, count: int) -> None:
+        """A producer session is a FIFO."""
+        count = min(count, len(self.under_way[to]))
+        del self.under_way[to][:count]
+        if count:
+            self.forwarder.acknowledged(to, count)
+
+    @precondition(lambda self: self.ready and self.recall is None)
+    @rule()
+    def begin_recall(self) -> None:
+        start = self.forwarder.begin_recall()
+        if start is not None:
+            self.recall = [offset for offset in self.log if offset >= start]
+            self.recall_end = self.end
+
+    @precondition(lambda self: self.recall is not None)
+    @rule(count=st.integers(1, 5))
+    def read_again(self, count: int) -> None:
+        assert self.recall is not None
+        for offset in self.recall[:count]:
+            self.forwarder.recall(offset, self.log[offset])
+        del self.recall[:count]
+        if not self.recall or not self.forwarder.recalling:
+            if not self.recall:
+                self.forwarder.recalled(self.recall_end - 1)
+            self.recall = None
+
+    @invariant()
+    def no_target_lacks_one_in_between(self) -> None:
+        for target, copied in getattr(self, "copied", {}).items():
+            assert copied == self.owed(target)[: len(copied)]
+
+    @invariant()
+    def the_watermark_is_not_too_high(self) -> None:
+        for target, copied in getattr(self, "copied", {}).items():
+            acknowledged = len(copied) - len(self.under_way[target])
+            assert all(self.forwarder.done < at for at in self.owed(target)[acknowledged:])
+
+    @invariant()
+    def what_waits_is_bounded(self) -> None:
+        if hasattr(self, "forwarder"):
+            for lane in self.forwarder._lanes.values():
+                assert lane._waiting_bytes == sum(len(w.origin.event) for w in lane._waiting)
+                assert lane._waiting_bytes < self.limits.lane_max_bytes + 40
+
+    @override
+    def teardown(self) -> None:
+        """All answer: every target gets all, and the watermark is at the end."""
+        if not hasattr(self, "forwarder"):
+            return
+        self.ready = True
+        self.forwarder.caught_up(self.end - 1)
+        for _ in range(10 * len(self.log) + 10):
+            for target in self.under_way:
+                self.acknowledge(target, 1_000)
+            if self.recall is None:
+                self.begin_recall()
+            if self.recall is not None:
+                self.read_again(1_000)
+            self.take(1_000)
+        for target, copied in self.copied.items():
+            assert copied == self.owed(target)
+        assert not self.forwarder.owes
+        assert self.forwarder.done == max(self.skipped, self.end - 1)
+
+
+TestForwarding: Any = Forwarding.TestCase
+TestForwarding.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

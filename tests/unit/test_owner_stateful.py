@@ -125,8 +125,8 @@ class Partition(RuleBasedStateMachine):
                             assert before.id < record.id
             self.owner.read(offset, record, self.now_ms)
             self.owner.forwarder.take(10)
-            if self.owner.state_due:
-                self.log.append(self.owner.state())
+            if self.owner.state_due(self.now_ms):
+                self.log.append(self.owner.state(self.now_ms))
 
     @rule(user=st.sampled_from(USERS), skipped=st.booleans(), again=st.booleans())
     def copy(self, user: str, skipped: bool, again: bool) -> None:

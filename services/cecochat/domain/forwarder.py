@@ -4,52 +4,193 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.records import Copy, Origin
+
+
+class Waiting(NamedTuple):
+    """An origin that is to be copied to some users of one partition."""
+
+    offset: int
+    origin: Origin
+    user_ids: list[str]
+
+
+class Lane:
+    """What one target is owed, in log order: copies under way, then some that wait, then, where
+    more came than may wait, what has to be read again.
+    """
+
+    def __init__(self) -> None:
+        self.after = -1  # the origin offset copied there before, in this session
+        self.under_way: deque[int] = deque()  # origin offsets of copies not acknowledged
+        self.behind: int | None = None  # from this offset on, it has to be read again
+        self.recalls = False  # the reading under way is for this lane too
+        self._waiting: deque[Waiting] = deque()
+        self._waiting_bytes = 0
+
+    def add(self, waiting: Waiting, max_bytes: int) -> None:
+        """The next origin for this target: it waits, or is forgotten until it is read again."""
+        if self.takes_in:
+            if self._is_full(max_bytes):
+                self.behind = waiting.offset
+            else:
+                self._push(waiting)
+
+    @property
+    def takes_in(self) -> bool:
+        """Whether the next origin may wait here: none overtakes what was forgotten."""
+        return self.behind is None
+
+    def _is_full(self, max_bytes: int) -> bool:
+        return bool(self._waiting) and self._waiting_bytes >= max_bytes
+
+    def _push(self, waiting: Waiting) -> None:
+        self._waiting.append(waiting)
+        self._waiting_bytes += len(waiting.origin.event)
+
+    def wants_recall(self, max_bytes: int) -> bool:
+        """Whether it is behind, and has room again."""
+        return self.behind is not None and self._waiting_bytes <= max_bytes // 2
+
+    def recall(self, waiting: Waiting, max_bytes: int) -> None:
+        """An origin was read again; after one that finds no room, none is taken until the next
+        time.
+        """
+        if not self.recalls or self.behind is None or waiting.offset < self.behind:
+            return
+        if self._is_full(max_bytes):
+            self.behind, self.recalls = waiting.offset, False
+        else:
+            self._push(waiting)
+            self.behind = waiting.offset + 1
+
+    def recalled(self, offset: int, following: int) -> None:
+        """Everything up to `offset` was read again; what is read next for the first time is
+        `following`.
+        """
+        if self.recalls:
+            self.recalls = False
+            self._move_up(offset, following)
+
+    def skip(self, done: int, following: int) -> None:
+        """Everything up to `done` is in this target already."""
+        while self._waiting and self._waiting[0].offset <= done:
+            self._pop()
+        self._move_up(done, following)
+
+    def _move_up(self, offset: int, following: int) -> None:
+        if self.behind is not None:
+            self.behind = max(self.behind, offset + 1)
+            if self.behind >= following:
+                self.behind = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether a batch may leave: one at a time, and there is something."""
+        return bool(self._waiting) and not self.under_way
+
+    def take(self, partition: int, limit: int) -> list[Copy]:
+        """The next copies, each naming the one before it."""
+        copies: list[Copy] = []
+        while self._waiting and len(copies) < limit:
+            offset, origin, to = self._pop()
+            copies.append(Copy(origin.id, partition, offset, self.after, tuple(to), origin.event))
+            self.after = offset
+            self.under_way.append(offset)
+        return copies
+
+    def _pop(self) -> Waiting:
+        waiting = self._waiting.popleft()
+        self._waiting_bytes -= len(waiting.origin.event)
+        return waiting
+
+    @property
+    def owed_from(self) -> int | None:
+        """The lowest origin offset that this target may lack; None: it has all."""
+        if self.under_way:
+            return self.under_way[0]
+        return self._waiting[0].offset if self._waiting else self.behind
 
 
 class Forwarder:
     """Turns valid origins, in log order as read, into copies: one a target partition, each naming
-    the one before it.
-
-    `done` is the highest offset such that every valid origin up to it is in all its targets; what
-    the group `forward` commits. A stale or lost commit only costs repeated copies, which readers do
-    not count.
+    the one before it. Each target has a lane of its own, so that a slow one holds up nobody: what
+    may not wait for it is forgotten, and read again from the log when it has caught up.
     """
 
-    def __init__(self, partition: int, place: Callable[[str], int], done: int) -> None:
+    def __init__(
+        self, partition: int, place: Callable[[str], int], done: int, limits: OwnerLimits
+    ) -> None:
         self.partition = partition
-        self.done = done
         self._place = place
-        self._waiting: deque[tuple[int, Origin]] = deque()
-        self._sent: deque[int] = deque()  # offsets in log order, copies under way or acknowledged
-        self._left: dict[int, int] = {}  # offset -> targets that have not acknowledged
-        self._after: dict[
-            int, int
-        ] = {}  # target -> origin offset copied there before, in this session
+        self._limits = limits
+        self._skipped = done
+        self._following = done + 1  # everything below was read
+        self._lanes: dict[int, Lane] = {}
+        self._idle: dict[int, Lane] = {}  # those from which a batch may leave
+        self._behind: dict[int, Lane] = {}
+
+    @property
+    def done(self) -> int:
+        """The highest offset such that every valid origin up to it is in all its targets; what the
+        group `forward` commits. A stale or lost commit only costs repeated copies, which readers do
+        not count.
+        """
+        owed = (lane.owed_from for lane in self._lanes.values())
+        return min((at for at in owed if at is not None), default=self._following) - 1
+
+    @property
+    def owes(self) -> bool:
+        """Whether an origin is not in all its targets yet."""
+        return any(lane.owed_from is not None for lane in self._lanes.values())
 
     def add(self, offset: int, origin: Origin) -> None:
         """A valid origin was read at `offset`."""
-        if offset > self.done:
-            self._waiting.append((offset, origin))
+        if offset <= self._skipped:
+            return
+        for target, to in self._targets(origin).items():
+            lane = self._lanes.get(target)
+            if lane is None:
+                lane = self._lanes[target] = Lane()
+            lane.add(Waiting(offset, origin, to), self._limits.lane_max_bytes)
+            self._note(target, lane)
+        self.caught_up(offset)
 
-    @property
-    def backlog(self) -> int:
-        """How many origins are not in all their targets yet."""
-        return len(self._waiting) + len(self._sent)
+    def caught_up(self, offset: int) -> None:
+        """Everything up to `offset` was read."""
+        self._following = max(self._following, offset + 1)
 
-    def take(self, limit: int) -> list[tuple[int, Copy]]:
-        """Copies to append now, in order, as (target, copy): those of the next `limit` origins."""
-        copies: list[tuple[int, Copy]] = []
-        while self._waiting and limit > 0:
-            offset, origin = self._waiting.popleft()
-            targets = self._targets(origin)
-            self._sent.append(offset)
-            self._left[offset] = len(targets)
-            copies.extend(self._copy(target, offset, origin, to) for target, to in targets.items())
-            limit -= 1
-        self._advance()
-        return copies
+    def skip(self, done: int) -> None:
+        """Another owner has brought everything up to `done` to all targets; nothing left here
+        yet.
+        """
+        self._skipped = max(self._skipped, done)
+        self.caught_up(done)
+        for lane in self._lanes.values():
+            lane.skip(done, self._following)
+
+    def take(self, limit: int) -> list[tuple[int, list[Copy]]]:
+        """Copies to append now: for each target that has none under way its next `limit`."""
+        idle, self._idle = self._idle, {}
+        return [
+            (target, lane.take(self.partition, limit)) for target, lane in idle.items() if lane.idle
+        ]
+
+    def acknowledged(self, target: int, count: int = 1) -> None:
+        """A target has the oldest copies under way to it, durably."""
+        lane = self._lanes[target]
+        for _ in range(count):
+            lane.under_way.popleft()
+        self._note(target, lane)
+
+    def _note(self, target: int, lane: Lane) -> None:
+        if lane.idle:
+            self._idle[target] = lane
+        if lane.behind is not None:
+            self._behind[target] = lane
 
     def _targets(self, origin: Origin) -> dict[int, list[str]]:
         targets: dict[int, list[str]] = {}
@@ -61,24 +202,40 @@ class Forwarder:
         """Those frozen in the origin when it was accepted, never those of today."""
         return origin.recipient_ids
 
-    def _copy(self, target: int, offset: int, origin: Origin, to: list[str]) -> tuple[int, Copy]:
-        after = self._after.get(target, -1)
-        self._after[target] = offset
-        return target, Copy(origin.id, self.partition, offset, after, tuple(to), origin.event)
+    # -- what was forgotten
 
-    def caught_up(self, offset: int) -> None:
-        """Everything up to `offset` was read: with nothing owed, that is how far all targets
-        are.
+    @property
+    def is_behind(self) -> bool:
+        """Whether a lane may have forgotten something."""
+        return bool(self._behind)
+
+    def begin_recall(self) -> int | None:
+        """Where to read again from, for the lanes that are behind and have room; None: there are
+        none.
         """
-        if not self.backlog:
-            self.done = max(self.done, offset)
+        self._behind = {
+            target: lane for target, lane in self._behind.items() if lane.behind is not None
+        }
+        for lane in self._behind.values():
+            lane.recalls = lane.wants_recall(self._limits.lane_max_bytes)
+        starts = (lane.behind for lane in self._behind.values() if lane.recalls)
+        return min((start for start in starts if start is not None), default=None)
 
-    def acknowledged(self, offset: int) -> None:
-        """One target has the copy of the origin at `offset`, durably."""
-        self._left[offset] -= 1
-        self._advance()
+    def recall(self, offset: int, origin: Origin) -> None:
+        """A valid origin was read again."""
+        for target, to in self._targets(origin).items():
+            if lane := self._behind.get(target):
+                lane.recall(Waiting(offset, origin, to), self._limits.lane_max_bytes)
+                self._note(target, lane)
 
-    def _advance(self) -> None:
-        while self._sent and not self._left[self._sent[0]]:
-            self.done = self._sent.popleft()
-            del self._left[self.done]
+    @property
+    def recalling(self) -> bool:
+        """Whether a lane still takes what is read again."""
+        return any(lane.recalls for lane in self._behind.values())
+
+    def recalled(self, offset: int) -> None:
+        """Everything up to `offset` was read again: a lane that took it all is behind no more,
+        unless more was read meanwhile.
+        """
+        for lane in self._behind.values():
+            lane.recalled(offset, self._following)

@@ -12,4 +12,6 @@ class OwnerLimits:
     resend_window_ms: int = 600_000
     resend_entries_max: int = 20_000
     tail_max_bytes: int = 4 << 20
+    lane_max_bytes: int = 128 << 10  # of copies that wait for one target
     state_every: int = 1_000
+    state_after_ms: int = 3_600_000  # far below any retention, so that one is always kept

@@ -102,7 +102,7 @@ class Owner:
         )
         self.superseded: Takeover | None = None
         self.crowded = False  # a queue has become half full: let its client read
-        self.forwarder = Forwarder(partition, place, forwarded)
+        self.forwarder = Forwarder(partition, place, forwarded, limits)
         self.sent = SentTable(cursor - 1, limits)
         self.tail = Tail(cursor - 1)
         self.sessions: dict[str, list[Session]] = {}
@@ -110,6 +110,7 @@ class Owner:
         self._number = 0
         self._stamp = 0
         self._stated = cursor - 1  # `as_of` of the last state record
+        self._stated_at_ms: int | None = None  # when it was read or made, or this began to read
         self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of the state records read
 
     @property
@@ -192,6 +193,8 @@ class Owner:
     def read(self, offset: int, record: LogRecord, now_ms: int) -> None:
         """The next record of the partition, as read from the log."""
         self.cursor = offset + 1
+        if self._stated_at_ms is None:
+            self._stated_at_ms = now_ms
         if not self.fold.step(offset, record):
             return
         match record:
@@ -203,6 +206,7 @@ class Owner:
                 self._read_takeover(offset, record)
             case State():
                 self._stated = max(self._stated, record.as_of)
+                self._stated_at_ms = now_ms
                 self._states.append((offset, record.as_of))
 
     def _read_takeover(self, offset: int, record: Takeover) -> None:
@@ -276,14 +280,18 @@ class Owner:
 
     # -- state records and retention
 
-    @property
-    def state_due(self) -> bool:
-        """Whether enough was read since the last state record."""
-        return self.cursor - 1 - self._stated >= self.limits.state_every
+    def state_due(self, now_ms: int) -> bool:
+        """Whether enough was read since the last state record, or it is so old that retention might
+        leave none.
+        """
+        if self.cursor - 1 - self._stated >= self.limits.state_every:
+            return True
+        since_ms = now_ms if self._stated_at_ms is None else self._stated_at_ms
+        return now_ms - since_ms >= self.limits.state_after_ms
 
-    def state(self) -> State:
+    def state(self, now_ms: int) -> State:
         """What is known now, as a record to append."""
-        self._stated = self.cursor - 1
+        self._stated, self._stated_at_ms = self.cursor - 1, now_ms
         return self.fold.state(self._stated)
 
     def released(self, materialized: int) -> int | None:

@@ -107,7 +107,7 @@ class Connection:
         partition: OwnedPartition | None = None
         try:
             hello = await self._first_frame()
-            partition = self._server.partition_for(self.session.user_id)
+            partition = self._server.ownership.partition_for(self.session.user_id)
             await self._resume(partition, hello)
             await self._read_frames(partition)
             self._left = True
@@ -143,12 +143,12 @@ class Connection:
     async def _resume(self, partition: OwnedPartition, hello: Hello) -> None:
         owner, session, log = partition.owner, self.session, partition.log
         assert owner
-        _, log_end = await log.backplane.bounds(MESSAGES, partition.partition)
+        log_start, log_end = await log.backplane.bounds(MESSAGES, partition.partition)
         start = resume.start(
             hello,
             log_id=log.id,
             partition=partition.partition,
-            first_known=await partition.first_known(),
+            first_known=await partition.first_known(log_start),
             log_end=log_end,
             read_to=owner.cursor,
         )
@@ -216,7 +216,7 @@ class Connection:
 
     def _attached(self, partition: OwnedPartition) -> bool:
         """Attach the session, if the tail and the session's queue allow it."""
-        self._server.check_partition(partition)
+        self._server.ownership.check(partition)
         owner = partition.owner
         assert owner
         if self.session.closed:

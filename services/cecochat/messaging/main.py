@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from prometheus_client import CollectorRegistry
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
 
+from cecochat.messaging.ownership import Ownership
 from cecochat.messaging.partition import Log
 from cecochat.messaging.server import MessagingServer
 from cecochat.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler
@@ -20,24 +25,28 @@ from cecochat.runtime.parts import Parts, instance
 @asynccontextmanager
 async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A messaging server that owns what is assigned to `server_id`; drained when the context is
-    left.
+    left. It is known before it owns anything, since only who is known is given something.
     """
     registry = CollectorRegistry()
     backplane, settings = parts.backplane, parts.settings
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
-    server = MessagingServer(server_id, log, parts.verifier, registry)
+    live = partial(parts.discovery.live, "messaging")
+    server = MessagingServer(server_id, log, parts.verifier, registry, live)
+    app = http.app("messaging", registry, lambda: server.not_ready)
+    show_partitions(app, server.ownership)
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(
-                handler(server), SERVICE, settings.host, settings.messaging_port, RECEIVE_MAX_BYTES
+                handler(server),
+                SERVICE,
+                settings.host,
+                settings.messaging_port,
+                RECEIVE_MAX_BYTES,
+                settings.tls,
             )
         )
         health_port = await stack.enter_async_context(
-            http.serving(
-                http.app("messaging", registry, lambda: server.not_ready),
-                settings.host,
-                settings.messaging_health_port,
-            )
+            http.serving(app, settings.host, settings.messaging_health_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
@@ -45,8 +54,8 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             group.create_task(server.run(parts.configuration)),
         ]
         known = instance(parts, "messaging", server_id, port, health_port)
-        await server.until_ready()
         await parts.discovery.register(known)
+        await server.ownership.until_ready()
         await grpc.set_health(health, SERVICE, serving=True)
         yield known
         await grpc.set_health(health, SERVICE, serving=False)
@@ -54,3 +63,11 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await server.drain()
         for task in tasks:
             task.cancel()
+
+
+def show_partitions(app: http.App, ownership: Ownership) -> None:
+    """`GET /partitions`: what this server owns."""
+
+    @app.get("/partitions")
+    async def partitions(_: Request) -> HTTPResponse:
+        return json_response(ownership.shown())

@@ -34,6 +34,11 @@ class MessagingMetrics:
         self.takeovers = Counter(
             "cecochat_takeovers", "Takeovers of a partition.", registry=registry
         )
+        self.recalls = Counter(
+            "cecochat_forward_recalls",
+            "Readings of the log again, for targets that had fallen behind.",
+            registry=registry,
+        )
         self.producer_failures = Counter(
             "cecochat_producer_failures", "Epochs that a failed append ended.", registry=registry
         )

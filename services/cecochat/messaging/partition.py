@@ -1,5 +1,5 @@
-"""The asyncio shell of an owner: opens the producer session, appends what it hands out, feeds it
-the log.
+"""The asyncio shell of an owner: reads ahead, opens the producer session, appends what the owner
+hands out, feeds it the log.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
@@ -19,7 +19,9 @@ from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
 from cecochat.domain.records import LogRecord, Takeover, encode
 from cecochat.domain.session import Session
+from cecochat.messaging.forward import Forwarding
 from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
 from cecochat.runtime.reading import decode_once, first_known, fold_at
 from cecochat.v1 import errors_pb2
@@ -27,12 +29,13 @@ from cecochat.v1.messaging_pb2 import Send
 
 log = logging.getLogger(__name__)
 
-FORWARD_GROUP = "forward"
-MATERIALIZE_GROUP = "materialize"
 # Read back at a takeover, so that repeats are known by heart across a restart.
 RESEND_RECORDS = 1_000
+# The new owner appends its takeover when it lacks no more than this, and this often there may be
+# holes in the offsets that nothing fills.
+NEAR_RECORDS = 100
+STALLED_S = 0.5
 QUEUED_MAX_BYTES = 4 << 20
-FORWARD_AT_ONCE = 1_000
 CLOCKS_APART_MAX_MS = 60_000
 YIELD_BYTES = 64 << 10
 CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a burst is slow
@@ -53,10 +56,10 @@ def now_ms() -> int:
 
 
 class OwnedPartition:
-    """One partition under one producer session, from takeover to its end.
+    """One partition under one producer session, from reading ahead and takeover to its end.
 
     `run` returns the takeover of a later owner, or raises `ProducerEnded`; then a new one has to be
-    made.
+    made. `address_of` says where a server is; empty: not known.
     """
 
     def __init__(
@@ -67,20 +70,22 @@ class OwnedPartition:
         version: int,
         limits: OwnerLimits,
         metrics: MessagingMetrics,
-        on_ready: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None],
+        address_of: Callable[[str], str],
     ) -> None:
         self.log = log_
         self.partition = partition
+        self.version = version  # of the assignment
         self.owner: Owner | None = None
+        self.claimed = False  # its takeover is on the way
         self.ready = asyncio.Event()
         self._server_id = server_id
-        self._version = version
         self._limits = limits
         self._metrics = metrics
         self._on_ready = on_ready
+        self._address_of = address_of
         self._begun_s = time.monotonic()
-        # To append, each with the origin offset that a copy is of.
-        self._queued: list[tuple[NewRecord, int | None]] = []
+        self._queued: list[NewRecord] = []  # for this partition; copies have lanes of their own
         self._queued_bytes = 0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -88,7 +93,6 @@ class OwnedPartition:
         self._intake = asyncio.Event()
         self._intake.set()
         self._moved = asyncio.Event()
-        self._committed = -1
         self._lowest: tuple[int, int] | None = None  # (start of the log, first known position)
 
     # -- life
@@ -104,21 +108,28 @@ class OwnedPartition:
 
     async def _own(self) -> Takeover:
         producer = await self.log.backplane.producer()
+        superseded: Takeover | None = None
         try:
             self.owner = await self._load()
-            return await self._serve(self.owner, producer)
+            superseded = await self._serve(self.owner, producer)
+            return superseded
         finally:
-            self._end()
+            self._end(superseded)
             await producer.close()
 
     async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
         async with asyncio.TaskGroup() as group:
+            forwarding = Forwarding(
+                self.log.backplane, owner, producer, group, self._metrics, self._moved.set
+            )
             helpers = [
-                group.create_task(self._append(owner, producer)),
+                group.create_task(self._append(producer)),
                 group.create_task(self._keep_house(owner)),
+                group.create_task(self._claim(owner)),
+                group.create_task(forwarding.recall()),
             ]
-            self._queue(self.partition, owner.takeover(self._server_id, self._version))
-            superseded = await self._follow(owner)
+            superseded = await self._follow(owner, forwarding)
+            forwarding.stop()
             for helper in helpers:
                 helper.cancel()
         return superseded
@@ -126,11 +137,10 @@ class OwnedPartition:
     async def _load(self) -> Owner:
         backplane, partition = self.log.backplane, self.partition
         forwarded = (await backplane.committed(FORWARD_GROUP, MESSAGES, partition) or 0) - 1
-        _, end = await backplane.bounds(MESSAGES, partition)
-        lowest = await self.first_known()
+        start, end = await backplane.bounds(MESSAGES, partition)
+        lowest = await self.first_known(start)
         forwarded = max(forwarded, lowest)  # retention keeps what is not forwarded
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
-        self._committed = forwarded
         return Owner(
             partition,
             uuid.uuid4().hex,
@@ -141,9 +151,23 @@ class OwnedPartition:
             limits=self._limits,
         )
 
-    async def first_known(self) -> int:
-        """The lowest position that can be resumed from."""
-        start, _ = await self.log.backplane.bounds(MESSAGES, self.partition)
+    async def _claim(self, owner: Owner) -> None:
+        """Append the takeover once nearly all is read: until then the owner before serves on, and
+        from then on little is left to do.
+        """
+        backplane, partition = self.log.backplane, self.partition
+        with suppress(TimeoutError):
+            while owner.cursor < (await backplane.bounds(MESSAGES, partition))[1] - NEAR_RECORDS:
+                self._moved.clear()
+                async with asyncio.timeout(STALLED_S):
+                    await self._moved.wait()
+        forwarded = await backplane.committed(FORWARD_GROUP, MESSAGES, partition)
+        owner.forwarder.skip((forwarded or 0) - 1)
+        self.claimed = True
+        self._queue(owner.takeover(self._server_id, self.version))
+
+    async def first_known(self, start: int) -> int:
+        """The lowest position that can be resumed from, in a log that begins at `start`."""
         if self._lowest is None or self._lowest[0] != start:
             self._lowest = (start, await first_known(self.log.backplane, self.partition))
         return self._lowest[1]
@@ -155,7 +179,7 @@ class OwnedPartition:
         self.ready.set()
         self._on_ready()
 
-    def _end(self) -> None:
+    def _end(self, superseded: Takeover | None) -> None:
         if self.ready.is_set():
             self._metrics.partitions.dec()
         self.ready.clear()
@@ -165,10 +189,11 @@ class OwnedPartition:
                 Refusal(
                     errors_pb2.ERROR_CODE_MOVED,
                     "the partition is being taken over: ask the connect server where, then resume",
-                )
+                ),
+                self._address_of(superseded.server_id) if superseded else "",
             )
 
-    async def _follow(self, owner: Owner) -> Takeover:
+    async def _follow(self, owner: Owner, forwarding: Forwarding) -> Takeover:
         batches = self.log.backplane.read(MESSAGES, self.partition, owner.cursor)
         async with aclosing(batches):
             async for batch in batches:
@@ -184,8 +209,9 @@ class OwnedPartition:
                         await self._let_clients_read(owner)
                 if owner.superseded:
                     return owner.superseded
+                self._moved.set()
                 if owner.ready:
-                    self._after_batch(owner)
+                    self._after_batch(owner, forwarding, now)
         raise AssertionError("a log has no end")
 
     async def _let_clients_read(self, owner: Owner) -> None:
@@ -193,48 +219,37 @@ class OwnedPartition:
         await asyncio.sleep(CROWDED_PAUSE_S if owner.crowded else 0)
         owner.crowded = False
 
-    def _after_batch(self, owner: Owner) -> None:
+    def _after_batch(self, owner: Owner, forwarding: Forwarding, now: int) -> None:
         if not self.ready.is_set():
             self._start()
-        self._moved.set()
-        self._forward(owner)
-        if owner.state_due:
-            self._queue(self.partition, owner.state())
-
-    def _forward(self, owner: Owner) -> None:
-        """Emit what is owed, as far as there is room for it; `_append` calls again when there
-        is.
-        """
-        while self._room.is_set() and (copies := owner.forwarder.take(FORWARD_AT_ONCE)):
-            for target, copy in copies:
-                self._queue(target, copy, copy.origin_offset)
         owner.forwarder.caught_up(owner.cursor - 1)
+        forwarding.forward()
+        self._state_if_due(owner, now)
+
+    def _state_if_due(self, owner: Owner, now: int) -> None:
+        if owner.state_due(now):
+            self._queue(owner.state(now))
 
     # -- appending
 
-    def _queue(self, target: int, record: LogRecord, origin_offset: int | None = None) -> None:
-        new = NewRecord(target, *encode(record))
-        self._queued.append((new, origin_offset))
+    def _queue(self, record: LogRecord) -> None:
+        new = NewRecord(self.partition, *encode(record))
+        self._queued.append(new)
         self._queued_bytes += len(new.key) + len(new.value)
         if self._queued_bytes > QUEUED_MAX_BYTES:
             self._room.clear()
         self._work.set()
 
-    async def _append(self, owner: Owner, producer: Producer) -> None:
-        """One batch at a time: what comes meanwhile is the next batch."""
+    async def _append(self, producer: Producer) -> None:
+        """One batch at a time, as the log takes them: what comes meanwhile is the next batch."""
         while True:
             await self._work.wait()
             self._work.clear()
             batch, self._queued, self._queued_bytes = self._queued, [], 0
-            await producer.append([record for record, _ in batch])
+            await producer.append(batch)
             self._metrics.appended.inc(len(batch))
-            for _, origin_offset in batch:
-                if origin_offset is not None:
-                    owner.forwarder.acknowledged(origin_offset)
             self._room.set()
             self._moved.set()
-            if owner.ready:
-                self._forward(owner)
 
     async def room(self) -> None:
         """Wait until sends may be taken in: intake stops while the log does not keep up, and for
@@ -258,7 +273,7 @@ class OwnedPartition:
     def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
         """Append a checked send that was not settled."""
         assert self.owner
-        self._queue(self.partition, self.owner.accept(session, send, recipients, now_ms()))
+        self._queue(self.owner.accept(session, send, recipients, now_ms()))
 
     # -- housekeeping
 
@@ -266,26 +281,9 @@ class OwnedPartition:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             if owner.ready:
-                owner.expire(now_ms())
-                await self._commit(owner)
-
-    async def _commit(self, owner: Owner) -> None:
-        """Best effort: a stale watermark only costs repeated copies and a longer log."""
-        try:
-            await self._store_watermarks(owner)
-        except Unavailable as error:
-            log.warning("partition %s: watermarks are not stored: %s", self.partition, error)
-
-    async def _store_watermarks(self, owner: Owner) -> None:
-        done = owner.forwarder.done
-        if done != self._committed:
-            await self.log.backplane.commit(FORWARD_GROUP, MESSAGES, {self.partition: done + 1})
-            self._committed = done
-        materialized = await self.log.backplane.committed(
-            MATERIALIZE_GROUP, MESSAGES, self.partition
-        )
-        if before := owner.released(materialized or 0):
-            await self.log.backplane.release(MESSAGES, self.partition, before)
+                now = now_ms()
+                owner.expire(now)
+                self._state_if_due(owner, now)
 
     # -- the end
 
@@ -301,13 +299,12 @@ class OwnedPartition:
         owner = self.owner
         if owner is None or not owner.ready:
             return
-        self._queue(self.partition, owner.state())
+        self._queue(owner.state(now_ms()))
         await self._until(
-            lambda owner: not (owner.pending or self._queued or owner.forwarder.backlog),
+            lambda owner: not (owner.pending or self._queued or owner.forwarder.owes),
             deadline_s,
             "forwarded",
         )
-        await self._commit(owner)
 
     async def _until(self, done: Callable[[Owner], bool], deadline_s: float, what: str) -> None:
         owner = self.owner

@@ -1,6 +1,4 @@
-"""The messaging server: owns the partitions that the assignment gives it and serves the sessions of
-their users.
-"""
+"""The messaging server: serves the sessions of the users whose partitions it owns."""
 
 from __future__ import annotations
 
@@ -8,34 +6,29 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine
-from contextlib import aclosing
-from functools import partial
-from typing import Any
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
-from cecochat.domain import assignment
 from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.configuration import Config
-from cecochat.domain.errors import ProducerEnded, Refusal
+from cecochat.domain.errors import Refusal
 from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.partitions import partition_of
-from cecochat.domain.records import Takeover
 from cecochat.messaging.connection import Connection, Read, Write
 from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.messaging.partition import Log, OwnedPartition
-from cecochat.ports.configuration import ASSIGNMENT, Configuration
-from cecochat.runtime.follow import valid
+from cecochat.messaging.ownership import NEXT_OWNER_MS, Ownership
+from cecochat.messaging.partition import Log
+from cecochat.ports.configuration import Configuration
+from cecochat.ports.discovery import Instance
 from cecochat.runtime.tokens import Identity, Verifier
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 0.2
-DRAIN_TIMEOUT_S = 10.0
+# With what is spread between them, below the 30 s after which a deployment kills.
+HAND_OVER_TIMEOUT_S = 8.0
+DRAIN_TIMEOUT_S = 5.0
 BUCKETS_MAX = 100_000
-NEXT_OWNER_MS = 200
 
 
 class MessagingServer:
@@ -44,23 +37,25 @@ class MessagingServer:
     """
 
     def __init__(
-        self, server_id: str, log_: Log, verifier: Verifier, registry: CollectorRegistry
+        self,
+        server_id: str,
+        log_: Log,
+        verifier: Verifier,
+        registry: CollectorRegistry,
+        live: Callable[[], tuple[Instance, ...]] = tuple,
     ) -> None:
         self.server_id = server_id
         self.log = log_
         self.verifier = verifier
         self.metrics = MessagingMetrics(registry)
         self.limits = OwnerLimits()
+        self.ownership = Ownership(server_id, log_, self.limits, self.metrics, registry, live)
         self._config = Config()
         self._connections: set[Connection] = set()
         self._by_user: Counter[str] = Counter()
         self._sends: OrderedDict[str, TokenBucket] = OrderedDict()
         self._connects: OrderedDict[str, TokenBucket] = OrderedDict()
-        self._assigned: dict[int, int] | None = None  # partition -> latest version that gives it
-        self._reassigned = asyncio.Event()
-        self._progress = asyncio.Event()  # `not_ready` may have changed
-        self._registry = registry
-        self._owned: dict[int, OwnedPartition] = {}
+        self._leaving = False  # others are to take over; serves on
         self._draining = False
         self._next_session = 0
 
@@ -80,100 +75,15 @@ class MessagingServer:
     # -- ownership
 
     async def run(self, configuration: Configuration) -> None:
-        """Own what the assignment says, as long as it says so."""
-        parse = partial(assignment.parse, partitions=self.log.partitions)
+        """Own what the assignment says, and look after the sessions, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._check_tokens())
-            tasks: dict[int, asyncio.Task[None]] = {}
-            followed = valid(configuration, ASSIGNMENT, parse, self._registry)
-            async with aclosing(followed) as assignments:
-                async for version, owners in assignments:
-                    self._assigned = {
-                        p: version for p, server_id in owners.items() if server_id == self.server_id
-                    }
-                    self._reassigned.set()
-                    self._reassigned = asyncio.Event()
-                    self._progress.set()
-                    for partition in tasks.keys() - self._assigned.keys():
-                        tasks.pop(partition).cancel()
-                    for partition in self._assigned.keys() - tasks.keys():
-                        self._own(partition)
-                        tasks[partition] = group.create_task(self._keep(partition))
-
-    def _own(self, partition: int) -> OwnedPartition:
-        assert self._assigned is not None
-        version = self._assigned.get(partition, 0)
-        self._owned[partition] = owned = OwnedPartition(
-            self.log,
-            partition,
-            self.server_id,
-            version,
-            self.limits,
-            self.metrics,
-            on_ready=self._progress.set,
-        )
-        return owned
-
-    async def _keep(self, partition: int) -> None:
-        """Take the partition over, again and again, as long as it is assigned to this server."""
-        owned = self._owned[partition]
-        try:
-            while True:
-                try:
-                    await self._until_assigned_after(partition, await owned.run())
-                except ProducerEnded as error:
-                    self.metrics.producer_failures.inc()
-                    log.warning("partition %s: %s; taking it over again", partition, error)
-                    _check_cancelled()
-                    await asyncio.sleep(RETRY_S)
-                owned = self._own(partition)
-        finally:
-            if self._owned.get(partition) is owned:  # else it is assigned here again already
-                del self._owned[partition]
-
-    async def _until_assigned_after(self, partition: int, later: Takeover) -> None:
-        log.warning("partition %s: taken over by %s", partition, later.server_id)
-        assert self._assigned is not None
-        while self._assigned.get(partition, 0) < later.assignment_version:
-            await self._reassigned.wait()
+            group.create_task(self.ownership.run(configuration))
 
     @property
     def not_ready(self) -> str | None:
         """Why no session should come here now; None: ready."""
-        if self._draining:
-            return "draining"
-        if self._assigned is None:
-            return "waiting for the assignment"
-        waiting = [
-            p for p in self._assigned if p not in self._owned or not self._owned[p].ready.is_set()
-        ]
-        return f"taking over partitions {waiting}" if waiting else None
-
-    async def until_ready(self) -> None:
-        """Wait until every assigned partition is taken over."""
-        while self.not_ready:
-            self._progress.clear()
-            await self._progress.wait()
-
-    def partition_for(self, user_id: str) -> OwnedPartition:
-        """The partition of a user. Raises `Refusal` where this server does not own it or not
-        yet.
-        """
-        partition = partition_of(user_id, self.log.partitions)
-        if self._assigned is None or partition not in self._assigned:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_WRONG_SERVER,
-                f"{user_id} is on partition {partition}, not here: ask the connect server again",
-            )
-        owned = self._owned.get(partition)
-        if owned is None or not owned.ready.is_set():
-            raise _taking_over(partition)
-        return owned
-
-    def check_partition(self, owned: OwnedPartition) -> None:
-        """Raises `Refusal` where this is not, or no longer, what owns the partition."""
-        if self._owned.get(owned.partition) is not owned or not owned.ready.is_set():
-            raise _taking_over(owned.partition)
+        return "draining" if self._leaving else self.ownership.not_ready
 
     # -- sessions
 
@@ -250,11 +160,13 @@ class MessagingServer:
     # -- the end
 
     async def drain(self) -> None:
-        """Take no new sessions and no more sends, answer those under way, send the sessions away
-        over the drain time, forward what is owed.
+        """Serve on while other servers take over. Then take no new sessions and no more sends,
+        answer those under way, send the sessions away over the drain time, forward what is owed.
         """
+        self._leaving = True
+        await self.ownership.hand_over(HAND_OVER_TIMEOUT_S)
         self._draining = True
-        await self._for_each_owned(lambda owned: owned.finish_sends(DRAIN_TIMEOUT_S))
+        await self.ownership.for_each(lambda owned: owned.finish_sends(DRAIN_TIMEOUT_S))
         connections = list(self._connections)
         pause_s = self._config.drain_spread_s / max(len(connections), 1)
         for number, connection in enumerate(connections):
@@ -266,21 +178,8 @@ class MessagingServer:
                     NEXT_OWNER_MS,
                 )
             )
-        await self._for_each_owned(lambda owned: owned.drain(DRAIN_TIMEOUT_S))
-
-    async def _for_each_owned(
-        self, do: Callable[[OwnedPartition], Coroutine[Any, Any, None]]
-    ) -> None:
-        async with asyncio.TaskGroup() as group:
-            for owned in self._owned.values():
-                group.create_task(do(owned))
-
-
-def _check_cancelled() -> None:
-    """A failure that meets a cancellation hides it (until Python 3.13), and must not."""
-    task = asyncio.current_task()
-    if task and task.cancelling():
-        raise asyncio.CancelledError
+        await self.ownership.for_each(lambda owned: owned.drain(DRAIN_TIMEOUT_S))
+        await self.ownership.store_watermarks()
 
 
 def _bucket(
@@ -294,11 +193,3 @@ def _bucket(
         if len(buckets) > BUCKETS_MAX:
             buckets.popitem(last=False)
     return buckets[user_id]
-
-
-def _taking_over(partition: int) -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_UNAVAILABLE,
-        f"partition {partition} is being taken over: try again at once",
-        NEXT_OWNER_MS,
-    )

@@ -1,0 +1,86 @@
+"""The asyncio shell of a forwarder: appends its copies, one batch a target at a time, and reads
+again what a lane has forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+from cecochat.domain.owner import Owner
+from cecochat.domain.records import Copy, Origin, encode
+from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.ports.backplane import Backplane, NewRecord, Producer
+from cecochat.runtime.reading import between, fold_at
+
+AT_ONCE = 1_000  # copies
+FORWARD_EVERY = 100  # records that are read again
+
+
+class Forwarding:
+    """The copies of one owner. `forward` and `recall` are for an owner that is ready; `moved` is
+    called at each step.
+    """
+
+    def __init__(
+        self,
+        backplane: Backplane,
+        owner: Owner,
+        producer: Producer,
+        group: asyncio.TaskGroup,
+        metrics: MessagingMetrics,
+        moved: Callable[[], None],
+    ) -> None:
+        self._backplane = backplane
+        self._owner = owner
+        self._producer = producer
+        self._group = group
+        self._metrics = metrics
+        self._moved = moved
+        self._work = asyncio.Event()  # there may be something to read again
+        self._appends: set[asyncio.Task[None]] = set()
+
+    def forward(self) -> None:
+        """Emit what is owed: the next batch to every target that has none under way."""
+        for target, copies in self._owner.forwarder.take(AT_ONCE):
+            append = self._group.create_task(self._append(target, copies))
+            self._appends.add(append)
+            append.add_done_callback(self._appends.discard)
+        if self._owner.forwarder.is_behind:
+            self._work.set()
+
+    async def _append(self, target: int, copies: list[Copy]) -> None:
+        await self._producer.append([NewRecord(target, *encode(copy)) for copy in copies])
+        self._metrics.appended.inc(len(copies))
+        self._owner.forwarder.acknowledged(target, len(copies))
+        self._moved()
+        self.forward()
+
+    async def recall(self) -> None:
+        """Read again what lanes have forgotten, whenever they have room, until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while (start := self._owner.forwarder.begin_recall()) is not None:
+                self._metrics.recalls.inc()
+                await self._read_again(start)
+                self.forward()
+
+    async def _read_again(self, start: int) -> None:
+        forwarder, partition, end = self._owner.forwarder, self._owner.partition, self._owner.cursor
+        fold = await fold_at(self._backplane, partition, start - 1)
+        async with aclosing(between(self._backplane, partition, start, end)) as records:
+            async for offset, record in records:
+                if fold.step(offset, record) and isinstance(record, Origin):
+                    forwarder.recall(offset, record)
+                if not forwarder.recalling:
+                    return
+                if offset % FORWARD_EVERY == 0:
+                    self.forward()
+        forwarder.recalled(end - 1)
+
+    def stop(self) -> None:
+        """Wait for nothing any more; what was given to the producer may land yet."""
+        for append in self._appends:
+            append.cancel()

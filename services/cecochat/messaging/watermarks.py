@@ -1,0 +1,66 @@
+"""How far the partitions of a server are forwarded, stored for all of them together; and what of
+the log they need no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from cecochat.domain.errors import Unavailable
+from cecochat.domain.owner import Owner
+from cecochat.ports.backplane import MESSAGES, Backplane
+
+log = logging.getLogger(__name__)
+
+FORWARD_GROUP = "forward"
+MATERIALIZE_GROUP = "materialize"
+STORE_EVERY_S = 1.0
+RELEASE_EVERY = 10  # times that it was stored
+AGAIN_S = 3_600.0  # what does not move is stored again, before the log forgets it
+
+
+class Watermarks:
+    """Best effort: a stale watermark only costs repeated copies and a longer log."""
+
+    def __init__(self, backplane: Backplane) -> None:
+        self._backplane = backplane
+        self._stored: dict[int, int] = {}  # partition -> offset to continue from
+        self._all_stored_s = time.monotonic()
+
+    async def keep(self, owners: Callable[[], Mapping[int, Owner]]) -> None:
+        """Store and release now and then, until cancelled. `owners`: those that are ready."""
+        times = 0
+        while True:
+            await asyncio.sleep(STORE_EVERY_S)
+            await self.store(owners())
+            times += 1
+            if times % RELEASE_EVERY == 0:
+                await self._release(owners())
+
+    async def store(self, owners: Mapping[int, Owner]) -> None:
+        """Commit what has moved, with one call."""
+        if time.monotonic() - self._all_stored_s > AGAIN_S:
+            self._stored.clear()
+            self._all_stored_s = time.monotonic()
+        reached = {partition: owner.forwarder.done + 1 for partition, owner in owners.items()}
+        moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
+        try:
+            if moved:
+                await self._backplane.commit(FORWARD_GROUP, MESSAGES, moved)
+                self._stored |= moved
+        except Unavailable as error:
+            log.warning("watermarks are not stored: %s", error)
+
+    async def _release(self, owners: Mapping[int, Owner]) -> None:
+        try:
+            for partition, owner in owners.items():
+                materialized = await self._backplane.committed(
+                    MATERIALIZE_GROUP, MESSAGES, partition
+                )
+                if before := owner.released(materialized or 0):
+                    await self._backplane.release(MESSAGES, partition, before)
+        except Unavailable as error:
+            log.warning("what is needed no more is not released: %s", error)
