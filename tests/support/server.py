@@ -33,6 +33,7 @@ PORTS = (
     "MESSAGING_HEALTH_PORT",
     "MATERIALIZE_HEALTH_PORT",
     "HISTORY_HEALTH_PORT",
+    "CONTROL_PORT",
 )
 NO_LIMITS = {
     "sends.rate_per_user": 1_000_000,
