@@ -21,6 +21,7 @@ from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
 from cecochat.runtime.settings import Settings
+from cecochat.runtime.tls import Tls, secret
 
 log = logging.getLogger(__name__)
 
@@ -103,11 +104,42 @@ async def _kafka(settings: Settings) -> Backplane:
 
 
 async def _cassandra(settings: Settings) -> History:
-    raise InvalidSettings("Cassandra cannot be used yet: unset CECOCHAT_CASSANDRA")
+    from cecochat.adapters.cassandra.history import CassandraHistory
+    from cecochat.adapters.cassandra.settings import CassandraSettings
+
+    return await CassandraHistory.open(
+        CassandraSettings(
+            tuple(address.strip() for address in settings.cassandra.split(",")),
+            namespace=settings.namespace,
+            datacenter=settings.cassandra_datacenter,
+            replication_factor=settings.replication,
+            consistency=settings.cassandra_consistency,
+            username=settings.cassandra_username,
+            password=secret(settings.cassandra_password_file) or "",
+            tls=_trusted(settings, settings.cassandra_tls),
+        )
+    )
 
 
 async def _redis(settings: Settings) -> Configuration:
-    raise InvalidSettings("Redis cannot be used yet: unset CECOCHAT_REDIS")
+    from cecochat.adapters.redis.configuration import RedisConfiguration
+    from cecochat.adapters.redis.settings import RedisSettings
+
+    return await RedisConfiguration.open(
+        RedisSettings(
+            settings.redis,
+            namespace=settings.namespace,
+            username=settings.redis_username or None,
+            password=secret(settings.redis_password_file),
+            tls=_trusted(settings, settings.redis_tls),
+        )
+    )
+
+
+def _trusted(settings: Settings, wanted: bool) -> Tls | None:
+    if not wanted:
+        return None
+    return Tls(settings.backends_ca_file, settings.backends_cert_file, settings.backends_key_file)
 
 
 async def _consul(settings: Settings) -> Discovery:
