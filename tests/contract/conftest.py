@@ -23,9 +23,9 @@ from tests.contract.openers import Place
 from tests.support.backends import Backends
 
 BACKPLANES = ["embedded"]
-HISTORIES = ["embedded"]
+HISTORIES = ["embedded", "cassandra"]
 CONFIGURATIONS = ["embedded", "redis"]
-DISCOVERIES = ["embedded"]
+DISCOVERIES = ["embedded", "consul"]
 DEPLOYMENTS = ["embedded"]
 
 OpenBackplane = Callable[[], Awaitable[Backplane]]

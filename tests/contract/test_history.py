@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,18 +13,38 @@ from hypothesis import strategies as st
 
 from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
 from tests.contract.conftest import OpenHistory
+from tests.contract.openers import cassandra
 
-LOG = "a log"
-NOWHERE = Progress(LOG, 0, 0)
+NOWHERE = Progress("a log", 0, 0)
 USERS = "abcd"
-worlds = itertools.count()  # each example has chats and users of its own in one database
+worlds = itertools.count()  # each test and example has users, chats and logs of its own in there
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dropped() -> Iterator[None]:
+    """Nothing stays in a database that is shared."""
+    yield
+    asyncio.run(cassandra.drop())
+
 
 on_one_database = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def message(message_id: int, chat: str = "d:a~b", sender: str = "a") -> MessageRow:
-    participants = chat[2:].split("~")
-    recipients = tuple(user for user in participants if user != sender)
+def dialog() -> str:
+    """A chat of two that nobody has used."""
+    world = next(worlds)
+    return f"d:a{world}~b{world}"
+
+
+def users(chat: str) -> list[str]:
+    """Of a dialog."""
+    return chat[2:].split("~")
+
+
+def message(message_id: int, chat: str, sender: str | None = None) -> MessageRow:
+    """`sender`: the first of the two, unless another is given."""
+    sender = sender or users(chat)[0]
+    recipients = tuple(user for user in users(chat) if user != sender)
     return MessageRow(message_id, chat, sender, recipients, b"event %d" % message_id)
 
 
@@ -36,18 +56,18 @@ def events(ids: Sequence[int]) -> list[bytes]:
 def happenings(draw: st.DrawFn) -> tuple[list[MessageRow], list[MarkRow]]:
     """Messages with ids of their own in the dialogs of a few users, and marks in these dialogs."""
     world = next(worlds)
-    users = [f"{user}{world}" for user in USERS]
-    dialogs = [f"d:{x}~{y}" for x, y in itertools.combinations(users, 2)]
+    everybody = [f"{user}{world}" for user in USERS]
+    dialogs = [f"d:{x}~{y}" for x, y in itertools.combinations(everybody, 2)]
     ids = draw(st.lists(st.integers(1, 1 << 53), unique=True, max_size=20))
     messages = []
     for message_id in ids:
         chat = draw(st.sampled_from(dialogs))
-        messages.append(message(message_id, chat, draw(st.sampled_from(chat[2:].split("~")))))
+        messages.append(message(message_id, chat, draw(st.sampled_from(users(chat)))))
     marks = []
     places = st.sampled_from([0, *ids, *(each + 1 for each in ids)])
     for _ in range(draw(st.integers(0, 8))):
         chat = draw(st.sampled_from(dialogs))
-        user = draw(st.sampled_from(chat[2:].split("~")))
+        user = draw(st.sampled_from(users(chat)))
         marks.append(MarkRow(chat, user, draw(places), draw(places)))
     return messages, marks
 
@@ -158,10 +178,11 @@ async def test_pages_of_chats_joined_are_all_chats_newest_first(
 
 
 async def test_bounds_are_exclusive_and_need_not_exist(history: History) -> None:
-    await history.write([message(each) for each in (10, 20, 30, 40)], [], NOWHERE)
+    chat = dialog()
+    await history.write([message(each, chat) for each in (10, 20, 30, 40)], [], NOWHERE)
 
     async def page(before: int | None = None, after: int | None = None, limit: int = 2) -> Page:
-        return await history.messages("d:a~b", before=before, after=after, limit=limit)
+        return await history.messages(chat, before=before, after=after, limit=limit)
 
     assert await page() == Page(events([30, 40]), has_more=True)
     assert await page(before=30) == Page(events([10, 20]), has_more=False)
@@ -171,78 +192,86 @@ async def test_bounds_are_exclusive_and_need_not_exist(history: History) -> None
     assert await page(after=20) == Page(events([30, 40]), has_more=False)
     assert await page(after=40) == Page([], has_more=False)
     assert await page(before=10) == Page([], has_more=False)
-    assert await history.messages("d:x~y", before=None, after=None, limit=2) == Page([], False)
+    assert await history.messages(dialog(), before=None, after=None, limit=2) == Page([], False)
 
 
 async def test_a_row_that_is_there_stays_as_it_is(history: History) -> None:
-    await history.write([message(10)], [], NOWHERE)
-    await history.write([message(10)._replace(event=b"another")], [], NOWHERE)
-    page = await history.messages("d:a~b", before=None, after=None, limit=1)
+    chat = dialog()
+    await history.write([message(10, chat)], [], NOWHERE)
+    for event in (b"another", b"someone else's"):  # one sorts below the first, one above
+        await history.write([message(10, chat)._replace(event=event)], [], NOWHERE)
+    page = await history.messages(chat, before=None, after=None, limit=1)
     assert page == Page(events([10]), has_more=False)
 
 
 async def test_texts_are_not_interpreted(history: History) -> None:
-    every_byte = bytes(range(256))
-    await history.write([message(1)._replace(event=every_byte)], [], NOWHERE)
-    page = await history.messages("d:a~b", before=None, after=None, limit=1)
+    chat, every_byte = dialog(), bytes(range(256))
+    await history.write([message(1, chat)._replace(event=every_byte)], [], NOWHERE)
+    page = await history.messages(chat, before=None, after=None, limit=1)
     assert page.events == [every_byte]
 
 
 async def test_unread_counts_stop_at_the_maximum(history: History) -> None:
-    rows = [message(each, sender="a") for each in range(1, UNREAD_MAX + 51)]
-    await history.write([*rows, message(UNREAD_MAX + 51, sender="b")], [], NOWHERE)
-    (chat,), _ = await history.chats("b", before=None, limit=1)
+    dialog_ = dialog()
+    a, b = users(dialog_)
+    rows = [message(each, dialog_, a) for each in range(1, UNREAD_MAX + 51)]
+    await history.write([*rows, message(UNREAD_MAX + 51, dialog_, b)], [], NOWHERE)
+    (chat,), _ = await history.chats(b, before=None, limit=1)
     assert chat.unread_count == UNREAD_MAX
-    await history.write([], [MarkRow("d:a~b", "b", 0, 60)], NOWHERE)
-    (chat,), _ = await history.chats("b", before=None, limit=1)
+    await history.write([], [MarkRow(dialog_, b, 0, 60)], NOWHERE)
+    (chat,), _ = await history.chats(b, before=None, limit=1)
     assert chat.unread_count == UNREAD_MAX - 10
-    (chat,), _ = await history.chats("a", before=None, limit=1)
+    (chat,), _ = await history.chats(a, before=None, limit=1)
     assert chat.unread_count == 1
 
 
 async def test_progress_is_kept_for_each_log_and_only_moves_up(history: History) -> None:
-    assert await history.progress(LOG) == {}
+    log, another = (f"log {next(worlds)}" for _ in range(2))
+    assert await history.progress(log) == {}
     async with asyncio.TaskGroup() as tasks:
         for offset in (5, 9, 7):
-            tasks.create_task(history.write([], [], Progress(LOG, 3, offset)))
-    await history.write([message(1)], [], Progress("another log", 3, 70))
-    await history.write([message(2)], [], Progress(LOG, 4, 0))
-    assert await history.progress(LOG) == {3: 9, 4: 0}
-    assert await history.progress("another log") == {3: 70}
+            tasks.create_task(history.write([], [], Progress(log, 3, offset)))
+    await history.write([message(1, dialog())], [], Progress(another, 3, 70))
+    await history.write([message(2, dialog())], [], Progress(log, 4, 0))
+    assert await history.progress(log) == {3: 9, 4: 0}
+    assert await history.progress(another) == {3: 70}
 
 
 async def test_what_was_written_outlives_the_object(open_history: OpenHistory) -> None:
-    history = await open_history()
-    messages = [message(each, sender="ab"[each % 2]) for each in range(1, 60)]
-    marks = [MarkRow("d:a~b", "a", 20, 10), MarkRow("d:a~b", "b", 5, 30)]
-    await history.write(messages, marks, Progress(LOG, 1, 17))
+    history, chat, log = await open_history(), dialog(), f"log {next(worlds)}"
+    a, b = users(chat)
+    messages = [message(each, chat, (a, b)[each % 2]) for each in range(1, 60)]
+    marks = [MarkRow(chat, a, 20, 10), MarkRow(chat, b, 5, 30)]
+    await history.write(messages, marks, Progress(log, 1, 17))
     await history.close()
     await history.close()
     history = await open_history()
     await check(history, messages, marks)
-    assert await history.progress(LOG) == {1: 17}
+    assert await history.progress(log) == {1: 17}
 
 
 async def test_a_cancelled_write_can_be_made_again(history: History) -> None:
+    chat = dialog()
     async with asyncio.TaskGroup() as tasks:
-        writing = tasks.create_task(history.write([message(1)], [], NOWHERE))
+        writing = tasks.create_task(history.write([message(1, chat)], [], NOWHERE))
         await asyncio.sleep(0)
         writing.cancel()
-    await history.write([message(1), message(2)], [], NOWHERE)
-    await check(history, [message(1), message(2)], [])
+    await history.write([message(1, chat), message(2, chat)], [], NOWHERE)
+    await check(history, [message(1, chat), message(2, chat)], [])
 
 
-@pytest.mark.parametrize("place", ["newest", "middle"])
+@pytest.mark.parametrize("part", ["newest", "middle"])
 async def test_a_page_of_a_long_chat_is_as_quick_as_of_a_short_one(
-    history: History, place: str
+    history: History, part: str
 ) -> None:
     """p99 within 10 ms with 6,000 messages in the chat; generous here: it judges the index."""
-    await history.write([message(each) for each in range(1, 6_001)], [], NOWHERE)
-    before = None if place == "newest" else 3_000
+    chat = dialog()
+    await history.write([message(each, chat) for each in range(1, 6_001)], [], NOWHERE)
+    before = None if part == "newest" else 3_000
     took_s = []
     for _ in range(100):
         start = time.perf_counter()
-        page = await history.messages("d:a~b", before=before, after=None, limit=50)
+        page = await history.messages(chat, before=before, after=None, limit=50)
         took_s.append(time.perf_counter() - start)
         assert len(page.events) == 50
     assert sorted(took_s)[50] < 0.5  # the figure is in docs/benchmarks.md

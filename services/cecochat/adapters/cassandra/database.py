@@ -45,27 +45,30 @@ FAILURES = (NoHostAvailable, DriverException, ConnectionException, protocol.Erro
 
 
 class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
-    """Ask again, another node where there is one, if asking twice changes nothing."""
+    """Ask again if asking twice changes nothing: the same node where only time ran out, else the
+    next.
+    """
 
     @override
     def on_read_timeout(self, query: Any, *, retry_num: int, **_: Any) -> Any:
-        return self._decide(query, retry_num)
+        return self._decide(query, retry_num, self.RETRY)
 
     @override
     def on_write_timeout(self, query: Any, *, retry_num: int, **_: Any) -> Any:
-        return self._decide(query, retry_num)
+        return self._decide(query, retry_num, self.RETRY)
 
     @override
     def on_unavailable(self, query: Any, *, retry_num: int, **_: Any) -> Any:
-        return self._decide(query, retry_num)
+        return self._decide(query, retry_num, self.RETRY_NEXT_HOST)
 
     @override
     def on_request_error(self, query: Any, *_: Any, retry_num: int, **__: Any) -> Any:
-        return self._decide(query, retry_num)
+        return self._decide(query, retry_num, self.RETRY_NEXT_HOST)
 
-    def _decide(self, query: Any, retry_num: int) -> Any:
-        again = query is not None and query.is_idempotent and retry_num < RETRIES
-        return (self.RETRY_NEXT_HOST if again else self.RETHROW), None
+    def _decide(self, query: Any, retry_num: int, again: int) -> Any:
+        if query is None or not query.is_idempotent or retry_num >= RETRIES:
+            return self.RETHROW, None
+        return again, None
 
 
 class _Request:

@@ -61,18 +61,18 @@ MIGRATIONS: Final = (
 
 # Two nodes that create one table at once give it two ids, and it is broken: this id is given.
 LOCK_TABLE: Final = """CREATE TABLE IF NOT EXISTS {keyspace}.schema_migrations (
-    kind text, version int, by text, at timestamp, PRIMARY KEY (kind, version))
+    kind text, version int, holder text, since timestamp, PRIMARY KEY (kind, version))
     WITH id = {table_id}"""
 APPLIED: Final = "SELECT version FROM {keyspace}.schema_migrations WHERE kind = 'applied'"
-APPLY: Final = """INSERT INTO {keyspace}.schema_migrations (kind, version, by, at)
+APPLY: Final = """INSERT INTO {keyspace}.schema_migrations (kind, version, holder, since)
     VALUES ('applied', %s, %s, toTimestamp(now())) IF NOT EXISTS"""
-LOCK: Final = """INSERT INTO {keyspace}.schema_migrations (kind, version, by, at)
+LOCK: Final = """INSERT INTO {keyspace}.schema_migrations (kind, version, holder, since)
     VALUES ('lock', 0, %s, toTimestamp(now())) IF NOT EXISTS USING TTL %s"""
 KEEP: Final = """UPDATE {keyspace}.schema_migrations USING TTL %s
-    SET by = %s, at = toTimestamp(now())
-    WHERE kind = 'lock' AND version = 0 IF by = %s"""
+    SET holder = %s, since = toTimestamp(now())
+    WHERE kind = 'lock' AND version = 0 IF holder = %s"""
 UNLOCK: Final = """DELETE FROM {keyspace}.schema_migrations
-    WHERE kind = 'lock' AND version = 0 IF by = %s"""
+    WHERE kind = 'lock' AND version = 0 IF holder = %s"""
 
 
 async def migrate(database: Database, settings: CassandraSettings) -> None:

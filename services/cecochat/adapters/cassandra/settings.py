@@ -29,7 +29,7 @@ class CassandraSettings:
     tls: Tls | None = None
     open_timeout_s: float = 60.0  # to connect, and to create or wait for the schema
     request_timeout_s: float = 10.0  # with all retries
-    in_flight: int = 128  # requests at once
+    in_flight: int = 64  # requests at once, of up to a batch each
     batch_bytes: int = 4 << 10  # one request's rows; servers warn above 5 KiB unless told otherwise
     batch_partitions: int = 10  # the same: they warn above 10
 
