@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import NamedTuple
 
+import pytest
+
+from cecochat.domain.errors import Unavailable
 from cecochat.ports.discovery import Discovery, Instance
+from tests.support.livez import alive
 
 DEADLINE_S = 30
-A = Instance("messaging", "a", "127.0.0.1:7001", "http://127.0.0.1:7101", "1.0")
-B = Instance("messaging", "b", "127.0.0.1:7002", "http://127.0.0.1:7102", "1.0")
-H = Instance("history", "a", "127.0.0.1:7003", "http://127.0.0.1:7103", "1.0")
+
+
+class Servers(NamedTuple):
+    """Two of one service, and one of another with the same id."""
+
+    a: Instance
+    b: Instance
+    h: Instance
+
+
+@pytest.fixture
+async def servers() -> AsyncGenerator[Servers]:
+    """They answer their health checks, where an adapter makes them."""
+    async with alive() as url:
+        yield Servers(
+            Instance("messaging", "a", "127.0.0.1:7001", url, "1.0"),
+            Instance("messaging", "b", "[::1]:7002", url, "1.0"),
+            Instance("history", "a", "chat.example:7003", url, "2.0"),
+        )
 
 
 async def sees(discovery: Discovery, *expected: Instance) -> None:
@@ -22,54 +44,80 @@ async def sees(discovery: Discovery, *expected: Instance) -> None:
                 return
 
 
-async def test_live_are_those_registered_by_instance_id(discovery: Discovery) -> None:
+async def test_live_are_those_registered_by_instance_id(
+    discovery: Discovery, servers: Servers
+) -> None:
+    a, b, h = servers
     await sees(discovery)
-    await discovery.register(B)
-    await discovery.register(A)
-    await discovery.register(H)
-    await sees(discovery, A, B)
-    await sees(discovery, H)
-    assert discovery.live("messaging") == (A, B)
-    assert discovery.live("history") == (H,)
+    await discovery.register(b)
+    await discovery.register(a)
+    await discovery.register(h)
+    await sees(discovery, a, b)
+    await sees(discovery, h)
+    assert discovery.live("messaging") == (a, b)
+    assert discovery.live("history") == (h,)
     assert discovery.live("connect") == ()
 
 
-async def test_the_same_instance_again_replaces_it(discovery: Discovery) -> None:
-    await discovery.register(A)
-    moved = A._replace(address="127.0.0.1:7009")
+async def test_the_same_instance_again_replaces_it(discovery: Discovery, servers: Servers) -> None:
+    a = servers.a
+    await discovery.register(a)
+    moved = a._replace(address="127.0.0.1:7009")
     await discovery.register(moved)
     await sees(discovery, moved)
 
 
-async def test_deregistered_is_gone_and_unknown_is_fine(discovery: Discovery) -> None:
-    await discovery.register(A)
-    await discovery.register(B)
-    await discovery.deregister(A)
-    await discovery.deregister(A)
-    await sees(discovery, B)
-    assert discovery.live("messaging") == (B,)
+async def test_deregistered_is_gone_and_unknown_is_fine(
+    discovery: Discovery, servers: Servers
+) -> None:
+    a, b = servers.a, servers.b
+    await discovery.register(a)
+    await discovery.register(b)
+    await discovery.deregister(a)
+    await discovery.deregister(a)
+    await sees(discovery, b)
+    assert discovery.live("messaging") == (b,)
 
 
-async def test_watch_shows_the_set_now_and_after_each_change(discovery: Discovery) -> None:
-    await discovery.register(A)
-    await sees(discovery, A)
+async def test_watch_shows_the_set_now_and_after_each_change(
+    discovery: Discovery, servers: Servers
+) -> None:
+    a, b, h = servers
+    await discovery.register(a)
+    await sees(discovery, a)
     async with asyncio.timeout(DEADLINE_S), aclosing(discovery.watch("messaging")) as sets:
-        assert await anext(sets) == (A,)
+        assert await anext(sets) == (a,)
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(anext(sets))
             await asyncio.sleep(0)
-            await discovery.register(H)
-            await discovery.register(B)
-            assert await waiting == (A, B)
-        await discovery.deregister(A)
-        await discovery.deregister(B)
+            await discovery.register(h)
+            await discovery.register(b)
+            assert await waiting == (a, b)
+        await discovery.deregister(a)
+        await discovery.deregister(b)
         async for instances in sets:  # changes in a row may be joined
             if instances == ():
                 break
 
 
-async def test_close_is_idempotent(discovery: Discovery) -> None:
-    await discovery.register(A)
+async def test_close_is_idempotent(discovery: Discovery, servers: Servers) -> None:
+    a = servers.a
+    await discovery.register(a)
     await discovery.close()
     await discovery.close()
     assert discovery.live("messaging") == ()
+
+
+async def test_close_ends_watches(discovery: Discovery, servers: Servers) -> None:
+    async def ends(sets: AsyncGenerator[tuple[Instance, ...]]) -> None:
+        with pytest.raises(Unavailable):
+            async for _ in sets:
+                pass
+
+    await discovery.register(servers.a)
+    async with asyncio.timeout(DEADLINE_S), aclosing(discovery.watch("messaging")) as sets:
+        await anext(sets)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ends(sets))
+            await asyncio.sleep(0)
+            await discovery.close()

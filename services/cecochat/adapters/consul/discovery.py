@@ -1,0 +1,154 @@
+"""Discovery through Consul: servers register with a check, and everybody follows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, get_args
+
+from typing_extensions import override
+
+from cecochat.adapters.consul.connection import Trouble, answer, client, refused
+from cecochat.adapters.consul.following import Following
+from cecochat.adapters.consul.services import registration, service_id
+from cecochat.adapters.consul.settings import ConsulSettings
+from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.ports.discovery import Discovery, Instance, Service
+
+log = logging.getLogger(__name__)
+
+SERVICES: tuple[Service, ...] = get_args(Service)
+REGISTER_AGAIN_S = 2.0
+REGISTERING = "registering"
+
+
+class ConsulDiscovery(Discovery):
+    """Service `{namespace}-messaging` and so on. All services are followed, so that `live` answers
+    from memory; while Consul is away, with the servers that were known last.
+    """
+
+    def __init__(self, settings: ConsulSettings, consul: Any) -> None:
+        """Use `open`."""
+        self._settings = settings
+        self._consul = consul
+        self._trouble = Trouble()
+        self._following = {
+            service: Following(settings, consul, service, self._trouble, self._wake)
+            for service in SERVICES
+        }
+        self._registered: dict[str, Instance] = {}
+        self._registering = asyncio.Lock()
+        self._watchers: set[asyncio.Event] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: ConsulSettings) -> AsyncGenerator[ConsulDiscovery]:
+        """With the servers that live now; that Consul does not answer just now stops no start.
+        Raises `InvalidSettings`.
+        """
+        opened = cls(settings, client(settings))
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                await opened._start(tasks)
+                yield opened
+            finally:
+                await opened.close()
+
+    async def _start(self, tasks: asyncio.TaskGroup) -> None:
+        loops = [following.run() for following in self._following.values()]
+        self._tasks = [tasks.create_task(loop) for loop in [*loops, self._stay_registered()]]
+        for following in self._following.values():
+            await following.asked.wait()
+
+    @override
+    async def register(self, instance: Instance) -> None:
+        """Where Consul does not answer, it is registered when it does. Raises `InvalidSettings`
+        where it refuses.
+        """
+        async with self._registering:
+            self._registered[service_id(self._settings, instance)] = instance
+            try:
+                await self._put(instance)
+            except Unavailable as error:
+                if refused(error.__cause__):
+                    del self._registered[service_id(self._settings, instance)]
+                    raise InvalidSettings(f"{error}: see the token and the CA file") from error
+                self._trouble.begins(REGISTERING, error)
+
+    @override
+    async def deregister(self, instance: Instance) -> None:
+        """Where Consul does not answer, it finds out by its check."""
+        async with self._registering:
+            await self._forget(service_id(self._settings, instance))
+
+    @override
+    def live(self, service: Service) -> tuple[Instance, ...]:
+        return () if self._closed else self._following[service].live
+
+    @override
+    async def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        try:
+            seen = None
+            while not self._closed:
+                changed.clear()
+                if (now := self.live(service)) != seen:
+                    seen = now
+                    yield now
+                else:
+                    await changed.wait()
+            raise Unavailable("discovery was closed")
+        finally:
+            self._watchers.discard(changed)
+
+    @override
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._wake()
+        for task in self._tasks:
+            task.cancel()
+        async with self._registering:
+            for registered in tuple(self._registered):
+                await self._forget(registered)
+        await self._consul.close()
+
+    async def _stay_registered(self) -> None:
+        """An agent that has lost its data, or was away at the start, is told again."""
+        while True:
+            await asyncio.sleep(REGISTER_AGAIN_S)
+            async with self._registering:
+                try:
+                    await self._register_missing()
+                except Unavailable as error:
+                    self._trouble.begins(REGISTERING, error)
+                else:
+                    self._trouble.ends(REGISTERING)
+
+    async def _register_missing(self) -> None:
+        if self._registered:
+            known = await answer(self._settings, self._consul.agent.services())
+            for registered, instance in self._registered.items():
+                if registered not in known:
+                    await self._put(instance)
+
+    async def _put(self, instance: Instance) -> None:
+        arguments = registration(self._settings, instance)
+        await answer(self._settings, self._consul.agent.service.register(**arguments))
+
+    async def _forget(self, registered: str) -> None:
+        self._registered.pop(registered, None)
+        try:
+            await answer(self._settings, self._consul.agent.service.deregister(registered))
+        except Unavailable as error:
+            log.warning("%s is not deregistered, its check will tell: %s", registered, error)
+
+    def _wake(self) -> None:
+        for watcher in self._watchers:
+            watcher.set()

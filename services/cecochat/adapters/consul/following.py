@@ -1,0 +1,104 @@
+"""Following one service by blocking queries:
+https://developer.hashicorp.com/consul/api-docs/features/blocking
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+from cecochat.adapters.consul.connection import CALL_S, Trouble, answer
+from cecochat.adapters.consul.services import instance_of, name
+from cecochat.adapters.consul.settings import ConsulSettings
+from cecochat.adapters.consul.snapshot import Snapshot
+from cecochat.domain.errors import Unavailable
+from cecochat.ports.discovery import Instance, Service
+
+WAIT_S = 55  # of a query; Consul adds up to a sixteenth
+WAIT_AND_MORE_S = 70.0
+PACE_S = 0.05  # from one query to the next, however fast they are answered
+RETRY_S, RETRY_MAX_S = 0.25, 2.0  # each wait half to fully random
+
+
+class Following:
+    """The live servers of one service, as one endless series of queries tells."""
+
+    def __init__(
+        self,
+        settings: ConsulSettings,
+        consul: Any,
+        service: Service,
+        trouble: Trouble,
+        changed: Callable[[], None],
+    ) -> None:
+        self.asked = asyncio.Event()  # once: there is an answer, or none to be had just now
+        self._settings = settings
+        self._consul = consul
+        self._service = service
+        self._trouble = trouble
+        self._changed = changed
+        self._snapshot = Snapshot(settings.grace_s)
+        self._index: int | None = None  # that the last answer showed; None: answer at once
+        self._failures = 0
+
+    @property
+    def live(self) -> tuple[Instance, ...]:
+        return self._snapshot.live
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            pause_s = PACE_S
+            try:
+                index, entries = await self._query()
+            except Unavailable as error:
+                pause_s = self._failed(error)
+            else:
+                self._answered(index, entries)
+            self.asked.set()
+            await asyncio.sleep(pause_s)
+
+    async def _query(self) -> tuple[int, list[Any]]:
+        """The index and the entries that are healthy, when they are others than at our index, or
+        after a wait.
+        """
+        doubt_s = self._snapshot.in_doubt_s(self._now())
+        wait_s = WAIT_S if doubt_s is None else min(WAIT_S, math.ceil(doubt_s) or 1)
+        query = self._consul.health.service(
+            name(self._settings, self._service),
+            passing=True,
+            index=self._index,
+            wait=f"{wait_s}s",
+        )
+        within_s = CALL_S if self._index is None else WAIT_AND_MORE_S
+        index, entries = await answer(self._settings, query, within_s)
+        return int(index), entries or []
+
+    def _answered(self, index: int, entries: list[Any]) -> None:
+        self._failures = 0
+        self._trouble.ends(self._service)
+        if self._index is not None and index < self._index:  # Consul has lost its state
+            self._snapshot.disturbed()
+            self._index = None
+        else:
+            self._index = max(index, 1)
+        before = self.live
+        instances = [instance_of(self._service, entry) for entry in entries]
+        self._snapshot.answered(instances, self._now())
+        if self.live != before:
+            self._changed()
+
+    def _failed(self, error: Unavailable) -> float:
+        """How long to pause."""
+        self._trouble.begins(self._service, error)
+        self._snapshot.disturbed()
+        self._index = None
+        longest_s: float = min(RETRY_S * 2**self._failures, RETRY_MAX_S)
+        self._failures = min(self._failures + 1, 16)
+        return longest_s * random.uniform(0.5, 1.0)  # noqa: S311
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
