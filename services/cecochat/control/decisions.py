@@ -1,0 +1,116 @@
+"""What control decided and why: a log line, metrics and the last of them by HTTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import deque
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from sanic import Request, Sanic
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.control.planner import Decision
+from cecochat.domain.balance import grouped, ranges, why
+from cecochat.ports.configuration import Document
+
+log = logging.getLogger(__name__)
+
+KEPT = 100
+PARTITION_STATES = ("settled", "moving", "lost")
+
+
+class Decisions:
+    """The last ones, newest first; no label has unbounded values."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.last: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._moves = Counter(
+            "cecochat_control_moves",
+            "Partitions given to another server, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._failovers = Counter(
+            "cecochat_control_failovers", "Servers whose partitions failed over.", registry=registry
+        )
+        self._restores = Counter(
+            "cecochat_control_restores",
+            "Documents that the store had lost and was given again.",
+            ["document"],
+            registry=registry,
+        )
+        self._overdue = Counter(
+            "cecochat_control_handovers_overdue",
+            "Partitions whose new owner did not say in time that it owns them.",
+            registry=registry,
+        )
+        self._partitions = Gauge(
+            "cecochat_control_partitions",
+            "Partitions: settled with a live owner, moving to one, or lost (no live owner).",
+            ["state"],
+            registry=registry,
+        )
+
+    def moved(self, decision: Decision, version: int) -> None:
+        """That decision is version `version` of the assignment now."""
+        groups = grouped(decision.moves)
+        for group in groups:
+            self._moves.labels(group.reason).inc(len(group.partitions))
+            log.info(
+                "partitions %s: %s -> %s, since %s",
+                ranges(group.partitions),
+                group.source,
+                group.target,
+                why(group),
+            )
+        gone = {group.source for group in groups if group.reason == "failover"}
+        self._failovers.inc(len(gone))
+        moves = [
+            {
+                "partitions": ranges(group.partitions),
+                "from": group.source,
+                "to": group.target,
+                "reason": group.reason,
+            }
+            for group in groups
+        ]
+        self._record("moved", decision.why, version=version, moves=moves)
+
+    def restored(self, document: Document, found: int) -> None:
+        """The store held version `found` of what is `document`."""
+        self._restores.labels(document.name).inc()
+        self._record(
+            "restored",
+            f"the store came back with version {found} of the {document.name}",
+            document=document.name,
+            version=document.version,
+        )
+
+    def gave_up(self, late: dict[int, str]) -> None:
+        """These were not taken over in time: partition -> new owner."""
+        self._overdue.inc(len(late))
+        owners = ", ".join(sorted(set(late.values())))
+        self._record("overdue", f"{owners} did not take over in time", partitions=ranges(late))
+
+    def count(self, partitions: int, moving: int, lost: int) -> None:
+        """How many partitions are in which state now."""
+        settled = partitions - moving - lost
+        for state, count in zip(PARTITION_STATES, (settled, moving, lost), strict=True):
+            self._partitions.labels(state).set(count)
+
+    def _record(self, kind: str, reason: str, **more: Any) -> None:
+        log.info("%s: %s (%s)", kind, reason, more.get("version", more.get("partitions")))
+        at_ms = time.time_ns() // 1_000_000
+        self.last.appendleft({"at_ms": at_ms, "kind": kind, "reason": reason, **more})
+
+
+def add_routes(app: Sanic[Any, Any], decisions: Decisions) -> None:
+    """`GET /decisions`."""
+
+    @app.get("/decisions")
+    async def last(_: Request) -> HTTPResponse:
+        return json_response({"decisions": list(decisions.last)}, dumps=json.dumps)

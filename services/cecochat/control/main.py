@@ -1,0 +1,59 @@
+"""Starts a control server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from cecochat.control.decisions import Decisions, add_routes
+from cecochat.control.documents import Documents
+from cecochat.control.planner import Planner
+from cecochat.control.server import Control
+from cecochat.domain import assignment, configuration
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import http
+from cecochat.runtime.follow import follow
+from cecochat.runtime.parts import Parts, instance
+
+
+@asynccontextmanager
+async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """A control server; ready once it has seen the live messaging servers and the assignment."""
+    registry = CollectorRegistry()
+    settings, partitions = parts.settings, await parts.backplane.partition_count()
+    decisions = Decisions(registry)
+    documents = Documents(
+        parts.configuration,
+        {
+            CONFIGURATION: configuration.parse,
+            ASSIGNMENT: partial(assignment.parse, partitions=partitions),
+        },
+        settings.data_dir / "control" / settings.namespace,
+        decisions,
+    )
+    server = Control(
+        server_id, parts.configuration, parts.discovery, documents, Planner(partitions), decisions
+    )
+    app = http.app("control", registry, lambda: server.not_ready)
+    add_routes(app, decisions)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(
+            http.serving(app, settings.host, settings.control_port)
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [
+            group.create_task(follow(parts.configuration, registry, lambda _: None)),
+            group.create_task(server.run()),
+        ]
+        await server.ready.wait()
+        known = instance(parts, "control", server_id, port, port)
+        await parts.discovery.register(known)
+        yield known
+        await parts.discovery.deregister(known)
+        for task in tasks:
+            task.cancel()

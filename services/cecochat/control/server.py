@@ -1,0 +1,158 @@
+"""The control server: keeps every partition with a live messaging server, evenly.
+
+Several may run: a change stands only on the version that it was decided on, so of two that decide
+at once one finds a conflict, reads again and decides again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+
+import httpx
+
+from cecochat.control.decisions import Decisions
+from cecochat.control.documents import Documents
+from cecochat.control.planner import Assignment, Decision, Planner
+from cecochat.domain import assignment
+from cecochat.domain.balance import CONTROL
+from cecochat.domain.errors import Conflict, Unavailable
+from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
+from cecochat.ports.discovery import Discovery, Instance
+from cecochat.runtime.ownership import asking, owned_by
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+RETRY_S = 1.0
+
+
+class Control:
+    """`run` decides and writes until it is cancelled."""
+
+    def __init__(
+        self,
+        server_id: str,
+        configuration: Configuration,
+        discovery: Discovery,
+        documents: Documents,
+        planner: Planner,
+        decisions: Decisions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.ready = asyncio.Event()  # it has seen the live servers and the assignment
+        self._by = f"{CONTROL}{server_id}"
+        self._configuration = configuration
+        self._discovery = discovery
+        self._documents = documents
+        self._planner = planner
+        self._decisions = decisions
+        self._clock = clock
+        self._changed = documents.changed
+        self._live: tuple[Instance, ...] = ()
+        self._seen: tuple[Document, int] | None = None  # the assignment that the planner knows
+
+    @property
+    def not_ready(self) -> str | None:
+        """What it has not seen yet; None: ready."""
+        if self._planner.live is None:
+            return "waiting for the live messaging servers"
+        if ASSIGNMENT not in self._documents.newest:
+            return "waiting for the assignment"
+        return None
+
+    async def run(self) -> None:
+        """Follow what is to be known, and act on it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._documents.run())
+            group.create_task(self._follow_live())
+            group.create_task(self._ask_new_owners())
+            group.create_task(self._act())
+
+    # -- what is seen
+
+    async def _follow_live(self) -> None:
+        while True:
+            try:
+                async with aclosing(self._discovery.watch("messaging")) as sets:
+                    async for instances in sets:
+                        self._live = instances
+                        live = {instance.instance_id for instance in instances}
+                        self._planner.see_live(live, self._clock())
+                        self._changed.set()
+            except Unavailable as error:
+                log.warning("discovery cannot be followed just now: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _ask_new_owners(self) -> None:
+        """Ask those to whom partitions are on their way, until they own them."""
+        async with asking() as client:
+            while True:
+                waited_for = {moving.target for moving in self._planner.under_way.values()}
+                async with asyncio.TaskGroup() as group:
+                    for instance in self._live:
+                        if instance.instance_id in waited_for:
+                            group.create_task(self._ask(client, instance))
+                await asyncio.sleep(TICK_S)
+
+    async def _ask(self, client: httpx.AsyncClient, instance: Instance) -> None:
+        if owned := await owned_by(client, instance):
+            self._planner.see_owned(instance.instance_id, owned)
+            self._changed.set()
+
+    def _see_assignment(self) -> None:
+        good, newest = self._documents.good.get(ASSIGNMENT), self._documents.newest.get(ASSIGNMENT)
+        if good is None or newest is None or (good, newest) == self._seen:
+            return
+        self._seen = good, newest
+        owners = assignment.parse(good.value, self._planner.partitions)
+        self._planner.see_assignment(Assignment(newest, owners, good.changed_by), self._clock())
+
+    # -- what is done
+
+    async def _act(self) -> None:
+        while True:
+            self._changed.clear()
+            self._see_assignment()
+            if not self.not_ready:
+                self.ready.set()
+            self._judge_handovers()
+            if decision := self._planner.decide(self._clock()):
+                await self._write(decision)
+                continue
+            with suppress(TimeoutError):
+                wait_s = TICK_S if self._planner.waits(self._clock()) else None
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+
+    def _judge_handovers(self) -> None:
+        if late := self._planner.overdue(self._clock()):
+            self._decisions.gave_up(late)
+        lost = self._planner.lost()
+        moving = self._planner.under_way.keys() - set(lost)
+        self._decisions.count(self._planner.partitions, len(moving), len(lost))
+
+    async def _write(self, decision: Decision) -> None:
+        value = {str(partition): owner for partition, owner in sorted(decision.owners.items())}
+        try:
+            document = await self._configuration.put(
+                ASSIGNMENT, value, expected=decision.expected, by=self._by
+            )
+        except Conflict as error:
+            log.info("decided on an old version: %s", error)
+            await self._look_again()
+        except Unavailable as error:
+            log.warning("the assignment cannot be written just now: %s", error)
+            await asyncio.sleep(RETRY_S)
+        else:
+            self._decisions.moved(decision, document.version)
+            await self._documents.judge(document)
+
+    async def _look_again(self) -> None:
+        try:
+            await self._documents.check(ASSIGNMENT)
+        except Unavailable:
+            await asyncio.sleep(RETRY_S)
