@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from scripts.backends import jars, probe, tools, versions
+from scripts.backends import jars, probe, store, tools, versions
 from scripts.backends.instance import Command, Instance, Kind
 
 OPTIONS = {"heap": "Java heap, as in 1g (the default)"}
@@ -44,8 +44,17 @@ LOGBACK = """\
 """
 
 
+def installed() -> Path | None:
+    return jars.installed("cassandra", "lib", "apache-cassandra-5.0.*.jar")
+
+
+def here() -> bool:
+    return bool(installed()) or store.place("cassandra", versions.CASSANDRA).exists()
+
+
 def libs() -> Path:
-    return jars.bring("cassandra", versions.CASSANDRA, {"cassandra.version": versions.CASSANDRA})
+    properties = {"cassandra.version": versions.CASSANDRA}
+    return installed() or jars.bring("cassandra", versions.CASSANDRA, properties)
 
 
 def provision() -> str:
@@ -97,6 +106,9 @@ def settings(instance: Instance) -> dict[str, object]:
         "native_transport_port": instance.port,
         # Acknowledged once it is on the disk: ADR 30 says what `periodic` would lose.
         "commitlog_sync": "batch",
+        # Rather end, for a supervisor to see, than go on with a disk that fails.
+        "disk_failure_policy": "die",
+        "commit_failure_policy": "die",
         "commitlog_total_space": "512MiB",
         "auto_snapshot": False,  # a dropped keyspace of a test leaves nothing
         "user_defined_functions_enabled": False,
@@ -120,6 +132,7 @@ KIND = Kind(
     version=versions.CASSANDRA,
     ports={"clients": 17042, "storage": 17043},
     provision=provision,
+    here=here,
     command=command,
     variable="CECOCHAT_CASSANDRA",
     answers=probe.cassandra,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from scripts.backends import modules, probe, versions
+from scripts.backends import modules, probe, store, versions
 from scripts.backends.instance import Command, Instance, Kind
 
 PACKAGE = "github.com/hashicorp/consul"
@@ -13,6 +13,10 @@ PACKAGE = "github.com/hashicorp/consul"
 
 def program() -> str:
     return shutil.which("consul") or str(modules.bring("consul", versions.CONSUL, PACKAGE))
+
+
+def here() -> bool:
+    return bool(shutil.which("consul")) or store.place("consul", versions.CONSUL).exists()
 
 
 def command(instance: Instance) -> Command:
@@ -55,6 +59,7 @@ KIND = Kind(
     version=versions.CONSUL,
     ports={"http": 17500, "dns": 17501, "server": 17502, "serf": 17503, "grpc": 17504},
     provision=program,
+    here=here,
     command=command,
     variable="CECOCHAT_CONSUL",
     answers=probe.consul,

@@ -59,6 +59,9 @@ class Kind:
     provision: Callable[[], str]
     """Bring it to this machine unless it is here; where it is. Raises Failed."""
 
+    here: Callable[[], bool]
+    """Whether it is on this machine, so that `provision` takes no time."""
+
     command: Callable[[Instance], Command]
     """Write the files that an instance needs, and give what runs it. Raises Failed."""
 

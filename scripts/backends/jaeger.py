@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.backends import modules, probe, versions
+from scripts.backends import modules, probe, store, versions
 from scripts.backends.instance import Command, Instance, Kind
 
 PACKAGE = "github.com/jaegertracing/jaeger/cmd/all-in-one"
@@ -11,6 +11,10 @@ TRACES = 10_000  # kept; older ones make room
 
 def program() -> str:
     return str(modules.bring("jaeger", versions.JAEGER, PACKAGE))
+
+
+def here() -> bool:
+    return store.place("jaeger", versions.JAEGER).exists()
 
 
 def command(instance: Instance) -> Command:
@@ -42,6 +46,7 @@ KIND = Kind(
         "admin": 17321,
     },
     provision=program,
+    here=here,
     command=command,
     variable=None,
     answers=probe.jaeger,

@@ -20,6 +20,13 @@ def bring(name: str, version: str, properties: dict[str, str]) -> Path:
     )
 
 
+def installed(program: str, folder: str, jar: str) -> Path | None:
+    """The jars beside a start script on PATH, if `jar` (a pattern: the version) is among them."""
+    script = shutil.which(program)
+    libs = Path(script).resolve().parent.parent / folder if script else None
+    return libs if libs and any(libs.glob(jar)) else None
+
+
 def _copy(name: str, properties: dict[str, str], folder: Path) -> None:
     pinned = store.PINNED / name
     with tempfile.TemporaryDirectory() as work:  # Maven leaves a folder beside the pom

@@ -6,7 +6,7 @@ import base64
 import uuid
 from pathlib import Path
 
-from scripts.backends import jars, probe, tools, versions
+from scripts.backends import jars, probe, store, tools, versions
 from scripts.backends.instance import Command, Failed, Instance, Kind
 
 OPTIONS = {
@@ -34,9 +34,17 @@ logger.group.level = warn
 """
 
 
+def installed() -> Path | None:
+    return jars.installed("kafka-server-start.sh", "libs", "kafka_2.13-4.*.jar")
+
+
+def here() -> bool:
+    return bool(installed()) or store.place("kafka", versions.KAFKA).exists()
+
+
 def libs() -> Path:
     properties = {"kafka.version": versions.KAFKA, "log4j.version": versions.KAFKA_LOG4J}
-    return jars.bring("kafka", versions.KAFKA, properties)
+    return installed() or jars.bring("kafka", versions.KAFKA, properties)
 
 
 def provision() -> str:
@@ -130,6 +138,7 @@ KIND = Kind(
     version=versions.KAFKA,
     ports={"clients": 17092, "controller": 17093},
     provision=provision,
+    here=here,
     command=command,
     variable="CECOCHAT_KAFKA",
     answers=probe.kafka,

@@ -42,9 +42,9 @@ class Backend:
         """The one that was started in `folder`, on the ports that it was started with."""
         try:
             noted = json.loads((folder / "pid").read_text())
-        except (OSError, ValueError):
+            return cls(kind, kind.instance(folder, noted["ports"], noted["host"]))
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return cls(kind, kind.instance(folder, noted["ports"], noted["host"]))
 
     @property
     def address(self) -> str:
@@ -158,6 +158,11 @@ class Backend:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def here(name: str) -> bool:
+    """Whether `name` is on this machine: its start brings it otherwise, for minutes maybe."""
+    return kind_named(name).here()
 
 
 def private(name: str, folder: Path, options: Mapping[str, str] | None = None) -> Backend:

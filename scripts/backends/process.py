@@ -74,9 +74,11 @@ def began(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return "" if Path("/proc/self").exists() else _began_elsewhere(pid)
     fields = stat.rpartition(")")[2].split()  # a name may hold anything, but ends with the last )
-    state, ticks = fields[0], fields[19]
+    state, threads, ticks = fields[0], int(fields[17]), fields[19]
+    # Killed, its first thread is a zombie while the others still hold its ports.
+    gone = state in "ZX" and threads <= 1
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return "" if state in "ZX" else f"{boot} {ticks}"
+    return "" if gone else f"{boot} {ticks}"
 
 
 def _began_elsewhere(pid: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from scripts.backends import probe, tools, versions
 from scripts.backends.instance import Command, Failed, Instance, Kind
 
@@ -13,6 +15,10 @@ def provision() -> str:
         wanted = ".".join(map(str, versions.REDIS_AT_LEAST))
         raise Failed(f"{program} is too old: install Redis {wanted} or newer and do this again")
     return program
+
+
+def here() -> bool:
+    return shutil.which("redis-server") is not None
 
 
 def command(instance: Instance) -> Command:
@@ -39,6 +45,7 @@ KIND = Kind(
     version=".".join(map(str, versions.REDIS_AT_LEAST)),
     ports={"clients": 17379},
     provision=provision,
+    here=here,
     command=command,
     variable="CECOCHAT_REDIS",
     answers=probe.redis,
