@@ -1,0 +1,369 @@
+"""The control server on the embedded adapters, with messaging servers that do as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat import system
+from cecochat.control.main import control
+from cecochat.messaging.main import messaging
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import http
+from cecochat.runtime.ownership import asking, owned_by
+from cecochat.runtime.parts import Parts
+from tests.integration.systems import QUICK, settings, write_document
+from tests.support.eventually import eventually
+
+PARTITIONS = 16
+WITHIN_S = 30.0
+
+
+@dataclass
+class FakeMessaging:
+    """Says over HTTP that it owns what is assigned to it, as far as `takes_over` lets it."""
+
+    server_id: str
+    parts: Parts
+    takes_over: asyncio.Event = field(default_factory=asyncio.Event)
+    owned: set[int] = field(default_factory=set)
+    asked: int = 0
+    instance: Instance | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        app = http.app(self.server_id, CollectorRegistry(), lambda: None)
+
+        @app.get("/partitions")
+        async def partitions(_: Request) -> HTTPResponse:
+            self.asked += 1
+            owned = {str(p): {"epoch": 1, "assignment_version": 1} for p in self.owned}
+            return json_response({"server_id": self.server_id, "owned": owned, "taking_over": []})
+
+        async with http.serving(app, "127.0.0.1", 0) as port, asyncio.TaskGroup() as group:
+            url = f"http://127.0.0.1:{port}"
+            self.instance = Instance("messaging", self.server_id, f"127.0.0.1:{port}", url, "1")
+            following = group.create_task(self._follow())
+            yield
+            following.cancel()
+
+    async def _follow(self) -> None:
+        async with aclosing(self.parts.configuration.watch(ASSIGNMENT)) as documents:
+            async for document in documents:
+                await self.takes_over.wait()
+                with suppress(ValueError):  # what is not valid is not followed
+                    mine = {int(p) for p, s in document.value.items() if s == self.server_id}
+                    self.owned = mine
+
+
+@dataclass
+class World:
+    """The parts, and the fake messaging servers."""
+
+    parts: Parts
+    stack: AsyncExitStack
+    servers: dict[str, FakeMessaging] = field(default_factory=dict)
+
+    async def join(self, *server_ids: str, slow: bool = False) -> None:
+        """`slow`: they take nothing over until `takes_over` is set."""
+        for server_id in server_ids:
+            server = self.servers[server_id] = FakeMessaging(server_id, self.parts)
+            if not slow:
+                server.takes_over.set()
+            await self.stack.enter_async_context(server.running())
+            assert server.instance
+            await self.parts.discovery.register(server.instance)
+
+    async def vanish(self, server_id: str) -> None:
+        instance = self.servers[server_id].instance
+        assert instance
+        await self.parts.discovery.deregister(instance)
+
+    async def document(self) -> Document:
+        return await self.parts.configuration.get(ASSIGNMENT)
+
+    async def counts(self) -> dict[str, int]:
+        return dict(Counter((await self.document()).value.values()))
+
+    async def becomes(self, **counts: int) -> None:
+        """So many partitions each, and nobody else has any."""
+
+        async def holds() -> bool:
+            return await self.counts() == counts
+
+        await eventually(holds, WITHIN_S)
+
+    async def past(self) -> list[Document]:
+        """Versions of the assignment, oldest first."""
+        return (await self.parts.configuration.past(ASSIGNMENT, 100))[::-1]
+
+    def lose_documents(self, name: str, above: int = 0) -> None:
+        """As a store that comes back empty, or old: no version above that one."""
+        file = self.parts.settings.data_dir / "configuration.db"
+        with sqlite3.connect(file, timeout=30) as store:
+            store.execute("DELETE FROM versions WHERE name = ? AND version > ?", (name, above))
+        store.close()
+
+
+@asynccontextmanager
+async def world(folder: Path, partitions: int = PARTITIONS) -> AsyncIterator[World]:
+    chosen = settings(folder, partitions=partitions, control_port=0)
+    async with system.opened(chosen) as parts, AsyncExitStack() as stack:
+        yield World(parts, stack)
+
+
+async def get(instance: Instance, path: str) -> Any:
+    async with httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as client:
+        answer = await client.get(f"{instance.health_url}{path}")
+        return answer.text if path == "/metrics" else answer.json()
+
+
+async def metric(instance: Instance, line: str) -> float:
+    """Its value; `line` is its name with labels."""
+    text: str = await get(instance, "/metrics")
+    values = [each.removeprefix(line) for each in text.splitlines() if each.startswith(f"{line} ")]
+    assert len(values) == 1, f"{line} in\n{text}"
+    return float(values[0])
+
+
+def moved(before: Mapping[str, str], after: Mapping[str, str]) -> int:
+    return sum(before.get(p) != server for p, server in after.items())
+
+
+# -- ownership
+
+
+async def test_servers_that_start_together_get_a_balanced_start(tmp_path: Path) -> None:
+    async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
+        assert await get(instance, "/readyz") == {"status": "ready"}
+        assert up.parts.discovery.live("control") == (instance,)
+        await up.join("a", "b", "c")
+        await up.becomes(a=6, b=5, c=5)
+        assert [document.changed_by for document in await up.past()] == ["control/control-1"]
+        decision = (await get(instance, "/decisions"))["decisions"][-1]
+        assert decision["kind"] == "moved"
+        assert decision["version"] == 1
+        assert decision["moves"][0] == {
+            "partitions": "0-5",
+            "from": None,
+            "to": "a",
+            "reason": "unowned",
+        }
+        assert await metric(instance, 'cecochat_control_moves_total{reason="unowned"}') == 16
+        await eventually(lambda: settled(instance, PARTITIONS), WITHIN_S)
+
+
+async def settled(instance: Instance, count: int) -> bool:
+    return await metric(instance, 'cecochat_control_partitions{state="settled"}') == count
+
+
+async def test_a_server_that_joins_gets_the_next_few_when_it_owns_the_last(tmp_path: Path) -> None:
+    async with world(tmp_path) as up, control(up.parts, "control-1"):
+        await up.join("a")
+        await up.becomes(a=16)
+        await up.join("b", slow=True)
+        await up.becomes(a=12, b=4)
+        asked = up.servers["b"].asked
+        await eventually(lambda: up.servers["b"].asked >= asked + 5, WITHIN_S)
+        assert await up.counts() == {"a": 12, "b": 4}
+        up.servers["b"].takes_over.set()
+        await up.becomes(a=8, b=8)
+        values = [document.value for document in await up.past()]
+        assert [moved(*pair) for pair in pairwise(values)] == [4, 4]
+
+
+async def test_a_death_in_the_middle_of_a_join_is_dealt_with_at_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
+        await up.join("a", "c")
+        await up.becomes(a=8, c=8)
+        await up.join("b", slow=True)
+        await eventually(lambda: up.servers["b"].asked, WITHIN_S)
+        await up.vanish("c")
+        await eventually(lambda: no_trace_of("c", up), WITHIN_S)
+        assert not up.servers["b"].takes_over.is_set()
+        assert await metric(instance, "cecochat_control_failovers_total") == 1
+        up.servers["b"].takes_over.set()
+        await up.becomes(a=8, b=8)
+
+
+async def no_trace_of(server_id: str, up: World) -> bool:
+    counts = await up.counts()
+    return sum(counts.values()) == PARTITIONS and server_id not in counts
+
+
+async def test_all_servers_gone_change_nothing_and_new_ones_start_balanced(tmp_path: Path) -> None:
+    async with world(tmp_path) as up, control(up.parts, "control-1"):
+        await up.join("a", "b")
+        await up.becomes(a=8, b=8)
+        await up.vanish("a")
+        await up.vanish("b")
+        await up.join("c", "d")
+        await up.becomes(c=8, d=8)
+        assert len(await up.past()) <= 3, "one change for a and b together, or one for each"
+
+
+async def test_what_a_person_moved_stays_until_a_server_joins(tmp_path: Path) -> None:
+    async with world(tmp_path) as up:
+        async with control(up.parts, "control-1") as instance:
+            await up.join("a", "b")
+            await up.becomes(a=8, b=8)
+            uneven = {**(await up.document()).value, "0": "b", "1": "b"}
+            document = await up.parts.configuration.put(ASSIGNMENT, uneven, expected=1, by="bob")
+            await eventually(lambda: settled(instance, PARTITIONS), WITHIN_S)
+        async with control(up.parts, "control-2") as instance:
+            await eventually(lambda: settled(instance, PARTITIONS), WITHIN_S)
+            assert await up.document() == document
+            await up.join("c")
+            await up.becomes(a=5, b=6, c=5)
+
+
+async def test_two_control_servers_do_no_harm(tmp_path: Path) -> None:
+    async with world(tmp_path, partitions=60) as up, AsyncExitStack() as stack:
+        for number in range(2):
+            alone = replace(
+                up.parts,
+                settings=replace(up.parts.settings, data_dir=tmp_path / f"control-{number}"),
+            )
+            await stack.enter_async_context(control(alone, f"control-{number}"))
+        await up.join("a", "b", "c")
+        await up.becomes(a=20, b=20, c=20)
+        await up.vanish("b")
+        await up.becomes(a=30, c=30)
+        await up.join("d")
+        await up.becomes(a=20, c=20, d=20)
+        values = [document.value for document in await up.past()]
+        moves = [moved(*pair) for pair in zip([{}, *values], values, strict=False)]
+        assert sum(moves) == 60 + 20 + 20, "as many as one control server makes"
+
+
+async def test_an_assignment_that_is_not_valid_is_not_followed_and_written_over(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as up, control(up.parts, "control-1"):
+        await up.join("a", "b")
+        await up.becomes(a=8, b=8)
+        await write_document(up.parts.configuration, ASSIGNMENT, {"no partition": "a"})
+        await up.vanish("b")
+        await up.becomes(a=16)
+        assert (await up.document()).version == 3
+
+
+async def test_a_silent_server_is_given_up_and_its_handover_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecochat.control.planner.HANDOVER_MAX_S", 0.3)
+    async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
+        await up.join("a")
+        await up.becomes(a=16)
+        await up.join("b", slow=True)
+        await up.becomes(a=8, b=8)
+        assert await metric(instance, "cecochat_control_handovers_overdue_total") >= 4
+        kinds = {each["kind"] for each in (await get(instance, "/decisions"))["decisions"]}
+        assert kinds == {"moved", "overdue"}
+
+
+async def test_it_is_not_ready_before_it_has_seen_the_assignment(tmp_path: Path) -> None:
+    async with world(tmp_path) as up:
+        await up.parts.configuration.close()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5), control(up.parts, "control-1"):
+                raise AssertionError("it was ready")
+
+
+# -- lost documents
+
+
+async def test_a_store_that_comes_back_empty_gets_its_documents_back(tmp_path: Path) -> None:
+    async with world(tmp_path) as up:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+        async with control(up.parts, "control-1") as instance:
+            await up.join("a", "b")
+            await up.becomes(a=8, b=8)
+            for name in (CONFIGURATION, ASSIGNMENT):
+                kept = await up.parts.configuration.get(name)
+                up.lose_documents(name)
+                await eventually(partial(holds, up, name, kept), WITHIN_S)
+                line = f'cecochat_control_restores_total{{document="{name}"}}'
+                assert await metric(instance, line) == 1
+            await up.vanish("b")
+            await up.becomes(a=16)
+            assert (await up.document()).version == 2
+
+
+async def holds(up: World, name: str, document: Document) -> bool:
+    return await up.parts.configuration.get(name) == document
+
+
+async def test_a_store_that_comes_back_old_gets_the_newer_version(tmp_path: Path) -> None:
+    async with world(tmp_path) as up, control(up.parts, "control-1"):
+        await up.join("a")
+        await up.becomes(a=16)
+        await up.join("b")
+        await up.becomes(a=8, b=8)
+        kept = await up.document()
+        up.lose_documents(ASSIGNMENT, above=1)
+        await eventually(lambda: holds(up, ASSIGNMENT, kept), WITHIN_S)
+
+
+async def test_documents_outlive_control_and_store_on_disk(tmp_path: Path) -> None:
+    async with world(tmp_path) as up:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+        async with control(up.parts, "control-1"):
+            await up.join("a", "b")
+            await up.becomes(a=8, b=8)
+        kept = await up.document()
+        up.lose_documents(ASSIGNMENT)
+        up.lose_documents(CONFIGURATION)
+        async with control(up.parts, "control-2"):
+            await eventually(lambda: holds(up, ASSIGNMENT, kept), WITHIN_S)
+            configuration = (await up.parts.configuration.get(CONFIGURATION)).value
+            assert configuration == QUICK
+
+
+async def test_a_damaged_file_is_no_document(tmp_path: Path) -> None:
+    async with world(tmp_path) as up:
+        folder = tmp_path / "control" / up.parts.settings.namespace
+        folder.mkdir(parents=True)
+        (folder / "assignment.json").write_text('{"name": "assignment", "version": 9')
+        invalid = Document(CONFIGURATION, 9, {"no key": 1}, 0, "x")._asdict()
+        (folder / "configuration.json").write_text(json.dumps(invalid))
+        async with control(up.parts, "control-1"):
+            await up.join("a")
+            await up.becomes(a=16)
+            assert (await up.document()).version == 1
+            assert (await up.parts.configuration.get(CONFIGURATION)).version == 0
+
+
+# -- with messaging servers that are real
+
+
+async def test_messaging_servers_take_over_what_control_gives_them(tmp_path: Path) -> None:
+    async with world(tmp_path) as up, control(up.parts, "control-1"), asking() as client:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+
+        async def owns(instance: Instance, count: int) -> bool:
+            return len(await owned_by(client, instance) or ()) == count
+
+        async with messaging(up.parts, "first") as first:
+            await eventually(lambda: owns(first, 16), WITHIN_S)
+            async with messaging(up.parts, "second") as second:
+                await eventually(lambda: owns(second, 8), WITHIN_S)
+                await eventually(lambda: owns(first, 8), WITHIN_S)
+            await eventually(lambda: owns(first, 16), WITHIN_S)
