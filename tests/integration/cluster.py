@@ -12,6 +12,7 @@ from typing import Any
 from typing_extensions import override
 
 from cecochat.adapters import build
+from cecochat.connect.main import connect
 from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
 from cecochat.domain.partitions import partition_of
 from cecochat.history.main import history
@@ -37,11 +38,14 @@ def is_origin(record: NewRecord) -> bool:
 
 @dataclass
 class Faults:
-    """What one server's log does. `fail_append`: `lost` or `landed`, for the next that matches."""
+    """What one server's log does. `fail_append`: `lost` or `landed`, for the next that matches.
+    `stalled`: partitions whose appends wait until it is set.
+    """
 
     fail_append: str | None = None
     matches: Callable[[NewRecord], bool] = is_origin
     failed: int = 0
+    stalled: dict[int, asyncio.Event] = field(default_factory=dict)
     appending: asyncio.Event = field(default_factory=asyncio.Event)
     reading: asyncio.Event = field(default_factory=asyncio.Event)
     watching: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,6 +71,8 @@ class FaultyProducer(Producer):
     @override
     async def append(self, records: Sequence[NewRecord]) -> None:
         await self._faults.appending.wait()
+        for partition in {record.partition for record in records} & self._faults.stalled.keys():
+            await self._faults.stalled[partition].wait()
         if self._ended:
             raise ProducerEnded("it had failed before")
         how = self._faults.fail_append
@@ -183,6 +189,10 @@ class Cluster:
     stack: AsyncExitStack
     servers: dict[str, Instance] = field(default_factory=dict)
     faults: dict[str, Faults] = field(default_factory=dict)
+
+    async def start_connect(self) -> str:
+        """Start a connect server; its URL."""
+        return (await self.stack.enter_async_context(connect(self.parts, "connect"))).health_url
 
     async def start(self, server_id: str) -> Faults:
         """Start a messaging server, which stays for the whole test. At its end nobody is there to

@@ -293,17 +293,21 @@ class Client:
             self._opened.set()
 
     async def _keep_connected(self, route: Route, token: str) -> None:
-        """Session after session. Raises the `ChatError` that no further attempt can mend."""
+        """Session after session: where a server said to go on, which saves asking, else where the
+        connect server says. Raises the `ChatError` that no further attempt can mend.
+        """
         ended = await self._session(route, token)
         while True:
             await self._pause(ended.error, route.backoff)
             try:
-                route, token = await self._lookup.find()
+                if ended.address:
+                    route = replace(route, messaging=ended.address)
+                    token = await self._lookup.token()
+                else:
+                    route, token = await self._lookup.find()
             except ChatError as error:
-                ended = Ended(error, ended.address)
+                ended = Ended(error)
                 continue
-            if ended.address:
-                route = replace(route, messaging=ended.address)
             ended = await self._session(route, token)
 
     async def _session(self, route: Route, token: str) -> Ended:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 FORWARD_GROUP = "forward"
 MATERIALIZE_GROUP = "materialize"
 STORE_EVERY_S = 1.0
-RELEASE_EVERY = 10  # times that it was stored
+RELEASE_EVERY = 5  # times that it was stored
 AGAIN_S = 3_600.0  # what does not move is stored again, before the log forgets it
 
 
