@@ -1,4 +1,4 @@
-"""The driver's session for asyncio: callbacks instead of threads, and a bound on requests."""
+"""A connected cluster for asyncio: statements that are awaited, and a bound on those in flight."""
 
 # mypy: disable-error-code="import-untyped"
 
@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ from cassandra.policies import (
 from cassandra.query import BoundStatement, PreparedStatement, Statement, tuple_factory
 from typing_extensions import override
 
+from cecochat.adapters.cassandra.reactor import LoopConnection, connections_on
 from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
 from cecochat.domain.errors import Unavailable
 
@@ -91,14 +91,14 @@ class Database:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(settings.in_flight)
-        self._answered: deque[tuple[_Request, Any, BaseException | None]] = deque()
-        self._woken = False
+        self._on_loop = cluster.connection_class.on_loop
         self._closed = False
 
     @classmethod
     async def connect(cls, settings: CassandraSettings) -> Database:
         """Connect to the first node that answers. Raises `Unavailable`."""
-        connecting = asyncio.get_running_loop().run_in_executor(None, _connect, settings)
+        loop = asyncio.get_running_loop()
+        connecting = loop.run_in_executor(None, _connect, settings, connections_on(loop))
         try:
             cluster, session = await asyncio.shield(connecting)
         except asyncio.CancelledError:
@@ -166,7 +166,6 @@ class Database:
             return
         self._closed = True
         await asyncio.to_thread(self._cluster.shutdown)
-        self._deliver()
 
     async def _send(
         self,
@@ -197,33 +196,25 @@ class Database:
             raise _translated(error) from error
 
     def _succeeded(self, rows: Any, request: _Request) -> None:
-        self._hand_over((request, rows, None))
+        self._on_loop(self._answer, request, rows, None)
 
     def _failed(self, error: BaseException, request: _Request) -> None:
-        self._hand_over((request, None, error))
+        self._on_loop(self._answer, request, None, error)
 
-    def _hand_over(self, answered: tuple[_Request, Any, BaseException | None]) -> None:
-        """In the driver's thread: wake the loop once for all that has come by then."""
-        self._answered.append(answered)
-        if not self._woken and not self._loop.is_closed():
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        self._woken = False
-        while self._answered:
-            request, rows, error = self._answered.popleft()
-            self._slots.release()
-            if request.answer.done():
-                continue
-            if error is not None:
-                request.answer.set_exception(error)
-            else:
-                request.answer.set_result(rows if isinstance(rows, list) else [])
+    def _answer(self, request: _Request, rows: Any, error: BaseException | None) -> None:
+        self._slots.release()
+        if request.answer.done():
+            return
+        if error is not None:
+            request.answer.set_exception(error)
+        else:
+            request.answer.set_result(rows if isinstance(rows, list) else [])
 
 
-def _connect(settings: CassandraSettings) -> tuple[Cluster, Session]:
-    cluster = _cluster(settings)
+def _connect(
+    settings: CassandraSettings, connection_class: type[LoopConnection]
+) -> tuple[Cluster, Session]:
+    cluster = _cluster(settings, connection_class)
     try:
         return cluster, cluster.connect()
     except BaseException:
@@ -231,7 +222,7 @@ def _connect(settings: CassandraSettings) -> tuple[Cluster, Session]:
         raise
 
 
-def _cluster(settings: CassandraSettings) -> Cluster:
+def _cluster(settings: CassandraSettings, connection_class: type[LoopConnection]) -> Cluster:
     contact_points = [endpoint(address) for address in settings.addresses]
     profile = ExecutionProfile(
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.datacenter)),
@@ -244,6 +235,7 @@ def _cluster(settings: CassandraSettings) -> Cluster:
     return Cluster(
         contact_points,
         port=contact_points[0][1],
+        connection_class=connection_class,
         compression=False,
         auth_provider=PlainTextAuthProvider(settings.username, settings.password)
         if settings.username

@@ -19,6 +19,7 @@ from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, Messag
 ID_MAX: Final = (1 << 63) - 1
 INDEX_ROWS: Final = 16  # buckets looked up at a time
 BUCKETS_AT_ONCE: Final = 8
+CHATS_AT_ONCE: Final = 25
 
 
 class CassandraHistory(History):
@@ -84,13 +85,15 @@ class CassandraHistory(History):
         rows = await self._database.run(self._statements.chats.bind((user_id,)))
         newest = sorted(((last, chat) for chat, last in rows if last < below), reverse=True)
         page = newest[:limit]
-        found = await asyncio.gather(*(self._chat(user_id, chat, last) for last, chat in page))
+        marks = await self._marks([chat for _, chat in page])
+        found = await asyncio.gather(
+            *(self._chat(user_id, chat, last, marks[chat]) for last, chat in page)
+        )
         return found, len(newest) > limit
 
     @override
     async def marks(self, chat_id: str) -> list[MarkRow]:
-        rows = await self._database.run(self._statements.marks.bind((chat_id,)))
-        return [MarkRow(*row) for row in rows]
+        return (await self._marks([chat_id]))[chat_id]
 
     @override
     async def close(self) -> None:
@@ -131,23 +134,37 @@ class CassandraHistory(History):
             if len(rows) < INDEX_ROWS:
                 return
 
-    async def _chat(self, user_id: str, chat_id: str, last: int) -> ChatRow:
+    async def _marks(self, chat_ids: list[str]) -> dict[str, list[MarkRow]]:
+        """A request for some chats costs about what one for a single chat does."""
+        select = self._statements.marks
+        parts = [chat_ids[at : at + CHATS_AT_ONCE] for at in range(0, len(chat_ids), CHATS_AT_ONCE)]
+        marks: dict[str, list[MarkRow]] = {chat: [] for chat in chat_ids}
+        for rows in await asyncio.gather(
+            *(self._database.run(select.bind((part,))) for part in parts)
+        ):
+            for row in rows:
+                marks[row[0]].append(MarkRow(*row))
+        return marks
+
+    async def _chat(self, user_id: str, chat_id: str, last: int, marks: list[MarkRow]) -> ChatRow:
+        read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
         select = self._statements.message.bind((chat_id, bucket_of(last), last))
-        rows, marks = await asyncio.gather(self._database.run(select), self.marks(chat_id))
+        rows, unread = await asyncio.gather(
+            self._database.run(select), self._unread(user_id, chat_id, read_up_to, last)
+        )
         if not rows:
             raise Unavailable(
                 f"message {last} of {chat_id} has not reached all replicas: ask again"
             )
-        read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
-        unread = await self._unread(user_id, chat_id, read_up_to, last)
         return ChatRow(chat_id, last, rows[0][0], unread, marks)
 
     async def _unread(self, user_id: str, chat_id: str, read_up_to: int, last: int) -> int:
         """Messages of others above `read_up_to` up to `last`, newest first, to the maximum."""
-        count = 0
+        count, lowest = 0, bucket_of(read_up_to)
         if read_up_to >= last:
             return count
-        lowest = bucket_of(read_up_to)
+        if lowest == bucket_of(last):
+            return await self._unread_in(lowest, user_id, chat_id, read_up_to, last)
         async for buckets in self._buckets(chat_id, bucket_of(last)):
             counted = [
                 await self._unread_in(bucket, user_id, chat_id, read_up_to, last)
@@ -170,4 +187,4 @@ class CassandraHistory(History):
             count += sum(sender != user_id for sender, _ in rows)
             more = len(rows) == UNREAD_MAX
             below = rows[-1][1] if rows else below
-        return count
+        return min(count, UNREAD_MAX)

@@ -63,7 +63,7 @@ CQL: Final = (
         WHERE chat_id = ? AND bucket >= ? ORDER BY bucket ASC LIMIT ?""",
     "SELECT chat_id, last_message_id FROM {keyspace}.chats_by_user WHERE user_id = ?",
     """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
-        WHERE chat_id = ?""",
+        WHERE chat_id IN ?""",
     "SELECT partition, up_to FROM {keyspace}.progress WHERE log_id = ?",
 )
 
