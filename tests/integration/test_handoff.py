@@ -95,7 +95,8 @@ async def until_owned(servers: Cluster, by: str, *partitions: int) -> None:
 
         async def owned() -> bool:
             answer = await http.get(f"{servers.servers[by].health_url}/partitions")
-            return answer.json()["owned"].keys() >= {str(each) for each in partitions}
+            known: dict[str, object] = answer.json()["owned"]
+            return known.keys() >= {str(each) for each in partitions}
 
         await eventually(owned)
 
