@@ -1,0 +1,180 @@
+"""The backplane on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import Any, Final
+from weakref import WeakSet
+
+from aiokafka.protocol.transaction import InitProducerIdRequest  # type: ignore[import-untyped]
+from typing_extensions import override
+
+from cecochat.adapters.kafka.batches import ProducerId
+from cecochat.adapters.kafka.cluster import Cluster, Stream, check
+from cecochat.adapters.kafka.groups import Offsets, Place
+from cecochat.adapters.kafka.producing import Session
+from cecochat.adapters.kafka.reading import Readers
+from cecochat.adapters.kafka.sending import Sender
+from cecochat.adapters.kafka.settings import KafkaSettings
+from cecochat.adapters.kafka.share import Member
+from cecochat.adapters.kafka.topics import Log, name_of, open_log
+from cecochat.ports.backplane import MESSAGES, Backplane, Producer, Record, Topic
+
+log = logging.getLogger(__name__)
+
+LANES: Final = 2
+"""Senders, each with a connection to each broker."""
+
+_NO_TRANSACTIONS: Final = (None, 60_000)
+
+
+class KafkaBackplane(Backplane):
+    """A log in two topics; any number of processes may have it open."""
+
+    def __init__(self, settings: KafkaSettings, cluster: Cluster, log: Log) -> None:
+        """Use `open`."""
+        self._settings = settings
+        self._cluster = cluster
+        self._log = log
+        self._senders = [Sender(cluster, settings, f"append {n}") for n in range(LANES)]
+        self._numbers = count()
+        self._sessions: WeakSet[Session] = WeakSet()
+        self._readers = Readers(cluster, settings.outage_s)
+        self._offsets = Offsets(cluster)
+        self._members: dict[str, list[Member]] = {}
+        self._background = asyncio.create_task(self._run())
+        self._closed = False
+
+    @classmethod
+    async def open(cls, settings: KafkaSettings) -> KafkaBackplane:
+        """Open the log, or create it. Several servers may do so at once.
+
+        Raises `InvalidSettings` where the topics are not as the settings say or not safe for a
+        log, `Unavailable`.
+        """
+        settings.check()
+        cluster = Cluster(settings)
+        try:
+            await cluster.connect()
+            return cls(settings, cluster, await open_log(cluster, settings))
+        except BaseException:
+            await cluster.close()
+            raise
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for sender in self._senders:
+                    tasks.create_task(sender.run())
+                tasks.create_task(self._readers.run())
+                tasks.create_task(self._offsets.renew_daily())
+        except* Exception:
+            log.critical("the log is closed by a defect", exc_info=True)
+            self._end()
+
+    def _end(self) -> None:
+        """Nobody sends or reads any more."""
+        self._cluster.closed = True
+        self._readers.close()
+        for session in self._sessions:
+            session.abandon("the log was closed")
+
+    @override
+    async def log_id(self) -> str:
+        return self._log.log_id
+
+    @override
+    async def partition_count(self) -> int:
+        return self._log.partition_count
+
+    @override
+    async def producer(self, topic: Topic = MESSAGES) -> Producer:
+        """Raises `Unavailable`."""
+        producer_id = await self._cluster.patiently("a new producer", self._producer_id)
+        sender = self._senders[next(self._numbers) % LANES]
+        name = name_of(self._settings, topic)
+        session = Session(sender, name, self._log.partition_count, producer_id)
+        self._sessions.add(session)
+        return session
+
+    async def _producer_id(self) -> ProducerId:
+        request = InitProducerIdRequest(*_NO_TRANSACTIONS)
+        answer = await self._cluster.ask(self._cluster.any_broker(), request)
+        check(answer.error_code)
+        return ProducerId(answer.producer_id, answer.producer_epoch)
+
+    @override
+    def read(self, topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:
+        return self._readers.read(self._stream(topic, partition), offset)
+
+    @override
+    async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
+        return await self._readers.bounds(self._stream(topic, partition))
+
+    @override
+    async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
+        return await self._offsets.committed(
+            Place(self._group(group), *self._stream(topic, partition))
+        )
+
+    @override
+    async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
+        """Partitions that a member of this process works on are committed by that member: while a
+        group has members, it takes no other commits.
+        """
+        name = self._group(group)
+        rest = {self._stream(topic, p).partition: offset for p, offset in offsets.items()}
+        for member in self._members.get(name, ()):
+            own = {p: offset for p, offset in rest.items() if member.works_on(p)}
+            if own:
+                await member.commit(own)
+                rest = {p: offset for p, offset in rest.items() if p not in own}
+        if rest:
+            await self._offsets.commit(name, name_of(self._settings, topic), rest)
+
+    @override
+    async def share(
+        self, topic: Topic, group: str, work: Callable[[int], Coroutine[Any, Any, None]]
+    ) -> None:
+        name = self._group(group)
+        members = self._members.setdefault(name, [])
+        instance = self._settings.instance
+        if instance is not None and members:
+            instance = f"{instance}-{len(members)}"
+        member = Member(name_of(self._settings, topic), name, work, self._settings, instance)
+        members.append(member)
+        try:
+            await member.run()
+        finally:
+            members.remove(member)
+
+    @override
+    async def release(self, topic: Topic, partition: int, before: int) -> None:
+        """Nothing: Kafka drops by age, whatever was released."""
+
+    @override
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.timeout_s):
+                    for session in list(self._sessions):
+                        await session.close()
+            self._end()
+            self._background.cancel()
+            await asyncio.wait([self._background])
+            await self._cluster.close()
+
+    def _group(self, group: str) -> str:
+        return f"{self._settings.namespace}.{group}"
+
+    def _stream(self, topic: Topic, partition: int) -> Stream:
+        if not 0 <= partition < self._log.partition_count:
+            raise ValueError(
+                f"partition {partition}: there are 0 to {self._log.partition_count - 1}"
+            )
+        return Stream(name_of(self._settings, topic), partition)

@@ -1,0 +1,100 @@
+"""Record batches, the unit that Kafka stores and sends: written by a session, read by anybody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+from aiokafka.errors import CorruptRecordException  # type: ignore[import-untyped]
+from aiokafka.record.default_records import DefaultRecordBatchBuilder  # type: ignore[import-untyped]
+from aiokafka.record.memory_records import MemoryRecords  # type: ignore[import-untyped]
+
+from cecochat.ports.backplane import NewRecord, Record
+
+BATCH_BYTES: Final = 1 << 20
+BATCH_RECORDS: Final = 1_000
+SEQUENCE_MASK: Final = 0x7FFFFFFF
+_FORMAT: Final = 2
+_OVERHEAD: Final = 100  # of a batch with one record, about; aiokafka's estimate covers the record
+
+
+class ProducerId(NamedTuple):
+    """Given by the brokers; batches of one are numbered in each partition, so that one that is
+    sent again lands once.
+    """
+
+    id: int
+    epoch: int
+
+
+def size_of(record: NewRecord) -> int:
+    """Bytes of a batch that holds this record alone, at most."""
+    estimate: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(
+        record.key, record.value, _encoded(record)
+    )
+    return estimate + _OVERHEAD
+
+
+def build(records: Iterable[NewRecord], producer: ProducerId, sequence: int) -> tuple[bytes, int]:
+    """A batch of the first records, as many as fit, and how many these are; at least one."""
+    builder = DefaultRecordBatchBuilder(_FORMAT, 0, 0, *producer, sequence, BATCH_BYTES)
+    now_ms = int(time.time() * 1_000)
+    count = 0
+    for record in records:
+        if builder.append(count, now_ms, record.key, record.value, _encoded(record)) is None:
+            break
+        count += 1
+    return bytes(builder.build()), count
+
+
+def _encoded(record: NewRecord) -> list[tuple[str, bytes]]:
+    return [(name, value.encode()) for name, value in record.headers]
+
+
+class Fetched:
+    """What a broker sent of one partition: whole batches, decoded as they are asked for."""
+
+    def __init__(self, data: bytes | None, offset: int) -> None:
+        self.next = offset  # to be fetched from, after the records that were had
+        self._records = self._decode(data or b"")
+        self._held: list[Record] = []  # at most one, which did not fit
+
+    def take(self) -> list[Record]:
+        """At most 1,000 records or 1 MiB, or one record over that; empty where all were had.
+
+        Raises `CorruptRecordException`.
+        """
+        batch: list[Record] = []
+        size = 0
+        for record in chain(self._held, self._records):
+            size += len(record.key) + len(record.value)
+            if batch and size > BATCH_BYTES:
+                self._held = [record]
+                return batch
+            self._held = []
+            batch.append(record)
+            self.next = record.offset + 1
+            if len(batch) == BATCH_RECORDS:
+                break
+        return batch
+
+    def _decode(self, data: bytes) -> Iterator[Record]:
+        low, batches = self.next, MemoryRecords(data)
+        while batches.has_next():
+            batch = batches.next_batch()
+            if not batch.validate_crc():
+                raise CorruptRecordException(f"the checksum at offset {batch.base_offset} is wrong")
+            if not batch.is_control_batch:
+                for record in batch:
+                    if record.offset >= low:  # a batch comes whole
+                        yield _record(record)
+            self.next = max(self.next, batch.next_offset)  # what was compacted away is behind
+
+
+def _record(found: Any) -> Record:
+    headers = tuple(
+        (name, (value or b"").decode(errors="backslashreplace")) for name, value in found.headers
+    )
+    return Record(found.offset, found.timestamp, found.key or b"", found.value or b"", headers)

@@ -1,0 +1,142 @@
+"""Questions to the brokers: to the right one, each with a deadline, again while that helps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    for_code,
+)
+from aiokafka.structs import TopicPartition  # type: ignore[import-untyped]
+
+from cecochat.adapters.kafka.settings import KafkaSettings
+from cecochat.domain.errors import Unavailable
+
+BACKOFF_S: Final = 0.1
+
+_NAMES: Final = {
+    74: "FencedLeaderEpoch",
+    75: "UnknownLeaderEpoch",
+    78: "OffsetNotAvailable",
+    79: "MemberIdRequired",
+    82: "FencedInstanceId",
+    89: "ThrottlingQuotaExceeded",
+}
+_RETRIABLE: Final = frozenset(
+    {2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 27, 41, 56, 72, 74, 75, 78, 89}
+)
+"""What passes: elections, moves, coordinators that load, too few replicas in sync."""
+
+Result = TypeVar("Result")
+
+
+class Stream(NamedTuple):
+    """A partition of a topic, by its name at the brokers."""
+
+    topic: str
+    partition: int
+
+
+class Refused(KafkaError):  # type: ignore[misc]  # aiokafka is not typed
+    """A broker's error code; see kafka.apache.org/protocol#protocol_error_codes."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"{_NAMES.get(code) or for_code(code).__name__} ({code})")
+        self.code = code
+        self.retriable = code in _RETRIABLE
+
+
+def check(code: int) -> None:
+    """Raises `Refused` for a code that is an error."""
+    if code:
+        raise Refused(code)
+
+
+class Cluster:
+    """One client of aiokafka: it knows the brokers and leads, connects, and negotiates versions.
+
+    A broker answers what comes over one connection in order, so a long poll has a connection of
+    its own, as have appends: `lane` names them.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._client = AIOKafkaClient(
+            **settings.connection(), metadata_max_age_ms=60_000, retry_backoff_ms=100
+        )
+        self.closed = False
+
+    async def connect(self) -> None:
+        """Find the brokers. Raises `Unavailable`."""
+        try:
+            async with asyncio.timeout(self._settings.timeout_s * 2):
+                await self._client.bootstrap()
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise Unavailable(f"Kafka at {self._settings.brokers}: {error}") from error
+
+    async def close(self) -> None:
+        """Close every connection; what waits for an answer fails."""
+        self.closed = True
+        await self._client.close()
+
+    def leader(self, stream: Stream) -> int:
+        """The broker to ask for a partition. Raises `LeaderNotAvailableError`."""
+        node: int | None = self._client.cluster.leader_for_partition(TopicPartition(*stream))
+        if node is None or node < 0:
+            raise LeaderNotAvailableError(f"{stream.topic} {stream.partition} has no leader")
+        return node
+
+    def any_broker(self) -> int:
+        """A broker, whichever. Raises `KafkaConnectionError` where none is known."""
+        node: int | None = self._client.get_random_node()
+        if node is None:
+            raise KafkaConnectionError("no broker is known")
+        return node
+
+    async def ask(self, node: int, request: Any, lane: str = "questions") -> Any:
+        """One request to one broker, once. Raises `KafkaError`."""
+        try:
+            return await self._client.send(node, request, group=lane)
+        except (OSError, TimeoutError, KeyError) as error:  # KeyError: closed under our hands
+            raise KafkaConnectionError(f"broker {node}: {error!r}") from error
+        except NotImplementedError as error:
+            raise IncompatibleBrokerVersion(f"broker {node}: {error}") from error
+
+    async def coordinator(self, group: str) -> int:
+        """The broker that keeps a consumer group. Raises `KafkaError`."""
+        try:
+            node: int = await self._client.coordinator_lookup(0, group)
+        except (OSError, TimeoutError, KeyError) as error:
+            raise KafkaConnectionError(f"coordinator of {group}: {error!r}") from error
+        return node
+
+    async def follow(self, topics: Sequence[str]) -> None:
+        """Know from now on who leads the partitions of these topics."""
+        await self._client.set_topics(topics)
+
+    def learn(self) -> None:
+        """Have the leads looked up again, in the background."""
+        self._client.force_metadata_update()
+
+    async def patiently(
+        self, what: str, call: Callable[[], Awaitable[Result]], within_s: float | None = None
+    ) -> Result:
+        """Call until it succeeds, for `within_s` (default: `timeout_s`). Raises `Unavailable`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (within_s or self._settings.timeout_s)
+        while not self.closed:
+            try:
+                return await call()
+            except KafkaError as error:
+                if not error.retriable or self.closed or loop.time() > deadline:
+                    raise Unavailable(f"{what}: {error}") from error
+            self.learn()
+            await asyncio.sleep(BACKOFF_S)
+        raise Unavailable("the log was closed")

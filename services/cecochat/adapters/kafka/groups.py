@@ -1,0 +1,108 @@
+"""Where consumer groups continue from: offsets at a group's coordinator, kept from expiring."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple, TypeVar
+
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest  # type: ignore[import-untyped]
+
+from cecochat.adapters.kafka.cluster import Cluster, check
+from cecochat.domain.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+RENEW_S: Final = 24 * 3_600.0
+"""Brokers drop offsets that nobody commits, after offsets.retention.minutes (7 days by default)."""
+
+_NOBODY: Final = (-1, "")  # generation and member of a commit for a group without members
+
+Result = TypeVar("Result")
+
+
+class Place(NamedTuple):
+    """What an offset is stored under."""
+
+    group: str
+    topic: str
+    partition: int
+
+
+class Offsets:
+    """Offsets of groups, by anybody: a group with members takes commits from its members only."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._coordinators: dict[str, int] = {}
+        self._seen: dict[Place, int] = {}  # committed or read by this process, the last
+
+    async def committed(self, place: Place) -> int | None:
+        """The offset to continue from. Raises `Unavailable`."""
+        offset = await self._patiently(place.group, lambda: self._fetch(place))
+        if offset is not None:
+            self._seen[place] = offset
+        return offset
+
+    async def commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
+        """Store partition -> offset for a group without members. Raises `Unavailable`."""
+        await self._patiently(group, lambda: self._commit(group, topic, offsets))
+        self.saw(group, topic, offsets)
+
+    def saw(self, group: str, topic: str, offsets: dict[int, int]) -> None:
+        """These are committed."""
+        for partition, offset in offsets.items():
+            self._seen[Place(group, topic, partition)] = offset
+
+    async def renew_daily(self) -> None:
+        """Keep what is not committed again from expiring, until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                await self.renew()
+            except Unavailable as error:
+                log.warning("committed offsets are not renewed: %s", error)
+
+    async def renew(self) -> None:
+        """Commit again what is still as this process saw it last. A group with members needs
+        none, and refuses. Raises `Unavailable`.
+        """
+        for place, seen in list(self._seen.items()):
+            if await self.committed(place) == seen:
+                try:
+                    await self.commit(place.group, place.topic, {place.partition: seen})
+                except Unavailable as error:
+                    log.debug("%s is not renewed: %s", place, error)
+
+    async def _fetch(self, place: Place) -> int | None:
+        request = OffsetFetchRequest(place.group, [(place.topic, [place.partition])])
+        answer = await self._ask(place.group, request)
+        check(answer.error_code)
+        ((_, ((_, offset, _, code),)),) = answer.topics
+        check(code)
+        return None if offset < 0 else int(offset)
+
+    async def _commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
+        partitions = [(partition, offset, "") for partition, offset in offsets.items()]
+        request = OffsetCommitRequest(group, *_NOBODY, -1, [(topic, partitions)])
+        answer = await self._ask(group, request)
+        for _, results in answer.topics:
+            for _, code in results:
+                check(code)
+
+    async def _ask(self, group: str, request: Any) -> Any:
+        if group not in self._coordinators:
+            self._coordinators[group] = await self._cluster.coordinator(group)
+        return await self._cluster.ask(self._coordinators[group], request)
+
+    async def _patiently(self, group: str, call: Callable[[], Awaitable[Result]]) -> Result:
+        async def once() -> Result:
+            try:
+                return await call()
+            except KafkaError:
+                self._coordinators.pop(group, None)  # it may have moved
+                raise
+
+        return await self._cluster.patiently(f"offsets of the group {group}", once)

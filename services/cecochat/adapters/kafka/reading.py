@@ -1,0 +1,315 @@
+"""Readers: each fetches what lies behind by itself; those at the end share one long poll a broker.
+
+A long poll is a fetch session (KIP-227), so a round of it costs what has changed, not what is
+followed; and what it brings is decoded once and handed to every reader of the partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka.errors import CorruptRecordException, KafkaError, LeaderNotAvailableError  # type: ignore[import-untyped]
+from aiokafka.protocol.offset import OffsetRequest  # type: ignore[import-untyped]
+
+from cecochat.adapters.kafka.batches import BATCH_BYTES, BATCH_RECORDS, Fetched
+from cecochat.adapters.kafka.cluster import BACKOFF_S, Cluster, Refused, Stream, check
+from cecochat.adapters.kafka.protocol import NEW_SESSION, Fetch, FetchSession
+from cecochat.domain.errors import Trimmed, Unavailable
+from cecochat.ports.backplane import Record
+
+FETCH_BYTES: Final = 512 << 10
+POLL_BYTES: Final = 1 << 20
+POLL_MS: Final = 100
+"""How long a broker holds a poll that finds nothing: also how long a reader that has just come to
+the end may wait for what comes next, as it joins with the next poll.
+"""
+HANDOVER_RECORDS: Final = 10_000
+HANDOVER_BYTES: Final = 4 << 20
+_OUT_OF_RANGE: Final = 1
+_EARLIEST: Final = -2
+_LATEST: Final = -1
+_SESSION_LOST: Final = (70, 71)
+
+
+class _Reader:
+    """Where one reader stands. Live, it has everything below `next` or in its hand-over."""
+
+    def __init__(self, offset: int) -> None:
+        self.next = offset
+        self.live = False  # it stands at the end, and what is polled is handed to it
+        self.woken = asyncio.Event()
+        self._handed: list[Record] = []
+        self._handed_bytes = 0
+
+    def hand(self, records: Sequence[Record], next_: int) -> None:
+        """Take what a poll brought; over its bound the reader falls behind, and fetches."""
+        if len(self._handed) >= HANDOVER_RECORDS or self._handed_bytes >= HANDOVER_BYTES:
+            self.live = False
+            return
+        for record in records:
+            if record.offset >= self.next:  # it may have come further by itself
+                self._handed.append(record)
+                self._handed_bytes += len(record.key) + len(record.value)
+        self.next = max(self.next, next_)
+        self.woken.set()
+
+    def take(self) -> list[Record]:
+        """The next batch from the hand-over; empty where there is none."""
+        batch = self._handed[:BATCH_RECORDS]
+        size = 0
+        for count, record in enumerate(batch):
+            record_bytes = len(record.key) + len(record.value)
+            if count and size + record_bytes > BATCH_BYTES:
+                del batch[count:]
+                break
+            size += record_bytes
+        del self._handed[: len(batch)]
+        self._handed_bytes -= size
+        return batch
+
+    def leave(self) -> None:
+        """The poll does not reach it any more."""
+        self.live = False
+        self.woken.set()
+
+
+@dataclass(slots=True)
+class _Follower:
+    """A stream that is polled, for the readers that stand at its end."""
+
+    stream: Stream
+    position: int  # everything below was handed out
+    readers: set[_Reader] = field(default_factory=set)
+
+    def extend(self, records: Sequence[Record], next_: int) -> None:
+        self.position = next_
+        for reader in list(self.readers):
+            reader.hand(records, next_)
+            if not reader.live:
+                self.readers.discard(reader)
+
+
+class _Poll:
+    """The long poll of one broker. A stream that fails is given back: its readers fetch, which
+    finds out why, and come again.
+    """
+
+    def __init__(self, cluster: Cluster, node: int) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._followers: dict[Stream, _Follower] = {}
+        self._some = asyncio.Event()
+        self._session = NEW_SESSION
+        self._known: dict[Stream, int] = {}  # what the broker's session holds
+
+    def add(self, follower: _Follower) -> None:
+        self._followers[follower.stream] = follower
+        self._some.set()
+
+    def drop(self, stream: Stream) -> None:
+        follower = self._followers.pop(stream, None)
+        for reader in follower.readers if follower else ():
+            reader.leave()
+
+    def get(self, stream: Stream) -> _Follower | None:
+        return self._followers.get(stream)
+
+    def drop_all(self) -> None:
+        for stream in list(self._followers):
+            self.drop(stream)
+
+    async def run(self) -> None:
+        while True:
+            if not self._followers:
+                self._some.clear()
+                await self._some.wait()
+            try:
+                answer = await self._cluster.ask(self._node, self._request(), "poll")
+                check(answer.error_code)
+            except KafkaError as error:
+                await self._failed(error)
+            else:
+                self._continue(answer.session_id)
+                for topic, partitions in answer.topics:
+                    for partition, code, _, _, _, _, _, data in partitions:
+                        self._answered(Stream(topic, partition), code, data)
+
+    def _request(self) -> Fetch:
+        """What has changed since the last."""
+        positions: dict[str, list[tuple[int, int]]] = {}
+        for stream, follower in self._followers.items():
+            if self._known.get(stream) != follower.position:
+                positions.setdefault(stream.topic, []).append((stream.partition, follower.position))
+                self._known[stream] = follower.position
+        forgotten: dict[str, list[int]] = {}
+        for topic, partition in self._known.keys() - self._followers.keys():
+            forgotten.setdefault(topic, []).append(partition)
+            del self._known[Stream(topic, partition)]
+        return Fetch(
+            positions,
+            max_bytes=POLL_BYTES,
+            wait_ms=POLL_MS,
+            session=self._session,
+            forgotten=forgotten,
+        )
+
+    def _continue(self, session_id: int) -> None:
+        if session_id:
+            self._session = FetchSession(session_id, self._session.epoch).following()
+        else:  # the broker has no room for one: the next tries again
+            self._restart()
+
+    def _restart(self) -> None:
+        self._session, self._known = NEW_SESSION, {}
+
+    async def _failed(self, error: KafkaError) -> None:
+        self._restart()
+        if not (isinstance(error, Refused) and error.code in _SESSION_LOST):
+            self.drop_all()
+            self._cluster.learn()
+            await asyncio.sleep(BACKOFF_S)
+
+    def _answered(self, stream: Stream, code: int, data: bytes | None) -> None:
+        follower = self._followers.get(stream)
+        if follower is None or self._known.get(stream, follower.position) != follower.position:
+            return  # it was asked for another, who has left since
+        fetched = Fetched(data, follower.position)
+        records: list[Record] = []
+        try:
+            check(code)
+            while batch := fetched.take():
+                records += batch
+        except KafkaError:
+            self.drop(stream)
+        else:
+            if fetched.next > follower.position:
+                follower.extend(records, fetched.next)
+
+
+class Readers:
+    """All readers of a process."""
+
+    def __init__(self, cluster: Cluster, outage_s: float) -> None:
+        self._cluster = cluster
+        self._outage_s = outage_s
+        self._polls: dict[int, _Poll] = {}  # by broker
+        self._polled_by: dict[Stream, _Poll] = {}
+        self._new = asyncio.Queue[_Poll]()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        async with asyncio.TaskGroup() as polls:
+            while True:
+                polls.create_task((await self._new.get()).run())
+
+    def close(self) -> None:
+        """Wake whoever waits; the log is closed."""
+        for poll in self._polls.values():
+            poll.drop_all()
+
+    async def read(self, stream: Stream, offset: int) -> AsyncGenerator[Sequence[Record]]:
+        """As the port says."""
+        reader = _Reader(offset)
+        try:
+            while not self._cluster.closed:
+                if batch := reader.take():
+                    yield batch
+                elif reader.live:
+                    reader.woken.clear()
+                    await reader.woken.wait()
+                else:
+                    fetched, end = await self._fetch(stream, reader.next)
+                    while batch := _taken(stream, fetched):
+                        yield batch
+                    reader.next = fetched.next
+                    if reader.next >= end:
+                        self._join(stream, reader)
+        finally:
+            self._leave(stream, reader)
+        raise Unavailable("the log was closed")
+
+    def _join(self, stream: Stream, reader: _Reader) -> None:
+        """Live from now on, unless the poll is further already."""
+        poll = self._polled_by.get(stream)
+        follower = poll.get(stream) if poll else None
+        if follower is None:
+            try:
+                poll = self._poll_of(stream)
+            except LeaderNotAvailableError:
+                return  # the next fetch waits for one
+            follower = _Follower(stream, reader.next)
+            poll.add(follower)
+        if reader.next >= follower.position:
+            reader.live = True
+            follower.readers.add(reader)
+
+    def _poll_of(self, stream: Stream) -> _Poll:
+        node = self._cluster.leader(stream)
+        if node not in self._polls:
+            self._polls[node] = _Poll(self._cluster, node)
+            self._new.put_nowait(self._polls[node])
+        self._polled_by[stream] = self._polls[node]
+        return self._polls[node]
+
+    def _leave(self, stream: Stream, reader: _Reader) -> None:
+        poll = self._polled_by.get(stream)
+        follower = poll.get(stream) if poll else None
+        if poll and follower:
+            follower.readers.discard(reader)
+            if not follower.readers:
+                poll.drop(stream)
+
+    async def _fetch(self, stream: Stream, offset: int) -> tuple[Fetched, int]:
+        """What lies at `offset` and above, and where the log ends for readers. Raises `Trimmed`,
+        `Unavailable`.
+        """
+
+        async def fetch() -> tuple[Fetched, int]:
+            request = Fetch({stream.topic: [(stream.partition, offset)]}, max_bytes=FETCH_BYTES)
+            answer = await self._cluster.ask(self._cluster.leader(stream), request, "fetch")
+            check(answer.error_code)
+            ((_, ((_, code, end, _, _, _, _, data),)),) = answer.topics
+            if code == _OUT_OF_RANGE:
+                await self._explain(stream, offset)
+            check(code)
+            return Fetched(data, offset), end
+
+        return await self._cluster.patiently(f"reading {stream}", fetch, self._outage_s)
+
+    async def _explain(self, stream: Stream, offset: int) -> None:
+        start, end = await self._bounds(stream)
+        if offset < start:
+            raise Trimmed(stream.partition, offset, start)
+        if offset > end:
+            raise Unavailable(
+                f"{stream.topic} {stream.partition}: offset {offset} lies beyond the end, {end}: "
+                "either nobody has appended that far, or the log has lost what it acknowledged"
+            )
+
+    async def bounds(self, stream: Stream) -> tuple[int, int]:
+        """(start, end) as the port says. Raises `Unavailable`."""
+        return await self._cluster.patiently(f"bounds of {stream}", lambda: self._bounds(stream))
+
+    async def _bounds(self, stream: Stream) -> tuple[int, int]:
+        """Both questions are under way at once, over one connection."""
+        start, end = await asyncio.gather(
+            self._offset(stream, _EARLIEST), self._offset(stream, _LATEST)
+        )
+        return start, end
+
+    async def _offset(self, stream: Stream, which: int) -> int:
+        request = OffsetRequest(-1, 0, [(stream.topic, [(stream.partition, which)])])
+        answer = await self._cluster.ask(self._cluster.leader(stream), request)
+        ((_, ((_, code, _, offset),)),) = answer.topics
+        check(code)
+        return int(offset)
+
+
+def _taken(stream: Stream, fetched: Fetched) -> list[Record]:
+    try:
+        return fetched.take()
+    except CorruptRecordException as error:
+        raise Unavailable(f"{stream.topic} {stream.partition}: {error}") from error

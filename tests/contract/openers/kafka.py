@@ -1,0 +1,43 @@
+"""The Kafka adapter, on the shared broker, in a namespace of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
+
+from cecochat.adapters.kafka.backplane import KafkaBackplane
+from cecochat.adapters.kafka.settings import KafkaSettings
+from cecochat.adapters.kafka.topics import names_of
+from cecochat.ports.backplane import Backplane
+from tests.contract.openers import PARTITIONS, Place
+
+
+def settings(place: Place) -> KafkaSettings:
+    return KafkaSettings(
+        place.backends.address("kafka"), namespace=place.namespace, partition_count=PARTITIONS
+    )
+
+
+async def backplane(place: Place, stack: AsyncExitStack) -> Backplane:
+    log = await KafkaBackplane.open(settings(place))
+    stack.push_async_callback(remove, settings(place))
+    stack.push_async_callback(log.close)
+    return log
+
+
+@asynccontextmanager
+async def admin(settings: KafkaSettings) -> AsyncGenerator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(**settings.connection())
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def remove(settings: KafkaSettings) -> None:
+    """The topics of a test."""
+    async with admin(settings) as client:
+        await client.delete_topics(names_of(settings))
