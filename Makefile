@@ -22,6 +22,7 @@ $(dev): requirements-dev.lock $(decides)
 	@touch $(runtime) $@
 
 .PHONY: help setup up demo fmt lint type test test-all bench protos reference protos-release lock clean
+.PHONY: backends backends-up backends-down backends-status
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +52,19 @@ test: lint type ## all checks, and every test that this machine has the backends
 
 test-all: lint type ## the same with the tests that take many minutes
 	$(bin)/python -m pytest --slow $(ARGS)
+
+# ARGS="kafka redis --data ..." : which ones, and options; `python3 -m scripts.backends --help` has all.
+backends: ## Kafka, Cassandra, Redis, Consul and Jaeger on to this machine
+	@$(or $(PYTHON),python3) -m scripts.backends provision $(ARGS)
+
+backends-up: ## start them, wait until they answer, note where they are
+	@$(or $(PYTHON),python3) -m scripts.backends up $(ARGS)
+
+backends-down: ## stop what backends-up has started, and nothing else
+	@$(or $(PYTHON),python3) -m scripts.backends down $(ARGS)
+
+backends-status: ## which of them answer, where, and what they use
+	@$(or $(PYTHON),python3) -m scripts.backends status $(ARGS)
 
 bench: $(dev) ## measure; prints a table and JSON
 	$(bin)/python -m tests.bench $(ARGS)

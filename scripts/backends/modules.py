@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from scripts.backends import store, tools
+from scripts.backends import store, toolchain, tools
 
 # Some modules of 2023 use runtime internals by name, which the linker has refused since Go 1.23.
 LINKER = "-s -w -checklinkname=0"
@@ -24,7 +24,7 @@ def bring(name: str, version: str, package: str) -> Path:
 
 
 def _build(name: str, package: str, program: Path) -> None:
-    go = tools.go()
+    go = toolchain.go()
     with tempfile.TemporaryDirectory() as work:
         for pinned in ("go.mod", "go.sum"):
             shutil.copy(store.PINNED / name / pinned, work)

@@ -19,7 +19,9 @@ PINNED = Path(__file__).parent / "pinned"
 
 def place(name: str, version: str) -> Path:
     """Where `name` is or will be: a change of what is pinned leads to another place."""
-    return places.cache() / f"{name}-{version}-{fingerprint(PINNED / name)}"
+    pinned = PINNED / name
+    suffix = f"-{fingerprint(pinned)}" if pinned.is_dir() else ""
+    return places.cache() / f"{name}-{version}{suffix}"
 
 
 def fingerprint(folder: Path) -> str:

@@ -71,14 +71,14 @@ def _java_major(java: str) -> int:
         said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
     except OSError:
         return 0
-    found = re.search(r'version "(\d+)', said.stderr + said.stdout)
-    return int(found[1]) if found else 0
+    version = re.search(r'version "(\d+)', said.stderr + said.stdout)
+    return int(version[1]) if version else 0
 
 
 def maven() -> str:
     if not shutil.which("mvn"):
         install("maven", "Maven is missing")
-    return _found("mvn")
+    return found("mvn")
 
 
 def redis_server() -> str:
@@ -87,18 +87,7 @@ def redis_server() -> str:
         install("redis-server", "Redis is missing")
         if Path("/run/systemd/system").is_dir():  # the package starts it; we start our own
             run(["systemctl", "disable", "--now", "redis-server"])
-    return _found("redis-server")
-
-
-def go() -> str:
-    """A Go that is new enough; it may bring the one that a module names by itself."""
-    if not shutil.which("go"):
-        install("golang-go", "Go is missing")
-    program = _found("go")
-    wanted = ".".join(map(str, versions.GO_AT_LEAST))
-    if numbers(run([program, "env", "GOVERSION"])) < versions.GO_AT_LEAST:
-        raise Failed(f"{program} is too old: install Go {wanted} or newer and do this again")
-    return program
+    return found("redis-server")
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -106,7 +95,7 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
-def _found(program: str) -> str:
+def found(program: str) -> str:
     path = shutil.which(program)
     if path is None:
         raise Failed(f"{program} is not on PATH: install it and do this again")

@@ -16,4 +16,9 @@ KAFKA_LOG4J = "2.25.4"  # binds Kafka's slf4j; must equal the log4j-core that Ka
 MAVEN_DEPENDENCY_PLUGIN = "3.6.1"
 
 JAVA = 17  # the one that both Kafka 4 (17 or newer) and Cassandra 5.0 (11 or 17) run on
-GO_AT_LEAST = (1, 24, 6)
+GO_AT_LEAST = (1, 24, 6)  # what Jaeger's go.mod asks for; an older Go brings the one below
+GO = "1.26.8"
+GO_SUMS = {
+    "linux-amd64": "h1:ZOmGe1OnfREDMIdb1Qi4G9JSuDPBLGExZMQ4nis1RXM=",
+    "linux-arm64": "h1:sYL/O6MqS68ML0kjsQ36WoYIpJqkw60TxizWUYUKQMc=",
+}
