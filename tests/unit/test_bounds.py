@@ -12,7 +12,10 @@ from cecochat.domain import assignment, configuration, resume
 from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.configuration import KEYS, Config
 from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.domain.fold import Fold
 from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.owner import Owner
+from cecochat.domain.records import Takeover
 from cecochat.domain.resume import Start
 from cecochat.domain.sent import Accepted, SentTable
 from cecochat.v1.messaging_pb2 import Hello, Position
@@ -63,6 +66,25 @@ def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int
     table.expire(1)
     table.expire(1)
     assert len(table) == min(sends, entries_max)
+
+
+# -- state records
+
+
+def test_a_state_record_is_due_by_number_and_by_time() -> None:
+    limits = OwnerLimits(state_every=3, state_after_ms=1_000)
+    owner = Owner(0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=limits)
+    owner.read(0, owner.takeover("server", 1), 5_000)
+    assert not owner.state_due(5_999)
+    assert owner.state_due(6_000), "on a quiet partition retention would leave none"
+    state = owner.state(6_000)
+    assert not owner.state_due(6_999)
+    owner.read(1, state, 6_500)
+    assert not owner.state_due(7_499)
+    assert owner.state_due(7_500)
+    owner.read(2, Takeover("server", "another", 2), 6_500)
+    owner.read(3, Takeover("server", "another", 3), 6_500)
+    assert owner.state_due(6_500)
 
 
 # -- the token bucket

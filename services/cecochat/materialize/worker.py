@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 GROUP = "materialize"
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
+COMMIT_AGAIN_S = 3_600.0  # what does not move, before the log forgets it
 LINGER_S = 0.05  # what comes meanwhile is one larger batch, and all partitions share a commit
 
 
@@ -117,6 +118,8 @@ class Materializer:
         finally:
             self._metrics.partitions.dec()
             await self._commit(partition)
+            for known in (self._reached, self._committed):
+                known.pop(partition, None)  # another member goes on from here
 
     async def _follow(self, partition: int) -> None:
         loop = asyncio.get_running_loop()
@@ -147,8 +150,13 @@ class Materializer:
         return max(held, known)
 
     async def _commit_now_and_then(self) -> None:
+        loop = asyncio.get_running_loop()
+        all_s = loop.time()
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
+            if loop.time() - all_s > COMMIT_AGAIN_S:
+                self._committed.clear()
+                all_s = loop.time()
             await self._commit(*self._reached)
 
     async def _commit(self, *partitions: int) -> None:

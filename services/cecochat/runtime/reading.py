@@ -85,7 +85,10 @@ def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
 async def _from_first_state(
     backplane: Backplane, partition: int, start: int, position: int
 ) -> Fold:
-    """The only state record for a position just above what retention left stands above it."""
+    """The only state record for a position just above what retention left stands above it. Owners
+    append one every hour; where none is left, nobody has owned the partition for as long as records
+    are kept: what could come again is gone too, and it starts afresh.
+    """
     _, end = await backplane.bounds(MESSAGES, partition)
     before: list[Record] = []
     async with aclosing(_records(backplane, partition, start, end)) as records:
@@ -94,6 +97,9 @@ async def _from_first_state(
                 known = [each for each in before if each.offset <= position]
                 return _continued(Fold.restored(state), state.as_of, known)
             before.append(record)
+    if position >= end - 1:
+        log.warning("partition %s: no state is left in %s to %s", partition, start, end)
+        return Fold()
     raise Trimmed(partition, position, start)
 
 

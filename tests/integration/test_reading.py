@@ -1,0 +1,43 @@
+"""Reading a log of which retention has left little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.domain.fold import Fold
+from cecochat.domain.records import State, Takeover, encode
+from cecochat.ports.backplane import MESSAGES, NewRecord
+from cecochat.runtime.reading import first_known, fold_at
+
+TAKEOVER = NewRecord(0, *encode(Takeover("server", "session", 1)))
+
+
+async def open_log(folder: Path) -> EmbeddedBackplane:
+    return await EmbeddedBackplane.open(folder, partition_count=1, retention_bytes=0)
+
+
+async def test_where_nothing_is_left_a_partition_starts_afresh(tmp_path: Path) -> None:
+    log = await open_log(tmp_path)
+    await (await log.producer()).append([TAKEOVER] * 5)
+    await log.release(MESSAGES, 0, 5)
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (5, 5)
+    position = await first_known(log, 0)
+    assert position == 4
+    fold = await fold_at(log, 0, position)
+    assert vars(fold) == vars(Fold())
+    await log.close()
+
+
+async def test_a_state_record_alone_is_enough(tmp_path: Path) -> None:
+    log = await open_log(tmp_path)
+    state = State(as_of=4, epoch=3, count=1, top=7, high={2: 9})
+    producer = await log.producer()
+    await producer.append([*[TAKEOVER] * 5, NewRecord(0, *encode(state))])
+    await log.release(MESSAGES, 0, 5)
+    await log.trim()
+    position = await first_known(log, 0)
+    assert position == 4
+    assert (await fold_at(log, 0, position)).state(4) == state
+    await log.close()
