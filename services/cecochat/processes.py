@@ -31,7 +31,7 @@ COUNTS: dict[Service, int] = {
 a server that stops, and control does not move what is about to end.
 """
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
 STOPPED_WITHIN_S = 30.0
 AGAIN_AFTER_S = 1.0  # a server that dies at once is not started in a busy loop
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from cecochat.adapters import build
 from cecochat.connect.main import connect
+from cecochat.control.main import control
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.history.main import history
 from cecochat.materialize.main import materialize
@@ -34,11 +35,13 @@ SECOND_SIGNAL_EXIT = 130
 BACKEND_RETRY_S = 1.0
 SHARED = ("kafka", "cassandra", "redis", "consul")
 
+WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
     "messaging": messaging,
     "materialize": materialize,
     "history": history,
     "connect": connect,
+    "control": control,
 }
 
 Started = TypeVar("Started")
@@ -154,16 +157,16 @@ async def serving(settings: Settings, service: Service) -> AsyncIterator[Instanc
             f"a server alone needs backends that others share with it: set {', '.join(missing)}"
         )
     async with (
-        opened(settings) as parts,
+        opened(settings, history=service in WITH_HISTORY) as parts,
         SERVERS[service](parts, new_instance_id(service)) as known,
     ):
         yield known
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Parts]:
+async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[Parts]:
     """The ports, on the adapters that the settings choose; backends that do not answer yet are
-    waited for.
+    waited for. `history`: whether that one too.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     secret_file = settings.secret_file
@@ -173,7 +176,7 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
             configuration=await _enter(stack, lambda: build.configuration(settings)),
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),
-            history=await _enter(stack, lambda: build.history(settings)),
+            history=await _enter(stack, lambda: build.history(settings)) if history else None,
             verifier=Verifier(
                 secret=development_secret(secret_file) if secret_file else None,
                 jwks_file=settings.jwks_file,

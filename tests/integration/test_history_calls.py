@@ -24,6 +24,7 @@ class Moving(Lookup):
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.credentials = None
 
     @override
     async def known(self) -> tuple[Route, str]:
@@ -62,7 +63,7 @@ async def test_a_call_under_way_outlives_a_move() -> None:
     new.may_answer.set()
     async with old.serving() as before, new.serving() as after:
         lookup = Moving(before)
-        calls = HistoryCalls(lookup, None)
+        calls = HistoryCalls(lookup)
         first = asyncio.create_task(calls.messages(REQUEST))
         await old.asked.wait()
         lookup.address = after

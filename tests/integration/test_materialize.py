@@ -22,6 +22,7 @@ CHAT = dialog(UserId("bob"), UserId(SENDER))
 
 
 async def stored(servers: Cluster) -> list[str]:
+    assert servers.parts.history
     page = await servers.parts.history.messages(CHAT, before=None, after=0, limit=10)
     return [Event.FromString(event).message.text for event in page.events]
 
@@ -40,6 +41,7 @@ async def test_a_log_that_cannot_be_read_is_read_again(
         await servers.assign("one")
         await servers.start("one")
         parts = servers.parts_with(faults)
+        assert parts.history
         second = worker.Materializer(
             parts.backplane, parts.history, await parts.backplane.log_id(), CollectorRegistry()
         )

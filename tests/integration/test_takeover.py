@@ -100,6 +100,7 @@ async def listen(servers: Cluster, count: int, listening: asyncio.Event) -> list
 
 async def stored(servers: Cluster, count: int) -> list[str]:
     """The chat in the history once it has at least so many messages."""
+    assert servers.parts.history
     async with asyncio.timeout(20):
         while True:
             page = await servers.parts.history.messages(CHAT, before=None, after=0, limit=1_000)

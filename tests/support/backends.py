@@ -52,14 +52,6 @@ class Backends:
             self.absent(name, f"{address} {error}: {REMEDY.format(name.upper())}")
         return address
 
-    def environment(self, namespace: str) -> dict[str, str]:
-        """The variables that put a system on the real backends; else as `absent`."""
-        names = ("kafka", "cassandra", "redis", "consul")
-        return {f"CECOCHAT_{name.upper()}": self.address(name) for name in names} | {
-            "CECOCHAT_NAMESPACE": namespace,
-            "CECOCHAT_PARTITIONS": "12",
-        }
-
 
 def _given(name: str) -> str | None:
     return os.environ.get(f"CECOCHAT_{name}")

@@ -59,6 +59,7 @@ class Device:
         self.options: Options = ()  # of gRPC, for its next connections
         self.reading = asyncio.Event()  # cleared: it stays connected and takes nothing in
         self.reading.set()
+        self._leaving = asyncio.Event()
         self.chats = chats
         self._record, self._connect_url, self._token = record, connect_url, token
         self._outbox: deque[Send] = deque()
@@ -83,6 +84,10 @@ class Device:
             with suppress(NotFound):
                 await self.session()
             await asyncio.sleep(BACK_OFF_S)
+
+    def leave(self) -> None:
+        """End the connection that is open; `run` makes another."""
+        self._leaving.set()
 
     async def visit(self) -> None:
         """Be connected until nothing is unanswered, then leave."""
@@ -109,6 +114,7 @@ class Device:
                 tasks = [
                     group.create_task(self._read(connection, number, route, token)),
                     group.create_task(self._write(connection)),
+                    group.create_task(self._leaving.wait()),
                 ]
                 if until is not None:
                     tasks.append(group.create_task(_wait_for(until)))
@@ -116,6 +122,7 @@ class Device:
                 for task in tasks:
                     task.cancel()
         finally:
+            self._leaving.clear()
             self.caught_up.clear()
             self._outbox.clear()
             await connection.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.support.records import (
     Acked,
@@ -77,3 +79,33 @@ def faults(entries: Sequence[Entry]) -> list[Fault]:
             case _:
                 pass
     return found
+
+
+class Absence(NamedTuple):
+    """A device between the end of a connection and being caught up again. `code`: why it ended."""
+
+    who: DeviceKey
+    began_s: float
+    lasted_s: float
+    code: str
+
+
+def absences(entries: Sequence[Entry]) -> list[Absence]:
+    """Every one in a record that is over, in the order in which they ended."""
+    found: list[Absence] = []
+    gone: dict[DeviceKey, tuple[float, str]] = {}
+    for at_s, who, _, what in entries:
+        match what:
+            case Closed(code, _):
+                gone.setdefault(who, (at_s, code))
+            case CaughtUp() if who in gone:
+                began_s, code = gone.pop(who)
+                found.append(Absence(who, began_s, at_s - began_s, code))
+            case _:
+                pass
+    return found
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The smallest value that `part` of all are not above; 0 of none."""
+    return sorted(values)[max(0, math.ceil(len(values) * part) - 1)] if values else 0.0

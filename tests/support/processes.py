@@ -23,6 +23,7 @@ from tests.support.eventually import eventually
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
 from tests.support.server import NO_LIMITS, PREFIX, DidNotStart, free_ports
 
+ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 90.0
 STOPPED_WITHIN_S = 60.0
 COUNTS = {"control": 1, "messaging": 2, "materialize": 2, "history": 2, "connect": 1}
@@ -57,15 +58,19 @@ class ServerProcess:
         """What it wrote to standard error, over all starts."""
         return (self.folder / f"{self.name}.log").read_text(errors="replace")
 
-    async def start(self) -> None:
-        """Returns once it is ready. Raises `DidNotStart`."""
+    async def start(self, failpoint: str = "") -> None:
+        """Returns once it is ready. Raises `DidNotStart`. `failpoint`: when it will be killed, as
+        tests/support/failpoints.py says.
+        """
+        program = "tests.support.failpoints" if failpoint else "cecochat"
         with (self.folder / f"{self.name}.log").open("ab") as errors:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cecochat", "serve", self.service, "--json"),
+                *(sys.executable, "-m", program, "serve", self.service, "--json"),
                 stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=errors,
-                env=self.environment,
+                env={**self.environment, "FAILPOINT": failpoint},
+                cwd=ROOT,
             )
         assert self.process.stdout is not None, "a pipe was asked for"
         try:
@@ -77,6 +82,13 @@ class ServerProcess:
             await self.process.wait()
             raise DidNotStart(f"{self.name}: {self.said[-3_000:]}") from error
         self.record.add(SERVER, 0, ServerReady(self.pid))
+
+    async def ended(self) -> int:
+        """The return code, once it ends by itself."""
+        assert self.process is not None, f"{self.name} is not started"
+        return_code = await self.process.wait()
+        self.record.add(SERVER, 0, ServerDied(self.pid, return_code))
+        return return_code
 
     async def kill(self) -> int:
         """SIGKILL; returns the return code once it is dead."""
@@ -104,9 +116,7 @@ class ServerProcess:
         if self.process.returncode is None:
             self._signal(number)
         async with asyncio.timeout(STOPPED_WITHIN_S):
-            return_code = await self.process.wait()
-        self.record.add(SERVER, 0, ServerDied(self.pid, return_code))
-        return return_code
+            return await self.ended()
 
     async def release(self) -> None:
         """End what is left of it; that is no part of the run."""

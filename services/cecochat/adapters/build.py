@@ -7,14 +7,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, cast
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
 from cecochat.adapters.embedded.deployment import EmbeddedDeployment
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.adapters.embedded.history import EmbeddedHistory
-from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.domain.errors import Unavailable
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
@@ -22,6 +23,9 @@ from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tls import Tls, secret
+
+if TYPE_CHECKING:
+    from cecochat.adapters.kafka.settings import Mechanism
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +68,13 @@ async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
 @asynccontextmanager
 async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
     """The registry of live servers."""
-    opened = await _consul(settings) if settings.consul else EmbeddedDiscovery()
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    if settings.consul:
+        async with _consul(settings) as opened:
+            yield opened
+    else:
+        registry = EmbeddedDiscovery()
+        yield registry
+        await registry.close()
 
 
 def deployment() -> Deployment:
@@ -100,7 +106,23 @@ async def _trim(embedded: EmbeddedBackplane) -> None:
 
 
 async def _kafka(settings: Settings) -> Backplane:
-    raise InvalidSettings("Kafka cannot be used yet: unset CECOCHAT_KAFKA")
+    from cecochat.adapters.kafka.backplane import KafkaBackplane
+    from cecochat.adapters.kafka.settings import KafkaSettings
+
+    return await KafkaBackplane.open(
+        KafkaSettings(
+            settings.kafka,
+            namespace=settings.namespace,
+            partition_count=settings.partitions or None,
+            replication=settings.replication,
+            retention_ms=settings.retention_ms,
+            tls=_trusted(settings, settings.kafka_tls),
+            mechanism=cast("Mechanism", settings.kafka_sasl),
+            username=settings.kafka_username or None,
+            password=secret(settings.kafka_password_file),
+            instance=settings.kafka_instance or None,
+        )
+    )
 
 
 async def _cassandra(settings: Settings) -> History:
@@ -142,5 +164,15 @@ def _trusted(settings: Settings, wanted: bool) -> Tls | None:
     return Tls(settings.backends_ca_file, settings.backends_cert_file, settings.backends_key_file)
 
 
-async def _consul(settings: Settings) -> Discovery:
-    raise InvalidSettings("Consul cannot be used yet: unset CECOCHAT_CONSUL")
+def _consul(settings: Settings) -> AbstractAsyncContextManager[Discovery]:
+    from cecochat.adapters.consul.discovery import ConsulDiscovery
+    from cecochat.adapters.consul.settings import ConsulSettings
+
+    return ConsulDiscovery.open(
+        ConsulSettings(
+            settings.consul,
+            namespace=settings.namespace,
+            token=secret(settings.consul_token_file),
+            tls=_trusted(settings, settings.consul_tls),
+        )
+    )

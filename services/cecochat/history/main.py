@@ -20,6 +20,7 @@ from cecochat.runtime.parts import Parts, instance
 async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A history server; calls under way are finished when the context is left."""
     registry = CollectorRegistry()
+    assert parts.history
     settings = parts.settings
     log = parts.backplane
     queries = Queries(parts.history, await log.log_id(), await log.partition_count())

@@ -21,6 +21,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     context is left.
     """
     registry = CollectorRegistry()
+    assert parts.history
     settings = parts.settings
     worker = Materializer(parts.backplane, parts.history, await parts.backplane.log_id(), registry)
     async with AsyncExitStack() as stack:

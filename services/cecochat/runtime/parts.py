@@ -22,7 +22,7 @@ class Parts:
 
     settings: Settings
     backplane: Backplane
-    history: History
+    history: History | None  # for the servers that read or write it
     configuration: Configuration
     discovery: Discovery
     verifier: Verifier

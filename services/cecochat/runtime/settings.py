@@ -86,6 +86,11 @@ class Settings:
     kafka_username: str = _setting("", "user of SASL; empty: none")
     kafka_sasl: str = _setting("SCRAM-SHA-512", "mechanism of SASL")
     kafka_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009
+    kafka_instance: str = _setting(
+        "",
+        "this server's name in its consumer group, the same over restarts (static membership): its "
+        "partitions wait for it a moment; empty: they go to others at once",
+    )
     cassandra_tls: bool = _setting(False, "connect to Cassandra over TLS")
     cassandra_username: str = _setting("", "user; empty: none")
     cassandra_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009

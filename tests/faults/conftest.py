@@ -1,0 +1,29 @@
+"""Backends that the tests of faults may stop, and clusters on them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from scripts.backends.launch import Backend
+from tests.support.backends import Backends
+from tests.support.outages import environment, own_backends
+
+
+@pytest.fixture(scope="session")
+def real(
+    tmp_path_factory: pytest.TempPathFactory, backends: Backends
+) -> Iterator[Mapping[str, Backend]]:
+    """Kafka, Cassandra, Redis and Consul, of this run alone."""
+    with own_backends(tmp_path_factory.mktemp("backends"), backends) as started:
+        yield started
+
+
+@pytest.fixture
+def on_real(real: Mapping[str, Backend]) -> dict[str, str]:
+    """The variables that put a new system on them."""
+    for backend in real.values():
+        assert backend.answers(), f"a test before has left {backend.kind.name} stopped"
+    return environment(real, f"test_{uuid.uuid4().hex[:12]}")

@@ -1,0 +1,103 @@
+"""Backends that stop for a while, one after the other, while people talk on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from scripts.backends.launch import Backend
+from tests.faults.test_cluster import RATE_PER_S, all_back, count, report, talking
+from tests.support.crowd import Crowd
+from tests.support.eventually import eventually
+from tests.support.processes import Processes, processes
+from tests.support.records import Acked, Sent
+
+pytestmark = pytest.mark.timeout(420)
+
+
+async def outage(backends: Mapping[str, Backend], names: list[str], lasts_s: float) -> None:
+    """SIGKILL, the time, and start again until it answers."""
+    for name in names:
+        await asyncio.to_thread(backends[name].kill)
+        assert not backends[name].answers()
+    await asyncio.sleep(lasts_s)
+    for name in names:
+        await asyncio.to_thread(backends[name].start)
+
+
+async def test_kafka_is_away_for_ten_seconds(
+    real: Mapping[str, Backend],
+    on_real: dict[str, str],
+    tmp_path: Path,
+    rng: Random,
+    base_seed: int,
+) -> None:
+    """Sends wait: nothing is acknowledged meanwhile, and nothing is lost."""
+    async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
+        before = len(crowd.record.entries)
+        await outage(real, ["kafka"], 10)
+        back = len(crowd.record.entries)
+        assert count(crowd, before, Sent) > 0
+        await all_back(crowd)
+        await flowing_again(crowd, back)
+    report("outage-kafka", base_seed, crowd)
+
+
+async def test_cassandra_is_away_for_thirty_seconds(
+    real: Mapping[str, Backend],
+    on_real: dict[str, str],
+    tmp_path: Path,
+    rng: Random,
+    base_seed: int,
+) -> None:
+    """People talk on; the history catches up afterwards."""
+    async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
+        before = len(crowd.record.entries)
+        await outage(real, ["cassandra"], 30)
+        assert count(crowd, before, Acked) > RATE_PER_S * 15, "they hardly talked meanwhile"
+        waited = [each for each in cluster.of("materialize") if "waiting for the" in each.said]
+        assert waited, "no materialize server noticed"
+    report("outage-cassandra", base_seed, crowd)
+
+
+async def test_redis_and_consul_are_away_for_a_minute(
+    real: Mapping[str, Backend],
+    on_real: dict[str, str],
+    tmp_path: Path,
+    rng: Random,
+    base_seed: int,
+) -> None:
+    """What is known stays in use: people talk, and come back to where they were."""
+    async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
+        owners = await cluster.owners()
+        before = len(crowd.record.entries)
+        gone = asyncio.create_task(outage(real, ["redis", "consul"], 60))
+        await asyncio.sleep(20)
+        await reconnects(crowd)
+        await gone
+        assert count(crowd, before, Acked) > RATE_PER_S * 30, "they hardly talked meanwhile"
+        await asyncio.sleep(10)
+        assert await cluster.owners() == owners, "an outage of these is no reason to move anything"
+        assert_said(cluster, "cannot be followed just now")
+    report("outage-redis-consul", base_seed, crowd)
+
+
+async def reconnects(crowd: Crowd) -> None:
+    """Every device leaves and comes back, to where the connect server remembers."""
+    for who in crowd.online:
+        crowd.devices[who].leave()
+    await eventually(lambda: not any(crowd.devices[who].caught_up.is_set() for who in crowd.online))
+    await all_back(crowd)
+
+
+def assert_said(cluster: Processes, what: str) -> None:
+    silent = [each.name for each in cluster.servers.values() if what not in each.said]
+    assert not silent, f"{silent} did not say that {what}"
+
+
+async def flowing_again(crowd: Crowd, since: int) -> None:
+    await eventually(lambda: count(crowd, since, Acked) > RATE_PER_S, within_s=60, every_s=0.1)

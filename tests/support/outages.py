@@ -1,0 +1,37 @@
+"""Backends of a test's own, which it may stop: those of `make backends-up` are for tests that do
+not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from scripts.backends.launch import Backend, here, private
+from tests.support.backends import Backends
+
+NAMES = ("kafka", "cassandra", "redis", "consul")
+PARTITIONS = 12
+
+
+@contextmanager
+def own_backends(folder: Path, required: Backends) -> Iterator[dict[str, Backend]]:
+    """One of each, started together, and ended afterwards; else as `Backends.absent`."""
+    for name in NAMES:
+        if not here(name):
+            required.absent(name, "`make backends` brings it to this machine")
+    with ExitStack() as stack:
+        found = {name: private(name, folder / name) for name in NAMES}
+        for backend in found.values():
+            stack.callback(backend.kill)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(Backend.start, found.values()))
+        yield found
+
+
+def environment(backends: Mapping[str, Backend], namespace: str) -> dict[str, str]:
+    """The variables that put a system on them."""
+    addresses = {f"CECOCHAT_{name.upper()}": each.address for name, each in backends.items()}
+    return addresses | {"CECOCHAT_PARTITIONS": str(PARTITIONS), "CECOCHAT_NAMESPACE": namespace}
