@@ -60,6 +60,8 @@ class Ownership:
         self._reassigned = asyncio.Event()
         self._progress = asyncio.Event()  # `not_ready` may have changed
         self._owned: dict[int, OwnedPartition] = {}
+        # Partition -> the assignment version of the last takeover by another; a lower one is stale.
+        self._outdone: dict[int, int] = {}
         self._failing: dict[int, float] = {}  # partition -> since when its takeovers fail, s
         self._started = False
 
@@ -90,13 +92,12 @@ class Ownership:
 
     async def _keep(self, partition: int) -> None:
         """Take the partition over, again and again, as long as it is assigned to this server."""
-        least = 0  # the version of an assignment that outdoes the last takeover by another
         while True:
-            owned = await self._begin(partition, least)
+            owned = await self._begin(partition)
             try:
                 later = await owned.run()
                 log.info("partition %s: taken over by %s", partition, later.server_id)
-                least = later.assignment_version
+                self._outdone[partition] = later.assignment_version
             except ProducerEnded as error:
                 self._metrics.producer_failures.inc()
                 self._failing.setdefault(partition, time.monotonic())
@@ -108,8 +109,9 @@ class Ownership:
                     del self._owned[partition]
                 self._progress.set()
 
-    async def _begin(self, partition: int, least: int) -> OwnedPartition:
+    async def _begin(self, partition: int) -> OwnedPartition:
         assert self._assigned is not None
+        least = self._outdone.get(partition, 0)
         while (version := self._assigned.get(partition)) is None or version < least:
             await self._reassigned.wait()
         self._owned[partition] = owned = OwnedPartition(
