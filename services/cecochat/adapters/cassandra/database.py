@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cassandra import ConsistencyLevel, DriverException, protocol
+from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException, protocol
 from cassandra import RequestValidationException as Invalid
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import (
@@ -32,7 +33,7 @@ from typing_extensions import override
 
 from cecochat.adapters.cassandra.reactor import LoopConnection, connections_on
 from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
-from cecochat.domain.errors import Unavailable
+from cecochat.domain.errors import InvalidSettings, Unavailable
 
 Rows = list[tuple[Any, ...]]
 
@@ -42,6 +43,16 @@ RECONNECT_S = (0.1, 2.0)  # the first and the longest delay
 HEARTBEAT_S = 10.0
 RETRIES = 2  # of one request, within its timeout
 FAILURES = (NoHostAvailable, DriverException, ConnectionException, protocol.ErrorMessage, OSError)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """The driver logs one with each attempt to reach a node that is down; the message says it."""
+    record.exc_info = None
+    return True
+
+
+for _name in ("cluster", "connection", "pool"):
+    logging.getLogger(f"cassandra.{_name}").addFilter(_without_traceback)
 
 
 class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
@@ -96,7 +107,7 @@ class Database:
 
     @classmethod
     async def connect(cls, settings: CassandraSettings) -> Database:
-        """Connect to the first node that answers. Raises `Unavailable`."""
+        """Connect to the first node that answers. Raises `Unavailable` and `InvalidSettings`."""
         loop = asyncio.get_running_loop()
         connecting = loop.run_in_executor(None, _connect, settings, connections_on(loop))
         try:
@@ -105,7 +116,7 @@ class Database:
             connecting.add_done_callback(_discard)
             raise
         except FAILURES as error:
-            raise _unavailable(error) from error
+            raise _refused(error) from error
         return cls(cluster, session, settings)
 
     async def run(
@@ -265,6 +276,17 @@ def _translated(error: BaseException) -> BaseException:
     ):
         return _unavailable(error)
     return error
+
+
+def _refused(error: BaseException) -> Exception:
+    """Why there is no connection: what waiting does not heal is a wrong setting."""
+    unavailable = _unavailable(error)
+    causes = error.errors.values() if isinstance(error, NoHostAvailable) else [error]
+    if any(isinstance(cause, AuthenticationFailed) for cause in causes):
+        return InvalidSettings(f"{unavailable}: see the username and the password")
+    if "CERTIFICATE_VERIFY_FAILED" in str(unavailable):  # of which the driver keeps the text
+        return InvalidSettings(f"{unavailable}: see the CA file, and the names in the certificate")
+    return unavailable
 
 
 def _unavailable(error: BaseException) -> Unavailable:

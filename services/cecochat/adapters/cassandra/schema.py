@@ -80,13 +80,15 @@ async def migrate(database: Database, settings: CassandraSettings) -> None:
 
     One that is newer still is accepted: migrations only add. Raises `Unavailable`.
     """
-    schema = _Schema(database, settings)
+    schema = Schema(database, settings)
     if await schema.missing():
         await schema.prepare()
         await schema.bring_up()
 
 
-class _Schema:
+class Schema:
+    """The schema of one keyspace, seen by one server."""
+
     def __init__(self, database: Database, settings: CassandraSettings) -> None:
         self._database = database
         self._settings = settings
@@ -95,10 +97,10 @@ class _Schema:
     async def missing(self) -> list[Migration]:
         """What has not been applied yet."""
         tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
-        known = await self._run(tables, self._settings.namespace)
+        known = await self.run(tables, self._settings.namespace)
         if ("schema_migrations",) not in known:
             return list(MIGRATIONS)
-        applied = {version for (version,) in await self._run(APPLIED)}
+        applied = {version for (version,) in await self.run(APPLIED)}
         if (newest := max(applied, default=0)) > MIGRATIONS[-1].version:
             log.info("the schema is newer (%s) than this code: it only has more", newest)
         return [each for each in MIGRATIONS if each.version not in applied]
@@ -111,10 +113,10 @@ class _Schema:
             for centre, nodes in self._database.nodes().items()
         }
         spaces = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s"
-        if not await self._run(spaces, namespace):
+        if not await self.run(spaces, namespace):
             create = "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = "
-            await self._run(create + str(replication).replace("{", "{{").replace("}", "}}"))
-        await self._run(LOCK_TABLE)
+            await self.run(create + str(replication).replace("{", "{{").replace("}", "}}"))
+        await self.run(LOCK_TABLE)
 
     async def bring_up(self) -> None:
         """Apply what is missing, one server at a time."""
@@ -132,16 +134,17 @@ class _Schema:
             for statement in migration.statements:
                 if not await self._applied(KEEP, LOCK_TTL_S, self._me, self._me):
                     raise Unavailable("the lock of the schema was lost: try again")
-                await self._run(statement)
+                await self.run(statement)
             await self._applied(APPLY, migration.version, self._me)
             log.info("keyspace %s: version %s", self._settings.namespace, migration.version)
 
     async def _applied(self, cql: str, *parameters: Any) -> bool:
         """Whether a conditional statement found its condition."""
-        ((applied, *_),) = await self._run(cql, *parameters)
+        ((applied, *_),) = await self.run(cql, *parameters)
         return bool(applied)
 
-    async def _run(self, cql: str, *parameters: Any) -> Rows:
+    async def run(self, cql: str, *parameters: Any) -> Rows:
+        """A statement on this keyspace."""
         namespace = self._settings.namespace
         table_id = uuid.uuid5(uuid.NAMESPACE_URL, f"cecochat:{namespace}.schema_migrations")
         statement = SimpleStatement(cql.format(keyspace=namespace, table_id=table_id))

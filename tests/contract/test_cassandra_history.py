@@ -1,0 +1,338 @@
+"""What only the history on Cassandra promises: its schema, its buckets, outages, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cassandra.query import SimpleStatement  # type: ignore[import-untyped]
+
+from cecochat.adapters.cassandra import schema
+from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.history import CassandraHistory
+from cecochat.adapters.cassandra.settings import CassandraSettings
+from cecochat.adapters.cassandra.statements import BUCKET_MS, bucket_of
+from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.domain.ids import message_id, stamp_at
+from cecochat.ports.history import ChatRow, MarkRow, MessageRow, Page, Progress
+from cecochat.runtime.tls import Tls
+from scripts.backends import cassandra as cassandra_kind
+from scripts.backends.instance import Command, Failed, Instance
+from scripts.backends.launch import Backend
+from scripts.backends.ports import free
+from scripts.backends.probe import listens
+from tests.contract.openers.cassandra import drop_keyspace
+from tests.support.backends import Backends
+from tests.support.certificates import certificates
+from tests.support.eventually import eventually
+
+CHAT = "d:a~b"
+NEW_YEAR_MS = 1_767_225_600_000  # 2026-01-01
+SUPERUSER = "cassandra"  # with which a cluster that checks passwords begins
+CLOSED_PORT = "127.0.0.1:1"
+
+
+@asynccontextmanager
+async def opened(settings: CassandraSettings) -> AsyncGenerator[CassandraHistory]:
+    history = await CassandraHistory.open(settings)
+    try:
+        yield history
+    finally:
+        await history.close()
+
+
+@pytest.fixture
+async def settings(backends: Backends) -> AsyncIterator[CassandraSettings]:
+    """Of a keyspace that is not there yet."""
+    namespace = f"test_{uuid.uuid4().hex[:12]}"
+    made = CassandraSettings((backends.address("cassandra"),), namespace=namespace)
+    yield made
+    await drop_keyspace(made)
+
+
+@asynccontextmanager
+async def database(settings: CassandraSettings) -> AsyncGenerator[Database]:
+    connected = await Database.connect(settings)
+    try:
+        yield connected
+    finally:
+        await connected.close()
+
+
+def at(days: float, number: int = 0) -> int:
+    """The id of a message so many days after New Year."""
+    return message_id(stamp_at(NEW_YEAR_MS + int(days * BUCKET_MS / 10)) + number, 7)
+
+
+def message(id_: int, sender: str = "a", chat: str = CHAT) -> MessageRow:
+    recipients = tuple(user for user in chat[2:].split("~") if user != sender)
+    return MessageRow(id_, chat, sender, recipients, b"event %d" % id_)
+
+
+async def write(history: CassandraHistory, *rows: MessageRow) -> None:
+    await history.write(rows, [], Progress("log", 0, 0))
+
+
+async def test_servers_that_start_at_once_make_one_schema(settings: CassandraSettings) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        starts = [tasks.create_task(CassandraHistory.open(settings)) for _ in range(4)]
+    histories = [start.result() for start in starts]
+    for number, history in enumerate(histories):
+        await write(history, message(at(number)))
+        page = await history.messages(CHAT, before=None, after=None, limit=9)
+        assert len(page.events) == number + 1
+    for history in histories:
+        await history.close()
+    async with database(settings) as db:
+        rows = await db.run(
+            SimpleStatement(f"SELECT kind, version FROM {settings.namespace}.schema_migrations")
+        )
+    assert rows == [("applied", each.version) for each in schema.MIGRATIONS]  # and no lock
+
+
+async def test_a_lock_that_a_dead_server_left_is_waited_for(settings: CassandraSettings) -> None:
+    ttl_s = 3
+    async with database(settings) as db:
+        half_way = schema.Schema(db, settings)
+        await half_way.prepare()
+        await half_way.run(schema.LOCK, "a server that died", ttl_s)
+        begun_s = time.monotonic()
+        async with opened(settings) as history:
+            assert time.monotonic() - begun_s > ttl_s / 2
+            await write(history, message(at(0)))
+
+
+async def test_a_newer_schema_is_accepted_and_a_change_meanwhile_survived(
+    settings: CassandraSettings,
+) -> None:
+    """Version N runs beside N+1: a changed table makes the prepared statements unknown."""
+    async with opened(settings) as before, database(settings) as db:
+        await write(before, message(at(0)))
+        newer = schema.Schema(db, settings)
+        await newer.run("ALTER TABLE {keyspace}.messages_by_chat ADD later text")
+        await newer.run("ALTER TABLE {keyspace}.chats_by_user ADD later text")
+        await newer.run(schema.APPLY, schema.MIGRATIONS[-1].version + 1, "a newer server")
+        await write(before, message(at(1)), message(at(11)))
+        async with opened(settings) as after:
+            for history in (before, after):
+                page = await history.messages(CHAT, before=None, after=None, limit=9)
+                assert page == Page([b"event %d" % at(day) for day in (0, 1, 11)], False)
+                (chat,), _ = await history.chats("b", before=None, limit=9)
+                assert chat.last_message_id == at(11)
+
+
+async def test_late_and_repeated_writes_of_another_server_change_nothing(
+    settings: CassandraSettings,
+) -> None:
+    async with opened(settings) as one, opened(settings) as other:
+        await write(one, message(at(20)), message(at(20, 1)))
+        await one.write([], [MarkRow(CHAT, "b", at(20), at(20))], Progress("log", 3, 9))
+        await write(other, message(at(20))._replace(event=b"zzz"), message(at(3)))
+        await other.write([], [MarkRow(CHAT, "b", 0, at(3))], Progress("log", 3, 5))
+        event, marks = b"event %d" % at(20, 1), [MarkRow(CHAT, "b", at(20), at(20))]
+        for history in (one, other):
+            page = await history.messages(CHAT, before=None, after=None, limit=9)
+            assert page.events == [b"event %d" % each for each in (at(3), at(20), at(20, 1))]
+            chats = await history.chats("b", before=None, limit=9)
+            assert chats == ([ChatRow(CHAT, at(20, 1), event, 1, marks)], False)
+            assert (await history.progress("log"))[3] == 9
+
+
+async def test_pages_pass_over_empty_buckets_without_asking_them(
+    settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [*range(0, 3_000, 100), 3_001, *(3_300 + each / 100 for each in range(60))]
+    ids = [at(day) for day in days]
+    filled = {bucket_of(id_) for id_ in ids}
+    asked: list[int] = []
+    async with opened(settings) as history:
+        await write(history, *map(message, ids))
+        run = history._database.run
+
+        async def spied(statement: object, *args: object) -> object:
+            values: Sequence[Any] = getattr(statement, "raw_values", ())
+            if len(values) == 4:  # chat, bucket, bound, limit
+                asked.append(values[1])
+            return await run(statement, *args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(history._database, "run", spied)
+        for up in (False, True):
+            found: list[bytes] = []
+            bound, more = (0 if up else None), True
+            while more:
+                before, after = (None, bound) if up else (bound, None)
+                page = await history.messages(CHAT, before=before, after=after, limit=7)
+                found = [*found, *page.events] if up else [*page.events, *found]
+                more, bound = page.has_more, int(page.events[-1 if up else 0].split()[1])
+            assert found == [b"event %d" % id_ for id_ in ids]
+    assert asked
+    assert set(asked) <= filled
+
+
+async def test_unread_messages_are_counted_over_buckets_and_own_messages(
+    settings: CassandraSettings,
+) -> None:
+    old = [message(at(0, number), "a") for number in range(5)]
+    own = [message(at(50, number), "b") for number in range(1_200)]
+    new = [message(at(90, number), "a") for number in range(7)]
+    async with opened(settings) as history:
+        await write(history, *old, *own, *new)
+        (chat,), _ = await history.chats("b", before=None, limit=1)
+        assert chat.unread_count == 12
+        mark = MarkRow(CHAT, "b", 0, at(0, 1))
+        await history.write([], [mark], Progress("log", 0, 0))
+        (chat,), _ = await history.chats("b", before=None, limit=1)
+        assert chat.unread_count == 10
+
+
+async def test_more_chats_than_the_driver_reads_at_once(settings: CassandraSettings) -> None:
+    rows = [message(at(1, number), "u", f"d:u~v{number:02}") for number in range(30)]
+    async with opened(settings) as history:
+        history._database._session.default_fetch_size = 7
+        await write(history, *rows)
+        chats, more = await history.chats("u", before=None, limit=29)
+    assert [chat.chat_id for chat in chats] == [row.chat_id for row in reversed(rows[1:])]
+    assert more
+
+
+async def test_a_cluster_that_is_not_there_is_unavailable_at_once() -> None:
+    with pytest.raises(Unavailable, match=r"no node.*127\.0\.0\.1:1.*refused"):
+        await CassandraHistory.open(CassandraSettings((CLOSED_PORT,)))
+
+
+async def test_a_cluster_that_does_not_answer_is_unavailable_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and nobody reads
+        host, port = silent.getsockname()
+        with pytest.raises(Unavailable, match=r"was not ready within 1 s"):
+            await CassandraHistory.open(CassandraSettings((f"{host}:{port}",), open_timeout_s=1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"addresses": ()},
+        {"addresses": ("localhost:cql",)},
+        {"namespace": "Upper"},
+        {"consistency": "MOST"},
+    ],
+)
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidSettings):
+        CassandraSettings(**{"addresses": ("localhost",), **wrong})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def private(
+    tmp_path_factory: pytest.TempPathFactory, backends: Backends
+) -> Iterator[tuple[Backend, CassandraSettings]]:
+    """A Cassandra of these tests alone, which wants TLS and a password."""
+    folder = tmp_path_factory.mktemp("cassandra")
+    signed = certificates(folder / "certificates")
+    keystore = folder / "keystore.pem"
+    keystore.write_text(signed.key_file.read_text() + signed.cert_file.read_text())
+
+    def command(instance: Instance) -> Command:
+        made = cassandra_kind.command(instance)
+        file = instance.folder / "cassandra.yaml"
+        pem = {"class_name": "org.apache.cassandra.security.PEMBasedSslContextFactory"}
+        tls = {"enabled": True, "keystore": str(keystore), "ssl_context_factory": pem}
+        extra = {"client_encryption_options": tls, "authenticator": "PasswordAuthenticator"}
+        file.write_text(json.dumps(json.loads(file.read_text()) | extra))
+        return made
+
+    kind = replace(cassandra_kind.KIND, command=command, answers=listens)
+    backend = Backend(kind, kind.instance(folder / "node", free(kind), options={"heap": "512m"}))
+    try:
+        backend.start()
+    except Failed as error:
+        backends.absent("cassandra", str(error))
+    try:
+        yield (
+            backend,
+            CassandraSettings(
+                (backend.address,),
+                username=SUPERUSER,
+                password=SUPERUSER,
+                tls=Tls(signed.ca_file),
+                request_timeout_s=3,
+            ),
+        )
+    finally:
+        backend.kill()
+
+
+async def ready(settings: CassandraSettings) -> bool:
+    """Whether it takes the password: the user is made a moment after the start."""
+    try:
+        await (await Database.connect(settings)).close()
+    except (InvalidSettings, Unavailable):
+        return False
+    return True
+
+
+@pytest.mark.timeout(300)
+async def test_tls_and_a_password(
+    private: tuple[Backend, CassandraSettings], tmp_path: Path
+) -> None:
+    _, settings = private
+    await eventually(lambda: ready(settings), within_s=60, every_s=0.5)
+    async with opened(settings) as history:
+        await write(history, *(message(at(0, number)) for number in range(500)))
+        page = await history.messages(CHAT, before=None, after=None, limit=500)
+        assert len(page.events) == 500
+    with pytest.raises(InvalidSettings, match="see the username and the password"):
+        await CassandraHistory.open(replace(settings, password="guess"))
+    stranger = Tls(certificates(tmp_path / "other").ca_file)
+    with pytest.raises(InvalidSettings, match="see the CA file"):
+        await CassandraHistory.open(replace(settings, tls=stranger))
+    assert "password" not in repr(settings)
+
+
+@pytest.mark.timeout(300)
+async def test_nothing_is_lost_where_the_database_is_killed_and_comes_back(
+    private: tuple[Backend, CassandraSettings],
+) -> None:
+    backend, settings = private
+    await eventually(lambda: ready(settings), within_s=60, every_s=0.5)
+    written: list[int] = []
+    failed = asyncio.Event()
+
+    async def load(history: CassandraHistory) -> None:
+        for number in range(1_000_000):
+            id_ = at(100, number)
+            try:
+                await write(history, message(id_))
+            except Unavailable:
+                failed.set()
+                return
+            written.append(id_)
+
+    async with opened(settings) as history:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(load(history))
+            await eventually(lambda: len(written) >= 50)
+            await asyncio.to_thread(backend.kill)
+            await asyncio.wait_for(failed.wait(), 30)
+        with pytest.raises(Unavailable):
+            await history.messages(CHAT, before=None, after=None, limit=1)
+        await asyncio.to_thread(backend.start)
+
+        async def back() -> bool:
+            try:
+                await write(history, message(at(200)))
+            except Unavailable:
+                return False
+            return True
+
+        await eventually(back, within_s=30, every_s=0.1)
+        found = await history.messages(CHAT, before=None, after=at(99), limit=len(written) + 2)
+    assert set(found.events) >= {b"event %d" % id_ for id_ in [*written, at(200)]}
