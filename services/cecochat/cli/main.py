@@ -19,6 +19,7 @@ from cecochat.cli import (
     export,
     history,
     importing,
+    partitions,
     send,
     serve,
     token,
@@ -58,7 +59,21 @@ def _root(
     pass
 
 
-for module in (up, chat, send, history, connect, token, doctor, importing, export, config, serve):
+COMMANDS = (
+    up,
+    chat,
+    send,
+    history,
+    connect,
+    token,
+    doctor,
+    importing,
+    export,
+    config,
+    serve,
+    partitions,
+)
+for module in COMMANDS:
     module.add_to(app)
 
 
