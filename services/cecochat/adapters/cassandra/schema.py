@@ -9,6 +9,7 @@ import logging
 import uuid
 from typing import Any, Final, NamedTuple
 
+from cassandra import InvalidRequest
 from cassandra.query import SimpleStatement
 
 from cecochat.adapters.cassandra.database import Database, Rows
@@ -100,7 +101,10 @@ class Schema:
         known = await self.run(tables, self._settings.namespace)
         if ("schema_migrations",) not in known:
             return list(MIGRATIONS)
-        applied = {version for (version,) in await self.run(APPLIED)}
+        try:
+            applied = {version for (version,) in await self.run(APPLIED)}
+        except InvalidRequest:  # another server is creating it: listed before it can be read
+            return list(MIGRATIONS)
         if (newest := max(applied, default=0)) > MIGRATIONS[-1].version:
             log.info("the schema is newer (%s) than this code: it only has more", newest)
         return [each for each in MIGRATIONS if each.version not in applied]
