@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scripts.backends import env, places, ports, probe
@@ -52,14 +53,17 @@ def up(arguments: argparse.Namespace) -> int:
 
 
 def _start(backends: list[Backend]) -> None:
-    """All at the same time; each says when it answers."""
+    """All at the same time; each says when it answers. One that fails does not stop the others."""
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(_start_one, backend) for backend in backends]:
+            done.result()
+
+
+def _start_one(backend: Backend) -> None:
     started = time.monotonic()
-    for backend in backends:
-        backend.launch()
-    for backend in backends:
-        backend.wait()
-        after = time.monotonic() - started
-        print(f"{backend.kind.name} answers at {backend.address} ({after:.1f} s)", flush=True)
+    backend.start()
+    took = time.monotonic() - started
+    print(f"{backend.kind.name} answers at {backend.address} ({took:.1f} s)", flush=True)
 
 
 def _backends(wanted: Iterable[Kind], arguments: argparse.Namespace) -> list[Backend]:
@@ -84,15 +88,9 @@ def _check_given(kind: Kind, addresses: str) -> None:
             raise Failed(f"--{kind.name} {address}: give it as host:port")
         if not probe.listens(host, int(port)):
             raise Failed(f"--{kind.name} {address}: nothing listens there")
-        print(f"{kind.name} at {address}: {_says(kind, host, int(port))}", flush=True)
-
-
-def _says(kind: Kind, host: str, port: int) -> str:
-    try:
-        answers = kind.answers(host, port)
-    except OSError:
-        answers = False
-    return "answers" if answers else "listens, but answers no plain request (is it TLS?)"
+        answers = probe.answered(kind.answers, host, int(port))
+        says = "answers" if answers else "listens, but answers no plain request (is it TLS?)"
+        print(f"{kind.name} at {address}: {says}", flush=True)
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -128,15 +126,19 @@ def _status(kind: Kind, data: Path, given: Mapping[str, str]) -> dict[str, objec
         address, pid, memory = backend.address, running.pid, running.memory_bytes
     else:
         address, pid, memory = given.get(kind.name, ""), None, 0
-    host, _, port = address.split(",")[0].rpartition(":")
     return {
         "name": kind.name,
         "pid": pid,
         "address": address,
-        "answers": bool(address) and _says(kind, host, int(port)) == "answers",
+        "answers": _answers(kind, address.split(",")[0]),
         "memory_bytes": memory,
         "folder": str(data / kind.name) if pid else "",
     }
+
+
+def _answers(kind: Kind, address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return port.isdecimal() and probe.answered(kind.answers, host, int(port))
 
 
 def _line(found: Mapping[str, object]) -> str:

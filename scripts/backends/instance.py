@@ -69,7 +69,7 @@ class Kind:
     """The setting that tells CecoChat its address."""
 
     answers: Callable[[str, int], bool]
-    """Whether what listens there serves clients; within a few seconds. Raises OSError."""
+    """Whether what listens there serves clients, within a few seconds. Raises probe.NO_ANSWER."""
 
     options: Mapping[str, str] = field(default_factory=dict)  # option -> what it is for
     start_s: float = 60.0  # the longest that a start may take on a busy machine

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from scripts.backends import ports, process, store
+from scripts.backends import ports, probe, process, store
 from scripts.backends.instance import Failed, Instance, Kind
 from scripts.backends.kinds import kind as kind_named
 from scripts.backends.process import Process
@@ -102,10 +102,7 @@ class Backend:
             time.sleep(POLL_S)
 
     def answers(self) -> bool:
-        try:
-            return self.kind.answers(self.instance.host, self.instance.port)
-        except OSError:
-            return False
+        return probe.answered(self.kind.answers, self.instance.host, self.instance.port)
 
     def stop(self) -> None:
         """Let it end in its own way; kill it if that takes longer than its kind may."""

@@ -7,9 +7,13 @@ import http.client
 import json
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 TIMEOUT_S = 3.0
+
+# What a socket says when nobody is there, or one who talks of something else.
+NO_ANSWER = (OSError, http.client.HTTPException, ValueError, struct.error)
 
 METADATA = 3
 OPTIONS, SUPPORTED, STARTUP, READY, QUERY, RESULT = 0x05, 0x06, 0x01, 0x02, 0x07, 0x08
@@ -80,6 +84,14 @@ def jaeger(host: str, port: int) -> bool:
     """The query API lists services."""
     answer = _json(host, port, "/api/services")
     return isinstance(answer, dict) and "data" in answer
+
+
+def answered(ask: Callable[[str, int], bool], host: str, port: int) -> bool:
+    """Whether the question `ask` is answered as it should be, now."""
+    try:
+        return ask(host, port)
+    except NO_ANSWER:
+        return False
 
 
 def listens(host: str, port: int) -> bool:

@@ -7,11 +7,14 @@ import json
 import os
 import re
 import signal
+import socketserver
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from scripts.backends import (
     cassandra,
@@ -20,6 +23,7 @@ from scripts.backends import (
     jars,
     kafka,
     ports,
+    probe,
     process,
     store,
     tools,
@@ -238,6 +242,32 @@ def test_addresses_are_noted_and_forgotten(tmp_path: Path) -> None:
     assert path.read_text() == "CECOCHAT_KAFKA=127.0.0.1:1\nCECOCHAT_REDIS=db:3\n"
     env.forget(path, ["kafka", "consul"])
     assert env.read(path) == {"redis": "db:3"}
+
+
+# Signs of life
+
+
+@pytest.fixture(params=[b"HTTP/1.1 200 OK\r\n\r\n<html>", b"\0" * 64, b"", b"-LOADING"])
+def another(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of a program that says the same to everybody, and hangs up."""
+
+    class Says(socketserver.BaseRequestHandler):
+        @override
+        def handle(self) -> None:
+            self.request.recv(1)
+            self.request.sendall(request.param)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Says) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_another_program_at_the_port_is_no_backend(name: str, another: int) -> None:
+    assert not probe.answered(KINDS[name].answers, "127.0.0.1", another)
 
 
 # Processes
