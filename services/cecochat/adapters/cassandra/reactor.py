@@ -32,6 +32,7 @@ class LoopConnection(Connection):  # type: ignore[misc]
     _loop: ClassVar[asyncio.AbstractEventLoop]
     _thread: ClassVar[int]
     is_closed: bool
+    in_buffer_size = 1 << 16
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         Connection.__init__(self, *args, **kwargs)
