@@ -37,7 +37,6 @@ ROOT = Path(__file__).parents[2]
 REMEDY = "`make backends` brings it"
 SMALL_HEAP = {"kafka": {"heap": "256m"}, "cassandra": {"heap": "512m"}}
 COMMAND_WITHIN_S = 120
-KEEPING = ("kafka", "cassandra", "redis", "consul")
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -72,7 +71,7 @@ def need(request: pytest.FixtureRequest, name: str) -> None:
 # Each kind
 
 
-@pytest.mark.parametrize("name", KEEPING)
+@pytest.mark.parametrize("name", ["kafka", "redis", "consul"])
 async def test_it_keeps_what_it_acknowledged_when_killed(name: str, start: Start) -> None:
     backend = await asyncio.to_thread(start, name)
     write, read = CLIENTS[name]
@@ -314,24 +313,6 @@ def write_rows(cql: Session, acknowledged: set[int]) -> None:
         number += 1
 
 
-async def write_cassandra(address: str) -> None:
-    def write() -> None:
-        with session(int(address.rpartition(":")[2])) as cql:
-            cql.execute(KEYSPACE)
-            cql.execute("CREATE TABLE kept.rows (key text PRIMARY KEY)")
-            cql.execute("INSERT INTO kept.rows (key) VALUES ('kept')")
-
-    await asyncio.to_thread(write)
-
-
-async def read_cassandra(address: str) -> str:
-    def read() -> str:
-        with session(int(address.rpartition(":")[2])) as cql:
-            return str(cql.execute("SELECT key FROM kept.rows").one().key)
-
-    return await asyncio.to_thread(read)
-
-
 async def write_redis(address: str) -> None:
     async with Redis.from_url(f"redis://{address}") as redis:
         await redis.set("kept", "kept")
@@ -355,7 +336,6 @@ async def read_consul(address: str) -> str:
 
 CLIENTS: dict[str, tuple[Callable[[str], Awaitable[None]], Callable[[str], Awaitable[str]]]] = {
     "kafka": (write_kafka, read_kafka),
-    "cassandra": (write_cassandra, read_cassandra),
     "redis": (write_redis, read_redis),
     "consul": (write_consul, read_consul),
 }
