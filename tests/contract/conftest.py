@@ -22,7 +22,7 @@ from cecochat.ports.history import History
 from tests.contract.openers import Place
 from tests.support.backends import Backends
 
-BACKPLANES = ["embedded"]
+BACKPLANES = ["embedded", "kafka"]
 HISTORIES = ["embedded", "cassandra"]
 CONFIGURATIONS = ["embedded", "redis"]
 DISCOVERIES = ["embedded", "consul"]

@@ -14,6 +14,9 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
     LeaderNotAvailableError,
     for_code,
 )
+from aiokafka.protocol.coordination import (  # type: ignore[import-untyped]
+    FindCoordinatorRequest,
+)
 from aiokafka.structs import TopicPartition  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.settings import KafkaSettings
@@ -21,6 +24,7 @@ from cecochat.domain.errors import Unavailable
 
 BACKOFF_S: Final = 0.1
 
+_OF_A_GROUP: Final = 0
 _NAMES: Final = {
     74: "FencedLeaderEpoch",
     75: "UnknownLeaderEpoch",
@@ -72,6 +76,7 @@ class Cluster:
             **settings.connection(), metadata_max_age_ms=60_000, retry_backoff_ms=100
         )
         self.closed = False
+        self._connecting: dict[tuple[int, str], asyncio.Task[bool]] = {}
 
     async def connect(self) -> None:
         """Find the brokers. Raises `Unavailable`."""
@@ -84,6 +89,11 @@ class Cluster:
     async def close(self) -> None:
         """Close every connection; what waits for an answer fails."""
         self.closed = True
+        connecting = list(self._connecting.values())
+        for task in connecting:
+            task.cancel()
+        if connecting:
+            await asyncio.wait(connecting)
         await self._client.close()
 
     def leader(self, stream: Stream) -> int:
@@ -103,19 +113,33 @@ class Cluster:
     async def ask(self, node: int, request: Any, lane: str = "questions") -> Any:
         """One request to one broker, once. Raises `KafkaError`."""
         try:
+            await self._connect(node, lane)
             return await self._client.send(node, request, group=lane)
         except (OSError, TimeoutError, KeyError) as error:  # KeyError: closed under our hands
             raise KafkaConnectionError(f"broker {node}: {error!r}") from error
         except NotImplementedError as error:
             raise IncompatibleBrokerVersion(f"broker {node}: {error}") from error
 
+    async def _connect(self, node: int, lane: str) -> None:
+        """In a task of its own: whoever asks may be cancelled, and aiokafka would leave the
+        connection open.
+        """
+        key = (node, lane)
+        connection = self._client._conns.get(key)
+        if not (self.closed or (connection and connection.connected())):
+            if key not in self._connecting:
+                task = asyncio.create_task(self._client.ready(node, group=lane))
+                self._connecting[key] = task
+                task.add_done_callback(lambda _: self._connecting.pop(key))
+            await asyncio.wait([self._connecting[key]])
+        if self.closed:
+            raise KafkaConnectionError("the log was closed")
+
     async def coordinator(self, group: str) -> int:
         """The broker that keeps a consumer group. Raises `KafkaError`."""
-        try:
-            node: int = await self._client.coordinator_lookup(0, group)
-        except (OSError, TimeoutError, KeyError) as error:
-            raise KafkaConnectionError(f"coordinator of {group}: {error!r}") from error
-        return node
+        answer = await self.ask(self.any_broker(), FindCoordinatorRequest(group, _OF_A_GROUP))
+        check(answer.error_code)
+        return int(answer.coordinator_id)
 
     async def follow(self, topics: Sequence[str]) -> None:
         """Know from now on who leads the partitions of these topics."""
