@@ -22,7 +22,9 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat import system
+from cecochat.adapters import build
 from cecochat.control.main import control
+from cecochat.domain.errors import Unavailable
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.ports.discovery import Instance
@@ -158,6 +160,7 @@ async def test_servers_that_start_together_get_a_balanced_start(tmp_path: Path) 
         await up.becomes(a=6, b=5, c=5)
         assert [document.changed_by for document in await up.past()] == ["control/control-1"]
         decision = (await get(instance, "/decisions"))["decisions"][-1]
+        assert decision["left_out"] == 0
         assert decision["kind"] == "moved"
         assert decision["version"] == 1
         assert decision["moves"][0] == {
@@ -277,6 +280,38 @@ async def test_a_silent_server_is_given_up_and_its_handover_counted(
         assert await metric(instance, "cecochat_control_handovers_overdue_total") >= 4
         kinds = {each["kind"] for each in (await get(instance, "/decisions"))["decisions"]}
         assert kinds == {"moved", "overdue"}
+
+
+async def test_a_store_that_is_away_for_a_while_is_written_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecochat.control.server.RETRY_S", 0.05)
+    monkeypatch.setattr("cecochat.control.documents.RETRY_S", 0.05)
+    asked: Counter[str] = Counter()
+    async with (
+        world(tmp_path) as up,
+        build.configuration(up.parts.settings) as own,
+        control(replace(up.parts, configuration=own), "control-1") as instance,
+    ):
+        await up.join("a", "b")
+        await up.becomes(a=8, b=8)
+        with pytest.MonkeyPatch.context() as away:
+            for method in ("get", "put"):
+                away.setattr(own, method, unavailable(asked, method))
+            await up.vanish("b")
+            await eventually(lambda: asked["put"] >= 2, WITHIN_S)
+            await eventually(lambda: asked["get"] >= 2, WITHIN_S)
+            assert await get(instance, "/readyz") == {"status": "ready"}
+        await up.becomes(a=16)
+        assert (await up.document()).version == 2
+
+
+def unavailable(asked: Counter[str], method: str) -> Any:
+    async def call(*_: object, **__: object) -> None:
+        asked[method] += 1
+        raise Unavailable("the test says so")
+
+    return call
 
 
 async def test_it_is_not_ready_before_it_has_seen_the_assignment(tmp_path: Path) -> None:

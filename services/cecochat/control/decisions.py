@@ -14,12 +14,13 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.control.planner import Decision
-from cecochat.domain.balance import grouped, ranges, why
+from cecochat.domain.balance import grouped, ranges
 from cecochat.ports.configuration import Document
 
 log = logging.getLogger(__name__)
 
 KEPT = 100
+MOVES_SHOWN = 20  # of a decision: from one server to another
 PARTITION_STATES = ("settled", "moving", "lost")
 
 
@@ -60,25 +61,18 @@ class Decisions:
         groups = grouped(decision.moves)
         for group in groups:
             self._moves.labels(group.reason).inc(len(group.partitions))
-            log.info(
-                "partitions %s: %s -> %s, since %s",
-                ranges(group.partitions),
-                group.source,
-                group.target,
-                why(group),
-            )
-        gone = {group.source for group in groups if group.reason == "failover"}
-        self._failovers.inc(len(gone))
-        moves = [
+        self._failovers.inc(len({g.source for g in groups if g.reason == "failover"}))
+        shown = [
             {
                 "partitions": ranges(group.partitions),
                 "from": group.source,
                 "to": group.target,
                 "reason": group.reason,
             }
-            for group in groups
+            for group in groups[:MOVES_SHOWN]
         ]
-        self._record("moved", decision.why, version=version, moves=moves)
+        left_out = len(groups) - len(shown)
+        self._record("moved", decision.why, version=version, moves=shown, left_out=left_out)
 
     def restored(self, document: Document, found: int) -> None:
         """The store held version `found` of what is `document`."""
@@ -103,7 +97,7 @@ class Decisions:
             self._partitions.labels(state).set(count)
 
     def _record(self, kind: str, reason: str, **more: Any) -> None:
-        log.info("%s: %s (%s)", kind, reason, more.get("version", more.get("partitions")))
+        log.info("%s: %s %s", kind, reason, json.dumps(more))
         at_ms = time.time_ns() // 1_000_000
         self.last.appendleft({"at_ms": at_ms, "kind": kind, "reason": reason, **more})
 
