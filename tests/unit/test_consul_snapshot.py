@@ -29,7 +29,7 @@ def test_without_a_disturbance_an_answer_is_the_truth() -> None:
     assert live(snapshot) == ""
     snapshot.answered([C, A], now=3)
     assert live(snapshot) == "ac", "by instance id"
-    assert snapshot.in_doubt_s(3) is None
+    assert snapshot.grace_left_s(3) is None
 
 
 def test_without_an_answer_all_stay_however_long_it_takes() -> None:
@@ -37,7 +37,7 @@ def test_without_an_answer_all_stay_however_long_it_takes() -> None:
     for _ in range(100):
         snapshot.disturbed()
         assert live(snapshot) == "ab"
-    assert snapshot.in_doubt_s(1_000) is None, "the grace has not begun"
+    assert snapshot.grace_left_s(1_000) is None, "the grace has not begun"
 
 
 def test_after_a_disturbance_those_not_listed_stay_for_the_grace() -> None:
@@ -45,23 +45,23 @@ def test_after_a_disturbance_those_not_listed_stay_for_the_grace() -> None:
     snapshot.disturbed()
     snapshot.answered([], now=100)
     assert live(snapshot) == "ab"
-    assert snapshot.in_doubt_s(104) == 6
+    assert snapshot.grace_left_s(104) == 6
     snapshot.answered([C], now=109.9)
     assert live(snapshot) == "abc", "a new one is known at once"
     snapshot.answered([C], now=110)
     assert live(snapshot) == "c"
-    assert snapshot.in_doubt_s(110) is None
+    assert snapshot.grace_left_s(110) is None
 
 
-def test_who_was_listed_again_and_then_is_not_is_dead_at_once() -> None:
+def test_who_was_listed_again_and_then_is_not_stays_for_the_grace_too() -> None:
     snapshot = known(A, B)
     snapshot.disturbed()
-    snapshot.answered([A], now=100)
-    snapshot.answered([], now=101)
-    assert live(snapshot) == "b"
-    snapshot.answered([B], now=102)
-    assert live(snapshot) == "b"
-    assert snapshot.in_doubt_s(102) is None
+    snapshot.answered([A, B], now=100)  # as the disk said
+    snapshot.answered([], now=101)  # no check has run yet
+    assert live(snapshot) == "ab"
+    snapshot.answered([A, B], now=102)
+    snapshot.answered([A], now=110)
+    assert live(snapshot) == "a"
 
 
 def test_a_listed_one_is_taken_as_it_is_listed() -> None:

@@ -65,8 +65,8 @@ class Following:
         """The index and the entries that are healthy, when they are others than at our index, or
         after a wait.
         """
-        doubt_s = self._snapshot.in_doubt_s(self._now())
-        wait_s = WAIT_S if doubt_s is None else min(WAIT_S, math.ceil(doubt_s) or 1)
+        grace_s = self._snapshot.grace_left_s(self._now())
+        wait_s = WAIT_S if grace_s is None else min(WAIT_S, math.ceil(grace_s) or 1)
         query = self._consul.health.service(
             name(self._settings, self._service),
             passing=True,
