@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from typing import Any
 from typing_extensions import override
 
 from cecochat.adapters import build
+from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.connect.main import connect
 from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
 from cecochat.domain.partitions import partition_of
@@ -24,6 +26,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import tokens
 from cecochat.runtime.parts import Parts
 from cecochat.v1.messaging_pb2 import Position
+from tests.contract.openers.kafka import remove
 from tests.integration import streams
 from tests.integration.streams import Stream
 from tests.integration.systems import QUICK, settings, write_document
@@ -238,9 +241,15 @@ def user_on(partition: int, name: str = "user") -> str:
 
 
 @asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[Cluster]:
-    chosen = settings(folder, partitions=PARTITIONS)
+async def cluster(folder: Path, kafka: str = "") -> AsyncIterator[Cluster]:
+    """Everything but the log is embedded; that is on Kafka, in a namespace of its own, where its
+    address is given.
+    """
+    namespace = f"t{uuid.uuid4().hex[:12]}"
+    chosen = settings(folder, partitions=PARTITIONS, kafka=kafka, namespace=namespace)
     async with AsyncExitStack() as stack:
+        if kafka:
+            stack.push_async_callback(remove, KafkaSettings(kafka, namespace=namespace))
         parts = Parts(
             settings=chosen,
             backplane=await stack.enter_async_context(build.backplane(chosen)),

@@ -102,7 +102,7 @@ async def until_owned(servers: Cluster, by: str, *partitions: int) -> None:
 
 
 async def test_half_of_the_partitions_back_and_forth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookups = 0
     find = Lookup.find
@@ -113,7 +113,7 @@ async def test_half_of_the_partitions_back_and_forth(
         return await find(self)
 
     monkeypatch.setattr(Lookup, "find", counted)
-    async with cluster(tmp_path) as servers:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.assign("one", "two")
         await servers.start("one")
         await servers.start("two")
@@ -132,8 +132,8 @@ async def test_half_of_the_partitions_back_and_forth(
         assert lookups < len(USERS) + len(talk.ends), "clients are told where to go"
 
 
-async def test_a_server_that_drains_hands_its_sessions_over(tmp_path: Path) -> None:
-    async with cluster(tmp_path) as servers:
+async def test_a_server_that_drains_hands_its_sessions_over(tmp_path: Path, kafka: str) -> None:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.start("one")
         await servers.assign("two", "one")
         talk = Talk(await servers.start_connect(), servers)
@@ -158,8 +158,8 @@ async def give_to_the_living(servers: Cluster, leaving: str) -> None:
     await servers.assign(*(each.instance_id for each in live("messaging")))
 
 
-async def test_the_last_item_tells_where_to_go(tmp_path: Path) -> None:
-    async with cluster(tmp_path) as servers:
+async def test_the_last_item_tells_where_to_go(tmp_path: Path, kafka: str) -> None:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.assign("one")
         await servers.start("one")
         async with servers.stream("one", ALICE) as alice:
@@ -177,8 +177,8 @@ def last(items: list[ServerItem]) -> ServerItem:
     return items[-1]
 
 
-async def test_a_server_without_partitions_is_ready_and_says_so(tmp_path: Path) -> None:
-    async with cluster(tmp_path) as servers:
+async def test_a_server_without_partitions_is_ready_and_says_so(tmp_path: Path, kafka: str) -> None:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.start("one")
         async with httpx.AsyncClient(base_url=servers.servers["one"].health_url) as http:
             assert (await http.get("/readyz")).status_code == 200
@@ -190,10 +190,10 @@ async def test_a_server_without_partitions_is_ready_and_says_so(tmp_path: Path) 
             assert shown["owned"]["3"] == {"epoch": 0, "assignment_version": 1}
 
 
-async def test_a_slow_target_holds_up_nobody(tmp_path: Path) -> None:
+async def test_a_slow_target_holds_up_nobody(tmp_path: Path, kafka: str) -> None:
     """More than its lane may hold waits in the log, and arrives in order when it is well again."""
     count = 400
-    async with cluster(tmp_path) as servers:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.assign("one")
         faults = await servers.start("one")
         async with (

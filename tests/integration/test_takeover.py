@@ -117,9 +117,9 @@ async def until_in_log(servers: Cluster, partition: int, text: bytes) -> None:
                     return
 
 
-async def test_partitions_move_under_traffic(tmp_path: Path) -> None:
+async def test_partitions_move_under_traffic(tmp_path: Path, kafka: str) -> None:
     count = 200
-    async with cluster(tmp_path) as servers:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.assign("one", "two")
         await servers.start("one")
         await servers.start("two")
@@ -143,9 +143,9 @@ async def test_partitions_move_under_traffic(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["lost", "landed"])
-async def test_an_append_that_fails_is_a_takeover(tmp_path: Path, how: str) -> None:
+async def test_an_append_that_fails_is_a_takeover(tmp_path: Path, how: str, kafka: str) -> None:
     count = 60
-    async with cluster(tmp_path) as servers:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.assign("one")
         faults = await servers.start("one")
         listening = asyncio.Event()
@@ -182,8 +182,8 @@ async def test_a_start_gets_over_a_takeover_that_fails(tmp_path: Path) -> None:
             pass
 
 
-async def test_a_zombie_is_fenced(tmp_path: Path) -> None:
-    async with cluster(tmp_path) as servers:
+async def test_a_zombie_is_fenced(tmp_path: Path, kafka: str) -> None:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.assign("one")
         zombie = await servers.start("one")
         await servers.start("two")
@@ -228,9 +228,9 @@ async def somewhere_at(
                 await asyncio.sleep(0.01)
 
 
-async def test_assigned_away_and_back_at_once(tmp_path: Path) -> None:
+async def test_assigned_away_and_back_at_once(tmp_path: Path, kafka: str) -> None:
     """The old ownership may still be ending when the new one has begun."""
-    async with cluster(tmp_path) as servers:
+    async with cluster(tmp_path, kafka) as servers:
         await servers.assign("one")
         faults = await servers.start("one")
         for _ in range(5):
