@@ -84,12 +84,14 @@ class World:
     servers: dict[str, FakeMessaging] = field(default_factory=dict)
 
     async def join(self, *server_ids: str, slow: bool = False) -> None:
-        """`slow`: they take nothing over until `takes_over` is set."""
-        for server_id in server_ids:
-            server = self.servers[server_id] = FakeMessaging(server_id, self.parts)
+        """All at once. `slow`: they take nothing over until `takes_over` is set."""
+        joining = [FakeMessaging(server_id, self.parts) for server_id in server_ids]
+        for server in joining:
+            self.servers[server.server_id] = server
             if not slow:
                 server.takes_over.set()
             await self.stack.enter_async_context(server.running())
+        for server in joining:
             assert server.instance
             await self.parts.discovery.register(server.instance)
 
