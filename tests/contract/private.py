@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from scripts.backends import ports
-from scripts.backends.instance import Failed, Kind
+from scripts.backends.instance import Kind
 from scripts.backends.launch import Backend
 from tests.support.backends import Backends
 
@@ -40,12 +40,11 @@ class Private:
 @asynccontextmanager
 async def private(kind: Kind, folder: Path, backends: Backends) -> AsyncGenerator[Private]:
     """Started; where its program is missing, as `Backends.absent`."""
+    if not kind.here():
+        backends.absent(kind.name, "`make backends` brings it")
     made = Private(Backend(kind, kind.instance(folder, ports.free(kind))))
     try:
         await made.start()
-    except Failed as error:
-        backends.absent(kind.name, str(error))
-    try:
         yield made
     finally:
         await made.kill()

@@ -26,7 +26,7 @@ class Document(NamedTuple):
 
 class Configuration(ABC):
     """Documents changed by compare-and-set. It keeps bytes; what is valid is judged by writers and
-    by readers.
+    by readers. Every call raises `Unavailable`, within seconds, while the store does not answer.
     """
 
     @abstractmethod

@@ -24,16 +24,18 @@ class Discovery(ABC):
 
     @abstractmethod
     async def register(self, instance: Instance) -> None:
-        """Make it known; again with the same instance_id: replace it."""
+        """Make it known; again with the same instance_id: replace it. Where the registry does not
+        answer just now, it is made known when it does.
+        """
 
     @abstractmethod
     async def deregister(self, instance: Instance) -> None:
-        """Forget it. Unknown is fine."""
+        """Forget it. Unknown is fine, and so is a registry that does not answer: it finds out."""
 
     @abstractmethod
     def live(self, service: Service) -> tuple[Instance, ...]:
         """The last known healthy instances, by instance_id; answers from memory, never from the
-        network.
+        network. While the registry is away they stay, and for a grace after it.
         """
 
     @abstractmethod
