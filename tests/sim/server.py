@@ -158,8 +158,9 @@ class Server:
             if recall.fold.step(offset, record) and isinstance(record, Origin):
                 forwarder.recall(offset, record)
         recall.cursor = end
-        if end == recall.end or not forwarder.recalling:
+        if end == recall.end:
             forwarder.recalled(end - 1)
+        if end == recall.end or not forwarder.recalls(end):
             self.recall = None
         return True
 

@@ -107,10 +107,12 @@ class Forwarding(RuleBasedStateMachine):
         assert self.recall is not None
         for offset in self.recall[:count]:
             self.forwarder.recall(offset, self.log[offset])
+            following = offset + 1
         del self.recall[:count]
-        if not self.recall or not self.forwarder.recalling:
-            if not self.recall:
-                self.forwarder.recalled(self.recall_end - 1)
+        if not self.recall:
+            self.forwarder.recalled(self.recall_end - 1)
+            self.recall = None
+        elif not self.forwarder.recalls(following):
             self.recall = None
 
     @invariant()
@@ -154,3 +156,17 @@ class Forwarding(RuleBasedStateMachine):
 
 TestForwarding: Any = Forwarding.TestCase
 TestForwarding.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_a_reading_does_not_go_on_for_lanes_that_are_hardly_behind() -> None:
+    """From where the one far behind is full, it would read all that lies between for nothing."""
+    forwarder = Forwarder(3, PLACES.__getitem__, -1, OwnerLimits(lane_max_bytes=0))
+    for offset, recipient in enumerate("aaabbb"):
+        forwarder.add(offset, origin(offset, (recipient,)))
+    forwarder.take(1)  # one to each target; behind from 1 on, and from 4 on
+    assert forwarder.begin_recall() == 1
+    forwarder.recall(1, origin(1, ("a",)))
+    assert forwarder.recalls(2)
+    forwarder.recall(2, origin(2, ("a",)))
+    assert not forwarder.recalls(3)
+    assert forwarder.begin_recall() == 4

@@ -59,13 +59,17 @@ class Lane:
         """An origin was read again; after one that finds no room, none is taken until the next
         time.
         """
-        if not self.recalls or self.behind is None or waiting.offset < self.behind:
+        if not self.recalls_at(waiting.offset):
             return
         if self._is_full(max_bytes):
             self.behind, self.recalls = waiting.offset, False
         else:
             self._push(waiting)
             self.behind = waiting.offset + 1
+
+    def recalls_at(self, offset: int) -> bool:
+        """Whether it takes an origin that is read again at `offset`."""
+        return self.recalls and self.behind is not None and self.behind <= offset
 
     def recalled(self, offset: int, following: int) -> None:
         """Everything up to `offset` was read again; what is read next for the first time is
@@ -228,10 +232,11 @@ class Forwarder:
                 lane.recall(Waiting(offset, origin, to), self._limits.lane_max_bytes)
                 self._note(target, lane)
 
-    @property
-    def recalling(self) -> bool:
-        """Whether a lane still takes what is read again."""
-        return any(lane.recalls for lane in self._behind.values())
+    def recalls(self, offset: int) -> bool:
+        """Whether to go on reading at `offset`: a lane takes that. One that is behind by less than
+        others, who are full for now, has its turn at the next reading.
+        """
+        return any(lane.recalls_at(offset) for lane in self._behind.values())
 
     def recalled(self, offset: int) -> None:
         """Everything up to `offset` was read again: a lane that took it all is behind no more,

@@ -74,7 +74,7 @@ class Forwarding:
             async for offset, record in records:
                 if fold.step(offset, record) and isinstance(record, Origin):
                     forwarder.recall(offset, record)
-                if not forwarder.recalling:
+                if not forwarder.recalls(offset + 1):
                     return
                 if offset % FORWARD_EVERY == 0:
                     self.forward()
