@@ -110,7 +110,7 @@ async def test_jaeger_takes_spans_and_shows_them(start: Start) -> None:
 
 
 def test_cassandra_killed_while_it_writes_loses_no_row(start: Start) -> None:
-    """With `commitlog_sync: periodic` this lost 142 of 19,057 acknowledged rows."""
+    """With `commitlog_sync: periodic`, one kill of two lost 142 of 19,057 acknowledged rows."""
     backend = start("cassandra")
     acknowledged: set[int] = set()
     with session(backend.instance.port) as cql:
