@@ -136,6 +136,10 @@ class KafkaBackplane(Backplane):
         if rest:
             await self._offsets.commit(name, name_of(self._settings, topic), rest)
 
+    async def renew(self) -> None:
+        """Keep from expiring what this process saw committed last; done daily by itself."""
+        await self._offsets.renew()
+
     @override
     async def share(
         self, topic: Topic, group: str, work: Callable[[int], Coroutine[Any, Any, None]]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]
@@ -23,6 +25,8 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.domain.errors import Unavailable
 
 BACKOFF_S: Final = 0.1
+AGAIN_S: Final = 0.5
+"""Between attempts to connect to a broker that is down, and to learn who leads now, by all."""
 
 _OF_A_GROUP: Final = 0
 _NAMES: Final = {
@@ -77,6 +81,8 @@ class Cluster:
         )
         self.closed = False
         self._connecting: dict[tuple[int, str], asyncio.Task[bool]] = {}
+        self._down_until: dict[int, float] = {}  # by broker, of the monotonic clock
+        self._learn_after = 0.0
 
     async def connect(self) -> None:
         """Find the brokers. Raises `Unavailable`."""
@@ -122,18 +128,25 @@ class Cluster:
 
     async def _connect(self, node: int, lane: str) -> None:
         """In a task of its own: whoever asks may be cancelled, and aiokafka would leave the
-        connection open.
+        connection open. A failure shows when it is asked for.
         """
         key = (node, lane)
         connection = self._client._conns.get(key)
         if not (self.closed or (connection and connection.connected())):
             if key not in self._connecting:
+                if time.monotonic() < self._down_until.get(node, 0):
+                    raise KafkaConnectionError(f"broker {node} cannot be reached")
                 task = asyncio.create_task(self._client.ready(node, group=lane))
                 self._connecting[key] = task
-                task.add_done_callback(lambda _: self._connecting.pop(key))
+                task.add_done_callback(partial(self._connected, key))
             await asyncio.wait([self._connecting[key]])
         if self.closed:
             raise KafkaConnectionError("the log was closed")
+
+    def _connected(self, key: tuple[int, str], task: asyncio.Task[bool]) -> None:
+        del self._connecting[key]
+        if not task.cancelled() and not task.exception() and not task.result():
+            self._down_until[key[0]] = time.monotonic() + AGAIN_S
 
     async def coordinator(self, group: str) -> int:
         """The broker that keeps a consumer group. Raises `KafkaError`."""
@@ -147,7 +160,10 @@ class Cluster:
 
     def learn(self) -> None:
         """Have the leads looked up again, in the background."""
-        self._client.force_metadata_update()
+        now = time.monotonic()
+        if now > self._learn_after:
+            self._learn_after = now + AGAIN_S
+            self._client.force_metadata_update()
 
     async def patiently(
         self, what: str, call: Callable[[], Awaitable[Result]], within_s: float | None = None

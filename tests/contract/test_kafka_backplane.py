@@ -1,0 +1,319 @@
+"""What is special to Kafka: topics that others may have made, several servers on one log, and a
+broker that goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition  # type: ignore[import-untyped]
+from aiokafka.admin import NewTopic, RecordsToDelete  # type: ignore[import-untyped]
+
+from cecochat.adapters.kafka.backplane import KafkaBackplane
+from cecochat.adapters.kafka.settings import KafkaSettings
+from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX, names_of
+from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
+from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record
+from scripts.backends import kafka as kafka_kind
+from tests.contract.openers import PARTITIONS, Place
+from tests.contract.openers import kafka as opener
+from tests.contract.private import private
+from tests.contract.test_backplane import Workers, append, new, read, values
+
+Open = Callable[..., Awaitable[KafkaBackplane]]
+DEADLINE_S = 60
+
+
+@pytest.fixture
+async def settings(place: Place) -> AsyncGenerator[KafkaSettings]:
+    """Of an empty namespace on the shared broker."""
+    found = opener.settings(place)
+    yield found
+    await opener.remove(found)
+
+
+@pytest.fixture
+async def open_server(settings: KafkaSettings, stack: AsyncExitStack) -> Open:
+    """Opens the log once more, as another server would."""
+
+    async def opened(**changes: Any) -> KafkaBackplane:
+        log = await KafkaBackplane.open(replace(settings, **changes))
+        stack.push_async_callback(log.close)
+        return log
+
+    return opened
+
+
+# -- topics
+
+
+async def test_servers_that_open_at_once_have_one_log(open_server: Open) -> None:
+    logs = await asyncio.gather(*(open_server() for _ in range(4)))
+    assert len({await log.log_id() for log in logs}) == 1
+    await append(logs[0], [new(1)])
+    assert values(await read(logs[3], 1)) == [1]
+
+
+async def test_a_count_that_is_not_the_topics_is_refused(open_server: Open) -> None:
+    await open_server()
+    with pytest.raises(InvalidSettings, match=f"partition count 5: .* has {PARTITIONS}"):
+        await open_server(partition_count=5)
+    assert await (await open_server(partition_count=None)).partition_count() == PARTITIONS
+
+
+async def test_a_topic_that_could_lose_or_misplace_records_is_refused_and_left_as_it_is(
+    settings: KafkaSettings, open_server: Open
+) -> None:
+    made = {"retention.ms": "1000", "message.timestamp.type": "CreateTime"}
+    async with opener.admin(settings) as client:
+        await client.create_topics(
+            [NewTopic(names_of(settings)[0], PARTITIONS, 1, topic_configs=made)]
+        )
+    for _ in range(2):
+        with pytest.raises(InvalidSettings, match=r"kafka-configs\.sh .*--add-config") as refusal:
+            await open_server()
+        for name in ("retention.ms is 1000", "message.timestamp.type=LogAppendTime"):
+            assert name in str(refusal.value)
+        assert "cleanup.policy" not in str(refusal.value)
+
+
+async def test_a_log_that_was_made_again_has_another_id(
+    settings: KafkaSettings, open_server: Open
+) -> None:
+    first = await open_server()
+    log_id = await first.log_id()
+    assert await (await open_server()).log_id() == log_id
+    await first.close()
+    await opener.remove(settings)
+    second = await open_server()
+    assert await second.log_id() != log_id
+
+
+# -- appends
+
+
+async def test_sessions_of_several_servers_interleave_without_loss(open_server: Open) -> None:
+    servers = [await open_server(), await open_server()]
+    sessions = [await server.producer() for server in servers for _ in range(6)]
+
+    async def appends(session: int, producer: Producer) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(100):
+                record = NewRecord(0, b"%d" % session, b"%d" % number, ())
+                tasks.create_task(producer.append([record]))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number, producer in enumerate(sessions):
+            tasks.create_task(appends(number, producer))
+    records = await read(servers[0], 1_200)
+    for session in range(12):
+        own = [record for record in records if record.key == b"%d" % session]
+        assert values(own) == list(range(100))
+
+
+async def test_a_record_that_is_too_large_ends_the_session_and_does_not_land(
+    open_server: Open,
+) -> None:
+    log = await open_server()
+    producer = await log.producer()
+    await producer.append([new(1)])
+    with pytest.raises(ProducerEnded, match="4194304 at most"):
+        await producer.append([NewRecord(0, b"k", bytes(RECORD_BYTES_MAX), ())])
+    with pytest.raises(ProducerEnded):
+        await producer.append([new(2)])
+    await append(log, [new(3), NewRecord(0, b"k", bytes(RECORD_BYTES_MAX - 1_000), ())])
+    records = await read(log, 3)
+    assert values(records[:2]) == [1, 3]
+    assert len(records[2].value) == RECORD_BYTES_MAX - 1_000
+
+
+# -- reading
+
+
+async def test_a_reader_below_what_retention_left_is_told_where_the_log_starts(
+    settings: KafkaSettings, open_server: Open
+) -> None:
+    log = await open_server()
+    await append(log, [new(number) for number in range(10)])
+    dropped = {TopicPartition(names_of(settings)[0], 0): RecordsToDelete(before_offset=6)}
+    async with opener.admin(settings) as client:
+        await client.delete_records(dropped)
+    assert await log.bounds(MESSAGES, 0) == (6, 10)
+    with pytest.raises(Trimmed) as trimmed:
+        await read(log, 1, offset=5)
+    assert trimmed.value.start == 6
+    assert values(await read(log, 4, offset=6)) == [6, 7, 8, 9]
+
+
+async def test_a_reader_beyond_the_end_is_told_so_and_not_moved(open_server: Open) -> None:
+    log = await open_server()
+    await append(log, [new(1)])
+    with pytest.raises(Unavailable, match="offset 2 lies beyond the end, 1"):
+        await read(log, 1, offset=2)
+
+
+async def test_readers_of_another_server_follow(open_server: Open) -> None:
+    """Also those that come to the end together with others, and leave again."""
+    writer, reader = await open_server(), await open_server()
+    producer = await writer.producer()
+    async with aclosing(reader.read(MESSAGES, 0, 0)) as batches:
+        for number in range(20):
+            await producer.append([new(number)])
+            (record,) = await anext(batches)
+            assert values([record]) == [number]
+            assert values(await read(reader, number + 1)) == list(range(number + 1))
+
+
+# -- groups
+
+
+async def test_servers_commit_partitions_of_one_group(open_server: Open) -> None:
+    one, two = await open_server(), await open_server()
+    await asyncio.gather(
+        one.commit("forward", MESSAGES, {0: 5, 1: 6}), two.commit("forward", MESSAGES, {2: 7})
+    )
+    for server in (one, two):
+        found = [await server.committed("forward", MESSAGES, each) for each in range(4)]
+        assert found == [5, 6, 7, None]
+
+
+async def test_renewal_repeats_what_stands_and_nothing_older(open_server: Open) -> None:
+    one, two = await open_server(), await open_server()
+    await one.commit("forward", MESSAGES, {0: 5, 1: 6})
+    await two.commit("forward", MESSAGES, {1: 8})
+    await one.renew()
+    found = [await two.committed("forward", MESSAGES, partition) for partition in (0, 1)]
+    assert found == [5, 8]
+
+
+async def test_members_of_several_servers_share(open_server: Open) -> None:
+    one, two = await open_server(), await open_server()
+    workers = Workers()
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(workers.member(one, "one"))
+        await workers.until(PARTITIONS)
+        second = tasks.create_task(workers.member(two, "two"))
+        await workers.until(PARTITIONS // 2, PARTITIONS // 2)
+        # both have committed for what they gave up; anybody may ask, and nobody else may commit
+        assert await one.committed("g", MESSAGES, 0) == 1
+        with pytest.raises(Unavailable, match="UnknownMemberId"):
+            await (await open_server()).commit("g", MESSAGES, {0: 9})
+        first.cancel()
+        await workers.until(PARTITIONS)
+        second.cancel()
+
+
+async def test_a_member_that_is_not_heard_of_any_more_is_replaced(open_server: Open) -> None:
+    """A static member leaves without a word, as a server that is restarted does."""
+    one, two = await open_server(instance="one"), await open_server(instance="two")
+    workers = Workers()
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(workers.member(one, "one"))
+        second = tasks.create_task(workers.member(two, "two"))
+        await workers.until(PARTITIONS // 2, PARTITIONS // 2)
+        first.cancel()
+        await workers.until(PARTITIONS)
+        second.cancel()
+
+
+# -- a broker that goes away
+
+
+class Burst:
+    """A session that appends all the time; what was acknowledged, and how it ended."""
+
+    def __init__(self, session: int, producer: Producer) -> None:
+        self.session = session
+        self.producer = producer
+        self.acknowledged: list[int] = []
+        self.ended: ProducerEnded | None = None
+        self.moved = asyncio.Condition()
+
+    async def run(self, count: int) -> None:
+        try:
+            for number in range(count):
+                key = b"%d" % self.session
+                record = NewRecord(self.session % 2, key, b"%d" % number, ())
+                await self.producer.append([record])
+                async with self.moved:
+                    self.acknowledged.append(number)
+                    self.moved.notify_all()
+        except ProducerEnded as ended:
+            self.ended = ended
+
+    async def until(self, count: int) -> None:
+        async with self.moved:
+            await self.moved.wait_for(lambda: len(self.acknowledged) >= count)
+
+
+async def follow(log: Backplane, count: int) -> list[Record]:
+    """The first records of partition 0, however long they take."""
+    found: list[Record] = []
+    async with aclosing(log.read(MESSAGES, 0, 0)) as batches:
+        while len(found) < count:
+            found += await anext(batches)
+    return found
+
+
+async def landed(log: Backplane, session: int) -> list[int]:
+    partition = session % 2
+    start, end = await log.bounds(MESSAGES, partition)
+    records = await read(log, end - start, partition)
+    return values([record for record in records if record.key == b"%d" % session])
+
+
+@pytest.mark.timeout(240)
+async def test_a_broker_killed_under_load_loses_and_repeats_nothing(
+    place: Place, stack: AsyncExitStack
+) -> None:
+    broker = await stack.enter_async_context(
+        private(kafka_kind.KIND, place.folder / "kafka", place.backends)
+    )
+    log = await KafkaBackplane.open(KafkaSettings(broker.address, partition_count=2))
+    stack.push_async_callback(log.close)
+    bursts = [Burst(number, await log.producer()) for number in range(6)]
+    async with asyncio.timeout(DEADLINE_S * 3), asyncio.TaskGroup() as tasks:
+        follower = tasks.create_task(follow(log, 1_800))
+        for burst in bursts:
+            tasks.create_task(burst.run(600))
+        await asyncio.gather(*(burst.until(100) for burst in bursts))
+        await broker.kill()
+        await broker.start()
+    assert [burst.ended for burst in bursts] == [None] * len(bursts), "it was away for seconds"
+    for burst in bursts:
+        assert await landed(log, burst.session) == burst.acknowledged == list(range(600))
+    assert follower.result() == await read(log, 1_800, partition=0)
+
+
+@pytest.mark.timeout(240)
+async def test_an_outage_that_lasts_ends_sessions_and_readers_and_nothing_lands_behind_the_hole(
+    place: Place, stack: AsyncExitStack
+) -> None:
+    broker = await stack.enter_async_context(
+        private(kafka_kind.KIND, place.folder / "kafka", place.backends)
+    )
+    settings = KafkaSettings(broker.address, partition_count=2, outage_s=3, timeout_s=2)
+    log = await KafkaBackplane.open(settings)
+    stack.push_async_callback(log.close)
+    bursts = [Burst(number, await log.producer()) for number in range(4)]
+    async with asyncio.timeout(DEADLINE_S * 3), asyncio.TaskGroup() as tasks:
+        runs = [tasks.create_task(burst.run(1_000_000)) for burst in bursts]
+        await asyncio.gather(*(burst.until(50) for burst in bursts))
+        await broker.kill()
+        await asyncio.wait(runs)
+        with pytest.raises(Unavailable):
+            await read(log, 1_000_000)
+        with pytest.raises(Unavailable):
+            await log.bounds(MESSAGES, 0)
+        await broker.start()
+        await append(log, [new(1)])
+    for burst in bursts:
+        assert burst.ended is not None
+        found = await landed(log, burst.session)
+        assert found == list(range(len(found)))
+        assert len(burst.acknowledged) <= len(found) <= len(burst.acknowledged) + 1
