@@ -27,3 +27,12 @@ def on_real(real: Mapping[str, Backend]) -> dict[str, str]:
     for backend in real.values():
         assert backend.answers(), f"a test before has left {backend.kind.name} stopped"
     return environment(real, f"test_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(params=["embedded", "real"])
+def on(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The variables that put a new system, in one process, on either kind of backends."""
+    variables: dict[str, str] = (
+        request.getfixturevalue("on_real") if request.param == "real" else {}
+    )
+    return variables

@@ -107,9 +107,9 @@ class Application:
 
 @pytest.mark.timeout(300)
 async def test_every_application_sees_every_message_once_and_in_order(
-    tmp_path: Path, rng: Random
+    on: dict[str, str], tmp_path: Path, rng: Random
 ) -> None:
-    async with running(tmp_path / "up") as server:
+    async with running(tmp_path / "up", on) as server:
         seen = Seen()
         apps = [
             Application(user, server, tmp_path, seen, Random(f"{user} {rng.random()}"))

@@ -47,12 +47,19 @@ async def talking(cluster: Processes, rng: Random) -> AsyncIterator[Crowd]:
 
 
 async def all_back(crowd: Crowd) -> None:
-    """Everybody is caught up, and what was unanswered is answered."""
-    await eventually(
-        lambda: all(crowd.devices[who].caught_up.is_set() for who in crowd.online),
-        within_s=60,
-        every_s=0.05,
-    )
+    """Everybody is caught up. A device that is not is shown with what it went through last."""
+
+    def away() -> list[str]:
+        return [
+            f"{who}: {[entry[2:] for entry in crowd.record if entry.who == who][-4:]}"
+            for who in crowd.online
+            if not crowd.devices[who].caught_up.is_set()
+        ]
+
+    try:
+        await eventually(lambda: not away(), within_s=60, every_s=0.2)
+    except AssertionError as error:
+        raise AssertionError("\n".join(away())) from error
 
 
 def count(crowd: Crowd, since: int, kind: type) -> int:

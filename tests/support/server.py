@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 90.0
 STOPPED_WITHIN_S = 60.0
 CECOCHAT = Path(sys.executable).with_name("cecochat")
 PREFIX = "CECOCHAT_"
