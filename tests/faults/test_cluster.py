@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from cecochat.adapters import build
+from cecochat.ports.backplane import DEAD_LETTERS, Backplane, NewRecord
+from cecochat.runtime.settings import load
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.evidence import Absence, absences, percentile
+from tests.support.outages import PARTITIONS
 from tests.support.processes import Processes, ServerProcess, processes
 from tests.support.records import Acked, Delivered, Refused, Sent
 from tests.support.results import write
@@ -142,12 +146,12 @@ async def failed_over(cluster: Processes, dead: str, before: dict[str, str]) -> 
 async def test_killed_at_a_named_moment(
     moment: str, on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
 ) -> None:
-    service = {"forward": "messaging", "commit": "materialize"}[moment]
+    service, nth = {"forward": ("messaging", 80), "commit": ("materialize", 12)}[moment]
     async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
         (victim, *_) = cluster.of(service)
         for _ in range(2):
             await victim.terminate()
-            await victim.start(failpoint=f"{moment}:{rng.randint(40, 120)}")
+            await victim.start(failpoint=f"{moment}:{rng.randint(nth // 2, nth * 2)}")
             await asyncio.wait_for(victim.ended(), 90)
             assert victim.process
             assert victim.process.returncode == -9, "it ended before it came there"
@@ -215,3 +219,32 @@ async def test_every_server_is_restarted_in_turn(
         away = absences(crowd.record.entries)
     assert not count(crowd, 0, Refused)
     report("cluster-rolling-restart", base_seed, crowd, **gaps(away))
+
+
+@pytest.mark.timeout(300)
+async def test_a_poison_record_is_buried_and_its_partition_goes_on(
+    on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
+) -> None:
+    counts = {"control": 1, "messaging": 1, "materialize": 2, "history": 1, "connect": 1}
+    async with processes(tmp_path, on_real, counts) as cluster, talking(cluster, rng) as crowd:
+        async with build.backplane(load(on_real)) as log:
+            buried_s = [await bury(log, partition) for partition in range(PARTITIONS)]
+        mark = len(crowd.record.entries)
+        await asyncio.sleep(2)
+        assert count(crowd, mark, Acked) > 0
+    report("cluster-poison", base_seed, crowd, buried_s=buried_s)
+
+
+async def bury(log: Backplane, partition: int) -> float:
+    """Seconds from a record that nobody can read to its letter."""
+    loop = asyncio.get_running_loop()
+    producer = await log.producer()
+    async with aclosing(log.read(DEAD_LETTERS, partition, 0)) as letters:
+        began = loop.time()
+        await producer.append([NewRecord(partition, b"who", b"what", (("v", "?"),))])
+        async with asyncio.timeout(30):
+            (letter,) = await anext(letters)
+    await producer.close()
+    assert letter.value == b"what"
+    assert dict(letter.headers)["position"].startswith(f"{partition}:")
+    return round(loop.time() - began, 3)

@@ -82,7 +82,7 @@ async def test_redis_and_consul_are_away_for_a_minute(
         assert count(crowd, before, Acked) > RATE_PER_S * 30, "they hardly talked meanwhile"
         await asyncio.sleep(10)
         assert await cluster.owners() == owners, "an outage of these is no reason to move anything"
-        assert_said(cluster, "cannot be followed just now")
+        assert_said(cluster, "configuration cannot be followed")
     report("outage-redis-consul", base_seed, crowd)
 
 
