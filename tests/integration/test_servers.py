@@ -246,7 +246,8 @@ from cecochat import system
 from cecochat.runtime.settings import Settings
 ports = dict.fromkeys(sys.argv[2].split(","), 0)
 settings = Settings(data_dir=Path(sys.argv[1]), **ports)
-asyncio.run(system.run(system.started(settings), lambda addresses: print(addresses.messaging, flush=True)))
+told = lambda addresses: print(addresses.messaging, flush=True)
+asyncio.run(system.run(system.started(settings), told))
 """
 
 
