@@ -109,7 +109,8 @@ class Session(Producer):
     def _unfit(self, record: NewRecord) -> str | None:
         if not 0 <= record.partition < self._partitions:
             return f"partition {record.partition}: there are 0 to {self._partitions - 1}"
-        if size_of(record) > RECORD_BYTES_MAX:
+        large = len(record.key) + len(record.value) > RECORD_BYTES_MAX // 2
+        if large and size_of(record) > RECORD_BYTES_MAX:
             return f"a record of {size_of(record)} bytes: {RECORD_BYTES_MAX} at most"
         return None
 
