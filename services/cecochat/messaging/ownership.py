@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.2
 FAILING_S = 10.0  # takeovers that fail for longer are no passing thing
+LOOK_AGAIN_S = 0.2  # whether the other servers are stopped too
 NEXT_OWNER_MS = 200
 
 
@@ -113,6 +114,7 @@ class Ownership:
         assert self._assigned is not None
         least = self._outdone.get(partition, 0)
         while (version := self._assigned.get(partition)) is None or version < least:
+            self._failing.pop(partition, None)  # it is another's, who may not be failing
             await self._reassigned.wait()
         self._owned[partition] = owned = OwnedPartition(
             self._log,
@@ -203,16 +205,19 @@ class Ownership:
     # -- the end
 
     async def hand_over(self, deadline_s: float) -> None:
-        """Serve on until other servers have taken everything over, where there are others."""
-        if all(each.instance_id == self._server_id for each in self._live()):
-            return
+        """Serve on until other servers have taken everything over, while there are others."""
         try:
             async with asyncio.timeout(deadline_s):
-                while self._owners():
+                while self._owners() and self._has_others():
                     self._progress.clear()
-                    await self._progress.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_AGAIN_S):
+                            await self._progress.wait()
         except TimeoutError:
             log.warning("nobody took over partitions %s", sorted(self._owners()))
+
+    def _has_others(self) -> bool:
+        return any(each.instance_id != self._server_id for each in self._live())
 
     async def for_each(self, do: Callable[[OwnedPartition], Coroutine[Any, Any, None]]) -> None:
         """Do it with everything that is owned, at once."""

@@ -40,6 +40,7 @@ CLOCKS_APART_MAX_MS = 60_000
 YIELD_BYTES = 64 << 10
 CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a burst is slow
 HOUSEKEEPING_S = 1.0
+CLOSE_S = 5.0  # for appends under way at the end; what lands later is void, or a repeated copy
 
 
 class Log(NamedTuple):
@@ -115,7 +116,15 @@ class OwnedPartition:
             return superseded
         finally:
             self._end(superseded)
-            await producer.close()
+            await self._close(producer)
+
+    async def _close(self, producer: Producer) -> None:
+        """A target of copies that is down must not keep this partition from being taken over."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await producer.close()
+        except TimeoutError:
+            log.warning("partition %s: left with appends under way", self.partition)
 
     async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
         async with asyncio.TaskGroup() as group:
@@ -255,8 +264,9 @@ class OwnedPartition:
         """Wait until sends may be taken in: intake stops while the log does not keep up, and for
         good before a drain.
         """
-        await self._room.wait()
-        await self._intake.wait()
+        while not (self._room.is_set() and self._intake.is_set()):  # who woke first may fill it
+            await self._room.wait()
+            await self._intake.wait()
 
     # -- sessions
 

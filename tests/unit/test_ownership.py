@@ -1,0 +1,134 @@
+"""What an owner of partitions waits for, and for how long; neither a log nor others are needed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from cecochat.domain.errors import ProducerEnded
+from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.records import State, Takeover
+from cecochat.messaging import ownership, partition
+from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.messaging.ownership import Ownership
+from cecochat.messaging.partition import Log, OwnedPartition
+from cecochat.ports.discovery import Instance
+from tests.support.eventually import eventually
+
+UNUSED: Any = None
+LATER = Takeover("two", "a session", 2)
+LARGE = State(0, 0, 0, 0, dict.fromkeys(range(1 << 18), 1 << 62))  # over half of what may wait
+
+
+def owned_partition(backplane: Any = UNUSED) -> OwnedPartition:
+    return OwnedPartition(
+        Log(backplane, "log", 1),
+        0,
+        "one",
+        1,
+        OwnerLimits(),
+        MessagingMetrics(CollectorRegistry()),
+        on_ready=lambda: None,
+        address_of=lambda _: "",
+    )
+
+
+class StuckProducer:
+    """One of its targets has no leader."""
+
+    async def close(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Stuck:
+    async def producer(self) -> StuckProducer:
+        return StuckProducer()
+
+
+async def test_a_target_that_is_down_delays_no_takeover(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def served(*_: object) -> Takeover:
+        return LATER
+
+    async def loaded(_: object) -> None:
+        return None
+
+    monkeypatch.setattr(partition, "CLOSE_S", 0.01)
+    monkeypatch.setattr(OwnedPartition, "_load", loaded)
+    monkeypatch.setattr(OwnedPartition, "_serve", served)
+    async with asyncio.timeout(10):
+        assert await owned_partition(Stuck()).run() == LATER
+
+
+async def test_senders_that_waited_for_room_do_not_overrun_it() -> None:
+    owned = owned_partition()
+    taken = 0
+
+    async def send() -> None:
+        nonlocal taken
+        await owned.room()
+        taken += 1
+        owned._queue(LARGE)
+
+    owned._room.clear()
+    async with asyncio.TaskGroup() as group:
+        senders = [group.create_task(send()) for _ in range(5)]
+        await asyncio.sleep(0)
+        owned._room.set()
+        await eventually(lambda: not owned._room.is_set())
+        for sender in senders:
+            sender.cancel()
+    assert taken == 2
+
+
+def owning(*live: Instance) -> tuple[Ownership, list[Instance]]:
+    known = list(live)
+    registry = CollectorRegistry()
+    made = Ownership(
+        "one",
+        Log(UNUSED, "log", 1),
+        OwnerLimits(),
+        MessagingMetrics(registry),
+        registry,
+        lambda: tuple(known),
+    )
+    return made, known
+
+
+async def test_the_last_server_to_stop_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, others = owning(Instance("messaging", "two", "here:1", "http://here:1", "1"))
+    monkeypatch.setattr(Ownership, "_owners", lambda _: {0: UNUSED})
+    monkeypatch.setattr(ownership, "LOOK_AGAIN_S", 0.01)
+    handing = asyncio.create_task(owner.hand_over(1_000))
+    await asyncio.sleep(0)
+    assert not handing.done()
+    others.clear()
+    async with asyncio.timeout(10):
+        await handing
+
+
+async def test_failures_are_forgotten_where_another_server_owns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = 0
+
+    async def run(_: OwnedPartition) -> Takeover:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise ProducerEnded("the test says so")
+        return LATER
+
+    monkeypatch.setattr(OwnedPartition, "run", run)
+    monkeypatch.setattr(ownership, "RETRY_S", 0)
+    monkeypatch.setattr(ownership, "FAILING_S", 0)
+    owner, _ = owning()
+    owner._assigned, owner._started = {0: 1}, True
+    keeping = asyncio.create_task(owner._keep(0))
+    await eventually(lambda: runs == 2)
+    owner._assigned = {0: 3}  # it is given back, and not yet taken over
+    assert owner.not_ready is None
+    keeping.cancel()
+    await asyncio.wait([keeping])
