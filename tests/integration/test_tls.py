@@ -39,6 +39,15 @@ async def test_a_chat_over_tls(tmp_path: Path, signed: Signed) -> None:
         await check_the_command_line(up.addresses.connect, up.token("bob"), signed)
 
 
+async def test_a_certificate_with_its_key_in_one_file(tmp_path: Path, signed: Signed) -> None:
+    both = tmp_path / "both.pem"
+    both.write_bytes(signed.cert_file.read_bytes() + signed.key_file.read_bytes())
+    async with running(tmp_path / "data", tls_cert_file=both) as up:
+        url = up.addresses.connect
+        async with connect(url, up.token("alice"), ca_file=signed.ca_file) as alice:
+            await alice.send("bob", "over TLS")
+
+
 async def first_message(client: Client) -> Message:
     async with asyncio.timeout(WITHIN_S):
         async for event in client:

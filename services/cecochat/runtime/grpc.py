@@ -96,8 +96,8 @@ def _bind(made: grpc.aio.Server, address: str, tls: Tls | None) -> int:
         return made.add_insecure_port(address)
     tls.server()  # a file that cannot be used is told before gRPC says nothing but "failed"
     assert tls.cert_file
-    assert tls.key_file
-    pair = (tls.key_file.read_bytes(), tls.cert_file.read_bytes())
+    key_file = tls.key_file or tls.cert_file  # one file may hold both
+    pair = (key_file.read_bytes(), tls.cert_file.read_bytes())
     return made.add_secure_port(address, grpc.ssl_server_credentials([pair]))
 
 

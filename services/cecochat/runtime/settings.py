@@ -28,6 +28,13 @@ ELSEWHERE = frozenset(
     f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
 )
 """Variables of the same prefix that are for clients and tests."""
+NEEDS = {
+    "tls_key_file": "tls_cert_file",
+    "backends_key_file": "backends_cert_file",
+    "kafka_password_file": "kafka_username",
+    "cassandra_password_file": "cassandra_username",
+}
+"""Setting -> what it says nothing without: a server meant to encrypt or to log in would not."""
 
 
 def _setting(default: Any, meaning: str, low: int = 0, high: int = 1 << 53) -> Any:
@@ -158,7 +165,18 @@ def load(
         elif name.startswith(PREFIX) and name not in ELSEWHERE:
             raise InvalidSettings(f"{name} is no setting; known are {', '.join(known)}")
     values |= {name: value for name, value in flags.items() if value is not None}
-    return Settings(**values)
+    settings = Settings(**values)
+    _check_halves(settings)
+    return settings
+
+
+def _check_halves(settings: Settings) -> None:
+    """What is secret must not be left unused in silence."""
+    for name, other in NEEDS.items():
+        if getattr(settings, name) and not getattr(settings, other):
+            raise InvalidSettings(
+                f"{PREFIX}{name.upper()} is of no use alone: set {PREFIX}{other.upper()} too"
+            )
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

@@ -45,3 +45,5 @@ def secret(file: Path | None) -> str | None:
         return file.read_text().rstrip("\n")
     except OSError as error:
         raise InvalidSettings(f"the secret in {file} cannot be read: {error}") from None
+    except UnicodeDecodeError:  # which would say some of it
+        raise InvalidSettings(f"the secret in {file} is not UTF-8 text") from None

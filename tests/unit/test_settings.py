@@ -1,0 +1,50 @@
+"""Settings: what one process has, its children load; what would be left unused is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cecochat.domain.errors import InvalidSettings
+from cecochat.runtime.settings import Settings, as_environment, load
+from cecochat.runtime.tls import secret
+
+
+def test_another_process_loads_the_very_settings(tmp_path: Path) -> None:
+    given = Settings(
+        data_dir=tmp_path,
+        kafka="one:9092,two:9092",
+        kafka_tls=True,
+        register=False,
+        partitions=7,
+        jwks_file=tmp_path / "keys",
+    )
+    assert load(as_environment(given)) == given
+    assert load(as_environment(replace(given, kafka_tls=False))) != given
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("TLS_KEY_FILE", "TLS_CERT_FILE"),
+        ("BACKENDS_KEY_FILE", "BACKENDS_CERT_FILE"),
+        ("KAFKA_PASSWORD_FILE", "KAFKA_USERNAME"),
+        ("CASSANDRA_PASSWORD_FILE", "CASSANDRA_USERNAME"),
+    ],
+)
+def test_half_of_what_is_secret_is_refused(name: str, missing: str) -> None:
+    half = {f"CECOCHAT_{name}": "/a/file"}
+    with pytest.raises(InvalidSettings, match=f"CECOCHAT_{name} .* CECOCHAT_{missing}"):
+        load(half)
+    load({**half, f"CECOCHAT_{missing}": "/another"})
+
+
+def test_a_secret_that_is_no_text_is_not_told(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"\xffsecret\n")
+    with pytest.raises(InvalidSettings, match=r"secret is not UTF-8 text$"):
+        secret(file)
+    file.write_bytes(b"secret\n")
+    assert secret(file) == "secret"
