@@ -308,6 +308,44 @@ async def test_a_store_that_is_away_for_a_while_is_written_when_it_is_back(
         assert (await up.document()).version == 2
 
 
+async def test_a_store_that_goes_away_after_an_overtaken_write_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecochat.control.server.RETRY_S", 0.05)
+    async with (
+        world(tmp_path) as up,
+        build.configuration(up.parts.settings) as own,
+        control(replace(up.parts, configuration=own), "control-1"),
+    ):
+        await up.join("a", "b")
+        await up.becomes(a=8, b=8)
+        put, restored = own.put, Counter[str]()
+
+        async def overtaken(name: str, value: Any, *, expected: int, by: str) -> Document:
+            """Its answer comes after the news of the next version, by a person."""
+            written = await put(name, value, expected=expected, by=by)
+            newer = await up.parts.configuration.put(
+                name, value, expected=written.version, by="bob"
+            )
+            await eventually(lambda: seen_by_control(up, newer.version), WITHIN_S)
+            return written
+
+        with pytest.MonkeyPatch.context() as late:
+            late.setattr(own, "put", overtaken)
+            late.setattr(own, "restore", unavailable(restored, "restore"))
+            await up.vanish("b")
+            await eventually(lambda: restored["restore"], WITHIN_S)
+        await up.becomes(a=16)
+        await up.join("c")
+        await up.becomes(a=8, c=8)
+
+
+def seen_by_control(up: World, version: int) -> bool:
+    """It keeps a copy of what it has seen on its disk."""
+    folder = up.parts.settings.data_dir / "control" / up.parts.settings.namespace
+    return bool(json.loads((folder / "assignment.json").read_text())["version"] == version)
+
+
 def unavailable(asked: Counter[str], method: str) -> Any:
     async def call(*_: object, **__: object) -> None:
         asked[method] += 1

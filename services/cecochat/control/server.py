@@ -141,15 +141,14 @@ class Control:
             document = await self._configuration.put(
                 ASSIGNMENT, value, expected=decision.expected, by=self._by
             )
+            self._decisions.moved(decision, document.version)
+            await self._documents.judge(document)  # asks the store, where a newer one was seen
         except Conflict as error:
             log.info("decided on an old version: %s", error)
             await self._look_again()
         except Unavailable as error:
             log.warning("the assignment cannot be written just now: %s", error)
             await asyncio.sleep(RETRY_S)
-        else:
-            self._decisions.moved(decision, document.version)
-            await self._documents.judge(document)
 
     async def _look_again(self) -> None:
         try:
