@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from cecochat.adapters import build
-from cecochat.domain.errors import ProducerEnded, Unavailable
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.domain.errors import InvalidSettings, ProducerEnded, Unavailable
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import Progress
 from cecochat.runtime.settings import Settings
 from tests.contract.test_backplane import append, new, read, values
+
+
+async def test_retention_ends_before_the_log_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "TRIM_EVERY_S", 0)
+    trimmed = asyncio.Event()
+    trim = EmbeddedBackplane.trim
+
+    async def slow(self: EmbeddedBackplane) -> None:
+        trimmed.set()
+        await asyncio.sleep(0)
+        assert not self._closed
+        await trim(self)
+
+    monkeypatch.setattr(EmbeddedBackplane, "trim", slow)
+    async with build.backplane(Settings(data_dir=tmp_path, partitions=1)):
+        await trimmed.wait()
+
+
+async def test_a_mechanism_that_does_not_exist_is_named() -> None:
+    settings = Settings(kafka="127.0.0.1:1", kafka_sasl="SCRAM-SHA512")
+    with pytest.raises(InvalidSettings, match=r"CECOCHAT_KAFKA_SASL: use .*SCRAM-SHA-512"):
+        async with build.backplane(settings):
+            pass
 
 
 async def test_all_ports_are_built_on_one_folder_and_closed(tmp_path: Path) -> None:

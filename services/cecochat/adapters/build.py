@@ -8,14 +8,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast, get_args
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
 from cecochat.adapters.embedded.deployment import EmbeddedDeployment
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.adapters.embedded.history import EmbeddedHistory
-from cecochat.domain.errors import Unavailable
+from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
@@ -23,9 +23,6 @@ from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tls import Tls, secret
-
-if TYPE_CHECKING:
-    from cecochat.adapters.kafka.settings import Mechanism
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +33,10 @@ TRIM_EVERY_S = 10.0
 async def backplane(settings: Settings) -> AsyncGenerator[Backplane]:
     """The log. Embedded: with its retention as a task; a failure of that cancels the body."""
     async with AsyncExitStack() as stack:
-        opened = await (_kafka(settings) if settings.kafka else _embedded_log(settings, stack))
+        if not settings.kafka:
+            yield await _embedded_log(settings, stack)
+            return
+        opened = await _kafka(settings)
         stack.push_async_callback(opened.close)
         yield opened
 
@@ -73,8 +73,10 @@ async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
             yield opened
     else:
         registry = EmbeddedDiscovery()
-        yield registry
-        await registry.close()
+        try:
+            yield registry
+        finally:
+            await registry.close()
 
 
 def deployment() -> Deployment:
@@ -107,8 +109,10 @@ async def _trim(embedded: EmbeddedBackplane) -> None:
 
 async def _kafka(settings: Settings) -> Backplane:
     from cecochat.adapters.kafka.backplane import KafkaBackplane
-    from cecochat.adapters.kafka.settings import KafkaSettings
+    from cecochat.adapters.kafka.settings import KafkaSettings, Mechanism
 
+    if settings.kafka_sasl not in (known := get_args(Mechanism)):
+        raise InvalidSettings(f"CECOCHAT_KAFKA_SASL: use {', '.join(known)}")
     return await KafkaBackplane.open(
         KafkaSettings(
             settings.kafka,
@@ -117,7 +121,7 @@ async def _kafka(settings: Settings) -> Backplane:
             replication=settings.replication,
             retention_ms=settings.retention_ms,
             tls=_trusted(settings, settings.kafka_tls),
-            mechanism=cast("Mechanism", settings.kafka_sasl),
+            mechanism=cast(Mechanism, settings.kafka_sasl),
             username=settings.kafka_username or None,
             password=secret(settings.kafka_password_file),
             instance=settings.kafka_instance or None,
