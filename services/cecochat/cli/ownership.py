@@ -115,6 +115,11 @@ async def _view(configuration: Configuration, discovery: Discovery | None, *, as
     document = await configuration.get(ASSIGNMENT)
     owners = assignment.parse(document.value, PARTITIONS_MAX)
     if not owners:
+        if discovery is None:
+            raise Failed(
+                "no partition is assigned in that data folder: for a cluster, name its backends "
+                "with CECOCHAT_REDIS and CECOCHAT_CONSUL, or in a file with --settings"
+            )
         raise Failed("no partition is assigned yet: start messaging and control servers")
     live = {each.instance_id: each for each in discovery.live("messaging")} if discovery else None
     owned = await _owned(live) if live and ask else {}

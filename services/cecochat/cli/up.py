@@ -77,6 +77,8 @@ def up(
     flags: dict[str, Any] = {"data_dir": data and data.expanduser().absolute(), "host": host}
     file = _settings_file(settings_file, backends)
     loaded = settings.load(file=file, **flags)
+    if servers and not processes:
+        raise UsageError("--servers says how many processes there are: add --processes")
     counts = _counts(servers, loaded) if processes else None
     chosen = ports.choose(loaded.host, port_base, os.environ)
     if chosen.note:
@@ -130,7 +132,8 @@ def _serve(settings: Settings, counts: dict[Service, int] | None, as_json: bool)
     started = processes.started(settings, counts) if counts else system.started(settings)
     uvloop.run(system.run(started, ready))
     if not as_json:
-        typer.echo("Stopped; every acknowledged message is in the data folder.")
+        where = "Kafka" if settings.kafka else "the data folder"
+        typer.echo(f"Stopped; every acknowledged message is in {where}.")
 
 
 def _welcome(known: dict[str, Any]) -> str:
