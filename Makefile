@@ -5,6 +5,7 @@
 SHELL := /bin/sh
 bin := .venv/bin
 ARGS ?=
+BACKENDS ?= embedded
 PYTHON ?=
 export PYTHON
 
@@ -66,8 +67,8 @@ backends-down: ## stop what backends-up has started, and nothing else
 backends-status: ## which of them answer, where, and what they use
 	@$(or $(PYTHON),python3) -m scripts.backends status $(ARGS)
 
-bench: $(dev) ## measure; prints a table and JSON
-	$(bin)/python -m tests.bench $(ARGS)
+bench: $(dev) ## measure; prints a table and JSON (BACKENDS=real: a cluster of processes)
+	$(bin)/python -m tests.bench --backends $(BACKENDS) $(ARGS)
 
 protos: $(dev) ## generate services/cecochat/v1 from protos/
 	$(bin)/python scripts/protos.py generate

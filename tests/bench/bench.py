@@ -11,10 +11,12 @@ import asyncio
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.bench import cluster
 from tests.bench.table import table
 from tests.support.results import ROOT, where, write
 from tests.support.server import Server, running
@@ -93,6 +95,12 @@ async def measured(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return found
 
 
+async def measured_on_real(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    extra = [word for item in FAST.items() for word in item] if arguments.fast else []
+    with tempfile.TemporaryDirectory() as folder:
+        return await cluster.measured(Path(folder), arguments.only, extra)
+
+
 async def workload(name: str, folder: Path, extra: list[str]) -> dict[str, Any]:
     if name == RESTART:
         return await restart(folder)
@@ -107,14 +115,17 @@ def chosen(only: str) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="workloads whose name holds this")
+    parser.add_argument("--backends", choices=["embedded", "real"], default="embedded")
     parser.add_argument("--fast", action="store_true", help="3 s a workload: a look, no figure")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for data")
     parser.add_argument("--json", action="store_true", help="print the JSON too")
     arguments = parser.parse_args()
-    found = asyncio.run(measured(arguments))
-    print(table(found, where()))
+    real = arguments.backends == "real"
+    found = asyncio.run(measured_on_real(arguments) if real else measured(arguments))
+    print(table(found, where(), real=real))
     whole = not arguments.only and not arguments.fast
-    file = write("bench" if whole else "bench-part", found)
+    name = "bench-real" if real else "bench"
+    file = write(name if whole else f"{name}-part", found)
     print(f"\n{file}")
     if arguments.json:
         print(file.read_text())

@@ -39,7 +39,7 @@ class Job(argparse.Namespace):
     workload: str
     connect: str
     secret_file: Path
-    server_pid: int
+    server_pid: list[tuple[str, list[int]]]
     seconds: float
     warm_up: float
     texts: str
@@ -47,6 +47,16 @@ class Job(argparse.Namespace):
     window: int
     rate: float
     count: int
+
+    @property
+    def pids(self) -> dict[str, list[int]]:
+        """Name -> processes; one that has no name is called the server."""
+        return dict(self.server_pid)
+
+    @property
+    def pid(self) -> int:
+        """The one process that a workload is about."""
+        return self.server_pid[0][1][0]
 
     @property
     def door(self) -> Door:
@@ -74,7 +84,7 @@ async def talking(job: Job, meter: Meter, window: int) -> AsyncIterator[list[Pai
 
 async def closed(job: Job) -> dict[str, Any]:
     """Each pair keeps `window` messages in flight, as fast as the server lets it."""
-    meter = Meter(job.server_pid)
+    meter = Meter(job.pids)
     async with talking(job, meter, job.window):
         return await meter.measure(job.warm_up, job.seconds)
 
@@ -82,7 +92,7 @@ async def closed(job: Job) -> dict[str, Any]:
 async def open_loop(job: Job) -> dict[str, Any]:
     """`rate` messages a second over all pairs, whether or not the server keeps up; latency counts
     from the time at which a message was intended to be sent."""
-    meter = Meter(job.server_pid)
+    meter = Meter(job.pids)
     async with talking(job, meter, 0) as pairs, asyncio.TaskGroup() as group:
         pace = group.create_task(_pace(pairs, job.rate))
         figures = await meter.measure(job.warm_up, job.seconds)
@@ -104,13 +114,13 @@ async def idle(job: Job) -> dict[str, Any]:
     names = [f"idle{number}.{time.time_ns():x}" for number in range(job.count + 100)]
     wires = await job.door.wires(names[:100])
     await asyncio.sleep(job.warm_up)
-    before = rss_bytes(job.server_pid)
+    before = rss_bytes(job.pid)
     wires += await job.door.wires(names[100:])
     await asyncio.sleep(job.warm_up)
-    grown = rss_bytes(job.server_pid) - before
-    cpu = cpu_s(job.server_pid)
+    grown = rss_bytes(job.pid) - before
+    cpu = cpu_s(job.pid)
     await asyncio.sleep(job.seconds)
-    used = cpu_s(job.server_pid) - cpu
+    used = cpu_s(job.pid) - cpu
     await _close(wires)
     return {
         "connections": job.count,
@@ -127,7 +137,7 @@ async def _close(wires: list[Wire]) -> None:
 
 async def fill(job: Job) -> dict[str, Any]:
     """Put at least `count` messages into the log, until so many have arrived."""
-    meter = Meter(job.server_pid)
+    meter = Meter(job.pids)
     began = time.perf_counter()
     async with talking(job, meter, FILL_WINDOW) as pairs:
         await eventually(lambda: _completed(pairs) >= job.count, FILLED_WITHIN_S)
@@ -157,19 +167,19 @@ async def pages(job: Job) -> dict[str, Any]:
             if number % 2:
                 request.before = random.choice(ids[PAGE:])
             if number == 100:
-                server, taken = cpu_s(job.server_pid), []
+                server, taken = cpu_s(job.pid), []
             began = time.perf_counter()
             page = await history.page(request)
             taken.append(time.perf_counter() - began)
             if len(page.messages) != PAGE:
                 raise ValueError(f"a page of {len(page.messages)}")
-    cpu_ms = (cpu_s(job.server_pid) - server) * 1_000 / job.count
+    cpu_ms = (cpu_s(job.pid) - server) * 1_000 / job.count
     return {"pages": job.count, **percentiles_ms(taken), "server_cpu_ms_per_page": round(cpu_ms, 3)}
 
 
 async def _fill_one_chat(job: Job, users: tuple[str, str]) -> None:
     first, second = await job.door.wires(users)
-    pair = Pair((first, second), dialog(*users), texts_named(job.texts), Meter(job.server_pid))
+    pair = Pair((first, second), dialog(*users), texts_named(job.texts), Meter(job.pids))
     async with asyncio.TaskGroup() as group:
         task = group.create_task(pair.run(FILL_WINDOW))
         await eventually(lambda: pair.completed >= CHAT_MESSAGES, FILLED_WITHIN_S)
@@ -186,12 +196,19 @@ WORKLOADS: dict[str, Callable[[Job], Awaitable[dict[str, Any]]]] = {
 }
 
 
+def _pids(text: str) -> tuple[str, list[int]]:
+    name, _, pids = text.rpartition("=")
+    return name or "server", [int(pid) for pid in pids.split(",")]
+
+
 def parsed() -> Job:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--connect", required=True, help="URL of the connect server")
     parser.add_argument("--secret-file", required=True, type=Path)
-    parser.add_argument("--server-pid", required=True, type=int)
+    parser.add_argument(
+        "--server-pid", required=True, type=_pids, action="append", help="PID, or NAME=PID,PID"
+    )
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--warm-up", type=float, default=3, help="seconds before counting")
     parser.add_argument("--texts", default="256", help="a number of bytes, or `real`")

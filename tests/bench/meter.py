@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,11 @@ def percentiles_ms(taken_s: list[float]) -> dict[str, float]:
 
 @dataclass
 class Meter:
-    """Latencies of what was delivered within the measured window."""
+    """Latencies of what was delivered within the measured window, and the CPU time of the processes
+    of each name.
+    """
 
-    server_pid: int
+    pids: Mapping[str, Sequence[int]]
     counting: bool = False
     taken_s: list[float] = field(default_factory=list)
 
@@ -54,20 +57,24 @@ class Meter:
         await asyncio.sleep(warm_up_s)
         gc.collect()
         gc.freeze()
-        began, server, own = time.perf_counter(), cpu_s(self.server_pid), time.process_time()
+        began, before, own = time.perf_counter(), self._cpu_s(), time.process_time()
         self.counting = True
         await asyncio.sleep(seconds)
         self.counting = False
         took = time.perf_counter() - began
         thousands = len(self.taken_s) / 1_000
-        server, own = cpu_s(self.server_pid) - server, time.process_time() - own
+        used = {name: after - before[name] for name, after in self._cpu_s().items()}
+        own = time.process_time() - own
         return {
             "delivered": len(self.taken_s),
             "seconds": round(took, 3),
             "delivered_per_s": round(len(self.taken_s) / took, 1),
             **percentiles_ms(self.taken_s),
-            "server_cpu_s_per_1000": round(server / thousands, 4),
-            "server_cores": round(server / took, 3),
+            **{f"{name}_cpu_s_per_1000": round(each / thousands, 4) for name, each in used.items()},
+            **{f"{name}_cores": round(each / took, 3) for name, each in used.items()},
             "generator_cpu_s_per_1000": round(own / thousands, 4),
             "generator_cores": round(own / took, 3),
         }
+
+    def _cpu_s(self) -> dict[str, float]:
+        return {name: sum(map(cpu_s, pids)) for name, pids in self.pids.items()}

@@ -25,7 +25,7 @@ def job(server: FakeServer, workload: str, **extra: object) -> load.Job:
         "workload": workload,
         "connect": server.connect_url,
         "secret_file": server.secret_file,
-        "server_pid": os.getpid(),
+        "server_pid": [("server", [os.getpid()])],
         "seconds": 0.3,
         "warm_up": 0.1,
         "texts": "256",
