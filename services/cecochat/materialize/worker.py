@@ -27,7 +27,6 @@ GROUP = "materialize"
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
 COMMIT_AGAIN_S = 3_600.0  # what does not move, before the log forgets it
-LINGER_S = 0.05  # what comes meanwhile is one larger batch, and all partitions share a commit
 
 
 class MaterializeMetrics:
@@ -122,7 +121,7 @@ class Materializer:
                 known.pop(partition, None)  # another member goes on from here
 
     async def _follow(self, partition: int) -> None:
-        loop = asyncio.get_running_loop()
+        loop, gather_s = asyncio.get_running_loop(), self._history.gather_s
         position = await self._position(partition)
         self._reached[partition] = position + 1
         await self._commit(partition)  # retention must wait for a database that lost rows
@@ -132,7 +131,8 @@ class Materializer:
             async for batch in batches:
                 await self._write(partition, rows_of(fold, batch), batch[-1].offset)
                 self._reached[partition] = batch[-1].offset + 1
-                await asyncio.sleep(LINGER_S - loop.time() % LINGER_S)
+                # What comes meanwhile is one larger batch, and all partitions share a write.
+                await asyncio.sleep(gather_s - loop.time() % gather_s)
 
     async def _position(self, partition: int) -> int:
         """Up to where the history holds the log; a database that lost rows gets them again."""

@@ -63,6 +63,11 @@ class History(ABC):
     order.
     """
 
+    gather_s: float = 0.05
+    """How long a writer under steady load gathers rows before it writes them: what a write costs
+    besides its rows is shared by more of them, and answers that wait for a row wait so long.
+    """
+
     @abstractmethod
     async def write(
         self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress

@@ -25,6 +25,8 @@ CHATS_AT_ONCE: Final = 25
 class CassandraHistory(History):
     """All of it in one keyspace."""
 
+    gather_s = 0.25  # a third of the CPU of both sides, compared with 0.05 (ADR 0032)
+
     def __init__(
         self, database: Database, statements: Statements, settings: CassandraSettings
     ) -> None:
@@ -63,6 +65,8 @@ class CassandraHistory(History):
 
     @override
     async def progress(self, log_id: str) -> dict[int, int]:
+        """Whoever asks may write again what the database has lost, the index of buckets too."""
+        self._writer.forget()
         return dict(await self._database.run(self._statements.progress.bind((log_id,))))
 
     @override
