@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from prometheus_client import CollectorRegistry
+
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.domain.errors import Trimmed
 from cecochat.domain.fold import Fold
+from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.records import State, Takeover, encode
+from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.messaging.partition import Log, OwnedPartition
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.runtime.reading import first_known, fold_at
 
@@ -40,4 +47,32 @@ async def test_a_state_record_alone_is_enough(tmp_path: Path) -> None:
     position = await first_known(log, 0)
     assert position == 4
     assert (await fold_at(log, 0, position)).state(4) == state
+    await log.close()
+
+
+async def test_what_was_known_of_a_partition_that_started_afresh_is_looked_up_again(
+    tmp_path: Path,
+) -> None:
+    log = await open_log(tmp_path)
+    producer = await log.producer()
+    await producer.append([TAKEOVER] * 5)
+    await log.release(MESSAGES, 0, 5)
+    await log.trim()
+    owned = OwnedPartition(
+        Log(log, "log", 1),
+        0,
+        "server",
+        1,
+        OwnerLimits(),
+        MessagingMetrics(CollectorRegistry()),
+        on_ready=lambda: None,
+        address_of=lambda _: "",
+    )
+    assert await owned.first_known(5) == 4
+    state = State(as_of=9, epoch=9, count=0, top=0, high={})
+    await producer.append([*[TAKEOVER] * 5, NewRecord(0, *encode(state))])
+    with pytest.raises(Trimmed):
+        await fold_at(log, 0, 6)
+    owned.look_again()
+    assert await owned.first_known(5) == 9
     await log.close()

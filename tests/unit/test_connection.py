@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.domain import frames
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Refusal, Trimmed
 from cecochat.messaging.connection import Connection
+from cecochat.messaging.ownership import Ownership
 from cecochat.messaging.partition import Log
 from cecochat.messaging.server import MessagingServer
 from cecochat.runtime.tokens import Identity, Verifier
@@ -113,3 +115,24 @@ async def test_a_write_that_fails_ends_this_connection_alone(
         await running
     assert failed.group_contains(ConnectionResetError)
     connection.session.close(GONE)
+
+
+async def test_a_resume_that_retention_overtook_makes_the_next_look_again(
+    connection: Connection, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hello(_: object) -> object:
+        return UNUSED
+
+    async def trimmed(*_: object) -> None:
+        raise Trimmed(0, 6, 5)
+
+    partition = Mock(owner=None)
+    monkeypatch.setattr(Connection, "_first_frame", hello)
+    monkeypatch.setattr(Connection, "_resume", trimmed)
+    monkeypatch.setattr(Ownership, "partition_for", lambda *_: partition)
+    line.reading.set()
+    async with asyncio.timeout(10):
+        refusal = await connection.run()
+    assert refusal
+    assert refusal.name == "unavailable"
+    partition.look_again.assert_called_once_with()

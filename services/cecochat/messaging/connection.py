@@ -116,6 +116,8 @@ class Connection:
             self.session.close(refusal)
         except (Trimmed, Unavailable) as error:
             log.warning("session %s is sent away: %s", self.session.id, error)
+            if partition and isinstance(error, Trimmed):
+                partition.look_again()
             self.session.close(_not_now())
         finally:
             if partition and partition.owner:

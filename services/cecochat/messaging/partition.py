@@ -181,6 +181,12 @@ class OwnedPartition:
             self._lowest = (start, await first_known(self.log.backplane, self.partition))
         return self._lowest[1]
 
+    def look_again(self) -> None:
+        """The lowest known position turned out not to be known, as of a partition without a state
+        record: the next to resume is told of a gap instead.
+        """
+        self._lowest = None
+
     def _start(self) -> None:
         self._metrics.partitions.inc()
         self._metrics.takeovers.inc()
