@@ -56,6 +56,10 @@ class Writer:
         if self._rounds is not None:
             await self._rounds
 
+    def forget(self) -> None:
+        """What is known to be in the database, which may have been restored since."""
+        self._known_buckets.clear()
+
     async def _run_rounds(self) -> None:
         try:
             while self._waiting:
