@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from cassandra.query import SimpleStatement  # type: ignore[import-untyped]
 from cecochat.adapters.cassandra import schema
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.history import CassandraHistory
-from cecochat.adapters.cassandra.settings import CassandraSettings
+from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
 from cecochat.adapters.cassandra.statements import BUCKET_MS, bucket_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.ids import message_id, stamp_at
@@ -147,6 +147,19 @@ async def test_late_and_repeated_writes_of_another_server_change_nothing(
             assert (await history.progress("log"))[3] == 9
 
 
+async def test_what_a_restored_database_lacks_is_found_again_when_it_is_written_again(
+    settings: CassandraSettings,
+) -> None:
+    async with opened(settings) as history, database(settings) as admin:
+        await write(history, message(at(1)))
+        for table in ("messages_by_chat", "buckets_by_chat", "progress"):
+            await admin.run(SimpleStatement(f"TRUNCATE {settings.namespace}.{table}"))
+        assert await history.progress("log") == {}
+        await write(history, message(at(1)))
+        page = await history.messages(CHAT, before=None, after=None, limit=9)
+        assert page.events == [b"event %d" % at(1)]
+
+
 async def test_pages_pass_over_empty_buckets_without_asking_them(
     settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +227,46 @@ async def test_a_cluster_that_does_not_answer_is_unavailable_in_time() -> None:
         host, port = silent.getsockname()
         with pytest.raises(Unavailable, match=r"was not ready within 1 s"):
             await CassandraHistory.open(CassandraSettings((f"{host}:{port}",), open_timeout_s=1))
+
+
+async def test_an_idle_connection_that_is_cut_does_not_stop_the_loop(
+    settings: CassandraSettings,
+) -> None:
+    cuts: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = endpoint(settings.addresses[0])
+        there_reader, there = await asyncio.open_connection(host, port)
+        cuts.append(writer)
+        await asyncio.gather(pump(reader, there), pump(there_reader, writer))
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        async with database(replace(settings, addresses=(f"{host}:{port}",))) as cut:
+            ask = SimpleStatement("SELECT key FROM system.local")
+            assert await cut.run(ask) == [("local",)]
+            held = [each for holder in cut._cluster.get_connection_holders()
+                    for each in holder.get_connections()]  # fmt: skip
+            for writer in cuts:
+                writer.transport.abort()
+            await eventually(lambda: all(each.is_closed for each in held))
+            started_s = time.monotonic()
+            with suppress(Unavailable):  # it may be connected again by now
+                await cut.run(ask)
+            assert time.monotonic() - started_s < 1
+            await eventually(lambda: answers(cut, ask))
+
+
+async def answers(connected: Database, statement: SimpleStatement) -> bool:
+    with suppress(Unavailable):
+        return bool(await connected.run(statement))
+    return False
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def _cluster(settings: CassandraSettings, connection_class: type[LoopConnection]
         request_timeout=settings.request_timeout_s,
         row_factory=tuple_factory,
     )
-    return Cluster(
+    cluster = Cluster(
         contact_points,
         port=contact_points[0][1],
         connection_class=connection_class,
@@ -260,6 +260,8 @@ def _cluster(settings: CassandraSettings, connection_class: type[LoopConnection]
         idle_heartbeat_interval=HEARTBEAT_S,
         idle_heartbeat_timeout=HEARTBEAT_S,
     )
+    connection_class.holders = cluster.get_connection_holders
+    return cluster
 
 
 def _discard(connecting: asyncio.Future[tuple[Cluster, Session]]) -> None:

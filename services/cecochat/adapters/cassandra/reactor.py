@@ -31,6 +31,8 @@ class LoopConnection(Connection):  # type: ignore[misc]
 
     _loop: ClassVar[asyncio.AbstractEventLoop]
     _thread: ClassVar[int]
+    holders: ClassVar[Callable[[], list[Any]]] = list
+    """The pools of the cluster, once there are some, and its control connection."""
     is_closed: bool
     in_buffer_size = 1 << 16
 
@@ -96,7 +98,7 @@ class LoopConnection(Connection):  # type: ignore[misc]
         except WOULD_BLOCK:
             sent = 0
         except OSError as error:
-            self.defunct(error)
+            self._lost(error)
             return
         self._unsent = [data[sent:]] if sent < len(data) else []
         if self._unsent:
@@ -118,14 +120,23 @@ class LoopConnection(Connection):  # type: ignore[misc]
         except WOULD_BLOCK:
             pass
         except OSError as error:
-            self.defunct(error)
+            self._lost(error)
             return
         else:
             if not data:
-                self.close()
+                self._lost(ConnectionShutdown(f"{self.endpoint} closed the connection"))
                 return
         if self._iobuf.tell():
             self.process_io_buffer()
+
+    def _lost(self, error: Exception) -> None:
+        """Its pool learns it now: else it would choose it for the next request, and stop the loop
+        for 2 s, in which no other comes.
+        """
+        self.defunct(error)
+        for holder in type(self).holders():
+            if self in holder.get_connections():
+                holder.return_connection(self)
 
     def _close(self) -> None:
         self._loop.remove_reader(self._socket.fileno())
