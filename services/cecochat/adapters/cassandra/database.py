@@ -239,7 +239,7 @@ def _cluster(settings: CassandraSettings, connection_class: type[LoopConnection]
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.datacenter)),
         retry_policy=RetryIdempotent(),
         consistency_level=ConsistencyLevel.name_to_value[settings.consistency],
-        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+        serial_consistency_level=ConsistencyLevel.SERIAL,  # one lock of the schema for all centres
         request_timeout=settings.request_timeout_s,
         row_factory=tuple_factory,
     )

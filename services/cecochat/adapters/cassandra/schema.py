@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_REPLICAS: Final = 3
 STATEMENT_TIMEOUT_S: Final = 20.0  # of a change of the schema, until all nodes agree
-LOCK_TTL_S: Final = 60  # above the time of the longest migration
+LOCK_TTL_S: Final = 30  # above one statement's, and below how long another server's open waits
 LOCK_RETRY_S: Final = 0.2
 
 
