@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
+import httpx
 import pytest
 
 from scripts.backends.launch import Backend
@@ -16,6 +17,7 @@ from tests.support.eventually import eventually
 from tests.support.processes import Processes, processes
 from tests.support.records import Acked, Sent
 
+LAG = "cecochat_materialize_lag_records "
 pytestmark = pytest.mark.timeout(420)
 
 
@@ -57,8 +59,11 @@ async def test_cassandra_is_away_for_thirty_seconds(
     """People talk on; the history catches up afterwards."""
     async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
         before = len(crowd.record.entries)
-        await outage(real, ["cassandra"], 30)
+        gone = asyncio.create_task(outage(real, ["cassandra"], 30))
+        await until_lag(cluster, lambda records: records > RATE_PER_S)
+        await gone
         assert count(crowd, before, Acked) > RATE_PER_S * 15, "they hardly talked meanwhile"
+        await until_lag(cluster, lambda records: records < RATE_PER_S)
         waited = [each for each in cluster.of("materialize") if "waiting for the" in each.said]
         assert waited, "no materialize server noticed"
     report("outage-cassandra", base_seed, crowd)
@@ -84,6 +89,24 @@ async def test_redis_and_consul_are_away_for_a_minute(
         assert await cluster.owners() == owners, "an outage of these is no reason to move anything"
         assert_said(cluster, "configuration cannot be followed")
     report("outage-redis-consul", base_seed, crowd)
+
+
+async def lag(cluster: Processes) -> float:
+    """Records that the most backward partition is behind, as the servers tell."""
+    lags = []
+    async with httpx.AsyncClient() as client:
+        for server in cluster.of("materialize"):
+            text = (await client.get(f"{server.ready['health_url']}/metrics")).text
+            (line,) = (line for line in text.splitlines() if line.startswith(LAG))
+            lags.append(float(line.split()[1]))
+    return max(lags)
+
+
+async def until_lag(cluster: Processes, holds: Callable[[float], bool]) -> None:
+    async def seen() -> bool:
+        return holds(await lag(cluster))
+
+    await eventually(seen, within_s=60, every_s=1)
 
 
 async def reconnects(crowd: Crowd) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 GROUP = "materialize"
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
+LAG_EVERY_S = 5.0
 COMMIT_AGAIN_S = 3_600.0  # what does not move, before the log forgets it
 
 
@@ -39,6 +40,11 @@ class MaterializeMetrics:
         )
         self.retries = Counter(
             "cecochat_history_retries", "Writes that the database did not take.", registry=registry
+        )
+        self.lag = Gauge(
+            "cecochat_materialize_lag_records",
+            "Records that its most backward partition is behind.",
+            registry=registry,
         )
         self.partitions = Gauge(
             "cecochat_partitions_materialized", "Partitions worked on.", registry=registry
@@ -102,6 +108,7 @@ class Materializer:
         """Materialize until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._commit_now_and_then())
+            group.create_task(self._tell_lag())
             group.create_task(self._backplane.share(MESSAGES, GROUP, self._work))
 
     async def _work(self, partition: int) -> None:
@@ -158,6 +165,18 @@ class Materializer:
                 self._committed.clear()
                 all_s = loop.time()
             await self._commit(*self._reached)
+
+    async def _tell_lag(self) -> None:
+        while True:
+            await asyncio.sleep(LAG_EVERY_S)
+            reached = dict(self._reached)
+            with suppress(Unavailable):  # the lag known last stays
+                bounds = [
+                    await self._backplane.bounds(MESSAGES, partition) for partition in reached
+                ]
+                ends = (end for _, end in bounds)
+                lag = [end - at for end, at in zip(ends, reached.values(), strict=True)]
+                self._metrics.lag.set(max(lag, default=0))
 
     async def _commit(self, *partitions: int) -> None:
         """Behind what is durable; one that fails is made up for by the next."""
