@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SECOND_SIGNAL_EXIT = 130
 BACKEND_RETRY_S = 1.0
+EVERYWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104 - to refuse it
 SHARED = ("kafka", "cassandra", "redis", "consul")
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
@@ -155,6 +156,11 @@ async def serving(settings: Settings, service: Service) -> AsyncIterator[Instanc
     if missing:
         raise InvalidSettings(
             f"a server alone needs backends that others share with it: set {', '.join(missing)}"
+        )
+    if settings.public_host in EVERYWHERE:
+        raise InvalidSettings(
+            f"{settings.public_host} is no address that others can reach this server at: set "
+            f"{PREFIX}ADVERTISE_HOST"
         )
     async with (
         opened(settings, history=service in WITH_HISTORY) as parts,

@@ -71,6 +71,7 @@ class Server:
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, str] = field(default_factory=lambda: free_ports())
+    words: tuple[str, ...] = ()  # more of the command line of `up`
     ready: dict[str, Any] = field(default_factory=dict)
     started_in_s: float = 0.0
     record: Record = field(default_factory=Record)  # what happens to the process is noted there
@@ -97,7 +98,7 @@ class Server:
     async def start(self) -> None:
         """Returns with the ready line read. Raises `DidNotStart`."""
         began = time.monotonic()
-        self._process = await self._run("up", "--json")
+        self._process = await self._run("up", "--json", *self.words)
         assert self._process.stdout is not None, "a pipe was asked for"
         try:
             async with asyncio.timeout(READY_WITHIN_S):
@@ -163,9 +164,10 @@ async def running(
     folder: Path,
     environment: Mapping[str, str] | None = None,
     configuration: Mapping[str, Any] | None = None,
+    words: tuple[str, ...] = (),
 ) -> AsyncIterator[Server]:
     """A server that is ready, and that is gone afterwards whatever happens."""
-    server = Server(folder, environment or {})
+    server = Server(folder, environment or {}, words=words)
     try:
         await server.start()  # makes the data folder
         await server.configure({**NO_LIMITS, **(configuration or {})})

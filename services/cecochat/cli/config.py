@@ -103,21 +103,8 @@ def past(
 
 def _opened(data: Path | None) -> AbstractAsyncContextManager[Configuration]:
     from cecochat.adapters import build
-    from cecochat.runtime.settings import load
 
-    settings = load(data_dir=data or _known_folder())
-    if not settings.redis and not settings.data_dir.is_dir():
-        raise UsageError(
-            f"{settings.data_dir} is no data folder: name it with --data, or start `cecochat up`"
-        )
-    return build.configuration(settings)
-
-
-def _known_folder() -> Path:
-    from cecochat.runtime.settings import default_data_dir
-
-    known = target.last_up()
-    return Path(known["data"]) if known else default_data_dir()
+    return build.configuration(target.settings(data))
 
 
 async def _read(data: Path | None) -> Document:

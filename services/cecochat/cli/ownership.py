@@ -25,7 +25,6 @@ from cecochat.domain.ids import PARTITIONS_MAX
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.ownership import asking, owned_by
-from cecochat.runtime.settings import default_data_dir, load
 
 POLL_S = 0.1
 
@@ -89,14 +88,7 @@ class View:
 async def _opened(
     file: Path | None, data: Path | None
 ) -> AsyncIterator[tuple[Configuration, Discovery | None]]:
-    known = target.last_up()
-    folder = data or (Path(known["data"]) if known else default_data_dir())
-    settings = load(file=file, data_dir=folder)
-    if not settings.redis and not settings.data_dir.is_dir():
-        raise UsageError(
-            f"{settings.data_dir} is no data folder: name it with --data, or a cluster by "
-            "CECOCHAT_REDIS and CECOCHAT_CONSUL"
-        )
+    settings = target.settings(data, file)
     async with build.configuration(settings) as configuration:
         if not settings.consul:
             yield configuration, None

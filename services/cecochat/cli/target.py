@@ -13,8 +13,10 @@ from cecochat.cli.failure import UsageError
 
 if TYPE_CHECKING:
     from cecochat.client import Token
+    from cecochat.runtime.settings import Settings
 
 TOKEN_LIFETIME_S = 3_600.0
+BACKENDS = ("kafka", "cassandra", "redis", "consul", "namespace")
 
 
 def state_dir() -> Path:
@@ -37,13 +39,32 @@ def last_up() -> dict[str, Any] | None:
     return known if isinstance(known, dict) and "connect" in known else None
 
 
-def remember(addresses: dict[str, Any]) -> None:
+def remember(addresses: dict[str, Any], settings: Settings) -> None:
     """Make this the system that commands talk to."""
+    addresses = addresses | {"backends": {name: getattr(settings, name) for name in BACKENDS}}
     path = pointer_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps(addresses) + "\n")
     beside.replace(path)
+
+
+def settings(data: Path | None, file: Path | None = None) -> Settings:
+    """Those of the environment and of `file`, with the data folder and the backends of the system
+    that `up` started last where nothing else is said. Raises `UsageError`, `InvalidSettings`.
+    """
+    from cecochat.runtime.settings import load
+
+    known = last_up() or {}
+    folder = data or (Path(known["data"]) if known else None)
+    said = file or data or any(f"CECOCHAT_{name.upper()}" in os.environ for name in BACKENDS)
+    loaded = load(file=file, data_dir=folder, **({} if said else known.get("backends", {})))
+    if not loaded.redis and not loaded.data_dir.is_dir():
+        raise UsageError(
+            f"{loaded.data_dir} is no data folder: name it with --data, or start `cecochat up`; "
+            "a cluster is found by CECOCHAT_REDIS and CECOCHAT_CONSUL"
+        )
+    return loaded
 
 
 def hint() -> str:

@@ -79,6 +79,7 @@ def up(
     loaded = settings.load(file=file, **flags)
     if servers and not processes:
         raise UsageError("--servers says how many processes there are: add --processes")
+    _refuse_some(loaded)
     counts = _counts(servers, loaded) if processes else None
     chosen = ports.choose(loaded.host, port_base, os.environ)
     if chosen.note:
@@ -98,6 +99,16 @@ def _settings_file(given: Path | None, backends: str) -> Path | None:
             "or set CECOCHAT_KAFKA, _CASSANDRA, _REDIS and _CONSUL"
         )
     return noted
+
+
+def _refuse_some(settings: Settings) -> None:
+    """Raises `UsageError` where only some of the backends are real: two systems on one log that do
+    not know of each other would take its partitions from each other for ever.
+    """
+    missing = [name for name in target.BACKENDS[:4] if not getattr(settings, name)]
+    if 0 < len(missing) < 4:
+        names = ", ".join(f"CECOCHAT_{name.upper()}" for name in missing)
+        raise UsageError(f"real backends come together: set {names} too")
 
 
 def _counts(servers: list[str], settings: Settings) -> dict[Service, int]:
@@ -122,7 +133,7 @@ def _serve(settings: Settings, counts: dict[Service, int] | None, as_json: bool)
 
     def ready(addresses: Addresses) -> None:
         known = addresses.as_json()
-        target.remember(known)
+        target.remember(known, settings)
         if as_json:
             json_line(known)
         else:

@@ -117,9 +117,6 @@ class Settings:
         None, "certificate, with its chain, of our gRPC and HTTP servers (PEM); unset: no TLS"
     )
     tls_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
-    register: bool = _setting(
-        True, "register in Consul; false where something else does, such as Nomad"
-    )
     token_secret_file: Path | None = _setting(  # noqa: RUF009
         None, "secret of development tokens; unset: `token-secret` in the data folder"
     )
