@@ -99,6 +99,7 @@ class Ownership:
                 later = await owned.run()
                 log.info("partition %s: taken over by %s", partition, later.server_id)
                 self._outdone[partition] = later.assignment_version
+                await asyncio.sleep(RETRY_S)  # two that are told to own it must not take turns
             except ProducerEnded as error:
                 self._metrics.producer_failures.inc()
                 self._failing.setdefault(partition, time.monotonic())
@@ -115,6 +116,13 @@ class Ownership:
         least = self._outdone.get(partition, 0)
         while (version := self._assigned.get(partition)) is None or version < least:
             self._failing.pop(partition, None)  # it is another's, who may not be failing
+            if version is not None:
+                log.warning(
+                    "partition %s: version %s of the assignment gives it, version %s took it away",
+                    partition,
+                    version,
+                    least,
+                )
             await self._reassigned.wait()
         self._owned[partition] = owned = OwnedPartition(
             self._log,
