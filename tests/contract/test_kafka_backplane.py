@@ -5,6 +5,7 @@ broker that goes away.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
@@ -14,12 +15,23 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition  # type: ignore[import-untyped]
 from aiokafka.admin import NewTopic, RecordsToDelete  # type: ignore[import-untyped]
+from aiokafka.protocol.produce import ProduceRequest  # type: ignore[import-untyped]
+from aiokafka.record.util import calc_crc32c  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.backplane import KafkaBackplane
+from cecochat.adapters.kafka.batches import ProducerId, build
+from cecochat.adapters.kafka.cluster import Stream
 from cecochat.adapters.kafka.settings import KafkaSettings
-from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX, names_of
-from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
+from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX, name_of, names_of
+from cecochat.domain.errors import (
+    InvalidSettings,
+    ProducerEnded,
+    Trimmed,
+    Unavailable,
+    Undecodable,
+)
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record
+from cecochat.runtime.reading import decode_once
 from cecochat.runtime.tls import Tls
 from scripts.backends import kafka as kafka_kind
 from scripts.backends import ports
@@ -385,3 +397,38 @@ async def test_tls_and_a_password(place: Place, tmp_path: Path, stack: AsyncExit
             await KafkaBackplane.open(refused)
     with pytest.raises(InvalidSettings, match="has no password"):
         await KafkaBackplane.open(replace(secure, password=None))
+
+
+async def test_a_record_that_nobody_can_read_is_one_that_says_so(
+    settings: KafkaSettings, open_server: Open
+) -> None:
+    """Its header has a name that is no UTF-8, which the broker takes and no library gives out."""
+    log = await open_server()
+    producer = await log.producer()
+    async with aclosing(log.read(MESSAGES, 0, 0)) as live:
+        await producer.append([new(0)])
+        assert values(await anext(live)) == [0]
+        await produce(log, Stream(name_of(settings, MESSAGES), 0), unreadable())
+        await producer.append([new(1)])
+        found = [*await anext(live)]
+        while len(found) < 2:
+            found += await anext(live)
+    assert [record.offset for record in found] == [1, 2]
+    assert isinstance(decode_once(found[0]), Undecodable)
+    assert "can't decode" in dict(found[0].headers)["unreadable"]
+    assert found == (await read(log, 3))[1:], "a reader from the middle is shown another"
+
+
+def unreadable() -> bytes:
+    data, _ = build([NewRecord(0, b"k", b"v", (("zz", "b"),))], ProducerId(-1, -1), -1)
+    spoilt = bytearray(data.replace(b"\x04zz", b"\x04\xff\xfe"))
+    spoilt[17:21] = struct.pack(">I", calc_crc32c(bytes(spoilt[21:])))
+    return bytes(spoilt)
+
+
+async def produce(log: KafkaBackplane, stream: Stream, batch: bytes) -> None:
+    cluster = log._cluster
+    request = ProduceRequest(None, -1, 5_000, [(stream.topic, [(stream.partition, batch)])])
+    answer = await cluster.ask(cluster.leader(stream), request)
+    ((_, ((_, code, *_),)),) = answer.topics
+    assert code == 0

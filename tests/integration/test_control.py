@@ -51,7 +51,7 @@ class FakeMessaging:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        app = http.app(self.server_id, CollectorRegistry(), lambda: None)
+        app = http.app("messaging", self.server_id, CollectorRegistry(), lambda: None)
 
         @app.get("/partitions")
         async def partitions(_: Request) -> HTTPResponse:

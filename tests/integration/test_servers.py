@@ -46,6 +46,8 @@ async def test_health_and_metrics_on_each_server(tmp_path: Path) -> None:
         assert set(system.addresses.health) == {"connect", "messaging", "history", "materialize"}
         for url in system.addresses.health.values():
             assert (await client.get(f"{url}/livez")).json() == {"status": "alive"}
+            before = await client.get(f"{url}/livez?instance=of-an-earlier-start")
+            assert before.status_code == 410, "the next on its port keeps a dead server alive"
             ready = await client.get(f"{url}/readyz")
             assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
             metrics = await client.get(f"{url}/metrics")

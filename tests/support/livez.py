@@ -1,4 +1,4 @@
-"""Something that answers health checks, for instances that a test makes up."""
+"""Something that answers health checks, for instances that a test makes up: it is all of them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ def test_another_process_loads_the_very_settings(tmp_path: Path) -> None:
         data_dir=tmp_path,
         kafka="one:9092,two:9092",
         kafka_tls=True,
-        register=False,
         partitions=7,
         jwks_file=tmp_path / "keys",
     )

@@ -31,14 +31,9 @@ TRIM_EVERY_S = 10.0
 
 @asynccontextmanager
 async def backplane(settings: Settings) -> AsyncGenerator[Backplane]:
-    """The log. Embedded: with its retention as a task; a failure of that cancels the body."""
+    """The log, with the tasks that it needs; a failure of these cancels the body."""
     async with AsyncExitStack() as stack:
-        if not settings.kafka:
-            yield await _embedded_log(settings, stack)
-            return
-        opened = await _kafka(settings)
-        stack.push_async_callback(opened.close)
-        yield opened
+        yield await (_kafka if settings.kafka else _embedded_log)(settings, stack)
 
 
 @asynccontextmanager
@@ -107,13 +102,13 @@ async def _trim(embedded: EmbeddedBackplane) -> None:
             log.warning("retention waits for the log: %s", error)
 
 
-async def _kafka(settings: Settings) -> Backplane:
+async def _kafka(settings: Settings, stack: AsyncExitStack) -> Backplane:
     from cecochat.adapters.kafka.backplane import KafkaBackplane
     from cecochat.adapters.kafka.settings import KafkaSettings, Mechanism
 
     if settings.kafka_sasl not in (known := get_args(Mechanism)):
         raise InvalidSettings(f"CECOCHAT_KAFKA_SASL: use {', '.join(known)}")
-    return await KafkaBackplane.open(
+    opened = await KafkaBackplane.open(
         KafkaSettings(
             settings.kafka,
             namespace=settings.namespace,
@@ -127,6 +122,11 @@ async def _kafka(settings: Settings) -> Backplane:
             instance=settings.kafka_instance or None,
         )
     )
+    # A defect in it ends the body: a server that can neither read nor append must not live on.
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    tasks.create_task(opened.running())
+    stack.push_async_callback(opened.close)
+    return opened
 
 
 async def _cassandra(settings: Settings) -> History:

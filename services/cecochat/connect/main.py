@@ -20,7 +20,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A connect server; ready once it knows the assignment."""
     registry = CollectorRegistry()
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
-    app = http.app("connect", registry, lambda: directory.not_ready)
+    app = http.app("connect", server_id, registry, lambda: directory.not_ready)
     add_routes(app, directory, parts.verifier, registry)
     settings = parts.settings
     async with AsyncExitStack() as stack:

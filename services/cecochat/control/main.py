@@ -39,7 +39,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     server = Control(
         server_id, parts.configuration, parts.discovery, documents, Planner(partitions), decisions
     )
-    app = http.app("control", registry, lambda: server.not_ready)
+    app = http.app("control", server_id, registry, lambda: server.not_ready)
     add_routes(app, decisions)
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(

@@ -37,7 +37,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         health_port = await stack.enter_async_context(
             http.serving(
-                http.app("history", registry, lambda: None),
+                http.app("history", server_id, registry, lambda: None),
                 settings.host,
                 settings.history_health_port,
             )

@@ -27,7 +27,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
             http.serving(
-                http.app("materialize", registry, lambda: worker.not_ready),
+                http.app("materialize", server_id, registry, lambda: worker.not_ready),
                 settings.host,
                 settings.materialize_health_port,
             )

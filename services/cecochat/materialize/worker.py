@@ -147,6 +147,16 @@ class Materializer:
         progress = await self._patiently(lambda: self._history.progress(self._log_id))
         held = min(committed - 1, progress.get(partition, -1))
         known = await first_known(self._backplane, partition)
+        _, end = await self._backplane.bounds(MESSAGES, partition)
+        if held >= end:
+            log.error(
+                "partition %s: this history has read it up to offset %s, the log has lost all from "
+                "%s on and gives these offsets again",
+                partition,
+                held,
+                end,
+            )
+            held = end - 1
         if held < known:
             log.warning(
                 "partition %s: this history has read it up to offset %s, the log begins above %s",

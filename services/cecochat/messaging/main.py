@@ -32,7 +32,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
     live = partial(parts.discovery.live, "messaging")
     server = MessagingServer(server_id, log, parts.verifier, registry, live)
-    app = http.app("messaging", registry, lambda: server.not_ready)
+    app = http.app("messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(

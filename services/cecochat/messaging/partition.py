@@ -148,7 +148,8 @@ class OwnedPartition:
         forwarded = (await backplane.committed(FORWARD_GROUP, MESSAGES, partition) or 0) - 1
         start, end = await backplane.bounds(MESSAGES, partition)
         lowest = await self.first_known(start)
-        forwarded = max(forwarded, lowest)  # retention keeps what is not forwarded
+        # Retention keeps what is not forwarded; a log that has lost its end gives offsets again.
+        forwarded = min(max(forwarded, lowest), end - 1)
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
         return Owner(
             partition,
@@ -170,8 +171,9 @@ class OwnedPartition:
                 self._moved.clear()
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
-        forwarded = await backplane.committed(FORWARD_GROUP, MESSAGES, partition)
-        owner.forwarder.skip((forwarded or 0) - 1)
+        forwarded = await backplane.committed(FORWARD_GROUP, MESSAGES, partition) or 0
+        _, end = await backplane.bounds(MESSAGES, partition)
+        owner.forwarder.skip(min(forwarded, end) - 1)
         self.claimed = True
         self._queue(owner.takeover(self._server_id, self.version))
 

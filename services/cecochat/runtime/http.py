@@ -86,9 +86,14 @@ def error_response(
     return json_response({"error": body}, status=status, headers=headers, dumps=json.dumps)
 
 
-def app(name: str, registry: CollectorRegistry, not_ready: Callable[[], str | None]) -> App:
+def app(
+    name: str, instance_id: str, registry: CollectorRegistry, not_ready: Callable[[], str | None]
+) -> App:
     """An application with `/livez`, `/readyz` (503 and why, while `not_ready` says so) and
     `/metrics`.
+
+    `/livez?instance=ID` asks for one start of a server: another one on the same port, such as the
+    next after a kill, answers 410, so that nobody takes the dead for alive.
     """
     unique = f"{name}-{next(_numbers)}"  # in a process
     made: App = Sanic(unique, configure_logging=False, request_class=ReadableRequest)
@@ -99,8 +104,12 @@ def app(name: str, registry: CollectorRegistry, not_ready: Callable[[], str | No
     made.config.TOUCHUP = False  # it rewrites methods of the class, which several apps share
 
     @made.get("/livez")
-    async def livez(_: Request) -> HTTPResponse:
-        return json_response({"status": "alive"})
+    async def livez(request: Request) -> HTTPResponse:
+        asked = request.args.get("instance", instance_id)
+        if asked == instance_id:
+            return json_response({"status": "alive"})
+        why = f"this is {instance_id}, {asked} was here before"
+        return json_response({"status": "gone", "why": why}, status=410)
 
     @made.get("/readyz")
     async def readyz(_: Request) -> HTTPResponse:

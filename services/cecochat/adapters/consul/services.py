@@ -36,7 +36,7 @@ def registration(settings: ConsulSettings, instance: Instance) -> dict[str, Any]
         },
         "check": {
             "Name": "the process lives",
-            "HTTP": f"{instance.health_url}/livez",
+            "HTTP": f"{instance.health_url}/livez?instance={instance.instance_id}",
             "TLSSkipVerify": True,  # it asks whether the process lives, not who it is
             "Interval": _duration(settings.interval_s),
             "Timeout": _duration(settings.timeout_s),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from itertools import count
@@ -23,8 +22,6 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.share import Member
 from cecochat.adapters.kafka.topics import Log, name_of, open_log
 from cecochat.ports.backplane import MESSAGES, Backplane, Producer, Record, Topic
-
-log = logging.getLogger(__name__)
 
 LANES: Final = 2
 """Senders, each with a connection to each broker."""
@@ -73,8 +70,14 @@ class KafkaBackplane(Backplane):
                 tasks.create_task(self._readers.run())
                 tasks.create_task(self._offsets.renew_daily())
         except* Exception:
-            log.critical("the log is closed by a defect", exc_info=True)
             self._end()
+            raise
+
+    async def running(self) -> None:
+        """Returns once it is closed; raises what a defect in it has raised, which has closed it."""
+        await asyncio.wait([self._background])
+        if not self._background.cancelled():
+            self._background.result()
 
     def _end(self) -> None:
         """Nobody sends or reads any more."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-from aiokafka.errors import CorruptRecordException  # type: ignore[import-untyped]
+from aiokafka.errors import CorruptRecordException, KafkaError  # type: ignore[import-untyped]
 from aiokafka.record.default_records import DefaultRecordBatchBuilder  # type: ignore[import-untyped]
 from aiokafka.record.memory_records import MemoryRecords  # type: ignore[import-untyped]
 
@@ -87,10 +87,25 @@ class Fetched:
             if not batch.validate_crc():
                 raise CorruptRecordException(f"the checksum at offset {batch.base_offset} is wrong")
             if not batch.is_control_batch:
-                for record in batch:
-                    if record.offset >= low:  # a batch comes whole
-                        yield _record(record)
+                yield from _records(batch, low)
             self.next = max(self.next, batch.next_offset)  # what was compacted away is behind
+
+
+def _records(batch: Any, low: int) -> Iterator[Record]:
+    """Those from `low` on, as a batch comes whole. What nobody can read, such as what a foreign
+    program has compressed in a way that is not known here, is records that say so: the log has no
+    hole there, and its reader goes on.
+    """
+    following = batch.base_offset
+    try:
+        for record in batch:
+            following = record.offset + 1
+            if record.offset >= low:
+                yield _record(record)
+    except (ValueError, KafkaError) as error:
+        unreadable = (("unreadable", ascii(str(error))[:200]),)
+        for offset in range(max(following, low), batch.next_offset):
+            yield Record(offset, batch.max_timestamp, b"", b"", unreadable)
 
 
 def _record(found: Any) -> Record:

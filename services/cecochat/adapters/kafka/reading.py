@@ -132,10 +132,10 @@ class _Poll:
             except KafkaError as error:
                 await self._failed(error)
             else:
-                self._continue(answer.session_id)
                 for topic, partitions in answer.topics:
                     for partition, code, _, _, _, _, _, data in partitions:
                         self._answered(Stream(topic, partition), code, data)
+                self._continue(answer.session_id)  # last: it may forget what was asked for
 
     def _request(self) -> Fetch:
         """What has changed since the last."""
