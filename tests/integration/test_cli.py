@@ -44,9 +44,11 @@ def environment(server: Server, **more: str) -> dict[str, str]:
 
 
 async def start(server: Server, *words: str, **more: str) -> asyncio.subprocess.Process:
+    """A command that Ctrl-C ends, as in a terminal; a background job of a shell would ignore it."""
     return await asyncio.create_subprocess_exec(
         CECOCHAT, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE, env=environment(server, **more),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cecochat.cli import checks, ports
-from cecochat.cli.conversation import DELIVERED, READ, SENDING, SENT, Conversation
+from cecochat.cli.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
 from cecochat.cli.failure import UsageError
 from cecochat.cli.ledger import Ledger
 from cecochat.cli.main import app
@@ -183,10 +183,12 @@ def test_lines_are_printed_once_and_in_the_order_of_the_window() -> None:
     printed: list[str] = []
     for number in range(20):
         line = shown.say(f"mine {number}", NOON)
-        if number % 7 == 3:
-            shown.show(message(number, "bob", f"his {number}"))
         if number % 5 == 0:
             shown.refused(line, "too large")
+        else:
+            shown.accepted(line, 100 + number)
+        if number % 7 == 3:
+            shown.show(message(number, "bob", f"his {number}"))
         printed += [each.text for each in shown.take_settled()]
     shown.settle_all()
     printed += [each.text for each in shown.take_settled()]
@@ -194,6 +196,27 @@ def test_lines_are_printed_once_and_in_the_order_of_the_window() -> None:
     for number in (17, 10, 3):
         expected.insert(number + 1, f"his {number}")
     assert printed == expected
+
+
+def test_a_line_without_an_answer_stays_open_below_what_arrives() -> None:
+    shown = Conversation("alice", "bob")
+    mine = [shown.say(f"mine {number}", NOON) for number in range(OPEN_MAX + 3)]
+    shown.show(message(5, "bob", "his"))
+    assert [each.text for each in shown.take_settled()] == ["his"]
+    assert shown.open_lines == mine
+    shown.accepted(mine[0], 6)
+    assert shown.take_settled() == [mine[0]]
+
+
+def test_an_own_line_that_the_history_shows_too_stands_there_once() -> None:
+    shown = Conversation("alice", "bob")
+    first, second = shown.say("hello", NOON), shown.say("there", NOON)
+    shown.accepted(first, 6)
+    shown.show(message(6, "alice", "hello"))
+    shown.show(message(7, "alice", "there"))  # the history has it before the answer is here
+    shown.accepted(second, 7)
+    shown.settle_all()
+    assert [each.text for each in shown.take_settled()] == ["hello", "there"]
 
 
 # -- the doctor

@@ -36,6 +36,7 @@ class Conversation:
         self.peer = peer
         self._open: list[Line] = []
         self._settled: list[Line] = []
+        self._ids: set[int] = set()  # of what is here
         self._delivered_up_to = 0
         self._read_up_to = 0
 
@@ -46,15 +47,21 @@ class Conversation:
         return line
 
     def accepted(self, line: Line, id_: int) -> None:
-        """It can no longer be lost."""
+        """It can no longer be lost. The history can have shown it before this answer came."""
         line.id = id_
+        if id_ in self._ids:
+            self._open = [each for each in self._open if each is not line]
+        self._ids.add(id_)
 
     def refused(self, line: Line, why: str) -> None:
         """It will not be sent."""
         line.note = f"{REFUSED}: {why}"
 
     def show(self, message: Message) -> None:
-        """A message of the other, or of another device of this user: after what is here."""
+        """A message of the other, or of another device of this user: after what is accepted."""
+        if message.id in self._ids:
+            return
+        self._ids.add(message.id)
         self._settle(len(self._open))
         at = message.sent_at.astimezone()
         self._settled.append(Line(at, message.user_id, message.text, message.id))
@@ -85,11 +92,14 @@ class Conversation:
 
     def settle_all(self) -> None:
         """Nothing changes any more."""
-        self._settle(len(self._open))
+        self._settled += self._open
+        self._open = []
 
     def _settle(self, count: int) -> None:
-        self._settled += self._open[:count]
-        del self._open[:count]
+        """Of the first `count` open lines, those that are answered."""
+        first, rest = self._open[:count], self._open[count:]
+        self._settled += [line for line in first if self.tick(line) != SENDING]
+        self._open = [line for line in first if self.tick(line) == SENDING] + rest
 
     @property
     def open_lines(self) -> list[Line]:
