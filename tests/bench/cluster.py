@@ -30,11 +30,13 @@ BACKLOG = 100_000
 PAGES = 2_000
 MATERIALIZED_WITHIN_S = 600
 
+WARM = ["--warm-up", "12", "--seconds", "20"]  # the JVMs compile for some seconds
 WORKLOADS: dict[str, list[str]] = {
-    "open, 500/s, 256 B": ["open", "--rate", "500"],
-    "open, 500/s, real texts": ["open", "--rate", "500", "--texts", "real"],
-    "closed, 1 in flight, 256 B": ["closed", "--window", "1"],
-    "closed, 16 in flight, 256 B": ["closed", "--window", "16"],
+    "open, 500/s, 256 B": ["open", "--rate", "500", *WARM],
+    "open, 500/s, real texts": ["open", "--rate", "500", "--texts", "real", *WARM],
+    "open, 1,000/s, 256 B": ["open", "--rate", "1000", *WARM],
+    "closed, 1 in flight, 256 B": ["closed", "--window", "1", *WARM],
+    "closed, 16 in flight, 256 B": ["closed", "--window", "16", *WARM],
     "history page of 50": ["pages", "--count", str(PAGES)],
 }
 BACKLOGGED = f"materialize a backlog of {BACKLOG:,}"

@@ -199,15 +199,6 @@ async def test_servers_commit_partitions_of_one_group(open_server: Open) -> None
         assert found == [5, 6, 7, None]
 
 
-async def test_renewal_repeats_what_stands_and_nothing_older(open_server: Open) -> None:
-    one, two = await open_server(), await open_server()
-    await one.commit("forward", MESSAGES, {0: 5, 1: 6})
-    await two.commit("forward", MESSAGES, {1: 8})
-    await one.renew()
-    found = [await two.committed("forward", MESSAGES, partition) for partition in (0, 1)]
-    assert found == [5, 8]
-
-
 async def test_members_of_several_servers_share(open_server: Open) -> None:
     one, two = await open_server(), await open_server()
     workers = Workers()

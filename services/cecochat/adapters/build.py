@@ -120,6 +120,7 @@ async def _kafka(settings: Settings, stack: AsyncExitStack) -> Backplane:
             username=settings.kafka_username or None,
             password=secret(settings.kafka_password_file),
             instance=settings.kafka_instance or None,
+            linger_ms=settings.kafka_linger_ms,
         )
     )
     # A defect in it ends the body: a server that can neither read nor append must not live on.

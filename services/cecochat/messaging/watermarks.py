@@ -37,7 +37,7 @@ class Watermarks:
             await asyncio.sleep(STORE_EVERY_S)
             await self.store(owners())
             times += 1
-            if times % RELEASE_EVERY == 0:
+            if self._backplane.releases and times % RELEASE_EVERY == 0:
                 await self._release(owners())
 
     async def store(self, owners: Mapping[int, Owner]) -> None:

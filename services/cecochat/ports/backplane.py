@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.records import LogRecord
@@ -69,6 +69,9 @@ class Backplane(ABC):
     """Topics of a fixed number of partitions. Offsets of a partition increase; on some adapters
     they have holes.
     """
+
+    releases: ClassVar[bool] = True
+    """Whether `release` does anything."""
 
     @abstractmethod
     async def log_id(self) -> str:

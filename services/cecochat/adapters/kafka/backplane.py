@@ -32,6 +32,8 @@ _NO_TRANSACTIONS: Final = (None, 60_000)
 class KafkaBackplane(Backplane):
     """A log in two topics; any number of processes may have it open."""
 
+    releases = False
+
     def __init__(self, settings: KafkaSettings, cluster: Cluster, log: Log) -> None:
         """Use `open`."""
         self._settings = settings
@@ -40,7 +42,7 @@ class KafkaBackplane(Backplane):
         self._senders = [Sender(cluster, settings, f"append {n}") for n in range(LANES)]
         self._numbers = count()
         self._sessions: WeakSet[Session] = WeakSet()
-        self._readers = Readers(cluster, settings.outage_s)
+        self._readers = Readers(cluster, settings)
         self._offsets = Offsets(cluster)
         self._members: dict[str, list[Member]] = {}
         self._background = asyncio.create_task(self._run())
@@ -68,7 +70,6 @@ class KafkaBackplane(Backplane):
                 for sender in self._senders:
                     tasks.create_task(sender.run())
                 tasks.create_task(self._readers.run())
-                tasks.create_task(self._offsets.renew_daily())
         except* Exception:
             self._end()
             raise
@@ -138,10 +139,6 @@ class KafkaBackplane(Backplane):
                 rest = {p: offset for p, offset in rest.items() if p not in own}
         if rest:
             await self._offsets.commit(name, name_of(self._settings, topic), rest)
-
-    async def renew(self) -> None:
-        """Keep from expiring what this process saw committed last; done daily by itself."""
-        await self._offsets.renew()
 
     @override
     async def share(

@@ -1,9 +1,7 @@
-"""Where consumer groups continue from: offsets at a group's coordinator, kept from expiring."""
+"""Where consumer groups continue from: offsets at a group's coordinator."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -11,12 +9,6 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.cluster import Cluster, check
-from cecochat.domain.errors import Unavailable
-
-log = logging.getLogger(__name__)
-
-RENEW_S: Final = 24 * 3_600.0
-"""Brokers drop offsets that nobody commits, after offsets.retention.minutes (7 days by default)."""
 
 _NOBODY: Final = (-1, "")  # generation and member of a commit for a group without members
 
@@ -32,49 +24,23 @@ class Place(NamedTuple):
 
 
 class Offsets:
-    """Offsets of groups, by anybody: a group with members takes commits from its members only."""
+    """Offsets of groups, by anybody: a group with members takes commits from its members only.
+
+    Brokers drop those of a group without members that nobody commits, after
+    offsets.retention.minutes (7 days by default): the group `forward` is committed again hourly.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._coordinators: dict[str, int] = {}
-        self._seen: dict[Place, int] = {}  # committed or read by this process, the last
 
     async def committed(self, place: Place) -> int | None:
         """The offset to continue from. Raises `Unavailable`."""
-        offset = await self._patiently(place.group, lambda: self._fetch(place))
-        if offset is not None:
-            self._seen[place] = offset
-        return offset
+        return await self._patiently(place.group, lambda: self._fetch(place))
 
     async def commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
         """Store partition -> offset for a group without members. Raises `Unavailable`."""
         await self._patiently(group, lambda: self._commit(group, topic, offsets))
-        self.saw(group, topic, offsets)
-
-    def saw(self, group: str, topic: str, offsets: dict[int, int]) -> None:
-        """These are committed."""
-        for partition, offset in offsets.items():
-            self._seen[Place(group, topic, partition)] = offset
-
-    async def renew_daily(self) -> None:
-        """Keep what is not committed again from expiring, until cancelled."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            try:
-                await self.renew()
-            except Unavailable as error:
-                log.warning("committed offsets are not renewed: %s", error)
-
-    async def renew(self) -> None:
-        """Commit again what is still as this process saw it last. A group with members needs
-        none, and refuses. Raises `Unavailable`.
-        """
-        for place, seen in list(self._seen.items()):
-            if await self.committed(place) == seen:
-                try:
-                    await self.commit(place.group, place.topic, {place.partition: seen})
-                except Unavailable as error:
-                    log.debug("%s is not renewed: %s", place, error)
 
     async def _fetch(self, place: Place) -> int | None:
         request = OffsetFetchRequest(place.group, [(place.topic, [place.partition])])

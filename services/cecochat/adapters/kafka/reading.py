@@ -17,6 +17,7 @@ from aiokafka.protocol.offset import OffsetRequest  # type: ignore[import-untype
 from cecochat.adapters.kafka.batches import BATCH_BYTES, BATCH_RECORDS, Fetched
 from cecochat.adapters.kafka.cluster import BACKOFF_S, Cluster, Refused, Stream, check
 from cecochat.adapters.kafka.protocol import NEW_SESSION, Fetch, FetchSession
+from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.ports.backplane import Record
 
@@ -97,9 +98,10 @@ class _Poll:
     finds out why, and come again.
     """
 
-    def __init__(self, cluster: Cluster, node: int) -> None:
+    def __init__(self, cluster: Cluster, node: int, linger_s: float) -> None:
         self._cluster = cluster
         self._node = node
+        self._linger_s = linger_s
         self._followers: dict[Stream, _Follower] = {}
         self._some = asyncio.Event()
         self._session = NEW_SESSION
@@ -122,10 +124,12 @@ class _Poll:
             self.drop(stream)
 
     async def run(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             if not self._followers:
                 self._some.clear()
                 await self._some.wait()
+            began = loop.time()
             try:
                 answer = await self._cluster.ask(self._node, self._request(), "poll")
                 check(answer.error_code)
@@ -136,6 +140,7 @@ class _Poll:
                     for partition, code, _, _, _, _, _, data in partitions:
                         self._answered(Stream(topic, partition), code, data)
                 self._continue(answer.session_id)  # last: it may forget what was asked for
+            await asyncio.sleep(began + self._linger_s - loop.time())
 
     def _request(self) -> Fetch:
         """What has changed since the last."""
@@ -192,9 +197,9 @@ class _Poll:
 class Readers:
     """All readers of a process."""
 
-    def __init__(self, cluster: Cluster, outage_s: float) -> None:
+    def __init__(self, cluster: Cluster, settings: KafkaSettings) -> None:
         self._cluster = cluster
-        self._outage_s = outage_s
+        self._settings = settings
         self._polls: dict[int, _Poll] = {}  # by broker
         self._polled_by: dict[Stream, _Poll] = {}
         self._new = asyncio.Queue[_Poll]()
@@ -249,7 +254,7 @@ class Readers:
     def _poll_of(self, stream: Stream) -> _Poll:
         node = self._cluster.leader(stream)
         if node not in self._polls:
-            self._polls[node] = _Poll(self._cluster, node)
+            self._polls[node] = _Poll(self._cluster, node, self._settings.linger_ms / 1_000)
             self._new.put_nowait(self._polls[node])
         self._polled_by[stream] = self._polls[node]
         return self._polls[node]
@@ -277,7 +282,7 @@ class Readers:
             check(code)
             return Fetched(data, offset), end
 
-        return await self._cluster.patiently(f"reading {stream}", fetch, self._outage_s)
+        return await self._cluster.patiently(f"reading {stream}", fetch, self._settings.outage_s)
 
     async def _explain(self, stream: Stream, offset: int) -> None:
         start, end = await self._bounds(stream)

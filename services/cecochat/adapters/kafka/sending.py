@@ -45,7 +45,7 @@ class Batch:
 
 
 class Sender:
-    """Collects while a request is under way, so requests grow with the load.
+    """Collects while a request is under way, and lingers, so requests grow with the load.
 
     A request holds one batch a partition, so sessions with records for the same partition take
     turns.
@@ -113,6 +113,7 @@ class Sender:
             topics.setdefault(topic, []).append((partition, batch.data))
         timeout_ms = int(self._settings.timeout_s * 1_000)
         request = ProduceRequest(None, ALL_IN_SYNC, timeout_ms, list(topics.items()))
+        began = self._loop.time()
         try:
             answer = await self._cluster.ask(node, request, self._lane)
         except KafkaError as error:
@@ -123,8 +124,11 @@ class Sender:
                 for partition, code, *_ in partitions:
                     self._answered(batches[Stream(topic, partition)], code)
         finally:
-            self._busy.discard(node)
-            self._wake.set()
+            self._loop.call_at(began + self._settings.linger_ms / 1_000, self._free, node)
+
+    def _free(self, node: int) -> None:
+        self._busy.discard(node)
+        self._wake.set()
 
     def _answered(self, batch: Batch, code: int) -> None:
         if code in (0, _DUPLICATE):

@@ -20,7 +20,9 @@ class KafkaSettings:
     """Where the brokers are, which log on them, and how long to wait for them.
 
     `timeout_s` bounds a single question; `outage_s` is how long an outage may last before appends
-    end their session and readers fail.
+    end their session and readers fail. `linger_ms`: requests of one kind to a broker begin at least
+    that far apart, so that under load several records share one; the first after a pause does not
+    wait.
     """
 
     brokers: str  # host:port,...: any of the cluster, it tells of the others
@@ -35,6 +37,7 @@ class KafkaSettings:
     instance: str | None = None  # for static membership: the same over restarts, of no other server
     timeout_s: float = 10.0
     outage_s: float = 60.0
+    linger_ms: int = 5
 
     def check(self) -> None:
         """Raises `InvalidSettings`."""
