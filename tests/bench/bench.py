@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import cluster
+from tests.bench.generate import Failed
+from tests.bench.generate import generate as generator
 from tests.bench.table import table
 from tests.support.results import ROOT, where, write
 from tests.support.server import Server, running
@@ -38,28 +39,14 @@ WORKLOADS: dict[str, list[str]] = {
 RESTART = "restart with 50,000 messages"
 
 
-class Failed(Exception):
-    """A workload that could not be measured; the others are."""
-
-
 async def generate(server: Server, arguments: list[str]) -> dict[str, Any]:
-    """Run the generator to its end; its figures."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.load", *arguments,
-        "--connect", server.connect_url, "--secret-file", str(server.secret_file),
-        "--server-pid", str(server.pid),
-        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    """Run the generator to its end; its figures. Raises `Failed`."""
     try:
-        out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise Failed(f"the generator failed (see above); the server said: {server.said[-3_000:]}")
-    figures: dict[str, Any] = json.loads(out)
-    return figures
+        return await generator(
+            server.connect_url, server.secret_file, {"server": [server.pid]}, arguments
+        )
+    except Failed as failed:
+        raise Failed(f"{failed}; the server said: {server.said[-3_000:]}") from failed
 
 
 async def restart(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ Consul of its own, all on this machine with the generator.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 import uuid
@@ -20,38 +19,36 @@ from cecochat.adapters import build
 from cecochat.ports.backplane import MESSAGES
 from cecochat.runtime.settings import load
 from scripts.backends.launch import Backend
+from tests.bench.generate import Failed
+from tests.bench.generate import generate as generator
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.outages import environment, own_backends
 from tests.support.processes import COUNTS, Processes, processes
-from tests.support.results import ROOT
 
 BACKLOG = 100_000
 PAGES = 2_000
 MATERIALIZED_WITHIN_S = 600
 
-WARM = ["--warm-up", "12", "--seconds", "20"]  # the JVMs compile for some seconds
 WORKLOADS: dict[str, list[str]] = {
-    "open, 500/s, 256 B": ["open", "--rate", "500", *WARM],
-    "open, 500/s, real texts": ["open", "--rate", "500", "--texts", "real", *WARM],
-    "open, 1,000/s, 256 B": ["open", "--rate", "1000", *WARM],
-    "closed, 1 in flight, 256 B": ["closed", "--window", "1", *WARM],
-    "closed, 16 in flight, 256 B": ["closed", "--window", "16", *WARM],
+    "open, 500/s, 256 B": ["open", "--rate", "500"],
+    "open, 500/s, real texts": ["open", "--rate", "500", "--texts", "real"],
+    "open, 1,000/s, 256 B": ["open", "--rate", "1000"],
+    "closed, 1 in flight, 256 B": ["closed", "--window", "1"],
+    "closed, 16 in flight, 256 B": ["closed", "--window", "16"],
     "history page of 50": ["pages", "--count", str(PAGES)],
 }
+WARM_UP = "the JVMs of Kafka and Cassandra compile"
+WARMING = ["closed", "--window", "1", "--seconds", "40"]
 BACKLOGGED = f"materialize a backlog of {BACKLOG:,}"
-
-
-class Failed(Exception):
-    """A workload that could not be measured; the others are."""
 
 
 async def measured(folder: Path, only: str, extra: list[str]) -> dict[str, dict[str, Any]]:
     """The figures of each workload that is asked for, on a system of its own."""
     found: dict[str, dict[str, Any]] = {}
     with own_backends(folder / "backends", Backends(frozenset())) as backends:
-        for name in [*WORKLOADS, BACKLOGGED]:
-            if only not in name:
+        for name in [WARM_UP, *WORKLOADS, BACKLOGGED]:
+            if name != WARM_UP and only not in name:
                 continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             variables = environment(backends, f"bench_{uuid.uuid4().hex[:8]}")
@@ -62,6 +59,7 @@ async def measured(folder: Path, only: str, extra: list[str]) -> dict[str, dict[
                     found[name] = await workload(name, cluster, backends, extra)
             except Failed as failed:
                 found[name] = {"failed": str(failed)}
+    del found[WARM_UP]
     return found
 
 
@@ -70,12 +68,13 @@ async def workload(
 ) -> dict[str, Any]:
     if name == BACKLOGGED:
         return await backlog(cluster)
+    if name == WARM_UP:
+        return await generate(cluster, [*WARMING, *extra], {})
     arguments = [*WORKLOADS[name], *extra]
-    if name.startswith("history"):
-        pid = cluster.servers["history-1"].pid  # one pair of users: one of the servers answers
-        return await generate(cluster, arguments, {"server": [pid]})
     pids = {service: [each.pid for each in cluster.of(service)] for service in COUNTS}
     pids |= {kind: [each.pid] for kind, each in backends.items() if each.pid}
+    if name.startswith("history"):
+        return await generate(cluster, arguments, {"server": pids["history"]})
     async with lag(cluster) as lags:
         figures = await generate(cluster, arguments, pids)
     return figures | {"materialize_lag_max_records": max(lags)}
@@ -84,23 +83,7 @@ async def workload(
 async def generate(
     cluster: Processes, arguments: list[str], pids: Mapping[str, list[int]]
 ) -> dict[str, Any]:
-    """Run the generator to its end; its figures."""
-    named = [f"--server-pid={name}={','.join(map(str, each))}" for name, each in pids.items()]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.load", *arguments, *named,
-        "--connect", cluster.connect_url, "--secret-file", str(cluster.secret_file),
-        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise Failed("the generator failed, see above")
-    figures: dict[str, Any] = json.loads(out)
-    return figures
+    return await generator(cluster.connect_url, cluster.secret_file, pids, arguments)
 
 
 async def backlog(cluster: Processes) -> dict[str, Any]:
@@ -108,9 +91,7 @@ async def backlog(cluster: Processes) -> dict[str, Any]:
     workers = cluster.of("materialize")
     for worker in workers:
         await worker.terminate()
-    filled = await generate(
-        cluster, ["fill", "--count", str(BACKLOG)], {"server": [cluster.servers["messaging-1"].pid]}
-    )
+    filled = await generate(cluster, ["fill", "--count", str(BACKLOG)], {})
     behind = await behind_by(cluster)
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
