@@ -19,7 +19,6 @@ from cecochat.adapters import build
 from cecochat.ports.backplane import MESSAGES
 from cecochat.runtime.settings import load
 from scripts.backends.launch import Backend
-from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
@@ -57,9 +56,10 @@ async def measured(folder: Path, only: str, extra: list[str]) -> dict[str, dict[
             try:
                 async with processes(place, variables) as cluster:
                     found[name] = await workload(name, cluster, backends, extra)
-            except Failed as failed:
-                found[name] = {"failed": str(failed)}
-    del found[WARM_UP]
+            except Exception as failed:  # noqa: BLE001 - the others are measured
+                found[name] = {"failed": repr(failed)}
+    if "failed" not in found[WARM_UP]:
+        del found[WARM_UP]
     return found
 
 

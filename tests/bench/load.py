@@ -178,7 +178,12 @@ async def pages(job: Job) -> dict[str, Any]:
             if len(page.messages) != PAGE:
                 raise ValueError(f"a page of {len(page.messages)}")
     cpu_ms = (job.cpu_s() - server) * 1_000 / job.count
-    return {"pages": job.count, **percentiles_ms(taken), "server_cpu_ms_per_page": round(cpu_ms, 3)}
+    pages_per_s = round(len(taken) / sum(taken), 1)
+    return {
+        "pages_per_s": pages_per_s,
+        **percentiles_ms(taken),
+        "server_cpu_ms_per_page": round(cpu_ms, 3),
+    }
 
 
 async def _fill_one_chat(job: Job, users: tuple[str, str]) -> None:

@@ -17,8 +17,7 @@ from tests.support.oracle import Violation
 from tests.support.records import Acked, Closed, DeviceKey, Sent, dialog
 from tests.support.results import write
 from tests.support.server import Server, running
-from tests.support.texts import real_texts
-from tests.support.traffic import flowing, ring
+from tests.support.traffic import flowing, ring, volley
 
 USERS = 50
 RATE_PER_S = {"embedded": 500, "real": 150}
@@ -45,7 +44,7 @@ async def test_killed_under_traffic(
             async with flowing(list(crowd.devices.values()), RATE_PER_S[where], rng):
                 for _ in range(kills):
                     await asyncio.sleep(rng.uniform(1.0, 3.0))  # any moment
-                    await volley(crowd, rng)
+                    await volley(crowd.devices.values(), rng)
                     mark = len(server.record.entries)
                     await server.kill()
                     await server.start()
@@ -57,13 +56,6 @@ async def test_killed_under_traffic(
     keep_if_broken(found, crowd, tmp_path)
     assert found == []
     assert_seen(judged, kills, who, RATE_PER_S[where])
-
-
-async def volley(crowd: Crowd, rng: Random) -> None:
-    """Everybody says something at once; returns some moment later, with much of it under way."""
-    for device in crowd.devices.values():
-        device.say(rng.choice(device.chats), rng.choice(real_texts()))
-    await asyncio.sleep(rng.uniform(0, 0.02))
 
 
 async def all_back(crowd: Crowd, mark: int) -> None:

@@ -56,3 +56,48 @@ async def test_a_log_that_cannot_be_read_is_read_again(
         running.cancel()
         await asyncio.wait([running])
         assert running.cancelled()
+
+
+async def test_who_waits_for_the_database_says_how_far_it_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LAG_EVERY_S", 0.02)
+
+    async def away(_: object, log_id: str) -> dict[int, int]:
+        raise Unavailable("the database is away")
+
+    async with cluster(tmp_path) as servers:
+        await servers.assign("one")
+        await servers.start("one")
+        parts, registry = servers.parts, CollectorRegistry()
+        assert parts.history
+        monkeypatch.setattr(type(parts.history), "progress", away)
+        second = worker.Materializer(
+            parts.backplane, parts.history, await parts.backplane.log_id(), registry
+        )
+        running = asyncio.create_task(second.run())
+        await eventually(lambda: second.not_ready)
+        async with servers.stream("one", SENDER) as stream:
+            await stream.send(*(message(str(number), CHAT) for number in range(9)))
+            await stream.until_acks(9)
+        lag = "cecochat_materialize_lag_records"
+        await eventually(lambda: (registry.get_sample_value(lag) or 0) >= 9)
+        running.cancel()
+        await asyncio.wait([running])
+        assert second.not_ready is None
+
+
+async def test_a_write_under_way_ends_before_its_partition_goes_to_another() -> None:
+    begun, done = asyncio.Event(), asyncio.Event()
+
+    async def write() -> None:
+        begun.set()
+        await asyncio.sleep(0.05)
+        done.set()
+
+    working = asyncio.create_task(worker._to_its_end(write()))
+    await begun.wait()
+    working.cancel()
+    await asyncio.wait([working])
+    assert working.cancelled()
+    assert done.is_set()

@@ -48,12 +48,14 @@ async def somewhere(
                 await asyncio.sleep(0.01)
 
 
-async def talk(servers: Cluster, count: int) -> dict[str, int]:
+async def talk(
+    servers: Cluster, count: int, accepted: dict[str, int] | None = None
+) -> dict[str, int]:
     """Alice sends messages one after the other, each again until it is known to be accepted; their
-    ids.
+    ids, which are put into `accepted` as they come.
     """
     position: Position | None = None
-    accepted: dict[str, int] = {}
+    accepted = {} if accepted is None else accepted
     while len(accepted) < count:
         async with somewhere(servers, ALICE, position) as stream:
             try:
@@ -127,16 +129,14 @@ async def test_partitions_move_under_traffic(tmp_path: Path, kafka: str) -> None
         async with asyncio.TaskGroup() as group:
             heard = group.create_task(listen(servers, count, listening))
             await listening.wait()
-            sent = group.create_task(talk(servers, count))
-            moves = 0
-            for owners in cycle([("two", "one"), ("two", "two"), ("one", "one"), ("one", "two")]):
-                if sent.done():
-                    break
+            accepted: dict[str, int] = {}
+            sent = group.create_task(talk(servers, count, accepted))
+            moves = [("two", "one"), ("two", "two"), ("one", "one"), ("one", "two")] * 2
+            for number, owners in enumerate(moves):
+                after = number * count // len(moves)
+                await eventually(lambda after=after: len(accepted) >= after, 60)  # type: ignore[misc]
                 await servers.assign(*owners)
-                moves += 1
-                await asyncio.wait([sent], timeout=0.15)
         expected = [f"m{n}" for n in range(count)]
-        assert moves > 2
         assert heard.result() == expected
         assert await stored(servers, count) == expected
         assert len(set(sent.result().values())) == count
@@ -276,6 +276,29 @@ async def test_watermarks_that_cannot_be_stored_disturb_nobody(
             await alice.send(message("m2", CHAT))
             await alice.until_acks(2)
             faults.unavailable.clear()
+
+
+async def test_offsets_that_do_not_move_are_stored_again_before_the_log_forgets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecochat.messaging.watermarks.AGAIN_S", 0.0)
+    monkeypatch.setattr("cecochat.materialize.worker.COMMIT_AGAIN_S", 0.0)
+    async with cluster(tmp_path) as servers:
+        await servers.assign("one")
+        await servers.start("one")
+        async with servers.stream("one", ALICE) as alice:
+            await alice.send(message("m", CHAT))
+            await alice.until_acks(1)
+        log = servers.parts.backplane
+        _, end = await log.bounds(MESSAGES, 0)
+        for group in ("forward", "materialize"):
+
+            async def stored(group: str = group) -> bool:
+                return (await log.committed(group, MESSAGES, 0) or 0) >= end
+
+            await eventually(stored)
+            await log.commit(group, MESSAGES, {0: 0})
+            await eventually(stored)
 
 
 @pytest.mark.parametrize("error", [Unavailable, lambda _: Trimmed(0, 0, 1)])

@@ -12,6 +12,7 @@ from cecochat.client import Client, Message, NotReachable, connect, find_route, 
 from cecochat.domain.errors import InvalidSettings
 from tests.integration.systems import running
 from tests.support.certificates import Signed, certificates
+from tests.support.eventually import eventually
 
 WITHIN_S = 30.0
 
@@ -35,7 +36,11 @@ async def test_a_chat_over_tls(tmp_path: Path, signed: Signed) -> None:
             heard = await first_message(bob)
             assert (heard.id, heard.text) == (message_id, "over TLS")
         async with open_history(url, up.token("bob"), ca_file=signed.ca_file) as history:
-            assert [chat.last_message.text for chat in await history.chats()] == ["over TLS"]
+
+            async def listed() -> bool:
+                return [each.last_message.text for each in await history.chats()] == ["over TLS"]
+
+            await eventually(listed, WITHIN_S)
         await check_the_command_line(up.addresses.connect, up.token("bob"), signed)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from cecochat.cli.main import main
@@ -17,28 +17,35 @@ from cecochat.messaging.forward import Forwarding
 
 VARIABLE = "FAILPOINT"
 
-MOMENTS: dict[str, tuple[type, str]] = {
-    # An origin is in the log, acknowledged or about to be, and no copy of it is on its way.
-    "forward": (Forwarding, "forward"),
-    # The rows are in the database, and the group's offset does not say so.
-    "commit": (Materializer, "_commit"),
-}
+Method = Callable[..., Coroutine[Any, Any, None]]
 
 
 def kill_at(name: str, nth: int) -> None:
     """Arm it."""
-    owner, method = MOMENTS[name]
-    real: Callable[..., Any] = getattr(owner, method)
+    owner, method, before = MOMENTS[name]
+    real: Method = getattr(owner, method)
     hits = 0
 
-    def counted(*args: Any, **named: Any) -> Any:
+    async def counted(*args: Any, **named: Any) -> None:
         nonlocal hits
         hits += 1
-        if hits == nth:
+        if not before:
+            await real(*args, **named)
+        if hits >= nth:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args, **named)
+        if before:
+            await real(*args, **named)
 
     setattr(owner, method, counted)
+
+
+MOMENTS: dict[str, tuple[type, str, bool]] = {
+    # An origin is in the log and was read back; its copies for one target are about to be appended.
+    "forward": (Forwarding, "_append", True),
+    # The rows are in the database, and the group's offset does not say so.
+    "commit": (Materializer, "_write", False),
+}
+"""Name -> class, method, and whether it dies before that is done or after."""
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -35,6 +35,13 @@ async def flowing(devices: Sequence[Device], rate_per_s: float, rng: Random) -> 
         task = group.create_task(_flow(devices, rate_per_s, rng))
         yield
         task.cancel()
+
+
+async def volley(devices: Iterable[Device], rng: Random) -> None:
+    """Everybody says something at once; returns some moment later, with much of it under way."""
+    for device in devices:
+        device.say(rng.choice(device.chats), rng.choice(real_texts()))
+    await asyncio.sleep(rng.uniform(0, 0.02))
 
 
 async def _flow(devices: Sequence[Device], rate_per_s: float, rng: Random) -> None:

@@ -26,6 +26,7 @@ class Line:
     text: str
     id: int = 0
     note: str = ""
+    shown: str | None = None  # the tick that it was printed with last; None: not printed
 
 
 class Conversation:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 import typer
 from typing_extensions import override
 
-from cecochat.cli.conversation import DELIVERED, READ, SENDING, Conversation, Line, body, clock
+from cecochat.cli.conversation import (
+    DELIVERED,
+    OPEN_MAX,
+    READ,
+    SENDING,
+    Conversation,
+    Line,
+    body,
+    clock,
+)
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -88,7 +97,7 @@ class TerminalScreen(Screen):
 
     def _prompt(self) -> Fragments:
         fragments: Fragments = []
-        for line in self.conversation.open_lines:
+        for line in self.conversation.open_lines[-OPEN_MAX:]:  # the toolbar counts the others
             fragments += [*self._fragments(line), ("", "\n")]
         return [*fragments, ("bold", f"{self.conversation.me}> ")]
 
@@ -115,7 +124,6 @@ class PlainScreen(Screen):
 
     def __init__(self, conversation: Conversation) -> None:
         super().__init__(conversation)
-        self._ticks: dict[int, str] = {}
         self._said = ""
 
     @override
@@ -129,14 +137,14 @@ class PlainScreen(Screen):
 
     def _show(self, line: Line) -> None:
         tick = self.conversation.tick(line)
-        if tick == SENDING or self._ticks.get(line.id) == tick:
+        if tick in (SENDING, line.shown):
             return
-        if line.id in self._ticks:
+        if line.shown is not None:
             typer.echo(f"{tick}  {body(line, 0)[:40]}")
         else:
             mark = f"  {tick}" if tick else ""
             typer.echo(f"{clock(line)}  {line.user_id}: {body(line, 2)}{mark}")
-        self._ticks[line.id] = tick
+        line.shown = tick
 
     @override
     def note(self, text: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import aclosing
 from functools import partial
+from itertools import count
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
@@ -36,6 +37,7 @@ class Directory:
         self._partitions = partitions
         self._assignment: dict[int, str] | None = None  # partition -> server id
         self._config = Config()
+        self._turn = count()
         self.ready = asyncio.Event()  # it knows the assignment
 
     def configure(self, config: Config) -> None:
@@ -67,7 +69,7 @@ class Directory:
             "partition": partition,
             "server_id": messaging.instance_id,
             "messaging": messaging.address,
-            "history": self._history(partition).address,
+            "history": self._history().address,
             "valid_for_s": VALID_FOR_S,
             "backoff": {
                 "base_s": config.connect_backoff_base_s,
@@ -84,11 +86,12 @@ class Directory:
                 return instance
         raise _unavailable(f"no live messaging server owns partition {partition} just now")
 
-    def _history(self, partition: int) -> Instance:
+    def _history(self) -> Instance:
+        """In turn, so that who asks again, since one did not answer, is given another."""
         instances = self._discovery.live("history")
         if not instances:
             raise _unavailable("no history server is live just now")
-        return instances[partition % len(instances)]
+        return instances[next(self._turn) % len(instances)]
 
 
 def _unavailable(what: str) -> Refusal:

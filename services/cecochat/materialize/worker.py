@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -27,6 +27,7 @@ GROUP = "materialize"
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
 LAG_EVERY_S = 5.0
+FINISH_S = 2.0  # what a write that is under way gets when its partition goes to another member
 COMMIT_AGAIN_S = 3_600.0  # what does not move, before the log forgets it
 
 
@@ -129,21 +130,21 @@ class Materializer:
 
     async def _follow(self, partition: int) -> None:
         loop, gather_s = asyncio.get_running_loop(), self._history.gather_s
-        position = await self._position(partition)
+        committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
+        self._reached[partition] = committed  # it is behind from here on, also while it waits
+        position = await self._position(partition, committed)
         self._reached[partition] = position + 1
         await self._commit(partition)  # retention must wait for a database that lost rows
         fold = await fold_at(self._backplane, partition, position)
         batches = self._backplane.read(MESSAGES, partition, position + 1)
         async with aclosing(batches):
             async for batch in batches:
-                await self._write(partition, rows_of(fold, batch), batch[-1].offset)
-                self._reached[partition] = batch[-1].offset + 1
+                await _to_its_end(self._write(partition, rows_of(fold, batch), batch[-1].offset))
                 # What comes meanwhile is one larger batch, and all partitions share a write.
                 await asyncio.sleep(gather_s - loop.time() % gather_s)
 
-    async def _position(self, partition: int) -> int:
+    async def _position(self, partition: int, committed: int) -> int:
         """Up to where the history holds the log; a database that lost rows gets them again."""
-        committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
         progress = await self._patiently(lambda: self._history.progress(self._log_id))
         held = min(committed - 1, progress.get(partition, -1))
         known = await first_known(self._backplane, partition)
@@ -204,22 +205,23 @@ class Materializer:
             await self._bury(partition, rows.dead)
         progress = Progress(self._log_id, partition, offset)
         await self._patiently(lambda: self._history.write(rows.messages, rows.marks, progress))
+        self._reached[partition] = offset + 1
         self._metrics.rows.labels("messages").inc(len(rows.messages))
         self._metrics.rows.labels("marks").inc(len(rows.marks))
 
     async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Call the database until it answers: one that is down is waited for, never skipped."""
-        for attempt in itertools.count():
-            try:
-                result = await call()
-            except Unavailable as error:
-                self._metrics.retries.inc()
-                self.not_ready = f"waiting for the history database: {error}"
-                log.warning("%s", self.not_ready)
-                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-            else:
-                self.not_ready = None
-                return result
+        try:
+            for attempt in itertools.count():
+                try:
+                    return await call()
+                except Unavailable as error:
+                    self._metrics.retries.inc()
+                    self.not_ready = f"waiting for the history database: {error}"
+                    log.warning("%s", self.not_ready)
+                    await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        finally:
+            self.not_ready = None  # if others wait, they will say so again
         raise AssertionError("it was called until it answered")
 
     async def _bury(self, partition: int, dead: list[tuple[Record, str]]) -> None:
@@ -229,6 +231,17 @@ class Materializer:
         self._dead = self._dead or await self._backplane.producer(DEAD_LETTERS)
         await self._dead.append([_letter(partition, record, reason) for record, reason in dead])
         self._metrics.dead.inc(len(dead))
+
+
+async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
+    """Also where this is cancelled meanwhile, if that does not take long."""
+    task = asyncio.create_task(write)
+    try:
+        await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait([task], timeout=FINISH_S)
+            task.cancel()
 
 
 def _letter(partition: int, record: Record, reason: str) -> NewRecord:

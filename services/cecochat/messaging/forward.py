@@ -5,15 +5,20 @@ again what a lane has forgotten.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import aclosing
 
+from cecochat.domain.errors import Unavailable
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import Copy, Origin, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import Backplane, NewRecord, Producer
 from cecochat.runtime.reading import between, fold_at
 
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
 AT_ONCE = 1_000  # copies
 FORWARD_EVERY = 100  # records that are read again
 
@@ -64,7 +69,11 @@ class Forwarding:
             self._work.clear()
             while (start := self._owner.forwarder.begin_recall()) is not None:
                 self._metrics.recalls.inc()
-                await self._read_again(start)
+                try:
+                    await self._read_again(start)
+                except Unavailable as error:
+                    log.warning("what lanes have forgotten cannot be read just now: %s", error)
+                    await asyncio.sleep(RETRY_S)
                 self.forward()
 
     async def _read_again(self, start: int) -> None:

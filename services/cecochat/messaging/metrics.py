@@ -13,6 +13,11 @@ class MessagingMetrics:
         self.partitions = Gauge(
             "cecochat_partitions_owned", "Partitions whose takeover is done.", registry=registry
         )
+        self.forward_lag = Gauge(
+            "cecochat_forward_lag_records",
+            "Records that its most backward partition has read and not forwarded.",
+            registry=registry,
+        )
         self.appended = Counter(
             "cecochat_records_appended", "Records appended, of every kind.", registry=registry
         )

@@ -70,7 +70,7 @@ class Ownership:
         """Own what the assignment says, and store how far it is forwarded."""
         parse = partial(assignment.parse, partitions=self._log.partitions)
         async with asyncio.TaskGroup() as group:
-            group.create_task(Watermarks(self._log.backplane).keep(self._owners))
+            group.create_task(Watermarks(self._log.backplane, self._metrics).keep(self._owners))
             tasks: dict[int, asyncio.Task[None]] = {}
             followed = valid(configuration, ASSIGNMENT, parse, self._registry)
             async with aclosing(followed) as assignments:
@@ -235,7 +235,7 @@ class Ownership:
 
     async def store_watermarks(self) -> None:
         """Store how far everything is forwarded."""
-        await Watermarks(self._log.backplane).store(self._owners())
+        await Watermarks(self._log.backplane, self._metrics).store(self._owners())
 
 
 def _check_cancelled() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.owner import Owner
+from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import MESSAGES, Backplane
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,9 @@ AGAIN_S = 3_600.0  # what does not move is stored again, before the log forgets 
 class Watermarks:
     """Best effort: a stale watermark only costs repeated copies and a longer log."""
 
-    def __init__(self, backplane: Backplane) -> None:
+    def __init__(self, backplane: Backplane, metrics: MessagingMetrics) -> None:
         self._backplane = backplane
+        self._metrics = metrics
         self._stored: dict[int, int] = {}  # partition -> offset to continue from
         self._all_stored_s = time.monotonic()
 
@@ -45,6 +47,8 @@ class Watermarks:
         if time.monotonic() - self._all_stored_s > AGAIN_S:
             self._stored.clear()
             self._all_stored_s = time.monotonic()
+        lag = [owner.cursor - owner.forwarder.done - 1 for owner in owners.values()]
+        self._metrics.forward_lag.set(max(lag, default=0))
         reached = {partition: owner.forwarder.done + 1 for partition, owner in owners.items()}
         moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
         try:

@@ -100,8 +100,8 @@ class Settings:
     )
     kafka_linger_ms: int = _setting(
         5,
-        "how far apart appends to a broker begin at least, and polls of one, ms: more saves CPU "
-        "and costs latency under load; the first after a pause does not wait",
+        "how far apart requests on one connection to a broker begin, those to append and to read "
+        "what is new, ms: more saves CPU and costs latency; the first after a pause does not wait",
         0,
         1_000,
     )
