@@ -49,10 +49,10 @@ type: $(dev) ## mypy, strict
 	$(bin)/mypy
 
 test: lint type ## all checks, and every test that this machine has the backends for
-	$(bin)/python -m pytest $(ARGS)
+	$(bin)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 test-all: lint type ## the same with the tests that take many minutes
-	$(bin)/python -m pytest --slow $(ARGS)
+	$(bin)/python -m pytest -n 2 --no-loadscope-reorder --slow $(ARGS)
 
 # ARGS="kafka redis --data ..." : which ones, and options; `python3 -m scripts.backends --help` has all.
 backends: ## Kafka, Cassandra, Redis, Consul and Jaeger on to this machine

@@ -7,10 +7,13 @@ import secrets
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from scripts.backends import ports
+from tests.support import workers
 from tests.support.backends import VARIABLE, Backends
 
 HERE = Path(__file__).parent
@@ -34,16 +37,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis reads its seed
 def pytest_configure(config: pytest.Config) -> None:
-    given = os.environ.get(SEED) or str(secrets.randbits(32))
+    given = workers.told(config, SEED) or os.environ.get(SEED) or str(secrets.randbits(32))
     if not given.isdecimal():
         raise pytest.UsageError(f"{SEED} is {given!r}: it takes a whole number, as a run prints it")
     config.stash[seed_key] = int(given)
+    ports.FREE = workers.own(ports.FREE)  # for backends that tests start
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = given
     try:
         config.stash[backends_key] = Backends.parse(os.environ)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Every worker draws from the seed of this run."""
+    node.workerinput[SEED] = str(node.config.stash[seed_key])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    return workers.scheduler(config, log)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -60,6 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(layer)
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(skip)
+    items.sort(key=lambda item: "faults" not in item.keywords)  # they take longest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

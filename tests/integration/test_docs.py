@@ -24,7 +24,7 @@ from typing import NamedTuple
 import pytest
 
 from scripts import reference
-from tests.support.server import PORTS, PREFIX, Server
+from tests.support.server import FREE, PORTS, PREFIX, Server
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -130,7 +130,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 def free_row() -> int:
     """The first of six ports in a row that nobody has, below those of outgoing connections."""
-    for first in sample(range(10_000, 32_000, 10), 100):
+    for first in sample(FREE[::10], 100):
         with ExitStack() as stack, suppress(OSError):
             for port in range(first, first + len(PORTS)):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))

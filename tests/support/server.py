@@ -20,8 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import workers
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
 
+FREE = workers.own(range(10_000, 32_000))
+"""Below the ports that the kernel gives to connections that go out: one of these, on its way to a
+dead server, could take the server's own.
+"""
 READY_WITHIN_S = 90.0
 STOPPED_WITHIN_S = 60.0
 CECOCHAT = Path(sys.executable).with_name("cecochat")
@@ -51,15 +56,13 @@ class DidNotStart(Exception):
 
 
 def free_ports() -> dict[str, str]:
-    """Ports that are free, below those that the kernel gives to connections that go out: one of
-    these, on its way to a dead server, could take the server's own port.
-    """
+    """Ports that are free, one for each server."""
     with ExitStack() as stack:
         found: list[int] = []
         while len(found) < len(PORTS):
             listener = stack.enter_context(socket.socket())
             with suppress(OSError):
-                listener.bind(("127.0.0.1", random.randrange(10_000, 32_000)))
+                listener.bind(("127.0.0.1", random.choice(FREE)))
                 found.append(listener.getsockname()[1])
     return {f"{PREFIX}{name}": str(port) for name, port in zip(PORTS, found, strict=True)}
 

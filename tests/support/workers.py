@@ -1,0 +1,38 @@
+"""What tests that run at once (`pytest -n 2`, by pytest-xdist) must not share."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+
+def told(config: pytest.Config, name: str) -> str | None:
+    """What the run has told this worker; None: this is no worker."""
+    given: dict[str, str] = getattr(config, "workerinput", {})
+    return given.get(name)
+
+
+def own(ports: range) -> range:
+    """The part of a range that is this worker's: what one has found free, none else takes."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker:
+        return ports
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    size = len(ports) // count
+    return ports[int(worker.removeprefix("gw")) * size :][:size]
+
+
+def scheduler(config: pytest.Config, log: Any) -> object:
+    """A file at a time to a worker, and all that kill and starve to one: two of them at once would
+    starve each other.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "faults" if "/faults/" in file else file
+
+    return ByFile(config, log)
