@@ -49,6 +49,8 @@ CONNECTION_OF_ITS_OWN = (
     ("grpc.keepalive_time_ms", 30_000),
 )
 DEADLINE_S = 15.0
+BEHIND_WITHIN_S = 90.0
+"""Kafka waits 10 s for a dead member of the group `materialize`, and then there is a backlog."""
 Options = tuple[tuple[str, int], ...]
 
 
@@ -230,7 +232,7 @@ class RawHistory:
         self, request: history_pb2.GetMessagesRequest
     ) -> history_pb2.GetMessagesResponse:
         """One page. Where the history is `behind`, asks again when it says, until a deadline."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(BEHIND_WITHIN_S):
             while True:
                 try:
                     return await self._get(request, metadata=self._metadata, timeout=DEADLINE_S)
