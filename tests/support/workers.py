@@ -25,14 +25,14 @@ def own(ports: range) -> range:
 
 
 def scheduler(config: pytest.Config, log: Any) -> object:
-    """A file at a time to a worker, and all that kill and starve to one: two of them at once would
-    starve each other.
+    """A file at a time to a worker, and all that kill servers under load to one: two of them at
+    once would starve each other.
     """
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "faults" if "/faults/" in file else file
+            return "faults" if "/faults/" in file and "malformed" not in file else file
 
     return ByFile(config, log)
