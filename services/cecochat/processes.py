@@ -9,11 +9,15 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
-from cecochat.domain.errors import InvalidSettings
+from typing_extensions import override
+
+from cecochat import stack
+from cecochat.domain.errors import CannotScale, InvalidSettings
+from cecochat.ports.deployment import Allocation, Limits, ServerSet, Status
 from cecochat.ports.discovery import Instance, Service
 from cecochat.runtime.settings import PREFIX, Settings, as_environment
 from cecochat.system import Addresses
@@ -31,6 +35,8 @@ COUNTS: dict[Service, int] = {
 a server that stops, and control does not move what is about to end.
 """
 
+PROGRAM = (sys.executable, "-m", "cecochat", "serve")
+SERVERS_MAX = 16  # of a set on one machine
 READY_WITHIN_S = 120.0
 STOPPED_WITHIN_S = 30.0
 AGAIN_AFTER_S = 1.0  # a server that dies at once is not started in a busy loop
@@ -43,13 +49,16 @@ class Child:
     name: str  # messaging-1
     service: Service
     environment: Mapping[str, str]
+    program: Sequence[str]
     process: Process | None = None
     instance: Instance | None = None
+    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
         """Returns once it is ready. Raises `InvalidSettings` where it ends before."""
+        self.instance = None
         self.process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cecochat", "serve", self.service, "--json", "--attached"),
+            *(*self.program, self.service, "--json", "--attached"),
             stdin=PIPE,  # its end tells the child that this process is gone
             stdout=PIPE,
             env=self.environment,
@@ -64,17 +73,23 @@ class Child:
         raise InvalidSettings(f"{self.name} did not become ready: it says why above")
 
     async def keep(self) -> None:
-        """Start it again whenever it ends, until cancelled."""
-        while True:
-            assert self.process
-            code = await self.process.wait()
-            log.warning("%s (pid %s) ended with %s: starting it again", self.name, self.pid, code)
-            await asyncio.sleep(AGAIN_AFTER_S)
+        """Start it again whenever it ends, until it is not wanted any more."""
+        while not self.unwanted.is_set():
             try:
-                await self.start()
+                if self.process is None or self.process.returncode is not None:
+                    await self.start()
             except InvalidSettings as error:
                 log.error("%s", error)
                 await self.stop()
+            if self.unwanted.is_set():  # while it started
+                await self.stop()
+            assert self.process
+            code = await self.process.wait()
+            if not self.unwanted.is_set():
+                log.warning(
+                    "%s (pid %s) ended with %s: starting it again", self.name, self.pid, code
+                )
+                await asyncio.sleep(AGAIN_AFTER_S)
 
     async def stop(self) -> None:
         """Let it drain and end."""
@@ -90,44 +105,115 @@ class Child:
             process.kill()
             await process.wait()
 
+    async def leave(self) -> None:
+        """Stop for good."""
+        self.unwanted.set()
+        await self.stop()
+
     @property
     def pid(self) -> int:
         """Of the process that was started last."""
         assert self.process
         return self.process.pid
 
+    def allocation(self) -> Allocation:
+        """As the deployment port tells of it."""
+        status: Status = "pending"
+        if self.process and self.process.returncode is not None:
+            status = "failed"
+        elif self.instance:
+            status = "running"
+        version = self.instance.version if self.instance else ""
+        return Allocation(self.name, status, version, f"pid {self.pid}" if self.process else "")
+
+
+class Processes(stack.Stack):
+    """The servers of this machine, whose numbers change while they run. `fixed`: sets whose number
+    a person has chosen.
+    """
+
+    def __init__(
+        self, settings: Settings, fixed: Mapping[Service, int], program: Sequence[str] = PROGRAM
+    ) -> None:
+        self.children: dict[Service, list[Child]] = {service: [] for service in COUNTS}
+        self.environment: dict[str, str] = dict(os.environ) | as_environment(settings)
+        self._settings = settings
+        self._fixed = fixed
+        self._program = program
+        self._group = asyncio.TaskGroup()
+
+    @override
+    def state(self, service: Service) -> ServerSet:
+        children = self.children[service]
+        limits = Limits(*[self._fixed[service]] * 2 if service in self._fixed else (1, SERVERS_MAX))
+        return ServerSet(len(children), limits, tuple(child.allocation() for child in children))
+
+    @override
+    def scale(self, service: Service, count: int, reason: str) -> None:
+        limits = self.state(service).limits
+        if not limits.min <= count <= limits.max:
+            raise CannotScale(
+                f"{count} {service} servers: this machine's `cecochat up` runs {limits.min} to "
+                f"{limits.max} of them"
+            )
+        children = self.children[service]
+        if count != len(children):
+            log.info("%s: %s servers now, %s before: %s", service, count, len(children), reason)
+        while len(children) > count:
+            self._group.create_task(children.pop().leave())
+        while len(children) < count:
+            self._group.create_task(self._add(service).keep())
+
+    def _add(self, service: Service) -> Child:
+        children = self.children[service]
+        number = int(children[-1].name.rpartition("-")[2]) + 1 if children else 1
+        ports = _ports(self._settings, service, number)
+        child = Child(f"{service}-{number}", service, self.environment | ports, self._program)
+        children.append(child)
+        return child
+
+    @asynccontextmanager
+    async def running(self, counts: Mapping[Service, int]) -> AsyncIterator[None]:
+        """So many of each, ready, each started again should it end; leaving the context stops them.
+        Raises `InvalidSettings` where one does not start.
+        """
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for service, count in counts.items():
+                    for _ in range(count):
+                        starting.create_task(self._add(service).start())
+            async with self._group:
+                for child in self.all():
+                    self._group.create_task(child.keep())
+                yield
+                await self._stop()
+        finally:
+            await self._stop()
+
+    def all(self) -> list[Child]:
+        """Every child that is wanted."""
+        return [child for children in self.children.values() for child in children]
+
+    async def _stop(self) -> None:
+        for service in reversed(COUNTS):
+            async with asyncio.TaskGroup() as group:
+                for child in self.children[service]:
+                    group.create_task(child.leave())
+
 
 @asynccontextmanager
-async def started(settings: Settings, counts: Mapping[Service, int]) -> AsyncIterator[Addresses]:
-    """So many servers of each kind, ready, each started again should it end; leaving the context
-    stops them.
+async def started(
+    settings: Settings, counts: Mapping[Service, int], fixed: Mapping[Service, int]
+) -> AsyncIterator[Addresses]:
+    """So many servers of each kind, and a control server that may change these numbers, but for
+    those that are `fixed`. Raises `InvalidSettings`.
     """
     begun_s = time.monotonic()
-    environment = dict(os.environ) | as_environment(settings)
-    children = [
-        Child(f"{service}-{number}", service, {**environment, **_ports(settings, service, number)})
-        for service, count in counts.items()
-        for number in range(1, count + 1)
-    ]
-    try:
-        async with asyncio.TaskGroup() as group:
-            for child in children:
-                group.create_task(child.start())
-        async with asyncio.TaskGroup() as group:
-            kept = [group.create_task(child.keep()) for child in children]
-            yield _addresses(settings, children, time.monotonic() - begun_s)
-            for task in kept:
-                task.cancel()
-    finally:
-        await _stop(children)
-
-
-async def _stop(children: list[Child]) -> None:
-    for service in reversed(COUNTS):
-        async with asyncio.TaskGroup() as group:
-            for child in children:
-                if child.service == service:
-                    group.create_task(child.stop())
+    servers = Processes(settings, fixed)
+    async with stack.serving(servers) as address:
+        servers.environment[f"{PREFIX}STACK"] = address
+        async with servers.running(counts):
+            yield _addresses(settings, servers.all(), time.monotonic() - begun_s)
 
 
 def _ports(settings: Settings, service: Service, number: int) -> dict[str, str]:

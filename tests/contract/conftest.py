@@ -26,7 +26,7 @@ BACKPLANES = ["embedded", "kafka"]
 HISTORIES = ["embedded", "cassandra"]
 CONFIGURATIONS = ["embedded", "redis"]
 DISCOVERIES = ["embedded", "consul"]
-DEPLOYMENTS = ["embedded"]
+DEPLOYMENTS = ["embedded", "local", "nomad"]
 
 OpenBackplane = Callable[[], Awaitable[Backplane]]
 OpenHistory = Callable[[], Awaitable[History]]
@@ -108,7 +108,9 @@ async def discovery(open_discovery: OpenDiscovery) -> Discovery:
 
 
 @pytest.fixture(params=DEPLOYMENTS)
-def deployment(request: pytest.FixtureRequest) -> Deployment:
-    """A deployment that runs one server of each set."""
-    made: Deployment = opener(request.param).deployment()
+async def deployment(
+    request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
+) -> Deployment:
+    """A deployment that runs one messaging server, or what stands in for it."""
+    made: Deployment = await opener(request.param).deployment(place, stack)
     return made

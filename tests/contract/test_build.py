@@ -64,4 +64,5 @@ async def test_all_ports_are_built_on_one_folder_and_closed(tmp_path: Path) -> N
         await configuration.get(CONFIGURATION)
     async with build.backplane(settings) as log:
         assert values(await read(log, 1)) == [1]
-    assert await build.deployment().count("connect") == 1
+    async with build.deployment(settings) as deployment:
+        assert (await deployment.state("connect")).wanted == 1

@@ -121,3 +121,25 @@ async def test_close_ends_watches(discovery: Discovery, servers: Servers) -> Non
             tasks.create_task(ends(sets))
             await asyncio.sleep(0)
             await discovery.close()
+
+
+# -- leading
+
+
+async def leads(candidate: AsyncGenerator[bool]) -> None:
+    """Wait until it does."""
+    async with asyncio.timeout(DEADLINE_S):
+        async for now in candidate:
+            if now:
+                return
+
+
+async def test_one_candidate_leads_and_the_next_when_it_gives_up(discovery: Discovery) -> None:
+    async with aclosing(discovery.lead("role", "one")) as one:
+        await leads(one)
+        async with aclosing(discovery.lead("role", "two")) as two:
+            assert await anext(two) is False
+            async with aclosing(discovery.lead("another role", "two")) as another:
+                await leads(another)
+            await one.aclose()
+            await leads(two)

@@ -161,7 +161,8 @@ async def test_servers_that_start_together_get_a_balanced_start(tmp_path: Path) 
         await up.join("a", "b", "c")
         await up.becomes(a=6, b=5, c=5)
         assert [document.changed_by for document in await up.past()] == ["control/control-1"]
-        decision = (await get(instance, "/decisions"))["decisions"][-1]
+        decision, led = (await get(instance, "/decisions"))["decisions"][-2:]
+        assert led["kind"] == "leads"
         assert decision["left_out"] == 0
         assert decision["kind"] == "moved"
         assert decision["version"] == 1
@@ -281,7 +282,7 @@ async def test_a_silent_server_is_given_up_and_its_handover_counted(
         await up.becomes(a=8, b=8)
         assert await metric(instance, "cecochat_control_handovers_overdue_total") >= 4
         kinds = {each["kind"] for each in (await get(instance, "/decisions"))["decisions"]}
-        assert kinds == {"moved", "overdue"}
+        assert kinds == {"leads", "moved", "overdue"}
 
 
 async def test_a_store_that_is_away_for_a_while_is_written_when_it_is_back(

@@ -136,6 +136,8 @@ def good_documents(draw: st.DrawFn) -> dict[str, Any]:
         _, key, default = KEYS[name]
         if isinstance(default, str):
             document[name] = draw(st.sampled_from(configuration.LOG_LEVELS))
+        elif isinstance(default, bool):
+            document[name] = draw(st.booleans())
         elif isinstance(default, int):
             document[name] = draw(st.integers(int(key.low), int(key.high)))
         else:

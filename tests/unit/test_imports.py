@@ -27,7 +27,8 @@ MAY: dict[str, tuple[str, ...]] = {
     "adapters.build": ("adapters", "runtime", *CONTRACTS),  # it alone knows which adapter is in use
     **dict.fromkeys(SERVERS, ("adapters.build", "runtime", *CONTRACTS)),
     "system": ("adapters.build", "runtime", *CONTRACTS, *MAINS),
-    "processes": ("runtime", "system", *CONTRACTS),
+    "stack": ("runtime", *CONTRACTS),
+    "processes": ("runtime", "stack", "system", *CONTRACTS),
     "cli": ("adapters.build", "client", "processes", "runtime", "system", *CONTRACTS, *MAINS),
     "__main__": ("cli",),
 }

@@ -74,11 +74,6 @@ async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
             await registry.close()
 
 
-def deployment() -> Deployment:
-    """What counts and scales the server sets."""
-    return EmbeddedDeployment()
-
-
 async def _embedded_log(settings: Settings, stack: AsyncExitStack) -> Backplane:
     opened = await EmbeddedBackplane.open(
         settings.data_dir,
@@ -100,6 +95,26 @@ async def _trim(embedded: EmbeddedBackplane) -> None:
             await embedded.trim()
         except Unavailable as error:
             log.warning("retention waits for the log: %s", error)
+
+
+@asynccontextmanager
+async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
+    """What runs the servers."""
+    if settings.nomad:
+        from cecochat.adapters.nomad.deployment import NomadDeployment
+
+        yield NomadDeployment(
+            settings.nomad,
+            namespace=settings.namespace,
+            tls=_trusted(settings, settings.nomad_tls),
+            token=secret(settings.nomad_token_file),
+        )
+    elif settings.stack:
+        from cecochat.adapters.local.deployment import LocalDeployment
+
+        yield LocalDeployment(settings.stack)
+    else:
+        yield EmbeddedDeployment()
 
 
 async def _kafka(settings: Settings, stack: AsyncExitStack) -> Backplane:

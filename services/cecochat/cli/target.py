@@ -53,11 +53,12 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
     """Those of the environment and of `file`, with the data folder and the backends of the system
     that `up` started last where nothing else is said. Raises `UsageError`, `InvalidSettings`.
     """
-    from cecochat.runtime.settings import load
+    from cecochat.runtime.settings import SETTINGS_FILE, load
 
     known = last_up() or {}
     folder = data or (Path(known["data"]) if known else None)
-    said = file or data or any(f"CECOCHAT_{name.upper()}" in os.environ for name in BACKENDS)
+    named = (SETTINGS_FILE, *(f"CECOCHAT_{name.upper()}" for name in BACKENDS))
+    said = file or data or any(map(os.environ.get, named))
     loaded = load(file=file, data_dir=folder, **({} if said else known.get("backends", {})))
     if not loaded.redis and not loaded.data_dir.is_dir():
         raise UsageError(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cecochat.runtime.settings import Settings
     from cecochat.system import Addresses
 
+    Counts = tuple[dict[Service, int], dict[Service, int]]
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
@@ -58,7 +60,9 @@ def up(
     servers: Annotated[
         list[str],
         typer.Option(
-            metavar="SERVER=NUMBER", help="With --processes: how many, such as messaging=3."
+            metavar="SERVER=NUMBER",
+            help="With --processes: always so many, such as messaging=3; of "
+            "others, control runs as many as the load takes.",
         ),
     ] = [],  # noqa: B006 - Typer copies it
     settings_file: options.SettingsFile = None,
@@ -111,22 +115,22 @@ def _refuse_some(settings: Settings) -> None:
         raise UsageError(f"real backends come together: set {names} too")
 
 
-def _counts(servers: list[str], settings: Settings) -> dict[Service, int]:
-    """How many servers of each kind. Raises `UsageError`."""
+def _counts(servers: list[str], settings: Settings) -> Counts:
+    """How many servers of each kind, and which of these numbers are fixed. Raises `UsageError`."""
     from cecochat.processes import COUNTS
 
     if not (settings.kafka and settings.cassandra and settings.redis and settings.consul):
         raise UsageError("several processes need backends that they share: add --backends real")
-    counts = dict(COUNTS)
+    counts: dict[Service, int] = {}
     for each in servers:
         service, _, number = each.partition("=")
-        if service not in counts or not number.isdecimal() or not int(number):
+        if service not in COUNTS or not number.isdecimal() or not int(number):
             raise UsageError(f"--servers {each}: use one of {', '.join(COUNTS)}, = and a number")
         counts[service] = int(number)
-    return counts
+    return COUNTS | counts, counts
 
 
-def _serve(settings: Settings, counts: dict[Service, int] | None, as_json: bool) -> None:
+def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
     import uvloop
 
     from cecochat import processes, system
@@ -140,7 +144,7 @@ def _serve(settings: Settings, counts: dict[Service, int] | None, as_json: bool)
             typer.echo(_welcome(known))
         sys.stdout.flush()
 
-    started = processes.started(settings, counts) if counts else system.started(settings)
+    started = processes.started(settings, *counts) if counts else system.started(settings)
     uvloop.run(system.run(started, ready))
     if not as_json:
         where = "Kafka" if settings.kafka else "the data folder"

@@ -9,13 +9,12 @@ from collections import deque
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from sanic import Request, Sanic
-from sanic.response import HTTPResponse
-from sanic.response import json as json_response
 
 from cecochat.control.planner import Decision
 from cecochat.domain.balance import grouped, ranges
+from cecochat.domain.scaling import Scaling
 from cecochat.ports.configuration import Document
+from cecochat.ports.discovery import Service
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +47,21 @@ class Decisions:
             "cecochat_control_handovers_overdue",
             "Partitions whose new owner did not say in time that it owns them.",
             registry=registry,
+        )
+        self._scalings = Counter(
+            "cecochat_control_scalings",
+            "Changes of the number of servers, by set and direction: grow, shrink.",
+            ["service", "direction"],
+            registry=registry,
+        )
+        self._servers = Gauge(
+            "cecochat_control_servers",
+            "Servers of a set: wanted, live.",
+            ["service", "state"],
+            registry=registry,
+        )
+        self._leading = Gauge(
+            "cecochat_control_leads", "1 where this control server acts.", registry=registry
         )
         self._partitions = Gauge(
             "cecochat_control_partitions",
@@ -96,15 +110,23 @@ class Decisions:
         for state, count in zip(PARTITION_STATES, (settled, moving, lost), strict=True):
             self._partitions.labels(state).set(count)
 
+    def scaled(self, service: Service, before: int, scaling: Scaling) -> None:
+        """That many servers are wanted now."""
+        self._scalings.labels(service, "grow" if scaling.to > before else "shrink").inc()
+        self._record("scaled", scaling.reason, service=service, before=before, to=scaling.to)
+
+    def leads(self, *, now: bool) -> None:
+        """Whether this control server is the one that acts."""
+        self._leading.set(now)
+        if now:
+            self._record("leads", "no other control server leads")
+
+    def count_servers(self, service: Service, wanted: int, live: int) -> None:
+        """How many servers of a set are wanted, and live."""
+        self._servers.labels(service, "wanted").set(wanted)
+        self._servers.labels(service, "live").set(live)
+
     def _record(self, kind: str, reason: str, **more: Any) -> None:
         log.info("%s: %s %s", kind, reason, json.dumps(more))
         at_ms = time.time_ns() // 1_000_000
         self.last.appendleft({"at_ms": at_ms, "kind": kind, "reason": reason, **more})
-
-
-def add_routes(app: Sanic[Any, Any], decisions: Decisions) -> None:
-    """`GET /decisions`."""
-
-    @app.get("/decisions")
-    async def last(_: Request) -> HTTPResponse:
-        return json_response({"decisions": list(decisions.last)}, dumps=json.dumps)

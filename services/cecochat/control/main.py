@@ -9,10 +9,13 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from cecochat.control.decisions import Decisions, add_routes
+from cecochat.adapters import build
+from cecochat.control.decisions import Decisions
 from cecochat.control.documents import Documents
 from cecochat.control.planner import Planner
+from cecochat.control.routes import add_routes
 from cecochat.control.server import Control
+from cecochat.control.sets import Sets
 from cecochat.domain import assignment, configuration
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.discovery import Instance
@@ -40,15 +43,23 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         server_id, parts.configuration, parts.discovery, documents, Planner(partitions), decisions
     )
     app = http.app("control", server_id, registry, lambda: server.not_ready)
-    add_routes(app, decisions)
     async with AsyncExitStack() as stack:
+        deployment = await stack.enter_async_context(build.deployment(settings))
+        sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act)
+        add_routes(app, server_id, server, sets, decisions)
+
+        def configure(config: configuration.Config) -> None:
+            sets.config = config
+            server.pause(config.control_paused)
+
         port = await stack.enter_async_context(
             http.serving(app, settings.host, settings.control_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, lambda _: None)),
+            group.create_task(follow(parts.configuration, registry, configure)),
             group.create_task(server.run()),
+            group.create_task(sets.run()),
         ]
         await server.ready.wait()
         known = instance(parts, "control", server_id, port, port)

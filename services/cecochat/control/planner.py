@@ -107,8 +107,10 @@ class Planner:
             return bool(self.under_way)
         return bool(self.under_way or self.lost()) or not self._quiet(now_s)
 
-    def decide(self, now_s: float) -> Decision | None:
-        """What to write now, if anything; nothing without a live server."""
+    def decide(self, now_s: float, *, balancing: bool = True) -> Decision | None:
+        """What to write now, if anything; nothing without a live server. `balancing`: also what is
+        not urgent.
+        """
         if self.assignment is None or not self.live:
             return None
         if self._quiet(now_s):
@@ -116,7 +118,7 @@ class Planner:
         if lost := self.lost():
             return self._failover(len(lost), now_s)
         self._lost_s = None
-        if self.under_way or not self._quiet(now_s):
+        if self.under_way or not balancing or not self._quiet(now_s):
             return None
         return self._balance()
 

@@ -1,7 +1,8 @@
 """The control server: keeps every partition with a live messaging server, evenly.
 
-Several may run: a change stands only on the version that it was decided on, so of two that decide
-at once one finds a conflict, reads again and decides again.
+Several may run: one leads and the others know what it knows. Should two lead for a moment, a change
+stands only on the version that it was decided on: one finds a conflict, reads again and decides
+again.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class Control:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ready = asyncio.Event()  # it has seen the live servers and the assignment
+        self.leads = False
+        self.paused = False
+        self._server_id = server_id
         self._by = f"{CONTROL}{server_id}"
         self._configuration = configuration
         self._discovery = discovery
@@ -71,6 +75,23 @@ class Control:
             group.create_task(self._follow_live())
             group.create_task(self._ask_new_owners())
             group.create_task(self._act())
+            group.create_task(self._stand())
+
+    @property
+    def may_act(self) -> bool:
+        """Whether it is the one that balances and scales; failovers are done while paused, too."""
+        return self.leads and not self.paused
+
+    def pause(self, paused: bool) -> None:
+        """Balance and scale no more, or again."""
+        self.paused = paused
+        self._changed.set()
+
+    async def _stand(self) -> None:
+        async with aclosing(self._discovery.lead("control", self._server_id)) as changes:
+            async for self.leads in changes:
+                self._decisions.leads(now=self.leads)
+                self._changed.set()
 
     # -- what is seen
 
@@ -120,13 +141,18 @@ class Control:
             if not self.not_ready:
                 self.ready.set()
             self._judge_handovers()
-            if decision := self._planner.decide(self._clock()):
+            if decision := self._decide():
                 await self._write(decision)
                 continue
             with suppress(TimeoutError):
                 wait_s = TICK_S if self._planner.waits(self._clock()) else None
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
+
+    def _decide(self) -> Decision | None:
+        if not self.leads:
+            return None
+        return self._planner.decide(self._clock(), balancing=not self.paused)
 
     def _judge_handovers(self) -> None:
         if late := self._planner.overdue(self._clock()):

@@ -30,6 +30,12 @@ def _key(
     return field(default=default, metadata={"key": Key(name, unit, low, high, meaning, by)})
 
 
+def _scale(name: str, default: float, unit: str, meaning: str) -> Any:
+    whole = isinstance(default, int)
+    low, high = (0, 1_000) if whole else (0.001, 1e9)
+    return _key(f"scale.{name}", default, unit, low, high, meaning, "control")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The configuration in force. Absent keys have their defaults; every key is followed while
@@ -92,6 +98,52 @@ class Config:
     log_level: str = _key(
         "log.level", "info", "", 0, 0, f"one of {', '.join(LOG_LEVELS)}", "every server"
     )
+    scale_messaging_min: int = _scale("messaging.min", 2, "servers", "never fewer run")
+    scale_messaging_max: int = _scale("messaging.max", 8, "servers", "never more run")
+    scale_messaging_target: float = _scale(
+        "messaging.target", 5000.0, "sessions", "connections that one server should have"
+    )
+    scale_messaging_target_sends: float = _scale(
+        "messaging.target_sends", 500.0, "sends/s", "sends that one server should take"
+    )
+    scale_messaging_cooldown_s: float = _scale(
+        "messaging.cooldown_s", 60.0, "s", "between two changes"
+    )
+    scale_materialize_min: int = _scale("materialize.min", 2, "servers", "never fewer run")
+    scale_materialize_max: int = _scale("materialize.max", 8, "servers", "never more run")
+    scale_materialize_target: float = _scale(
+        "materialize.target", 2000.0, "rows/s", "messages that one server should write"
+    )
+    scale_materialize_lag_max: float = _scale(
+        "materialize.lag_max",
+        20000.0,
+        "records",
+        "one more server where a partition is further behind",
+    )
+    scale_materialize_cooldown_s: float = _scale(
+        "materialize.cooldown_s", 60.0, "s", "between two changes"
+    )
+    scale_history_min: int = _scale("history.min", 2, "servers", "never fewer run")
+    scale_history_max: int = _scale("history.max", 8, "servers", "never more run")
+    scale_history_target: float = _scale(
+        "history.target", 200.0, "requests/s", "queries that one server should answer"
+    )
+    scale_history_latency_max_ms: float = _scale(
+        "history.latency_max_ms",
+        100.0,
+        "ms",
+        "one more server where a query takes longer on average",
+    )
+    scale_history_cooldown_s: float = _scale("history.cooldown_s", 60.0, "s", "between two changes")
+    scale_connect_min: int = _scale("connect.min", 1, "servers", "never fewer run")
+    scale_connect_max: int = _scale("connect.max", 8, "servers", "never more run")
+    scale_connect_target: float = _scale(
+        "connect.target", 500.0, "requests/s", "lookups that one server should answer"
+    )
+    scale_connect_cooldown_s: float = _scale("connect.cooldown_s", 60.0, "s", "between two changes")
+    control_paused: bool = _key(
+        "control.paused", False, "", 0, 1, "control moves and scales nothing", "control"
+    )
 
 
 KEYS: dict[str, tuple[str, Key, Any]] = {
@@ -124,6 +176,10 @@ def check(name: str, value: Any) -> Any:
         if value not in LOG_LEVELS:
             raise InvalidSettings(f"{name} is {value!r:.80}: use {key.meaning}")
         return value
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise InvalidSettings(f"{name} is {value!r:.80}: use true or false")
+        return value
     wanted = (int,) if isinstance(default, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, wanted):
         kind = "a whole number" if wanted == (int,) else "a number"
@@ -140,6 +196,8 @@ def from_text(name: str, text: str) -> Any:
     default = _known(name)[2]
     if isinstance(default, str):
         return check(name, text)
+    if isinstance(default, bool):
+        return check(name, {"true": True, "false": False}.get(text.lower(), text))
     try:
         return check(name, int(text) if isinstance(default, int) else float(text))
     except ValueError as error:

@@ -21,6 +21,11 @@ class MessagingMetrics:
         self.appended = Counter(
             "cecochat_records_appended", "Records appended, of every kind.", registry=registry
         )
+        self.sends = Counter(
+            "cecochat_sends_accepted",
+            "Sends that were checked and appended; repeats are not.",
+            registry=registry,
+        )
         self.refused = Counter(
             "cecochat_sends_refused", "Sends refused, by code.", ["code"], registry=registry
         )

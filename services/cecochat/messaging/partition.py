@@ -291,6 +291,7 @@ class OwnedPartition:
     def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
         """Append a checked send that was not settled."""
         assert self.owner
+        self._metrics.sends.inc()
         self._queue(self.owner.accept(session, send, recipients, now_ms()))
 
     # -- housekeeping

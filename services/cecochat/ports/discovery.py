@@ -43,5 +43,15 @@ class Discovery(ABC):
         """The set now, then the set after each change; changes in a row may be joined."""
 
     @abstractmethod
+    def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
+        """Stand as a candidate until the generator is closed, which gives the role up: whether this
+        one leads now, then each change.
+
+        Advisory: two may lead for a moment, as after a pause. What a leader writes must be guarded
+        by compare-and-set. While the registry is away nobody comes to lead, and who leads stops
+        within 10 s.
+        """
+
+    @abstractmethod
     async def close(self) -> None:
         """Deregister what this object registered and release everything. Idempotent."""

@@ -4,6 +4,7 @@ caller.
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass
 
@@ -29,8 +30,10 @@ class Parts:
 
 
 def new_instance_id(service: Service) -> str:
-    """Unique for each start."""
-    return f"{service}-{uuid.uuid4().hex[:12]}"
+    """Unique for each start, also of one that Nomad makes in the same allocation."""
+    start = uuid.uuid4().hex[:12]
+    allocation = os.environ.get("NOMAD_ALLOC_ID")
+    return f"{service}-{allocation[:8]}-{start[:6]}" if allocation else f"{service}-{start}"
 
 
 def instance(

@@ -84,6 +84,8 @@ class Settings:
     cassandra: str = _setting("", "nodes, host:port with commas; empty: the embedded history")
     redis: str = _setting("", "host:port; empty: the embedded configuration")
     consul: str = _setting("", "host:port of an agent; empty: discovery within this process")
+    nomad: str = _setting("", "host:port of an agent, where Nomad runs the servers")
+    stack: str = _setting("", "host:port of the `cecochat up` that runs this server; it sets this")
     replication: int = _setting(
         0, "copies that Kafka and Cassandra keep; 0: 3, or as many as there are servers", 0, 9
     )
@@ -113,6 +115,8 @@ class Settings:
     redis_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009
     consul_tls: bool = _setting(False, "connect to Consul over TLS")
     consul_token_file: Path | None = _setting(None, "file with the ACL token")  # noqa: RUF009
+    nomad_tls: bool = _setting(False, "connect to Nomad over TLS")
+    nomad_token_file: Path | None = _setting(None, "file with the ACL token")  # noqa: RUF009
     backends_ca_file: Path | None = _setting(  # noqa: RUF009
         None, "who signs the backends' certificates (PEM); unset: the system's authorities"
     )

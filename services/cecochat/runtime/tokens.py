@@ -93,9 +93,9 @@ class Verifier:
         if self._secret is not None:
             return self._secret, "HS256"
         assert self._jwks_file
-        if time.monotonic() - self._looked_s > _JWKS_LOOK_S:
-            self._reload(self._jwks_file)
         kid = jwt.get_unverified_header(token).get("kid")
+        if kid not in self._keys or time.monotonic() - self._looked_s > _JWKS_LOOK_S:
+            self._reload(self._jwks_file)
         if kid not in self._keys:
             raise _unauthenticated(f"no key here has the token's kid {str(kid)[:80]!r}")
         return self._keys[kid], self._keys[kid].algorithm_name

@@ -42,7 +42,7 @@ async def discovery(place: Place, stack: AsyncExitStack) -> Discovery:
     return registry
 
 
-def deployment() -> Deployment:
+async def deployment(place: Place, stack: AsyncExitStack) -> Deployment:
     return EmbeddedDeployment()
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, get_args
 
 from typing_extensions import override
 
 from cecochat.adapters.consul.connection import Trouble, answer, client, refused
 from cecochat.adapters.consul.following import Following
+from cecochat.adapters.consul.leading import Candidate
 from cecochat.adapters.consul.services import registration, service_id
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
@@ -105,6 +106,13 @@ class ConsulDiscovery(Discovery):
             raise Unavailable("discovery was closed")
         finally:
             self._watchers.discard(changed)
+
+    @override
+    async def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
+        standing = Candidate(self._settings, self._consul, role, candidate).stand()
+        async with aclosing(standing):
+            async for leads in standing:
+                yield leads
 
     @override
     async def close(self) -> None:

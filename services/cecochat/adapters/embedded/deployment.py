@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from typing_extensions import override
 
+from cecochat import __version__
 from cecochat.domain.errors import CannotScale
-from cecochat.ports.deployment import Deployment
+from cecochat.ports.deployment import Allocation, Deployment, Limits, ServerSet
 from cecochat.ports.discovery import Service
 
 
@@ -13,8 +16,9 @@ class EmbeddedDeployment(Deployment):
     """One of each, always."""
 
     @override
-    async def count(self, service: Service) -> int:
-        return 1
+    async def state(self, service: Service) -> ServerSet:
+        here = Allocation(service, "running", __version__, f"process {os.getpid()}")
+        return ServerSet(1, Limits(1, 1), (here,))
 
     @override
     async def scale(self, service: Service, count: int, reason: str) -> None:

@@ -17,6 +17,7 @@ class EmbeddedDiscovery(Discovery):
     def __init__(self) -> None:
         self._instances: dict[tuple[Service, str], Instance] = {}
         self._watchers: set[asyncio.Event] = set()
+        self._candidates: dict[str, list[str]] = {}  # by role; the first one leads
         self._closed = False
 
     @override
@@ -49,6 +50,26 @@ class EmbeddedDiscovery(Discovery):
             raise Unavailable("discovery was closed")
         finally:
             self._watchers.discard(changed)
+
+    @override
+    async def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        candidates = self._candidates.setdefault(role, [])
+        candidates.append(candidate)
+        try:
+            leads = None
+            while True:
+                if (now := candidates[0] == candidate) != leads:
+                    leads = now
+                    yield now
+                else:
+                    changed.clear()
+                    await changed.wait()
+        finally:
+            self._watchers.discard(changed)
+            candidates.remove(candidate)
+            self._wake()
 
     @override
     async def close(self) -> None:

@@ -1,0 +1,220 @@
+# Connect servers: tell clients where to go.
+#
+#   nomad job run jobs/connect.nomad.hcl
+#   nomad job run -var count=4 -var-file=production.hcl jobs/connect.nomad.hcl
+#
+# It runs on Nomad 1.6 and later. What is in Consul, Kafka and so on is described in docs/how-to/deploy-with-nomad.md.
+
+variable "count" {
+  type        = number
+  default     = 1
+  description = "servers at the first run; control changes it later, and a run again keeps that"
+}
+
+variable "version" {
+  type        = string
+  default     = "0.1.0"
+  description = "what is deployed: a change of it alone is a rolling update"
+}
+
+variable "driver" {
+  type        = string
+  default     = "raw_exec"
+  description = "raw_exec or exec, with CecoChat installed on the nodes, or docker"
+}
+
+variable "command" {
+  type        = string
+  default     = "cecochat"
+  description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
+}
+
+variable "image" {
+  type        = string
+  default     = "cecochat:0.1.0"
+  description = "for docker"
+}
+
+variable "datacenters" {
+  type    = list(string)
+  default = ["*"]
+}
+
+variable "consul" {
+  type        = string
+  default     = "127.0.0.1:8500"
+  description = "host:port of the Consul agent of a node"
+}
+
+variable "kafka" {
+  type        = string
+  default     = "127.0.0.1:17092"
+  description = "brokers, host:port with commas between"
+}
+
+variable "cassandra" {
+  type        = string
+  default     = "127.0.0.1:17042"
+  description = "nodes, host:port with commas between"
+}
+
+variable "redis" {
+  type        = string
+  default     = "127.0.0.1:17379"
+  description = "host:port"
+}
+
+variable "settings" {
+  type        = map(string)
+  default     = {}
+  description = "further CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE: docs/reference/settings.md"
+}
+
+variable "port" {
+  type        = number
+  default     = 8080
+  description = "where clients ask; one server a node"
+}
+
+variable "cpu" {
+  type        = number
+  default     = 300
+  description = "MHz"
+}
+
+variable "memory" {
+  type        = number
+  default     = 256
+  description = "MiB"
+}
+
+job "cecochat-connect" {
+  type        = "service"
+  datacenters = var.datacenters
+
+  constraint {
+    attribute = "${attr.kernel.name}"
+    value     = "linux"
+  }
+
+  # A node that dies should take as few of them as possible.
+  spread {
+    attribute = "${node.unique.id}"
+  }
+
+  update {
+    max_parallel      = 1
+    canary            = var.port == 0 ? 1 : 0 # two servers cannot have one port of a node; with any port, the new version proves itself beside the old one first
+    auto_promote      = var.port == 0
+    auto_revert       = true # and what does not become healthy is taken back
+    health_check      = "checks"
+    min_healthy_time  = "5s" # a server that will fail does so within its first takeovers
+    healthy_deadline  = "2m"
+    progress_deadline = "5m"
+  }
+
+  # When a node is drained: one after the other, as in an update.
+  migrate {
+    max_parallel     = 1
+    health_check     = "checks"
+    min_healthy_time = "5s"
+    healthy_deadline = "2m"
+  }
+
+  group "connect" {
+    count = var.count
+
+    # Control changes the count within these, by what the servers carry.
+    scaling {
+      enabled = true
+      min     = 1
+      max     = 8
+    }
+
+    network {
+      port "health" {
+        static = var.port
+      }
+    }
+
+    # A server that dies starts again at once in its place; control has moved its work meanwhile.
+    restart {
+      attempts = 10
+      interval = "5m"
+      delay    = "1s"
+      mode     = "fail" # then another node
+    }
+
+    reschedule {
+      unlimited      = true
+      delay          = "5s"
+      delay_function = "exponential"
+      max_delay      = "1m"
+    }
+
+    # For Nomad and for people: servers make themselves known to each other, as cecochat-connect, with a
+    # check that tells one start of a server from the next (ADR 40).
+    service {
+      name = "nomad-cecochat-connect"
+      port = "health"
+
+      meta {
+        alloc_id = "${NOMAD_ALLOC_ID}"
+        version  = var.version
+      }
+
+      # Lives the process? Whether a backend answers does not count: one outage would restart them all.
+      check {
+        name     = "live"
+        type     = "http"
+        port     = "health"
+        path     = "/livez"
+        interval = "5s"
+        timeout  = "2s"
+
+        check_restart {
+          limit = 6 # half a minute without an answer
+          grace = "60s"
+        }
+      }
+
+      # Is it done with its start? A new version goes on when it is.
+      check {
+        name      = "ready"
+        type      = "http"
+        port      = "health"
+        path      = "/readyz"
+        interval  = "2s"
+        timeout   = "2s"
+        on_update = "require_healthy"
+      }
+    }
+
+    task "connect" {
+      driver       = var.driver
+      kill_signal  = "SIGTERM"
+      kill_timeout = "10s" # it answers the lookups under way
+
+      config {
+        command      = var.driver == "docker" ? null : var.command
+        image        = var.driver == "docker" ? var.image : null
+        network_mode = var.driver == "docker" ? "host" : null
+        args         = ["serve", "connect"]
+      }
+
+      env = merge({
+        CECOCHAT_HOST         = "${NOMAD_IP_health}"
+        CECOCHAT_CONNECT_PORT = "${NOMAD_PORT_health}"
+        CECOCHAT_CONSUL       = var.consul
+        CECOCHAT_KAFKA        = var.kafka
+        CECOCHAT_CASSANDRA    = var.cassandra
+        CECOCHAT_REDIS        = var.redis
+      }, var.settings)
+
+      resources {
+        cpu    = var.cpu
+        memory = var.memory
+      }
+    }
+  }
+}

@@ -1,0 +1,88 @@
+"""Election of a leader by a lock of a session (developer.hashicorp.com/consul, "leader election").
+
+A session that is not renewed ends, at the latest after twice its time to live; its lock is free
+then, after the lock delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Any, Final
+
+import consul  # type: ignore[import-untyped]
+
+from cecochat.adapters.consul.connection import answer
+from cecochat.adapters.consul.settings import ConsulSettings
+from cecochat.domain.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+TTL_S: Final = 10  # Consul takes no less
+LOCK_DELAY_S: Final = 1
+EVERY_S: Final = 1.0
+CALL_S: Final = 3.0
+
+
+class Candidate:
+    """One who stands for a role."""
+
+    def __init__(self, settings: ConsulSettings, client: Any, role: str, name: str) -> None:
+        self._settings = settings
+        self._consul = client
+        self._key = f"{settings.namespace}/leaders/{role}"
+        self._name = name
+        self._session: str | None = None
+
+    async def stand(self) -> AsyncGenerator[bool]:
+        """As the port says."""
+        loop = asyncio.get_running_loop()
+        leads, until_s = False, 0.0
+        yield False
+        try:
+            while True:
+                asked_s = loop.time()
+                try:
+                    now = await self._holds()
+                    until_s = asked_s + TTL_S
+                except Unavailable as error:
+                    log.debug("%s: %s", self._key, error)
+                    now = leads and loop.time() + EVERY_S + CALL_S < until_s
+                if now != leads:
+                    leads = now
+                    log.info(
+                        "%s %s %s", self._name, "leads" if leads else "no longer leads", self._key
+                    )
+                    yield leads
+                await asyncio.sleep(EVERY_S)
+        finally:
+            await self._give_up()
+
+    async def _holds(self) -> bool:
+        """Renew, and take the lock where it is free. Raises `Unavailable`."""
+        session = self._consul.session
+        try:
+            if self._session is None:
+                self._session = await self._ask(
+                    session.create(name=self._name, lock_delay=LOCK_DELAY_S, ttl=TTL_S)
+                )
+            else:
+                await self._ask(session.renew(self._session))
+        except Unavailable as error:
+            if isinstance(error.__cause__, consul.NotFound):
+                self._session = None  # it has ended; the next call makes another
+                return False
+            raise
+        return bool(
+            await self._ask(self._consul.kv.put(self._key, self._name, acquire=self._session))
+        )
+
+    async def _ask(self, call: Any) -> Any:
+        return await answer(self._settings, call, CALL_S)
+
+    async def _give_up(self) -> None:
+        if self._session is not None:
+            with suppress(Unavailable):
+                await self._ask(self._consul.session.destroy(self._session))

@@ -1,0 +1,135 @@
+"""Deployment by Nomad: each server set is the job `{namespace}-{service}` with one group, which is
+named as the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import nomad  # type: ignore[import-untyped]
+import requests
+from nomad.api.exceptions import (  # type: ignore[import-untyped]
+    BaseNomadException,
+    URLNotFoundNomadException,
+)
+from typing_extensions import override
+
+from cecochat.domain.errors import CannotScale, InvalidSettings, Unavailable
+from cecochat.ports.deployment import Allocation, Deployment, Limits, ServerSet, Status
+from cecochat.ports.discovery import Service
+from cecochat.runtime.tls import Tls
+
+ASK_S: Final = 5
+WITHOUT_LIMITS: Final = Limits(0, 1_000)  # of a group that has no `scaling` block
+
+_STATUS: Final[dict[str, Status]] = {
+    "pending": "pending",
+    "running": "running",
+    "failed": "failed",
+    "lost": "failed",
+    "unknown": "failed",
+    "complete": "ended",
+}
+
+
+class NomadDeployment(Deployment):
+    """`address`: host:port of an agent. python-nomad waits in a thread of its own."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        namespace: str = "cecochat",
+        tls: Tls | None = None,
+        token: str | None = None,
+    ) -> None:
+        """Raises `InvalidSettings`."""
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise InvalidSettings(f"the address of Nomad is {address!r}: use host:port")
+        self._address = address
+        self._namespace = namespace
+        self._nomad = nomad.Nomad(
+            host=host,
+            port=int(port),
+            secure=tls is not None,
+            token=token,
+            timeout=ASK_S,
+            verify=str(tls.ca_file) if tls and tls.ca_file else True,
+            cert=(str(tls.cert_file), str(tls.key_file)) if tls and tls.cert_file else (),
+            session=_session(),
+        )
+
+    @override
+    async def state(self, service: Service) -> ServerSet:
+        found: ServerSet = await self._ask(service, self._state)
+        return found
+
+    @override
+    async def scale(self, service: Service, count: int, reason: str) -> None:
+        limits = (await self.state(service)).limits
+        if not limits.min <= count <= limits.max:
+            raise CannotScale(
+                f"{count} {service} servers: the job {self._job(service)} runs {limits.min} to "
+                f"{limits.max} of them: change its scaling block"
+            )
+        await self._ask(service, lambda of: self._scale(of, count, reason))
+
+    def _state(self, service: Service) -> ServerSet:
+        job = self._nomad.job.get_job(self._job(service))
+        if job.get("Stop"):
+            raise URLNotFoundNomadException(None)
+        (group,) = job["TaskGroups"]
+        found = self._nomad.job.get_allocations(self._job(service))
+        allocations = tuple(_allocation(each) for each in found if each["DesiredStatus"] == "run")
+        return ServerSet(group["Count"], _limits(group), allocations, self._rollout(service))
+
+    def _rollout(self, service: Service) -> str:
+        latest = self._nomad.job.get_deployment(self._job(service))
+        return f"{latest['Status']}: {latest['StatusDescription']}" if latest else ""
+
+    def _scale(self, service: Service, count: int, reason: str) -> None:
+        """python-nomad has no call of its own for it."""
+        body = {"Count": count, "Target": {"Group": service}, "Message": reason}
+        self._nomad.job.request(self._job(service), "scale", json=body, method="post")
+
+    def _job(self, service: Service) -> str:
+        return f"{self._namespace}-{service}"
+
+    async def _ask(self, service: Service, call: Any) -> Any:
+        try:
+            return await asyncio.to_thread(call, service)
+        except URLNotFoundNomadException:
+            raise CannotScale(
+                f"Nomad at {self._address} runs no job {self._job(service)}: deploy it"
+            ) from None
+        except (BaseNomadException, requests.RequestException) as error:
+            raise Unavailable(f"Nomad at {self._address}: {_reason(error)}") from error
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # straight to the agent, past any proxy
+    return session
+
+
+def _limits(group: Any) -> Limits:
+    scaling = group.get("Scaling")
+    if not scaling or not scaling.get("Enabled", True):
+        return WITHOUT_LIMITS if not scaling else Limits(group["Count"], group["Count"])
+    return Limits(scaling["Min"], scaling["Max"])
+
+
+def _allocation(found: Any) -> Allocation:
+    return Allocation(
+        found["ID"],
+        _STATUS.get(found["ClientStatus"], "failed"),
+        f"job version {found['JobVersion']}",
+        found["NodeName"],
+    )
+
+
+def _reason(error: Exception) -> str:
+    response = getattr(error, "nomad_resp", None)
+    return str(getattr(response, "text", "") or error or repr(error))[:300]

@@ -1,0 +1,127 @@
+"""Grows and shrinks the server sets by what they carry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cecochat.control.decisions import Decisions
+from cecochat.control.loads import Carried, Loads
+from cecochat.domain.configuration import Config
+from cecochat.domain.errors import CannotScale, Unavailable
+from cecochat.domain.scaling import Observed, Policy, Scaler
+from cecochat.ports.deployment import Deployment, Limits, ServerSet
+from cecochat.ports.discovery import Discovery, Service
+from cecochat.runtime.ownership import asking
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+SCALED: tuple[Service, ...] = ("messaging", "materialize", "history", "connect")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One set as it was looked at last."""
+
+    state: ServerSet
+    live: int
+    carried: Carried
+    policy: Policy
+
+    @property
+    def observed(self) -> Observed:
+        """For a scaler."""
+        return Observed(self.state.wanted, self.live, *self.carried)
+
+    def shown(self) -> dict[str, Any]:
+        """For people."""
+        loads = [each._asdict() for each in self.carried.loads]
+        strains = [each._asdict() for each in self.carried.strains]
+        return {
+            "wanted": self.state.wanted,
+            "live": self.live,
+            "min": self.policy.min,
+            "max": self.policy.max,
+            "loads": loads,
+            "strains": strains,
+            "rollout": self.state.rollout,
+        }
+
+
+class Sets:
+    """`run` scales until it is cancelled, while `may_act()`."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        discovery: Discovery,
+        decisions: Decisions,
+        may_act: Callable[[], bool],
+    ) -> None:
+        self.config = Config()
+        self.seen: dict[Service, Seen] = {}
+        self._deployment = deployment
+        self._discovery = discovery
+        self._decisions = decisions
+        self._may_act = may_act
+        self._scalers = {service: Scaler() for service in SCALED}
+        self._silent = False
+
+    async def run(self) -> None:
+        """Look at every set now and then."""
+        async with asking() as client:
+            loads = Loads(client)
+            while True:
+                try:
+                    for service in SCALED:
+                        await self._look(service, loads)
+                    self._silent = False
+                except Unavailable as error:
+                    if not self._silent:
+                        log.warning("the sets cannot be scaled just now: %s", error)
+                    self._silent = True
+                await asyncio.sleep(EVERY_S)
+
+    async def _look(self, service: Service, loads: Loads) -> None:
+        try:
+            state = await self._deployment.state(service)
+        except CannotScale:
+            self.seen.pop(service, None)  # others run it
+            return
+        live = self._discovery.live(service)
+        carried = await loads.of(service, live, self.config)
+        seen = Seen(state, len(live), carried, _policy(self.config, service, state.limits))
+        self.seen[service] = seen
+        self._decisions.count_servers(service, state.wanted, len(live))
+        if self._may_act():
+            await self._scale(service, seen)
+
+    async def _scale(self, service: Service, seen: Seen) -> None:
+        scaler, now_s = self._scalers[service], time.monotonic()
+        scaling = scaler.decide(seen.observed, seen.policy, now_s)
+        if scaling is None:
+            return
+        try:
+            await self._deployment.scale(service, scaling.to, scaling.reason)
+        except CannotScale as error:
+            log.error("%s", error)
+        else:
+            self._decisions.scaled(service, seen.state.wanted, scaling)
+        scaler.changed(now_s)
+
+
+def _policy(config: Config, service: Service, limits: Limits) -> Policy:
+    """What the configuration says, within what the deployment can run."""
+
+    def within(name: str) -> int:
+        wanted: int = getattr(config, f"scale_{service}_{name}")
+        return min(max(wanted, limits.min), limits.max)
+
+    low = within("min")
+    cooldown_s: float = getattr(config, f"scale_{service}_cooldown_s")
+    return Policy(low, max(within("max"), low), cooldown_s)

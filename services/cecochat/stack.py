@@ -1,0 +1,70 @@
+"""The sets of a machine over HTTP, on loopback: what adapters/local asks."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import get_args
+
+from prometheus_client import CollectorRegistry
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.domain.errors import CannotScale
+from cecochat.ports.deployment import ServerSet
+from cecochat.ports.discovery import Service
+from cecochat.runtime import http
+
+LOOPBACK = "127.0.0.1"
+
+
+class Stack(ABC):
+    """Server sets of this machine."""
+
+    @abstractmethod
+    def state(self, service: Service) -> ServerSet:
+        """The set now."""
+
+    @abstractmethod
+    def scale(self, service: Service, count: int, reason: str) -> None:
+        """Want so many. Raises `CannotScale`."""
+
+
+@asynccontextmanager
+async def serving(stack: Stack) -> AsyncIterator[str]:
+    """`GET /sets/SERVICE`, and `PUT` with a count and a reason; the address, host:port."""
+    app = http.app("stack", "stack", CollectorRegistry(), lambda: None)
+
+    @app.get("/sets/<name:str>")
+    async def state(_: Request, name: str) -> HTTPResponse:
+        return _answer(stack.state(_service(name)))
+
+    @app.put("/sets/<name:str>")
+    async def scale(request: Request, name: str) -> HTTPResponse:
+        try:
+            stack.scale(_service(name), int(request.json["count"]), str(request.json["reason"]))
+        except CannotScale as error:
+            return json_response({"why": str(error)}, status=409)
+        return _answer(stack.state(_service(name)))
+
+    async with http.serving(app, LOOPBACK, 0) as port:
+        yield f"{LOOPBACK}:{port}"
+
+
+def _service(name: str) -> Service:
+    known: tuple[Service, ...] = get_args(Service)
+    for service in known:
+        if service == name:
+            return service
+    raise CannotScale(f"{name} is none of {', '.join(known)}")
+
+
+def _answer(found: ServerSet) -> HTTPResponse:
+    body = found._asdict() | {
+        "limits": found.limits._asdict(),
+        "allocations": [allocation._asdict() for allocation in found.allocations],
+    }
+    return json_response(body, dumps=json.dumps)

@@ -1,0 +1,23 @@
+"""The deployment of `cecochat up --processes`, with programs that do nothing for servers."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from cecochat import stack
+from cecochat.adapters.local.deployment import LocalDeployment
+from cecochat.ports.deployment import Deployment
+from cecochat.processes import Processes
+from tests.contract.openers import Place
+from tests.integration.systems import settings
+
+IDLE = Path(__file__).with_name("idle.py")
+
+
+async def deployment(place: Place, opened: AsyncExitStack) -> Deployment:
+    servers = Processes(settings(place.folder), {}, (sys.executable, str(IDLE)))
+    address = await opened.enter_async_context(stack.serving(servers))
+    await opened.enter_async_context(servers.running({"messaging": 1}))
+    return LocalDeployment(address)
