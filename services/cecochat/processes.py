@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing_extensions import override
 
 from cecochat import stack
-from cecochat.domain.errors import CannotScale, InvalidSettings
+from cecochat.domain.errors import CannotScale, InvalidSettings, Unavailable
 from cecochat.ports.deployment import Allocation, Limits, ServerSet, Status
 from cecochat.ports.discovery import Instance, Service
 from cecochat.runtime.settings import PREFIX, Settings, as_environment
@@ -141,6 +141,7 @@ class Processes(stack.Stack):
         self._fixed = fixed
         self._program = program
         self._group = asyncio.TaskGroup()
+        self._started = False
 
     @override
     def state(self, service: Service) -> ServerSet:
@@ -150,6 +151,8 @@ class Processes(stack.Stack):
 
     @override
     def scale(self, service: Service, count: int, reason: str) -> None:
+        if not self._started:
+            raise Unavailable("the servers of this machine are being started")
         limits = self.state(service).limits
         if not limits.min <= count <= limits.max:
             raise CannotScale(
@@ -185,6 +188,7 @@ class Processes(stack.Stack):
             async with self._group:
                 for child in self.all():
                     self._group.create_task(child.keep())
+                self._started = True
                 yield
                 await self._stop()
         finally:

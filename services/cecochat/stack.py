@@ -13,7 +13,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
-from cecochat.domain.errors import CannotScale
+from cecochat.domain.errors import CannotScale, Unavailable
 from cecochat.ports.deployment import ServerSet
 from cecochat.ports.discovery import Service
 from cecochat.runtime import http
@@ -30,7 +30,7 @@ class Stack(ABC):
 
     @abstractmethod
     def scale(self, service: Service, count: int, reason: str) -> None:
-        """Want so many. Raises `CannotScale`."""
+        """Want so many. Raises `CannotScale`, or `Unavailable` while it starts."""
 
 
 @asynccontextmanager
@@ -48,6 +48,8 @@ async def serving(stack: Stack) -> AsyncIterator[str]:
             stack.scale(_service(name), int(request.json["count"]), str(request.json["reason"]))
         except CannotScale as error:
             return json_response({"why": str(error)}, status=409)
+        except Unavailable as error:
+            return json_response({"why": str(error)}, status=503)
         return _answer(stack.state(_service(name)))
 
     async with http.serving(app, LOOPBACK, 0) as port:

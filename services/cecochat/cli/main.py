@@ -15,6 +15,7 @@ from cecochat.cli import (
     chat,
     config,
     connect,
+    control,
     doctor,
     export,
     history,
@@ -22,6 +23,7 @@ from cecochat.cli import (
     partitions,
     send,
     serve,
+    status,
     token,
     up,
 )
@@ -71,7 +73,9 @@ COMMANDS = (
     export,
     config,
     serve,
+    status,
     partitions,
+    control,
 )
 for module in COMMANDS:
     module.add_to(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -46,3 +47,11 @@ def printable(text: str) -> str:
     return "".join(
         c if c in ALLOWED or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
     )
+
+
+def print_table(lines: Sequence[tuple[str, ...]]) -> None:
+    """Columns side by side."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import UsageError, run
-from cecochat.cli.output import json_line
+from cecochat.cli.output import json_line, print_table
 from cecochat.domain.balance import Group, after, grouped, may_balance, ranges, why
 from cecochat.domain.balance import plan as planned
 
@@ -57,7 +56,7 @@ def show(
         (ranges(row.partitions) or "-", str(len(row.partitions)), row.server_id or "-", row.state)
         for row in rows
     ]
-    _print_table(lines)
+    print_table(lines)
 
 
 @app.command(epilog="Example: cecochat partitions plan")
@@ -78,7 +77,7 @@ def plan(
             json_line({**group._asdict(), **reason})
         return
     if groups:
-        _print_table([_line(group) for group in groups])
+        print_table([_line(group) for group in groups])
     typer.echo(_verdict(view, live, groups, now))
 
 
@@ -123,13 +122,6 @@ def parse(text: str) -> list[int]:
 
 
 # -- for people
-
-
-def _print_table(lines: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
 
 
 def _line(group: Group) -> tuple[str, ...]:

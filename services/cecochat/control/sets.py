@@ -40,6 +40,7 @@ class Seen:
 
     def shown(self) -> dict[str, Any]:
         """For people."""
+        scaling = Scaler.outlook(self.observed, self.policy)
         loads = [each._asdict() for each in self.carried.loads]
         strains = [each._asdict() for each in self.carried.strains]
         return {
@@ -50,6 +51,7 @@ class Seen:
             "loads": loads,
             "strains": strains,
             "rollout": self.state.rollout,
+            "next": scaling._asdict() if scaling else None,
         }
 
 

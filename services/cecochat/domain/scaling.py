@@ -91,6 +91,13 @@ class Scaler:
             return fewer
         return None
 
+    @staticmethod
+    def outlook(observed: Observed, policy: Policy) -> Scaling | None:
+        """What would be done if all stayed as it is for long, cooldowns aside."""
+        patient = Scaler()
+        patient.decide(observed, policy, 0.0)
+        return patient.decide(observed, policy, policy.cooldown_s)
+
     def _note_low(self, fewer: Scaling | None, now_s: float) -> None:
         if fewer is None:
             self._low_s = None

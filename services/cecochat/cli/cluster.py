@@ -1,0 +1,86 @@
+"""What the commands that look at a whole cluster see: its live servers, and what control tells."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+
+from cecochat.adapters import build
+from cecochat.cli import target
+from cecochat.cli.failure import Failed, UsageError
+from cecochat.ports.discovery import Instance, Service
+from cecochat.runtime.ownership import asking
+
+SERVICES: tuple[Service, ...] = get_args(Service)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`controls`: what each control server that answers says of itself; `decisions`: of the one
+    that leads, newest first.
+    """
+
+    servers: dict[Service, tuple[Instance, ...]]
+    ready: dict[str, str]  # instance id -> empty, or why it is not ready
+    controls: list[dict[str, Any]]
+    decisions: list[dict[str, Any]]
+
+    @property
+    def leader(self) -> dict[str, Any] | None:
+        """None: no control server that answers leads."""
+        return next((each for each in self.controls if each["leads"]), None)
+
+    def led(self) -> dict[str, Any]:
+        """The leader. Raises `Failed`."""
+        if self.leader is None:
+            known = len(self.servers["control"])
+            raise Failed(
+                f"no control server leads just now ({known} live): start one with "
+                "`cecochat serve control`, or try again in some seconds"
+            )
+        return self.leader
+
+
+async def look(file: Path | None) -> Cluster:
+    """Ask discovery, and every server over HTTP. Raises `UsageError`."""
+    settings = target.settings(None, file)
+    if not settings.consul:
+        raise UsageError(
+            "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with "
+            "--settings"
+        )
+    async with build.discovery(settings) as discovery, asking() as client:
+        servers = {service: discovery.live(service) for service in SERVICES}
+        everybody = [each for instances in servers.values() for each in instances]
+        ready = await asyncio.gather(*(_not_ready(client, each) for each in everybody))
+        asked = [await _get(client, each, "control") for each in servers["control"]]
+        controls = [each for each in asked if each]
+        decisions = [
+            await _get(client, instance, "decisions")
+            for instance, said in zip(servers["control"], asked, strict=True)
+            if said and said["leads"]
+        ]
+    told = decisions[0]["decisions"] if decisions and decisions[0] else []
+    names = [each.instance_id for each in everybody]
+    return Cluster(servers, dict(zip(names, ready, strict=True)), controls, told)
+
+
+async def _not_ready(client: httpx.AsyncClient, server: Instance) -> str:
+    try:
+        answer = await client.get(f"{server.health_url}/readyz")
+        return "" if answer.is_success else str(answer.json().get("why", answer.status_code))
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return "it does not answer"
+
+
+async def _get(client: httpx.AsyncClient, server: Instance, path: str) -> Any:
+    """None: no answer."""
+    try:
+        answer = await client.get(f"{server.health_url}/{path}")
+        return answer.json() if answer.is_success else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return None

@@ -1,0 +1,98 @@
+"""`cecochat status`: the whole cluster in one screen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cecochat.cli import control, options
+from cecochat.cli.failure import Failed, run
+from cecochat.cli.output import json_line, print_table
+
+if TYPE_CHECKING:
+    from cecochat.cli.cluster import Cluster
+    from cecochat.cli.ownership import View
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("status", epilog="Example: cecochat status --settings backends.env")(status)
+
+
+def status(settings: options.SettingsFile = None, json: options.Json = False) -> None:
+    """Print the server sets of a cluster, their health and versions, what they carry, and the
+    partitions. Exit code 1 where something is wrong.
+    """
+    seen, view = run(_look(settings))
+    wrong = _wrong(seen, view)
+    if json:
+        json_line({**_as_json(seen, view), "wrong": wrong})
+    else:
+        _print(seen, view, wrong)
+    if wrong:
+        raise typer.Exit(1)
+
+
+async def _look(file: Path | None) -> tuple[Cluster, View | None]:
+    from cecochat.cli import cluster, ownership
+
+    seen = await cluster.look(file)
+    try:
+        return seen, await ownership.view(file, None, ask=True)
+    except Failed:
+        return seen, None  # nothing is assigned
+
+
+def _states(view: View | None) -> Counter[str]:
+    states = Counter[str]()
+    for row in view.rows() if view else ():
+        states[row.state] += len(row.partitions)
+    return +states
+
+
+def _wrong(seen: Cluster, view: View | None) -> list[str]:
+    """What somebody should look at."""
+    wrong = [f"no {service} server is live" for service, live in seen.servers.items() if not live]
+    if seen.leader is None:
+        wrong.append("no control server leads")
+    for server_id, why in seen.ready.items():
+        if why:
+            wrong.append(f"{server_id} is not ready: {why}")
+    for service, of in (seen.leader or {"sets": {}})["sets"].items():
+        if of["live"] < of["wanted"]:
+            wrong.append(f"{of['live']} of {of['wanted']} {service} servers are live")
+    for state, count in _states(view).items():
+        if state != "owned":
+            wrong.append(f"{count} partitions: {state}")
+    return wrong if view else [*wrong, "no partition is assigned"]
+
+
+def _as_json(seen: Cluster, view: View | None) -> dict[str, Any]:
+    servers = {
+        service: [{**each._asdict(), "not_ready": seen.ready[each.instance_id]} for each in live]
+        for service, live in seen.servers.items()
+    }
+    return {"servers": servers, "control": seen.leader, "partitions": dict(_states(view))}
+
+
+def _print(seen: Cluster, view: View | None, wrong: list[str]) -> None:
+    sets = (seen.leader or {"sets": {}})["sets"]
+    carried = {line[0]: line[1:] for line in control.sets(sets)}
+    lines = [("SET", "WANTED", "LIVE", "LIMITS", "CARRIES", "VERSIONS", "DEPLOYMENT")]
+    for service, live in seen.servers.items():
+        versions = Counter(each.version for each in live)
+        shown = ", ".join(
+            version if len(versions) == 1 else f"{count} of {version}"
+            for version, count in sorted(versions.items())
+        )
+        wanted, _, *rest = carried.get(service, ("", "", "", ""))
+        rollout = sets.get(service, {}).get("rollout", "")
+        lines.append((service, wanted, str(len(live)), *rest, shown, rollout))
+    print_table(lines)
+    states = ", ".join(f"{count} {state}" for state, count in _states(view).items())
+    typer.echo(f"\npartitions: {states or 'none'}")
+    for each in wrong:
+        typer.echo(typer.style("WRONG  ", fg="red") + each)
