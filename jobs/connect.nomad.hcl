@@ -124,6 +124,11 @@ job "cecochat-connect" {
   group "connect" {
     count = var.count
 
+    # A change of it starts new servers, as a change of the program's path would.
+    meta {
+      version = var.version
+    }
+
     # Control changes the count within these, by what the servers carry.
     scaling {
       enabled = true

@@ -124,6 +124,11 @@ job "cecochat-control" {
   group "control" {
     count = var.count
 
+    # A change of it starts new servers, as a change of the program's path would.
+    meta {
+      version = var.version
+    }
+
     network {
       port "health" {}
     }

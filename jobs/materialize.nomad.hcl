@@ -118,6 +118,11 @@ job "cecochat-materialize" {
   group "materialize" {
     count = var.count
 
+    # A change of it starts new servers, as a change of the program's path would.
+    meta {
+      version = var.version
+    }
+
     # Control changes the count within these, by what the servers carry.
     scaling {
       enabled = true

@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,13 @@ class Agent:
 
     def run(self, *words: str) -> str:
         """The output of a command of it."""
+        return self.command([self.program, *words], NOMAD_ADDR=f"http://{self.address}")
+
+    def command(self, words: Sequence[str], **environment: str) -> str:
+        """The output of a program that succeeds."""
         done = subprocess.run(
-            [self.program, *words],
-            env={**os.environ, "NOMAD_ADDR": f"http://{self.address}"},
+            words,
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             check=False,

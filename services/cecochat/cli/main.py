@@ -16,6 +16,7 @@ from cecochat.cli import (
     config,
     connect,
     control,
+    deploy,
     doctor,
     export,
     history,
@@ -76,6 +77,7 @@ COMMANDS = (
     status,
     partitions,
     control,
+    deploy,
 )
 for module in COMMANDS:
     module.add_to(app)
