@@ -105,7 +105,6 @@ async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
 
         yield NomadDeployment(
             settings.nomad,
-            namespace=settings.namespace,
             tls=_trusted(settings, settings.nomad_tls),
             token=secret(settings.nomad_token_file),
         )

@@ -23,7 +23,7 @@ async def deployment(place: Place, opened: AsyncExitStack) -> Deployment:
         place.backends.absent("nomad", "put the program `nomad` (1.6 or later) on PATH")
     started = await opened.enter_async_context(agent(program, place.folder))
     await _register(started, place.namespace)
-    return NomadDeployment(started.address, namespace=place.namespace)
+    return NomadDeployment(started.address, prefix=place.namespace)
 
 
 async def _register(started: Agent, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""Deployment by Nomad: each server set is the job `{namespace}-{service}` with one group, which is
+"""Deployment by Nomad: each server set is the job `cecochat-{service}` with one group, which is
 named as the service.
 """
 
@@ -40,7 +40,7 @@ class NomadDeployment(Deployment):
         self,
         address: str,
         *,
-        namespace: str = "cecochat",
+        prefix: str = "cecochat",
         tls: Tls | None = None,
         token: str | None = None,
     ) -> None:
@@ -49,7 +49,7 @@ class NomadDeployment(Deployment):
         if not host or not port.isdecimal():
             raise InvalidSettings(f"the address of Nomad is {address!r}: use host:port")
         self._address = address
-        self._namespace = namespace
+        self._prefix = prefix
         self._nomad = nomad.Nomad(
             host=host,
             port=int(port),
@@ -95,7 +95,7 @@ class NomadDeployment(Deployment):
         self._nomad.job.request(self._job(service), "scale", json=body, method="post")
 
     def _job(self, service: Service) -> str:
-        return f"{self._namespace}-{service}"
+        return f"{self._prefix}-{service}"
 
     async def _ask(self, service: Service, call: Any) -> Any:
         try:
