@@ -11,16 +11,20 @@ from scripts.backends.instance import Failed, Kind
 # Apart from the default ports, from those where the tests put servers (10000 and on), and from
 # those that the system gives to connections (32768 and on): all of them come and go.
 FREE = range(2_000, 8_000)
+_given: set[int] = set()  # to a backend that has not bound it yet, or that a test has stopped
 
 
 def free(kind: Kind, host: str = "127.0.0.1") -> dict[str, int]:
-    """A free port for each role of `kind`. Another program may take one before it is used."""
+    """A free port for each role of `kind`, which this process gives to nobody else. Another program
+    may take one before it is used.
+    """
     chosen: dict[str, int] = {}
     for role in kind.ports:
         candidates = (random.SystemRandom().choice(FREE) for _ in range(1_000))
         chosen[role] = next(
-            port for port in candidates if port not in chosen.values() and not taken(host, port)
+            port for port in candidates if port not in _given and not taken(host, port)
         )
+        _given.add(chosen[role])
     return chosen
 
 

@@ -197,6 +197,12 @@ def test_default_ports_differ_and_stay_clear_of_outgoing_connections() -> None:
     assert not set(defaults) & set(ports.FREE)
 
 
+def test_no_port_is_given_to_two_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "FREE", range(7_900, 7_940))
+    given = [port for _ in range(4) for port in ports.free(kind("kafka")).values()]
+    assert len(set(given)) == len(given)
+
+
 def test_free_ports_are_free_and_differ() -> None:
     free = ports.free(kind("consul"))
     assert set(free) == set(kind("consul").ports)

@@ -1,0 +1,58 @@
+"""What `cecochat deploy` makes of a file of values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cecochat.cli.deploy import ORDER, values_of
+from cecochat.cli.failure import UsageError
+from cecochat.cli.nomad import _is_as_it_was, declared
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+def test_there_is_a_job_for_each_server_type_and_no_other() -> None:
+    assert {file.name.partition(".")[0] for file in JOBS.glob("*.nomad.hcl")} == set(ORDER)
+
+
+@pytest.mark.parametrize("service", ORDER)
+def test_every_job_declares_what_a_cluster_differs_in(service: str) -> None:
+    names = declared((JOBS / f"{service}.nomad.hcl").read_text())
+    common = {"count", "version", "driver", "command", "image", "datacenters", "settings"}
+    assert names >= common | {"consul", "kafka", "cassandra", "redis", "cpu", "memory"}
+
+
+def test_a_job_gets_what_it_declares_and_its_own_table_last() -> None:
+    values = {"kafka": "k:1", "port": 1, "memory": 100, "messaging": {"memory": 200}}
+    names = {"kafka", "memory"}
+    assert values_of("messaging", names, values) == {"kafka": "k:1", "memory": 200}
+    assert values_of("history", names, values) == {"kafka": "k:1", "memory": 100}
+
+
+def test_a_table_with_a_variable_that_is_none_is_named() -> None:
+    with pytest.raises(UsageError, match=r"\[messaging\] has memroy: its job declares memory"):
+        values_of("messaging", {"memory"}, {"messaging": {"memroy": 1}})
+
+
+SCALING = {"Name": "Scaling", "Type": "Edited", "Fields": None}
+
+
+@pytest.mark.parametrize(
+    ("groups", "same"),
+    [
+        ([{"Type": "Edited", "Fields": None, "Objects": [SCALING], "Tasks": None}], True),
+        ([{"Type": "Edited", "Fields": [{"Name": "Count"}], "Objects": [SCALING]}], False),
+        ([{"Type": "Edited", "Objects": [{**SCALING, "Fields": [{"Name": "Max"}]}]}], False),
+        ([{"Type": "Edited", "Objects": [{**SCALING, "Name": "Update"}]}], False),
+        ([{"Type": "Edited", "Objects": [SCALING], "Tasks": [{"Type": "Edited"}]}], False),
+    ],
+    ids=["scaling alone", "count", "its limits", "another block", "the task"],
+)
+def test_what_nomad_calls_edited_without_a_change_is_none(
+    groups: list[dict[str, object]], same: bool
+) -> None:
+    assert _is_as_it_was({"Type": "Edited", "TaskGroups": groups}) is same
+    assert _is_as_it_was({"Type": "None"})
+    assert not _is_as_it_was({"Type": "Added"})

@@ -1,0 +1,102 @@
+"""What control reads of the servers' metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+import pytest
+
+from cecochat.control.loads import Loads
+from cecochat.domain.configuration import Config
+from cecochat.domain.scaling import Load, Strain
+from cecochat.ports.discovery import Instance, Service
+
+CONFIG = Config()
+
+
+def server(service: Service, name: str) -> Instance:
+    return Instance(service, name, f"{name}:1", f"http://{name}", "1")
+
+
+class Servers:
+    """Answer `/metrics` with what a test says, at the times that it says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.metrics: dict[str, str] = {}
+        self.now_s = 0.0
+        self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        monkeypatch.setattr("cecochat.control.loads.time.monotonic", lambda: self.now_s)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        text = self.metrics.get(request.url.host)
+        return httpx.Response(503) if text is None else httpx.Response(200, text=text)
+
+    def say(self, name: str, values: Mapping[str, float]) -> None:
+        self.metrics[name] = "".join(f"{sample} {value}\n" for sample, value in values.items())
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
+    return Servers(monkeypatch)
+
+
+async def test_rates_are_those_of_all_servers_since_the_reading_before(servers: Servers) -> None:
+    read, pair = Loads(servers.client), [server("messaging", "a"), server("messaging", "b")]
+    servers.say("a", {"cecochat_sessions": 7, "cecochat_sends_accepted_total": 100})
+    servers.say("b", {"cecochat_sessions": 5, "cecochat_sends_accepted_total": 900})
+    assert not (await read.of("messaging", pair, CONFIG)).complete
+    servers.now_s = 5.0
+    servers.say("a", {"cecochat_sessions": 8, "cecochat_sends_accepted_total": 200})
+    servers.say("b", {"cecochat_sessions": 5, "cecochat_sends_accepted_total": 950})
+    assert await read.of("messaging", pair, CONFIG) == (
+        (
+            Load("sessions", 13, CONFIG.scale_messaging_target),
+            Load("sends/s", 30, CONFIG.scale_messaging_target_sends),
+        ),
+        (),
+        True,
+    )
+
+
+async def test_a_server_that_does_not_answer_makes_it_incomplete(servers: Servers) -> None:
+    read, pair = Loads(servers.client), [server("connect", "a"), server("connect", "b")]
+    for servers.now_s in (1.0, 2.0):
+        servers.say("a", {'cecochat_connects_total{code="ok"}': servers.now_s * 10})
+        found = await read.of("connect", pair, CONFIG)
+    assert found.loads == (Load("lookups/s", 10, CONFIG.scale_connect_target),)
+    assert not found.complete
+
+
+async def test_a_counter_that_began_again_is_no_load_below_none(servers: Servers) -> None:
+    read, one = Loads(servers.client), [server("connect", "a")]
+    for servers.now_s, count in ((1.0, 1_000), (2.0, 3)):
+        servers.say("a", {"cecochat_connects_total": count})
+        found = await read.of("connect", one, CONFIG)
+    assert found.loads == (Load("lookups/s", 0, CONFIG.scale_connect_target),)
+
+
+@pytest.mark.parametrize(("retries", "behind"), [(0, 50_000), (3, 0)], ids=["load", "database"])
+async def test_more_servers_do_not_help_where_the_database_is_away(
+    servers: Servers, retries: int, behind: int
+) -> None:
+    read, one = Loads(servers.client), [server("materialize", "a")]
+    for servers.now_s in (1.0, 2.0):
+        values = {
+            "cecochat_materialize_lag_records": 50_000,
+            "cecochat_rows_written_total": 0,
+            "cecochat_history_retries_total": retries * servers.now_s,
+        }
+        servers.say("a", values)
+        found = await read.of("materialize", one, CONFIG)
+    assert found.strains == (Strain("records behind", behind, CONFIG.scale_materialize_lag_max),)
+
+
+async def test_the_time_of_a_query_is_that_of_the_last_ones(servers: Servers) -> None:
+    read, one = Loads(servers.client), [server("history", "a")]
+    for servers.now_s, count, total_s in ((10.0, 100, 1.0), (20.0, 150, 11.0)):
+        values = {"cecochat_query_seconds_count": count, "cecochat_query_seconds_sum": total_s}
+        servers.say("a", values)
+        found = await read.of("history", one, CONFIG)
+    assert found.loads == (Load("queries/s", 5, CONFIG.scale_history_target),)
+    assert found.strains == (Strain("ms a query", 200, CONFIG.scale_history_latency_max_ms),)
