@@ -57,6 +57,12 @@ class Child:
     async def start(self) -> None:
         """Returns once it is ready. Raises `InvalidSettings` where it ends before."""
         self.instance = None
+        try:
+            await self._start()
+        except (OSError, ValueError, TypeError) as error:
+            raise InvalidSettings(f"{self.name} cannot be started: {error!r}") from error
+
+    async def _start(self) -> None:
         self.process = process = await asyncio.create_subprocess_exec(
             *(*self.program, self.service, "--json", "--attached"),
             stdin=PIPE,  # its end tells the child that this process is gone
@@ -83,12 +89,9 @@ class Child:
                 await self.stop()
             if self.unwanted.is_set():  # while it started
                 await self.stop()
-            assert self.process
-            code = await self.process.wait()
+            code = await self.process.wait() if self.process else None
             if not self.unwanted.is_set():
-                log.warning(
-                    "%s (pid %s) ended with %s: starting it again", self.name, self.pid, code
-                )
+                log.warning("%s (%s) ended with %s: starting it again", self.name, self.where, code)
                 await asyncio.sleep(AGAIN_AFTER_S)
 
     async def stop(self) -> None:
@@ -116,6 +119,11 @@ class Child:
         assert self.process
         return self.process.pid
 
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"pid {self.process.pid}" if self.process else "no process"
+
     def allocation(self) -> Allocation:
         """As the deployment port tells of it."""
         status: Status = "pending"
@@ -124,7 +132,7 @@ class Child:
         elif self.instance:
             status = "running"
         version = self.instance.version if self.instance else ""
-        return Allocation(self.name, status, version, f"pid {self.pid}" if self.process else "")
+        return Allocation(self.name, status, version, self.where)
 
 
 class Processes(stack.Stack):

@@ -171,6 +171,14 @@ async def caught_up(
         yield stream
 
 
+async def refused(address: str, token: str) -> Ended:
+    """Why a stream is refused that says nothing. A hello that crosses the refusal would cost a
+    client of grpc.aio the reason.
+    """
+    async with opened(address, token) as stream:
+        return await stream.ended()
+
+
 def message(id_: str, chat_id: str, text: str = "") -> Send:
     send = Send(client_message_id=id_, chat_id=chat_id)
     send.message.text = text or id_

@@ -102,7 +102,8 @@ async def _deploy(
             typer.echo("nothing was changed" if only_plan else "nothing to change")
             return
         done: list[Job] = []
-        for job in changed:
+        for planned_before in changed:
+            job = await _with_plan(nomad, planned_before.service, planned_before.spec)
             await nomad.register(job.spec, job.change.job_index)
             done.append(job)
             if wait:
@@ -120,12 +121,16 @@ async def _planned(nomad: Jobs, folder: Path, values: Mapping[str, Any]) -> list
     planned = []
     for service, text in texts.items():
         spec = await nomad.parse(text, values_of(service, names[service], values))
-        before = await nomad.running(spec["ID"])
-        if before:  # control has scaled it
-            spec["TaskGroups"][0]["Count"] = before["TaskGroups"][0]["Count"]
-        change = await nomad.plan(spec)
-        planned.append(Job(service, spec, change, before["Version"] if before else None))
+        planned.append(await _with_plan(nomad, service, spec))
     return planned
+
+
+async def _with_plan(nomad: Jobs, service: str, spec: dict[str, Any]) -> Job:
+    """As it is now: control scales a set at any time, and the number it has chosen stays."""
+    before = await nomad.running(spec["ID"])
+    if before:
+        spec["TaskGroups"][0]["Count"] = before["TaskGroups"][0]["Count"]
+    return Job(service, spec, await nomad.plan(spec), before["Version"] if before else None)
 
 
 def _read(file: Path) -> str:

@@ -92,9 +92,9 @@ def _carried(
                 Load("sends/s", sends, config.scale_messaging_target_sends),
             ), ()
         case "materialize":
-            behind = max(now("cecochat_materialize_lag_records"), default=0.0)
             if rate("cecochat_history_retries_total"):
-                behind = 0.0  # it is the database that holds them up: more of them help nobody
+                return (), ()  # the database holds them up: neither more nor fewer help
+            behind = max(now("cecochat_materialize_lag_records"), default=0.0)
             rows = Load(
                 "rows/s", rate("cecochat_rows_written_total"), config.scale_materialize_target
             )

@@ -46,7 +46,7 @@ class Control:
     ) -> None:
         self.ready = asyncio.Event()  # it has seen the live servers and the assignment
         self.leads = False
-        self.paused = False
+        self.paused = True  # until the configuration says
         self._server_id = server_id
         self._by = f"{CONTROL}{server_id}"
         self._configuration = configuration
@@ -88,6 +88,7 @@ class Control:
         self._changed.set()
 
     async def _stand(self) -> None:
+        await self.ready.wait()  # who cannot act must not lead
         async with aclosing(self._discovery.lead("control", self._server_id)) as changes:
             async for self.leads in changes:
                 self._decisions.leads(now=self.leads)

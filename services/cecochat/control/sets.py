@@ -72,21 +72,21 @@ class Sets:
         self._decisions = decisions
         self._may_act = may_act
         self._scalers = {service: Scaler() for service in SCALED}
-        self._silent = False
+        self._silent: set[Service] = set()
 
     async def run(self) -> None:
         """Look at every set now and then."""
         async with asking() as client:
             loads = Loads(client)
             while True:
-                try:
-                    for service in SCALED:
+                for service in SCALED:
+                    try:
                         await self._look(service, loads)
-                    self._silent = False
-                except Unavailable as error:
-                    if not self._silent:
-                        log.warning("the sets cannot be scaled just now: %s", error)
-                    self._silent = True
+                        self._silent.discard(service)
+                    except Unavailable as error:
+                        if service not in self._silent:
+                            log.warning("%s cannot be scaled just now: %s", service, error)
+                        self._silent.add(service)
                 await asyncio.sleep(EVERY_S)
 
     async def _look(self, service: Service, loads: Loads) -> None:
@@ -102,6 +102,8 @@ class Sets:
         self._decisions.count_servers(service, state.wanted, len(live))
         if self._may_act():
             await self._scale(service, seen)
+        else:
+            self._scalers[service] = Scaler()  # what it has seen is old when it may act again
 
     async def _scale(self, service: Service, seen: Seen) -> None:
         scaler, now_s = self._scalers[service], time.monotonic()
@@ -124,6 +126,6 @@ def _policy(config: Config, service: Service, limits: Limits) -> Policy:
         wanted: int = getattr(config, f"scale_{service}_{name}")
         return min(max(wanted, limits.min), limits.max)
 
-    low = within("min")
+    low = max(within("min"), 1)  # from none it would not grow again
     cooldown_s: float = getattr(config, f"scale_{service}_cooldown_s")
     return Policy(low, max(within("max"), low), cooldown_s)

@@ -51,9 +51,7 @@ class NomadDeployment(Deployment):
         self._address = address
         self._prefix = prefix
         self._nomad = nomad.Nomad(
-            host=host,
-            port=int(port),
-            secure=tls is not None,
+            address=f"{'https' if tls else 'http'}://{address}",  # or NOMAD_ADDR would come first
             token=token,
             timeout=ASK_S,
             verify=str(tls.ca_file) if tls and tls.ca_file else True,
@@ -80,7 +78,7 @@ class NomadDeployment(Deployment):
         job = self._nomad.job.get_job(self._job(service))
         if job.get("Stop"):
             raise URLNotFoundNomadException(None)
-        (group,) = job["TaskGroups"]
+        group = next(each for each in job["TaskGroups"] if each["Name"] == service)
         found = self._nomad.job.get_allocations(self._job(service))
         allocations = tuple(_allocation(each) for each in found if each["DesiredStatus"] == "run")
         return ServerSet(group["Count"], _limits(group), allocations, self._rollout(service))
