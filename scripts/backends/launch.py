@@ -130,7 +130,11 @@ class Backend:
     def _runs(self) -> bool:
         if self._child is not None and self._child.poll() is not None:
             self._child = None
-        return self.process is not None
+        runs = self.process is not None
+        if self._child is not None and not runs:  # it has ended since it was asked
+            self._child.wait(KILLED_WITHIN_S)
+            self._child = None
+        return runs
 
     def _refuse_taken_ports(self) -> None:
         if busy := ports.occupied(self.instance.host, self.instance.ports.values()):
