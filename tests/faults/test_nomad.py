@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from cecochat.adapters import build
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
-from cecochat.ports.discovery import Instance, Service
+from cecochat.ports.discovery import Instance
 from cecochat.runtime.settings import load
+from tests.support import shared
 from tests.support.backends import Backends
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
@@ -69,23 +69,6 @@ class Deployed:
         own = {"CECOCHAT_DATA_DIR": str(self.folder / "data")}
         return {name: self.variables[name] for name in names} | own
 
-    async def live(self, service: Service) -> tuple[Instance, ...]:
-        async with build.discovery(load(self.variables)) as discovery:
-            return discovery.live(service)
-
-    async def owners(self) -> set[str]:
-        async with build.configuration(load(self.variables)) as configuration:
-            return set((await configuration.get(ASSIGNMENT)).value.values())
-
-    async def configure(self, keys: Mapping[str, Any]) -> None:
-        async with build.configuration(load(self.variables)) as configuration:
-            await configuration.change(CONFIGURATION, lambda old: {**old, **keys}, by="test")
-
-    async def settled(self, count: int) -> bool:
-        """Whether so many messaging servers are live, and own everything."""
-        live = {each.instance_id for each in await self.live("messaging")}
-        return len(live) == count and await self.owners() == live
-
 
 @pytest.fixture
 async def deployed(
@@ -97,9 +80,9 @@ async def deployed(
     variables = on_real | {"CECOCHAT_DATA_DIR": str(tmp_path / "data")}
     async with agent(program, tmp_path, on_real["CECOCHAT_CONSUL"]) as started:
         found = Deployed(started, variables, tmp_path)
-        await found.configure({**NO_LIMITS, **QUICK})
+        await shared.configure(variables, {**NO_LIMITS, **QUICK})
         print(found.deploy("1"))
-        await eventually(lambda: found.settled(2), within_s=60, every_s=0.2)
+        await eventually(lambda: shared.settled(variables, 2), within_s=60, every_s=0.2)
         yield found
 
 
@@ -142,25 +125,26 @@ async def test_a_cluster_of_jobs_under_load(
     deployed: Deployed, rng: Random, base_seed: int
 ) -> None:
     """A server is killed, the set is scaled, and a new version is deployed."""
+    where = deployed.variables
     figures: dict[str, Any] = {"seed": base_seed, "python": sys.version.split()[0]}
     async with talking(deployed, rng) as crowd:
-        victim = rng.choice(await deployed.live("messaging"))
+        victim = rng.choice(await shared.live(where, "messaging"))
         os.kill(pid_of(victim), signal.SIGKILL)
 
         async def failed_over() -> bool:
-            return victim.instance_id not in await deployed.owners()
+            return victim.instance_id not in (await shared.owners(where)).values()
 
         await eventually(failed_over, within_s=60, every_s=0.1)
-        await eventually(lambda: deployed.settled(2), within_s=60, every_s=0.2)
+        await eventually(lambda: shared.settled(where, 2), within_s=60, every_s=0.2)
         killed = absences(crowd.record.entries)
         assert killed, "nobody noticed that a server died"
         mark = len(crowd.record.entries)
-        await deployed.configure({"scale.messaging.min": 3})
-        await eventually(lambda: deployed.settled(3), within_s=90, every_s=0.2)
-        before = {each.instance_id for each in await deployed.live("messaging")}
+        await shared.configure(where, {"scale.messaging.min": 3})
+        await eventually(lambda: shared.settled(where, 3), within_s=90, every_s=0.2)
+        before = {each.instance_id for each in await shared.live(where, "messaging")}
         print(await asyncio.to_thread(deployed.deploy, "2"))
-        await eventually(lambda: deployed.settled(3), within_s=120, every_s=0.2)
-        after = {each.instance_id for each in await deployed.live("messaging")}
+        await eventually(lambda: shared.settled(where, 3), within_s=120, every_s=0.2)
+        after = {each.instance_id for each in await shared.live(where, "messaging")}
         assert not before & after, "a server of the old version runs on"
         away = absences(crowd.record.entries[mark:])
         refused = [e for e in crowd.record.entries[mark:] if isinstance(e.what, Refused)]

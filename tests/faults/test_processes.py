@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,13 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from cecochat.adapters import build
-from cecochat.ports.configuration import ASSIGNMENT
-from cecochat.runtime.settings import load
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.results import write
 from tests.support.server import Server, running
+from tests.support.shared import settled
 from tests.support.traffic import flowing, ring
 
 SERVERS = {
@@ -77,17 +74,17 @@ async def test_a_set_grows_with_the_load_and_shrinks_without(
     configuration = {"scale.messaging.target": 8.0, "scale.messaging.cooldown_s": 1.0}
     words = ("--processes", "--servers", "history=1", "--servers", "materialize=1")
     async with running(tmp_path, on_real, words=words, configuration=configuration) as up:
+        where = {**on_real, "CECOCHAT_DATA_DIR": up.ready["data"]}
         crowd = Crowd(lambda: up.connect_url, up.secret_file, up.record)
         who, chats = ring(25)  # 30 devices: 4 servers of 8
         async with crowd.connected(who[:5], chats):
-            async with (
-                crowd.connected(who[5:], chats),
-                flowing(list(crowd.devices.values()), 50, rng),
-            ):
-                await eventually(lambda: serving(up, on_real, 4), within_s=90, every_s=0.5)
+            async with crowd.connected(who[5:], chats):
+                async with flowing(list(crowd.devices.values()), 50, rng):
+                    await eventually(lambda: settled(where, 4), within_s=90, every_s=0.5)
+                await crowd.answered()  # whoever leaves has an answer to all that it sent
             few = [crowd.devices[each] for each in who[:5]]
             async with flowing(few, 10, rng):
-                await eventually(lambda: serving(up, on_real, 2), within_s=120, every_s=0.5)
+                await eventually(lambda: settled(where, 2), within_s=120, every_s=0.5)
             found = await crowd.settle(within_s=60, absent=who[5:])
         decisions = await decided(up)
     print("\n".join(map(str, found[:20])))
@@ -97,16 +94,6 @@ async def test_a_set_grows_with_the_load_and_shrinks_without(
     top = wanted.index(4)
     assert wanted[: top + 1] == sorted(wanted[: top + 1])
     assert wanted[top:] == [4, 3, 2]
-
-
-async def serving(up: Server, on: Mapping[str, str], count: int) -> bool:
-    """Whether so many messaging servers own the partitions, and no others."""
-    settings = load({**on, "CECOCHAT_DATA_DIR": up.ready["data"]})
-    async with build.configuration(settings) as store:
-        owners = set((await store.get(ASSIGNMENT)).value.values())
-    async with build.discovery(settings) as discovery:
-        live = {each.instance_id for each in discovery.live("messaging")}
-    return len(owners) == count and owners == live
 
 
 async def decided(up: Server) -> list[dict[str, Any]]:

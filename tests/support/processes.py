@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cecochat.adapters import build
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
-from cecochat.runtime.settings import load
+from tests.support import shared
 from tests.support.eventually import eventually
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
 from tests.support.server import NO_LIMITS, PREFIX, DidNotStart, free_ports
@@ -177,13 +175,11 @@ class Processes:
 
     async def owners(self) -> dict[str, str]:
         """The assignment: partition -> instance id."""
-        async with build.configuration(load(self.environment)) as configuration:
-            return dict((await configuration.get(ASSIGNMENT)).value)
+        return await shared.owners(self.environment)
 
     async def configure(self, keys: Mapping[str, Any]) -> None:
         """Set keys of the central configuration."""
-        async with build.configuration(load(self.environment)) as configuration:
-            await configuration.change(CONFIGURATION, lambda old: {**old, **keys}, by="test")
+        await shared.configure(self.environment, keys)
 
     def _environment(self) -> dict[str, str]:
         inherited = {
