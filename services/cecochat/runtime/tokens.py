@@ -94,7 +94,9 @@ class Verifier:
             return self._secret, "HS256"
         assert self._jwks_file
         kid = jwt.get_unverified_header(token).get("kid")
-        if kid not in self._keys or time.monotonic() - self._looked_s > _JWKS_LOOK_S:
+        # One that is not known may just have been added: look sooner, but not for each such token.
+        look_s = _JWKS_LOOK_S if kid in self._keys else _JWKS_LOOK_S / 10
+        if time.monotonic() - self._looked_s > look_s:
             self._reload(self._jwks_file)
         if kid not in self._keys:
             raise _unauthenticated(f"no key here has the token's kid {str(kid)[:80]!r}")
