@@ -154,7 +154,8 @@ class Processes(stack.Stack):
     @override
     def state(self, service: Service) -> ServerSet:
         children = self.children[service]
-        limits = Limits(*[self._fixed[service]] * 2 if service in self._fixed else (1, SERVERS_MAX))
+        fixed = self._fixed.get(service)
+        limits = Limits(fixed, fixed) if fixed else Limits(1, SERVERS_MAX)
         return ServerSet(len(children), limits, tuple(child.allocation() for child in children))
 
     @override

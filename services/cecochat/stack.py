@@ -6,7 +6,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import get_args
 
 from prometheus_client import CollectorRegistry
 from sanic import Request
@@ -15,7 +14,7 @@ from sanic.response import json as json_response
 
 from cecochat.domain.errors import CannotScale, Unavailable
 from cecochat.ports.deployment import ServerSet
-from cecochat.ports.discovery import Service
+from cecochat.ports.discovery import SERVICES, Service
 from cecochat.runtime import http
 
 LOOPBACK = "127.0.0.1"
@@ -57,11 +56,10 @@ async def serving(stack: Stack) -> AsyncIterator[str]:
 
 
 def _service(name: str) -> Service:
-    known: tuple[Service, ...] = get_args(Service)
-    for service in known:
+    for service in SERVICES:
         if service == name:
             return service
-    raise CannotScale(f"{name} is none of {', '.join(known)}")
+    raise CannotScale(f"{name} is none of {', '.join(SERVICES)}")
 
 
 def _answer(found: ServerSet) -> HTTPResponse:

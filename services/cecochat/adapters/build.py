@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from typing import cast, get_args
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
@@ -22,7 +22,7 @@ from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
 from cecochat.runtime.settings import Settings
-from cecochat.runtime.tls import Tls, secret
+from cecochat.runtime.tls import secret
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,26 @@ async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
             await registry.close()
 
 
+@asynccontextmanager
+async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
+    """What runs the servers."""
+    if settings.nomad:
+        from cecochat.adapters.nomad.deployment import NomadDeployment
+
+        yield NomadDeployment(
+            settings.nomad,
+            tls=settings.backends_tls(settings.nomad_tls),
+            token=secret(settings.nomad_token_file),
+        )
+    elif settings.stack:
+        from cecochat.adapters.local.deployment import LocalDeployment
+
+        async with aclosing(LocalDeployment(settings.stack)) as local:
+            yield local
+    else:
+        yield EmbeddedDeployment()
+
+
 async def _embedded_log(settings: Settings, stack: AsyncExitStack) -> Backplane:
     opened = await EmbeddedBackplane.open(
         settings.data_dir,
@@ -97,25 +117,6 @@ async def _trim(embedded: EmbeddedBackplane) -> None:
             log.warning("retention waits for the log: %s", error)
 
 
-@asynccontextmanager
-async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
-    """What runs the servers."""
-    if settings.nomad:
-        from cecochat.adapters.nomad.deployment import NomadDeployment
-
-        yield NomadDeployment(
-            settings.nomad,
-            tls=_trusted(settings, settings.nomad_tls),
-            token=secret(settings.nomad_token_file),
-        )
-    elif settings.stack:
-        from cecochat.adapters.local.deployment import LocalDeployment
-
-        yield LocalDeployment(settings.stack)
-    else:
-        yield EmbeddedDeployment()
-
-
 async def _kafka(settings: Settings, stack: AsyncExitStack) -> Backplane:
     from cecochat.adapters.kafka.backplane import KafkaBackplane
     from cecochat.adapters.kafka.settings import KafkaSettings, Mechanism
@@ -129,7 +130,7 @@ async def _kafka(settings: Settings, stack: AsyncExitStack) -> Backplane:
             partition_count=settings.partitions or None,
             replication=settings.replication,
             retention_ms=settings.retention_ms,
-            tls=_trusted(settings, settings.kafka_tls),
+            tls=settings.backends_tls(settings.kafka_tls),
             mechanism=cast(Mechanism, settings.kafka_sasl),
             username=settings.kafka_username or None,
             password=secret(settings.kafka_password_file),
@@ -157,7 +158,7 @@ async def _cassandra(settings: Settings) -> History:
             consistency=settings.cassandra_consistency,
             username=settings.cassandra_username,
             password=secret(settings.cassandra_password_file) or "",
-            tls=_trusted(settings, settings.cassandra_tls),
+            tls=settings.backends_tls(settings.cassandra_tls),
         )
     )
 
@@ -172,15 +173,9 @@ async def _redis(settings: Settings) -> Configuration:
             namespace=settings.namespace,
             username=settings.redis_username or None,
             password=secret(settings.redis_password_file),
-            tls=_trusted(settings, settings.redis_tls),
+            tls=settings.backends_tls(settings.redis_tls),
         )
     )
-
-
-def _trusted(settings: Settings, wanted: bool) -> Tls | None:
-    if not wanted:
-        return None
-    return Tls(settings.backends_ca_file, settings.backends_cert_file, settings.backends_key_file)
 
 
 def _consul(settings: Settings) -> AbstractAsyncContextManager[Discovery]:
@@ -192,6 +187,6 @@ def _consul(settings: Settings) -> AbstractAsyncContextManager[Discovery]:
             settings.consul,
             namespace=settings.namespace,
             token=secret(settings.consul_token_file),
-            tls=_trusted(settings, settings.consul_tls),
+            tls=settings.backends_tls(settings.consul_tls),
         )
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 
 from cecochat.adapters import build
 from cecochat.cli import target
 from cecochat.cli.failure import Failed, UsageError
-from cecochat.ports.discovery import Instance, Service
+from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
 from cecochat.runtime.ownership import asking
 
-SERVICES: tuple[Service, ...] = get_args(Service)
+NOT_FOUND = (
+    "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with --settings"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class Cluster:
         """None: no control server that answers leads."""
         return next((each for each in self.controls if each["leads"]), None)
 
+    @property
+    def sets(self) -> dict[str, dict[str, Any]]:
+        """What the leader sees of each server set."""
+        return self.leader["sets"] if self.leader else {}
+
     def led(self) -> dict[str, Any]:
         """The leader. Raises `Failed`."""
         if self.leader is None:
@@ -49,11 +56,16 @@ async def look(file: Path | None) -> Cluster:
     """Ask discovery, and every server over HTTP. Raises `UsageError`."""
     settings = target.settings(None, file)
     if not settings.consul:
-        raise UsageError(
-            "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with "
-            "--settings"
-        )
-    async with build.discovery(settings) as discovery, asking() as client:
+        raise UsageError(NOT_FOUND)
+    async with build.discovery(settings) as discovery:
+        return await look_through(discovery)
+
+
+async def look_through(discovery: Discovery | None) -> Cluster:
+    """The same, where it is open already; None: the settings name no Consul."""
+    if discovery is None:
+        raise UsageError(NOT_FOUND)
+    async with asking() as client:
         servers = {service: discovery.live(service) for service in SERVICES}
         everybody = [each for instances in servers.values() for each in instances]
         ready = await asyncio.gather(*(_not_ready(client, each) for each in everybody))

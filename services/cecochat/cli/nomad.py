@@ -12,7 +12,7 @@ import httpx
 
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.runtime.settings import Settings
-from cecochat.runtime.tls import Tls, secret
+from cecochat.runtime.tls import secret
 
 HERE = "127.0.0.1:4646"
 ASK_S = 10.0
@@ -41,11 +41,7 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         """Raises `InvalidSettings`."""
         address, token = settings.nomad or HERE, secret(settings.nomad_token_file)
-        tls = (
-            Tls(settings.backends_ca_file, settings.backends_cert_file, settings.backends_key_file)
-            if settings.nomad_tls
-            else None
-        )
+        tls = settings.backends_tls(settings.nomad_tls)
         self._address = address
         self._client = httpx.AsyncClient(
             base_url=f"{'https' if tls else 'http'}://{address}/v1",
@@ -76,7 +72,7 @@ class Jobs:
             _words(name): count
             for group in groups.values()
             for name, count in group.items()
-            if count and name not in ("Ignore",)
+            if count and name != "Ignore"
         }
         failed = found.get("FailedTGAllocs") or {}
         unplaced = "; ".join(_unplaced(of) for of in failed.values())

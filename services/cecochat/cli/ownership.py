@@ -85,9 +85,12 @@ class View:
 
 
 @asynccontextmanager
-async def _opened(
+async def opened(
     file: Path | None, data: Path | None
 ) -> AsyncIterator[tuple[Configuration, Discovery | None]]:
+    """Where the settings say; without a Consul, discovery is within another process. Raises
+    `UsageError`.
+    """
     settings = target.settings(data, file)
     async with build.configuration(settings) as configuration:
         if not settings.consul:
@@ -99,11 +102,14 @@ async def _opened(
 
 async def view(file: Path | None, data: Path | None, *, ask: bool) -> View:
     """`ask`: also what the live servers own. Raises `UsageError`, `Failed`."""
-    async with _opened(file, data) as (configuration, discovery):
-        return await _view(configuration, discovery, ask=ask)
+    async with opened(file, data) as (configuration, discovery):
+        return await view_through(configuration, discovery, ask=ask)
 
 
-async def _view(configuration: Configuration, discovery: Discovery | None, *, ask: bool) -> View:
+async def view_through(
+    configuration: Configuration, discovery: Discovery | None, *, ask: bool
+) -> View:
+    """As `view`, where they are open already."""
     document = await configuration.get(ASSIGNMENT)
     owners = assignment.parse(document.value, PARTITIONS_MAX)
     if not owners:
@@ -141,8 +147,8 @@ async def move(
 ) -> Moved:
     """Assign them to a live server and wait until it owns them. Raises `UsageError`, `Failed`."""
     begun_s = time.monotonic()
-    async with _opened(file, data) as (configuration, discovery):
-        seen = await _view(configuration, discovery, ask=False)
+    async with opened(file, data) as (configuration, discovery):
+        seen = await view_through(configuration, discovery, ask=False)
         _check(seen, partitions, to)
         assert seen.live
         version = await _assign(configuration, seen, partitions, to)

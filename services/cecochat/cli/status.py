@@ -39,11 +39,12 @@ def status(settings: options.SettingsFile = None, json: options.Json = False) ->
 async def _look(file: Path | None) -> tuple[Cluster, View | None]:
     from cecochat.cli import cluster, ownership
 
-    seen = await cluster.look(file)
-    try:
-        return seen, await ownership.view(file, None, ask=True)
-    except Failed:
-        return seen, None  # nothing is assigned
+    async with ownership.opened(file, None) as (configuration, discovery):
+        seen = await cluster.look_through(discovery)
+        try:
+            return seen, await ownership.view_through(configuration, discovery, ask=True)
+        except Failed:
+            return seen, None  # nothing is assigned
 
 
 def _states(view: View | None) -> Counter[str]:
@@ -61,7 +62,7 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
     for server_id, why in seen.ready.items():
         if why:
             wrong.append(f"{server_id} is not ready: {why}")
-    for service, of in (seen.leader or {"sets": {}})["sets"].items():
+    for service, of in seen.sets.items():
         if of["live"] < of["wanted"]:
             wrong.append(f"{of['live']} of {of['wanted']} {service} servers are live")
     for state, count in _states(view).items():
@@ -79,8 +80,7 @@ def _as_json(seen: Cluster, view: View | None) -> dict[str, Any]:
 
 
 def _print(seen: Cluster, view: View | None, wrong: list[str]) -> None:
-    sets = (seen.leader or {"sets": {}})["sets"]
-    carried = {line[0]: line[1:] for line in control.sets(sets)}
+    carried = {line[0]: line[1:] for line in control.sets(seen.sets)}
     lines = [("SET", "WANTED", "LIVE", "LIMITS", "CARRIES", "VERSIONS", "DEPLOYMENT")]
     for service, live in seen.servers.items():
         versions = Counter(each.version for each in live)
@@ -89,7 +89,7 @@ def _print(seen: Cluster, view: View | None, wrong: list[str]) -> None:
             for version, count in sorted(versions.items())
         )
         wanted, _, *rest = carried.get(service, ("", "", "", ""))
-        rollout = sets.get(service, {}).get("rollout", "")
+        rollout = seen.sets.get(service, {}).get("rollout", "")
         lines.append((service, wanted, str(len(live)), *rest, shown, rollout))
     print_table(lines)
     states = ", ".join(f"{count} {state}" for state, count in _states(view).items())

@@ -47,9 +47,9 @@ class Watermarks:
         if time.monotonic() - self._all_stored_s > AGAIN_S:
             self._stored.clear()
             self._all_stored_s = time.monotonic()
-        lag = [owner.cursor - owner.forwarder.done - 1 for owner in owners.values()]
-        self._metrics.forward_lag.set(max(lag, default=0))
         reached = {partition: owner.forwarder.done + 1 for partition, owner in owners.items()}
+        lag = [owner.cursor - reached[partition] for partition, owner in owners.items()]
+        self._metrics.forward_lag.set(max(lag, default=0))
         moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
         try:
             if moved:

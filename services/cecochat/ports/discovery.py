@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 Service = Literal["messaging", "materialize", "history", "connect", "control"]
+SERVICES: Final[tuple[Service, ...]] = get_args(Service)
 
 
 class Instance(NamedTuple):

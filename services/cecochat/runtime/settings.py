@@ -147,6 +147,12 @@ class Settings:
             return None
         return Tls(cert_file=self.tls_cert_file, key_file=self.tls_key_file)
 
+    def backends_tls(self, wanted: bool) -> Tls | None:
+        """How to connect to a backend, `wanted` being its own setting; None: without TLS."""
+        if not wanted:
+            return None
+        return Tls(self.backends_ca_file, self.backends_cert_file, self.backends_key_file)
+
     @property
     def secret_file(self) -> Path | None:
         """Whence development tokens are verified; None: by public keys."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 from cecochat import stack
@@ -20,4 +20,4 @@ async def deployment(place: Place, opened: AsyncExitStack) -> Deployment:
     servers = Processes(settings(place.folder), {}, (sys.executable, str(IDLE)))
     address = await opened.enter_async_context(stack.serving(servers))
     await opened.enter_async_context(servers.running({"messaging": 1}))
-    return LocalDeployment(address)
+    return await opened.enter_async_context(aclosing(LocalDeployment(address)))

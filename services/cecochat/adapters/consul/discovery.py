@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, get_args
+from contextlib import asynccontextmanager
+from typing import Any
 
 from typing_extensions import override
 
@@ -16,11 +16,10 @@ from cecochat.adapters.consul.leading import Candidate
 from cecochat.adapters.consul.services import registration, service_id
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.ports.discovery import Discovery, Instance, Service
+from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
 
 log = logging.getLogger(__name__)
 
-SERVICES: tuple[Service, ...] = get_args(Service)
 REGISTER_AGAIN_S = 2.0
 REGISTERING = "registering"
 
@@ -108,11 +107,8 @@ class ConsulDiscovery(Discovery):
             self._watchers.discard(changed)
 
     @override
-    async def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
-        standing = Candidate(self._settings, self._consul, role, candidate).stand()
-        async with aclosing(standing):
-            async for leads in standing:
-                yield leads
+    def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
+        return Candidate(self._settings, self._consul, role, candidate).stand()
 
     @override
     async def close(self) -> None:

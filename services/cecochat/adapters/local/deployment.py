@@ -19,6 +19,11 @@ class LocalDeployment(Deployment):
 
     def __init__(self, address: str) -> None:
         self._url = f"http://{address}/sets"
+        self._client = httpx.AsyncClient(timeout=ASK_S, trust_env=False)
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
 
     @override
     async def state(self, service: Service) -> ServerSet:
@@ -30,8 +35,7 @@ class LocalDeployment(Deployment):
 
     async def _ask(self, method: str, service: Service, body: Any = None) -> Any:
         try:
-            async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
-                answer = await client.request(method, f"{self._url}/{service}", json=body)
+            answer = await self._client.request(method, f"{self._url}/{service}", json=body)
             if answer.status_code == httpx.codes.CONFLICT:
                 raise CannotScale(answer.json()["why"])
             return answer.raise_for_status().json()
