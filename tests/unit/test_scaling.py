@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from cecochat.domain.scaling import HEADROOM, Load, Observed, Policy, Scaler, Scaling, Strain
+from cecochat.domain.scaling import (
+    HEADROOM,
+    LASTING_S,
+    Load,
+    Observed,
+    Policy,
+    Scaler,
+    Scaling,
+    Strain,
+)
 
 POLICY = Policy(min=2, max=10, cooldown_s=60)
 
@@ -22,7 +31,7 @@ class Made(Scaler):
     @override
     def decide(self, observed: Observed, policy: Policy, now_s: float) -> Scaling | None:
         if scaling := super().decide(observed, policy, now_s):
-            self.changed(now_s)
+            self.changed(now_s, scaling.to)
         return scaling
 
 
@@ -56,12 +65,22 @@ def test_it_shrinks_one_at_a_time_after_a_while_and_only_with_room_to_spare() ->
 
 def test_a_strain_brings_one_more_and_keeps_from_shrinking() -> None:
     scaler = Made()
-    behind = Strain("records behind", 30_000, 20_000)
-    scaling = scaler.decide(observed(3, 0, strains=(behind,)), POLICY, 0)
+    behind = observed(3, 0, strains=(Strain("records behind", 30_000, 20_000),))
+    assert scaler.decide(behind, POLICY, 0) is None
+    assert scaler.decide(behind, POLICY, LASTING_S - 1) is None
+    scaling = scaler.decide(behind, POLICY, LASTING_S)
     assert scaling == Scaling(4, "records behind is 3e+04, over 2e+04")
     for now_s in range(60, 600, 10):
         strains = (Strain("records behind", 15_000, 20_000),)
         assert scaler.decide(observed(4, 0, strains=strains), POLICY, now_s) is None
+
+
+def test_a_strain_that_does_not_last_is_none() -> None:
+    scaler = Made()
+    for now_s in range(0, 1_000, 5):
+        value = 10_000 if now_s % 15 == 0 else 30_000
+        strains = (Strain("records behind", value, 20_000),)
+        assert scaler.decide(observed(3, 250, strains=strains), POLICY, now_s) is None
 
 
 @pytest.mark.parametrize(
@@ -82,6 +101,18 @@ def test_servers_that_do_not_start_are_not_wanted_again_and_again() -> None:
     )
     for now_s in range(10, 1_000, 10):
         assert scaler.decide(observed(3, 900, live=2), POLICY, now_s) is None
+
+
+@pytest.mark.parametrize("least", [2, 3], ids=["by load", "by its limit"])
+def test_what_is_taken_back_is_asked_for_less_and_less_often(least: int) -> None:
+    """A node is full, or the servers fail: Nomad goes back to the count before."""
+    scaler, policy, asked_s = Made(), Policy(least, 10, 60), []
+    for now_s in range(0, 10_921, 5):
+        if scaler.decide(observed(2, 250), policy, now_s):
+            asked_s.append(now_s)
+    assert asked_s == [0, 120, 360, 840, 1_800, 3_720, 7_320, 10_920]
+    assert scaler.decide(observed(3, 250), policy, 10_930) is None, "it is there"
+    assert scaler.decide(observed(3, 350), policy, 10_980), "as if nothing had been"
 
 
 def test_limits_that_a_person_changes_hold_at_once() -> None:

@@ -16,6 +16,8 @@ from cecochat.domain.configuration import Config
 from cecochat.domain.scaling import Load, Strain
 from cecochat.ports.discovery import Instance, Service
 
+QUERIES_MIN = 1.0  # a second: what fewer take says little about the load
+
 
 class Carried(NamedTuple):
     """Of a whole set. `complete`: every server was asked twice, so that its rates are known."""
@@ -101,7 +103,9 @@ def _carried(
             return (rows,), (Strain("records behind", behind, config.scale_materialize_lag_max),)
         case "history":
             queries = rate("cecochat_query_seconds_count")
-            mean_ms = rate("cecochat_query_seconds_sum") / queries * 1_000 if queries else 0.0
+            mean_ms = 0.0
+            if queries >= QUERIES_MIN:
+                mean_ms = rate("cecochat_query_seconds_sum") / queries * 1_000
             return (
                 (Load("queries/s", queries, config.scale_history_target),),
                 (Strain("ms a query", mean_ms, config.scale_history_latency_max_ms),),

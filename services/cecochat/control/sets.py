@@ -110,13 +110,13 @@ class Sets:
         scaling = scaler.decide(seen.observed, seen.policy, now_s)
         if scaling is None:
             return
+        scaler.changed(now_s, scaling.to)  # also where the answer is lost
         try:
             await self._deployment.scale(service, scaling.to, scaling.reason)
         except CannotScale as error:
             log.error("%s", error)
         else:
             self._decisions.scaled(service, seen.state.wanted, scaling)
-        scaler.changed(now_s)
 
 
 def _policy(config: Config, service: Service, limits: Limits) -> Policy:

@@ -13,6 +13,11 @@ carries more than all of it: what lies between keeps it from swinging.
 
 RELAXED = 0.5  # nor while a strain is over that part of its limit
 
+LASTING_S = 15.0
+"""A strain counts when it has lasted so long: one slow query, or one burst, is none."""
+
+PATIENCE_MAX_S = 3_600.0
+
 
 class Policy(NamedTuple):
     """Limits of a set; `cooldown_s` lies between two changes, and a low load lasts that long."""
@@ -69,26 +74,29 @@ class Scaler:
     def __init__(self) -> None:
         self._changed_s = -math.inf
         self._low_s: float | None = None  # since when fewer would do
+        self._strained_s: float | None = None
+        self._asked: int | None = None  # for so many, and they are not there yet
+        self._taken_back = 0  # changes in a row that what runs the set has undone
 
-    def changed(self, now_s: float) -> None:
-        """What was decided is done."""
-        self._changed_s, self._low_s = now_s, None
+    def changed(self, now_s: float, to: int) -> None:
+        """So many were asked for."""
+        self._changed_s, self._asked = now_s, to
+        self._low_s = self._strained_s = None
 
     def decide(self, observed: Observed, policy: Policy, now_s: float) -> Scaling | None:
         """The next change; None: it stays."""
+        self._note(observed, now_s)
         wanted = observed.wanted
-        if wanted < policy.min:
-            return Scaling(policy.min, f"{wanted} are fewer than the least, {policy.min}")
         if wanted > policy.max:
             return Scaling(policy.max, f"{wanted} are more than the most, {policy.max}")
-        self._note_low(_fewer(observed), now_s)
-        if now_s - self._changed_s < policy.cooldown_s or observed.live < wanted:
+        if wanted < policy.min and not (self._taken_back and self._waits(policy, now_s)):
+            return Scaling(policy.min, f"{wanted} are fewer than the least, {policy.min}")
+        if self._waits(policy, now_s) or observed.live < wanted:
             return None
-        if (more := _more(observed)) and wanted < policy.max:
+        if (more := self._more(observed, now_s)) and wanted < policy.max:
             return Scaling(min(more.to, policy.max), more.reason)
-        lasted = self._low_s is not None and now_s - self._low_s >= policy.cooldown_s
-        if (fewer := _fewer(observed)) and lasted and wanted > policy.min:
-            return fewer
+        if (fewer := _fewer(observed)) and wanted > policy.min:
+            return fewer if _lasted(self._low_s, policy.cooldown_s, now_s) else None
         return None
 
     @staticmethod
@@ -96,24 +104,48 @@ class Scaler:
         """What would be done if all stayed as it is for long, cooldowns aside."""
         patient = Scaler()
         patient.decide(observed, policy, 0.0)
-        return patient.decide(observed, policy, policy.cooldown_s)
+        return patient.decide(observed, policy, max(policy.cooldown_s, LASTING_S))
 
-    def _note_low(self, fewer: Scaling | None, now_s: float) -> None:
-        if fewer is None:
-            self._low_s = None
-        elif self._low_s is None:
-            self._low_s = now_s
+    def _waits(self, policy: Policy, now_s: float) -> bool:
+        """Longer each time that a change was undone: servers that cannot be placed or do not start
+        are not asked for again and again.
+        """
+        patience_s = min(policy.cooldown_s * 2.0**self._taken_back, PATIENCE_MAX_S)
+        return now_s - self._changed_s < max(policy.cooldown_s, patience_s)
 
-
-def _more(observed: Observed) -> Scaling | None:
-    """As many as the loads take, and one more where something is strained."""
-    for strain in observed.strains:
-        if strain.value > strain.limit:
+    def _more(self, observed: Observed, now_s: float) -> Scaling | None:
+        """As many as the loads take, or one more where something is strained."""
+        if (needed := _needed(observed.loads)) > observed.wanted:
+            return Scaling(needed, _carried(observed, observed.wanted))
+        strain = _strained(observed)
+        if strain and _lasted(self._strained_s, LASTING_S, now_s):
             reason = f"{strain.name} is {strain.value:,.4g}, over {strain.limit:,.4g}"
-            return Scaling(max(observed.wanted + 1, _needed(observed.loads)), reason)
-    if (needed := _needed(observed.loads)) > observed.wanted:
-        return Scaling(needed, _carried(observed, observed.wanted))
-    return None
+            return Scaling(observed.wanted + 1, reason)
+        return None
+
+    def _note(self, observed: Observed, now_s: float) -> None:
+        self._low_s = _since(self._low_s, now_s, holds=_fewer(observed) is not None)
+        self._strained_s = _since(self._strained_s, now_s, holds=_strained(observed) is not None)
+        if self._asked is None:
+            return
+        if observed.wanted < self._asked:
+            self._asked, self._taken_back = None, self._taken_back + 1
+        elif observed.live >= self._asked:
+            self._asked, self._taken_back = None, 0
+
+
+def _since(since_s: float | None, now_s: float, *, holds: bool) -> float | None:
+    if not holds:
+        return None
+    return now_s if since_s is None else since_s
+
+
+def _lasted(since_s: float | None, wanted_s: float, now_s: float) -> bool:
+    return since_s is not None and now_s - since_s >= wanted_s
+
+
+def _strained(observed: Observed) -> Strain | None:
+    return next((strain for strain in observed.strains if strain.value > strain.limit), None)
 
 
 def _fewer(observed: Observed) -> Scaling | None:
