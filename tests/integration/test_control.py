@@ -259,6 +259,32 @@ async def test_two_control_servers_do_no_harm(tmp_path: Path) -> None:
         assert sum(moves) == 60 + 20 + 20, "as many as one control server makes"
 
 
+async def test_one_whose_store_is_silent_gives_up_the_lead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one hears the store: it leads, and does what is to be done."""
+    for name in ("server.RETRY_S", "documents.RETRY_S", "documents.CHECK_EVERY_S"):
+        monkeypatch.setattr(f"cecochat.control.{name}", 0.05)
+    monkeypatch.setattr("cecochat.control.documents.SILENT_S", 0.5)
+    async with (
+        world(tmp_path) as up,
+        build.configuration(up.parts.settings) as own,
+        control(replace(up.parts, configuration=own), "control-1") as first,
+    ):
+        other = replace(up.parts.settings, data_dir=tmp_path / "other")
+        async with control(replace(up.parts, settings=other), "control-2") as second:
+            await up.join("a", "b")
+            await up.becomes(a=8, b=8)
+            assert await metric(first, "cecochat_control_leads") == 1
+            with pytest.MonkeyPatch.context() as away:
+                for method in ("get", "put"):
+                    away.setattr(own, method, unavailable(Counter(), method))
+                await up.vanish("b")
+                await up.becomes(a=16)
+                assert await metric(first, "cecochat_control_leads") == 0
+                assert await metric(second, "cecochat_control_leads") == 1
+
+
 async def test_an_assignment_that_is_not_valid_is_not_followed_and_written_over(
     tmp_path: Path,
 ) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 2.0
 RETRY_S = 1.0
+SILENT_S = 10.0
 
 Parse = Callable[[Any], Any]
 
@@ -46,6 +49,12 @@ class Documents:
         self._folder = folder
         self._decisions = decisions
         self._judging = asyncio.Lock()
+        self._heard_s = -math.inf
+
+    @property
+    def silent(self) -> bool:
+        """Whether the store has not answered for some time."""
+        return time.monotonic() - self._heard_s > SILENT_S
 
     async def run(self) -> None:
         """Follow them until cancelled."""
@@ -61,6 +70,7 @@ class Documents:
 
     async def judge(self, document: Document) -> None:
         """Keep a version that the store holds, or give it back the one that it has lost."""
+        self._heard_s = time.monotonic()
         async with self._judging:
             good = self.good.get(document.name)
             if good and document.version < good.version:

@@ -88,11 +88,31 @@ class Control:
         self._changed.set()
 
     async def _stand(self) -> None:
-        await self.ready.wait()  # who cannot act must not lead
+        """As a candidate, while the store answers: who cannot act must not lead."""
+        await self.ready.wait()
+        standing: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as group:
+            while True:
+                if standing is None and not self._documents.silent:
+                    standing = group.create_task(self._follow_lead())
+                elif standing and self._documents.silent:
+                    standing.cancel()
+                    standing = None
+                await asyncio.sleep(RETRY_S)
+
+    async def _follow_lead(self) -> None:
         async with aclosing(self._discovery.lead("control", self._server_id)) as changes:
-            async for self.leads in changes:
-                self._decisions.leads(now=self.leads)
-                self._changed.set()
+            try:
+                async for leads in changes:
+                    self._lead(leads)
+            finally:
+                self._lead(False)
+
+    def _lead(self, leads: bool) -> None:
+        if leads != self.leads:
+            self.leads = leads
+            self._decisions.leads(now=leads)
+            self._changed.set()
 
     # -- what is seen
 

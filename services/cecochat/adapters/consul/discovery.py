@@ -108,7 +108,7 @@ class ConsulDiscovery(Discovery):
 
     @override
     def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
-        return Candidate(self._settings, self._consul, role, candidate).stand()
+        return Candidate(self._settings, self._consul, role, candidate, self._trouble).stand()
 
     @override
     async def close(self) -> None:

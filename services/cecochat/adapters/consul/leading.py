@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import consul  # type: ignore[import-untyped]
 
-from cecochat.adapters.consul.connection import answer
+from cecochat.adapters.consul.connection import Trouble, answer
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import Unavailable
 
@@ -29,11 +29,14 @@ CALL_S: Final = 3.0
 class Candidate:
     """One who stands for a role."""
 
-    def __init__(self, settings: ConsulSettings, client: Any, role: str, name: str) -> None:
+    def __init__(
+        self, settings: ConsulSettings, client: Any, role: str, name: str, trouble: Trouble
+    ) -> None:
         self._settings = settings
         self._consul = client
         self._key = f"{settings.namespace}/leaders/{role}"
         self._name = name
+        self._trouble = trouble
         self._session: str | None = None
 
     async def stand(self) -> AsyncGenerator[bool]:
@@ -47,8 +50,9 @@ class Candidate:
                 try:
                     now = await self._holds()
                     until_s = asked_s + TTL_S
+                    self._trouble.ends(self._key)
                 except Unavailable as error:
-                    log.debug("%s: %s", self._key, error)
+                    self._trouble.begins(self._key, error)
                     now = leads and loop.time() + EVERY_S + CALL_S < until_s
                 if now != leads:
                     leads = now
