@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 from sanic import Request
+from sanic.exceptions import NotFound
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
@@ -34,14 +36,17 @@ class Stack(ABC):
 
 @asynccontextmanager
 async def serving(stack: Stack) -> AsyncIterator[str]:
-    """`GET /sets/SERVICE`, and `PUT` with a count and a reason; the address, host:port."""
+    """`GET /sets/SERVICE`, and `PUT` with a count and a reason. The address, host:port/SECRET: who
+    does not know it gives no orders.
+    """
     app = http.app("stack", "stack", CollectorRegistry(), lambda: None)
+    secret = secrets.token_urlsafe(16)
 
-    @app.get("/sets/<name:str>")
+    @app.get(f"/{secret}/sets/<name:str>")
     async def state(_: Request, name: str) -> HTTPResponse:
         return _answer(stack.state(_service(name)))
 
-    @app.put("/sets/<name:str>")
+    @app.put(f"/{secret}/sets/<name:str>")
     async def scale(request: Request, name: str) -> HTTPResponse:
         try:
             stack.scale(_service(name), int(request.json["count"]), str(request.json["reason"]))
@@ -52,14 +57,14 @@ async def serving(stack: Stack) -> AsyncIterator[str]:
         return _answer(stack.state(_service(name)))
 
     async with http.serving(app, LOOPBACK, 0) as port:
-        yield f"{LOOPBACK}:{port}"
+        yield f"{LOOPBACK}:{port}/{secret}"
 
 
 def _service(name: str) -> Service:
     for service in SERVICES:
         if service == name:
             return service
-    raise CannotScale(f"{name} is none of {', '.join(SERVICES)}")
+    raise NotFound(f"{name} is none of {', '.join(SERVICES)}")
 
 
 def _answer(found: ServerSet) -> HTTPResponse:

@@ -85,7 +85,9 @@ class Settings:
     redis: str = _setting("", "host:port; empty: the embedded configuration")
     consul: str = _setting("", "host:port of an agent; empty: discovery within this process")
     nomad: str = _setting("", "host:port of an agent, where Nomad runs the servers")
-    stack: str = _setting("", "host:port of the `cecochat up` that runs this server; it sets this")
+    stack: str = _setting(
+        "", "where the `cecochat up` that runs this server takes orders; it sets this"
+    )
     replication: int = _setting(
         0, "copies that Kafka and Cassandra keep; 0: 3, or as many as there are servers", 0, 9
     )

@@ -15,7 +15,7 @@ ASK_S = 5.0
 
 
 class LocalDeployment(Deployment):
-    """`address`: host:port, as it tells its servers in CECOCHAT_STACK."""
+    """`address`: host:port/SECRET, as it tells its servers in CECOCHAT_STACK."""
 
     def __init__(self, address: str) -> None:
         self._url = f"http://{address}/sets"
@@ -40,7 +40,8 @@ class LocalDeployment(Deployment):
                 raise CannotScale(answer.json()["why"])
             return answer.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
-            raise Unavailable(f"the local stack at {self._url}: {error!r}") from error
+            # not as httpx says it, with the URL and its secret
+            raise Unavailable(f"`cecochat up` does not answer: {type(error).__name__}") from None
 
 
 def _set(body: Any) -> ServerSet:
