@@ -149,6 +149,9 @@ def _line(job: Job) -> tuple[str, str, str]:
 
 async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
     """Raises `Failed`, with everything as it was before."""
+    if not job.spec["TaskGroups"][0]["Count"]:
+        typer.echo(f"{job.service}: no server is wanted", err=True)
+        return
     running = await nomad.running(job.id)
     version = int(running["Version"]) if running else 0
     typer.echo(f"{job.service}: version {version} ...", err=True)

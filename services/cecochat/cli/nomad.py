@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from cecochat.runtime.tls import secret
 HERE = "127.0.0.1:4646"
 ASK_S = 10.0
 POLL_S = 0.5
+SILENT_S = 60.0
 DECLARED = re.compile(r'^variable\s+"(\w+)"', re.MULTILINE)
 ENDED = ("successful", "failed", "cancelled")
 
@@ -92,14 +94,27 @@ class Jobs:
         return None if job["Stop"] else job
 
     async def rolled_out(self, job_id: str, version: int) -> tuple[bool, str]:
-        """Wait until the deployment of that version has ended: whether it is healthy, and what is
-        said of it.
+        """Wait until the deployment of that version has ended, which Nomad limits by the job's
+        progress_deadline: whether it is healthy, and what is said of it. Raises `Unavailable` where
+        Nomad tells of none for `SILENT_S`.
         """
+        heard_s = time.monotonic()
         while True:
-            for found in await self._ask("GET", f"job/{job_id}/deployments") or ():
-                if found["JobVersion"] == version and found["Status"] in ENDED:
-                    return found["Status"] == "successful", found["StatusDescription"]
+            try:
+                if found := await self._deployment(job_id, version):
+                    heard_s = time.monotonic()
+                    if found["Status"] in ENDED:
+                        return found["Status"] == "successful", found["StatusDescription"]
+            except Unavailable:
+                if time.monotonic() - heard_s > SILENT_S:
+                    raise
+            if time.monotonic() - heard_s > SILENT_S:
+                raise Unavailable(f"Nomad has no deployment of {job_id} version {version}")
             await asyncio.sleep(POLL_S)
+
+    async def _deployment(self, job_id: str, version: int) -> dict[str, Any] | None:
+        found = await self._ask("GET", f"job/{job_id}/deployments") or ()
+        return next((each for each in found if each["JobVersion"] == version), None)
 
     async def revert(self, job_id: str, version: int) -> None:
         """Run an earlier version again."""
@@ -115,7 +130,9 @@ class Jobs:
             raise Unavailable(f"Nomad at {self._address}: {error!r}") from error
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise LookupError(path)
-        if answer.is_error:
+        if answer.is_server_error and (method == "GET" or "No cluster leader" in answer.text):
+            raise Unavailable(f"Nomad at {self._address}: {answer.text.strip()[:500]}")
+        if answer.is_error:  # a job that is not valid is a server error, too
             raise InvalidSettings(f"Nomad refuses: {answer.text.strip()[:500]}")
         return answer.json()
 
