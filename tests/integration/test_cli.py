@@ -38,17 +38,26 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         await started.release()
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends a command, as in a terminal, also where these tests are a background job, which
+    ignores it. (A `preexec_fn` would make subprocess fork, and gRPC abort the child now and then:
+    grpc/grpc#43055.)
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def environment(server: Server, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CECOCHAT_")}
     return {**kept, "XDG_STATE_HOME": str(server.folder / "state"), **more}
 
 
 async def start(server: Server, *words: str, **more: str) -> asyncio.subprocess.Process:
-    """A command that Ctrl-C ends, as in a terminal; a background job of a shell would ignore it."""
     return await asyncio.create_subprocess_exec(
         CECOCHAT, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE, env=environment(server, **more),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
