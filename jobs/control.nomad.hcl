@@ -76,6 +76,12 @@ variable "nomad" {
   description = "host:port of a Nomad agent, which is asked to scale the other jobs"
 }
 
+variable "progress_deadline" {
+  type        = string
+  default     = "2m"
+  description = "a version that is not healthy by then is taken back; an image that takes longer to load needs more"
+}
+
 variable "cpu" {
   type        = number
   default     = 200
@@ -109,8 +115,8 @@ job "cecochat-control" {
     auto_revert       = true # and what does not become healthy is taken back
     health_check      = "checks"
     min_healthy_time  = "5s" # a server that will fail does so within its first takeovers
-    healthy_deadline  = "2m"
-    progress_deadline = "5m"
+    healthy_deadline  = "1m"
+    progress_deadline = var.progress_deadline
   }
 
   # When a node is drained: one after the other, as in an update.

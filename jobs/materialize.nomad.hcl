@@ -70,6 +70,12 @@ variable "settings" {
   description = "further CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE: docs/reference/settings.md"
 }
 
+variable "progress_deadline" {
+  type        = string
+  default     = "2m"
+  description = "a version that is not healthy by then is taken back; an image that takes longer to load needs more"
+}
+
 variable "cpu" {
   type        = number
   default     = 500
@@ -103,8 +109,8 @@ job "cecochat-materialize" {
     auto_revert       = true # and what does not become healthy is taken back
     health_check      = "checks"
     min_healthy_time  = "5s" # a server that will fail does so within its first takeovers
-    healthy_deadline  = "2m"
-    progress_deadline = "5m"
+    healthy_deadline  = "1m"
+    progress_deadline = var.progress_deadline
   }
 
   # When a node is drained: one after the other, as in an update.

@@ -1,73 +1,37 @@
-"""The jobs on a Nomad of the test's own: deployed, killed, scaled and updated while people talk."""
+"""The jobs on a Nomad of the test's own: deployed, killed, drained, scaled and updated while people
+talk. tests/faults/test_processes.py does the same to the stack of one machine.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import shutil
-import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from cecochat.adapters import build
-from cecochat.ports.discovery import Instance
 from cecochat.runtime.settings import load
+from scripts.backends.launch import Backend, private
 from tests.support import shared
 from tests.support.backends import Backends
 from tests.support.crowd import Crowd
+from tests.support.deployed import Deployed
 from tests.support.eventually import eventually
-from tests.support.evidence import absences, percentile
-from tests.support.nomad import Agent, agent
+from tests.support.listeners import kill
+from tests.support.nomad import agent, second_node
 from tests.support.records import Refused
 from tests.support.results import write
-from tests.support.server import CECOCHAT, NO_LIMITS
-from tests.support.traffic import flowing, ring
+from tests.support.scenarios import GROWING, felt, grow_and_shrink, lose_a_server, lose_the_leader
+from tests.support.server import NO_LIMITS
 
-ROOT = Path(__file__).parents[2]
-RATE_PER_S = 50
 QUICK = {"scale.messaging.cooldown_s": 1.0, "drain.spread_s": 1.0}
 
-
-@dataclass(frozen=True)
-class Deployed:
-    """Every job, on a Nomad agent."""
-
-    agent: Agent
-    variables: Mapping[str, str]
-    folder: Path
-
-    def deploy(self, version: str) -> str:
-        """`cecochat deploy` of that version; what it prints."""
-        file = self.folder / "vars.toml"
-        values = {
-            "version": version,
-            "command": str(CECOCHAT),
-            "consul": self.variables["CECOCHAT_CONSUL"],
-            "kafka": self.variables["CECOCHAT_KAFKA"],
-            "cassandra": self.variables["CECOCHAT_CASSANDRA"],
-            "redis": self.variables["CECOCHAT_REDIS"],
-        }
-        lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
-        lines += ["[connect]", "port = 0", "[control]", f'nomad = "{self.agent.address}"']
-        lines += ["[settings]"] + [f"{n} = {json.dumps(v)}" for n, v in self._settings().items()]
-        file.write_text("\n".join(lines) + "\n")
-        words = ("deploy", "--jobs", str(ROOT / "jobs"), "--vars", str(file))
-        done = self.agent.command([str(CECOCHAT), *words], CECOCHAT_NOMAD=self.agent.address)
-        return done
-
-    def _settings(self) -> dict[str, str]:
-        names = ("CECOCHAT_NAMESPACE", "CECOCHAT_PARTITIONS")
-        own = {"CECOCHAT_DATA_DIR": str(self.folder / "data")}
-        return {name: self.variables[name] for name in names} | own
+pytestmark = pytest.mark.timeout(1_200)
 
 
 @pytest.fixture
@@ -77,79 +41,95 @@ async def deployed(
     program = shutil.which("nomad")
     if program is None:
         backends.absent("nomad", "put the program `nomad` (1.6 or later) on PATH")
-    variables = on_real | {"CECOCHAT_DATA_DIR": str(tmp_path / "data")}
+    environment = on_real | {"CECOCHAT_DATA_DIR": str(tmp_path / "data")}
     async with agent(program, tmp_path, on_real["CECOCHAT_CONSUL"]) as started:
-        found = Deployed(started, variables, tmp_path)
-        await shared.configure(variables, {**NO_LIMITS, **QUICK})
-        print(found.deploy("1"))
-        await eventually(lambda: shared.settled(variables, 2), within_s=60, every_s=0.2)
+        found = Deployed(started, environment, tmp_path)
+        await shared.configure(environment, {**NO_LIMITS, **QUICK})
+        print(await asyncio.to_thread(found.deploy, "1"))
+        await eventually(lambda: shared.settled(environment, 2), within_s=60, every_s=0.2)
         yield found
 
 
-@asynccontextmanager
-async def talking(deployed: Deployed, rng: Random) -> AsyncIterator[Crowd]:
-    async with build.discovery(load(deployed.variables)) as discovery:
-        crowd = Crowd(
-            lambda: discovery.live("connect")[0].health_url,
-            deployed.folder / "data" / "token-secret",
-        )
-        who, chats = ring(20)
-        async with crowd.connected(who, chats):
-            async with flowing(list(crowd.devices.values()), RATE_PER_S, rng):
-                yield crowd
-            found = await crowd.settle(within_s=90)
-    print("\n".join(map(str, found[:20])))
-    assert found == []
+@pytest.fixture
+def own_consul(real: dict[str, Backend], tmp_path: Path) -> Iterator[str]:
+    """Of a second node; the first has the one of all tests."""
+    with private("consul", tmp_path / "consul") as second:
+        second.start()
+        yield second.address
 
 
-def pid_of(server: Instance) -> int:
-    """Of the process that listens where its health is asked (proc(5), net/tcp)."""
-    inode = None
-    port = f"{urlsplit(server.health_url).port:04X}"
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1].endswith(f":{port}") and fields[3] == "0A":
-            inode = f"socket:[{fields[9]}]"
-    for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            try:
-                if any(str(fd.readlink()) == inode for fd in (process / "fd").iterdir()):
-                    return int(process.name)
-            except OSError:
-                continue
-    raise AssertionError(f"nobody listens at {server.health_url}")
+async def test_servers_are_killed_stopped_and_drained(
+    deployed: Deployed, own_consul: str, rng: Random, base_seed: int, tmp_path: Path
+) -> None:
+    where = deployed.environment
+    figures: dict[str, Any] = {"seed": base_seed, "python": sys.version.split()[0]}
+    async with deployed.talking(rng) as (crowd, lookout):
+        for name, end in (("killed", kill), ("stopped", deployed.stop_allocation)):
+            figures[name] = await lose_a_server(where, crowd, rng, end)
+        figures["led_again_s"] = await lose_the_leader(where, kill)
+        figures["killed_after_the_leader"] = await lose_a_server(where, crowd, rng, kill)
+        async with second_node(deployed.agent, tmp_path, own_consul) as second:
+            figures["drained"] = await _drained(deployed, second.name, crowd)
+    assert figures["stopped"]["refused"] == figures["drained"]["refused"] == 0
+    figures |= {"lookups": lookout.lookups, "given_critical_s": round(lookout.latest_s, 2)}
+    print(write("nomad-deaths", figures))
 
 
-@pytest.mark.timeout(900)
-async def test_a_cluster_of_jobs_under_load(
+async def _drained(deployed: Deployed, name: str, crowd: Crowd) -> dict[str, Any]:
+    """Servers that a node has got, since there are more of them now, leave it again."""
+    where, nomad = deployed.environment, deployed.agent
+    node = (await nomad.node(name))["ID"]
+    await shared.configure(where, {"scale.messaging.min": 3})
+    await eventually(lambda: shared.settled(where, 3), within_s=120, every_s=0.2)
+
+    async def there() -> list[Any]:
+        return [each for each in await nomad.running() if each["NodeID"] == node]
+
+    assert await there(), "the second node has got none"
+    mark = len(crowd.record.entries)
+    await asyncio.to_thread(nomad.run, "node", "drain", "-enable", "-yes", "-detach", node)
+
+    async def empty() -> bool:
+        return not await there()
+
+    await eventually(empty, within_s=120, every_s=0.5)
+    await eventually(lambda: shared.settled(where, 3), within_s=120, every_s=0.2)
+    return await felt(crowd, mark)
+
+
+async def test_a_new_version_comes_and_a_broken_one_is_taken_back(
     deployed: Deployed, rng: Random, base_seed: int
 ) -> None:
-    """A server is killed, the set is scaled, and a new version is deployed."""
-    where = deployed.variables
-    figures: dict[str, Any] = {"seed": base_seed, "python": sys.version.split()[0]}
-    async with talking(deployed, rng) as crowd:
-        victim = rng.choice(await shared.live(where, "messaging"))
-        os.kill(pid_of(victim), signal.SIGKILL)
+    where = deployed.environment
 
-        async def failed_over() -> bool:
-            return victim.instance_id not in (await shared.owners(where)).values()
+    async def ids() -> set[str]:
+        return {each.instance_id for each in await shared.live(where, "messaging")}
 
-        await eventually(failed_over, within_s=60, every_s=0.1)
-        await eventually(lambda: shared.settled(where, 2), within_s=60, every_s=0.2)
-        killed = absences(crowd.record.entries)
-        assert killed, "nobody noticed that a server died"
-        mark = len(crowd.record.entries)
-        await shared.configure(where, {"scale.messaging.min": 3})
-        await eventually(lambda: shared.settled(where, 3), within_s=90, every_s=0.2)
-        before = {each.instance_id for each in await shared.live(where, "messaging")}
+    async with deployed.talking(rng) as (crowd, lookout):
+        entries, before = crowd.record.entries, await ids()
         print(await asyncio.to_thread(deployed.deploy, "2"))
-        await eventually(lambda: shared.settled(where, 3), within_s=120, every_s=0.2)
-        after = {each.instance_id for each in await shared.live(where, "messaging")}
-        assert not before & after, "a server of the old version runs on"
-        away = absences(crowd.record.entries[mark:])
-        refused = [e for e in crowd.record.entries[mark:] if isinstance(e.what, Refused)]
+        await eventually(lambda: shared.settled(where, 2), within_s=120, every_s=0.2)
+        assert not before & await ids(), "a server of the old version runs on"
+        figures: dict[str, Any] = {"seed": base_seed, "updated": await felt(crowd, 0)}
+        second = await ids()
+        said = await asyncio.to_thread(deployed.deploy_broken, "3")
+        print(said)
+        assert "messaging did not become healthy" in said
+        assert "Taken back to the version before: materialize, history" in said
+        assert await ids() == second, "a broken version has cost a server of the one before"
+        refused = [entry for entry in entries if isinstance(entry.what, Refused)]
     assert refused == []
-    figures["killed_away_s"] = round(max(each.lasted_s for each in killed), 2)
-    figures["update_away_p99_s"] = round(percentile([each.lasted_s for each in away], 0.99), 2)
-    figures["absences"] = len(away)
-    print(write("nomad", figures))
+    figures |= {"lookups": lookout.lookups, "given_critical_s": round(lookout.latest_s, 2)}
+    print(write("nomad-versions", figures))
+
+
+async def test_a_set_grows_with_the_load_and_shrinks_without(
+    deployed: Deployed, rng: Random, base_seed: int
+) -> None:
+    where = deployed.environment
+    await shared.configure(where, GROWING)
+    async with build.discovery(load(where)) as discovery:
+        secret = Path(where["CECOCHAT_DATA_DIR"]) / "token-secret"
+        crowd = Crowd(lambda: discovery.live("connect")[0].health_url, secret)
+        numbers = await grow_and_shrink(where, crowd, rng)
+    print(write("scale-nomad", {"seed": base_seed, "wanted": numbers}))

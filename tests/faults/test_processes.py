@@ -9,14 +9,21 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
+from tests.support.listeners import kill
+from tests.support.lookout import looking
 from tests.support.results import write
-from tests.support.server import Server, running
-from tests.support.shared import settled
+from tests.support.scenarios import (
+    GROWING,
+    clean,
+    grow_and_shrink,
+    lose_a_server,
+    lose_the_leader,
+)
+from tests.support.server import running
 from tests.support.traffic import flowing, ring
 
 SERVERS = {
@@ -71,34 +78,36 @@ async def test_a_set_grows_with_the_load_and_shrinks_without(
     on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
 ) -> None:
     """Servers come and go while people talk: nothing is lost, and nobody is sent away for good."""
-    configuration = {"scale.messaging.target": 8.0, "scale.messaging.cooldown_s": 1.0}
     words = ("--processes", "--servers", "history=1", "--servers", "materialize=1")
-    async with running(tmp_path, on_real, words=words, configuration=configuration) as up:
+    async with running(tmp_path, on_real, words=words, configuration=GROWING) as up:
         where = {**on_real, "CECOCHAT_DATA_DIR": up.ready["data"]}
         crowd = Crowd(lambda: up.connect_url, up.secret_file, up.record)
-        who, chats = ring(25)  # 30 devices: 4 servers of 8
-        async with crowd.connected(who[:5], chats):
-            async with crowd.connected(who[5:], chats):
-                async with flowing(list(crowd.devices.values()), 50, rng):
-                    await eventually(lambda: settled(where, 4), within_s=90, every_s=0.5)
-                await crowd.answered()  # whoever leaves has an answer to all that it sent
-            few = [crowd.devices[each] for each in who[:5]]
-            async with flowing(few, 10, rng):
-                await eventually(lambda: settled(where, 2), within_s=120, every_s=0.5)
-            found = await crowd.settle(within_s=60, absent=who[5:])
-        decisions = await decided(up)
-    print("\n".join(map(str, found[:20])))
-    assert found == []
-    wanted = [2, *(each["to"] for each in decisions if each["kind"] == "scaled")]
-    print(write("scale-local", {"seed": base_seed, "wanted": wanted}))
-    top = wanted.index(4)
-    assert wanted[: top + 1] == sorted(wanted[: top + 1])
-    assert wanted[top:] == [4, 3, 2]
+        numbers = await grow_and_shrink(where, crowd, rng)
+    print(write("scale-local", {"seed": base_seed, "wanted": numbers}))
 
 
-async def decided(up: Server) -> list[dict[str, Any]]:
-    """What control has decided, oldest first."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"{up.ready['health']['control-1']}/decisions")
-    decisions: list[dict[str, Any]] = answer.json()["decisions"]
-    return decisions[::-1]
+@pytest.mark.timeout(300)
+async def test_servers_die_with_the_control_server_that_leads(
+    on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
+) -> None:
+    """Another one leads, and gives to others what a dead server owned; nobody is sent there."""
+    words = ("--processes", "--servers", "history=1", "--servers", "control=2")
+    async with running(tmp_path, on_real, words=words) as up:
+        where = {**on_real, "CECOCHAT_DATA_DIR": up.ready["data"]}
+        crowd = Crowd(lambda: up.connect_url, up.secret_file, up.record)
+        who, chats = ring(20)
+        figures: dict[str, Any] = {"seed": base_seed}
+        looks = looking(
+            *(where["CECOCHAT_CONSUL"], where["CECOCHAT_NAMESPACE"]),
+            lambda: up.connect_url,
+            lambda: crowd.token(rng.choice(who).user_id),
+        )
+        async with crowd.connected(who, chats), looks as lookout:
+            async with flowing(list(crowd.devices.values()), 100, rng):
+                figures["led_again_s"] = await lose_the_leader(where, kill)
+                figures["killed"] = await lose_a_server(where, crowd, rng, kill)
+            await clean(crowd)
+    assert lookout.wrong == []
+    assert lookout.lookups, "connect was never asked"
+    figures |= {"lookups": lookout.lookups, "given_critical_s": round(lookout.latest_s, 2)}
+    print(write("leader-local", figures))

@@ -1,4 +1,4 @@
-"""A Nomad agent, server and client in one, that is gone with the test."""
+"""Nomad agents, server and client in one or a client alone, that are gone with the test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -23,59 +24,111 @@ READY_WITHIN_S = 60.0
 
 @dataclass(frozen=True)
 class Agent:
-    """`address`: host:port of its HTTP API."""
+    """`address`, `rpc`: host:port of its HTTP API, and of what its clients connect to."""
 
     program: str
+    name: str
     address: str
+    rpc: str
     folder: Path
 
     def run(self, *words: str) -> str:
         """The output of a command of it."""
-        return self.command([self.program, *words], NOMAD_ADDR=f"http://{self.address}")
+        return self.command([self.program, *words])
 
-    def command(self, words: Sequence[str], **environment: str) -> str:
-        """The output of a program that succeeds."""
+    def command(self, words: Sequence[str], code: int = 0) -> str:
+        """The output of a program that ends with `code`; it finds this agent."""
         done = subprocess.run(
             words,
-            env={**os.environ, **environment},
+            env={
+                **os.environ,
+                "NOMAD_ADDR": f"http://{self.address}",
+                "CECOCHAT_NOMAD": self.address,
+            },
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    async def get(self, path: str) -> Any:
+        """What its API tells at /v1/`path`."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(f"http://{self.address}/v1/{path}")
+        return answer.raise_for_status().json()
+
+    async def node(self, name: str) -> Any:
+        """The node of that name, as its server lists it. Raises KeyError."""
+        return {node["Name"]: node for node in await self.get("nodes")}[name]
+
+    async def running(self) -> list[Any]:
+        """Allocations that run, or are about to, of all jobs and nodes."""
+        found = await self.get("allocations")
+        return [each for each in found if each["ClientStatus"] in ("pending", "running")]
 
 
 @asynccontextmanager
 async def agent(program: str, folder: Path, consul: str | None = None) -> AsyncIterator[Agent]:
     """Ready to run jobs; its jobs end with it. `consul`: the address of an agent of that."""
+    async with _started(program, folder, "first", consul, ["-dev"], "") as started:
+        try:
+            yield started
+        finally:
+            await _end_jobs(started)
+
+
+@asynccontextmanager
+async def second_node(first: Agent, folder: Path, consul: str) -> AsyncIterator[Agent]:
+    """One more client of `first`. `consul`: an agent of its own; Nomad's clients share none."""
+    settings = """
+        plugin "raw_exec" { config { enabled = true } }
+        client {
+          min_dynamic_port = 32001
+          max_dynamic_port = 32700
+        }
+        advertise {
+          http = "127.0.0.1"
+          rpc  = "127.0.0.1"
+          serf = "127.0.0.1"
+        }
+        """
+    words = ["-client", f"-servers={first.rpc}"]
+    async with _started(first.program, folder, "second", consul, words, settings) as started:
+        yield started
+
+
+@asynccontextmanager
+async def _started(
+    program: str, folder: Path, name: str, consul: str | None, words: list[str], more: str
+) -> AsyncIterator[Agent]:
     http, rpc, serf = random.sample(FREE, 3)
-    folder = folder / "nomad"
+    folder = folder / f"nomad-{name}"
     folder.mkdir()
     file = folder / "agent.hcl"
-    file.write_text(f"ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n")
-    words = ["agent", "-dev", "-bind=127.0.0.1", f"-config={file}"]
+    ports = f"ports {{\n  http = {http}\n  rpc = {rpc}\n  serf = {serf}\n}}\n"
+    file.write_text(f'name = "{name}"\n{ports}{more}')
+    words = [*words, "-bind=127.0.0.1", f"-config={file}"]
+    words += [] if "-dev" in words else [f"-data-dir={folder / 'data'}"]
     words += [f"-consul-address={consul}"] if consul else []
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            program, *words, stdin=DEVNULL, stdout=log, stderr=log, cwd=folder
+            program, "agent", *words, stdin=DEVNULL, stdout=log, stderr=log, cwd=folder
         )
-    started = Agent(program, f"127.0.0.1:{http}", folder)
+    started = Agent(program, name, f"127.0.0.1:{http}", f"127.0.0.1:{rpc}", folder)
     try:
         await eventually(lambda: _ready(started), READY_WITHIN_S, 0.2)
         yield started
     finally:
-        await _end_jobs(started)
-        process.send_signal(signal.SIGINT)
-        await process.wait()
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            await process.wait()
 
 
 async def _ready(started: Agent) -> bool:
     try:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            nodes = (await client.get(f"http://{started.address}/v1/nodes")).json()
-        return any(node["Status"] == "ready" for node in nodes)
-    except (httpx.HTTPError, ValueError):
+        return bool((await started.node(started.name))["Status"] == "ready")
+    except (httpx.HTTPError, ValueError, KeyError):
         return False
 
 
@@ -85,8 +138,7 @@ async def _end_jobs(started: Agent) -> None:
         for job in (await client.get("/v1/jobs")).json():
             await client.delete(f"/v1/job/{job['ID']}")
 
-        async def ended() -> bool:
-            found = (await client.get("/v1/allocations")).json()
-            return all(each["ClientStatus"] not in ("pending", "running") for each in found)
+    async def ended() -> bool:
+        return not await started.running()
 
-        await eventually(ended, READY_WITHIN_S, 0.2)
+    await eventually(ended, READY_WITHIN_S, 0.2)

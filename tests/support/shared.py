@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
+
 from cecochat.adapters import build
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.discovery import Instance, Service
@@ -33,3 +35,25 @@ async def settled(environment: Mapping[str, str], count: int) -> bool:
     """Whether so many messaging servers are live, and everything is assigned to all of them."""
     ids = {each.instance_id for each in await live(environment, "messaging")}
     return len(ids) == count and set((await owners(environment)).values()) == ids
+
+
+async def leader(environment: Mapping[str, str]) -> Instance | None:
+    """The control server that leads."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for control in await live(environment, "control"):
+            try:
+                if (await client.get(f"{control.health_url}/control")).json()["leads"]:
+                    return control
+            except httpx.HTTPError:
+                continue  # it is dead, and Consul has not seen it yet
+    return None
+
+
+async def wanted(environment: Mapping[str, str], service: Service) -> list[int]:
+    """How many servers of it the leader has wanted, in order."""
+    control = await leader(environment)
+    assert control, "no control server leads"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        found = (await client.get(f"{control.health_url}/decisions")).json()["decisions"]
+    scaled = [each for each in reversed(found) if each["kind"] == "scaled"]
+    return [each["to"] for each in scaled if each["service"] == service]

@@ -1,0 +1,108 @@
+"""Every server set as a job, on Nomad agents of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from cecochat.adapters import build
+from cecochat.ports.discovery import Instance
+from cecochat.runtime.settings import load
+from tests.support.crowd import Crowd
+from tests.support.listeners import pid_of
+from tests.support.lookout import Lookout, looking
+from tests.support.nomad import Agent
+from tests.support.scenarios import clean
+from tests.support.server import CECOCHAT
+from tests.support.traffic import flowing, ring
+
+ROOT = Path(__file__).parents[2]
+RATE_PER_S = 100
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The jobs of one agent. `environment`: the backends, the namespace and the data folder."""
+
+    agent: Agent
+    environment: Mapping[str, str]
+    folder: Path
+
+    def deploy(self, version: str) -> str:
+        """`cecochat deploy` of that version: what it prints."""
+        return self._deploy(version, code=0)
+
+    def deploy_broken(self, version: str) -> str:
+        """The same of one whose messaging servers do not start, so that it fails."""
+        broken = self._common() | {"CECOCHAT_NO_SUCH_SETTING": "1"}
+        lines = ["[messaging]", 'progress_deadline = "70s"', "[messaging.settings]", *_toml(broken)]
+        return self._deploy(version, lines, code=1)
+
+    def _deploy(self, version: str, more: Sequence[str] = (), *, code: int) -> str:
+        file = self.folder / "vars.toml"
+        file.write_text("\n".join([*self._lines(version), *more]) + "\n")
+        words = ("deploy", "--jobs", str(ROOT / "jobs"), "--vars", str(file))
+        return self.agent.command([str(CECOCHAT), *words], code)
+
+    def _lines(self, version: str) -> list[str]:
+        values = {"version": version, "command": str(CECOCHAT), "progress_deadline": "5m"}
+        for name in ("consul", "kafka", "cassandra", "redis"):
+            values[name] = self.environment[f"CECOCHAT_{name.upper()}"]
+        return [
+            *_toml(values),
+            *("[connect]", "port = 0"),
+            *("[control]", f'nomad = "{self.agent.address}"'),
+            *("[settings]", *_toml(self._common())),
+        ]
+
+    def _common(self) -> dict[str, str]:
+        names = ("CECOCHAT_NAMESPACE", "CECOCHAT_PARTITIONS", "CECOCHAT_DATA_DIR")
+        return {name: self.environment[name] for name in names}
+
+    @asynccontextmanager
+    async def talking(self, rng: Random) -> AsyncIterator[tuple[Crowd, Lookout]]:
+        """Everybody connected and traffic flowing, and a look at what connect tells; at the end,
+        all is quiet and judged.
+        """
+        who, chats = ring(20)
+        where = self.environment
+        async with build.discovery(load(where)) as discovery:
+
+            def connect_url() -> str:
+                return discovery.live("connect")[0].health_url
+
+            crowd = Crowd(connect_url, Path(where["CECOCHAT_DATA_DIR"]) / "token-secret")
+
+            def token() -> str:
+                return crowd.token(rng.choice(who).user_id)
+
+            async with (
+                crowd.connected(who, chats),
+                looking(
+                    where["CECOCHAT_CONSUL"], where["CECOCHAT_NAMESPACE"], connect_url, token
+                ) as lookout,
+            ):
+                async with flowing(list(crowd.devices.values()), RATE_PER_S, rng):
+                    yield crowd, lookout
+                await clean(crowd)
+        assert lookout.wrong == []
+        assert lookout.lookups, "connect was never asked"
+
+    async def stop_allocation(self, server: Instance) -> None:
+        """`nomad alloc stop`."""
+        allocation = _environment_of(pid_of(server))["NOMAD_ALLOC_ID"]
+        await asyncio.to_thread(self.agent.run, "alloc", "stop", "-detach", allocation)
+
+
+def _toml(values: Mapping[str, str]) -> list[str]:
+    return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+
+
+def _environment_of(pid: int) -> dict[str, str]:
+    pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return dict(pair.decode().split("=", 1) for pair in pairs if b"=" in pair)
