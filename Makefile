@@ -6,8 +6,11 @@ SHELL := /bin/sh
 bin := .venv/bin
 ARGS ?=
 BACKENDS ?= embedded
+DOCKER ?= docker
 PYTHON ?=
 export PYTHON
+
+version = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' services/cecochat/__init__.py)
 
 # A stamp is newer than all that decides what is installed; the development set holds the runtime set.
 runtime := .venv/.runtime
@@ -22,7 +25,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up demo fmt lint type test test-all bench protos reference protos-release lock clean
+.PHONY: help setup up demo fmt lint type test test-all bench protos reference protos-release lock image clean
 .PHONY: backends backends-up backends-down backends-status
 
 help: ## list the targets
@@ -55,7 +58,7 @@ test-all: lint type ## the same with the tests that take many minutes
 	$(bin)/python -m pytest -n 2 --no-loadscope-reorder --slow $(ARGS)
 
 # ARGS="kafka redis --data ..." : which ones, and options; `python3 -m scripts.backends --help` has all.
-backends: ## Kafka, Cassandra, Redis, Consul and Jaeger on to this machine
+backends: ## Kafka, Cassandra, Redis, Consul, Jaeger on to this machine; ARGS=prometheus: that too
 	@$(or $(PYTHON),python3) -m scripts.backends provision $(ARGS)
 
 backends-up: ## start them, wait until they answer, note where they are
@@ -86,6 +89,10 @@ compile := $(bin)/uv pip compile pyproject.toml --universal --python-version 3.1
 lock: $(if $(wildcard $(bin)/uv),,$(dev)) ## write both locks anew from pyproject.toml
 	$(compile) --group dev --output-file requirements-dev.lock
 	$(compile) --group build --constraint requirements-dev.lock --output-file requirements.lock
+
+# The tag is the default of the variable `image` of the jobs.
+image: ## cecochat:<version> for Docker, and for jobs with its driver
+	$(DOCKER) build --tag cecochat:$(version) $(ARGS) .
 
 clean: ## remove all that these targets made, .venv too; never a data folder
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

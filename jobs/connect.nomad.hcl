@@ -35,9 +35,16 @@ variable "image" {
   description = "for docker"
 }
 
+variable "volumes" {
+  type        = list(string)
+  default     = []
+  description = "for docker: folders of the node, such as /etc/cecochat:/etc/cecochat:ro, for files that settings name"
+}
+
 variable "datacenters" {
-  type    = list(string)
-  default = ["*"]
+  type        = list(string)
+  default     = ["*"]
+  description = "where its nodes may be"
 }
 
 variable "consul" {
@@ -210,6 +217,7 @@ job "cecochat-connect" {
         command      = var.driver == "docker" ? null : var.command
         image        = var.driver == "docker" ? var.image : null
         network_mode = var.driver == "docker" ? "host" : null
+        volumes      = var.driver == "docker" ? var.volumes : null
         args         = ["serve", "connect"]
       }
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from scripts.backends import env, places, ports, probe
 from scripts.backends.instance import Failed, Kind
-from scripts.backends.kinds import KINDS, kind
+from scripts.backends.kinds import DEFAULT, KINDS, kind
 from scripts.backends.launch import Backend
+from scripts.backends.process import Process
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +43,7 @@ def up(arguments: argparse.Namespace) -> int:
     wanted = [kind for kind in _kinds(arguments.names) if kind.name not in given]
     for name, address in given.items():
         _check_given(KINDS[name], address)
-    backends = _backends(wanted, arguments)
+    backends = _backends(wanted, arguments, env.read(arguments.env_file) | given)
     for backend in backends:
         backend.kind.provision()
     _start(backends)
@@ -66,18 +67,21 @@ def _start_one(backend: Backend) -> None:
     print(f"{backend.kind.name} answers at {backend.address} ({took:.1f} s)", flush=True)
 
 
-def _backends(wanted: Iterable[Kind], arguments: argparse.Namespace) -> list[Backend]:
-    """What runs already stays on the ports that it has."""
+def _backends(
+    wanted: Iterable[Kind], arguments: argparse.Namespace, others: Mapping[str, str]
+) -> list[Backend]:
+    """What runs already stays on the ports that it has. `others`: addresses that are known."""
     chosen = {} if arguments.ports == "free" else ports.parse(arguments.ports, KINDS)
-    found = []
+    found, known = [], dict(others)
     for each in wanted:
         folder = arguments.data / each.name
-        running = Backend.noted(each, folder)
-        if running and running.process:
-            found.append(running)
-            continue
-        given = ports.free(each) if arguments.ports == "free" else chosen.get(each.name)
-        found.append(Backend(each, each.instance(folder, given, arguments.host)))
+        backend = Backend.noted(each, folder)
+        if not backend or not backend.process:
+            given = ports.free(each) if arguments.ports == "free" else chosen.get(each.name)
+            options = {name: known[name] for name in each.options if name in known}
+            backend = Backend(each, each.instance(folder, given, arguments.host, options))
+        known[each.name] = backend.address
+        found.append(backend)
     return found
 
 
@@ -94,7 +98,7 @@ def _check_given(kind: Kind, addresses: str) -> None:
 
 
 def down(arguments: argparse.Namespace) -> int:
-    wanted = _kinds(arguments.names)
+    wanted = _kinds(arguments.names or KINDS)
     for each in wanted:
         backend = Backend.noted(each, arguments.data / each.name)
         running = backend.process if backend else None
@@ -111,12 +115,19 @@ def down(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     given = env.read(arguments.env_file)
-    found = [_status(each, arguments.data, given) for each in _kinds(arguments.names)]
+    found = [_status(each, arguments.data, given) for each in _asked_of(arguments)]
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
         print("\n".join(map(_line, found)))
     return 0 if all(each["answers"] for each in found) else 1
+
+
+def _asked_of(arguments: argparse.Namespace) -> list[Kind]:
+    """Those that are meant, and those that were started beside."""
+    noted = {name: Process.read(arguments.data / name / "pid") for name in KINDS}
+    started = [name for name, process in noted.items() if process and process.alive]
+    return _kinds(arguments.names or [*DEFAULT, *started])
 
 
 def _status(kind: Kind, data: Path, given: Mapping[str, str]) -> dict[str, object]:
@@ -171,9 +182,9 @@ def _option(arguments: argparse.Namespace, key: str) -> str | None:
     return value
 
 
-def _kinds(names: Sequence[str]) -> list[Kind]:
-    """Those named, or all, in the order in which they are started."""
-    chosen = {kind(name).name for name in names} or set(KINDS)
+def _kinds(names: Iterable[str]) -> list[Kind]:
+    """Those named, or those by default, in the order in which they are started."""
+    chosen = {kind(name).name for name in names} or set(DEFAULT)
     return [each for name, each in KINDS.items() if name in chosen]
 
 
@@ -191,7 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(do.__name__, help=about, description=about)
         command.set_defaults(do=do)
-        command.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+        default = f"default: {'all' if do is down else ', '.join(DEFAULT)}"
+        command.add_argument("names", nargs="*", metavar="NAME", help=default)
         if do is not provision:
             _add_places(command)
         if do is up:
@@ -200,6 +212,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true")
     _add_run(commands.add_parser("run", help="run one in the foreground, in place of this program"))
     return parser
+
+
+def _folder(text: str) -> Path:
+    """As a shell would have it, where none is between: in a job of Nomad."""
+    return Path(text).expanduser()
 
 
 def _add_places(command: argparse.ArgumentParser) -> None:
@@ -236,7 +253,8 @@ def _add_ports(command: argparse.ArgumentParser, more: str) -> None:
 def _add_run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(do=run)
     command.add_argument("name", choices=list(KINDS), metavar="NAME")
-    command.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="its folder")
+    about = "its folder; ~ is the home of who runs it"
+    command.add_argument("--data", type=_folder, required=True, metavar="FOLDER", help=about)
     command.add_argument("--port", type=int, help="for clients; the others keep their distance")
     _add_ports(command, "")
     options: dict[str, list[str]] = {}

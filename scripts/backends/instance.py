@@ -29,6 +29,11 @@ class Instance:
         return f"{self.host}:{self.port}"
 
     @property
+    def local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host == "localhost" or self.host.startswith("127.")
+
+    @property
     def data(self) -> Path:
         return self.folder / "data"
 
@@ -72,6 +77,7 @@ class Kind:
     """Whether what listens there serves clients, within a few seconds. Raises probe.NO_ANSWER."""
 
     options: Mapping[str, str] = field(default_factory=dict)  # option -> what it is for
+    by_default: bool = True  # whether it is meant where none is named
     start_s: float = 60.0  # the longest that a start may take on a busy machine
     stop_s: float = 30.0  # then it is killed
 

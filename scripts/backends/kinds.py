@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from scripts.backends import cassandra, consul, jaeger, kafka, redis
+from scripts.backends import cassandra, consul, jaeger, kafka, prometheus, redis
 from scripts.backends.instance import Failed, Kind
 
-KINDS = {
-    kind.name: kind for kind in (kafka.KIND, cassandra.KIND, redis.KIND, consul.KIND, jaeger.KIND)
-}
+MODULES = (kafka, cassandra, redis, consul, jaeger, prometheus)
+KINDS: dict[str, Kind] = {module.KIND.name: module.KIND for module in MODULES}
+DEFAULT = [name for name, each in KINDS.items() if each.by_default]
 
 
 def kind(name: str) -> Kind:

@@ -12,23 +12,25 @@ from scripts.backends import store, toolchain, tools
 LINKER = "-s -w -checklinkname=0"
 
 
-def bring(name: str, version: str, package: str) -> Path:
-    """The program built from `package`, a main package of `pinned/<name>/go.mod`."""
+def bring(name: str, version: str, package: str, tags: str = "") -> Path:
+    """The program built from `package`, a main package of `pinned/<name>/go.mod`, with these build
+    tags (commas between).
+    """
     folder = store.bring(
         name,
         version,
-        lambda folder: _build(name, package, folder / name),
+        lambda folder: _build(name, package, tags, folder / name),
         "building it with Go, which takes some minutes",
     )
     return folder / name
 
 
-def _build(name: str, package: str, program: Path) -> None:
+def _build(name: str, package: str, tags: str, program: Path) -> None:
     go = toolchain.go()
     with tempfile.TemporaryDirectory() as work:
         for pinned in ("go.mod", "go.sum"):
             shutil.copy(store.PINNED / name / pinned, work)
-        argv = [go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly"]
+        argv = [go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", f"-tags={tags}"]
         environ = {"CGO_ENABLED": "0", "GOWORK": "off"}  # no C compiler is needed
         tools.run(
             [*argv, "-ldflags", LINKER, "-o", str(program), package],

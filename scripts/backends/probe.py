@@ -86,6 +86,12 @@ def jaeger(host: str, port: int) -> bool:
     return isinstance(answer, dict) and "data" in answer
 
 
+def prometheus(host: str, port: int) -> bool:
+    """Its API answers, which it does when it has read its data."""
+    answer = _json(host, port, "/api/v1/status/buildinfo")
+    return isinstance(answer, dict) and answer.get("status") == "success"
+
+
 def answered(ask: Callable[[str, int], bool], host: str, port: int) -> bool:
     """Whether the question `ask` is answered as it should be, now."""
     try:

@@ -28,6 +28,8 @@ def command(instance: Instance) -> Command:
         "port": str(instance.port),
         "dir": str(instance.data),
         "daemonize": "no",
+        # Otherwise it refuses all but this machine, whatever it listens on.
+        "protected-mode": "yes" if instance.local else "no",
         # Two documents that change rarely: their fsync costs nothing, and a power cut takes none.
         "appendonly": "yes",
         "appendfsync": "always",

@@ -1,6 +1,6 @@
 """Every version that the backends are pinned to; docs/adr/0030-the-real-backends.md says why these.
 
-The two Go modules name theirs in `pinned/*/go.mod` once more, as Go wants it; a test compares.
+The Go modules name theirs in `pinned/*/go.mod` once more, as Go wants it; a test compares.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ KAFKA = "4.3.1"
 CASSANDRA = "5.0.5"
 CONSUL = "1.16.2"
 JAEGER = "1.76.0"
+PROMETHEUS = "0.316.0"  # as a Go module; the program calls itself 3.16.0
 
 REDIS_AT_LEAST = (7, 0)  # what Debian 12 has; nothing newer than 7.0 is used
 
@@ -16,7 +17,7 @@ KAFKA_LOG4J = "2.25.4"  # binds Kafka's slf4j; must equal the log4j-core that Ka
 MAVEN_DEPENDENCY_PLUGIN = "3.6.1"
 
 JAVA = 17  # the one that both Kafka 4 (17 or newer) and Cassandra 5.0 (11 or 17) run on
-GO_AT_LEAST = (1, 24, 6)  # what Jaeger's go.mod asks for; an older Go brings the one below
+GO_AT_LEAST = (1, 26, 7)  # what Prometheus' go.mod asks for; an older Go brings the one below
 GO = "1.26.8"
 GO_SUMS = {
     "linux-amd64": "h1:ZOmGe1OnfREDMIdb1Qi4G9JSuDPBLGExZMQ4nis1RXM=",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from typing_extensions import override
 
 from scripts.backends import (
     cassandra,
+    cli,
     consul,
     env,
     jars,
@@ -25,6 +27,8 @@ from scripts.backends import (
     ports,
     probe,
     process,
+    prometheus,
+    redis,
     store,
     tools,
     versions,
@@ -46,6 +50,7 @@ EPHEMERAL = 32_768
     [
         ("consul", "github.com/hashicorp/consul", versions.CONSUL),
         ("jaeger", "github.com/jaegertracing/jaeger", versions.JAEGER),
+        ("prometheus", "github.com/prometheus/prometheus", versions.PROMETHEUS),
     ],
 )
 def test_a_go_module_names_the_pinned_version(name: str, module: str, version: str) -> None:
@@ -239,6 +244,51 @@ def test_consul_opens_no_port_that_was_not_given(tmp_path: Path) -> None:
     opened = consul.settings(instance)["ports"]
     assert isinstance(opened, dict)
     assert set(opened.values()) - {-1} == set(instance.ports.values())
+
+
+def test_redis_serves_others_where_it_listens_for_them(tmp_path: Path) -> None:
+    def protected(host: str) -> str:
+        argv = redis.command(kind("redis").instance(tmp_path, host=host)).argv
+        return argv[argv.index("--protected-mode") + 1]
+
+    if not redis.here():
+        pytest.skip("redis is missing: `make backends` brings it")
+    assert [protected("127.0.0.1"), protected("10.0.0.1")] == ["yes", "no"]
+
+
+def test_prometheus_asks_the_consul_that_it_is_given(tmp_path: Path) -> None:
+    """All else is as it is for users."""
+    theirs = prometheus.CONFIGURATION.read_text()
+    ours = prometheus.configuration(kind("prometheus").instance(tmp_path))
+    given = kind("prometheus").instance(tmp_path, options={"consul": "db:1"})
+    assert prometheus.configuration(given) == theirs.replace("127.0.0.1:8500", "db:1")
+    assert f"127.0.0.1:{kind('consul').ports['http']}" in ours
+
+
+def test_prometheus_is_told_of_the_consul_that_is_started_with_it(tmp_path: Path) -> None:
+    arguments = argparse.Namespace(data=tmp_path, ports="consul=18500", host="127.0.0.1")
+    _, started = cli._backends([kind("consul"), kind("prometheus")], arguments, {})
+    assert started.instance.options == {"consul": "127.0.0.1:18500"}
+    (started,) = cli._backends([kind("prometheus")], arguments, {"consul": "db:1"})
+    assert started.instance.options == {"consul": "db:1"}
+
+
+def test_prometheus_is_started_only_by_its_name() -> None:
+    assert [each.name for each in cli._kinds([])] == list(KINDS)[:-1]
+    assert [each.name for each in cli._kinds(["prometheus"])] == ["prometheus"]
+
+
+def test_a_prometheus_that_cannot_ask_consul_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert prometheus.installed() is None
+    for name, code in (("prometheus", 0), ("promtool", 1)):
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    assert prometheus.installed() is None
+    (tmp_path / "promtool").write_text("#!/bin/sh\nexit 0\n")
+    assert prometheus.installed() == str(tmp_path / "prometheus")
 
 
 def test_addresses_are_noted_and_forgotten(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+# The program `cecochat` as an image: each server, `up`, and the command line.
+#
+#   make image
+#   docker run --rm --publish 8080-8085:8080-8085 --env CECOCHAT_HOST=0.0.0.0 \
+#       --env CECOCHAT_ADVERTISE_HOST=127.0.0.1 --volume cecochat:/data cecochat:0.1.0 up
+#
+# For jobs of Nomad with the driver docker: docs/how-to/deploy-with-nomad.md.
+
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim-bookworm AS build
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+RUN python -m venv /opt/cecochat
+
+# What others wrote first, each package by its hash: a change of ours leaves this layer as it is.
+COPY requirements.lock ./
+RUN /opt/cecochat/bin/pip install --no-compile --require-hashes --requirement requirements.lock
+
+COPY pyproject.toml LICENSE ./
+COPY services services
+# Compiled here, since the user of the image cannot write it; what only builds is left behind.
+RUN /opt/cecochat/bin/pip install --no-compile --no-deps --no-build-isolation . \
+    && /opt/cecochat/bin/pip uninstall --yes hatchling pathspec pluggy trove-classifiers pip \
+    && /opt/cecochat/bin/python -m compileall -q /opt/cecochat/lib
+
+FROM python:${PYTHON}-slim-bookworm
+
+# A fixed number, for who owns what is mounted.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin cecochat \
+    && install --directory --owner cecochat --group cecochat --mode 0700 /data
+COPY --from=build /opt/cecochat /opt/cecochat
+COPY scripts/healthcheck.py /opt/cecochat/bin/healthcheck.py
+
+ENV PATH=/opt/cecochat/bin:$PATH PYTHONUNBUFFERED=1 CECOCHAT_DATA_DIR=/data
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+# connect, messaging, history, and the health of messaging, materialize, history and control
+EXPOSE 8080 8081 8082 8083 8084 8085 8086
+
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "/opt/cecochat/bin/healthcheck.py"]
+ENTRYPOINT ["cecochat"]
+CMD ["--help"]

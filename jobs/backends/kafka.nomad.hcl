@@ -1,0 +1,163 @@
+# Kafka: one broker for a test cluster; its data stays on its node.
+#
+#   nomad job run jobs/backends/kafka.nomad.hcl
+#   nomad job run -var node=store-1 -var checkout=/opt/cecochat -var data=/srv/cecochat jobs/backends/kafka.nomad.hcl
+#
+# It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=kafka`
+# on the node before: otherwise the first start does it, which takes a minute or two. See docs/how-to/deploy-with-nomad.md.
+
+variable "node" {
+  type        = string
+  default     = ""
+  description = "name of the node that it stays on, with its data; empty: any, for a cluster of one node"
+}
+
+variable "datacenters" {
+  type        = list(string)
+  default     = ["*"]
+  description = "where that node may be"
+}
+
+variable "checkout" {
+  type        = string
+  default     = ""
+  description = "folder of the checkout on the node; empty: the folder in which `nomad job run` is run"
+}
+
+variable "data" {
+  type        = string
+  default     = "~/.local/state/cecochat/nomad"
+  description = "folder on the node, for kafka/ in it; ~ is the home of the agent's user"
+}
+
+variable "python" {
+  type        = string
+  default     = "python3"
+  description = "Python 3.11 or newer on the node"
+}
+
+variable "port" {
+  type        = number
+  default     = 17092
+  description = "where clients connect; the next one is the controller's"
+}
+
+variable "heap" {
+  type        = string
+  default     = "512m"
+  description = "of Java"
+}
+
+variable "cpu" {
+  type        = number
+  default     = 300
+  description = "MHz"
+}
+
+variable "memory" {
+  type        = number
+  default     = 1024
+  description = "MiB; reserved, and not enforced by raw_exec"
+}
+
+locals {
+  checkout = var.checkout == "" ? abspath(".") : var.checkout
+}
+
+job "cecochat-kafka" {
+  type        = "service"
+  datacenters = var.datacenters
+
+  constraint {
+    attribute = "${attr.kernel.name}"
+    value     = "linux"
+  }
+
+  dynamic "constraint" {
+    for_each = var.node == "" ? [] : [var.node]
+
+    content {
+      attribute = "${node.unique.name}"
+      value     = constraint.value
+    }
+  }
+
+  update {
+    max_parallel      = 1     # the old one ends first: they have the same ports and data
+    auto_revert       = false # an older version may not read what a newer one has written
+    health_check      = "checks"
+    min_healthy_time  = "5s"
+    healthy_deadline  = "10m" # the first start may have to bring it
+    progress_deadline = "15m"
+  }
+
+  group "kafka" {
+    count = 1
+
+    network {
+      port "clients" {
+        static = var.port
+      }
+      port "controller" {
+        static = var.port + 1
+      }
+    }
+
+    restart {
+      attempts = 10
+      interval = "5m"
+      delay    = "2s"
+      mode     = "delay" # go on here
+    }
+
+    # Never on another node: elsewhere it would begin empty.
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    service {
+      name = "cecochat-kafka"
+      port = "clients"
+
+      # It listens when it is in the cluster: its own.
+      check {
+        name     = "listens"
+        type     = "tcp"
+        interval = "5s"
+        timeout  = "3s"
+
+        check_restart {
+          limit = 12   # a minute without an answer
+          grace = "5m" # a start reads what was not flushed; the first one may have to bring it
+        }
+      }
+    }
+
+    task "kafka" {
+      driver       = "raw_exec"
+      kill_signal  = "SIGTERM"
+      kill_timeout = "30s" # it closes its log, so that the next start need not read all of it; clients of an agent cap this at max_kill_timeout, 30s
+
+      config {
+        command = var.python
+        args = [
+          "-m", "scripts.backends", "run", "kafka",
+          "--data", "${var.data}/kafka",
+          "--host", "${NOMAD_IP_clients}",
+          "--port", "${NOMAD_PORT_clients}",
+          "--heap", var.heap,
+        ]
+      }
+
+      env {
+        PYTHONPATH = local.checkout
+      }
+
+      resources {
+        cpu    = var.cpu
+        memory = var.memory
+      }
+    }
+  }
+}

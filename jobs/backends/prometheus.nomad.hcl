@@ -1,0 +1,167 @@
+# Prometheus: scrapes the servers that Consul knows, as observability/prometheus.yml says; its data stays on its node.
+#
+#   nomad job run jobs/backends/prometheus.nomad.hcl
+#   nomad job run -var node=store-1 -var checkout=/opt/cecochat -var data=/srv/cecochat jobs/backends/prometheus.nomad.hcl
+#
+# It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=prometheus`
+# on the node before: otherwise the first start does it, which takes many minutes to build it. See docs/how-to/deploy-with-nomad.md.
+
+variable "node" {
+  type        = string
+  default     = ""
+  description = "name of the node that it stays on, with its data; empty: any, for a cluster of one node"
+}
+
+variable "datacenters" {
+  type        = list(string)
+  default     = ["*"]
+  description = "where that node may be"
+}
+
+variable "checkout" {
+  type        = string
+  default     = ""
+  description = "folder of the checkout on the node; empty: the folder in which `nomad job run` is run"
+}
+
+variable "data" {
+  type        = string
+  default     = "~/.local/state/cecochat/nomad"
+  description = "folder on the node, for prometheus/ in it; ~ is the home of the agent's user"
+}
+
+variable "python" {
+  type        = string
+  default     = "python3"
+  description = "Python 3.11 or newer on the node"
+}
+
+variable "consul" {
+  type        = string
+  default     = "127.0.0.1:8500"
+  description = "host:port of the Consul agent of the node"
+}
+
+variable "port" {
+  type        = number
+  default     = 17090
+  description = "of its API"
+}
+
+variable "retention" {
+  type        = string
+  default     = "7d"
+  description = "how long samples are kept; 1 GB at most"
+}
+
+variable "cpu" {
+  type        = number
+  default     = 100
+  description = "MHz"
+}
+
+variable "memory" {
+  type        = number
+  default     = 256
+  description = "MiB; reserved, and not enforced by raw_exec"
+}
+
+locals {
+  checkout = var.checkout == "" ? abspath(".") : var.checkout
+}
+
+job "cecochat-prometheus" {
+  type        = "service"
+  datacenters = var.datacenters
+
+  constraint {
+    attribute = "${attr.kernel.name}"
+    value     = "linux"
+  }
+
+  dynamic "constraint" {
+    for_each = var.node == "" ? [] : [var.node]
+
+    content {
+      attribute = "${node.unique.name}"
+      value     = constraint.value
+    }
+  }
+
+  update {
+    max_parallel      = 1     # the old one ends first: they have the same ports and data
+    auto_revert       = false # an older version may not read what a newer one has written
+    health_check      = "checks"
+    min_healthy_time  = "5s"
+    healthy_deadline  = "10m" # the first start may have to bring it
+    progress_deadline = "15m"
+  }
+
+  group "prometheus" {
+    count = 1
+
+    network {
+      port "web" {
+        static = var.port
+      }
+    }
+
+    restart {
+      attempts = 10
+      interval = "5m"
+      delay    = "2s"
+      mode     = "delay" # go on here
+    }
+
+    # Never on another node: elsewhere it would begin empty.
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    service {
+      name = "cecochat-prometheus"
+      port = "web"
+
+      check {
+        name     = "ready"
+        type     = "http"
+        path     = "/-/ready"
+        interval = "5s"
+        timeout  = "3s"
+
+        check_restart {
+          limit = 12    # a minute without an answer
+          grace = "10m" # a start reads its log; the first one may have to build it
+        }
+      }
+    }
+
+    task "prometheus" {
+      driver       = "raw_exec"
+      kill_signal  = "SIGTERM"
+      kill_timeout = "30s" # it writes what it has in memory; clients of an agent cap this at max_kill_timeout, 30s
+
+      config {
+        command = var.python
+        args = [
+          "-m", "scripts.backends", "run", "prometheus",
+          "--data", "${var.data}/prometheus",
+          "--host", "${NOMAD_IP_web}",
+          "--port", "${NOMAD_PORT_web}",
+          "--consul", var.consul,
+          "--retention", var.retention,
+        ]
+      }
+
+      env {
+        PYTHONPATH = local.checkout
+      }
+
+      resources {
+        cpu    = var.cpu
+        memory = var.memory
+      }
+    }
+  }
+}

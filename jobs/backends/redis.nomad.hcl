@@ -1,0 +1,152 @@
+# Redis: one server for a test cluster; its data stays on its node.
+#
+#   nomad job run jobs/backends/redis.nomad.hcl
+#   nomad job run -var node=store-1 -var checkout=/opt/cecochat -var data=/srv/cecochat jobs/backends/redis.nomad.hcl
+#
+# It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=redis`
+# on the node before: otherwise the first start does it, which installs a package, as root on Debian. See docs/how-to/deploy-with-nomad.md.
+
+variable "node" {
+  type        = string
+  default     = ""
+  description = "name of the node that it stays on, with its data; empty: any, for a cluster of one node"
+}
+
+variable "datacenters" {
+  type        = list(string)
+  default     = ["*"]
+  description = "where that node may be"
+}
+
+variable "checkout" {
+  type        = string
+  default     = ""
+  description = "folder of the checkout on the node; empty: the folder in which `nomad job run` is run"
+}
+
+variable "data" {
+  type        = string
+  default     = "~/.local/state/cecochat/nomad"
+  description = "folder on the node, for redis/ in it; ~ is the home of the agent's user"
+}
+
+variable "python" {
+  type        = string
+  default     = "python3"
+  description = "Python 3.11 or newer on the node"
+}
+
+variable "port" {
+  type        = number
+  default     = 17379
+  description = "where clients connect"
+}
+
+variable "cpu" {
+  type        = number
+  default     = 100
+  description = "MHz"
+}
+
+variable "memory" {
+  type        = number
+  default     = 64
+  description = "MiB; reserved, and not enforced by raw_exec"
+}
+
+locals {
+  checkout = var.checkout == "" ? abspath(".") : var.checkout
+}
+
+job "cecochat-redis" {
+  type        = "service"
+  datacenters = var.datacenters
+
+  constraint {
+    attribute = "${attr.kernel.name}"
+    value     = "linux"
+  }
+
+  dynamic "constraint" {
+    for_each = var.node == "" ? [] : [var.node]
+
+    content {
+      attribute = "${node.unique.name}"
+      value     = constraint.value
+    }
+  }
+
+  update {
+    max_parallel      = 1     # the old one ends first: they have the same ports and data
+    auto_revert       = false # an older version may not read what a newer one has written
+    health_check      = "checks"
+    min_healthy_time  = "5s"
+    healthy_deadline  = "10m" # the first start may have to bring it
+    progress_deadline = "15m"
+  }
+
+  group "redis" {
+    count = 1
+
+    network {
+      port "clients" {
+        static = var.port
+      }
+    }
+
+    restart {
+      attempts = 10
+      interval = "5m"
+      delay    = "2s"
+      mode     = "delay" # go on here
+    }
+
+    # Never on another node: elsewhere it would begin empty.
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    service {
+      name = "cecochat-redis"
+      port = "clients"
+
+      check {
+        name     = "listens"
+        type     = "tcp"
+        interval = "5s"
+        timeout  = "3s"
+
+        check_restart {
+          limit = 12   # a minute without an answer
+          grace = "2m" # the first start may have to bring it
+        }
+      }
+    }
+
+    task "redis" {
+      driver       = "raw_exec"
+      kill_signal  = "SIGTERM"
+      kill_timeout = "10s" # every write is on the disk before it is acknowledged
+
+      config {
+        command = var.python
+        args = [
+          "-m", "scripts.backends", "run", "redis",
+          "--data", "${var.data}/redis",
+          "--host", "${NOMAD_IP_clients}",
+          "--port", "${NOMAD_PORT_clients}",
+        ]
+      }
+
+      env {
+        PYTHONPATH = local.checkout
+      }
+
+      resources {
+        cpu    = var.cpu
+        memory = var.memory
+      }
+    }
+  }
+}

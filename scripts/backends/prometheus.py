@@ -1,0 +1,74 @@
+"""Prometheus: scrapes the servers that a Consul knows, as `observability/prometheus.yml` says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from scripts.backends import modules, probe, store, versions
+from scripts.backends.instance import Command, Instance, Kind
+
+PACKAGE = "github.com/prometheus/prometheus/cmd/prometheus"
+TAGS = "remove_all_sd,enable_consul_sd"  # a third of all to build, and no more than is used
+CONSUL = "127.0.0.1:17500"
+OPTIONS = {
+    "consul": f"host:port of the Consul that knows the servers (default {CONSUL})",
+    "retention": "how long samples are kept, as in 7d (the default)",
+}
+CONFIGURATION = Path(__file__).parents[2] / "observability" / "prometheus.yml"
+CONSUL_THERE = "server: 127.0.0.1:8500"
+SIZE = "1GB"  # of all samples: older ones make room
+
+
+def installed() -> str | None:
+    """The one on PATH, if it can ask Consul: Debian's is built without."""
+    program, promtool = shutil.which("prometheus"), shutil.which("promtool")
+    if program is None or promtool is None:
+        return None
+    check = [promtool, "check", "config", str(CONFIGURATION)]
+    understood = subprocess.run(check, capture_output=True, check=False).returncode == 0
+    return program if understood else None
+
+
+def program() -> str:
+    return installed() or str(modules.bring("prometheus", versions.PROMETHEUS, PACKAGE, TAGS))
+
+
+def here() -> bool:
+    return store.place("prometheus", versions.PROMETHEUS).exists() or installed() is not None
+
+
+def command(instance: Instance) -> Command:
+    instance.data.mkdir(parents=True, exist_ok=True)
+    written = instance.folder / "prometheus.yml"
+    written.write_text(configuration(instance))
+    flags = {
+        "config.file": written,
+        "storage.tsdb.path": instance.data,
+        "storage.tsdb.retention.time": instance.options.get("retention", "7d"),
+        "storage.tsdb.retention.size": SIZE,
+        "web.listen-address": instance.address,
+    }
+    return Command([program(), *(f"--{flag}={value}" for flag, value in flags.items())])
+
+
+def configuration(instance: Instance) -> str:
+    """Ours, with the Consul that this one shall ask."""
+    text, consul = CONFIGURATION.read_text(), instance.options.get("consul", CONSUL)
+    assert text.count(CONSUL_THERE) == 1, f"{CONFIGURATION} asks another Consul"
+    return text.replace(CONSUL_THERE, f"server: {consul}")
+
+
+KIND = Kind(
+    name="prometheus",
+    version=versions.PROMETHEUS,
+    ports={"web": 17090},
+    provision=program,
+    here=here,
+    command=command,
+    variable=None,
+    answers=probe.prometheus,
+    options=OPTIONS,
+    by_default=False,
+)

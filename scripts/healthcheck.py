@@ -1,0 +1,87 @@
+"""Whether the server of this container lives: asks `/livez` of whatever `cecochat serve` runs.
+
+The HEALTHCHECK of the image. Anything else, such as `up` or a command, has no one port to ask, and
+neither has a server on any free port: both count as well while they run.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+from cecochat.domain.errors import InvalidSettings
+from cecochat.runtime.settings import Settings, load
+
+TIMEOUT_S = 3.0
+PORTS = {
+    "connect": "connect_port",
+    "messaging": "messaging_health_port",
+    "materialize": "materialize_health_port",
+    "history": "history_health_port",
+    "control": "control_port",
+}
+"""Server -> the setting with the port of its health."""
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, not listened on
+
+
+def main() -> int:
+    """0: it lives, or there is nothing to ask. 1: it does not answer as it should."""
+    words = Path("/proc/1/cmdline").read_text().split("\0")
+    try:
+        settings = load(file=settings_file(words))
+        address = address_of(words, settings)
+        return 0 if address is None or lives(*address, tls=encrypted(words, settings)) else 1
+    except (OSError, http.client.HTTPException, InvalidSettings) as error:
+        print(error)
+        return 1
+
+
+def served(words: Sequence[str]) -> str | None:
+    """The server that `... cecochat serve SERVER ...` runs."""
+    after = [word for before, word in pairwise(words) if before == "serve"]
+    return after[0] if after and after[0] in PORTS else None
+
+
+def settings_file(words: Sequence[str]) -> Path | None:
+    """What is given as `--settings FILE` or `--settings=FILE`."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == "--settings":
+            return Path(value if equals else after)
+    return None
+
+
+def address_of(words: Sequence[str], settings: Settings) -> tuple[str, int] | None:
+    """Where its health is; None: there is nothing to ask."""
+    server = served(words)
+    port = getattr(settings, PORTS[server]) if server else 0
+    return (EVERYWHERE.get(settings.host, settings.host), port) if port else None
+
+
+def encrypted(words: Sequence[str], settings: Settings) -> bool:
+    """Connect alone serves its health where clients ask."""
+    return served(words) == "connect" and settings.tls is not None
+
+
+def lives(host: str, port: int, *, tls: bool) -> bool:
+    """Whether `/livez` says so. It asks whether the process lives, not who it is."""
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        made: http.client.HTTPConnection = http.client.HTTPSConnection(
+            host, port, timeout=TIMEOUT_S, context=context
+        )
+    else:
+        made = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    with closing(made) as connection:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == http.client.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""A real Prometheus scrapes what a real Consul knows, as `observability/prometheus.yml` says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from cecochat.adapters.consul.discovery import ConsulDiscovery
+from cecochat.adapters.consul.settings import ConsulSettings
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import http
+from scripts.backends import launch
+from scripts.backends.launch import Backend
+from tests.support.backends import Backends
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@asynccontextmanager
+async def started(backend: Backend) -> AsyncIterator[str]:
+    """Its address."""
+    try:
+        await asyncio.to_thread(backend.start)
+        yield backend.address
+    finally:
+        await asyncio.to_thread(backend.kill)
+
+
+@asynccontextmanager
+async def messaging_server(consul: str) -> AsyncIterator[Instance]:
+    """What of it Prometheus sees: it is registered, and carries seven sessions. Where its clients
+    would be, nothing listens.
+    """
+    registry = CollectorRegistry()
+    Gauge("cecochat_sessions", "Sessions that are open.", registry=registry).set(7)
+    app = http.app("messaging", "messaging-1-a", registry, lambda: None)
+    async with (
+        http.serving(app, "127.0.0.1", 0) as port,
+        ConsulDiscovery.open(ConsulSettings(consul, namespace="my_chat")) as discovery,
+    ):
+        health = f"http://127.0.0.1:{port}"
+        known = Instance("messaging", "messaging-1-a", "127.0.0.1:1", health, "0.1.0")
+        await discovery.register(known)
+        yield known
+
+
+async def as_a_job_registers_it(client: httpx.AsyncClient, consul: str) -> None:
+    """The entry of Nomad's beside the one of the server: it must not be scraped, too."""
+    entry = {"Name": "nomad-cecochat-messaging", "Address": "127.0.0.1", "Port": 1}
+    put = await client.put(f"http://{consul}/v1/agent/service/register", json=entry)
+    assert put.is_success
+
+
+async def test_each_server_is_scraped_once_under_its_name(
+    tmp_path: Path, backends: Backends
+) -> None:
+    if not launch.here("consul"):
+        backends.absent("consul", "`make backends` brings it")
+    if not launch.here("prometheus"):  # no run requires it
+        pytest.skip("prometheus is missing: `make backends ARGS=prometheus` brings it")
+    async with (
+        started(launch.private("consul", tmp_path / "consul")) as consul,
+        messaging_server(consul) as server,
+        started(launch.private("prometheus", tmp_path / "p", {"consul": consul})) as prometheus,
+        httpx.AsyncClient(trust_env=False, base_url=f"http://{prometheus}/api/v1") as client,
+    ):
+        await as_a_job_registers_it(client, consul)
+
+        async def found() -> list[dict[str, str]]:
+            answer = await client.get("/query", params={"query": "cecochat_sessions == 7"})
+            return [each["metric"] for each in answer.json()["data"]["result"]]
+
+        await eventually(found, within_s=60, every_s=0.2)
+        (labels,) = await found()
+        targets = (await client.get("/targets")).json()["data"]["activeTargets"]
+    assert labels == {
+        "__name__": "cecochat_sessions",
+        "job": "cecochat",
+        "instance": "messaging-1-a",
+        "service": "messaging",
+        "namespace": "my_chat",
+    }
+    assert [each["scrapeUrl"] for each in targets] == [f"{server.health_url}/metrics"]

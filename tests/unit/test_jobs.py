@@ -1,0 +1,197 @@
+"""The job files of Nomad as they are written: what keeps a server running is set in each, and all
+of it is known to Nomad 1.6.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+from hcl2.utils import SerializationOptions
+
+from cecochat import __version__
+from scripts.backends.kinds import KINDS
+from tests.support.backends import Backends
+
+ROOT = Path(__file__).parents[2]
+SERVERS = sorted((ROOT / "jobs").glob("*.nomad.hcl"))
+BACKENDS = sorted((ROOT / "jobs" / "backends").glob("*.nomad.hcl"))
+NEWER = {"action", "disconnect", "identity", "ui"}
+"""Blocks that came after Nomad 1.6."""
+KILL_TIMEOUT_MAX_S = 30
+"""What clients allow unless their `max_kill_timeout` is higher."""
+NOWHERE = "http://127.0.0.1:1"
+PLAIN = SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=True)
+
+Block = Mapping[str, Any]
+
+
+def name(file: Path) -> str:
+    return str(file.relative_to(ROOT / "jobs")).removesuffix(".nomad.hcl")
+
+
+every_job = pytest.mark.parametrize("file", [*SERVERS, *BACKENDS], ids=name)
+
+
+@cache
+def read(file: Path) -> dict[str, Any]:
+    with file.open() as text:
+        found: dict[str, Any] = hcl2.load(text, serialization_options=PLAIN)
+    return found
+
+
+def only(blocks: list[Block]) -> Any:
+    """What is in the one block `kind "name" {...}` of its kind."""
+    ((found,),) = [list(block.values()) for block in blocks]
+    return found
+
+
+def job(file: Path) -> Block:
+    found: Block = only(read(file)["job"])
+    return found
+
+
+def group(file: Path) -> Block:
+    found: Block = only(job(file)["group"])
+    return found
+
+
+def task(file: Path) -> Block:
+    found: Block = only(group(file)["task"])
+    return found
+
+
+def variables(file: Path) -> dict[str, Block]:
+    return {name: found for block in read(file)["variable"] for name, found in block.items()}
+
+
+def keys(found: object) -> Iterator[str]:
+    """Of all blocks and attributes, however deep."""
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            yield key
+            yield from keys(value)
+    elif isinstance(found, list):
+        for value in found:
+            yield from keys(value)
+
+
+def seconds(text: str) -> int:
+    return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
+
+
+def test_there_is_a_job_for_each_backend_but_consul() -> None:
+    """Which Nomad itself needs."""
+    assert {file.name.partition(".")[0] for file in BACKENDS} == set(KINDS) - {"consul"}
+
+
+@every_job
+def test_nothing_is_newer_than_nomad_1_6(file: Path) -> None:
+    assert not NEWER & set(keys(read(file)["job"]))
+
+
+@every_job
+def test_every_variable_says_what_it_is_and_has_a_default(file: Path) -> None:
+    wanting = {
+        name: sorted({"type", "default", "description"} - found.keys())
+        for name, found in variables(file).items()
+    }
+    assert {name: missing for name, missing in wanting.items() if missing} == {}
+
+
+@every_job
+def test_a_server_that_hangs_is_found_and_started_again(file: Path) -> None:
+    checks = [check for service in group(file)["service"] for check in service["check"]]
+    for check in checks:
+        assert seconds(check["timeout"]) <= seconds(check["interval"])
+    (restart,) = [each for check in checks for each in check.get("check_restart", [])]
+    assert restart["limit"] > 1
+    assert seconds(restart["grace"]) >= 60
+
+
+@every_job
+def test_a_server_that_ends_is_started_again(file: Path) -> None:
+    (restart,), (reschedule,) = group(file)["restart"], group(file)["reschedule"]
+    assert restart.keys() == {"attempts", "interval", "delay", "mode"}
+    moves = reschedule["unlimited"]
+    assert restart["mode"] == ("fail" if moves else "delay"), "nobody goes on with it"
+
+
+@every_job
+def test_an_update_waits_for_the_checks(file: Path) -> None:
+    (update,) = job(file)["update"]
+    assert update["health_check"] == "checks"
+    assert update["max_parallel"] == 1
+    assert "auto_revert" in update
+    times = [update["min_healthy_time"], update["healthy_deadline"], update["progress_deadline"]]
+    assert sorted(times, key=seconds) == times
+
+
+@every_job
+def test_a_server_is_asked_to_end_and_has_time_for_it(file: Path) -> None:
+    assert task(file)["kill_signal"] == "SIGTERM"
+    assert 5 <= seconds(task(file)["kill_timeout"]) <= KILL_TIMEOUT_MAX_S
+
+
+@every_job
+def test_resources_are_reserved(file: Path) -> None:
+    assert task(file)["resources"] == [{"cpu": "${var.cpu}", "memory": "${var.memory}"}]
+
+
+@pytest.mark.parametrize("file", SERVERS, ids=name)
+def test_the_version_is_that_of_this_checkout(file: Path) -> None:
+    assert variables(file)["version"]["default"] == __version__
+    assert variables(file)["image"]["default"] == f"cecochat:{__version__}"
+
+
+@pytest.mark.parametrize("file", SERVERS, ids=name)
+def test_servers_look_for_backends_where_their_jobs_put_them(file: Path) -> None:
+    for backend in ("kafka", "cassandra", "redis"):
+        port = variables(ROOT / "jobs" / "backends" / f"{backend}.nomad.hcl")["port"]["default"]
+        assert variables(file)[backend]["default"] == f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("file", BACKENDS, ids=name)
+def test_a_backend_is_run_by_its_launcher(file: Path) -> None:
+    (config,) = task(file)["config"]
+    kind = KINDS[file.name.partition(".")[0]]
+    assert config["args"][:4] == ["-m", "scripts.backends", "run", kind.name]
+    given = {word for word in config["args"] if word.startswith("--")}
+    common = {"--data", "--host", "--port"}
+    assert common <= given <= common | {"--ports"} | {f"--{option}" for option in kind.options}
+
+
+@pytest.mark.parametrize("file", BACKENDS, ids=name)
+def test_a_backend_has_the_ports_that_the_launcher_gives_it(file: Path) -> None:
+    kind = KINDS[file.name.partition(".")[0]]
+    (network,) = group(file)["network"]
+    roles = {role.replace("_", "-") for port in network["port"] for role in port}
+    assert roles == set(kind.ports)
+    defaults = {name: found["default"] for name, found in variables(file).items()}
+    assert defaults["port"] == next(iter(kind.ports.values()))
+    for role, port in kind.ports.items():
+        assert defaults.get(role.replace("-", "_"), port) == port
+
+
+@every_job
+@pytest.mark.parametrize("words", ["job validate", "fmt -check"])
+def test_nomad_takes_it(file: Path, words: str, backends: Backends) -> None:
+    program = shutil.which("nomad")
+    if program is None:
+        backends.absent("nomad", "put the program `nomad` (1.6 or later) on PATH")
+    done = subprocess.run(
+        [program, *words.split(), str(file)],
+        cwd=ROOT,
+        env={**os.environ, "NOMAD_ADDR": NOWHERE},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
