@@ -107,7 +107,6 @@ async def test_servers_die_with_the_control_server_that_leads(
                 figures["led_again_s"] = await lose_the_leader(where, kill)
                 figures["killed"] = await lose_a_server(where, crowd, rng, kill)
             await clean(crowd)
-    assert lookout.wrong == []
-    assert lookout.lookups, "connect was never asked"
+    lookout.judged()
     figures |= {"lookups": lookout.lookups, "given_critical_s": round(lookout.latest_s, 2)}
     print(write("leader-local", figures))

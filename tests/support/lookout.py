@@ -43,6 +43,12 @@ class Lookout:
         if late_s > CRITICAL_MAX_S:
             self.wrong.append(f"{address} was given {late_s:.2f} s after it was critical")
 
+    def judged(self) -> None:
+        """Fail where one was given for too long, or nothing was tried."""
+        assert self.wrong == []
+        assert self.lookups, "connect was never asked"
+        assert self.critical, "Consul called nobody dead"
+
     def forget(self) -> None:
         """Consul does not answer: nobody can know."""
         self._bad_since_s.clear()
