@@ -45,7 +45,7 @@ class Lookout:
 
     def judged(self) -> None:
         """Fail where one was given for too long, or nothing was tried."""
-        assert self.wrong == []
+        assert self.wrong == [], self.wrong
         assert self.lookups, "connect was never asked"
         assert self.critical, "Consul called nobody dead"
 
