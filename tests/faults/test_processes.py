@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +17,7 @@ from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.listeners import kill
 from tests.support.lookout import looking
+from tests.support.outages import PARTITIONS
 from tests.support.results import write
 from tests.support.scenarios import (
     GROWING,
@@ -23,7 +26,8 @@ from tests.support.scenarios import (
     lose_a_server,
     lose_the_leader,
 )
-from tests.support.server import running
+from tests.support.server import command, running
+from tests.support.shared import live, settled
 from tests.support.traffic import flowing, ring
 
 SERVERS = {
@@ -84,6 +88,37 @@ async def test_a_set_grows_with_the_load_and_shrinks_without(
         crowd = Crowd(lambda: up.connect_url, up.secret_file, up.record)
         numbers = await grow_and_shrink(where, crowd, rng)
     print(write("scale-local", {"seed": base_seed, "wanted": numbers}))
+
+
+@pytest.mark.timeout(300)
+async def test_what_an_operator_types_tells_and_does_it(
+    on_real: dict[str, str], tmp_path: Path
+) -> None:
+    words = ("--processes", "--servers", "history=1", "--servers", "materialize=1")
+    async with running(tmp_path, on_real, words=words) as up:
+        where = {**on_real, "CECOCHAT_DATA_DIR": up.ready["data"]}
+        shown = json.loads(await command(where, "status", "--json"))
+        assert shown["wrong"] == []
+        assert {name: len(of) for name, of in shown["servers"].items()} == {
+            **{"messaging": 2, "materialize": 1, "history": 1, "connect": 1, "control": 1}
+        }
+        assert shown["partitions"] == {"owned": PARTITIONS}
+        assert "nothing to change" in await command(where, "control", "plan")
+        await command(where, "control", "pause")
+        await command(where, "config", "set", "scale.messaging.min", "3")
+        await eventually(lambda: says(where, "messaging  2 -> 3", "control", "plan"), 60, 0.5)
+        assert "paused" in await command(where, "control", "status")
+        await command(where, "control", "resume")
+        await eventually(lambda: settled(where, 3), within_s=90, every_s=0.5)
+        assert "scaled messaging 2 -> 3" in await command(where, "control", "status")
+        await kill((await live(where, "history"))[0])
+        await eventually(lambda: says(where, "no history server is live", "status"), 30, 0.2)
+        await eventually(lambda: says(where, "partitions: 12 owned", "status", code=0), 60, 0.5)
+
+
+async def says(where: Mapping[str, str], text: str, *words: str, code: int | None = None) -> bool:
+    """Whether a command says so, and ends with `code`."""
+    return text in await command(where, *words, code=code)
 
 
 @pytest.mark.timeout(300)

@@ -18,7 +18,10 @@ from typing import Any
 
 import pytest
 
+from cecochat.adapters import build
 from cecochat.client import History, open_history
+from cecochat.ports.configuration import CONFIGURATION
+from cecochat.runtime.settings import load
 from cecochat.runtime.tokens import mint
 from tests.support.eventually import eventually
 from tests.support.server import CECOCHAT, Server, free_ports
@@ -241,6 +244,20 @@ async def test_configuration_is_changed_seen_and_checked(server: Server) -> None
     assert "did you mean text.max_bytes" in err
     _, err = await run(server, "config", "set", "text.max_bytes", "-1", code=2)
     assert "1 to 32768 bytes" in err
+
+
+async def test_a_key_that_only_another_version_knows_can_be_removed(server: Server) -> None:
+    """As after a rollback: until then the document as a whole is refused."""
+    settings = load({"CECOCHAT_DATA_DIR": server.ready["data"]})
+    async with build.configuration(settings) as configuration:
+        await configuration.change(CONFIGURATION, lambda old: {**old, "new.key": 1}, by="test")
+    _, err = await run(server, "config", "set", "text.max_bytes", "100", code=2)
+    assert "'new.key' is no configuration key" in err
+    out, _ = await run(server, "config", "unset", "new.key")
+    assert "new.key is removed as of version 2" in out
+    await run(server, "config", "set", "text.max_bytes", "100")
+    _, err = await run(server, "config", "unset", "new.key", code=2)
+    assert "'new.key' is no configuration key" in err
 
 
 async def exit_code(server: Server, *words: str) -> int | None:

@@ -180,3 +180,16 @@ async def running(
         yield server
     finally:
         await server.release()
+
+
+async def command(environment: Mapping[str, str], *words: str, code: int | None = 0) -> str:
+    """What `cecochat` with these words prints, where it ends with `code`; None: with any."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    process = await asyncio.create_subprocess_exec(
+        CECOCHAT, *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT, env=inherited | dict(environment),
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    said = out.decode()
+    assert code is None or process.returncode == code, said
+    return said

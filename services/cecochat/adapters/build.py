@@ -12,7 +12,7 @@ from typing import cast, get_args
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
-from cecochat.adapters.embedded.deployment import EmbeddedDeployment
+from cecochat.adapters.embedded.deployment import ByOthers, EmbeddedDeployment
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import InvalidSettings, Unavailable
@@ -91,7 +91,7 @@ async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
         async with aclosing(LocalDeployment(settings.stack)) as local:
             yield local
     else:
-        yield EmbeddedDeployment()
+        yield ByOthers() if settings.consul else EmbeddedDeployment()
 
 
 async def _embedded_log(settings: Settings, stack: AsyncExitStack) -> Backplane:

@@ -18,6 +18,10 @@ from cecochat.runtime.ownership import asking
 NOT_FOUND = (
     "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with --settings"
 )
+NOBODY = (
+    "Consul tells of no server: it does not answer (clients chat on all the same), or none runs "
+    "with this CECOCHAT_NAMESPACE"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ async def look_through(discovery: Discovery | None) -> Cluster:
     async with asking() as client:
         servers = {service: discovery.live(service) for service in SERVICES}
         everybody = [each for instances in servers.values() for each in instances]
+        if not everybody:
+            raise Failed(NOBODY)
         ready = await asyncio.gather(*(_not_ready(client, each) for each in everybody))
         asked = [await _get(client, each, "control") for each in servers["control"]]
         controls = [each for each in asked if each]

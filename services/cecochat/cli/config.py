@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,12 +37,13 @@ def add_to(root: typer.Typer) -> None:
 def get(
     key: Annotated[str | None, typer.Argument(help="One key; default: all.")] = None,
     data: Data = None,
+    settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
     """Print values, with unit, range and meaning; a star marks what differs from the default."""
     from cecochat.domain.configuration import KEYS
 
-    document = run(_read(data))
+    document = run(_read(data, settings))
     names = [_known(key)] if key else list(KEYS)
     values = {name: document.value.get(name, KEYS[name][2]) for name in names}
     if json:
@@ -59,31 +60,44 @@ def get(
     epilog="Example: cecochat config set sends.rate_per_user 50",
     context_settings={"ignore_unknown_options": True},  # -1 is a value, though a wrong one
 )
-def set_(key: KeyName, value: str, data: Data = None) -> None:
+def set_(
+    key: KeyName, value: str, data: Data = None, settings: options.SettingsFile = None
+) -> None:
     """Change one key. Servers follow within two seconds."""
-    from cecochat.domain.configuration import from_text
+    from cecochat.domain.configuration import from_text, parse
 
     parsed = from_text(_known(key), value)
-    version = run(_change(data, lambda current: {**current, key: parsed}))
+
+    def with_it(current: Mapping[str, Any]) -> Mapping[str, Any]:
+        changed = {**current, key: parsed}
+        parse(changed)
+        return changed
+
+    version = run(_change(data, settings, with_it))
     typer.echo(f"{key} is {parsed} as of version {version}")
 
 
 @app.command(epilog="Example: cecochat config unset sends.rate_per_user")
-def unset(key: KeyName, data: Data = None) -> None:
-    """Go back to the default of one key."""
+def unset(key: KeyName, data: Data = None, settings: options.SettingsFile = None) -> None:
+    """Go back to the default of one key, or remove one that only another version knows."""
     from cecochat.domain.configuration import KEYS
 
-    default = KEYS[_known(key)][2]
-    version = run(
-        _change(data, lambda current: {name: v for name, v in current.items() if name != key})
-    )
-    typer.echo(f"{key} is {default}, the default, as of version {version}")
+    def without(current: Mapping[str, Any]) -> Mapping[str, Any]:
+        if key not in current:
+            _known(key)
+        return {name: value for name, value in current.items() if name != key}
+
+    version = run(_change(data, settings, without))
+    now = f"{KEYS[key][2]}, the default," if key in KEYS else "removed"
+    typer.echo(f"{key} is {now} as of version {version}")
 
 
 @app.command(epilog="Example: cecochat config watch")
-def watch(data: Data = None, json: options.Json = False) -> None:
+def watch(
+    data: Data = None, json: options.Json = False, settings: options.SettingsFile = None
+) -> None:
     """Print each change as it happens, until Ctrl-C."""
-    run(_watch(data, json))
+    run(_watch(data, settings, json))
 
 
 @app.command("history", epilog="Example: cecochat config history --limit 5")
@@ -91,9 +105,10 @@ def past(
     limit: Annotated[int, typer.Option(min=1, help="How many versions at most.")] = 20,
     data: Data = None,
     json: options.Json = False,
+    settings: options.SettingsFile = None,
 ) -> None:
     """Print who changed what and when, newest first."""
-    versions = run(_past(data, limit + 1))
+    versions = run(_past(data, settings, limit + 1))
     for document, before in zip(versions[:limit], [*versions[1:], None], strict=False):
         _print_change(document, before.value if before else {}, as_json=json)
 
@@ -101,48 +116,49 @@ def past(
 # -- the document
 
 
-def _opened(data: Path | None) -> AbstractAsyncContextManager[Configuration]:
+def _opened(data: Path | None, file: Path | None) -> AbstractAsyncContextManager[Configuration]:
     from cecochat.adapters import build
 
-    return build.configuration(target.settings(data))
+    return build.configuration(target.settings(data, file))
 
 
-async def _read(data: Path | None) -> Document:
+async def _read(data: Path | None, file: Path | None) -> Document:
     from cecochat.ports.configuration import CONFIGURATION
 
-    async with _opened(data) as configuration:
+    async with _opened(data, file) as configuration:
         return await configuration.get(CONFIGURATION)
 
 
-async def _change(data: Path | None, change: Any) -> int:
+async def _change(
+    data: Path | None,
+    file: Path | None,
+    change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> int:
     """Change the current document; a change of one key stands whatever others have changed."""
-    from cecochat.domain.configuration import parse
     from cecochat.ports.configuration import CONFIGURATION
 
-    def decide(current: Mapping[str, Any]) -> Mapping[str, Any]:
-        value: Mapping[str, Any] = change(dict(current))
-        parse(value)
-        return value
-
-    async with _opened(data) as configuration:
-        changed = await configuration.change(CONFIGURATION, decide, by=getpass.getuser())
+    async with _opened(data, file) as configuration:
+        changed = await configuration.change(CONFIGURATION, change, by=getpass.getuser())
         return changed.version
 
 
-async def _past(data: Path | None, limit: int) -> list[Document]:
+async def _past(data: Path | None, file: Path | None, limit: int) -> list[Document]:
     from cecochat.ports.configuration import CONFIGURATION
 
-    async with _opened(data) as configuration:
+    async with _opened(data, file) as configuration:
         return await configuration.past(CONFIGURATION, limit)
 
 
-async def _watch(data: Path | None, as_json: bool) -> None:
+async def _watch(data: Path | None, file: Path | None, as_json: bool) -> None:
     from contextlib import aclosing
 
     from cecochat.ports.configuration import CONFIGURATION
 
     before: Mapping[str, Any] = {}
-    async with _opened(data) as configuration, aclosing(configuration.watch(CONFIGURATION)) as all_:
+    async with (
+        _opened(data, file) as configuration,
+        aclosing(configuration.watch(CONFIGURATION)) as all_,
+    ):
         async for document in all_:
             _print_change(document, before, as_json=as_json)
             before = document.value

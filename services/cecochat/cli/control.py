@@ -54,7 +54,7 @@ def plan(settings: options.SettingsFile = None, json: options.Json = False) -> N
     from cecochat.cli import cluster
 
     led = run(cluster.look(settings)).led()
-    planned = {service: of["next"] for service, of in led["sets"].items() if of["next"]}
+    planned = {service: of["next"] for service, of in led["sets"].items() if of.get("next")}
     if json:
         json_line(planned)
     elif not planned:
@@ -99,9 +99,9 @@ def sets(seen: dict[str, Any]) -> list[tuple[str, ...]]:
     for service, of in seen.items():
         loads = [f"{each['total']:,.4g} {each['name']}" for each in of["loads"]]
         strains = [f"{each['value']:,.4g} {each['name']}" for each in of["strains"]]
-        limits = f"{of['min']}-{of['max']}"
-        carries = ", ".join([*loads, *strains])
-        lines.append((service, str(of["wanted"]), str(of["live"]), limits, carries))
+        known = of["wanted"] is not None
+        wanted, limits = (str(of["wanted"]), f"{of['min']}-{of['max']}") if known else ("", "")
+        lines.append((service, wanted, str(of["live"]), limits, ", ".join([*loads, *strains])))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +51,7 @@ def _command(service: Service) -> Callable[..., None]:
     ) -> None:
         from cecochat.runtime.settings import load
 
-        logs.to_standard_error(f"{service} ")
+        logs.to_standard_error(f"{service} ", logging.INFO)
         _serve(service, load(file=settings), json, attached)
 
     return serve

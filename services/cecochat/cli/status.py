@@ -63,7 +63,7 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
         if why:
             wrong.append(f"{server_id} is not ready: {why}")
     for service, of in seen.sets.items():
-        if of["live"] < of["wanted"]:
+        if of["wanted"] is not None and of["live"] < of["wanted"]:
             wrong.append(f"{of['live']} of {of['wanted']} {service} servers are live")
     for state, count in _states(view).items():
         if state != "owned":

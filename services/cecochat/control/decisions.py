@@ -121,9 +121,10 @@ class Decisions:
         if now:
             self._record("leads", "no other control server leads")
 
-    def count_servers(self, service: Service, wanted: int, live: int) -> None:
-        """How many servers of a set are wanted, and live."""
-        self._servers.labels(service, "wanted").set(wanted)
+    def count_servers(self, service: Service, wanted: int | None, live: int) -> None:
+        """How many servers of a set are wanted, where that is known, and live."""
+        if wanted is not None:
+            self._servers.labels(service, "wanted").set(wanted)
         self._servers.labels(service, "live").set(live)
 
     def _record(self, kind: str, reason: str, **more: Any) -> None:

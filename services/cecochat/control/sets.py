@@ -26,30 +26,40 @@ SCALED: tuple[Service, ...] = ("messaging", "materialize", "history", "connect")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One set as it was looked at last."""
+    """One set as it was looked at last. `managed`: None where others run it."""
 
-    state: ServerSet
     live: int
     carried: Carried
-    policy: Policy
-
-    @property
-    def observed(self) -> Observed:
-        """For a scaler."""
-        return Observed(self.state.wanted, self.live, *self.carried)
+    managed: Managed | None
 
     def shown(self) -> dict[str, Any]:
         """For people."""
-        scaling = Scaler.outlook(self.observed, self.policy)
-        loads = [each._asdict() for each in self.carried.loads]
-        strains = [each._asdict() for each in self.carried.strains]
+        return {
+            "live": self.live,
+            "loads": [each._asdict() for each in self.carried.loads],
+            "strains": [each._asdict() for each in self.carried.strains],
+            **(self.managed.shown(self) if self.managed else {"wanted": None}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """How many servers a set has, and may have."""
+
+    state: ServerSet
+    policy: Policy
+
+    def observed(self, seen: Seen) -> Observed:
+        """For a scaler."""
+        return Observed(self.state.wanted, seen.live, *seen.carried)
+
+    def shown(self, seen: Seen) -> dict[str, Any]:
+        """For people."""
+        scaling = Scaler.outlook(self.observed(seen), self.policy)
         return {
             "wanted": self.state.wanted,
-            "live": self.live,
             "min": self.policy.min,
             "max": self.policy.max,
-            "loads": loads,
-            "strains": strains,
             "rollout": self.state.rollout,
             "next": scaling._asdict() if scaling else None,
         }
@@ -90,24 +100,26 @@ class Sets:
                 await asyncio.sleep(EVERY_S)
 
     async def _look(self, service: Service, loads: Loads) -> None:
-        try:
-            state = await self._deployment.state(service)
-        except CannotScale:
-            self.seen.pop(service, None)  # others run it
-            return
+        managed = await self._managed(service)
         live = self._discovery.live(service)
-        carried = await loads.of(service, live, self.config)
-        seen = Seen(state, len(live), carried, _policy(self.config, service, state.limits))
+        seen = Seen(len(live), await loads.of(service, live, self.config), managed)
         self.seen[service] = seen
-        self._decisions.count_servers(service, state.wanted, len(live))
-        if self._may_act():
-            await self._scale(service, seen)
+        self._decisions.count_servers(service, managed.state.wanted if managed else None, len(live))
+        if managed and self._may_act():
+            await self._scale(service, managed, managed.observed(seen))
         else:
             self._scalers[service] = Scaler()  # what it has seen is old when it may act again
 
-    async def _scale(self, service: Service, seen: Seen) -> None:
+    async def _managed(self, service: Service) -> Managed | None:
+        try:
+            state = await self._deployment.state(service)
+        except CannotScale:
+            return None
+        return Managed(state, _policy(self.config, service, state.limits))
+
+    async def _scale(self, service: Service, managed: Managed, observed: Observed) -> None:
         scaler, now_s = self._scalers[service], time.monotonic()
-        scaling = scaler.decide(seen.observed, seen.policy, now_s)
+        scaling = scaler.decide(observed, managed.policy, now_s)
         if scaling is None:
             return
         scaler.changed(now_s, scaling.to)  # also where the answer is lost
@@ -116,7 +128,7 @@ class Sets:
         except CannotScale as error:
             log.error("%s", error)
         else:
-            self._decisions.scaled(service, seen.state.wanted, scaling)
+            self._decisions.scaled(service, observed.wanted, scaling)
 
 
 def _policy(config: Config, service: Service, limits: Limits) -> Policy:

@@ -12,6 +12,21 @@ from cecochat.ports.deployment import Allocation, Deployment, Limits, ServerSet
 from cecochat.ports.discovery import Service
 
 
+class ByOthers(Deployment):
+    """Of servers that a person, or a service manager, starts one by one."""
+
+    @override
+    async def state(self, service: Service) -> ServerSet:
+        raise CannotScale(
+            f"nobody here runs the {service} servers: CECOCHAT_NOMAD names what does, and "
+            "`cecochat up --processes` does it itself"
+        )
+
+    @override
+    async def scale(self, service: Service, count: int, reason: str) -> None:
+        await self.state(service)
+
+
 class EmbeddedDeployment(Deployment):
     """One of each, always."""
 
