@@ -26,6 +26,7 @@ from cecochat.cli import (
     serve,
     status,
     token,
+    trace,
     up,
 )
 from cecochat.cli.failure import judge, say
@@ -78,6 +79,7 @@ COMMANDS = (
     partitions,
     control,
     deploy,
+    trace,
 )
 for module in COMMANDS:
     module.add_to(app)
