@@ -25,6 +25,7 @@ class Bar(NamedTuple):
     start_us: int
     duration_us: int
     error: str
+    links: list[str]  # ids of spans that it shares work with
     attributes: dict[str, Any]
 
 
@@ -80,5 +81,6 @@ def _bar(span: Mapping[str, Any], process: Mapping[str, Any], depth: int, begun_
         span["startTime"] - begun_us,
         span["duration"],
         str(tags.get("otel.status_description", "error")) if tags.get("error") else "",
+        [r["spanID"] for r in span.get("references") or [] if r["refType"] != "CHILD_OF"],
         tags,
     )

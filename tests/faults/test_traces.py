@@ -1,0 +1,163 @@
+"""The traces of messages as Jaeger has them, over real servers and backends, and a handover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from random import Random
+
+import httpx
+import pytest
+
+from cecochat.cli.waterfall import Bar, bars, query
+from cecochat.domain import spans
+from scripts.backends.launch import Backend, here, private
+from tests.support.backends import Backends
+from tests.support.crowd import Crowd
+from tests.support.eventually import eventually
+from tests.support.processes import Processes, processes
+from tests.support.records import Acked
+from tests.support.scenarios import clean
+from tests.support.traffic import flowing, ring
+
+COUNTS = {"control": 1, "messaging": 1, "materialize": 1, "history": 1, "connect": 1}
+TRACED: Mapping[str, float] = {"trace.ratio": 1.0}
+ORIGIN, COPY = "send messages (origin)", "send messages (copy)"
+INSERT = "INSERT messages"
+JAEGERS = ("otel.", "span.", "internal.", "error")
+SPECS = {spec.name: spec for spec in spans.SPECS}
+
+
+@pytest.fixture
+async def jaeger(backends: Backends, tmp_path: Path) -> AsyncIterator[Backend]:
+    if not here("jaeger"):
+        backends.absent("jaeger", "`make backends ARGS=jaeger` brings it to this machine")
+    with private("jaeger", tmp_path / "jaeger") as started:
+        await asyncio.to_thread(started.start)
+        yield started
+
+
+@pytest.fixture
+def observed(on_real: dict[str, str], jaeger: Backend) -> dict[str, str]:
+    return on_real | {"CECOCHAT_OTLP_URL": f"http://{jaeger.instance.at('otlp-http')}"}
+
+
+async def trace_of(jaeger: Backend, message_id: int) -> list[Bar]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(
+            f"http://{jaeger.address}/api/traces", params={**query(message_id), "limit": 20}
+        )
+    found = answer.raise_for_status().json()["data"]
+    assert len(found) <= 1, f"message {message_id} has {len(found)} traces"
+    return bars(found[0]) if found else []
+
+
+def above(bar: Bar, found: list[Bar]) -> str:
+    return next((each.name for each in found if each.span_id == bar.parent_id), "")
+
+
+def pairs(found: list[Bar]) -> Counter[tuple[str, str]]:
+    return Counter((above(bar, found), bar.name) for bar in found if bar.name != INSERT)
+
+
+def quiet(devices: int) -> Counter[tuple[str, str]]:
+    """A dialog whose devices are all there: the sender's own are told by the origin."""
+    return Counter(
+        {
+            ("", "accept"): 1,
+            ("accept", ORIGIN): 1,
+            (ORIGIN, COPY): 1,
+            (ORIGIN, "process messages"): 1,
+            (ORIGIN, "deliver"): devices,
+            (COPY, "deliver"): devices,
+        }
+    )
+
+
+def sound(found: list[Bar], message_id: int) -> None:
+    """Whatever happened: one root, nothing without its parent, times in order, as specified."""
+    ids = {bar.span_id: bar for bar in found}
+    assert [bar.name for bar in found if not bar.parent_id] == ["accept"]
+    assert all(bar.parent_id in ids for bar in found if bar.parent_id), "an orphan"
+    for bar in found:
+        spec = SPECS[bar.name.partition(" (")[0]]
+        ours = {key for key in bar.attributes if not key.startswith(JAEGERS)}
+        assert ours <= spec.attributes
+        assert bar.attributes["span.kind"] == spec.kind.lower()
+        assert bar.attributes.get(spans.MESSAGE_ID, str(message_id)) == str(message_id)
+        assert bar.server.startswith(spec.service)
+        assert bar.start_us >= ids.get(bar.parent_id, bar).start_us, f"{bar.name} too early"
+        if bar.name == "process messages":
+            wrote = [each for each in found if each.parent_id == bar.span_id]
+            assert wrote or bar.links, "it is written by nobody"
+
+
+async def traces(jaeger: Backend, message_ids: list[int]) -> dict[int, list[Bar]]:
+    """Of all of these, once no more spans come."""
+    found: dict[int, list[Bar]] = {}
+
+    async def complete() -> bool:
+        before = {message_id: len(of) for message_id, of in found.items()}
+        for message_id in message_ids:
+            found[message_id] = await trace_of(jaeger, message_id)
+        return all(found.values()) and before == {m: len(of) for m, of in found.items()}
+
+    await eventually(complete, within_s=60, every_s=2)
+    return found
+
+
+def acked(crowd: Crowd, since: int) -> dict[tuple[str, str], int]:
+    return {
+        (entry.who.user_id, entry.what.client_message_id): entry.what.message_id
+        for entry in crowd.record.entries[since:]
+        if isinstance(entry.what, Acked)
+    }
+
+
+async def each_says_one(crowd: Crowd) -> list[int]:
+    mark = len(crowd.record.entries)
+    for device in crowd.devices.values():
+        device.say(device.chats[0], "in peace")
+    await crowd.answered()
+    return sorted(set(acked(crowd, mark).values()))
+
+
+@pytest.mark.timeout(300)
+async def test_every_message_has_its_whole_trace_over_a_handover_and_a_repeat(
+    observed: dict[str, str], jaeger: Backend, tmp_path: Path, rng: Random
+) -> None:
+    who, chats = ring(4)
+    phones = [each for each in who if each.device == "phone"]
+    async with processes(tmp_path, observed, COUNTS, TRACED) as cluster:
+        crowd = Crowd(lambda: cluster.connect_url, cluster.secret_file, cluster.record)
+        async with crowd.connected(phones, chats):
+            first = await each_says_one(crowd)
+            for message_id, found in (await traces(jaeger, first)).items():
+                sound(found, message_id)
+                assert pairs(found) == quiet(1)
+            mark = len(crowd.record.entries)
+            async with flowing(list(crowd.devices.values()), 20, rng):
+                new = await cluster.add("messaging-2")
+                await eventually(lambda: _shares(cluster, new.instance_id), 60, 0.2)
+            await crowd.answered()
+            moved = sorted(set(acked(crowd, mark).values()))
+            for message_id, found in (await traces(jaeger, moved)).items():
+                sound(found, message_id)
+            alice = crowd.devices[phones[0]]
+            again = {key: m for key, m in acked(crowd, 0).items() if m in first}
+            (_, client_message_id) = next(key for key in again if key[0] == alice.who.user_id)
+            alice.say(alice.chats[0], "in peace", client_message_id)
+            last = await each_says_one(crowd)
+            for message_id, found in (await traces(jaeger, [*first, *last])).items():
+                sound(found, message_id)
+                assert pairs(found) == quiet(1)
+            await clean(crowd)
+    owners = {bar.server for of in (await traces(jaeger, last)).values() for bar in of}
+    assert len([each for each in owners if each.startswith("messaging")]) == 2
+
+
+async def _shares(cluster: Processes, server: str) -> bool:
+    owners = list((await cluster.owners()).values())
+    return owners.count(server) == len(owners) // 2
