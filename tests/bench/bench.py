@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster
+from tests.bench import cluster, traces
 from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
 from tests.bench.table import table
@@ -106,7 +106,13 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="3 s a workload: a look, no figure")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for data")
     parser.add_argument("--json", action="store_true", help="print the JSON too")
+    parser.add_argument("--traces", type=int, metavar="ROUNDS", help="what traces cost, only")
     arguments = parser.parse_args()
+    if arguments.traces:
+        found = traces.main(arguments.traces)
+        print("\n".join(f"{name}: {figures}" for name, figures in found.items()))
+        print(write("bench-traces", found))
+        return
     real = arguments.backends == "real"
     found = asyncio.run(measured_on_real(arguments) if real else measured(arguments))
     print(table(found, where(), real=real))
