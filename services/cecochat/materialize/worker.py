@@ -120,7 +120,10 @@ class Materializer:
                     await self._follow(partition)
                 except (Unavailable, ProducerEnded, Trimmed) as error:
                     self._dead = None
-                    log.warning("partition %s: the log cannot be read: %s", partition, error)
+                    named = {"partition": partition}
+                    log.warning(
+                        "partition %s: the log cannot be read: %s", partition, error, extra=named
+                    )
                     await asyncio.sleep(RETRY_S[-1])
         finally:
             self._metrics.partitions.dec()
@@ -156,6 +159,7 @@ class Materializer:
                 partition,
                 held,
                 end,
+                extra={"partition": partition},
             )
             held = end - 1
         if held < known:
@@ -164,6 +168,7 @@ class Materializer:
                 partition,
                 held,
                 known,
+                extra={"partition": partition},
             )
         return max(held, known)
 
@@ -208,6 +213,10 @@ class Materializer:
         self._reached[partition] = offset + 1
         self._metrics.rows.labels("messages").inc(len(rows.messages))
         self._metrics.rows.labels("marks").inc(len(rows.marks))
+        if log.isEnabledFor(logging.DEBUG):
+            for message_id, *_ in rows.messages:
+                known = {"message_id": str(message_id), "partition": partition}
+                log.debug("message %s is in the history", message_id, extra=known)
 
     async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Call the database until it answers: one that is down is waited for, never skipped."""

@@ -80,6 +80,7 @@ class OwnedPartition:
         self.owner: Owner | None = None
         self.claimed = False  # its takeover is on the way
         self.ready = asyncio.Event()
+        self._named = {"partition": partition}  # in the log
         self._server_id = server_id
         self._limits = limits
         self._metrics = metrics
@@ -124,7 +125,9 @@ class OwnedPartition:
             async with asyncio.timeout(CLOSE_S):
                 await producer.close()
         except TimeoutError:
-            log.warning("partition %s: left with appends under way", self.partition)
+            log.warning(
+                "partition %s: left with appends under way", self.partition, extra=self._named
+            )
 
     async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
         async with asyncio.TaskGroup() as group:
@@ -292,7 +295,11 @@ class OwnedPartition:
         """Append a checked send that was not settled."""
         assert self.owner
         self._metrics.sends.inc()
-        self._queue(self.owner.accept(session, send, recipients, now_ms()))
+        origin = self.owner.accept(session, send, recipients, now_ms())
+        self._queue(origin)
+        if log.isEnabledFor(logging.DEBUG):
+            known = {"message_id": str(origin.id), "session_id": session.id, **self._named}
+            log.debug("message %s is accepted", origin.id, extra=known)
 
     # -- housekeeping
 
@@ -333,4 +340,9 @@ class OwnedPartition:
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:
-            log.warning("partition %s: not all was %s, the next owner will", self.partition, what)
+            log.warning(
+                "partition %s: not all was %s, the next owner will",
+                self.partition,
+                what,
+                extra=self._named,
+            )
