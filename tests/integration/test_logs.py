@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cecochat.history.queries import Queries
+from cecochat.history import queries
 from cecochat.messaging.partition import OwnedPartition
 from cecochat.runtime import logs
 from cecochat.runtime.logs import JsonLines, TextLines
@@ -157,7 +157,7 @@ async def test_neither_a_text_nor_a_token_is_logged_or_told(
         told.append(
             await refusal(system, ClientFrame(offset=1 << 40, sends=[message("four", CHAT, TEXT)]))
         )
-        monkeypatch.setattr(Queries, "messages", fail)
+        monkeypatch.setattr(queries, "_marks", fail)  # with the page in its hands
         with pytest.raises(Refused) as refused:
             await system.messages("alice", GetMessagesRequest(chat_id=CHAT))
         told.append(str(refused.value))

@@ -297,7 +297,7 @@ class OwnedPartition:
         self._metrics.sends.inc()
         origin = self.owner.accept(session, send, recipients, now_ms())
         self._queue(origin)
-        if log.isEnabledFor(logging.DEBUG):
+        if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
             known = {"message_id": str(origin.id), "session_id": session.id, **self._named}
             log.debug("message %s is accepted", origin.id, extra=known)
 
