@@ -8,18 +8,24 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
 
 from cecochat.cli import logs as command_line
+from cecochat.cli import up
+from cecochat.cli.main import app
 from cecochat.control.decisions import Decisions
 from cecochat.control.planner import Decision
 from cecochat.domain.balance import Move
+from cecochat.domain.errors import InvalidSettings
 from cecochat.runtime import logs
 from cecochat.runtime.logs import EVERY_S, KEPT, JsonLines, TextLines
+from cecochat.runtime.settings import Settings, as_environment, load
 
 OURS = logging.getLogger("cecochat.of.a.test")
 THEIRS = logging.getLogger("library.of.a.test")
@@ -277,3 +283,26 @@ def test_what_nobody_expected_ends_as_a_line_of_json(
     line = json.loads(stream.getvalue())
     assert (line["level"], line["message"]) == ("critical", "ended by an error")
     assert line["exception"] == "ValueError: nobody expected it"
+
+
+@pytest.mark.parametrize(
+    ("given", "form"), [({}, "text"), ({"CECOCHAT_LOG_FORMAT": "json"}, "json")]
+)
+def test_up_and_the_servers_that_it_starts_write_text_unless_told_otherwise(
+    root: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    given: dict[str, str],
+    form: str,
+) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr(up, "_serve", lambda settings, *_: served.append(settings))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    done = CliRunner().invoke(app, ["up", "--data", str(tmp_path)], env=given)
+    assert done.exit_code == 0, done.output
+    assert as_environment(served[0])["CECOCHAT_LOG_FORMAT"] == form
+
+
+def test_a_form_that_is_none_stops_the_start() -> None:
+    with pytest.raises(InvalidSettings, match="CECOCHAT_LOG_FORMAT is 'yaml': use one of auto"):
+        load({"CECOCHAT_LOG_FORMAT": "yaml"})
