@@ -25,7 +25,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up demo fmt lint type test test-all bench protos reference protos-release lock image clean
+.PHONY: help setup up observe demo fmt lint type test test-all bench protos reference protos-release lock image clean
 .PHONY: backends backends-up backends-down backends-status
 
 help: ## list the targets
@@ -33,6 +33,12 @@ help: ## list the targets
 
 up: $(runtime) ## run the whole system in one process; it prints how to chat
 	@exec $(bin)/cecochat up $(ARGS)
+
+# Ports of scripts/backends/jaeger.py.
+observe: $(runtime) ## make up with traces: Jaeger beside it; it prints how to see a message
+	@$(or $(PYTHON),python3) -m scripts.backends up jaeger
+	@CECOCHAT_OTLP_URL=http://127.0.0.1:17318 CECOCHAT_JAEGER_URL=http://127.0.0.1:17686 \
+		exec $(bin)/cecochat up $(ARGS)
 
 demo: $(runtime) ## two users chat, the server is killed between them, nothing is lost
 	@exec $(bin)/python scripts/demo.py $(ARGS)

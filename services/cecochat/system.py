@@ -28,6 +28,7 @@ from cecochat.ports.discovery import Instance, Service
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier, development_secret
+from cecochat.runtime.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +180,8 @@ async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[P
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     secret_file = settings.secret_file
     async with AsyncExitStack() as stack:
+        tracing = Tracing(settings.otlp_url)
+        stack.push_async_callback(tracing.close)
         yield Parts(
             settings=settings,
             configuration=await _enter(stack, lambda: build.configuration(settings)),
@@ -189,6 +192,7 @@ async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[P
                 secret=development_secret(secret_file) if secret_file else None,
                 jwks_file=settings.jwks_file,
             ),
+            tracing=tracing,
         )
 
 

@@ -27,6 +27,7 @@ from cecochat.cli import (
     serve,
     status,
     token,
+    trace,
     up,
 )
 from cecochat.cli.failure import judge
@@ -79,6 +80,7 @@ COMMANDS = (
     partitions,
     control,
     deploy,
+    trace,
 )
 for module in COMMANDS:
     module.add_to(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from cecochat.cli import options
 from cecochat.cli.failure import SomeRefused, UsageError, run, say
 from cecochat.cli.output import REACH_S, json_line
 from cecochat.cli.target import check_user, target, token_for
+from cecochat.cli.tracing import tracing
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,13 +35,22 @@ def send(
     connect: options.Connect = None,
     token: options.Token = None,
     json: options.Json = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Trace it; CECOCHAT_OTLP_URL says where spans go.")
+    ] = False,
 ) -> None:
     """Send messages; print the id of each once it can no longer be lost."""
-    run(_send(to, text, as_, connect, token, json))
+    run(_send(to, text, as_, connect, token, json, trace))
 
 
 async def _send(
-    to: str, text: str, as_: str | None, url: str | None, token: str | None, as_json: bool
+    to: str,
+    text: str,
+    as_: str | None,
+    url: str | None,
+    token: str | None,
+    as_json: bool,
+    trace: bool,
 ) -> None:
     import asyncio
 
@@ -51,9 +62,10 @@ async def _send(
     ) as client:
         check_user(as_, client.user_id)
         answers: Answers = asyncio.Queue(maxsize=1_000)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_post(client, to, text, answers))
-            sent, refused = await _print_ids(answers, as_json)
+        with tracing() if trace else nullcontext():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_post(client, to, text, answers))
+                sent, refused = await _print_ids(answers, as_json)
     if refused:
         raise SomeRefused(f"{refused} refused, {sent} sent")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cecochat.runtime.settings import Settings
 
 TOKEN_LIFETIME_S = 3_600.0
+TRACES = ("otlp_url", "jaeger_url")
 BACKENDS = ("kafka", "cassandra", "redis", "consul", "namespace")
 
 
@@ -41,7 +42,10 @@ def last_up() -> dict[str, Any] | None:
 
 def remember(addresses: dict[str, Any], settings: Settings) -> None:
     """Make this the system that commands talk to."""
-    addresses = addresses | {"backends": {name: getattr(settings, name) for name in BACKENDS}}
+    addresses = addresses | {
+        "backends": {name: getattr(settings, name) for name in BACKENDS},
+        "traces": {name: getattr(settings, name) for name in TRACES},
+    }
     path = pointer_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
@@ -66,6 +70,16 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
             "a cluster is found by CECOCHAT_REDIS and CECOCHAT_CONSUL"
         )
     return loaded
+
+
+def traces(name: str) -> str:
+    """Where traces go, `otlp_url`, or are, `jaeger_url`: as the settings say, else those of the
+    system that `up` started last.
+    """
+    from cecochat.runtime.settings import load
+
+    said: str = getattr(load(), name) or (last_up() or {}).get("traces", {}).get(name, "")
+    return said
 
 
 def hint() -> str:

@@ -144,7 +144,7 @@ def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
         if as_json:
             json_line(known)
         else:
-            typer.echo(_welcome(known))
+            typer.echo(_welcome(known) + _traces(settings))
         sys.stdout.flush()
 
     started = processes.started(settings, *counts) if counts else system.started(settings)
@@ -174,6 +174,16 @@ def _welcome(known: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _traces(settings: Settings) -> str:
+    if not settings.otlp_url:
+        return ""
+    command = _command()
+    return (
+        f"\nSee what a message went through ({settings.jaeger_url or settings.otlp_url}):\n\n"
+        f"  {command} trace $({command} send --trace --as alice bob hello)\n"
+    )
 
 
 def _tokens(secret_file: str | None) -> list[str]:

@@ -19,9 +19,10 @@ from cecochat.runtime.parts import Parts, instance
 async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A connect server; ready once it knows the assignment."""
     registry = CollectorRegistry()
+    tracer = parts.tracing.tracer("connect", server_id, registry)
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
     app = http.app("connect", server_id, registry, lambda: directory.not_ready)
-    add_routes(app, directory, parts.verifier, registry)
+    add_routes(app, directory, parts.verifier, registry, tracer)
     settings = parts.settings
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(
@@ -29,7 +30,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, directory.configure)),
+            group.create_task(follow(parts.configuration, registry, directory.configure, tracer)),
             group.create_task(directory.follow(parts.configuration, registry)),
         ]
         await directory.ready.wait()

@@ -14,7 +14,7 @@ from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
-from cecochat.domain import assignment
+from cecochat.domain import assignment, spans
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.partitions import partition_of
@@ -23,6 +23,7 @@ from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.follow import valid
 from cecochat.runtime.http import error_response
 from cecochat.runtime.tokens import Verifier, bearer
+from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 VALID_FOR_S = 60
@@ -99,13 +100,26 @@ def _unavailable(what: str) -> Refusal:
 
 
 def add_routes(
-    app: Sanic[Any, Any], directory: Directory, verifier: Verifier, registry: CollectorRegistry
+    app: Sanic[Any, Any],
+    directory: Directory,
+    verifier: Verifier,
+    registry: CollectorRegistry,
+    tracer: Tracer = OFF,
 ) -> None:
     """`GET /v1/connect`."""
     lookups = Counter("cecochat_connects", "Lookups, by code.", ["code"], registry=registry)
 
     @app.get("/v1/connect")
     async def connect(request: Request) -> HTTPResponse:
+        seen = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
+        parent = request.headers.get("traceparent", "")
+        with tracer.serving(spans.LOOKUP, parent, seen) as span:
+            answer = look_up(request)
+            if span:
+                span.set_attribute(spans.HTTP_STATUS, answer.status)
+        return answer
+
+    def look_up(request: Request) -> HTTPResponse:
         try:
             identity = verifier.verify(bearer(request.headers.get("authorization")))
             answer = directory.lookup(identity.user_id)

@@ -28,6 +28,7 @@ from cecochat.runtime.parts import Parts, instance
 async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A control server; ready once it has seen the live messaging servers and the assignment."""
     registry = CollectorRegistry()
+    tracer = parts.tracing.tracer("control", server_id, registry)
     settings, partitions = parts.settings, await parts.backplane.partition_count()
     decisions = Decisions(registry)
     documents = Documents(
@@ -57,7 +58,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, configure)),
+            group.create_task(follow(parts.configuration, registry, configure, tracer)),
             group.create_task(server.run()),
             group.create_task(sets.run()),
         ]

@@ -141,6 +141,26 @@ class Config:
         "connect.target", 500.0, "requests/s", "lookups that one server should answer"
     )
     scale_connect_cooldown_s: float = _scale("connect.cooldown_s", 60.0, "s", "between two changes")
+    trace_ratio: float = _key(
+        "trace.ratio", 0.01, "", 0, 1, "part of messages and calls that is traced", "every server"
+    )
+    trace_forced_rate: float = _key(
+        "trace.forced_rate",
+        10.0,
+        "traces/s",
+        0,
+        1e6,
+        "traces that clients may ask for",
+        "every server",
+    )
+    trace_slow_ms: float = _key(
+        "trace.slow_ms",
+        1_000.0,
+        "ms",
+        1,
+        1e6,
+        "a message that takes longer to be accepted is traced",
+    )
     control_paused: bool = _key(
         "control.paused", False, "", 0, 1, "control moves and scales nothing", "control"
     )

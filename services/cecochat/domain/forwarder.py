@@ -101,7 +101,11 @@ class Lane:
         copies: list[Copy] = []
         while self._waiting and len(copies) < limit:
             offset, origin, to = self._pop()
-            copies.append(Copy(origin.id, partition, offset, self.after, tuple(to), origin.event))
+            copies.append(
+                Copy(
+                    origin.id, partition, offset, self.after, tuple(to), origin.event, origin.trace
+                )
+            )
             self.after = offset
             self.under_way.append(offset)
         return copies

@@ -54,6 +54,7 @@ class Origin:
     recipient_ids: tuple[str, ...]
     event: bytes
     parsed: Event  # what `event` says
+    trace: str = ""  # the `traceparent` of its append; empty: it has no trace
 
 
 @dataclass(slots=True)
@@ -68,6 +69,7 @@ class Copy:
     )
     recipient_ids: tuple[str, ...]  # those in this partition
     event: bytes
+    trace: str = ""
 
 
 LogRecord = Takeover | State | Origin | Copy
@@ -86,6 +88,7 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                     ("id", str(record.id)),
                     ("epoch", str(record.epoch)),
                     ("number", str(record.number)),
+                    *_trace(record),
                 ),
             )
         case Copy():
@@ -98,6 +101,7 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                     ("id", str(record.id)),
                     ("origin", f"{record.origin_partition}:{record.origin_offset}"),
                     ("after", str(record.after)),
+                    *_trace(record),
                 ),
             )
         case Takeover():
@@ -116,6 +120,11 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 high=record.high,
             )
             return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+
+
+def _trace(record: Origin | Copy) -> Headers:
+    """Whether it is there means nothing to the protocol (W3C Trace Context)."""
+    return (("traceparent", record.trace),) if record.trace else ()
 
 
 def is_state(headers: Headers) -> bool:
@@ -146,6 +155,7 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
                 tuple(event.recipient_ids),
                 value,
                 event,
+                header.get("traceparent", ""),
             )
         case "copy":
             origin_partition, _, origin_offset = header["origin"].partition(":")
@@ -157,6 +167,7 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
                 _number(header["after"], low=-1),
                 tuple(key.decode().split("\n")),
                 value,
+                header.get("traceparent", ""),
             )
         case "takeover":
             takeover = TakeoverValue.FromString(value)

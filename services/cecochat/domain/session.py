@@ -36,6 +36,27 @@ class Session:
         self._queue_max_bytes = queue_max_bytes
         self._queue: deque[bytes] = deque()
         self._wake = wake
+        self._marks: deque[tuple[int, Callable[[bool], None]]] = deque()  # (bytes before it, tell)
+        self._taken_bytes = 0
+
+    def when_written(self, tell: Callable[[bool], None]) -> None:
+        """Call `tell` with True when all that is queued now has been written, or with False when it
+        never will be.
+        """
+        if self.closed:
+            tell(False)
+        else:
+            self._marks.append((self._taken_bytes + self.queued_bytes, tell))
+
+    def written(self) -> None:
+        """All that was taken has been written."""
+        while self._marks and self._marks[0][0] <= self._taken_bytes:
+            self._marks.popleft()[1](True)
+
+    def ended(self) -> None:
+        """Nothing will be written any more."""
+        while self._marks:
+            self._marks.popleft()[1](False)
 
     def deliver(self, offset: int, chunk: frames.Chunk) -> None:
         """Queue what the record at `offset` says, unless the session is beyond it; the position
@@ -94,6 +115,7 @@ class Session:
         if self.queued_bytes <= limit_bytes:
             frame = b"".join(self._queue)
             self._drop_queue()
+            self._taken_bytes += len(frame)
             return frame
         chunks: list[bytes] = []
         size = 0
@@ -101,6 +123,7 @@ class Session:
             chunks.append(self._queue.popleft())
             size += len(chunks[-1])
         self.queued_bytes -= size
+        self._taken_bytes += size
         return b"".join(chunks)
 
 

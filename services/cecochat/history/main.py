@@ -20,14 +20,15 @@ from cecochat.runtime.parts import Parts, instance
 async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A history server; calls under way are finished when the context is left."""
     registry = CollectorRegistry()
+    tracer = parts.tracing.tracer("history", server_id, registry)
     assert parts.history
     settings = parts.settings
     log = parts.backplane
-    queries = Queries(parts.history, await log.log_id(), await log.partition_count())
+    queries = Queries(parts.history, await log.log_id(), await log.partition_count(), tracer)
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(
-                handler(queries, parts.verifier, registry),
+                handler(queries, parts.verifier, registry, tracer),
                 SERVICE,
                 settings.host,
                 settings.history_port,
@@ -43,7 +44,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        task = group.create_task(follow(parts.configuration, registry, queries.configure))
+        task = group.create_task(follow(parts.configuration, registry, queries.configure, tracer))
         known = instance(parts, "history", server_id, port, health_port)
         await parts.discovery.register(known)
         await grpc.set_health(health, SERVICE, serving=True)

@@ -5,11 +5,13 @@ token.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
-from cecochat.domain import ids, wire
+from cecochat.domain import ids, spans, wire
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.ports.history import ChatRow, History, MarkRow
+from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import (
@@ -29,10 +31,13 @@ BEHIND_RETRY_MS = 25
 class Queries:
     """Answers as bytes of the response protos: events go out as they were stored."""
 
-    def __init__(self, history: History, log_id: str, partitions: int) -> None:
+    def __init__(
+        self, history: History, log_id: str, partitions: int, tracer: Tracer = OFF
+    ) -> None:
         self._history = history
         self._log_id = log_id
         self._partitions = partitions
+        self._tracer = tracer
         self._config = Config()
 
     def configure(self, config: Config) -> None:
@@ -49,10 +54,11 @@ class Queries:
         before, after = _bound(request, "before"), _bound(request, "after")
         if request.HasField("token"):
             await self._hold(request.token)
-        page = await self._history.messages(chat, before=before, after=after, limit=limit)
-        rest = GetMessagesResponse(
-            has_more=page.has_more, marks=_marks(await self._history.marks(chat))
-        )
+        with self._reading("messages"):
+            page = await self._history.messages(chat, before=before, after=after, limit=limit)
+        with self._reading("marks"):
+            marks = await self._history.marks(chat)
+        rest = GetMessagesResponse(has_more=page.has_more, marks=_marks(marks))
         return wire.repeated(1, page.events) + rest.SerializeToString()
 
     async def chats(self, user: str, request: GetChatsRequest) -> bytes:
@@ -61,11 +67,21 @@ class Queries:
             raise _invalid(f"before is {request.before}: use a message id, or 0 for the newest")
         if request.HasField("token"):
             await self._hold(request.token)
-        rows, has_more = await self._history.chats(
-            user, before=request.before or None, limit=self._limit(request.limit)
-        )
+        limit = self._limit(request.limit)
+        with self._reading("chats"):
+            rows, has_more = await self._history.chats(
+                user, before=request.before or None, limit=limit
+            )
         answer = GetChatsResponse(chats=[_chat(row) for row in rows], has_more=has_more)
         return answer.SerializeToString()
+
+    def _reading(self, what: str) -> AbstractContextManager[None]:
+        seen = {
+            spans.DB: self._history.system,
+            spans.DB_OPERATION: "SELECT",
+            spans.DB_COLLECTION: what,
+        }
+        return self._tracer.child(spans.READ, seen, name=f"SELECT {what}")
 
     def _limit(self, limit: int) -> int:
         highest = self._config.history_page_max
@@ -81,7 +97,8 @@ class Queries:
             )
         if unknown := [p for p in token.offsets if not 0 <= p < self._partitions]:
             raise _invalid(f"token: partition {unknown[0]}; use 0 to {self._partitions - 1}")
-        progress = await self._history.progress(token.log_id)
+        with self._reading("progress"):
+            progress = await self._history.progress(token.log_id)
         behind = [p for p, offset in token.offsets.items() if progress.get(p, -1) < offset]
         if behind:
             raise Refusal(

@@ -11,10 +11,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import CollectorRegistry, Histogram
 
+from cecochat.domain import spans
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.history.queries import Queries
-from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate
+from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
 from cecochat.runtime.tokens import Verifier
+from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
 
@@ -31,7 +33,7 @@ Request = TypeVar("Request", bound=Message)
 
 
 def handler(
-    queries: Queries, verifier: Verifier, registry: CollectorRegistry
+    queries: Queries, verifier: Verifier, registry: CollectorRegistry, tracer: Tracer = OFF
 ) -> grpc.GenericRpcHandler:
     """The service, answered by `queries`."""
     seconds = Histogram(
@@ -44,9 +46,11 @@ def handler(
         SERVICE,
         {
             "GetMessages": _unary(
-                "GetMessages", queries.messages, GetMessagesRequest, verifier, seconds
+                "GetMessages", queries.messages, GetMessagesRequest, verifier, seconds, tracer
             ),
-            "GetChats": _unary("GetChats", queries.chats, GetChatsRequest, verifier, seconds),
+            "GetChats": _unary(
+                "GetChats", queries.chats, GetChatsRequest, verifier, seconds, tracer
+            ),
         },
     )
 
@@ -57,8 +61,20 @@ def _unary(
     request_type: type[Request],
     verifier: Verifier,
     seconds: Histogram,
+    tracer: Tracer,
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
+    full = f"{SERVICE}/{name}"
+
     async def call(raw: bytes, context: Context) -> bytes:
+        with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full) as span:
+            answered = await respond(raw, context)
+            if span:
+                span.set_attribute(spans.RPC_CODE, code_of(answered))
+        if isinstance(answered, Refusal):
+            await abort(context, answered)
+        return answered
+
+    async def respond(raw: bytes, context: Context) -> bytes | Refusal:
         begun_s = time.monotonic()
         refusal: Refusal | None = None
         try:
@@ -73,12 +89,15 @@ def _unary(
             log.exception("%s failed", name)
             refusal = INTERNAL
         finally:
-            seconds.labels(name, refusal.name if refusal else "ok").observe(
-                time.monotonic() - begun_s
-            )
-        await abort(context, refusal)
+            seconds.labels(name, code_of(refusal)).observe(time.monotonic() - begun_s)
+        return refusal
 
     return grpc.unary_unary_rpc_method_handler(call)
+
+
+def code_of(answered: bytes | Refusal | None) -> str:
+    """The code of a refusal, or ok."""
+    return answered.name if isinstance(answered, Refusal) else "ok"
 
 
 def _parse(raw: bytes, request_type: type[Request]) -> Request:

@@ -21,9 +21,12 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     context is left.
     """
     registry = CollectorRegistry()
+    tracer = parts.tracing.tracer("materialize", server_id, registry)
     assert parts.history
     settings = parts.settings
-    worker = Materializer(parts.backplane, parts.history, await parts.backplane.log_id(), registry)
+    worker = Materializer(
+        parts.backplane, parts.history, await parts.backplane.log_id(), registry, tracer
+    )
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
             http.serving(
@@ -34,7 +37,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, lambda _: None)),
+            group.create_task(follow(parts.configuration, registry, lambda _: None, tracer)),
             group.create_task(worker.run()),
         ]
         known = instance(parts, "materialize", server_id, health_port, health_port)

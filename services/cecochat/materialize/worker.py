@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.records import Origin
+from cecochat.materialize.tracing import materializing
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
 from cecochat.ports.history import History, MarkRow, MessageRow, Progress
 from cecochat.runtime.reading import decode_once, first_known, fold_at
+from cecochat.runtime.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +62,8 @@ class Rows:
     messages: list[MessageRow] = field(default_factory=list)
     marks: list[MarkRow] = field(default_factory=list)
     dead: list[tuple[Record, str]] = field(default_factory=list)
+    traced: list[tuple[int, Origin]] = field(default_factory=list)  # with their offsets
+    read_ns: int = field(default_factory=time.time_ns)
 
     def add(self, origin: Origin) -> None:
         """A valid origin."""
@@ -85,6 +90,8 @@ def rows_of(fold: Fold, records: Sequence[Record]) -> Rows:
             rows.dead.append((record, str(known)))
         elif fold.step(record.offset, known) and isinstance(known, Origin):
             rows.add(known)
+            if known.trace:
+                rows.traced.append((record.offset, known))
     return rows
 
 
@@ -94,11 +101,17 @@ class Materializer:
     """
 
     def __init__(
-        self, backplane: Backplane, history: History, log_id: str, registry: CollectorRegistry
+        self,
+        backplane: Backplane,
+        history: History,
+        log_id: str,
+        registry: CollectorRegistry,
+        tracer: Tracer = OFF,
     ) -> None:
         self._backplane = backplane
         self._history = history
         self._log_id = log_id
+        self._tracer = tracer
         self._metrics = MaterializeMetrics(registry)
         self._dead: Producer | None = None
         self._reached: dict[int, int] = {}  # partition -> the offset to continue from
@@ -209,7 +222,11 @@ class Materializer:
         if rows.dead:
             await self._bury(partition, rows.dead)
         progress = Progress(self._log_id, partition, offset)
-        await self._patiently(lambda: self._history.write(rows.messages, rows.marks, progress))
+        count = len(rows.messages)
+        with materializing(
+            self._tracer, self._history.system, partition, rows.traced, rows.read_ns, count
+        ):
+            await self._patiently(lambda: self._history.write(rows.messages, rows.marks, progress))
         self._reached[partition] = offset + 1
         self._metrics.rows.labels("messages").inc(len(rows.messages))
         self._metrics.rows.labels("marks").inc(len(rows.marks))

@@ -72,16 +72,19 @@ class Connection:
 
     async def run(self) -> Refusal | None:
         """Serve until either side ends it."""
-        async with asyncio.TaskGroup() as group:
-            reader = group.create_task(self._serve())
-            try:
-                async with asyncio.timeout(None) as self._deadline:
-                    await self._write_frames()
-            except TimeoutError:
-                pass  # the client does not read: its last frame is lost on it
-            finally:
-                self._deadline = None  # the session can still be closed while the reader ends
-            reader.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                reader = group.create_task(self._serve())
+                try:
+                    async with asyncio.timeout(None) as self._deadline:
+                        await self._write_frames()
+                except TimeoutError:
+                    pass  # the client does not read: its last frame is lost on it
+                finally:
+                    self._deadline = None  # the session can still be closed while the reader ends
+                reader.cancel()
+        finally:
+            self.session.ended()
         return self.session.closed
 
     def _wake(self) -> None:
@@ -99,6 +102,7 @@ class Connection:
             self._queued.clear()
             while frame := session.take(WRITE_BYTES):
                 await self._write(frame)
+                session.written()
                 self._taken.set()
             if session.closed:
                 return

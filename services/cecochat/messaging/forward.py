@@ -13,6 +13,7 @@ from cecochat.domain.errors import Unavailable
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import Copy, Origin, encode
 from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.messaging.tracing import MessageTraces
 from cecochat.ports.backplane import Backplane, NewRecord, Producer
 from cecochat.runtime.reading import between, fold_at
 
@@ -35,6 +36,7 @@ class Forwarding:
         producer: Producer,
         group: asyncio.TaskGroup,
         metrics: MessagingMetrics,
+        traces: MessageTraces,
         moved: Callable[[], None],
     ) -> None:
         self._backplane = backplane
@@ -42,6 +44,7 @@ class Forwarding:
         self._producer = producer
         self._group = group
         self._metrics = metrics
+        self._traces = traces
         self._moved = moved
         self._work = asyncio.Event()  # there may be something to read again
         self._appends: set[asyncio.Task[None]] = set()
@@ -56,7 +59,8 @@ class Forwarding:
             self._work.set()
 
     async def _append(self, target: int, copies: list[Copy]) -> None:
-        await self._producer.append([NewRecord(target, *encode(copy)) for copy in copies])
+        with self._traces.forwarding(target, copies):
+            await self._producer.append([NewRecord(target, *encode(copy)) for copy in copies])
         self._metrics.appended.inc(len(copies))
         self._owner.forwarder.acknowledged(target, len(copies))
         self._moved()

@@ -28,10 +28,11 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     left. It is known before it owns anything, since only who is known is given something.
     """
     registry = CollectorRegistry()
+    tracer = parts.tracing.tracer("messaging", server_id, registry)
     backplane, settings = parts.backplane, parts.settings
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
     live = partial(parts.discovery.live, "messaging")
-    server = MessagingServer(server_id, log, parts.verifier, registry, live)
+    server = MessagingServer(server_id, log, parts.verifier, registry, live, tracer)
     app = http.app("messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
     async with AsyncExitStack() as stack:
@@ -50,7 +51,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, server.configure)),
+            group.create_task(follow(parts.configuration, registry, server.configure, tracer)),
             group.create_task(server.run(parts.configuration)),
         ]
         known = instance(parts, "messaging", server_id, port, health_port)

@@ -25,6 +25,7 @@ from cecochat.messaging.watermarks import Watermarks
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.follow import valid
+from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Ownership:
         metrics: MessagingMetrics,
         registry: CollectorRegistry,
         live: Callable[[], tuple[Instance, ...]],
+        tracer: Tracer = OFF,
     ) -> None:
         self._server_id = server_id
         self._log = log_
@@ -57,6 +59,7 @@ class Ownership:
         self._metrics = metrics
         self._registry = registry
         self._live = live
+        self._tracer = tracer
         self._assigned: dict[int, int] | None = None  # partition -> latest version that gives it
         self._reassigned = asyncio.Event()
         self._progress = asyncio.Event()  # `not_ready` may have changed
@@ -135,6 +138,7 @@ class Ownership:
             self._metrics,
             on_ready=partial(self._ready, partition),
             address_of=self._address_of,
+            tracer=self._tracer,
         )
         return owned
 

@@ -21,9 +21,11 @@ from cecochat.domain.records import LogRecord, Takeover, encode
 from cecochat.domain.session import Session
 from cecochat.messaging.forward import Forwarding
 from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
 from cecochat.runtime.reading import decode_once, first_known, fold_at
+from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Send
 
@@ -73,6 +75,7 @@ class OwnedPartition:
         metrics: MessagingMetrics,
         on_ready: Callable[[], None],
         address_of: Callable[[str], str],
+        tracer: Tracer = OFF,
     ) -> None:
         self.log = log_
         self.partition = partition
@@ -86,6 +89,7 @@ class OwnedPartition:
         self._metrics = metrics
         self._on_ready = on_ready
         self._address_of = address_of
+        self._traces = MessageTraces(tracer, partition)
         self._begun_s = time.monotonic()
         self._queued: list[NewRecord] = []  # for this partition; copies have lanes of their own
         self._queued_bytes = 0
@@ -132,7 +136,13 @@ class OwnedPartition:
     async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
         async with asyncio.TaskGroup() as group:
             forwarding = Forwarding(
-                self.log.backplane, owner, producer, group, self._metrics, self._moved.set
+                self.log.backplane,
+                owner,
+                producer,
+                group,
+                self._metrics,
+                self._traces,
+                self._moved.set,
             )
             helpers = [
                 group.create_task(self._append(producer)),
@@ -203,6 +213,7 @@ class OwnedPartition:
         if self.ready.is_set():
             self._metrics.partitions.dec()
         self.ready.clear()
+        self._traces.end()
         self._moved.set()
         if self.owner:
             self.owner.end(
@@ -223,6 +234,7 @@ class OwnedPartition:
                     known = decode_once(record)
                     if not isinstance(known, Undecodable):
                         owner.read(record.offset, known, now)
+                        self._traces.read(owner, record.offset, known, now)
                     unread_bytes += len(record.value)
                     if unread_bytes > YIELD_BYTES:
                         unread_bytes = 0
@@ -266,7 +278,8 @@ class OwnedPartition:
             await self._work.wait()
             self._work.clear()
             batch, self._queued, self._queued_bytes = self._queued, [], 0
-            await producer.append(batch)
+            with self._traces.appending():
+                await producer.append(batch)
             self._metrics.appended.inc(len(batch))
             self._room.set()
             self._moved.set()
@@ -296,6 +309,7 @@ class OwnedPartition:
         assert self.owner
         self._metrics.sends.inc()
         origin = self.owner.accept(session, send, recipients, now_ms())
+        self._traces.accept(send.traceparent, origin)
         self._queue(origin)
         if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
             known = {"message_id": str(origin.id), "session_id": session.id, **self._named}

@@ -21,6 +21,7 @@ from cecochat.messaging.partition import Log
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.tokens import Identity, Verifier
+from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -43,13 +44,16 @@ class MessagingServer:
         verifier: Verifier,
         registry: CollectorRegistry,
         live: Callable[[], tuple[Instance, ...]] = tuple,
+        tracer: Tracer = OFF,
     ) -> None:
         self.server_id = server_id
         self.log = log_
         self.verifier = verifier
         self.metrics = MessagingMetrics(registry)
         self.limits = OwnerLimits()
-        self.ownership = Ownership(server_id, log_, self.limits, self.metrics, registry, live)
+        self.ownership = Ownership(
+            server_id, log_, self.limits, self.metrics, registry, live, tracer
+        )
         self._config = Config()
         self._connections: set[Connection] = set()
         self._by_user: Counter[str] = Counter()

@@ -63,6 +63,7 @@ class History(ABC):
     order.
     """
 
+    system: str  # as the semantic conventions name the database
     gather_s: float = 0.05
     """How long a writer under steady load gathers rows before it writes them: what a write costs
     besides its rows is shared by more of them, and answers that wait for a row wait so long.

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from cecochat.domain import spans
 from cecochat.domain.configuration import Config, parse
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
+from cecochat.runtime.tracing import OFF, Attributes, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,10 @@ Parsed = TypeVar("Parsed")
 
 
 async def follow(
-    configuration: Configuration, registry: CollectorRegistry, apply: Callable[[Config], None]
+    configuration: Configuration,
+    registry: CollectorRegistry,
+    apply: Callable[[Config], None],
+    tracer: Tracer = OFF,
 ) -> None:
     """Apply the configuration now and after each change, until cancelled; the last good one stays
     in force.
@@ -37,9 +42,13 @@ async def follow(
     )
     async with aclosing(valid(configuration, CONFIGURATION, parse, registry)) as versions:
         async for number, config in versions:
+            seen: Attributes = {spans.DOCUMENT: CONFIGURATION, spans.VERSION: number}
+            span = tracer.start(spans.FOLLOW, "", seen, name=f"follow {CONFIGURATION}")
             apply(config)
+            tracer.configure(config)
             logging.getLogger("cecochat").setLevel(config.log_level.upper())
             version.set(number)
+            span.end()
 
 
 async def valid(

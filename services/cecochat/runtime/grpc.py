@@ -116,6 +116,11 @@ def authenticate(context: Context, verifier: Verifier) -> tuple[str, Identity]:
     return token, verifier.verify(token)
 
 
+def caller(context: Context) -> str:
+    """The trace context of a call; empty: it has none."""
+    return str(dict(context.invocation_metadata() or ()).get("traceparent", ""))
+
+
 def status_of(refusal: Refusal) -> grpc.StatusCode:
     """The gRPC status of a refusal."""
     return STATUS.get(refusal.error_code, grpc.StatusCode.INTERNAL)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cecochat import __version__
 from cecochat.ports.backplane import Backplane
@@ -15,6 +15,7 @@ from cecochat.ports.discovery import Discovery, Instance, Service
 from cecochat.ports.history import History
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tokens import Verifier
+from cecochat.runtime.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Parts:
     configuration: Configuration
     discovery: Discovery
     verifier: Verifier
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 def new_instance_id(service: Service) -> str:

@@ -97,6 +97,8 @@ class Settings:
     cassandra: str = _setting("", "nodes, host:port with commas; empty: the embedded history")
     redis: str = _setting("", "host:port; empty: the embedded configuration")
     consul: str = _setting("", "host:port of an agent; empty: discovery within this process")
+    otlp_url: str = _setting("", "URL of a collector for traces, OTLP over HTTP; empty: no traces")
+    jaeger_url: str = _setting("", "URL of Jaeger, for links and `cecochat trace`")
     nomad: str = _setting("", "host:port of an agent, where Nomad runs the servers")
     stack: str = _setting(
         "", "where the `cecochat up` that runs this server takes orders; it sets this"

@@ -120,6 +120,7 @@ class Send(_message.Message):
 
     CLIENT_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     CHAT_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     EDIT_FIELD_NUMBER: _builtins.int
@@ -131,6 +132,8 @@ class Send(_message.Message):
     client_message_id: _builtins.str
     """1 to 64 bytes, unique among the sends of a user: the same id again is the same event."""
     chat_id: _builtins.str
+    traceparent: _builtins.str
+    """The sender's trace context (W3C `traceparent`); empty: none. Its flag "sampled" asks for a trace of this message."""
     @_builtins.property
     def message(self) -> _events_pb2.Message: ...
     @_builtins.property
@@ -152,6 +155,7 @@ class Send(_message.Message):
         *,
         client_message_id: _builtins.str = ...,
         chat_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
         message: _events_pb2.Message | None = ...,
         receipt: _events_pb2.Receipt | None = ...,
         edit: _events_pb2.Edit | None = ...,
@@ -163,7 +167,7 @@ class Send(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "typing", b"typing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "typing", b"typing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "traceparent", b"traceparent", "typing", b"typing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["message", "receipt", "edit", "deletion", "reaction", "membership", "typing", "presence"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015

@@ -25,6 +25,7 @@ CHATS_AT_ONCE: Final = 25
 class CassandraHistory(History):
     """All of it in one keyspace."""
 
+    system = "cassandra"
     gather_s = 0.25  # a third of the CPU of both sides, compared with 0.05 (ADR 0032)
 
     def __init__(

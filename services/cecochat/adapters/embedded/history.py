@@ -102,6 +102,8 @@ class _Writes(Work[_Written, None]):
 class EmbeddedHistory(History):
     """All of it in `history.db` of a data folder."""
 
+    system = "sqlite"
+
     def __init__(self, database: Database) -> None:
         """Use `open`."""
         self.database = database

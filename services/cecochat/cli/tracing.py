@@ -1,0 +1,33 @@
+"""A command as the application whose sends are traced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cecochat.cli.failure import UsageError
+from cecochat.cli.target import traces
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """What is sent inside is below one span, which goes where the settings say. Raises
+    `UsageError`.
+    """
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    if not (otlp := traces("otlp_url")):
+        raise UsageError("CECOCHAT_OTLP_URL says where spans go, such as http://127.0.0.1:17318")
+    provider = TracerProvider(resource=Resource({"service.name": "cecochat-client"}))
+    exporter = OTLPSpanExporter(endpoint=f"{otlp.rstrip('/')}/v1/traces", timeout=5)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    try:
+        with provider.get_tracer("cecochat").start_as_current_span("cecochat send"):
+            yield
+    finally:
+        provider.shutdown()  # sends what is left

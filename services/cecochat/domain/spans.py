@@ -1,0 +1,122 @@
+"""Every span that servers and clients make: name, kind, attributes and meaning, in this one place.
+
+Names follow the OpenTelemetry semantic conventions 1.38 for RPC, HTTP, databases and messaging (in
+development there: they are pinned here); what those have no word for begins with `cecochat.`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
+
+MESSAGE_ID = "messaging.message.id"
+OFFSET = "messaging.kafka.offset"
+PARTITION = "messaging.destination.partition.id"
+DESTINATION = "messaging.destination.name"
+OPERATION = "messaging.operation.name"
+BATCH = "messaging.batch.message_count"
+RECORD = "cecochat.record.kind"
+SESSION = "cecochat.session.id"
+LATE = "cecochat.late"
+DB = "db.system.name"
+DB_OPERATION = "db.operation.name"
+DB_COLLECTION = "db.collection.name"
+RPC = "rpc.method"
+RPC_CODE = "cecochat.code"
+HTTP_METHOD = "http.request.method"
+HTTP_ROUTE = "http.route"
+HTTP_STATUS = "http.response.status_code"
+DOCUMENT = "cecochat.document"
+VERSION = "cecochat.document.version"
+
+
+class Spec(NamedTuple):
+    """A span: who makes it, and which attributes it may have."""
+
+    name: str
+    kind: Kind
+    service: str
+    attributes: frozenset[str]
+    meaning: str
+
+
+def _spec(name: str, kind: Kind, service: str, attributes: set[str], meaning: str) -> Spec:
+    return Spec(name, kind, service, frozenset(attributes), meaning)
+
+
+SEND = _spec(
+    "send",
+    "CLIENT",
+    "client",
+    {MESSAGE_ID},
+    "A client's send, until it is acknowledged; over all connections that it takes.",
+)
+ACCEPT = _spec(
+    "accept",
+    "SERVER",
+    "messaging",
+    {MESSAGE_ID, PARTITION, OFFSET, LATE},
+    "From when a send was read to when it was read back from the log and acknowledged.",
+)
+APPEND = _spec(
+    "send messages",
+    "PRODUCER",
+    "messaging",
+    {MESSAGE_ID, DESTINATION, PARTITION, OPERATION, RECORD},
+    "The append of a record, until the log has it for good: the origin, or a copy for those of "
+    "another partition. Its context travels in the record's header `traceparent`.",
+)
+DELIVER = _spec(
+    "deliver",
+    "CONSUMER",
+    "messaging",
+    {MESSAGE_ID, PARTITION, OFFSET, SESSION},
+    "From when a record was read to when it was written to one live session.",
+)
+MATERIALIZE = _spec(
+    "process messages",
+    "CONSUMER",
+    "materialize",
+    {MESSAGE_ID, DESTINATION, PARTITION, OFFSET, OPERATION, BATCH},
+    "From when a batch of the log was read to when the history holds it.",
+)
+WRITE = _spec(
+    "INSERT messages",
+    "CLIENT",
+    "materialize",
+    {DB, DB_OPERATION, DB_COLLECTION, BATCH},
+    "The write of a batch into the history database. One for all messages of the batch: below one "
+    "of them, with links to the others.",
+)
+QUERY = _spec(
+    "cecochat.v1.History",
+    "SERVER",
+    "history",
+    {RPC, RPC_CODE},
+    "A query of the history; the name ends with the call.",
+)
+READ = _spec(
+    "SELECT",
+    "CLIENT",
+    "history",
+    {DB, DB_OPERATION, DB_COLLECTION},
+    "A read of the history database for a query; the name ends with what is read.",
+)
+LOOKUP = _spec(
+    "GET /v1/connect",
+    "SERVER",
+    "connect",
+    {HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS},
+    "A client asks where to go.",
+)
+FOLLOW = _spec(
+    "follow",
+    "CONSUMER",
+    "every server",
+    {DOCUMENT, VERSION},
+    "A new version of a central document was told, and is in force when this ends; the name ends "
+    "with the document.",
+)
+
+SPECS = (SEND, ACCEPT, APPEND, DELIVER, MATERIALIZE, WRITE, QUERY, READ, LOOKUP, FOLLOW)

@@ -1,0 +1,250 @@
+"""Traces: which messages and calls have one, and where the spans go (OpenTelemetry, over OTLP).
+
+A context is the text of a W3C `traceparent` wherever it is kept or sent. What is not sampled makes
+no span and no object. A collector that is slow or away costs memory for `QUEUE_MAX` spans and no
+more: what is lost is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from cecochat import __version__
+from cecochat.domain.bucket import TokenBucket
+from cecochat.domain.configuration import Config
+from cecochat.domain.spans import Spec
+
+log = logging.getLogger(__name__)
+
+Attributes = Mapping[str, str | int]
+
+QUEUE_MAX = 4_096
+BATCH_MAX = 512
+EXPORT_EVERY_MS = 1_000
+EXPORT_TIMEOUT_S = 5.0
+FLUSH_S = 2.0
+SAMPLED = 0x01  # of the flags in a `traceparent`
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_W3C = TraceContextTextMapPropagator()
+
+
+def valid(traceparent: str) -> bool:
+    """Whether it is a `traceparent` of version 00 (W3C Trace Context, section 3.2)."""
+    return _TRACEPARENT.fullmatch(traceparent) is not None
+
+
+def traceparent(span: Span) -> str:
+    """The context of a span, to be kept or sent."""
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier, trace.set_span_in_context(span))
+    return carrier.get("traceparent", "")
+
+
+def failed(span: Span, why: str) -> None:
+    """End a span as an error."""
+    span.set_status(Status(StatusCode.ERROR, why))
+    span.end()
+
+
+class Tracing:
+    """Of a process. `otlp`: the URL of a collector, OTLP over HTTP; empty: no spans at all."""
+
+    def __init__(self, otlp: str = "", exporter: SpanExporter | None = None) -> None:
+        if otlp and exporter is None:
+            logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `_Counting` says it
+            endpoint = f"{otlp.rstrip('/')}/v1/traces"
+            exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
+        self.counts = {"ended": 0, "exported": 0, "failed": 0}
+        self._processor: BatchSpanProcessor | None = None
+        if exporter:
+            self._processor = BatchSpanProcessor(
+                _Counting(exporter, self.counts),
+                max_queue_size=QUEUE_MAX,
+                schedule_delay_millis=EXPORT_EVERY_MS,
+                max_export_batch_size=BATCH_MAX,
+            )
+
+    def tracer(
+        self, service: str, server_id: str, registry: CollectorRegistry | None = None
+    ) -> Tracer:
+        """For one server, or a client."""
+        if registry:
+            registry.register(_Spans(self.counts))
+        if self._processor is None:
+            return Tracer(None)
+        named = {"service.name": f"cecochat-{service}", "service.instance.id": server_id}
+        resource = Resource({**named, "service.version": __version__})
+        provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
+        provider.add_span_processor(_Ended(self._processor, self.counts))
+        return Tracer(provider.get_tracer("cecochat", __version__))
+
+    async def close(self) -> None:
+        """Send what is left, no longer than `FLUSH_S`."""
+        if self._processor:
+            thread = threading.Thread(target=self._processor.shutdown, daemon=True)
+            thread.start()
+            await asyncio.to_thread(thread.join, FLUSH_S)
+
+
+class Tracer:
+    """Makes the spans of one server. `on`: whether any are made; ask that before anything that
+    costs.
+    """
+
+    def __init__(self, made: trace.Tracer | None) -> None:
+        self.on = made is not None
+        self._made = made or trace.NoOpTracer()
+        self.configure(Config())
+        self._forced = TokenBucket(int(self._config.trace_forced_rate), time.monotonic())
+
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self._config = config
+
+    @property
+    def slow_ms(self) -> float:
+        """A message that takes longer to be accepted is traced, whatever the ratio."""
+        return self._config.trace_slow_ms
+
+    def sampled(self, parent: str) -> bool:
+        """Whether what begins here is traced: as the caller wishes, for so many a second, else by
+        chance.
+        """
+        if not self.on:
+            return False
+        if valid(parent) and int(parent[-2:], 16) & SAMPLED and self._may_force():
+            return True
+        return random.random() < self._config.trace_ratio  # noqa: S311
+
+    def _may_force(self) -> bool:
+        rate = self._config.trace_forced_rate
+        return bool(rate) and not self._forced.try_take(time.monotonic(), rate, max(rate, 1.0))
+
+    def start(
+        self,
+        spec: Spec,
+        parent: str | Span = "",
+        attributes: Attributes | None = None,
+        *,
+        name: str = "",
+        start_ns: int | None = None,
+        links: Iterable[Span] = (),
+    ) -> Span:
+        """A span that the caller ends. `parent`: a `traceparent`; empty, or none: a new trace."""
+        if isinstance(parent, str):
+            context = _W3C.extract({"traceparent": parent})
+        else:
+            context = trace.set_span_in_context(parent)
+        return self._made.start_span(
+            name or spec.name,
+            context,
+            SpanKind[spec.kind],
+            dict(attributes or {}),
+            [Link(span.get_span_context()) for span in links],
+            start_ns,
+        )
+
+    @contextmanager
+    def serving(
+        self, spec: Spec, parent: str, attributes: Attributes, *, name: str = ""
+    ) -> Iterator[Span | None]:
+        """A call that is answered, where it is sampled: `child` makes spans below it."""
+        if not self.sampled(parent):
+            yield None
+            return
+        with trace.use_span(
+            self.start(spec, parent, attributes, name=name), end_on_exit=True
+        ) as it:
+            yield it
+
+    @contextmanager
+    def child(self, spec: Spec, attributes: Attributes, *, name: str = "") -> Iterator[None]:
+        """Something that the call of `serving` waits for; nothing where that has no span."""
+        above = trace.get_current_span()
+        if not above.is_recording():
+            yield
+            return
+        with trace.use_span(self.start(spec, above, attributes, name=name), end_on_exit=True):
+            yield
+
+
+OFF = Tracer(None)
+
+
+class _Ended(SpanProcessor):
+    """Counts what goes on to the processor that all servers of the process share."""
+
+    def __init__(self, shared: BatchSpanProcessor, counts: dict[str, int]) -> None:
+        self._shared = shared
+        self._counts = counts
+
+    @override
+    def on_end(self, span: ReadableSpan) -> None:
+        self._counts["ended"] += 1
+        self._shared.on_end(span)
+
+
+class _Counting(SpanExporter):
+    """Says once that spans cannot be exported, and once that they can again."""
+
+    def __init__(self, exporter: SpanExporter, counts: dict[str, int]) -> None:
+        self._exporter = exporter
+        self._counts = counts
+        self._fails = False
+
+    @override
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._exporter.export(spans)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the servers go on
+            log.debug("spans are not exported: %r", error)
+            result = SpanExportResult.FAILURE
+        good = result is SpanExportResult.SUCCESS
+        self._counts["exported" if good else "failed"] += len(spans)
+        if good == self._fails:
+            self._fails = not good
+            log.warning("spans are exported again" if good else "spans cannot be exported: lost")
+        return result
+
+    @override
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+class _Spans(Collector):
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
+
+    @override
+    def collect(self) -> Iterator[Any]:
+        family = CounterMetricFamily(
+            "cecochat_spans",
+            "Spans of this process: ended, exported, failed. What was ended and is neither was "
+            "dropped, or waits.",
+            labels=["outcome"],
+        )
+        for outcome, count in self._counts.items():
+            family.add_metric([outcome], count)
+        yield family

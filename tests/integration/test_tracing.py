@@ -1,0 +1,208 @@
+"""The spans of a message on the embedded system: which there are, and how they hang together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from typing_extensions import override
+
+from cecochat.client import Message, connect
+from cecochat.domain import spans
+from cecochat.runtime.tracing import Tracing, traceparent
+from tests.integration.systems import QUICK, Running, running
+from tests.integration.test_client import next_of
+from tests.support.eventually import eventually
+
+PARTITIONS = 60
+
+
+@pytest.fixture
+def exported() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+async def up(
+    tmp_path: Path, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Running]:
+    monkeypatch.setattr("cecochat.system.Tracing", lambda _: Tracing(exporter=exported))
+    monkeypatch.setattr("cecochat.runtime.tracing.EXPORT_EVERY_MS", 50)
+    async with running(tmp_path / "data", partitions=PARTITIONS) as started:
+        await started.configure({**QUICK, "trace.ratio": 0.0})
+        yield started
+
+
+def of(exported: InMemorySpanExporter, trace_id: int) -> list[ReadableSpan]:
+    return [
+        span
+        for span in exported.get_finished_spans()
+        if span.context and span.context.trace_id == trace_id
+    ]
+
+
+def name(span: ReadableSpan) -> str:
+    kind = (span.attributes or {}).get(spans.RECORD)
+    return f"{span.name} ({kind})" if kind else span.name
+
+
+def tree(found: Sequence[ReadableSpan]) -> list[tuple[str, str]]:
+    """(parent, child), sorted."""
+    names = {span.context.span_id: name(span) for span in found if span.context}
+    pairs = [(names[s.parent.span_id] if s.parent else "", name(s)) for s in found]
+    return sorted(pairs)
+
+
+@pytest.fixture
+def application() -> TracerProvider:
+    """What an application that uses OpenTelemetry has set up."""
+    return TracerProvider()
+
+
+async def test_a_message_has_one_trace_from_the_client_to_the_history(
+    up: Running, exported: InMemorySpanExporter, application: TracerProvider
+) -> None:
+    application.add_span_processor(SimpleSpanProcessor(exported))
+    trace._TRACER_PROVIDER = application  # as `set_tracer_provider`, which can be used once
+    try:
+        async with (
+            connect(up.addresses.connect, up.token("alice")) as alice,
+            connect(up.addresses.connect, up.token("bob")) as bob,
+        ):
+            with application.get_tracer("app").start_as_current_span("order") as order:
+                sent = await alice.send("bob", "hello")
+            await next_of(bob, Message)
+            trace_id = order.get_span_context().trace_id
+            with suppress(AssertionError):  # what is missing is told below
+                await eventually(lambda: len(of(exported, trace_id)) >= 9, within_s=15)
+    finally:
+        trace._TRACER_PROVIDER = None
+    found = of(exported, trace_id)
+    assert tree(found) == [
+        ("", "order"),
+        ("accept", "send messages (origin)"),
+        ("order", "send"),
+        ("process messages", "INSERT messages"),
+        ("send", "accept"),
+        ("send messages (copy)", "deliver"),
+        ("send messages (origin)", "deliver"),
+        ("send messages (origin)", "process messages"),
+        ("send messages (origin)", "send messages (copy)"),
+    ]
+    ids = {(span.attributes or {}).get(spans.MESSAGE_ID) for span in found}
+    assert ids == {str(sent), None}
+    _in_order(found)
+    _as_specified(found)
+
+
+def _in_order(found: Sequence[ReadableSpan]) -> None:
+    by_id = {span.context.span_id: span for span in found if span.context}
+    for span in found:
+        begun, ended = span.start_time or 0, span.end_time or 0
+        assert 0 < begun <= ended
+        if span.parent and span.name != "process messages":  # its batch was read at one time
+            above = by_id[span.parent.span_id].start_time or 0
+            assert above <= begun, f"{span.name} began before what it is below"
+
+
+def _as_specified(found: Sequence[ReadableSpan]) -> None:
+    specs = {spec.name: spec for spec in spans.SPECS}
+    for span in found:
+        if span.name != "order":
+            spec = specs[span.name]
+            assert span.kind.name == spec.kind
+            assert (span.attributes or {}).keys() <= spec.attributes
+            service = span.resource.attributes["service.name"]
+            assert service == f"cecochat-{spec.service}" or spec.service == "client"
+
+
+async def test_queries_and_lookups_join_the_trace_of_who_asks(
+    up: Running, exported: InMemorySpanExporter, application: TracerProvider
+) -> None:
+    asking = application.get_tracer("app").start_span("ask")
+    context = traceparent(asking)
+    token = up.token("alice")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        headers = {"authorization": f"Bearer {token}", "traceparent": context}
+        await client.get(f"{up.addresses.connect}/v1/connect", headers=headers)
+    async with grpc.aio.insecure_channel(up.addresses.history) as channel:
+        call: Any = channel.unary_unary("/cecochat.v1.History/GetMessages")
+        metadata = (("authorization", f"Bearer {token}"), ("traceparent", context))
+        await call(b"\x0a\x0bd:alice~bob", metadata=metadata)
+    trace_id = asking.get_span_context().trace_id
+    with suppress(AssertionError):
+        await eventually(lambda: len(of(exported, trace_id)) >= 4, within_s=15)
+    found = of(exported, trace_id)
+    above = {span.context.span_id: span.name for span in found if span.context}
+    pairs = [(above.get(s.parent.span_id, "ask") if s.parent else "", s.name) for s in found]
+    query = "cecochat.v1.History/GetMessages"
+    assert sorted(pairs) == [
+        ("ask", "GET /v1/connect"),
+        ("ask", query),
+        (query, "SELECT marks"),
+        (query, "SELECT messages"),
+    ]
+
+
+async def test_the_ratio_is_followed_while_running_and_what_is_slow_is_kept(
+    up: Running, exported: InMemorySpanExporter
+) -> None:
+    def accepted() -> list[ReadableSpan]:
+        return [span for span in exported.get_finished_spans() if span.name == "accept"]
+
+    async with connect(up.addresses.connect, up.token("alice")) as alice:
+        for _ in range(20):
+            await alice.send("bob", "not traced")
+        assert accepted() == []
+        await up.configure({**QUICK, "trace.ratio": 1.0})
+        await eventually(lambda: _traced(alice, accepted))
+        await up.configure({**QUICK, "trace.ratio": 0.0, "trace.slow_ms": 1.0})
+        await eventually(lambda: _late(alice, accepted))
+
+
+async def _traced(alice: object, accepted: object) -> bool:
+    await alice.send("bob", "traced by chance")  # type: ignore[attr-defined]
+    await asyncio.sleep(0.2)
+    return bool(accepted())  # type: ignore[operator]
+
+
+async def _late(alice: object, accepted: object) -> bool:
+    await asyncio.gather(*(alice.send("bob", "slow") for _ in range(50)))  # type: ignore[attr-defined]
+    await asyncio.sleep(0.2)
+    return any(spans.LATE in (span.attributes or {}) for span in accepted())  # type: ignore[operator]
+
+
+class _Stuck(SpanExporter):
+    """A collector that never takes anything."""
+
+    @override
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        raise ConnectionError("the collector is away")
+
+
+async def test_a_collector_that_is_away_is_counted_and_hurts_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracing = Tracing(exporter=_Stuck())
+    monkeypatch.setattr("cecochat.system.Tracing", lambda _: tracing)
+    monkeypatch.setattr("cecochat.runtime.tracing.EXPORT_EVERY_MS", 50)
+    async with running(tmp_path / "data", partitions=1) as up:
+        await up.configure({**QUICK, "trace.ratio": 1.0})
+        async with connect(up.addresses.connect, up.token("alice")) as alice:
+            await alice.send("bob", "hello")
+            await eventually(lambda: _counted(alice, tracing))
+
+
+async def _counted(alice: object, tracing: Tracing) -> bool:
+    await alice.send("bob", "more")  # type: ignore[attr-defined]
+    return tracing.counts["failed"] > 0
