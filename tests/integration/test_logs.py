@@ -28,6 +28,7 @@ from tests.support.eventually import eventually
 TEXT = "a-text-that-nobody-may-read"
 TOKEN = "a-token-that-nobody-may-use"
 CHAT = "d:alice~bob"
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 class Log:
@@ -63,10 +64,12 @@ def log() -> Iterator[Log]:
     own.setLevel(levels[1])
 
 
-async def sent(system: Running, id_: str, text: str) -> int:
+async def sent(system: Running, id_: str, text: str, traceparent: str = "") -> int:
     """The id of a message from alice to bob."""
+    send = message(id_, CHAT, text)
+    send.traceparent = traceparent
     async with system.stream("alice") as alice:
-        await alice.send(message(id_, CHAT, text))
+        await alice.send(send)
         return (await alice.until("ack")).ack.message_id
 
 
@@ -109,12 +112,15 @@ def fail(*_: object, **__: object) -> Any:
     raise AssertionError("a defect")
 
 
-async def test_a_message_is_found_by_its_id_at_debug(tmp_path: Path, log: Log) -> None:
+async def test_a_message_is_found_by_its_id_and_its_trace_at_debug(
+    tmp_path: Path, log: Log
+) -> None:
     async with running(tmp_path, {**QUICK, "log.level": "debug"}) as system:
-        id_ = str(await sent(system, "one", TEXT))
+        id_ = str(await sent(system, "one", TEXT, f"00-{TRACE}-{SPAN}-01"))
         await eventually(lambda: log.of("is in the history"))
         (accepted,), (stored,) = log.of("is accepted"), log.of("is in the history")
     assert accepted["message_id"] == stored["message_id"] == id_
+    assert accepted["trace_id"] == stored["trace_id"] == TRACE
     assert accepted["partition"] == stored["partition"]
     assert accepted["session_id"].startswith("messaging-")
     assert accepted["level"] == "debug"

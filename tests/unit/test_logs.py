@@ -9,10 +9,10 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
@@ -136,16 +136,11 @@ def test_a_value_that_is_no_json_is_told_in_words(writing: Writing) -> None:
     assert (line["error"], line["frame"]) == ("full", "<8 bytes>")
 
 
-def test_the_span_that_is_active_is_named(
-    writing: Writing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = SimpleNamespace(is_valid=True, trace_id=0xAB, span_id=0xC)
-    span = SimpleNamespace(get_span_context=lambda: context)
-    tracing = SimpleNamespace(get_current_span=lambda: span)
-    monkeypatch.setattr(logs, "_tracing", lambda: tracing)
+def test_the_span_that_is_active_is_named(writing: Writing) -> None:
+    span = NonRecordingSpan(SpanContext(0xAB, 0xC, is_remote=False))
     as_json, as_text = writing(JsonLines()), writing(TextLines())
-    OURS.warning("inside")
-    context.is_valid = False
+    with use_span(span):
+        OURS.warning("inside")
     OURS.warning("outside")
     inside, outside = as_json.objects
     assert (inside["trace_id"], inside["span_id"]) == (f"{0xAB:032x}", f"{0xC:016x}")

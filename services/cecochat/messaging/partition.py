@@ -24,6 +24,7 @@ from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
+from cecochat.runtime.logs import ids_of
 from cecochat.runtime.reading import decode_once, first_known, fold_at
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -313,7 +314,8 @@ class OwnedPartition:
         self._queue(origin)
         if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
             known = {"message_id": str(origin.id), "session_id": session.id, **self._named}
-            log.debug("message %s is accepted", origin.id, extra=known)
+            traced = ids_of(origin.trace)
+            log.debug("message %s is accepted", origin.id, extra={**known, **traced})
 
     # -- housekeeping
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import threading
@@ -10,7 +9,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from typing_extensions import override
@@ -65,8 +63,8 @@ class TextLines(logging.Formatter):
             parts.append(json.dumps(more["details"], default=_without_payload))
         if "left_out" in more:
             parts.append(f"({more['left_out']} more like it were left out)")
-        if ids := span_ids():
-            parts.append(f"[trace {ids['trace_id']}]")
+        if trace_id := (span_ids() | more).get("trace_id"):
+            parts.append(f"[trace {trace_id}]")
         return " ".join(parts)
 
 
@@ -136,19 +134,20 @@ def handler(
 
 def span_ids() -> dict[str, str]:
     """`trace_id` and `span_id` of the span that is active here; nothing where none is."""
-    tracing = _tracing()
-    context = tracing.get_current_span().get_span_context() if tracing else None
-    if not context or not context.is_valid:
+    from opentelemetry import trace  # commands that log nothing need not wait for it
+
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
         return {}
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
 
-@cache
-def _tracing() -> Any:
-    try:
-        return importlib.import_module("opentelemetry.trace")
-    except ImportError:
-        return None
+def ids_of(traceparent: str) -> dict[str, str]:
+    """The same of a context that travels with a message; of none: nothing."""
+    match traceparent.split("-"):
+        case [_, trace_id, span_id, _]:
+            return {"trace_id": trace_id, "span_id": span_id}
+    return {}
 
 
 def _rfc3339(at_s: float) -> str:
