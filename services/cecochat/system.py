@@ -151,7 +151,9 @@ async def started(settings: Settings) -> AsyncIterator[Addresses]:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, service: Service) -> AsyncIterator[Instance]:
+async def serving(
+    settings: Settings, service: Service, instance_id: str
+) -> AsyncIterator[Instance]:
     """One server of a cluster. Raises `InvalidSettings`."""
     missing = [f"{PREFIX}{name.upper()}" for name in SHARED if not getattr(settings, name)]
     if missing:
@@ -165,7 +167,7 @@ async def serving(settings: Settings, service: Service) -> AsyncIterator[Instanc
         )
     async with (
         opened(settings, history=service in WITH_HISTORY) as parts,
-        SERVERS[service](parts, new_instance_id(service)) as known,
+        SERVERS[service](parts, instance_id) as known,
     ):
         yield known
 

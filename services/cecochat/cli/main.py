@@ -21,6 +21,7 @@ from cecochat.cli import (
     export,
     history,
     importing,
+    logs,
     partitions,
     send,
     serve,
@@ -29,7 +30,7 @@ from cecochat.cli import (
     trace,
     up,
 )
-from cecochat.cli.failure import judge, say
+from cecochat.cli.failure import judge
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, "
@@ -94,5 +95,5 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - judge raises what it does not know
         text, code = judge(error)
-        say(text)
+        logs.say(text)
         sys.exit(code)

@@ -49,15 +49,19 @@ def _command(service: Service) -> Callable[..., None]:
     def serve(
         settings: options.SettingsFile = None, json: Ready = False, attached: Attached = False
     ) -> None:
+        from cecochat.runtime.parts import new_instance_id
         from cecochat.runtime.settings import load
 
-        logs.to_standard_error(f"{service} ", logging.INFO)
-        _serve(service, load(file=settings), json, attached)
+        loaded, instance_id = load(file=settings), new_instance_id(service)
+        logs.to_standard_error(loaded.log_format, service, instance_id, level=logging.INFO)
+        _serve(service, instance_id, loaded, json, attached)
 
     return serve
 
 
-def _serve(service: Service, settings: Settings, as_json: bool, attached: bool) -> None:
+def _serve(
+    service: Service, instance_id: str, settings: Settings, as_json: bool, attached: bool
+) -> None:
     import uvloop
 
     from cecochat import system
@@ -71,4 +75,5 @@ def _serve(service: Service, settings: Settings, as_json: bool, attached: bool) 
             )
         sys.stdout.flush()
 
-    uvloop.run(system.run(system.serving(settings, service), ready, attached=attached))
+    server = system.serving(settings, service, instance_id)
+    uvloop.run(system.run(server, ready, attached=attached))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cecochat.cli import logs, options, ports, target
-from cecochat.cli.failure import UsageError, say
+from cecochat.cli.failure import UsageError
 from cecochat.cli.output import json_line
 
 if TYPE_CHECKING:
@@ -77,17 +78,19 @@ def up(
     """
     from cecochat.runtime import settings
 
-    logs.to_standard_error()
     flags: dict[str, Any] = {"data_dir": data and data.expanduser().absolute(), "host": host}
     file = _settings_file(settings_file, backends)
     loaded = settings.load(file=file, **flags)
+    if loaded.log_format == "auto":
+        flags["log_format"] = "text"  # also of the servers that it starts: a person looks on
+    logs.to_standard_error(flags.get("log_format", loaded.log_format))
     if servers and not processes:
         raise UsageError("--servers says how many processes there are: add --processes")
     _refuse_some(loaded)
     counts = _counts(servers, loaded) if processes else None
     chosen = ports.choose(loaded.host, port_base, os.environ)
     if chosen.note:
-        say(chosen.note)
+        logs.say(chosen.note, logging.WARNING)
     flags |= chosen.ports
     _serve(settings.load(file=file, **flags), counts, json)
 

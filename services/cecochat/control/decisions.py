@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import deque
@@ -128,6 +127,6 @@ class Decisions:
         self._servers.labels(service, "live").set(live)
 
     def _record(self, kind: str, reason: str, **more: Any) -> None:
-        log.info("%s: %s %s", kind, reason, json.dumps(more))
+        log.info("%s: %s", kind, reason, extra={"kind": kind, "reason": reason, "details": more})
         at_ms = time.time_ns() // 1_000_000
         self.last.appendleft({"at_ms": at_ms, "kind": kind, "reason": reason, **more})

@@ -19,6 +19,7 @@ from cecochat.domain.records import Origin
 from cecochat.materialize.tracing import materializing
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
 from cecochat.ports.history import History, MarkRow, MessageRow, Progress
+from cecochat.runtime.logs import ids_of
 from cecochat.runtime.reading import decode_once, first_known, fold_at
 from cecochat.runtime.tracing import OFF, Tracer
 
@@ -133,7 +134,10 @@ class Materializer:
                     await self._follow(partition)
                 except (Unavailable, ProducerEnded, Trimmed) as error:
                     self._dead = None
-                    log.warning("partition %s: the log cannot be read: %s", partition, error)
+                    named = {"partition": partition}
+                    log.warning(
+                        "partition %s: the log cannot be read: %s", partition, error, extra=named
+                    )
                     await asyncio.sleep(RETRY_S[-1])
         finally:
             self._metrics.partitions.dec()
@@ -169,6 +173,7 @@ class Materializer:
                 partition,
                 held,
                 end,
+                extra={"partition": partition},
             )
             held = end - 1
         if held < known:
@@ -177,6 +182,7 @@ class Materializer:
                 partition,
                 held,
                 known,
+                extra={"partition": partition},
             )
         return max(held, known)
 
@@ -225,6 +231,8 @@ class Materializer:
         self._reached[partition] = offset + 1
         self._metrics.rows.labels("messages").inc(len(rows.messages))
         self._metrics.rows.labels("marks").inc(len(rows.marks))
+        if log.isEnabledFor(logging.DEBUG):
+            _tell(partition, rows)
 
     async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Call the database until it answers: one that is down is waited for, never skipped."""
@@ -248,6 +256,13 @@ class Materializer:
         self._dead = self._dead or await self._backplane.producer(DEAD_LETTERS)
         await self._dead.append([_letter(partition, record, reason) for record, reason in dead])
         self._metrics.dead.inc(len(dead))
+
+
+def _tell(partition: int, rows: Rows) -> None:
+    traces = {origin.id: origin.trace for _, origin in rows.traced}
+    for id_, *_ in rows.messages:
+        known = {"message_id": str(id_), "partition": partition, **ids_of(traces.get(id_, ""))}
+        log.debug("message %s is in the history", id_, extra=known)
 
 
 async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:

@@ -119,7 +119,8 @@ class Connection:
         except Refusal as refusal:
             self.session.close(refusal)
         except (Trimmed, Unavailable) as error:
-            log.warning("session %s is sent away: %s", self.session.id, error)
+            known = {"session_id": self.session.id}  # not in the words, which thousands may share
+            log.warning("a session is sent away: %s", error, extra=known)
             if partition and isinstance(error, Trimmed):
                 partition.look_again()
             self.session.close(_not_now())

@@ -96,17 +96,18 @@ class Ownership:
 
     async def _keep(self, partition: int) -> None:
         """Take the partition over, again and again, as long as it is assigned to this server."""
+        named = {"partition": partition}
         while True:
             owned = await self._begin(partition)
             try:
                 later = await owned.run()
-                log.info("partition %s: taken over by %s", partition, later.server_id)
+                log.info("partition %s: taken over by %s", partition, later.server_id, extra=named)
                 self._outdone[partition] = later.assignment_version
                 await asyncio.sleep(RETRY_S)  # two that are told to own it must not take turns
             except ProducerEnded as error:
                 self._metrics.producer_failures.inc()
                 self._failing.setdefault(partition, time.monotonic())
-                log.warning("partition %s: %s; taking it over again", partition, error)
+                log.warning("partition %s: %s; taking it over again", partition, error, extra=named)
                 _check_cancelled()
                 await asyncio.sleep(RETRY_S)
             finally:
@@ -125,6 +126,7 @@ class Ownership:
                     partition,
                     version,
                     least,
+                    extra={"partition": partition},
                 )
             await self._reassigned.wait()
         self._owned[partition] = owned = OwnedPartition(

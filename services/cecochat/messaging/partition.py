@@ -24,6 +24,7 @@ from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
+from cecochat.runtime.logs import ids_of
 from cecochat.runtime.reading import decode_once, first_known, fold_at
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -83,6 +84,7 @@ class OwnedPartition:
         self.owner: Owner | None = None
         self.claimed = False  # its takeover is on the way
         self.ready = asyncio.Event()
+        self._named = {"partition": partition}  # in the log
         self._server_id = server_id
         self._limits = limits
         self._metrics = metrics
@@ -128,7 +130,9 @@ class OwnedPartition:
             async with asyncio.timeout(CLOSE_S):
                 await producer.close()
         except TimeoutError:
-            log.warning("partition %s: left with appends under way", self.partition)
+            log.warning(
+                "partition %s: left with appends under way", self.partition, extra=self._named
+            )
 
     async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
         async with asyncio.TaskGroup() as group:
@@ -308,6 +312,10 @@ class OwnedPartition:
         origin = self.owner.accept(session, send, recipients, now_ms())
         self._traces.accept(send.traceparent, origin)
         self._queue(origin)
+        if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
+            known = {"message_id": str(origin.id), "session_id": session.id, **self._named}
+            traced = ids_of(origin.trace)
+            log.debug("message %s is accepted", origin.id, extra={**known, **traced})
 
     # -- housekeeping
 
@@ -348,4 +356,9 @@ class OwnedPartition:
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:
-            log.warning("partition %s: not all was %s, the next owner will", self.partition, what)
+            log.warning(
+                "partition %s: not all was %s, the next owner will",
+                self.partition,
+                what,
+                extra=self._named,
+            )

@@ -98,7 +98,10 @@ async def _from_first_state(
                 return _continued(Fold.restored(state), state.as_of, known)
             before.append(record)
     if position >= end - 1:
-        log.warning("partition %s: no state is left in %s to %s", partition, start, end)
+        named = {"partition": partition}
+        log.warning(
+            "partition %s: no state is left in %s to %s", partition, start, end, extra=named
+        )
         return Fold()
     raise Trimmed(partition, position, start)
 

@@ -23,6 +23,7 @@ SETTINGS_FILE = f"{PREFIX}SETTINGS_FILE"
 PARTITIONS = 12
 PARTITIONS_IN_A_CLUSTER = 60
 NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+LOG_FORMATS = ("auto", "json", "text")
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 ELSEWHERE = frozenset(
     f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
@@ -37,8 +38,14 @@ NEEDS = {
 """Setting -> what it says nothing without: a server meant to encrypt or to log in would not."""
 
 
-def _setting(default: Any, meaning: str, low: int = 0, high: int = 1 << 53) -> Any:
-    metadata = {"meaning": meaning, "low": low, "high": high}
+def _setting(
+    default: Any,
+    meaning: str,
+    low: int = 0,
+    high: int = 1 << 53,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -75,6 +82,12 @@ class Settings:
     retention_ms: int = _setting(7 * 86_400_000, "how long the log keeps records, ms", 1)
     retention_bytes: int = _setting(
         1 << 30, "how much a partition keeps, bytes; embedded: Kafka's log has no such limit", 1
+    )
+    log_format: str = _setting(
+        "auto",
+        "lines of the log on standard error: json, text, or auto: text on a terminal and JSON "
+        "elsewhere; of `cecochat up`, and the servers that it runs, text everywhere",
+        choices=LOG_FORMATS,
     )
     namespace: str = _setting(
         "cecochat",
@@ -236,6 +249,8 @@ def _parse(name: str, text: str, of: Any) -> Any:
         return TRUTH[text.lower()]
     if name == f"{PREFIX}NAMESPACE" and not NAMESPACE.fullmatch(text):
         raise InvalidSettings(f"{name} is {text!r}: use a letter, then letters, digits and _ (a-z)")
+    if (choices := of.metadata["choices"]) and text not in choices:
+        raise InvalidSettings(f"{name} is {text!r}: use one of {', '.join(choices)}")
     if of.type != "int":
         return text
     low, high = of.metadata["low"], of.metadata["high"]

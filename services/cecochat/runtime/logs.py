@@ -1,0 +1,168 @@
+"""How a line of the log is written: JSON for machines, text for people; no payload, no flood."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from typing_extensions import override
+
+OWN = "cecochat"
+EVERY_S = 30.0
+KEPT = 1_000  # different lines that are remembered
+
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""What every record has; all else was given as `extra`."""
+
+
+class JsonLines(logging.Formatter):
+    """An object a line: `ts`, `level`, what is in `who`, `logger`, `message`, the ids of the span
+    that is active, each `extra`, and `exception`.
+    """
+
+    def __init__(self, **who: str) -> None:
+        super().__init__()
+        self._who = {name: value for name, value in who.items() if value}
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "ts": _rfc3339(record.created),
+            "level": record.levelname.lower(),  # as `log.level` calls it
+            **self._who,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **span_ids(),
+            **{name: value for name, value in vars(record).items() if name not in STANDARD},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=_without_payload)
+
+
+class TextLines(logging.Formatter):
+    """Time, level, `who`, logger and message; then, where there are, `details` as JSON and the
+    trace.
+    """
+
+    def __init__(self, who: str = "") -> None:
+        before = f"{who} " if who else ""
+        super().__init__(f"%(asctime)s %(levelname)s {before}%(name)s: %(message)s")
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        parts = [super().formatMessage(record)]
+        more = vars(record)
+        if "details" in more:
+            parts.append(json.dumps(more["details"], default=_without_payload))
+        if "left_out" in more:
+            parts.append(f"({more['left_out']} more like it were left out)")
+        if trace_id := (span_ids() | more).get("trace_id"):
+            parts.append(f"[trace {trace_id}]")
+        return " ".join(parts)
+
+
+class WithoutPayload(logging.Filter):
+    """Bytes are told by their number: libraries log what they could not read, and what they could
+    not read may be a message.
+    """
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(_without_payload_of_bytes, record.args))
+        return True
+
+
+class Repeats(logging.Filter):
+    """Lets a warning or error through once in `every_s`, and then says in `left_out` how many like
+    it were left out.
+
+    Like it: of CecoChat's own, the same words. Of a library, the same template about the same
+    thing, which is its first argument: the rest differs from attempt to attempt. What has a
+    traceback of ours always passes.
+    """
+
+    def __init__(
+        self, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._clock = clock
+        self._lock = threading.Lock()  # the driver of Cassandra logs from threads of its own
+        self._last: OrderedDict[int, tuple[float, int]] = OrderedDict()  # when, left out since
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        own = record.name.partition(".")[0] == OWN
+        if record.levelno < logging.WARNING or (own and record.exc_info):
+            return True
+        words = record.getMessage() if own else f"{record.msg} {_subject(record)}"
+        with self._lock:
+            left_out = self._left_out(hash((record.name, record.levelno, words)))
+        if left_out:
+            record.left_out = left_out
+        return left_out is not None
+
+    def _left_out(self, key: int) -> int | None:
+        """Since it passed last; None: it does not pass now."""
+        now_s = self._clock()
+        passed_s, left_out = self._last.pop(key, (float("-inf"), 0))
+        passes = now_s - passed_s >= self._every_s
+        self._last[key] = (now_s, 0) if passes else (passed_s, left_out + 1)
+        if len(self._last) > KEPT:
+            self._last.popitem(last=False)
+        return left_out if passes else None
+
+
+def handler(
+    lines: logging.Formatter, clock: Callable[[], float] = time.monotonic
+) -> logging.StreamHandler[Any]:
+    """To standard error, as `lines`."""
+    made: logging.StreamHandler[Any] = logging.StreamHandler()
+    made.setFormatter(lines)
+    made.addFilter(WithoutPayload())
+    made.addFilter(Repeats(clock=clock))
+    return made
+
+
+def span_ids() -> dict[str, str]:
+    """`trace_id` and `span_id` of the span that is active here; nothing where none is."""
+    from opentelemetry import trace  # commands that log nothing need not wait for it
+
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
+def ids_of(traceparent: str) -> dict[str, str]:
+    """The same of a context that travels with a message; of none: nothing."""
+    match traceparent.split("-"):
+        case [_, trace_id, span_id, _]:
+            return {"trace_id": trace_id, "span_id": span_id}
+    return {}
+
+
+def _rfc3339(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _subject(record: logging.LogRecord) -> str:
+    return str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
+
+
+def _without_payload(value: object) -> str:
+    return str(_without_payload_of_bytes(value))
+
+
+def _without_payload_of_bytes(value: object) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    return value
