@@ -20,6 +20,7 @@ from cecochat import client
 from cecochat.cli.main import app
 from cecochat.domain.configuration import KEYS
 from cecochat.domain.errors import RETRIABLE
+from cecochat.domain.spans import SPECS
 from cecochat.runtime import grpc, http
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.v1 import errors_pb2
@@ -40,6 +41,7 @@ def pages() -> dict[str, str]:
         "errors.md": _page(ERRORS, _errors()),
         "cli.md": _page(CLI, "\n".join(_cli())),
         "python-client.md": _page(CLIENT, "\n".join(_client())),
+        "spans.md": _page(SPANS, _spans()),
     }
 
 
@@ -59,6 +61,32 @@ def _cell(value: object) -> str:
 
 def _code(value: object) -> str:
     return f"`{value}`" if str(value) else ""
+
+
+# -- spans
+
+SPANS = """
+# Spans
+
+What a trace consists of. Names follow the OpenTelemetry semantic conventions 1.38; those of messaging
+and databases are in development there, and pinned here. [Trace a
+message](../how-to/trace-a-message.md) says how to see one. Each span has the resource attributes
+`service.name` (`cecochat-messaging` and so on), `service.instance.id` and `service.version`.
+"""
+
+
+def _spans() -> str:
+    rows = [
+        (
+            _code(spec.name),
+            spec.kind.lower(),
+            spec.service,
+            ", ".join(_code(name) for name in sorted(spec.attributes)),
+            spec.meaning,
+        )
+        for spec in SPECS
+    ]
+    return _table("Span | Kind | Made by | Attributes | Meaning", rows)
 
 
 # -- settings
