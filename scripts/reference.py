@@ -68,8 +68,8 @@ def _code(value: object) -> str:
 SPANS = """
 # Spans
 
-What a trace consists of. Names follow the OpenTelemetry semantic conventions 1.38; those of messaging
-and databases are in development there, and pinned here. [Trace a
+What a trace consists of. Names follow the OpenTelemetry semantic conventions 1.38; those of
+messaging are in development there, and pinned here. [Trace a
 message](../how-to/trace-a-message.md) says how to see one. Each span has the resource attributes
 `service.name` (`cecochat-messaging` and so on), `service.instance.id` and `service.version`.
 """
