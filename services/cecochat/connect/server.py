@@ -9,7 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
@@ -98,19 +98,35 @@ def _unavailable(what: str) -> Refusal:
     return Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, f"{what}: try again", RETRY_MS)
 
 
+class ConnectMetrics:
+    """What a connect server counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.lookups = Counter(
+            "cecochat_connects", "Lookups, by code.", ["code"], registry=registry
+        )
+        self.seconds = Histogram(
+            "cecochat_connect_seconds", "Time to answer a lookup.", registry=registry
+        )
+
+
 def add_routes(
     app: Sanic[Any, Any], directory: Directory, verifier: Verifier, registry: CollectorRegistry
 ) -> None:
     """`GET /v1/connect`."""
-    lookups = Counter("cecochat_connects", "Lookups, by code.", ["code"], registry=registry)
+    metrics = ConnectMetrics(registry)
 
     @app.get("/v1/connect")
     async def connect(request: Request) -> HTTPResponse:
+        with metrics.seconds.time():
+            return answered(request)
+
+    def answered(request: Request) -> HTTPResponse:
         try:
             identity = verifier.verify(bearer(request.headers.get("authorization")))
             answer = directory.lookup(identity.user_id)
         except Refusal as refusal:
-            lookups.labels(refusal.name).inc()
+            metrics.lookups.labels(refusal.name).inc()
             return error_response(refusal)
-        lookups.labels("ok").inc()
+        metrics.lookups.labels("ok").inc()
         return json_response(answer, dumps=json.dumps)

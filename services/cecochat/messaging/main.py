@@ -19,6 +19,7 @@ from cecochat.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handle
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, http
 from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 
 
@@ -31,7 +32,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     backplane, settings = parts.backplane, parts.settings
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
     live = partial(parts.discovery.live, "messaging")
-    server = MessagingServer(server_id, log, parts.verifier, registry, live)
+    server = MessagingServer(server_id, log, parts.verifier.counted(registry), registry, live)
     app = http.app("messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
     async with AsyncExitStack() as stack:
@@ -52,6 +53,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         tasks = [
             group.create_task(follow(parts.configuration, registry, server.configure)),
             group.create_task(server.run(parts.configuration)),
+            group.create_task(watch_loop(registry)),
         ]
         known = instance(parts, "messaging", server_id, port, health_port)
         await parts.discovery.register(known)
