@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,15 @@ def test_panels_do_not_overlap(file_name: str) -> None:
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_query_names_what_exists(query: str) -> None:
     assert promql.unknown(query) == set()
+
+
+def test_promtool_understands_every_query(promtool: str, tmp_path: Path) -> None:
+    rules = [{"record": f"query{number}", "expr": query} for number, query in enumerate(QUERIES)]
+    path = tmp_path / "rules.yml"
+    path.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    argv = [promtool, "check", "rules", str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert f"SUCCESS: {len(QUERIES)} rules found" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)

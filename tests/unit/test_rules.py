@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from scripts.backends import promtool
 from tests.support import promql
-from tests.support.backends import Backends
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "observability"
@@ -47,14 +45,6 @@ ALERTS = [rule for rule in FOUND if rule.kind == "alert"]
 WAITING = {rule.name for rule in ALERTS if rule.field("for") != "0s"}
 
 
-@pytest.fixture(scope="module")
-def program(backends: Backends) -> str:
-    there = promtool.here()
-    if there is None:
-        backends.absent("promtool", "`python3 -m scripts.backends.promtool` brings it")
-    return there
-
-
 def tried(program: str, folder: Path, rules: str) -> str:
     """What promtool says against these rules; empty: nothing."""
     (folder / "rules.yml").write_text(rules)
@@ -86,16 +76,16 @@ def test_every_rule_is_found() -> None:
     assert len({rule.name for rule in FOUND}) == len(FOUND)
 
 
-def test_the_rules_do_what_their_tests_say(program: str, tmp_path: Path) -> None:
-    assert tried(program, tmp_path, RULES) == ""
+def test_the_rules_do_what_their_tests_say(promtool: str, tmp_path: Path) -> None:
+    assert tried(promtool, tmp_path, RULES) == ""
 
 
-def test_the_tests_see_an_alert_that_does_not_wait(program: str, tmp_path: Path) -> None:
-    assert named(tried(program, tmp_path, with_for(None)), "got") >= WAITING
+def test_the_tests_see_an_alert_that_does_not_wait(promtool: str, tmp_path: Path) -> None:
+    assert named(tried(promtool, tmp_path, with_for(None)), "got") >= WAITING
 
 
-def test_the_tests_see_an_alert_that_waits_too_long(program: str, tmp_path: Path) -> None:
-    missed = named(tried(program, tmp_path, with_for(10)), "exp")
+def test_the_tests_see_an_alert_that_waits_too_long(promtool: str, tmp_path: Path) -> None:
+    missed = named(tried(promtool, tmp_path, with_for(10)), "exp")
     assert missed == {rule.name for rule in ALERTS}
 
 
