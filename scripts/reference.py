@@ -1,7 +1,7 @@
 """Write the pages of `docs/reference/` that follow from the code: settings, configuration, errors,
-command line, Python client.
+metrics, command line, Python client.
 
-scripts/reference.py    write them anew
+python -m scripts.reference    write them anew, and the dashboards
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from cecochat.domain.spans import SPECS
 from cecochat.runtime import grpc, http
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.v1 import errors_pb2
+from scripts import dashboards, metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 ERRORS_PROTO = ROOT / "protos" / "cecochat" / "v1" / "errors.proto"
 
 COLUMNS = 100
+METRICS = "Metric | Type | Labels | Servers | Help"
 NOTE = "<!-- Written by scripts/reference.py from the code: do not edit. -->"
 
 
@@ -39,6 +41,7 @@ def pages() -> dict[str, str]:
         "settings.md": _page(SETTINGS, _settings()),
         "configuration.md": _page(CONFIGURATION, _configuration()),
         "errors.md": _page(ERRORS, _errors()),
+        "metrics.md": _page(metrics.PAGE, _table(METRICS, metrics.rows())),
         "cli.md": _page(CLI, "\n".join(_cli())),
         "python-client.md": _page(CLIENT, "\n".join(_client())),
         "spans.md": _page(SPANS, _spans()),
@@ -317,3 +320,5 @@ def _signature(function: Any) -> str:
 if __name__ == "__main__":
     for file_name, text in pages().items():
         (REFERENCE / file_name).write_text(text)
+    for file_name, text in dashboards.files().items():
+        (dashboards.FOLDER / file_name).write_text(text)

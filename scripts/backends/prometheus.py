@@ -17,6 +17,7 @@ OPTIONS = {
     "retention": "how long samples are kept, as in 7d (the default)",
 }
 CONFIGURATION = Path(__file__).parents[2] / "observability" / "prometheus.yml"
+RULES = CONFIGURATION.with_name("rules.yml")
 CONSUL_THERE = "server: 127.0.0.1:8500"
 SIZE = "1GB"  # of all samples: older ones make room
 
@@ -43,6 +44,7 @@ def command(instance: Instance) -> Command:
     instance.data.mkdir(parents=True, exist_ok=True)
     written = instance.folder / "prometheus.yml"
     written.write_text(configuration(instance))
+    shutil.copy(RULES, instance.folder)  # the configuration names it without a folder
     flags = {
         "config.file": written,
         "storage.tsdb.path": instance.data,

@@ -37,9 +37,14 @@ def install(package: str, why: str) -> None:
     print(f"{why}: installing {package} ...", flush=True)
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     options = ["-qq", "--option", "Dpkg::Use-Pty=0", "--yes", "--no-install-recommends"]
-    if not Path("/var/lib/apt/lists").is_dir() or not _known(package):
-        run(["apt-get", "update", "-qq"], environ=quiet)
+    know(package)
     run(["apt-get", "install", *options, package], environ=quiet)
+
+
+def know(package: str) -> None:
+    """Fetch apt's lists where they do not know the package yet."""
+    if not Path("/var/lib/apt/lists").is_dir() or not _known(package):
+        run(["apt-get", "update", "-qq"], environ={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def _known(package: str) -> bool:

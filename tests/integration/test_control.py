@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -31,6 +32,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.ownership import asking, owned_by
 from cecochat.runtime.parts import Parts
+from scripts import metrics
 from tests.integration.systems import QUICK, settings, write_document
 from tests.support.eventually import eventually
 
@@ -149,6 +151,13 @@ async def metric(instance: Instance, line: str) -> float:
 
 def moved(before: Mapping[str, str], after: Mapping[str, str]) -> int:
     return sum(before.get(p) != server for p, server in after.items())
+
+
+async def test_it_has_the_metrics_that_are_listed(tmp_path: Path) -> None:
+    async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
+        types = re.findall(r"^# TYPE (\w+) \w+$", await get(instance, "/metrics"), re.M)
+    found = {name for name in types if not name.endswith("_created")}
+    assert found == {metric.name for metric in metrics.of("control")}
 
 
 # -- ownership

@@ -179,7 +179,7 @@ def test_no_example_is_left_out_unseen() -> None:
 @pytest.mark.parametrize("file_name", reference.pages())
 def test_the_reference_says_what_the_code_says(file_name: str) -> None:
     written = (reference.REFERENCE / file_name).read_text()
-    assert written == reference.pages()[file_name], "run scripts/reference.py"
+    assert written == reference.pages()[file_name], "run `make reference`"
 
 
 def test_links_lead_somewhere() -> None:

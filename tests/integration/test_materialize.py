@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +86,43 @@ async def test_who_waits_for_the_database_says_how_far_it_is_behind(
         running.cancel()
         await asyncio.wait([running])
         assert second.not_ready is None
+
+
+async def test_who_waits_with_rows_says_how_old_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "RETRY_S", (0.01,))
+    async with cluster(tmp_path) as servers:
+        await servers.assign("one")
+        await servers.start("one")
+        parts, registry = servers.parts, CollectorRegistry()
+        assert parts.history
+        write = type(parts.history).write
+        second = worker.Materializer(
+            parts.backplane, parts.history, await parts.backplane.log_id(), registry
+        )
+        running = asyncio.create_task(second.run())
+        await eventually(lambda: registry.get_sample_value("cecochat_partitions_materialized"))
+
+        async def away(*_: object) -> None:
+            raise Unavailable("the database is away")
+
+        monkeypatch.setattr(type(parts.history), "write", away)
+        begun_s = time.time()
+        async with servers.stream("one", SENDER) as stream:
+            await stream.send(message("one", CHAT))
+            await stream.until_acks(1)
+
+        def lag_s() -> float:
+            return registry.get_sample_value("cecochat_materialize_lag_seconds") or 0
+
+        await eventually(lambda: lag_s() > 0.05)
+        assert lag_s() <= time.time() - begun_s + 0.01
+        monkeypatch.setattr(type(parts.history), "write", write)
+        await eventually(lambda: lag_s() == 0)
+        await eventually(lambda: has(servers, ["one"]))
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_a_write_under_way_ends_before_its_partition_goes_to_another() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,10 +18,13 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from scripts.backends import launch
 from scripts.backends.launch import Backend
+from scripts.backends.prometheus import RULES
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.timeout(240)
+
+RULE = r"- (?:alert|record):"
 
 
 @asynccontextmanager
@@ -80,6 +84,7 @@ async def test_each_server_is_scraped_once_under_its_name(
         await eventually(found, within_s=60, every_s=0.2)
         (labels,) = await found()
         targets = (await client.get("/targets")).json()["data"]["activeTargets"]
+        rules = (await client.get("/rules")).json()["data"]["groups"]
     assert labels == {
         "__name__": "cecochat_sessions",
         "job": "cecochat",
@@ -88,3 +93,5 @@ async def test_each_server_is_scraped_once_under_its_name(
         "namespace": "my_chat",
     }
     assert [each["scrapeUrl"] for each in targets] == [f"{server.health_url}/metrics"]
+    assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
+    assert sum(len(group["rules"]) for group in rules) == len(re.findall(RULE, RULES.read_text()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sqlite3
 import sys
@@ -18,11 +19,18 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.v1.errors_pb2 import ERROR_CODE_TOO_LARGE
 from cecochat.v1.messaging_pb2 import Position
+from scripts import metrics
 from tests.integration import streams
 from tests.integration.streams import Ended, message
 from tests.integration.systems import PORTS, QUICK, Running, running, write_document
 
 CHAT = "d:alice~bob"
+
+
+def families(text: str) -> dict[str, str]:
+    """Name -> type of what a server tells; when a counter was made, which comes along, is not."""
+    found = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.M))
+    return {name: type_ for name, type_ in found.items() if not name.endswith("_created")}
 
 
 async def metric(system: Running, server: str, name: str) -> float:
@@ -68,6 +76,38 @@ async def test_metrics_move(tmp_path: Path) -> None:
         await until_metric(system, "messaging", "cecochat_sessions ", 0)
         await until_metric(system, "materialize", 'cecochat_rows_written_total{table="mess', 1)
         assert await metric(system, "messaging", 'cecochat_resumes_total{how="live"}') == 1
+        assert await metric(system, "messaging", 'cecochat_streams_total{code="ok"}') == 1
+        for stage in ("acknowledged", "forwarded", "delivered"):
+            count = f'cecochat_message_seconds_count{{stage="{stage}"}}'
+            await until_metric(system, "messaging", count, 1)
+            age_s = await metric(system, "messaging", count.replace("_count", "_sum"))
+            assert 0 <= age_s < 60
+        count = 'cecochat_message_seconds_count{stage="materialized"}'
+        assert await metric(system, "materialize", count) == 1
+
+
+async def test_a_repeated_send_is_counted_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, system.stream("alice") as alice:
+        for repeats in (0.0, 1.0):
+            await alice.send(message("m", CHAT))
+            await alice.until_acks(int(repeats) + 1)
+            assert await metric(system, "messaging", "cecochat_sends_repeated_total") == repeats
+        assert await metric(system, "messaging", "cecochat_sends_accepted_total") == 1
+
+
+async def test_a_token_that_does_not_verify_is_counted(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+        url, headers = system.addresses.health["connect"], {"authorization": "Bearer nonsense"}
+        assert (await client.get(f"{url}/v1/connect", headers=headers)).status_code == 401
+        failures = 'cecochat_token_failures_total{code="unauthenticated"}'
+        assert await metric(system, "connect", failures) == 1
+
+
+@pytest.mark.parametrize("server", ["messaging", "materialize", "history", "connect"])
+async def test_a_server_has_the_metrics_that_are_listed(tmp_path: Path, server: str) -> None:
+    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+        text = (await client.get(f"{system.addresses.health[server]}/metrics")).text
+    assert families(text) == {metric.name: metric.type for metric in metrics.of(server)}
 
 
 @pytest.mark.parametrize("service", ["messaging", "history"])

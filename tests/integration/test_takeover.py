@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from itertools import cycle
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
@@ -210,6 +211,46 @@ async def test_a_zombie_is_fenced(tmp_path: Path, kafka: str) -> None:
         async with somewhere_at(servers, "two", BOB, bob.position) as late:
             assert await late.until_texts(2) == ["after", "void"]
         assert await stored(servers, 3) == ["before", "after", "void"]
+        assert await metric(servers, "two", 'cecochat_records_void_total{kind="origin"}') == 1
+
+
+async def test_how_long_the_log_takes_nothing_is_seen(tmp_path: Path, kafka: str) -> None:
+    wait, queued = "cecochat_append_wait_seconds", 'cecochat_queue_bytes{queue="append"}'
+    async with cluster(tmp_path, kafka) as servers:
+        await servers.assign("one")
+        faults = await servers.start("one")
+        async with servers.stream("one", ALICE) as alice:
+            faults.appending.clear()
+            await alice.send(message("first", CHAT))
+
+            async def waits() -> bool:
+                return await metric(servers, "one", wait) > 0.05
+
+            await eventually(waits)
+            await alice.send(message("second", CHAT))
+
+            async def is_queued() -> bool:
+                return await metric(servers, "one", queued) > 0
+
+            await eventually(is_queued)
+            faults.appending.set()
+            await alice.until_acks(2)
+
+            async def is_over() -> bool:
+                return not (
+                    await metric(servers, "one", wait) + await metric(servers, "one", queued)
+                )
+
+            await eventually(is_over)
+
+
+async def metric(servers: Cluster, server_id: str, line: str) -> float:
+    """Its value; `line` is its name with labels."""
+    url = servers.servers[server_id].health_url
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"{url}/metrics")).text
+    (value,) = [each.split()[-1] for each in text.splitlines() if each.startswith(f"{line} ")]
+    return float(value)
 
 
 @asynccontextmanager

@@ -15,7 +15,9 @@ REMEDY = "`make backends-up` starts it, and CECOCHAT_{} says where another is"
 LISTENING_WITHIN_S = 2.0
 
 VARIABLE = "CECOCHAT_BACKENDS"
-KNOWN = frozenset({"embedded", "kafka", "cassandra", "redis", "consul", "jaeger", "nomad"})
+KNOWN = frozenset(
+    {"embedded", "kafka", "cassandra", "redis", "consul", "jaeger", "nomad", "promtool"}
+)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from scripts.backends import (
     probe,
     process,
     prometheus,
+    promtool,
     redis,
     store,
     tools,
@@ -289,6 +290,26 @@ def test_a_prometheus_that_cannot_ask_consul_is_not_used(
     assert prometheus.installed() is None
     (tmp_path / "promtool").write_text("#!/bin/sh\nexit 0\n")
     assert prometheus.installed() == str(tmp_path / "prometheus")
+
+
+def test_the_rules_are_beside_the_configuration_that_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prometheus, "program", lambda: "prometheus")
+    prometheus.command(kind("prometheus").instance(tmp_path))
+    text = (tmp_path / "prometheus.yml").read_text()
+    (named,) = re.findall(r"^rule_files:\n  - (\S+)", text, re.M)
+    assert (tmp_path / named).read_text() == prometheus.RULES.read_text()
+
+
+def test_a_promtool_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert promtool.here() is None
+    with pytest.raises(Failed, match="put that of Prometheus"):
+        promtool.program()
+    (tmp_path / "promtool").touch(mode=0o755)
+    assert promtool.program() == str(tmp_path / "promtool")
 
 
 def test_addresses_are_noted_and_forgotten(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from cecochat.connect.server import Directory, add_routes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 
 
@@ -22,7 +23,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     tracer = parts.tracing.tracer("connect", server_id, registry)
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
     app = http.app("connect", server_id, registry, lambda: directory.not_ready)
-    add_routes(app, directory, parts.verifier, registry, tracer)
+    add_routes(app, directory, parts.verifier.counted(registry), registry, tracer)
     settings = parts.settings
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(
@@ -32,6 +33,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         tasks = [
             group.create_task(follow(parts.configuration, registry, directory.configure, tracer)),
             group.create_task(directory.follow(parts.configuration, registry)),
+            group.create_task(watch_loop(registry)),
         ]
         await directory.ready.wait()
         known = instance(parts, "connect", server_id, port, port, tls=settings.tls is not None)

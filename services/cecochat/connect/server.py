@@ -9,7 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
@@ -99,6 +99,18 @@ def _unavailable(what: str) -> Refusal:
     return Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, f"{what}: try again", RETRY_MS)
 
 
+class ConnectMetrics:
+    """What a connect server counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.lookups = Counter(
+            "cecochat_connects", "Lookups, by code.", ["code"], registry=registry
+        )
+        self.seconds = Histogram(
+            "cecochat_connect_seconds", "Time to answer a lookup.", registry=registry
+        )
+
+
 def add_routes(
     app: Sanic[Any, Any],
     directory: Directory,
@@ -107,24 +119,24 @@ def add_routes(
     tracer: Tracer = OFF,
 ) -> None:
     """`GET /v1/connect`."""
-    lookups = Counter("cecochat_connects", "Lookups, by code.", ["code"], registry=registry)
+    metrics = ConnectMetrics(registry)
 
     @app.get("/v1/connect")
     async def connect(request: Request) -> HTTPResponse:
         seen = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
         parent = request.headers.get("traceparent", "")
-        with tracer.serving(spans.LOOKUP, parent, seen) as span:
-            answer = look_up(request)
+        with metrics.seconds.time(), tracer.serving(spans.LOOKUP, parent, seen) as span:
+            answer = answered(request)
             if span:
                 span.set_attribute(spans.HTTP_STATUS, answer.status)
         return answer
 
-    def look_up(request: Request) -> HTTPResponse:
+    def answered(request: Request) -> HTTPResponse:
         try:
             identity = verifier.verify(bearer(request.headers.get("authorization")))
             answer = directory.lookup(identity.user_id)
         except Refusal as refusal:
-            lookups.labels(refusal.name).inc()
+            metrics.lookups.labels(refusal.name).inc()
             return error_response(refusal)
-        lookups.labels("ok").inc()
+        metrics.lookups.labels("ok").inc()
         return json_response(answer, dumps=json.dumps)

@@ -50,13 +50,13 @@ class Decisions:
         self._scalings = Counter(
             "cecochat_control_scalings",
             "Changes of the number of servers, by set and direction: grow, shrink.",
-            ["service", "direction"],
+            ["set", "direction"],
             registry=registry,
         )
         self._servers = Gauge(
             "cecochat_control_servers",
             "Servers of a set: wanted, live.",
-            ["service", "state"],
+            ["set", "state"],
             registry=registry,
         )
         self._leading = Gauge(

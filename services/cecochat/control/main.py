@@ -21,6 +21,7 @@ from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 
 
@@ -61,6 +62,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             group.create_task(follow(parts.configuration, registry, configure, tracer)),
             group.create_task(server.run()),
             group.create_task(sets.run()),
+            group.create_task(watch_loop(registry)),
         ]
         await server.ready.wait()
         known = instance(parts, "control", server_id, port, port)

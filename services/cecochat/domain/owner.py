@@ -153,6 +153,10 @@ class Owner:
             return True
         return False
 
+    def is_repeat(self, key: Key) -> bool:
+        """Whether a send of that key was accepted before."""
+        return key in self.pending or self.sent.find(key) is not None
+
     def under_way(self, key: Key) -> list[Session] | None:
         """The sessions that wait for the append of that send."""
         return self.pending.get(key)
@@ -190,13 +194,13 @@ class Owner:
 
     # -- the log
 
-    def read(self, offset: int, record: LogRecord, now_ms: int) -> None:
-        """The next record of the partition, as read from the log."""
+    def read(self, offset: int, record: LogRecord, now_ms: int) -> bool:
+        """The next record of the partition, as read from the log; whether it counts."""
         self.cursor = offset + 1
         if self._stated_at_ms is None:
             self._stated_at_ms = now_ms
         if not self.fold.step(offset, record):
-            return
+            return False
         match record:
             case Origin():
                 self._read_origin(offset, record, now_ms)
@@ -208,6 +212,7 @@ class Owner:
                 self._stated = max(self._stated, record.as_of)
                 self._stated_at_ms = now_ms
                 self._states.append((offset, record.as_of))
+        return True
 
     def _read_takeover(self, offset: int, record: Takeover) -> None:
         if record.session == self.session:

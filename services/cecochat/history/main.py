@@ -13,6 +13,7 @@ from cecochat.history.transport import RECEIVE_MAX_BYTES, SERVICE, handler
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, http
 from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 
 
@@ -28,7 +29,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(
-                handler(queries, parts.verifier, registry, tracer),
+                handler(queries, parts.verifier.counted(registry), registry, tracer),
                 SERVICE,
                 settings.host,
                 settings.history_port,
@@ -44,11 +45,15 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        task = group.create_task(follow(parts.configuration, registry, queries.configure, tracer))
+        tasks = [
+            group.create_task(follow(parts.configuration, registry, queries.configure, tracer)),
+            group.create_task(watch_loop(registry)),
+        ]
         known = instance(parts, "history", server_id, port, health_port)
         await parts.discovery.register(known)
         await grpc.set_health(health, SERVICE, serving=True)
         yield known
         await grpc.set_health(health, SERVICE, serving=False)
         await parts.discovery.deregister(known)
-        task.cancel()
+        for task in tasks:
+            task.cancel()

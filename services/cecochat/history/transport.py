@@ -32,16 +32,21 @@ NOT_NOW = Refusal(
 Request = TypeVar("Request", bound=Message)
 
 
-def handler(
-    queries: Queries, verifier: Verifier, registry: CollectorRegistry, tracer: Tracer = OFF
-) -> grpc.GenericRpcHandler:
-    """The service, answered by `queries`."""
-    seconds = Histogram(
+def query_seconds(registry: CollectorRegistry) -> Histogram:
+    """Measured by the handler."""
+    return Histogram(
         "cecochat_query_seconds",
         "Time to answer, by call and code.",
         ["call", "code"],
         registry=registry,
     )
+
+
+def handler(
+    queries: Queries, verifier: Verifier, registry: CollectorRegistry, tracer: Tracer = OFF
+) -> grpc.GenericRpcHandler:
+    """The service, answered by `queries`."""
+    seconds = query_seconds(registry)
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {

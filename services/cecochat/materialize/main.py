@@ -12,6 +12,7 @@ from cecochat.materialize.worker import Materializer
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 
 
@@ -27,6 +28,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     worker = Materializer(
         parts.backplane, parts.history, await parts.backplane.log_id(), registry, tracer
     )
+    worker.log_keeps(settings.retention_ms)
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
             http.serving(
@@ -39,6 +41,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         tasks = [
             group.create_task(follow(parts.configuration, registry, lambda _: None, tracer)),
             group.create_task(worker.run()),
+            group.create_task(watch_loop(registry)),
         ]
         known = instance(parts, "materialize", server_id, health_port, health_port)
         await parts.discovery.register(known)

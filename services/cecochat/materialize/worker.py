@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
@@ -20,6 +20,7 @@ from cecochat.materialize.tracing import materializing
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
 from cecochat.ports.history import History, MarkRow, MessageRow, Progress
 from cecochat.runtime.logs import ids_of
+from cecochat.runtime.metrics import AGES_S, Lag, MessageAges
 from cecochat.runtime.reading import decode_once, first_known, fold_at
 from cecochat.runtime.tracing import OFF, Tracer
 
@@ -39,6 +40,7 @@ class MaterializeMetrics:
     """What a materialize server counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.ages = MessageAges(registry)
         self.rows = Counter("cecochat_rows_written", "Rows written.", ["table"], registry=registry)
         self.dead = Counter(
             "cecochat_dead_letters", "Records that could not be understood.", registry=registry
@@ -46,10 +48,20 @@ class MaterializeMetrics:
         self.retries = Counter(
             "cecochat_history_retries", "Writes that the database did not take.", registry=registry
         )
-        self.lag = Gauge(
-            "cecochat_materialize_lag_records",
-            "Records that its most backward partition is behind.",
+        self.write_seconds = Histogram(
+            "cecochat_history_write_seconds",
+            "Time until the database has the rows of a batch, retries included.",
+            buckets=AGES_S,
             registry=registry,
+        )
+        self.lag = Lag("materialize", "is behind", registry)
+        self.lag_seconds = Gauge(
+            "cecochat_materialize_lag_seconds",
+            "Age of the oldest record that is being written.",
+            registry=registry,
+        )
+        self.retention = Gauge(
+            "cecochat_retention_seconds", "How long the log keeps records.", registry=registry
         )
         self.partitions = Gauge(
             "cecochat_partitions_materialized", "Partitions worked on.", registry=registry
@@ -117,7 +129,17 @@ class Materializer:
         self._dead: Producer | None = None
         self._reached: dict[int, int] = {}  # partition -> the offset to continue from
         self._committed: dict[int, int] = {}
+        self._writing: dict[int, int] = {}  # partition -> ms when what it writes was appended
+        self._metrics.lag_seconds.set_function(self._lag_s)
         self.not_ready: str | None = None  # why it makes no progress
+
+    def log_keeps(self, retention_ms: int) -> None:
+        """It must never be that far behind."""
+        self._metrics.retention.set(retention_ms / 1_000)
+
+    def _lag_s(self) -> float:
+        now_s = time.time()
+        return max((now_s - ms / 1_000 for ms in self._writing.values()), default=0.0)
 
     async def run(self) -> None:
         """Materialize until cancelled."""
@@ -142,7 +164,7 @@ class Materializer:
         finally:
             self._metrics.partitions.dec()
             await self._commit(partition)
-            for known in (self._reached, self._committed):
+            for known in (self._reached, self._committed, self._writing):
                 known.pop(partition, None)  # another member goes on from here
 
     async def _follow(self, partition: int) -> None:
@@ -156,7 +178,9 @@ class Materializer:
         batches = self._backplane.read(MESSAGES, partition, position + 1)
         async with aclosing(batches):
             async for batch in batches:
+                self._writing[partition] = batch[0].appended_at_ms
                 await _to_its_end(self._write(partition, rows_of(fold, batch), batch[-1].offset))
+                del self._writing[partition]
                 # What comes meanwhile is one larger batch, and all partitions share a write.
                 await asyncio.sleep(gather_s - loop.time() % gather_s)
 
@@ -205,8 +229,8 @@ class Materializer:
                     await self._backplane.bounds(MESSAGES, partition) for partition in reached
                 ]
                 ends = (end for _, end in bounds)
-                lag = [end - at for end, at in zip(ends, reached.values(), strict=True)]
-                self._metrics.lag.set(max(lag, default=0))
+                behind = {p: end - reached[p] for p, end in zip(reached, ends, strict=True)}
+                self._metrics.lag.set(behind)
 
     async def _commit(self, *partitions: int) -> None:
         """Behind what is durable; one that fails is made up for by the next."""
@@ -224,11 +248,16 @@ class Materializer:
             await self._bury(partition, rows.dead)
         progress = Progress(self._log_id, partition, offset)
         count = len(rows.messages)
-        with materializing(
-            self._tracer, self._history.system, partition, rows.traced, rows.read_ns, count
+        with (
+            self._metrics.write_seconds.time(),
+            materializing(
+                self._tracer, self._history.system, partition, rows.traced, rows.read_ns, count
+            ),
         ):
             await self._patiently(lambda: self._history.write(rows.messages, rows.marks, progress))
         self._reached[partition] = offset + 1
+        if rows.messages:
+            self._metrics.ages.observe("materialized", rows.messages[0].message_id)
         self._metrics.rows.labels("messages").inc(len(rows.messages))
         self._metrics.rows.labels("marks").inc(len(rows.marks))
         if log.isEnabledFor(logging.DEBUG):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -150,6 +151,7 @@ class Connection:
     async def _resume(self, partition: OwnedPartition, hello: Hello) -> None:
         owner, session, log = partition.owner, self.session, partition.log
         assert owner
+        begun_s = time.monotonic()
         log_start, log_end = await log.backplane.bounds(MESSAGES, partition.partition)
         start = resume.start(
             hello,
@@ -174,6 +176,7 @@ class Connection:
                 how = "gap" if start.gapped else "log"
                 await self._replay(partition)
         self._server.metrics.resumes.labels(how).inc()
+        self._server.metrics.resume_seconds.observe(time.monotonic() - begun_s)
 
     def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
         config = self._server.config

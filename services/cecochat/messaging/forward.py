@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -59,8 +60,11 @@ class Forwarding:
             self._work.set()
 
     async def _append(self, target: int, copies: list[Copy]) -> None:
+        begun_s = time.monotonic()
         with self._traces.forwarding(target, copies):
             await self._producer.append([NewRecord(target, *encode(copy)) for copy in copies])
+        self._metrics.append_seconds.labels("copies").observe(time.monotonic() - begun_s)
+        self._metrics.ages.observe("forwarded", copies[0].id)
         self._metrics.appended.inc(len(copies))
         self._owner.forwarder.acknowledged(target, len(copies))
         self._moved()

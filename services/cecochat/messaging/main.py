@@ -19,6 +19,7 @@ from cecochat.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handle
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, http
 from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 
 
@@ -32,7 +33,9 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     backplane, settings = parts.backplane, parts.settings
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
     live = partial(parts.discovery.live, "messaging")
-    server = MessagingServer(server_id, log, parts.verifier, registry, live, tracer)
+    server = MessagingServer(
+        server_id, log, parts.verifier.counted(registry), registry, live, tracer
+    )
     app = http.app("messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
     async with AsyncExitStack() as stack:
@@ -53,6 +56,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         tasks = [
             group.create_task(follow(parts.configuration, registry, server.configure, tracer)),
             group.create_task(server.run(parts.configuration)),
+            group.create_task(watch_loop(registry)),
         ]
         known = instance(parts, "messaging", server_id, port, health_port)
         await parts.discovery.register(known)

@@ -4,20 +4,74 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from cecochat.domain.records import Copy, LogRecord, Origin
+from cecochat.runtime.metrics import Lag, MessageAges
+
+
+class ReadBatch:
+    """What a batch of records comes to: its oldest message of each kind, and what does not
+    count.
+    """
+
+    __slots__ = ("copy", "origin", "void_copies", "void_origins")
+
+    def __init__(self) -> None:
+        self.origin: Origin | None = None
+        self.copy: Copy | None = None
+        self.void_origins = 0
+        self.void_copies = 0
+
+    def add(self, record: LogRecord, counts: bool) -> None:
+        """The next record."""
+        if isinstance(record, Copy):
+            self.copy = self.copy or (record if counts else None)
+            self.void_copies += not counts
+        elif isinstance(record, Origin):
+            self.origin = self.origin or (record if counts else None)
+            self.void_origins += not counts
+
 
 class MessagingMetrics:
     """Registered with the server's own registry; no label has unbounded values."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.ages = MessageAges(registry)
+        self.streams = Counter(
+            "cecochat_streams",
+            "Streams that ended, by code; ok: the client left.",
+            ["code"],
+            registry=registry,
+        )
+        self.resume_seconds = Histogram(
+            "cecochat_resume_seconds",
+            "From a session's hello until it was told all that it had missed.",
+            registry=registry,
+        )
         self.sessions = Gauge("cecochat_sessions", "Sessions that are open.", registry=registry)
+        self.sessions_max = Gauge(
+            "cecochat_sessions_max", "Sessions that it may hold.", registry=registry
+        )
+        self.queue_bytes = Gauge(
+            "cecochat_queue_bytes",
+            "Bytes that wait: sessions, to be read by clients; append, for the log to take them.",
+            ["queue"],
+            registry=registry,
+        )
+        self.append_wait = Gauge(
+            "cecochat_append_wait_seconds",
+            "How long the oldest append that is under way has taken so far.",
+            registry=registry,
+        )
+        self.append_seconds = Histogram(
+            "cecochat_append_seconds",
+            "From an append to its being durable, of own records and of copies, a batch each.",
+            ["records"],
+            registry=registry,
+        )
         self.partitions = Gauge(
             "cecochat_partitions_owned", "Partitions whose takeover is done.", registry=registry
         )
-        self.forward_lag = Gauge(
-            "cecochat_forward_lag_records",
-            "Records that its most backward partition has read and not forwarded.",
-            registry=registry,
-        )
+        self.forward_lag = Lag("forward", "has read and not forwarded", registry)
         self.appended = Counter(
             "cecochat_records_appended", "Records appended, of every kind.", registry=registry
         )
@@ -28,6 +82,17 @@ class MessagingMetrics:
         )
         self.refused = Counter(
             "cecochat_sends_refused", "Sends refused, by code.", ["code"], registry=registry
+        )
+        self.repeats = Counter(
+            "cecochat_sends_repeated",
+            "Sends that were accepted before, and joined to the first.",
+            registry=registry,
+        )
+        self.void = Counter(
+            "cecochat_records_void",
+            "Records read that do not count: copy, copied before; origin, of a fenced owner.",
+            ["kind"],
+            registry=registry,
         )
         self.disconnects = Counter(
             "cecochat_disconnects",
@@ -57,3 +122,14 @@ class MessagingMetrics:
             "From the start of a takeover to accepting.",
             registry=registry,
         )
+
+    def read(self, batch: ReadBatch) -> None:
+        """A batch was read by an owner that is ready."""
+        if batch.origin:
+            self.ages.observe("acknowledged", batch.origin.id)
+        if batch.copy:
+            self.ages.observe("delivered", batch.copy.id)
+        if batch.void_copies:
+            self.void.labels("copy").inc(batch.void_copies)
+        if batch.void_origins:
+            self.void.labels("origin").inc(batch.void_origins)

@@ -182,6 +182,16 @@ class Ownership:
             await self._progress.wait()
         self._started = True
 
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be appended."""
+        return sum(owned.queued_bytes for owned in self._owned.values())
+
+    @property
+    def append_wait_s(self) -> float:
+        """How long the oldest append that is under way has taken so far."""
+        return max((owned.append_wait_s for owned in self._owned.values()), default=0.0)
+
     def shown(self) -> dict[str, Any]:
         """For people and for the control server, as JSON."""
         return {

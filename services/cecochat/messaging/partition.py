@@ -20,7 +20,7 @@ from cecochat.domain.partitions import partition_of
 from cecochat.domain.records import LogRecord, Takeover, encode
 from cecochat.domain.session import Session
 from cecochat.messaging.forward import Forwarding
-from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
@@ -94,6 +94,7 @@ class OwnedPartition:
         self._begun_s = time.monotonic()
         self._queued: list[NewRecord] = []  # for this partition; copies have lanes of their own
         self._queued_bytes = 0
+        self._appending_since_s: float | None = None
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -231,17 +232,23 @@ class OwnedPartition:
             async for batch in batches:
                 now = now_ms()
                 unread_bytes = 0
+                read = ReadBatch() if owner.ready else None  # what was read ahead is no news
                 for record in batch:
                     known = decode_once(record)
                     if not isinstance(known, Undecodable):
-                        owner.read(record.offset, known, now)
-                        self._traces.read(owner, record.offset, known, now)
+                        counts = owner.read(record.offset, known, now)
+                        if counts:
+                            self._traces.read(owner, record.offset, known, now)
+                        if read:
+                            read.add(known, counts)
                     unread_bytes += len(record.value)
                     if unread_bytes > YIELD_BYTES:
                         unread_bytes = 0
                         await self._let_clients_read(owner)
                 if owner.superseded:
                     return owner.superseded
+                if read:
+                    self._metrics.read(read)
                 self._moved.set()
                 if owner.ready:
                     self._after_batch(owner, forwarding, now)
@@ -279,11 +286,25 @@ class OwnedPartition:
             await self._work.wait()
             self._work.clear()
             batch, self._queued, self._queued_bytes = self._queued, [], 0
+            self._appending_since_s = time.monotonic()
             with self._traces.appending():
                 await producer.append(batch)
+            self._metrics.append_seconds.labels("own").observe(self.append_wait_s)
+            self._appending_since_s = None
             self._metrics.appended.inc(len(batch))
             self._room.set()
             self._moved.set()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits for the append under way."""
+        return self._queued_bytes
+
+    @property
+    def append_wait_s(self) -> float:
+        """How long the append under way has taken so far."""
+        since_s = self._appending_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     async def room(self) -> None:
         """Wait until sends may be taken in: intake stops while the log does not keep up, and for
@@ -297,7 +318,12 @@ class OwnedPartition:
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
         """Whether a send needs no append; also where the owner has ended and closes the session."""
-        return self.owner is None or not self.owner.ready or self.owner.settles(session, send, seen)
+        owner = self.owner
+        if owner is None or not owner.ready:
+            return True
+        if owner.is_repeat((session.user_id, send.client_message_id)):
+            self._metrics.repeats.inc()
+        return owner.settles(session, send, seen)
 
     def id_max(self) -> int:
         """Above what this partition has seen, and above what a clock a minute ahead has stamped."""

@@ -62,6 +62,17 @@ class MessagingServer:
         self._leaving = False  # others are to take over; serves on
         self._draining = False
         self._next_session = 0
+        self._measure()
+
+    def _measure(self) -> None:
+        """What is looked at when the metrics are asked for."""
+        metrics, ownership = self.metrics, self.ownership
+        metrics.sessions_max.set(self._config.sessions_max_per_server)
+        metrics.append_wait.set_function(lambda: ownership.append_wait_s)
+        metrics.queue_bytes.labels("append").set_function(lambda: ownership.queued_bytes)
+        metrics.queue_bytes.labels("sessions").set_function(
+            lambda: sum(each.session.queued_bytes for each in self._connections)
+        )
 
     # -- configuration
 
@@ -73,6 +84,7 @@ class MessagingServer:
     def configure(self, config: Config) -> None:
         """Follow a new configuration; sessions that are open keep their queue bound."""
         self._config = config
+        self.metrics.sessions_max.set(config.sessions_max_per_server)
         self.limits.resend_window_ms = int(config.resend_window_s * 1_000)
         self.limits.tail_max_bytes = config.tail_max_bytes
 

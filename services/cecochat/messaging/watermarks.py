@@ -48,8 +48,7 @@ class Watermarks:
             self._stored.clear()
             self._all_stored_s = time.monotonic()
         reached = {partition: owner.forwarder.done + 1 for partition, owner in owners.items()}
-        lag = [owner.cursor - reached[partition] for partition, owner in owners.items()]
-        self._metrics.forward_lag.set(max(lag, default=0))
+        self._metrics.forward_lag.set({p: o.cursor - reached[p] for p, o in owners.items()})
         moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
         try:
             if moved:

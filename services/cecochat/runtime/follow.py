@@ -26,6 +26,21 @@ PAST = 100  # versions that a store keeps at least
 Parsed = TypeVar("Parsed")
 
 
+class DocumentMetrics:
+    """How a server follows a document."""
+
+    def __init__(self, name: str, registry: CollectorRegistry) -> None:
+        self.version = Gauge(
+            f"cecochat_{name}_version", f"Version of the {name} in force.", registry=registry
+        )
+        self.followed = Gauge(
+            f"cecochat_{name}_followed", "1 while the store of it answers.", registry=registry
+        )
+        self.refused = Counter(
+            f"cecochat_{name}_refused", "Documents that are not valid.", registry=registry
+        )
+
+
 async def follow(
     configuration: Configuration,
     registry: CollectorRegistry,
@@ -35,11 +50,6 @@ async def follow(
     """Apply the configuration now and after each change, until cancelled; the last good one stays
     in force.
     """
-    version = Gauge(
-        "cecochat_configuration_version",
-        "Version of the configuration in force.",
-        registry=registry,
-    )
     async with aclosing(valid(configuration, CONFIGURATION, parse, registry)) as versions:
         async for number, config in versions:
             seen: Attributes = {spans.DOCUMENT: CONFIGURATION, spans.VERSION: number}
@@ -47,7 +57,6 @@ async def follow(
             apply(config)
             tracer.configure(config)
             logging.getLogger("cecochat").setLevel(config.log_level.upper())
-            version.set(number)
             span.end()
 
 
@@ -58,25 +67,20 @@ async def valid(
     registry: CollectorRegistry,
 ) -> AsyncGenerator[tuple[int, Parsed]]:
     """Version and value of the document now and after each change, those that are valid."""
-    refused = Counter(
-        f"cecochat_{name}_refused", "Documents that are not valid.", registry=registry
-    )
-    followed = Gauge(
-        f"cecochat_{name}_followed", "1 while the store of it answers.", registry=registry
-    )
+    metrics = DocumentMetrics(name, registry)
     known = False
-    async with aclosing(_versions(configuration, name, followed)) as documents:
+    async with aclosing(_versions(configuration, name, metrics.followed)) as documents:
         async for document in documents:
             try:
-                value = parse_(document.value)
+                good = document.version, parse_(document.value)
             except InvalidSettings as error:
-                refused.inc()
+                metrics.refused.inc()
                 log.error("%s version %s is not followed: %s", name, document.version, error)
-                if known or not (good := await _last_good(configuration, name, parse_)):
+                if known or not (earlier := await _last_good(configuration, name, parse_)):
                     continue
-                yield good
-            else:
-                yield document.version, value
+                good = earlier
+            metrics.version.set(good[0])
+            yield good
             known = True
 
 

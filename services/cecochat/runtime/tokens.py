@@ -7,10 +7,12 @@ import logging
 import secrets
 import time
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jwt
+from prometheus_client import CollectorRegistry, Counter
 
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.ids import UserId, user_id
@@ -34,6 +36,16 @@ class Identity(NamedTuple):
     expires_at_s: float  # s since 1970
 
 
+def token_failures(registry: CollectorRegistry) -> Counter:
+    """Counted by a verifier."""
+    return Counter(
+        "cecochat_token_failures",
+        "Tokens that did not verify, by code; of the calls without one, the calls tell.",
+        ["code"],
+        registry=registry,
+    )
+
+
 class Verifier:
     """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with the keys of a
     JWKS file (RFC 7517).
@@ -50,6 +62,7 @@ class Verifier:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._changed_ns = 0
         self._looked_s = 0.0
+        self._failures: Counter | None = None
         if jwks_file:
             try:
                 self._read(jwks_file)
@@ -58,8 +71,22 @@ class Verifier:
                     f"the JWKS file {jwks_file} cannot be used: {error!r}"
                 ) from error
 
+    def counted(self, registry: CollectorRegistry) -> Verifier:
+        """The same for one server, which counts what it refuses."""
+        verifier = copy(self)
+        verifier._failures = token_failures(registry)
+        return verifier
+
     def verify(self, token: str) -> Identity:
         """The identity that a token proves. Raises `Refusal` (unauthenticated, token_expired)."""
+        try:
+            return self._verified(token)
+        except Refusal as refusal:
+            if self._failures:
+                self._failures.labels(refusal.name).inc()
+            raise
+
+    def _verified(self, token: str) -> Identity:
         if not token.isascii():  # HTTP headers may hold what cannot even be encoded
             raise _unauthenticated(_UNREADABLE)
         try:

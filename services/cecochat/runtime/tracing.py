@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -91,7 +90,7 @@ class Tracing:
     ) -> Tracer:
         """For one server, or a client."""
         if registry:
-            registry.register(_Spans(self.counts))
+            registry.register(SpanCounts(self.counts))
         if self._processor is None:
             return Tracer(None)
         named = {"service.name": f"cecochat-{service}", "service.instance.id": server_id}
@@ -233,18 +232,30 @@ class _Counting(SpanExporter):
         self._exporter.shutdown()
 
 
-class _Spans(Collector):
+class SpanCounts(Collector):
+    """The spans of the process, which all its servers tell: they share what sends them."""
+
+    _labelnames = ("outcome",)  # as the collectors of prometheus_client have it
+
     def __init__(self, counts: Mapping[str, int]) -> None:
         self._counts = counts
 
     @override
-    def collect(self) -> Iterator[Any]:
-        family = CounterMetricFamily(
-            "cecochat_spans",
-            "Spans of this process: ended, exported, failed. What was ended and is neither was "
-            "dropped, or waits.",
-            labels=["outcome"],
-        )
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """With their numbers."""
+        family = self._family()
         for outcome, count in self._counts.items():
             family.add_metric([outcome], count)
         yield family
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """Without."""
+        yield self._family()
+
+    def _family(self) -> CounterMetricFamily:
+        return CounterMetricFamily(
+            "cecochat_spans",
+            "Spans of this process: ended, exported, failed. One that has ended and is neither of "
+            "these was dropped, or waits.",
+            labels=self._labelnames,
+        )

@@ -22,6 +22,7 @@ def handler(server: MessagingServer) -> grpc.GenericRpcHandler:
     """`cecochat.v1.Messaging`, served by `server`."""
 
     async def chat(_: object, context: Context) -> None:
+        refusal: Refusal | None = None
         try:
             token, identity = authenticate(context, server.verifier)
 
@@ -35,6 +36,8 @@ def handler(server: MessagingServer) -> grpc.GenericRpcHandler:
         except Exception:
             log.exception("a stream failed")
             refusal = INTERNAL
+        finally:
+            server.metrics.streams.labels(refusal.name if refusal else "ok").inc()
         if refusal:
             await abort(context, refusal)
 

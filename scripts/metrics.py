@@ -1,0 +1,119 @@
+"""Which metrics each server has, as the code registers them, and the page that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from cecochat.connect.server import ConnectMetrics
+from cecochat.control.decisions import Decisions
+from cecochat.history.transport import query_seconds
+from cecochat.materialize.worker import MaterializeMetrics
+from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.runtime.follow import DocumentMetrics
+from cecochat.runtime.metrics import loop_lag
+from cecochat.runtime.tokens import token_failures
+from cecochat.runtime.tracing import SpanCounts
+
+
+def _spans(registry: CollectorRegistry) -> None:
+    registry.register(SpanCounts({}))
+
+
+EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans)
+ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
+MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
+    "messaging": (MessagingMetrics, ASSIGNED, token_failures, *EVERY),
+    "materialize": (MaterializeMetrics, *EVERY),
+    "history": (query_seconds, token_failures, *EVERY),
+    "connect": (ConnectMetrics, ASSIGNED, token_failures, *EVERY),
+    "control": (Decisions, *EVERY),
+}
+"""Server -> what it makes at its start; `tests/integration/test_servers.py` compares."""
+
+SUFFIXES = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "histogram": ("_bucket", "_sum", "_count"),
+}
+
+PAGE = """
+# Metrics
+
+What each server tells at `/metrics`, in the text format of Prometheus. A histogram is three: its
+name with `_bucket` (and the label `le`), `_sum` and `_count`. Prometheus adds `service`,
+`namespace` and `instance`. No label has unbounded values; codes are those of [Errors](errors.md).
+[Watch a cluster](../how-to/watch-a-cluster.md) says what to do with them.
+"""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One family."""
+
+    name: str  # without the suffixes of a histogram, with that of a counter
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+    @property
+    def samples(self) -> set[str]:
+        """The names that a query may use."""
+        return {self.name.removesuffix("_total") + end for end in SUFFIXES[self.type]}
+
+
+class _Listing(CollectorRegistry):
+    """Keeps what registers: a family without samples does not tell its labels otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Any] = []
+
+    @override
+    def register(self, collector: Collector) -> None:
+        super().register(collector)
+        self.made.append(collector)
+
+
+def of(server: str) -> list[Metric]:
+    """The metrics of a server, by name."""
+    registry = _Listing()
+    for make in MADE[server]:
+        make(registry)
+    return sorted(map(_metric, registry.made), key=lambda metric: metric.name)
+
+
+def _metric(collector: Any) -> Metric:
+    (family,) = collector.describe()
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    return Metric(name, family.type, collector._labelnames, family.documentation)
+
+
+def servers() -> dict[Metric, list[str]]:
+    """Every metric, by name, and who has it."""
+    found: dict[Metric, list[str]] = {}
+    for server in MADE:
+        for metric in of(server):
+            found.setdefault(metric, []).append(server)
+    return dict(sorted(found.items(), key=lambda each: each[0].name))
+
+
+def rows() -> list[tuple[str, str, str, str, str]]:
+    """Name, type, labels, servers and help of each."""
+    return [
+        (
+            f"`{metric.name}`",
+            metric.type,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            "all" if len(who) == len(MADE) else ", ".join(who),
+            metric.help,
+        )
+        for metric, who in servers().items()
+    ]
