@@ -1,7 +1,7 @@
 # The program `cecochat` as an image: each server, `up`, and the command line.
 #
 #   make image
-#   docker run --rm --publish 8080-8085:8080-8085 --env CECOCHAT_HOST=0.0.0.0 \
+#   docker run --rm --publish 127.0.0.1:8080-8082:8080-8082 --env CECOCHAT_HOST=0.0.0.0 \
 #       --env CECOCHAT_ADVERTISE_HOST=127.0.0.1 --volume cecochat:/data cecochat:0.1.0 up
 #
 # For jobs of Nomad with the driver docker: docs/how-to/deploy-with-nomad.md.

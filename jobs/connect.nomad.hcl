@@ -83,10 +83,16 @@ variable "port" {
   description = "where clients ask; one server a node"
 }
 
+variable "healthy_deadline" {
+  type        = string
+  default     = "1m"
+  description = "a server that is not healthy by then has failed; it begins before an image is loaded, so a large one needs more"
+}
+
 variable "progress_deadline" {
   type        = string
   default     = "2m"
-  description = "a version that is not healthy by then is taken back; an image that takes longer to load needs more"
+  description = "a version of which no further server is healthy by then is taken back; longer than healthy_deadline"
 }
 
 variable "cpu" {
@@ -122,7 +128,7 @@ job "cecochat-connect" {
     auto_revert       = true # and what does not become healthy is taken back
     health_check      = "checks"
     min_healthy_time  = "5s" # a server that will fail does so within its first takeovers
-    healthy_deadline  = "1m"
+    healthy_deadline  = var.healthy_deadline
     progress_deadline = var.progress_deadline
   }
 

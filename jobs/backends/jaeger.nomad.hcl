@@ -5,6 +5,8 @@
 #
 # It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=jaeger`
 # on the node before: otherwise the first start does it, which takes many minutes to build it. See docs/how-to/deploy-with-nomad.md.
+#
+# Without a password, on the address that the node has: for a network of your own.
 
 variable "node" {
   type        = string

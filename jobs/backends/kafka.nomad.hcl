@@ -5,6 +5,8 @@
 #
 # It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=kafka`
 # on the node before: otherwise the first start does it, which takes a minute or two. See docs/how-to/deploy-with-nomad.md.
+#
+# Without a password, on the address that the node has: for a network of your own.
 
 variable "node" {
   type        = string

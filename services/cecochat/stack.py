@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 from abc import ABC, abstractmethod
@@ -37,16 +38,22 @@ class Stack(ABC):
 @asynccontextmanager
 async def serving(stack: Stack) -> AsyncIterator[str]:
     """`GET /sets/SERVICE`, and `PUT` with a count and a reason. The address, host:port/SECRET: who
-    does not know it gives no orders.
+    does not send it as the bearer token gives no orders.
     """
     app = http.app("stack", "stack", CollectorRegistry(), lambda: None)
     secret = secrets.token_urlsafe(16)
 
-    @app.get(f"/{secret}/sets/<name:str>")
+    @app.on_request
+    async def check(request: Request) -> HTTPResponse | None:
+        if hmac.compare_digest((request.token or "").encode(), secret.encode()):
+            return None
+        return json_response({"why": "orders are taken from the servers of this stack"}, status=401)
+
+    @app.get("/sets/<name:str>")
     async def state(_: Request, name: str) -> HTTPResponse:
         return _answer(stack.state(_service(name)))
 
-    @app.put(f"/{secret}/sets/<name:str>")
+    @app.put("/sets/<name:str>")
     async def scale(request: Request, name: str) -> HTTPResponse:
         try:
             stack.scale(_service(name), int(request.json["count"]), str(request.json["reason"]))

@@ -271,7 +271,9 @@ async def test_two_control_servers_do_no_harm(tmp_path: Path) -> None:
 async def test_one_whose_store_is_silent_gives_up_the_lead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one hears the store: it leads, and does what is to be done."""
+    """The other one hears the store: it leads, does what is to be done, and leaves it to the first
+    again.
+    """
     for name in ("server.RETRY_S", "documents.RETRY_S", "documents.CHECK_EVERY_S"):
         monkeypatch.setattr(f"cecochat.control.{name}", 0.05)
     monkeypatch.setattr("cecochat.control.documents.SILENT_S", 0.5)
@@ -292,6 +294,11 @@ async def test_one_whose_store_is_silent_gives_up_the_lead(
                 await up.becomes(a=16)
                 assert await metric(first, "cecochat_control_leads") == 0
                 assert await metric(second, "cecochat_control_leads") == 1
+        await eventually(lambda: _leads(first), WITHIN_S)
+
+
+async def _leads(instance: Instance) -> bool:
+    return await metric(instance, "cecochat_control_leads") == 1
 
 
 async def test_an_assignment_that_is_not_valid_is_not_followed_and_written_over(

@@ -13,11 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cecochat.history import queries
 from cecochat.messaging.partition import OwnedPartition
 from cecochat.runtime import logs
 from cecochat.runtime.logs import JsonLines, TextLines
+from cecochat.runtime.tracing import Tracing
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from cecochat.v1.messaging_pb2 import ClientFrame, Send
 from tests.integration import streams
@@ -113,8 +115,10 @@ def fail(*_: object, **__: object) -> Any:
 
 
 async def test_a_message_is_found_by_its_id_and_its_trace_at_debug(
-    tmp_path: Path, log: Log
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tracing = Tracing(exporter=InMemorySpanExporter())
+    monkeypatch.setattr("cecochat.system.Tracing", lambda _: tracing)
     async with running(tmp_path, {**QUICK, "log.level": "debug"}) as system:
         id_ = str(await sent(system, "one", TEXT, f"00-{TRACE}-{SPAN}-01"))
         await eventually(lambda: log.of("is in the history"))

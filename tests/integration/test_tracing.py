@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from typing_extensions import override
 
-from cecochat.client import Message, connect
+from cecochat.client import Client, Message, connect
 from cecochat.domain import spans
 from cecochat.runtime.tracing import Tracing, traceparent
 from tests.integration.systems import QUICK, Running, running
@@ -161,11 +162,11 @@ async def test_the_ratio_is_followed_while_running_and_what_is_slow_is_kept(
         return [span for span in exported.get_finished_spans() if span.name == "accept"]
 
     async with connect(up.addresses.connect, up.token("alice")) as alice:
-        for _ in range(20):
-            await alice.send("bob", "not traced")
-        assert accepted() == []
+        untraced = {await alice.send("bob", "not traced") for _ in range(20)}
         await up.configure({**QUICK, "trace.ratio": 1.0})
         await eventually(lambda: _traced(alice, accepted))
+        ids = {str((span.attributes or {})[spans.MESSAGE_ID]) for span in accepted()}
+        assert not ids & set(map(str, untraced)), "traced at a ratio of 0"
         await up.configure({**QUICK, "trace.ratio": 0.0, "trace.slow_ms": 1.0})
         await eventually(lambda: _late(alice, accepted))
 
@@ -182,27 +183,62 @@ async def _late(alice: object, accepted: object) -> bool:
     return any(spans.LATE in (span.attributes or {}) for span in accepted())  # type: ignore[operator]
 
 
-class _Stuck(SpanExporter):
-    """A collector that never takes anything."""
+class _Collector(SpanExporter):
+    """One that answers when it may, and then as it says."""
+
+    def __init__(self, takes: SpanExportResult) -> None:
+        self.may_answer = threading.Event()
+        self._takes = takes
 
     @override
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        raise ConnectionError("the collector is away")
+        self.may_answer.wait()
+        return self._takes
 
 
-async def test_a_collector_that_is_away_is_counted_and_hurts_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tracing = Tracing(exporter=_Stuck())
-    monkeypatch.setattr("cecochat.system.Tracing", lambda _: tracing)
+@asynccontextmanager
+async def traced_to(
+    collector: SpanExporter, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Tracing, Client]]:
     monkeypatch.setattr("cecochat.runtime.tracing.EXPORT_EVERY_MS", 50)
-    async with running(tmp_path / "data", partitions=1) as up:
+    tracing = Tracing(exporter=collector)
+    monkeypatch.setattr("cecochat.system.Tracing", lambda _: tracing)
+    async with running(folder, partitions=1) as up:
         await up.configure({**QUICK, "trace.ratio": 1.0})
         async with connect(up.addresses.connect, up.token("alice")) as alice:
-            await alice.send("bob", "hello")
-            await eventually(lambda: _counted(alice, tracing))
+            yield tracing, alice
 
 
-async def _counted(alice: object, tracing: Tracing) -> bool:
-    await alice.send("bob", "more")  # type: ignore[attr-defined]
-    return tracing.counts["failed"] > 0
+async def test_a_collector_that_refuses_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = _Collector(SpanExportResult.FAILURE)
+    collector.may_answer.set()
+    async with traced_to(collector, tmp_path, monkeypatch) as (tracing, alice):
+
+        async def counted() -> bool:
+            await alice.send("bob", "more")
+            return tracing.counts["failed"] > 0
+
+        await eventually(counted)
+
+
+async def test_a_collector_that_hangs_holds_up_nobody_and_takes_no_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cecochat.runtime.tracing.QUEUE_MAX", 100)
+    monkeypatch.setattr("cecochat.runtime.tracing.BATCH_MAX", 10)
+    monkeypatch.setattr("cecochat.runtime.tracing.FLUSH_S", 0.1)
+    collector = _Collector(SpanExportResult.SUCCESS)
+    async with traced_to(collector, tmp_path, monkeypatch) as (tracing, alice):
+
+        async def many() -> bool:
+            await asyncio.gather(*(alice.send("bob", "it goes on") for _ in range(20)))
+            return tracing.counts["ended"] > 500
+
+        await eventually(many)
+    assert tracing.counts["exported"] == 0
+    collector.may_answer.set()
+    await eventually(lambda: tracing.counts["exported"] > 0)
+    await asyncio.sleep(0.2)
+    assert tracing.counts["exported"] <= 100 + 10, "more was kept than may wait"

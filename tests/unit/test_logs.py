@@ -117,7 +117,10 @@ def test_the_time_is_utc_with_milliseconds() -> None:
     assert json.loads(JsonLines().format(record))["ts"] == "2026-09-21T14:13:20.250Z"
 
 
-def test_an_exception_and_odd_text_stay_on_one_line(writing: Writing) -> None:
+def test_an_exception_and_odd_text_stay_on_one_line(
+    writing: Writing, root: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root, "handlers", [])  # those of pytest, whose workers cannot tell it on
     written = writing(JsonLines())
     try:
         raise ValueError('two\nlines, "quoted" \ud800')

@@ -148,14 +148,24 @@ def _line(job: Job) -> tuple[str, str, str]:
 
 
 async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
-    """Raises `Failed`, with everything as it was before."""
+    """Raises `Failed`: with everything as it was before where Nomad says that this one is not
+    healthy, and with what was done where Nomad does not answer.
+    """
+    from cecochat.domain.errors import Unavailable
+
     if not job.spec["TaskGroups"][0]["Count"]:
         typer.echo(f"{job.service}: no server is wanted", err=True)
         return
     running = await nomad.running(job.id)
     version = int(running["Version"]) if running else 0
     typer.echo(f"{job.service}: version {version} ...", err=True)
-    healthy, said = await nomad.rolled_out(job.id, version)
+    try:
+        healthy, said = await nomad.rolled_out(job.id, version)
+    except Unavailable as error:
+        names = ", ".join(each.service for each in done)
+        raise Failed(
+            f"{error}. Submitted so far, and not taken back: {names}; deploy again to go on"
+        ) from None
     if healthy:
         typer.echo(f"{job.service}: version {version} is healthy", err=True)
         return

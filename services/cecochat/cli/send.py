@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,7 +40,8 @@ def send(
     ] = False,
 ) -> None:
     """Send messages; print the id of each once it can no longer be lost."""
-    run(_send(to, text, as_, connect, token, json, trace))
+    with tracing() if trace else nullcontext(nullcontext()) as span:
+        run(_send(to, text, as_, connect, token, json, span))
 
 
 async def _send(
@@ -50,7 +51,7 @@ async def _send(
     url: str | None,
     token: str | None,
     as_json: bool,
-    trace: bool,
+    span: AbstractContextManager[object],
 ) -> None:
     import asyncio
 
@@ -62,7 +63,7 @@ async def _send(
     ) as client:
         check_user(as_, client.user_id)
         answers: Answers = asyncio.Queue(maxsize=1_000)
-        with tracing() if trace else nullcontext():
+        with span:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_post(client, to, text, answers))
                 sent, refused = await _print_ids(answers, as_json)

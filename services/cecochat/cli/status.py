@@ -62,9 +62,10 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
     for server_id, why in seen.ready.items():
         if why:
             wrong.append(f"{server_id} is not ready: {why}")
-    for service, of in seen.sets.items():
-        if of["wanted"] is not None and of["live"] < of["wanted"]:
-            wrong.append(f"{of['live']} of {of['wanted']} {service} servers are live")
+    for service, live in seen.servers.items():
+        wanted = seen.sets.get(service, {}).get("wanted")
+        if wanted is not None and len(live) < wanted:
+            wrong.append(f"{len(live)} of {wanted} {service} servers are live")
     for state, count in _states(view).items():
         if state != "owned":
             wrong.append(f"{count} partitions: {state}")

@@ -10,6 +10,7 @@ from cecochat.cli import options
 from cecochat.cli.failure import Failed, UsageError, run
 from cecochat.cli.output import json_line
 from cecochat.cli.target import traces
+from cecochat.domain.spans import MATERIALIZE
 
 if TYPE_CHECKING:
     from cecochat.cli.waterfall import Bar
@@ -61,7 +62,7 @@ async def _find(jaeger: str, message_id: int) -> list[Bar]:
     found: dict[str, Any] = {}
     for _ in range(TRIES):
         before, found = found, await _ask(jaeger, message_id)
-        if found and len(found["spans"]) == len(before.get("spans", ())):
+        if found and _is_whole(found, before):
             break
         await asyncio.sleep(TRY_S)
     if not found:
@@ -70,6 +71,12 @@ async def _find(jaeger: str, message_id: int) -> list[Bar]:
             "long ago. `cecochat where` answers for every message"
         )
     return bars(found)
+
+
+def _is_whole(found: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Servers send their spans once a second: it is there up to the history, and nothing came."""
+    materialized = any(span["operationName"] == MATERIALIZE.name for span in found["spans"])
+    return materialized and len(found["spans"]) == len(before.get("spans", ()))
 
 
 async def _ask(jaeger: str, message_id: int) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from cecochat.cli.failure import UsageError
 from cecochat.cli.target import traces
 
 
 @contextmanager
-def tracing() -> Iterator[None]:
-    """What is sent inside is below one span, which goes where the settings say. Raises
+def tracing() -> Iterator[AbstractContextManager[object]]:
+    """A span for what is sent while it is entered; it goes where the settings say. Raises
     `UsageError`.
     """
     from opentelemetry import trace
@@ -27,7 +27,6 @@ def tracing() -> Iterator[None]:
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     try:
-        with provider.get_tracer("cecochat").start_as_current_span("cecochat send"):
-            yield
+        yield provider.get_tracer("cecochat").start_as_current_span("cecochat send")
     finally:
         provider.shutdown()  # sends what is left

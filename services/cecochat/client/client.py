@@ -23,7 +23,7 @@ from cecochat.client.lookup import Lookup, Route, Token
 from cecochat.client.names import chat_of
 from cecochat.client.state import FileState, State
 from cecochat.client.stream import Ended, Stream
-from cecochat.client.tracing import answered, sending
+from cecochat.client.tracing import answered, refused, sending
 from cecochat.domain.client import Device
 from cecochat.v1 import events_pb2
 from cecochat.v1.messaging_pb2 import Send, ServerItem
@@ -193,17 +193,17 @@ class Client:
             chat_id=chat_of(self.user_id, to),
             message=events_pb2.Message(text=text),
         )
-        span = sending(send)
         await self._room.acquire()
+        span = sending(send)
         try:
             self._check_open()
             answer = self._local.submit(send)
         except ChatError as error:
             self._room.release()
-            span.record_exception(error)
-            span.end()
+            refused(span, error)
             raise
-        answer.add_done_callback(partial(answered, span))
+        if span.is_recording():
+            answer.add_done_callback(partial(answered, span))
         answer.add_done_callback(lambda _: self._room.release())
         return answer
 

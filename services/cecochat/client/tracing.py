@@ -26,11 +26,20 @@ def sending(send: Send) -> Span:
 
 
 def answered(span: Span, answer: asyncio.Future[int]) -> None:
-    """End it: the send has its answer, or nobody waits for one."""
+    """End it: the send has its answer, or nobody waits for one. To look at an error takes it from
+    what asyncio tells of those that nobody looked at: the span tells it.
+    """
     if answer.cancelled():
         span.set_status(Status(StatusCode.ERROR, "cancelled"))
+        span.end()
     elif error := answer.exception():
-        span.set_status(Status(StatusCode.ERROR, str(error)))
+        refused(span, error)
     else:
         span.set_attribute(MESSAGE_ID, str(answer.result()))
+        span.end()
+
+
+def refused(span: Span, error: BaseException) -> None:
+    """End it: the send was not accepted."""
+    span.set_status(Status(StatusCode.ERROR, str(error)))
     span.end()

@@ -124,19 +124,26 @@ def add_routes(
     @app.get("/v1/connect")
     async def connect(request: Request) -> HTTPResponse:
         seen = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
-        parent = request.headers.get("traceparent", "")
-        with metrics.seconds.time(), tracer.serving(spans.LOOKUP, parent, seen) as span:
-            answer = answered(request)
-            if span:
-                span.set_attribute(spans.HTTP_STATUS, answer.status)
+        try:
+            with metrics.seconds.time():
+                identity = verifier.verify(bearer(request.headers.get("authorization")))
+                parent = request.headers.get("traceparent", "")  # heard of who is known alone
+                with tracer.serving(spans.LOOKUP, parent, seen) as span:
+                    answer = answered(identity.user_id)
+                    if span:
+                        span.set_attribute(spans.HTTP_STATUS, answer.status)
+        except Refusal as refusal:
+            return refused(refusal)
         return answer
 
-    def answered(request: Request) -> HTTPResponse:
+    def answered(user_id: str) -> HTTPResponse:
         try:
-            identity = verifier.verify(bearer(request.headers.get("authorization")))
-            answer = directory.lookup(identity.user_id)
+            answer = directory.lookup(user_id)
         except Refusal as refusal:
-            metrics.lookups.labels(refusal.name).inc()
-            return error_response(refusal)
+            return refused(refusal)
         metrics.lookups.labels("ok").inc()
         return json_response(answer, dumps=json.dumps)
+
+    def refused(refusal: Refusal) -> HTTPResponse:
+        metrics.lookups.labels(refusal.name).inc()
+        return error_response(refusal)

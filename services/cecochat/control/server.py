@@ -93,11 +93,11 @@ class Control:
         standing: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as group:
             while True:
-                if standing is None and not self._documents.silent:
-                    standing = group.create_task(self._follow_lead())
-                elif standing and self._documents.silent:
+                if standing and self._documents.silent:
+                    self._lead(False)
                     standing.cancel()
-                    standing = None
+                if (standing is None or standing.done()) and not self._documents.silent:
+                    standing = group.create_task(self._follow_lead())
                 await asyncio.sleep(RETRY_S)
 
     async def _follow_lead(self) -> None:

@@ -91,9 +91,10 @@ class Scaler:
             return Scaling(policy.max, f"{wanted} are more than the most, {policy.max}")
         if wanted < policy.min and not (self._taken_back and self._waits(policy, now_s)):
             return Scaling(policy.min, f"{wanted} are fewer than the least, {policy.min}")
-        if self._waits(policy, now_s) or observed.live < wanted:
+        if now_s - self._changed_s < policy.cooldown_s or observed.live < wanted:
             return None
-        if (more := self._more(observed, now_s)) and wanted < policy.max:
+        more = None if self._waits(policy, now_s) else self._more(observed, now_s)
+        if more and wanted < policy.max:
             return Scaling(min(more.to, policy.max), more.reason)
         if (fewer := _fewer(observed)) and wanted > policy.min:
             return fewer if _lasted(self._low_s, policy.cooldown_s, now_s) else None
@@ -107,10 +108,10 @@ class Scaler:
         return patient.decide(observed, policy, max(policy.cooldown_s, LASTING_S))
 
     def _waits(self, policy: Policy, now_s: float) -> bool:
-        """Longer each time that a change was undone: servers that cannot be placed or do not start
-        are not asked for again and again.
+        """Whether it is too early for more. Longer each time that a change was undone: servers that
+        cannot be placed or do not start are not asked for again and again.
         """
-        patience_s = min(policy.cooldown_s * 2.0**self._taken_back, PATIENCE_MAX_S)
+        patience_s = min(policy.cooldown_s * 2.0 ** min(self._taken_back, 20), PATIENCE_MAX_S)
         return now_s - self._changed_s < max(policy.cooldown_s, patience_s)
 
     def _more(self, observed: Observed, now_s: float) -> Scaling | None:

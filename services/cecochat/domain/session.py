@@ -74,6 +74,7 @@ class Session:
         self.queued_bytes += len(chunk)
         if self.queued_bytes > self._queue_max_bytes:
             self._drop_queue()
+            self.ended()
             self.close(
                 Refusal(
                     errors_pb2.ERROR_CODE_SLOW,

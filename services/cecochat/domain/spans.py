@@ -23,7 +23,6 @@ DB = "db.system.name"
 DB_OPERATION = "db.operation.name"
 DB_COLLECTION = "db.collection.name"
 RPC = "rpc.method"
-RPC_CODE = "cecochat.code"
 HTTP_METHOD = "http.request.method"
 HTTP_ROUTE = "http.route"
 HTTP_STATUS = "http.response.status_code"
@@ -87,14 +86,14 @@ WRITE = _spec(
     "materialize",
     {DB, DB_OPERATION, DB_COLLECTION, BATCH},
     "The write of a batch into the history database. One for all messages of the batch: below one "
-    "of them, with links to the others.",
+    "of them, with links to up to 128 others.",
 )
 QUERY = _spec(
     "cecochat.v1.History",
     "SERVER",
     "history",
-    {RPC, RPC_CODE},
-    "A query of the history; the name ends with the call.",
+    {RPC},
+    "A query of the history by somebody known; the name ends with the call.",
 )
 READ = _spec(
     "SELECT",

@@ -71,20 +71,21 @@ def _unary(
     full = f"{SERVICE}/{name}"
 
     async def call(raw: bytes, context: Context) -> bytes:
-        with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full) as span:
-            answered = await respond(raw, context)
-            if span:
-                span.set_attribute(spans.RPC_CODE, code_of(answered))
+        answered = await respond(raw, context)
         if isinstance(answered, Refusal):
             await abort(context, answered)
         return answered
+
+    async def traced(user: str, raw: bytes, parent: str) -> bytes:
+        with tracer.serving(spans.QUERY, parent, {spans.RPC: full}, name=full):
+            return await answer(user, _parse(raw, request_type))
 
     async def respond(raw: bytes, context: Context) -> bytes | Refusal:
         begun_s = time.monotonic()
         refusal: Refusal | None = None
         try:
             _, identity = authenticate(context, verifier)
-            return await answer(identity.user_id, _parse(raw, request_type))
+            return await traced(identity.user_id, raw, caller(context))
         except Refusal as refused:
             refusal = refused
         except Unavailable as error:

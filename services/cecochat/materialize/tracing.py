@@ -10,7 +10,7 @@ from opentelemetry.trace import Span
 from cecochat.domain import spans
 from cecochat.domain.records import Origin
 from cecochat.ports.backplane import MESSAGES
-from cecochat.runtime.tracing import Attributes, Tracer, failed
+from cecochat.runtime.tracing import Attributes, Tracer, contained, failed
 
 Traced = Sequence[tuple[int, Origin]]
 
@@ -22,9 +22,28 @@ def materializing(
     """The write of a batch of `count` messages, of which `traced` have a trace: (offset, record).
     `begun_ns`: when the batch was read.
     """
-    if not (tracer.on and traced):
+    made: list[Span] = []
+    with contained():
+        if tracer.on and traced:
+            made = _begin_all(tracer, system, partition, traced, begun_ns, count)
+    try:
         yield
-        return
+    except BaseException as error:
+        with contained():
+            for span in made:
+                failed(span, type(error).__name__)
+        raise
+    with contained():
+        for span in made:
+            span.end()
+
+
+def _begin_all(
+    tracer: Tracer, system: str, partition: int, traced: Traced, begun_ns: int, count: int
+) -> list[Span]:
+    """The write first. It has links to up to 128 messages, which is what OpenTelemetry keeps; each
+    of these has one to it.
+    """
     each = [_begin(tracer, partition, *of, begun_ns, count) for of in traced]
     seen: Attributes = {
         spans.DB: system,
@@ -35,14 +54,7 @@ def materializing(
     write = tracer.start(spans.WRITE, each[0], seen, links=each[1:])
     for other in each[1:]:
         other.add_link(write.get_span_context())
-    try:
-        yield
-    except BaseException as error:
-        for span in (write, *each):
-            failed(span, repr(error))
-        raise
-    for span in (write, *each):
-        span.end()
+    return [write, *each]
 
 
 def _begin(

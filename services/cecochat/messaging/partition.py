@@ -340,7 +340,7 @@ class OwnedPartition:
         self._queue(origin)
         if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
             known = {"message_id": str(origin.id), "session_id": session.id, **self._named}
-            traced = ids_of(origin.trace)
+            traced = ids_of(origin.trace or send.traceparent)
             log.debug("message %s is accepted", origin.id, extra={**known, **traced})
 
     # -- housekeeping

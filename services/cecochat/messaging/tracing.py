@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +13,7 @@ from cecochat.domain.ids import time_ms
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.ports.backplane import MESSAGES
-from cecochat.runtime.tracing import Attributes, Tracer, failed, traceparent, valid
+from cecochat.runtime.tracing import Attributes, Tracer, contained, failed, traceparent, valid
 
 
 class MessageTraces:
@@ -28,10 +27,11 @@ class MessageTraces:
 
     def accept(self, asked: str, origin: Origin) -> None:
         """A send is to be appended as `origin`. `asked`: the sender's `traceparent`."""
-        asked = asked if valid(asked) else ""
-        if not self._tracer.sampled(asked):
-            origin.trace = asked if not self._tracer.on else ""  # others of its trace may be
-            return
+        with contained():
+            if self._tracer.sampled(asked):
+                self._accept(asked if valid(asked) else "", origin)
+
+    def _accept(self, asked: str, origin: Origin) -> None:
         seen: Attributes = {spans.MESSAGE_ID: str(origin.id), spans.PARTITION: str(self._partition)}
         accept = self._tracer.start(spans.ACCEPT, asked, seen)
         append = self._append(accept, origin.id, self._partition, "origin")
@@ -60,31 +60,36 @@ class MessageTraces:
     def forwarding(self, target: int, copies: Sequence[Copy]) -> Iterator[None]:
         """The append of copies: each carries the context of its own append on."""
         batch: list[Span] = []
-        for copy in copies if self._tracer.on else ():
-            if copy.trace:
-                span = self._append(copy.trace, copy.id, target, "copy")
-                copy.trace = traceparent(span)
-                batch.append(span)
+        with contained():
+            for copy in copies if self._tracer.on else ():
+                if copy.trace:
+                    span = self._append(copy.trace, copy.id, target, "copy")
+                    copy.trace = traceparent(span)
+                    batch.append(span)
         with _until_done(batch):
             yield
 
     def read(self, owner: Owner, offset: int, record: LogRecord, now_ms: int) -> None:
-        """The owner has read a record that counts, or not."""
+        """The owner has read a record that counts."""
         if not self._tracer.on or not isinstance(record, Origin | Copy):
             return
-        if isinstance(record, Origin):
-            if accept := self._accepting.pop(record.id, None):
-                accept.set_attribute(spans.OFFSET, offset)
-                accept.end()
-            elif not record.trace and record.epoch == owner.epoch:
-                self._trace_late(offset, record, now_ms)
-        if record.trace:
-            self._deliver(owner, offset, record)
+        with contained():
+            if isinstance(record, Origin):
+                self._read_back(owner, offset, record, now_ms)
+            if record.trace:
+                self._deliver(owner, offset, record)
+
+    def _read_back(self, owner: Owner, offset: int, record: Origin, now_ms: int) -> None:
+        if accept := self._accepting.pop(record.id, None):
+            accept.set_attribute(spans.OFFSET, offset)
+            accept.end()
+        elif not record.trace and record.epoch == owner.epoch:
+            self._trace_late(offset, record, now_ms)
 
     def _trace_late(self, offset: int, record: Origin, now_ms: int) -> None:
         """What took too long is traced from here on; what went before is told by its times."""
         begun_ms = time_ms(record.id)
-        if now_ms - begun_ms <= self._tracer.slow_ms:
+        if now_ms - begun_ms <= self._tracer.slow_ms or not self._tracer.spares_one():
             return
         seen: Attributes = {
             spans.MESSAGE_ID: str(record.id),
@@ -112,17 +117,19 @@ class MessageTraces:
 
     def end(self) -> None:
         """The owner has ended: what it had under way counts only where another finds it."""
-        for span in (*self._accepting.values(), *self._queued):
-            failed(span, "the owner ended before this was read back")
+        with contained():
+            for span in (*self._accepting.values(), *self._queued):
+                failed(span, "the owner ended before this was read back")
         self._accepting.clear()
         self._queued.clear()
 
 
 def _written(span: Span, done: bool) -> None:
-    if done:
-        span.end(time.time_ns())
-    else:
-        failed(span, "the session ended before this was written")
+    with contained():
+        if done:
+            span.end()
+        else:
+            failed(span, "the session ended before this was written")
 
 
 @contextmanager
@@ -130,8 +137,10 @@ def _until_done(batch: Sequence[Span]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        for span in batch:
-            failed(span, repr(error))
+        with contained():
+            for span in batch:
+                failed(span, type(error).__name__)
         raise
-    for span in batch:
-        span.end()
+    with contained():
+        for span in batch:
+            span.end()

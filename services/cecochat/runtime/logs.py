@@ -77,7 +77,7 @@ class WithoutPayload(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(map(_without_payload_of_bytes, record.args))
-        return True
+        return True  # a container of bytes is shown as it is: no library here logs one
 
 
 class Repeats(logging.Filter):
@@ -103,7 +103,10 @@ class Repeats(logging.Filter):
         own = record.name.partition(".")[0] == OWN
         if record.levelno < logging.WARNING or (own and record.exc_info):
             return True
-        words = record.getMessage() if own else f"{record.msg} {_subject(record)}"
+        try:
+            words = record.getMessage() if own else f"{record.msg} {_subject(record)}"
+        except Exception:  # noqa: BLE001 - the handler tells it; who logs must not be ended by it
+            return True
         with self._lock:
             left_out = self._left_out(hash((record.name, record.levelno, words)))
         if left_out:

@@ -44,11 +44,13 @@ def _setting(
     low: int = 0,
     high: int = 1 << 53,
     choices: tuple[str, ...] = (),
+    *,
+    secret: bool = False,
 ) -> Any:
     metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def default_data_dir() -> Path:
@@ -101,7 +103,7 @@ class Settings:
     jaeger_url: str = _setting("", "URL of Jaeger, for links and `cecochat trace`")
     nomad: str = _setting("", "host:port of an agent, where Nomad runs the servers")
     stack: str = _setting(
-        "", "where the `cecochat up` that runs this server takes orders; it sets this"
+        "", "where the `cecochat up` that runs this server takes orders; it sets this", secret=True
     )
     replication: int = _setting(
         0, "copies that Kafka and Cassandra keep; 0: 3, or as many as there are servers", 0, 9

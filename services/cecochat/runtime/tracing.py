@@ -32,6 +32,7 @@ from typing_extensions import override
 from cecochat import __version__
 from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.configuration import Config
+from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.spans import Spec
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,15 @@ def traceparent(span: Span) -> str:
     return carrier.get("traceparent", "")
 
 
+@contextmanager
+def contained() -> Iterator[None]:
+    """What fails in a trace is told, and ends there: messages go on."""
+    try:
+        yield
+    except Exception:
+        log.exception("a trace failed")
+
+
 def failed(span: Span, why: str) -> None:
     """End a span as an error."""
     span.set_status(Status(StatusCode.ERROR, why))
@@ -71,7 +81,10 @@ class Tracing:
     """Of a process. `otlp`: the URL of a collector, OTLP over HTTP; empty: no spans at all."""
 
     def __init__(self, otlp: str = "", exporter: SpanExporter | None = None) -> None:
+        """Raises `InvalidSettings`."""
         if otlp and exporter is None:
+            if not otlp.startswith(("http://", "https://")):
+                raise InvalidSettings(f"CECOCHAT_OTLP_URL is {otlp!r}: use http://host:4318")
             logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `_Counting` says it
             endpoint = f"{otlp.rstrip('/')}/v1/traces"
             exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
@@ -79,7 +92,7 @@ class Tracing:
         self._processor: BatchSpanProcessor | None = None
         if exporter:
             self._processor = BatchSpanProcessor(
-                _Counting(exporter, self.counts),
+                _Counting(exporter, self.counts, otlp),
                 max_queue_size=QUEUE_MAX,
                 schedule_delay_millis=EXPORT_EVERY_MS,
                 max_export_batch_size=BATCH_MAX,
@@ -133,11 +146,14 @@ class Tracer:
         """
         if not self.on:
             return False
-        if valid(parent) and int(parent[-2:], 16) & SAMPLED and self._may_force():
+        if valid(parent) and int(parent[-2:], 16) & SAMPLED and self.spares_one():
             return True
         return random.random() < self._config.trace_ratio  # noqa: S311
 
-    def _may_force(self) -> bool:
+    def spares_one(self) -> bool:
+        """Whether one more may be traced that was not drawn by chance: so many a second, lest a
+        client, or a machine that is overloaded, make everything traced.
+        """
         rate = self._config.trace_forced_rate
         return bool(rate) and not self._forced.try_take(time.monotonic(), rate, max(rate, 1.0))
 
@@ -208,9 +224,10 @@ class _Ended(SpanProcessor):
 class _Counting(SpanExporter):
     """Says once that spans cannot be exported, and once that they can again."""
 
-    def __init__(self, exporter: SpanExporter, counts: dict[str, int]) -> None:
+    def __init__(self, exporter: SpanExporter, counts: dict[str, int], where: str) -> None:
         self._exporter = exporter
         self._counts = counts
+        self._where = where
         self._fails = False
 
     @override
@@ -224,7 +241,8 @@ class _Counting(SpanExporter):
         self._counts["exported" if good else "failed"] += len(spans)
         if good == self._fails:
             self._fails = not good
-            log.warning("spans are exported again" if good else "spans cannot be exported: lost")
+            what = "are taken again" if good else "are not taken, and lost"
+            log.warning("the spans of this process %s: %s", what, self._where)
         return result
 
     @override

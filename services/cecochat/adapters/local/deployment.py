@@ -18,8 +18,10 @@ class LocalDeployment(Deployment):
     """`address`: host:port/SECRET, as it tells its servers in CECOCHAT_STACK."""
 
     def __init__(self, address: str) -> None:
-        self._url = f"http://{address}/sets"
-        self._client = httpx.AsyncClient(timeout=ASK_S, trust_env=False)
+        where, _, secret = address.partition("/")
+        self._url = f"http://{where}/sets"
+        headers = {"Authorization": f"Bearer {secret}"}
+        self._client = httpx.AsyncClient(timeout=ASK_S, trust_env=False, headers=headers)
 
     async def aclose(self) -> None:
         """Close its connections."""
@@ -40,8 +42,7 @@ class LocalDeployment(Deployment):
                 raise CannotScale(answer.json()["why"])
             return answer.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
-            # not as httpx says it, with the URL and its secret
-            raise Unavailable(f"`cecochat up` does not answer: {type(error).__name__}") from None
+            raise Unavailable(f"`cecochat up` does not answer: {error!r}") from error
 
 
 def _set(body: Any) -> ServerSet:
