@@ -27,6 +27,7 @@ from cecochat.cli import (
     status,
     token,
     up,
+    where,
 )
 from cecochat.cli.failure import judge, say
 
@@ -75,6 +76,7 @@ COMMANDS = (
     config,
     serve,
     status,
+    where,
     partitions,
     control,
     deploy,

@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.history.queries import Queries
+from cecochat.history.where import Where
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate
 from cecochat.runtime.tokens import Verifier
 from cecochat.v1 import errors_pb2
-from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
+from cecochat.v1.history_pb2 import FindMessageRequest, GetChatsRequest, GetMessagesRequest
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,9 @@ Request = TypeVar("Request", bound=Message)
 
 
 def handler(
-    queries: Queries, verifier: Verifier, registry: CollectorRegistry
+    queries: Queries, where: Where, verifier: Verifier, registry: CollectorRegistry
 ) -> grpc.GenericRpcHandler:
-    """The service, answered by `queries`."""
+    """The service, answered by `queries` and `where`."""
     seconds = Histogram(
         "cecochat_query_seconds",
         "Time to answer, by call and code.",
@@ -47,6 +48,7 @@ def handler(
                 "GetMessages", queries.messages, GetMessagesRequest, verifier, seconds
             ),
             "GetChats": _unary("GetChats", queries.chats, GetChatsRequest, verifier, seconds),
+            "FindMessage": _unary("FindMessage", where.call, FindMessageRequest, verifier, seconds),
         },
     )
 
