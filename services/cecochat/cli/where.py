@@ -19,7 +19,7 @@ STATES = {
     "arrived": "it has arrived: every step is done",
     "void": "it was not accepted: this record counts for nobody, and nobody was told of it",
     "gone": "the log does not hold it any more",
-    "absent": "no such message: the log reaches back far enough and does not hold it",
+    "absent": "no such message: no record with this id counts, and the log reaches back far enough",
 }
 IN_HISTORY = "; --chat ID looks into the history, which is kept for longer"
 ASK_S = 15.0  # above what the server gives itself

@@ -118,6 +118,8 @@ async def _begin(backplane: Backplane, partition: int, precedes: Precedes) -> _B
     if start == 0:
         return _Beginning(-1, Fold(), kept=True)
     position = await first_known(backplane, partition)
+    if position >= end - 1:  # no state is left: nothing can be said of what was
+        return _Beginning(position, Fold(), kept=False)
     fold = await fold_at(backplane, partition, position)
     return _Beginning(position, fold, kept=precedes(fold.state(position)))
 
