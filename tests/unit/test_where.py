@@ -131,8 +131,8 @@ def test_a_receipt_for_what_came_before_says_nothing() -> None:
     [
         (Owner("m-1", live=True, read_to=17), "waits"),  # in the log, and not read back
         (Owner("m-1", live=True), "unknown"),  # it does not answer
-        (Owner("m-1", live=False), "waits"),  # for another to take over
-        (Owner(None, live=False), "waits"),
+        (Owner("m-1", live=False), "unknown"),  # it may have told the client before it died
+        (Owner(None, live=False), "unknown"),
     ],
 )
 def test_what_its_owner_has_not_read_is_not_acknowledged(owner: Owner, state: str) -> None:

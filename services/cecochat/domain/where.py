@@ -199,10 +199,8 @@ def _acknowledged(record: Record, facts: Facts) -> Step:
     if owner.read_to is not None:
         text = f"{owner.server_id} has read the partition to below offset {owner.read_to}"
         return Step("acknowledged", "waits", "", None, text, told)
-    if not owner.live:
-        text = f"for an owner that lives: {_who(owner)}"
-        return Step("acknowledged", "waits", "", None, text, told)
-    return Step("acknowledged", "unknown", "", None, f"{owner.server_id} does not answer", told)
+    why = f"{owner.server_id} does not answer" if owner.live else f"no owner lives: {_who(owner)}"
+    return Step("acknowledged", "unknown", "", None, why, told)
 
 
 def _who(owner: Owner) -> str:
