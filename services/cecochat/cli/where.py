@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import Failed, UsageError, run
-from cecochat.cli.output import json_line, print_table
+from cecochat.cli.output import json_line, print_table, printable
 
 if TYPE_CHECKING:
     import httpx
@@ -23,6 +24,7 @@ STATES = {
 }
 IN_HISTORY = "; --chat ID looks into the history, which is kept for longer"
 ASK_S = 15.0  # above what the server gives itself
+NOT_FOUND = 404
 MARKS = {"done": "✓", "waits": "…", "unknown": "?", "refused": "✗"}
 
 Jaeger = Annotated[
@@ -45,9 +47,12 @@ def where(
     chat: Annotated[
         str,
         typer.Option(
-            metavar="ID", help="Its chat, to look in the history for what the log has dropped."
+            metavar="ID", help="Its chat, to look into the history for what the log has dropped."
         ),
     ] = "",
+    as_: options.As = None,
+    connect: options.Connect = None,
+    token: options.Token = None,
     server: Annotated[
         str,
         typer.Option(
@@ -60,19 +65,25 @@ def where(
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
-    """Print how far a message has come, for operators: accepted, acknowledged, forwarded,
-    delivered, materialized; and which step it waits for.
+    """Print how far a message has come: accepted, acknowledged, forwarded, delivered, materialized;
+    and which step it waits for.
 
-    It is answered by a history server, from the log, the watermarks, the sessions and the database.
+    A history server answers, from the log, the watermarks, the sessions and the database. Without a
+    user this is for operators, over the HTTP port that is not for clients; with --as USER or a
+    token, it is for who has sent the message or is sent it.
+
     Exit code 1 where there is no such message, or it does not count.
     """
-    found = run(_ask(message_id, chat, server, settings))
+    if as_ or token:
+        found = run(_ask_as(message_id, chat, as_, connect, token))
+    else:
+        found = run(_ask(message_id, chat, server, settings))
     link = f"{jaeger.rstrip('/')}/trace/{found['trace_id']}" if jaeger and found["trace_id"] else ""
     if json:
         json_line({**found, "trace_url": link or None})
     else:
         _print(found, link, chat)
-    if found["state"] in ("void", "absent") or found["event"] is None:
+    if found["state"] in ("void", "absent") or not found["steps"]:
         raise typer.Exit(1)
 
 
@@ -109,6 +120,8 @@ async def _servers(file: Path | None) -> list[str]:
 
 def _read(response: httpx.Response) -> dict[str, Any]:
     """Raises ValueError for what is no such answer."""
+    if response.status_code == NOT_FOUND:
+        raise ValueError("what answers there is no history server, or one of a version before")
     body = response.json()
     match body:
         case {"error": {"code": str(code), "message": str(message)}}:
@@ -118,11 +131,28 @@ def _read(response: httpx.Response) -> dict[str, Any]:
     raise ValueError("what answers there is no history server")
 
 
+async def _ask_as(
+    message_id: int, chat: str, as_: str | None, url: str | None, token: str | None
+) -> dict[str, Any]:
+    """As a participant. Raises `ChatError`."""
+    from cecochat.cli.target import check_user, target, token_for
+    from cecochat.client import open_history
+
+    where = target(url)
+    async with open_history(where.connect_url, token_for(where, as_, token)) as opened:
+        check_user(as_, opened.user_id)
+        found = asdict(await opened.where(message_id, chat or None))
+    for step in found["steps"]:
+        at = step.pop("at")
+        step["at_ms"] = at and round(at.timestamp() * 1_000)
+    return {**found, "message_id": str(message_id)}
+
+
 # -- for people
 
 
 def _print(found: dict[str, Any], link: str, chat: str) -> None:
-    if event := found["event"]:
+    if event := found.get("event"):
         to = ", ".join(event["recipient_ids"])
         typer.echo(f"{event['kind']} of {event['user_id']} to {to}, in {event['chat_id']}")
     if found["steps"]:
@@ -135,7 +165,7 @@ def _print(found: dict[str, Any], link: str, chat: str) -> None:
 def _line(step: dict[str, Any]) -> tuple[str, ...]:
     name = f"{MARKS[step['state']]} {step['name']} {step['subject']}".rstrip()
     waits = "waits: " if step["state"] == "waits" else ""
-    return name, _time(step["at_ms"]), waits + step["text"]
+    return name, _time(step["at_ms"]), printable(waits + step["text"])  # clients label themselves
 
 
 def _time(at_ms: int | None) -> str:
@@ -151,6 +181,6 @@ def _verdict(found: dict[str, Any], chat: str) -> str:
         waits = ", ".join(found["waits_for"])
         return f"it is on its way; next: {waits}" if waits else "it has come as far as is known"
     more = IN_HISTORY if state == "gone" and not chat else ""
-    if state == "gone" and chat and found["event"] is None:
+    if state == "gone" and chat and not found["steps"]:
         more = f", and the history of {chat} does not either"
     return STATES[state] + more
