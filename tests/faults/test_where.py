@@ -5,6 +5,7 @@ compared with what the devices and the history have seen.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -98,6 +99,9 @@ class Watched:
     async def arrives(self, id_: int) -> None:
         """`where` says so, and the device and the history have it."""
         found = await self.until(id_, delivered="done", materialized="done")
+        accepted, materialized = found["steps"][0], found["steps"][-1]
+        now_ms = time.time() * 1_000
+        assert accepted["at_ms"] - 1_000 <= materialized["at_ms"] <= now_ms  # Cassandra keeps it
         assert (found["state"], found["waits_for"]) == ("arrived", [])
         await eventually(lambda: self.has(Acked, id_) and self.has(Delivered, id_))
         assert id_ in await self.stored()

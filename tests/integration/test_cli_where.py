@@ -80,8 +80,10 @@ async def test_where_for_a_participant_and_for_nobody_else(server: Server) -> No
     mine = await found(server, id_, "--as", "bob")
     assert [step["name"] for step in mine["steps"]] == STEPS
     assert mine["steps"][0]["at_ms"] == (await found(server, id_))["steps"][0]["at_ms"]
-    out, _ = await run(server, "where", id_, "--token", token(server, "alice"))
+    out, _ = await run(server, "where", id_, "--as", "alice", "--token", token(server, "alice"))
     assert out.endswith("it is on its way; next: delivered to bob\n")
+    out, _ = await run(server, "where", id_, more={"CECOCHAT_TOKEN": token(server, "carol")})
+    assert out.startswith("message of alice"), "who is on call has a token for other commands"
     _, err = await run(server, "where", id_, "--as", "carol", code=4)
     assert f"no message {id_} of yours" in err
 

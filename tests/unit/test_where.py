@@ -58,6 +58,7 @@ ARRIVED = Facts(
     receivers=(BOB,),
     materialized_to=17,
     row=True,
+    row_at_ms=None,
 )
 
 
@@ -150,6 +151,15 @@ def test_what_does_not_answer_is_unknown() -> None:
     found = answer(replace(with_bob(devices=None), materialized_to=None, row=None))
     assert (found.verdict, found.waits_for) == ("on_its_way", [])
     assert (states(found)["delivered"], states(found)["materialized"]) == ("unknown", "unknown")
+
+
+def test_when_it_was_materialized_is_said_where_the_database_keeps_it() -> None:
+    (*_, kept), (*_, unknown) = (
+        answer(replace(ARRIVED, row_at_ms=1_250)).steps,
+        answer(ARRIVED).steps,
+    )
+    assert (kept.at_ms, unknown.at_ms) == (1_250, None)
+    assert unknown.text.startswith("by now:")
 
 
 def test_a_row_that_the_history_should_have_is_not_said_to_be_there() -> None:

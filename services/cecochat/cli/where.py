@@ -68,13 +68,13 @@ def where(
     """Print how far a message has come: accepted, acknowledged, forwarded, delivered, materialized;
     and which step it waits for.
 
-    A history server answers, from the log, the watermarks, the sessions and the database. Without a
-    user this is for operators, over the HTTP port that is not for clients; with --as USER or a
-    token, it is for who has sent the message or is sent it.
+    A history server answers, from the log, the watermarks, the sessions and the database. This is
+    for operators, over the HTTP port that is not for clients. With --as USER it is asked as clients
+    may: about what that user has sent or is sent, without the sessions of others.
 
     Exit code 1 where there is no such message, or it does not count.
     """
-    if as_ or token:
+    if as_:
         found = run(_ask_as(message_id, chat, as_, connect, token))
     else:
         found = run(_ask(message_id, chat, server, settings))
@@ -132,7 +132,7 @@ def _read(response: httpx.Response) -> dict[str, Any]:
 
 
 async def _ask_as(
-    message_id: int, chat: str, as_: str | None, url: str | None, token: str | None
+    message_id: int, chat: str, as_: str, url: str | None, token: str | None
 ) -> dict[str, Any]:
     """As a participant. Raises `ChatError`."""
     from cecochat.cli.target import check_user, target, token_for

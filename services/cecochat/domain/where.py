@@ -93,6 +93,7 @@ class Facts:
     receivers: tuple[Receiver, ...]
     materialized_to: int | None  # the highest offset in the history, -1: none; None: no answer
     row: bool | None  # whether the history has it; None: not asked, or no answer
+    row_at_ms: int | None  # when it was first written there; None: not kept
 
 
 class Step(NamedTuple):
@@ -330,7 +331,8 @@ def _materialized(record: Record, facts: Facts) -> Step:
         return Step("materialized", "unknown", "", None, text, told)
     held = f"the history holds partition {place.partition} up to offset {up_to}"
     if facts.row or (facts.row is None and up_to >= place.offset):
-        return Step("materialized", "done", "", None, f"by now: {held}", told)
+        by_now = "" if facts.row_at_ms else "by now: "
+        return Step("materialized", "done", "", facts.row_at_ms, by_now + held, told)
     if up_to >= place.offset:
         text = f"{held}, and this row is not in it"
         return Step("materialized", "unknown", "", None, text, told)
@@ -350,7 +352,9 @@ def _without_record(facts: Facts) -> Answer:
         steps = (
             Step("accepted", "done", "", at_ms, accepted, {"server_id": None}),
             *(_delivered(facts.message_id, receiver) for receiver in facts.receivers),
-            Step("materialized", "done", "", None, "the history holds it", {"row": True}),
+            Step(
+                "materialized", "done", "", facts.row_at_ms, "the history holds it", {"row": True}
+            ),
         )
     return Answer(facts.message_id, "gone", facts.event, None, steps)
 

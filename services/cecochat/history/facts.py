@@ -86,6 +86,7 @@ class Gathering:
             receivers=await self._receivers(targets, sessions),
             materialized_to=None if progress is None else progress.get(self._partition, -1),
             row=await self._has_row(),
+            row_at_ms=await self._row_at_ms(),
         )
 
     @property
@@ -197,6 +198,12 @@ class Gathering:
             return None
         page = await _or_none(self._page(self.event.chat_id))
         return None if page is None else page is not _NO_ROW
+
+    async def _row_at_ms(self) -> int | None:
+        if not (self.event and self.event.HasField("message")):
+            return None
+        history = self._sources.history
+        return await _or_none(history.written_at_ms(self.event.chat_id, self._message_id))
 
     async def _row(self, chat_id: str) -> Event | None:
         page = await _or_none(self._page(chat_id))
