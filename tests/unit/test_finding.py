@@ -195,6 +195,39 @@ def test_what_a_fenced_owner_has_written_is_found_and_does_not_count() -> None:
     asyncio.run(ask())
 
 
+def test_of_two_with_one_id_the_one_that_counts_is_found() -> None:
+    """Two owners stamp alike, and the fenced one's record lands first."""
+    log = written([("origin", 0), ("takeover", 2), ("stamp", 1)])
+    assert log.stamped
+    log.append(origin(log.stamped, 0, 1))
+    log.do("origin", 0)
+    (shared,) = log.void & log.origins.keys()
+
+    async def ask() -> None:
+        found, _ = await finding.find_origin(port(log), PARTITION, shared)
+        assert found
+        assert (found.record.offset, found.counts) == (4, True)
+
+    asyncio.run(ask())
+
+
+def test_what_a_fenced_owner_has_written_late_is_found() -> None:
+    log = written([("origin", 0), ("takeover", 2), ("stamp", 0), ("origin", 6)])
+    log.do("origin", 6)
+    late = origin(log.last_stamp - 1_024, 0, 1)
+    for _ in range(20):
+        log.do("origin", 0)
+    log.append(late)
+    log.do("origin", 0)
+
+    async def ask() -> None:
+        found, _ = await finding.find_origin(port(log), PARTITION, late.id)
+        assert found
+        assert not found.counts
+
+    asyncio.run(ask())
+
+
 @given(LOGS)
 def test_every_copy_that_counts_is_found(actions: list[tuple[str, int]]) -> None:
     log = written(actions)

@@ -28,7 +28,7 @@ NOT_FOUND = 404
 MARKS = {"done": "✓", "waits": "…", "unknown": "?", "refused": "✗"}
 
 Jaeger = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="URL",
         envvar="CECOCHAT_JAEGER_URL",
@@ -43,25 +43,30 @@ def add_to(app: typer.Typer) -> None:
 
 
 def where(
-    message_id: Annotated[int, typer.Argument(metavar="MESSAGE_ID", min=1)],
+    message_id: Annotated[
+        int,
+        typer.Argument(
+            metavar="MESSAGE_ID", min=1, help="As `send` prints it, or the history shows it."
+        ),
+    ],
     chat: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="ID", help="Its chat, to look into the history for what the log has dropped."
         ),
-    ] = "",
+    ] = None,
     as_: options.As = None,
     connect: options.Connect = None,
     token: options.Token = None,
     server: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="URL",
             help="HTTP port of a history server; default: one that Consul knows, else that of "
             "what `cecochat up` started last.",
         ),
-    ] = "",
-    jaeger: Jaeger = "",
+    ] = None,
+    jaeger: Jaeger = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
@@ -90,7 +95,9 @@ def where(
 # -- asking
 
 
-async def _ask(message_id: int, chat: str, server: str, file: Path | None) -> dict[str, Any]:
+async def _ask(
+    message_id: int, chat: str | None, server: str | None, file: Path | None
+) -> dict[str, Any]:
     """The first answer of a history server. Raises `UsageError`, `Failed`."""
     import httpx
 
@@ -99,7 +106,7 @@ async def _ask(message_id: int, chat: str, server: str, file: Path | None) -> di
         for url in [server] if server else await _servers(file):
             try:
                 where = f"{url.rstrip('/')}/where/{message_id}"
-                return _read(await client.get(where, params={"chat": chat}))
+                return _read(await client.get(where, params={"chat": chat or ""}))
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 why = f"{url}: {str(error) or type(error).__name__}"
     raise Failed(f"no history server answers ({why})")
@@ -132,7 +139,7 @@ def _read(response: httpx.Response) -> dict[str, Any]:
 
 
 async def _ask_as(
-    message_id: int, chat: str, as_: str, url: str | None, token: str | None
+    message_id: int, chat: str | None, as_: str, url: str | None, token: str | None
 ) -> dict[str, Any]:
     """As a participant. Raises `ChatError`."""
     from cecochat.cli.target import check_user, target, token_for
@@ -141,7 +148,7 @@ async def _ask_as(
     where = target(url)
     async with open_history(where.connect_url, token_for(where, as_, token)) as opened:
         check_user(as_, opened.user_id)
-        found = asdict(await opened.where(message_id, chat or None))
+        found = asdict(await opened.where(message_id, chat))
     for step in found["steps"]:
         at = step.pop("at")
         step["at_ms"] = at and round(at.timestamp() * 1_000)
@@ -151,7 +158,7 @@ async def _ask_as(
 # -- for people
 
 
-def _print(found: dict[str, Any], link: str, chat: str) -> None:
+def _print(found: dict[str, Any], link: str, chat: str | None) -> None:
     if event := found.get("event"):
         to = ", ".join(event["recipient_ids"])
         typer.echo(f"{event['kind']} of {event['user_id']} to {to}, in {event['chat_id']}")
@@ -175,7 +182,7 @@ def _time(at_ms: int | None) -> str:
     return at.isoformat(sep=" ", timespec="milliseconds")[:23]
 
 
-def _verdict(found: dict[str, Any], chat: str) -> str:
+def _verdict(found: dict[str, Any], chat: str | None) -> str:
     state = found["state"]
     if state == "on_its_way":
         waits = ", ".join(found["waits_for"])
