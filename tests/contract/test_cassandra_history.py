@@ -389,3 +389,18 @@ async def test_nothing_is_lost_where_the_database_is_killed_and_comes_back(
         await eventually(back, within_s=30, every_s=0.1)
         found = await history.messages(CHAT, before=None, after=at(99), limit=len(written) + 2)
     assert set(found.events) >= {b"event %d" % id_ for id_ in [*written, at(200)]}
+
+
+async def test_when_a_row_was_first_written_is_kept(settings: CassandraSettings) -> None:
+    """Whatever the time in its id says, and however often it is written again."""
+    ids = [at(0), message_id(stamp_at(int(time.time() * 1_000)), 7), at(3_650)]
+    async with opened(settings) as history:
+        assert await history.written_at_ms(CHAT, ids[0]) is None
+        before_ms = int(time.time() * 1_000)
+        await write(history, *map(message, ids))
+        after_ms = time.time() * 1_000
+        first = [await history.written_at_ms(CHAT, each) for each in ids]
+        assert all(each and before_ms <= each <= after_ms for each in first)
+        await asyncio.sleep(0.005)
+        await write(history, *map(message, ids))
+        assert [await history.written_at_ms(CHAT, each) for each in ids] == first

@@ -275,3 +275,12 @@ async def test_a_page_of_a_long_chat_is_as_quick_as_of_a_short_one(
         took_s.append(time.perf_counter() - start)
         assert len(page.events) == 50
     assert sorted(took_s)[50] < 0.5  # the figure is in docs/benchmarks.md
+
+
+async def test_when_it_was_written_is_right_where_it_is_known(history: History) -> None:
+    chat = dialog()
+    before_ms = int(time.time() * 1_000)
+    await history.write([message(1 << 40, chat)], [], NOWHERE)
+    written = await history.written_at_ms(chat, 1 << 40)
+    assert written is None or before_ms <= written <= time.time() * 1_000
+    assert await history.written_at_ms(chat, (1 << 40) + 1) is None

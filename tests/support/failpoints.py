@@ -1,7 +1,8 @@
 """`python -m tests.support.failpoints serve ...`: `cecochat` that is killed at a named moment.
 
-FAILPOINT=forward:40 ends the process, as SIGKILL does, at the 40th time it gets there. What is
-patched is looked up by name, so that one that has been renamed fails the start.
+FAILPOINT=forward:40 ends the process, as SIGKILL does, at the 40th time it gets there; with
+FAILPOINT=forward:40:SIGSTOP it stands still there, until the test sends SIGCONT. What is patched is
+looked up by name, so that one that has been renamed fails the start.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ VARIABLE = "FAILPOINT"
 Method = Callable[..., Coroutine[Any, Any, None]]
 
 
-def kill_at(name: str, nth: int) -> None:
+def kill_at(name: str, nth: int, number: signal.Signals = signal.SIGKILL) -> None:
     """Arm it."""
     owner, method, before = MOMENTS[name]
     real: Method = getattr(owner, method)
@@ -31,8 +32,8 @@ def kill_at(name: str, nth: int) -> None:
         hits += 1
         if not before:
             await real(*args, **named)
-        if hits >= nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if hits == nth:
+            os.kill(os.getpid(), number)
         if before:
             await real(*args, **named)
 
@@ -49,6 +50,6 @@ MOMENTS: dict[str, tuple[type, str, bool]] = {
 
 
 if __name__ == "__main__":
-    moment, _, number = os.environ[VARIABLE].partition(":")
-    kill_at(moment, int(number))
+    moment, nth, *named = os.environ[VARIABLE].split(":")
+    kill_at(moment, int(nth), signal.Signals[named[0]] if named else signal.SIGKILL)
     main()

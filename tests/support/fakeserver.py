@@ -126,6 +126,10 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
     async def GetChats(self, request: Any, context: Any) -> history_pb2.GetChatsResponse:
         raise NotImplementedError
 
+    @override
+    async def FindMessage(self, request: Any, context: Any) -> history_pb2.FindMessageResponse:
+        raise NotImplementedError
+
     def _user(self, context: Any) -> str:
         metadata = dict(context.invocation_metadata())
         token = metadata["authorization"].removeprefix("Bearer ")

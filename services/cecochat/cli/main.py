@@ -29,6 +29,7 @@ from cecochat.cli import (
     token,
     trace,
     up,
+    where,
 )
 from cecochat.cli.failure import judge
 
@@ -77,6 +78,7 @@ COMMANDS = (
     config,
     serve,
     status,
+    where,
     partitions,
     control,
     deploy,

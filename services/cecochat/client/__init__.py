@@ -36,6 +36,8 @@ from cecochat.client.events import (
     Reconnecting,
     Rejected,
     Sent,
+    Step,
+    Whereabouts,
 )
 from cecochat.client.history import History, open_history
 from cecochat.client.lookup import Route, Token, find_route
@@ -65,7 +67,9 @@ __all__ = [
     "State",
     "StateInUse",
     "StateUnusable",
+    "Step",
     "Token",
+    "Whereabouts",
     "chat_of",
     "connect",
     "find_route",

@@ -90,6 +90,33 @@ class Chat:
     marks: list[Receipt]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a message's path: `accepted`, `acknowledged`, `forwarded`, `delivered` or
+    `materialized`. `state`: `done`, `waits` or `unknown`; `at`: when it was done, where that is
+    recorded, in UTC.
+    """
+
+    name: str
+    state: str
+    subject: str  # whom or what it is about, where there are several: `to bob`
+    at: datetime | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """How far a message has come. `state`: `arrived`, `on_its_way`, or `gone`: the log does not
+    hold it any more, and this is what the history says.
+    """
+
+    message_id: int
+    state: str
+    waits_for: list[str]
+    steps: list[Step]
+    trace_id: str | None
+
+
 def event_of(event: events_pb2.Event) -> Message | Receipt | None:
     """None for a kind of event that this version does not know."""
     match event.WhichOneof("body"):
@@ -111,3 +138,21 @@ def message_of(event: events_pb2.Event) -> Message:
 def receipt_of(chat_id: str, mark: history_pb2.Mark) -> Receipt:
     """A mark of the history."""
     return Receipt(chat_id, mark.user_id, mark.delivered_up_to, mark.read_up_to)
+
+
+def whereabouts_of(message_id: int, answer: history_pb2.FindMessageResponse) -> Whereabouts:
+    """The answer as it travels."""
+    state = history_pb2.FindMessageResponse.State.Name(answer.state)
+    return Whereabouts(
+        message_id,
+        state.removeprefix("STATE_").lower(),
+        list(answer.waits_for),
+        [_step_of(step) for step in answer.steps],
+        answer.trace_id or None,
+    )
+
+
+def _step_of(step: history_pb2.MessageStep) -> Step:
+    state = history_pb2.MessageStep.State.Name(step.state).removeprefix("STATE_").lower()
+    at = datetime.fromtimestamp(step.at_ms / 1_000, UTC) if step.at_ms else None
+    return Step(step.name, state, step.subject, at, step.text)

@@ -16,11 +16,21 @@ import grpc
 from cecochat.client.backoff import BackOff
 from cecochat.client.channel import error_of, metadata, open_channel
 from cecochat.client.errors import ChatError
-from cecochat.client.events import Chat, Message, Page, message_of, receipt_of
+from cecochat.client.events import (
+    Chat,
+    Message,
+    Page,
+    Whereabouts,
+    message_of,
+    receipt_of,
+    whereabouts_of,
+)
 from cecochat.client.lookup import Lookup, Token
 from cecochat.client.names import chat_of
 from cecochat.v1 import history_pb2
 from cecochat.v1.history_pb2 import (
+    FindMessageRequest,
+    FindMessageResponse,
     GetChatsRequest,
     GetChatsResponse,
     GetMessagesRequest,
@@ -33,8 +43,8 @@ GIVE_UP_S = 20.0
 CHANNELS_MAX = 4
 BACK_OFF = BackOff()
 
-Request = TypeVar("Request", GetMessagesRequest, GetChatsRequest)
-Response = TypeVar("Response", GetMessagesResponse, GetChatsResponse)
+Request = TypeVar("Request", GetMessagesRequest, GetChatsRequest, FindMessageRequest)
+Response = TypeVar("Response", GetMessagesResponse, GetChatsResponse, FindMessageResponse)
 
 
 class HistoryCalls:
@@ -53,6 +63,10 @@ class HistoryCalls:
     async def chats(self, request: GetChatsRequest) -> GetChatsResponse:
         """A page of the list of chats. Raises `ChatError`."""
         return await self._call("GetChats", request, GetChatsResponse)
+
+    async def find(self, request: FindMessageRequest) -> FindMessageResponse:
+        """How far a message has come. Raises `ChatError`."""
+        return await self._call("FindMessage", request, FindMessageResponse)
 
     async def every_chat(self, token: ReadToken | None = None) -> AsyncGenerator[history_pb2.Chat]:
         """The whole list, the chat with the newest message first; one that moves up while it is
@@ -199,6 +213,15 @@ class History:
         """All of the user's chats, the one with the newest message first."""
         async for chat in self._calls.every_chat():
             yield _chat(chat)
+
+    async def where(self, message_id: int, chat: str | None = None) -> Whereabouts:
+        """How far a message has come that the user has sent or is sent; of any other, `Refused`
+        with the code `not_found`. `chat`, a user id or a chat id: whose history to look into, if
+        the log does not hold it any more.
+        """
+        chat_id = chat_of(self.user_id, chat) if chat else ""
+        request = FindMessageRequest(message_id=message_id, chat_id=chat_id)
+        return whereabouts_of(message_id, await self._calls.find(request))
 
 
 @asynccontextmanager

@@ -95,6 +95,11 @@ def stamp_of(id_: int) -> int:
     return id_ >> (PARTITION_BITS + SEQUENCE_BITS) << SEQUENCE_BITS | id_ & SEQUENCE_MAX
 
 
+def partition_in(id_: int) -> int:
+    """The partition of the sender that a message id names."""
+    return id_ >> SEQUENCE_BITS & PARTITIONS_MAX - 1
+
+
 def time_ms(id_: int) -> int:
     """When a message was accepted, ms since 1970, by the clock of its server."""
     return (id_ >> (PARTITION_BITS + SEQUENCE_BITS)) + EPOCH_MS

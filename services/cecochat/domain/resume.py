@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
+from cecochat.domain.session import Began, How
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Gap, Hello, ReadToken
 
@@ -45,6 +46,12 @@ def start(
     if position.offset < first_known:
         return Start(first_known, gapped=True)
     return Start(max(position.offset, -1), gapped=False)
+
+
+def began(hello: Hello, start_: Start) -> Began:
+    """How the session starts, for those who ask later."""
+    how: How = "gap" if start_.gapped else "resumed" if hello.HasField("position") else "live"
+    return Began(start_.position, how, hello.device)
 
 
 def gap(hello: Hello, log_id: str, partition: int, position: int, fold: Fold) -> Gap:

@@ -6,12 +6,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from cecochat.domain import frames
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.v1 import errors_pb2
+
+How = Literal["resumed", "live", "gap"]
+
+
+class Began(NamedTuple):
+    """Where a session starts, and why there: its client knew it, asked for nothing, or was told of
+    a gap.
+    """
+
+    position: int
+    how: How
+    device: str  # the label that the client gave
 
 
 class Session:
@@ -31,6 +44,7 @@ class Session:
         self.blocked = (
             False  # a send was refused: none behind it may overtake the client's answer to that
         )
+        self.began: Began | None = None  # not welcomed yet
         self.closed: Refusal | None = None
         self.queued_bytes = 0
         self._queue_max_bytes = queue_max_bytes

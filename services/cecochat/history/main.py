@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
+from cecochat.history.facts import Sources
 from cecochat.history.queries import Queries
+from cecochat.history.routes import add_routes
 from cecochat.history.transport import RECEIVE_MAX_BYTES, SERVICE, handler
+from cecochat.history.where import Where
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, http
 from cecochat.runtime.follow import follow
@@ -25,11 +29,16 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     assert parts.history
     settings = parts.settings
     log = parts.backplane
-    queries = Queries(parts.history, await log.log_id(), await log.partition_count(), tracer)
+    log_id, partitions = await log.log_id(), await log.partition_count()
+    queries = Queries(parts.history, log_id, partitions, tracer)
+    live = partial(parts.discovery.live, "messaging")
+    where = Where(Sources(log, parts.history, log_id, partitions, live))
+    app = http.app("history", server_id, registry, lambda: None)
+    add_routes(app, where)
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(
-                handler(queries, parts.verifier.counted(registry), registry, tracer),
+                handler(queries, where, parts.verifier.counted(registry), registry, tracer),
                 SERVICE,
                 settings.host,
                 settings.history_port,
@@ -38,11 +47,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         health_port = await stack.enter_async_context(
-            http.serving(
-                http.app("history", server_id, registry, lambda: None),
-                settings.host,
-                settings.history_health_port,
-            )
+            http.serving(app, settings.host, settings.history_health_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

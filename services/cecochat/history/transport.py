@@ -14,11 +14,12 @@ from prometheus_client import CollectorRegistry, Histogram
 from cecochat.domain import spans
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.history.queries import Queries
+from cecochat.history.where import Where
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
 from cecochat.runtime.tokens import Verifier
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
-from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
+from cecochat.v1.history_pb2 import FindMessageRequest, GetChatsRequest, GetMessagesRequest
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,13 @@ def query_seconds(registry: CollectorRegistry) -> Histogram:
 
 
 def handler(
-    queries: Queries, verifier: Verifier, registry: CollectorRegistry, tracer: Tracer = OFF
+    queries: Queries,
+    where: Where,
+    verifier: Verifier,
+    registry: CollectorRegistry,
+    tracer: Tracer = OFF,
 ) -> grpc.GenericRpcHandler:
-    """The service, answered by `queries`."""
+    """The service, answered by `queries` and `where`."""
     seconds = query_seconds(registry)
     return grpc.method_handlers_generic_handler(
         SERVICE,
@@ -55,6 +60,9 @@ def handler(
             ),
             "GetChats": _unary(
                 "GetChats", queries.chats, GetChatsRequest, verifier, seconds, tracer
+            ),
+            "FindMessage": _unary(
+                "FindMessage", where.call, FindMessageRequest, verifier, seconds, tracer
             ),
         },
     )

@@ -162,6 +162,7 @@ class Connection:
             read_to=owner.cursor,
         )
         session.position = start.position
+        session.began = resume.began(hello, start)
         session.push(frames.welcome(self._welcome(partition, start.position)))
         self._welcomed = True
         if start.gapped:

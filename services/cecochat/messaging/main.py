@@ -15,6 +15,7 @@ from sanic.response import json as json_response
 from cecochat.messaging.ownership import Ownership
 from cecochat.messaging.partition import Log
 from cecochat.messaging.server import MessagingServer
+from cecochat.messaging.sessions import show_sessions
 from cecochat.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, http
@@ -38,6 +39,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     )
     app = http.app("messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
+    show_sessions(app, server)
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(

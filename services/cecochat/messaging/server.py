@@ -14,6 +14,7 @@ from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.session import Session
 from cecochat.messaging.connection import Connection, Read, Write
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.ownership import NEXT_OWNER_MS, Ownership
@@ -123,6 +124,11 @@ class MessagingServer:
         if refusal:
             self.metrics.disconnects.labels(refusal.name).inc()
         return refusal
+
+    def sessions_of(self, user_id: str) -> list[Session]:
+        """Those that are open, also while they catch up."""
+        open_ = (connection.session for connection in self._connections)
+        return [session for session in open_ if session.user_id == user_id]
 
     def _forget(self, connection: Connection, user_id: str) -> None:
         self._connections.discard(connection)

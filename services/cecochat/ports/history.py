@@ -112,6 +112,12 @@ class History(ABC):
     async def marks(self, chat_id: str) -> list[MarkRow]:
         """The marks of all who have one in that chat, by user id."""
 
+    async def written_at_ms(self, chat_id: str, message_id: int) -> int | None:
+        """When a message was first stored, ms since 1970 by the clock of who stored it; None: it is
+        not here, or this database does not keep that.
+        """
+        return None
+
     @abstractmethod
     async def close(self) -> None:
         """Release everything. Idempotent."""

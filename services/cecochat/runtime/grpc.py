@@ -49,6 +49,7 @@ STATUS = {
     errors_pb2.ERROR_CODE_CATCH_UP: grpc.StatusCode.ABORTED,
     errors_pb2.ERROR_CODE_PROTOCOL: grpc.StatusCode.FAILED_PRECONDITION,
     errors_pb2.ERROR_CODE_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors_pb2.ERROR_CODE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
 }
 """Error code -> gRPC status; whatever is not here is a fault of the server: INTERNAL."""
 

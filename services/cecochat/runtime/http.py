@@ -40,6 +40,7 @@ STATUS = {
     errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS: 429,
     errors_pb2.ERROR_CODE_UNAVAILABLE: 503,
     errors_pb2.ERROR_CODE_UNIMPLEMENTED: 501,
+    errors_pb2.ERROR_CODE_NOT_FOUND: 404,
 }
 """Error code -> HTTP status; whatever is not here: 500."""
 

@@ -35,9 +35,9 @@ async def first_known(backplane: Backplane, partition: int) -> int:
     start, end = await backplane.bounds(MESSAGES, partition)
     if start == 0:
         return -1
-    async with aclosing(_records(backplane, partition, start, end)) as records:
+    async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
-            if (state := _state(record)) and state.as_of >= start - 1:
+            if (state := state_in(record)) and state.as_of >= start - 1:
                 return state.as_of
     return end - 1
 
@@ -51,7 +51,7 @@ async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
     low = position + 1
     while low > start:
         high, low = low, max(start, low - LOOK_BACK)
-        earlier = _records(backplane, partition, low, high)
+        earlier = records_between(backplane, partition, low, high)
         async with aclosing(earlier):
             records = [record async for record in earlier] + records
         if state := _last_state(records, low):
@@ -61,14 +61,15 @@ async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
     return await _from_first_state(backplane, partition, start, position)
 
 
-def _state(record: Record) -> State | None:
+def state_in(record: Record) -> State | None:
+    """What a state record says; None: it is none."""
     known = decode_once(record) if is_state(record.headers) else None
     return known if isinstance(known, State) else None
 
 
 def _last_state(records: list[Record], low: int) -> State | None:
     for record in reversed(records):
-        if (state := _state(record)) and state.as_of >= low - 1:
+        if (state := state_in(record)) and state.as_of >= low - 1:
             return state
     return None
 
@@ -91,9 +92,9 @@ async def _from_first_state(
     """
     _, end = await backplane.bounds(MESSAGES, partition)
     before: list[Record] = []
-    async with aclosing(_records(backplane, partition, start, end)) as records:
+    async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
-            if (state := _state(record)) and start - 1 <= state.as_of <= position:
+            if (state := state_in(record)) and start - 1 <= state.as_of <= position:
                 known = [each for each in before if each.offset <= position]
                 return _continued(Fold.restored(state), state.as_of, known)
             before.append(record)
@@ -112,16 +113,17 @@ async def between(
     """The decodable records from `low` to below `high`, which must not lie beyond the end. Raises
     `Trimmed`.
     """
-    async with aclosing(_records(backplane, partition, low, high)) as records:
+    async with aclosing(records_between(backplane, partition, low, high)) as records:
         async for record in records:
             known = decode_once(record)
             if not isinstance(known, Undecodable):
                 yield record.offset, known
 
 
-async def _records(
+async def records_between(
     backplane: Backplane, partition: int, low: int, high: int
 ) -> AsyncGenerator[Record]:
+    """As `between`, whatever they say."""
     if low >= high:
         return
     async with aclosing(backplane.read(MESSAGES, partition, low)) as batches:

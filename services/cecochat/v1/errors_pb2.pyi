@@ -60,6 +60,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """No hello within the deadline."""
     ERROR_CODE_INTERNAL: _ErrorCode.ValueType  # 18
     """A fault of the server. Its log has the cause."""
+    ERROR_CODE_NOT_FOUND: _ErrorCode.ValueType  # 19
+    """There is no such thing, or it is none of the caller's: both look the same."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
@@ -101,6 +103,8 @@ ERROR_CODE_TIMEOUT: ErrorCode.ValueType  # 17
 """No hello within the deadline."""
 ERROR_CODE_INTERNAL: ErrorCode.ValueType  # 18
 """A fault of the server. Its log has the cause."""
+ERROR_CODE_NOT_FOUND: ErrorCode.ValueType  # 19
+"""There is no such thing, or it is none of the caller's: both look the same."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final

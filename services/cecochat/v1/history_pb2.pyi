@@ -9,6 +9,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -201,3 +202,138 @@ class Chat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Chat: _TypeAlias = Chat  # noqa: Y015
+
+@_typing.final
+class FindMessageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.int
+    chat_id: _builtins.str
+    """Optional: its chat, in whose history it is looked for if the log does not hold it any more."""
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.int = ...,
+        chat_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "message_id", b"message_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindMessageRequest: _TypeAlias = FindMessageRequest  # noqa: Y015
+
+@_typing.final
+class FindMessageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[FindMessageResponse._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: FindMessageResponse._State.ValueType  # 0
+        STATE_ARRIVED: FindMessageResponse._State.ValueType  # 1
+        """Every step is done."""
+        STATE_ON_ITS_WAY: FindMessageResponse._State.ValueType  # 2
+        """`waits_for` says what is next."""
+        STATE_GONE: FindMessageResponse._State.ValueType  # 3
+        """The log does not hold it any more: what is known is what the history says."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    STATE_UNSPECIFIED: FindMessageResponse.State.ValueType  # 0
+    STATE_ARRIVED: FindMessageResponse.State.ValueType  # 1
+    """Every step is done."""
+    STATE_ON_ITS_WAY: FindMessageResponse.State.ValueType  # 2
+    """`waits_for` says what is next."""
+    STATE_GONE: FindMessageResponse.State.ValueType  # 3
+    """The log does not hold it any more: what is known is what the history says."""
+
+    STATE_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    state: Global___FindMessageResponse.State.ValueType
+    trace_id: _builtins.str
+    """Of the trace that its sending began; empty: none."""
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageStep]:
+        """In the order of its path."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___FindMessageResponse.State.ValueType = ...,
+        waits_for: _abc.Iterable[_builtins.str] | None = ...,
+        steps: _abc.Iterable[Global___MessageStep] | None = ...,
+        trace_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "steps", b"steps", "trace_id", b"trace_id", "waits_for", b"waits_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindMessageResponse: _TypeAlias = FindMessageResponse  # noqa: Y015
+
+@_typing.final
+class MessageStep(_message.Message):
+    """One step of a message's path."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[MessageStep._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: MessageStep._State.ValueType  # 0
+        STATE_DONE: MessageStep._State.ValueType  # 1
+        STATE_WAITS: MessageStep._State.ValueType  # 2
+        STATE_UNKNOWN: MessageStep._State.ValueType  # 3
+        """What would tell does not answer."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    STATE_UNSPECIFIED: MessageStep.State.ValueType  # 0
+    STATE_DONE: MessageStep.State.ValueType  # 1
+    STATE_WAITS: MessageStep.State.ValueType  # 2
+    STATE_UNKNOWN: MessageStep.State.ValueType  # 3
+    """What would tell does not answer."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """accepted, acknowledged, forwarded, delivered or materialized."""
+    state: Global___MessageStep.State.ValueType
+    subject: _builtins.str
+    """Whom or what it is about, where there are several: `to bob`."""
+    at_ms: _builtins.int
+    """When it was done, ms since 1970; 0: that is not recorded."""
+    text: _builtins.str
+    """For people."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: Global___MessageStep.State.ValueType = ...,
+        subject: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "name", b"name", "state", b"state", "subject", b"subject", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageStep: _TypeAlias = MessageStep  # noqa: Y015

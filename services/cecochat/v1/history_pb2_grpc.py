@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class HistoryStub:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
+    NOT_FOUND (no such message that the caller has sent or is sent).
     """
 
     def __init__(self, channel):
@@ -46,11 +47,17 @@ class HistoryStub:
                 request_serializer=cecochat_dot_v1_dot_history__pb2.GetChatsRequest.SerializeToString,
                 response_deserializer=cecochat_dot_v1_dot_history__pb2.GetChatsResponse.FromString,
                 _registered_method=True)
+        self.FindMessage = channel.unary_unary(
+                '/cecochat.v1.History/FindMessage',
+                request_serializer=cecochat_dot_v1_dot_history__pb2.FindMessageRequest.SerializeToString,
+                response_deserializer=cecochat_dot_v1_dot_history__pb2.FindMessageResponse.FromString,
+                _registered_method=True)
 
 
 class HistoryServicer:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
+    NOT_FOUND (no such message that the caller has sent or is sent).
     """
 
     def GetMessages(self, request, context):
@@ -61,6 +68,13 @@ class HistoryServicer:
 
     def GetChats(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindMessage(self, request, context):
+        """How far one message has come, told to its sender and its recipients.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -78,6 +92,11 @@ def add_HistoryServicer_to_server(servicer, server):
                     request_deserializer=cecochat_dot_v1_dot_history__pb2.GetChatsRequest.FromString,
                     response_serializer=cecochat_dot_v1_dot_history__pb2.GetChatsResponse.SerializeToString,
             ),
+            'FindMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindMessage,
+                    request_deserializer=cecochat_dot_v1_dot_history__pb2.FindMessageRequest.FromString,
+                    response_serializer=cecochat_dot_v1_dot_history__pb2.FindMessageResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'cecochat.v1.History', rpc_method_handlers)
@@ -88,7 +107,8 @@ def add_HistoryServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class History:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
+    NOT_FOUND (no such message that the caller has sent or is sent).
     """
 
     @staticmethod
@@ -135,6 +155,33 @@ class History:
             '/cecochat.v1.History/GetChats',
             cecochat_dot_v1_dot_history__pb2.GetChatsRequest.SerializeToString,
             cecochat_dot_v1_dot_history__pb2.GetChatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cecochat.v1.History/FindMessage',
+            cecochat_dot_v1_dot_history__pb2.FindMessageRequest.SerializeToString,
+            cecochat_dot_v1_dot_history__pb2.FindMessageResponse.FromString,
             options,
             channel_credentials,
             insecure,

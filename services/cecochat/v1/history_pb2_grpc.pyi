@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class HistoryStub:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
+    NOT_FOUND (no such message that the caller has sent or is sent).
     """
 
     @_typing.overload
@@ -37,20 +38,26 @@ class HistoryStub:
     def __new__(cls, channel: _aio.Channel) -> HistoryAsyncStub: ...
     GetMessages: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetMessagesRequest, _history_pb2.GetMessagesResponse]
     GetChats: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetChatsRequest, _history_pb2.GetChatsResponse]
+    FindMessage: _grpc.UnaryUnaryMultiCallable[_history_pb2.FindMessageRequest, _history_pb2.FindMessageResponse]
+    """How far one message has come, told to its sender and its recipients."""
 
 @_typing.type_check_only
 class HistoryAsyncStub(HistoryStub):
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
+    NOT_FOUND (no such message that the caller has sent or is sent).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetMessages: _aio.UnaryUnaryMultiCallable[_history_pb2.GetMessagesRequest, _history_pb2.GetMessagesResponse]  # type: ignore[assignment]
     GetChats: _aio.UnaryUnaryMultiCallable[_history_pb2.GetChatsRequest, _history_pb2.GetChatsResponse]  # type: ignore[assignment]
+    FindMessage: _aio.UnaryUnaryMultiCallable[_history_pb2.FindMessageRequest, _history_pb2.FindMessageResponse]  # type: ignore[assignment]
+    """How far one message has come, told to its sender and its recipients."""
 
 class HistoryServicer(metaclass=_abc_1.ABCMeta):
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
+    NOT_FOUND (no such message that the caller has sent or is sent).
     """
 
     @_abc_1.abstractmethod
@@ -66,5 +73,13 @@ class HistoryServicer(metaclass=_abc_1.ABCMeta):
         request: _history_pb2.GetChatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.GetChatsResponse, _abc.Awaitable[_history_pb2.GetChatsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def FindMessage(
+        self,
+        request: _history_pb2.FindMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.FindMessageResponse, _abc.Awaitable[_history_pb2.FindMessageResponse]]:
+        """How far one message has come, told to its sender and its recipients."""
 
 def add_HistoryServicer_to_server(servicer: HistoryServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,7 +11,7 @@ from typing_extensions import override
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.schema import migrate
 from cecochat.adapters.cassandra.settings import CassandraSettings
-from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepared
+from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepared, written_us
 from cecochat.adapters.cassandra.writes import Writer
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
@@ -99,6 +99,12 @@ class CassandraHistory(History):
     @override
     async def marks(self, chat_id: str) -> list[MarkRow]:
         return (await self._marks([chat_id]))[chat_id]
+
+    @override
+    async def written_at_ms(self, chat_id: str, message_id: int) -> int | None:
+        select = self._statements.written.bind((chat_id, bucket_of(message_id), message_id))
+        rows = await self._database.run(select)
+        return written_us(message_id, rows[0][0]) // 1_000 if rows else None
 
     @override
     async def close(self) -> None:

@@ -36,6 +36,7 @@ class Statements(NamedTuple):
     chats: PreparedStatement
     marks: PreparedStatement
     progress: PreparedStatement
+    written: PreparedStatement
 
 
 CQL: Final = (
@@ -65,6 +66,8 @@ CQL: Final = (
     """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
         WHERE chat_id IN ?""",
     "SELECT partition, up_to FROM {keyspace}.progress WHERE log_id = ?",
+    """SELECT WRITETIME(event) FROM {keyspace}.messages_by_chat
+        WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
 )
 
 
@@ -90,3 +93,8 @@ def first_us(message_id: int) -> int:
     minus how late this write is.
     """
     return 2 * greatest_us(message_id) - time.time_ns() // 1_000
+
+
+def written_us(message_id: int, timestamp_us: int) -> int:
+    """When the write was made that `first_us` gave this timestamp, us since 1970."""
+    return 2 * greatest_us(message_id) - timestamp_us

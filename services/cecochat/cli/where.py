@@ -1,0 +1,195 @@
+"""`cecochat where`: how far one message has come, and what it waits for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cecochat.cli import options
+from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.output import json_line, print_table, printable
+from cecochat.cli.target import traces
+
+if TYPE_CHECKING:
+    import httpx
+
+STATES = {
+    "arrived": "it has arrived: every step is done",
+    "void": "it was not accepted: this record counts for nobody, and nobody was told of it",
+    "gone": "the log does not hold it any more",
+    "absent": "no such message: no record with this id counts, and the log reaches back far enough",
+}
+IN_HISTORY = "; --chat ID looks into the history, which is kept for longer"
+ASK_S = 15.0  # above what the server gives itself
+NOT_FOUND = 404
+MARKS = {"done": "✓", "waits": "…", "unknown": "?", "refused": "✗"}
+
+Jaeger = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where Jaeger is, for a link to the trace; default: CECOCHAT_JAEGER_URL, else that of "
+        "the last `cecochat up`.",
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("where", epilog="Example: cecochat where 778254961901568000")(where)
+
+
+def where(
+    message_id: Annotated[
+        int,
+        typer.Argument(
+            metavar="MESSAGE_ID", min=1, help="As `send` prints it, or the history shows it."
+        ),
+    ],
+    chat: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Its chat, to look into the history for what the log has dropped."
+        ),
+    ] = None,
+    as_: options.As = None,
+    connect: options.Connect = None,
+    token: options.Token = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="HTTP port of a history server; default: one that Consul knows, else that of "
+            "what `cecochat up` started last.",
+        ),
+    ] = None,
+    jaeger: Jaeger = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Print how far a message has come: accepted, acknowledged, forwarded, delivered, materialized;
+    and which step it waits for.
+
+    A history server answers, from the log, the watermarks, the sessions and the database. This is
+    for operators, over the HTTP port that is not for clients. With --as USER it is asked as clients
+    may: about what that user has sent or is sent, without the sessions of others.
+
+    Exit code 1 where there is no such message, or it does not count.
+    """
+    if as_:
+        found = run(_ask_as(message_id, chat, as_, connect, token))
+    else:
+        found = run(_ask(message_id, chat, server, settings))
+    base = (jaeger or traces("jaeger_url")).rstrip("/")
+    link = f"{base}/trace/{found['trace_id']}" if base and found["trace_id"] else ""
+    if json:
+        json_line({**found, "trace_url": link or None})
+    else:
+        _print(found, link, chat)
+    if found["state"] in ("void", "absent") or not found["steps"]:
+        raise typer.Exit(1)
+
+
+# -- asking
+
+
+async def _ask(
+    message_id: int, chat: str | None, server: str | None, file: Path | None
+) -> dict[str, Any]:
+    """The first answer of a history server. Raises `UsageError`, `Failed`."""
+    import httpx
+
+    why = "none is known: see `cecochat status`, or name one with --server URL"
+    async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
+        for url in [server] if server else await _servers(file):
+            try:
+                where = f"{url.rstrip('/')}/where/{message_id}"
+                return _read(await client.get(where, params={"chat": chat or ""}))
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+                why = f"{url}: {str(error) or type(error).__name__}"
+    raise Failed(f"no history server answers ({why})")
+
+
+async def _servers(file: Path | None) -> list[str]:
+    """The HTTP ports of history servers: of a cluster, or of what `up` started last."""
+    from cecochat.adapters import build
+    from cecochat.cli import target
+
+    settings = target.settings(None, file)
+    if not settings.consul:
+        url = (target.last_up() or {}).get("health", {}).get("history")
+        return [url] if url else []
+    async with build.discovery(settings) as discovery:
+        return [each.health_url for each in discovery.live("history")]
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    """Raises ValueError for what is no such answer."""
+    if response.status_code == NOT_FOUND:
+        raise ValueError("what answers there is no history server, or one of a version before")
+    body = response.json()
+    match body:
+        case {"error": {"code": str(code), "message": str(message)}}:
+            raise UsageError(message) if code == "invalid_argument" else Failed(message)
+        case {"state": str(), "steps": list()}:
+            return dict(body)
+    raise ValueError("what answers there is no history server")
+
+
+async def _ask_as(
+    message_id: int, chat: str | None, as_: str, url: str | None, token: str | None
+) -> dict[str, Any]:
+    """As a participant. Raises `ChatError`."""
+    from cecochat.cli.target import check_user, target, token_for
+    from cecochat.client import open_history
+
+    where = target(url)
+    async with open_history(where.connect_url, token_for(where, as_, token)) as opened:
+        check_user(as_, opened.user_id)
+        found = asdict(await opened.where(message_id, chat))
+    for step in found["steps"]:
+        at = step.pop("at")
+        step["at_ms"] = at and round(at.timestamp() * 1_000)
+    return {**found, "message_id": str(message_id)}
+
+
+# -- for people
+
+
+def _print(found: dict[str, Any], link: str, chat: str | None) -> None:
+    if event := found.get("event"):
+        to = ", ".join(event["recipient_ids"])
+        typer.echo(f"{event['kind']} of {event['user_id']} to {to}, in {event['chat_id']}")
+    if found["steps"]:
+        print_table([_line(step) for step in found["steps"]])
+    if found["trace_id"]:
+        typer.echo(f"trace {found['trace_id']}  {link}".rstrip())
+    typer.echo(_verdict(found, chat))
+
+
+def _line(step: dict[str, Any]) -> tuple[str, ...]:
+    name = f"{MARKS[step['state']]} {step['name']} {step['subject']}".rstrip()
+    waits = "waits: " if step["state"] == "waits" else ""
+    return name, _time(step["at_ms"]), printable(waits + step["text"])  # clients label themselves
+
+
+def _time(at_ms: int | None) -> str:
+    if at_ms is None:
+        return ""
+    at = datetime.fromtimestamp(at_ms / 1_000).astimezone()
+    return at.isoformat(sep=" ", timespec="milliseconds")[:23]
+
+
+def _verdict(found: dict[str, Any], chat: str | None) -> str:
+    state = found["state"]
+    if state == "on_its_way":
+        waits = ", ".join(found["waits_for"])
+        return f"it is on its way; next: {waits}" if waits else "it has come as far as is known"
+    more = IN_HISTORY if state == "gone" and not chat else ""
+    if state == "gone" and chat and not found["steps"]:
+        more = f", and the history of {chat} does not either"
+    return STATES[state] + more

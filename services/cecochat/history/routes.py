@@ -1,0 +1,33 @@
+"""`GET /where/MESSAGE_ID` for operators, on the history server's HTTP port."""
+
+from __future__ import annotations
+
+import json
+
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.where import as_json
+from cecochat.history.where import Where
+from cecochat.runtime.http import App, error_response
+from cecochat.v1 import errors_pb2
+
+RETRY_MS = 1_000
+
+
+def add_routes(app: App, where: Where) -> None:
+    """`?chat=ID`: in whose history to look, if the log does not hold the message any more."""
+
+    @app.get("/where/<message_id:str>")
+    async def find(request: Request, message_id: str) -> HTTPResponse:
+        try:
+            number = int(message_id) if message_id.isdecimal() and len(message_id) < 20 else 0
+            answer = await where.for_operator(number, request.args.get("chat", ""))
+        except Refusal as refusal:
+            return error_response(refusal)
+        except Unavailable as error:
+            code = errors_pb2.ERROR_CODE_UNAVAILABLE
+            return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))
+        return json_response(as_json(answer), dumps=json.dumps)
