@@ -1,7 +1,8 @@
-"""promtool, which tries rules: the one on PATH, or Debian's, unpacked beside the backends. To
-install that package would start its Prometheus, and to build one takes minutes.
+"""promtool, which tries rules, and the Prometheus that came with it: those on PATH, or Debian's,
+unpacked beside the backends. To install that package would start it, and to build one takes
+minutes.
 
-python3 -m scripts.backends.promtool    bring it; prints where it is
+python3 -m scripts.backends.promtool    bring them; prints where promtool is
 """
 
 from __future__ import annotations
@@ -14,13 +15,22 @@ from scripts.backends import store, tools
 from scripts.backends.instance import Failed
 
 PACKAGE = "prometheus"  # of Debian 12 and later, which has promtool
-VERSION = "debian"
+VERSION = "debian-both"
 
 
 def here() -> str | None:
     """Where it is."""
-    unpacked = store.place("promtool", VERSION) / "promtool"
-    return shutil.which("promtool") or (str(unpacked) if unpacked.exists() else None)
+    return shutil.which("promtool") or _unpacked("promtool")
+
+
+def prometheus_here() -> str | None:
+    """Where a Prometheus is that scrapes fixed targets: Debian's finds none in Consul."""
+    return shutil.which("prometheus") or _unpacked("prometheus")
+
+
+def _unpacked(name: str) -> str | None:
+    program = store.place("promtool", VERSION) / name
+    return str(program) if program.exists() else None
 
 
 def program() -> str:
@@ -40,7 +50,8 @@ def _unpack(folder: Path) -> None:
     (package,) = folder.glob("*.deb")
     content = folder / "content"
     tools.run(["dpkg-deb", "--extract", str(package), str(content)])
-    (content / "usr" / "bin" / "promtool").rename(folder / "promtool")
+    for name in ("promtool", "prometheus"):
+        (content / "usr" / "bin" / name).rename(folder / name)
     shutil.rmtree(content)
     package.unlink()
 
