@@ -10,7 +10,7 @@ from opentelemetry.trace import Span
 from cecochat.domain import spans
 from cecochat.domain.records import Origin
 from cecochat.ports.backplane import MESSAGES
-from cecochat.runtime.tracing import Attributes, Tracer, contained, failed
+from cecochat.runtime.tracing import Attributes, Tracer, contained, until_done
 
 Traced = Sequence[tuple[int, Origin]]
 
@@ -26,16 +26,8 @@ def materializing(
     with contained():
         if tracer.on and traced:
             made = _begin_all(tracer, system, partition, traced, begun_ns, count)
-    try:
+    with until_done(made):
         yield
-    except BaseException as error:
-        with contained():
-            for span in made:
-                failed(span, type(error).__name__)
-        raise
-    with contained():
-        for span in made:
-            span.end()
 
 
 def _begin_all(

@@ -13,7 +13,15 @@ from cecochat.domain.ids import time_ms
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.ports.backplane import MESSAGES
-from cecochat.runtime.tracing import Attributes, Tracer, contained, failed, traceparent, valid
+from cecochat.runtime.tracing import (
+    Attributes,
+    Tracer,
+    contained,
+    failed,
+    traceparent,
+    until_done,
+    valid,
+)
 
 
 class MessageTraces:
@@ -53,7 +61,7 @@ class MessageTraces:
     def appending(self) -> Iterator[None]:
         """The append of all that is queued now."""
         batch, self._queued = self._queued, []
-        with _until_done(batch):
+        with until_done(batch):
             yield
 
     @contextmanager
@@ -66,7 +74,7 @@ class MessageTraces:
                     span = self._append(copy.trace, copy.id, target, "copy")
                     copy.trace = traceparent(span)
                     batch.append(span)
-        with _until_done(batch):
+        with until_done(batch):
             yield
 
     def read(self, owner: Owner, offset: int, record: LogRecord, now_ms: int) -> None:
@@ -130,17 +138,3 @@ def _written(span: Span, done: bool) -> None:
             span.end()
         else:
             failed(span, "the session ended before this was written")
-
-
-@contextmanager
-def _until_done(batch: Sequence[Span]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        with contained():
-            for span in batch:
-                failed(span, type(error).__name__)
-        raise
-    with contained():
-        for span in batch:
-            span.end()

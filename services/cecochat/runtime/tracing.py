@@ -77,6 +77,21 @@ def failed(span: Span, why: str) -> None:
     span.end()
 
 
+@contextmanager
+def until_done(made: Sequence[Span]) -> Iterator[None]:
+    """End spans with what is done inside; as errors, where that fails."""
+    try:
+        yield
+    except BaseException as error:
+        with contained():
+            for span in made:
+                failed(span, type(error).__name__)
+        raise
+    with contained():
+        for span in made:
+            span.end()
+
+
 class Tracing:
     """Of a process. `otlp`: the URL of a collector, OTLP over HTTP; empty: no spans at all."""
 
