@@ -38,7 +38,7 @@ async def up(
     tmp_path: Path, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Running]:
     monkeypatch.setattr("cecochat.system.Tracing", lambda _: Tracing(exporter=exported))
-    monkeypatch.setattr("cecochat.runtime.tracing.EXPORT_EVERY_MS", 50)
+    monkeypatch.setattr("cecochat.runtime.exporting.EXPORT_EVERY_MS", 50)
     async with running(tmp_path / "data", partitions=PARTITIONS) as started:
         await started.configure({**QUICK, "trace.ratio": 0.0})
         yield started
@@ -200,7 +200,7 @@ class _Collector(SpanExporter):
 async def traced_to(
     collector: SpanExporter, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Tracing, Client]]:
-    monkeypatch.setattr("cecochat.runtime.tracing.EXPORT_EVERY_MS", 50)
+    monkeypatch.setattr("cecochat.runtime.exporting.EXPORT_EVERY_MS", 50)
     tracing = Tracing(exporter=collector)
     monkeypatch.setattr("cecochat.system.Tracing", lambda _: tracing)
     async with running(folder, partitions=1) as up:
@@ -226,9 +226,9 @@ async def test_a_collector_that_refuses_is_counted(
 async def test_a_collector_that_hangs_holds_up_nobody_and_takes_no_more_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.runtime.tracing.QUEUE_MAX", 100)
-    monkeypatch.setattr("cecochat.runtime.tracing.BATCH_MAX", 10)
-    monkeypatch.setattr("cecochat.runtime.tracing.FLUSH_S", 0.1)
+    monkeypatch.setattr("cecochat.runtime.exporting.QUEUE_MAX", 100)
+    monkeypatch.setattr("cecochat.runtime.exporting.BATCH_MAX", 10)
+    monkeypatch.setattr("cecochat.runtime.exporting.FLUSH_S", 0.1)
     collector = _Collector(SpanExportResult.SUCCESS)
     async with traced_to(collector, tmp_path, monkeypatch) as (tracing, alice):
 

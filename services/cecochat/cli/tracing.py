@@ -15,16 +15,16 @@ def tracing() -> Iterator[AbstractContextManager[object]]:
     `UsageError`.
     """
     from opentelemetry import trace
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from cecochat.runtime.exporting import over_http
+
     if not (otlp := traces("otlp_url")):
         raise UsageError("CECOCHAT_OTLP_URL says where spans go, such as http://127.0.0.1:17318")
     provider = TracerProvider(resource=Resource({"service.name": "cecochat-client"}))
-    exporter = OTLPSpanExporter(endpoint=f"{otlp.rstrip('/')}/v1/traces", timeout=5)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(BatchSpanProcessor(over_http(otlp)))
     trace.set_tracer_provider(provider)
     try:
         yield provider.get_tracer("cecochat").start_as_current_span("cecochat send")

@@ -1,27 +1,20 @@
 """Traces: which messages and calls have one, and where the spans go (OpenTelemetry, over OTLP).
 
 A context is the text of a W3C `traceparent` wherever it is kept or sent. What is not sampled makes
-no span and no object. A collector that is slow or away costs memory for `QUEUE_MAX` spans and no
-more: what is lost is counted.
+no span and no object.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry
@@ -29,21 +22,19 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from cecochat import __version__
 from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.configuration import Config
-from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.spans import Spec
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from cecochat.runtime.exporting import Exporting
 
 log = logging.getLogger(__name__)
 
 Attributes = Mapping[str, str | int]
 
-QUEUE_MAX = 4_096
-BATCH_MAX = 512
-EXPORT_EVERY_MS = 1_000
-EXPORT_TIMEOUT_S = 5.0
-FLUSH_S = 2.0
 SAMPLED = 0x01  # of the flags in a `traceparent`
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -97,21 +88,12 @@ class Tracing:
 
     def __init__(self, otlp: str = "", exporter: SpanExporter | None = None) -> None:
         """Raises `InvalidSettings`."""
-        if otlp and exporter is None:
-            if not otlp.startswith(("http://", "https://")):
-                raise InvalidSettings(f"CECOCHAT_OTLP_URL is {otlp!r}: use http://host:4318")
-            logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `_Counting` says it
-            endpoint = f"{otlp.rstrip('/')}/v1/traces"
-            exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
         self.counts = {"ended": 0, "exported": 0, "failed": 0}
-        self._processor: BatchSpanProcessor | None = None
-        if exporter:
-            self._processor = BatchSpanProcessor(
-                _Counting(exporter, self.counts, otlp),
-                max_queue_size=QUEUE_MAX,
-                schedule_delay_millis=EXPORT_EVERY_MS,
-                max_export_batch_size=BATCH_MAX,
-            )
+        self._exporting: Exporting | None = None
+        if otlp or exporter:
+            from cecochat.runtime.exporting import Exporting  # a tenth of a second to import
+
+            self._exporting = Exporting(otlp, exporter, self.counts)
 
     def tracer(
         self, service: str, server_id: str, registry: CollectorRegistry | None = None
@@ -119,20 +101,12 @@ class Tracing:
         """For one server, or a client."""
         if registry:
             registry.register(SpanCounts(self.counts))
-        if self._processor is None:
-            return Tracer(None)
-        named = {"service.name": f"cecochat-{service}", "service.instance.id": server_id}
-        resource = Resource({**named, "service.version": __version__})
-        provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-        provider.add_span_processor(_Ended(self._processor, self.counts))
-        return Tracer(provider.get_tracer("cecochat", __version__))
+        return Tracer(self._exporting.tracer(service, server_id) if self._exporting else None)
 
     async def close(self) -> None:
-        """Send what is left, no longer than `FLUSH_S`."""
-        if self._processor:
-            thread = threading.Thread(target=self._processor.shutdown, daemon=True)
-            thread.start()
-            await asyncio.to_thread(thread.join, FLUSH_S)
+        """Send what is left, for a short while."""
+        if self._exporting:
+            await self._exporting.close()
 
 
 class Tracer:
@@ -221,48 +195,6 @@ class Tracer:
 
 
 OFF = Tracer(None)
-
-
-class _Ended(SpanProcessor):
-    """Counts what goes on to the processor that all servers of the process share."""
-
-    def __init__(self, shared: BatchSpanProcessor, counts: dict[str, int]) -> None:
-        self._shared = shared
-        self._counts = counts
-
-    @override
-    def on_end(self, span: ReadableSpan) -> None:
-        self._counts["ended"] += 1
-        self._shared.on_end(span)
-
-
-class _Counting(SpanExporter):
-    """Says once that spans cannot be exported, and once that they can again."""
-
-    def __init__(self, exporter: SpanExporter, counts: dict[str, int], where: str) -> None:
-        self._exporter = exporter
-        self._counts = counts
-        self._where = where
-        self._fails = False
-
-    @override
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        try:
-            result = self._exporter.export(spans)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the servers go on
-            log.debug("spans are not exported: %r", error)
-            result = SpanExportResult.FAILURE
-        good = result is SpanExportResult.SUCCESS
-        self._counts["exported" if good else "failed"] += len(spans)
-        if good == self._fails:
-            self._fails = not good
-            what = "are taken again" if good else "are not taken, and lost"
-            log.warning("the spans of this process %s: %s", what, self._where)
-        return result
-
-    @override
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
 
 
 class SpanCounts(Collector):
