@@ -98,6 +98,7 @@ async def test_up_says_where_it_is_on_one_line_and_remembers_it(server: Server) 
     pointer = server.folder / "state" / "cecochat" / "last-up.json"
     remembered = json.loads(pointer.read_text())
     assert set(remembered.pop("backends").values()) == {"", "cecochat"}
+    assert remembered.pop("traces") == {"otlp_url": "", "jaeger_url": ""}
     assert remembered == server.ready
     assert await server.terminate() == 0
 
