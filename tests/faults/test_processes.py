@@ -97,6 +97,7 @@ async def test_what_an_operator_types_tells_and_does_it(
     words = ("--processes", "--servers", "history=1", "--servers", "materialize=1")
     async with running(tmp_path, on_real, words=words) as up:
         where = {**on_real, "CECOCHAT_DATA_DIR": up.ready["data"]}
+        await eventually(lambda: says(where, '"wrong": []', "status", "--json"), 60, 0.5)
         shown = json.loads(await command(where, "status", "--json"))
         assert shown["wrong"] == []
         assert {name: len(of) for name, of in shown["servers"].items()} == {

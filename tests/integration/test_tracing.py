@@ -23,6 +23,7 @@ from cecochat.domain import spans
 from cecochat.runtime.tracing import Tracing, traceparent
 from tests.integration.systems import QUICK, Running, running
 from tests.integration.test_client import next_of
+from tests.integration.test_servers import until_metric
 from tests.support.eventually import eventually
 
 PARTITIONS = 60
@@ -40,7 +41,10 @@ async def up(
     monkeypatch.setattr("cecochat.system.Tracing", lambda _: Tracing(exporter=exported))
     monkeypatch.setattr("cecochat.runtime.exporting.EXPORT_EVERY_MS", 50)
     async with running(tmp_path / "data", partitions=PARTITIONS) as started:
-        await started.configure({**QUICK, "trace.ratio": 0.0})
+        keys = {"trace.ratio": 0.0, "trace.slow_ms": 1e6}
+        document = await started.configure({**QUICK, **keys})
+        for server in ("messaging", "history", "connect"):
+            await until_metric(started, server, "cecochat_configuration_version", document.version)
         yield started
 
 
@@ -163,7 +167,7 @@ async def test_the_ratio_is_followed_while_running_and_what_is_slow_is_kept(
 
     async with connect(up.addresses.connect, up.token("alice")) as alice:
         untraced = {await alice.send("bob", "not traced") for _ in range(20)}
-        await up.configure({**QUICK, "trace.ratio": 1.0})
+        await up.configure({**QUICK, "trace.ratio": 1.0, "trace.slow_ms": 1e6})
         await eventually(lambda: _traced(alice, accepted))
         ids = {str((span.attributes or {})[spans.MESSAGE_ID]) for span in accepted()}
         assert not ids & set(map(str, untraced)), "traced at a ratio of 0"
