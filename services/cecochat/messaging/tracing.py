@@ -35,8 +35,8 @@ class MessageTraces:
 
     def accept(self, asked: str, origin: Origin) -> None:
         """A send is to be appended as `origin`. `asked`: the sender's `traceparent`."""
-        with contained():
-            if self._tracer.sampled(asked):
+        if self._tracer.sampled(asked):
+            with contained():
                 self._accept(asked if valid(asked) else "", origin)
 
     def _accept(self, asked: str, origin: Origin) -> None:
@@ -81,10 +81,11 @@ class MessageTraces:
         """The owner has read a record that counts."""
         if not self._tracer.on or not isinstance(record, Origin | Copy):
             return
-        with contained():
-            if isinstance(record, Origin):
+        if isinstance(record, Origin):
+            with contained():
                 self._read_back(owner, offset, record, now_ms)
-            if record.trace:
+        if record.trace:
+            with contained():
                 self._deliver(owner, offset, record)
 
     def _read_back(self, owner: Owner, offset: int, record: Origin, now_ms: int) -> None:
