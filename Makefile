@@ -27,6 +27,7 @@ $(dev): requirements-dev.lock $(decides)
 
 .PHONY: help setup up observe demo fmt lint type test test-all bench protos reference protos-release lock image clean
 .PHONY: backends backends-up backends-down backends-status
+.PHONY: cluster-up cluster-down cluster-box
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +76,15 @@ backends-down: ## stop what backends-up has started, and nothing else
 
 backends-status: ## which of them answer, where, and what they use
 	@$(or $(PYTHON),python3) -m scripts.backends status $(ARGS)
+
+cluster-up: ## a test cluster of three machines, by Vagrant; docs/tutorials/cluster.md walks through it
+	@scripts/cluster/host.sh up
+
+cluster-down: ## end it, and leave nothing of it
+	@scripts/cluster/host.sh down
+
+cluster-box: ## the box that it takes where no public one can be had (lxc, docker)
+	@scripts/cluster/host.sh box
 
 bench: $(dev) ## measure; prints a table and JSON (BACKENDS=real: a cluster of processes)
 	$(bin)/python -m tests.bench --backends $(BACKENDS) $(ARGS)

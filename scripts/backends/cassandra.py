@@ -1,4 +1,4 @@
-"""Cassandra: one node that is its own seed."""
+"""Cassandra: one node that is its own seed, or one of several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from pathlib import Path
 from scripts.backends import jars, probe, store, tools, versions
 from scripts.backends.instance import Command, Instance, Kind
 
-OPTIONS = {"heap": "Java heap, as in 1g (the default)"}
+OPTIONS = {
+    "heap": "Java heap, as in 1g (the default)",
+    "nodes": "addresses of all of several, with commas (default: this one alone)",
+}
+TOKENS = 4  # of each node
+RING_DELAY_MS = 10_000  # that a node of several waits to hear of the others
 
 # What Cassandra 5.0 opens of Java 17, from its conf/jvm17-server.options.
 EXPORTS = """
@@ -30,7 +35,7 @@ JVM = """
 -Djava.net.preferIPv4Stack=true -Djdk.attach.allowAttachSelf=true
 -Dio.netty.tryReflectionSetAccessible=true -Dio.netty.allocator.useCacheForAllThreads=true
 -Dio.netty.allocator.maxOrder=11 -Dsun.nio.PageAlignDirectMemory=true
--Dcassandra.ring_delay_ms=0 -Dcassandra.skip_wait_for_gossip_to_settle=0
+-Dcassandra.skip_wait_for_gossip_to_settle=0
 -Dcassandra.superuser_setup_delay_ms=0
 """.split()
 
@@ -64,8 +69,9 @@ def provision() -> str:
 
 def command(instance: Instance) -> Command:
     instance.data.mkdir(parents=True, exist_ok=True)
+    joining = _joining(instance)
     configuration = instance.folder / "cassandra.yaml"
-    configuration.write_text(json.dumps(settings(instance), indent=2))  # JSON is YAML
+    configuration.write_text(json.dumps(settings(instance, joining), indent=2))  # JSON is YAML
     logback = instance.folder / "logback.xml"
     logback.write_text(LOGBACK)
     folder = libs()
@@ -73,6 +79,7 @@ def command(instance: Instance) -> Command:
     (agent,) = folder.glob("jamm-*.jar")
     argv = [tools.java(), f"-Xms{heap}", f"-Xmx{heap}", f"-javaagent:{agent}", *JVM]
     argv += [f"-XX:HeapDumpPath={instance.folder}", f"-XX:ErrorFile={instance.folder}/hs_err.log"]
+    argv += _ring(instance, joining)
     argv += [f"--add-exports={package}=ALL-UNNAMED" for package in EXPORTS]
     argv += [f"--add-opens={package}=ALL-UNNAMED" for package in OPENS]
     argv += [
@@ -85,12 +92,50 @@ def command(instance: Instance) -> Command:
     return Command([*argv, "-cp", f"{folder}/*", main])
 
 
-def settings(instance: Instance) -> dict[str, object]:
+def _nodes(instance: Instance) -> list[str]:
+    """Addresses; the first is this one's where it is alone."""
+    return instance.options.get("nodes", instance.host).split(",")
+
+
+def _joining(instance: Instance) -> frozenset[str] | None:
+    """What another node knows of the ring that a node without data has to join; None: it has data,
+    or nobody is there before it.
+    """
+    if (instance.data / "data" / "system").exists():
+        return None
+    others = (node for node in _nodes(instance) if node != instance.host)
+    rings = (probe.cassandra_peers(node, instance.port) for node in others)
+    return next((ring for ring in rings if ring is not None), None)
+
+
+def _ring(instance: Instance, joining: frozenset[str] | None) -> list[str]:
+    """What the Java program is told about the others."""
+    delay = RING_DELAY_MS if len(_nodes(instance)) > 1 else 0
+    argv = [f"-Dcassandra.ring_delay_ms={delay}"]
+    if joining is not None:
+        argv.append("-Dcassandra.consistent.rangemovement=false")  # several may come at once
+    if joining is not None and instance.host in joining:
+        # A machine that has lost its disk takes the place that it had, and fetches what it held.
+        argv.append(f"-Dcassandra.replace_address_first_boot={instance.host}")
+    return argv
+
+
+def _tokens(instance: Instance) -> str:
+    """Those of this node, so that all have equal parts of the ring."""
+    nodes = _nodes(instance)
+    width, at = 2**64 // (TOKENS * len(nodes)), nodes.index(instance.host)
+    return ",".join(str(width * (at + len(nodes) * turn) - 2**63) for turn in range(TOKENS))
+
+
+def settings(instance: Instance, joining: frozenset[str] | None = None) -> dict[str, object]:
     """cassandra.yaml; folders follow from `cassandra.storagedir`, all else is the default."""
-    storage = instance.at("storage")
+    seeds = [node for node in _nodes(instance) if joining is None or node != instance.host]
+    storage = ",".join(f"{node}:{instance.ports['storage']}" for node in seeds)
+    takes_over = joining is not None and instance.host in joining
     return {
         "cluster_name": "cecochat",
-        "num_tokens": 4,
+        "num_tokens": TOKENS,
+        **({} if takes_over else {"initial_token": _tokens(instance)}),
         "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
         "endpoint_snitch": "SimpleSnitch",
         "seed_provider": [
@@ -99,7 +144,7 @@ def settings(instance: Instance) -> dict[str, object]:
                 "parameters": [{"seeds": storage}],
             }
         ],
-        "auto_bootstrap": False,
+        "auto_bootstrap": joining is not None,
         "listen_address": instance.host,
         "storage_port": instance.ports["storage"],
         "rpc_address": instance.host,

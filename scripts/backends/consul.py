@@ -1,4 +1,4 @@
-"""Consul: one server that elects itself."""
+"""Consul: a server that elects itself, or one of several."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from scripts.backends import modules, probe, store, versions
 from scripts.backends.instance import Command, Instance, Kind
 
 PACKAGE = "github.com/hashicorp/consul"
+OPTIONS = {
+    "node-name": "how the others know it (default cecochat)",
+    "servers": "all of several, host:serf-port with commas (default: this one alone)",
+    "bind": "the address for the others, where --host is for clients (default: --host)",
+}
 
 
 def program() -> str:
@@ -27,13 +32,16 @@ def command(instance: Instance) -> Command:
 
 
 def settings(instance: Instance) -> dict[str, object]:
-    ports = instance.ports
+    ports, options = instance.ports, instance.options
+    servers = options["servers"].split(",") if "servers" in options else []
     return {
         "server": True,
-        "bootstrap_expect": 1,
-        "node_name": "cecochat",
+        "bootstrap_expect": len(servers) or 1,
+        "retry_join": servers,
+        "retry_interval": "2s",
+        "node_name": options.get("node-name", "cecochat"),
         "data_dir": str(instance.data),
-        "bind_addr": instance.host,
+        "bind_addr": options.get("bind", instance.host),
         "client_addr": instance.host,
         "ports": {
             "http": ports["http"],
@@ -45,8 +53,9 @@ def settings(instance: Instance) -> dict[str, object]:
             "serf_wan": -1,
             "https": -1,
         },
-        "performance": {"raft_multiplier": 1, "leave_drain_time": "0s"},
-        "leave_on_terminate": True,
+        "performance": {"raft_multiplier": 2 if servers else 1, "leave_drain_time": "0s"},
+        # One of several that is stopped comes back: it must still count for the majority then.
+        "leave_on_terminate": not servers,
         "disable_update_check": True,
         "connect": {"enabled": False},  # no service mesh here
         "peering": {"enabled": False},
@@ -63,4 +72,5 @@ KIND = Kind(
     command=command,
     variable="CECOCHAT_CONSUL",
     answers=probe.consul,
+    options=OPTIONS,
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
 import json
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 TIMEOUT_S = 3.0
@@ -17,6 +18,7 @@ NO_ANSWER = (OSError, http.client.HTTPException, ValueError, struct.error)
 
 METADATA = 3
 OPTIONS, SUPPORTED, STARTUP, READY, QUERY, RESULT = 0x05, 0x06, 0x01, 0x02, 0x07, 0x08
+CQL_VERSION = b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0"  # a map of one string
 
 
 def kafka(host: str, port: int) -> bool:
@@ -44,27 +46,50 @@ def _controller(answer: bytes) -> int:
 
 def cassandra(host: str, port: int) -> bool:
     """A query of its own row in `system.local` is answered with rows."""
-    cql = b"SELECT key FROM system.local"
-    query = struct.pack(">i", len(cql)) + cql + struct.pack(">HB", 0x0001, 0)
-    startup = struct.pack(">H", 1) + _cql_string(b"CQL_VERSION") + _cql_string(b"3.0.0")
     with socket.create_connection((host, port), TIMEOUT_S) as connection:
-        if _cql(connection, OPTIONS, b"") != SUPPORTED:
+        if _cql(connection, OPTIONS, b"")[0] != SUPPORTED:
             return False
-        if _cql(connection, STARTUP, startup) != READY:  # wants credentials: it is there
+        if _cql(connection, STARTUP, CQL_VERSION)[0] != READY:  # wants credentials: it is there
             return True
-        return _cql(connection, QUERY, query) == RESULT
+        return _cql(connection, QUERY, _query("SELECT key FROM system.local"))[0] == RESULT
 
 
-def _cql_string(text: bytes) -> bytes:
-    return struct.pack(">H", len(text)) + text
+def cassandra_peers(host: str, port: int) -> frozenset[str] | None:
+    """The addresses of the other nodes that this one knows; None where it does not answer."""
+    try:
+        with socket.create_connection((host, port), TIMEOUT_S) as connection:
+            _cql(connection, STARTUP, CQL_VERSION)
+            opcode, result = _cql(connection, QUERY, _query("SELECT peer FROM system.peers"))
+        return frozenset(_addresses(result)) if opcode == RESULT else None
+    except NO_ANSWER:
+        return None
 
 
-def _cql(connection: socket.socket, opcode: int, body: bytes) -> int:
-    """The opcode of the answer to one frame of the native protocol v4."""
+def _addresses(result: bytes) -> Iterator[str]:
+    """Of a result of rows that have one column of the type inet."""
+    _, _, columns = struct.unpack_from(">iii", result)
+    assert columns == 1, "one column was asked for"
+    at = 12
+    for _ in ("keyspace", "table", "column"):
+        at += 2 + int(struct.unpack_from(">H", result, at)[0])
+    rows = struct.unpack_from(">i", result, at + 2)[0]  # after the type
+    at += 6
+    for _ in range(rows):
+        size = struct.unpack_from(">i", result, at)[0]
+        yield str(ipaddress.ip_address(result[at + 4 : at + 4 + size]))
+        at += 4 + size
+
+
+def _query(cql: str) -> bytes:
+    """The body of a query of consistency ONE."""
+    return struct.pack(">i", len(cql)) + cql.encode() + struct.pack(">HB", 0x0001, 0)
+
+
+def _cql(connection: socket.socket, opcode: int, body: bytes) -> tuple[int, bytes]:
+    """Opcode and body of the answer to one frame of the native protocol v4."""
     connection.sendall(struct.pack(">BBhBi", 4, 0, 0, opcode, len(body)) + body)
     _, _, _, answer, size = struct.unpack(">BBhBi", _exactly(connection, 9))
-    _exactly(connection, min(size, 1 << 20))
-    return int(answer)
+    return int(answer), _exactly(connection, min(size, 1 << 20))
 
 
 def redis(host: str, port: int) -> bool:

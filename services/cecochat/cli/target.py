@@ -119,18 +119,25 @@ class Target:
 
 
 def target(connect_url: str | None) -> Target:
-    """The system of `--connect`, or the one that `up` started last. Raises `UsageError`."""
+    """The system of `--connect`, or the one that `up` started last. Raises `UsageError`,
+    `InvalidSettings`.
+    """
     known = last_up()
+    if connect_url and (known is None or connect_url.rstrip("/") != known["connect"]):
+        return Target(connect_url, _secret_of_a_cluster())
     if known is None:
-        if not connect_url:
-            raise UsageError(
-                "no system is known: start one with `cecochat up`, or name one with --connect URL"
-            )
-        return Target(connect_url, None)
+        raise UsageError(
+            "no system is known: start one with `cecochat up`, or name one with --connect URL"
+        )
     secret = Path(known["token_secret_file"]) if known.get("token_secret_file") else None
-    if connect_url and connect_url.rstrip("/") != known["connect"]:
-        return Target(connect_url, None)
     return Target(known["connect"], secret, known["data"])
+
+
+def _secret_of_a_cluster() -> Path | None:
+    """What the settings name; of a cluster that takes development tokens, as a test cluster does."""
+    from cecochat.runtime.settings import load
+
+    return load().token_secret_file
 
 
 def token_for(where: Target, user: str | None, token: str | None) -> Token:
@@ -145,7 +152,8 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
     if user:
         raise UsageError(
             f"no token for {user}: give one with --token or CECOCHAT_TOKEN "
-            f"(tokens are only made here for a system that `cecochat up` started on this machine)"
+            f"(tokens are only made here for a system that `cecochat up` started on this machine, "
+            "or with its CECOCHAT_TOKEN_SECRET_FILE)"
         )
     raise UsageError("as whom? Give --as USER, or a token with --token or CECOCHAT_TOKEN")
 

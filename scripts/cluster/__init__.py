@@ -1,0 +1,1 @@
+"""The test cluster of several machines: what `Vagrantfile` runs in its guests."""

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# What `vagrant up` ends with, on the host: the cluster is whole, and a message sent on one guest is read on another.
+set -euo pipefail
+nodes=$1
+guest() {
+    local name=$1
+    shift
+    vagrant ssh "$name" --no-tty --command "$*" </dev/null 2>&1 | tr -d '\r'
+}
+guest "server$nodes" "cd /opt/cecochat/checkout && sudo PYTHONDONTWRITEBYTECODE=1 python3 -m scripts.cluster ready $nodes"
+reader=server$((nodes > 1 ? 2 : 1))
+guest server1 "cecochat send --as alice bob 'Sent on server1.'"
+guest "$reader" "cecochat history --as bob alice" | tail -1
+echo "... read on $reader."
+
+address=192.168.56.11
+cat <<TEXT
+
+The cluster of $nodes is up. On this machine:
+  connect     http://$address:8080
+  Consul      http://$address:8500
+  Nomad       http://$address:4646
+  Jaeger      http://$address:16686
+  Prometheus  http://$address:9090
+VirtualBox and libvirt forward the same ports to 127.0.0.1 (vagrant port server1). A chat across machines:
+  vagrant ssh server1 -c "cecochat chat --as alice bob"
+  vagrant ssh $reader -c "cecochat chat --as bob alice"
+TEXT
+guest "server$nodes" "cat /etc/cecochat/note 2>/dev/null || true"

@@ -1,0 +1,131 @@
+"""Nomad on a node: the program, and what its agent is told."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from scripts.backends import store, versions
+from scripts.backends.instance import Failed
+from scripts.cluster import plan
+from scripts.cluster.plan import Plan
+
+VENDOR = "https://releases.hashicorp.com/nomad"
+HOW = (
+    "Put `nomad` (1.6 or later) on PATH in the guest, or as nomad/nomad into the folder "
+    "~/.cache/cecochat of this machine, then `vagrant provision`."
+)
+TIMEOUT_S = 20
+TO = Path("/usr/local/bin/nomad")
+
+AGENT = """\
+# Written by scripts/cluster: do not edit.
+name       = "{name}"
+data_dir   = "{data}"
+bind_addr  = "0.0.0.0"
+datacenter = "dc1"
+
+advertise {{
+  http = "{address}"
+  rpc  = "{address}"
+  serf = "{address}"
+}}
+
+server {{
+  enabled          = true
+  bootstrap_expect = {servers}
+  server_join {{
+    retry_join = [{join}]
+  }}
+}}
+
+client {{
+  enabled           = true
+  network_interface = "{interface}"
+  max_kill_timeout  = "45s"
+}}
+
+consul {{
+  address = "127.0.0.1:{consul}"
+}}
+
+plugin "raw_exec" {{
+  config {{
+    enabled    = true
+    no_cgroups = true
+  }}
+}}
+
+disable_update_check = true
+"""
+
+
+def bring(cache: Path) -> Path | None:
+    """The program: from PATH, from `cache` (which the host shares), else the vendor's release; None
+    where it cannot be had. Raises Failed where what came is not what it should be.
+    """
+    if on_path := shutil.which("nomad"):
+        return Path(on_path)
+    kept = cache / "nomad" / "nomad"
+    if not kept.exists():
+        try:
+            _download(kept)
+        except OSError as error:
+            print(f"Nomad cannot be had: {error}")
+            return None
+    shutil.copy(kept, TO)
+    TO.chmod(0o755)
+    return TO
+
+
+def _download(to: Path) -> None:
+    """The checksums come from the vendor; the archive may come from a mirror."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    version = versions.NOMAD
+    name = f"nomad_{version}_linux_{machine}.zip"
+    sums = _get(f"{VENDOR}/{version}/nomad_{version}_SHA256SUMS").decode()
+    expected = {file: digest for digest, file in map(str.split, sums.splitlines())}
+    archive = _get(f"{os.environ.get('NOMAD_MIRROR') or VENDOR}/{version}/{name}")
+    if hashlib.sha256(archive).hexdigest() != expected.get(name):
+        raise Failed(f"{name} is not what its vendor has published: do not use that mirror")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with store.locked(to.parent / "lock"):
+        packed = to.with_name(name)
+        packed.write_bytes(archive)
+        with zipfile.ZipFile(packed) as content:
+            content.extract("nomad", to.parent)
+        packed.unlink()
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - https
+        body: bytes = answer.read()
+        return body
+
+
+def agent(here: Plan, data: Path, interface: str) -> str:
+    """Its configuration: server and client in one."""
+    return AGENT.format(
+        name=here.name,
+        data=data,
+        address=here.address,
+        servers=here.nodes,
+        join=", ".join(f'"{plan.address(number)}"' for number in here.numbers),
+        interface=interface,
+        consul=plan.CONSUL,
+    )
+
+
+def interface(address: str) -> str:
+    """The network interface that has this address. Raises Failed."""
+    argv = ["ip", "-oneline", "address", "show", "to", address]
+    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
+    if len(said) < 2:
+        raise Failed(f"this machine does not have the address {address}: `vagrant reload` it")
+    return said[1].partition("@")[0]

@@ -1,0 +1,151 @@
+"""What runs on which node of the cluster, and what it is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NETWORK = "192.168.56"  # as in the Vagrantfile; what VirtualBox allows without being asked
+
+# Where each listens: the ports that people know them by.
+CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS = 8500, 4646, 9092, 9042, 6379
+JAEGER, PROMETHEUS, CONNECT = 16686, 9090, 8080
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - ports of guests are forwarded to other addresses of theirs
+
+OTLP_BESIDE_JAEGER = -368  # scripts/backends/jaeger.py: 17318 where the pages are at 17686
+
+COUNTS = {"messaging": 3, "materialize": 2, "history": 2, "control": 2}
+"""Servers of each set; of connect there is one on every node, at a port that is known."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server of CecoChat, where Nomad does not say where they run."""
+
+    service: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}-{self.number}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One node's view of a cluster of `nodes`. `node`: its number, from 1."""
+
+    node: int
+    nodes: int
+    kafka_cluster_id: str
+
+    @property
+    def name(self) -> str:
+        return f"server{self.node}"
+
+    @property
+    def address(self) -> str:
+        return address(self.node)
+
+    @property
+    def numbers(self) -> range:
+        return range(1, self.nodes + 1)
+
+    @property
+    def replication(self) -> int:
+        return min(3, self.nodes)
+
+    def everywhere(self, port: int) -> str:
+        """host:port of each node, with commas."""
+        return ",".join(f"{address(number)}:{port}" for number in self.numbers)
+
+    def backends(self) -> dict[str, list[str]]:
+        """Backend -> what `python3 -m scripts.backends run` is told, beside its data folder."""
+        quorum = ",".join(f"{number}@{address(number)}:{KAFKA + 1}" for number in self.numbers)
+        found = {
+            "consul": [
+                *("--host", EVERYWHERE, "--port", str(CONSUL), "--bind", self.address),
+                *("--node-name", self.name, "--servers", self.everywhere(CONSUL + 3)),
+            ],
+            "kafka": [
+                *("--host", self.address, "--port", str(KAFKA), "--node-id", str(self.node)),
+                *("--quorum", quorum, "--cluster-id", self.kafka_cluster_id, "--heap", "384m"),
+            ],
+            "cassandra": [
+                *("--host", self.address, "--port", str(CASSANDRA), "--heap", "512m"),
+                *("--nodes", ",".join(map(address, self.numbers))),
+            ],
+        }
+        return found if self.node > 1 else found | self._of_the_first_node()
+
+    def _of_the_first_node(self) -> dict[str, list[str]]:
+        return {
+            "redis": ["--host", self.address, "--port", str(REDIS)],
+            "jaeger": ["--host", EVERYWHERE, "--port", str(JAEGER)],
+            "prometheus": [
+                *("--host", EVERYWHERE, "--port", str(PROMETHEUS)),
+                *("--consul", f"{self.address}:{CONSUL}"),
+            ],
+        }
+
+    def settings(self) -> dict[str, str]:
+        """CECOCHAT_* of the servers and the commands of this node, but for their own ports."""
+        first = address(1)
+        return {
+            "CECOCHAT_CONSUL": f"127.0.0.1:{CONSUL}",
+            "CECOCHAT_KAFKA": self.everywhere(KAFKA),
+            "CECOCHAT_CASSANDRA": self.everywhere(CASSANDRA),
+            "CECOCHAT_REDIS": f"{first}:{REDIS}",
+            "CECOCHAT_REPLICATION": str(self.replication),
+            "CECOCHAT_PARTITIONS": "12",
+            "CECOCHAT_OTLP_URL": f"http://{first}:{JAEGER + OTLP_BESIDE_JAEGER}",
+            "CECOCHAT_JAEGER_URL": f"http://{first}:{JAEGER}",
+            "CECOCHAT_TOKEN_SECRET_FILE": "/etc/cecochat/token-secret",
+        }
+
+    def servers(self) -> list[Server]:
+        """Those of this node without Nomad: dealt out in turn, so that each set is on several."""
+        everyone = [
+            Server(service, number)
+            for service, count in COUNTS.items()
+            for number in range(1, count + 1)
+        ]
+        dealt = [
+            server for at, server in enumerate(everyone, 1) if at % self.nodes + 1 == self.node
+        ]
+        return [*dealt, Server("connect", self.node)]
+
+
+def address(number: int) -> str:
+    """Of the node of that number."""
+    return f"{NETWORK}.{10 + number}"
+
+
+def ports_of(server: Server, host: str) -> dict[str, str]:
+    """Any that are free, but for connect: clients find the others in Consul."""
+    if server.service == "connect":
+        return {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_CONNECT_PORT": str(CONNECT)}
+    names = {
+        "messaging": ("MESSAGING_PORT", "MESSAGING_HEALTH_PORT"),
+        "materialize": ("MATERIALIZE_HEALTH_PORT",),
+        "history": ("HISTORY_PORT", "HISTORY_HEALTH_PORT"),
+        "control": ("CONTROL_PORT",),
+    }[server.service]
+    return {"CECOCHAT_HOST": host} | {f"CECOCHAT_{name}": "0" for name in names}
+
+
+def job_values(plan: Plan, version: str) -> dict[str, object]:
+    """What `cecochat deploy --vars` takes."""
+    common = plan.settings()
+    addresses = {name: common.pop(f"CECOCHAT_{name.upper()}") for name in ADDRESSED}
+    sets: Mapping[str, object] = {name: {"count": count} for name, count in COUNTS.items()}
+    return {
+        "version": version,
+        "command": "/opt/cecochat/venv/bin/cecochat",
+        **addresses,
+        "settings": common,
+        **sets,
+        "connect": {"count": plan.nodes, "port": CONNECT},
+    }
+
+
+ADDRESSED = ("consul", "kafka", "cassandra", "redis")

@@ -1,0 +1,296 @@
+"""From an empty Debian to a node of the cluster: packages, programs, files, units. As root.
+
+Done again it changes what has changed, and restarts no more than that.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.backends import places, store, tools
+from scripts.backends.kinds import KINDS
+from scripts.cluster import nomad, plan, units
+from scripts.cluster.plan import Plan
+
+USER = "cecochat"
+ETC = Path("/etc/cecochat")
+HOME = Path("/opt/cecochat")
+DATA = Path("/var/lib/cecochat")
+CACHE = Path("/var/cache")  # XDG_CACHE_HOME of the units: the folder in it is `cecochat`
+SHARED = Path("/srv")  # the same of the host, where the guests leave what they have brought
+UNITS = Path("/etc/systemd/system")
+CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md", "LICENSE")
+LOCK = "requirements.lock"
+LOCKED = ("pyproject.toml", LOCK)
+PACKAGES = ("openjdk-17-jre-headless", "python3-venv")
+
+
+def provision(here: Plan, *, with_nomad: bool) -> None:
+    """Raises Failed."""
+    with step("packages"):
+        for package in PACKAGES:
+            _package(package)
+    with step("user and checkout"):
+        _user()
+        changed = _checkout()
+    with step("Python packages"):
+        changed |= _environment()
+    with step("backends"):
+        for name in here.backends():
+            _backend(name)
+        program = nomad.bring(SHARED / "cecochat") if with_nomad else None
+    with step("files and units"):
+        _files(here)
+        _start(_units(here, program), changed)
+    note = ETC / "note"
+    if program is None:
+        note.write_text(f"NOTE: without Nomad, the servers are units of systemd. {nomad.HOW}\n")
+    else:
+        note.unlink(missing_ok=True)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Says how long it took."""
+    started = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _package(name: str) -> None:
+    status = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", name]
+    found = subprocess.run(status, capture_output=True, text=True, check=False)
+    if found.stdout != "installed":
+        tools.install(name, f"{name} is missing")
+
+
+def _user() -> None:
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        options = [
+            "--system",
+            "--user-group",
+            "--home-dir",
+            str(DATA),
+            "--shell",
+            "/usr/sbin/nologin",
+        ]
+        tools.run(["useradd", *options, USER])
+    if "vagrant" in {user.pw_name for user in pwd.getpwall()}:
+        tools.run(["usermod", "--append", "--groups", USER, "vagrant"])  # to use `cecochat`
+    for folder in (ETC, DATA):
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.chown(folder, USER, USER)
+        folder.chmod(0o755)
+
+
+def _checkout() -> bool:
+    """A copy of what runs, so that an edit on the host changes nothing here; whether it is new."""
+    checkout = HOME / "checkout"
+    new = HOME / "checkout.new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for name in (*CHECKOUT, *LOCKED):
+        source = Path.cwd() / name
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        if source.is_dir():
+            shutil.copytree(source, new / name, ignore=ignored)
+        else:
+            shutil.copy(source, new / name)
+    same = ["diff", "--recursive", "--brief", "--exclude=__pycache__", str(checkout), str(new)]
+    if checkout.exists() and not subprocess.run(same, capture_output=True, check=False).returncode:
+        shutil.rmtree(new)
+        return False
+    shutil.rmtree(checkout, ignore_errors=True)
+    new.rename(checkout)
+    return True
+
+
+def _environment() -> bool:
+    """/opt/cecochat/venv with what the lock names; made by one guest, copied by the others."""
+    venv = HOME / "venv"
+    noted = venv / ".locked"
+    locked = b"".join((HOME / "checkout" / name).read_bytes() for name in LOCKED)
+    wanted = hashlib.sha256(locked).hexdigest()[:8]
+    if noted.exists() and noted.read_text() == wanted:
+        return False
+    shutil.rmtree(venv, ignore_errors=True)
+    with _shared():
+        made = store.bring(
+            "venv", wanted, lambda folder: _make_environment(venv, folder), "with pip"
+        )
+    if not venv.exists():
+        shutil.copytree(made / "venv", venv, symlinks=True)
+    noted.write_text(wanted)
+    return True
+
+
+def _make_environment(venv: Path, folder: Path) -> None:
+    tools.run(["python3", "-m", "venv", str(venv)])
+    pip = [str(venv / "bin" / "pip"), "install", "--quiet"]
+    quiet = {
+        "PIP_CACHE_DIR": str(SHARED / "cecochat" / "pip"),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+    }
+    checkout = HOME / "checkout"
+    tools.run([*pip, "--require-hashes", "-r", str(checkout / LOCK)], environ=quiet)
+    tools.run([*pip, "--no-deps", "--no-build-isolation", "-e", "."], cwd=checkout, environ=quiet)
+    shutil.copytree(venv, folder / "venv", symlinks=True)
+
+
+@contextmanager
+def _shared() -> Iterator[None]:
+    """What is brought meanwhile is brought to the folder that all guests share."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(SHARED)
+    try:
+        yield
+    finally:
+        os.environ.pop("XDG_CACHE_HOME")
+        if before is not None:
+            os.environ["XDG_CACHE_HOME"] = before
+
+
+def _backend(name: str) -> None:
+    """Brought by one guest, copied by the others: a node does not need the host to run."""
+    with _shared():
+        brought = Path(KINDS[name].provision())
+        cache = places.cache()
+    if cache not in brought.parents:  # a package of the system
+        return
+    there = cache / brought.relative_to(cache).parts[0]
+    here = CACHE / "cecochat" / "backends" / there.name
+    if not here.exists():
+        new = here.with_name(f".{here.name}")
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(there, new)
+        new.rename(here)
+
+
+def _files(here: Plan) -> None:
+    hosts = Path("/etc/hosts")
+    names = [f"{plan.address(number)} server{number}\n" for number in here.numbers]
+    # Debian gives a machine's own name 127.0.1.1, where nothing listens.
+    kept = [
+        line
+        for line in hosts.read_text().splitlines(keepends=True)
+        if line not in names and not line.startswith("127.0.1.1")
+    ]
+    hosts.write_text("".join([*kept, *names]))
+    shutil.chown(ETC / "token-secret", "root", USER)
+    (ETC / "token-secret").chmod(0o640)
+    _write(ETC / "cluster.env", _lines(here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}))
+    values = plan.job_values(here, _version())
+    _write(ETC / "cluster.toml", _toml(values))
+    _write(
+        Path("/usr/local/bin/cecochat"),
+        "#!/bin/sh\n"
+        f": ${{CECOCHAT_SETTINGS_FILE={ETC}/cluster.env}}\n"
+        f": ${{CECOCHAT_CONNECT_URL=http://{here.address}:{plan.CONNECT}}}\n"
+        "export CECOCHAT_SETTINGS_FILE CECOCHAT_CONNECT_URL\n"
+        f'exec {HOME}/venv/bin/cecochat "$@"\n',
+        mode=0o755,
+    )
+
+
+def _version() -> str:
+    """That of the program and a sign of the checkout, so that another one is a new version."""
+    version = tools.run([str(HOME / "venv" / "bin" / "cecochat"), "--version"]).split()[-1]
+    digest = hashlib.sha256()
+    for path in sorted((HOME / "checkout" / "services").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return f"{version}+{digest.hexdigest()[:8]}"
+
+
+def _lines(settings: Mapping[str, str]) -> str:
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
+def _toml(values: Mapping[str, object], table: str = "") -> str:
+    """Strings and numbers first, as TOML wants it, then the tables."""
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            text += f"\n[{table}{key}]\n" + _toml(value, f"{table}{key}.")
+    return text
+
+
+def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
+    """Name -> text."""
+    found = {}
+    shared = {"XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1"}
+    for name, options in here.backends().items():
+        words = ["-m", "scripts.backends", "run", name, "--data", f"{DATA}/{name}", *options]
+        found[name] = units.unit(
+            f"{name} of the test cluster",
+            f"/usr/bin/python3 {' '.join(words)}",
+            units.MEMORY[name],
+            shared,
+            str(HOME / "checkout"),
+            stop_s=60,
+        )
+    if nomad_program is not None:
+        _write(ETC / "nomad.hcl", nomad.agent(here, DATA / "nomad", nomad.interface(here.address)))
+        command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
+        found["nomad"] = units.unit(
+            "Nomad", command, units.MEMORY["nomad"], {}, str(DATA), stop_s=60
+        ).replace("KillMode=mixed", "KillMode=process")  # the servers outlive an agent
+        return found
+    for server in here.servers():
+        found[f"cecochat-{server.name}"] = units.unit(
+            f"CecoChat {server.name}",
+            f"{HOME}/venv/bin/cecochat serve {server.service}",
+            units.SERVER_MEMORY,
+            {
+                "CECOCHAT_SETTINGS_FILE": f"{ETC}/cluster.env",
+                "CECOCHAT_DATA_DIR": f"{DATA}/{server.name}",
+                **plan.ports_of(server, here.address),
+            },
+            str(DATA),
+            stop_s=45,  # a messaging server hands its partitions over first
+        )
+    return found
+
+
+def _start(wanted: Mapping[str, str], changed: bool) -> None:
+    """Start what does not run, restart what has changed, end what is no longer wanted."""
+    new = {name for name, text in wanted.items() if _write(UNITS / f"{name}.service", text)}
+    if changed:
+        new |= {name for name in wanted if name.startswith("cecochat-")}
+    for file in UNITS.glob("cecochat-*.service"):
+        if file.stem not in wanted:
+            tools.run(["systemctl", "disable", "--now", "--quiet", file.stem])
+            file.unlink()
+    tools.run(["systemctl", "daemon-reload"])
+    if running := [name for name in sorted(new) if _runs(name)]:
+        tools.run(["systemctl", "restart", "--no-block", *running])
+    tools.run(["systemctl", "enable", "--quiet", *wanted])
+    tools.run(["systemctl", "start", "--no-block", *wanted])
+
+
+def _runs(unit: str) -> bool:
+    return not subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> bool:
+    """Whether it was another text before."""
+    if path.exists() and path.read_text() == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    os.chown(path, 0, grp.getgrnam(USER).gr_gid)
+    return True
