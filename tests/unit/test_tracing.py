@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -118,6 +120,23 @@ def test_a_fault_of_a_trace_is_none_of_a_message(monkeypatch: pytest.MonkeyPatch
     with traces.appending(), traces.forwarding(1, copies):
         pass
     assert record.trace == ""
+
+
+def test_every_attribute_has_a_meaning() -> None:
+    used = set().union(*(spec.attributes for spec in spans.SPECS))
+    assert used == set(spans.ATTRIBUTES)
+    assert len({spec.name for spec in spans.SPECS}) == len(spans.SPECS)
+
+
+def test_spans_are_begun_where_their_specification_is_asked_for() -> None:
+    """What is not begun there would be in no list."""
+    services = Path(spans.__file__).parents[1]
+    begin = re.compile(r"\.(?:start_span|start_as_current_span)\((?!\w+\.name\b)")
+    wrong = [path for path in services.rglob("*.py") if begin.search(path.read_text())]
+    assert wrong == [services / "runtime" / "tracing.py"]  # `Tracer.start`
+
+
+# -- where to
 
 
 def test_what_is_no_url_is_told_at_the_start() -> None:

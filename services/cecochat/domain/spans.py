@@ -1,4 +1,5 @@
-"""Every span that servers and clients make: name, kind, attributes and meaning, in this one place.
+"""Every span that servers and clients make, and every attribute: name, kind and meaning, in this
+one place. `make reference` writes them into `observability/telemetry.md`.
 
 Names follow the OpenTelemetry semantic conventions 1.38 for RPC, HTTP, databases and messaging (in
 development there: they are pinned here); what those have no word for begins with `cecochat.`.
@@ -29,6 +30,40 @@ HTTP_STATUS = "http.response.status_code"
 DOCUMENT = "cecochat.document"
 VERSION = "cecochat.document.version"
 
+ATTRIBUTES = {
+    MESSAGE_ID: "Id of the message.",
+    OFFSET: "Of the record in its partition; where the log is SQLite, too.",
+    PARTITION: "Number of the partition.",
+    DESTINATION: "Name of the log: `messages`.",
+    OPERATION: "`send` or `process`.",
+    BATCH: "Messages in the batch, traced or not.",
+    RECORD: "`origin` or `copy`.",
+    SESSION: "Id of the session that was written to.",
+    LATE: "Milliseconds from the time in the message's id to when this ended. The message had no "
+    "trace before, and was accepted later than `trace.slow_ms` allows.",
+    DB: "`sqlite` or `cassandra`.",
+    DB_OPERATION: "`INSERT` or `SELECT`.",
+    DB_COLLECTION: "What is read or written, such as `messages`.",
+    RPC: "Full name of the call.",
+    HTTP_METHOD: "`GET`.",
+    HTTP_ROUTE: "`/v1/connect`.",
+    HTTP_STATUS: "Of the answer.",
+    DOCUMENT: "`configuration`.",
+    VERSION: "Of the document.",
+}
+"""Attribute -> meaning."""
+
+SERVICE = "service.name"
+INSTANCE = "service.instance.id"
+RELEASE = "service.version"
+
+RESOURCE = {
+    SERVICE: "`cecochat-messaging` and so on.",
+    INSTANCE: "Id of the server.",
+    RELEASE: "Version of CecoChat.",
+}
+"""Attribute of who made a span -> meaning."""
+
 
 class Spec(NamedTuple):
     """A span: who makes it, and which attributes it may have."""
@@ -44,6 +79,13 @@ def _spec(name: str, kind: Kind, service: str, attributes: set[str], meaning: st
     return Spec(name, kind, service, frozenset(attributes), meaning)
 
 
+COMMAND = _spec(
+    "cecochat send",
+    "INTERNAL",
+    "client",
+    set(),
+    "`cecochat send --trace`, as the application that sends.",
+)
 SEND = _spec(
     "send",
     "CLIENT",
@@ -118,4 +160,16 @@ FOLLOW = _spec(
     "with the document.",
 )
 
-SPECS = (SEND, ACCEPT, APPEND, DELIVER, MATERIALIZE, WRITE, QUERY, READ, LOOKUP, FOLLOW)
+SPECS = (
+    COMMAND,
+    SEND,
+    ACCEPT,
+    APPEND,
+    DELIVER,
+    MATERIALIZE,
+    WRITE,
+    QUERY,
+    READ,
+    LOOKUP,
+    FOLLOW,
+)

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from cecochat import __version__
 from cecochat.domain.errors import InvalidSettings
+from cecochat.domain.spans import INSTANCE, RELEASE, SERVICE
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ class Exporting:
 
     def tracer(self, service: str, server_id: str) -> trace.Tracer:
         """For one server."""
-        named = {"service.name": f"cecochat-{service}", "service.instance.id": server_id}
-        resource = Resource({**named, "service.version": __version__})
+        named = {SERVICE: f"cecochat-{service}", INSTANCE: server_id}
+        resource = Resource({**named, RELEASE: __version__})
         provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
         provider.add_span_processor(_Ended(self._processor, self._counts))
         return provider.get_tracer("cecochat", __version__)
