@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN
 from typing_extensions import override
 
-from cecochat.domain import spans
+from cecochat.domain import ids, spans
 from cecochat.domain.configuration import parse
-from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
 from cecochat.domain.records import Copy, Origin, decode, encode
 from cecochat.domain.session import Session
+from cecochat.materialize.tracing import materializing
 from cecochat.messaging.tracing import MessageTraces
-from cecochat.runtime.tracing import OFF, Tracer, Tracing, traceparent, valid
+from cecochat.ports.history import MessageRow
+from cecochat.runtime.tracing import OFF, Tracer, Tracing, trace_of, traceparent, valid
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 
@@ -39,9 +43,9 @@ def tracer(**keys: float) -> Tracer:
     return made
 
 
-def origin(trace: str = "") -> Origin:
-    event = Event(id=7, user_id="alice", client_message_id="m", recipient_ids=["bob"])
-    return Origin(7, 0, 0, "alice", "m", ("bob",), event.SerializeToString(), event, trace)
+def origin(trace: str = "", id_: int = 7) -> Origin:
+    event = Event(id=id_, user_id="alice", client_message_id="m", recipient_ids=["bob"])
+    return Origin(id_, 0, 0, "alice", "m", ("bob",), event.SerializeToString(), event, trace)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +124,93 @@ def test_a_fault_of_a_trace_is_none_of_a_message(monkeypatch: pytest.MonkeyPatch
     with traces.appending(), traces.forwarding(1, copies):
         pass
     assert record.trace == ""
+
+
+# -- what is traced when it is over
+
+
+@pytest.fixture
+def exported() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+async def tracing(exported: InMemorySpanExporter) -> AsyncIterator[Tracing]:
+    made = Tracing(exporter=exported)
+    yield made
+    await made.close()
+
+
+def made_by(tracing: Tracing, service: str, **keys: float) -> Tracer:
+    made = tracing.tracer(service, "1")
+    made.configure(parse({"trace.ratio": 0.0} | {f"trace.{k}": v for k, v in keys.items()}))
+    return made
+
+
+def rows(*ages_ms: int) -> list[MessageRow]:
+    now_ms = time.time_ns() // 1_000_000
+    shift = ids.PARTITION_BITS + ids.SEQUENCE_BITS
+    numbers = [(now_ms - age_ms - ids.EPOCH_MS) << shift for age_ms in ages_ms]
+    return [MessageRow(number, "d:alice~bob", "alice", ("bob",), b"") for number in numbers]
+
+
+def ended(exported: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [span for span in exported.get_finished_spans() if span.name == name]
+
+
+async def test_what_is_late_in_the_history_is_in_the_trace_of_what_was_accepted_late(
+    tracing: Tracing, exported: InMemorySpanExporter
+) -> None:
+    (row,) = rows(2_000)
+    record = origin(id_=row.message_id)
+    MessageTraces(made_by(tracing, "messaging"), 3)._trace_late(5, record, time.time_ns() // 10**6)
+    with materializing(made_by(tracing, "materialize"), "sqlite", 3, [row], [], time.time_ns()):
+        pass
+    await tracing.close()
+    (accepted,) = ended(exported, "accept")
+    (materialized,) = ended(exported, "process messages")
+    assert accepted.context
+    assert materialized.context
+    assert accepted.context.trace_id == materialized.context.trace_id
+    assert materialized.parent is None
+    seen = materialized.attributes or {}
+    assert seen[spans.MESSAGE_ID] == str(row.message_id)
+    assert 2_000 <= int(str(seen[spans.LATE])) < 60_000
+    assert seen.keys() <= spans.MATERIALIZE.attributes
+
+
+async def test_late_alone_is_traced_in_the_history_and_so_many_of_it(
+    tracing: Tracing, exported: InMemorySpanExporter
+) -> None:
+    one = made_by(tracing, "materialize", slow_ms=60_000, forced_rate=5)
+    batch = rows(*range(90_000, 80_000, -1_000), 1_000, 0)
+    known = origin(ASKED, batch[1].message_id)
+    with materializing(one, "sqlite", 0, batch, [(8, known)], time.time_ns()):
+        pass
+    with materializing(one, "sqlite", 0, rows(30_000, 0), [], time.time_ns()):
+        pass
+    await tracing.close()
+    found = ended(exported, "process messages")
+    told = [str((span.attributes or {})[spans.MESSAGE_ID]) for span in found]
+    late = [str(row.message_id) for row in batch[:10]]
+    assert len(told) == len(set(told)) in (6, 7), "the one that was traced anyway, and 5 others"
+    assert set(told) <= set(late)
+
+
+async def test_a_batch_that_is_not_written_has_no_span_of_what_is_late(
+    tracing: Tracing, exported: InMemorySpanExporter
+) -> None:
+    one = made_by(tracing, "materialize")
+    with pytest.raises(ProducerEnded), materializing(one, "sqlite", 0, rows(9_000), [], 1):
+        raise ProducerEnded
+    await tracing.close()
+    assert not ended(exported, "process messages")
+
+
+def test_a_trace_that_is_found_by_what_it_is_of() -> None:
+    assert trace_of("a", 1, 2) == trace_of("a", 1, 2)
+    assert len({trace_of("a", 12), trace_of("a", 1, 2), trace_of("b", 12)}) == 3
+    assert 0 < trace_of("a", 12) < 1 << 128
 
 
 def test_every_attribute_has_a_meaning() -> None:

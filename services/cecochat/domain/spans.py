@@ -40,7 +40,7 @@ ATTRIBUTES = {
     RECORD: "`origin` or `copy`.",
     SESSION: "Id of the session that was written to.",
     LATE: "Milliseconds from the time in the message's id to when this ended. The message had no "
-    "trace before, and was accepted later than `trace.slow_ms` allows.",
+    "trace before, and this took longer than `trace.slow_ms`.",
     DB: "`sqlite` or `cassandra`.",
     DB_OPERATION: "`INSERT` or `SELECT`.",
     DB_COLLECTION: "What is read or written, such as `messages`.",
@@ -119,7 +119,7 @@ MATERIALIZE = _spec(
     "process messages",
     "CONSUMER",
     "materialize",
-    {MESSAGE_ID, DESTINATION, PARTITION, OFFSET, OPERATION, BATCH},
+    {MESSAGE_ID, DESTINATION, PARTITION, OFFSET, OPERATION, BATCH, LATE},
     "From when a batch of the log was read to when the history holds it.",
 )
 WRITE = _spec(
