@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import INVALID_SPAN
 from typing_extensions import override
 
+from cecochat.adapters import build
+from cecochat.cli import changes as cli_changes
 from cecochat.domain import ids, spans
 from cecochat.domain.configuration import parse
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
@@ -21,7 +23,10 @@ from cecochat.domain.records import Copy, Origin, decode, encode
 from cecochat.domain.session import Session
 from cecochat.materialize.tracing import materializing
 from cecochat.messaging.tracing import MessageTraces
+from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import MessageRow
+from cecochat.runtime import changes
+from cecochat.runtime.settings import Settings
 from cecochat.runtime.tracing import OFF, Tracer, Tracing, trace_of, traceparent, valid
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
@@ -211,6 +216,47 @@ def test_a_trace_that_is_found_by_what_it_is_of() -> None:
     assert trace_of("a", 1, 2) == trace_of("a", 1, 2)
     assert len({trace_of("a", 12), trace_of("a", 1, 2), trace_of("b", 12)}) == 3
     assert 0 < trace_of("a", 12) < 1 << 128
+
+
+async def test_a_document_that_a_person_changes_has_its_trace(
+    tmp_path: Path,
+    tracing: Tracing,
+    exported: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CECOCHAT_OTLP_URL", "http://there")
+    by_hand = InMemorySpanExporter()
+    monkeypatch.setattr("cecochat.runtime.tracing.Tracing", lambda _: Tracing(exporter=by_hand))
+    async with build.configuration(Settings(data_dir=tmp_path)) as store:
+        document = await cli_changes.change(store, CONFIGURATION, lambda _: {"log.level": "debug"})
+        with changes.applying(tracing.tracer("history", "h"), store, document, new=True):
+            pass
+        with changes.applying(OFF, store, document, new=True):
+            pass
+    await tracing.close()
+    found = [*by_hand.get_finished_spans(), *exported.get_finished_spans()]
+    assert len({span.context.trace_id for span in found if span.context}) == 1
+    names = [f"{word} {CONFIGURATION}" for word in ("change", "receive", "follow")]
+    assert [span.name for span in found] == names
+    for span in found:
+        spec = next(each for each in spans.SPECS if each.name == span.name.partition(" ")[0])
+        assert span.kind.name == spec.kind
+        assert (span.attributes or {}).keys() == spec.attributes
+    assert (found[0].start_time or 0) <= document.changed_at_ms * 10**6 + 10**6
+    assert found[1].start_time == document.changed_at_ms * 10**6
+
+
+async def test_a_document_that_is_not_applied_is_an_error_in_its_trace(
+    tmp_path: Path, tracing: Tracing, exported: InMemorySpanExporter
+) -> None:
+    async with build.configuration(Settings(data_dir=tmp_path)) as store:
+        document = await store.get(CONFIGURATION)
+        one = tracing.tracer("history", "h")
+        with pytest.raises(ProducerEnded), changes.applying(one, store, document, new=False):
+            raise ProducerEnded
+    await tracing.close()
+    (only,) = exported.get_finished_spans()
+    assert (only.name, only.status.is_ok) == (f"follow {CONFIGURATION}", False)
 
 
 def test_every_attribute_has_a_meaning() -> None:

@@ -41,14 +41,14 @@ ATTRIBUTES = {
     SESSION: "Id of the session that was written to.",
     LATE: "Milliseconds from the time in the message's id to when this ended. The message had no "
     "trace before, and this took longer than `trace.slow_ms`.",
-    DB: "`sqlite` or `cassandra`.",
+    DB: "`sqlite`, `cassandra` or `redis`.",
     DB_OPERATION: "`INSERT` or `SELECT`.",
     DB_COLLECTION: "What is read or written, such as `messages`.",
     RPC: "Full name of the call.",
     HTTP_METHOD: "`GET`.",
     HTTP_ROUTE: "`/v1/connect`.",
     HTTP_STATUS: "Of the answer.",
-    DOCUMENT: "`configuration`.",
+    DOCUMENT: "`configuration` or `assignment`.",
     VERSION: "Of the document.",
 }
 """Attribute -> meaning."""
@@ -151,13 +151,30 @@ LOOKUP = _spec(
     {HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS},
     "A client asks where to go.",
 )
-FOLLOW = _spec(
-    "follow",
+CHANGE = _spec(
+    "change",
+    "CLIENT",
+    "control, cli",
+    {DOCUMENT, VERSION, DB},
+    "A central document is changed: read, decided and stored, and announced where the store is "
+    "Redis. The names of this and the next two end with the document. All that belongs to one "
+    "change is in one trace.",
+)
+RECEIVE = _spec(
+    "receive",
     "CONSUMER",
     "every server",
+    {DOCUMENT, VERSION, DB},
+    "From when a document was changed, by its own time, to when a server that runs has read it, "
+    "which the announcement makes it do at once.",
+)
+FOLLOW = _spec(
+    "follow",
+    "INTERNAL",
+    "every server",
     {DOCUMENT, VERSION},
-    "A new version of a central document was told, and is in force when this ends; the name ends "
-    "with the document.",
+    "A version of a central document is applied, and in force when this ends; at the start of a "
+    "server too.",
 )
 
 SPECS = (
@@ -171,5 +188,7 @@ SPECS = (
     QUERY,
     READ,
     LOOKUP,
+    CHANGE,
+    RECEIVE,
     FOLLOW,
 )
