@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -16,6 +18,7 @@ from typing_extensions import override
 
 from cecochat.adapters import build
 from cecochat.cli import changes as cli_changes
+from cecochat.cli import trace as cli_trace
 from cecochat.domain import ids, spans
 from cecochat.domain.configuration import parse
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
@@ -200,6 +203,18 @@ async def test_late_alone_is_traced_in_the_history_and_so_many_of_it(
     late = [str(row.message_id) for row in batch[:10]]
     assert len(told) == len(set(told)) in (6, 7), "the one that was traced anyway, and 5 others"
     assert set(told) <= set(late)
+
+
+async def test_a_trace_of_the_history_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = {"traceID": "1", "spans": []}
+
+    def jaeger(request: httpx.Request) -> httpx.Response:
+        has = request.url.params["service"] == "cecochat-materialize"
+        return httpx.Response(200, json={"data": [late] if has else []})
+
+    asking = partial(httpx.AsyncClient, transport=httpx.MockTransport(jaeger))
+    monkeypatch.setattr(httpx, "AsyncClient", asking)
+    assert await cli_trace._ask("http://there/", rows(0)[0].message_id) == late
 
 
 async def test_a_batch_that_is_not_written_has_no_span_of_what_is_late(
