@@ -35,11 +35,13 @@ help: ## list the targets
 up: $(runtime) ## run the whole system in one process; it prints how to chat
 	@exec $(bin)/cecochat up $(ARGS)
 
-# Ports of scripts/backends/jaeger.py.
-observe: $(runtime) ## make up with traces: Jaeger beside it; it prints how to see a message
+# Ports of scripts/backends/jaeger.py and prometheus_up.py. Both stay, with what they have seen.
+observe: $(runtime) ## make up with Jaeger and Prometheus beside it; `make backends-down` stops these
 	@$(or $(PYTHON),python3) -m scripts.backends up jaeger
-	@CECOCHAT_OTLP_URL=http://127.0.0.1:17318 CECOCHAT_JAEGER_URL=http://127.0.0.1:17686 \
-		exec $(bin)/cecochat up $(ARGS)
+	@$(or $(PYTHON),python3) -m scripts.backends up prometheus-up && metrics=http://127.0.0.1:17091 \
+		|| echo "It goes on without Prometheus."; \
+	CECOCHAT_OTLP_URL=http://127.0.0.1:17318 CECOCHAT_JAEGER_URL=http://127.0.0.1:17686 \
+		CECOCHAT_PROMETHEUS_URL=$$metrics exec $(bin)/cecochat up $(ARGS)
 
 demo: $(runtime) ## two users chat, the server is killed between them, nothing is lost
 	@exec $(bin)/python scripts/demo.py $(ARGS)
@@ -92,7 +94,7 @@ bench: $(dev) ## measure; prints a table and JSON (BACKENDS=real: a cluster of p
 protos: $(dev) ## generate services/cecochat/v1 from protos/
 	$(bin)/python scripts/protos.py generate
 
-reference: $(dev) ## write docs/reference/ and observability/dashboards/ from the code
+reference: $(dev) ## write docs/reference/, and telemetry.md and dashboards/ of observability/, from the code
 	$(bin)/python -m scripts.reference
 
 protos-release: $(dev) ## take protos/ as it is for what later changes must not break

@@ -1,4 +1,4 @@
-"""Which metrics each server has, as the code registers them, and the page that says so."""
+"""Which metrics each server has, as the code registers them."""
 
 from __future__ import annotations
 
@@ -43,15 +43,6 @@ SUFFIXES = {
     "gauge": ("",),
     "histogram": ("_bucket", "_sum", "_count"),
 }
-
-PAGE = """
-# Metrics
-
-What each server tells at `/metrics`, in the text format of Prometheus. A histogram is three: its
-name with `_bucket` (and the label `le`), `_sum` and `_count`. Prometheus adds `service`,
-`namespace` and `instance`. No label has unbounded values; codes are those of [Errors](errors.md).
-[Watch a cluster](../how-to/watch-a-cluster.md) says what to do with them.
-"""
 
 
 @dataclass(frozen=True)
@@ -103,17 +94,3 @@ def servers() -> dict[Metric, list[str]]:
         for metric in of(server):
             found.setdefault(metric, []).append(server)
     return dict(sorted(found.items(), key=lambda each: each[0].name))
-
-
-def rows() -> list[tuple[str, str, str, str, str]]:
-    """Name, type, labels, servers and help of each."""
-    return [
-        (
-            f"`{metric.name}`",
-            metric.type,
-            ", ".join(f"`{label}`" for label in metric.labels),
-            "all" if len(who) == len(MADE) else ", ".join(who),
-            metric.help,
-        )
-        for metric, who in servers().items()
-    ]

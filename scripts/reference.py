@@ -1,5 +1,5 @@
-"""Write the pages of `docs/reference/` that follow from the code: settings, configuration, errors,
-metrics, command line, Python client.
+"""Write the pages that follow from the code: of `docs/reference/` the settings, configuration,
+errors, command line and Python client, and `observability/telemetry.md`.
 
 python -m scripts.reference    write them anew, and the dashboards
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,76 +20,28 @@ from cecochat import client
 from cecochat.cli.main import app
 from cecochat.domain.configuration import KEYS
 from cecochat.domain.errors import RETRIABLE
-from cecochat.domain.spans import SPECS
 from cecochat.runtime import grpc, http
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.v1 import errors_pb2
-from scripts import dashboards, metrics
+from scripts import dashboards, telemetry
+from scripts.markdown import in_code, page, table
 
 ROOT = Path(__file__).resolve().parent.parent
-REFERENCE = ROOT / "docs" / "reference"
 ERRORS_PROTO = ROOT / "protos" / "cecochat" / "v1" / "errors.proto"
 
 COLUMNS = 100
-METRICS = "Metric | Type | Labels | Servers | Help"
-NOTE = "<!-- Written by scripts/reference.py from the code: do not edit. -->"
 
 
 def pages() -> dict[str, str]:
-    """File name in `docs/reference/` -> its text."""
+    """Path in this repository -> text."""
     return {
-        "settings.md": _page(SETTINGS, _settings()),
-        "configuration.md": _page(CONFIGURATION, _configuration()),
-        "errors.md": _page(ERRORS, _errors()),
-        "metrics.md": _page(metrics.PAGE, _table(METRICS, metrics.rows())),
-        "cli.md": _page(CLI, "\n".join(_cli())),
-        "python-client.md": _page(CLIENT, "\n".join(_client())),
-        "spans.md": _page(SPANS, _spans()),
+        "docs/reference/settings.md": page(SETTINGS, _settings()),
+        "docs/reference/configuration.md": page(CONFIGURATION, _configuration()),
+        "docs/reference/errors.md": page(ERRORS, _errors()),
+        "docs/reference/cli.md": page(CLI, "\n".join(_cli())),
+        "docs/reference/python-client.md": page(CLIENT, "\n".join(_client())),
+        "observability/telemetry.md": telemetry.text(),
     }
-
-
-def _page(head: str, body: str) -> str:
-    return f"{NOTE}\n{head.strip()}\n\n{body.strip()}\n"
-
-
-def _table(head: str, rows: Iterable[Iterable[object]]) -> str:
-    columns = head.split(" | ")
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _code(value: object) -> str:
-    return f"`{value}`" if str(value) else ""
-
-
-# -- spans
-
-SPANS = """
-# Spans
-
-What a trace consists of. Names follow the OpenTelemetry semantic conventions 1.38; those of
-messaging are in development there, and pinned here. [Trace a
-message](../how-to/trace-a-message.md) says how to see one. Each span has the resource attributes
-`service.name` (`cecochat-messaging` and so on), `service.instance.id` and `service.version`.
-"""
-
-
-def _spans() -> str:
-    rows = [
-        (
-            _code(spec.name),
-            spec.kind.lower(),
-            spec.service,
-            ", ".join(_code(name) for name in sorted(spec.attributes)),
-            spec.meaning,
-        )
-        for spec in SPECS
-    ]
-    return _table("Span | Kind | Made by | Attributes | Meaning", rows)
 
 
 # -- settings
@@ -108,12 +60,12 @@ _FOLDER = "`cecochat/default` in the user's data folder (Linux: `~/.local/share`
 def _settings() -> str:
     rows = []
     for field in fields(Settings):
-        default = _FOLDER if field.default is MISSING else _code(_shown(field.default))
+        default = _FOLDER if field.default is MISSING else in_code(_shown(field.default))
         low, high = field.metadata["low"], field.metadata["high"]
         allowed = f"{low:,} to {high:,}" if field.type == "int" else ""
         name = f"`{PREFIX}{field.name.upper()}`"
         rows.append((name, default, allowed, field.metadata["meaning"]))
-    return _table("Variable | Default | Range | Meaning", rows)
+    return table("Variable | Default | Range | Meaning", rows)
 
 
 def _shown(default: object) -> object:
@@ -137,7 +89,7 @@ def _configuration() -> str:
     rows = [
         (
             f"`{name}`",
-            _code(default),
+            in_code(default),
             key.unit,
             _range(key.low, key.high),
             key.meaning,
@@ -145,7 +97,7 @@ def _configuration() -> str:
         )
         for name, (_, key, default) in KEYS.items()
     ]
-    return _table("Key | Default | Unit | Range | Meaning | Followed by", rows)
+    return table("Key | Default | Unit | Range | Meaning | Followed by", rows)
 
 
 def _range(low: float, high: float) -> str:
@@ -177,7 +129,7 @@ def _errors() -> str:
         short = name.removeprefix("ERROR_CODE_")
         retriable = "yes" if code in RETRIABLE else "no"
         rows.append((number, f"`{short}`", retriable, f"`{status}`", http_status, comment))
-    return _table("Number | Code | Retriable | gRPC status | HTTP | Meaning", rows)
+    return table("Number | Code | Retriable | gRPC status | HTTP | Meaning", rows)
 
 
 def _codes(proto: str) -> Iterator[tuple[str, int, str]]:
@@ -236,7 +188,7 @@ def _parameters(command: TyperCommand | TyperGroup) -> Iterator[str]:
         if isinstance(each, TyperArgument | TyperOption) and not each.hidden
     ]
     if rows:
-        yield _table("Parameter | Default | Meaning", rows) + "\n"
+        yield table("Parameter | Default | Meaning", rows) + "\n"
 
 
 def _names(parameter: TyperArgument | TyperOption) -> str:
@@ -318,7 +270,7 @@ def _signature(function: Any) -> str:
 
 
 if __name__ == "__main__":
-    for file_name, text in pages().items():
-        (REFERENCE / file_name).write_text(text)
+    for path, text in pages().items():
+        (ROOT / path).write_text(text)
     for file_name, text in dashboards.files().items():
         (dashboards.FOLDER / file_name).write_text(text)

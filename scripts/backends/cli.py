@@ -154,9 +154,9 @@ def _answers(kind: Kind, address: str) -> bool:
 
 def _line(found: Mapping[str, object]) -> str:
     if not found["address"]:
-        return f"{found['name']:10} does not run"
+        return f"{found['name']:13} does not run"
     answers = "answers" if found["answers"] else "DOES NOT ANSWER"
-    where = f"{found['name']:10} {answers} at {found['address']}"
+    where = f"{found['name']:13} {answers} at {found['address']}"
     if found["pid"] is None:
         return f"{where} (not started here)"
     memory = int(str(found["memory_bytes"])) >> 20

@@ -21,5 +21,10 @@ def env_file() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state") / "backends.env"
 
 
+def targets_file() -> Path:
+    """Which servers the last `cecochat up` has: it writes this, as Prometheus reads it."""
+    return _xdg("XDG_STATE_HOME", ".local/state") / "targets.json"
+
+
 def _xdg(variable: str, otherwise: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / otherwise) / "cecochat"

@@ -41,9 +41,14 @@ def here() -> bool:
 
 
 def command(instance: Instance) -> Command:
+    return running(instance, program(), configuration(instance))
+
+
+def running(instance: Instance, program: str, configuration: str) -> Command:
+    """Runs it, with the rules of `observability/`."""
     instance.data.mkdir(parents=True, exist_ok=True)
     written = instance.folder / "prometheus.yml"
-    written.write_text(configuration(instance))
+    written.write_text(configuration)
     shutil.copy(RULES, instance.folder)  # the configuration names it without a folder
     flags = {
         "config.file": written,
@@ -52,7 +57,7 @@ def command(instance: Instance) -> Command:
         "storage.tsdb.retention.size": SIZE,
         "web.listen-address": instance.address,
     }
-    return Command([program(), *(f"--{flag}={value}" for flag, value in flags.items())])
+    return Command([program, *(f"--{flag}={value}" for flag, value in flags.items())])
 
 
 def configuration(instance: Instance) -> str:

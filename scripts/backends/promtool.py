@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scripts.backends import store, tools
@@ -20,40 +22,55 @@ VERSION = "debian-both"
 
 def here() -> str | None:
     """Where it is."""
-    return shutil.which("promtool") or _unpacked("promtool")
+    return shutil.which("promtool") or unpacked("promtool")
 
 
 def prometheus_here() -> str | None:
     """Where a Prometheus is that scrapes fixed targets: Debian's finds none in Consul."""
-    return shutil.which("prometheus") or _unpacked("prometheus")
+    return shutil.which("prometheus") or unpacked("prometheus")
 
 
-def _unpacked(name: str) -> str | None:
+def unpacked(name: str) -> str | None:
+    """What was brought here, which is not on PATH."""
     program = store.place("promtool", VERSION) / name
     return str(program) if program.exists() else None
 
 
 def program() -> str:
     """Bring it here unless it is. Raises Failed."""
-    if there := here():
-        return there
+    return here() or _brought("promtool")
+
+
+def prometheus() -> str:
+    """Bring that one here unless it is. Raises Failed."""
+    return prometheus_here() or _brought("prometheus")
+
+
+def _brought(name: str) -> str:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise Failed("promtool is missing: put that of Prometheus 2.42 or newer on PATH")
+        raise Failed(f"{name} is missing: put that of Prometheus 2.42 or newer on PATH")
     folder = store.bring("promtool", VERSION, _unpack, "fetching it with apt-get")
-    return str(folder / "promtool")
+    return str(folder / name)
+
+
+def extract(packages: Iterable[str], content: Path) -> Iterator[str]:
+    """Unpack packages of Debian into a folder; on what each depends. Raises Failed."""
+    with tempfile.TemporaryDirectory() as work:
+        # As root apt-get would hand it to a user of its own, who may not write here.
+        fetch = ["apt-get", "download", "-o", "APT::Sandbox::User=root", *packages]
+        tools.run(fetch, cwd=Path(work))
+        for file in sorted(Path(work).glob("*.deb")):
+            tools.run(["dpkg-deb", "--extract", str(file), str(content)])
+            yield tools.run(["dpkg-deb", "--field", str(file), "Depends"])
 
 
 def _unpack(folder: Path) -> None:
     tools.know(PACKAGE)
-    # As root apt-get would hand it to a user of its own, who may not write here.
-    tools.run(["apt-get", "download", "-o", "APT::Sandbox::User=root", PACKAGE], cwd=folder)
-    (package,) = folder.glob("*.deb")
     content = folder / "content"
-    tools.run(["dpkg-deb", "--extract", str(package), str(content)])
+    list(extract([PACKAGE], content))
     for name in ("promtool", "prometheus"):
         (content / "usr" / "bin" / name).rename(folder / name)
     shutil.rmtree(content)
-    package.unlink()
 
 
 if __name__ == "__main__":

@@ -166,6 +166,7 @@ async def test_every_message_has_its_whole_trace_over_a_handover_and_a_repeat(
             moved = sorted(set(acked(crowd, mark).values()))
             of_moved = await traces(jaeger, moved, went_on)
             assert any(map(crossed, of_moved.values())), "no trace has both servers"
+            await eventually(lambda: _assigned_together(jaeger, new.instance_id), 60, 1)
             alice = crowd.devices[phones[0]]
             again = {key: m for key, m in acked(crowd, 0).items() if m in first}
             (_, client_message_id) = next(key for key in again if key[0] == alice.who.user_id)
@@ -173,6 +174,27 @@ async def test_every_message_has_its_whole_trace_over_a_handover_and_a_repeat(
             last = await each_says_one(crowd)
             await traces(jaeger, [*first, *last], in_peace)
             await clean(crowd)
+
+
+async def _assigned_together(jaeger: Backend, new: str) -> bool:
+    """Whether a change of the assignment has one trace, from control to who follows it."""
+    params: dict[str, str | int] = {
+        "service": "cecochat-control",
+        "operation": "change assignment",
+        "limit": 100,
+    }
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"http://{jaeger.address}/api/traces", params=params)
+    found = [bars(each) for each in answer.raise_for_status().json()["data"]]
+    return any(_followed_by(each, {"control", "connect", "messaging", new}) for each in found)
+
+
+def _followed_by(found: list[Bar], who: set[str]) -> bool:
+    """Whether all of these, servers or kinds of them, have a part in it."""
+    servers = {bar.server for bar in found}
+    kinds = {server.partition("-")[0] for server in servers}
+    followed = {(above(bar, found), bar.name) for bar in found if bar.name.startswith("follow")}
+    return who <= servers | kinds and followed == {("receive assignment", "follow assignment")}
 
 
 async def _shares(cluster: Processes, server: str) -> bool:

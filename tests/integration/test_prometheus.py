@@ -1,4 +1,6 @@
-"""A real Prometheus scrapes what a real Consul knows, as `observability/prometheus.yml` says."""
+"""A real Prometheus scrapes what a real Consul knows, as `observability/prometheus.yml` says, or
+what `cecochat up` has started on this machine.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,8 @@ from scripts.backends.launch import Backend
 from scripts.backends.prometheus import RULES
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
+from tests.support.prometheus import Prometheus
+from tests.support.server import Server
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -94,4 +98,33 @@ async def test_each_server_is_scraped_once_under_its_name(
     }
     assert [each["scrapeUrl"] for each in targets] == [f"{server.health_url}/metrics"]
     assert {rule["health"] for group in rules for rule in group["rules"]} <= {"ok", "unknown"}
+    assert sum(len(group["rules"]) for group in rules) == len(re.findall(RULE, RULES.read_text()))
+
+
+async def test_what_up_has_started_is_scraped_also_where_it_starts_later(
+    tmp_path: Path, backends: Backends
+) -> None:
+    if not launch.here("prometheus-up"):
+        backends.absent("promtool", "`python3 -m scripts.backends.promtool` brings it")
+    up = Server(tmp_path / "up", {"CECOCHAT_NAMESPACE": "my_chat"})
+    targets = {"targets": str(tmp_path / "up" / "state" / "cecochat" / "targets.json")}
+    try:
+        async with started(launch.private("prometheus-up", tmp_path / "p", targets)) as address:
+            prometheus = Prometheus(f"http://{address}")
+            assert await prometheus.up() == 0
+            await up.start()
+
+            async def all_up() -> bool:
+                return await prometheus.up() == len(up.ready["health"])
+
+            await eventually(all_up, within_s=60, every_s=0.2)
+            found = (await prometheus.get("targets"))["activeTargets"]
+            rules = (await prometheus.get("rules"))["groups"]
+    finally:
+        await up.release()
+    health = up.ready["health"]
+    assert {each["labels"]["service"]: each["scrapeUrl"] for each in found} == {
+        service: f"{url}/metrics" for service, url in health.items()
+    }
+    assert {each["labels"]["namespace"] for each in found} == {"my_chat"}
     assert sum(len(group["rules"]) for group in rules) == len(re.findall(RULE, RULES.read_text()))

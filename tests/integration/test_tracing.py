@@ -20,6 +20,8 @@ from typing_extensions import override
 
 from cecochat.client import Client, Message, connect
 from cecochat.domain import spans
+from cecochat.ports.configuration import CONFIGURATION
+from cecochat.runtime import changes
 from cecochat.runtime.tracing import Tracing, traceparent
 from tests.integration.systems import QUICK, Running, running
 from tests.integration.test_client import next_of
@@ -129,6 +131,23 @@ def _as_specified(found: Sequence[ReadableSpan]) -> None:
             assert (span.attributes or {}).keys() <= spec.attributes
             service = span.resource.attributes["service.name"]
             assert service == f"cecochat-{spec.service}" or spec.service == "client"
+
+
+async def test_a_change_of_the_configuration_has_one_trace_over_all_servers(
+    up: Running, exported: InMemorySpanExporter
+) -> None:
+    document = await up.configure({**QUICK, "sends.burst": 7})
+    trace_id = changes._trace_of(document)
+    servers = len(up.addresses.health)
+    with suppress(AssertionError):
+        await eventually(lambda: len(of(exported, trace_id)) >= 2 * servers, within_s=15)
+    found = of(exported, trace_id)
+    received, followed = f"receive {CONFIGURATION}", f"follow {CONFIGURATION}"
+    assert tree(found) == [("", received)] * servers + [(received, followed)] * servers
+    versions = {(span.attributes or {})[spans.VERSION] for span in found}
+    assert versions == {document.version}
+    begun = {span.start_time for span in found if span.name == received}
+    assert begun == {document.changed_at_ms * 1_000_000}
 
 
 async def test_queries_and_lookups_join_the_trace_of_who_asks(

@@ -23,6 +23,7 @@ from tests.support.backends import Backends
 ROOT = Path(__file__).parents[2]
 SERVERS = sorted((ROOT / "jobs").glob("*.nomad.hcl"))
 BACKENDS = sorted((ROOT / "jobs" / "backends").glob("*.nomad.hcl"))
+NO_JOB = {"consul", "prometheus-up"}  # the second is for one process
 NEWER = {"action", "disconnect", "identity", "ui"}
 """Blocks that came after Nomad 1.6."""
 KILL_TIMEOUT_MAX_S = 30
@@ -93,9 +94,9 @@ def seconds(text: str) -> int:
     return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
 
 
-def test_there_is_a_job_for_each_backend_but_consul() -> None:
-    """Which Nomad itself needs."""
-    assert {file.name.partition(".")[0] for file in BACKENDS} == set(KINDS) - {"consul"}
+def test_there_is_a_job_for_each_backend_of_a_cluster() -> None:
+    """Nomad itself needs Consul."""
+    assert {file.name.partition(".")[0] for file in BACKENDS} == set(KINDS) - NO_JOB
 
 
 @every_job

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from cecochat.cli import target
 from scripts.backends import (
     cassandra,
     cli,
@@ -24,10 +25,12 @@ from scripts.backends import (
     env,
     jars,
     kafka,
+    places,
     ports,
     probe,
     process,
     prometheus,
+    prometheus_up,
     promtool,
     redis,
     store,
@@ -275,7 +278,7 @@ def test_prometheus_is_told_of_the_consul_that_is_started_with_it(tmp_path: Path
 
 
 def test_prometheus_is_started_only_by_its_name() -> None:
-    assert [each.name for each in cli._kinds([])] == list(KINDS)[:-1]
+    assert [each.name for each in cli._kinds([])] == list(KINDS)[:-2]
     assert [each.name for each in cli._kinds(["prometheus"])] == ["prometheus"]
 
 
@@ -302,14 +305,28 @@ def test_the_rules_are_beside_the_configuration_that_names_them(
     assert (tmp_path / named).read_text() == prometheus.RULES.read_text()
 
 
+def test_what_up_has_written_is_scraped_without_consul(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a: b"))
+    text = prometheus_up.configuration(kind("prometheus-up").instance(tmp_path))
+    assert f'- files: ["{tmp_path}/a: b/cecochat/targets.json"]' in text
+    assert "- rules.yml" in text
+    assert "consul" not in text.partition("scrape_configs")[2]
+    assert places.targets_file() == target.targets_file()
+
+
 def test_a_promtool_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert promtool.here() is None
     with pytest.raises(Failed, match="put that of Prometheus"):
         promtool.program()
-    (tmp_path / "promtool").touch(mode=0o755)
-    assert promtool.program() == str(tmp_path / "promtool")
+    with pytest.raises(Failed, match="prometheus is missing"):
+        promtool.prometheus()
+    for name, bring in (("promtool", promtool.program), ("prometheus", promtool.prometheus)):
+        (tmp_path / name).touch(mode=0o755)
+        assert bring() == str(tmp_path / name)
 
 
 def test_addresses_are_noted_and_forgotten(tmp_path: Path) -> None:

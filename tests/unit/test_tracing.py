@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
 
+import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN
 from typing_extensions import override
 
-from cecochat.domain import spans
+from cecochat.adapters import build
+from cecochat.cli import changes as cli_changes
+from cecochat.cli import trace as cli_trace
+from cecochat.domain import ids, spans
 from cecochat.domain.configuration import parse
-from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
 from cecochat.domain.records import Copy, Origin, decode, encode
 from cecochat.domain.session import Session
+from cecochat.materialize.tracing import materializing
 from cecochat.messaging.tracing import MessageTraces
-from cecochat.runtime.tracing import OFF, Tracer, Tracing, traceparent, valid
+from cecochat.ports.configuration import CONFIGURATION
+from cecochat.ports.history import MessageRow
+from cecochat.runtime import changes
+from cecochat.runtime.settings import Settings
+from cecochat.runtime.tracing import OFF, Tracer, Tracing, trace_of, traceparent, valid
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 
@@ -37,9 +51,9 @@ def tracer(**keys: float) -> Tracer:
     return made
 
 
-def origin(trace: str = "") -> Origin:
-    event = Event(id=7, user_id="alice", client_message_id="m", recipient_ids=["bob"])
-    return Origin(7, 0, 0, "alice", "m", ("bob",), event.SerializeToString(), event, trace)
+def origin(trace: str = "", id_: int = 7) -> Origin:
+    event = Event(id=id_, user_id="alice", client_message_id="m", recipient_ids=["bob"])
+    return Origin(id_, 0, 0, "alice", "m", ("bob",), event.SerializeToString(), event, trace)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +132,163 @@ def test_a_fault_of_a_trace_is_none_of_a_message(monkeypatch: pytest.MonkeyPatch
     with traces.appending(), traces.forwarding(1, copies):
         pass
     assert record.trace == ""
+
+
+# -- what is traced when it is over
+
+
+@pytest.fixture
+def exported() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+async def tracing(exported: InMemorySpanExporter) -> AsyncIterator[Tracing]:
+    made = Tracing(exporter=exported)
+    yield made
+    await made.close()
+
+
+def made_by(tracing: Tracing, service: str, **keys: float) -> Tracer:
+    made = tracing.tracer(service, "1")
+    made.configure(parse({"trace.ratio": 0.0} | {f"trace.{k}": v for k, v in keys.items()}))
+    return made
+
+
+def rows(*ages_ms: int) -> list[MessageRow]:
+    now_ms = time.time_ns() // 1_000_000
+    shift = ids.PARTITION_BITS + ids.SEQUENCE_BITS
+    numbers = [(now_ms - age_ms - ids.EPOCH_MS) << shift for age_ms in ages_ms]
+    return [MessageRow(number, "d:alice~bob", "alice", ("bob",), b"") for number in numbers]
+
+
+def ended(exported: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+    return [span for span in exported.get_finished_spans() if span.name == name]
+
+
+async def test_what_is_late_in_the_history_is_in_the_trace_of_what_was_accepted_late(
+    tracing: Tracing, exported: InMemorySpanExporter
+) -> None:
+    (row,) = rows(2_000)
+    record = origin(id_=row.message_id)
+    MessageTraces(made_by(tracing, "messaging"), 3)._trace_late(5, record, time.time_ns() // 10**6)
+    with materializing(made_by(tracing, "materialize"), "sqlite", 3, [row], [], time.time_ns()):
+        pass
+    await tracing.close()
+    (accepted,) = ended(exported, "accept")
+    (materialized,) = ended(exported, "process messages")
+    assert accepted.context
+    assert materialized.context
+    assert accepted.context.trace_id == materialized.context.trace_id
+    assert materialized.parent is None
+    seen = materialized.attributes or {}
+    assert seen[spans.MESSAGE_ID] == str(row.message_id)
+    assert 2_000 <= int(str(seen[spans.LATE])) < 60_000
+    assert seen.keys() <= spans.MATERIALIZE.attributes
+
+
+async def test_late_alone_is_traced_in_the_history_and_so_many_of_it(
+    tracing: Tracing, exported: InMemorySpanExporter
+) -> None:
+    one = made_by(tracing, "materialize", slow_ms=60_000, forced_rate=5)
+    batch = rows(*range(90_000, 80_000, -1_000), 1_000, 0)
+    known = origin(ASKED, batch[1].message_id)
+    with materializing(one, "sqlite", 0, batch, [(8, known)], time.time_ns()):
+        pass
+    with materializing(one, "sqlite", 0, rows(30_000, 0), [], time.time_ns()):
+        pass
+    await tracing.close()
+    found = ended(exported, "process messages")
+    told = [str((span.attributes or {})[spans.MESSAGE_ID]) for span in found]
+    late = [str(row.message_id) for row in batch[:10]]
+    assert len(told) == len(set(told)) in (6, 7), "the one that was traced anyway, and 5 others"
+    assert set(told) <= set(late)
+
+
+async def test_a_trace_of_the_history_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = {"traceID": "1", "spans": []}
+
+    def jaeger(request: httpx.Request) -> httpx.Response:
+        has = request.url.params["service"] == "cecochat-materialize"
+        return httpx.Response(200, json={"data": [late] if has else []})
+
+    asking = partial(httpx.AsyncClient, transport=httpx.MockTransport(jaeger))
+    monkeypatch.setattr(httpx, "AsyncClient", asking)
+    assert await cli_trace._ask("http://there/", rows(0)[0].message_id) == late
+
+
+async def test_a_batch_that_is_not_written_has_no_span_of_what_is_late(
+    tracing: Tracing, exported: InMemorySpanExporter
+) -> None:
+    one = made_by(tracing, "materialize")
+    with pytest.raises(ProducerEnded), materializing(one, "sqlite", 0, rows(9_000), [], 1):
+        raise ProducerEnded
+    await tracing.close()
+    assert not ended(exported, "process messages")
+
+
+def test_a_trace_that_is_found_by_what_it_is_of() -> None:
+    assert trace_of("a", 1, 2) == trace_of("a", 1, 2)
+    assert len({trace_of("a", 12), trace_of("a", 1, 2), trace_of("b", 12)}) == 3
+    assert 0 < trace_of("a", 12) < 1 << 128
+
+
+async def test_a_document_that_a_person_changes_has_its_trace(
+    tmp_path: Path,
+    tracing: Tracing,
+    exported: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CECOCHAT_OTLP_URL", "http://there")
+    by_hand = InMemorySpanExporter()
+    monkeypatch.setattr("cecochat.runtime.tracing.Tracing", lambda _: Tracing(exporter=by_hand))
+    async with build.configuration(Settings(data_dir=tmp_path)) as store:
+        document = await cli_changes.change(store, CONFIGURATION, lambda _: {"log.level": "debug"})
+        with changes.applying(tracing.tracer("history", "h"), store, document, new=True):
+            pass
+        with changes.applying(OFF, store, document, new=True):
+            pass
+    await tracing.close()
+    found = [*by_hand.get_finished_spans(), *exported.get_finished_spans()]
+    assert len({span.context.trace_id for span in found if span.context}) == 1
+    names = [f"{word} {CONFIGURATION}" for word in ("change", "receive", "follow")]
+    assert [span.name for span in found] == names
+    for span in found:
+        spec = next(each for each in spans.SPECS if each.name == span.name.partition(" ")[0])
+        assert span.kind.name == spec.kind
+        assert (span.attributes or {}).keys() == spec.attributes
+    assert (found[0].start_time or 0) <= document.changed_at_ms * 10**6 + 10**6
+    assert found[1].start_time == document.changed_at_ms * 10**6
+
+
+async def test_a_document_that_is_not_applied_is_an_error_in_its_trace(
+    tmp_path: Path, tracing: Tracing, exported: InMemorySpanExporter
+) -> None:
+    async with build.configuration(Settings(data_dir=tmp_path)) as store:
+        document = await store.get(CONFIGURATION)
+        one = tracing.tracer("history", "h")
+        with pytest.raises(ProducerEnded), changes.applying(one, store, document, new=False):
+            raise ProducerEnded
+    await tracing.close()
+    (only,) = exported.get_finished_spans()
+    assert (only.name, only.status.is_ok) == (f"follow {CONFIGURATION}", False)
+
+
+def test_every_attribute_has_a_meaning() -> None:
+    used = set().union(*(spec.attributes for spec in spans.SPECS))
+    assert used == set(spans.ATTRIBUTES)
+    assert len({spec.name for spec in spans.SPECS}) == len(spans.SPECS)
+
+
+def test_spans_are_begun_where_their_specification_is_asked_for() -> None:
+    """What is not begun there would be in no list."""
+    services = Path(spans.__file__).parents[1]
+    begin = re.compile(r"\.(?:start_span|start_as_current_span)\((?!\w+\.name\b)")
+    wrong = [path for path in services.rglob("*.py") if begin.search(path.read_text())]
+    assert wrong == [services / "runtime" / "tracing.py"]  # `Tracer.start`
+
+
+# -- where to
 
 
 def test_what_is_no_url_is_told_at_the_start() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -135,11 +134,11 @@ async def _change(
     change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> int:
     """Change the current document; a change of one key stands whatever others have changed."""
+    from cecochat.cli import changes
     from cecochat.ports.configuration import CONFIGURATION
 
     async with _opened(data, file) as configuration:
-        changed = await configuration.change(CONFIGURATION, change, by=getpass.getuser())
-        return changed.version
+        return (await changes.change(configuration, CONFIGURATION, change)).version
 
 
 async def _past(data: Path | None, file: Path | None, limit: int) -> list[Document]:

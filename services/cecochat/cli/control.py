@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,12 +82,12 @@ def resume(settings: options.SettingsFile = None) -> None:
 
 async def _set(file: Path | None, *, paused: bool) -> int:
     from cecochat.adapters import build
-    from cecochat.cli import target
+    from cecochat.cli import changes, target
     from cecochat.ports.configuration import CONFIGURATION
 
     async with build.configuration(target.settings(None, file)) as configuration:
-        document = await configuration.change(
-            CONFIGURATION, lambda current: {**current, PAUSED: paused}, by=getpass.getuser()
+        document = await changes.change(
+            configuration, CONFIGURATION, lambda current: {**current, PAUSED: paused}
         )
     return document.version
 

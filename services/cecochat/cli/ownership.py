@@ -5,7 +5,6 @@ these say they own.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import sys
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import typer
 
 from cecochat.adapters import build
-from cecochat.cli import target
+from cecochat.cli import changes, target
 from cecochat.cli.failure import Failed, UsageError
 from cecochat.domain import assignment
 from cecochat.domain.balance import ranges
@@ -179,7 +178,7 @@ async def _assign(configuration: Configuration, seen: View, partitions: list[int
             raise Failed("the assignment is lost just now: try again once control has restored it")
         return {**current, **{str(partition): to for partition in partitions}}
 
-    return (await configuration.change(ASSIGNMENT, decide, by=getpass.getuser())).version
+    return (await changes.change(configuration, ASSIGNMENT, decide)).version
 
 
 async def _until_owned(server: Instance, partitions: list[int]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from cecochat.cli.failure import UsageError
 
@@ -31,6 +33,11 @@ def pointer_file() -> Path:
     return state_dir() / "last-up.json"
 
 
+def targets_file() -> Path:
+    """Written beside it: its servers, as the file-based discovery of Prometheus reads them."""
+    return state_dir() / "targets.json"
+
+
 def last_up() -> dict[str, Any] | None:
     """What `up` started last, running or not; None: nothing yet, or the file is damaged."""
     try:
@@ -46,11 +53,33 @@ def remember(addresses: dict[str, Any], settings: Settings) -> None:
         "backends": {name: getattr(settings, name) for name in BACKENDS},
         "traces": {name: getattr(settings, name) for name in TRACES},
     }
-    path = pointer_file()
+    _save(pointer_file(), addresses)
+    _save(targets_file(), _targets(addresses["health"], settings.namespace))
+
+
+def _save(path: Path, known: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(addresses) + "\n")
+    beside.write_text(json.dumps(known) + "\n")
     beside.replace(path)
+
+
+def _targets(health: Mapping[str, str], namespace: str) -> list[dict[str, Any]]:
+    """With the labels that they have where Consul tells of them. `health`: name of a server, such
+    as messaging or messaging-1 -> URL.
+    """
+    return [
+        {
+            "targets": [urlsplit(url).netloc],
+            "labels": {
+                "__scheme__": urlsplit(url).scheme,
+                "namespace": namespace,
+                "service": name.partition("-")[0],
+                "instance": name,
+            },
+        }
+        for name, url in health.items()
+    ]
 
 
 def settings(data: Path | None, file: Path | None = None) -> Settings:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 WIDTH = 40
 ASK_S = 10.0
 TRIES, TRY_S = 8, 1.0
+HAVE_A_PART = ("messaging", "materialize")  # the second alone where it was late in the history
 Jaeger = Annotated[
     str | None,
     typer.Option(
@@ -87,8 +88,13 @@ async def _ask(jaeger: str, message_id: int) -> dict[str, Any]:
 
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=ASK_S) as client:
-            answer = await client.get(f"{jaeger.rstrip('/')}/api/traces", params=query(message_id))
-            found: list[dict[str, Any]] = answer.raise_for_status().json().get("data") or []
+            for service in HAVE_A_PART:
+                answer = await client.get(
+                    f"{jaeger.rstrip('/')}/api/traces", params=query(message_id, service)
+                )
+                found: list[dict[str, Any]] = answer.raise_for_status().json().get("data") or []
+                if found:
+                    return found[0]
     except httpx.HTTPStatusError as error:
         raise Failed(f"Jaeger at {jaeger}: {error.response.text[:200]}") from None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
@@ -96,7 +102,7 @@ async def _ask(jaeger: str, message_id: int) -> dict[str, Any]:
             f"Jaeger at {jaeger} does not answer ({error!r}): `make observe` starts one, and "
             "--jaeger says where another is"
         ) from None
-    return found[0] if found else {}
+    return {}
 
 
 def lines(found: list[Bar]) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from cecochat.cli.failure import UsageError
 from cecochat.cli.target import traces
+from cecochat.domain.spans import COMMAND
 
 
 @contextmanager
@@ -27,6 +28,6 @@ def tracing() -> Iterator[AbstractContextManager[object]]:
     provider.add_span_processor(BatchSpanProcessor(over_http(otlp)))
     trace.set_tracer_provider(provider)
     try:
-        yield provider.get_tracer("cecochat").start_as_current_span("cecochat send")
+        yield provider.get_tracer("cecochat").start_as_current_span(COMMAND.name)
     finally:
         provider.shutdown()  # sends what is left

@@ -144,7 +144,7 @@ def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
         if as_json:
             json_line(known)
         else:
-            typer.echo(_welcome(known) + _traces(settings))
+            typer.echo(_welcome(known) + _traces(settings) + _metrics(settings))
         sys.stdout.flush()
 
     started = processes.started(settings, *counts) if counts else system.started(settings)
@@ -184,6 +184,11 @@ def _traces(settings: Settings) -> str:
         f"\nSee what a message went through ({settings.jaeger_url or settings.otlp_url}):\n\n"
         f"  {command} trace $({command} send --trace --as alice bob hello)\n"
     )
+
+
+def _metrics(settings: Settings) -> str:
+    url = settings.prometheus_url
+    return f"\nSee metrics and alerts: {url}\n" if url else ""
 
 
 def _tokens(secret_file: str | None) -> list[str]:

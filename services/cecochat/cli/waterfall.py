@@ -29,11 +29,13 @@ class Bar(NamedTuple):
     attributes: dict[str, Any]
 
 
-def query(message_id: int) -> dict[str, str | int]:
-    """The parameters of `/api/traces` that find the trace of a message."""
+def query(message_id: int, service: str = "messaging") -> dict[str, str | int]:
+    """The parameters of `/api/traces` that find the trace of a message, where a `service` has a
+    part in it.
+    """
     at_ms = time_ms(message_id)
     return {
-        "service": "cecochat-messaging",
+        "service": f"cecochat-{service}",
         "tags": json.dumps({MESSAGE_ID: str(message_id)}),
         "start": (at_ms - BEFORE_MS) * 1_000,
         "end": (at_ms + AFTER_MS) * 1_000,

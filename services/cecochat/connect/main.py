@@ -32,7 +32,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
             group.create_task(follow(parts.configuration, registry, directory.configure, tracer)),
-            group.create_task(directory.follow(parts.configuration, registry)),
+            group.create_task(directory.follow(parts.configuration, registry, tracer)),
             group.create_task(watch_loop(registry)),
         ]
         await directory.ready.wait()

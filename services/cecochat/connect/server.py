@@ -45,10 +45,13 @@ class Directory:
         """Follow a new configuration."""
         self._config = config
 
-    async def follow(self, configuration: Configuration, registry: CollectorRegistry) -> None:
+    async def follow(
+        self, configuration: Configuration, registry: CollectorRegistry, tracer: Tracer = OFF
+    ) -> None:
         """Follow the assignment, until cancelled."""
         parse = partial(assignment.parse, partitions=self._partitions)
-        async with aclosing(valid(configuration, ASSIGNMENT, parse, registry)) as assignments:
+        followed = valid(configuration, ASSIGNMENT, parse, registry, tracer)
+        async with aclosing(followed) as assignments:
             async for _, owners in assignments:
                 self._assignment = owners
                 self.ready.set()

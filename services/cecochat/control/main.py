@@ -42,7 +42,13 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         decisions,
     )
     server = Control(
-        server_id, parts.configuration, parts.discovery, documents, Planner(partitions), decisions
+        server_id,
+        parts.configuration,
+        parts.discovery,
+        documents,
+        Planner(partitions),
+        decisions,
+        tracer=tracer,
     )
     app = http.app("control", server_id, registry, lambda: server.not_ready)
     async with AsyncExitStack() as stack:

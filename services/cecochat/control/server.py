@@ -23,7 +23,9 @@ from cecochat.domain.balance import CONTROL
 from cecochat.domain.errors import Conflict, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
 from cecochat.ports.discovery import Discovery, Instance
+from cecochat.runtime.changes import changed
 from cecochat.runtime.ownership import asking, owned_by
+from cecochat.runtime.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Control:
         planner: Planner,
         decisions: Decisions,
         clock: Callable[[], float] = time.monotonic,
+        tracer: Tracer = OFF,
     ) -> None:
         self.ready = asyncio.Event()  # it has seen the live servers and the assignment
         self.leads = False
@@ -55,6 +58,7 @@ class Control:
         self._planner = planner
         self._decisions = decisions
         self._clock = clock
+        self._tracer = tracer
         self._changed = documents.changed
         self._live: tuple[Instance, ...] = ()
         self._seen: tuple[Document, int] | None = None  # the assignment that the planner knows
@@ -184,10 +188,12 @@ class Control:
 
     async def _write(self, decision: Decision) -> None:
         value = {str(partition): owner for partition, owner in sorted(decision.owners.items())}
+        begun_ns = time.time_ns()
         try:
             document = await self._configuration.put(
                 ASSIGNMENT, value, expected=decision.expected, by=self._by
             )
+            changed(self._tracer, self._configuration, document, begun_ns)
             self._decisions.moved(decision, document.version)
             await self._documents.judge(document)  # asks the store, where a newer one was seen
         except Conflict as error:

@@ -159,7 +159,8 @@ class Config:
         "ms",
         1,
         1e6,
-        "a message that takes longer to be accepted is traced",
+        "a message that takes longer to be accepted, or to be in the history, is traced",
+        "messaging, materialize",
     )
     control_paused: bool = _key(
         "control.paused", False, "", 0, 1, "control moves and scales nothing", "control"

@@ -1,4 +1,5 @@
-"""Every span that servers and clients make: name, kind, attributes and meaning, in this one place.
+"""Every span that servers and clients make, and every attribute: name, kind and meaning, in this
+one place. `make reference` writes them into `observability/telemetry.md`.
 
 Names follow the OpenTelemetry semantic conventions 1.38 for RPC, HTTP, databases and messaging (in
 development there: they are pinned here); what those have no word for begins with `cecochat.`.
@@ -29,6 +30,40 @@ HTTP_STATUS = "http.response.status_code"
 DOCUMENT = "cecochat.document"
 VERSION = "cecochat.document.version"
 
+ATTRIBUTES = {
+    MESSAGE_ID: "Id of the message.",
+    OFFSET: "Of the record in its partition; where the log is SQLite, too.",
+    PARTITION: "Number of the partition.",
+    DESTINATION: "Name of the log: `messages`.",
+    OPERATION: "`send` or `process`.",
+    BATCH: "Messages in the batch, traced or not.",
+    RECORD: "`origin` or `copy`.",
+    SESSION: "Id of the session that was written to.",
+    LATE: "Milliseconds from the time in the message's id to when this ended. The message had no "
+    "trace before, and this took longer than `trace.slow_ms`.",
+    DB: "`sqlite`, `cassandra` or `redis`.",
+    DB_OPERATION: "`INSERT` or `SELECT`.",
+    DB_COLLECTION: "What is read or written, such as `messages`.",
+    RPC: "Full name of the call.",
+    HTTP_METHOD: "`GET`.",
+    HTTP_ROUTE: "`/v1/connect`.",
+    HTTP_STATUS: "Of the answer.",
+    DOCUMENT: "`configuration` or `assignment`.",
+    VERSION: "Of the document.",
+}
+"""Attribute -> meaning."""
+
+SERVICE = "service.name"
+INSTANCE = "service.instance.id"
+RELEASE = "service.version"
+
+RESOURCE = {
+    SERVICE: "`cecochat-messaging` and so on.",
+    INSTANCE: "Id of the server.",
+    RELEASE: "Version of CecoChat.",
+}
+"""Attribute of who made a span -> meaning."""
+
 
 class Spec(NamedTuple):
     """A span: who makes it, and which attributes it may have."""
@@ -44,6 +79,13 @@ def _spec(name: str, kind: Kind, service: str, attributes: set[str], meaning: st
     return Spec(name, kind, service, frozenset(attributes), meaning)
 
 
+COMMAND = _spec(
+    "cecochat send",
+    "INTERNAL",
+    "client",
+    set(),
+    "`cecochat send --trace`, as the application that sends.",
+)
 SEND = _spec(
     "send",
     "CLIENT",
@@ -77,7 +119,7 @@ MATERIALIZE = _spec(
     "process messages",
     "CONSUMER",
     "materialize",
-    {MESSAGE_ID, DESTINATION, PARTITION, OFFSET, OPERATION, BATCH},
+    {MESSAGE_ID, DESTINATION, PARTITION, OFFSET, OPERATION, BATCH, LATE},
     "From when a batch of the log was read to when the history holds it.",
 )
 WRITE = _spec(
@@ -109,13 +151,44 @@ LOOKUP = _spec(
     {HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS},
     "A client asks where to go.",
 )
-FOLLOW = _spec(
-    "follow",
+CHANGE = _spec(
+    "change",
+    "CLIENT",
+    "control, cli",
+    {DOCUMENT, VERSION, DB},
+    "A central document is changed: read, decided and stored, and announced where the store is "
+    "Redis. The names of this and the next two end with the document. All that belongs to one "
+    "change is in one trace.",
+)
+RECEIVE = _spec(
+    "receive",
     "CONSUMER",
     "every server",
+    {DOCUMENT, VERSION, DB},
+    "From when a document was changed, by its own time, to when a server that runs has read it, "
+    "which the announcement makes it do at once.",
+)
+FOLLOW = _spec(
+    "follow",
+    "INTERNAL",
+    "every server",
     {DOCUMENT, VERSION},
-    "A new version of a central document was told, and is in force when this ends; the name ends "
-    "with the document.",
+    "A version of a central document is applied, and in force when this ends; at the start of a "
+    "server too.",
 )
 
-SPECS = (SEND, ACCEPT, APPEND, DELIVER, MATERIALIZE, WRITE, QUERY, READ, LOOKUP, FOLLOW)
+SPECS = (
+    COMMAND,
+    SEND,
+    ACCEPT,
+    APPEND,
+    DELIVER,
+    MATERIALIZE,
+    WRITE,
+    QUERY,
+    READ,
+    LOOKUP,
+    CHANGE,
+    RECEIVE,
+    FOLLOW,
+)

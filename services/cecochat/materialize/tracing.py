@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from opentelemetry.trace import Span
 
 from cecochat.domain import spans
+from cecochat.domain.ids import time_ms
 from cecochat.domain.records import Origin
 from cecochat.ports.backplane import MESSAGES
-from cecochat.runtime.tracing import Attributes, Tracer, contained, until_done
+from cecochat.ports.history import MessageRow
+from cecochat.runtime.tracing import Attributes, Tracer, contained, trace_of, until_done
 
 Traced = Sequence[tuple[int, Origin]]
 
 
 @contextmanager
 def materializing(
-    tracer: Tracer, system: str, partition: int, traced: Traced, begun_ns: int, count: int
+    tracer: Tracer,
+    system: str,
+    partition: int,
+    messages: Sequence[MessageRow],
+    traced: Traced,
+    begun_ns: int,
 ) -> Iterator[None]:
-    """The write of a batch of `count` messages, of which `traced` have a trace: (offset, record).
+    """The write of a batch of messages, of which `traced` have a trace: (offset, record).
     `begun_ns`: when the batch was read.
     """
     made: list[Span] = []
     with contained():
         if tracer.on and traced:
-            made = _begin_all(tracer, system, partition, traced, begun_ns, count)
+            made = _begin_all(tracer, system, partition, traced, begun_ns, len(messages))
     with until_done(made):
         yield
+    with contained():
+        if tracer.on and messages:
+            _trace_late(tracer, partition, messages, traced, begun_ns)
+
+
+def _trace_late(
+    tracer: Tracer, partition: int, messages: Sequence[MessageRow], traced: Traced, begun_ns: int
+) -> None:
+    """What is in the history too late, and has no trace that is known here. The log does not tell
+    whether it was accepted late: if so, this joins the trace that it was given then. The oldest
+    come first.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    if now_ms - time_ms(messages[0].message_id) <= tracer.slow_ms:
+        return
+    known = {origin.id for _, origin in traced}
+    for message_id in (row.message_id for row in messages if row.message_id not in known):
+        late_ms = now_ms - time_ms(message_id)
+        if late_ms <= tracer.slow_ms or not tracer.spares_one():
+            return
+        seen = {**_seen(partition, message_id, len(messages)), spans.LATE: late_ms}
+        trace_id = trace_of(spans.MESSAGE_ID, message_id)
+        tracer.start(spans.MATERIALIZE, attributes=seen, start_ns=begun_ns, trace_id=trace_id).end()
 
 
 def _begin_all(
@@ -52,12 +83,15 @@ def _begin_all(
 def _begin(
     tracer: Tracer, partition: int, offset: int, origin: Origin, begun_ns: int, count: int
 ) -> Span:
-    seen: Attributes = {
-        spans.MESSAGE_ID: str(origin.id),
+    seen = {**_seen(partition, origin.id, count), spans.OFFSET: offset}
+    return tracer.start(spans.MATERIALIZE, origin.trace, seen, start_ns=begun_ns)
+
+
+def _seen(partition: int, message_id: int, count: int) -> Attributes:
+    return {
+        spans.MESSAGE_ID: str(message_id),
         spans.DESTINATION: MESSAGES,
         spans.PARTITION: str(partition),
-        spans.OFFSET: offset,
         spans.OPERATION: "process",
         spans.BATCH: count,
     }
-    return tracer.start(spans.MATERIALIZE, origin.trace, seen, start_ns=begun_ns)

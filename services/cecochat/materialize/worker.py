@@ -247,12 +247,10 @@ class Materializer:
         if rows.dead:
             await self._bury(partition, rows.dead)
         progress = Progress(self._log_id, partition, offset)
-        count = len(rows.messages)
+        spans_of = (rows.messages, rows.traced, rows.read_ns)
         with (
             self._metrics.write_seconds.time(),
-            materializing(
-                self._tracer, self._history.system, partition, rows.traced, rows.read_ns, count
-            ),
+            materializing(self._tracer, self._history.system, partition, *spans_of),
         ):
             await self._patiently(lambda: self._history.write(rows.messages, rows.marks, progress))
         self._reached[partition] = offset + 1

@@ -75,7 +75,7 @@ class Ownership:
         async with asyncio.TaskGroup() as group:
             group.create_task(Watermarks(self._log.backplane, self._metrics).keep(self._owners))
             tasks: dict[int, asyncio.Task[None]] = {}
-            followed = valid(configuration, ASSIGNMENT, parse, self._registry)
+            followed = valid(configuration, ASSIGNMENT, parse, self._registry, self._tracer)
             async with aclosing(followed) as assignments:
                 async for version, owners in assignments:
                     self._assigned = {

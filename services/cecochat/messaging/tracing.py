@@ -18,6 +18,7 @@ from cecochat.runtime.tracing import (
     Tracer,
     contained,
     failed,
+    trace_of,
     traceparent,
     until_done,
     valid,
@@ -106,7 +107,12 @@ class MessageTraces:
             spans.OFFSET: offset,
             spans.LATE: now_ms - begun_ms,
         }
-        accept = self._tracer.start(spans.ACCEPT, "", seen, start_ns=begun_ms * 1_000_000)
+        accept = self._tracer.start(
+            spans.ACCEPT,
+            attributes=seen,
+            start_ns=begun_ms * 1_000_000,
+            trace_id=trace_of(spans.MESSAGE_ID, record.id),
+        )
         record.trace = traceparent(accept)
         accept.end()
 

@@ -29,6 +29,8 @@ class Configuration(ABC):
     by readers. Every call raises `Unavailable`, within seconds, while the store does not answer.
     """
 
+    system: str  # as the semantic conventions name the store
+
     @abstractmethod
     async def get(self, name: str) -> Document:
         """The current version."""

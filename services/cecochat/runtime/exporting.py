@@ -14,11 +14,14 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from typing_extensions import override
 
 from cecochat import __version__
 from cecochat.domain.errors import InvalidSettings
+from cecochat.domain.spans import INSTANCE, RELEASE, SERVICE
+from cecochat.runtime.tracing import GIVEN
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +55,9 @@ class Exporting:
 
     def tracer(self, service: str, server_id: str) -> trace.Tracer:
         """For one server."""
-        named = {"service.name": f"cecochat-{service}", "service.instance.id": server_id}
-        resource = Resource({**named, "service.version": __version__})
-        provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
+        named = {SERVICE: f"cecochat-{service}", INSTANCE: server_id}
+        resource = Resource({**named, RELEASE: __version__})
+        provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=_Ids())
         provider.add_span_processor(_Ended(self._processor, self._counts))
         return provider.get_tracer("cecochat", __version__)
 
@@ -63,6 +66,14 @@ class Exporting:
         thread = threading.Thread(target=self._processor.shutdown, daemon=True)
         thread.start()
         await asyncio.to_thread(thread.join, FLUSH_S)
+
+
+class _Ids(RandomIdGenerator):
+    """By chance, where none is given."""
+
+    @override
+    def generate_trace_id(self) -> int:
+        return GIVEN.get() or super().generate_trace_id()
 
 
 class _Ended(SpanProcessor):

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from cecochat.domain import spans
 from cecochat.domain.configuration import Config, parse
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
-from cecochat.runtime.tracing import OFF, Attributes, Tracer
+from cecochat.runtime.changes import applying
+from cecochat.runtime.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +50,11 @@ async def follow(
     """Apply the configuration now and after each change, until cancelled; the last good one stays
     in force.
     """
-    async with aclosing(valid(configuration, CONFIGURATION, parse, registry)) as versions:
-        async for number, config in versions:
-            seen: Attributes = {spans.DOCUMENT: CONFIGURATION, spans.VERSION: number}
-            span = tracer.start(spans.FOLLOW, "", seen, name=f"follow {CONFIGURATION}")
+    async with aclosing(valid(configuration, CONFIGURATION, parse, registry, tracer)) as versions:
+        async for _, config in versions:
             apply(config)
             tracer.configure(config)
             logging.getLogger("cecochat").setLevel(config.log_level.upper())
-            span.end()
 
 
 async def valid(
@@ -65,33 +62,38 @@ async def valid(
     name: str,
     parse_: Callable[[Any], Parsed],
     registry: CollectorRegistry,
+    tracer: Tracer = OFF,
 ) -> AsyncGenerator[tuple[int, Parsed]]:
-    """Version and value of the document now and after each change, those that are valid."""
+    """Version and value of the document now and after each change, those that are valid. One is in
+    force when the next is asked for.
+    """
     metrics = DocumentMetrics(name, registry)
     known = False
     async with aclosing(_versions(configuration, name, metrics.followed)) as documents:
         async for document in documents:
             try:
-                good = document.version, parse_(document.value)
+                good = document, parse_(document.value)
             except InvalidSettings as error:
                 metrics.refused.inc()
                 log.error("%s version %s is not followed: %s", name, document.version, error)
                 if known or not (earlier := await _last_good(configuration, name, parse_)):
                     continue
                 good = earlier
-            metrics.version.set(good[0])
-            yield good
+            in_force, value = good
+            metrics.version.set(in_force.version)
+            with applying(tracer, configuration, in_force, new=known):
+                yield in_force.version, value
             known = True
 
 
 async def _last_good(
     configuration: Configuration, name: str, parse_: Callable[[Any], Parsed]
-) -> tuple[int, Parsed] | None:
+) -> tuple[Document, Parsed] | None:
     """For a start while the newest version is not valid."""
     with suppress(Unavailable):
         for document in await configuration.past(name, PAST):
             with suppress(InvalidSettings):
-                return document.version, parse_(document.value)
+                return document, parse_(document.value)
     return None
 
 

@@ -101,6 +101,7 @@ class Settings:
     consul: str = _setting("", "host:port of an agent; empty: discovery within this process")
     otlp_url: str = _setting("", "URL of a collector for traces, OTLP over HTTP; empty: no traces")
     jaeger_url: str = _setting("", "URL of Jaeger, for links and `cecochat trace`")
+    prometheus_url: str = _setting("", "URL of Prometheus, for the link that `cecochat up` prints")
     nomad: str = _setting("", "host:port of an agent, where Nomad runs the servers")
     stack: str = _setting(
         "", "where the `cecochat up` that runs this server takes orders; it sets this", secret=True

@@ -38,6 +38,8 @@ NEWEST = """SELECT name, version, value, changed_at_ms, changed_by FROM versions
 class EmbeddedConfiguration(Configuration):
     """All documents in `configuration.db` of a data folder; at least the last 100 versions stay."""
 
+    system = "sqlite"
+
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         """Use `open`."""
         self._database = database

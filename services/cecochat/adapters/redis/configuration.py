@@ -41,6 +41,8 @@ class RedisConfiguration(Configuration):
     `XREVRANGE cecochat:configuration + - COUNT 1` shows the current version.
     """
 
+    system = "redis"
+
     def __init__(self, settings: RedisSettings, redis: Redis, clock: Callable[[], float]) -> None:
         """Use `open`."""
         self._settings = settings
