@@ -163,7 +163,7 @@ def target(connect_url: str | None) -> Target:
 
 
 def _secret_of_a_cluster() -> Path | None:
-    """What the settings name; of a cluster that takes development tokens, as a test cluster does."""
+    """What the settings name; set where a cluster takes development tokens, as a test cluster."""
     from cecochat.runtime.settings import load
 
     return load().token_secret_file
