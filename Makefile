@@ -27,7 +27,7 @@ $(dev): requirements-dev.lock $(decides)
 
 .PHONY: help setup up observe demo fmt lint type test test-all bench protos reference protos-release lock image clean
 .PHONY: backends backends-up backends-down backends-status
-.PHONY: cluster-up cluster-down cluster-box
+.PHONY: cluster-up cluster-test cluster-down cluster-box
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -80,7 +80,10 @@ backends-status: ## which of them answer, where, and what they use
 	@$(or $(PYTHON),python3) -m scripts.backends status $(ARGS)
 
 cluster-up: ## a test cluster of three machines, by Vagrant; docs/tutorials/cluster.md walks through it
-	@scripts/cluster/host.sh up
+	@scripts/cluster/host.sh up $(ARGS)
+
+cluster-test: $(dev) ## lose its machines, cut and slow its network, fill its disks: 20 minutes
+	CECOCHAT_BACKENDS=cluster $(bin)/python -m pytest tests/cluster --cluster $(ARGS)
 
 cluster-down: ## end it, and leave nothing of it
 	@scripts/cluster/host.sh down

@@ -17,7 +17,7 @@ from tests.support import workers
 from tests.support.backends import VARIABLE, Backends
 
 HERE = Path(__file__).parent
-MARKED_BY_FOLDER = ("e2e", "faults", "bench")
+MARKED_BY_FOLDER = ("e2e", "faults", "bench", "cluster")
 SEED = "CECOCHAT_SEED"
 seed_key = pytest.StashKey[int]()
 backends_key = pytest.StashKey[Backends]()
@@ -33,6 +33,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "laptop")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also what is marked slow: many minutes")
+    parser.addoption("--cluster", action="store_true", help="also what harms a test cluster")
 
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis reads its seed
@@ -69,12 +70,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     skip = pytest.mark.skip(reason="slow: `make test-all`, or pytest --slow, runs it")
+    unharmed = pytest.mark.skip(reason="breaks a test cluster: `make cluster-test` does")
     for item in items:
         layer = item.path.relative_to(HERE).parts[0]
         if layer in MARKED_BY_FOLDER:
             item.add_marker(layer)
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(skip)
+        if layer == "cluster" and not config.getoption("--cluster"):
+            item.add_marker(unharmed)
     items.sort(key=lambda item: "faults" not in item.keywords)  # they take longest
 
 

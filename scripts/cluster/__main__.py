@@ -19,9 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     about = "make this machine a node; the environment says which (see Vagrantfile)"
     commands.add_parser("provision", help=about).set_defaults(do=_provision)
-    wait = commands.add_parser("ready", help="wait until all nodes are there, and deploy")
-    wait.set_defaults(do=lambda arguments: ready.ready(arguments.nodes))
-    wait.add_argument("nodes", type=int)
+    for do, about in (
+        (ready.ready, "wait until all nodes are there, and deploy"),
+        (ready.wait, "wait until all nodes are there and every server answers"),
+    ):
+        waits = commands.add_parser(do.__name__, help=about)
+        waits.set_defaults(do=lambda arguments, do=do: do(arguments.nodes))
+        waits.add_argument("nodes", type=int)
     arguments = parser.parse_args(argv)
     try:
         arguments.do(arguments)

@@ -5,7 +5,7 @@ nodes=$1
 guest() {
     local name=$1
     shift
-    vagrant ssh "$name" --no-tty --command "$*" </dev/null 2>&1 | tr -d '\r'
+    vagrant ssh "$name" --no-tty --command "$*" </dev/null 2>&1 | sed --unbuffered 's/\r$//; /^$/d'
 }
 guest "server$nodes" "cd /opt/cecochat/checkout && sudo PYTHONDONTWRITEBYTECODE=1 python3 -m scripts.cluster ready $nodes"
 reader=server$((nodes > 1 ? 2 : 1))

@@ -89,10 +89,8 @@ def _user() -> None:
         tools.run(["useradd", *options, USER])
     if "vagrant" in {user.pw_name for user in pwd.getpwall()}:
         tools.run(["usermod", "--append", "--groups", USER, "vagrant"])  # to use `cecochat`
-    for folder in (ETC, DATA):
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.chown(folder, USER, USER)
-        folder.chmod(0o755)
+    DATA.mkdir(parents=True, exist_ok=True)
+    shutil.chown(DATA, USER, USER)
 
 
 def _checkout() -> bool:

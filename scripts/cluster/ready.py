@@ -16,36 +16,60 @@ from scripts.cluster import plan
 
 WITHIN_S = 900.0
 POLL_S = 1.0
-JOBS = Path("/opt/cecochat/checkout/jobs")
+SAY_EVERY_S = 30.0
+CHECKOUT = Path("/opt/cecochat/checkout")
 ETC = Path("/etc/cecochat")
 
 
 def ready(nodes: int) -> None:
-    """Raises Failed, with what is still missing."""
-    for what, question in questions(nodes).items():
-        _until(what, question)
-    if not (ETC / "note").exists():
-        _until("Nomad's clients", lambda: _nomad_clients() == nodes)
+    """Wait for all machines, and deploy. Raises Failed, with what is still missing."""
+    _backends(nodes)
+    if _nomad_runs():
         for name, fewest in {"messaging": 3, "connect": nodes}.items():
             _run("cecochat", "config", "set", f"scale.{name}.min", str(fewest))
-        _run("cecochat", "deploy", "--jobs", str(JOBS), "--vars", str(ETC / "cluster.toml"))
-    _until("CecoChat", _healthy)
+        jobs, values = str(CHECKOUT / "jobs"), str(ETC / "cluster.toml")
+        _run("cecochat", "deploy", "--jobs", jobs, "--vars", values)
+    _until("CecoChat", _healthy, 1)
 
 
-def questions(nodes: int) -> dict[str, Callable[[], bool]]:
-    """What has to be there -> whether it is."""
+def wait(nodes: int) -> None:
+    """The same of a cluster that is deployed already."""
+    _backends(nodes)
+    _until("CecoChat", _healthy, 1)
+
+
+def _backends(nodes: int) -> None:
+    for what, (count, wanted) in questions(nodes).items():
+        _until(what, count, wanted)
+    if _nomad_runs():
+        _until("Nomad's clients", _nomad_clients, nodes)
+
+
+def _nomad_runs() -> bool:
+    return not (ETC / "note").exists()
+
+
+def questions(nodes: int) -> dict[str, tuple[Callable[[], int], int]]:
+    """What has to be there -> how to count it, and how many there must be."""
     addresses = [plan.address(number) for number in range(1, nodes + 1)]
     return {
-        "Consul's servers": lambda: len(_consul_peers()) == nodes,
-        "Kafka's brokers": lambda: all(
-            probe.answered(probe.kafka, address, plan.KAFKA) for address in addresses
+        "Consul's servers": (lambda: len(_consul_peers()), nodes),
+        "Kafka's brokers": (
+            lambda: sum(probe.answered(probe.kafka, each, plan.KAFKA) for each in addresses),
+            nodes,
         ),
-        "Cassandra's nodes": lambda: all(
-            len(probe.cassandra_peers(address, plan.CASSANDRA) or ()) == nodes - 1
-            for address in addresses
+        "Cassandra's nodes": (
+            lambda: sum(_knows(each, nodes - 1) for each in addresses),
+            nodes,
         ),
-        "Redis": lambda: probe.answered(probe.redis, addresses[0], plan.REDIS),
+        "Redis": (lambda: probe.answered(probe.redis, addresses[0], plan.REDIS), 1),
     }
+
+
+def _knows(address: str, others: int) -> bool:
+    """Whether a node of Cassandra answers, and has so many others."""
+    peers = probe.cassandra_peers(address, plan.CASSANDRA)
+    return peers is not None and len(peers) == others
 
 
 def _consul_peers() -> list[str]:
@@ -62,13 +86,19 @@ def _healthy() -> bool:
     return done.returncode == 0
 
 
-def _until(what: str, question: Callable[[], bool]) -> None:
-    started = time.monotonic()
-    while not question():
-        if time.monotonic() - started > WITHIN_S:
+def _until(what: str, count: Callable[[], int], wanted: int) -> None:
+    """Says how far it is, since this takes minutes on a new cluster."""
+    started = said = time.monotonic()
+    while (there := count()) != wanted:
+        now = time.monotonic()
+        if now - started > WITHIN_S:
             raise Failed(
-                f"{what} did not come within {WITHIN_S:.0f} s: `journalctl` of the guests says why"
+                f"{what}: {there} of {wanted} after {WITHIN_S:.0f} s; `systemctl status` and "
+                "`journalctl` of the guests say why"
             )
+        if now - said > SAY_EVERY_S:
+            said = now
+            print(f"{what}: {there} of {wanted} after {now - started:.0f} s", flush=True)
         time.sleep(POLL_S)
     print(f"{what}: there after {time.monotonic() - started:.0f} s", flush=True)
 

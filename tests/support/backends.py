@@ -16,7 +16,7 @@ LISTENING_WITHIN_S = 2.0
 
 VARIABLE = "CECOCHAT_BACKENDS"
 KNOWN = frozenset(
-    {"embedded", "kafka", "cassandra", "redis", "consul", "jaeger", "nomad", "promtool"}
+    {"embedded", "kafka", "cassandra", "redis", "consul", "jaeger", "nomad", "promtool", "cluster"}
 )
 
 

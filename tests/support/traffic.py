@@ -15,9 +15,9 @@ from tests.support.texts import real_texts
 TICK_S = 0.01
 
 
-def ring(users: int) -> tuple[list[DeviceKey], list[str]]:
+def ring(users: int, prefix: str = "user") -> tuple[list[DeviceKey], list[str]]:
     """Users who each talk with those one and three seats away; every fifth has two devices."""
-    names = [f"user-{number:02}" for number in range(users)]
+    names = [f"{prefix}-{number:02}" for number in range(users)]
     devices = [DeviceKey(name, "phone") for name in names]
     devices += [DeviceKey(name, "laptop") for name in names[::5]]
     chats = {

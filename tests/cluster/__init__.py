@@ -1,0 +1,1 @@
+"""What breaks between machines: the guests of `make cluster-up`, judged by the oracle."""
