@@ -187,6 +187,8 @@ def _files(here: Plan) -> None:
         if line not in names and not line.startswith("127.0.1.1")
     ]
     hosts.write_text("".join([*kept, *names]))
+    shutil.chown(ETC, "root", USER)  # the first to write there was Vagrant, a secret
+    ETC.chmod(0o750)
     shutil.chown(ETC / "token-secret", "root", USER)
     (ETC / "token-secret").chmod(0o640)
     _write(ETC / "cluster.env", _lines(here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}))
