@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
+import socketserver
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hcl2
 import pytest
 from hcl2.utils import SerializationOptions
+from typing_extensions import override
 
 from scripts.backends import versions
 from scripts.backends.instance import Failed
@@ -220,6 +224,58 @@ def test_without_a_network_there_is_none(
     assert nomad.bring(tmp_path / "cache") is None
     assert "Nomad cannot be had" in capsys.readouterr().out
     assert not nomad.TO.exists()
+
+
+def test_a_page_in_place_of_the_sums_is_refused(vendor: Path, tmp_path: Path) -> None:
+    """As a network gives it that wants a person to log in first."""
+    (sums,) = vendor.rglob("*_SHA256SUMS")
+    sums.write_bytes(b"<html>\n\n<p>Log in, \xff\n")
+    with pytest.raises(Failed, match="not what its vendor has published"):
+        nomad.bring(tmp_path / "cache")
+
+
+@pytest.mark.usefixtures("vendor")
+def test_a_connection_that_ends_half_way_brings_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with breaking_off() as port:
+        monkeypatch.setattr(nomad, "VENDOR", f"http://127.0.0.1:{port}")
+        assert nomad.bring(tmp_path / "cache") is None
+    assert not nomad.TO.exists()
+
+
+@contextmanager
+def breaking_off() -> Iterator[int]:
+    """The port of a server that promises more than it gives."""
+
+    class Breaks(socketserver.StreamRequestHandler):
+        @override
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Breaks) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        yield server.server_address[1]
+        thread.join()
+
+
+@pytest.mark.usefixtures("vendor")
+def test_half_a_program_is_never_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another guest looks into the cache at any time."""
+
+    def extract(archive: zipfile.ZipFile, member: str, path: Path) -> str:
+        path.mkdir(exist_ok=True)
+        (path / member).write_bytes(archive.read(member)[:3])
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(zipfile.ZipFile, "extract", extract)
+        assert nomad.bring(tmp_path / "cache") is None
+    assert nomad.bring(tmp_path / "cache") == nomad.TO
+    assert nomad.TO.read_bytes() == PROGRAM
 
 
 # The network interface
