@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import time
@@ -179,14 +180,7 @@ def _backend(name: str) -> None:
 
 def _files(here: Plan) -> None:
     hosts = Path("/etc/hosts")
-    names = [f"{plan.address(number)} server{number}\n" for number in here.numbers]
-    # Debian gives a machine's own name 127.0.1.1, where nothing listens.
-    kept = [
-        line
-        for line in hosts.read_text().splitlines(keepends=True)
-        if line not in names and not line.startswith("127.0.1.1")
-    ]
-    hosts.write_text("".join([*kept, *names]))
+    hosts.write_text(_hosts(hosts.read_text(), here))
     shutil.chown(ETC / "token-secret", "root", USER)
     (ETC / "token-secret").chmod(0o640)
     _write(ETC / "cluster.env", _lines(here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}))
@@ -201,6 +195,16 @@ def _files(here: Plan) -> None:
         f'exec {HOME}/venv/bin/cecochat "$@"\n',
         mode=0o755,
     )
+
+
+def _hosts(text: str, here: Plan) -> str:
+    """With all nodes; Debian and Vagrant give a machine's own name 127.0.1.1, 127.0.2.1 and so on,
+    where nothing listens.
+    """
+    names = [f"{plan.address(number)} server{number}" for number in here.numbers]
+    own = re.compile(r"127\.0\.[1-9]\.1\s")
+    kept = [line for line in text.splitlines() if line not in names and not own.match(line)]
+    return "".join(f"{line}\n" for line in [*kept, *names])
 
 
 def _version() -> str:

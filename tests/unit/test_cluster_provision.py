@@ -203,6 +203,29 @@ def test_settings_are_written_as_a_server_reads_them(tmp_path: Path) -> None:
     assert load({}, file=file) == load(here.settings())
 
 
+HOSTS = """\
+127.0.0.1 localhost
+127.0.1.1 vagrant
+127.0.2.1 server2 server2
+::1 localhost ip6-localhost
+10.0.0.7 server-of-somebody"""
+
+
+def test_a_name_of_a_node_is_its_address_in_the_network() -> None:
+    found = [line.split() for line in provision._hosts(HOSTS, plans(3)[1]).splitlines()]
+    for here in plans(3):
+        assert [address for address, *names in found if here.name in names] == [here.address]
+
+
+def test_other_names_stay_and_nothing_is_there_twice() -> None:
+    here = plans(3)[1]
+    written = provision._hosts(HOSTS, here)
+    assert provision._hosts(written, here) == written
+    lines = written.splitlines()
+    assert set(lines) > {"127.0.0.1 localhost", "10.0.0.7 server-of-somebody"}
+    assert len(lines) == 3 + 3
+
+
 # What is brought
 
 
