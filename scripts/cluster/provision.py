@@ -30,6 +30,8 @@ DATA = Path("/var/lib/cecochat")
 CACHE = Path("/var/cache")  # XDG_CACHE_HOME of the units: the folder in it is `cecochat`
 SHARED = Path("/srv")  # the same of the host, where the guests leave what they have brought
 UNITS = Path("/etc/systemd/system")
+HOSTS = Path("/etc/hosts")
+COMMAND = Path("/usr/local/bin/cecochat")
 CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md", "LICENSE")
 LOCK = "requirements.lock"
 LOCKED = ("pyproject.toml", LOCK)
@@ -51,7 +53,7 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
             _backend(name)
         program = nomad.bring(SHARED / "cecochat") if with_nomad else None
     with step("files and units"):
-        _files(here)
+        changed |= _files(here)
         _start(_units(here, program), changed)
     note = ETC / "note"
     if program is None:
@@ -178,16 +180,17 @@ def _backend(name: str) -> None:
         new.rename(here)
 
 
-def _files(here: Plan) -> None:
-    hosts = Path("/etc/hosts")
-    hosts.write_text(_hosts(hosts.read_text(), here))
+def _files(here: Plan) -> bool:
+    """Whether servers are told something else than before."""
+    HOSTS.write_text(_hosts(HOSTS.read_text(), here))
     shutil.chown(ETC / "token-secret", "root", USER)
     (ETC / "token-secret").chmod(0o640)
-    _write(ETC / "cluster.env", _lines(here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}))
+    settings = here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}
+    changed = _write(ETC / "cluster.env", _lines(settings))
     values = plan.job_values(here, _version())
     _write(ETC / "cluster.toml", _toml(values))
     _write(
-        Path("/usr/local/bin/cecochat"),
+        COMMAND,
         "#!/bin/sh\n"
         f": ${{CECOCHAT_SETTINGS_FILE={ETC}/cluster.env}}\n"
         f": ${{CECOCHAT_CONNECT_URL=http://{here.address}:{plan.CONNECT}}}\n"
@@ -195,6 +198,7 @@ def _files(here: Plan) -> None:
         f'exec {HOME}/venv/bin/cecochat "$@"\n',
         mode=0o755,
     )
+    return changed
 
 
 def _hosts(text: str, here: Plan) -> str:
@@ -245,11 +249,14 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             stop_s=60,
         )
     if nomad_program is not None:
-        _write(ETC / "nomad.hcl", nomad.agent(here, DATA / "nomad", nomad.interface(here.address)))
+        configuration = nomad.agent(here, DATA / "nomad", nomad.interface(here.address))
+        _write(ETC / "nomad.hcl", configuration)
         command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
         found["nomad"] = units.unit(
             "Nomad", command, units.MEMORY["nomad"], {}, str(DATA), stop_s=60
         ).replace("KillMode=mixed", "KillMode=process")  # the servers outlive an agent
+        # Told something else, it is another unit, which is restarted.
+        found["nomad"] += f"# {hashlib.sha256(configuration.encode()).hexdigest()}\n"
         return found
     for server in here.servers():
         found[f"cecochat-{server.name}"] = units.unit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,11 @@ import pytest
 from cecochat.runtime.settings import load
 from scripts.backends import tools
 from scripts.backends.kinds import KINDS
-from scripts.cluster import provision
+from scripts.cluster import nomad, plan, provision
+from scripts.cluster.plan import Plan
 from tests.support.node import plans
+
+Node = Callable[..., set[str]]
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +30,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("ETC", "HOME", "DATA", "CACHE", "SHARED", "UNITS"):
         monkeypatch.setattr(provision, name, tmp_path / name.lower())
         (tmp_path / name.lower()).mkdir()
+    for name in ("HOSTS", "COMMAND"):
+        monkeypatch.setattr(provision, name, tmp_path / name.lower())
     monkeypatch.setattr(os, "chown", lambda *_: None)
     monkeypatch.setattr(shutil, "chown", lambda *_: None)
     monkeypatch.setattr(grp, "getgrnam", lambda _: grp.getgrgid(0))
@@ -181,6 +187,81 @@ def test_a_server_that_is_no_longer_wanted_is_ended(systemctl: list[list[str]]) 
     assert ["disable", "--now", "--quiet", "cecochat-history-1"] in systemctl
     left = {path.name for path in provision.UNITS.iterdir()}
     assert left == {"kafka.service", "ssh.service"}
+
+
+# A node
+
+
+@pytest.fixture
+def node(machine: Path, systemctl: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> Node:
+    """node(plan, nomad=...) makes the machine that node; what was restarted. All that takes long
+    is there already.
+    """
+    provision.HOSTS.write_text("127.0.0.1 localhost\n")
+    (provision.ETC / "token-secret").touch()
+    for name in ("_package", "_user", "_backend"):
+        monkeypatch.setattr(provision, name, lambda *_: None)
+    for name in ("_checkout", "_environment"):
+        monkeypatch.setattr(provision, name, lambda: False)
+    monkeypatch.setattr(provision, "_version", lambda: "1.2.3")
+    monkeypatch.setattr(nomad, "interface", lambda _: "eth1")
+    programs = {True: machine / "nomad", False: None}
+
+    def make(here: Plan, *, there: bool = False, wanted: bool = True) -> set[str]:
+        monkeypatch.setattr(nomad, "bring", lambda _: programs[there])
+        systemctl.clear()
+        provision.provision(here, with_nomad=wanted)
+        return restarted(systemctl)
+
+    return make
+
+
+def units_there() -> set[str]:
+    return {path.stem for path in provision.UNITS.iterdir()}
+
+
+def test_a_node_that_is_made_again_goes_on(node: Node) -> None:
+    for there in (False, True):
+        node(plans(3)[0], there=there)
+        assert node(plans(3)[0], there=there) == set()
+
+
+def test_a_node_of_a_larger_cluster_starts_again_all_that_knows_its_size(node: Node) -> None:
+    node(plans(3)[0])
+    servers = {f"cecochat-{server.name}" for server in plans(5)[0].servers()}
+    assert node(plans(5)[0]) >= servers | {"kafka", "cassandra", "consul"}
+    node(plans(3)[0], there=True)
+    assert "nomad" in node(plans(5)[0], there=True)
+
+
+def test_without_nomad_the_node_says_so_and_how_to_get_it(node: Node) -> None:
+    note = provision.ETC / "note"
+    node(plans(3)[0])
+    assert "without Nomad" in note.read_text()
+    node(plans(3)[0], there=True)
+    assert not note.exists()
+    assert "nomad" in units_there()
+    assert not {unit for unit in units_there() if unit.startswith("cecochat-")}
+
+
+def test_nomad_is_not_looked_for_where_it_is_not_wanted(node: Node) -> None:
+    node(plans(1)[0], there=True, wanted=False)
+    assert "nomad" not in units_there()
+
+
+def test_the_command_finds_the_cluster(node: Node) -> None:
+    """As a person runs it in a guest: with the settings and the connect server of its node."""
+    here = plans(3)[1]
+    node(here)
+    program = provision.HOME / "venv" / "bin" / "cecochat"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$CECOCHAT_SETTINGS_FILE $CECOCHAT_CONNECT_URL $*"\n')
+    program.chmod(0o755)
+    said = subprocess.run([provision.COMMAND, "status", "a b"], capture_output=True, text=True)
+    settings, connect, *words = said.stdout.split()
+    assert load({}, file=Path(settings)).replication == 3
+    assert connect.endswith(f"//{here.address}:{plan.CONNECT}")
+    assert words == ["status", "a", "b"]
 
 
 # Files
