@@ -22,7 +22,7 @@ def run(argv: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         argv,
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "HOME": "/nowhere", **environ},
+        env={"PATH": os.environ["PATH"], **environ},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -67,12 +67,15 @@ def test_wrong_words_are_refused(arguments: list[str], says: str) -> None:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Path:
-    """A file of what programs of the host were told; they do nothing else."""
+    """A file of what programs of the host were told; they do nothing else. Without packages and a
+    way to install them, no test makes containers.
+    """
     (tmp_path / "bin").mkdir()
-    for name in ("vagrant", "python3", "VBoxManage"):
+    for name in ("vagrant", "python3", "VBoxManage", "dpkg-query", "apt-get"):
         program = tmp_path / "bin" / name
+        fails = f'case "{name} $*" in apt-get*|*$FAILS*) exit 1;; esac'
         noted = f'echo "{name} $*" "($VAGRANT_DEFAULT_PROVIDER)" >>{tmp_path}/told'
-        program.write_text(f"#!/bin/sh\n{noted}\ncase $* in *$FAILS*) exit 1;; esac\n")
+        program.write_text(f"#!/bin/sh\n{noted}\n{fails}\n")
         program.chmod(0o755)
     return tmp_path / "told"
 
@@ -81,7 +84,13 @@ def on_the_host(
     told: Path, script: str, *arguments: str, **environ: str
 ) -> subprocess.CompletedProcess[str]:
     path = f"{told.parent}/bin:{os.environ['PATH']}"
-    given = {"PATH": path, "FAILS": "nothing", "VAGRANT_DEFAULT_PROVIDER": "", **environ}
+    given = {
+        "PATH": path,
+        "HOME": str(told.parent),
+        "FAILS": "nothing",
+        "VAGRANT_DEFAULT_PROVIDER": "",
+        **environ,
+    }
     return run([str(SCRIPTS / script), *arguments], **given)
 
 
@@ -101,6 +110,13 @@ def test_a_provider_is_found_or_chosen(chosen: str, provider: str, told: Path) -
     assert done.returncode == 0, done.stderr
     *_, last = told.read_text().splitlines()
     assert last == f"vagrant up server2 ({provider})"
+
+
+def test_nothing_is_made_where_packages_cannot_be_had(told: Path) -> None:
+    failed = on_the_host(told, "host.sh", "up", VAGRANT_DEFAULT_PROVIDER="lxc")
+    assert failed.returncode == 1
+    assert "vagrant-lxc" in failed.stderr
+    assert not [line for line in told.read_text().splitlines() if line.startswith("vagrant ")]
 
 
 def test_guests_are_not_made_where_the_backends_cannot_be_had(told: Path) -> None:
