@@ -226,6 +226,13 @@ def test_a_node_that_is_made_again_goes_on(node: Node) -> None:
         assert node(plans(3)[0], there=there) == set()
 
 
+def test_the_servers_alone_may_read_what_they_are_told(node: Node) -> None:
+    provision.ETC.chmod(0o700)  # as Vagrant makes it
+    node(plans(1)[0])
+    assert provision.ETC.stat().st_mode & 0o777 == 0o750
+    assert (provision.ETC / "token-secret").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_node_of_a_larger_cluster_starts_again_all_that_knows_its_size(node: Node) -> None:
     node(plans(3)[0])
     servers = {f"cecochat-{server.name}" for server in plans(5)[0].servers()}
