@@ -281,15 +281,22 @@ def _start(wanted: Mapping[str, str], changed: bool) -> None:
     new = {name for name, text in wanted.items() if _write(UNITS / f"{name}.service", text)}
     if changed:
         new |= {name for name in wanted if name.startswith("cecochat-")}
-    for file in UNITS.glob("cecochat-*.service"):
-        if file.stem not in wanted:
-            tools.run(["systemctl", "disable", "--now", "--quiet", file.stem])
-            file.unlink()
+    for file in UNITS.glob("*.service"):
+        if file.stem not in wanted and file.read_text().startswith(units.WRITTEN):
+            _end(file)
     tools.run(["systemctl", "daemon-reload"])
     if running := [name for name in sorted(new) if _runs(name)]:
         tools.run(["systemctl", "restart", "--no-block", *running])
     tools.run(["systemctl", "enable", "--quiet", *wanted])
     tools.run(["systemctl", "start", "--no-block", *wanted])
+
+
+def _end(unit: Path) -> None:
+    """With all that it has started: Nomad's servers outlive Nomad otherwise."""
+    if _runs(unit.stem):
+        tools.run(["systemctl", "kill", "--kill-whom=all", unit.stem])
+    tools.run(["systemctl", "disable", "--now", "--quiet", unit.stem])
+    unit.unlink()
 
 
 def _runs(unit: str) -> bool:

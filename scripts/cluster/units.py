@@ -15,8 +15,8 @@ MEMORY = {
 }
 SERVER_MEMORY = "512M"
 
+WRITTEN = "# Written by scripts/cluster: do not edit.\n"
 UNIT = """\
-# Written by scripts/cluster: do not edit.
 [Unit]
 Description={about}
 After=network-online.target
@@ -48,7 +48,7 @@ def unit(
     about: str, command: str, memory: str, environment: Mapping[str, str], folder: str, stop_s: int
 ) -> str:
     """The text of a unit."""
-    return UNIT.format(
+    return WRITTEN + UNIT.format(
         about=about,
         command=command,
         memory=memory,

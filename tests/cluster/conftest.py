@@ -31,7 +31,14 @@ async def guests(backends: Backends) -> list[Guest]:
         backends.absent("cluster", "`make cluster-up` starts it; on containers (lxc), as root")
     await whole(found)
     await asyncio.to_thread(spread_out, found)
+    for guest in found:
+        await owning(guest)
     return found
+
+
+async def owning(guest: Guest) -> None:
+    """Wait until a messaging server of it owns partitions: control balances after a while."""
+    await eventually(lambda: asyncio.to_thread(guest.partitions), within_s=180, every_s=1)
 
 
 async def whole(guests: list[Guest]) -> None:

@@ -19,7 +19,7 @@ fi
 exec {HOME}/venv/bin/python {RIGHT} "$@"
 """
 BACKENDS = ("nomad", "cassandra", "kafka", "consul")
-SPARE_MB = 256
+SMALL, SPARE_MB = "/mnt", 256
 FILLER = DATA / "filler"
 
 
@@ -38,12 +38,12 @@ def wrong_clock(guest: Guest, offset: str) -> Iterator[None]:
         kill_servers(guest)
 
 
-def with_wrong_clock(guest: Guest) -> int:
-    """How many of its servers run with one."""
-    found = guest.run(
-        "sh", "-c", "grep --files-with-matches libfaketime /proc/[0-9]*/maps", check=False
-    )
-    return len(found.splitlines())
+def with_wrong_clock(guest: Guest) -> set[str]:
+    """Which kinds of its servers run with one."""
+    each = "tr '\\0' ' ' <${map%maps}cmdline; echo"
+    found = f"for map in $(grep -l libfaketime /proc/[0-9]*/maps); do {each}; done"
+    lines = guest.run("sh", "-c", found, check=False).splitlines()
+    return {line.split()[-1] for line in lines if " serve " in line}
 
 
 def kill_servers(guest: Guest) -> None:
@@ -64,16 +64,16 @@ def small_disk(guest: Guest) -> Iterator[None]:
     used_mb = int(guest.run("du", "--summarize", "--block-size=1M", str(DATA)).split()[0])
     options = f"size={used_mb + SPARE_MB}m,mode=755,uid={USER},gid={USER}"
     with _stopped(guest):
-        guest.run("mount", "-t", "tmpfs", "-o", options, "tmpfs", "/mnt")
-        guest.run("cp", "-a", f"{DATA}/.", "/mnt")
-        guest.run("mount", "--move", "/mnt", str(DATA))
+        guest.run("mount", "-t", "tmpfs", "-o", options, "tmpfs", SMALL)
+        guest.run("cp", "-a", f"{DATA}/.", SMALL)
+        guest.run("mount", "--bind", SMALL, str(DATA))
     try:
         yield
     finally:
         with _stopped(guest):
-            guest.run("mount", "--move", str(DATA), "/mnt")
-            guest.run("sh", "-c", f"rm -rf {DATA}/*; cp -a /mnt/. {DATA}")
-            guest.run("umount", "/mnt")
+            guest.run("umount", str(DATA))
+            guest.run("sh", "-c", f"rm -rf {DATA}/*; cp -a {SMALL}/. {DATA}")
+            guest.run("umount", SMALL)
 
 
 @contextmanager

@@ -65,6 +65,14 @@ class Guest:
         found: dict[str, Any] = json.loads(said) if said.startswith("{") else {}
         return found
 
+    def partitions(self) -> int:
+        """How many its messaging servers own."""
+        servers = self.status().get("servers", {}).get("messaging", ())
+        here = {each["instance_id"] for each in servers if self.address in each["address"]}
+        lines = self.run("cecochat", "partitions", "show", "--json").splitlines()
+        owners = [each for each in map(json.loads, lines) if each["state"] == "owned"]
+        return sum(len(each["partitions"]) for each in owners if each["server_id"] in here)
+
     def wait(self, nodes: int) -> None:
         """Until all that a whole cluster has is there again, as its first start does."""
         there = f"cd {ready.CHECKOUT} && python3 -m scripts.cluster wait {nodes}"

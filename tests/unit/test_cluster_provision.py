@@ -15,7 +15,7 @@ import pytest
 from cecochat.runtime.settings import load
 from scripts.backends import tools
 from scripts.backends.kinds import KINDS
-from scripts.cluster import nomad, plan, provision
+from scripts.cluster import nomad, plan, provision, units
 from scripts.cluster.plan import Plan
 from tests.support.node import plans
 
@@ -139,13 +139,13 @@ def restarted(told: list[list[str]]) -> set[str]:
     } - {"restart"}
 
 
-WANTED = {"kafka": "one", "cecochat-history-1": "two"}
+WANTED = {name: f"{units.WRITTEN}{name}" for name in ("kafka", "nomad", "cecochat-history-1")}
 
 
 @pytest.mark.usefixtures("machine")
 def test_what_is_new_is_enabled_and_started(systemctl: list[list[str]]) -> None:
     provision._start(WANTED, changed=False)
-    assert (provision.UNITS / "kafka.service").read_text() == "one"
+    assert (provision.UNITS / "kafka.service").read_text() == WANTED["kafka"]
     for command in ("enable", "start"):
         (words,) = [words for words in systemctl if words[0] == command]
         assert set(WANTED) <= set(words)
@@ -178,13 +178,15 @@ def test_a_new_checkout_restarts_servers_and_no_backend(systemctl: list[list[str
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_server_that_is_no_longer_wanted_is_ended(systemctl: list[list[str]]) -> None:
-    """As when Nomad can be had at last."""
+def test_what_is_no_longer_wanted_is_ended(systemctl: list[list[str]]) -> None:
+    """As when Nomad can be had at last, or no longer: with the servers that it has started."""
     provision._start(WANTED, changed=False)
     (provision.UNITS / "ssh.service").touch()
     systemctl.clear()
-    provision._start({"kafka": "one"}, changed=False)
-    assert ["disable", "--now", "--quiet", "cecochat-history-1"] in systemctl
+    provision._start({"kafka": WANTED["kafka"]}, changed=False)
+    for name in ("cecochat-history-1", "nomad"):
+        at = systemctl.index(["kill", "--kill-whom=all", name])
+        assert systemctl[at + 1] == ["disable", "--now", "--quiet", name]
     left = {path.name for path in provision.UNITS.iterdir()}
     assert left == {"kafka.service", "ssh.service"}
 
