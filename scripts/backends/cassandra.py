@@ -13,6 +13,7 @@ OPTIONS = {
     "nodes": "addresses of all of several, with commas (default: this one alone)",
 }
 TOKENS = 4  # of each node
+DESCRIPTOR_BYTES = 16  # of a segment of the commit log, at least
 RING_DELAY_MS = 10_000  # that a node of several waits to hear of the others
 
 # What Cassandra 5.0 opens of Java 17, from its conf/jvm17-server.options.
@@ -69,6 +70,7 @@ def provision() -> str:
 
 def command(instance: Instance) -> Command:
     instance.data.mkdir(parents=True, exist_ok=True)
+    _drop_segments_without_a_head(instance.data / "commitlog")
     joining = _joining(instance)
     configuration = instance.folder / "cassandra.yaml"
     configuration.write_text(json.dumps(settings(instance, joining), indent=2))  # JSON is YAML
@@ -90,6 +92,17 @@ def command(instance: Instance) -> Command:
     ]
     main = "org.apache.cassandra.service.CassandraDaemon"
     return Command([*argv, "-cp", f"{folder}/*", main])
+
+
+def _drop_segments_without_a_head(commitlog: Path) -> None:
+    """A full disk leaves segments that not even the descriptor was written to, and so nothing that
+    was synced. Cassandra does not start with such a one, unless it is the last.
+    """
+    for segment in commitlog.glob("CommitLog-*.log"):
+        with segment.open("rb") as file:
+            unwritten = not any(file.read(DESCRIPTOR_BYTES))
+        if unwritten:
+            segment.unlink()
 
 
 def _nodes(instance: Instance) -> list[str]:

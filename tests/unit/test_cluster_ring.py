@@ -122,6 +122,20 @@ def test_a_node_that_has_its_data_starts_as_ever(
     assert replaced(argv) == []
 
 
+@pytest.mark.usefixtures("ring")
+def test_a_node_starts_after_its_disk_was_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then there are segments of the commit log that nothing could be written to any more."""
+    commitlog = tmp_path / "data" / "commitlog"
+    commitlog.mkdir(parents=True)
+    (commitlog / "CommitLog-7-1.log").write_bytes(b"\0\0\0\7" + bytes(1_000))
+    (commitlog / "CommitLog-7-2.log").write_bytes(bytes(1_000))
+    (commitlog / "CommitLog-7-3.log").touch()
+    started(plans(3)[0], tmp_path, monkeypatch)
+    assert [path.name for path in commitlog.iterdir()] == ["CommitLog-7-1.log"]
+
+
 @every_size
 def test_only_one_of_several_waits_for_others(
     nodes: int,
