@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -36,9 +36,11 @@ async def guests(backends: Backends) -> list[Guest]:
     return found
 
 
-async def owning(guest: Guest) -> None:
-    """Wait until a messaging server of it owns partitions: control balances after a while."""
-    await eventually(lambda: asyncio.to_thread(guest.partitions), within_s=180, every_s=1)
+async def owning(guest: Guest, ended: Collection[str] = ()) -> None:
+    """Wait until a messaging server of it owns partitions, none of those that have `ended`: control
+    balances after a while.
+    """
+    await eventually(lambda: asyncio.to_thread(guest.partitions, ended), within_s=180, every_s=1)
 
 
 async def whole(guests: list[Guest]) -> None:

@@ -71,9 +71,9 @@ def small_disk(guest: Guest) -> Iterator[None]:
         yield
     finally:
         with _stopped(guest):
-            guest.run("umount", str(DATA))
+            guest.run("umount", "--lazy", str(DATA))  # not all that was killed is gone yet
             guest.run("sh", "-c", f"rm -rf {DATA}/*; cp -a {SMALL}/. {DATA}")
-            guest.run("umount", SMALL)
+            guest.run("umount", "--lazy", SMALL)
 
 
 @contextmanager

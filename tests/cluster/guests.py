@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,14 @@ class Guest:
         found: dict[str, Any] = json.loads(said) if said.startswith("{") else {}
         return found
 
-    def partitions(self) -> int:
-        """How many its messaging servers own."""
+    def messaging_servers(self) -> set[str]:
+        """Their ids."""
         servers = self.status().get("servers", {}).get("messaging", ())
-        here = {each["instance_id"] for each in servers if self.address in each["address"]}
+        return {each["instance_id"] for each in servers if self.address in each["address"]}
+
+    def partitions(self, ended: Collection[str] = ()) -> int:
+        """How many its messaging servers own, but for those that have `ended`, whatever others know."""
+        here = self.messaging_servers() - set(ended)
         lines = self.run("cecochat", "partitions", "show", "--json").splitlines()
         owners = [each for each in map(json.loads, lines) if each["state"] == "owned"]
         return sum(len(each["partitions"]) for each in owners if each["server_id"] in here)

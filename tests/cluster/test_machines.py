@@ -15,7 +15,7 @@ from tests.cluster.guests import Guest
 from tests.support.prometheus import Prometheus
 from tests.support.results import write
 
-FULL_S = 60.0
+FULL_S, AN_HOUR_S = 60.0, 3_600
 ANNOUNCED = ("TargetDown", "AppendsWait")
 pytestmark = pytest.mark.timeout(1_800)
 
@@ -117,9 +117,10 @@ async def test_the_servers_of_a_guest_have_a_wrong_clock(
     async with talking(outside, guests) as people:
         await asyncio.sleep(5)
         figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        ended = await asyncio.to_thread(guests[2].messaging_servers)
         with wrong_clock(guests[2], offset):
             await whole(guests)
-            await owning(guests[2])
+            await owning(guests[2], ended)
             figures["servers"] = sorted(with_wrong_clock(guests[2]))
             await asyncio.sleep(20)
             figures["wrong"] = await people.felt()
@@ -128,4 +129,6 @@ async def test_the_servers_of_a_guest_have_a_wrong_clock(
         figures["judged"] = await people.judged()
     print(write(f"cluster-clock{offset}", figures))
     assert "messaging" in figures["servers"]
+    ahead_s = figures["wrong"]["clocks_s"][1]
+    assert (ahead_s > AN_HOUR_S - 60) == (offset == "+1h"), "an hour behind nothing shows of it"
     assert figures["wrong"]["acked"] > 0
