@@ -71,7 +71,7 @@ class Guest:
         return {each["instance_id"] for each in servers if self.address in each["address"]}
 
     def partitions(self, ended: Collection[str] = ()) -> int:
-        """How many its messaging servers own, but for those that have `ended`, whatever others know."""
+        """How many its messaging servers own; those that have `ended` may still be listed."""
         here = self.messaging_servers() - set(ended)
         lines = self.run("cecochat", "partitions", "show", "--json").splitlines()
         owners = [each for each in map(json.loads, lines) if each["state"] == "owned"]

@@ -129,6 +129,6 @@ async def test_the_servers_of_a_guest_have_a_wrong_clock(
         figures["judged"] = await people.judged()
     print(write(f"cluster-clock{offset}", figures))
     assert "messaging" in figures["servers"]
-    ahead_s = figures["wrong"]["clocks_s"][1]
-    assert (ahead_s > AN_HOUR_S - 60) == (offset == "+1h"), "an hour behind nothing shows of it"
+    if offset == "+1h":  # of one that is behind, ids show nothing
+        assert figures["wrong"]["clocks_s"][1] > AN_HOUR_S - 60
     assert figures["wrong"]["acked"] > 0
