@@ -10,12 +10,24 @@ NETWORK = "192.168.56"  # as in the Vagrantfile; what VirtualBox allows without 
 # Where each listens: the ports that people know them by.
 CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS = 8500, 4646, 9092, 9042, 6379
 JAEGER, PROMETHEUS, CONNECT = 16686, 9090, 8080
+CONSUL_TLS = CONSUL + 5  # after those of scripts/backends/consul.py
+SECURE = "/etc/cecochat/secure"  # what secure.py writes
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - ports of guests are forwarded to other addresses of theirs
 
 OTLP_BESIDE_JAEGER = -368  # scripts/backends/jaeger.py: 17318 where the pages are at 17686
 
 COUNTS = {"messaging": 3, "materialize": 2, "history": 2, "control": 2}
 """Servers of each set; of connect there is one on every node, at a port that is known."""
+
+
+SECURED = {
+    "CECOCHAT_CONSUL_TOKEN_FILE": f"{SECURE}/token-cecochat",
+    "CECOCHAT_NOMAD_TLS": "true",
+    "CECOCHAT_BACKENDS_CA_FILE": f"{SECURE}/ca.pem",
+    "CECOCHAT_BACKENDS_CERT_FILE": f"{SECURE}/cert.pem",
+    "CECOCHAT_BACKENDS_KEY_FILE": f"{SECURE}/key.pem",
+}
+"""Settings of the servers and the commands, where SECURE=1."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class Plan:
     node: int
     nodes: int
     kafka_cluster_id: str
+    secure: bool = False
 
     @property
     def name(self) -> str:
@@ -75,22 +88,25 @@ class Plan:
                 *("--nodes", ",".join(map(address, self.numbers))),
             ],
         }
+        if self.secure:
+            found["consul"] += ["--settings", f"{SECURE}/consul.json"]
         return found if self.node > 1 else found | self._of_the_first_node()
 
     def _of_the_first_node(self) -> dict[str, list[str]]:
+        consul = ["--consul", f"{self.address}:{CONSUL}"]
+        if self.secure:
+            consul = ["--consul", f"127.0.0.1:{CONSUL}"]
+            consul += ["--consul-token", f"{SECURE}/token-prometheus"]
         return {
             "redis": ["--host", self.address, "--port", str(REDIS)],
             "jaeger": ["--host", EVERYWHERE, "--port", str(JAEGER)],
-            "prometheus": [
-                *("--host", EVERYWHERE, "--port", str(PROMETHEUS)),
-                *("--consul", f"{self.address}:{CONSUL}"),
-            ],
+            "prometheus": ["--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul],
         }
 
     def settings(self) -> dict[str, str]:
         """CECOCHAT_* of the servers and the commands of this node, but for their own ports."""
         first = address(1)
-        return {
+        found = {
             "CECOCHAT_CONSUL": f"127.0.0.1:{CONSUL}",
             "CECOCHAT_KAFKA": self.everywhere(KAFKA),
             "CECOCHAT_CASSANDRA": self.everywhere(CASSANDRA),
@@ -101,6 +117,7 @@ class Plan:
             "CECOCHAT_JAEGER_URL": f"http://{first}:{JAEGER}",
             "CECOCHAT_TOKEN_SECRET_FILE": "/etc/cecochat/token-secret",
         }
+        return found | SECURED if self.secure else found
 
     def servers(self) -> list[Server]:
         """Those of this node without Nomad: dealt out in turn, so that each set is on several."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from scripts.backends import places, store, tools
 from scripts.backends.kinds import KINDS
-from scripts.cluster import nomad, plan, units
+from scripts.cluster import nomad, plan, secure, units
 from scripts.cluster.plan import Plan
 
 USER = "cecochat"
@@ -50,8 +50,9 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
             _backend(name)
         program = nomad.bring(SHARED / "cecochat") if with_nomad else None
     with step("files and units"):
-        _files(here)
-        _start(_units(here, program), changed)
+        sign = secure.install(secure.read(), Path(plan.SECURE), grp.getgrnam(USER).gr_gid)
+        _files(here, sign)
+        _start(_units(here, program, sign), changed)
     note = ETC / "note"
     if program is None:
         note.write_text(f"NOTE: without Nomad, the servers are units of systemd. {nomad.HOW}\n")
@@ -177,7 +178,7 @@ def _backend(name: str) -> None:
         new.rename(here)
 
 
-def _files(here: Plan) -> None:
+def _files(here: Plan, sign: str) -> None:
     hosts = Path("/etc/hosts")
     names = [f"{plan.address(number)} server{number}\n" for number in here.numbers]
     # Debian gives a machine's own name 127.0.1.1, where nothing listens.
@@ -190,7 +191,7 @@ def _files(here: Plan) -> None:
     shutil.chown(ETC / "token-secret", "root", USER)
     (ETC / "token-secret").chmod(0o640)
     _write(ETC / "cluster.env", _lines(here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}))
-    values = plan.job_values(here, _version())
+    values = plan.job_values(here, _version(sign))
     _write(ETC / "cluster.toml", _toml(values))
     _write(
         Path("/usr/local/bin/cecochat"),
@@ -203,10 +204,12 @@ def _files(here: Plan) -> None:
     )
 
 
-def _version() -> str:
-    """That of the program and a sign of the checkout, so that another one is a new version."""
+def _version(secrets: str) -> str:
+    """That of the program and a sign of the checkout and of the secrets, so that another one is a
+    new version.
+    """
     version = tools.run([str(HOME / "venv" / "bin" / "cecochat"), "--version"]).split()[-1]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(secrets.encode())
     for path in sorted((HOME / "checkout" / "services").rglob("*.py")):
         digest.update(path.read_bytes())
     return f"{version}+{digest.hexdigest()[:8]}"
@@ -226,10 +229,11 @@ def _toml(values: Mapping[str, object], table: str = "") -> str:
     return text
 
 
-def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
-    """Name -> text."""
+def _units(here: Plan, nomad_program: Path | None, sign: str) -> dict[str, str]:
+    """Name -> text. `sign`: of the secrets, so that others start them again."""
     found = {}
-    shared = {"XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1"}
+    secrets = {"SECRETS": sign} if here.secure else {}
+    shared = {"XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1", **secrets}
     for name, options in here.backends().items():
         words = ["-m", "scripts.backends", "run", name, "--data", f"{DATA}/{name}", *options]
         found[name] = units.unit(
@@ -243,8 +247,11 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
     if nomad_program is not None:
         _write(ETC / "nomad.hcl", nomad.agent(here, DATA / "nomad", nomad.interface(here.address)))
         command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
+        if here.secure:
+            command += f" -config={plan.SECURE}/nomad.json"
+            secure.forget_keyring(DATA / "nomad")
         found["nomad"] = units.unit(
-            "Nomad", command, units.MEMORY["nomad"], {}, str(DATA), stop_s=60
+            "Nomad", command, units.MEMORY["nomad"], secrets, str(DATA), stop_s=60
         ).replace("KillMode=mixed", "KillMode=process")  # the servers outlive an agent
         return found
     for server in here.servers():
@@ -255,6 +262,7 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             {
                 "CECOCHAT_SETTINGS_FILE": f"{ETC}/cluster.env",
                 "CECOCHAT_DATA_DIR": f"{DATA}/{server.name}",
+                **secrets,
                 **plan.ports_of(server, here.address),
             },
             str(DATA),
