@@ -21,7 +21,7 @@ OPTIONS = {
 CONFIGURATION = Path(__file__).parents[2] / "observability" / "prometheus.yml"
 RULES = CONFIGURATION.with_name("rules.yml")
 CONSUL_THERE = "server: 127.0.0.1:8500"
-WITH_TOKEN = """
+LOGGED_IN = """
         authorization:
           credentials_file: {file}"""
 SIZE = "1GB"  # of all samples: older ones make room
@@ -71,7 +71,7 @@ def configuration(instance: Instance) -> str:
     assert text.count(CONSUL_THERE) == 1, f"{CONFIGURATION} asks another Consul"
     asked = f"server: {consul}"
     if token := instance.options.get("consul-token"):
-        asked += WITH_TOKEN.format(file=json.dumps(token))
+        asked += LOGGED_IN.format(file=json.dumps(token))
     return text.replace(CONSUL_THERE, asked)
 
 

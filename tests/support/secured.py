@@ -6,19 +6,22 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from cecochat.runtime.tls import Tls
-from scripts.backends import ports
+from scripts.backends import launch, ports
 from scripts.backends.kinds import kind
 from scripts.backends.launch import Backend
-from scripts.cluster import secure
+from scripts.cluster import acl, secure
 from scripts.cluster.secure import Secrets
+from tests.support.backends import Backends
 
+WITHIN_S = 60.0
 DRAW = Path(secure.__file__).with_name("secrets.rb")
 GUESTS = {f"server{number}": f"127.0.0.{10 + number}" for number in (1, 2, 3)}
 
@@ -48,21 +51,25 @@ def draw(folder: Path, guests: Mapping[str, str] = GUESTS) -> Drawn:
     """As the Vagrantfile does."""
     if not (ruby := shutil.which("ruby")):
         pytest.skip("ruby is missing: it comes with Vagrant, or as a package of the system")
-    argv = [ruby, "-w", DRAW, folder, *(f"{name}={address}" for name, address in guests.items())]
+    given = [f"{name}={address}" for name, address in guests.items()]
+    argv = [ruby, "-w", str(DRAW), str(folder), *given]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert not done.stderr, done.stderr
-    given = (line.split() for line in done.stdout.splitlines())
-    parsed = {name: Secrets.parse(base64.b64decode(text).decode()) for name, text in given}
+    said = (line.split() for line in done.stdout.splitlines())
+    parsed = {name: Secrets.parse(base64.b64decode(text).decode()) for name, text in said}
     return Drawn(folder, parsed)
 
 
 @dataclass(frozen=True)
 class Secured:
-    """`servers`: by the name of the guest; each has HTTP for its own machine, and HTTPS."""
+    """`servers`: by the name of the guest; each has HTTP for its own machine, and HTTPS.
+    `changed`: what the first making of the ACL has changed.
+    """
 
     drawn: Drawn
     servers: Mapping[str, Backend]
     https: int
+    changed: list[str] = field(default_factory=list)
 
     def http_at(self, name: str) -> str:
         return self.servers[name].address
@@ -71,7 +78,31 @@ class Secured:
         return f"{GUESTS[name]}:{self.https}"
 
 
-def planned(drawn: Drawn, folder: Path) -> Secured:
+@contextmanager
+def joined(folder: Path, backends: Backends) -> Iterator[Secured]:
+    """With the ACL; gone afterwards."""
+    if not launch.here("consul"):
+        backends.absent("consul", "`make backends` brings it")
+    made = _planned(draw(folder / "drawn"), folder)
+    try:
+        for each in made.servers.values():
+            each.launch()
+        for each in made.servers.values():
+            each.wait(WITHIN_S)
+        made.changed.extend(apply(made))
+        yield made
+    finally:
+        for each in made.servers.values():
+            each.kill()
+
+
+def apply(secured: Secured, **tokens: str) -> list[str]:
+    """As the last guest does; `tokens`: those that are others by now."""
+    there, drawn = secured.servers["server1"].instance, secured.drawn
+    return acl.apply(drawn.management, {**drawn.tokens, **tokens}, there.host, there.port)
+
+
+def _planned(drawn: Drawn, folder: Path) -> Secured:
     """Not started yet."""
     chosen, https = ports.free(kind("consul")), ports.free(kind("redis"))["clients"]
     servers = {
