@@ -28,6 +28,7 @@ from scripts.cluster.plan import Plan
 from tests.conftest import backends_key
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
+from tests.support.nomad import unmount
 from tests.support.secured import GUESTS, WITHIN_S, Secured, joined
 from tests.support.server import FREE
 
@@ -36,7 +37,9 @@ JOB = """
 job "cecochat-history" {
   datacenters = ["*"]
   group "history" {
-    network { port "health" {} }
+    network {
+      port "health" {}
+    }
     service {
       name = "nomad-cecochat-history"
       port = "health"
@@ -77,16 +80,13 @@ def secured(
 
 
 @pytest.fixture
-async def settings(
-    program: str, secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Settings]:
-    """Of a server of CecoChat beside an agent that is ready."""
+def told(secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a server of CecoChat; the agent beside it is told all, and does not run yet."""
     monkeypatch.setattr(plan, "NETWORK", ADDRESS.rpartition(".")[0])
     http, rpc, serf = sample(FREE, 3)
     here = Plan(1, 1, "no Kafka", secure=True)
     (tmp_path / "nomad.hcl").write_text(nomad.agent(here, tmp_path / "data", "lo"))
-    told = secure.files(secured.drawn.guests[NAME], tmp_path)
-    for name, text in told.items():
+    for name, text in secure.files(secured.drawn.guests[NAME], tmp_path).items():
         (tmp_path / name).write_text(text)
     moved = {
         "bind_addr": ADDRESS,
@@ -94,13 +94,18 @@ async def settings(
         "consul": {"address": secured.http_at(NAME)},
     }
     (tmp_path / "moved.json").write_text(json.dumps(moved))
-    found = load({**_settings(tmp_path), "CECOCHAT_NOMAD": f"{ADDRESS}:{http}"})
-    async with _agent(program, tmp_path), _client(found) as client:
-        await eventually(lambda: _ready(client), WITHIN_S, 0.2)
-        yield found
-        for job in (await client.get("jobs")).json():
-            await client.delete(f"job/{job['ID']}")
-        await eventually(lambda: _ended(client), WITHIN_S, 0.2)
+    return load({**_settings(tmp_path), "CECOCHAT_NOMAD": f"{ADDRESS}:{http}"})
+
+
+@pytest.fixture
+async def settings(program: str, told: Settings, tmp_path: Path) -> AsyncIterator[Settings]:
+    """The same, beside an agent that is ready."""
+    async with _agent(program, tmp_path, told):
+        yield told
+        async with _client(told) as client:
+            for job in (await client.get("jobs")).json():
+                await client.delete(f"job/{job['ID']}")
+            await eventually(lambda: _ended(client), WITHIN_S, 0.2)
 
 
 def _settings(folder: Path) -> dict[str, str]:
@@ -109,18 +114,22 @@ def _settings(folder: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _agent(program: str, folder: Path) -> AsyncIterator[None]:
+async def _agent(program: str, folder: Path, settings: Settings) -> AsyncIterator[None]:
+    """Ready."""
     words = [f"-config={folder / name}" for name in ("nomad.hcl", "nomad.json", "moved.json")]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             program, "agent", *words, stdin=DEVNULL, stdout=log, stderr=log, cwd=folder
         )
     try:
+        async with _client(settings) as client:
+            await eventually(lambda: _ready(client), WITHIN_S, 0.2)
         yield
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
         await process.wait()
+        unmount(folder)
         print((folder / "log").read_text()[-20_000:], file=sys.stderr)
 
 
@@ -156,13 +165,11 @@ async def _services(secured: Secured) -> dict[str, Any]:
 
 
 async def test_nomad_is_for_those_with_a_certificate(
-    settings: Settings, secured: Secured, tmp_path: Path
+    settings: Settings,
 ) -> None:
     async with _client(settings) as client:
         itself = (await client.get("agent/self")).json()
     assert itself["stats"]["serf"]["encrypted"] == "true"
-    key = secured.drawn.guests[NAME].gossip["nomad"]
-    assert json.loads((tmp_path / "data/server/serf.keyring").read_text()) == [key]
     nobody = ssl.create_default_context(cafile=settings.backends_ca_file)
     async with httpx.AsyncClient(trust_env=False, verify=nobody) as client:
         with pytest.raises((httpx.TransportError, ssl.SSLError)):
@@ -186,14 +193,17 @@ async def test_it_registers_itself_and_its_jobs_with_its_token(
         return there <= set(await _services(secured))
 
     await eventually(registered, WITHIN_S, 0.2)
-    assert (await deployment.state("history")).count == 1
+    assert (await deployment.state("history")).wanted == 1
 
 
 async def test_another_gossip_key_takes_the_place_of_the_one_before(
-    settings: Settings, tmp_path: Path
+    program: str, told: Settings, secured: Secured, tmp_path: Path
 ) -> None:
-    keyring = tmp_path / "data" / "server" / "serf.keyring"
-    assert keyring.exists()
-    secure.forget_keyring(tmp_path / "data")
-    secure.forget_keyring(tmp_path / "data")
-    assert not keyring.exists()
+    key = secured.drawn.guests[NAME].gossip
+    for wanted in (key["nomad"], key["consul"]):
+        agent = json.loads((tmp_path / "nomad.json").read_text())
+        agent["server"]["encrypt"] = wanted
+        (tmp_path / "nomad.json").write_text(json.dumps(agent))
+        secure.forget_keyring(tmp_path / "data")
+        async with _agent(program, tmp_path, told):
+            assert json.loads((tmp_path / "data/server/serf.keyring").read_text()) == [wanted]
