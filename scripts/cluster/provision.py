@@ -32,6 +32,7 @@ UNITS = Path("/etc/systemd/system")
 CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md", "LICENSE")
 LOCK = "requirements.lock"
 LOCKED = ("pyproject.toml", LOCK)
+SECURED = ("consul", "prometheus")  # backends that have secrets
 PACKAGES = ("openjdk-17-jre-headless", "python3-venv")
 
 
@@ -233,14 +234,14 @@ def _units(here: Plan, nomad_program: Path | None, sign: str) -> dict[str, str]:
     """Name -> text. `sign`: of the secrets, so that others start them again."""
     found = {}
     secrets = {"SECRETS": sign} if here.secure else {}
-    shared = {"XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1", **secrets}
+    shared = {"XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1"}
     for name, options in here.backends().items():
         words = ["-m", "scripts.backends", "run", name, "--data", f"{DATA}/{name}", *options]
         found[name] = units.unit(
             f"{name} of the test cluster",
             f"/usr/bin/python3 {' '.join(words)}",
             units.MEMORY[name],
-            shared,
+            shared | (secrets if name in SECURED else {}),
             str(HOME / "checkout"),
             stop_s=60,
         )

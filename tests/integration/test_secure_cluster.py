@@ -64,6 +64,8 @@ async def test_servers_with_the_same_secrets_are_one_cluster(secured: Secured) -
     assert len(peers) == len(GUESTS)
     itself = (await ask(secured, "agent/self", secured.drawn.management)).json()
     assert itself["Stats"]["serf_lan"]["encrypted"] == "true"
+    kept = secured.servers[FIRST].instance.data.rglob("*.keyring")
+    assert not list(kept), "it would come before another key"
     nodes = await ask(secured, "catalog/nodes", secured.drawn.tokens["cecochat"])
     assert {each["Node"] for each in nodes.json()} == set(GUESTS)
 
@@ -153,6 +155,23 @@ async def test_the_token_of_cecochat_is_for_no_more_than_it_does(secured: Secure
     ):
         asked = await ask(secured, path, token, method=method, json=body)
         assert asked.status_code == 403, f"{method} {path}: {asked.text}"
+
+
+async def test_the_token_of_prometheus_lets_it_find_servers(secured: Secured) -> None:
+    """By the calls of its service discovery, with the token in the header that it uses."""
+    headers = {"Authorization": f"Bearer {secured.drawn.tokens['prometheus']}"}
+    url = f"http://{secured.http_at(FIRST)}/v1"
+    async with (
+        _discovery(secured.http_at(FIRST), secured.drawn.tokens["cecochat"]) as registry,
+        alive() as health,
+        httpx.AsyncClient(trust_env=False, headers=headers) as client,
+    ):
+        await registry.register(messaging("m1", health))
+        itself = (await client.get(f"{url}/agent/self")).json()
+        assert itself["Config"]["Datacenter"] == "dc1"
+        assert list((await client.get(f"{url}/catalog/services")).json()) == ["cecochat-messaging"]
+        [found] = (await client.get(f"{url}/health/service/cecochat-messaging")).json()
+        assert found["Service"]["Meta"]["health_url"] == health
 
 
 async def test_with_its_token_cecochat_registers_finds_and_leads(secured: Secured) -> None:

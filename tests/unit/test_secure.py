@@ -1,0 +1,192 @@
+"""SECURE=1 of a test cluster: what is drawn, who is given it, and what is written where."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from scripts.backends import consul, prometheus
+from scripts.backends.instance import Failed
+from scripts.backends.kinds import kind
+from scripts.cluster import acl, plan, secure
+from scripts.cluster.plan import Plan
+from scripts.cluster.secure import Secrets
+from tests.support.secured import GUESTS, Drawn, draw
+
+SECRETS = Secrets(
+    ca="its authority",
+    certificate="its certificate",
+    key="its key",
+    gossip={"consul": "a gossip key", "nomad": "another"},
+    tokens={name: f"token of {name}" for name in acl.POLICIES},
+    management="the token that may do all",
+)
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Drawn:
+    return draw(tmp_path / "secure")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+# On the host
+
+
+def test_secrets_are_drawn_once_and_the_owners_alone(drawn: Drawn) -> None:
+    before = contents(drawn.folder)
+    assert draw(drawn.folder).guests == drawn.guests
+    assert contents(drawn.folder) == before
+    assert drawn.folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in drawn.folder.iterdir()} == {0o600}
+
+
+def test_no_two_clusters_and_no_two_purposes_share_a_secret(drawn: Drawn, tmp_path: Path) -> None:
+    other = draw(tmp_path / "other")
+    found = [*contents(drawn.folder).values(), *contents(other.folder).values()]
+    assert len(set(found)) == len(found)
+
+
+def test_a_guest_is_given_what_it_needs(drawn: Drawn) -> None:
+    """The authority's key stays on the host, and one guest alone may do all in Consul."""
+    given = {name: json.dumps(asdict(each)) for name, each in drawn.guests.items()}
+    kept = contents(drawn.folder)
+    for secret in (kept["ca-key.pem"], kept["host-key.pem"]):
+        assert not any(json.dumps(secret) in text for text in given.values())
+    assert [name for name, text in given.items() if drawn.management in text] == ["server3"]
+    assert set(drawn.tokens) == set(acl.POLICIES)
+    assert len({each.key for each in drawn.guests.values()}) == len(GUESTS)
+
+
+def test_a_certificate_names_its_guest_and_what_that_is(drawn: Drawn) -> None:
+    found = x509.load_pem_x509_certificate(drawn.guests["server2"].certificate.encode())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(names.get_values_for_type(x509.DNSName)) == {
+        "server2",
+        "localhost",
+        "server.dc1.consul",  # without which no other server talks to it
+        "server.global.nomad",
+        "client.global.nomad",
+    }
+    addresses = {str(each) for each in names.get_values_for_type(x509.IPAddress)}
+    assert addresses == {"127.0.0.1", "127.0.0.12"}
+
+
+def test_without_the_authority_all_certificates_are_made_anew(drawn: Drawn) -> None:
+    for name in ("ca.pem", "ca-key.pem"):
+        (drawn.folder / name).unlink()
+    anew = draw(drawn.folder)
+    for name, before in drawn.guests.items():
+        now = anew.guests[name]
+        assert now.certificate != before.certificate
+        assert (now.key, now.tokens) == (before.key, before.tokens)
+        x509.load_pem_x509_certificate(now.certificate.encode()).verify_directly_issued_by(
+            x509.load_pem_x509_certificate(now.ca.encode())
+        )
+
+
+def test_one_guest_more_leaves_the_others_as_they_are(drawn: Drawn) -> None:
+    more = draw(drawn.folder, {**GUESTS, "server4": "127.0.0.14"})
+    for name in GUESTS:
+        assert replace(more.guests[name], management=None) == replace(
+            drawn.guests[name], management=None
+        )
+    assert more.guests["server4"].management == drawn.management
+
+
+def test_nothing_of_it_is_in_the_repository(drawn: Drawn) -> None:
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--quiet", ".vagrant/cluster/secure/ca-key.pem"],
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert ignored.returncode in (0, 128), "128: this is no repository"
+
+
+# In a guest
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(secure, "COMMANDS", tmp_path / "profile.sh")
+    return tmp_path / "profile.sh"
+
+
+def test_what_is_installed_only_the_group_of_the_servers_reads(
+    tmp_path: Path, commands: Path
+) -> None:
+    folder = tmp_path / "secure"
+    sign = secure.install(SECRETS, folder, os.getgid())
+    assert folder.stat().st_mode & 0o777 == 0o750
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
+    assert contents(folder) == secure.files(SECRETS, folder)
+    assert "its key" not in commands.read_text()
+    assert secure.install(SECRETS, folder, os.getgid()) == sign
+    assert secure.install(replace(SECRETS, key="new"), folder, os.getgid()) != sign
+    assert not [path for path in folder.iterdir() if path.name.endswith(".new")]
+
+
+def test_an_open_cluster_keeps_nothing_of_a_secure_one(tmp_path: Path, commands: Path) -> None:
+    secure.install(SECRETS, tmp_path / "secure", os.getgid())
+    for _ in range(2):
+        assert secure.install(None, tmp_path / "secure", os.getgid()) == ""
+        assert not (tmp_path / "secure").exists()
+        assert not commands.exists()
+
+
+def test_the_servers_cannot_read_what_may_do_all(tmp_path: Path) -> None:
+    texts = secure.files(SECRETS, tmp_path).values()
+    assert not any("may do all" in text for text in texts)
+
+
+def test_secrets_are_in_no_repr_and_in_no_message() -> None:
+    assert "its" not in repr(SECRETS)
+    for damaged in (json.dumps({"key": "its key"}), '{"key": "its key"'):
+        with pytest.raises(Failed, match="damaged") as failed:
+            Secrets.parse(damaged)
+        assert "its key" not in str(failed.value)
+        assert failed.value.__suppress_context__
+
+
+def test_an_open_cluster_is_told_nothing_of_secrets() -> None:
+    opened, secured = Plan(1, 3, "kafka"), Plan(1, 3, "kafka", secure=True)
+    assert plan.SECURE not in f"{opened.backends()}{opened.settings()}"
+    assert secured.settings().items() - opened.settings().items() == plan.SECURED.items()
+    assert secured.backends()["consul"][-2:] == ["--settings", f"{plan.SECURE}/consul.json"]
+    assert "127.0.0.1:8500" in secured.backends()["prometheus"], "elsewhere it asks for TLS"
+
+
+def test_the_ports_of_consul_differ() -> None:
+    taken = kind("consul").instance(Path("/"), {"http": plan.CONSUL}).ports.values()
+    assert plan.CONSUL_TLS not in taken
+
+
+# The backends
+
+
+def test_further_settings_of_consul_come_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consul, "program", lambda: "consul")
+    plain = consul.command(kind("consul").instance(tmp_path)).argv
+    more = kind("consul").instance(tmp_path, options={"settings": "/more.json"})
+    assert consul.command(more).argv == [*plain, "-config-file=/more.json"]
+
+
+def test_prometheus_reads_its_token_from_a_file(tmp_path: Path) -> None:
+    options = {"consul": "db:1", "consul-token": "/etc/a token"}
+    text = prometheus.configuration(kind("prometheus").instance(tmp_path, options=options))
+    assert (
+        "      - server: db:1\n"
+        "        authorization:\n"
+        '          credentials_file: "/etc/a token"\n'
+        "        refresh_interval: 5s"
+    ) in text
