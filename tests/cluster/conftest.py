@@ -14,7 +14,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
 
 from tests.cluster import people
-from tests.cluster.guests import Guest, clients, running
+from tests.cluster.guests import Guest, running
+from tests.cluster.network import clients
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
 

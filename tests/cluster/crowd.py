@@ -12,11 +12,13 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from itertools import cycle, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from cecochat.domain.ids import time_ms
 from tests.support.crowd import Crowd
 from tests.support.evidence import absences
 from tests.support.records import Acked, Entry, Refused, Sent
@@ -67,14 +69,23 @@ async def _answer(questions: asyncio.StreamReader, crowd: Crowd) -> None:
 
 
 def felt(entries: list[Entry]) -> dict[str, Any]:
-    """Figures of a part of a record. `silence_s`: the longest time without any ack."""
+    """Figures of a part of a record. `silence_s`: the longest time without any ack; `clocks_s`: how
+    far from this clock those were that the ids of the acknowledged were stamped by, least and most.
+    """
     times = [entry.at_s for entry in entries if isinstance(entry.what, Acked)]
+    clock_s = time.time() - time.monotonic()
+    clocks = [
+        time_ms(entry.what.message_id) / 1_000 - entry.at_s - clock_s
+        for entry in entries
+        if isinstance(entry.what, Acked)
+    ]
     edges = [entries[0].at_s, *times, entries[-1].at_s] if entries else [0.0]
     away = [each.lasted_s for each in absences(entries)]
     return {
         "sent": _count(entries, Sent),
         "acked": len(times),
         "refused": _count(entries, Refused),
+        "clocks_s": [round(min(clocks), 2), round(max(clocks), 2)] if clocks else [],
         "silence_s": max((b - a for a, b in pairwise(edges)), default=0.0),
         "absences": len(away),
         "away_max_s": max(away, default=0.0),

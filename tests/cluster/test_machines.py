@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
+from scripts.cluster import plan
 from tests.cluster.conftest import Talking, whole
+from tests.cluster.faults import full_disk, small_disk, with_wrong_clock, wrong_clock
 from tests.cluster.guests import Guest
+from tests.support.prometheus import Prometheus
 from tests.support.results import write
 
+FULL_S = 60.0
+ANNOUNCED = ("TargetDown", "AppendsWait")
 pytestmark = pytest.mark.timeout(1_800)
 
 
@@ -59,3 +64,68 @@ async def test_the_whole_cluster_stops_and_starts(
         figures["whole_s"] = round(time.monotonic() - began, 1)
         figures["judged"] = await people.judged()
     print(write("cluster-stop-and-start", figures))
+
+
+async def test_two_guests_of_three_are_destroyed_and_made_again(
+    guests: list[Guest], outside: str, talking: Talking, base_seed: int
+) -> None:
+    """At once, with their disks. Nobody can send, alerts say so, nothing acknowledged is lost."""
+    prometheus = Prometheus(f"http://{guests[0].address}:{plan.PROMETHEUS}")
+    async with talking(outside, guests) as people:
+        await asyncio.sleep(5)
+        figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        await asyncio.gather(*(asyncio.to_thread(guest.kill) for guest in guests[1:]))
+        for guest in guests[1:]:
+            await asyncio.to_thread(guest.destroy)
+        await people.felt()  # what was under way
+        await prometheus.until_firing(*ANNOUNCED, within_s=300)
+        figures["alerts"] = sorted(await prometheus.firing())
+        figures["one_guest"] = await people.felt()
+        for guest in guests[1:]:  # one after the other: docs/how-to/start-a-cluster.md says why
+            await asyncio.to_thread(guest.up)
+        await people.until_answered(200)
+        await whole(guests)
+        figures["judged"] = await people.judged()
+    print(write("cluster-two-guests-lost", figures))
+    assert figures["one_guest"]["acked"] == 0, "one of three has accepted messages"
+
+
+async def test_the_disk_of_a_guest_is_full_and_has_room_again(
+    guests: list[Guest], outside: str, talking: Talking, base_seed: int
+) -> None:
+    """Its backends end rather than go on with half of what they wrote."""
+    with small_disk(guests[2]):
+        await whole(guests)
+        async with talking(outside, guests) as people:
+            await asyncio.sleep(5)
+            figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+            with full_disk(guests[2]):
+                await asyncio.sleep(FULL_S)
+                figures["full"] = await people.felt()
+            await people.until_answered(200)
+            await whole(guests)
+            figures["judged"] = await people.judged()
+    print(write("cluster-full-disk", figures))
+    assert figures["full"]["acked"] > 0
+
+
+@pytest.mark.parametrize("offset", ["-1h", "+1h"])
+async def test_the_servers_of_a_guest_have_a_wrong_clock(
+    guests: list[Guest], outside: str, talking: Talking, base_seed: int, offset: str
+) -> None:
+    """Ids go on above what they have seen, whatever the clock says (docs/adr/0003)."""
+    async with talking(outside, guests) as people:
+        await asyncio.sleep(5)
+        figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        with wrong_clock(guests[2], offset):
+            await whole(guests)
+            figures["servers"] = with_wrong_clock(guests[2])
+            await asyncio.sleep(20)
+            figures["wrong"] = await people.felt()
+        await whole(guests)
+        await people.until_answered(200)
+        figures["right"] = await people.felt()
+        figures["judged"] = await people.judged()
+    print(write(f"cluster-clock{offset}", figures))
+    assert figures["servers"] > 0, "none of its servers has the wrong clock"
+    assert figures["wrong"]["acked"] > 0

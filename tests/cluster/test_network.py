@@ -10,9 +10,11 @@ import pytest
 
 from tests.cluster.conftest import Talking, whole
 from tests.cluster.guests import Guest
+from tests.cluster.network import cut_off, slowed
 from tests.support.results import write
 
 CUT_S = 30.0
+DELAY_MS, DELAYED_S = 100, 40.0
 pytestmark = pytest.mark.timeout(1_200)
 
 
@@ -32,7 +34,7 @@ async def test_a_guest_is_cut_off_for_thirty_seconds(
             "seed": base_seed,
             "before": {"most": await most.felt(), "few": await few.felt()},
         }
-        with lonely.cut_off():
+        with cut_off(lonely):
             await asyncio.sleep(2)  # what was under way
             under_way = await few.felt()
             await asyncio.sleep(CUT_S - 2)
@@ -46,3 +48,27 @@ async def test_a_guest_is_cut_off_for_thirty_seconds(
     print(write("cluster-network-cut", figures))
     assert figures["cut"]["few"]["acked"] == 0, "a minority has accepted messages"
     assert figures["cut"]["most"]["acked"] > 0, "the majority stood still"
+
+
+async def test_the_cable_of_a_guest_has_a_delay_of_a_hundred_milliseconds(
+    guests: list[Guest], outside: str, talking: Talking, base_seed: int
+) -> None:
+    """Each way, so that all that it does with the others takes 200 ms more."""
+    async with talking(outside, guests) as people:
+        await asyncio.sleep(5)
+        figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        with slowed(guests[2], DELAY_MS):
+            figures["round_trip_ms"] = await asyncio.to_thread(_round_trip_ms, guests[2], guests[0])
+            await asyncio.sleep(DELAYED_S)
+            figures["slow"] = await people.felt()
+        await people.until_answered(100)
+        await whole(guests)
+        figures["judged"] = await people.judged()
+    print(write("cluster-slow-cable", figures))
+    assert figures["round_trip_ms"] >= 2 * DELAY_MS
+    assert figures["slow"]["acked"] > 0
+
+
+def _round_trip_ms(guest: Guest, other: Guest) -> float:
+    said = guest.run("ping", "-c", "3", "-q", other.address)
+    return float(said.rpartition(" = ")[2].split("/")[0])  # the least of them

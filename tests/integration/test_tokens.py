@@ -82,6 +82,11 @@ def test_rsa_and_eddsa_are_verified(keys: Path) -> None:
     assert verifier.verify(signed("e1", ED, "EdDSA")).user_id == "alice"
 
 
+def test_a_server_whose_clock_is_behind_takes_a_new_token(keys: Path) -> None:
+    an_hour_on = signed("r1", RSA, "RS256", iat=time.time() + 3_600, exp=time.time() + 7_200)
+    assert Verifier(jwks_file=keys).verify(an_hour_on).user_id == "alice"
+
+
 def test_keys_rotate_by_kid(keys: Path) -> None:
     verifier = Verifier(jwks_file=keys)
     fresh = ed25519.Ed25519PrivateKey.generate()

@@ -47,11 +47,11 @@ class Prometheus:
         alerts = (await self.get("alerts"))["alerts"]
         return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
 
-    async def until_firing(self, *names: str) -> None:
+    async def until_firing(self, *names: str, within_s: float = 60.0) -> None:
         async def fire() -> bool:
             return set(names) <= await self.firing()
 
-        await eventually(fire, within_s=60, every_s=0.5)
+        await eventually(fire, within_s, every_s=0.5)
 
     async def up(self) -> int:
         """How many targets answer."""
