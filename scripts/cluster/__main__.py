@@ -40,7 +40,7 @@ def _provision(_: argparse.Namespace) -> None:
         int(os.environ["NODE"]),
         int(os.environ["NODES"]),
         os.environ["KAFKA_CLUSTER_ID"],
-        secure=secure.SECRETS.exists(),
+        secrets=secure.sign(secure.read()),
     )
     provision(here, with_nomad=os.environ["NOMAD"] != "0")
 

@@ -44,12 +44,14 @@ class Server:
 
 @dataclass(frozen=True)
 class Plan:
-    """One node's view of a cluster of `nodes`. `node`: its number, from 1."""
+    """One node's view of a cluster of `nodes`. `node`: its number, from 1. `secrets`: a sign of
+    those that it has; empty: an open cluster.
+    """
 
     node: int
     nodes: int
     kafka_cluster_id: str
-    secure: bool = False
+    secrets: str = ""
 
     @property
     def name(self) -> str:
@@ -71,6 +73,11 @@ class Plan:
         """host:port of each node, with commas."""
         return ",".join(f"{address(number)}:{port}" for number in self.numbers)
 
+    @property
+    def restarting(self) -> dict[str, str]:
+        """Environment of a unit that other secrets start again."""
+        return {"SECRETS": self.secrets} if self.secrets else {}
+
     def backends(self) -> dict[str, list[str]]:
         """Backend -> what `python3 -m scripts.backends run` is told, beside its data folder."""
         quorum = ",".join(f"{number}@{address(number)}:{KAFKA + 1}" for number in self.numbers)
@@ -88,13 +95,13 @@ class Plan:
                 *("--nodes", ",".join(map(address, self.numbers))),
             ],
         }
-        if self.secure:
+        if self.secrets:
             found["consul"] += ["--settings", f"{SECURE}/consul.json"]
         return found if self.node > 1 else found | self._of_the_first_node()
 
     def _of_the_first_node(self) -> dict[str, list[str]]:
         consul = ["--consul", f"{self.address}:{CONSUL}"]
-        if self.secure:
+        if self.secrets:
             consul = ["--consul", f"127.0.0.1:{CONSUL}"]
             consul += ["--consul-token", f"{SECURE}/token-prometheus"]
         return {
@@ -117,7 +124,7 @@ class Plan:
             "CECOCHAT_JAEGER_URL": f"http://{first}:{JAEGER}",
             "CECOCHAT_TOKEN_SECRET_FILE": "/etc/cecochat/token-secret",
         }
-        return found | SECURED if self.secure else found
+        return found | SECURED if self.secrets else found
 
     def servers(self) -> list[Server]:
         """Those of this node without Nomad: dealt out in turn, so that each set is on several."""
@@ -151,12 +158,14 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
 
 
 def job_values(plan: Plan, version: str) -> dict[str, object]:
-    """What `cecochat deploy --vars` takes."""
+    """What `cecochat deploy --vars` takes. Other secrets are another version: servers read them at
+    their start.
+    """
     common = plan.settings()
     addresses = {name: common.pop(f"CECOCHAT_{name.upper()}") for name in ADDRESSED}
     sets: Mapping[str, object] = {name: {"count": count} for name, count in COUNTS.items()}
     return {
-        "version": version,
+        "version": f"{version}.{plan.secrets}" if plan.secrets else version,
         "command": "/opt/cecochat/venv/bin/cecochat",
         **addresses,
         "settings": common,

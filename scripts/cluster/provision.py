@@ -51,9 +51,9 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
             _backend(name)
         program = nomad.bring(SHARED / "cecochat") if with_nomad else None
     with step("files and units"):
-        sign = secure.install(secure.read(), Path(plan.SECURE), grp.getgrnam(USER).gr_gid)
-        _files(here, sign)
-        _start(_units(here, program, sign), changed)
+        secure.install(secure.read(), Path(plan.SECURE), grp.getgrnam(USER).gr_gid)
+        _files(here)
+        _start(_units(here, program), changed)
     note = ETC / "note"
     if program is None:
         note.write_text(f"NOTE: without Nomad, the servers are units of systemd. {nomad.HOW}\n")
@@ -179,7 +179,7 @@ def _backend(name: str) -> None:
         new.rename(here)
 
 
-def _files(here: Plan, sign: str) -> None:
+def _files(here: Plan) -> None:
     hosts = Path("/etc/hosts")
     names = [f"{plan.address(number)} server{number}\n" for number in here.numbers]
     # Debian gives a machine's own name 127.0.1.1, where nothing listens.
@@ -192,7 +192,7 @@ def _files(here: Plan, sign: str) -> None:
     shutil.chown(ETC / "token-secret", "root", USER)
     (ETC / "token-secret").chmod(0o640)
     _write(ETC / "cluster.env", _lines(here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}))
-    values = plan.job_values(here, _version(sign))
+    values = plan.job_values(here, _version())
     _write(ETC / "cluster.toml", _toml(values))
     _write(
         Path("/usr/local/bin/cecochat"),
@@ -205,12 +205,10 @@ def _files(here: Plan, sign: str) -> None:
     )
 
 
-def _version(secrets: str) -> str:
-    """That of the program and a sign of the checkout and of the secrets, so that another one is a
-    new version.
-    """
+def _version() -> str:
+    """That of the program and a sign of the checkout, so that another one is a new version."""
     version = tools.run([str(HOME / "venv" / "bin" / "cecochat"), "--version"]).split()[-1]
-    digest = hashlib.sha256(secrets.encode())
+    digest = hashlib.sha256()
     for path in sorted((HOME / "checkout" / "services").rglob("*.py")):
         digest.update(path.read_bytes())
     return f"{version}+{digest.hexdigest()[:8]}"
@@ -230,10 +228,9 @@ def _toml(values: Mapping[str, object], table: str = "") -> str:
     return text
 
 
-def _units(here: Plan, nomad_program: Path | None, sign: str) -> dict[str, str]:
-    """Name -> text. `sign`: of the secrets, so that others start them again."""
+def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
+    """Name -> text."""
     found = {}
-    secrets = {"SECRETS": sign} if here.secure else {}
     shared = {"XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1"}
     for name, options in here.backends().items():
         words = ["-m", "scripts.backends", "run", name, "--data", f"{DATA}/{name}", *options]
@@ -241,18 +238,18 @@ def _units(here: Plan, nomad_program: Path | None, sign: str) -> dict[str, str]:
             f"{name} of the test cluster",
             f"/usr/bin/python3 {' '.join(words)}",
             units.MEMORY[name],
-            shared | (secrets if name in SECURED else {}),
+            shared | (here.restarting if name in SECURED else {}),
             str(HOME / "checkout"),
             stop_s=60,
         )
     if nomad_program is not None:
         _write(ETC / "nomad.hcl", nomad.agent(here, DATA / "nomad", nomad.interface(here.address)))
         command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
-        if here.secure:
+        if here.secrets:
             command += f" -config={plan.SECURE}/nomad.json"
             secure.forget_keyring(DATA / "nomad")
         found["nomad"] = units.unit(
-            "Nomad", command, units.MEMORY["nomad"], secrets, str(DATA), stop_s=60
+            "Nomad", command, units.MEMORY["nomad"], here.restarting, str(DATA), stop_s=60
         ).replace("KillMode=mixed", "KillMode=process")  # the servers outlive an agent
         return found
     for server in here.servers():
@@ -263,7 +260,7 @@ def _units(here: Plan, nomad_program: Path | None, sign: str) -> dict[str, str]:
             {
                 "CECOCHAT_SETTINGS_FILE": f"{ETC}/cluster.env",
                 "CECOCHAT_DATA_DIR": f"{DATA}/{server.name}",
-                **secrets,
+                **here.restarting,
                 **plan.ports_of(server, here.address),
             },
             str(DATA),

@@ -117,22 +117,24 @@ def _files_of(folder: Path) -> dict[str, str]:
     return {key: str(folder / name) for key, name in names.items()}
 
 
-def install(secrets: Secrets | None, folder: Path, gid: int) -> str:
-    """Write all files, for root and that group; without secrets, nothing of them stays. A sign of
-    what they hold, so that units start again with others.
-    """
+def sign(secrets: Secrets | None) -> str:
+    """Another one for others, or for other settings; empty without secrets."""
+    texts = files(secrets, Path(plan.SECURE)) if secrets else {}
+    return hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8] if texts else ""
+
+
+def install(secrets: Secrets | None, folder: Path, gid: int) -> None:
+    """Write all files, for root and that group; without secrets, nothing of them stays."""
     if secrets is None:
         shutil.rmtree(folder, ignore_errors=True)
         COMMANDS.unlink(missing_ok=True)
-        return ""
+        return
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o750)
     os.chown(folder, -1, gid)
-    texts = files(secrets, folder)
-    for name, text in texts.items():
+    for name, text in files(secrets, folder).items():
         write(folder / name, text, gid)
     COMMANDS.write_text(commands(folder))
-    return hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8]
 
 
 def write(path: Path, text: str, gid: int) -> None:

@@ -84,7 +84,7 @@ def told(secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     """Of a server of CecoChat; the agent beside it is told all, and does not run yet."""
     monkeypatch.setattr(plan, "NETWORK", ADDRESS.rpartition(".")[0])
     http, rpc, serf = sample(FREE, 3)
-    here = Plan(1, 1, "no Kafka", secure=True)
+    here = Plan(1, 1, "no Kafka", secrets="drawn")
     (tmp_path / "nomad.hcl").write_text(nomad.agent(here, tmp_path / "data", "lo"))
     for name, text in secure.files(secured.drawn.guests[NAME], tmp_path).items():
         (tmp_path / name).write_text(text)

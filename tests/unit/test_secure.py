@@ -124,20 +124,20 @@ def test_what_is_installed_only_the_group_of_the_servers_reads(
     tmp_path: Path, commands: Path
 ) -> None:
     folder = tmp_path / "secure"
-    sign = secure.install(SECRETS, folder, os.getgid())
+    secure.install(SECRETS, folder, os.getgid())
     assert folder.stat().st_mode & 0o777 == 0o750
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
     assert contents(folder) == secure.files(SECRETS, folder)
     assert "its key" not in commands.read_text()
-    assert secure.install(SECRETS, folder, os.getgid()) == sign
-    assert secure.install(replace(SECRETS, key="new"), folder, os.getgid()) != sign
+    secure.install(replace(SECRETS, key="new"), folder, os.getgid())
+    assert (folder / "key.pem").read_text() == "new"
     assert not [path for path in folder.iterdir() if path.name.endswith(".new")]
 
 
 def test_an_open_cluster_keeps_nothing_of_a_secure_one(tmp_path: Path, commands: Path) -> None:
     secure.install(SECRETS, tmp_path / "secure", os.getgid())
     for _ in range(2):
-        assert secure.install(None, tmp_path / "secure", os.getgid()) == ""
+        secure.install(None, tmp_path / "secure", os.getgid())
         assert not (tmp_path / "secure").exists()
         assert not commands.exists()
 
@@ -157,11 +157,28 @@ def test_secrets_are_in_no_repr_and_in_no_message() -> None:
 
 
 def test_an_open_cluster_is_told_nothing_of_secrets() -> None:
-    opened, secured = Plan(1, 3, "kafka"), Plan(1, 3, "kafka", secure=True)
+    opened, secured = Plan(1, 3, "kafka"), Plan(1, 3, "kafka", secrets="5ec4e7")
+    assert secure.sign(None) == ""
     assert plan.SECURE not in f"{opened.backends()}{opened.settings()}"
     assert secured.settings().items() - opened.settings().items() == plan.SECURED.items()
     assert secured.backends()["consul"][-2:] == ["--settings", f"{plan.SECURE}/consul.json"]
     assert "127.0.0.1:8500" in secured.backends()["prometheus"], "elsewhere it asks for TLS"
+
+
+def test_other_secrets_start_again_what_reads_them() -> None:
+    sign = secure.sign(SECRETS)
+    assert secure.sign(SECRETS) == sign
+    assert "its" not in sign
+    for other in (
+        replace(SECRETS, key="new"),
+        replace(SECRETS, gossip={**SECRETS.gossip, "nomad": "new"}),
+        replace(SECRETS, tokens={**SECRETS.tokens, "cecochat": "new"}),
+    ):
+        assert secure.sign(other) != sign
+    here = Plan(1, 3, "kafka", secrets=sign)
+    assert here.restarting == {"SECRETS": sign}
+    assert plan.job_values(here, "0.1.0+1")["version"] == f"0.1.0+1.{sign}"
+    assert plan.job_values(Plan(1, 3, "kafka"), "0.1.0+1")["version"] == "0.1.0+1"
 
 
 def test_the_ports_of_consul_differ() -> None:
