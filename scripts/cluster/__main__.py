@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from scripts.backends.instance import Failed
-from scripts.cluster import ready, secure
+from scripts.cluster import ready
 from scripts.cluster.plan import Plan
 from scripts.cluster.provision import provision
 
@@ -36,12 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _provision(_: argparse.Namespace) -> None:
-    here = Plan(
-        int(os.environ["NODE"]),
-        int(os.environ["NODES"]),
-        os.environ["KAFKA_CLUSTER_ID"],
-        secrets=secure.sign(secure.read()),
-    )
+    here = Plan(int(os.environ["NODE"]), int(os.environ["NODES"]), os.environ["KAFKA_CLUSTER_ID"])
     provision(here, with_nomad=os.environ["NOMAD"] != "0")
 
 

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from scripts.backends import places, store, tools
@@ -44,6 +45,7 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
     with step("user and checkout"):
         _user()
         changed = _checkout()
+        here = _secrets(here)
     with step("Python packages"):
         changed |= _environment()
     with step("backends"):
@@ -51,7 +53,6 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
             _backend(name)
         program = nomad.bring(SHARED / "cecochat") if with_nomad else None
     with step("files and units"):
-        secure.install(secure.read(), Path(plan.SECURE), grp.getgrnam(USER).gr_gid)
         _files(here)
         _start(_units(here, program), changed)
     note = ETC / "note"
@@ -115,6 +116,13 @@ def _checkout() -> bool:
     shutil.rmtree(checkout, ignore_errors=True)
     new.rename(checkout)
     return True
+
+
+def _secrets(here: Plan) -> Plan:
+    """That node with the secrets that the Vagrantfile has left, or without any."""
+    secrets = secure.read()
+    secure.install(secrets, Path(plan.SECURE), USER)
+    return replace(here, secrets=secure.sign(secrets))
 
 
 def _environment() -> bool:

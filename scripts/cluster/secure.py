@@ -6,6 +6,7 @@ it is not, the cluster is an open one.
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import json
 import os
@@ -123,14 +124,14 @@ def sign(secrets: Secrets | None) -> str:
     return hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8] if texts else ""
 
 
-def install(secrets: Secrets | None, folder: Path, gid: int) -> None:
+def install(secrets: Secrets | None, folder: Path, group: str) -> None:
     """Write all files, for root and that group; without secrets, nothing of them stays."""
     if secrets is None:
         shutil.rmtree(folder, ignore_errors=True)
         COMMANDS.unlink(missing_ok=True)
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o750)
+    gid = grp.getgrnam(group).gr_gid
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     os.chown(folder, -1, gid)
     for name, text in files(secrets, folder).items():
         write(folder / name, text, gid)

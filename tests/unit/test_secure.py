@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import subprocess
@@ -27,6 +28,8 @@ SECRETS = Secrets(
     tokens={name: f"token of {name}" for name in acl.POLICIES},
     management="the token that may do all",
 )
+
+GROUP = grp.getgrgid(os.getgid()).gr_name
 
 
 @pytest.fixture
@@ -124,20 +127,20 @@ def test_what_is_installed_only_the_group_of_the_servers_reads(
     tmp_path: Path, commands: Path
 ) -> None:
     folder = tmp_path / "secure"
-    secure.install(SECRETS, folder, os.getgid())
+    secure.install(SECRETS, folder, GROUP)
     assert folder.stat().st_mode & 0o777 == 0o750
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
     assert contents(folder) == secure.files(SECRETS, folder)
     assert "its key" not in commands.read_text()
-    secure.install(replace(SECRETS, key="new"), folder, os.getgid())
+    secure.install(replace(SECRETS, key="new"), folder, GROUP)
     assert (folder / "key.pem").read_text() == "new"
     assert not [path for path in folder.iterdir() if path.name.endswith(".new")]
 
 
 def test_an_open_cluster_keeps_nothing_of_a_secure_one(tmp_path: Path, commands: Path) -> None:
-    secure.install(SECRETS, tmp_path / "secure", os.getgid())
+    secure.install(SECRETS, tmp_path / "secure", GROUP)
     for _ in range(2):
-        secure.install(None, tmp_path / "secure", os.getgid())
+        secure.install(None, tmp_path / "secure", GROUP)
         assert not (tmp_path / "secure").exists()
         assert not commands.exists()
 
