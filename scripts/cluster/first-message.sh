@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `vagrant up` ends with, on the host: the cluster is whole, and a message sent on one guest is read on another.
 set -euo pipefail
-nodes=$1 secure=${2:-open}
+nodes=$1 how=${2:-open}
 guest() {
     local name=$1
     shift
@@ -14,7 +14,7 @@ guest "$reader" "cecochat history --as bob alice" | tail -1
 echo "... read on $reader."
 
 address=192.168.56.11 consul=http://192.168.56.11:8500 nomad=http://192.168.56.11:4646
-if [[ $secure == secure ]]; then
+if [[ $how == secure ]]; then
     consul="https://$address:8505 (for who has a certificate: docs/how-to/secure-a-test-cluster.md)"
     nomad="https://$address:4646 (the same)"
 fi

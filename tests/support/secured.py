@@ -47,12 +47,17 @@ class Drawn:
         return Tls(*(self.folder / name for name in ("ca.pem", "host.pem", "host-key.pem")))
 
 
+def ruby() -> str:
+    """The program; without it, the test is skipped."""
+    if not (found := shutil.which("ruby")):
+        pytest.skip("ruby is missing: it comes with Vagrant, or as a package of the system")
+    return found
+
+
 def draw(folder: Path, guests: Mapping[str, str] = GUESTS) -> Drawn:
     """As the Vagrantfile does."""
-    if not (ruby := shutil.which("ruby")):
-        pytest.skip("ruby is missing: it comes with Vagrant, or as a package of the system")
     given = [f"{name}={address}" for name, address in guests.items()]
-    argv = [ruby, "-w", str(DRAW), str(folder), *given]
+    argv = [ruby(), "-w", str(DRAW), str(folder), *given]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert not done.stderr, done.stderr
     said = (line.split() for line in done.stdout.splitlines())

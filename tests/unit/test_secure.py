@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import grp
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,8 +20,9 @@ from scripts.backends.kinds import kind
 from scripts.cluster import acl, plan, secure
 from scripts.cluster.plan import Plan
 from scripts.cluster.secure import Secrets
-from tests.support.secured import GUESTS, Drawn, draw
+from tests.support.secured import GUESTS, Drawn, draw, ruby
 
+ROOT = Path(__file__).parents[2]
 SECRETS = Secrets(
     ca="its authority",
     certificate="its certificate",
@@ -108,10 +111,67 @@ def test_one_guest_more_leaves_the_others_as_they_are(drawn: Drawn) -> None:
 def test_nothing_of_it_is_in_the_repository(drawn: Drawn) -> None:
     ignored = subprocess.run(
         ["git", "check-ignore", "--quiet", ".vagrant/cluster/secure/ca-key.pem"],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         check=False,
     )
     assert ignored.returncode in (0, 128), "128: this is no repository"
+
+
+EVALUATE = """
+require "fileutils" # as in Vagrant
+require "json"
+class Anything < BasicObject
+  def method_missing(name, *given, **options, &block)
+    $given << options[:env] if name == :provision && given == ["secret"]
+    block.call(self, self) if block
+    self
+  end
+end
+module Vagrant
+  def self.configure(_) = yield(Anything.new)
+end
+$given = []
+load "./Vagrantfile"
+puts JSON.generate($given)
+"""
+"""What each guest is given, as the Vagrantfile says it, without Vagrant."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "Vagrantfile", tmp_path)
+    (tmp_path / "scripts").mkdir()
+    shutil.copytree(ROOT / "scripts" / "cluster", tmp_path / "scripts" / "cluster")
+    return tmp_path
+
+
+def given(project: Path, **environ: str) -> list[str]:
+    """The secrets of each guest."""
+    argv, environ = [ruby(), "-e", EVALUATE], {"HOME": str(project), **environ}
+    done = subprocess.run(
+        argv, cwd=project, env=environ, capture_output=True, text=True, check=True
+    )
+    return [each["SECRETS"] for each in json.loads(done.stdout)]
+
+
+def test_a_cluster_is_secure_from_when_it_was_asked_for(project: Path) -> None:
+    folder = project / ".vagrant" / "cluster" / "secure"
+    assert given(project) == ["", "", ""]
+    assert not folder.exists()
+    first = given(project, SECURE="1")
+    assert folder.is_dir()
+    assert given(project) == first
+    assert given(project, SECURE="0") == ["", "", ""]
+    parsed = [Secrets.parse(base64.b64decode(text).decode()) for text in first]
+    assert [each.management is not None for each in parsed] == [False, False, True]
+
+
+def test_a_word_that_says_neither_is_refused(project: Path) -> None:
+    """Nobody shall believe that a cluster is secure."""
+    for word in ("", "true", "yes"):
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            given(project, SECURE=word)
+        assert f'SECURE is "{word}": use 1 or 0' in refused.value.stderr
 
 
 # In a guest
