@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +123,16 @@ def _run(*words: str) -> None:
 
 
 def _json(port: int, path: str, tls: ssl.SSLContext | None = None) -> list[Any]:
+    connection = (
+        http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=tls)
+        if tls
+        else http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    )
     try:
-        connection = (
-            http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=tls)
-            if tls
-            else http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        )
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        found: list[Any] = json.loads(answer.read()) if answer.status == 200 else []
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            found: list[Any] = json.loads(answer.read()) if answer.status == 200 else []
     except (OSError, http.client.HTTPException, ValueError):
         return []
     return found

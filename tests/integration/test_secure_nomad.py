@@ -23,7 +23,7 @@ from cecochat.cli.nomad import Jobs
 from cecochat.domain.errors import CannotScale
 from cecochat.runtime.settings import Settings, load
 from scripts.backends import places
-from scripts.cluster import nomad, plan, secure
+from scripts.cluster import nomad, plan, ready, secure
 from scripts.cluster.plan import Plan
 from tests.conftest import backends_key
 from tests.support.backends import Backends
@@ -32,6 +32,7 @@ from tests.support.nomad import unmount
 from tests.support.secured import GUESTS, WITHIN_S, Secured, joined
 from tests.support.server import FREE
 
+HERE = "127.0.0.1"
 NAME, ADDRESS = next(iter(GUESTS.items()))
 JOB = """
 job "cecochat-history" {
@@ -90,11 +91,12 @@ def told(secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
         (tmp_path / name).write_text(text)
     moved = {
         "bind_addr": ADDRESS,
+        "addresses": {"http": HERE},
         "ports": {"http": http, "rpc": rpc, "serf": serf},
         "consul": {"address": secured.http_at(NAME)},
     }
     (tmp_path / "moved.json").write_text(json.dumps(moved))
-    return load({**_settings(tmp_path), "CECOCHAT_NOMAD": f"{ADDRESS}:{http}"})
+    return load({**_settings(tmp_path), "CECOCHAT_NOMAD": f"{HERE}:{http}"})
 
 
 @pytest.fixture
@@ -165,11 +167,15 @@ async def _services(secured: Secured) -> dict[str, Any]:
 
 
 async def test_nomad_is_for_those_with_a_certificate(
-    settings: Settings,
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with _client(settings) as client:
         itself = (await client.get("agent/self")).json()
     assert itself["stats"]["serf"]["encrypted"] == "true"
+    monkeypatch.setattr(plan, "NOMAD", int(settings.nomad.rpartition(":")[2]))
+    assert await asyncio.to_thread(ready._nomad_clients) == 0, "without what SECURE=1 installs"
+    monkeypatch.setattr(plan, "SECURE", str(tmp_path))
+    assert await asyncio.to_thread(ready._nomad_clients) == 1
     nobody = ssl.create_default_context(cafile=settings.backends_ca_file)
     async with httpx.AsyncClient(trust_env=False, verify=nobody) as client:
         with pytest.raises((httpx.TransportError, ssl.SSLError)):

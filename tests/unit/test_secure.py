@@ -17,7 +17,7 @@ from cryptography import x509
 from scripts.backends import consul, prometheus
 from scripts.backends.instance import Failed
 from scripts.backends.kinds import kind
-from scripts.cluster import acl, plan, secure
+from scripts.cluster import acl, plan, ready, secure
 from scripts.cluster.plan import Plan
 from scripts.cluster.secure import Secrets
 from tests.support.secured import GUESTS, Drawn, draw, ruby
@@ -247,6 +247,23 @@ def test_other_secrets_start_again_what_reads_them() -> None:
 def test_the_ports_of_consul_differ() -> None:
     taken = kind("consul").instance(Path("/"), {"http": plan.CONSUL}).ports.values()
     assert plan.CONSUL_TLS not in taken
+
+
+def test_one_guest_makes_the_acl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+
+    def apply(management: str, _: object) -> list[str]:
+        made.append(management)
+        return []
+
+    monkeypatch.setattr(acl, "apply", apply)
+    for secrets in (None, replace(SECRETS, management=None), SECRETS):
+        monkeypatch.setattr(secure, "read", lambda secrets=secrets: secrets)
+        ready._acl()
+    assert made == [SECRETS.management]
+    assert capsys.readouterr().out == "Consul's ACL: as it was\n"
 
 
 # The backends
