@@ -23,11 +23,13 @@ from cecochat.runtime.tls import Tls
 from scripts.backends.instance import Failed
 from scripts.cluster import acl
 from tests.conftest import backends_key
+from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.livez import alive
-from tests.support.secured import GUESTS, WITHIN_S, Secured, apply, draw, joined, server
+from tests.support.secured import GUESTS, WITHIN_S, Secured, apply, draw, joined, server, tell
 
 FIRST, SECOND, THIRD = GUESTS
+ALIVE = 1  # as serf counts
 CONSUL_TLS_BYTE = b"\x03"  # what a connection to the port of the servers begins with
 REFUSED = r"(?i)certificate.required"
 
@@ -85,6 +87,29 @@ async def test_a_server_with_another_gossip_key_does_not_join(
         assert not stranger.answers()
     finally:
         stranger.kill()
+
+
+async def test_with_what_is_drawn_anew_they_join_again(tmp_path: Path, backends: Backends) -> None:
+    """Another gossip key and another authority, one server after the other, as provisioning does;
+    the ACL stays.
+    """
+    with joined(tmp_path, backends) as made:
+        for name in ("gossip-consul", "ca.pem", "ca-key.pem"):
+            (made.drawn.folder / name).unlink()
+        anew = draw(made.drawn.folder)
+        for name, each in made.servers.items():
+            each.kill()
+            tell(anew.guests[name], each.instance.folder, GUESTS[name], made.https)
+            each.launch()
+        for each in made.servers.values():
+            each.wait(WITHIN_S)
+        assert apply(made) == []
+
+        async def joined_again() -> bool:
+            members = (await ask(made, "agent/members", made.drawn.management)).json()
+            return [each["Status"] for each in members] == [ALIVE] * len(GUESTS)
+
+        await eventually(joined_again, WITHIN_S, 0.2)
 
 
 @pytest.mark.parametrize("begin", [b"\x00", CONSUL_TLS_BYTE], ids=["plain", "no certificate"])

@@ -109,27 +109,32 @@ def apply(secured: Secured, **tokens: str) -> list[str]:
 
 def _planned(drawn: Drawn, folder: Path) -> Secured:
     """Not started yet."""
-    chosen, https = ports.free(kind("consul")), ports.free(kind("redis"))["clients"]
+    chosen, https = (ports.free(kind(name), "0.0.0.0") for name in ("consul", "redis"))
     servers = {
-        name: server(drawn.guests[name], folder / name, name, address, chosen, https)
+        name: server(drawn.guests[name], folder / name, name, address, chosen, https["clients"])
         for name, address in GUESTS.items()
     }
-    return Secured(drawn, servers, https)
+    return Secured(drawn, servers, https["clients"])
+
+
+def tell(secrets: Secrets, folder: Path, address: str, https: int) -> Path:
+    """Write what a server reads when it starts; the file of its further settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in secure.files(secrets, folder).items():
+        (folder / file).write_text(text)
+    settings = folder / "secure.json"
+    told = secure.consul_settings(secrets, folder, local=address, host=address, port=https)
+    settings.write_text(json.dumps(told))
+    return settings
 
 
 def server(
     secrets: Secrets, folder: Path, name: str, address: str, chosen: Mapping[str, int], https: int
 ) -> Backend:
     """One of them, or one who would be."""
-    folder.mkdir(parents=True)
-    for file, text in secure.files(secrets, folder).items():
-        (folder / file).write_text(text)
-    settings = folder / "secure.json"
-    told = secure.consul_settings(secrets, folder, local=address, host=address, port=https)
-    settings.write_text(json.dumps(told))
     options = {
         "node-name": name,
         "servers": ",".join(f"{each}:{chosen['serf']}" for each in GUESTS.values()),
-        "settings": str(settings),
+        "settings": str(tell(secrets, folder, address, https)),
     }
     return Backend(kind("consul"), kind("consul").instance(folder, chosen, address, options))
