@@ -211,7 +211,7 @@ def _default(parameter: TyperArgument | TyperOption) -> str:
 CLIENT = """
 # Python client
 
-`from cecochat.client import ...`; asyncio, typed. [A bot in 20 lines](../tutorial/a-bot.md) is
+`from cecochat.client import ...`; asyncio, typed. [A bot in 20 lines](../tutorials/a-bot.md) is
 how it is used. Every error is a `ChatError` with a `code` that never changes its meaning.
 """
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scripts.backends import env, places, ports, probe
-from scripts.backends.instance import Failed, Kind
+from scripts.backends.instance import Failed, Instance, Kind
 from scripts.backends.kinds import DEFAULT, KINDS, kind
 from scripts.backends.launch import Backend
 from scripts.backends.process import Process
@@ -164,17 +164,22 @@ def _line(found: Mapping[str, object]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    wanted = kind(arguments.name)
-    given = {} if arguments.port is None else {next(iter(wanted.ports)): arguments.port}
-    given |= ports.parse(arguments.ports, {wanted.name: wanted}).get(wanted.name, {})
-    options = {key: value for key in wanted.options if (value := _option(arguments, key))}
-    instance = wanted.instance(arguments.data, given, arguments.host, options)
+    wanted, instance = kind(arguments.name), _instance(arguments)
     instance.folder.mkdir(parents=True, exist_ok=True)
     wanted.provision()
     command = wanted.command(instance)
     sys.stdout.flush()
     os.chdir(instance.folder)
     os.execvpe(command.argv[0], command.argv, {**os.environ, **command.environ})  # noqa: S606
+
+
+def _instance(arguments: argparse.Namespace) -> Instance:
+    """What `run` runs."""
+    wanted = kind(arguments.name)
+    given = {} if arguments.port is None else {next(iter(wanted.ports)): arguments.port}
+    given |= ports.parse(arguments.ports, {wanted.name: wanted}).get(wanted.name, {})
+    options = {key: value for key in wanted.options if (value := _option(arguments, key))}
+    return wanted.instance(arguments.data, given, arguments.host, options)
 
 
 def _option(arguments: argparse.Namespace, key: str) -> str | None:

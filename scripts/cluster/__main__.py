@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from scripts.backends.instance import Failed
 from scripts.cluster import ready
 from scripts.cluster.plan import Plan
 from scripts.cluster.provision import provision
+
+T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         waits = commands.add_parser(do.__name__, help=about)
         waits.set_defaults(do=lambda arguments, do=do: do(arguments.nodes))
-        waits.add_argument("nodes", type=int)
+        waits.add_argument("nodes", type=_number, metavar="NODES", help="how many there are")
     arguments = parser.parse_args(argv)
     try:
         arguments.do(arguments)
@@ -36,8 +39,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _provision(_: argparse.Namespace) -> None:
-    here = Plan(int(os.environ["NODE"]), int(os.environ["NODES"]), os.environ["KAFKA_CLUSTER_ID"])
-    provision(here, with_nomad=os.environ["NOMAD"] != "0")
+    node, nodes = _given("NODE", _number), _given("NODES", _number)
+    if node > nodes:
+        raise Failed(f"NODE is {node}: there are {nodes} (NODES)")
+    here = Plan(node, nodes, _given("KAFKA_CLUSTER_ID", str))
+    provision(here, with_nomad=os.environ.get("NOMAD") != "0")
+
+
+def _given(name: str, parse: Callable[[str], T]) -> T:
+    """What the Vagrantfile has put into the environment. Raises Failed."""
+    if not (text := os.environ.get(name)):
+        raise Failed(f"{name} is not set: `vagrant provision` sets it")
+    try:
+        return parse(text)
+    except argparse.ArgumentTypeError as error:
+        raise Failed(f"{name}: {error}") from None
+
+
+def _number(text: str) -> int:
+    """From 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    return int(text)
 
 
 if __name__ == "__main__":

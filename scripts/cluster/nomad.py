@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import platform
 import shutil
@@ -76,7 +77,7 @@ def bring(cache: Path) -> Path | None:
     if not kept.exists():
         try:
             _download(kept)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             print(f"Nomad cannot be had: {error}")
             return None
     shutil.copy(kept, TO)
@@ -89,8 +90,8 @@ def _download(to: Path) -> None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     version = versions.NOMAD
     name = f"nomad_{version}_linux_{machine}.zip"
-    sums = _get(f"{VENDOR}/{version}/nomad_{version}_SHA256SUMS").decode()
-    expected = {file: digest for digest, file in map(str.split, sums.splitlines())}
+    sums = _get(f"{VENDOR}/{version}/nomad_{version}_SHA256SUMS").decode(errors="replace").split()
+    expected = dict(zip(sums[1::2], sums[::2], strict=False))
     archive = _get(f"{os.environ.get('NOMAD_MIRROR') or VENDOR}/{version}/{name}")
     if hashlib.sha256(archive).hexdigest() != expected.get(name):
         raise Failed(f"{name} is not what its vendor has published: do not use that mirror")
@@ -99,7 +100,8 @@ def _download(to: Path) -> None:
         packed = to.with_name(name)
         packed.write_bytes(archive)
         with zipfile.ZipFile(packed) as content:
-            content.extract("nomad", to.parent)
+            whole = Path(content.extract("nomad", to.parent / "new"))
+        whole.rename(to)  # at once: another guest may look for it now
         packed.unlink()
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import time
@@ -30,6 +31,8 @@ DATA = Path("/var/lib/cecochat")
 CACHE = Path("/var/cache")  # XDG_CACHE_HOME of the units: the folder in it is `cecochat`
 SHARED = Path("/srv")  # the same of the host, where the guests leave what they have brought
 UNITS = Path("/etc/systemd/system")
+HOSTS = Path("/etc/hosts")
+COMMAND = Path("/usr/local/bin/cecochat")
 CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md", "LICENSE")
 LOCK = "requirements.lock"
 LOCKED = ("pyproject.toml", LOCK)
@@ -53,7 +56,7 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
             _backend(name)
         program = nomad.bring(SHARED / "cecochat") if with_nomad else None
     with step("files and units"):
-        _files(here)
+        changed |= _files(here)
         _start(_units(here, program), changed)
     note = ETC / "note"
     if program is None:
@@ -187,23 +190,19 @@ def _backend(name: str) -> None:
         new.rename(here)
 
 
-def _files(here: Plan) -> None:
-    hosts = Path("/etc/hosts")
-    names = [f"{plan.address(number)} server{number}\n" for number in here.numbers]
-    # Debian gives a machine's own name 127.0.1.1, where nothing listens.
-    kept = [
-        line
-        for line in hosts.read_text().splitlines(keepends=True)
-        if line not in names and not line.startswith("127.0.1.1")
-    ]
-    hosts.write_text("".join([*kept, *names]))
+def _files(here: Plan) -> bool:
+    """Whether servers are told something else than before."""
+    HOSTS.write_text(_hosts(HOSTS.read_text(), here))
+    shutil.chown(ETC, "root", USER)  # Vagrant has made it, for a secret
+    ETC.chmod(0o750)
     shutil.chown(ETC / "token-secret", "root", USER)
     (ETC / "token-secret").chmod(0o640)
-    _write(ETC / "cluster.env", _lines(here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}))
+    settings = here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}
+    changed = _write(ETC / "cluster.env", _lines(settings))
     values = plan.job_values(here, _version())
     _write(ETC / "cluster.toml", _toml(values))
     _write(
-        Path("/usr/local/bin/cecochat"),
+        COMMAND,
         "#!/bin/sh\n"
         f": ${{CECOCHAT_SETTINGS_FILE={ETC}/cluster.env}}\n"
         f": ${{CECOCHAT_CONNECT_URL=http://{here.address}:{plan.CONNECT}}}\n"
@@ -211,6 +210,17 @@ def _files(here: Plan) -> None:
         f'exec {HOME}/venv/bin/cecochat "$@"\n',
         mode=0o755,
     )
+    return changed
+
+
+def _hosts(text: str, here: Plan) -> str:
+    """With all nodes; Debian and Vagrant give a machine's own name 127.0.1.1, 127.0.2.1 and so on,
+    where nothing listens.
+    """
+    names = [f"{plan.address(number)} server{number}" for number in here.numbers]
+    own = re.compile(r"127\.0\.[1-9]\.1\s")
+    kept = [line for line in text.splitlines() if line not in names and not own.match(line)]
+    return "".join(f"{line}\n" for line in [*kept, *names])
 
 
 def _version() -> str:
@@ -251,7 +261,8 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             stop_s=60,
         )
     if nomad_program is not None:
-        _write(ETC / "nomad.hcl", nomad.agent(here, DATA / "nomad", nomad.interface(here.address)))
+        configuration = nomad.agent(here, DATA / "nomad", nomad.interface(here.address))
+        _write(ETC / "nomad.hcl", configuration)
         command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
         if here.secrets:
             command += f" -config={plan.SECURE}/nomad.json"
@@ -259,6 +270,8 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
         found["nomad"] = units.unit(
             "Nomad", command, units.MEMORY["nomad"], here.restarting, str(DATA), stop_s=60
         ).replace("KillMode=mixed", "KillMode=process")  # the servers outlive an agent
+        # Told something else, it is another unit, which is restarted.
+        found["nomad"] += f"# {hashlib.sha256(configuration.encode()).hexdigest()}\n"
         return found
     for server in here.servers():
         found[f"cecochat-{server.name}"] = units.unit(

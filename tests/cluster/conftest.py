@@ -14,7 +14,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
 
 from tests.cluster import people
-from tests.cluster.guests import Guest, running
+from tests.cluster.guests import Guest, running, spread_out
 from tests.cluster.network import clients
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
@@ -30,6 +30,7 @@ async def guests(backends: Backends) -> list[Guest]:
     if not found:
         backends.absent("cluster", "`make cluster-up` starts it; on containers (lxc), as root")
     await whole(found)
+    await asyncio.to_thread(spread_out, found)
     return found
 
 
@@ -40,14 +41,7 @@ async def whole(guests: list[Guest]) -> None:
 
 
 async def in_step(guests: list[Guest]) -> bool:
-    """Whether every replica in Kafka is, and every guest has a messaging server."""
-    servers = (await asyncio.to_thread(guests[0].status)).get("servers", {})
-    hosts = {each["address"].partition(":")[0] for each in servers.get("messaging", ())}
-    return hosts == {guest.address for guest in guests} and not await _lagging(guests)
-
-
-async def _lagging(guests: list[Guest]) -> int:
-    """How many partitions have fewer replicas in step than they should."""
+    """Whether every replica of a partition in Kafka is."""
     admin = AIOKafkaAdminClient(bootstrap_servers=[f"{each.address}:9092" for each in guests])
     await admin.start()
     try:
@@ -56,7 +50,7 @@ async def _lagging(guests: list[Guest]) -> int:
         await admin.close()
     partitions = [each for topic in topics for each in topic["partitions"]]
     assert partitions, "Kafka has no topics"
-    return sum(len(each["isr"]) < len(each["replicas"]) for each in partitions)
+    return all(len(each["isr"]) == len(each["replicas"]) for each in partitions)
 
 
 @pytest.fixture

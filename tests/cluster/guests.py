@@ -8,6 +8,9 @@ import json
 import os
 import shutil
 import subprocess
+import time
+import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from scripts.cluster import plan, ready
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / "scripts" / "cluster" / "host.sh"
 SECRET = ROOT / ".vagrant" / "cluster" / "token-secret"
+SPREAD_WITHIN_S = 180
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LXC = {"VAGRANT_DEFAULT_PROVIDER": "lxc"}
 
@@ -88,6 +92,29 @@ def running(count: int) -> tuple[Guest, ...]:
     """The first `count` guests; none where not all of them run."""
     found = tuple(map(Guest, range(1, count + 1)))
     return found if shutil.which("lxc-info") and all(guest.pid for guest in found) else ()
+
+
+def spread_out(guests: Sequence[Guest]) -> None:
+    """A messaging server on each. Nomad leaves them where they are when a guest comes back: those
+    that are too many on one are stopped, and it starts others where there are fewest.
+    """
+    for _ in range(SPREAD_WITHIN_S):
+        places = _messaging_servers(guests[0])
+        if set(places.values()) == {guest.name for guest in guests}:
+            return
+        one_each = {place: each for each, place in places.items()}.values()
+        for each in places.keys() - set(one_each):
+            guests[0].run("nomad", "alloc", "stop", each)
+        time.sleep(1)
+    raise AssertionError(f"{places}: not on all guests within {SPREAD_WITHIN_S} s")
+
+
+def _messaging_servers(guest: Guest) -> dict[str, str]:
+    """Allocation -> the guest that it runs on."""
+    url = f"http://{guest.address}:{plan.NOMAD}/v1/job/cecochat-messaging/allocations"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        found = json.load(answer)
+    return {each["ID"]: each["NodeName"] for each in found if each["ClientStatus"] == "running"}
 
 
 def run(*words: str, given: str = "", check: bool = True) -> str:

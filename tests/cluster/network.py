@@ -26,6 +26,7 @@ def clients() -> Iterator[str]:
         ("-n", CLIENTS, "address", "add", f"{CLIENTS_ADDRESS}/24", "dev", "eth0"),
         ("-n", CLIENTS, "link", "set", "eth0", "up"),
     )
+    run("ip", "netns", "delete", CLIENTS, check=False)  # of a run that was killed
     with ExitStack() as stack:
         for at, words in enumerate(add):
             run("ip", *words)

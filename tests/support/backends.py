@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ LISTENING_WITHIN_S = 2.0
 
 VARIABLE = "CECOCHAT_BACKENDS"
 KNOWN = frozenset(
-    {"embedded", "kafka", "cassandra", "redis", "consul", "jaeger", "nomad", "promtool", "cluster"}
+    {
+        *("embedded", "kafka", "cassandra", "redis", "consul", "jaeger", "cluster"),
+        *("nomad", "promtool", "ruby", "shellcheck", "vagrant"),  # programs
+    }
 )
 
 
@@ -41,6 +45,10 @@ class Backends:
         if name in self.required:
             pytest.fail(f"{name} is required ({VARIABLE}) and missing: {remedy}", pytrace=False)
         pytest.skip(f"{name} is missing: {remedy}")
+
+    def program(self, name: str, remedy: str) -> str:
+        """Where the program `name` is on PATH; else as `absent`."""
+        return shutil.which(name) or self.absent(name, remedy)
 
     def address(self, name: str) -> str:
         """host:port of a backend that listens; else as `absent`."""
