@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
 
 from cecochat.runtime.tls import Tls
 from scripts.backends import launch, ports
@@ -48,10 +46,8 @@ class Drawn:
 
 
 def ruby() -> str:
-    """The program; without it, the test is skipped."""
-    if not (found := shutil.which("ruby")):
-        pytest.skip("ruby is missing: it comes with Vagrant, or as a package of the system")
-    return found
+    """The program; without it, as `Backends.absent`."""
+    return Backends.parse(os.environ).program("ruby", "install it (Debian: ruby)")
 
 
 def draw(folder: Path, guests: Mapping[str, str] = GUESTS) -> Drawn:
