@@ -79,6 +79,7 @@ backends-down: ## stop what backends-up has started, and nothing else
 backends-status: ## which of them answer, where, and what they use
 	@$(or $(PYTHON),python3) -m scripts.backends status $(ARGS)
 
+# SECURE=1: keys, certificates and an ACL for Consul and Nomad; docs/how-to/secure-a-test-cluster.md
 cluster-up: ## a test cluster of three machines, by Vagrant; docs/tutorials/cluster.md walks through it
 	@scripts/cluster/host.sh up $(ARGS)
 

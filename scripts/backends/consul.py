@@ -13,6 +13,7 @@ OPTIONS = {
     "node-name": "how the others know it (default cecochat)",
     "servers": "all of several, host:serf-port with commas (default: this one alone)",
     "bind": "the address for the others, where --host is for clients (default: --host)",
+    "settings": "a JSON file of further settings, which come before those made here",
 }
 
 
@@ -28,7 +29,8 @@ def command(instance: Instance) -> Command:
     instance.data.mkdir(parents=True, exist_ok=True)
     configuration = instance.folder / "consul.json"
     configuration.write_text(json.dumps(settings(instance), indent=2))
-    return Command([program(), "agent", "-config-file", str(configuration)])
+    files = [str(configuration), *filter(None, [instance.options.get("settings")])]  # the last wins
+    return Command([program(), "agent", *(f"-config-file={file}" for file in files)])
 
 
 def settings(instance: Instance) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,11 +15,15 @@ TAGS = "remove_all_sd,enable_consul_sd"  # a third of all to build, and no more 
 CONSUL = "127.0.0.1:17500"
 OPTIONS = {
     "consul": f"host:port of the Consul that knows the servers (default {CONSUL})",
+    "consul-token": "a file with the token that this Consul asks for (default: it asks for none)",
     "retention": "how long samples are kept, as in 7d (the default)",
 }
 CONFIGURATION = Path(__file__).parents[2] / "observability" / "prometheus.yml"
 RULES = CONFIGURATION.with_name("rules.yml")
 CONSUL_THERE = "server: 127.0.0.1:8500"
+LOGGED_IN = """
+        authorization:
+          credentials_file: {file}"""
 SIZE = "1GB"  # of all samples: older ones make room
 
 
@@ -61,10 +66,13 @@ def running(instance: Instance, program: str, configuration: str) -> Command:
 
 
 def configuration(instance: Instance) -> str:
-    """Ours, with the Consul that this one shall ask."""
+    """Ours, with the Consul that this one shall ask, and its token."""
     text, consul = CONFIGURATION.read_text(), instance.options.get("consul", CONSUL)
     assert text.count(CONSUL_THERE) == 1, f"{CONFIGURATION} asks another Consul"
-    return text.replace(CONSUL_THERE, f"server: {consul}")
+    asked = f"server: {consul}"
+    if token := instance.options.get("consul-token"):
+        asked += LOGGED_IN.format(file=json.dumps(token))
+    return text.replace(CONSUL_THERE, asked)
 
 
 KIND = Kind(

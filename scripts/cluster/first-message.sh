@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What `vagrant up` ends with, on the host: the cluster is whole, and a message sent on one guest is read on another.
 set -euo pipefail
-nodes=$1
+nodes=$1 how=${2:-open}
 guest() {
     local name=$1
     shift
@@ -13,13 +13,17 @@ guest server1 "cecochat send --as alice bob 'Sent on server1.'"
 guest "$reader" "cecochat history --as bob alice" | tail -1
 echo "... read on $reader."
 
-address=192.168.56.11
+address=192.168.56.11 consul=http://192.168.56.11:8500 nomad=http://192.168.56.11:4646
+if [[ $how == secure ]]; then
+    consul="https://$address:8505 (for who has a certificate: docs/how-to/secure-a-test-cluster.md)"
+    nomad="https://$address:4646 (the same)"
+fi
 cat <<TEXT
 
 The cluster of $nodes is up. On this machine:
   connect     http://$address:8080
-  Consul      http://$address:8500
-  Nomad       http://$address:4646
+  Consul      $consul
+  Nomad       $nomad
   Jaeger      http://$address:16686
   Prometheus  http://$address:9090
 VirtualBox and libvirt forward the same ports to 127.0.0.1 (vagrant port server1). A chat across machines:

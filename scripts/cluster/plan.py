@@ -10,12 +10,24 @@ NETWORK = "192.168.56"  # as in the Vagrantfile; what VirtualBox allows without 
 # Where each listens: the ports that people know them by.
 CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS = 8500, 4646, 9092, 9042, 6379
 JAEGER, PROMETHEUS, CONNECT = 16686, 9090, 8080
+CONSUL_TLS = CONSUL + 5  # after those of scripts/backends/consul.py
+SECURE = "/etc/cecochat/secure"  # what secure.py writes
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - ports of guests are forwarded to other addresses of theirs
 
 OTLP_BESIDE_JAEGER = -368  # scripts/backends/jaeger.py: 17318 where the pages are at 17686
 
 COUNTS = {"messaging": 3, "materialize": 2, "history": 2, "control": 2}
 """Servers of each set; of connect there is one on every node, at a port that is known."""
+
+
+SECURED = {
+    "CECOCHAT_CONSUL_TOKEN_FILE": f"{SECURE}/token-cecochat",
+    "CECOCHAT_NOMAD_TLS": "true",
+    "CECOCHAT_BACKENDS_CA_FILE": f"{SECURE}/ca.pem",
+    "CECOCHAT_BACKENDS_CERT_FILE": f"{SECURE}/cert.pem",
+    "CECOCHAT_BACKENDS_KEY_FILE": f"{SECURE}/key.pem",
+}
+"""Settings of the servers and the commands, where SECURE=1."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +44,14 @@ class Server:
 
 @dataclass(frozen=True)
 class Plan:
-    """One node's view of a cluster of `nodes`. `node`: its number, from 1."""
+    """One node's view of a cluster of `nodes`. `node`: its number, from 1. `secrets`: a sign of
+    those that it has; empty: an open cluster.
+    """
 
     node: int
     nodes: int
     kafka_cluster_id: str
+    secrets: str = ""
 
     @property
     def name(self) -> str:
@@ -58,6 +73,11 @@ class Plan:
         """host:port of each node, with commas."""
         return ",".join(f"{address(number)}:{port}" for number in self.numbers)
 
+    @property
+    def restarting(self) -> dict[str, str]:
+        """Environment of a unit that other secrets start again."""
+        return {"SECRETS": self.secrets} if self.secrets else {}
+
     def backends(self) -> dict[str, list[str]]:
         """Backend -> what `python3 -m scripts.backends run` is told, beside its data folder."""
         quorum = ",".join(f"{number}@{address(number)}:{KAFKA + 1}" for number in self.numbers)
@@ -75,22 +95,25 @@ class Plan:
                 *("--nodes", ",".join(map(address, self.numbers))),
             ],
         }
+        if self.secrets:
+            found["consul"] += ["--settings", f"{SECURE}/consul.json"]
         return found if self.node > 1 else found | self._of_the_first_node()
 
     def _of_the_first_node(self) -> dict[str, list[str]]:
+        consul = ["--consul", f"{self.address}:{CONSUL}"]
+        if self.secrets:
+            consul = ["--consul", f"127.0.0.1:{CONSUL}"]
+            consul += ["--consul-token", f"{SECURE}/token-prometheus"]
         return {
             "redis": ["--host", self.address, "--port", str(REDIS)],
             "jaeger": ["--host", EVERYWHERE, "--port", str(JAEGER)],
-            "prometheus": [
-                *("--host", EVERYWHERE, "--port", str(PROMETHEUS)),
-                *("--consul", f"{self.address}:{CONSUL}"),
-            ],
+            "prometheus": ["--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul],
         }
 
     def settings(self) -> dict[str, str]:
         """CECOCHAT_* of the servers and the commands of this node, but for their own ports."""
         first = address(1)
-        return {
+        found = {
             "CECOCHAT_CONSUL": f"127.0.0.1:{CONSUL}",
             "CECOCHAT_KAFKA": self.everywhere(KAFKA),
             "CECOCHAT_CASSANDRA": self.everywhere(CASSANDRA),
@@ -101,6 +124,7 @@ class Plan:
             "CECOCHAT_JAEGER_URL": f"http://{first}:{JAEGER}",
             "CECOCHAT_TOKEN_SECRET_FILE": "/etc/cecochat/token-secret",
         }
+        return found | SECURED if self.secrets else found
 
     def servers(self) -> list[Server]:
         """Those of this node without Nomad: dealt out in turn, so that each set is on several."""
@@ -134,12 +158,14 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
 
 
 def job_values(plan: Plan, version: str) -> dict[str, object]:
-    """What `cecochat deploy --vars` takes."""
+    """What `cecochat deploy --vars` takes. Other secrets are another version: servers read them at
+    their start.
+    """
     common = plan.settings()
     addresses = {name: common.pop(f"CECOCHAT_{name.upper()}") for name in ADDRESSED}
     sets: Mapping[str, object] = {name: {"count": count} for name, count in COUNTS.items()}
     return {
-        "version": version,
+        "version": f"{version}.{plan.secrets}" if plan.secrets else version,
         "command": "/opt/cecochat/venv/bin/cecochat",
         **addresses,
         "settings": common,

@@ -16,11 +16,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from scripts.backends import places, store, tools
 from scripts.backends.kinds import KINDS
-from scripts.cluster import nomad, plan, units
+from scripts.cluster import nomad, plan, secure, units
 from scripts.cluster.plan import Plan
 
 USER = "cecochat"
@@ -35,6 +36,7 @@ COMMAND = Path("/usr/local/bin/cecochat")
 CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md", "LICENSE")
 LOCK = "requirements.lock"
 LOCKED = ("pyproject.toml", LOCK)
+SECURED = ("consul", "prometheus")  # backends that have secrets
 PACKAGES = ("openjdk-17-jre-headless", "python3-venv")
 
 
@@ -46,6 +48,7 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
     with step("user and checkout"):
         _user()
         changed = _checkout()
+        here = _secrets(here)
     with step("Python packages"):
         changed |= _environment()
     with step("backends"):
@@ -116,6 +119,13 @@ def _checkout() -> bool:
     shutil.rmtree(checkout, ignore_errors=True)
     new.rename(checkout)
     return True
+
+
+def _secrets(here: Plan) -> Plan:
+    """That node with the secrets that the Vagrantfile has left, or without any."""
+    secrets = secure.read()
+    secure.install(secrets, Path(plan.SECURE), USER)
+    return replace(here, secrets=secure.sign(secrets))
 
 
 def _environment() -> bool:
@@ -246,7 +256,7 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             f"{name} of the test cluster",
             f"/usr/bin/python3 {' '.join(words)}",
             units.MEMORY[name],
-            shared,
+            shared | (here.restarting if name in SECURED else {}),
             str(HOME / "checkout"),
             stop_s=60,
         )
@@ -254,8 +264,11 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
         configuration = nomad.agent(here, DATA / "nomad", nomad.interface(here.address))
         _write(ETC / "nomad.hcl", configuration)
         command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
+        if here.secrets:
+            command += f" -config={plan.SECURE}/nomad.json"
+            secure.forget_keyring(DATA / "nomad")
         found["nomad"] = units.unit(
-            "Nomad", command, units.MEMORY["nomad"], {}, str(DATA), stop_s=60
+            "Nomad", command, units.MEMORY["nomad"], here.restarting, str(DATA), stop_s=60
         ).replace("KillMode=mixed", "KillMode=process")  # the servers outlive an agent
         # Told something else, it is another unit, which is restarted.
         found["nomad"] += f"# {hashlib.sha256(configuration.encode()).hexdigest()}\n"
@@ -268,6 +281,7 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             {
                 "CECOCHAT_SETTINGS_FILE": f"{ETC}/cluster.env",
                 "CECOCHAT_DATA_DIR": f"{DATA}/{server.name}",
+                **here.restarting,
                 **plan.ports_of(server, here.address),
             },
             str(DATA),

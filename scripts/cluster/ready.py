@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from scripts.backends import probe
 from scripts.backends.instance import Failed
-from scripts.cluster import plan
+from scripts.cluster import acl, plan, secure
 
 WITHIN_S = 900.0
 POLL_S = 1.0
 SAY_EVERY_S = 30.0
+CONSUL = "Consul's servers"
 CHECKOUT = Path("/opt/cecochat/checkout")
 ETC = Path("/etc/cecochat")
 
@@ -41,8 +44,18 @@ def wait(nodes: int) -> None:
 def _backends(nodes: int) -> None:
     for what, (count, wanted) in questions(nodes).items():
         _until(what, count, wanted)
+        if what == CONSUL:  # first of all: until then, nobody may ask it anything
+            _acl()
     if _nomad_runs():
         _until("Nomad's clients", _nomad_clients, nodes)
+
+
+def _acl() -> None:
+    """On the guest that makes it."""
+    secrets = secure.read()
+    if secrets and secrets.management:
+        changed = acl.apply(secrets.management, secrets.tokens)
+        print(f"Consul's ACL: {', '.join(changed) or 'as it was'}", flush=True)
 
 
 def _nomad_runs() -> bool:
@@ -53,7 +66,7 @@ def questions(nodes: int) -> dict[str, tuple[Callable[[], int], int]]:
     """What has to be there -> how to count it, and how many there must be."""
     addresses = [plan.address(number) for number in range(1, nodes + 1)]
     return {
-        "Consul's servers": (lambda: len(_consul_peers()), nodes),
+        CONSUL: (lambda: len(_consul_peers()), nodes),
         "Kafka's brokers": (
             lambda: sum(probe.answered(probe.kafka, each, plan.KAFKA) for each in addresses),
             nodes,
@@ -77,7 +90,7 @@ def _consul_peers() -> list[str]:
 
 
 def _nomad_clients() -> int:
-    nodes = _json(plan.NOMAD, "/v1/nodes")
+    nodes = _json(plan.NOMAD, "/v1/nodes", secure.client())
     return sum(1 for node in nodes if node["Status"] == "ready")
 
 
@@ -109,12 +122,17 @@ def _run(*words: str) -> None:
         raise Failed(f"{done.stdout}{done.stderr}\n`{' '.join(words)}` failed")
 
 
-def _json(port: int, path: str) -> list[Any]:
+def _json(port: int, path: str, tls: ssl.SSLContext | None = None) -> list[Any]:
+    connection = (
+        http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=tls)
+        if tls
+        else http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    )
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        found: list[Any] = json.loads(answer.read()) if answer.status == 200 else []
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            found: list[Any] = json.loads(answer.read()) if answer.status == 200 else []
     except (OSError, http.client.HTTPException, ValueError):
         return []
     return found

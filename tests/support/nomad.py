@@ -123,10 +123,10 @@ async def _started(
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
             await process.wait()
-        _unmount(folder)
+        unmount(folder)
 
 
-def _unmount(folder: Path) -> None:
+def unmount(folder: Path) -> None:
     """What an agent leaves: a file system in memory for the secrets of each allocation."""
     for line in Path("/proc/mounts").read_text().splitlines():
         if (mounted := line.split()[1]).startswith(f"{folder}/"):

@@ -1,0 +1,171 @@
+"""What SECURE=1 adds to a node: files with its secrets, and what Consul and Nomad are told of them.
+
+The Vagrantfile leaves `secrets.json`, which scripts/cluster/secrets.rb has drawn on the host. Where
+it is not, the cluster is an open one.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import json
+import os
+import shutil
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.backends.instance import Failed
+from scripts.cluster import plan
+
+SECRETS = Path("/etc/cecochat/secrets.json")  # root's alone
+FOR_ALL = 0o640  # the group is that of the servers
+COMMANDS = Path("/etc/profile.d/cecochat-secure.sh")  # for `consul` and `nomad` of a person
+
+
+@dataclass(frozen=True, repr=False)
+class Secrets:
+    """Of one guest. PEM texts, keys in base64, tokens as UUIDs. `management`: where it makes the
+    ACL.
+    """
+
+    ca: str
+    certificate: str
+    key: str
+    gossip: Mapping[str, str]
+    tokens: Mapping[str, str]
+    management: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Secrets:
+        """Raises Failed."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):  # which would say some of them
+            raise Failed(f"{SECRETS} is damaged: `SECURE=1 vagrant provision` again") from None
+
+
+def read() -> Secrets | None:
+    """None: an open cluster."""
+    return Secrets.parse(SECRETS.read_text()) if SECRETS.exists() else None
+
+
+def files(secrets: Secrets, folder: Path) -> dict[str, str]:
+    """Name -> text of all that the units of this node read."""
+    consul = consul_settings(secrets, folder)
+    return {
+        "ca.pem": secrets.ca,
+        "cert.pem": secrets.certificate,
+        "key.pem": secrets.key,
+        "consul.json": json.dumps(consul, indent=2),
+        "nomad.json": json.dumps(nomad_settings(secrets, folder), indent=2),
+        **{f"token-{name}": secrets.tokens[name] for name in ("cecochat", "prometheus")},
+    }
+
+
+def consul_settings(
+    secrets: Secrets,
+    folder: Path,
+    local: str = "127.0.0.1",
+    host: str = plan.EVERYWHERE,
+    port: int = plan.CONSUL_TLS,
+) -> dict[str, object]:
+    """Beside those of scripts/backends/consul.py, and before them. `local`: where programs of this
+    node ask without TLS; `host`, `port`: where others ask, with it.
+    """
+    return {
+        "client_addr": local,
+        "addresses": {"https": host},
+        "ports": {"https": port},
+        "encrypt": secrets.gossip["consul"],
+        "disable_keyring_file": True,  # it would come before another `encrypt`
+        "tls": {
+            "defaults": _files_of(folder) | {"verify_outgoing": True},
+            "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
+            "https": {"verify_incoming": True},
+        },
+        "acl": {
+            "enabled": True,
+            "default_policy": "deny",
+            "tokens": {"agent": secrets.tokens["agent"]},
+        },
+    }
+
+
+def nomad_settings(secrets: Secrets, folder: Path) -> dict[str, object]:
+    """Beside those of nomad.py. Who has a certificate may do anything."""
+    return {
+        "server": {"encrypt": secrets.gossip["nomad"]},
+        "consul": {"token": secrets.tokens["nomad"]},
+        "tls": _files_of(folder)
+        | {
+            "http": True,
+            "rpc": True,
+            "verify_server_hostname": True,
+            "verify_https_client": True,
+        },
+    }
+
+
+def forget_keyring(data: Path) -> None:
+    """Nomad keeps the gossip key of its first start, which would come before the one it is told."""
+    (data / "server" / "serf.keyring").unlink(missing_ok=True)
+
+
+def _files_of(folder: Path) -> dict[str, str]:
+    names = {"ca_file": "ca.pem", "cert_file": "cert.pem", "key_file": "key.pem"}
+    return {key: str(folder / name) for key, name in names.items()}
+
+
+def sign(secrets: Secrets | None) -> str:
+    """Another one for others, or for other settings; empty without secrets."""
+    texts = files(secrets, Path(plan.SECURE)) if secrets else {}
+    return hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8] if texts else ""
+
+
+def install(secrets: Secrets | None, folder: Path, group: str) -> None:
+    """Write all files, for root and that group; without secrets, nothing of them stays."""
+    if secrets is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        COMMANDS.unlink(missing_ok=True)
+        return
+    gid = grp.getgrnam(group).gr_gid
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    os.chown(folder, -1, gid)
+    for name, text in files(secrets, folder).items():
+        write(folder / name, text, gid)
+    COMMANDS.write_text(commands(folder))
+
+
+def write(path: Path, text: str, gid: int) -> None:
+    """At no moment may another read it."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - with a mode
+        os.fchown(file.fileno(), -1, gid)
+        os.fchmod(file.fileno(), FOR_ALL)
+        file.write(text)
+    new.replace(path)
+
+
+def client() -> ssl.SSLContext | None:
+    """To ask Nomad on this node; None: without TLS. For root and the group of the servers."""
+    if not Path(plan.SECURE).exists():
+        return None
+    names = _files_of(Path(plan.SECURE))
+    context = ssl.create_default_context(cafile=names["ca_file"])
+    context.load_cert_chain(names["cert_file"], names["key_file"])
+    return context
+
+
+def commands(folder: Path) -> str:
+    """Variables for the programs `consul` and `nomad`."""
+    variables = {
+        "CONSUL_HTTP_TOKEN_FILE": folder / "token-cecochat",
+        "NOMAD_ADDR": f"https://127.0.0.1:{plan.NOMAD}",
+        "NOMAD_CACERT": folder / "ca.pem",
+        "NOMAD_CLIENT_CERT": folder / "cert.pem",
+        "NOMAD_CLIENT_KEY": folder / "key.pem",
+    }
+    return "".join(f"export {name}={value}\n" for name, value in variables.items())
