@@ -59,6 +59,7 @@ def settings(instance: Instance) -> dict[str, object]:
         # One of several that is stopped comes back: it must still count for the majority then.
         "leave_on_terminate": not servers,
         "disable_update_check": True,
+        "ui_config": {"enabled": True},
         "connect": {"enabled": False},  # no service mesh here
         "peering": {"enabled": False},
         "telemetry": {"disable_hostname": True},

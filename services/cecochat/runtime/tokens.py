@@ -112,7 +112,7 @@ class Verifier:
             algorithms=[algorithm],
             audience=AUDIENCE,
             leeway=LEEWAY_S,
-            # When it was issued decides nothing (RFC 7519, 4.1.6): a server that is behind serves too.
+            # `iat` decides nothing (RFC 7519, 4.1.6): a server whose clock is behind serves too.
             options={"require": ["exp", "sub", "aud"], "verify_iat": False},
         )
         return claims
