@@ -76,15 +76,23 @@ def script(todo: list[Step], folder: Path) -> str:
 
 
 def run(
-    text: str, folder: Path, environment: dict[str, str], within_s: float = RUN_WITHIN_S
+    text: str,
+    folder: Path,
+    environment: dict[str, str],
+    within_s: float = RUN_WITHIN_S,
+    where: Path | None = None,
 ) -> None:
-    """Run the examples of a page, from the home folder of that environment. Fails the test."""
+    """Run the examples of a page, in the folder `where`, or else in that environment's home. Fails
+    the test.
+    """
     logs = folder / "printed"
     logs.mkdir()
     todo = [step for block in blocks(text) if block.run for step in steps(block)]
-    home = Path(environment["HOME"])
     shell = subprocess.Popen(
-        ["bash", "-c", script(todo, logs)], cwd=home, env=environment, start_new_session=True
+        ["bash", "-c", script(todo, logs)],
+        cwd=where or environment["HOME"],
+        env=environment,
+        start_new_session=True,
     )
     try:
         code = shell.wait(within_s)
@@ -93,6 +101,7 @@ def run(
     for number, step in enumerate(todo):
         path = logs / str(number)
         printed = path.read_text(errors="replace") if path.exists() else ""
+        printed = printed.replace("\r", "")  # of a terminal
         if code and not (logs / str(number + 1)).exists():
             pytest.fail(f"exit code {code}:\n$ {step.command}\n{printed}", pytrace=False)
         if step.printed is not None and not matches(step.printed, printed):
