@@ -22,13 +22,18 @@ class Crowd:
     """Devices of many users, on the server that `connect_url` names at the moment."""
 
     def __init__(
-        self, connect_url: Callable[[], str], secret_file: Path, record: Record | None = None
+        self,
+        connect_url: Callable[[], str],
+        secret_file: Path,
+        record: Record | None = None,
+        tokens_valid_s: float = 3_600,
     ) -> None:
         self.record = record or Record()
         self.devices: dict[DeviceKey, Device] = {}
         self.chats: set[str] = set()
         self.online: set[DeviceKey] = set()
         self._connect_url, self._secret_file = connect_url, secret_file
+        self._tokens_valid_s = tokens_valid_s
 
     def device(self, who: DeviceKey, chats: Iterable[str]) -> Device:
         """The device of that name: it keeps its position and unanswered sends over connections."""
@@ -41,7 +46,7 @@ class Crowd:
         return self.devices[who]
 
     def token(self, user_id: str) -> str:
-        return mint(self._secret_file, user_id)
+        return mint(self._secret_file, user_id, self._tokens_valid_s)
 
     @asynccontextmanager
     async def connected(
