@@ -1,0 +1,320 @@
+"""What goes wrong where an alert must fire, each as a context: wrong inside it, mended after it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import grpc
+import httpx
+
+from cecochat.adapters import build
+from cecochat.domain.fold import Fold
+from cecochat.domain.partitions import partition_of
+from cecochat.ports.backplane import NewRecord
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.runtime.settings import load
+from cecochat.v1.history_pb2 import GetMessagesRequest
+from scripts.backends.launch import Backend
+from tests.support import shared
+from tests.support.crowd import Crowd
+from tests.support.eventually import eventually
+from tests.support.processes import Processes, ServerProcess
+from tests.support.rawclient import RawHistory, find, history
+from tests.support.records import participants
+from tests.support.server import Server
+from tests.support.tampering import append, fold_of, messages, set_on_topic
+
+PARTITIONS = 15
+"""So many that one has no user of the crowd: a test may number messages there."""
+RETENTION_MS = 60_000
+MANY = 12_000  # records: more than a partition may be behind
+COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A cluster on which people talk, and what it stands on."""
+
+    cluster: Processes
+    crowd: Crowd
+    backends: Mapping[str, Backend]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return self.cluster.environment
+
+    def one(self, service: str) -> ServerProcess:
+        (server,) = self.cluster.of(service)
+        return server
+
+    @property
+    def quiet(self) -> int:
+        """A partition on which nobody of the crowd is."""
+        users = {who.user_id for who in self.crowd.devices}
+        taken = {partition_of(user, PARTITIONS) for user in users}
+        return min(set(range(PARTITIONS)) - taken)
+
+
+# -- clients
+
+
+@asynccontextmanager
+async def tokens_that_nobody_signed(scene: Scene) -> AsyncIterator[None]:
+    """More than one a second, over the time that the rule looks at."""
+    headers = {"authorization": "Bearer nonsense"}
+    async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
+        for _ in range(200):
+            answer = await client.get(f"{scene.cluster.connect_url}/v1/connect")
+            assert answer.status_code == httpx.codes.UNAUTHORIZED
+            await asyncio.sleep(0.02)
+    yield
+
+
+@asynccontextmanager
+async def reading(scene: Scene) -> AsyncIterator[None]:
+    """No fault: somebody reads a chat again and again, whatever is answered."""
+    chat = min(scene.crowd.chats)
+    token = scene.crowd.token(min(participants(chat)))
+    route = await find(scene.cluster.connect_url, token)
+    async with asyncio.TaskGroup() as group, history(route.history, token) as pages:
+        task = group.create_task(_read(pages, GetMessagesRequest(chat_id=chat, limit=10)))
+        yield
+        task.cancel()
+
+
+async def _read(pages: RawHistory, request: GetMessagesRequest) -> None:
+    while True:
+        with suppress(grpc.aio.AioRpcError):
+            await pages.page(request)
+        await asyncio.sleep(0.2)
+
+
+# -- documents
+
+
+@asynccontextmanager
+async def more_sessions_than_may_be(scene: Scene) -> AsyncIterator[None]:
+    await scene.cluster.configure({"sessions.max_per_server": 1})
+    yield
+    await scene.cluster.configure({"sessions.max_per_server": 1_000})
+
+
+@asynccontextmanager
+async def a_document_that_nobody_understands(scene: Scene) -> AsyncIterator[None]:
+    await scene.cluster.configure({"new.key": 1})
+    yield
+    async with build.configuration(load(scene.environment)) as configuration:
+        await configuration.change(CONFIGURATION, _without_new_key, by="test")
+
+
+def _without_new_key(old: Mapping[str, object]) -> Mapping[str, object]:
+    return {name: value for name, value in old.items() if name != "new.key"}
+
+
+async def _swap_owners(scene: Scene) -> None:
+    """Give every partition to the other messaging server, as an operator may."""
+    one, other = (each.instance_id for each in scene.cluster.of("messaging"))
+    swapped = {one: other, other: one}
+    async with build.configuration(load(scene.environment)) as configuration:
+        await configuration.change(
+            ASSIGNMENT,
+            lambda old: {partition: swapped[owner] for partition, owner in old.items()},
+            by="test",
+        )
+
+
+async def _taken_over(scene: Scene) -> bool:
+    """Whether every partition is served by whom it is assigned to, as they say themselves."""
+    found: dict[str, str] = {}
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for server in scene.cluster.of("messaging"):
+            shown = (await client.get(f"{server.ready['health_url']}/partitions")).json()
+            found |= dict.fromkeys(shown["owned"], server.instance_id)
+    return found == await scene.cluster.owners() and len(found) == PARTITIONS
+
+
+# -- backends
+
+
+@asynccontextmanager
+async def away(backend: Backend) -> AsyncIterator[None]:
+    """Killed, and started again in the end."""
+    await asyncio.to_thread(backend.kill)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(backend.start)
+
+
+@asynccontextmanager
+async def redis_is_away(scene: Scene) -> AsyncIterator[None]:
+    async with away(scene.backends["redis"]):
+        yield
+
+
+@asynccontextmanager
+async def cassandra_is_away_while_much_is_appended(scene: Scene) -> AsyncIterator[None]:
+    """What is appended counts for nobody: it is of no owner."""
+    nobody = Fold()
+    nobody.epoch = 1 << 40
+    async with away(scene.backends["cassandra"]):
+        await append(scene.environment, messages(scene.quiet, PARTITIONS, MANY, nobody))
+        yield
+
+
+@asynccontextmanager
+async def kafka_is_away_while_partitions_move(scene: Scene) -> AsyncIterator[None]:
+    async with away(scene.backends["kafka"]):
+        await _swap_owners(scene)
+        yield
+    await eventually(lambda: _taken_over(scene), within_s=60, every_s=0.2)
+
+
+@asynccontextmanager
+async def kafka_refuses_records(scene: Scene) -> AsyncIterator[None]:
+    """They are too large for the topic, all of a sudden."""
+    await set_on_topic(scene.environment, {"max.message.bytes": "1"})
+    try:
+        yield
+    finally:
+        await set_on_topic(scene.environment, {"max.message.bytes": str(4 << 20)})
+    await eventually(lambda: _taken_over(scene), within_s=60, every_s=0.2)
+
+
+@asynccontextmanager
+async def kafka_lacks_replicas_while_much_is_to_be_copied(scene: Scene) -> AsyncIterator[None]:
+    """The owner stands still until both is so, and control with it, which would replace it."""
+    partition, control = scene.quiet, scene.one("control")
+    owner_id = (await scene.cluster.owners())[str(partition)]
+    (owner,) = (each for each in scene.cluster.of("messaging") if each.instance_id == owner_id)
+    control.pause()
+    owner.pause()
+    fold = await fold_of(scene.environment, partition)
+    await append(scene.environment, messages(partition, PARTITIONS, MANY, fold))
+    await set_on_topic(scene.environment, {"min.insync.replicas": "2"})
+    owner.go_on()
+    try:
+        yield
+    finally:
+        await set_on_topic(scene.environment, {"min.insync.replicas": "1"})
+    await eventually(lambda: _lives(scene, owner), within_s=60, every_s=0.2)
+    control.go_on()
+
+
+async def _lives(scene: Scene, server: ServerProcess) -> bool:
+    known = await shared.live(scene.environment, "messaging")
+    return server.instance_id in {each.instance_id for each in known}
+
+
+@asynccontextmanager
+async def kafka_and_a_server_stutter(scene: Scene) -> AsyncIterator[None]:
+    """The log takes nothing for two seconds, again and again; a server has hardly any CPU."""
+    kafka = scene.backends["kafka"].pid
+    assert kafka
+    async with stuttering(kafka, 2.0, 0.5), stuttering(scene.one("history").pid, 0.7, 0.1):
+        yield
+
+
+@asynccontextmanager
+async def stuttering(pid: int, stopped_s: float, runs_s: float) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_stutter(pid, stopped_s, runs_s))
+        yield
+        task.cancel()
+
+
+async def _stutter(pid: int, stopped_s: float, runs_s: float) -> None:
+    try:
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(stopped_s)
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(runs_s)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def records_that_nobody_understands(scene: Scene) -> AsyncIterator[None]:
+    headers = (("v", "?"),)
+    records = [NewRecord(each, b"who", b"what", headers) for each in range(PARTITIONS)]
+    await append(scene.environment, records)
+    yield
+
+
+# -- servers
+
+
+@asynccontextmanager
+async def every_messaging_server_is_killed(scene: Scene) -> AsyncIterator[None]:
+    servers = scene.cluster.of("messaging")
+    for server in servers:
+        await server.kill()
+    yield
+    for server in servers:
+        await server.start()
+
+
+@asynccontextmanager
+async def a_server_hangs(up: Server) -> AsyncIterator[None]:
+    """Whoever runs it sees a process, and does not start another."""
+    pid: int = up.ready["processes"]["history-1"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def all_are_stopped(up: Server) -> AsyncIterator[None]:
+    """In order, so that Consul forgets them."""
+    assert await up.terminate() == 0
+    yield
+
+
+# -- which alerts these are for
+
+
+On = TypeVar("On")
+
+
+class Fault(NamedTuple, Generic[On]):
+    """Inside `bring(on)`, these alerts fire."""
+
+    bring: Callable[[On], AbstractAsyncContextManager[None]]
+    alerts: tuple[str, ...]
+
+
+OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
+    Fault(tokens_that_nobody_signed, ("TokensRefused",)),
+    Fault(more_sessions_than_may_be, ("SessionsNearLimit",)),
+    Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
+    Fault(records_that_nobody_understands, ("DeadLetters",)),
+    Fault(redis_is_away, ("ConfigurationNotFollowed", "AssignmentNotFollowed", "NoControlLeader")),
+    Fault(
+        cassandra_is_away_while_much_is_appended,
+        (
+            *("HistoryDoesNotTakeRows", "QueriesFail"),
+            *("MaterializeFallsBehind", "MaterializeNearRetention"),
+        ),
+    ),
+    Fault(kafka_and_a_server_stutter, ("MessagesLate", "EventLoopLate")),
+    Fault(kafka_refuses_records, ("ProducerFailures",)),
+    Fault(kafka_is_away_while_partitions_move, ("AppendsWait", "TakeoverDoesNotEnd")),
+    Fault(kafka_lacks_replicas_while_much_is_to_be_copied, ("ForwardBehind",)),
+    Fault(
+        every_messaging_server_is_killed, ("TargetDown", "ServiceGone", "PartitionsWithoutOwner")
+    ),
+)
+OF_ONE_MACHINE: tuple[Fault[Server], ...] = (
+    Fault(a_server_hangs, ("ServersMissing",)),
+    Fault(all_are_stopped, ("NothingToScrape",)),
+)
+"""Where something runs the servers and knows how many there should be: `cecochat up`."""
