@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
 import httpx
@@ -73,15 +73,26 @@ class Scene:
 
 
 @asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """It goes on until the context is left."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        yield
+        task.cancel()
+
+
+@asynccontextmanager
 async def tokens_that_nobody_signed(scene: Scene) -> AsyncIterator[None]:
-    """More than one a second, over the time that the rule looks at."""
-    headers = {"authorization": "Bearer nonsense"}
+    async with meanwhile(_look_up(f"{scene.cluster.connect_url}/v1/connect", "nonsense")):
+        yield
+
+
+async def _look_up(url: str, token: str) -> None:
+    headers = {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
-        for _ in range(200):
-            answer = await client.get(f"{scene.cluster.connect_url}/v1/connect")
-            assert answer.status_code == httpx.codes.UNAUTHORIZED
+        while True:
+            assert (await client.get(url)).status_code == httpx.codes.UNAUTHORIZED
             await asyncio.sleep(0.02)
-    yield
 
 
 @asynccontextmanager
@@ -90,10 +101,9 @@ async def reading(scene: Scene) -> AsyncIterator[None]:
     chat = min(scene.crowd.chats)
     token = scene.crowd.token(min(participants(chat)))
     route = await find(scene.cluster.connect_url, token)
-    async with asyncio.TaskGroup() as group, history(route.history, token) as pages:
-        task = group.create_task(_read(pages, GetMessagesRequest(chat_id=chat, limit=10)))
+    request = GetMessagesRequest(chat_id=chat, limit=10)
+    async with history(route.history, token) as pages, meanwhile(_read(pages, request)):
         yield
-        task.cancel()
 
 
 async def _read(pages: RawHistory, request: GetMessagesRequest) -> None:
@@ -177,8 +187,8 @@ async def cassandra_is_away_while_much_is_appended(scene: Scene) -> AsyncIterato
 
 
 @asynccontextmanager
-async def kafka_is_away_while_partitions_move(scene: Scene) -> AsyncIterator[None]:
-    async with away(scene.backends["kafka"]):
+async def kafka_hangs_while_partitions_move(scene: Scene) -> AsyncIterator[None]:
+    with stopped(scene.kafka_pid):
         await _swap_owners(scene)
         yield
     await eventually(lambda: _taken_over(scene), within_s=60, every_s=0.2)
@@ -214,17 +224,9 @@ async def kafka_hangs_while_much_is_to_be_copied(scene: Scene) -> AsyncIterator[
 @asynccontextmanager
 async def kafka_and_a_server_stutter(scene: Scene) -> AsyncIterator[None]:
     """The log takes nothing for two seconds, again and again; a server has hardly any CPU."""
-    history_pid = scene.one("history").pid
-    async with stuttering(scene.kafka_pid, 2.0, 0.5), stuttering(history_pid, 0.7, 0.1):
+    kafka, history_pid = scene.kafka_pid, scene.one("history").pid
+    async with meanwhile(_stutter(kafka, 2.0, 0.5)), meanwhile(_stutter(history_pid, 0.7, 0.1)):
         yield
-
-
-@asynccontextmanager
-async def stuttering(pid: int, stopped_s: float, runs_s: float) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(_stutter(pid, stopped_s, runs_s))
-        yield
-        task.cancel()
 
 
 async def _stutter(pid: int, stopped_s: float, runs_s: float) -> None:
@@ -261,8 +263,9 @@ async def every_messaging_server_is_killed(scene: Scene) -> AsyncIterator[None]:
     for server in servers:
         await server.kill()
     yield
-    for server in servers:
-        await server.start()
+    async with asyncio.TaskGroup() as group:
+        for server in servers:
+            group.create_task(server.start())
 
 
 @asynccontextmanager
@@ -307,7 +310,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     ),
     Fault(kafka_and_a_server_stutter, ("MessagesLate", "EventLoopLate")),
     Fault(kafka_refuses_records, ("ProducerFailures",)),
-    Fault(kafka_is_away_while_partitions_move, ("AppendsWait", "TakeoverDoesNotEnd")),
+    Fault(kafka_hangs_while_partitions_move, ("AppendsWait", "TakeoverDoesNotEnd")),
     Fault(kafka_hangs_while_much_is_to_be_copied, ("ForwardBehind",)),
     Fault(
         every_messaging_server_is_killed, ("TargetDown", "ServiceGone", "PartitionsWithoutOwner")
