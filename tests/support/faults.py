@@ -14,6 +14,7 @@ import grpc
 import httpx
 
 from cecochat.adapters import build
+from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
 from cecochat.domain.fold import Fold
 from cecochat.domain.partitions import partition_of
 from cecochat.ports.backplane import NewRecord
@@ -89,7 +90,7 @@ async def tokens_that_nobody_signed(scene: Scene) -> AsyncIterator[None]:
 
 async def _look_up(url: str, token: str) -> None:
     headers = {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(trust_env=False, headers=headers) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30, headers=headers) as client:
         while True:
             assert (await client.get(url)).status_code == httpx.codes.UNAUTHORIZED
             await asyncio.sleep(0.02)
@@ -150,7 +151,7 @@ async def _swap_owners(scene: Scene) -> None:
 async def _taken_over(scene: Scene) -> bool:
     """Whether every partition is served by whom it is assigned to, as they say themselves."""
     found: dict[str, str] = {}
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         for server in scene.cluster.of("messaging"):
             shown = (await client.get(f"{server.ready['health_url']}/partitions")).json()
             found |= dict.fromkeys(shown["owned"], server.instance_id)
@@ -201,7 +202,7 @@ async def kafka_refuses_records(scene: Scene) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await set_on_topic(scene.environment, {"max.message.bytes": str(4 << 20)})
+        await set_on_topic(scene.environment, {"max.message.bytes": f"{RECORD_BYTES_MAX}"})
     await eventually(lambda: _taken_over(scene), within_s=60, every_s=0.2)
 
 
