@@ -52,7 +52,7 @@ class Prometheus:
     url: str
 
     async def get(self, path: str) -> Any:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             answer = await client.get(f"{self.url}/api/v1/{path}")
         return answer.raise_for_status().json()["data"]
 
@@ -62,12 +62,21 @@ class Prometheus:
         return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
 
     async def until_firing(self, *names: str) -> None:
-        async def fire() -> bool:
-            return set(names) <= await self.firing()
+        """Until each of them has fired, maybe not all at once."""
+        missing = set(names)
 
-        await eventually(fire, within_s=60, every_s=0.5)
+        async def fired() -> bool:
+            missing.difference_update(await self.firing())
+            return not missing
+
+        try:
+            await eventually(fired, within_s=60, every_s=0.5)
+        except AssertionError as error:
+            raise AssertionError(f"not firing: {', '.join(sorted(missing))}") from error
 
     async def until_silent(self, *names: str) -> None:
+        """Until none of them fires."""
+
         async def silent() -> bool:
             return not set(names) & await self.firing()
 
