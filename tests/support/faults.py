@@ -33,7 +33,7 @@ from tests.support.tampering import append, fold_of, messages, set_on_topic
 
 PARTITIONS = 15
 """So many that one has no user of the crowd: a test may number messages there."""
-RETENTION_MS = 60_000
+RETENTION_MS = 60_000  # a quarter of it is soon over
 BEHIND = 10_000  # records: more are too many for the alerts
 MANY = 12_000
 MANY_TO_COPY = 30_000  # an owner forwards some while it reads the others
