@@ -28,6 +28,7 @@ from tests.support.faults import (
     On,
     Scene,
     reading,
+    taken_over,
 )
 from tests.support.processes import processes
 from tests.support.prometheus import Prometheus, watching
@@ -56,16 +57,19 @@ async def test_alerts_are_silent_in_peace_and_fire_under_their_faults(
     rng: Random,
 ) -> None:
     sizes = {"CECOCHAT_PARTITIONS": f"{PARTITIONS}", "CECOCHAT_RETENTION_MS": f"{RETENTION_MS}"}
-    async with (
-        processes(tmp_path, on_real | sizes, COUNTS) as cluster,
-        talking(cluster, rng) as crowd,
-        reading(scene := Scene(cluster, crowd, real)),
-        watching(program, tmp_path / "prometheus", on_real, len(cluster.servers)) as prometheus,
-    ):
+    servers = processes(tmp_path, on_real | sizes, COUNTS)
+    async with servers as cluster, talking(cluster, rng) as crowd:
+        scene = Scene(cluster, crowd, real)
         await set_on_topic(on_real, {"retention.ms": f"{WEEK_MS}"})  # nothing goes meanwhile
-        await peace(prometheus, lasts_s=20)
-        for fault in OF_A_CLUSTER:
-            await fires(prometheus, fault, scene)
+        await taken_over(scene)  # a start may take longer than a takeover should
+        count = len(cluster.servers)
+        async with (
+            reading(scene),
+            watching(program, tmp_path / "prometheus", on_real, count) as prometheus,
+        ):
+            await peace(prometheus, lasts_s=20)
+            for fault in OF_A_CLUSTER:
+                await fires(prometheus, fault, scene)
 
 
 @pytest.mark.timeout(300)

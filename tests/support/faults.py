@@ -148,14 +148,23 @@ async def _swap_owners(scene: Scene) -> None:
         )
 
 
-async def _taken_over(scene: Scene) -> bool:
-    """Whether every partition is served by whom it is assigned to, as they say themselves."""
-    found: dict[str, str] = {}
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+async def taken_over(scene: Scene) -> None:
+    """Until every partition is served by whom it is assigned to, as they say themselves."""
+
+    async def served() -> bool:
+        found: dict[str, str] = {}
         for server in scene.cluster.of("messaging"):
-            shown = (await client.get(f"{server.ready['health_url']}/partitions")).json()
-            found |= dict.fromkeys(shown["owned"], server.instance_id)
-    return found == await scene.cluster.owners() and len(found) == PARTITIONS
+            found |= dict.fromkeys(await _owned(server), server.instance_id)
+        return len(found) == PARTITIONS and found == await scene.cluster.owners()
+
+    await eventually(served, within_s=90, every_s=0.2)
+
+
+async def _owned(server: ServerProcess) -> dict[str, Any]:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        shown = await client.get(f"{server.ready['health_url']}/partitions")
+    owned: dict[str, Any] = shown.json()["owned"]
+    return owned
 
 
 # -- backends
@@ -192,7 +201,7 @@ async def kafka_hangs_while_partitions_move(scene: Scene) -> AsyncIterator[None]
     with stopped(scene.kafka_pid):
         await _swap_owners(scene)
         yield
-    await eventually(lambda: _taken_over(scene), within_s=60, every_s=0.2)
+    await taken_over(scene)
 
 
 @asynccontextmanager
@@ -203,7 +212,7 @@ async def kafka_refuses_records(scene: Scene) -> AsyncIterator[None]:
         yield
     finally:
         await set_on_topic(scene.environment, {"max.message.bytes": f"{RECORD_BYTES_MAX}"})
-    await eventually(lambda: _taken_over(scene), within_s=60, every_s=0.2)
+    await taken_over(scene)
 
 
 @asynccontextmanager
@@ -267,7 +276,7 @@ async def every_messaging_server_is_killed(scene: Scene) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         for server in servers:
             group.create_task(server.start())
-    await eventually(lambda: _taken_over(scene), within_s=60, every_s=0.2)
+    await taken_over(scene)
 
 
 @asynccontextmanager
