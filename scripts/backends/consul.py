@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 from scripts.backends import modules, probe, store, versions
 from scripts.backends.instance import Command, Instance, Kind
@@ -27,10 +28,19 @@ def here() -> bool:
 
 def command(instance: Instance) -> Command:
     instance.data.mkdir(parents=True, exist_ok=True)
+    _drop_empty(instance.data / "server_metadata.json")
     configuration = instance.folder / "consul.json"
     configuration.write_text(json.dumps(settings(instance), indent=2))
     files = [str(configuration), *filter(None, [instance.options.get("settings")])]  # the last wins
     return Command([program(), "agent", *(f"-config-file={file}" for file in files)])
+
+
+def _drop_empty(file: Path) -> None:
+    """Consul truncates this file, then writes it: where it has ended in between (it had no address
+    yet, the disk was full), it would not start again.
+    """
+    if file.exists() and not file.stat().st_size:
+        file.unlink()
 
 
 def settings(instance: Instance) -> dict[str, object]:

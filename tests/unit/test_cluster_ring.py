@@ -156,6 +156,18 @@ def agents(nodes: int) -> list[dict[str, Any]]:
     return [consul.settings(instance(here, "consul")) for here in plans(nodes)]
 
 
+def test_a_server_of_consul_starts_that_has_ended_while_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consul, "program", lambda: "consul")
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "server_metadata.json"
+    for text, stays in (("{}", True), ("", False)):
+        file.write_text(text)
+        consul.command(instance(plans(3)[0], "consul", tmp_path))
+        assert file.exists() == stays
+
+
 @every_size
 def test_servers_of_consul_wait_for_each_other(nodes: int) -> None:
     found = agents(nodes)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.support import promql
+from tests.support.faults import OF_A_CLUSTER, OF_ONE_MACHINE
+from tests.support.prometheus import hastened
 
 ROOT = Path(__file__).parents[2]
 OBSERVABILITY = ROOT / "observability"
@@ -87,6 +89,19 @@ def test_the_tests_see_an_alert_that_does_not_wait(promtool: str, tmp_path: Path
 def test_the_tests_see_an_alert_that_waits_too_long(promtool: str, tmp_path: Path) -> None:
     missed = named(tried(promtool, tmp_path, with_for(10)), "exp")
     assert missed == {rule.name for rule in ALERTS}
+
+
+def test_every_alert_has_a_fault_under_which_it_is_seen_on_a_cluster() -> None:
+    seen = [name for fault in OF_A_CLUSTER for name in fault.alerts]
+    seen += [name for fault in OF_ONE_MACHINE for name in fault.alerts]
+    assert sorted(seen) == sorted(rule.name for rule in ALERTS)
+
+
+def test_where_they_are_seen_live_they_wait_for_less_and_are_the_same_else() -> None:
+    times = re.compile(r"(\[|for: |offset )(\d+[smh])")
+    quick = hastened(RULES)
+    assert times.sub(r"\1", quick) == times.sub(r"\1", RULES)
+    assert {found[2] for found in times.finditer(quick)} == {"1s", "12s", "24s", "60s", "1h"}
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
