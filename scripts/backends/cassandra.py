@@ -111,11 +111,18 @@ def _nodes(instance: Instance) -> list[str]:
 
 
 def _joining(instance: Instance) -> frozenset[str] | None:
-    """What another node knows of the ring that a node without data has to join; None: it has data,
-    or nobody is there before it.
+    """What another node knew of the ring when this node first started, and so had to join it; None:
+    nobody was there before it. It counts until the node has joined, which may take several starts.
     """
-    if (instance.data / "data" / "system").exists():
-        return None
+    noted = instance.data / "joining.json"
+    if not noted.exists():
+        found = _ring_that_is_there(instance)
+        noted.write_text(json.dumps(found and sorted(found)))
+    found = json.loads(noted.read_text())
+    return None if found is None else frozenset(found)
+
+
+def _ring_that_is_there(instance: Instance) -> frozenset[str] | None:
     others = (node for node in _nodes(instance) if node != instance.host)
     rings = (probe.cassandra_peers(node, instance.port) for node in others)
     return next((ring for ring in rings if ring is not None), None)

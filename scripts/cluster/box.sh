@@ -9,13 +9,18 @@ in_the_box=(ca-certificates dbus iproute2 iputils-ping netbase openjdk-17-jre-he
 # The box is made of what this machine's apt trusts: its sources, its settings, its authorities.
 make_rootfs() {
     local root=$1 mirror
-    mirror=$(awk '/^URIs:/ { print $2; exit }' /etc/apt/sources.list.d/debian.sources)
+    # shellcheck disable=SC2016 # apt's own variable
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Created-By: Packages' | head -1)
     debootstrap --variant=minbase --include="$(IFS=,; echo "${in_the_box[*]}")" bookworm "$root" "$mirror" >"$root.log" || {
         tail -5 "$root.log" >&2
         return 1
     }
     rm -f "$root/etc/apt/sources.list"
-    cp /etc/apt/sources.list.d/debian.sources "$root/etc/apt/sources.list.d/"
+    if [[ -f /etc/apt/sources.list.d/debian.sources ]]; then
+        cp /etc/apt/sources.list.d/debian.sources "$root/etc/apt/sources.list.d/"
+    else
+        cp /etc/apt/sources.list "$root/etc/apt/"
+    fi
     cp --no-clobber /etc/apt/apt.conf.d/* "$root/etc/apt/apt.conf.d/"
     cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
     chroot "$root" update-ca-certificates >/dev/null 2>&1

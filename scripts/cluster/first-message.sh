@@ -9,8 +9,16 @@ guest() {
 }
 guest "server$nodes" "cd /opt/cecochat/checkout && sudo PYTHONDONTWRITEBYTECODE=1 python3 -m scripts.cluster ready $nodes"
 reader=server$((nodes > 1 ? 2 : 1))
-guest server1 "cecochat send --as alice bob 'Sent on server1.'"
-guest "$reader" "cecochat history --as bob alice" | tail -1
+text="Sent on server1 at $(date +%H:%M:%S)."
+guest server1 "cecochat send --as alice bob '$text'"
+tries=0
+until guest "$reader" "cecochat history --as bob alice" | grep --fixed-strings "$text"; do
+    ((++tries < 10)) || {
+        echo "It is not in the history that $reader reads." >&2
+        exit 1
+    }
+    sleep 1
+done
 echo "... read on $reader."
 
 address=192.168.56.11 consul=http://192.168.56.11:8500 nomad=http://192.168.56.11:4646

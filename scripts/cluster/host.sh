@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/cecochat/cluster
 image=local/cecochat-node:latest
-bridges=(cecochat0 lxcbr0)
+bridge=cecochat0 # as in the Vagrantfile
 
 # For lxc and docker, on the host.
 packages=(vagrant vagrant-lxc lxc dnsmasq-base iptables bridge-utils sudo rsync openssh-client iputils-ping redir)
@@ -55,11 +55,11 @@ lxc_network() {
 
 lxc_network_down() {
     local link
-    for link in $(ip -oneline link show type veth 2>/dev/null | sed -n 's/^[0-9]*: \(veth1pl[^@:]*\).*/\1/p'); do
-        ip link delete "$link" || true
+    for link in $(ip -oneline link show master "$bridge" 2>/dev/null | sed 's/^[0-9]*: \([^@:]*\).*/\1/'); do
+        ip link delete "$link" || true # what is left of guests that are gone
     done
-    ip link delete "${bridges[0]}" 2>/dev/null || true
-    [[ -d /run/systemd/system ]] || "$(dpkg -L lxc | grep 'libexec.*/lxc-net$')" stop || true
+    ip link delete "$bridge" 2>/dev/null || true
+    [[ -d /run/systemd/system || -n $(lxc-ls) ]] || "$(dpkg -L lxc | grep 'libexec.*/lxc-net$')" stop || true
 }
 
 # Another recipe makes another box.
@@ -108,7 +108,9 @@ up() {
         exit 1
     }
     # Built here once, rather than in a guest.
-    python3 -m scripts.backends provision kafka cassandra consul jaeger prometheus
+    if [[ $(uname -s) == Linux ]]; then
+        python3 -m scripts.backends provision kafka cassandra consul jaeger prometheus || say "The guests will try it themselves."
+    fi
     # Guests that have lost their disks come back one by one: docs/adr/0060 says why.
     compgen -G '.vagrant/machines/*/*/id' >/dev/null && set -- --no-parallel "$@"
     vagrant up "$@"
@@ -123,6 +125,8 @@ down() {
     if [[ $(provider) == lxc ]]; then
         lxc_network_down
     fi
+    vagrant box list | sed -n 's/^\(cecochat-debian-12-[^ ]*\) .*/\1/p' | # the files that they came from stay
+        xargs --no-run-if-empty --max-args 1 vagrant box remove --force >/dev/null
     rm -rf .vagrant
 }
 

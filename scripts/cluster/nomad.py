@@ -74,12 +74,14 @@ def bring(cache: Path) -> Path | None:
     if on_path := shutil.which("nomad"):
         return Path(on_path)
     kept = cache / "nomad" / "nomad"
-    if not kept.exists():
-        try:
-            _download(kept)
-        except (OSError, http.client.HTTPException) as error:
-            print(f"Nomad cannot be had: {error}")
-            return None
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with store.locked(kept.parent / "lock"):  # one of several guests fetches it
+            if not kept.exists():
+                _download(kept)
+    except (OSError, http.client.HTTPException) as error:
+        print(f"Nomad cannot be had: {error}")
+        return None
     shutil.copy(kept, TO)
     TO.chmod(0o755)
     return TO
@@ -95,14 +97,12 @@ def _download(to: Path) -> None:
     archive = _get(f"{os.environ.get('NOMAD_MIRROR') or VENDOR}/{version}/{name}")
     if hashlib.sha256(archive).hexdigest() != expected.get(name):
         raise Failed(f"{name} is not what its vendor has published: do not use that mirror")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with store.locked(to.parent / "lock"):
-        packed = to.with_name(name)
-        packed.write_bytes(archive)
-        with zipfile.ZipFile(packed) as content:
-            whole = Path(content.extract("nomad", to.parent / "new"))
-        whole.rename(to)  # at once: another guest may look for it now
-        packed.unlink()
+    packed = to.with_name(name)
+    packed.write_bytes(archive)
+    with zipfile.ZipFile(packed) as content:
+        whole = Path(content.extract("nomad", to.parent / "new"))
+    whole.rename(to)  # at once: another guest may look for it now
+    packed.unlink()
 
 
 def _get(url: str) -> bytes:

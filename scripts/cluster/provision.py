@@ -21,7 +21,7 @@ from pathlib import Path
 
 from scripts.backends import places, store, tools
 from scripts.backends.kinds import KINDS
-from scripts.cluster import nomad, plan, secure, units
+from scripts.cluster import nomad, plan, ready, secure, units
 from scripts.cluster.plan import Plan
 
 USER = "cecochat"
@@ -37,6 +37,7 @@ CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md
 LOCK = "requirements.lock"
 LOCKED = ("pyproject.toml", LOCK)
 SECURED = ("consul", "prometheus")  # backends that have secrets
+LAUNCHERS = (HOME / "checkout" / "scripts" / "backends", HOME / "checkout" / "observability")
 PACKAGES = ("openjdk-17-jre-headless", "python3-venv")
 
 
@@ -57,7 +58,11 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
         program = nomad.bring(SHARED / "cecochat") if with_nomad else None
     with step("files and units"):
         changed |= _files(here)
+        returned = ready.returns(here, DATA / "kafka")
         _start(_units(here, program), changed)
+    if returned:
+        with step("one of the quorum again"):
+            ready.in_quorum(here)
     note = ETC / "note"
     if program is None:
         note.write_text(f"NOTE: without Nomad, the servers are units of systemd. {nomad.HOW}\n")
@@ -259,19 +264,18 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             shared | (here.restarting if name in SECURED else {}),
             str(HOME / "checkout"),
             stop_s=60,
-        )
+        ) + _sign(*LAUNCHERS)
     if nomad_program is not None:
         configuration = nomad.agent(here, DATA / "nomad", nomad.interface(here.address))
         _write(ETC / "nomad.hcl", configuration)
         command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
         if here.secrets:
             command += f" -config={plan.SECURE}/nomad.json"
-            secure.forget_keyring(DATA / "nomad")
+        secure.forget_keyring(DATA / "nomad")
         found["nomad"] = units.unit(
             "Nomad", command, units.MEMORY["nomad"], here.restarting, str(DATA), stop_s=60
         ).replace("KillMode=mixed", "KillMode=process")  # the servers outlive an agent
-        # Told something else, it is another unit, which is restarted.
-        found["nomad"] += f"# {hashlib.sha256(configuration.encode()).hexdigest()}\n"
+        found["nomad"] += _sign(ETC / "nomad.hcl")
         return found
     for server in here.servers():
         found[f"cecochat-{server.name}"] = units.unit(
@@ -288,6 +292,15 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             stop_s=45,  # a messaging server hands its partitions over first
         )
     return found
+
+
+def _sign(*folders: Path) -> str:
+    """Of the files in there. With another one it is another unit, which is restarted."""
+    digest = hashlib.sha256()
+    for path in sorted(file for folder in folders for file in (folder, *folder.rglob("*"))):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(path.read_bytes())
+    return f"# {digest.hexdigest()[:16]}\n"
 
 
 def _start(wanted: Mapping[str, str], changed: bool) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,22 @@ def _backends(nodes: int) -> None:
             _acl()
     if _nomad_runs():
         _until("Nomad's clients", _nomad_clients, nodes)
+
+
+def returns(here: plan.Plan, kafka: Path) -> bool:
+    """Whether this node has lost its disk, or is new, while others are there already."""
+    others = (plan.address(number) for number in here.numbers if number != here.node)
+    return not kafka.exists() and any(
+        probe.answered(probe.kafka, other, plan.KAFKA) for other in others
+    )
+
+
+def in_quorum(here: plan.Plan) -> None:
+    """Wait until its broker answers, which it does once the quorum of Kafka has a leader: then the
+    next node may return. Two that know nothing could elect each other. Raises Failed.
+    """
+    answers = partial(probe.answered, probe.kafka, here.address, plan.KAFKA)
+    _until("Kafka's broker of this node", answers, 1)
 
 
 def _acl() -> None:
@@ -95,8 +112,8 @@ def _nomad_clients() -> int:
 
 
 def _healthy() -> bool:
-    done = subprocess.run(["cecochat", "status"], capture_output=True, text=True, check=False)
-    return done.returncode == 0
+    words = ["timeout", "30", "cecochat", "status"]
+    return not subprocess.run(words, capture_output=True, check=False).returncode
 
 
 def _until(what: str, count: Callable[[], int], wanted: int) -> None:

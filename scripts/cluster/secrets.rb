@@ -104,7 +104,7 @@ class Secrets
 
     found = OpenSSL::X509::Certificate.new(read(name))
     alternatives = found.extensions.find { |each| each.oid == "subjectAltName" }.value
-    found.verify(@ca_key) && found.check_private_key(own) && alternatives.gsub("IP Address:", "IP:").delete(" ") == names
+    found.issuer == @ca.subject && found.verify(@ca_key) && found.check_private_key(own) && alternatives.gsub("IP Address:", "IP:").delete(" ") == names
   end
 
   def certificate(name, own)

@@ -14,7 +14,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
 
 from tests.cluster import people
-from tests.cluster.guests import Guest, running, spread_out
+from tests.cluster.guests import Guest, all_up, spread_out
 from tests.cluster.network import clients
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
@@ -26,7 +26,7 @@ Talking = Callable[[str, "list[Guest]"], AbstractAsyncContextManager[people.Peop
 @pytest.fixture
 async def guests(backends: Backends) -> list[Guest]:
     """All of them there, and in step with each other."""
-    found = list(running(NODES))
+    found = await asyncio.to_thread(all_up, NODES)
     if not found:
         backends.absent("cluster", "`make cluster-up` starts it; on containers (lxc), as root")
     await whole(found)

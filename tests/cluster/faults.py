@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from scripts.cluster.provision import DATA, HOME, USER
 from tests.cluster.guests import Guest
@@ -27,11 +27,11 @@ FILLER = DATA / "filler"
 def wrong_clock(guest: Guest, offset: str) -> Iterator[None]:
     """Its servers start anew with a clock that is so far off, as "+1h", and in the end without."""
     _have_libfaketime(guest)
-    guest.run("mv", str(PROGRAM), str(RIGHT))
-    guest.run("tee", str(PROGRAM), given=WRONG_CLOCK % offset)
-    guest.run("chmod", "755", str(PROGRAM))
-    kill_servers(guest)
+    guest.run("mv", "--no-clobber", str(PROGRAM), str(RIGHT))
     try:
+        guest.run("tee", str(PROGRAM), given=WRONG_CLOCK % offset)
+        guest.run("chmod", "755", str(PROGRAM))
+        kill_servers(guest)
         yield
     finally:
         guest.run("mv", str(RIGHT), str(PROGRAM))
@@ -63,28 +63,35 @@ def small_disk(guest: Guest) -> Iterator[None]:
     """Its backends and servers on a disk in memory that has little more room than they use."""
     used_mb = int(guest.run("du", "--summarize", "--block-size=1M", str(DATA)).split()[0])
     options = f"size={used_mb + SPARE_MB}m,mode=755,uid={USER},gid={USER}"
-    with _stopped(guest):
-        guest.run("mount", "-t", "tmpfs", "-o", options, "tmpfs", SMALL)
-        guest.run("cp", "-a", f"{DATA}/.", SMALL)
-        guest.run("mount", "--bind", SMALL, str(DATA))
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         with _stopped(guest):
-            guest.run("umount", "--lazy", str(DATA))  # not all that was killed is gone yet
-            guest.run("sh", "-c", f"rm -rf {DATA}/*; cp -a {SMALL}/. {DATA}")
-            guest.run("umount", "--lazy", SMALL)
+            guest.run("mount", "-t", "tmpfs", "-o", options, "tmpfs", SMALL)
+            stack.callback(_large_again, guest)
+            guest.run("cp", "-a", f"{DATA}/.", SMALL)
+            guest.run("mount", "--bind", SMALL, str(DATA))
+        yield
+
+
+def _large_again(guest: Guest) -> None:
+    with _stopped(guest):  # lazily, since not all that was killed is gone yet
+        copy = f"umount --lazy {DATA} && rm -rf {DATA}/* && cp -a {SMALL}/. {DATA}"
+        guest.run("sh", "-c", f"! mountpoint -q {DATA} || {{ {copy}; }}")
+        guest.run("umount", "--lazy", SMALL)
 
 
 @contextmanager
 def full_disk(guest: Guest) -> Iterator[None]:
     """Inside `small_disk`: not a byte is left."""
-    said = guest.run("sh", "-c", f"cat /dev/zero >{FILLER} || df --output=avail {DATA}")
-    assert said.split()[-1] == "0", f"the disk is not full: {said}"
     try:
+        guest.run("sh", "-c", f"cat /dev/zero >{FILLER}", check=False)
         yield
     finally:
         guest.run("rm", str(FILLER))
+
+
+def room_kb(guest: Guest) -> int:
+    """What is left on that disk."""
+    return int(guest.run("df", "--output=avail", str(DATA)).split()[-1])
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from scripts.cluster import plan, ready
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / "scripts" / "cluster" / "host.sh"
 SECRET = ROOT / ".vagrant" / "cluster" / "token-secret"
-SPREAD_WITHIN_S = 180
+SPREAD_WITHIN_S, RUN_WITHIN_S = 180, 1_200.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LXC = {"VAGRANT_DEFAULT_PROVIDER": "lxc"}
 
@@ -55,7 +55,7 @@ class Guest:
         return f"/proc/{self.pid}/ns/net"
 
     def run(self, *words: str, given: str = "", check: bool = True) -> str:
-        """What a command in it prints. Raises `CalledProcessError` unless `check` is false."""
+        """What a command in it prints. Raises `AssertionError` unless `check` is false."""
         attach = ("lxc-attach", "--name", self.name, "--clear-env", f"--set-var=PATH={PATH}", "--")
         return run(*attach, *words, given=given, check=check)
 
@@ -83,8 +83,9 @@ class Guest:
         print(self.run("sh", "-c", there))
 
     def kill(self) -> None:
-        """As if its power were cut."""
-        run("lxc-stop", "--kill", "--name", self.name)
+        """As if its power were cut; one that is dead already stays so."""
+        if self.pid:
+            run("lxc-stop", "--kill", "--name", self.name)
 
     def halt(self) -> None:
         """As its operator does it."""
@@ -100,10 +101,17 @@ class Guest:
         print(run(str(HOST), "up", self.name)[-2_000:])
 
 
-def running(count: int) -> tuple[Guest, ...]:
-    """The first `count` guests; none where not all of them run."""
-    found = tuple(map(Guest, range(1, count + 1)))
-    return found if shutil.which("lxc-info") and all(guest.pid for guest in found) else ()
+def all_up(count: int) -> list[Guest]:
+    """The first `count` guests, those that a test before has lost started again. None where none
+    runs.
+    """
+    found = list(map(Guest, range(1, count + 1)))
+    if not shutil.which("lxc-info") or not any(guest.pid for guest in found):
+        return []
+    for guest in found:
+        if not guest.pid:
+            guest.up()
+    return found
 
 
 def spread_out(guests: Sequence[Guest]) -> None:
@@ -130,6 +138,7 @@ def _messaging_servers(guest: Guest) -> dict[str, str]:
 
 
 def run(*words: str, given: str = "", check: bool = True) -> str:
+    """What it prints, on this machine. Raises `AssertionError` unless `check` is false."""
     done = subprocess.run(
         words,
         input=given,
@@ -138,6 +147,7 @@ def run(*words: str, given: str = "", check: bool = True) -> str:
         capture_output=True,
         text=True,
         check=False,
+        timeout=RUN_WITHIN_S,
     )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(words)}: {done.stdout[-2_000:]}{done.stderr[-2_000:]}")

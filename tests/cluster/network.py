@@ -61,6 +61,7 @@ def slowed(guest: Guest, milliseconds: int) -> Iterator[None]:
     end = cable(guest)
     with ExitStack() as stack:
         stack.enter_context(_wire(milliseconds))
+        run("ip", "link", "delete", SLOW_BRIDGE, check=False)  # of a run that was killed
         run("ip", "link", "add", SLOW_BRIDGE, "type", "bridge")
         stack.callback(run, "ip", "link", "delete", SLOW_BRIDGE)
         run("ip", "link", "set", SLOW_BRIDGE, "up")

@@ -10,12 +10,12 @@ import pytest
 
 from scripts.cluster import plan
 from tests.cluster.conftest import Talking, owning, whole
-from tests.cluster.faults import full_disk, small_disk, with_wrong_clock, wrong_clock
+from tests.cluster.faults import full_disk, room_kb, small_disk, with_wrong_clock, wrong_clock
 from tests.cluster.guests import Guest
 from tests.support.prometheus import Prometheus
 from tests.support.results import write
 
-FULL_S, AN_HOUR_S = 60.0, 3_600
+FULL_S, AN_HOUR_S, AN_MB_KB = 60.0, 3_600, 1_024
 ANNOUNCED = ("TargetDown", "AppendsWait")
 pytestmark = pytest.mark.timeout(1_800)
 
@@ -81,7 +81,7 @@ async def test_two_guests_of_three_are_destroyed_and_made_again(
         await prometheus.until_firing(*ANNOUNCED, within_s=300)
         figures["alerts"] = sorted(await prometheus.firing())
         figures["one_guest"] = await people.felt()
-        for guest in guests[1:]:  # one after the other: docs/how-to/start-a-cluster.md says why
+        for guest in guests[1:]:  # one after the other: docs/adr/0060 says why
             await asyncio.to_thread(guest.up)
         await people.until_answered(200)
         await whole(guests)
@@ -100,12 +100,14 @@ async def test_the_disk_of_a_guest_is_full_and_has_room_again(
             await asyncio.sleep(5)
             figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
             with full_disk(guests[2]):
+                figures["room_kb"] = await asyncio.to_thread(room_kb, guests[2])
                 await asyncio.sleep(FULL_S)
                 figures["full"] = await people.felt()
             await people.until_answered(200)
             await whole(guests)
             figures["judged"] = await people.judged()
     print(write("cluster-full-disk", figures))
+    assert figures["room_kb"] < AN_MB_KB
     assert figures["full"]["acked"] > 0
 
 

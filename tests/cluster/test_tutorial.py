@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.cluster.conftest import whole
 from tests.cluster.guests import LXC, ROOT, Guest
 from tests.support import examples
+from tests.support.eventually import eventually
 
 PAGE = ROOT / "docs" / "tutorials" / "cluster.md"
 WITHIN_S = 1_500.0
@@ -26,4 +28,10 @@ async def test_the_tutorial_works(guests: list[Guest], tmp_path: Path) -> None:
     finally:
         await asyncio.to_thread(guests[2].up)
         guests[0].run("cecochat", "config", "set", "scale.messaging.min", "3")
+        await eventually(partial(_has_shrunk, guests[0]), within_s=900, every_s=5)
         await whole(guests)
+
+
+async def _has_shrunk(guest: Guest) -> bool:
+    servers = (await asyncio.to_thread(guest.status)).get("servers", {})
+    return len(servers.get("messaging", ())) == 3

@@ -15,7 +15,7 @@ import pytest
 from cecochat.runtime.settings import load
 from scripts.backends import tools
 from scripts.backends.kinds import KINDS
-from scripts.cluster import nomad, plan, provision, units
+from scripts.cluster import nomad, plan, provision, ready, units
 from scripts.cluster.plan import Plan
 from tests.support.node import plans
 
@@ -207,6 +207,7 @@ def node(machine: Path, systemctl: list[list[str]], monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(provision, name, lambda: False)
     monkeypatch.setattr(provision, "_version", lambda: "1.2.3")
     monkeypatch.setattr(nomad, "interface", lambda _: "eth1")
+    monkeypatch.setattr(ready, "returns", lambda *_: False)
     programs = {True: machine / "nomad", False: None}
 
     def make(here: Plan, *, there: bool = False, wanted: bool = True) -> set[str]:

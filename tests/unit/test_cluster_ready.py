@@ -16,6 +16,7 @@ from typing_extensions import override
 from scripts.backends import probe
 from scripts.backends.instance import Failed
 from scripts.cluster import plan, ready
+from tests.support.node import plans
 
 Ran = list[tuple[str, ...]]
 
@@ -32,6 +33,37 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
     monkeypatch.setattr(ready, "POLL_S", 0.0)
     monkeypatch.setattr(ready, "WITHIN_S", 0.0)
     return commands
+
+
+# Who returns
+
+
+@pytest.mark.parametrize(
+    ("has_data", "others", "returns"),
+    [(False, {2}, True), (False, set(), False), (False, {1}, False), (True, {2, 3}, False)],
+)
+def test_a_node_without_a_disk_returns_to_others(
+    has_data: bool, others: set[int], returns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first start of all, nobody is there before it."""
+    there = {plan.address(number) for number in others}
+    monkeypatch.setattr(probe, "kafka", lambda host, _: host in there)
+    kafka = tmp_path / "kafka"
+    if has_data:
+        kafka.mkdir()
+    assert ready.returns(plans(3)[0], kafka) == returns
+
+
+def test_who_returns_waits_for_the_quorum(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False, False, True])
+    monkeypatch.setattr(probe, "kafka", lambda *_: next(answers))
+    monkeypatch.setattr(ready, "POLL_S", 0.0)
+    ready.in_quorum(plans(3)[0])
+    assert next(answers, None) is None
+    monkeypatch.setattr(probe, "kafka", lambda *_: False)
+    monkeypatch.setattr(ready, "WITHIN_S", 0.0)
+    with pytest.raises(Failed, match="broker of this node"):
+        ready.in_quorum(plans(3)[0])
 
 
 # What has to be there
