@@ -37,7 +37,7 @@ CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md
 LOCK = "requirements.lock"
 LOCKED = ("pyproject.toml", LOCK)
 SECURED = ("consul", "prometheus")  # backends that have secrets
-LAUNCHERS = (HOME / "checkout" / "scripts" / "backends", HOME / "checkout" / "observability")
+LAUNCHERS = ("scripts/backends", "observability")  # what decides how backends run
 PACKAGES = ("openjdk-17-jre-headless", "python3-venv")
 
 
@@ -254,17 +254,21 @@ def _toml(values: Mapping[str, object], table: str = "") -> str:
 def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
     """Name -> text."""
     found = {}
+    sign = _sign(*(HOME / "checkout" / name for name in LAUNCHERS))
     shared = {"XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1"}
     for name, options in here.backends().items():
         words = ["-m", "scripts.backends", "run", name, "--data", f"{DATA}/{name}", *options]
-        found[name] = units.unit(
-            f"{name} of the test cluster",
-            f"/usr/bin/python3 {' '.join(words)}",
-            units.MEMORY[name],
-            shared | (here.restarting if name in SECURED else {}),
-            str(HOME / "checkout"),
-            stop_s=60,
-        ) + _sign(*LAUNCHERS)
+        found[name] = (
+            units.unit(
+                f"{name} of the test cluster",
+                f"/usr/bin/python3 {' '.join(words)}",
+                units.MEMORY[name],
+                shared | (here.restarting if name in SECURED else {}),
+                str(HOME / "checkout"),
+                stop_s=60,
+            )
+            + sign
+        )
     if nomad_program is not None:
         configuration = nomad.agent(here, DATA / "nomad", nomad.interface(here.address))
         _write(ETC / "nomad.hcl", configuration)

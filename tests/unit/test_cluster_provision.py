@@ -229,6 +229,15 @@ def test_a_node_that_is_made_again_goes_on(node: Node) -> None:
         assert node(plans(3)[0], there=there) == set()
 
 
+def test_another_launcher_or_rule_restarts_the_backends(node: Node) -> None:
+    launchers = provision.HOME / "checkout" / "scripts" / "backends"
+    launchers.mkdir(parents=True)
+    node(plans(1)[0])
+    (launchers / "kafka.py").write_text("another")
+    assert node(plans(1)[0]) >= set(plans(1)[0].backends())
+    assert node(plans(1)[0]) == set()
+
+
 def test_the_servers_alone_may_read_what_they_are_told(node: Node) -> None:
     provision.ETC.chmod(0o700)  # as Vagrant makes it
     node(plans(1)[0])
