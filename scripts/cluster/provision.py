@@ -117,6 +117,7 @@ def _checkout() -> bool:
             shutil.copytree(source, new / name, ignore=ignored)
         else:
             shutil.copy(source, new / name)
+    tools.run(["chmod", "--recursive", "a+rX", str(new)])  # the host may share it with root alone
     same = ["diff", "--recursive", "--brief", "--exclude=__pycache__", str(checkout), str(new)]
     if checkout.exists() and not subprocess.run(same, capture_output=True, check=False).returncode:
         shutil.rmtree(new)

@@ -61,6 +61,15 @@ def test_what_is_copied_is_all_that_there_is_to_run(checkout: Path, machine: Pat
     assert (copied / "services" / "one.py").read_text() == "services"
 
 
+def test_what_root_alone_may_read_is_copied_for_all(checkout: Path, machine: Path) -> None:
+    (checkout / "services" / "one.py").chmod(0o600)
+    (checkout / "services").chmod(0o700)
+    provision._checkout()
+    copied = machine / "home" / "checkout" / "services"
+    assert copied.stat().st_mode & 0o777 == 0o755
+    assert (copied / "one.py").stat().st_mode & 0o777 == 0o644
+
+
 def test_all_that_is_copied_is_in_this_repository() -> None:
     names = (*provision.CHECKOUT, *provision.LOCKED)
     assert [name for name in names if not (ROOT / name).exists()] == []
