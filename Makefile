@@ -83,7 +83,7 @@ backends-status: ## which of them answer, where, and what they use
 cluster-up: ## a test cluster of three machines, by Vagrant; docs/tutorials/cluster.md walks through it
 	@scripts/cluster/host.sh up $(ARGS)
 
-cluster-test: $(dev) ## lose its machines, cut and slow its network, fill its disks: 20 minutes
+cluster-test: $(dev) ## lose its machines, cut and slow its network, fill its disks: half an hour
 	CECOCHAT_BACKENDS=cluster $(bin)/python -m pytest tests/cluster --cluster $(ARGS)
 
 cluster-down: ## end it, and leave nothing of it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from pathlib import Path
 
 from scripts.backends import modules, probe, store, versions
@@ -46,12 +47,17 @@ def _drop_empty(file: Path) -> None:
 def settings(instance: Instance) -> dict[str, object]:
     ports, options = instance.ports, instance.options
     servers = options["servers"].split(",") if "servers" in options else []
+    name = options.get("node-name", "cecochat")
+    # One that has lost its disk is the same node again. Another id would have to wait until the
+    # others call the old one dead, which they forget when none of them led meanwhile.
+    identity = {"node_id": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.cecochat"))}
     return {
+        **(identity if servers else {}),
         "server": True,
         "bootstrap_expect": len(servers) or 1,
         "retry_join": servers,
         "retry_interval": "2s",
-        "node_name": options.get("node-name", "cecochat"),
+        "node_name": name,
         "data_dir": str(instance.data),
         "bind_addr": options.get("bind", instance.host),
         "client_addr": instance.host,

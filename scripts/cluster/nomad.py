@@ -41,6 +41,8 @@ advertise {{
 server {{
   enabled          = true
   bootstrap_expect = {servers}
+  # From an election on: clients that are gone are called down after so long, not after 5 minutes.
+  failover_heartbeat_ttl = "1m"
   server_join {{
     retry_join = [{join}]
   }}

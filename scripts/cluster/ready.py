@@ -108,7 +108,8 @@ def _consul_peers() -> list[str]:
 
 def _nomad_clients() -> int:
     nodes = _json(plan.NOMAD, "/v1/nodes", secure.client())
-    return sum(1 for node in nodes if node["Status"] == "ready")
+    # A machine that was made again is a new one to Nomad, beside the old one for a while.
+    return len({node["Name"] for node in nodes if node["Status"] == "ready"})
 
 
 def _healthy() -> bool:

@@ -112,7 +112,13 @@ def test_a_broker_that_does_not_answer_is_not_there(monkeypatch: pytest.MonkeyPa
     assert (count(), wanted) == (2, 3)
 
 
-CLIENTS = json.dumps([{"Status": "ready"}, {"Status": "down"}]).encode()
+CLIENTS = json.dumps(
+    [
+        {"Name": "server1", "Status": "ready"},
+        {"Name": "server1", "Status": "ready"},  # it was made again
+        {"Name": "server2", "Status": "down"},
+    ]
+).encode()
 
 
 @pytest.mark.parametrize(

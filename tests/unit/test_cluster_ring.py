@@ -163,6 +163,12 @@ def agents(nodes: int) -> list[dict[str, Any]]:
     return [consul.settings(instance(here, "consul")) for here in plans(nodes)]
 
 
+def test_a_server_of_consul_that_lost_its_disk_is_the_same_node() -> None:
+    ids = [agent["node_id"] for agent in agents(3)]
+    assert len(set(ids)) == 3
+    assert [agent["node_id"] for agent in agents(3)] == ids
+
+
 def test_a_server_of_consul_starts_that_has_ended_while_it_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
