@@ -123,7 +123,6 @@ CLAIMS: dict[str, Callable[[], dict[str, Any]]] = {
     "no audience": lambda: {"aud": None},
     "audience of things": lambda: {"aud": [1, {}]},
     "not yet": lambda: {"nbf": int(time.time()) + 600},
-    "made in the future": lambda: {"iat": int(time.time()) + 600},
     "no subject": lambda: {"sub": None},
     "no expiry": lambda: {"exp": None},
     "expiry of a word": lambda: {"exp": "soon"},
