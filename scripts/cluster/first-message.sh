@@ -21,7 +21,8 @@ until guest "$reader" "cecochat history --as bob alice" | grep --fixed-strings "
 done
 echo "... read on $reader."
 
-address=192.168.56.11 consul=http://192.168.56.11:8500 nomad=http://192.168.56.11:4646
+address=192.168.56.11
+consul=http://$address:8500 nomad=http://$address:4646
 if [[ $how == secure ]]; then
     consul="https://$address:8505 (for who has a certificate: docs/how-to/secure-a-test-cluster.md)"
     nomad="https://$address:4646 (the same)"

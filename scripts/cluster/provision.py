@@ -138,8 +138,7 @@ def _environment() -> bool:
     """/opt/cecochat/venv with what the lock names; made by one guest, copied by the others."""
     venv = HOME / "venv"
     noted = venv / ".locked"
-    locked = b"".join((HOME / "checkout" / name).read_bytes() for name in LOCKED)
-    wanted = hashlib.sha256(locked).hexdigest()[:8]
+    wanted = _digest(*(HOME / "checkout" / name for name in LOCKED))
     if noted.exists() and noted.read_text() == wanted:
         return False
     shutil.rmtree(venv, ignore_errors=True)
@@ -232,10 +231,16 @@ def _hosts(text: str, here: Plan) -> str:
 def _version() -> str:
     """That of the program and a sign of the checkout, so that another one is a new version."""
     version = tools.run([str(HOME / "venv" / "bin" / "cecochat"), "--version"]).split()[-1]
+    return f"{version}+{_digest(HOME / 'checkout' / 'services')}"
+
+
+def _digest(*paths: Path) -> str:
+    """Of these files, and of those in these folders."""
     digest = hashlib.sha256()
-    for path in sorted((HOME / "checkout" / "services").rglob("*.py")):
-        digest.update(path.read_bytes())
-    return f"{version}+{digest.hexdigest()[:8]}"
+    for path in sorted(file for each in paths for file in (each, *each.rglob("*"))):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def _lines(settings: Mapping[str, str]) -> str:
@@ -271,8 +276,7 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             + sign
         )
     if nomad_program is not None:
-        configuration = nomad.agent(here, DATA / "nomad", nomad.interface(here.address))
-        _write(ETC / "nomad.hcl", configuration)
+        _write(ETC / "nomad.hcl", nomad.agent(here, DATA / "nomad", nomad.interface(here.address)))
         command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
         if here.secrets:
             command += f" -config={plan.SECURE}/nomad.json"
@@ -299,13 +303,9 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
     return found
 
 
-def _sign(*folders: Path) -> str:
-    """Of the files in there. With another one it is another unit, which is restarted."""
-    digest = hashlib.sha256()
-    for path in sorted(file for folder in folders for file in (folder, *folder.rglob("*"))):
-        if path.is_file() and path.suffix != ".pyc":
-            digest.update(path.read_bytes())
-    return f"# {digest.hexdigest()[:16]}\n"
+def _sign(*paths: Path) -> str:
+    """With other files it is another unit, which is restarted."""
+    return f"# {_digest(*paths)}\n"
 
 
 def _start(wanted: Mapping[str, str], changed: bool) -> None:
