@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/cecochat/cluster
 image=local/cecochat-node:latest
-bridge=cecochat0 # as in the Vagrantfile
+bridge=cecochat0 bridge_address=192.168.56.254/24 # as in the Vagrantfile
 
 # For lxc and docker, on the host.
 packages=(vagrant vagrant-lxc lxc dnsmasq-base iptables bridge-utils sudo rsync openssh-client iputils-ping redir)
@@ -45,6 +45,12 @@ need() { # packages of Debian
 
 # The bridge of LXC, with addresses and names for the guests: a service of its own where an init runs.
 lxc_network() {
+    # Of the private network: guests that start at once would each try to make it.
+    ip link show "$bridge" >/dev/null 2>&1 || {
+        ip link add "$bridge" type bridge
+        ip address add "$bridge_address" dev "$bridge"
+        ip link set "$bridge" up
+    }
     ip link show lxcbr0 >/dev/null 2>&1 && return
     if [[ -d /run/systemd/system ]]; then
         systemctl start lxc-net
