@@ -16,6 +16,7 @@ from tests.cluster.guests import ROOT, SECRET
 
 USERS = 12
 RATE_PER_S = 20
+BEFORE_S = 5.0
 TALKING_WITHIN_S = 120.0
 ANSWERED_WITHIN_S = 600.0
 
@@ -64,6 +65,12 @@ class People:
             line = await self.process.stdout.readline()
         assert line, (self.folder / f"{self.name}.log").read_text()[-3_000:]
         return line.decode().strip()
+
+
+async def before(people: People, seed: int) -> dict[str, Any]:
+    """The first figures of a test: what people go through while nothing is wrong."""
+    await asyncio.sleep(BEFORE_S)
+    return {"seed": seed, "before": await people.felt()}
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from scripts.cluster import plan
 from tests.cluster.conftest import Talking, owning, whole
 from tests.cluster.faults import full_disk, room_kb, small_disk, with_wrong_clock, wrong_clock
 from tests.cluster.guests import Guest
+from tests.cluster.people import before
 from tests.support.prometheus import Prometheus
 from tests.support.results import write
 
@@ -25,8 +25,7 @@ async def test_a_guest_is_destroyed_and_made_again(
 ) -> None:
     """With its disk, without a warning, while people talk."""
     async with talking(outside, guests) as people:
-        await asyncio.sleep(5)
-        figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        figures = await before(people, base_seed)
         began = time.monotonic()
         await asyncio.to_thread(guests[2].destroy)
         await people.until_answered(200)
@@ -50,8 +49,7 @@ async def test_the_whole_cluster_stops_and_starts(
 ) -> None:
     """As an operator does it in the evening, one guest after the other; people wait for it."""
     async with talking(outside, guests) as people:
-        await asyncio.sleep(5)
-        figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        figures = await before(people, base_seed)
         for guest in reversed(guests):
             await asyncio.to_thread(guest.halt)
         began = time.monotonic()
@@ -72,8 +70,7 @@ async def test_two_guests_of_three_are_destroyed_and_made_again(
     """At once, with their disks. Nobody can send, alerts say so, nothing acknowledged is lost."""
     prometheus = Prometheus(f"http://{guests[0].address}:{plan.PROMETHEUS}")
     async with talking(outside, guests) as people:
-        await asyncio.sleep(5)
-        figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        figures = await before(people, base_seed)
         await asyncio.gather(*(asyncio.to_thread(guest.kill) for guest in guests[1:]))
         for guest in guests[1:]:
             await asyncio.to_thread(guest.destroy)
@@ -97,8 +94,7 @@ async def test_the_disk_of_a_guest_is_full_and_has_room_again(
     with small_disk(guests[2]):
         await whole(guests)
         async with talking(outside, guests) as people:
-            await asyncio.sleep(5)
-            figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+            figures = await before(people, base_seed)
             with full_disk(guests[2]):
                 figures["room_kb"] = await asyncio.to_thread(room_kb, guests[2])
                 await asyncio.sleep(FULL_S)
@@ -117,8 +113,7 @@ async def test_the_servers_of_a_guest_have_a_wrong_clock(
 ) -> None:
     """Ids go on above what they have seen, whatever the clock says (docs/adr/0003)."""
     async with talking(outside, guests) as people:
-        await asyncio.sleep(5)
-        figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        figures = await before(people, base_seed)
         ended = await asyncio.to_thread(guests[2].messaging_servers)
         with wrong_clock(guests[2], offset):
             await whole(guests)

@@ -11,6 +11,7 @@ import pytest
 from tests.cluster.conftest import Talking, whole
 from tests.cluster.guests import Guest
 from tests.cluster.network import cut_off, slowed
+from tests.cluster.people import before
 from tests.support.results import write
 
 CUT_S = 30.0
@@ -55,8 +56,7 @@ async def test_the_cable_of_a_guest_has_a_delay_of_a_hundred_milliseconds(
 ) -> None:
     """Each way, so that all that it does with the others takes 200 ms more."""
     async with talking(outside, guests) as people:
-        await asyncio.sleep(5)
-        figures: dict[str, Any] = {"seed": base_seed, "before": await people.felt()}
+        figures = await before(people, base_seed)
         with slowed(guests[2], DELAY_MS):
             figures["round_trip_ms"] = await asyncio.to_thread(_round_trip_ms, guests[2], guests[0])
             await asyncio.sleep(DELAYED_S)
