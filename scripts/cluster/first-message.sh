@@ -7,6 +7,18 @@ guest() {
     shift
     vagrant ssh "$name" --no-tty --command "$*" </dev/null 2>&1 | sed --unbuffered 's/\r$//; /^$/d'
 }
+
+# One that did not start is told of now: Vagrant says it when all is done, and the cluster waits for it.
+stopped() { vagrant status --machine-readable | awk -F, '$3 == "state" && $4 != "running" { print $2 }' | xargs; }
+tries=0
+while [[ -n $(stopped) ]]; do
+    ((++tries < 20)) || {
+        echo "These do not run: $(stopped). Look above for why, then: make cluster-up" >&2
+        exit 1
+    }
+    sleep 3
+done
+
 guest "server$nodes" "cd /opt/cecochat/checkout && sudo PYTHONDONTWRITEBYTECODE=1 python3 -m scripts.cluster ready $nodes"
 reader=server$((nodes > 1 ? 2 : 1))
 text="Sent on server1 at $(date +%H:%M:%S)."

@@ -68,6 +68,16 @@ lxc_network_down() {
     [[ -d /run/systemd/system || -n $(lxc-ls) ]] || "$(dpkg -L lxc | grep 'libexec.*/lxc-net$')" stop || true
 }
 
+# A guest whose monitor was killed leaves its control groups, and does not start while they are there.
+stale_cgroups() {
+    local folder name
+    for folder in /sys/fs/cgroup/{,*/}vagrant/{,monitor-}server*; do
+        name=${folder##*/}
+        [[ ! -d $folder || $(lxc-info --no-humanize --state --name "${name#monitor-}" 2>/dev/null) == RUNNING ]] ||
+            find "$folder" -depth -type d -exec rmdir {} +
+    done
+}
+
 # Another recipe makes another box.
 box_name() { echo "cecochat-debian-12-$(sha256sum scripts/cluster/box.sh | cut -c1-8)"; }
 box_file() { echo "$cache/$(box_name).box"; }
@@ -105,7 +115,10 @@ up() {
     case $VAGRANT_DEFAULT_PROVIDER in
     lxc | docker)
         need "${packages[@]}"
-        [[ $VAGRANT_DEFAULT_PROVIDER == docker ]] || lxc_network
+        [[ $VAGRANT_DEFAULT_PROVIDER == docker ]] || {
+            lxc_network
+            stale_cgroups
+        }
         [[ -n ${BOX:-} ]] || use_box
         ;;
     esac
@@ -130,6 +143,8 @@ down() {
     vagrant destroy --force
     if [[ $(provider) == lxc ]]; then
         lxc_network_down
+        stale_cgroups
+        rmdir /sys/fs/cgroup/{,*/}vagrant 2>/dev/null || true
     fi
     vagrant box list | sed -n 's/^\(cecochat-debian-12-[^ ]*\) .*/\1/p' | # the files that they came from stay
         xargs --no-run-if-empty --max-args 1 vagrant box remove --force >/dev/null
