@@ -130,7 +130,8 @@ def _checkout() -> bool:
 def _secrets(here: Plan) -> Plan:
     """That node with the secrets that the Vagrantfile has left, or without any."""
     secrets = secure.read()
-    secure.install(secrets, Path(plan.SECURE), USER)
+    if secrets:
+        secure.install(secrets, Path(plan.SECURE), USER)
     return replace(here, secrets=secure.sign(secrets))
 
 

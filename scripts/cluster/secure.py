@@ -10,7 +10,6 @@ import grp
 import hashlib
 import json
 import os
-import shutil
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ class Secrets:
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):  # which would say some of them
-            raise Failed(f"{SECRETS} is damaged: `SECURE=1 vagrant provision` again") from None
+            raise Failed(f"{SECRETS} is damaged: `vagrant provision` again") from None
 
 
 def read() -> Secrets | None:
@@ -124,12 +123,8 @@ def sign(secrets: Secrets | None) -> str:
     return hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8] if texts else ""
 
 
-def install(secrets: Secrets | None, folder: Path, group: str) -> None:
-    """Write all files, for root and that group; without secrets, nothing of them stays."""
-    if secrets is None:
-        shutil.rmtree(folder, ignore_errors=True)
-        COMMANDS.unlink(missing_ok=True)
-        return
+def install(secrets: Secrets, folder: Path, group: str) -> None:
+    """Write all files, for root and that group."""
     gid = grp.getgrnam(group).gr_gid
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     os.chown(folder, -1, gid)

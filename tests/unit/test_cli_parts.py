@@ -14,13 +14,15 @@ from typer.testing import CliRunner
 
 from cecochat.cli import checks, ports
 from cecochat.cli.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
-from cecochat.cli.failure import UsageError
+from cecochat.cli.failure import UsageError, judge
 from cecochat.cli.ledger import Ledger
 from cecochat.cli.main import app
 from cecochat.cli.output import message_json, printable
 from cecochat.cli.token import seconds
 from cecochat.cli.transcript import read
 from cecochat.client import Message, Receipt, StateInUse
+from cecochat.client.errors import NotReachable, Refused
+from cecochat.domain.errors import InvalidSettings, Unavailable
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CHAT = "d:alice~bob"
@@ -53,6 +55,23 @@ def test_help_does_not_wait_for_what_it_does_not_need() -> None:
     program = f"import sys, cecochat.cli.main; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout.decode().strip() == "[]"
+
+
+# -- how errors end a command
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidSettings("that is no number"), 2),
+        (NotReachable("nothing listens there"), 3),
+        (Unavailable("Nomad has no leader"), 3),
+        (Refused("invalid", "too long"), 4),
+    ],
+)
+def test_the_exit_code_tells_what_can_be_done(error: Exception, code: int) -> None:
+    said, found = judge(error)
+    assert (said.startswith(str(error)), found) == (True, code)
 
 
 # -- ports

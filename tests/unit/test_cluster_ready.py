@@ -29,7 +29,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
     monkeypatch.setattr(ready, "questions", lambda nodes: {"nodes": (lambda: nodes, nodes)})
     monkeypatch.setattr(ready, "_nomad_clients", lambda: 3)
     monkeypatch.setattr(ready, "_healthy", lambda: True)
-    monkeypatch.setattr(ready, "_run", lambda *words: commands.append(words))
+    monkeypatch.setattr(ready, "_done", lambda *words: commands.append(words) or 1)
     monkeypatch.setattr(ready, "POLL_S", 0.0)
     monkeypatch.setattr(ready, "WITHIN_S", 0.0)
     return commands
@@ -165,9 +165,9 @@ def test_where_nothing_listens_there_are_none(monkeypatch: pytest.MonkeyPatch) -
 
 def test_with_nomad_the_jobs_are_deployed(ran: Ran) -> None:
     ready.ready(3)
-    scaled = [words for words in ran if words[:3] == ("cecochat", "config", "set")]
-    assert ("scale.connect.min", "3") in [words[3:] for words in scaled]
-    (deployed,) = [words for words in ran if words[:2] == ("cecochat", "deploy")]
+    scaled = [words for words in ran if words[:2] == ("config", "set")]
+    assert ("scale.connect.min", "3") in [words[2:] for words in scaled]
+    (deployed,) = [words for words in ran if words[0] == "deploy"]
     assert deployed[deployed.index("--vars") + 1] == str(ready.ETC / "cluster.toml")
     assert ran.index(deployed) == len(ran) - 1, "control would scale them down before"
 
@@ -199,6 +199,22 @@ def test_servers_that_do_not_become_healthy_are_an_error(
         ready.wait(3)
 
 
+@pytest.fixture
+def cecochat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A command of that name, which ends as its only argument says."""
+    command = tmp_path / "cecochat"
+    command.write_text("#!/bin/sh\necho no leader >&2; exit $1\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return command
+
+
+@pytest.mark.usefixtures("cecochat")
+def test_a_command_that_nobody_answers_is_done_later() -> None:
+    assert [ready._done("0"), ready._done("3")] == [1, 0]
+
+
+@pytest.mark.usefixtures("cecochat")
 def test_a_command_that_fails_is_shown_with_what_it_said() -> None:
-    with pytest.raises(Failed, match=r"(?s)no leader.*`sh -c .*` failed"):
-        ready._run("sh", "-c", "echo no leader >&2; exit 1")
+    with pytest.raises(Failed, match="no leader\n\n`cecochat 1` failed"):
+        ready._done("1")

@@ -161,9 +161,19 @@ def test_a_cluster_is_secure_from_when_it_was_asked_for(project: Path) -> None:
     first = given(project, SECURE="1")
     assert folder.is_dir()
     assert given(project) == first
-    assert given(project, SECURE="0") == ["", "", ""]
     parsed = [Secrets.parse(base64.b64decode(text).decode()) for text in first]
     assert [each.management is not None for each in parsed] == [False, False, True]
+
+
+@pytest.mark.parametrize(("first", "then"), [("0", "1"), ("1", "0")])
+def test_machines_stay_as_secure_as_they_were_made(project: Path, first: str, then: str) -> None:
+    """What runs on them reads files that the other kind lacks."""
+    before = given(project, SECURE=first)
+    (project / ".vagrant" / "machines" / "server3").mkdir(parents=True)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        given(project, SECURE=then)
+    assert "`make cluster-down` ends the one that is there" in refused.value.stderr
+    assert given(project) == before
 
 
 def test_a_word_that_says_neither_is_refused(project: Path) -> None:
@@ -195,14 +205,6 @@ def test_what_is_installed_only_the_group_of_the_servers_reads(
     secure.install(replace(SECRETS, key="new"), folder, GROUP)
     assert (folder / "key.pem").read_text() == "new"
     assert not [path for path in folder.iterdir() if path.name.endswith(".new")]
-
-
-def test_an_open_cluster_keeps_nothing_of_a_secure_one(tmp_path: Path, commands: Path) -> None:
-    secure.install(SECRETS, tmp_path / "secure", GROUP)
-    for _ in range(2):
-        secure.install(None, tmp_path / "secure", GROUP)
-        assert not (tmp_path / "secure").exists()
-        assert not commands.exists()
 
 
 def test_the_servers_cannot_read_what_may_do_all(tmp_path: Path) -> None:

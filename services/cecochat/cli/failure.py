@@ -49,10 +49,10 @@ def judge(error: Exception) -> tuple[str, int]:
 
 def _exit_code(error: CecochatError) -> int:
     from cecochat.client.errors import NotReachable, Refused
-    from cecochat.domain.errors import InvalidSettings, Refusal
+    from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
 
     match error:
-        case NotReachable():
+        case NotReachable() | Unavailable():
             return NOT_REACHABLE
         case Refused() | Refusal():
             return REFUSED

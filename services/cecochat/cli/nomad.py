@@ -21,6 +21,8 @@ POLL_S = 0.5
 SILENT_S = 60.0
 DECLARED = re.compile(r'^variable\s+"(\w+)"', re.MULTILINE)
 ENDED = ("successful", "failed", "cancelled")
+LEADERLESS = ("No cluster leader", "leadership lost", "not the leader", "No path to region")
+"""What Nomad says while its servers choose a leader; anything else is about what it was asked."""
 
 
 class Change(NamedTuple):
@@ -130,7 +132,8 @@ class Jobs:
             raise Unavailable(f"Nomad at {self._address}: {error!r}") from error
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise LookupError(path)
-        if answer.is_server_error and (method == "GET" or "No cluster leader" in answer.text):
+        leaderless = any(words in answer.text for words in LEADERLESS)
+        if answer.is_server_error and (method == "GET" or leaderless):
             raise Unavailable(f"Nomad at {self._address}: {answer.text.strip()[:500]}")
         if answer.is_error:  # a job that is not valid is a server error, too
             raise InvalidSettings(f"Nomad refuses: {answer.text.strip()[:500]}")
