@@ -93,14 +93,23 @@ make_box() {
     say "It is in $file."
 }
 
+# The same for docker.
+make_image() {
+    local folder as_it_is=(--numeric-owner --xattrs --xattrs-include='*')
+    folder=$(mktemp --directory)
+    tar --extract --to-stdout --file "$1" rootfs.tar.gz |
+        tar --extract --gzip "${as_it_is[@]}" --exclude './rootfs/dev/*' --directory "$folder"
+    tar --create "${as_it_is[@]}" --directory "$folder/rootfs" . |
+        docker import --change 'CMD ["/lib/systemd/systemd"]' --change 'EXPOSE 22' - "$image" >/dev/null
+    rm -r "$folder"
+}
+
 use_box() {
     local file
     make_box
     file=$(box_file)
     if [[ $(provider) == docker ]]; then
-        docker image inspect "$image" >/dev/null 2>&1 || tar --extract --to-stdout --file "$file" rootfs.tar.gz |
-            gunzip | tar --delete --wildcards './rootfs/dev/*' 2>/dev/null |
-            docker import --change 'CMD ["/lib/systemd/systemd"]' --change 'EXPOSE 22' - "$image" >/dev/null
+        docker image inspect "$image" >/dev/null 2>&1 || make_image "$file"
         export BOX=$image
     else
         vagrant box list | grep -q "^$(box_name) " || vagrant box add --name "$(box_name)" "$file" >/dev/null
@@ -146,6 +155,7 @@ down() {
         stale_cgroups
         rmdir /sys/fs/cgroup/{,*/}vagrant 2>/dev/null || true
     fi
+    [[ $(provider) != docker ]] || docker image rm --force "$image" >/dev/null
     vagrant box list | sed -n 's/^\(cecochat-debian-12-[^ ]*\) .*/\1/p' | # the files that they came from stay
         xargs --no-run-if-empty --max-args 1 vagrant box remove --force >/dev/null
     rm -rf .vagrant

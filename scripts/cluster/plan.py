@@ -170,8 +170,10 @@ def job_values(plan: Plan, version: str) -> dict[str, object]:
         **addresses,
         "settings": common,
         **sets,
-        "connect": {"count": plan.nodes, "port": CONNECT},
+        "connect": {"count": plan.nodes, "port": CONNECT, "settings": common | OPEN_DOOR},
     }
 
 
+OPEN_DOOR = {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_ADVERTISE_HOST": "${NOMAD_IP_health}"}
+"""Of connect: what is forwarded from the host comes to another address of the guest."""
 ADDRESSED = ("consul", "kafka", "cassandra", "redis")

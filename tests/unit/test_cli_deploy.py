@@ -8,7 +8,7 @@ import pytest
 
 from cecochat.cli.deploy import ORDER, values_of
 from cecochat.cli.failure import UsageError
-from cecochat.cli.nomad import _is_as_it_was, declared
+from cecochat.cli.nomad import _is_as_it_was, _literal, declared
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -29,6 +29,11 @@ def test_a_job_gets_what_it_declares_and_its_own_table_last() -> None:
     names = {"kafka", "memory"}
     assert values_of("messaging", names, values) == {"kafka": "k:1", "memory": 200}
     assert values_of("history", names, values) == {"kafka": "k:1", "memory": 100}
+
+
+def test_what_nomad_fills_in_at_a_start_is_no_template_of_the_file() -> None:
+    values = {"HOST": "${NOMAD_IP_health}", "SHARE": "7%{x}", "COST": "$5"}
+    assert _literal(values) == '{"HOST": "$${NOMAD_IP_health}", "SHARE": "7%%{x}", "COST": "$5"}'
 
 
 def test_a_table_with_a_variable_that_is_none_is_named() -> None:

@@ -182,6 +182,13 @@ def test_a_job_is_told_nothing_twice() -> None:
     assert told["CECOCHAT_REPLICATION"] == "3"
 
 
+def test_connect_answers_at_every_address_of_its_guest_and_tells_one() -> None:
+    values = plan.job_values(plans(3)[1], "1")
+    settings = values["connect"]["settings"]  # type: ignore[index]
+    assert settings.items() - values["settings"].items() == plan.OPEN_DOOR.items()  # type: ignore[attr-defined]
+    assert values["settings"].items() <= settings.items()  # type: ignore[attr-defined]
+
+
 plain = st.text(st.characters(min_codepoint=32, max_codepoint=126)) | st.integers(0, 2**31)
 keys = st.text("abc_XYZ-0123456789", min_size=1, max_size=8)
 tables = st.recursive(

@@ -61,7 +61,7 @@ class Jobs:
 
     async def parse(self, text: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The job of a file. Raises `InvalidSettings` where it is not one."""
-        values = "\n".join(f"{name} = {json.dumps(value)}" for name, value in variables.items())
+        values = "\n".join(f"{name} = {_literal(value)}" for name, value in variables.items())
         body = {"JobHCL": text, "Variables": values, "Canonicalize": True}
         job: dict[str, Any] = await self._ask("POST", "jobs/parse", body)
         return job
@@ -138,6 +138,11 @@ class Jobs:
         if answer.is_error:  # a job that is not valid is a server error, too
             raise InvalidSettings(f"Nomad refuses: {answer.text.strip()[:500]}")
         return answer.json()
+
+
+def _literal(value: Any) -> str:
+    """In HCL, which would take `${...}` for its own: Nomad fills it in when a task starts."""
+    return json.dumps(value).replace("${", "$${").replace("%{", "%%{")
 
 
 def _is_as_it_was(diff: Mapping[str, Any]) -> bool:
