@@ -10,9 +10,9 @@ guest() {
 
 # One that did not start is told of now: Vagrant says it when all is done, and the cluster waits for it.
 stopped() { vagrant status --machine-readable | awk -F, '$3 == "state" && $4 != "running" { print $2 }' | xargs; }
-while missing=$(stopped) && [[ $missing ]]; do
+until missing=$(stopped) && [[ ! $missing ]]; do
     ((SECONDS < 60)) || { # since this script began
-        echo "These do not run: $missing. Look above for why, then: make cluster-up" >&2
+        echo "These do not run: ${missing:-(vagrant status fails)}. Vagrant says why at its end. Then: make cluster-up" >&2
         exit 1
     }
     sleep 3
@@ -46,7 +46,7 @@ The cluster of $nodes is up. On this machine:
   Nomad       $nomad
   Jaeger      http://$address:16686
   Prometheus  http://$address:9090
-VirtualBox, libvirt and docker forward the same ports to 127.0.0.1 (vagrant port server1). A chat across machines:
+VirtualBox, libvirt and docker forward these ports to 127.0.0.1; Vagrant has said where another was taken. A chat across machines:
   vagrant ssh server1 -c "cecochat chat --as alice bob"
   vagrant ssh $reader -c "cecochat chat --as bob alice"
 TEXT

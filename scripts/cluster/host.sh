@@ -1,20 +1,24 @@
 #!/usr/bin/env bash
 # The test cluster from the host's side: scripts/cluster/host.sh up [GUEST ...] | down | box. `make cluster-up` and so on call it.
 #
-# Where VirtualBox or libvirt is, that is taken with a public box; else containers (lxc) with a box made here, which needs
+# What there is stays with its provider. Else: where VirtualBox or libvirt is, that is taken with a public box; else containers (lxc) with a box made here, which needs
 # root and Debian. VAGRANT_DEFAULT_PROVIDER and BOX choose otherwise.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/cecochat/cluster
 image=local/cecochat-node:latest
-bridge=cecochat0 bridge_address=192.168.56.254/24 # as in the Vagrantfile
+bridge=cecochat0 bridge_address=192.168.56.254/24 # as vagrant-lxc would make it
 
 # For lxc and docker, on the host.
 packages=(vagrant vagrant-lxc lxc dnsmasq-base iptables bridge-utils sudo rsync openssh-client iputils-ping redir)
 
 provider() {
-    if [[ -n ${VAGRANT_DEFAULT_PROVIDER:-} ]]; then
+    local id
+    id=$(compgen -G '.vagrant/machines/*/*/id' | head -n 1) || true
+    if [[ $id ]]; then
+        basename "$(dirname "$id")"
+    elif [[ -n ${VAGRANT_DEFAULT_PROVIDER:-} ]]; then
         echo "$VAGRANT_DEFAULT_PROVIDER"
     elif command -v VBoxManage >/dev/null; then
         echo virtualbox
@@ -70,11 +74,12 @@ lxc_network_down() {
 
 # A guest whose monitor was killed leaves its control groups, and does not start while they are there.
 stale_cgroups() {
-    local folder name
+    local folder name state
     for folder in /sys/fs/cgroup/{,*/}vagrant/{,monitor-}server*; do
         name=${folder##*/}
-        [[ ! -d $folder || $(lxc-info --no-humanize --state --name "${name#monitor-}" 2>/dev/null) == RUNNING ]] ||
-            find "$folder" -depth -type d -exec rmdir {} +
+        state=$(lxc-info --no-humanize --state --name "${name#monitor-}" 2>/dev/null) || true
+        [[ ! -d $folder || ${state:-STOPPED} != STOPPED ]] ||
+            find "$folder" -depth -type d -exec rmdir {} + || say "$folder is in use."
     done
 }
 
@@ -94,22 +99,24 @@ make_box() {
 }
 
 # The same for docker.
-make_image() {
-    local folder as_it_is=(--numeric-owner --xattrs --xattrs-include='*')
-    folder=$(mktemp --directory)
+make_image() (
+    as_it_is=(--numeric-owner --xattrs --xattrs-include='*')
+    folder=$(mktemp --directory --tmpdir="$cache")
+    trap 'rm -r --one-file-system "$folder"' EXIT
     tar --extract --to-stdout --file "$1" rootfs.tar.gz |
         tar --extract --gzip "${as_it_is[@]}" --exclude './rootfs/dev/*' --directory "$folder"
     tar --create "${as_it_is[@]}" --directory "$folder/rootfs" . |
-        docker import --change 'CMD ["/lib/systemd/systemd"]' --change 'EXPOSE 22' - "$image" >/dev/null
-    rm -r "$folder"
-}
+        docker import --change 'CMD ["/lib/systemd/systemd"]' --change 'EXPOSE 22' \
+            --change "LABEL box=$(box_name)" - "$image" >/dev/null
+)
 
 use_box() {
     local file
     make_box
     file=$(box_file)
     if [[ $(provider) == docker ]]; then
-        docker image inspect "$image" >/dev/null 2>&1 || make_image "$file"
+        [[ $(docker image inspect --format '{{.Config.Labels.box}}' "$image" 2>/dev/null) == "$(box_name)" ]] ||
+            make_image "$file"
         export BOX=$image
     else
         vagrant box list | grep -q "^$(box_name) " || vagrant box add --name "$(box_name)" "$file" >/dev/null
@@ -145,17 +152,19 @@ up() {
 }
 
 down() {
-    local id
+    local id provider
+    provider=$(provider)
+    unset SECURE # as it was made
     for id in .vagrant/machines/*/lxc/id; do # at once, rather than one server after the other in order
         [[ ! -f $id ]] || lxc-stop --kill --name "$(cat "$id")" || true
     done
     vagrant destroy --force
-    if [[ $(provider) == lxc ]]; then
+    if [[ $provider == lxc ]]; then
         lxc_network_down
         stale_cgroups
         rmdir /sys/fs/cgroup/{,*/}vagrant 2>/dev/null || true
     fi
-    [[ $(provider) != docker ]] || docker image rm --force "$image" >/dev/null
+    [[ $provider != docker ]] || docker image rm --force "$image" >/dev/null
     vagrant box list | sed -n 's/^\(cecochat-debian-12-[^ ]*\) .*/\1/p' | # the files that they came from stay
         xargs --no-run-if-empty --max-args 1 vagrant box remove --force >/dev/null
     rm -rf .vagrant

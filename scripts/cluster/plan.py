@@ -157,6 +157,10 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
     return {"CECOCHAT_HOST": host} | {f"CECOCHAT_{name}": "0" for name in names}
 
 
+FORWARDED = {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_ADVERTISE_HOST": "${NOMAD_IP_health}"}
+"""Of connect: what is forwarded from the host comes to another address of the guest."""
+
+
 def job_values(plan: Plan, version: str) -> dict[str, object]:
     """What `cecochat deploy --vars` takes. Other secrets are another version: servers read them at
     their start.
@@ -170,10 +174,8 @@ def job_values(plan: Plan, version: str) -> dict[str, object]:
         **addresses,
         "settings": common,
         **sets,
-        "connect": {"count": plan.nodes, "port": CONNECT, "settings": common | OPEN_DOOR},
+        "connect": {"count": plan.nodes, "port": CONNECT, "settings": common | FORWARDED},
     }
 
 
-OPEN_DOOR = {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_ADVERTISE_HOST": "${NOMAD_IP_health}"}
-"""Of connect: what is forwarded from the host comes to another address of the guest."""
 ADDRESSED = ("consul", "kafka", "cassandra", "redis")

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,15 @@ def _done(*words: str) -> int:
     done = subprocess.run(["cecochat", *words], capture_output=True, text=True, check=False)
     if done.returncode not in (0, UNANSWERED):
         raise Failed(f"{done.stdout}{done.stderr}\n`cecochat {' '.join(words)}` failed")
+    if done.returncode:
+        _say(done.stderr.strip())
     return int(not done.returncode)
+
+
+@cache
+def _say(text: str) -> None:
+    """Once, however often it is so."""
+    print(text, flush=True)
 
 
 def _json(port: int, path: str, tls: ssl.SSLContext | None = None) -> list[Any]:

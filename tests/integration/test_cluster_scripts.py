@@ -75,7 +75,7 @@ def told(tmp_path: Path) -> Path:
         program = tmp_path / "bin" / name
         fails = f'case "{name} $*" in apt-get*|*$FAILS*) exit 1;; esac'
         noted = f'echo "{name} $*" "($VAGRANT_DEFAULT_PROVIDER)" >>{tmp_path}/told'
-        shows = f'case "$*" in *history*) cat {tmp_path}/told;; esac'
+        shows = f'case "$*" in *history*) cat {tmp_path}/told;; status*) echo "$STATUS";; esac'
         program.write_text(f"#!/bin/sh\n{noted}\n{fails}\n{shows}\n")
         program.chmod(0o755)
     return tmp_path / "told"
@@ -89,6 +89,7 @@ def on_the_host(
         "PATH": path,
         "HOME": str(told.parent),
         "FAILS": "nothing",
+        "STATUS": "1,server1,state,running",
         "VAGRANT_DEFAULT_PROVIDER": "",
         **environ,
     }
@@ -131,7 +132,7 @@ def test_guests_are_made_where_the_host_cannot_have_the_backends(told: Path) -> 
 def test_a_message_goes_from_one_guest_to_another(nodes: int, reader: str, told: Path) -> None:
     done = on_the_host(told, "first-message.sh", str(nodes))
     assert done.returncode == 0, done.stderr
-    ready, sent, read, *_ = told.read_text().splitlines()
+    _, ready, sent, read, *_ = told.read_text().splitlines()
     assert f"ssh server{nodes} " in ready
     assert f"scripts.cluster ready {nodes}" in ready
     assert "ssh server1 " in sent
@@ -139,6 +140,16 @@ def test_a_message_goes_from_one_guest_to_another(nodes: int, reader: str, told:
     assert f"ssh {reader} " in read
     assert "cecochat history " in read
     assert f"http://{plan.address(1)}:{plan.CONNECT}" in done.stdout
+
+
+def test_a_guest_that_did_not_start_is_named_before_all_wait_for_it(told: Path) -> None:
+    status = "1,server1,state,running\n1,server2,state,poweroff\n1,server3,state,running"
+    long = {"BASH_ENV": str(told.with_name("late"))}
+    Path(long["BASH_ENV"]).write_text("SECONDS=100\n")
+    done = on_the_host(told, "first-message.sh", "3", STATUS=status, **long)
+    assert done.returncode == 1
+    assert "These do not run: server2." in done.stderr
+    assert " ssh " not in told.read_text()
 
 
 @pytest.mark.parametrize("fails", ["cluster.ready", "cecochat.send", "cecochat.history"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cecochat.cli.deploy import ORDER, values_of
 from cecochat.cli.failure import UsageError
-from cecochat.cli.nomad import _is_as_it_was, _literal, declared
+from cecochat.cli.nomad import Jobs, _is_as_it_was, _literal, declared
+from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.runtime.settings import load
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -34,6 +37,25 @@ def test_a_job_gets_what_it_declares_and_its_own_table_last() -> None:
 def test_what_nomad_fills_in_at_a_start_is_no_template_of_the_file() -> None:
     values = {"HOST": "${NOMAD_IP_health}", "SHARE": "7%{x}", "COST": "$5"}
     assert _literal(values) == '{"HOST": "$${NOMAD_IP_health}", "SHARE": "7%%{x}", "COST": "$5"}'
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("No cluster leader", Unavailable),
+        ("leadership lost while committing log", Unavailable),
+        ("1 error occurred: Only one task may be marked as leader", InvalidSettings),
+    ],
+)
+async def test_a_nomad_without_a_leader_is_no_wrong_job(said: str, error: type[Exception]) -> None:
+    """It answers both with 500."""
+    jobs = Jobs(load({}))
+    await jobs.aclose()
+    answers = httpx.MockTransport(lambda _: httpx.Response(500, text=said))
+    jobs._client = httpx.AsyncClient(transport=answers, base_url="http://nomad")
+    with pytest.raises(error, match=said):
+        await jobs.register({"ID": "cecochat-history"}, 0)
+    await jobs.aclose()
 
 
 def test_a_table_with_a_variable_that_is_none_is_named() -> None:

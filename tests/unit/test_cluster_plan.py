@@ -185,7 +185,7 @@ def test_a_job_is_told_nothing_twice() -> None:
 def test_connect_answers_at_every_address_of_its_guest_and_tells_one() -> None:
     values = plan.job_values(plans(3)[1], "1")
     settings = values["connect"]["settings"]  # type: ignore[index]
-    assert settings.items() - values["settings"].items() == plan.OPEN_DOOR.items()  # type: ignore[attr-defined]
+    assert settings.items() - values["settings"].items() == plan.FORWARDED.items()  # type: ignore[attr-defined]
     assert values["settings"].items() <= settings.items()  # type: ignore[attr-defined]
 
 

@@ -169,11 +169,18 @@ def test_a_cluster_is_secure_from_when_it_was_asked_for(project: Path) -> None:
 def test_machines_stay_as_secure_as_they_were_made(project: Path, first: str, then: str) -> None:
     """What runs on them reads files that the other kind lacks."""
     before = given(project, SECURE=first)
-    (project / ".vagrant" / "machines" / "server3").mkdir(parents=True)
+    machine = project / ".vagrant" / "machines" / "server3" / "lxc"
+    machine.mkdir(parents=True)
+    (machine / "id").touch()
     with pytest.raises(subprocess.CalledProcessError) as refused:
         given(project, SECURE=then)
     assert "`make cluster-down` ends the one that is there" in refused.value.stderr
     assert given(project) == before
+
+
+def test_what_a_start_that_failed_has_drawn_makes_no_other_secure(project: Path) -> None:
+    given(project, SECURE="1")
+    assert given(project, SECURE="0") == given(project) == ["", "", ""]
 
 
 def test_a_word_that_says_neither_is_refused(project: Path) -> None:

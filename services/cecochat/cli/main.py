@@ -1,7 +1,7 @@
 """The command line `cecochat`.
 
-Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, 4 the server refused,
-130 interrupted.
+Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, or not now,
+4 the server refused, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cecochat.cli import (
 from cecochat.cli.failure import judge
 
 EPILOG = (
-    "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, "
+    "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, or not now, "
     "4 the server refused, 130 interrupted."
 )
 

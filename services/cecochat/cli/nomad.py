@@ -21,7 +21,7 @@ POLL_S = 0.5
 SILENT_S = 60.0
 DECLARED = re.compile(r'^variable\s+"(\w+)"', re.MULTILINE)
 ENDED = ("successful", "failed", "cancelled")
-LEADERLESS = ("No cluster leader", "leadership lost", "not the leader", "No path to region")
+LEADERLESS = ("No cluster leader", "leadership lost", "not the leader", "leadership transfer")
 """What Nomad says while its servers choose a leader; anything else is about what it was asked."""
 
 
