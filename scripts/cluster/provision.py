@@ -284,7 +284,10 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
         secure.forget_keyring(DATA / "nomad")
         found["nomad"] = units.unit(
             "Nomad", command, units.MEMORY["nomad"], here.restarting, str(DATA), stop_s=60
-        ).replace("KillMode=mixed", "KillMode=process")  # the servers outlive an agent
+        )
+        # The servers outlive an agent, and the next one finds them by sockets in /tmp.
+        for ends, keeps in (("KillMode=mixed", "KillMode=process"), ("PrivateTmp=true\n", "")):
+            found["nomad"] = found["nomad"].replace(ends, keeps)
         found["nomad"] += _sign(ETC / "nomad.hcl")
         return found
     for server in here.servers():

@@ -128,4 +128,5 @@ def test_with_nomad_no_server_is_a_unit_and_they_outlive_its_agent() -> None:
     assert found.keys() == {*plans(3)[2].backends(), "nomad"}
     assert one(found["nomad"], "ExecStart").split()[:2] == [str(PROGRAM), "agent"]
     assert one(found["nomad"], "KillMode") == "process"
+    assert "PrivateTmp" not in found["nomad"], "the next agent would not find its servers"
     assert {one(unit, "KillMode") for name, unit in found.items() if name != "nomad"} == {"mixed"}
