@@ -126,12 +126,12 @@ def _until(what: str, count: Callable[[], int], wanted: int) -> None:
         now = time.monotonic()
         if now - started > WITHIN_S:
             raise Failed(
-                f"{what}: {there} of {wanted} after {WITHIN_S:.0f} s; `systemctl status` and "
+                f"{what}: {there:d} of {wanted} after {WITHIN_S:.0f} s; `systemctl status` and "
                 "`journalctl` of the guests say why"
             )
         if now - said > SAY_EVERY_S:
             said = now
-            print(f"{what}: {there} of {wanted} after {now - started:.0f} s", flush=True)
+            print(f"{what}: {there:d} of {wanted} after {now - started:.0f} s", flush=True)
         time.sleep(POLL_S)
     print(f"{what}: there after {time.monotonic() - started:.0f} s", flush=True)
 
