@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The test cluster from the host's side: scripts/cluster/host.sh up [GUEST ...] | down | box. `make cluster-up` and so on call it.
 #
-# What there is stays with its provider. Else: where VirtualBox or libvirt is, that is taken with a public box; else containers (lxc) with a box made here, which needs
-# root and Debian. VAGRANT_DEFAULT_PROVIDER and BOX choose otherwise.
+# A cluster that is there stays with its provider. A new one: where VirtualBox or libvirt is, that is taken with a public
+# box; else containers (lxc) with a box made here, which needs root and Debian. VAGRANT_DEFAULT_PROVIDER and BOX choose otherwise.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -131,10 +131,10 @@ up() {
     case $VAGRANT_DEFAULT_PROVIDER in
     lxc | docker)
         need "${packages[@]}"
-        [[ $VAGRANT_DEFAULT_PROVIDER == docker ]] || {
+        if [[ $VAGRANT_DEFAULT_PROVIDER == lxc ]]; then
             lxc_network
             stale_cgroups
-        }
+        fi
         [[ -n ${BOX:-} ]] || use_box
         ;;
     esac

@@ -282,13 +282,10 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
         if here.secrets:
             command += f" -config={plan.SECURE}/nomad.json"
         secure.forget_keyring(DATA / "nomad")
+        memory = units.MEMORY["nomad"]
         found["nomad"] = units.unit(
-            "Nomad", command, units.MEMORY["nomad"], here.restarting, str(DATA), stop_s=60
-        )
-        # The servers outlive an agent, and the next one finds them by sockets in /tmp.
-        for ends, keeps in (("KillMode=mixed", "KillMode=process"), ("PrivateTmp=true\n", "")):
-            found["nomad"] = found["nomad"].replace(ends, keeps)
-        found["nomad"] += _sign(ETC / "nomad.hcl")
+            "Nomad", command, memory, here.restarting, str(DATA), 60, units.OUTLIVE
+        ) + _sign(ETC / "nomad.hcl")
         return found
     for server in here.servers():
         found[f"cecochat-{server.name}"] = units.unit(

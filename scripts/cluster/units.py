@@ -31,23 +31,32 @@ ExecStart={command}
 Restart=always
 RestartSec=2
 TimeoutStopSec={stop_s}
-KillMode=mixed
+{children}
 LimitNOFILE=65536
 TasksMax=4096
 MemoryMax={memory}
 NoNewPrivileges=true
 ProtectSystem=full
-PrivateTmp=true
 
 [Install]
 WantedBy=multi-user.target
 """
 
 
+THEIR_END = "KillMode=mixed\nPrivateTmp=true"
+OUTLIVE = "KillMode=process"  # and are found again by sockets, in a /tmp that is no start's own
+
+
 def unit(
-    about: str, command: str, memory: str, environment: Mapping[str, str], folder: str, stop_s: int
+    about: str,
+    command: str,
+    memory: str,
+    environment: Mapping[str, str],
+    folder: str,
+    stop_s: int,
+    children: str = THEIR_END,
 ) -> str:
-    """The text of a unit."""
+    """The text of a unit. `children`: what becomes of its processes where it is started again."""
     return WRITTEN + UNIT.format(
         about=about,
         command=command,
@@ -55,4 +64,5 @@ def unit(
         environment=" ".join(f"{key}={value}" for key, value in environment.items()),
         folder=folder,
         stop_s=stop_s,
+        children=children,
     )

@@ -144,9 +144,9 @@ def test_a_message_goes_from_one_guest_to_another(nodes: int, reader: str, told:
 
 def test_a_guest_that_did_not_start_is_named_before_all_wait_for_it(told: Path) -> None:
     status = "1,server1,state,running\n1,server2,state,poweroff\n1,server3,state,running"
-    long = {"BASH_ENV": str(told.with_name("late"))}
-    Path(long["BASH_ENV"]).write_text("SECONDS=100\n")
-    done = on_the_host(told, "first-message.sh", "3", STATUS=status, **long)
+    late = told.with_name("late")
+    late.write_text("SECONDS=100\n")
+    done = on_the_host(told, "first-message.sh", "3", STATUS=status, BASH_ENV=str(late))
     assert done.returncode == 1
     assert "These do not run: server2." in done.stderr
     assert " ssh " not in told.read_text()
