@@ -25,7 +25,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up observe demo fmt lint type test test-all bench protos reference protos-release lock image clean
+.PHONY: help setup up observe demo fmt lint type forecast test test-all bench protos reference protos-release lock image clean
 .PHONY: backends backends-up backends-down backends-status
 .PHONY: cluster-up cluster-test cluster-down cluster-box
 
@@ -60,7 +60,10 @@ lint: $(dev) ## ruff: rules and format
 type: $(dev) ## mypy, strict
 	$(bin)/mypy
 
-test: lint type ## all checks, and every test that this machine has the backends for
+forecast: $(dev)
+	@$(bin)/python -m tests.support.backends
+
+test: forecast lint type ## all checks, and every test that this machine has the backends for
 	$(bin)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 test-all: lint type ## the same with the tests that take many minutes

@@ -114,5 +114,5 @@ def rng(base_seed: int, request: pytest.FixtureRequest) -> Random:
 
 @pytest.fixture(scope="session")
 def backends(pytestconfig: pytest.Config) -> Backends:
-    """`backends.absent("kafka", "how to get it")` skips, or fails where kafka is required."""
+    """`backends.absent("kafka")` skips, or fails where kafka is required."""
     return pytestconfig.stash[backends_key]

@@ -28,7 +28,7 @@ async def guests(backends: Backends) -> list[Guest]:
     """All of them there, and in step with each other."""
     found = await asyncio.to_thread(all_up, NODES)
     if not found:
-        backends.absent("cluster", "`make cluster-up` starts it; on containers (lxc), as root")
+        backends.absent("cluster")
     await whole(found)
     await asyncio.to_thread(spread_out, found)
     for guest in found:

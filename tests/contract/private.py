@@ -41,7 +41,7 @@ class Private:
 async def private(kind: Kind, folder: Path, backends: Backends) -> AsyncGenerator[Private]:
     """Started; where its program is missing, as `Backends.absent`."""
     if not kind.here():
-        backends.absent(kind.name, "`make backends` brings it")
+        backends.absent(kind.name)
     made = Private(Backend(kind, kind.instance(folder, ports.free(kind))))
     try:
         await made.start()

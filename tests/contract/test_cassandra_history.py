@@ -26,7 +26,7 @@ from cecochat.domain.ids import message_id, stamp_at
 from cecochat.ports.history import ChatRow, MarkRow, MessageRow, Page, Progress
 from cecochat.runtime.tls import Tls
 from scripts.backends import cassandra as cassandra_kind
-from scripts.backends.instance import Command, Failed, Instance
+from scripts.backends.instance import Command, Instance
 from scripts.backends.launch import Backend
 from scripts.backends.ports import free
 from scripts.backends.probe import listens
@@ -288,6 +288,7 @@ def private(
     tmp_path_factory: pytest.TempPathFactory, backends: Backends
 ) -> Iterator[tuple[Backend, CassandraSettings]]:
     """A Cassandra of these tests alone, which wants TLS and a password."""
+    backends.provisioned("cassandra")
     folder = tmp_path_factory.mktemp("cassandra")
     signed = certificates(folder / "certificates")
     keystore = folder / "keystore.pem"
@@ -304,10 +305,7 @@ def private(
 
     kind = replace(cassandra_kind.KIND, command=command, answers=listens)
     backend = Backend(kind, kind.instance(folder / "node", free(kind), options={"heap": "512m"}))
-    try:
-        backend.start()
-    except Failed as error:
-        backends.absent("cassandra", str(error))
+    backend.start()
     try:
         yield (
             backend,

@@ -44,7 +44,7 @@ WEEK_MS = 7 * 86_400_000
 def program(backends: Backends) -> str:
     there = promtool.prometheus_here()
     if there is None:
-        backends.absent("promtool", "`python3 -m scripts.backends.promtool` brings it")
+        backends.absent("promtool")
     return there
 
 

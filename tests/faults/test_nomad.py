@@ -5,7 +5,6 @@ talk. tests/faults/test_processes.py does the same to the stack of one machine.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -38,9 +37,7 @@ pytestmark = pytest.mark.timeout(1_200)
 async def deployed(
     on_real: dict[str, str], backends: Backends, tmp_path: Path
 ) -> AsyncIterator[Deployed]:
-    program = shutil.which("nomad")
-    if program is None:
-        backends.absent("nomad", "put the program `nomad` (1.6 or later) on PATH")
+    program = backends.program("nomad")
     environment = on_real | {"CECOCHAT_DATA_DIR": str(tmp_path / "data")}
     async with agent(program, tmp_path, on_real["CECOCHAT_CONSUL"]) as started:
         found = Deployed(started, environment, tmp_path)

@@ -13,7 +13,7 @@ import pytest
 
 from cecochat.cli.waterfall import Bar, bars, query
 from cecochat.domain import spans
-from scripts.backends.launch import Backend, here, private
+from scripts.backends.launch import Backend, private
 from tests.support.backends import Backends
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
@@ -32,8 +32,7 @@ SPECS = {spec.name: spec for spec in spans.SPECS}
 
 @pytest.fixture
 async def jaeger(backends: Backends, tmp_path: Path) -> AsyncIterator[Backend]:
-    if not here("jaeger"):
-        backends.absent("jaeger", "`make backends ARGS=jaeger` brings it to this machine")
+    backends.provisioned("jaeger")
     with private("jaeger", tmp_path / "jaeger") as started:
         await asyncio.to_thread(started.start)
         yield started

@@ -34,7 +34,6 @@ from scripts.backends.process import Process
 from tests.conftest import backends_key
 
 ROOT = Path(__file__).parents[2]
-REMEDY = "`make backends` brings it"
 SMALL_HEAP = {"kafka": {"heap": "256m"}, "cassandra": {"heap": "512m"}}
 COMMAND_WITHIN_S = 120
 
@@ -61,11 +60,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
 
 def need(request: pytest.FixtureRequest, name: str) -> None:
     """End the test where `name` was never brought: no test builds for minutes."""
-    if launch.here(name):
-        return
-    if name == "jaeger":  # no run requires it yet
-        pytest.skip(f"jaeger is missing: {REMEDY}")
-    request.config.stash[backends_key].absent(name, REMEDY)
+    request.config.stash[backends_key].provisioned(name)
 
 
 # Each kind

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from cecochat.client import History, open_history
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.runtime.settings import load
 from cecochat.runtime.tokens import mint
+from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.server import CECOCHAT, Server, free_ports
 from tests.support.texts import real_texts
@@ -55,6 +55,11 @@ def interruptible() -> Iterator[None]:
 def environment(server: Server, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CECOCHAT_")}
     return {**kept, "XDG_STATE_HOME": str(server.folder / "state"), **more}
+
+
+def first_lines(count: int) -> list[str]:
+    """Of real texts, numbered: so none is blank, and none is said twice."""
+    return [f"{number}: {text.splitlines()[0]}" for number, text in enumerate(real_texts()[:count])]
 
 
 async def start(server: Server, *words: str, **more: str) -> asyncio.subprocess.Process:
@@ -178,7 +183,7 @@ async def test_what_is_sent_is_in_history_chats_and_export(server: Server) -> No
 
 
 async def test_lines_of_standard_input_are_sent_in_order(server: Server) -> None:
-    texts = [f"{number}: {text.splitlines()[0]}" for number, text in enumerate(real_texts()[:200])]
+    texts = first_lines(200)
     out, _ = await run(server, "send", "--as", "alice", "bob", "-", given="\n".join(texts))
     ids = [int(line) for line in out.split()]
     assert len(ids) == 200
@@ -354,8 +359,7 @@ async def until_history_grows(server: Server, count: int) -> None:
 
 
 async def test_an_export_is_imported_into_another_system(server: Server, tmp_path: Path) -> None:
-    texts = "\n".join(text.splitlines()[0] for text in real_texts()[:40])
-    await run(server, "send", "--as", "alice", "bob", "-", given=texts)
+    await run(server, "send", "--as", "alice", "bob", "-", given="\n".join(first_lines(40)))
     await until_history_grows(server, 40)
     exported, _ = await run(server, "export", "--as", "alice")
     file = tmp_path / "export.jsonl"
@@ -439,9 +443,8 @@ class Terminal:
 
 
 @pytest.fixture
-def terminals(server: Server) -> Iterator[dict[str, Terminal]]:
-    if not shutil.which("tmux"):
-        pytest.skip("no tmux to look at a terminal with: apt-get install tmux")
+def terminals(server: Server, backends: Backends) -> Iterator[dict[str, Terminal]]:
+    backends.program("tmux")
     opened: dict[str, Terminal] = {}
     yield opened
     for terminal in opened.values():

@@ -17,6 +17,7 @@ from random import sample
 import pytest
 
 from scripts import reference
+from tests.support.backends import Backends
 from tests.support.examples import blocks, clean_environment, matches, run
 from tests.support.server import FREE, PORTS, Server
 
@@ -71,7 +72,9 @@ def name(page: Path) -> str:
     [p for p in PAGES if p != ON_MACHINES and any(b.run for b in blocks(p.read_text()))],
     ids=name,
 )
-async def test_the_examples_of_a_page_work(page: Path, tmp_path: Path) -> None:
+async def test_the_examples_of_a_page_work(page: Path, tmp_path: Path, backends: Backends) -> None:
+    if any(b.run and "curl " in b.body for b in blocks(text_of(page))):
+        backends.program("curl")
     home = tmp_path / "home"
     environment = clean_environment(home)
     default_folder = home / DEFAULT_FOLDER

@@ -69,10 +69,8 @@ async def as_a_job_registers_it(client: httpx.AsyncClient, consul: str) -> None:
 async def test_each_server_is_scraped_once_under_its_name(
     tmp_path: Path, backends: Backends
 ) -> None:
-    if not launch.here("consul"):
-        backends.absent("consul", "`make backends` brings it")
-    if not launch.here("prometheus"):  # no run requires it
-        pytest.skip("prometheus is missing: `make backends ARGS=prometheus` brings it")
+    backends.provisioned("consul")
+    backends.provisioned("prometheus")
     async with (
         started(launch.private("consul", tmp_path / "consul")) as consul,
         messaging_server(consul) as server,
@@ -105,7 +103,7 @@ async def test_what_up_has_started_is_scraped_also_where_it_starts_later(
     tmp_path: Path, backends: Backends
 ) -> None:
     if not launch.here("prometheus-up"):
-        backends.absent("promtool", "`python3 -m scripts.backends.promtool` brings it")
+        backends.absent("promtool")
     up = Server(tmp_path / "up", {"CECOCHAT_NAMESPACE": "my_chat"})
     targets = {"targets": str(tmp_path / "up" / "state" / "cecochat" / "targets.json")}
     try:

@@ -68,7 +68,7 @@ def program(backends: Backends) -> str:
     """On PATH, or where `make cluster-up` takes it from."""
     kept = places.cache().parent / "nomad" / "nomad"
     found = shutil.which("nomad") or (str(kept) if kept.exists() else None)
-    return found or backends.absent("nomad", "put `nomad` (1.6 or later) on PATH")
+    return found or backends.absent("nomad")
 
 
 @pytest.fixture(scope="module")

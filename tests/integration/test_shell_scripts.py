@@ -26,7 +26,7 @@ def is_shell(file: Path) -> bool:
 
 
 def test_shellcheck_finds_nothing(backends: Backends) -> None:
-    program = backends.program("shellcheck", "install it (Debian: shellcheck)")
+    program = backends.program("shellcheck")
     scripts = [str(file.relative_to(ROOT)) for file in tracked() if is_shell(file)]
     assert {".ci/run", "scripts/venv.sh"} <= set(scripts), "they are not looked for as they should"
     done = subprocess.run(

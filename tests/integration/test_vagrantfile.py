@@ -22,7 +22,6 @@ from tests.support.node import instance
 
 ROOT = Path(__file__).parents[2]
 RECORDER = ROOT / "tests" / "support" / "vagrantfile.rb"
-REMEDY = "install it (Debian: {})"
 GIB = 1_024
 PROVIDERS = ["virtualbox", "libvirt", "lxc", "docker"]
 MACHINES = ["virtualbox", "libvirt"]
@@ -60,7 +59,7 @@ def run(argv: list[str], folder: Path, **given: str) -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def ruby(backends: Backends) -> str:
-    return backends.program("ruby", REMEDY.format("ruby"))
+    return backends.program("ruby")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +98,7 @@ def memory_mib(guest: Guest, provider: str) -> int:
 
 @pytest.mark.parametrize("nodes", ["1", "3"])
 def test_vagrant_takes_it(nodes: str, tmp_path: Path, backends: Backends) -> None:
-    vagrant = backends.program("vagrant", REMEDY.format("vagrant"))
+    vagrant = backends.program("vagrant")
     folder = project(tmp_path / "project")
     done = run([vagrant, "validate", "--ignore-provider"], folder, NODES=nodes)
     assert done.returncode == 0, done.stdout + done.stderr

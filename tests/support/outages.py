@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from scripts.backends.launch import Backend, here, private
+from scripts.backends.launch import Backend, private
 from tests.support.backends import Backends
 
 NAMES = ("kafka", "cassandra", "redis", "consul")
@@ -20,8 +20,7 @@ PARTITIONS = 12
 def own_backends(folder: Path, required: Backends) -> Iterator[dict[str, Backend]]:
     """One of each, started together, and ended afterwards; else as `Backends.absent`."""
     for name in NAMES:
-        if not here(name):
-            required.absent(name, "`make backends` brings it to this machine")
+        required.provisioned(name)
     with ExitStack() as stack:
         found = {name: private(name, folder / name) for name in NAMES}
         for backend in found.values():

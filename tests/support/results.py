@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.texts import source
+from tests.support.texts import SOURCE
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "results"
@@ -37,7 +37,7 @@ def where() -> dict[str, Any]:
         },
         "python": platform.python_version(),
         "commit": _commit(),
-        "texts": source(),
+        "texts": SOURCE,
     }
 
 

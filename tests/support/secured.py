@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cecochat.runtime.tls import Tls
-from scripts.backends import launch, ports
+from scripts.backends import ports
 from scripts.backends.kinds import kind
 from scripts.backends.launch import Backend
 from scripts.cluster import acl, secure
@@ -47,7 +47,7 @@ class Drawn:
 
 def ruby() -> str:
     """The program; without it, as `Backends.absent`."""
-    return Backends.parse(os.environ).program("ruby", "install it (Debian: ruby)")
+    return Backends.parse(os.environ).program("ruby")
 
 
 def draw(folder: Path, guests: Mapping[str, str] = GUESTS) -> Drawn:
@@ -82,8 +82,7 @@ class Secured:
 @contextmanager
 def joined(folder: Path, backends: Backends) -> Iterator[Secured]:
     """With the ACL; gone afterwards."""
-    if not launch.here("consul"):
-        backends.absent("consul", "`make backends` brings it")
+    backends.provisioned("consul")
     made = _planned(draw(folder / "drawn"), folder)
     try:
         for each in made.servers.values():

@@ -13,5 +13,5 @@ def promtool(backends: Backends) -> str:
     """Where it is."""
     there = ours.here()
     if there is None:
-        backends.absent("promtool", "`python3 -m scripts.backends.promtool` brings it")
+        backends.absent("promtool")
     return there

@@ -5,7 +5,6 @@ of it is known to Nomad 1.6.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -191,9 +190,7 @@ def test_a_backend_has_the_ports_that_the_launcher_gives_it(file: Path) -> None:
 @every_job
 @pytest.mark.parametrize("words", ["job validate", "fmt -check"])
 def test_nomad_takes_it(file: Path, words: str, backends: Backends) -> None:
-    program = shutil.which("nomad")
-    if program is None:
-        backends.absent("nomad", "put the program `nomad` (1.6 or later) on PATH")
+    program = backends.program("nomad")
     done = subprocess.run(
         [program, *words.split(), str(file)],
         cwd=ROOT,

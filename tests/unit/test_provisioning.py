@@ -40,6 +40,7 @@ from scripts.backends import (
 from scripts.backends.instance import Failed
 from scripts.backends.kinds import KINDS, kind
 from scripts.backends.process import Process
+from tests.support.backends import Backends
 
 SCRIPTS = Path(kafka.__file__).parent
 EPHEMERAL = 32_768
@@ -250,13 +251,12 @@ def test_consul_opens_no_port_that_was_not_given(tmp_path: Path) -> None:
     assert set(opened.values()) - {-1} == set(instance.ports.values())
 
 
-def test_redis_serves_others_where_it_listens_for_them(tmp_path: Path) -> None:
+def test_redis_serves_others_where_it_listens_for_them(tmp_path: Path, backends: Backends) -> None:
     def protected(host: str) -> str:
         argv = redis.command(kind("redis").instance(tmp_path, host=host)).argv
         return argv[argv.index("--protected-mode") + 1]
 
-    if not redis.here():
-        pytest.skip("redis is missing: `make backends` brings it")
+    backends.provisioned("redis")
     assert [protected("127.0.0.1"), protected("10.0.0.1")] == ["yes", "no"]
 
 

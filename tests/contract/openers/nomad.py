@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,9 +17,7 @@ IDLE = Path(__file__).with_name("idle.py")
 
 
 async def deployment(place: Place, opened: AsyncExitStack) -> Deployment:
-    program = shutil.which("nomad")
-    if program is None:
-        place.backends.absent("nomad", "put the program `nomad` (1.6 or later) on PATH")
+    program = place.backends.program("nomad")
     started = await opened.enter_async_context(agent(program, place.folder))
     await _register(started, place.namespace)
     return NomadDeployment(started.address, prefix=place.namespace)
