@@ -6,9 +6,11 @@ import re
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +28,16 @@ def asked_for(*groups: str) -> list[Requirement]:
     for group in groups:
         lines += [line for line in PROJECT["dependency-groups"][group] if isinstance(line, str)]
     return [Requirement(line) for line in lines]
+
+
+def test_venv_sh_takes_the_pythons_that_the_project_names() -> None:
+    condition = re.search(r"sys\.exit\(not (.*)\)", (ROOT / "scripts" / "venv.sh").read_text())
+    assert condition
+    named = SpecifierSet(PROJECT["project"]["requires-python"])
+    for version_info in [(3, minor, patch) for minor in range(9, 17) for patch in (0, 1)]:
+        given = {"sys": SimpleNamespace(version_info=version_info)}
+        refused = eval(f"not {condition[1]}", given)  # noqa: S307 - our own script
+        assert refused != (".".join(map(str, version_info)) in named), version_info
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,12 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         # isolation_level None: transactions are ours to begin. Threads: handed over, never shared.
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        for name, value in PRAGMAS.items():
-            connection.execute(f"PRAGMA {name}={value}")
+        try:
+            for name, value in PRAGMAS.items():
+                connection.execute(f"PRAGMA {name}={value}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _reader_connection(self) -> sqlite3.Connection:
