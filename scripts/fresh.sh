@@ -19,14 +19,14 @@ command -v debootstrap >/dev/null || skip "install debootstrap"
 unshare --mount --pid --fork true 2>/dev/null || skip "this machine allows no namespaces (unshare)"
 
 suite=${1:-$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)}
-mirror=$(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 || true)
+mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 || true)
 checkout=$PWD
 root=$(mktemp -d)
 trap 'rm -rf --one-file-system "$root"' EXIT
 
 echo "Making a bare Debian $suite (a minute) ..."
 debootstrap --variant=minbase --include=ca-certificates,git,make,python3-venv "$suite" "$root" \
-    ${mirror:+"$mirror"} >"$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
+    ${mirror:+"${mirror% }"} >"$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
 rm "$root.log"
 
 # How this machine reaches the package registry, if it has to be told.
