@@ -22,6 +22,7 @@ suite=${1:-$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)}
 mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 || true)
 checkout=$PWD
 root=$(mktemp -d)
+chmod 755 "$root"
 trap 'rm -rf --one-file-system "$root"' EXIT
 
 echo "Making a bare Debian $suite (a minute) ..."
