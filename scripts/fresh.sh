@@ -23,12 +23,11 @@ mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/ap
 checkout=$PWD
 root=$(mktemp -d)
 chmod 755 "$root"
-trap 'rm -rf --one-file-system "$root"' EXIT
+trap 'rm -rf --one-file-system "$root" "$root.log"' EXIT
 
 echo "Making a bare Debian $suite (a minute) ..."
 debootstrap --variant=minbase --include=ca-certificates,git,make,python3-venv "$suite" "$root" \
     ${mirror:+"${mirror% }"} >"$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
-rm "$root.log"
 
 # How this machine reaches the package registry, if it has to be told.
 for file in /etc/resolv.conf /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
