@@ -152,7 +152,7 @@ async def test_what_a_restored_database_lacks_is_found_again_when_it_is_written_
 ) -> None:
     async with opened(settings) as history, database(settings) as admin:
         await write(history, message(at(1)))
-        for table in ("messages_by_chat", "buckets_by_chat", "progress"):
+        for table in ("messages_by_chat", "buckets_by_chat", "reached"):
             await admin.run(SimpleStatement(f"TRUNCATE {settings.namespace}.{table}"))
         assert await history.progress("log") == {}
         await write(history, message(at(1)))

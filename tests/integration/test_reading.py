@@ -11,7 +11,7 @@ from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.fold import Fold
 from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.records import State, Takeover, encode
+from cecochat.domain.records import Copied, State, Takeover, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.partition import Log, OwnedPartition
 from cecochat.ports.backplane import MESSAGES, NewRecord
@@ -39,7 +39,7 @@ async def test_where_nothing_is_left_a_partition_starts_afresh(tmp_path: Path) -
 
 async def test_a_state_record_alone_is_enough(tmp_path: Path) -> None:
     log = await open_log(tmp_path)
-    state = State(as_of=4, epoch=3, count=1, top=7, high={2: 9})
+    state = State(as_of=4, epoch=3, count=1, top=7, high={2: Copied(9, 1)})
     producer = await log.producer()
     await producer.append([*[TAKEOVER] * 5, NewRecord(0, *encode(state))])
     await log.release(MESSAGES, 0, 5)

@@ -14,19 +14,20 @@ from typing import Any
 from unittest.mock import patch
 
 from cecochat.domain import frames, resume
-from cecochat.domain.client import Device, Received
+from cecochat.domain.client import Device, Happening, Received
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder, Lane
 from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Copy, LogRecord, Origin
+from cecochat.domain.records import Copied, Copy, LogRecord, Origin
 from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Session
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame
 from tests.sim import oracle
 from tests.sim.client import Client
+from tests.sim.history import History
 from tests.sim.schedule import STEPS, Run, Weights, random_run
 from tests.sim.server import FAILED, Connection, Server
 from tests.sim.world import World
@@ -157,12 +158,12 @@ def _fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
         default=self.now_ms * 2,
     )
     fold, log = Fold(), self.logs[partition]
-    high: dict[int, int] = {}
+    high: dict[int, Copied] = {}
     for offset in range(position + 1):
         record = log.records[offset]
         counts = fold.step(offset, record)
         if counts and isinstance(record, Copy) and log.appended_at_ms[offset] >= oldest:
-            high[record.origin_partition] = record.origin_offset
+            high[record.origin_partition] = Copied(record.origin_offset, record.id)
     fold.high = high
     return fold
 
@@ -175,12 +176,14 @@ def _stamp_by_count(self: Owner, now_ms: int) -> int:
     return now_ms - EPOCH_MS << SEQUENCE_BITS | self._number % 4
 
 
-def _fill_without_own(self: Client) -> None:
-    for chat in self.world.history.chats(self.user):
-        for event in self.world.history.read(self.user, chat, self.device.shown_up_to(chat)):
-            if event.user_id != self.user or event.client_message_id not in self.device.outbox:
-                self.surface(self.device.show(event), from_history=True)
-    self.device.filled()
+def _fill_without_own(self: Client, event: Event) -> Happening | None:
+    if event.user_id == self.user and event.client_message_id in self.device.outbox:
+        return None
+    return self.device.fill(event)
+
+
+def _fill_with_all(self: Client, event: Event) -> Happening | None:
+    return self.device.show(event)
 
 
 def _refuse_and_go_on(self: Session, client_message_id: str, refusal: Refusal) -> None:
@@ -238,6 +241,18 @@ _SLOW_TARGETS = {"stall": 10, "send": 2, "to_server": 2, "forward": 2, "recall":
 _REPEATS = {"cut": 4, "expire": 4, "long_tick": 6, "hang_up": 0, "to_server": 0.3, "crash": 0.2}
 _REFUSALS = {"limit": 10, "cut": 3, "send": 1.5, "crash": 0.3}
 _GAPS = {"commit": 3, "land_commit": 3, "commit_materialized": 3, "trim": 4, "cut": 4}
+_CALM = dict.fromkeys("crash pause assign fail crash_all trim stall limit skew drop".split(), 0.0)
+_READ_WHILE_WRITTEN = _CALM | {"elsewhere": 100, "cut": 6, "connect": 4, "fill": 30, "send": 3}
+_READ_WHILE_WRITTEN |= {
+    "forward": 0.05,
+    "land_row": 1,
+    "materialize": 12,
+    "look": 3,
+    "learn": 0.2,
+    "claim": 0.2,
+}
+_READ_WHILE_WRITTEN |= {"to_device": 2, "to_server": 3, "land": 2, "read": 2}
+_BUSY = {"send": 6, "elsewhere": 200, "connect": 8, "materialize": 6, "forward": 0.1}
 _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
 )
@@ -248,45 +263,45 @@ ABLATIONS = [
         (Fold, "is_fenced_in", _always),
         (Fold, "is_next", _always),
         expect=_FORKED,
-        seed=10,
+        seed=4,
         weights=_HAND_OVERS,
     ),
     _ablation(
-        "epoch", (Fold, "is_fenced_in", _always), expect=_FORKED, seed=79, weights=_HAND_OVERS
+        "epoch", (Fold, "is_fenced_in", _always), expect=_FORKED, seed=82, weights=_HAND_OVERS
     ),
     _ablation(
         "number of origins",
         (Fold, "is_next", _always),
         expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
-        seed=45,
+        seed=18,
         weights=_FAILED_APPENDS,
     ),
     _ablation(
         "chain of copies",
         (Fold, "is_linked", _always),
         expect=frozenset({oracle.MISSING}),
-        seed=89,
+        seed=46,
         weights=_FAILED_APPENDS,
     ),
     _ablation(
         "no copy overtakes what a lane has forgotten",
         (Lane, "takes_in", property(_always)),
         expect=frozenset({oracle.MISSING}),
-        seed=0,
+        seed=2,
         weights=_SLOW_TARGETS,
     ),
     _ablation(
         "the watermark waits for what a lane has forgotten",
         (Lane, "owed_from", property(_owed_but_for_the_forgotten)),
         expect=frozenset({oracle.MISSING}),
-        seed=54,
+        seed=50,
         weights=_SLOW_TARGETS,
     ),
     _ablation(
         "ack on read-back",
         (Server, "appended", _acknowledge_when_appended),
         expect=frozenset({oracle.LOST}),
-        seed=38,
+        seed=32,
         weights=_HAND_OVERS,
     ),
     _ablation(
@@ -294,99 +309,113 @@ ABLATIONS = [
         (Server, "appended", _forward_when_appended),
         (Server, "read", _read_without_forwarding),
         expect=frozenset({oracle.MISSING, oracle.NOT_IN_HISTORY, oracle.SHOWN_TWICE}),
-        seed=8,
+        seed=38,
     ),
     _ablation(
         "ids by sequence",
         (Owner, "next_stamp", _stamp_by_count),
         expect=frozenset({oracle.ID_NOT_UNIQUE, oracle.SWAPPED}),
-        seed=0,
+        seed=1,
     ),
     _ablation(
         "state records",
         (World, "fold_at", _fold_by_timestamp),
         expect=frozenset({oracle.MISSING}),
-        seed=50,
+        seed=5,
     ),
     _ablation(
         "pending sends de-duplicated",
         (Owner, "under_way", _never),
         expect=frozenset({oracle.DOUBLED}),
-        seed=3,
+        seed=13,
     ),
     _ablation(
         "position on sends",
         (SentTable, "covers", _always),
         expect=frozenset({oracle.DOUBLED}),
-        seed=571,
+        seed=96,
         weights=_REPEATS,
     ),
     _ablation(
         "frozen recipients",
         (Server, "__init__", _start_with_recipients_of_today),
         expect=frozenset({oracle.MISSING}),
-        seed=0,
+        seed=4,
         weights={"member": 5, "refresh": 5},
     ),
     _ablation(
         "a failed append ends the epoch",
         (Server, "append_failed", _carry_on),
         expect=frozenset({oracle.STUCK, oracle.MISSING}),
-        seed=1,
+        seed=4,
         weights={"fail": 3},
     ),
     _ablation(
         "causal stamps",
         (Fold, "top_after_copy", _top_before_copy),
         expect=frozenset({oracle.EARLY_REPLY}),
-        seed=13,
+        seed=32,
     ),
     _ablation(
         "history looked up after a gap",
-        (Client, "fill", _fill_without_own),
+        (Client, "fills", _fill_without_own),
         expect=frozenset({oracle.DOUBLED}),
-        seed=16,
+        seed=25,
         weights={"elsewhere": 5, "cut": 3},
+    ),
+    _ablation(
+        "the history shows nothing above what it has whole",
+        (History, "shows", _always),
+        expect=frozenset({oracle.HOLE}),
+        seed=13,
+        weights=_READ_WHILE_WRITTEN,
+    ),
+    _ablation(
+        "a gap is filled with what it misses and no more",
+        (Client, "fills", _fill_with_all),
+        expect=frozenset({oracle.MISSING, oracle.SWAPPED}),
+        seed=4855,
+        weights=_READ_WHILE_WRITTEN | _BUSY,
     ),
     _ablation(
         "a refusal stops the session",
         (Session, "refuse", _refuse_and_go_on),
         (Client, "rejected", _never),
         expect=frozenset({oracle.SWAPPED}),
-        seed=2,
+        seed=1,
         weights=_REFUSALS,
     ),
     _ablation(
         "a repeat is never refused",
         (Server, "receive", _refuse_before_settling),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),
-        seed=86,
+        seed=278,
         weights={"limit": 8, "cut": 5, "land": 0.3, "connect": 2, "crash": 0.2},
     ),
     _ablation(
         "position moves in stream order",
         (Server, "appended", _acknowledge_early),
         expect=frozenset({oracle.MISSING}),
-        seed=2,
+        seed=5,
     ),
     _ablation(
         "resends in order",
         (Device, "resends", _resends_newest_first),
         expect=frozenset({oracle.SWAPPED}),
-        seed=0,
+        seed=2,
     ),
     _ablation(
         "a gap is told",
         (resume, "start", _resume_anywhere),
         expect=frozenset({oracle.MISSING}),
-        seed=9,
+        seed=5,
         weights=_GAPS,
     ),
     _ablation(
         "a resume starts above the position",
         (resume, "start", _resume_at_the_last),
         expect=frozenset({oracle.WIRE_TWICE}),
-        seed=0,
+        seed=1,
     ),
     _ablation(
         "a device knows what it has shown",
@@ -398,13 +427,13 @@ ABLATIONS = [
         "what the tail lacks comes from the log",
         (Owner, "can_attach", _always),
         expect=frozenset({oracle.MISSING}),
-        seed=1,
+        seed=13,
     ),
     _ablation(
         "room in the queue before replaying",
         (Session, "has_room", property(_always)),
         expect=frozenset({oracle.STUCK}),
-        seed=3,
+        seed=262,
         weights={"to_device": 0.2, "send": 2},
     ),
 ]

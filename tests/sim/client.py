@@ -5,6 +5,7 @@ saw.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cecochat.domain.client import (
@@ -16,13 +17,25 @@ from cecochat.domain.client import (
     Rejected,
     Sent,
 )
-from cecochat.v1.events_pb2 import Message
+from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem
 from tests.sim.oracle import DeviceRecord, SendRecord, Shown
 from tests.sim.server import Connection
 
 if TYPE_CHECKING:
     from tests.sim.world import World
+
+
+PAGE = 1
+
+
+@dataclass
+class Filling:
+    """Where a device stands in filling a gap: chat by chat, page by page."""
+
+    chat: str = ""
+    after: int = 0
+    more: bool = False
 
 
 class Client:
@@ -32,15 +45,20 @@ class Client:
         self.world = world
         self.name = name
         self.user = name[0]
-        self.device = Device(self.user)
+        self.device = Device(self.user, self._place)
+        self.filling: Filling | None = None
         self.connection: Connection | None = None
         self.connections: list[Connection] = []
         self.record = DeviceRecord(name, self.user)
+
+    def _place(self, user: str, count: int) -> int:
+        return self.world.place(user)
 
     # -- towards the server
 
     def connect(self, node: int) -> None:
         """Open a stream and say hello."""
+        self.filling = None
         self.connection = Connection(self, node)
         self.connections.append(self.connection)
         self.connection.to_server.append(self.device.hello(self.name))
@@ -69,7 +87,7 @@ class Client:
         """The application is killed and started again from what it kept."""
         if self.connection:
             self.cut()
-        self.device = Device.restored(json.loads(json.dumps(self.device.snapshot())))
+        self.device = Device.restored(json.loads(json.dumps(self.device.snapshot())), self._place)
 
     # -- from the server
 
@@ -134,8 +152,25 @@ class Client:
             self.record.streamed.append(shown)
 
     def fill(self) -> None:
-        """Fill the gap from the history, which holds all that the gap's token asks for."""
-        for chat in self.world.history.chats(self.user):
-            for event in self.world.history.read(self.user, chat, self.device.shown_up_to(chat)):
-                self.surface(self.device.show(event), from_history=True)
-        self.device.filled()
+        """Read a page of the history, which holds all that the gap's token asks for: the next of
+        this chat, or the first of the next chat.
+        """
+        history, filling = self.world.history, self.filling
+        if filling is None:
+            filling = self.filling = Filling()
+        if not filling.more:
+            chats = history.chats(self.user, filling.chat)
+            if not chats:
+                self.filling = None
+                self.device.filled()
+                return
+            (filling.chat,) = chats
+            filling.after = self.device.shown_up_to(filling.chat)
+        events, filling.more = history.page(self.user, filling.chat, filling.after, PAGE)
+        for event in events:
+            filling.after = event.id
+            self.surface(self.fills(event), from_history=True)
+
+    def fills(self, event: Event) -> Happening | None:
+        """What the device says to an event of a gap."""
+        return self.device.fill(event)

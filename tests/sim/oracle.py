@@ -25,6 +25,7 @@ EARLY_REPLY = "reply sorts before what its sender had seen"
 STUCK = "stuck"
 REFUSED_YET_ACCEPTED = "refused, yet accepted"
 HISTORY_WRONG = "history is not what the log says"
+HOLE = "a later message of a sender read without an earlier one"
 NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
 EXCEPTION = "exception"
@@ -134,6 +135,14 @@ class DeviceRecord:
                 self.live_from = sends + 1
 
 
+class Look(NamedTuple):
+    """What a user read of a chat: ids in order."""
+
+    user: str
+    chat: str
+    ids: tuple[int, ...]
+
+
 @dataclass
 class Evidence:
     """All that is judged. `valid` is what the whole log says, read from its beginning; None skips
@@ -144,6 +153,7 @@ class Evidence:
     history: set[Row]
     valid: set[Row] | None = None
     quiet: bool = True  # whether everything came to rest
+    looks: list[Look] = field(default_factory=list)
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -153,7 +163,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     history: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in sorted(evidence.history):
         history[row.sender, row.number].append(row)
-    broken = [*_history(evidence, history), *_ids(evidence)]
+    broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
     for device in evidence.devices:
         broken += _sends(device, history)
         broken += _wire(device)
@@ -170,6 +180,18 @@ def _history(evidence: Evidence, history: History) -> Iterator[Broken]:
     for key, rows in history.items():
         if len(rows) > 1:
             yield Broken(DOUBLED, f"{key} is in the history as {[row.id for row in rows]}")
+
+
+def _looks(evidence: Evidence) -> Iterator[Broken]:
+    """Of each sender, a page shows all messages between its first and its last."""
+    for user, chat, ids in set(evidence.looks):
+        rows = [r for r in evidence.history if r.chat == chat and user in (r.sender, *r.recipients)]
+        for sender in {row.sender for row in rows}:
+            all_ids = {row.id for row in rows if row.sender == sender}
+            shown = all_ids.intersection(ids)
+            hidden = [id_ for id_ in all_ids - shown if shown and ids[0] <= id_ < max(shown)]
+            if hidden:
+                yield Broken(HOLE, f"{chat}: {sorted(shown)} without {sorted(hidden)}")
 
 
 def _ids(evidence: Evidence) -> Iterator[Broken]:

@@ -24,7 +24,7 @@ WEIGHTS: dict[str, float] = {
     "forward": 14, "commit": 6, "land_commit": 6, "connect": 8, "replay": 6, "fill": 3,
     "materialize": 8, "commit_materialized": 4, "expire": 3, "learn": 4, "tick": 3,
     "resume": 2, "restart": 4, "refresh": 1, "hang_up": 1, "trim": 4, "release": 3,
-    "claim": 8, "recall": 6,
+    "claim": 8, "recall": 6, "land_row": 12, "land_stray": 1, "look": 3,
 }  # fmt: skip
 FAULTS: dict[str, float] = {
     "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
@@ -41,6 +41,9 @@ THEMES: list[Weights] = [
     {},
     {"commit": 3, "land_commit": 3, "commit_materialized": 3, "materialize": 2, "trim": 4,
      "release": 3, "cut": 4, "connect": 0.5, "fill": 3, "crash": 0.3},  # retention and gaps
+    {"elsewhere": 60, "cut": 4, "connect": 3, "fill": 20, "send": 3, "forward": 0.1, "look": 5,
+     "materialize": 8, "land_row": 0.7, "to_device": 2, "to_server": 3, "land": 2, "read": 2,
+     "crash": 0.1, "assign": 0.1, "trim": 0.1},  # the history is read while it is written
     {"cut": 5, "long_tick": 4, "expire": 4, "reload": 3, "to_server": 0.5, "hang_up": 0},  # repeats
     {"to_device": 0.15, "send": 2, "land": 1.5, "forward": 1.5, "read": 1.5},  # slow clients
     {"member": 5, "refresh": 6, "limit": 5, "cut": 4},  # refusals
@@ -97,6 +100,7 @@ def _drawn(
     def schedule(world: World) -> Iterator[Action]:
         yield from _opening(rng, world)
         weights = _mood(rng, overrides)
+        world.talkers = rng.sample(SENDERS, rng.choice([2, 5, len(SENDERS)]))
         for kind in rng.choices(list(weights), list(weights.values()), k=steps):
             if action := draw(rng, world, kind):
                 yield action
@@ -137,6 +141,15 @@ def draw(rng: random.Random, world: World, kind: str) -> Action | None:
     """An action of that kind, if one is enabled as far as can be told cheaply."""
     make = _DRAW.get(kind)
     return make(rng, world) if make else None
+
+
+def _land_row(rng: random.Random, world: World, kind: str) -> Action | None:
+    rows: list[tuple[object, ...]] = [
+        (each.partition, index)
+        for each in world.materializers
+        for index in range(len(each.writing if kind == "land_row" else each.strays))
+    ]
+    return _some(rng, kind, rows)
 
 
 def _some(
@@ -239,6 +252,9 @@ SENDERS += [("a1", GROUP), ("b0", "d:a~b"), ("b0", "d:a~b"), ("b0", GROUP), ("c0
 SENDERS += [("c0", GROUP), ("d0", GROUP)]
 
 
+LOOKS = [("b", "d:a~b"), ("c", "d:a~c"), ("b", GROUP)]
+
+
 def _joining(world: World) -> list[tuple[object, ...]]:
     return [(c.client.name,) for each in world.servers.values() for c in each.joining]
 
@@ -262,7 +278,7 @@ def _owing(world: World) -> list[tuple[object, ...]]:
 _SKEWS_MS = [-20_000, -50, -3, 0, 3, 50, 20_000]
 
 _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
-    "send": lambda r, w: ("send", *r.choice(SENDERS)),
+    "send": lambda r, w: ("send", *r.choice(w.talkers)),
     "to_server": _to_server,
     "to_device": _to_device,
     "land": lambda r, w: _some(r, "land", _requests(w)),
@@ -285,6 +301,9 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "replay": lambda r, w: _some(r, "replay", _joining(w), r.choice([1, 3, 10])),
     "fill": lambda r, w: _some(r, "fill", [(n,) for n, c in w.clients.items() if c.device.gap]),
     "materialize": lambda r, w: ("materialize", _partition(r, w), r.choice([1, 2, 5])),
+    "land_row": lambda r, w: _land_row(r, w, "land_row"),
+    "land_stray": lambda r, w: _land_row(r, w, "land_stray"),
+    "look": lambda r, w: ("look", *r.choice(LOOKS)),
     "commit_materialized": lambda r, w: ("commit_materialized", _partition(r, w)),
     "crash_materializer": lambda r, w: ("crash_materializer", _partition(r, w)),
     "learn": _learn,
@@ -356,6 +375,8 @@ def _settle_servers(world: World) -> bool:
         moved |= world.do_recall(node, partition, 1_000)
     for partition in range(world.shape.partitions):
         moved |= world.do_materialize(partition, 1_000)
+        while world.do_land_row(partition, 0) or world.do_land_stray(partition, 0):
+            moved = True
         world.do_commit_materialized(partition)
     return moved
 
@@ -370,7 +391,8 @@ def _settle_clients(world: World) -> bool:
             world.do_hang_up(name, number)
         moved |= world.do_replay(name, 1_000)
         moved |= world.do_to_device(name, 1_000)
-        moved |= world.do_fill(name)
+        while world.do_fill(name):
+            moved = True
     return moved
 
 

@@ -213,9 +213,12 @@ class Server:
             return
         session.position = start.position
         position = Position(log_id=LOG_ID, partition=self.partition, offset=start.position)
-        session.push(frames.welcome(Welcome(position=position, server_time_ms=self.now_ms())))
+        welcome = Welcome(position=position, server_time_ms=self.now_ms())
+        fold = self.world.fold_at(self.partition, start.position)
+        if start.gapped or not hello.HasField("position"):
+            welcome.up_to.update(fold.ids(self.partition))
+        session.push(frames.welcome(welcome))
         if start.gapped:
-            fold = self.world.fold_at(self.partition, start.position)
             gap = resume.gap(hello, LOG_ID, self.partition, start.position, fold)
             session.push(frames.gap(gap))
         self.joining.append(connection)

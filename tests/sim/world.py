@@ -20,7 +20,7 @@ from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.client import Client
 from tests.sim.history import History, Materializer, row_of
 from tests.sim.log import LOG_ID, Log, Producer
-from tests.sim.oracle import Evidence
+from tests.sim.oracle import Evidence, Look
 from tests.sim.server import MOVED, Server, recipients_of
 
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
@@ -28,6 +28,7 @@ DEVICES = ("a0", "a1", "b0", "c0", "d0")
 GROUP = "g:all"  # its members change
 CHATS = ("d:a~b", "d:a~c", GROUP)
 OUTBOX_MAX = 3
+LOOK = 6  # messages of a page
 ROUNDS_MAX = 120
 
 Action = tuple[object, ...]
@@ -80,6 +81,8 @@ class World:
         self.refuses = [False] * shape.nodes  # whether its limits are set so that it refuses all
         self.servers: dict[tuple[int, int], Server] = {}
         self.history = History()
+        self.talkers: list[tuple[str, str]] = []  # (device, chat), of those that write
+        self.looks: list[Look] = []
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
         self.sends = 0
@@ -370,8 +373,10 @@ class World:
     def do_elsewhere(self, name: str, offset: int) -> bool:
         """A device has a position of another log, or one beyond the end of this one."""
         client = self.clients[name]
-        if client.connection or client.device.position is None:
+        if client.device.position is None:
             return False
+        if client.connection:
+            client.cut()
         if offset:
             client.device.position.offset += offset
         else:
@@ -429,7 +434,9 @@ class World:
         return self.clients[name].take(limit_bytes)
 
     def do_fill(self, name: str) -> bool:
-        """A device fills its gap, where the history holds what the token asks for."""
+        """A device reads one more page into its gap, where the history holds what the token asks
+        for.
+        """
         client = self.clients[name]
         gap = client.device.gap
         if not client.connection or not gap or not self.covers(gap.token):
@@ -440,22 +447,31 @@ class World:
     def covers(self, token: ReadToken) -> bool:
         """Whether everything up to there is in the history."""
         assert token.log_id == LOG_ID
-        return all(self.materializers[p].cursor > offset for p, offset in token.offsets.items())
+        held = self.history.progress
+        return all(held.get(p, -1) >= offset for p, offset in token.offsets.items())
 
     # -- the history
 
     def do_materialize(self, partition: int, records: int) -> bool:
-        materializer = self.materializers[partition]
-        before = materializer.cursor
-        while materializer.cursor < before + records and materializer.step():
-            pass
-        return materializer.cursor > before
+        return self.materializers[partition].step(records)
+
+    def do_land_row(self, partition: int, index: int) -> bool:
+        return self.materializers[partition].land(index)
+
+    def do_land_stray(self, partition: int, index: int) -> bool:
+        return self.materializers[partition].land_stray(index)
+
+    def do_look(self, user: str, chat: str) -> bool:
+        """Somebody reads the newest messages of a chat."""
+        events, _ = self.history.page(user, chat, after=0, limit=1_000)
+        self.looks.append(Look(user, chat, tuple(event.id for event in events[-LOOK:])))
+        return bool(events)
 
     def do_commit_materialized(self, partition: int) -> bool:
         materializer = self.materializers[partition]
-        if materializer.committed == materializer.cursor - 1:
+        if materializer.committed == materializer.durable:
             return False
-        materializer.committed = materializer.cursor - 1
+        materializer.committed = materializer.durable
         return True
 
     def do_crash_materializer(self, partition: int) -> None:
@@ -478,4 +494,5 @@ class World:
             set(self.history.rows),
             valid,
             quiet,
+            self.looks,
         )

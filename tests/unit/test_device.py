@@ -178,8 +178,8 @@ def test_a_snapshot_is_the_whole_device(steps: list[int], connected: bool) -> No
     kept = json.loads(json.dumps(device.snapshot()))
     again = Device.restored(kept)
     assert again.snapshot() == kept
-    assert (again.position, again.outbox, again.shown, again.since_id) == (
-        device.position, device.outbox, device.shown, device.since_id,
+    assert (again.position, again.outbox, again.shown, again.since) == (
+        device.position, device.outbox, device.shown, device.since,
     )  # fmt: skip
     assert list(again.outbox) == list(device.outbox)
 

@@ -15,7 +15,7 @@ from cecochat.domain import search
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import message_id
-from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover, encode
+from cecochat.domain.records import NOTHING, Copy, LogRecord, Origin, State, Takeover, encode
 from cecochat.ports.backplane import Backplane, Record
 from cecochat.runtime import finding
 from cecochat.runtime.reading import first_known
@@ -81,7 +81,7 @@ class Log:
 
     def copy(self, number: int) -> None:
         source = OTHERS[number % 2]
-        high = self.fold.high.get(source, -1)
+        high = self.fold.high.get(source, NOTHING).offset
         stamp = self.fold.top + number * 1_024
         id_ = message_id(stamp, source)
         self.append(Copy(id_, source, high + 1 + number % 3, high, ("bob",), b""))
@@ -89,7 +89,7 @@ class Log:
     def again(self, number: int) -> None:
         """A copy that was there before."""
         source = OTHERS[number % 2]
-        if (high := self.fold.high.get(source, -1)) >= 0:
+        if (high := self.fold.high.get(source, NOTHING).offset) >= 0:
             self.append(Copy(message_id(1, source), source, high, -1, ("bob",), b""))
 
     def state(self, _: int) -> None:
@@ -237,7 +237,7 @@ def test_every_copy_that_counts_is_found(actions: list[tuple[str, int]]) -> None
             found, kept = await finding.find_copy(port(log), PARTITION, place)
             assert (found_offset(found), kept) == (offset, True)
         for source in OTHERS:
-            beyond = (source, log.fold.high.get(source, -1) + 1)
+            beyond = (source, log.fold.high.get(source, NOTHING).offset + 1)
             assert await finding.find_copy(port(log), PARTITION, beyond) == (None, True)
 
     asyncio.run(ask())

@@ -1,50 +1,68 @@
-"""What a client reads of a chat to fill a gap, while more is being written."""
+"""What a device takes from the history to fill a gap, while more is being written."""
 
 from __future__ import annotations
 
-from typing_extensions import override
-
-from cecochat.client.history import HistoryCalls
-from cecochat.domain.client import Device
+from cecochat.domain.client import Device, Received
+from cecochat.domain.ids import message_id
+from cecochat.domain.partitions import partition_of
 from cecochat.v1.events_pb2 import Event, Message
-from cecochat.v1.history_pb2 import GetMessagesRequest, GetMessagesResponse
-from cecochat.v1.messaging_pb2 import ReadToken
+from cecochat.v1.messaging_pb2 import Delivered, Gap, Position, ServerItem, Welcome
 
+COUNT = 12
 CHAT = "d:alice~bob"
-PAGE = 2
+BOB = partition_of("bob", COUNT)
+ALICE = partition_of("alice", COUNT)
 
 
-def event(id_: int, user: str) -> Event:
-    return Event(id=id_, user_id=user, chat_id=CHAT, message=Message(text=str(id_)))
+def event(number: int, user: str = "bob") -> Event:
+    id_ = message_id(number << 10, partition_of(user, COUNT))
+    return Event(id=id_, user_id=user, chat_id=CHAT, message=Message(text=str(number)))
 
 
-class Pages(HistoryCalls):
-    """Rows that grow after each page: the rows of one sender in order, those of two not."""
-
-    def __init__(self, rows: list[Event], later: list[list[Event]]) -> None:
-        self.rows = rows
-        self.later = later
-
-    @override
-    async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
-        bound = request.before if request.WhichOneof("bound") == "before" else 1 << 62
-        found = sorted((row for row in self.rows if row.id < bound), key=lambda row: row.id)
-        if self.later:
-            self.rows = self.rows + self.later.pop(0)
-        return GetMessagesResponse(messages=found[-PAGE:], has_more=len(found) > PAGE)
+def welcome(offset: int, up_to: dict[int, int]) -> ServerItem:
+    position = Position(log_id="log", partition=ALICE, offset=offset)
+    return ServerItem(welcome=Welcome(position=position, up_to=up_to, partition_count=COUNT))
 
 
-async def test_what_comes_while_pages_are_read_hides_nothing() -> None:
-    old = [event(id_, "alice") for id_ in (10, 20, 30, 40, 100)]
-    pages = Pages(old, [[event(90, "bob"), event(110, "bob")], [], []])
+def in_a_gap(up_to: int, since: int = 0) -> Device:
+    """Alice's device, which lacks what Bob wrote after `since` up to `up_to`."""
     device = Device("alice")
-    for each in (await pages.all_above(CHAT, 0, ReadToken())).messages:
-        device.show(each)
-    assert device.show(event(90, "bob")), "the stream still brings it, and it was not shown"
+    device.hello("phone")
+    device.receive(welcome(0, {BOB: event(since).id} if since else {}))
+    device.hello("phone")
+    device.receive(welcome(90, {BOB: event(up_to).id}))
+    device.receive(ServerItem(gap=Gap(from_offset=0, to_offset=90)))
+    return device
 
 
-async def test_all_above_a_message_is_read_in_the_order_of_ids() -> None:
-    rows = [event(id_, "bob") for id_ in range(1, 12)]
-    for low in range(12):
-        found = await Pages(rows, []).all_above(CHAT, low, ReadToken())
-        assert [each.id for each in found.messages] == list(range(low + 1, 12))
+def test_what_the_stream_brings_is_not_taken_from_the_history() -> None:
+    """The history may have a later message of a sender and not yet an earlier one."""
+    device = in_a_gap(up_to=5)
+    assert device.fill(event(5)) == Received(event(5))
+    assert device.fill(event(7)) is None
+    device.filled()
+    for number, offset in ((6, 91), (7, 92)):
+        item = ServerItem(delivered=Delivered(offset=offset, event=event(number)))
+        assert device.receive(item) == Received(event(number))
+
+
+def test_nothing_from_before_the_device_is_shown() -> None:
+    device = in_a_gap(up_to=9, since=5)
+    assert device.fill(event(5)) is None
+    assert device.fill(event(6)) == Received(event(6))
+
+
+def test_a_chat_is_read_from_what_was_shown_of_it() -> None:
+    device = in_a_gap(up_to=9, since=5)
+    assert device.shown_up_to(CHAT) == 0, "of what Alice wrote before, nothing is known"
+    device.fill(event(6))
+    assert device.shown_up_to(CHAT) == 0
+    device.show(event(7, "alice"))
+    assert device.shown_up_to(CHAT) == event(6).id
+
+
+def test_a_kept_device_still_knows_when_it_began() -> None:
+    device = in_a_gap(up_to=9, since=5)
+    again = Device.restored(device.snapshot())
+    assert again.since == {BOB: event(5).id}
+    assert again.shown_up_to("d:alice~bob") == device.shown_up_to("d:alice~bob")

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import ProducerEnded
 from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.records import State, Takeover
+from cecochat.domain.records import Copied, State, Takeover
 from cecochat.messaging import ownership, partition
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.ownership import Ownership
@@ -20,7 +20,8 @@ from tests.support.eventually import eventually
 
 UNUSED: Any = None
 LATER = Takeover("two", "a session", 2)
-LARGE = State(0, 0, 0, 0, dict.fromkeys(range(1 << 18), 1 << 62))  # over half of what may wait
+LARGE = State(0, 0, 0, 0, dict.fromkeys(range(1 << 17), Copied(1 << 62, 1)))
+"""Over half of what may wait."""
 
 
 def owned_partition(backplane: Any = UNUSED) -> OwnedPartition:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover, decode, encode
+from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State, Takeover, decode, encode
 from cecochat.v1.events_pb2 import Event
 from tests.unit.test_ids import USER_IDS
 
@@ -64,7 +64,8 @@ STATES = st.builds(
     st.integers(-1, 1 << 40),
     INT63,
     INT63,
-    st.dictionaries(st.integers(0, 4_095), st.integers(-1, 1 << 40)),
+    st.dictionaries(st.integers(0, 4_095), st.builds(Copied, st.integers(-1, 1 << 40), INT63)),
+    INT63,
 )
 RECORDS = st.one_of(origins(), copies(), TAKEOVERS, STATES)
 

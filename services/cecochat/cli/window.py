@@ -68,6 +68,7 @@ class Window:
         self._client = client
         self._chat_id = chat_id
         self._missed: list[Message] | None = []  # None: they are shown
+        self._opened = asyncio.Event()  # what was said before is shown
 
     async def run(self, screen: Screen) -> None:
         """Until the person leaves."""
@@ -79,8 +80,9 @@ class Window:
                     answer = group.create_task(self._say(text, screen))
                     answers.add(answer)
                     answer.add_done_callback(answers.discard)
-            if answers:
-                await asyncio.wait(answers, timeout=ANSWER_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    await asyncio.gather(self._opened.wait(), *answers)
             for task in (listening, *answers):
                 task.cancel()
         waiting = screen.conversation.unanswered
@@ -148,6 +150,7 @@ class Window:
             screen.note(f"-- {others} missed --")
         for message in missed:
             self._show(message, screen)
+        self._opened.set()
 
     async def _show_context(self, screen: Screen, before: int | None) -> None:
         page = await self._client.history(self._chat_id, CONTEXT, before=before)

@@ -32,7 +32,7 @@ UNANSWERED_MAX = 1_000  # sends that wait for their acknowledgement
 UNREAD_MAX = 10 * UNANSWERED_MAX  # sends that the application has not come round to
 RECEIPT_EVERY_S = 0.2
 KEEP_EVERY_S = 0.2
-FLUSH_S = 1.0
+FLUSH_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from random import random
 from typing import Any, TypeVar
@@ -80,6 +80,16 @@ class HistoryCalls:
                 yield chat
             more = page.has_more
 
+    async def chats_by_id(self, token: ReadToken) -> AsyncGenerator[history_pb2.Chat]:
+        """The whole list in the order of chat ids: none is missed that moves while it is read."""
+        after, more = "", True
+        while more:
+            page = await self.chats(GetChatsRequest(after_chat_id=after, token=token))
+            for chat in page.chats:
+                yield chat
+            more = page.has_more and bool(page.chats)
+            after = page.chats[-1].chat_id if page.chats else after
+
     async def every_page(
         self, chat_id: str, after: int, token: ReadToken | None = None
     ) -> AsyncGenerator[GetMessagesResponse]:
@@ -92,23 +102,6 @@ class HistoryCalls:
             yield page
             more = page.has_more
             after = page.messages[-1].id if page.messages else after
-
-    async def all_above(self, chat_id: str, low: int, token: ReadToken) -> GetMessagesResponse:
-        """All of a chat above a message id, in the order of ids; read newest first, while more
-        comes: what a sender wrote before a message that was read is there when lower ids are read.
-        """
-        pages: list[GetMessagesResponse] = []
-        request = GetMessagesRequest(chat_id=chat_id, token=token)
-        while True:
-            page = await self.messages(request)
-            pages.append(page)
-            if not page.has_more or page.messages[0].id <= low:
-                break
-            request.before = page.messages[0].id
-        events = chain.from_iterable(each.messages for each in reversed(pages))
-        return GetMessagesResponse(
-            messages=[event for event in events if event.id > low], marks=page.marks
-        )
 
     async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
         give_up_s = time.monotonic() + GIVE_UP_S

@@ -107,9 +107,9 @@ class LocalDevice:
         )
         return happening
 
-    def show(self, event: events_pb2.Event) -> None:
-        """An event that the history had."""
-        self._step(lambda device: device.show(event), event.ByteSize())
+    def fill(self, event: events_pb2.Event) -> None:
+        """An event that the history had, while a gap is filled."""
+        self._step(lambda device: device.fill(event), event.ByteSize())
 
     def filled(self) -> None:
         """The gap is filled from the history."""

@@ -118,32 +118,21 @@ class Stream:
     # -- gaps
 
     async def _fill(self, gap: Gap) -> None:
-        """Bring what the log no longer has. Raises `ChatError`."""
-        for chat in (await self._chats(gap.token)).values():
-            marks = chat.marks
-            low = self._local.progress.live.shown_up_to(chat.chat_id)
-            if chat.last_message.id > low:
-                above = await self._history.all_above(chat.chat_id, low, gap.token)
-                for event in above.messages:
-                    self._local.show(event)
-                marks = above.marks  # of now: what was read before these messages, they hide
-            for mark in marks:
-                if mark.user_id != self._local.user_id:
-                    self._local.tell(receipt_of(chat.chat_id, mark))
+        """Bring what the log no longer has, a page at a time. Raises `ChatError`."""
+        async with aclosing(self._history.chats_by_id(gap.token)) as chats:
+            async for chat in chats:
+                await self._fill_chat(chat, gap.token)
         self._local.filled()
 
-    async def _chats(self, token: ReadToken) -> dict[str, history_pb2.Chat]:
-        """The chats that may have something new. A chat that moves up while the list is read can be
-        missed; so it is read until it brings no other.
-        """
-        since_id = self._local.progress.live.since_id
-        chats: dict[str, history_pb2.Chat] = {}
-        before = -1
-        while len(chats) > before:
-            before = len(chats)
-            async with aclosing(self._history.every_chat(token)) as listed:
-                async for chat in listed:
-                    if chat.last_message.id <= since_id:
-                        break  # so are all that follow
-                    chats[chat.chat_id] = chat
-        return chats
+    async def _fill_chat(self, chat: history_pb2.Chat, token: ReadToken) -> None:
+        marks = chat.marks
+        low = self._local.progress.live.shown_up_to(chat.chat_id)
+        if chat.last_message.id > low:
+            async with aclosing(self._history.every_page(chat.chat_id, low, token)) as pages:
+                async for page in pages:
+                    for event in page.messages:
+                        self._local.fill(event)
+                    marks = page.marks  # of now: what was read before these messages, they hide
+        for mark in marks:
+            if mark.user_id != self._local.user_id:
+                self._local.tell(receipt_of(chat.chat_id, mark))

@@ -6,12 +6,14 @@ Pure: a transport feeds it the server's items in order and writes the frames it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import json_format
 
-from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS, ChatId, message_id, participants
+from cecochat.domain.ids import ChatId, participants, partition_in
+from cecochat.domain.partitions import partition_of
 from cecochat.v1.errors_pb2 import Error
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (
@@ -26,7 +28,6 @@ from cecochat.v1.messaging_pb2 import (
     Welcome,
 )
 
-_CLOCK_MARGIN_MS = 60_000
 _FRAME_BYTES = 60 << 10  # under the server's frame limit
 _SEND_HEAD_BYTES = 4  # tag and length of a send in its frame
 
@@ -96,12 +97,16 @@ class Device:
     chat tells what was shown, whichever way it came.
     """
 
-    def __init__(self, user_id: str) -> None:
+    def __init__(self, user_id: str, place: Callable[[str, int], int] = partition_of) -> None:
+        """`place`: the partition of a user among so many."""
         self.user_id = user_id
+        self._place = place
         self.position: Position | None = None
         self.outbox: dict[str, Send] = {}  # unanswered sends by client message id, oldest first
         self.shown: dict[str, dict[str, int]] = {}  # chat -> sender -> highest id shown
-        self.since_id = 0  # chats that are first seen in a gap are read from here
+        # Partition of senders -> the highest id from before this device; None: not told yet.
+        self.since: dict[int, int] | None = None
+        self.partition_count = 1  # of the log that `since` comes from
         self.caught_up = False
         self.gap: Gap | None = None
         self._unwritten: list[str] = []
@@ -167,9 +172,9 @@ class Device:
         if self.position is None:
             self.position = Position()
             self.position.CopyFrom(welcome.position)
-        if not self.since_id:
-            time_ms = max(welcome.server_time_ms - EPOCH_MS - _CLOCK_MARGIN_MS, 1)
-            self.since_id = message_id(time_ms << SEQUENCE_BITS, 0)
+        if self.since is None:
+            self.since = dict(welcome.up_to)
+            self.partition_count = welcome.partition_count or 1
 
     def _delivered(self, delivered: Delivered) -> Happening | None:
         self._move(delivered.offset)
@@ -213,11 +218,30 @@ class Device:
     # -- gaps
 
     def shown_up_to(self, chat_id: str) -> int:
-        """Read that chat's history above this id to have all that this device has not shown."""
+        """Read that chat's history above this id, oldest first, to have all that this device has
+        not shown.
+        """
+        since, marks = self.since or {}, self.shown.get(chat_id, {})
         if not chat_id.startswith("d:"):
-            return self.since_id
-        marks = self.shown.get(chat_id, {})
-        return min(marks.get(user, self.since_id) for user in participants(ChatId(chat_id)))
+            return min(since.values(), default=0)
+        users = participants(ChatId(chat_id))
+        return min(max(marks.get(user, 0), since.get(self._home(user), 0)) for user in users)
+
+    def _home(self, user: str) -> int:
+        return self._place(user, self.partition_count)
+
+    def fill(self, event: Event) -> Happening | None:
+        """An event that the history had, while the gap is filled. None where it was shown before,
+        is from before this device, or comes with the stream: of that, the history may have a part.
+        """
+        assert self.gap is not None and self._welcome is not None
+        partition = partition_in(event.id)
+        if event.id > self._welcome.up_to[partition] or event.id <= self._before(partition):
+            return None
+        return self.show(event)
+
+    def _before(self, partition: int) -> int:
+        return (self.since or {}).get(partition, 0)
 
     def filled(self) -> None:
         """The history was read with the gap's token and shown: go on with the stream."""
@@ -240,20 +264,25 @@ class Device:
             "shown": {
                 chat: {u: str(i) for u, i in marks.items()} for chat, marks in self.shown.items()
             },
-            "since_id": str(self.since_id),
+            "since": {str(p): str(id_) for p, id_ in (self.since or {}).items()},
+            "partition_count": self.partition_count,
         }
 
     @classmethod
-    def restored(cls, kept: dict[str, Any]) -> Device:
+    def restored(
+        cls, kept: dict[str, Any], place: Callable[[str, int], int] = partition_of
+    ) -> Device:
         """The device of a snapshot."""
-        device = cls(kept["user_id"])
+        device = cls(kept["user_id"], place)
         if kept["position"]:
             device.position = json_format.ParseDict(kept["position"], Position())
         for send in (json_format.ParseDict(each, Send()) for each in kept["outbox"]):
             device.outbox[send.client_message_id] = send
         for chat, marks in kept["shown"].items():
             device.shown[chat] = {user: int(id_) for user, id_ in marks.items()}
-        device.since_id = int(kept["since_id"])
+        if device.position:
+            device.since = {int(p): int(id_) for p, id_ in kept.get("since", {}).items()}
+            device.partition_count = kept.get("partition_count", 1)
         return device
 
 

@@ -5,7 +5,7 @@ reader.
 from __future__ import annotations
 
 from cecochat.domain.ids import SEQUENCE_MAX, stamp_of
-from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
+from cecochat.domain.records import NOTHING, Copied, Copy, LogRecord, Origin, State, Takeover
 
 
 class Fold:
@@ -21,9 +21,8 @@ class Fold:
         self.epoch = -1  # offset of the last takeover
         self.count = 0  # valid origins in this epoch
         self.top = 0  # the highest stamp seen
-        self.high: dict[
-            int, int
-        ] = {}  # origin partition -> origin offset of the last copy that counted
+        self.last_id = 0  # of the last valid origin
+        self.high: dict[int, Copied] = {}  # origin partition -> the last copy that counted
 
     def step(self, offset: int, record: LogRecord) -> bool:
         """Take in the record at `offset`; whether it counts."""
@@ -41,6 +40,7 @@ class Fold:
             return False
         self.count += 1
         self.top = max(self.top, stamp_of(record.id))
+        self.last_id = record.id
         return True
 
     def is_fenced_in(self, record: Origin) -> bool:
@@ -52,10 +52,10 @@ class Fold:
         return record.number == self.count
 
     def _copy(self, record: Copy) -> bool:
-        high = self.high.get(record.origin_partition, -1)
+        high = self.high.get(record.origin_partition, NOTHING).offset
         if record.origin_offset <= high or not self.is_linked(record, high):
             return False
-        self.high[record.origin_partition] = record.origin_offset
+        self.high[record.origin_partition] = Copied(record.origin_offset, record.id)
         self.top = self.top_after_copy(record)
         return True
 
@@ -71,12 +71,19 @@ class Fold:
 
     def state(self, as_of: int) -> State:
         """The state as a record."""
-        return State(as_of, self.epoch, self.count, self.top, dict(self.high))
+        return State(as_of, self.epoch, self.count, self.top, dict(self.high), self.last_id)
+
+    def ids(self, partition: int) -> dict[int, int]:
+        """Origin partition -> the highest id of its messages that concern the users of `partition`,
+        whose fold this is.
+        """
+        ids = {origin: copied.id for origin, copied in self.high.items()}
+        return ids | {partition: self.last_id} if self.last_id else ids
 
     @classmethod
     def restored(cls, state: State) -> Fold:
         """The fold as it was after `state.as_of`."""
         fold = cls()
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top
-        fold.high = dict(state.high)
+        fold.high, fold.last_id = dict(state.high), state.last_id
         return fold

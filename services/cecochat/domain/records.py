@@ -8,11 +8,12 @@ tells later readers what all before it meant.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.ids import PARTITIONS_MAX
+from cecochat.domain.ids import PARTITIONS_MAX, message_id
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.log_pb2 import State as StateValue
 from cecochat.v1.log_pb2 import Takeover as TakeoverValue
@@ -31,6 +32,16 @@ class Takeover:
     assignment_version: int
 
 
+class Copied(NamedTuple):
+    """The last copy from an origin partition that counted."""
+
+    offset: int  # of its origin
+    id: int
+
+
+NOTHING = Copied(-1, 0)
+
+
 @dataclass(slots=True, frozen=True)
 class State:
     """What the fold knew after the record at `as_of`."""
@@ -39,7 +50,8 @@ class State:
     epoch: int
     count: int
     top: int
-    high: dict[int, int]
+    high: dict[int, Copied]
+    last_id: int = 0
 
 
 @dataclass(slots=True)
@@ -117,7 +129,11 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 epoch=record.epoch,
                 count=record.count,
                 top=record.top,
-                high=record.high,
+                copied={
+                    origin: StateValue.Copied(offset=copied.offset, message_id=copied.id)
+                    for origin, copied in record.high.items()
+                },
+                last_id=record.last_id,
             )
             return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
 
@@ -173,10 +189,16 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             takeover = TakeoverValue.FromString(value)
             return Takeover(takeover.server_id, takeover.session, takeover.assignment_version)
         case "state":
-            state = StateValue.FromString(value)
-            return State(state.as_of, state.epoch, state.count, state.top, dict(state.high))
+            return _state(StateValue.FromString(value))
         case kind:
             raise ValueError(f"unknown kind {kind!r}")
+
+
+def _state(value: StateValue) -> State:
+    high = {origin: Copied(c.offset, c.message_id) for origin, c in value.copied.items()}
+    for origin, offset in value.high.items():  # of a first version, which kept no ids
+        high[origin] = Copied(offset, message_id(value.top, origin))
+    return State(value.as_of, value.epoch, value.count, value.top, high, value.last_id)
 
 
 def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:

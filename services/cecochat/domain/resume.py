@@ -58,7 +58,7 @@ def gap(hello: Hello, log_id: str, partition: int, position: int, fold: Fold) ->
     """What to read from the history: all that `fold`, standing at `position`, has seen, whatever
     partition it came from.
     """
-    offsets = {origin: offset for origin, offset in fold.high.items() if offset >= 0}
+    offsets = {origin: copied.offset for origin, copied in fold.high.items()}
     if position >= 0:
         offsets[partition] = position
     return Gap(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cecochat.domain.ids import stamp_of
-from cecochat.domain.records import State
+from cecochat.domain.records import NOTHING, State
 
 NEAR = 1_000
 """Records that are read through rather than halved."""
@@ -52,4 +52,4 @@ def before_origin(message_id: int) -> Precedes:
 
 def before_copy(origin_partition: int, origin_offset: int) -> Precedes:
     """Copies from one partition count in the order of their origins."""
-    return lambda state: state.high.get(origin_partition, -1) < origin_offset
+    return lambda state: state.high.get(origin_partition, NOTHING).offset < origin_offset

@@ -12,7 +12,7 @@ from cecochat.domain import where
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.ids import partition_in
 from cecochat.domain.partitions import partition_of
-from cecochat.domain.records import Origin
+from cecochat.domain.records import NOTHING, Origin
 from cecochat.domain.where import Facts, Owner, Place, Receiver
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.discovery import Instance
@@ -130,7 +130,7 @@ class Gathering:
         if self._found is None:
             return _Target(stands, forwarded=True, copy=None)
         offset = self._found.record.offset
-        if stands.fold.high.get(self._partition, -1) < offset:
+        if stands.fold.high.get(self._partition, NOTHING).offset < offset:
             return _Target(stands, forwarded_to > offset, copy=None)
         copy, _ = await finding.find_copy(
             self._sources.backplane, partition, (self._partition, offset)

@@ -65,13 +65,18 @@ class Queries:
         """A page of the user's own chats. Raises `Refusal` (invalid_argument, behind)."""
         if request.before < 0:
             raise _invalid(f"before is {request.before}: use a message id, or 0 for the newest")
+        if request.before and request.HasField("after_chat_id"):
+            raise _invalid("give before or after_chat_id, not both")
         if request.HasField("token"):
             await self._hold(request.token)
         limit = self._limit(request.limit)
         with self._reading("chats"):
-            rows, has_more = await self._history.chats(
-                user, before=request.before or None, limit=limit
-            )
+            if request.HasField("after_chat_id"):
+                after = request.after_chat_id
+                rows, has_more = await self._history.chats_by_id(user, after=after, limit=limit)
+            else:
+                before = request.before or None
+                rows, has_more = await self._history.chats(user, before=before, limit=limit)
         answer = GetChatsResponse(chats=[_chat(row) for row in rows], has_more=has_more)
         return answer.SerializeToString()
 

@@ -163,12 +163,18 @@ class Connection:
         )
         session.position = start.position
         session.began = resume.began(hello, start)
-        session.push(frames.welcome(self._welcome(partition, start.position)))
-        self._welcomed = True
+        welcome = self._welcome(partition, start.position)
         if start.gapped:
             fold = await fold_at(log.backplane, partition.partition, start.position)
+            welcome.up_to.update(fold.ids(partition.partition))
+            session.push(frames.welcome(welcome))
             item = resume.gap(hello, log.id, partition.partition, start.position, fold)
             session.push(frames.gap(item))
+        else:
+            if not hello.HasField("position"):  # its fold stands where the session starts: live
+                welcome.up_to.update(owner.fold.ids(partition.partition))
+            session.push(frames.welcome(welcome))
+        self._welcomed = True
         how = "gap" if start.gapped else "tail" if hello.HasField("position") else "live"
         while not self._attached(partition):
             if owner.can_attach(session):
@@ -197,6 +203,7 @@ class Connection:
             server_time_ms=now_ms(),
             user_id=self.session.user_id,
             server_id=self._server.server_id,
+            partition_count=partition.log.partitions,
         )
 
     async def _replay(self, partition: OwnedPartition) -> None:

@@ -89,6 +89,9 @@ class History(ABC):
         none.
         """
 
+    # What is read shows a message only once every valid origin of its partition with a lower id is
+    # stored, so that no later message of a sender is seen without an earlier one.
+
     @abstractmethod
     async def messages(
         self, chat_id: str, *, before: int | None, after: int | None, limit: int
@@ -106,6 +109,14 @@ class History(ABC):
     ) -> tuple[list[ChatRow], bool]:
         """The user's chats by last message id, newest first, below `before`; and whether there are
         more.
+        """
+
+    @abstractmethod
+    async def chats_by_id(
+        self, user_id: str, *, after: str, limit: int
+    ) -> tuple[list[ChatRow], bool]:
+        """The user's chats in the order of their ids, above `after`; and whether there are more.
+        None is missed that moves meanwhile.
         """
 
     @abstractmethod

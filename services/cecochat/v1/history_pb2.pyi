@@ -121,15 +121,18 @@ Global___Mark: _TypeAlias = Mark  # noqa: Y015
 
 @_typing.final
 class GetChatsRequest(_message.Message):
-    """The caller's chats, the one with the newest message first."""
+    """The caller's chats, the one with the newest message first, or in the order of their ids."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_CHAT_ID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     before: _builtins.int
     """Continue below this last message id; 0: from the newest."""
+    after_chat_id: _builtins.str
+    """Set, also to nothing: the chats above this id in the order of ids, of which none is missed that moves meanwhile."""
     limit: _builtins.int
     """1 to `history.page_max`; 0: 50."""
     @_builtins.property
@@ -138,14 +141,17 @@ class GetChatsRequest(_message.Message):
         self,
         *,
         before: _builtins.int = ...,
+        after_chat_id: _builtins.str | None = ...,
         limit: _builtins.int = ...,
         token: _messaging_pb2.ReadToken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_chat_id", b"_after_chat_id", "after_chat_id", b"after_chat_id", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "limit", b"limit", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_chat_id", b"_after_chat_id", "after_chat_id", b"after_chat_id", "before", b"before", "limit", b"limit", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__after_chat_id: _TypeAlias = _typing.Literal["after_chat_id"]  # noqa: Y015
+    _WhichOneofArgType__after_chat_id: _TypeAlias = _typing.Literal["_after_chat_id", b"_after_chat_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_chat_id) -> _WhichOneofReturnType__after_chat_id | None: ...
 
 Global___GetChatsRequest: _TypeAlias = GetChatsRequest  # noqa: Y015
 

@@ -75,19 +75,71 @@ class State(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Copied(_message.Message):
+        """A copy that counted."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        OFFSET_FIELD_NUMBER: _builtins.int
+        MESSAGE_ID_FIELD_NUMBER: _builtins.int
+        offset: _builtins.int
+        """of its origin"""
+        message_id: _builtins.int
+        def __init__(
+            self,
+            *,
+            offset: _builtins.int = ...,
+            message_id: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "offset", b"offset"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class CopiedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        @_builtins.property
+        def value(self) -> Global___State.Copied: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: Global___State.Copied | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     AS_OF_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     TOP_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
+    COPIED_FIELD_NUMBER: _builtins.int
+    LAST_ID_FIELD_NUMBER: _builtins.int
     as_of: _builtins.int
     epoch: _builtins.int
     count: _builtins.int
     top: _builtins.int
     """The highest stamp (id without its partition) seen."""
+    last_id: _builtins.int
+    """The id of the last valid origin; 0: none yet."""
     @_builtins.property
     def high(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
-        """Origin partition -> origin offset of the last copy that counted."""
+        """Read, not written any more: as `copied`, without the ids."""
+
+    @_builtins.property
+    def copied(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
+        """Origin partition -> the last copy that counted."""
 
     def __init__(
         self,
@@ -97,10 +149,12 @@ class State(_message.Message):
         count: _builtins.int = ...,
         top: _builtins.int = ...,
         high: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        copied: _abc.Mapping[_builtins.int, Global___State.Copied] | None = ...,
+        last_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "count", b"count", "epoch", b"epoch", "high", b"high", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "copied", b"copied", "count", b"count", "epoch", b"epoch", "high", b"high", "last_id", b"last_id", "top", b"top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

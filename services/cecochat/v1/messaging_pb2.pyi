@@ -253,16 +253,40 @@ Global___ServerItem: _TypeAlias = ServerItem  # noqa: Y015
 class Welcome(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UpToEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SESSION_ID_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     SERVER_TIME_MS_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     SERVER_ID_FIELD_NUMBER: _builtins.int
+    UP_TO_FIELD_NUMBER: _builtins.int
+    PARTITION_COUNT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     server_time_ms: _builtins.int
     user_id: _builtins.str
     server_id: _builtins.str
+    partition_count: _builtins.int
+    """How many partitions the log has; a user's is `murmur2(user id)` modulo this."""
     @_builtins.property
     def position(self) -> Global___Position:
         """Where this session starts: the log, the partition and the offset that the client is taken to be at. If a gap
@@ -271,6 +295,12 @@ class Welcome(_message.Message):
 
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def up_to(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """Set where the hello had no position or a gap follows. For each partition of senders: the highest id of its messages
+        that lie at or below `position`. What has a higher id comes with the stream.
+        """
+
     def __init__(
         self,
         *,
@@ -280,10 +310,12 @@ class Welcome(_message.Message):
         server_time_ms: _builtins.int = ...,
         user_id: _builtins.str = ...,
         server_id: _builtins.str = ...,
+        up_to: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        partition_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from typing_extensions import override
 
 from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.reached import ID_MAX, Shown, Wholeness
 from cecochat.adapters.cassandra.schema import migrate
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepared, written_us
@@ -16,10 +18,10 @@ from cecochat.adapters.cassandra.writes import Writer
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
 
-ID_MAX: Final = (1 << 63) - 1
 INDEX_ROWS: Final = 16  # buckets looked up at a time
 BUCKETS_AT_ONCE: Final = 8
 CHATS_AT_ONCE: Final = 25
+LOOKED_AT_ONCE: Final = 16  # messages, for the newest that may be shown
 
 
 class CassandraHistory(History):
@@ -35,6 +37,7 @@ class CassandraHistory(History):
         self._database = database
         self._statements = statements
         self._writer = Writer(database, statements, settings)
+        self._wholeness = Wholeness(database, statements)
 
     @classmethod
     async def open(cls, settings: CassandraSettings) -> CassandraHistory:
@@ -63,12 +66,13 @@ class CassandraHistory(History):
         self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
     ) -> None:
         await self._writer.write(messages, marks, progress)
+        self._wholeness.forget()
 
     @override
     async def progress(self, log_id: str) -> dict[int, int]:
         """Whoever asks may write again what the database has lost, the index of buckets too."""
         self._writer.forget()
-        return dict(await self._database.run(self._statements.progress.bind((log_id,))))
+        return await self._wholeness.progress(log_id)
 
     @override
     async def messages(
@@ -76,10 +80,12 @@ class CassandraHistory(History):
     ) -> Page:
         if before is not None and after is not None:
             raise ValueError("at most one of before and after")
+        shown = await self._wholeness.shows()
         if after is not None:
-            found = await self._events(chat_id, after, limit + 1, up=True)
+            found = await self._events(chat_id, after, limit + 1, shown, up=True)
             return Page(found[:limit], len(found) > limit)
-        found = await self._events(chat_id, ID_MAX if before is None else before, limit + 1)
+        below = ID_MAX if before is None else before
+        found = await self._events(chat_id, below, limit + 1, shown)
         return Page(found[:limit][::-1], len(found) > limit)
 
     @override
@@ -87,14 +93,38 @@ class CassandraHistory(History):
         self, user_id: str, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         below = ID_MAX if before is None else before
+        shown = await self._wholeness.shows()
         rows = await self._database.run(self._statements.chats.bind((user_id,)))
-        newest = sorted(((last, chat) for chat, last in rows if last < below), reverse=True)
-        page = newest[:limit]
-        marks = await self._marks([chat for _, chat in page])
-        found = await asyncio.gather(
-            *(self._chat(user_id, chat, last, marks[chat]) for last, chat in page)
+        last_ids = await asyncio.gather(
+            *(self._last_shown(chat, last, shown) for chat, last in rows)
         )
-        return found, len(newest) > limit
+        newest = sorted(
+            (
+                (last, chat)
+                for last, (chat, _) in zip(last_ids, rows, strict=True)
+                if last and last < below
+            ),
+            reverse=True,
+        )
+        page = [(chat, last) for last, chat in newest[:limit]]
+        return await self._chat_rows(user_id, page, shown), len(newest) > limit
+
+    @override
+    async def chats_by_id(
+        self, user_id: str, *, after: str, limit: int
+    ) -> tuple[list[ChatRow], bool]:
+        shown = await self._wholeness.shows()
+        page: list[tuple[str, int]] = []
+        more = True
+        while more and not page:
+            select = self._statements.chats_by_id.bind((user_id, after, limit + 1))
+            rows = list(await self._database.run(select))
+            more = len(rows) > limit
+            for chat, last in rows[:limit]:
+                if visible := await self._last_shown(chat, last, shown):
+                    page.append((chat, visible))
+                after = chat
+        return await self._chat_rows(user_id, page, shown), more
 
     @override
     async def marks(self, chat_id: str) -> list[MarkRow]:
@@ -112,19 +142,46 @@ class CassandraHistory(History):
         await self._database.close()
 
     async def _events(
-        self, chat_id: str, bound: int, limit: int, *, up: bool = False
+        self, chat_id: str, bound: int, limit: int, shown: Shown, *, up: bool = False
     ) -> list[bytes]:
         """Up to `limit` events from the bound on, which is not among them."""
-        select = self._statements.messages_above if up else self._statements.messages_below
         found: list[bytes] = []
+        async with aclosing(self._rows(chat_id, bound, limit, up=up)) as rows:
+            async for id_, event in rows:
+                if id_ in shown:
+                    found.append(event)
+                if len(found) == limit:
+                    break
+        return found
+
+    async def _rows(
+        self, chat_id: str, bound: int, at_once: int, *, up: bool = False
+    ) -> AsyncGenerator[tuple[int, bytes]]:
+        """Ids and events from the bound on, read so many at a time, until the caller has enough."""
+        select = self._statements.messages_above if up else self._statements.messages_below
         async for buckets in self._buckets(chat_id, bucket_of(bound), up=up):
             pages = await asyncio.gather(
-                *(self._database.run(select.bind((chat_id, b, bound, limit))) for b in buckets)
+                *(self._database.run(select.bind((chat_id, b, bound, at_once))) for b in buckets)
             )
-            found += [event for page in pages for (event,) in page]
-            if len(found) >= limit:
-                break
-        return found[:limit]
+            for bucket, page in zip(buckets, pages, strict=True):
+                rows = list(page)
+                while rows:
+                    for row in rows:
+                        yield row
+                    if len(rows) < at_once:
+                        break
+                    next_ = select.bind((chat_id, bucket, rows[-1][0], at_once))
+                    rows = list(await self._database.run(next_))
+
+    async def _last_shown(self, chat_id: str, last: int, shown: Shown) -> int:
+        """The highest message id of a chat that may be shown, `last` or below; 0: none."""
+        if last in shown:
+            return last
+        async with aclosing(self._rows(chat_id, ID_MAX, LOOKED_AT_ONCE)) as rows:
+            async for id_, _ in rows:
+                if id_ in shown:
+                    return id_
+        return 0
 
     async def _buckets(
         self, chat_id: str, start: int, *, up: bool = False
@@ -157,11 +214,21 @@ class CassandraHistory(History):
                 marks[row[0]].append(MarkRow(*row))
         return marks
 
-    async def _chat(self, user_id: str, chat_id: str, last: int, marks: list[MarkRow]) -> ChatRow:
+    async def _chat_rows(
+        self, user_id: str, page: list[tuple[str, int]], shown: Shown
+    ) -> list[ChatRow]:
+        marks = await self._marks([chat for chat, _ in page])
+        return await asyncio.gather(
+            *(self._chat(user_id, chat, last, marks[chat], shown) for chat, last in page)
+        )
+
+    async def _chat(
+        self, user_id: str, chat_id: str, last: int, marks: list[MarkRow], shown: Shown
+    ) -> ChatRow:
         read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
         select = self._statements.message.bind((chat_id, bucket_of(last), last))
         rows, unread = await asyncio.gather(
-            self._database.run(select), self._unread(user_id, chat_id, read_up_to, last)
+            self._database.run(select), self._unread(user_id, chat_id, read_up_to, last, shown)
         )
         if not rows:
             raise Unavailable(
@@ -169,16 +236,18 @@ class CassandraHistory(History):
             )
         return ChatRow(chat_id, last, rows[0][0], unread, marks)
 
-    async def _unread(self, user_id: str, chat_id: str, read_up_to: int, last: int) -> int:
+    async def _unread(
+        self, user_id: str, chat_id: str, read_up_to: int, last: int, shown: Shown
+    ) -> int:
         """Messages of others above `read_up_to` up to `last`, newest first, to the maximum."""
         count, lowest = 0, bucket_of(read_up_to)
         if read_up_to >= last:
             return count
         if lowest == bucket_of(last):
-            return await self._unread_in(lowest, user_id, chat_id, read_up_to, last)
+            return await self._unread_in(lowest, user_id, chat_id, read_up_to, last, shown)
         async for buckets in self._buckets(chat_id, bucket_of(last)):
             counted = [
-                await self._unread_in(bucket, user_id, chat_id, read_up_to, last)
+                await self._unread_in(bucket, user_id, chat_id, read_up_to, last, shown)
                 for bucket in buckets
                 if bucket >= lowest
             ]
@@ -188,14 +257,14 @@ class CassandraHistory(History):
         return min(count, UNREAD_MAX)
 
     async def _unread_in(
-        self, bucket: int, user_id: str, chat_id: str, read_up_to: int, last: int
+        self, bucket: int, user_id: str, chat_id: str, read_up_to: int, last: int, shown: Shown
     ) -> int:
         count, below, more = 0, last + 1, True
         while more and count < UNREAD_MAX:
             select = self._statements.senders_above
             key = (chat_id, bucket, read_up_to, below, UNREAD_MAX)
             rows = await self._database.run(select.bind(key))
-            count += sum(sender != user_id for sender, _ in rows)
+            count += sum(sender != user_id and id_ in shown for sender, id_ in rows)
             more = len(rows) == UNREAD_MAX
             below = rows[-1][1] if rows else below
         return min(count, UNREAD_MAX)

@@ -58,6 +58,15 @@ MIGRATIONS: Final = (
                 PRIMARY KEY (log_id, partition))""",
         ),
     ),
+    Migration(
+        2,
+        (
+            # In the place of `progress`. All in one partition: it is read whole, and is small.
+            """CREATE TABLE IF NOT EXISTS {keyspace}.reached (
+                shard int, partition int, log_id text, up_to blob, last_id bigint,
+                PRIMARY KEY (shard, partition, log_id))""",
+        ),
+    ),
 )
 
 # Two nodes that create one table at once give it two ids, and it is broken: this id is given.

@@ -27,6 +27,7 @@ class Statements(NamedTuple):
     raise_chat: PreparedStatement
     raise_marks: PreparedStatement
     raise_progress: PreparedStatement
+    raise_last_id: PreparedStatement
     messages_below: PreparedStatement
     messages_above: PreparedStatement
     senders_above: PreparedStatement
@@ -34,7 +35,9 @@ class Statements(NamedTuple):
     buckets_down: PreparedStatement
     buckets_up: PreparedStatement
     chats: PreparedStatement
+    chats_by_id: PreparedStatement
     marks: PreparedStatement
+    reached: PreparedStatement
     progress: PreparedStatement
     written: PreparedStatement
 
@@ -48,11 +51,13 @@ CQL: Final = (
     # One timestamp for all values: of equal timestamps the greater value wins, whichever is first.
     """INSERT INTO {keyspace}.marks_by_chat (chat_id, user_id, delivered_up_to, read_up_to)
         VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
-    """INSERT INTO {keyspace}.progress (log_id, partition, up_to)
-        VALUES (?, ?, ?) USING TIMESTAMP 1""",
-    """SELECT event FROM {keyspace}.messages_by_chat
+    """INSERT INTO {keyspace}.reached (shard, partition, log_id, up_to)
+        VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
+    """INSERT INTO {keyspace}.reached (shard, partition, log_id, last_id)
+        VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
+    """SELECT message_id, event FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id < ? LIMIT ?""",
-    """SELECT event FROM {keyspace}.messages_by_chat
+    """SELECT message_id, event FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id > ? ORDER BY message_id ASC LIMIT ?""",
     """SELECT user_id, message_id FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id > ? AND message_id < ? LIMIT ?""",
@@ -63,9 +68,12 @@ CQL: Final = (
     """SELECT bucket FROM {keyspace}.buckets_by_chat
         WHERE chat_id = ? AND bucket >= ? ORDER BY bucket ASC LIMIT ?""",
     "SELECT chat_id, last_message_id FROM {keyspace}.chats_by_user WHERE user_id = ?",
+    """SELECT chat_id, last_message_id FROM {keyspace}.chats_by_user
+        WHERE user_id = ? AND chat_id > ? LIMIT ?""",
     """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM {keyspace}.marks_by_chat
         WHERE chat_id IN ?""",
-    "SELECT partition, up_to FROM {keyspace}.progress WHERE log_id = ?",
+    "SELECT partition, log_id, up_to, last_id FROM {keyspace}.reached WHERE shard = ?",
+    "SELECT log_id, partition, up_to FROM {keyspace}.progress",
     """SELECT WRITETIME(event) FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
 )

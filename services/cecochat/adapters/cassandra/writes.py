@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from cassandra.query import BatchStatement, BatchType, BoundStatement, Statement
 
 from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.reached import rows_of
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, first_us, greatest_us
 from cecochat.ports.history import MarkRow, MessageRow, Progress
@@ -94,7 +95,9 @@ class Writer:
         self._remember(buckets)
         marks = [row for write in writes for row in write.marks]
         await self._put([*_chat_rows(make, messages), *map(make.raise_marks.bind, marks)])
-        await self._put([make.raise_progress.bind(write.progress) for write in writes])
+        await self._put(
+            row for write in writes for row in rows_of(make, write.messages, write.progress)
+        )
 
     def _remember(self, buckets: set[tuple[str, int]]) -> None:
         if len(self._known_buckets) + len(buckets) > KNOWN_BUCKETS_MAX:

@@ -69,6 +69,10 @@ CHAT_LIST = """SELECT chat_id, last_message_id, event
     FROM chats_by_user JOIN messages USING (chat_id)
     WHERE chats_by_user.user_id = ? AND last_message_id < ? AND message_id = last_message_id
     ORDER BY last_message_id DESC LIMIT ?"""
+CHATS_BY_ID = """SELECT chat_id, last_message_id, event
+    FROM chats_by_user JOIN messages USING (chat_id)
+    WHERE chats_by_user.user_id = ? AND chat_id > ? AND message_id = last_message_id
+    ORDER BY chat_id LIMIT ?"""
 UNREAD = """SELECT count(*) FROM (SELECT 1 FROM messages
     WHERE chat_id = ? AND message_id > ? AND user_id <> ? LIMIT ?)"""
 MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
@@ -151,7 +155,15 @@ class EmbeddedHistory(History):
         self, user_id: str, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         below = ID_MAX if before is None else before
-        rows = await self.database.read(partial(_chats, user_id, below, limit + 1))
+        rows = await self.database.read(partial(_chats, CHAT_LIST, (user_id, below, limit + 1)))
+        return rows[:limit], len(rows) > limit
+
+    @override
+    async def chats_by_id(
+        self, user_id: str, *, after: str, limit: int
+    ) -> tuple[list[ChatRow], bool]:
+        bound = (user_id, after, limit + 1)
+        rows = await self.database.read(partial(_chats, CHATS_BY_ID, bound))
         return rows[:limit], len(rows) > limit
 
     @override
@@ -176,12 +188,13 @@ def _marks(chat_id: str, connection: sqlite3.Connection) -> list[MarkRow]:
     return [MarkRow(*row) for row in connection.execute(MARKS_OF, (chat_id,))]
 
 
-def _chats(user_id: str, below: int, limit: int, connection: sqlite3.Connection) -> list[ChatRow]:
+def _chats(
+    sql: str, bound: tuple[str, int | str, int], connection: sqlite3.Connection
+) -> list[ChatRow]:
     connection.execute("BEGIN")  # one snapshot, so that a row and its count belong together
     try:
         return [
-            _chat(user_id, row, connection)
-            for row in connection.execute(CHAT_LIST, (user_id, below, limit)).fetchall()
+            _chat(bound[0], row, connection) for row in connection.execute(sql, bound).fetchall()
         ]
     finally:
         connection.execute("COMMIT")

@@ -1,0 +1,102 @@
+"""How far the history is whole, partition by partition of the log.
+
+Rows of a round are written side by side, so a later message of a sender may be stored before an
+earlier one. What is above the highest id up to which all is stored is therefore not shown.
+"""
+
+# mypy: disable-error-code="import-untyped"
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from cassandra.query import BoundStatement
+
+from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.statements import Statements
+from cecochat.domain.ids import partition_in
+from cecochat.ports.history import MessageRow, Progress
+
+FRESH_S: Final = 0.1
+"""An older answer is asked for again. It shows less than there is, never more."""
+
+ID_MAX: Final = (1 << 63) - 1
+SHARD: Final = 0  # the whole table is one partition of the database
+PLACE: Final = struct.Struct(">qq")
+"""Big-endian, so that the database takes the greater place for the greater value: a number that is
+0 so far, then the offset.
+"""
+
+
+def rows_of(
+    make: Statements, messages: Sequence[MessageRow], progress: Progress
+) -> Iterator[BoundStatement]:
+    """The statements that note what was written; a lower one changes nothing."""
+    last_ids: dict[int, int] = {}
+    for row in messages:
+        partition = partition_in(row.message_id)
+        last_ids[partition] = max(row.message_id, last_ids.get(partition, 0))
+    for partition, last_id in last_ids.items():
+        yield make.raise_last_id.bind((SHARD, partition, progress.log_id, last_id))
+    place = PLACE.pack(0, progress.offset)
+    yield make.raise_progress.bind((SHARD, progress.partition, progress.log_id, place))
+
+
+class Wholeness:
+    """Reads the table, and remembers for a moment what it said."""
+
+    def __init__(self, database: Database, statements: Statements) -> None:
+        self._database = database
+        self._statements = statements
+        self._last_ids: dict[int, int] = {}
+        self._offsets: dict[str, dict[int, int]] = {}
+        self._read_s = float("-inf")
+
+    async def progress(self, log_id: str) -> dict[int, int]:
+        """Partition -> offset, read anew. Raises `Unavailable`."""
+        await self._read()
+        return self._offsets.get(log_id, {})
+
+    def forget(self) -> None:
+        """It has moved: read it again when it is asked for."""
+        self._read_s = float("-inf")
+
+    async def shows(self) -> Shown:
+        """What may be shown now. Raises `Unavailable`."""
+        if time.monotonic() - self._read_s > FRESH_S:
+            await self._read()
+        return Shown(self._last_ids)
+
+    async def _read(self) -> None:
+        begun_s, make = time.monotonic(), self._statements
+        now, first = await asyncio.gather(
+            self._database.run(make.reached.bind((SHARD,))),
+            self._database.run(make.progress.bind(())),
+        )
+        last_ids: dict[int, int] = {}
+        offsets: dict[str, dict[int, int]] = defaultdict(dict)
+        for log_id, partition, up_to in first:
+            offsets[log_id][partition] = up_to
+        for partition, log_id, place, last_id in now:
+            if place is not None:
+                offsets[log_id][partition] = PLACE.unpack(place)[1]
+            # Of several logs: ids are of their time, so the highest holds for all of them.
+            last_ids[partition] = max(last_id or 0, last_ids.get(partition, 0))
+        for _, partition, _ in first:  # a first version kept no ids: all that it wrote is shown
+            last_ids[partition] = last_ids.get(partition) or ID_MAX
+        self._last_ids, self._offsets, self._read_s = last_ids, offsets, begun_s
+
+
+class Shown:
+    """Which rows may be shown, by their ids: `id_ in shown`."""
+
+    def __init__(self, last_ids: dict[int, int]) -> None:
+        self._last_ids = last_ids
+
+    def __contains__(self, message_id: int) -> bool:
+        return message_id <= self._last_ids.get(partition_in(message_id), 0)
