@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
 import time
@@ -22,7 +23,7 @@ from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
 from cecochat.adapters.cassandra.statements import BUCKET_MS, bucket_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.domain.ids import message_id, stamp_at
+from cecochat.domain.ids import message_id, partition_in, stamp_at, stamp_of
 from cecochat.ports.history import ChatRow, MarkRow, MessageRow, Page, Progress
 from cecochat.runtime.tls import Tls
 from scripts.backends import cassandra as cassandra_kind
@@ -402,3 +403,52 @@ async def test_when_a_row_was_first_written_is_kept(settings: CassandraSettings)
         await asyncio.sleep(0.005)
         await write(history, *map(message, ids))
         assert [await history.written_at_ms(CHAT, each) for each in ids] == first
+
+
+PARTITIONS = (7, 9)  # of the two who chat
+ROUND = 50
+READERS = 16
+
+
+async def written_without_end(history: CassandraHistory, partition: int) -> None:
+    """Round after round, as a materialize server does it."""
+    for first in itertools.count(1, ROUND):
+        ids = [message_id(number << 10, partition) for number in range(first, first + ROUND)]
+        rows = [message(id_)._replace(event=b"%100d" % id_) for id_ in ids]
+        await history.write(rows, [], Progress("log", partition, first + ROUND))
+
+
+def holes(page: Page) -> list[tuple[int, int]]:
+    """(partition, number) of messages that are missing between two of their sender."""
+    ids = [int(event) for event in page.events]
+    return [
+        (partition, number)
+        for partition in PARTITIONS
+        if (seen := {stamp_of(id_) >> 10 for id_ in ids if partition_in(id_) == partition})
+        for number in range(min(seen), max(seen))
+        if number not in seen
+    ]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+async def test_no_message_is_read_without_the_earlier_ones_of_its_sender(
+    count: int, settings: CassandraSettings
+) -> None:
+    reads, seen = itertools.count(), set[bytes]()
+    async with opened(settings) as writing, opened(settings) as reading:
+
+        async def read() -> None:
+            while next(reads) < count:
+                page = await reading.messages(CHAT, before=None, after=None, limit=60)
+                assert not holes(page)
+                seen.update(page.events[-1:])
+
+        async with asyncio.TaskGroup() as writers:
+            tasks = [writers.create_task(written_without_end(writing, p)) for p in PARTITIONS]
+            async with asyncio.TaskGroup() as readers:
+                for _ in range(READERS):
+                    readers.create_task(read())
+            for task in tasks:
+                task.cancel()
+    assert len(seen) > count / 1_000, "nothing was written meanwhile"
