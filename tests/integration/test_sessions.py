@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import GetMessagesRequest
-from cecochat.v1.messaging_pb2 import ClientFrame, Position
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position
 from tests.integration import streams
 from tests.integration.streams import Ended, delivered_texts, message
 from tests.integration.systems import QUICK, running
@@ -121,6 +122,57 @@ async def test_a_repeat_is_acknowledged_with_the_same_id(tmp_path: Path) -> None
                             break
                         ids.add(ack.message_id)
     assert len(ids) == 1
+
+
+async def test_an_id_that_was_used_for_something_else_is_refused(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, system.stream("bob") as bob:
+        for again in (message("1", CHAT, "other text"), message("1", "d:alice~carol", "text")):
+            async with system.stream("alice") as alice:
+                await alice.send(message("1", CHAT, "text"), again)  # while it is under way, too
+                refused = (await alice.until("refused")).refused
+                assert errors_pb2.ErrorCode.Name(refused.error.code) == "ERROR_CODE_REUSED_ID"
+        async with system.stream("alice", alice.position) as alice:
+            await alice.send(message("1", CHAT, "text"), message("2", CHAT))
+            assert [item.ack.client_message_id for item in await alice.until_acks(2)] == ["1", "2"]
+        assert await bob.until_texts(2) == ["text", "2"]
+
+
+async def test_a_position_that_nobody_was_told_is_refused(tmp_path: Path) -> None:
+    """It would make a repeat of something forgotten look new."""
+    async with running(tmp_path) as system, system.stream("alice") as alice:
+        await alice.send(message("1", CHAT), offset=1_000)
+        assert (await alice.ended()).code == "PROTOCOL"
+
+
+async def test_a_device_has_one_stream(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path) as system,
+        system.opened("alice") as old,
+        system.opened("alice") as new,
+        system.opened("alice") as tablet,
+    ):
+        for stream, name in ((old, "phone"), (tablet, "tablet"), (new, "phone")):
+            await stream.write(ClientFrame(hello=Hello(device_id=name)))
+            await stream.until("caught_up")
+        assert (await old.ended()).code == "REPLACED"
+        for stream in (new, tablet):
+            await stream.send(message(f"of {id(stream)}", CHAT))
+            await stream.until("ack")
+
+
+async def test_an_answer_sorts_after_what_was_read(tmp_path: Path) -> None:
+    """Also where that has the id of a clock ahead, unless it is far ahead."""
+    minute = 60_000 << 22
+    async with running(tmp_path) as system, system.stream("alice") as alice:
+        await alice.send(message("1", CHAT))
+        first = (await alice.until("ack")).ack.message_id
+        for number, (ahead, sorts_after) in enumerate([(minute // 2, True), (minute * 60, False)]):
+            answer = message(f"answer {number}", CHAT)
+            answer.seen_id = first + ahead
+            await alice.send(answer)
+            id_ = (await alice.until("ack")).ack.message_id
+            assert (id_ > answer.seen_id) == sorts_after
+            assert first < id_ < first + 2 * minute
 
 
 async def test_a_refused_send_blocks_until_the_client_reconnects(tmp_path: Path) -> None:

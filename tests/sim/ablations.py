@@ -90,12 +90,22 @@ def _key(origin: Origin) -> tuple[str, str]:
     return origin.user_id, origin.client_message_id
 
 
+_next_stamp = Owner.next_stamp
+
+
+def _waiting(server: Server, origin: Origin, *, forget: bool = False) -> list[Session]:
+    pending = server.owner.pending.get(_key(origin))
+    if forget:
+        server.owner.pending.pop(_key(origin), None)
+    return pending.sessions if pending else []
+
+
 _appended = Server.appended
 
 
 def _acknowledge_when_appended(self: Server, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
-        for session in self.owner.pending.pop(_key(record), []):
+        for session in _waiting(self, record, forget=True):
             session.push(frames.ack(record.client_message_id, record.id, offset))
     _appended(self, record, offset)
 
@@ -103,7 +113,7 @@ def _acknowledge_when_appended(self: Server, record: LogRecord, offset: int) -> 
 def _acknowledge_early(self: Server, record: LogRecord, offset: int) -> None:
     """What is valid for certain is acknowledged ahead of what lies before it in the stream."""
     if isinstance(record, Origin) and self.log.fold_at(offset - 1).step(offset, record):
-        for session in self.owner.pending.get(_key(record), []):
+        for session in _waiting(self, record):
             session.push(frames.ack(record.client_message_id, record.id, offset))
     _appended(self, record, offset)
 
@@ -127,7 +137,7 @@ def _carry_on(self: Server, target: int, record: LogRecord) -> None:
     if not isinstance(record, Origin):
         self.append(target, record)  # again, behind those that were given after it
         return
-    for session in self.owner.pending.pop(_key(record), []):
+    for session in _waiting(self, record, forget=True):
         session.close(FAILED)
         self.owner.detach(session)
 
@@ -172,7 +182,11 @@ def _owed_but_for_the_forgotten(self: Lane) -> int | None:
     return next(iter(self.under_way or [each.offset for each in self._waiting]), None)
 
 
-def _stamp_by_count(self: Owner, now_ms: int) -> int:
+def _stamp_whatever_was_seen(self: Owner, now_ms: int, seen_id: int) -> int:
+    return _next_stamp(self, now_ms)
+
+
+def _stamp_by_count(self: Owner, now_ms: int, seen_id: int) -> int:
     return now_ms - EPOCH_MS << SEQUENCE_BITS | self._number % 4
 
 
@@ -263,11 +277,11 @@ ABLATIONS = [
         (Fold, "is_fenced_in", _always),
         (Fold, "is_next", _always),
         expect=_FORKED,
-        seed=4,
+        seed=86,
         weights=_HAND_OVERS,
     ),
     _ablation(
-        "epoch", (Fold, "is_fenced_in", _always), expect=_FORKED, seed=82, weights=_HAND_OVERS
+        "epoch", (Fold, "is_fenced_in", _always), expect=_FORKED, seed=3, weights=_HAND_OVERS
     ),
     _ablation(
         "number of origins",
@@ -287,21 +301,21 @@ ABLATIONS = [
         "no copy overtakes what a lane has forgotten",
         (Lane, "takes_in", property(_always)),
         expect=frozenset({oracle.MISSING}),
-        seed=2,
+        seed=4,
         weights=_SLOW_TARGETS,
     ),
     _ablation(
         "the watermark waits for what a lane has forgotten",
         (Lane, "owed_from", property(_owed_but_for_the_forgotten)),
         expect=frozenset({oracle.MISSING}),
-        seed=50,
+        seed=58,
         weights=_SLOW_TARGETS,
     ),
     _ablation(
         "ack on read-back",
         (Server, "appended", _acknowledge_when_appended),
         expect=frozenset({oracle.LOST}),
-        seed=32,
+        seed=43,
         weights=_HAND_OVERS,
     ),
     _ablation(
@@ -321,13 +335,13 @@ ABLATIONS = [
         "state records",
         (World, "fold_at", _fold_by_timestamp),
         expect=frozenset({oracle.MISSING}),
-        seed=5,
+        seed=27,
     ),
     _ablation(
         "pending sends de-duplicated",
         (Owner, "under_way", _never),
         expect=frozenset({oracle.DOUBLED}),
-        seed=13,
+        seed=18,
     ),
     _ablation(
         "position on sends",
@@ -347,14 +361,22 @@ ABLATIONS = [
         "a failed append ends the epoch",
         (Server, "append_failed", _carry_on),
         expect=frozenset({oracle.STUCK, oracle.MISSING}),
-        seed=4,
+        seed=13,
         weights={"fail": 3},
     ),
     _ablation(
         "causal stamps",
         (Fold, "top_after_copy", _top_before_copy),
+        (Owner, "next_stamp", _stamp_whatever_was_seen),
         expect=frozenset({oracle.EARLY_REPLY}),
-        seed=32,
+        seed=104,
+    ),
+    _ablation(
+        "a send says what was seen",
+        (Owner, "next_stamp", _stamp_whatever_was_seen),
+        expect=frozenset({oracle.EARLY_REPLY}),
+        seed=3,
+        weights=_READ_WHILE_WRITTEN | {"skew": 10},
     ),
     _ablation(
         "history looked up after a gap",
@@ -374,7 +396,7 @@ ABLATIONS = [
         "a gap is filled with what it misses and no more",
         (Client, "fills", _fill_with_all),
         expect=frozenset({oracle.MISSING, oracle.SWAPPED}),
-        seed=4855,
+        seed=426,
         weights=_READ_WHILE_WRITTEN | _BUSY,
     ),
     _ablation(
@@ -386,10 +408,24 @@ ABLATIONS = [
         weights=_REFUSALS,
     ),
     _ablation(
+        "a new hello ends the older sessions of its device",
+        (Server, "replace", _never),
+        expect=frozenset({oracle.REFUSED_YET_ACCEPTED, oracle.SWAPPED}),
+        seed=952,
+        weights={
+            "limit": 8,
+            "cut": 5,
+            "hang_up": 0.1,
+            "to_server": 0.3,
+            "connect": 2,
+            "crash": 0.2,
+        },
+    ),
+    _ablation(
         "a repeat is never refused",
         (Server, "receive", _refuse_before_settling),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),
-        seed=278,
+        seed=221,
         weights={"limit": 8, "cut": 5, "land": 0.3, "connect": 2, "crash": 0.2},
     ),
     _ablation(
@@ -433,7 +469,7 @@ ABLATIONS = [
         "room in the queue before replaying",
         (Session, "has_room", property(_always)),
         expect=frozenset({oracle.STUCK}),
-        seed=262,
+        seed=210,
         weights={"to_device": 0.2, "send": 2},
     ),
 ]

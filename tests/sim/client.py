@@ -45,8 +45,9 @@ class Client:
         self.world = world
         self.name = name
         self.user = name[0]
-        self.device = Device(self.user, self._place)
+        self.device = Device(self.user, self._place, device_id=name)
         self.filling: Filling | None = None
+        self.read: dict[str, int] = {}  # chat -> the highest id looked at in the history
         self.connection: Connection | None = None
         self.connections: list[Connection] = []
         self.record = DeviceRecord(name, self.user)
@@ -72,8 +73,12 @@ class Client:
 
     def send(self, chat: str, number: int) -> None:
         """A person writes a message."""
-        send = Send(client_message_id=str(number), chat_id=chat, message=Message(text="."))
-        self.record.sends.append(SendRecord(number, chat, self.record.highest_streamed(chat)))
+        read = self.read.get(chat, 0)
+        seen = max(self.record.highest_shown(chat), read)
+        self.record.sends.append(SendRecord(number, chat, seen))
+        send = Send(
+            client_message_id=str(number), chat_id=chat, message=Message(text="."), seen_id=read
+        )
         self.device.submit(send)
         self.flush()
 
@@ -120,24 +125,13 @@ class Client:
             case Disconnected():
                 self.cut()
             case _:
-                self.surface(happening, from_history=False)
+                self.surface(happening)
 
     def rejected(self) -> None:
         """After a refusal the session takes no more: come back."""
         self.cut()
 
-    def note_refused(self, send: Send, on: Connection) -> None:
-        """For the oracle; see `DeviceRecord.withdrawn`."""
-        under_way = any(
-            send in frame.sends
-            for connection in self.connections
-            if connection is not on
-            for frame in connection.to_server
-        )
-        if under_way:
-            self.record.withdrawn.add(int(send.client_message_id))
-
-    def surface(self, happening: Happening | None, *, from_history: bool) -> None:
+    def surface(self, happening: Happening | None) -> None:
         """Show a person what the device says is new."""
         match happening:
             case Received(event):
@@ -148,8 +142,6 @@ class Client:
             case _:
                 return
         self.record.shown.append(shown)
-        if not from_history:
-            self.record.streamed.append(shown)
 
     def fill(self) -> None:
         """Read a page of the history, which holds all that the gap's token asks for: the next of
@@ -169,7 +161,7 @@ class Client:
         events, filling.more = history.page(self.user, filling.chat, filling.after, PAGE)
         for event in events:
             filling.after = event.id
-            self.surface(self.fills(event), from_history=True)
+            self.surface(self.fills(event))
 
     def fills(self, event: Event) -> Happening | None:
         """What the device says to an event of a gap."""

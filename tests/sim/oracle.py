@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 class SendRecord(NamedTuple):
     """A send as the person wrote it; numbers grow over all devices. `seen_id` is the highest id of
-    that chat that the stream had brought.
+    that chat that was shown.
     """
 
     number: int
@@ -102,18 +102,15 @@ class DeviceRecord:
     user: str
     wire: list[WireItem] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
-    streamed: list[Shown] = field(default_factory=list)  # those of `shown` that the stream brought
     sends: list[SendRecord] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
-    # Refused while the same send was under way on an older connection yet: both may come true.
-    withdrawn: set[int] = field(default_factory=set)
     unanswered: list[int] = field(default_factory=list)  # at the end
     gap_expected: bool = False  # something was done that may cause a gap
     live_from: int | None = None  # sends of others from this number on are to be shown here
 
-    def highest_streamed(self, chat: str) -> int:
-        """The highest id in a chat that the stream has brought."""
-        return max((each.id for each in self.streamed if each.chat == chat), default=0)
+    def highest_shown(self, chat: str) -> int:
+        """The highest id of a chat that a person has seen here."""
+        return max((each.id for each in self.shown if each.chat == chat), default=0)
 
     def on_wire(self, item: ServerItem, sends: int) -> None:
         """Note an item of the stream; `sends` were written by anybody so far."""
@@ -223,11 +220,11 @@ def _sends(device: DeviceRecord, history: History) -> Iterator[Broken]:
     highest: dict[str, int] = defaultdict(int)
     for number, chat, seen_id in device.sends:
         rows = history.get((device.user, number), [])
-        if number in device.rejected - device.withdrawn and rows:
+        if number in device.rejected and rows:
             yield Broken(REFUSED_YET_ACCEPTED, f"{device.name}: {number} is in the history")
         if number in acked and not rows:
             yield Broken(LOST, f"{device.name}: {number} was acknowledged")
-        for row in rows if number not in device.withdrawn else ():
+        for row in rows:
             if row.id < highest[chat]:
                 yield Broken(
                     SWAPPED, f"{device.name} sent {number} in {chat} after {highest[chat]}"

@@ -252,7 +252,7 @@ SENDERS += [("a1", GROUP), ("b0", "d:a~b"), ("b0", "d:a~b"), ("b0", GROUP), ("c0
 SENDERS += [("c0", GROUP), ("d0", GROUP)]
 
 
-LOOKS = [("b", "d:a~b"), ("c", "d:a~c"), ("b", GROUP)]
+LOOKS = [("b0", "d:a~b"), ("a1", "d:a~b"), ("c0", "d:a~c"), ("b0", GROUP)]
 
 
 def _joining(world: World) -> list[tuple[object, ...]]:

@@ -15,7 +15,7 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.ids import ChatId, UserId, authorise
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import Copy, LogRecord, Origin
-from cecochat.domain.session import Replay, Session
+from cecochat.domain.session import Replay, Session, replace
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
 from tests.sim.log import LOG_ID, Request
@@ -199,6 +199,8 @@ class Server:
             wake=_nothing,
         )
         connection.server, connection.session = self, session
+        session.device_id = hello.device_id
+        self.replace(session)
         try:
             start = resume.start(
                 hello,
@@ -223,6 +225,11 @@ class Server:
             session.push(frames.gap(gap))
         self.joining.append(connection)
         self.attach(connection, records_max=0)
+
+    def replace(self, session: Session) -> None:
+        """End the older sessions of the same device."""
+        joining = [each.session for each in self.joining if each.session]
+        replace(session, [*joining, *self.owner.sessions.get(session.user_id, ())])
 
     def attach(self, connection: Connection, records_max: int) -> None:
         """Attach once the tail holds the rest and the queue has room for it; until then replay up
@@ -274,7 +281,6 @@ class Server:
 
     def refuse(self, connection: Connection, session: Session, send: Send) -> None:
         """Answer that a send will never be accepted."""
-        connection.client.note_refused(send, connection)
         session.refuse(send.client_message_id, NOT_A_MEMBER)
 
     def hang_up(self, connection: Connection) -> None:

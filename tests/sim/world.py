@@ -461,10 +461,13 @@ class World:
     def do_land_stray(self, partition: int, index: int) -> bool:
         return self.materializers[partition].land_stray(index)
 
-    def do_look(self, user: str, chat: str) -> bool:
-        """Somebody reads the newest messages of a chat."""
-        events, _ = self.history.page(user, chat, after=0, limit=1_000)
-        self.looks.append(Look(user, chat, tuple(event.id for event in events[-LOOK:])))
+    def do_look(self, name: str, chat: str) -> bool:
+        """A person reads the newest messages of a chat in the history."""
+        client = self.clients[name]
+        events, _ = self.history.page(client.user, chat, after=0, limit=1_000)
+        ids = tuple(event.id for event in events[-LOOK:])
+        self.looks.append(Look(client.user, chat, ids))
+        client.read[chat] = max(*ids, client.read.get(chat, 0), 0)
         return bool(events)
 
     def do_commit_materialized(self, partition: int) -> bool:

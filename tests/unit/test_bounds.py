@@ -39,7 +39,7 @@ def test_the_table_knows_every_send_above_its_floor(
     for step, value in steps:
         if step == "add":
             key = ("user", f"{value} {offset if unique else ''}")
-            table.add(key, Accepted(offset, offset, now_ms))
+            table.add(key, Accepted(offset, offset, now_ms, 0))
             accepted[key] = offset
             offset += 1
         else:
@@ -62,7 +62,7 @@ def test_the_table_knows_every_send_above_its_floor(
 def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int) -> None:
     table = SentTable(-1, OwnerLimits(resend_entries_max=entries_max))
     for offset in range(sends):
-        table.add(("user", str(offset)), Accepted(offset, offset, 0))
+        table.add(("user", str(offset)), Accepted(offset, offset, 0, 0))
     table.expire(1)
     table.expire(1)
     assert len(table) == min(sends, entries_max)

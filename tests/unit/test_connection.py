@@ -17,6 +17,7 @@ from cecochat.messaging.partition import Log
 from cecochat.messaging.server import MessagingServer
 from cecochat.runtime.tokens import Identity, Verifier
 from cecochat.v1 import errors_pb2
+from cecochat.v1.messaging_pb2 import Hello
 
 GONE = Refusal(errors_pb2.ERROR_CODE_DRAINING, "go")
 UNUSED: Any = None
@@ -120,8 +121,8 @@ async def test_a_write_that_fails_ends_this_connection_alone(
 async def test_a_resume_that_retention_overtook_makes_the_next_look_again(
     connection: Connection, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hello(_: object) -> object:
-        return UNUSED
+    async def hello(_: object) -> Hello:
+        return Hello()
 
     async def trimmed(*_: object) -> None:
         raise Trimmed(0, 6, 5)

@@ -111,7 +111,7 @@ async def _first_route(lookup: Lookup, timeout_s: float | None) -> tuple[Route, 
 def _device(state: State | None, user_id: str) -> Device:
     kept = state.load() if state else None
     if kept is None:
-        return Device(user_id)
+        return Device(user_id, device_id=uuid4().hex)
     try:
         device = Device.restored(kept)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -159,6 +159,7 @@ class Client:
         self._attempt = 0
         self._last: ChatError | None = None  # why the last session or attempt ended
         self._error: ChatError | None = None  # what ended the client
+        self._read: dict[str, int] = {}  # chat id -> the highest id read from the history
 
     @property
     def user_id(self) -> str:
@@ -193,6 +194,7 @@ class Client:
             chat_id=chat_of(self.user_id, to),
             message=events_pb2.Message(text=text),
         )
+        send.seen_id = self._read.get(send.chat_id, 0)
         await self._room.acquire()
         span = sending(send)
         try:
@@ -215,6 +217,7 @@ class Client:
 
     def mark_read(self, chat: str, message_id: int) -> None:
         """Tell the others that this user has read up to that message; marks are joined."""
+        self._note_read(chat_of(self.user_id, chat), message_id)
         self._local.read_up_to(chat_of(self.user_id, chat), message_id)
 
     # -- receiving
@@ -239,9 +242,16 @@ class Client:
 
         Holds everything that this client was told is accepted. Raises `ChatError`.
         """
-        return await self._history.messages(
+        page = await self._history.messages(
             chat, limit, before=before, after=after, token=self._local.own_writes()
         )
+        for message in page.messages:
+            self._note_read(message.chat_id, message.id)
+        return page
+
+    def _note_read(self, chat_id: str, message_id: int) -> None:
+        """What is sent there from now on sorts after it."""
+        self._read[chat_id] = max(message_id, self._read.get(chat_id, 0))
 
     async def chats(self, limit: int = 50, *, before: int | None = None) -> list[Chat]:
         """The user's chats, the one with the newest message first, below a last message id."""

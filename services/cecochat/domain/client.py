@@ -97,9 +97,14 @@ class Device:
     chat tells what was shown, whichever way it came.
     """
 
-    def __init__(self, user_id: str, place: Callable[[str, int], int] = partition_of) -> None:
-        """`place`: the partition of a user among so many."""
+    def __init__(
+        self, user_id: str, place: Callable[[str, int], int] = partition_of, *, device_id: str = ""
+    ) -> None:
+        """`place`: the partition of a user among so many. `device_id`: unlike that of any other
+        device of the user, and the same for as long as its snapshot is kept.
+        """
         self.user_id = user_id
+        self.device_id = device_id
         self._place = place
         self.position: Position | None = None
         self.outbox: dict[str, Send] = {}  # unanswered sends by client message id, oldest first
@@ -117,12 +122,15 @@ class Device:
     def hello(self, device: str) -> ClientFrame:
         """The first frame of a new connection."""
         self.caught_up, self.gap, self._unwritten, self._welcome = False, None, [], None
-        return ClientFrame(hello=Hello(position=self.position, device=device))
+        hello = Hello(position=self.position, device=device, device_id=self.device_id)
+        return ClientFrame(hello=hello)
 
     def submit(self, send: Send) -> None:
         """Take on a send; it is written when the session is caught up, and again on every
         connection until answered.
         """
+        marks = self.shown.get(send.chat_id, {})
+        send.seen_id = max(send.seen_id, *marks.values(), 0)
         self.outbox[send.client_message_id] = send
         if self.caught_up:
             self._unwritten.append(send.client_message_id)
@@ -259,6 +267,7 @@ class Device:
         """All that has to survive a restart, as JSON."""
         return {
             "user_id": self.user_id,
+            "device_id": self.device_id,
             "position": json_format.MessageToDict(self.position) if self.position else None,
             "outbox": [json_format.MessageToDict(send) for send in self.outbox.values()],
             "shown": {
@@ -273,7 +282,7 @@ class Device:
         cls, kept: dict[str, Any], place: Callable[[str, int], int] = partition_of
     ) -> Device:
         """The device of a snapshot."""
-        device = cls(kept["user_id"], place)
+        device = cls(kept["user_id"], place, device_id=kept.get("device_id", ""))
         if kept["position"]:
             device.position = json_format.ParseDict(kept["position"], Position())
         for send in (json_format.ParseDict(each, Send()) for each in kept["outbox"]):

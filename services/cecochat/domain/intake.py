@@ -52,6 +52,8 @@ def check_hello(frame: ClientFrame) -> None:
         )
     if len(frame.hello.device.encode()) > DEVICE_MAX_BYTES:
         raise _invalid(f"device: at most {DEVICE_MAX_BYTES} bytes")
+    if len(frame.hello.device_id.encode()) > DEVICE_MAX_BYTES:
+        raise _invalid(f"device_id: at most {DEVICE_MAX_BYTES} bytes")
     if frame.hello.position.offset < -1:
         raise _invalid("position.offset: -1 or above")
 
@@ -72,6 +74,8 @@ def check_send(
     """
     if not 1 <= len(send.client_message_id.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES:
         raise _invalid(f"client_message_id: 1 to {CLIENT_MESSAGE_ID_MAX_BYTES} bytes")
+    if send.seen_id < 0:
+        raise _invalid("seen_id: the id of a message, or 0")
     recipients = _recipients(user, send.chat_id)
     match send.WhichOneof("body"):
         case "message":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CLOCKS_APART_MAX_MS = 60_000
+"""What a client says it has seen may lie so far ahead of its server's clock."""
+
 
 @dataclass(slots=True)
 class OwnerLimits:

@@ -12,19 +12,27 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from cecochat.domain import frames
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
-from cecochat.domain.ids import message_id, stamp_at
-from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.ids import SEQUENCE_MAX, message_id, stamp_at, stamp_of
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
-from cecochat.domain.sent import Accepted, Key, SentTable
+from cecochat.domain.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.session import Session
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
+
+
+class Pending(NamedTuple):
+    """A send whose append is under way, and the sessions that wait for it."""
+
+    content: int
+    sessions: list[Session]
 
 
 class Valid:
@@ -106,7 +114,7 @@ class Owner:
         self.sent = SentTable(cursor - 1, limits)
         self.tail = Tail(cursor - 1)
         self.sessions: dict[str, list[Session]] = {}
-        self.pending: dict[Key, list[Session]] = {}
+        self.pending: dict[Key, Pending] = {}
         self._number = 0
         self._stamp = 0
         self._stated = cursor - 1  # `as_of` of the last state record
@@ -128,7 +136,8 @@ class Owner:
         self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
     ) -> Origin:
         """The record to append for a checked send that was not settled."""
-        self.pending[session.user_id, send.client_message_id] = [session]
+        key = (session.user_id, send.client_message_id)
+        self.pending[key] = Pending(content_of(send), [session])
         return self._origin(session.user_id, send, recipients, now_ms)
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
@@ -141,30 +150,37 @@ class Owner:
         if session.closed or session.blocked:
             return True
         key = (session.user_id, send.client_message_id)
-        if accepted := self.sent.find(key):
-            session.push(frames.ack(key[1], accepted.message_id, accepted.offset))
-            return True
-        if waiting := self.under_way(key):
-            if session not in waiting:
-                waiting.append(session)
-            return True
-        if not self.sent.covers(seen):
-            session.close(_catch_up())
-            return True
-        return False
+        first = self.sent.find(key) or self.under_way(key)
+        if first is None:
+            if refusal := self._refuses(seen):
+                session.close(refusal)
+            return refusal is not None
+        if first.content != content_of(send):
+            session.refuse(key[1], _reused(key[1]))
+        elif isinstance(first, Accepted):
+            session.push(frames.ack(key[1], first.message_id, first.offset))
+        elif session not in first.sessions:
+            first.sessions.append(session)
+        return True
+
+    def _refuses(self, seen: int) -> Refusal | None:
+        """Why a send from a client at that position cannot be taken for a new one."""
+        if seen >= self.cursor:
+            return _ahead(seen)
+        return None if self.sent.covers(seen) else _catch_up()
 
     def is_repeat(self, key: Key) -> bool:
         """Whether a send of that key was accepted before."""
         return key in self.pending or self.sent.find(key) is not None
 
-    def under_way(self, key: Key) -> list[Session] | None:
-        """The sessions that wait for the append of that send."""
+    def under_way(self, key: Key) -> Pending | None:
+        """That send, if its append is under way."""
         return self.pending.get(key)
 
     def _origin(self, user: str, send: Send, recipients: Sequence[str], now_ms: int) -> Origin:
         assert self.epoch is not None, "an owner accepts only once it has read its takeover"
         event = Event(
-            id=message_id(self.next_stamp(now_ms), self.partition),
+            id=message_id(self.next_stamp(now_ms, send.seen_id), self.partition),
             user_id=user,
             chat_id=send.chat_id,
             client_message_id=send.client_message_id,
@@ -185,11 +201,12 @@ class Owner:
             event,
         )
 
-    def next_stamp(self, now_ms: int) -> int:
+    def next_stamp(self, now_ms: int, seen_id: int = 0) -> int:
         """Strictly increasing, and above everything this partition has seen, whatever the clocks
-        do.
+        do; above the whole millisecond of `seen_id`, too, unless that is far in the future.
         """
-        self._stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1)
+        answers = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
+        self._stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, answers + 1)
         return self._stamp
 
     # -- the log
@@ -222,11 +239,11 @@ class Owner:
 
     def _read_origin(self, offset: int, record: Origin, now_ms: int) -> None:
         key = (record.user_id, record.client_message_id)
-        self.sent.add(key, Accepted(record.id, offset, now_ms))
+        self.sent.add(key, Accepted(record.id, offset, now_ms, content_of(record.parsed)))
         self.forwarder.add(offset, record)
         if waiting := self.pending.pop(key, None):
             ack = frames.ack(record.client_message_id, record.id, offset)
-            for session in waiting:
+            for session in waiting.sessions:
                 if session in self.sessions.get(record.user_id, ()):
                     session.deliver(offset, ack)
         self._publish(Valid(offset, (record.user_id,), record.event))
@@ -311,6 +328,21 @@ class Owner:
         while self._states and self._states[0][0] < safe:
             released = self._states.popleft()[1] + 1
         return released
+
+
+def _reused(client_message_id: str) -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_REUSED_ID,
+        f"client_message_id {client_message_id!r} was accepted before with another content: take a "
+        "new id for a new message",
+    )
+
+
+def _ahead(seen: int) -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_PROTOCOL,
+        f"offset {seen} is ahead of all that this server has told: say the position of this stream",
+    )
 
 
 def _catch_up() -> Refusal:

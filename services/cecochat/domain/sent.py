@@ -7,6 +7,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cecochat.domain.limits import OwnerLimits
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import Send
 
 Key = tuple[str, str]
 """(user id, client message id)."""
@@ -18,6 +20,15 @@ class Accepted(NamedTuple):
     message_id: int
     offset: int
     read_at_ms: int
+    content: int
+
+
+def content_of(said: Send | Event) -> int:
+    """What a send, or the event made of it, says and where: the same content, the same number. It
+    means something in this process only.
+    """
+    body = said.WhichOneof("body")
+    return hash((said.chat_id, body, getattr(said, body).SerializeToString() if body else b""))
 
 
 class SentTable:

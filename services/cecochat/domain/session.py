@@ -5,7 +5,7 @@ it still takes sends.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from cecochat.domain import frames
@@ -45,6 +45,7 @@ class Session:
             False  # a send was refused: none behind it may overtake the client's answer to that
         )
         self.began: Began | None = None  # not welcomed yet
+        self.device_id = ""  # as its hello says; empty: it does not
         self.closed: Refusal | None = None
         self.queued_bytes = 0
         self._queue_max_bytes = queue_max_bytes
@@ -140,6 +141,15 @@ class Session:
         self.queued_bytes -= size
         self._taken_bytes += size
         return b"".join(chunks)
+
+
+def replace(session: Session, others: Iterable[Session]) -> None:
+    """A device has one session: its hello on a new stream ends those that it had before."""
+    for other in others:
+        if other is not session and session.device_id and other.device_id == session.device_id:
+            other.close(
+                Refusal(errors_pb2.ERROR_CODE_REPLACED, "this device has opened a newer stream")
+            )
 
 
 class Replay:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, intake, resume
 from cecochat.domain.errors import Refusal, Trimmed, Unavailable
-from cecochat.domain.session import Replay, Session
+from cecochat.domain.session import Replay, Session, replace
 from cecochat.messaging.partition import OwnedPartition, now_ms
 from cecochat.ports.backplane import MESSAGES
 from cecochat.runtime.reading import between, fold_at
@@ -113,6 +113,8 @@ class Connection:
         try:
             hello = await self._first_frame()
             partition = self._server.ownership.partition_for(self.session.user_id)
+            self.session.device_id = hello.device_id
+            replace(self.session, self._server.sessions_of(self.session.user_id))
             await self._resume(partition, hello)
             await self._read_frames(partition)
             self._left = True

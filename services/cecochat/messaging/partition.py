@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
-from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
 from cecochat.domain.records import LogRecord, Takeover, encode
@@ -39,7 +39,6 @@ RESEND_RECORDS = 1_000
 NEAR_RECORDS = 100
 STALLED_S = 0.5
 QUEUED_MAX_BYTES = 4 << 20
-CLOCKS_APART_MAX_MS = 60_000
 YIELD_BYTES = 64 << 10
 CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a burst is slow
 HOUSEKEEPING_S = 1.0

@@ -62,6 +62,10 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """A fault of the server. Its log has the cause."""
     ERROR_CODE_NOT_FOUND: _ErrorCode.ValueType  # 19
     """There is no such thing, or it is none of the caller's: both look the same."""
+    ERROR_CODE_REPLACED: _ErrorCode.ValueType  # 20
+    """The same device has said hello on a newer stream: this one ends, and what it still had under way is not taken."""
+    ERROR_CODE_REUSED_ID: _ErrorCode.ValueType  # 21
+    """A send with this client_message_id was accepted before, and it said something else."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
@@ -105,6 +109,10 @@ ERROR_CODE_INTERNAL: ErrorCode.ValueType  # 18
 """A fault of the server. Its log has the cause."""
 ERROR_CODE_NOT_FOUND: ErrorCode.ValueType  # 19
 """There is no such thing, or it is none of the caller's: both look the same."""
+ERROR_CODE_REPLACED: ErrorCode.ValueType  # 20
+"""The same device has said hello on a newer stream: this one ends, and what it still had under way is not taken."""
+ERROR_CODE_REUSED_ID: ErrorCode.ValueType  # 21
+"""A send with this client_message_id was accepted before, and it said something else."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final

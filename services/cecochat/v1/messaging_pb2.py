@@ -26,7 +26,7 @@ from cecochat.v1 import errors_pb2 as cecochat_dot_v1_dot_errors__pb2
 from cecochat.v1 import events_pb2 as cecochat_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63\x65\x63ochat/v1/messaging.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x18\x63\x65\x63ochat/v1/events.proto\"=\n\x08Position\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"y\n\x0b\x43lientFrame\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.cecochat.v1.Hello\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12 \n\x05sends\x18\x03 \x03(\x0b\x32\x11.cecochat.v1.Send\x12\x15\n\rrenewed_token\x18\x04 \x01(\t\"R\n\x05Hello\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x15.cecochat.v1.PositionH\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\tB\x0b\n\t_position\"\x9b\x03\n\x04Send\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\x12\'\n\x07message\x18\n \x01(\x0b\x32\x14.cecochat.v1.MessageH\x00\x12\'\n\x07receipt\x18\x0b \x01(\x0b\x32\x14.cecochat.v1.ReceiptH\x00\x12!\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.cecochat.v1.EditH\x00\x12)\n\x08\x64\x65letion\x18\r \x01(\x0b\x32\x15.cecochat.v1.DeletionH\x00\x12)\n\x08reaction\x18\x0e \x01(\x0b\x32\x15.cecochat.v1.ReactionH\x00\x12-\n\nmembership\x18\x0f \x01(\x0b\x32\x17.cecochat.v1.MembershipH\x00\x12%\n\x06typing\x18\x10 \x01(\x0b\x32\x13.cecochat.v1.TypingH\x00\x12)\n\x08presence\x18\x11 \x01(\x0b\x32\x15.cecochat.v1.PresenceH\x00\x42\x06\n\x04\x62ody\"5\n\x0bServerFrame\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.cecochat.v1.ServerItem\"\xe6\x02\n\nServerItem\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.cecochat.v1.WelcomeH\x00\x12+\n\tdelivered\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.DeliveredH\x00\x12\x1f\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x10.cecochat.v1.AckH\x00\x12\'\n\x07refused\x18\x04 \x01(\x0b\x32\x14.cecochat.v1.RefusedH\x00\x12*\n\tcaught_up\x18\x05 \x01(\x0b\x32\x15.cecochat.v1.CaughtUpH\x00\x12\x1f\n\x03gap\x18\x06 \x01(\x0b\x32\x10.cecochat.v1.GapH\x00\x12\x34\n\x0etoken_expiring\x18\x07 \x01(\x0b\x32\x1a.cecochat.v1.TokenExpiringH\x00\x12-\n\ndisconnect\x18\x08 \x01(\x0b\x32\x17.cecochat.v1.DisconnectH\x00\x42\x06\n\x04item\"\x9c\x02\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\'\n\x08position\x18\x02 \x01(\x0b\x32\x15.cecochat.v1.Position\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.cecochat.v1.Limits\x12\x16\n\x0eserver_time_ms\x18\x04 \x01(\x03\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x11\n\tserver_id\x18\x06 \x01(\t\x12-\n\x05up_to\x18\x07 \x03(\x0b\x32\x1e.cecochat.v1.Welcome.UpToEntry\x12\x17\n\x0fpartition_count\x18\x08 \x01(\x05\x1a+\n\tUpToEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9e\x01\n\x06Limits\x12\x17\n\x0f\x66rame_max_bytes\x18\x01 \x01(\x05\x12\x16\n\x0etext_max_bytes\x18\x02 \x01(\x05\x12\x1b\n\x13sends_per_frame_max\x18\x03 \x01(\x05\x12\x17\n\x0fqueue_max_bytes\x18\x04 \x01(\x03\x12\x18\n\x10sends_rate_per_s\x18\x05 \x01(\x01\x12\x13\n\x0bsends_burst\x18\x06 \x01(\x05\">\n\tDelivered\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12!\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Event\"D\n\x03\x41\x63k\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"G\n\x07Refused\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Error\"\x1a\n\x08\x43\x61ughtUp\x12\x0e\n\x06offset\x18\x01 \x01(\x03\"T\n\x03Gap\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\x12\x11\n\tto_offset\x18\x02 \x01(\x03\x12%\n\x05token\x18\x03 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"\x81\x01\n\tReadToken\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x34\n\x07offsets\x18\x02 \x03(\x0b\x32#.cecochat.v1.ReadToken.OffsetsEntry\x1a.\n\x0cOffsetsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"&\n\rTokenExpiring\x12\x15\n\rexpires_in_ms\x18\x01 \x01(\x03\"@\n\nDisconnect\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.cecochat.v1.Error\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t2K\n\tMessaging\x12>\n\x04\x43hat\x12\x18.cecochat.v1.ClientFrame\x1a\x18.cecochat.v1.ServerFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63\x65\x63ochat/v1/messaging.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x18\x63\x65\x63ochat/v1/events.proto\"=\n\x08Position\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"y\n\x0b\x43lientFrame\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.cecochat.v1.Hello\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12 \n\x05sends\x18\x03 \x03(\x0b\x32\x11.cecochat.v1.Send\x12\x15\n\rrenewed_token\x18\x04 \x01(\t\"e\n\x05Hello\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x15.cecochat.v1.PositionH\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\tB\x0b\n\t_position\"\xac\x03\n\x04Send\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\x12\x0f\n\x07seen_id\x18\x04 \x01(\x03\x12\'\n\x07message\x18\n \x01(\x0b\x32\x14.cecochat.v1.MessageH\x00\x12\'\n\x07receipt\x18\x0b \x01(\x0b\x32\x14.cecochat.v1.ReceiptH\x00\x12!\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.cecochat.v1.EditH\x00\x12)\n\x08\x64\x65letion\x18\r \x01(\x0b\x32\x15.cecochat.v1.DeletionH\x00\x12)\n\x08reaction\x18\x0e \x01(\x0b\x32\x15.cecochat.v1.ReactionH\x00\x12-\n\nmembership\x18\x0f \x01(\x0b\x32\x17.cecochat.v1.MembershipH\x00\x12%\n\x06typing\x18\x10 \x01(\x0b\x32\x13.cecochat.v1.TypingH\x00\x12)\n\x08presence\x18\x11 \x01(\x0b\x32\x15.cecochat.v1.PresenceH\x00\x42\x06\n\x04\x62ody\"5\n\x0bServerFrame\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.cecochat.v1.ServerItem\"\xe6\x02\n\nServerItem\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.cecochat.v1.WelcomeH\x00\x12+\n\tdelivered\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.DeliveredH\x00\x12\x1f\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x10.cecochat.v1.AckH\x00\x12\'\n\x07refused\x18\x04 \x01(\x0b\x32\x14.cecochat.v1.RefusedH\x00\x12*\n\tcaught_up\x18\x05 \x01(\x0b\x32\x15.cecochat.v1.CaughtUpH\x00\x12\x1f\n\x03gap\x18\x06 \x01(\x0b\x32\x10.cecochat.v1.GapH\x00\x12\x34\n\x0etoken_expiring\x18\x07 \x01(\x0b\x32\x1a.cecochat.v1.TokenExpiringH\x00\x12-\n\ndisconnect\x18\x08 \x01(\x0b\x32\x17.cecochat.v1.DisconnectH\x00\x42\x06\n\x04item\"\x9c\x02\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\'\n\x08position\x18\x02 \x01(\x0b\x32\x15.cecochat.v1.Position\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.cecochat.v1.Limits\x12\x16\n\x0eserver_time_ms\x18\x04 \x01(\x03\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x11\n\tserver_id\x18\x06 \x01(\t\x12-\n\x05up_to\x18\x07 \x03(\x0b\x32\x1e.cecochat.v1.Welcome.UpToEntry\x12\x17\n\x0fpartition_count\x18\x08 \x01(\x05\x1a+\n\tUpToEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9e\x01\n\x06Limits\x12\x17\n\x0f\x66rame_max_bytes\x18\x01 \x01(\x05\x12\x16\n\x0etext_max_bytes\x18\x02 \x01(\x05\x12\x1b\n\x13sends_per_frame_max\x18\x03 \x01(\x05\x12\x17\n\x0fqueue_max_bytes\x18\x04 \x01(\x03\x12\x18\n\x10sends_rate_per_s\x18\x05 \x01(\x01\x12\x13\n\x0bsends_burst\x18\x06 \x01(\x05\">\n\tDelivered\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12!\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Event\"D\n\x03\x41\x63k\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"G\n\x07Refused\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Error\"\x1a\n\x08\x43\x61ughtUp\x12\x0e\n\x06offset\x18\x01 \x01(\x03\"T\n\x03Gap\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\x12\x11\n\tto_offset\x18\x02 \x01(\x03\x12%\n\x05token\x18\x03 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"\x81\x01\n\tReadToken\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x34\n\x07offsets\x18\x02 \x03(\x0b\x32#.cecochat.v1.ReadToken.OffsetsEntry\x1a.\n\x0cOffsetsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"&\n\rTokenExpiring\x12\x15\n\rexpires_in_ms\x18\x01 \x01(\x03\"@\n\nDisconnect\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.cecochat.v1.Error\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t2K\n\tMessaging\x12>\n\x04\x43hat\x12\x18.cecochat.v1.ClientFrame\x1a\x18.cecochat.v1.ServerFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,37 +42,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLIENTFRAME']._serialized_start=159
   _globals['_CLIENTFRAME']._serialized_end=280
   _globals['_HELLO']._serialized_start=282
-  _globals['_HELLO']._serialized_end=364
-  _globals['_SEND']._serialized_start=367
-  _globals['_SEND']._serialized_end=778
-  _globals['_SERVERFRAME']._serialized_start=780
-  _globals['_SERVERFRAME']._serialized_end=833
-  _globals['_SERVERITEM']._serialized_start=836
-  _globals['_SERVERITEM']._serialized_end=1194
-  _globals['_WELCOME']._serialized_start=1197
-  _globals['_WELCOME']._serialized_end=1481
-  _globals['_WELCOME_UPTOENTRY']._serialized_start=1438
-  _globals['_WELCOME_UPTOENTRY']._serialized_end=1481
-  _globals['_LIMITS']._serialized_start=1484
-  _globals['_LIMITS']._serialized_end=1642
-  _globals['_DELIVERED']._serialized_start=1644
-  _globals['_DELIVERED']._serialized_end=1706
-  _globals['_ACK']._serialized_start=1708
-  _globals['_ACK']._serialized_end=1776
-  _globals['_REFUSED']._serialized_start=1778
-  _globals['_REFUSED']._serialized_end=1849
-  _globals['_CAUGHTUP']._serialized_start=1851
-  _globals['_CAUGHTUP']._serialized_end=1877
-  _globals['_GAP']._serialized_start=1879
-  _globals['_GAP']._serialized_end=1963
-  _globals['_READTOKEN']._serialized_start=1966
-  _globals['_READTOKEN']._serialized_end=2095
-  _globals['_READTOKEN_OFFSETSENTRY']._serialized_start=2049
-  _globals['_READTOKEN_OFFSETSENTRY']._serialized_end=2095
-  _globals['_TOKENEXPIRING']._serialized_start=2097
-  _globals['_TOKENEXPIRING']._serialized_end=2135
-  _globals['_DISCONNECT']._serialized_start=2137
-  _globals['_DISCONNECT']._serialized_end=2201
-  _globals['_MESSAGING']._serialized_start=2203
-  _globals['_MESSAGING']._serialized_end=2278
+  _globals['_HELLO']._serialized_end=383
+  _globals['_SEND']._serialized_start=386
+  _globals['_SEND']._serialized_end=814
+  _globals['_SERVERFRAME']._serialized_start=816
+  _globals['_SERVERFRAME']._serialized_end=869
+  _globals['_SERVERITEM']._serialized_start=872
+  _globals['_SERVERITEM']._serialized_end=1230
+  _globals['_WELCOME']._serialized_start=1233
+  _globals['_WELCOME']._serialized_end=1517
+  _globals['_WELCOME_UPTOENTRY']._serialized_start=1474
+  _globals['_WELCOME_UPTOENTRY']._serialized_end=1517
+  _globals['_LIMITS']._serialized_start=1520
+  _globals['_LIMITS']._serialized_end=1678
+  _globals['_DELIVERED']._serialized_start=1680
+  _globals['_DELIVERED']._serialized_end=1742
+  _globals['_ACK']._serialized_start=1744
+  _globals['_ACK']._serialized_end=1812
+  _globals['_REFUSED']._serialized_start=1814
+  _globals['_REFUSED']._serialized_end=1885
+  _globals['_CAUGHTUP']._serialized_start=1887
+  _globals['_CAUGHTUP']._serialized_end=1913
+  _globals['_GAP']._serialized_start=1915
+  _globals['_GAP']._serialized_end=1999
+  _globals['_READTOKEN']._serialized_start=2002
+  _globals['_READTOKEN']._serialized_end=2131
+  _globals['_READTOKEN_OFFSETSENTRY']._serialized_start=2085
+  _globals['_READTOKEN_OFFSETSENTRY']._serialized_end=2131
+  _globals['_TOKENEXPIRING']._serialized_start=2133
+  _globals['_TOKENEXPIRING']._serialized_end=2171
+  _globals['_DISCONNECT']._serialized_start=2173
+  _globals['_DISCONNECT']._serialized_end=2237
+  _globals['_MESSAGING']._serialized_start=2239
+  _globals['_MESSAGING']._serialized_end=2314
 # @@protoc_insertion_point(module_scope)

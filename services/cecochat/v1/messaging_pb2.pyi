@@ -92,8 +92,13 @@ class Hello(_message.Message):
 
     POSITION_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """A label for people, at most 64 bytes."""
+    device_id: _builtins.str
+    """Names this device among those of its user, at most 64 bytes, kept with its position. Its older streams end before the
+    welcome, so that what was refused on this stream cannot come true on them. Empty: none ends.
+    """
     @_builtins.property
     def position(self) -> Global___Position:
         """Where the client was; absent: live only, nothing is missed."""
@@ -103,10 +108,11 @@ class Hello(_message.Message):
         *,
         position: Global___Position | None = ...,
         device: _builtins.str = ...,
+        device_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "device", b"device", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "device", b"device", "device_id", b"device_id", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
     _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
@@ -121,6 +127,7 @@ class Send(_message.Message):
     CLIENT_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     CHAT_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    SEEN_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RECEIPT_FIELD_NUMBER: _builtins.int
     EDIT_FIELD_NUMBER: _builtins.int
@@ -134,6 +141,10 @@ class Send(_message.Message):
     chat_id: _builtins.str
     traceparent: _builtins.str
     """The sender's trace context (W3C `traceparent`); empty: none. Its flag "sampled" asks for a trace of this message."""
+    seen_id: _builtins.int
+    """The highest message id of this chat that the person had before them, from the stream or from the history; 0: none. The
+    new id is above it, so that an answer sorts after what it answers. One more than a minute ahead counts as that.
+    """
     @_builtins.property
     def message(self) -> _events_pb2.Message: ...
     @_builtins.property
@@ -156,6 +167,7 @@ class Send(_message.Message):
         client_message_id: _builtins.str = ...,
         chat_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        seen_id: _builtins.int = ...,
         message: _events_pb2.Message | None = ...,
         receipt: _events_pb2.Receipt | None = ...,
         edit: _events_pb2.Edit | None = ...,
@@ -167,7 +179,7 @@ class Send(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "typing", b"typing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "traceparent", b"traceparent", "typing", b"typing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chat_id", b"chat_id", "client_message_id", b"client_message_id", "deletion", b"deletion", "edit", b"edit", "membership", b"membership", "message", b"message", "presence", b"presence", "reaction", b"reaction", "receipt", b"receipt", "seen_id", b"seen_id", "traceparent", b"traceparent", "typing", b"typing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["message", "receipt", "edit", "deletion", "reaction", "membership", "typing", "presence"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
