@@ -81,7 +81,12 @@ class Settings:
         0,
         PARTITIONS_MAX,
     )
-    retention_ms: int = _setting(7 * 86_400_000, "how long the log keeps records, ms", 1)
+    retention_ms: int = _setting(
+        7 * 86_400_000,
+        "how long the log keeps what nothing needs any more, ms: a device that was away for so "
+        "long still resumes where it was; what something needs stays, however old it is",
+        1,
+    )
     retention_bytes: int = _setting(
         1 << 30, "how much a partition keeps, bytes; embedded: Kafka's log has no such limit", 1
     )
