@@ -158,7 +158,14 @@ class KafkaBackplane(Backplane):
         instance = self._settings.instance
         if instance is not None and members:
             instance = f"{instance}-{len(members)}"
-        member = Member(name_of(self._settings, topic), name, work, self._settings, instance)
+        member = Member(
+            name_of(self._settings, topic),
+            name,
+            work,
+            self._settings,
+            instance,
+            self._log.partition_count,
+        )
         members.append(member)
         try:
             await member.run()
