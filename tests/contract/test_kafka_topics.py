@@ -20,8 +20,9 @@ from aiokafka.admin.config_resource import (  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka import groups
 from cecochat.adapters.kafka.backplane import KafkaBackplane
+from cecochat.adapters.kafka.cluster import Cluster
 from cecochat.adapters.kafka.settings import KafkaSettings
-from cecochat.adapters.kafka.topics import names_of
+from cecochat.adapters.kafka.topics import Topics, names_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.backplane import MESSAGES
 from scripts.backends import kafka as kafka_kind
@@ -126,6 +127,20 @@ async def test_more_in_sync_replicas_than_there_are_could_never_be_had(
 ) -> None:
     await made(settings, {"min.insync.replicas": in_sync}, PARTITIONS)
     assert "--add-config min.insync.replicas=1" in await refused(settings, accept_loss=True)
+
+
+@pytest.mark.parametrize(
+    ("replication", "fit", "stated"),
+    [(1, {1}, {1}), (2, {1, 2}, {1, 2}), (3, {2, 3}, {1, 2, 3})],
+)
+async def test_in_sync_replicas_fit_the_copies_or_a_loss_is_accepted(
+    place: Place, replication: int, fit: set[int], stated: set[int]
+) -> None:
+    for accept_loss, expected in ((False, fit), (True, stated)):
+        chosen = replace(opener.settings(place), accept_loss=accept_loss)
+        wanted = Topics(Cluster(chosen), chosen)._wanted("messages", replication)
+        (in_sync,) = [each for each in wanted if each.name == "min.insync.replicas"]
+        assert {count for count in range(1, 6) if in_sync.fits(f"{count}")} == expected
 
 
 def of_one_controller(instance: Instance) -> dict[str, object]:
