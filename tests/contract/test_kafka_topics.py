@@ -201,8 +201,15 @@ async def test_fewer_copies_than_there_could_be_are_refused_unless_they_are_stat
 
 
 async def add_partitions(settings: KafkaSettings, names: list[str], total: int) -> None:
+    """Returns when the broker shows them, which is a moment after the controller has them."""
     async with opener.admin(settings) as client:
         await client.create_partitions({name: NewPartitions(total) for name in names})
+
+        async def shown() -> bool:
+            topics = await client.describe_topics(names)
+            return all(len(topic["partitions"]) == total for topic in topics)
+
+        await eventually(shown)
 
 
 @pytest.mark.parametrize("topics", [1, 2], ids=["of the messages", "of the dead letters as well"])

@@ -73,7 +73,7 @@ async def test_nothing_goes_while_nobody_materializes_and_then_the_history_has_a
 ) -> None:
     async with cluster(tmp_path, kafka, materializes=False, retention_ms=1) as servers:
         await servers.assign("one")
-        await servers.start("one")
+        faults = await servers.start("one")
         async with servers.stream("one", ALICE) as alice:
             for first in range(0, len(TEXTS), 100):
                 await alice.send(*(message(text, CHAT) for text in TEXTS[first : first + 100]))
@@ -91,5 +91,13 @@ async def test_nothing_goes_while_nobody_materializes_and_then_the_history_has_a
             async def trimmed() -> bool:
                 return (await starts(servers))[0] > len(TEXTS) // 2
 
+            async def asked_no_more() -> bool:
+                faults.failed, asking = 0, len(passes)
+                faults.unavailable.add("committed")
+                await eventually(lambda: len(passes) >= asking + 2)
+                faults.unavailable.clear()
+                return faults.failed == 0
+
             await eventually(all_stored, within_s=60)
             await eventually(trimmed)
+            await eventually(asked_no_more)  # all is released, and nothing new is there
