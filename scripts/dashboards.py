@@ -102,6 +102,8 @@ MESSAGES = [
     Panel("Materialize behind, in time", "s", {
         "{{instance}}": f"cecochat_materialize_lag_seconds{Q}",
         "a quarter of the retention": f"0.25 * min(cecochat_retention_seconds{Q})"}),
+    Panel("Records of the log that wait too long", "short", {
+        "{{task}}": f"max by (task) (cecochat_log_late_records{Q})"}),
     Panel("Writes of rows, 99 of 100 within", "s", {
         "{{instance}}": _p99("cecochat_history_write_seconds", "instance")}),
     Panel("Writes that the database did not take", "ops", {

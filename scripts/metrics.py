@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from cecochat.connect.server import ConnectMetrics
 from cecochat.control.decisions import Decisions
+from cecochat.control.late import late_records
 from cecochat.history.transport import query_seconds
 from cecochat.materialize.worker import MaterializeMetrics
 from cecochat.messaging.metrics import MessagingMetrics
@@ -34,7 +35,7 @@ MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "materialize": (MaterializeMetrics, *EVERY),
     "history": (query_seconds, token_failures, *EVERY),
     "connect": (ConnectMetrics, ASSIGNED, token_failures, *EVERY),
-    "control": (Decisions, *EVERY),
+    "control": (Decisions, late_records, *EVERY),
 }
 """Server -> what it makes at its start; `tests/integration/test_servers.py` compares."""
 

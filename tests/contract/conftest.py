@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ CONFIGURATIONS = ["embedded", "redis"]
 DISCOVERIES = ["embedded", "consul"]
 DEPLOYMENTS = ["embedded", "local", "nomad"]
 
-OpenBackplane = Callable[[], Awaitable[Backplane]]
+OpenBackplane = Callable[..., Awaitable[Backplane]]
 OpenHistory = Callable[[], Awaitable[History]]
 OpenConfiguration = Callable[[], Awaitable[Configuration]]
 OpenDiscovery = Callable[[], Awaitable[Discovery]]
@@ -55,8 +56,10 @@ def place(tmp_path: Path, backends: Backends) -> Place:
 def open_backplane(
     request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
 ) -> OpenBackplane:
-    """Opens the same log, of `PARTITIONS` partitions, each time; the one before must be closed."""
-    return lambda: opener(request.param).backplane(place, stack)
+    """Opens the same log, of `PARTITIONS` partitions, each time; the one before must be closed.
+    It takes `retention_ms` and `clock`.
+    """
+    return partial(opener(request.param).backplane, place, stack)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from cecochat.domain.errors import ProducerEnded
+from cecochat.domain.errors import ProducerEnded, Trimmed
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Record, Topic
 from tests.contract.conftest import OpenBackplane
 from tests.contract.openers import PARTITIONS
@@ -357,8 +357,76 @@ async def test_what_work_raises_share_raises(backplane: Backplane) -> None:
         member.cancel()
 
 
-async def test_release_alone_drops_nothing_that_is_not_old(backplane: Backplane) -> None:
-    await append(backplane, [new(number) for number in range(10)])
-    await backplane.release(MESSAGES, 0, 5)
-    await append(backplane, [new(10)])
-    assert values(await read(backplane, 11)) == list(range(11))
+# -- retention
+
+WEEK_MS = 7 * 86_400_000
+
+
+class Later:
+    """The time that is told to retention; the log's own goes on."""
+
+    def __init__(self) -> None:
+        self.at_s: float | None = None
+
+    def __call__(self) -> float:
+        return time.time() if self.at_s is None else self.at_s
+
+
+async def test_what_is_released_and_older_than_the_retention_goes_and_nothing_else(
+    open_backplane: OpenBackplane,
+) -> None:
+    clock = Later()
+    log = await open_backplane(retention_ms=WEEK_MS, clock=clock)
+    await append(log, [new(number, partition) for number in range(10) for partition in (0, 1, 2)])
+    await log.release(MESSAGES, 0, 5)
+    await log.release(MESSAGES, 2, 10)
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (0, 10), "a device may still resume there"
+    clock.at_s = time.time() + WEEK_MS / 1_000 + 60
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (5, 10)
+    assert await log.bounds(MESSAGES, 1) == (0, 10), "somebody needs it, however old it is"
+    assert await log.bounds(MESSAGES, 2) == (10, 10)
+    assert values(await read(log, 5, offset=5)) == [5, 6, 7, 8, 9]
+    await log.release(MESSAGES, 0, 3)
+    await log.release(MESSAGES, 0, 8)
+    await append(log, [new(10)])
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (8, 11)
+    with pytest.raises(Trimmed) as trimmed:
+        await read(log, 1, offset=7)
+    assert trimmed.value.start == 8
+
+
+async def test_of_what_is_released_the_retention_keeps_the_newest(
+    open_backplane: OpenBackplane,
+) -> None:
+    clock = Later()
+    log = await open_backplane(retention_ms=1, clock=clock)
+    await append(log, [new(number) for number in range(5)])
+    records = await read(log, 5)
+    while records[-1].appended_at_ms <= records[4].appended_at_ms + 1:
+        await append(log, [new(len(records))])
+        records = await read(log, len(records) + 1)
+    end, newest_ms = len(records), records[-1].appended_at_ms
+    await log.release(MESSAGES, 0, end)
+    clock.at_s = (newest_ms + 0.5) / 1_000
+    await log.trim()
+    kept = [each.offset for each in records if each.appended_at_ms >= newest_ms - 1]
+    assert await log.bounds(MESSAGES, 0) == (kept[0], end)
+    assert 4 < kept[0] < end
+    clock.at_s += 60
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (end, end)
+    await append(log, [new(end)])
+    assert [each.offset for each in await read(log, 1, offset=end)] == [end]
+
+
+async def test_an_offset_is_found_by_the_time_of_its_append(backplane: Backplane) -> None:
+    assert await backplane.offset_at(MESSAGES, 0, 0) == 0
+    await append(backplane, [new(number) for number in range(3)])
+    first, *_ = await read(backplane, 3)
+    assert await backplane.offset_at(MESSAGES, 0, 0) == 0
+    assert await backplane.offset_at(MESSAGES, 0, first.appended_at_ms) == 0
+    assert await backplane.offset_at(MESSAGES, 0, first.appended_at_ms + 60_000) == 3
+    assert await backplane.offset_at(MESSAGES, 1, 0) == 0

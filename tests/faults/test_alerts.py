@@ -33,11 +33,9 @@ from tests.support.faults import (
 from tests.support.processes import processes
 from tests.support.prometheus import Prometheus, watching
 from tests.support.server import Server
-from tests.support.tampering import set_on_topic
 
 OF_A_SLOW_MACHINE = {"EventLoopLate", "MessagesLate"}
 """How fast a machine is judges no test, and here they do not wait for minutes."""
-WEEK_MS = 7 * 86_400_000
 
 
 @pytest.fixture
@@ -60,7 +58,6 @@ async def test_alerts_are_silent_in_peace_and_fire_under_their_faults(
     servers = processes(tmp_path, on_real | sizes, COUNTS)
     async with servers as cluster, talking(cluster, rng) as crowd:
         scene = Scene(cluster, crowd, real)
-        await set_on_topic(on_real, {"retention.ms": f"{WEEK_MS}"})  # nothing goes meanwhile
         await taken_over(scene)  # a start may take longer than a takeover should
         count = len(cluster.servers)
         async with (

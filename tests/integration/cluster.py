@@ -146,6 +146,14 @@ class FaultyBackplane(Backplane):
         await self._inner.release(topic, partition, before)
 
     @override
+    async def trim(self) -> None:
+        await self._inner.trim()
+
+    @override
+    async def offset_at(self, topic: Topic, partition: int, at_ms: int) -> int:
+        return await self._inner.offset_at(topic, partition, at_ms)
+
+    @override
     async def close(self) -> None:
         await self._inner.close()
 
@@ -241,12 +249,14 @@ def user_on(partition: int, name: str = "user") -> str:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, kafka: str = "") -> AsyncIterator[Cluster]:
+async def cluster(
+    folder: Path, kafka: str = "", *, materializes: bool = True, **others: Any
+) -> AsyncIterator[Cluster]:
     """Everything but the log is embedded; that is on Kafka, in a namespace of its own, where its
-    address is given.
+    address is given. `others`: settings.
     """
     namespace = f"t{uuid.uuid4().hex[:12]}"
-    chosen = settings(folder, partitions=PARTITIONS, kafka=kafka, namespace=namespace)
+    chosen = settings(folder, partitions=PARTITIONS, kafka=kafka, namespace=namespace, **others)
     async with AsyncExitStack() as stack:
         if kafka:
             stack.push_async_callback(remove, KafkaSettings(kafka, namespace=namespace))
@@ -259,6 +269,7 @@ async def cluster(folder: Path, kafka: str = "") -> AsyncIterator[Cluster]:
             verifier=tokens.Verifier(secret=SECRET),
         )
         await write_document(parts.configuration, CONFIGURATION, QUICK)
-        await stack.enter_async_context(materialize(parts, "materialize"))
+        if materializes:
+            await stack.enter_async_context(materialize(parts, "materialize"))
         await stack.enter_async_context(history(parts, "history"))
         yield Cluster(parts, stack)

@@ -316,7 +316,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
         cassandra_is_away_while_much_is_appended,
         (
             *("HistoryDoesNotTakeRows", "QueriesFail"),
-            *("MaterializeFallsBehind", "MaterializeNearRetention"),
+            *("MaterializeFallsBehind", "MaterializeNearRetention", "RecordsWait"),
         ),
     ),
     Fault(kafka_and_a_server_stutter, ("MessagesLate", "EventLoopLate")),

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cecochat.cli import checks, ports
+from cecochat.cli import checks, ports, status
+from cecochat.cli.cluster import Cluster
 from cecochat.cli.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
 from cecochat.cli.failure import UsageError, judge
 from cecochat.cli.ledger import Ledger
@@ -22,6 +23,7 @@ from cecochat.cli.token import seconds
 from cecochat.cli.transcript import read
 from cecochat.client import Message, Receipt, StateInUse
 from cecochat.client.errors import NotReachable, Refused
+from cecochat.control.late import DROP, GROUPS
 from cecochat.domain.errors import InvalidSettings, Unavailable
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -266,3 +268,18 @@ def test_an_up_that_is_gone_is_found() -> None:
     assert finding.result == "wrong"
     assert "connect does not answer" in finding.found
     assert "cecochat up --data /d" in finding.mend
+
+
+def test_status_says_what_waits_too_long_in_the_log() -> None:
+    late = {task: {"records": 4_711, "partitions": "0-3, 7"} for task in (*GROUPS, DROP)}
+    leader = {"leads": True, "sets": {}, "late": late}
+    found = status._wrong(Cluster({}, {}, [leader], []), None)
+    assert [each for each in found if "4,711 records" in each] == [
+        "4,711 records wait to be in the history, for longer than they should: partitions 0-3, 7",
+        "4,711 records wait to be forwarded to their recipients, for longer than they should: "
+        "partitions 0-3, 7",
+        "the log keeps 4,711 records that are older than its retention, since something needs them "
+        "or they cannot be dropped, and disks fill: partitions 0-3, 7",
+    ]
+    quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], []), None)
+    assert not [each for each in quiet if "records" in each]

@@ -27,6 +27,8 @@ from cecochat.runtime.tls import secret
 log = logging.getLogger(__name__)
 
 TRIM_EVERY_S = 10.0
+TRIM_KAFKA_EVERY_S = 60.0
+"""Three questions a partition that has something to drop."""
 
 
 @asynccontextmanager
@@ -103,18 +105,18 @@ async def _embedded_log(settings: Settings, stack: AsyncExitStack) -> Backplane:
     )
     stack.push_async_callback(opened.close)
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
-    trimming = tasks.create_task(_trim(opened))
+    trimming = tasks.create_task(_trim(opened, TRIM_EVERY_S))
     stack.callback(trimming.cancel)
     return opened
 
 
-async def _trim(embedded: EmbeddedBackplane) -> None:
+async def _trim(opened: Backplane, every_s: float) -> None:
     while True:
-        await asyncio.sleep(TRIM_EVERY_S)
+        await asyncio.sleep(every_s)
         try:
-            await embedded.trim()
+            await opened.trim()
         except Unavailable as error:
-            log.warning("retention waits for the log: %s", error)
+            log.warning("what is old and needed no more is not dropped: %s", error)
 
 
 async def _kafka(settings: Settings, stack: AsyncExitStack) -> Backplane:
@@ -129,6 +131,7 @@ async def _kafka(settings: Settings, stack: AsyncExitStack) -> Backplane:
             namespace=settings.namespace,
             partition_count=settings.partitions or None,
             replication=settings.replication,
+            accept_loss=settings.accept_loss,
             retention_ms=settings.retention_ms,
             tls=settings.backends_tls(settings.kafka_tls),
             mechanism=cast(Mechanism, settings.kafka_sasl),
@@ -141,7 +144,9 @@ async def _kafka(settings: Settings, stack: AsyncExitStack) -> Backplane:
     # A defect in it ends the body: a server that can neither read nor append must not live on.
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     tasks.create_task(opened.running())
+    trimming = tasks.create_task(_trim(opened, TRIM_KAFKA_EVERY_S))
     stack.push_async_callback(opened.close)
+    stack.callback(trimming.cancel)
     return opened
 
 
@@ -156,6 +161,7 @@ async def _cassandra(settings: Settings) -> History:
             datacenter=settings.cassandra_datacenter,
             replication_factor=settings.replication,
             consistency=settings.cassandra_consistency,
+            accept_loss=settings.accept_loss,
             username=settings.cassandra_username,
             password=secret(settings.cassandra_password_file) or "",
             tls=settings.backends_tls(settings.cassandra_tls),

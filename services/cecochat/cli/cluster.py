@@ -45,6 +45,11 @@ class Cluster:
         """What the leader sees of each server set."""
         return self.leader["sets"] if self.leader else {}
 
+    @property
+    def late(self) -> dict[str, dict[str, Any]]:
+        """What the leader sees waiting too long in the log, by task."""
+        return self.leader.get("late", {}) if self.leader else {}
+
     def led(self) -> dict[str, Any]:
         """The leader. Raises `Failed`."""
         if self.leader is None:

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from cecochat.cli.cluster import Cluster
     from cecochat.cli.ownership import View
 
+LATE = {
+    "materialize": "{records:,} records wait to be in the history, for longer than they should: "
+    "partitions {partitions}",
+    "forward": "{records:,} records wait to be forwarded to their recipients, for longer than they "
+    "should: partitions {partitions}",
+    "drop": "the log keeps {records:,} records that are older than its retention, since something "
+    "needs them or they cannot be dropped, and disks fill: partitions {partitions}",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
@@ -69,6 +78,7 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
     for state, count in _states(view).items():
         if state != "owned":
             wrong.append(f"{count} partitions: {state}")
+    wrong += [LATE[task].format(**found) for task, found in seen.late.items() if task in LATE]
     return wrong if view else [*wrong, "no partition is assigned"]
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters import build
 from cecochat.control.decisions import Decisions
 from cecochat.control.documents import Documents
+from cecochat.control.late import Late, late_records
 from cecochat.control.planner import Planner
 from cecochat.control.routes import add_routes
 from cecochat.control.server import Control
@@ -54,7 +55,14 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     async with AsyncExitStack() as stack:
         deployment = await stack.enter_async_context(build.deployment(settings))
         sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act)
-        add_routes(app, server_id, server, sets, decisions)
+        late = Late(
+            parts.backplane,
+            partitions,
+            settings.retention_ms,
+            late_records(registry),
+            lambda: server.leads,
+        )
+        add_routes(app, server_id, server, sets, late, decisions)
 
         def configure(config: configuration.Config) -> None:
             sets.config = config
@@ -68,6 +76,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             group.create_task(follow(parts.configuration, registry, configure, tracer)),
             group.create_task(server.run()),
             group.create_task(sets.run()),
+            group.create_task(late.run()),
             group.create_task(watch_loop(registry)),
         ]
         await server.ready.wait()

@@ -9,13 +9,14 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.control.decisions import Decisions
+from cecochat.control.late import Late
 from cecochat.control.server import Control
 from cecochat.control.sets import Sets
 from cecochat.runtime.http import App
 
 
 def add_routes(
-    app: App, server_id: str, control: Control, sets: Sets, decisions: Decisions
+    app: App, server_id: str, control: Control, sets: Sets, late: Late, decisions: Decisions
 ) -> None:
     """`GET /decisions` and `GET /control`."""
 
@@ -30,5 +31,6 @@ def add_routes(
             "leads": control.leads,
             "paused": control.paused,
             "sets": {service: seen.shown() for service, seen in sets.seen.items()},
+            "late": late.shown(),
         }
         return json_response(body, dumps=json.dumps)

@@ -30,6 +30,7 @@ class Watermarks:
         self._backplane = backplane
         self._metrics = metrics
         self._stored: dict[int, int] = {}  # partition -> offset to continue from
+        self._released: dict[int, int] = {}  # partition -> up to where all was released
         self._all_stored_s = time.monotonic()
 
     async def keep(self, owners: Callable[[], Mapping[int, Owner]]) -> None:
@@ -39,7 +40,7 @@ class Watermarks:
             await asyncio.sleep(STORE_EVERY_S)
             await self.store(owners())
             times += 1
-            if self._backplane.releases and times % RELEASE_EVERY == 0:
+            if times % RELEASE_EVERY == 0:
                 await self._release(owners())
 
     async def store(self, owners: Mapping[int, Owner]) -> None:
@@ -60,10 +61,16 @@ class Watermarks:
     async def _release(self, owners: Mapping[int, Owner]) -> None:
         try:
             for partition, owner in owners.items():
-                materialized = await self._backplane.committed(
-                    MATERIALIZE_GROUP, MESSAGES, partition
-                )
-                if before := owner.released(materialized or 0):
-                    await self._backplane.release(MESSAGES, partition, before)
+                if self._released.get(partition) != owner.forwarder.done:
+                    await self._release_of(partition, owner)
         except Unavailable as error:
             log.warning("what is needed no more is not released: %s", error)
+
+    async def _release_of(self, partition: int, owner: Owner) -> None:
+        done = owner.forwarder.done
+        committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
+        materialized = committed or 0
+        if before := owner.released(materialized):
+            await self._backplane.release(MESSAGES, partition, before)
+        if materialized > done:
+            self._released[partition] = done

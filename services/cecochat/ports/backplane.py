@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.records import LogRecord
@@ -70,9 +70,6 @@ class Backplane(ABC):
     they have holes.
     """
 
-    releases: ClassVar[bool] = True
-    """Whether `release` does anything."""
-
     @abstractmethod
     async def log_id(self) -> str:
         """Names this very log: a position of another log id means nothing here. Same for all
@@ -130,11 +127,20 @@ class Backplane(ABC):
 
     @abstractmethod
     async def release(self, topic: Topic, partition: int, before: int) -> None:
-        """Say that the protocol needs no record below `before` any more; what retention then drops
-        is up to it.
+        """Say that the protocol needs no record below `before` any more. What was released stays
+        released; `trim` drops it.
+        """
 
-        An adapter with a retention of its own (Kafka) may ignore this; one without (embedded) never
-        drops above it.
+    @abstractmethod
+    async def trim(self) -> None:
+        """Drop what is released and older than the retention, and nothing else: what nobody has
+        released stays, however old it is. `build` calls it now and then. Raises `Unavailable`.
+        """
+
+    @abstractmethod
+    async def offset_at(self, topic: Topic, partition: int, at_ms: int) -> int:
+        """The offset of the first record that was appended at `at_ms` or later, by the log's own
+        clock; where there is none, that of the end. Raises `Unavailable`.
         """
 
     @abstractmethod

@@ -81,7 +81,12 @@ class Settings:
         0,
         PARTITIONS_MAX,
     )
-    retention_ms: int = _setting(7 * 86_400_000, "how long the log keeps records, ms", 1)
+    retention_ms: int = _setting(
+        7 * 86_400_000,
+        "how long the log keeps what nothing needs any more, ms: a device that was away for so "
+        "long still resumes where it was; what something needs stays, however old it is",
+        1,
+    )
     retention_bytes: int = _setting(
         1 << 30, "how much a partition keeps, bytes; embedded: Kafka's log has no such limit", 1
     )
@@ -107,7 +112,16 @@ class Settings:
         "", "where the `cecochat up` that runs this server takes orders; it sets this", secret=True
     )
     replication: int = _setting(
-        0, "copies that Kafka and Cassandra keep; 0: 3, or as many as there are servers", 0, 9
+        0,
+        "copies that Kafka and Cassandra keep; 0: 3, or as many as there are servers, and a start "
+        "is refused where there are fewer; another number says that you mean it",
+        0,
+        9,
+    )
+    accept_loss: bool = _setting(
+        False,
+        "start also where one lost machine may lose what was acknowledged: with a "
+        "`min.insync.replicas` or a consistency that is too low for the number of copies",
     )
     cassandra_datacenter: str = _setting("", "the local datacenter; empty: that of the first node")
     cassandra_consistency: str = _setting("LOCAL_QUORUM", "consistency of reads and writes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
@@ -18,8 +19,8 @@ from cecochat.ports.history import History
 from tests.contract.openers import PARTITIONS, Place
 
 
-async def backplane(place: Place, stack: AsyncExitStack) -> Backplane:
-    log = await EmbeddedBackplane.open(_folder(place, "log"), partition_count=PARTITIONS)
+async def backplane(place: Place, stack: AsyncExitStack, **changes: Any) -> Backplane:
+    log = await EmbeddedBackplane.open(_folder(place, "log"), partition_count=PARTITIONS, **changes)
     stack.push_async_callback(log.close)
     return log
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.backplane import KafkaBackplane
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.topics import names_of
+from cecochat.adapters.kafka.trimming import Clock
 from cecochat.ports.backplane import Backplane
 from tests.contract.openers import PARTITIONS, Place
 
@@ -20,8 +24,10 @@ def settings(place: Place) -> KafkaSettings:
     )
 
 
-async def backplane(place: Place, stack: AsyncExitStack) -> Backplane:
-    log = await KafkaBackplane.open(settings(place))
+async def backplane(
+    place: Place, stack: AsyncExitStack, *, clock: Clock = time.time, **changes: Any
+) -> Backplane:
+    log = await KafkaBackplane.open(replace(settings(place), **changes), clock=clock)
     stack.push_async_callback(remove, settings(place))
     stack.push_async_callback(log.close)
     return log

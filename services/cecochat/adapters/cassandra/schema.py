@@ -12,13 +12,13 @@ from typing import Any, Final, NamedTuple
 from cassandra import InvalidRequest
 from cassandra.query import SimpleStatement
 
+from cecochat.adapters.cassandra.copies import COPIES, check_copies
 from cecochat.adapters.cassandra.database import Database, Rows
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-DEFAULT_REPLICAS: Final = 3
 STATEMENT_TIMEOUT_S: Final = 20.0  # of a change of the schema, until all nodes agree
 LOCK_TTL_S: Final = 30  # above one statement's, and below how long another server's open waits
 LOCK_RETRY_S: Final = 0.2
@@ -88,11 +88,14 @@ UNLOCK: Final = """DELETE FROM {keyspace}.schema_migrations
 async def migrate(database: Database, settings: CassandraSettings) -> None:
     """Bring the keyspace to the newest version of this code; several servers may at once.
 
-    One that is newer still is accepted: migrations only add. Raises `Unavailable`.
+    One that is newer still is accepted: migrations only add. Raises `Unavailable`, and
+    `InvalidSettings` where it keeps fewer copies than it could, or reads may miss what was written.
     """
     schema = Schema(database, settings)
-    if await schema.missing():
+    if missing := await schema.missing():
         await schema.prepare()
+    await schema.check_copies()
+    if missing:
         await schema.bring_up()
 
 
@@ -122,7 +125,7 @@ class Schema:
         """The keyspace, and the table that holds the lock."""
         namespace, factor = self._settings.namespace, self._settings.replication_factor
         replication = {"class": "NetworkTopologyStrategy"} | {
-            centre: str(factor or min(DEFAULT_REPLICAS, nodes))
+            centre: str(factor or min(COPIES, nodes))
             for centre, nodes in self._database.nodes().items()
         }
         spaces = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s"
@@ -130,6 +133,13 @@ class Schema:
             create = "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = "
             await self.run(create + str(replication).replace("{", "{{").replace("}", "}}"))
         await self.run(LOCK_TABLE)
+
+    async def check_copies(self) -> None:
+        """Raises `InvalidSettings`."""
+        select = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"
+        ((replication,),) = await self.run(select, self._settings.namespace)
+        copies = {name: int(value) for name, value in replication.items() if value.isdecimal()}
+        check_copies(self._settings, copies, self._database.nodes())
 
     async def bring_up(self) -> None:
         """Apply what is missing, one server at a time."""

@@ -24,6 +24,7 @@ class CassandraSettings:
     datacenter: str = ""  # whose nodes are asked; empty: that of the first node reached
     replication_factor: int = 0  # in each data centre; 0: three, or as many as there are nodes
     consistency: str = "LOCAL_QUORUM"  # of reads and writes
+    accept_loss: bool = False  # also where a read may miss what a write has stored
     username: str = ""
     password: str = field(default="", repr=False)
     tls: Tls | None = None

@@ -265,11 +265,9 @@ class EmbeddedBackplane(Backplane):
         stream = self._streams[self._number(topic, partition)]
         stream.released = max(stream.released, before)
 
+    @override
     async def trim(self) -> None:
-        """Drop what is released and over the retention; `build` calls it now and then.
-
-        Raises `Unavailable`.
-        """
+        """As the port says; what is released also goes by size."""
         for number, stream in self._streams.items():
             end = min(stream.released, stream.end)
             if end <= stream.start:
@@ -288,6 +286,20 @@ class EmbeddedBackplane(Backplane):
                 offsets=(stream.start, stream.end),
                 oldest_ms=None if age_ms is None else now_ms - age_ms,
                 bytes_max=self._retention_bytes,
+            )
+        )
+
+    @override
+    async def offset_at(self, topic: Topic, partition: int, at_ms: int) -> int:
+        number = self._number(topic, partition)
+        stream = self._streams[number]
+        return await self.database.read(
+            partial(
+                layout.expired_below,
+                stream=number,
+                offsets=(stream.start, stream.end),
+                oldest_ms=at_ms,
+                bytes_max=None,
             )
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from itertools import count
@@ -21,6 +22,7 @@ from cecochat.adapters.kafka.sending import Sender
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.share import Member
 from cecochat.adapters.kafka.topics import Log, name_of, open_log
+from cecochat.adapters.kafka.trimming import Clock, Trimmer
 from cecochat.ports.backplane import MESSAGES, Backplane, Producer, Record, Topic
 
 LANES: Final = 2
@@ -32,9 +34,9 @@ _NO_TRANSACTIONS: Final = (None, 60_000)
 class KafkaBackplane(Backplane):
     """A log in two topics; any number of processes may have it open."""
 
-    releases = False
-
-    def __init__(self, settings: KafkaSettings, cluster: Cluster, log: Log) -> None:
+    def __init__(
+        self, settings: KafkaSettings, cluster: Cluster, log: Log, clock: Clock = time.time
+    ) -> None:
         """Use `open`."""
         self._settings = settings
         self._cluster = cluster
@@ -43,13 +45,20 @@ class KafkaBackplane(Backplane):
         self._numbers = count()
         self._sessions: WeakSet[Session] = WeakSet()
         self._readers = Readers(cluster, settings)
+        self._trimmer = Trimmer(
+            cluster,
+            self._readers,
+            retention_ms=settings.retention_ms,
+            timeout_s=settings.timeout_s,
+        )
+        self._clock = clock
         self._offsets = Offsets(cluster)
         self._members: dict[str, list[Member]] = {}
         self._background = asyncio.create_task(self._run())
         self._closed = False
 
     @classmethod
-    async def open(cls, settings: KafkaSettings) -> KafkaBackplane:
+    async def open(cls, settings: KafkaSettings, *, clock: Clock = time.time) -> KafkaBackplane:
         """Open the log, or create it. Several servers may do so at once.
 
         Raises `InvalidSettings` where the topics are not as the settings say or not safe for a
@@ -59,7 +68,7 @@ class KafkaBackplane(Backplane):
         cluster = Cluster(settings)
         try:
             await cluster.connect()
-            return cls(settings, cluster, await open_log(cluster, settings))
+            return cls(settings, cluster, await open_log(cluster, settings), clock)
         except BaseException:
             await cluster.close()
             raise
@@ -149,7 +158,14 @@ class KafkaBackplane(Backplane):
         instance = self._settings.instance
         if instance is not None and members:
             instance = f"{instance}-{len(members)}"
-        member = Member(name_of(self._settings, topic), name, work, self._settings, instance)
+        member = Member(
+            name_of(self._settings, topic),
+            name,
+            work,
+            self._settings,
+            instance,
+            self._log.partition_count,
+        )
         members.append(member)
         try:
             await member.run()
@@ -158,7 +174,16 @@ class KafkaBackplane(Backplane):
 
     @override
     async def release(self, topic: Topic, partition: int, before: int) -> None:
-        """Nothing: Kafka drops by age, whatever was released."""
+        self._trimmer.release(self._stream(topic, partition), before)
+
+    @override
+    async def trim(self) -> None:
+        """Of what this process has released."""
+        await self._trimmer.trim(self._clock())
+
+    @override
+    async def offset_at(self, topic: Topic, partition: int, at_ms: int) -> int:
+        return await self._readers.offset_at(self._stream(topic, partition), at_ms)
 
     @override
     async def close(self) -> None:

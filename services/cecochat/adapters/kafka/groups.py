@@ -10,6 +10,9 @@ from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest  # 
 
 from cecochat.adapters.kafka.cluster import Cluster, check
 
+KEPT_MS: Final = 10 * 365 * 86_400_000
+"""Longer than any log waits for its readers."""
+
 _NOBODY: Final = (-1, "")  # generation and member of a commit for a group without members
 
 Result = TypeVar("Result")
@@ -26,8 +29,9 @@ class Place(NamedTuple):
 class Offsets:
     """Offsets of groups, by anybody: a group with members takes commits from its members only.
 
-    Brokers drop those of a group without members that nobody commits, after
-    offsets.retention.minutes (7 days by default): the group `forward` is committed again hourly.
+    Brokers drop those of a group without members after offsets.retention.minutes (7 days by
+    default), unless a commit says itself how long it is to be kept, as those of here do. What
+    members commit is kept as long as the group has any, and that time.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -52,7 +56,7 @@ class Offsets:
 
     async def _commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
         partitions = [(partition, offset, "") for partition, offset in offsets.items()]
-        request = OffsetCommitRequest(group, *_NOBODY, -1, [(topic, partitions)])
+        request = OffsetCommitRequest(group, *_NOBODY, KEPT_MS, [(topic, partitions)])
         answer = await self._ask(group, request)
         for _, results in answer.topics:
             for _, code in results:

@@ -305,7 +305,20 @@ class Readers:
         )
         return start, end
 
+    async def offset_at(self, stream: Stream, at_ms: int) -> int:
+        """As the port says. Raises `Unavailable`."""
+
+        async def found() -> int:
+            """The end is asked for first: what is appended in between is no older."""
+            end, first = await asyncio.gather(
+                self._offset(stream, _LATEST), self._offset(stream, max(0, at_ms))
+            )
+            return end if first < 0 else first
+
+        return await self._cluster.patiently(f"times of {stream}", found)
+
     async def _offset(self, stream: Stream, which: int) -> int:
+        """`which`: a time in ms, or one of the ends; -1: there is none of that time."""
         request = OffsetRequest(-1, 0, [(stream.topic, [(stream.partition, which)])])
         answer = await self._cluster.ask(self._cluster.leader(stream), request)
         ((_, ((_, code, _, offset),)),) = answer.topics

@@ -29,7 +29,8 @@ class KafkaSettings:
     namespace: str = "cecochat"
     partition_count: int | None = None  # None: as it is; 60 where the log is created
     replication: int = 0  # 0: three, or as many as there are brokers
-    retention_ms: int = 7 * DAY_MS
+    accept_loss: bool = False  # also with a min.insync.replicas that is too low
+    retention_ms: int = 7 * DAY_MS  # of what is released; what is not stays
     tls: Tls | None = None
     mechanism: Mechanism = "SCRAM-SHA-512"  # used where there is a `username`
     username: str | None = None
@@ -46,6 +47,11 @@ class KafkaSettings:
             raise InvalidSettings(f"partition count {count}: it may be 1 to {PARTITIONS_MAX}")
         if self.username is not None and self.password is None:
             raise InvalidSettings(f"Kafka user {self.username!r} has no password: set one")
+
+    @property
+    def named(self) -> int:
+        """How many brokers it names: a cluster may have more."""
+        return len(set(self.brokers.split(",")))
 
     def connection(self) -> dict[str, Any]:
         """How to connect, as every client of aiokafka takes it. Raises `InvalidSettings`."""

@@ -35,9 +35,16 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
     """
 
     def __init__(
-        self, topic: str, group: str, work: Work, settings: KafkaSettings, instance: str | None
+        self,
+        topic: str,
+        group: str,
+        work: Work,
+        settings: KafkaSettings,
+        instance: str | None,
+        partitions: int,
     ) -> None:
         self._topic = topic
+        self._partitions = partitions
         self._group = group
         self._work = work
         self._settings = settings
@@ -114,7 +121,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
         assert self._consumer
         self._consumer.pause(*assigned)
         for _, partition in assigned:
-            self._start(partition)
+            if partition < self._partitions:
+                self._start(partition)
+            else:
+                log.error("%s: partition %s is none of this log", self._group, partition)
 
     def _start(self, partition: int) -> None:
         assert self._tasks

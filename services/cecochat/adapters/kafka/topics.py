@@ -11,11 +11,13 @@ from typing import Any, Final, NamedTuple
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.cluster import BACKOFF_S, Cluster, Refused, check
+from cecochat.adapters.kafka.identity import Identity
 from cecochat.adapters.kafka.protocol import DescribeTopics
 from cecochat.adapters.kafka.settings import PARTITIONS_DEFAULT, PARTITIONS_MAX, KafkaSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Topic
 
+COPIES: Final = 3
 RECORD_BYTES_MAX: Final = 4 << 20
 """Of a record batch: sends are limited to 64 KiB, and a state record of 4,096 partitions has 80."""
 
@@ -36,6 +38,7 @@ class _Described(NamedTuple):
     topic_id: str
     partition_count: int
     replication: int  # of the partition that has the fewest replicas
+    brokers: int  # that can be seen now
 
 
 class _Wanted(NamedTuple):
@@ -51,23 +54,162 @@ def name_of(settings: KafkaSettings, topic: Topic) -> str:
 
 def names_of(settings: KafkaSettings) -> list[str]:
     """All topics of a log, as the brokers call them."""
-    return [name_of(settings, MESSAGES), name_of(settings, DEAD_LETTERS)]
+    return [name_of(settings, topic) for topic in (MESSAGES, DEAD_LETTERS)] + [_identity(settings)]
+
+
+def _identity(settings: KafkaSettings) -> str:
+    return f"{settings.namespace}.{MESSAGES}.identity"
 
 
 async def open_log(cluster: Cluster, settings: KafkaSettings) -> Log:
-    """Create what is missing, then check both topics. Raises `InvalidSettings`, `Unavailable`."""
-    names = names_of(settings)
-    described: list[_Described] = []
-    for name in names:
-        count = settings.partition_count or (described[0].partition_count if described else None)
-        found = await cluster.patiently(name, partial(_describe, cluster, name))
+    """Create what is missing, then check all topics. Raises `InvalidSettings`, `Unavailable`."""
+    topics = Topics(cluster, settings)
+    messages, dead, identity = names_of(settings)
+    found = await topics.opened(messages, settings.partition_count or PARTITIONS_DEFAULT)
+    await topics.opened(identity, 1)
+    await cluster.follow([messages, identity])
+    made_with = await Identity(cluster, settings, identity, found.topic_id).partition_count(
+        found.partition_count
+    )
+    _check_count(messages, found.partition_count, made_with)
+    _check_wanted(settings, messages, made_with)
+    letters = await topics.opened(dead, made_with)
+    _check_count(dead, letters.partition_count, made_with)
+    await cluster.follow([messages, dead])
+    return Log(found.topic_id, made_with)
+
+
+def _check_count(name: str, found: int, made_with: int) -> None:
+    if found != made_with:
+        raise InvalidSettings(
+            f"the topic {name} has {found} partitions and the log was made with {made_with}: "
+            "somebody has added some, and Kafka takes none away; servers that run go on without "
+            "them. Begin a new log (docs/how-to/back-up-a-cluster.md) once the history has all of "
+            "this one"
+        )
+
+
+def _check_wanted(settings: KafkaSettings, name: str, made_with: int) -> None:
+    if made_with > PARTITIONS_MAX:
+        raise InvalidSettings(f"{name} has {made_with} partitions: {PARTITIONS_MAX:,} at most")
+    if settings.partition_count not in (None, made_with):
+        raise InvalidSettings(
+            f"partition count {settings.partition_count}: the topic {name} has {made_with}, which "
+            f"is fixed; ask for {made_with}, or use another namespace"
+        )
+
+
+class Topics:
+    """Those of one log."""
+
+    def __init__(self, cluster: Cluster, settings: KafkaSettings) -> None:
+        self._cluster = cluster
+        self._settings = settings
+
+    async def opened(self, name: str, count: int) -> _Described:
+        """The topic as it is, made with `count` partitions where it is missing, and checked."""
+        found = await self._cluster.patiently(name, partial(_describe, self._cluster, name))
         if found is None:
-            await cluster.patiently(name, partial(_create, cluster, settings, name, count))
-            found = await _appeared(cluster, settings, name)
-        await _check(cluster, settings, name, found, count)
-        described.append(found)
-    await cluster.follow(names)
-    return Log(described[0].topic_id, described[0].partition_count)
+            await self._cluster.patiently(name, partial(self._create, name, count))
+            found = await self._appeared(name)
+        self._check_copies(name, found)
+        await self._check_configs(name, found)
+        return found
+
+    async def _create(self, name: str, count: int) -> None:
+        replication = self._settings.replication or await self._copies()
+        configs = [(each.name, each.created_as) for each in self._wanted(name, replication)]
+        topic: tuple[Any, ...] = (name, count, replication, [], configs)
+        request = CreateTopicsRequest([topic], int(self._settings.timeout_s * 1_000), False)
+        answer = await self._cluster.ask(self._cluster.any_broker(), request)
+        ((_, code, message),) = answer.topic_errors
+        if code and code != _TOPIC_EXISTS:
+            error = Refused(code)
+            if error.retriable:
+                raise error
+            raise InvalidSettings(f"Kafka does not create the topic {name}: {error}: {message}")
+
+    async def _copies(self) -> int:
+        """As many as there are brokers, three at most. At the first start of a cluster that may be
+        one of three, and what it makes stays so: as many as the settings name have to be there.
+        """
+        seen = await _brokers(self._cluster)
+        if seen < (wanted := min(COPIES, self._settings.named)):
+            raise Unavailable(
+                f"{seen} of the brokers {self._settings.brokers} can be seen, and a topic that is "
+                f"made now would have {seen} of {wanted} copies for good: waiting for the others; "
+                f"CECOCHAT_REPLICATION={seen} makes it all the same"
+            )
+        return min(COPIES, seen)
+
+    async def _appeared(self, name: str) -> _Described:
+        """A topic just created shows after a moment, not on every broker at once."""
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_s
+        while asyncio.get_running_loop().time() < deadline:
+            if found := await self._cluster.patiently(
+                name, partial(_describe, self._cluster, name)
+            ):
+                return found
+            await asyncio.sleep(BACKOFF_S)
+        raise Unavailable(f"Kafka does not show the topic {name} that was created")
+
+    def _check_copies(self, name: str, found: _Described) -> None:
+        stated, copies = self._settings.replication, found.replication
+        if copies < stated:
+            raise InvalidSettings(
+                f"replication {stated}: a partition of {name} has {copies}; "
+                "add replicas with kafka-reassign-partitions.sh, or ask for fewer"
+            )
+        if not stated and copies < (wanted := min(COPIES, found.brokers)):
+            raise InvalidSettings(
+                f"a partition of {name} has {copies} of {wanted} copies, as there are "
+                f"{found.brokers} brokers: add replicas with kafka-reassign-partitions.sh; if so "
+                f"few are meant, say so with CECOCHAT_REPLICATION={copies}"
+            )
+
+    async def _check_configs(self, name: str, found: _Described) -> None:
+        configs = await self._cluster.patiently(name, partial(_configs, self._cluster, name))
+        wanted = self._wanted(name, found.replication)
+        wrong = [each for each in wanted if not each.fits(configs.get(each.name, ""))]
+        if not wrong:
+            return
+        raise InvalidSettings(
+            f"the topic {name} is not safe for a log: "
+            + ", ".join(f"{each.name} is {configs.get(each.name)}" for each in wrong)
+            + f"; run: kafka-configs.sh --bootstrap-server {self._settings.brokers} --alter "
+            f"--entity-type topics --entity-name {name} --add-config "
+            + ",".join(f"{each.name}={each.created_as}" for each in wrong)
+        )
+
+    def _wanted(self, name: str, replication: int) -> list[_Wanted]:
+        in_sync = min(2, max(1, replication - 1))
+        low = 1 if self._settings.accept_loss else in_sync
+        return [
+            _is("cleanup.policy", "delete"),
+            _is("message.timestamp.type", "LogAppendTime"),
+            self._retention(name),
+            _is("retention.bytes", "-1"),
+            _Wanted(
+                "min.insync.replicas", str(in_sync), lambda value: low <= int(value) <= replication
+            ),
+            _is("unclean.leader.election.enable", "false"),
+            _Wanted(
+                "max.message.bytes",
+                str(RECORD_BYTES_MAX),
+                lambda value: int(value) >= RECORD_BYTES_MAX,
+            ),
+        ]
+
+    def _retention(self, name: str) -> _Wanted:
+        """Age alone drops nothing but dead letters; owners say what of the log may go."""
+        if name != name_of(self._settings, DEAD_LETTERS):
+            return _is("retention.ms", "-1")
+        least_ms = self._settings.retention_ms
+        return _Wanted(
+            "retention.ms",
+            str(least_ms),
+            lambda value: int(value) == -1 or int(value) >= least_ms,
+        )
 
 
 async def _describe(cluster: Cluster, name: str) -> _Described | None:
@@ -82,88 +224,16 @@ async def _describe(cluster: Cluster, name: str) -> _Described | None:
         str(uuid.UUID(bytes=topic_id)),
         len(partitions),
         min(len(replicas) for _, _, _, _, replicas, *_ in partitions),
+        len(answer.brokers),
     )
 
 
-async def _appeared(cluster: Cluster, settings: KafkaSettings, name: str) -> _Described:
-    """A topic just created shows after a moment, not on every broker at once."""
-    deadline = asyncio.get_running_loop().time() + settings.timeout_s
-    while asyncio.get_running_loop().time() < deadline:
-        if found := await cluster.patiently(name, lambda: _describe(cluster, name)):
-            return found
-        await asyncio.sleep(BACKOFF_S)
-    raise Unavailable(f"Kafka does not show the topic {name} that was created")
-
-
-async def _create(cluster: Cluster, settings: KafkaSettings, name: str, count: int | None) -> None:
-    brokers = (await cluster.ask(cluster.any_broker(), DescribeTopics([]))).brokers
-    replication = settings.replication or min(3, len(brokers))
-    configs = [(each.name, each.created_as) for each in _wanted(settings, replication)]
-    topic: tuple[Any, ...] = (name, count or PARTITIONS_DEFAULT, replication, [], configs)
-    request = CreateTopicsRequest([topic], int(settings.timeout_s * 1_000), False)
-    answer = await cluster.ask(cluster.any_broker(), request)
-    ((_, code, message),) = answer.topic_errors
-    if code and code != _TOPIC_EXISTS:
-        error = Refused(code)
-        if error.retriable:
-            raise error
-        raise InvalidSettings(f"Kafka does not create the topic {name}: {error}: {message}")
-
-
-def _wanted(settings: KafkaSettings, replication: int) -> list[_Wanted]:
-    in_sync = min(2, max(1, replication - 1))
-    return [
-        _is("cleanup.policy", "delete"),
-        _is("message.timestamp.type", "LogAppendTime"),
-        _Wanted(
-            "retention.ms",
-            str(settings.retention_ms),
-            lambda value: int(value) == -1 or int(value) >= settings.retention_ms,
-        ),
-        _is("retention.bytes", "-1"),
-        _at_least("min.insync.replicas", in_sync),
-        _is("unclean.leader.election.enable", "false"),
-        _at_least("max.message.bytes", RECORD_BYTES_MAX),
-    ]
+async def _brokers(cluster: Cluster) -> int:
+    return len((await cluster.ask(cluster.any_broker(), DescribeTopics([]))).brokers)
 
 
 def _is(name: str, wanted: str) -> _Wanted:
     return _Wanted(name, wanted, lambda value: value == wanted)
-
-
-def _at_least(name: str, wanted: int) -> _Wanted:
-    return _Wanted(name, str(wanted), lambda value: int(value) >= wanted)
-
-
-async def _check(
-    cluster: Cluster, settings: KafkaSettings, name: str, found: _Described, count: int | None
-) -> None:
-    if found.partition_count != (count or found.partition_count):
-        raise InvalidSettings(
-            f"partition count {count}: the topic {name} has {found.partition_count}, which is "
-            f"fixed; ask for {found.partition_count}, or use another namespace"
-        )
-    if found.partition_count > PARTITIONS_MAX:
-        raise InvalidSettings(f"{name} has {found.partition_count} partitions: 4,096 at most")
-    if found.replication < settings.replication:
-        raise InvalidSettings(
-            f"replication {settings.replication}: a partition of {name} has {found.replication}; "
-            "add replicas with kafka-reassign-partitions.sh, or ask for fewer"
-        )
-    configs = await cluster.patiently(name, lambda: _configs(cluster, name))
-    wrong = [
-        each
-        for each in _wanted(settings, found.replication)
-        if not each.fits(configs.get(each.name, ""))
-    ]
-    if wrong:
-        raise InvalidSettings(
-            f"the topic {name} is not safe for a log: "
-            + ", ".join(f"{each.name} is {configs.get(each.name)}" for each in wrong)
-            + f"; run: kafka-configs.sh --bootstrap-server {settings.brokers} --alter "
-            f"--entity-type topics --entity-name {name} --add-config "
-            + ",".join(f"{each.name}={each.created_as}" for each in wrong)
-        )
 
 
 async def _configs(cluster: Cluster, name: str) -> dict[str, str]:

@@ -1,0 +1,58 @@
+"""Drops what is released and older than the retention. The topic itself keeps everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from aiokafka.protocol.admin import DeleteRecordsRequest  # type: ignore[import-untyped]
+
+from cecochat.adapters.kafka.cluster import Cluster, Stream, check
+from cecochat.adapters.kafka.reading import Readers
+
+Clock = Callable[[], float]
+
+_TIMED_OUT: Final = 7
+"""The leader has dropped them, and a replica has not yet."""
+
+
+class Trimmer:
+    """What the owners of this process have released, until it is gone."""
+
+    def __init__(
+        self, cluster: Cluster, readers: Readers, *, retention_ms: int, timeout_s: float
+    ) -> None:
+        self._cluster = cluster
+        self._readers = readers
+        self._retention_ms = retention_ms
+        self._timeout_ms = int(timeout_s * 500)  # half: the question itself has a deadline
+        self._released: dict[Stream, int] = {}
+
+    def release(self, stream: Stream, before: int) -> None:
+        """Nobody needs what lies below `before`."""
+        self._released[stream] = max(before, self._released.get(stream, 0))
+
+    async def trim(self, now_s: float) -> None:
+        """As the port says. Raises `Unavailable`."""
+        oldest_ms = int(now_s * 1_000) - self._retention_ms
+        for stream, released in list(self._released.items()):
+            start, end = await self._readers.bounds(stream)
+            if not start < released <= end:  # it is gone; or the log has lost its end
+                self._forget(stream, released)
+            elif (cut := min(released, await self._readers.offset_at(stream, oldest_ms))) > start:
+                await self._cluster.patiently(
+                    f"dropping what is old of {stream}", partial(self._drop, stream, cut)
+                )
+
+    def _forget(self, stream: Stream, released: int) -> None:
+        if self._released.get(stream) == released:
+            del self._released[stream]
+
+    async def _drop(self, stream: Stream, before: int) -> None:
+        request = DeleteRecordsRequest(
+            [(stream.topic, [(stream.partition, before)])], self._timeout_ms
+        )
+        answer = await self._cluster.ask(self._cluster.leader(stream), request, "trim")
+        ((_, ((_, _, code, *_),), *_),) = answer.topics
+        check(0 if code == _TIMED_OUT else code)
