@@ -24,7 +24,7 @@ from cecochat.domain.records import Copied, Copy, LogRecord, Origin
 from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Session
 from cecochat.v1.events_pb2 import Event
-from cecochat.v1.messaging_pb2 import ClientFrame
+from cecochat.v1.messaging_pb2 import ClientFrame, Gap
 from tests.sim import oracle
 from tests.sim.client import Client
 from tests.sim.history import History
@@ -215,6 +215,15 @@ def _resends_newest_first(self: Device) -> list[str]:
 _resume = resume.start
 
 
+_gap = resume.gap
+
+
+def _gap_without_its_partition(*args: Any) -> Gap:
+    gap = _gap(*args)
+    gap.token.offsets.pop(args[2], None)
+    return gap
+
+
 def _resume_anywhere(*args: Any, **known: Any) -> resume.Start:
     return _resume(*args, **known)._replace(gapped=False)
 
@@ -266,6 +275,7 @@ _READ_WHILE_WRITTEN |= {
     "claim": 0.2,
 }
 _READ_WHILE_WRITTEN |= {"to_device": 2, "to_server": 3, "land": 2, "read": 2}
+_SLOW_HISTORY = {"elsewhere": 60, "cut": 4, "connect": 3, "fill": 20, "materialize": 0.3}
 _BUSY = {"send": 6, "elsewhere": 200, "connect": 8, "materialize": 6, "forward": 0.1}
 _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
@@ -446,6 +456,13 @@ ABLATIONS = [
         expect=frozenset({oracle.MISSING}),
         seed=5,
         weights=_GAPS,
+    ),
+    _ablation(
+        "a gap's token names the partition itself",
+        (resume, "gap", _gap_without_its_partition),
+        expect=frozenset({oracle.MISSING}),
+        seed=3,
+        weights=_SLOW_HISTORY,
     ),
     _ablation(
         "a resume starts above the position",
