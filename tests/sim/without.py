@@ -1,0 +1,190 @@
+"""What stands in the place of a rule when it is taken away: see `ablations`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cecochat.domain import frames, resume
+from cecochat.domain.client import Device, Happening, Received
+from cecochat.domain.errors import Refusal
+from cecochat.domain.fold import Fold
+from cecochat.domain.forwarder import Forwarder, Lane
+from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS
+from cecochat.domain.owner import Owner
+from cecochat.domain.records import Copied, Copy, LogRecord, Origin
+from cecochat.domain.session import Session
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import ClientFrame, Gap
+from tests.sim.client import Client
+from tests.sim.server import FAILED, Connection, Server
+from tests.sim.world import World
+
+
+def always(*_: object) -> bool:
+    return True
+
+
+def never(*_: object) -> None:
+    return None
+
+
+def _key(origin: Origin) -> tuple[str, str]:
+    return origin.user_id, origin.client_message_id
+
+
+_next_stamp = Owner.next_stamp
+
+
+def _waiting(server: Server, origin: Origin, *, forget: bool = False) -> list[Session]:
+    pending = server.owner.pending.get(_key(origin))
+    if forget:
+        server.owner.pending.pop(_key(origin), None)
+    return pending.sessions if pending else []
+
+
+_appended = Server.appended
+
+
+def acknowledge_when_appended(self: Server, record: LogRecord, offset: int) -> None:
+    if isinstance(record, Origin):
+        for session in _waiting(self, record, forget=True):
+            session.push(frames.ack(record.client_message_id, record.id, offset))
+    _appended(self, record, offset)
+
+
+def acknowledge_early(self: Server, record: LogRecord, offset: int) -> None:
+    """What is valid for certain is acknowledged ahead of what lies before it in the stream."""
+    if isinstance(record, Origin) and self.log.fold_at(offset - 1).step(offset, record):
+        for session in _waiting(self, record):
+            session.push(frames.ack(record.client_message_id, record.id, offset))
+    _appended(self, record, offset)
+
+
+_read = Server.read
+
+
+def read_without_forwarding(self: Server) -> None:
+    if self.owner.ready:
+        vars(self.owner.forwarder)["add"] = never
+    _read(self)
+
+
+def forward_when_appended(self: Server, record: LogRecord, offset: int) -> None:
+    if isinstance(record, Origin):
+        Forwarder.add(self.owner.forwarder, offset, record)
+    _appended(self, record, offset)
+
+
+def carry_on(self: Server, target: int, record: LogRecord) -> None:
+    if not isinstance(record, Origin):
+        self.append(target, record)  # again, behind those that were given after it
+        return
+    for session in _waiting(self, record, forget=True):
+        session.close(FAILED)
+        self.owner.detach(session)
+
+
+_start = Server.__init__
+
+
+def start_with_recipients_of_today(self: Server, world: World, node: int, partition: int) -> None:
+    def recipients(origin: Origin) -> object:
+        chat = Event.FromString(origin.event).chat_id
+        return world.recipients(node, origin.user_id, chat) or ()
+
+    _start(self, world, node, partition)
+    vars(self.owner.forwarder)["recipients"] = recipients
+
+
+def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
+    """Exact but for `high`: that of the records since the oldest origin that is not known to be
+    forwarded.
+    """
+    oldest = min(
+        (
+            log.appended_at_ms[offset]
+            for log, watermark in zip(self.logs, self.watermark, strict=True)
+            for offset in range(watermark + 1, log.end)
+            if isinstance(log.records[offset], Origin)
+        ),
+        default=self.now_ms * 2,
+    )
+    fold, log = Fold(), self.logs[partition]
+    high: dict[int, Copied] = {}
+    for offset in range(position + 1):
+        record = log.records[offset]
+        counts = fold.step(offset, record)
+        if counts and isinstance(record, Copy) and log.appended_at_ms[offset] >= oldest:
+            high[record.origin_partition] = Copied(record.origin_offset, record.id)
+    fold.high = high
+    return fold
+
+
+def owed_but_for_the_forgotten(self: Lane) -> int | None:
+    return next(iter(self.under_way or [each.offset for each in self._waiting]), None)
+
+
+def stamp_whatever_was_seen(self: Owner, now_ms: int, seen_id: int) -> int:
+    return _next_stamp(self, now_ms)
+
+
+def stamp_by_count(self: Owner, now_ms: int, seen_id: int) -> int:
+    return now_ms - EPOCH_MS << SEQUENCE_BITS | self._number % 4
+
+
+def fill_without_own(self: Client, event: Event) -> Happening | None:
+    if event.user_id == self.user and event.client_message_id in self.device.outbox:
+        return None
+    return self.device.fill(event)
+
+
+def fill_with_all(self: Client, event: Event) -> Happening | None:
+    return self.device.show(event)
+
+
+def refuse_and_go_on(self: Session, client_message_id: str, refusal: Refusal) -> None:
+    self.push(frames.refused(client_message_id, refusal))
+
+
+def top_before_copy(self: Fold, record: Copy) -> int:
+    return self.top
+
+
+def resends_newest_first(self: Device) -> list[str]:
+    return list(reversed(self.outbox))
+
+
+_resume = resume.start
+
+
+_gap = resume.gap
+
+
+def gap_without_its_partition(*args: Any) -> Gap:
+    gap = _gap(*args)
+    gap.token.offsets.pop(args[2], None)
+    return gap
+
+
+def resume_anywhere(*args: Any, **known: Any) -> resume.Start:
+    return _resume(*args, **known)._replace(gapped=False)
+
+
+def resume_at_the_last(*args: Any, **known: Any) -> resume.Start:
+    start = _resume(*args, **known)
+    lower = max(start.position - 1, known["first_known"])
+    return start if start.gapped else start._replace(position=lower)
+
+
+def show_again(self: Device, event: Event) -> Received:
+    return Received(event)
+
+
+def refuse_before_settling(self: Server, connection: Connection, frame: ClientFrame) -> None:
+    session = connection.session
+    assert session is not None
+    for send in frame.sends:
+        if self.world.recipients(self.node, session.user_id, send.chat_id) is None:
+            self.refuse(connection, session, send)
+        elif not self.owner.settles(session, send, frame.offset):
+            self.accept_or_refuse(connection, session, send)
