@@ -13,12 +13,14 @@ from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.configuration import KEYS, Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.fold import Fold
+from cecochat.domain.ids import EPOCH_MS, time_ms
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Takeover
+from cecochat.domain.records import Takeover, decode, encode
 from cecochat.domain.resume import Start
 from cecochat.domain.sent import Accepted, SentTable
-from cecochat.v1.messaging_pb2 import Hello, Position
+from cecochat.domain.session import Session
+from cecochat.v1.messaging_pb2 import Hello, Position, Send
 
 # -- the sent table
 
@@ -85,6 +87,26 @@ def test_a_state_record_is_due_by_number_and_by_time() -> None:
     owner.read(2, Takeover("server", "another", 2), 6_500)
     owner.read(3, Takeover("server", "another", 3), 6_500)
     assert owner.state_due(6_500)
+
+
+# -- clocks
+
+
+def test_a_clock_beyond_all_ids_changes_nothing() -> None:
+    owner = Owner(
+        0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=OwnerLimits()
+    )
+    owner.read(0, owner.takeover("server", 1), 0)
+    session = Session("s", "alice", queue_max_bytes=1_000, wake=lambda: None)
+    send = Send(client_message_id="1", chat_id="d:alice~bob")
+    send.message.text = "hello"
+    for year in (2090, 9_999):
+        with pytest.raises(Refusal, match="clock"):
+            owner.accept(session, send, ("bob",), (year - 1_970) * 366 * 86_400_000)
+    assert not owner.pending
+    origin = owner.accept(session, send, ("bob",), EPOCH_MS + 5)
+    assert (origin.number, time_ms(origin.id)) == (0, EPOCH_MS + 5)
+    assert owner.read(1, decode(*encode(origin)), 0)
 
 
 # -- the token bucket

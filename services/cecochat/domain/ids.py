@@ -16,6 +16,7 @@ EPOCH_MS = 1_577_836_800_000  # 2020-01-01T00:00:00Z, in ms since 1970
 PARTITION_BITS = 12
 SEQUENCE_BITS = 10
 SEQUENCE_MAX = (1 << SEQUENCE_BITS) - 1
+STAMP_MAX = (1 << 63 - PARTITION_BITS) - 1  # an id has 63 bits: in the year 2089
 PARTITIONS_MAX = 1 << PARTITION_BITS
 
 _USER_ID = re.compile(r"[A-Za-z0-9._:@+\-]{1,64}\Z")

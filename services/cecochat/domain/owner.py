@@ -18,7 +18,7 @@ from cecochat.domain import frames
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
-from cecochat.domain.ids import SEQUENCE_MAX, message_id, stamp_at, stamp_of
+from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
 from cecochat.domain.sent import Accepted, Key, SentTable, content_of
@@ -135,10 +135,13 @@ class Owner:
     def accept(
         self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
     ) -> Origin:
-        """The record to append for a checked send that was not settled."""
+        """The record to append for a checked send that was not settled. Raises `Refusal`, and
+        nothing has changed, where the clock is beyond all message ids.
+        """
+        origin = self._origin(session.user_id, send, recipients, now_ms)
         key = (session.user_id, send.client_message_id)
         self.pending[key] = Pending(content_of(send), [session])
-        return self._origin(session.user_id, send, recipients, now_ms)
+        return origin
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
         """Whether a send needs no append: it is a repeat (acknowledged again, or joined to the one
@@ -206,8 +209,11 @@ class Owner:
         do; above the whole millisecond of `seen_id`, too, unless that is far in the future.
         """
         answers = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
-        self._stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, answers + 1)
-        return self._stamp
+        stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, answers + 1)
+        if stamp > STAMP_MAX:
+            raise _no_more_ids()
+        self._stamp = stamp
+        return stamp
 
     # -- the log
 
@@ -342,6 +348,13 @@ def _ahead(seen: int) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_PROTOCOL,
         f"offset {seen} is ahead of all that this server has told: say the position of this stream",
+    )
+
+
+def _no_more_ids() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        "no message id is left for this time: the clock of the server is decades ahead",
     )
 
 
