@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from cecochat.v1.messaging_pb2 import ReadToken
+from scripts.backends import porcupine
 from tests.support import kept
 from tests.support.device import Device
 from tests.support.eventually import eventually
 from tests.support.oracle import Kind, Violation, judge
+from tests.support.porcupine import Reading, ask, history_of
 from tests.support.rawclient import find, history, mint
 from tests.support.records import Acked, DeviceKey, Message, Record, Sent, participants
 
@@ -96,18 +98,29 @@ class Crowd:
         deadline = asyncio.get_running_loop().time() + within_s
         while True:
             mark = len(self.record.entries)
-            stored = await self.histories()
+            readings = [each async for each in self._read()]
             overtaken = self._moved_since(mark)
-            found = judge(self.record, stored, absent)
+            found = judge(self.record, _forward(readings), absent)
             late = asyncio.get_running_loop().time() > deadline
             if late or not (overtaken or any(each.kind in NOT_YET for each in found)):
                 break
             await asyncio.sleep(0.2)
         if overtaken:
             found.insert(0, Violation(Kind.UNANSWERED, "the run", f"no rest within {within_s} s"))
+        found += await self._second_opinion(readings, self.online.difference(absent))
         print("\n".join(map(str, found[:20])))
         kept.write("violations.txt", found)
         return found
+
+    async def _second_opinion(
+        self, readings: Sequence[Reading], present: Collection[DeviceKey]
+    ) -> list[Violation]:
+        """What Porcupine says of the same run, where it is here."""
+        if (program := porcupine.here()) is None:
+            return []
+        lines = history_of(self.record.entries, readings, present)
+        unexplained = await ask(program, lines, kept.folder() / "history.jsonl")
+        return [Violation(Kind.UNEXPLAINED, *each.split(": ", 1)) for each in unexplained]
 
     def _say_last_words(self) -> None:
         for device in map(self.devices.__getitem__, self.online):
@@ -115,20 +128,26 @@ class Crowd:
                 device.say(chat, "that is all")
 
     async def histories(self) -> dict[str, list[Message]]:
+        """Every chat of a run at rest."""
+        return _forward([each async for each in self._read()])
+
+    async def _read(self) -> AsyncIterator[Reading]:
         """Every chat, forward with a token that names all acks so far, and backward without; both
         must be the same, unless somebody has sent something in between.
         """
         token = self._token_for_all()
-        found: dict[str, list[Message]] = {}
         for chat_id in sorted(self.chats):
             bearer = self.token(min(participants(chat_id)))
             route = await find(self._connect_url(), bearer)
             async with history(route.history, bearer) as pages:
-                mark = len(self.record.entries)
-                found[chat_id] = await pages.whole(chat_id, token)
+                began = len(self.record.entries)
+                forward = await pages.whole(chat_id, token)
+                between = len(self.record.entries)
                 backward = await pages.backward(chat_id, limit=37)
-            assert backward == found[chat_id] or self._moved_since(mark)
-        return found
+                ended = len(self.record.entries)
+            assert backward == forward or self._moved_since(began)
+            yield Reading(began, between, chat_id, forward)
+            yield Reading(between, ended, chat_id, backward)
 
     def _moved_since(self, mark: int) -> bool:
         return any(isinstance(entry.what, Sent | Acked) for entry in self.record.entries[mark:])
@@ -143,3 +162,11 @@ class Crowd:
                     place.offset, token.offsets.get(place.partition, 0)
                 )
         return token
+
+
+def _forward(readings: Iterable[Reading]) -> dict[str, list[Message]]:
+    """The first reading of each chat."""
+    found: dict[str, list[Message]] = {}
+    for reading in readings:
+        found.setdefault(reading.chat_id, list(reading.messages))
+    return found

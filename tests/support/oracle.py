@@ -57,6 +57,7 @@ class Kind(StrEnum):
     GAP_OPEN = "a gap was passed without being filled"
     REFUSED_YET_STORED = "a message was refused for good and accepted as well"
     UNANSWERED = "a send was never answered"
+    UNEXPLAINED = "no order of what happened explains it (Porcupine)"
 
 
 class Violation(NamedTuple):
