@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -108,7 +109,8 @@ class Crowd:
         if overtaken:
             found.insert(0, Violation(Kind.UNANSWERED, "the run", f"no rest within {within_s} s"))
         found += await self._second_opinion(readings, self.online.difference(absent))
-        print("\n".join(map(str, found[:20])))
+        for each in found[:20]:
+            print(each, file=sys.stderr)
         kept.write("violations.txt", found)
         return found
 

@@ -21,6 +21,7 @@ import asyncio
 import hashlib
 import heapq
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ async def ask(program: Path, lines: Iterable[Line], file: Path) -> list[str]:
     found, said = (each.decode() for each in await process.communicate())
     if process.returncode != bool(found):
         raise RuntimeError(f"Porcupine ended with {process.returncode}: {said[-2_000:]}")
-    print(said.strip())
+    print(said.strip(), file=sys.stderr)
     return found.splitlines()
 
 
