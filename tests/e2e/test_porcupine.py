@@ -10,12 +10,15 @@ import pytest
 from scripts.backends import porcupine
 from tests.e2e.test_oracle import CORRUPTIONS
 from tests.e2e.test_oracle_on_runs import recorded
+from tests.e2e.test_rawclient import ALICE, alice_and_bob, doubling, dropping
 from tests.support.backends import Backends
-from tests.support.oracle import judge
+from tests.support.fakeserver import Spoil, fake_server
+from tests.support.oracle import Kind, judge
 from tests.support.porcupine import Reading, ask, history_of
 from tests.support.records import Delivered, Message
 from tests.support.spoil import BY_BOTH
 from tests.support.story import AB, BC, ONE, TWO, Corruption, Entries, History, acked, sent, story
+from tests.support.texts import real_texts
 
 TRIES = 3
 OURS_ALONE = {
@@ -105,6 +108,22 @@ async def test_a_read_never_goes_back(
     readings += [Reading(end, end, chat_id, rows) for chat_id, rows in history.items()]
     lines = history_of(entries, readings, {entry.who for entry in entries})
     assert (await ask(program, lines, tmp_path / "history.jsonl") == []) is fits
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize(
+    ("spoil", "kind"), [(dropping("bob"), Kind.LOST_ON_DEVICE), (doubling, Kind.DELIVERED_TWICE)]
+)
+async def test_a_wrong_server_is_found_out_by_both(
+    spoil: Spoil, kind: Kind, tmp_path: Path
+) -> None:
+    async with fake_server(tmp_path) as server:
+        server.spoil = spoil
+        async with alice_and_bob(server) as crowd:
+            for text in real_texts()[:20]:
+                crowd.devices[ALICE].say(AB, text)
+            found = {violation.kind for violation in await crowd.settle(within_s=2)}
+    assert found >= {kind, Kind.UNEXPLAINED}
 
 
 async def test_any_single_corruption_of_a_run_is_found_by_both(
