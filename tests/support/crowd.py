@@ -16,10 +16,22 @@ from tests.support.eventually import eventually
 from tests.support.oracle import Kind, Violation, judge
 from tests.support.porcupine import Reading, ask, history_of
 from tests.support.rawclient import find, history, mint
-from tests.support.records import Acked, DeviceKey, Message, Record, Sent, participants
+from tests.support.records import (
+    Acked,
+    Delivered,
+    DeviceKey,
+    GapFilled,
+    Message,
+    Record,
+    Sent,
+    participants,
+)
 
 NOT_YET = {Kind.LOST_ON_DEVICE, Kind.UNANSWERED}
 """What may still mend itself while deliveries are under way."""
+
+MOVES = (Sent, Acked, Delivered, GapFilled)
+"""What happens while a run is not at rest: a history that was read meanwhile may lack it."""
 
 
 class Crowd:
@@ -90,7 +102,7 @@ class Crowd:
         for answers, and as long again for what may still mend itself.
 
         The history is read with a token, so that it must hold all that was acknowledged before;
-        where more was sent or acknowledged meanwhile, it is read again. What comes late and should
+        where messages were still under way meanwhile, it is read again. What comes late and should
         not come at all is waited for too: a last word goes through every chat, and frames of one
         sender arrive in order.
         """
@@ -135,7 +147,7 @@ class Crowd:
 
     async def _read(self) -> AsyncIterator[Reading]:
         """Every chat, forward with a token that names all acks so far, and backward without; both
-        must be the same, unless somebody has sent something in between.
+        must be the same, unless messages were still under way.
         """
         token = self._token_for_all()
         for chat_id in sorted(self.chats):
@@ -152,7 +164,7 @@ class Crowd:
             yield Reading(between, ended, chat_id, backward)
 
     def _moved_since(self, mark: int) -> bool:
-        return any(isinstance(entry.what, Sent | Acked) for entry in self.record.entries[mark:])
+        return any(isinstance(entry.what, MOVES) for entry in self.record.entries[mark:])
 
     def _token_for_all(self) -> ReadToken:
         """Everything up to where the devices are, which is beyond all their acks."""
