@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scripts.backends import ports
-from tests.support import workers
+from tests.support import kept, workers
 from tests.support.backends import VARIABLE, Backends
 
 HERE = Path(__file__).parent
@@ -80,6 +81,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if layer == "cluster" and not config.getoption("--cluster"):
             item.add_marker(unharmed)
     items.sort(key=lambda item: "faults" not in item.keywords)  # they take longest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep what the clients of a failed test recorded."""
+    report = yield
+    if report.failed and (where := kept.failed()):
+        report.sections.append(("what is kept", where))
+    if report.when == "teardown":
+        kept.over()
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

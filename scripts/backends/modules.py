@@ -13,14 +13,14 @@ LINKER = "-s -w -checklinkname=0"
 
 
 def bring(name: str, version: str, package: str, tags: str = "") -> Path:
-    """The program built from `package`, a main package of `pinned/<name>/go.mod`, with these build
-    tags (commas between).
+    """The program built from `package`, a main package of `pinned/<name>/go.mod` or, as ".", of the
+    files beside it, with these build tags (commas between).
     """
     folder = store.bring(
         name,
         version,
         lambda folder: _build(name, package, tags, folder / name),
-        "building it with Go, which takes some minutes",
+        "building it with Go, which can take some minutes",
     )
     return folder / name
 
@@ -28,8 +28,7 @@ def bring(name: str, version: str, package: str, tags: str = "") -> Path:
 def _build(name: str, package: str, tags: str, program: Path) -> None:
     go = toolchain.go()
     with tempfile.TemporaryDirectory() as work:
-        for pinned in ("go.mod", "go.sum"):
-            shutil.copy(store.PINNED / name / pinned, work)
+        shutil.copytree(store.PINNED / name, work, dirs_exist_ok=True)
         argv = [go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", f"-tags={tags}"]
         environ = {"CGO_ENABLED": "0", "GOWORK": "off"}  # no C compiler is needed
         tools.run(

@@ -10,6 +10,7 @@ CASSANDRA = "5.0.5"
 CONSUL = "1.16.2"
 JAEGER = "1.76.0"
 NOMAD = "1.6.5"  # the last under MPL-2.0; for the test cluster, which takes a later one as well
+PORCUPINE = "1.3.1"
 PROMETHEUS = "0.316.0"  # as a Go module; the program calls itself 3.16.0
 
 REDIS_AT_LEAST = (7, 0)  # what Debian 12 has; nothing newer than 7.0 is used

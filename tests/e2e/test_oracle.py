@@ -259,7 +259,8 @@ def test_a_corrupted_run_is_named(kind: Kind, corrupt: Corruption) -> None:
 
 
 def test_every_kind_of_violation_is_proven_to_be_found() -> None:
-    assert {kind for _, kind, _ in CORRUPTIONS} == set(Kind)
+    ours = set(Kind) - {Kind.UNEXPLAINED}  # tests/e2e/test_porcupine.py
+    assert {kind for _, kind, _ in CORRUPTIONS} == ours
 
 
 def test_a_device_that_left_owes_nothing_but_is_still_judged_on_what_it_saw() -> None:

@@ -53,7 +53,6 @@ async def test_killed_under_traffic(
     judged = faults(server.record.entries)
     figures = report(judged, crowd, found)
     print(write(f"kill-{kills}-{where}", {"seed": base_seed, **figures}))
-    keep_if_broken(found, crowd, tmp_path)
     assert found == []
     assert_seen(judged, kills, who, RATE_PER_S[where])
 
@@ -100,13 +99,6 @@ def sends(crowd: Crowd) -> Iterator[tuple[DeviceKey, Sent]]:
     for _, who, _, what in crowd.record:
         if isinstance(what, Sent):
             yield who, what
-
-
-def keep_if_broken(found: list[Violation], crowd: Crowd, folder: Path) -> None:
-    if found:
-        (folder / "record.txt").write_text(crowd.record.dump())
-        print(f"{len(found)} violations; the record is {folder / 'record.txt'}")
-        print("\n".join(map(str, found[:20])))
 
 
 @pytest.mark.timeout(180)
@@ -161,7 +153,6 @@ async def test_a_drain_under_traffic_loses_nothing_and_says_why(
                 await server.start()
                 await all_back(crowd, mark)
             found = await crowd.settle(within_s=60)
-    keep_if_broken(found, crowd, tmp_path)
     assert found == []
     drain = faults(server.record.entries)[0]
     assert drain.cut_off == set(who)

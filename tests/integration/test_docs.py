@@ -38,6 +38,9 @@ NOT_RUN = {
 ON_MACHINES = ROOT / "docs" / "tutorials" / "cluster.md"
 """Its examples need several: tests/cluster/test_tutorial.py runs them."""
 
+PROOF = ROOT / "docs" / "explanation" / "proof.md"
+"""Its examples run tests, in this checkout: tests/faults/test_proof.py runs them."""
+
 DEFAULT_FOLDER = ".local/share/cecochat/default"
 WRITTEN_ADDRESS = "127.0.0.1:8080"
 """The connect server of the pages: the default. Here it has another port."""
@@ -69,7 +72,7 @@ def name(page: Path) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "page",
-    [p for p in PAGES if p != ON_MACHINES and any(b.run for b in blocks(p.read_text()))],
+    [p for p in PAGES if p not in (ON_MACHINES, PROOF) and any(b.run for b in blocks(text_of(p)))],
     ids=name,
 )
 async def test_the_examples_of_a_page_work(page: Path, tmp_path: Path, backends: Backends) -> None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-from scripts.backends import launch, promtool
+from scripts.backends import launch, porcupine, promtool
 
 LISTENING_WITHIN_S = 2.0
 
@@ -27,6 +27,7 @@ REMEDIES = {
     **dict.fromkeys(PROGRAMS, "install it (a package of Debian has its name)"),
     "nomad": "put the program `nomad` (1.6 or later) on PATH",
     "jaeger": "run `make backends ARGS=jaeger`",
+    "porcupine": "run `python3 -m scripts.backends.porcupine` (else our oracle judges alone)",
     "promtool": "run `python3 -m scripts.backends.promtool`",
     "prometheus": "run `make backends ARGS=prometheus`",
     "cluster": "run `make cluster-up`; on containers (lxc), as root",
@@ -81,6 +82,7 @@ def missing() -> list[str]:
         **{name: _listening(name) for name in SERVERS},
         **{name: shutil.which(name) for name in PROGRAMS},
         **{name: launch.here(name) for name in ("jaeger", "prometheus")},
+        "porcupine": porcupine.here(),
         "promtool": promtool.here(),
     }
     return [name for name, found in there.items() if not found]

@@ -50,6 +50,9 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
         self.start_offset = 0
         self.behind_once = False
         self.spoil: Spoil = lambda _, item: [item]
+        self.pages = 0  # of the history, given so far
+        self.taking = asyncio.Event()  # cleared: what is sent waits
+        self.taking.set()
         self.sessions: set[FakeSession] = set()
         self._accepted: dict[tuple[str, str], int] = {}
 
@@ -97,6 +100,7 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
             async with asyncio.TaskGroup() as group:
                 pump = group.create_task(_pump(session, context))
                 while isinstance(frame := await context.read(), ClientFrame):
+                    await self.taking.wait()
                     for send in frame.sends:
                         self._accept(session, send)
                 pump.cancel()
@@ -106,6 +110,7 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
     @override
     async def GetMessages(self, request: Any, context: Any) -> history_pb2.GetMessagesResponse:
         assert self._user(context) in participants(request.chat_id)
+        self.pages += 1
         if self.behind_once and request.HasField("token"):
             self.behind_once = False
             error = errors_pb2.Error(

@@ -57,6 +57,7 @@ class Kind(StrEnum):
     GAP_OPEN = "a gap was passed without being filled"
     REFUSED_YET_STORED = "a message was refused for good and accepted as well"
     UNANSWERED = "a send was never answered"
+    UNEXPLAINED = "no order of what happened explains it (Porcupine)"
 
 
 class Violation(NamedTuple):
@@ -72,7 +73,11 @@ class Violation(NamedTuple):
 def judge(
     entries: Iterable[Entry], history: History, absent: Collection[DeviceKey] = ()
 ) -> list[Violation]:
-    """Every violation in a run at rest; `absent` devices are not asked to be complete."""
+    """Every violation in a run at rest; `absent` devices are not asked to be complete.
+
+    Sends without an answer come first: with one, the run is not at rest, and the rest of what is
+    found may follow from that.
+    """
     run = Run.of(entries, history)
     found = [*_identities(run), *_history(run), *_answers(run), *_sending_order(run)]
     for view in run.devices.values():
@@ -85,7 +90,7 @@ def judge(
         ]
         if view.who not in absent:
             found += _completeness(view, run)
-    return found
+    return sorted(found, key=lambda violation: violation.kind is not Kind.UNANSWERED)
 
 
 def _identities(run: Run) -> Iterator[Violation]:

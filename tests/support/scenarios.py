@@ -69,9 +69,7 @@ async def grow_and_shrink(where: Mapping[str, str], crowd: Crowd, rng: Random) -
         few = [crowd.devices[each] for each in who[:5]]
         async with flowing(few, 10, rng):
             await eventually(lambda: settled(where, 2), within_s=180, every_s=0.5)
-        found = await crowd.settle(within_s=60, absent=who[5:])
-    print("\n".join(map(str, found[:20])))
-    assert found == []
+        assert await crowd.settle(within_s=60, absent=who[5:]) == []
     numbers = [2, *await wanted(where, "messaging")]
     top = numbers.index(4)
     assert numbers[: top + 1] == sorted(numbers[: top + 1])
@@ -82,9 +80,7 @@ async def grow_and_shrink(where: Mapping[str, str], crowd: Crowd, rng: Random) -
 async def clean(crowd: Crowd) -> None:
     """Bring it to rest: nothing is lost, doubled or silently missing."""
     await asyncio.sleep(2)  # it flows on
-    found = await crowd.settle(within_s=90)
-    print("\n".join(map(str, found[:20])))
-    assert found == []
+    assert await crowd.settle(within_s=90) == []
 
 
 async def felt(crowd: Crowd, mark: int) -> dict[str, Any]:

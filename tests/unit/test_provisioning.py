@@ -55,6 +55,7 @@ EPHEMERAL = 32_768
     [
         ("consul", "github.com/hashicorp/consul", versions.CONSUL),
         ("jaeger", "github.com/jaegertracing/jaeger", versions.JAEGER),
+        ("porcupine", "github.com/anishathalye/porcupine", versions.PORCUPINE),
         ("prometheus", "github.com/prometheus/prometheus", versions.PROMETHEUS),
     ],
 )
