@@ -243,13 +243,10 @@ class Device:
         is from before this device, or comes with the stream: of that, the history may have a part.
         """
         assert self.gap is not None and self._welcome is not None
-        partition = partition_in(event.id)
-        if event.id > self._welcome.up_to[partition] or event.id <= self._before(partition):
-            return None
-        return self.show(event)
-
-    def _before(self, partition: int) -> int:
-        return (self.since or {}).get(partition, 0)
+        partition, welcome = partition_in(event.id), self._welcome
+        since = (self.since or {}).get(partition, 0)
+        up_to = max(welcome.up_to.get(partition, 0), welcome.log_began_id - 1)
+        return self.show(event) if since < event.id <= up_to else None
 
     def filled(self) -> None:
         """The history was read with the gap's token and shown: go on with the stream."""

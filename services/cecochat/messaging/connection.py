@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, intake, resume
 from cecochat.domain.errors import Refusal, Trimmed, Unavailable
+from cecochat.domain.ids import message_id, stamp_at
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.messaging.partition import OwnedPartition, now_ms
 from cecochat.ports.backplane import MESSAGES
-from cecochat.runtime.reading import between, fold_at
+from cecochat.runtime.reading import appended_at_ms, between, fold_at
 from cecochat.runtime.tokens import Identity
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Welcome
@@ -169,6 +170,9 @@ class Connection:
         if start.gapped:
             fold = await fold_at(log.backplane, partition.partition, start.position)
             welcome.up_to.update(fold.ids(partition.partition))
+            if hello.position.log_id != log.id:
+                began_ms = await appended_at_ms(log.backplane, partition.partition, log_start)
+                welcome.log_began_id = message_id(stamp_at(began_ms), 0)
             session.push(frames.welcome(welcome))
             item = resume.gap(hello, log.id, partition.partition, start.position, fold)
             session.push(frames.gap(item))

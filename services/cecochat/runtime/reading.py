@@ -61,6 +61,14 @@ async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
     return await _from_first_state(backplane, partition, start, position)
 
 
+async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> int:
+    """When the first record from `offset` on was appended, by the log's own clock."""
+    async with aclosing(backplane.read(MESSAGES, partition, offset)) as batches:
+        async for batch in batches:
+            return batch[0].appended_at_ms
+    raise AssertionError("a log has no end")
+
+
 def state_in(record: Record) -> State | None:
     """What a state record says; None: it is none."""
     known = decode_once(record) if is_state(record.headers) else None

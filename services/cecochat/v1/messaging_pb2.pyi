@@ -292,11 +292,16 @@ class Welcome(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     SERVER_ID_FIELD_NUMBER: _builtins.int
     UP_TO_FIELD_NUMBER: _builtins.int
+    LOG_BEGAN_ID_FIELD_NUMBER: _builtins.int
     PARTITION_COUNT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     server_time_ms: _builtins.int
     user_id: _builtins.str
     server_id: _builtins.str
+    log_began_id: _builtins.int
+    """Set where the client's position is of another log, and a gap follows: no message of this log has a lower id. What has
+    one comes from before this log, and is in the history alone.
+    """
     partition_count: _builtins.int
     """How many partitions the log has; a user's is `murmur2(user id)` modulo this."""
     @_builtins.property
@@ -323,11 +328,12 @@ class Welcome(_message.Message):
         user_id: _builtins.str = ...,
         server_id: _builtins.str = ...,
         up_to: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        log_began_id: _builtins.int = ...,
         partition_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
