@@ -197,6 +197,13 @@ ABLATIONS = [
         weights={"fail": 3},
     ),
     _ablation(
+        "an own send that cannot be read ends the epoch",
+        (Owner, "skip", without.skip_and_go_on),
+        expect=frozenset({oracle.STUCK}),
+        seed=0,
+        weights={"spoil": 20},
+    ),
+    _ablation(
         "causal stamps",
         (Fold, "top_after_copy", without.top_before_copy),
         (Owner, "next_stamp", without.stamp_whatever_was_seen),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cecochat.domain.fold import Fold
 from cecochat.domain.records import LogRecord, State, decode, encode
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from tests.sim.server import Server
 
 LOG_ID = "log"
+
+
+GARBAGE = object()
+"""A record that cannot be decoded: no reader makes anything of it."""
 
 
 class Log:
@@ -37,6 +41,12 @@ class Log:
         self.records.append(record)
         self.appended_at_ms.append(now_ms)
         return offset
+
+    def append_garbage(self, now_ms: int) -> int:
+        """Store what no reader understands; returns its offset."""
+        self.records.append(cast("LogRecord", GARBAGE))
+        self.appended_at_ms.append(now_ms)
+        return len(self.records) - 1
 
     def fold_at(self, position: int) -> Fold:
         """What a reader knows after `position`, from the last state record at or before it."""

@@ -30,7 +30,7 @@ FAULTS: dict[str, float] = {
     "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
     "fail": 0.7, "drop": 0.7, "member": 1, "long_tick": 0.4, "crash_materializer": 0.4,
     "forget": 0.2, "reload": 0.5, "elsewhere": 0.15, "limit": 0.4,
-    "stall": 0.8,
+    "stall": 0.8, "spoil": 0.2,
 }  # fmt: skip
 
 Weights = Mapping[str, float]
@@ -284,6 +284,7 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "land": lambda r, w: _some(r, "land", _requests(w)),
     "answer": lambda r, w: _some(r, "answer", _answers(w)),
     "fail": lambda r, w: _some(r, "fail", _requests(w), r.random() < 0.5),
+    "spoil": lambda r, w: _some(r, "spoil", [(n,) for n, p in w.producers.items() if p.server]),
     "drop": lambda r, w: _some(r, "drop", _dead_requests(w), r.randrange(2)),
     "read": lambda r, w: _some(r, "read", _unread(w), r.choice([1, 1, 2, 4])),
     "forward": lambda r, w: _some(r, "forward", _owing(w), r.choice([1, 1, 3])),

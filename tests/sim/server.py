@@ -18,7 +18,7 @@ from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
-from tests.sim.log import LOG_ID, Request
+from tests.sim.log import GARBAGE, LOG_ID, Request
 
 if TYPE_CHECKING:
     from tests.sim.client import Client
@@ -125,7 +125,13 @@ class Server:
             self.stop(TRIMMED)
             self.world.start_server(self.node, self.partition)
             return
-        owner.read(owner.cursor, self.log.records[owner.cursor], self.now_ms())
+        record = self.log.records[owner.cursor]
+        if record is GARBAGE:
+            if owner.skip(owner.cursor):
+                self.stop(FAILED)
+                self.world.start_server(self.node, self.partition)
+            return
+        owner.read(owner.cursor, record, self.now_ms())
         if owner.superseded:
             self.stop(MOVED)
         elif owner.ready and owner.state_due(self.now_ms()):

@@ -28,6 +28,11 @@ def never(*_: object) -> None:
     return None
 
 
+def skip_and_go_on(self: Owner, offset: int) -> bool:
+    self.cursor = offset + 1
+    return False
+
+
 def _key(origin: Origin) -> tuple[str, str]:
     return origin.user_id, origin.client_message_id
 

@@ -236,6 +236,16 @@ class World:
             producer.answers.setdefault(target, deque()).append((request.record, offset))
         return True
 
+    def do_spoil(self, name: str) -> bool:
+        """The oldest send of a producer lands, and nobody can read it."""
+        producer = self.producers.get(name)
+        partition = producer.server.partition if producer and producer.server else -1
+        requests = producer.requests.get(partition) if producer else None
+        if not requests or not isinstance(requests[0].record, Origin):
+            return False
+        self.logs[partition].append_garbage(requests.popleft().appended_at_ms)
+        return True
+
     def do_answer(self, name: str, target: int) -> bool:
         """The producer hears that its oldest request has landed."""
         producer = self.running_producer(name)

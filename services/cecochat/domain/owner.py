@@ -237,6 +237,13 @@ class Owner:
                 self._states.append((offset, record.as_of))
         return True
 
+    def skip(self, offset: int) -> bool:
+        """The next record cannot be understood. Whether this owner has to end its epoch: it may be
+        a send of its own, which nobody will ever read, and then none behind it counts.
+        """
+        self.cursor = offset + 1
+        return self.ready and bool(self.pending)
+
     def _read_takeover(self, offset: int, record: Takeover) -> None:
         if record.session == self.session:
             self.epoch = offset

@@ -234,7 +234,10 @@ class OwnedPartition:
                 read = ReadBatch() if owner.ready else None  # what was read ahead is no news
                 for record in batch:
                     known = decode_once(record)
-                    if not isinstance(known, Undecodable):
+                    if isinstance(known, Undecodable):
+                        if owner.skip(record.offset):
+                            raise ProducerEnded(f"offset {record.offset} may be an own send")
+                    else:
                         counts = owner.read(record.offset, known, now)
                         if counts:
                             self._traces.read(owner, record.offset, known, now)
