@@ -22,6 +22,7 @@ from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.follow import valid
 from cecochat.runtime.http import error_response
+from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tokens import Verifier, bearer
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -46,11 +47,15 @@ class Directory:
         self._config = config
 
     async def follow(
-        self, configuration: Configuration, registry: CollectorRegistry, tracer: Tracer = OFF
+        self,
+        configuration: Configuration,
+        registry: CollectorRegistry,
+        tracer: Tracer = OFF,
+        memory: Memory | None = None,
     ) -> None:
         """Follow the assignment, until cancelled."""
         parse = partial(assignment.parse, partitions=self._partitions)
-        followed = valid(configuration, ASSIGNMENT, parse, registry, tracer)
+        followed = valid(configuration, ASSIGNMENT, parse, registry, tracer, memory)
         async with aclosing(followed) as assignments:
             async for _, owners in assignments:
                 self._assignment = owners
