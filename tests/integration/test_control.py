@@ -475,6 +475,60 @@ async def test_a_damaged_file_is_no_document(tmp_path: Path) -> None:
             assert (await up.parts.configuration.get(CONFIGURATION)).version == 0
 
 
+def elsewhere(up: World, name: str) -> Parts:
+    """For a control server on a machine where none was before."""
+    folder = up.parts.settings.data_dir / name
+    return replace(up.parts, settings=replace(up.parts.settings, data_dir=folder))
+
+
+async def owns(client: httpx.AsyncClient, instance: Instance, count: int) -> bool:
+    return len(await owned_by(client, instance) or ()) == count
+
+
+async def test_a_control_server_without_a_copy_learns_from_the_servers_what_an_empty_store_has_lost(
+    tmp_path: Path,
+) -> None:
+    """And the next dead server is failed over: a version that goes back would be followed by
+    nobody.
+    """
+    async with world(tmp_path) as up, asking() as client:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+        async with messaging(up.parts, "first") as first:
+            async with messaging(up.parts, "second"):
+                async with control(elsewhere(up, "here"), "control-1"):
+                    await eventually(lambda: owns(client, first, 8), WITHIN_S)
+                names = (ASSIGNMENT, CONFIGURATION)
+                kept = {name: await up.parts.configuration.get(name) for name in names}
+                for name in names:
+                    up.lose_documents(name)
+                await up.stack.enter_async_context(control(elsewhere(up, "there"), "control-2"))
+                for name in names:
+                    await eventually(partial(holds, up, name, kept[name]), WITHIN_S)
+            await eventually(lambda: owns(client, first, 16), WITHIN_S)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+async def test_two_contents_of_one_version_become_one_and_nobody_takes_turns(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """The store has lost the version that one server follows, and another was written under the
+    same number, which the other server follows.
+    """
+    async with world(tmp_path) as up, asking() as client, AsyncExitStack() as stack:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+        servers = []
+        for name in names:
+            up.lose_documents(ASSIGNMENT)
+            everything = dict.fromkeys(map(str, range(PARTITIONS)), name)
+            await up.parts.configuration.put(ASSIGNMENT, everything, expected=0, by="x")
+            servers.append(await stack.enter_async_context(messaging(up.parts, name)))
+        await stack.enter_async_context(control(elsewhere(up, "there"), "control-1"))
+        for server in servers:
+            await eventually(partial(owns, client, server, 8), WITHIN_S)
+        counts = [await metric(each, "cecochat_takeovers_total") for each in servers]
+        assert sum(counts) <= 3.5 * PARTITIONS, "at most: one, the other, one again, half of it"
+
+
 # -- with messaging servers that are real
 
 
