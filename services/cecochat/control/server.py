@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
@@ -30,6 +31,7 @@ from cecochat.runtime.tracing import OFF, Tracer
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+ASK_ALL_S = 2.0
 RETRY_S = 1.0
 
 
@@ -77,7 +79,7 @@ class Control:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._documents.run())
             group.create_task(self._follow_live())
-            group.create_task(self._ask_new_owners())
+            group.create_task(self._ask_owners())
             group.create_task(self._act())
             group.create_task(self._stand())
 
@@ -133,20 +135,27 @@ class Control:
                 log.warning("discovery cannot be followed just now: %s", error)
             await asyncio.sleep(RETRY_S)
 
-    async def _ask_new_owners(self) -> None:
-        """Ask those to whom partitions are on their way, until they own them."""
+    async def _ask_owners(self) -> None:
+        """Ask those to whom partitions are on their way, until they own them, and now and then all
+        whether they still own what they were given.
+        """
+        asked_all_s = -math.inf
         async with asking() as client:
             while True:
-                waited_for = {moving.target for moving in self._planner.under_way.values()}
+                awaited = self._planner.awaited
+                if self._clock() - asked_all_s > ASK_ALL_S:
+                    asked_all_s = self._clock()
+                    awaited = {instance.instance_id for instance in self._live}
                 async with asyncio.TaskGroup() as group:
                     for instance in self._live:
-                        if instance.instance_id in waited_for:
+                        if instance.instance_id in awaited:
                             group.create_task(self._ask(client, instance))
                 await asyncio.sleep(TICK_S)
 
     async def _ask(self, client: httpx.AsyncClient, instance: Instance) -> None:
-        if owned := await owned_by(client, instance):
-            self._planner.see_owned(instance.instance_id, owned)
+        owned = await owned_by(client, instance)
+        if owned is not None:
+            self._planner.see_owned(instance.instance_id, owned, self._clock())
             self._changed.set()
 
     def _see_assignment(self) -> None:
