@@ -77,6 +77,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await server.ready.wait()
         known = instance(parts, "control", server_id, port, port)
         await parts.discovery.register(known)
+        tasks.append(group.create_task(server.stand()))
         yield known
         await parts.discovery.deregister(known)
         for task in tasks:

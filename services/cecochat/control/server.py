@@ -81,7 +81,6 @@ class Control:
             group.create_task(self._follow_live())
             group.create_task(self._ask_owners())
             group.create_task(self._act())
-            group.create_task(self._stand())
 
     @property
     def may_act(self) -> bool:
@@ -93,9 +92,10 @@ class Control:
         self.paused = paused
         self._changed.set()
 
-    async def _stand(self) -> None:
-        """As a candidate, while the store answers: who cannot act must not lead."""
-        await self.ready.wait()
+    async def stand(self) -> None:
+        """As a candidate, until cancelled, while the store answers: who cannot act must not lead.
+        To be called once it is registered, since a leader leads as long as its check passes.
+        """
         standing: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as group:
             while True:

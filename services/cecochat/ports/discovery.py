@@ -46,7 +46,8 @@ class Discovery(ABC):
     @abstractmethod
     def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
         """Stand as a candidate until the generator is closed, which gives the role up: whether this
-        one leads now, then each change.
+        one leads now, then each change. A candidate that is the id of an instance which is
+        registered, of the service that the role is named after, leads no longer than that lives.
 
         Advisory: two may lead for a moment, as after a pause. What a leader writes must be guarded
         by compare-and-set. While the registry is away nobody comes to lead, and who leads stops
