@@ -24,6 +24,7 @@ from sanic.response import json as json_response
 
 from cecochat import system
 from cecochat.adapters import build
+from cecochat.control.gone import Gone
 from cecochat.control.main import control
 from cecochat.domain.errors import Unavailable
 from cecochat.messaging.main import messaging
@@ -50,6 +51,7 @@ class FakeMessaging:
     owned: set[int] = field(default_factory=set)
     asked: int = 0
     instance: Instance | None = None
+    life: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -92,7 +94,8 @@ class World:
             self.servers[server.server_id] = server
             if not slow:
                 server.takes_over.set()
-            await self.stack.enter_async_context(server.running())
+            await self.stack.enter_async_context(server.life)
+            await server.life.enter_async_context(server.running())
         for server in joining:
             assert server.instance
             await self.parts.discovery.register(server.instance)
@@ -101,6 +104,10 @@ class World:
         instance = self.servers[server_id].instance
         assert instance
         await self.parts.discovery.deregister(instance)
+
+    async def die(self, server_id: str) -> None:
+        """Without a word to discovery."""
+        await self.servers[server_id].life.aclose()
 
     async def document(self) -> Document:
         return await self.parts.configuration.get(ASSIGNMENT)
@@ -247,6 +254,57 @@ async def test_what_a_person_moved_stays_until_a_server_joins(tmp_path: Path) ->
             assert await up.document() == document
             await up.join("c")
             await up.becomes(a=5, b=6, c=5)
+
+
+async def test_while_discovery_is_away_who_is_provably_gone_is_failed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a control server that does not lead, since nobody comes to lead meanwhile."""
+    monkeypatch.setattr("cecochat.control.server.LOOK_S", 0.1)
+    async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
+        await up.join("a", "b", "c", "d")
+        await up.becomes(a=4, b=4, c=4, d=4)
+        with pytest.MonkeyPatch.context() as away:
+            discovery = type(up.parts.discovery)
+            away.setattr(discovery, "answers", property(lambda _: False))
+            away.setattr("cecochat.control.server.Control.leads", False, raising=False)
+            await up.die("d")
+            await eventually(lambda: no_trace_of("d", up), WITHIN_S)
+            assert await metric(instance, "cecochat_control_failovers_total") == 1
+            d = up.servers["d"]
+            assert d.instance
+            assert d.instance in up.parts.discovery.live("messaging"), "it is listed all the time"
+        documents = len(await up.past())
+        asked = up.servers["a"].asked
+        await eventually(lambda: up.servers["a"].asked >= asked + 2, WITHIN_S)
+        assert len(await up.past()) == documents, "it does not get anything back"
+
+
+@pytest.mark.parametrize("answer", ["silence", "another start"])
+async def test_what_proves_that_a_server_is_gone(answer: str) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if answer == "another start":
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with listener, asking() as client:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        server = Instance("messaging", "m1", "127.0.0.1:1", url, "1")
+        gone = Gone(client)
+        for expected in (set(), {"m1"} if answer == "another start" else set[str]()):
+            await gone.ask([server])
+            assert gone.ids == expected
+        listener.close()
+        await listener.wait_closed()
+        for expected in (gone.ids, {"m1"}):
+            await gone.ask([server])
+            assert gone.ids == expected
+        await gone.ask([])
+        assert gone.ids == set()
 
 
 async def test_two_control_servers_do_no_harm(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import httpx
 
 from cecochat.control.decisions import Decisions
 from cecochat.control.documents import Documents
+from cecochat.control.gone import Gone
 from cecochat.control.planner import Assignment, Decision, Planner
 from cecochat.domain import assignment
 from cecochat.domain.balance import CONTROL
@@ -31,6 +32,7 @@ from cecochat.runtime.tracing import OFF, Tracer
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+LOOK_S = 1.0
 ASK_ALL_S = 2.0
 RETRY_S = 1.0
 
@@ -63,6 +65,7 @@ class Control:
         self._tracer = tracer
         self._changed = documents.changed
         self._live: tuple[Instance, ...] = ()
+        self._gone: set[str] = set()  # of these, found while discovery was away
         self._seen: tuple[Document, int] | None = None  # the assignment that the planner knows
 
     @property
@@ -80,6 +83,7 @@ class Control:
             group.create_task(self._documents.run())
             group.create_task(self._follow_live())
             group.create_task(self._ask_owners())
+            group.create_task(self._look_for_gone())
             group.create_task(self._act())
 
     @property
@@ -128,12 +132,32 @@ class Control:
                 async with aclosing(self._discovery.watch("messaging")) as sets:
                     async for instances in sets:
                         self._live = instances
-                        live = {instance.instance_id for instance in instances}
-                        self._planner.see_live(live, self._clock())
-                        self._changed.set()
+                        self._see_live()
             except Unavailable as error:
                 log.warning("discovery cannot be followed just now: %s", error)
             await asyncio.sleep(RETRY_S)
+
+    def _see_live(self) -> None:
+        live = {instance.instance_id for instance in self._live} - self._gone
+        self._planner.see_live(live, self._clock())
+        self._changed.set()
+
+    async def _look_for_gone(self) -> None:
+        """While discovery does not answer, the servers are asked; who was gone then counts as dead
+        until discovery says so too, or it answers again.
+        """
+        async with asking() as client:
+            gone = Gone(client)
+            while True:
+                away = not self._discovery.answers
+                asked = [each for each in self._live if away or each.instance_id in self._gone]
+                await gone.ask(asked)
+                if found := gone.ids - self._gone:
+                    log.warning("discovery does not answer, but gone are %s", sorted(found))
+                if gone.ids != self._gone:
+                    self._gone = gone.ids
+                    self._see_live()
+                await asyncio.sleep(LOOK_S)
 
     async def _ask_owners(self) -> None:
         """Ask those to whom partitions are on their way, until they own them, and now and then all
@@ -184,9 +208,10 @@ class Control:
                     await self._changed.wait()
 
     def _decide(self) -> Decision | None:
-        if not self.leads:
+        """Who leads. While discovery is away nobody comes to lead, so each does what is urgent."""
+        if not self.leads and self._discovery.answers:
             return None
-        return self._planner.decide(self._clock(), balancing=not self.paused)
+        return self._planner.decide(self._clock(), balancing=self.may_act)
 
     def _judge_handovers(self) -> None:
         if late := self._planner.overdue(self._clock()):

@@ -39,6 +39,11 @@ class Discovery(ABC):
         network. While the registry is away they stay, and for a grace after it.
         """
 
+    @property
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether the registry answers just now. While it does not, nobody is found dead."""
+
     @abstractmethod
     def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
         """The set now, then the set after each change; changes in a row may be joined."""

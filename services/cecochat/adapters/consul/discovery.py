@@ -89,6 +89,11 @@ class ConsulDiscovery(Discovery):
     def live(self, service: Service) -> tuple[Instance, ...]:
         return () if self._closed else self._following[service].live
 
+    @property
+    @override
+    def answers(self) -> bool:
+        return not self._closed and not self._trouble
+
     @override
     async def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
         changed = asyncio.Event()
