@@ -159,13 +159,16 @@ async def test_an_outage_of_consul_kills_nobody_and_is_said_once(
         await other.register(messaging("m2", url))
         await eventually(lambda: sets[-1:] == ["m1 m2"])
         sets.clear()
+        assert discovery.answers
         await (consul.lose_everything() if forgets else consul.kill())
+        await eventually(lambda: not discovery.answers)
         await asyncio.sleep(down_s)
         assert ids(discovery) == "m1 m2"
         await consul.start()
         await eventually(lambda: listed(consul, 2))
         await other.register(messaging("m3", url))
         await eventually(lambda: ids(discovery) == "m1 m2 m3")
+        await eventually(lambda: discovery.answers)
         await asyncio.sleep(GRACE_S)  # whoever was kept for this long only would be gone now
         await eventually(lambda: sets)
         assert sets == ["m1 m2 m3"], "nobody was dead meanwhile"
