@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import aiohttp
 import pytest
 
 from cecochat.adapters.consul.discovery import ConsulDiscovery
+from cecochat.adapters.consul.leading import EVERY_S, LOCK_DELAY_S
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import Instance
@@ -36,6 +37,7 @@ from tests.support.livez import alive
 
 SLACK_S = 3.0  # of a busy machine, beside what the checks take
 GRACE_S = 6.0
+CHECKS_S = 2.0  # two that fail, a second apart
 ROOT_TOKEN = "1d0f58a4-3a4f-4a14-a6b2-8f6c0a2c9a10"
 SERVER = """
 import asyncio
@@ -157,13 +159,16 @@ async def test_an_outage_of_consul_kills_nobody_and_is_said_once(
         await other.register(messaging("m2", url))
         await eventually(lambda: sets[-1:] == ["m1 m2"])
         sets.clear()
+        assert discovery.answers
         await (consul.lose_everything() if forgets else consul.kill())
+        await eventually(lambda: not discovery.answers)
         await asyncio.sleep(down_s)
         assert ids(discovery) == "m1 m2"
         await consul.start()
         await eventually(lambda: listed(consul, 2))
         await other.register(messaging("m3", url))
         await eventually(lambda: ids(discovery) == "m1 m2 m3")
+        await eventually(lambda: discovery.answers)
         await asyncio.sleep(GRACE_S)  # whoever was kept for this long only would be gone now
         await eventually(lambda: sets)
         assert sets == ["m1 m2 m3"], "nobody was dead meanwhile"
@@ -259,6 +264,31 @@ async def _registers(discovery: ConsulDiscovery, url: str) -> bool:
     except InvalidSettings:
         return False
     return True
+
+
+async def test_the_next_leads_soon_after_the_server_of_a_leader_is_killed(
+    consul: Private, discovery: ConsulDiscovery
+) -> None:
+    """Though the session is renewed all the time, and would else last for 10 s or more."""
+    loop = asyncio.get_running_loop()
+    async with server() as (process, url), alive() as other_url:
+        for name, health_url in (("c1", url), ("c2", other_url)):
+            at = f"127.0.0.1:{7000 + int(name[1])}"
+            await discovery.register(Instance("control", name, at, health_url, "1.0"))
+        async with (
+            aclosing(discovery.lead("control", "c1")) as first,
+            aclosing(discovery.lead("control", "c2")) as second,
+            asyncio.timeout(60),
+        ):
+            assert [await anext(first), await anext(first)] == [False, True]
+            assert await anext(second) is False
+            process.kill()
+            killed_s = loop.time()
+            assert await anext(first) is False
+            assert await anext(second) is True
+            took_s = loop.time() - killed_s
+    print(f"the next leads after {took_s:.1f} s")
+    assert took_s < CHECKS_S + LOCK_DELAY_S + EVERY_S + SLACK_S
 
 
 @pytest.fixture

@@ -248,10 +248,22 @@ async def test_followers_keep_what_they_have_while_it_is_down_and_when_it_comes_
     assert (number, config.sends_burst) == (4, 4), "neither the empty nor the early document"
     said = [line.partition(":")[0] for line in caplog.messages]
     assert said[:2] == [
-        "configuration cannot be followed, version 3 stays",
-        "configuration came back as version 0, 3 stays until restored",
+        "configuration cannot be followed, what is in force stays",
+        "configuration is followed again, at version 0",
     ]
-    assert all("came back as version" in line for line in said[1:])
+    assert said[2].startswith("the store of the configuration has gone back to version 0")
+    assert all("has gone back" in line for line in said[2:])
+
+
+async def test_a_watch_shows_that_everything_was_deleted(
+    redis: Private, configuration: RedisConfiguration
+) -> None:
+    await configuration.put(CONFIGURATION, {"n": 1}, expected=0, by="x")
+    async with plain(redis.address) as cli, aclosing(configuration.watch(CONFIGURATION)) as seen:
+        assert (await anext(seen)).version == 1
+        await cli.flushall()
+        async with asyncio.timeout(SEEN_WITHIN_S + SLACK_S):
+            assert (await anext(seen)).version == 0
 
 
 def secured(folder: Path, server: Signed) -> Kind:

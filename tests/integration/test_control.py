@@ -24,6 +24,7 @@ from sanic.response import json as json_response
 
 from cecochat import system
 from cecochat.adapters import build
+from cecochat.control.gone import Gone
 from cecochat.control.main import control
 from cecochat.domain.errors import Unavailable
 from cecochat.messaging.main import messaging
@@ -50,6 +51,7 @@ class FakeMessaging:
     owned: set[int] = field(default_factory=set)
     asked: int = 0
     instance: Instance | None = None
+    life: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -92,7 +94,8 @@ class World:
             self.servers[server.server_id] = server
             if not slow:
                 server.takes_over.set()
-            await self.stack.enter_async_context(server.running())
+            await self.stack.enter_async_context(server.life)
+            await server.life.enter_async_context(server.running())
         for server in joining:
             assert server.instance
             await self.parts.discovery.register(server.instance)
@@ -101,6 +104,10 @@ class World:
         instance = self.servers[server_id].instance
         assert instance
         await self.parts.discovery.deregister(instance)
+
+    async def die(self, server_id: str) -> None:
+        """Without a word to discovery."""
+        await self.servers[server_id].life.aclose()
 
     async def document(self) -> Document:
         return await self.parts.configuration.get(ASSIGNMENT)
@@ -249,6 +256,57 @@ async def test_what_a_person_moved_stays_until_a_server_joins(tmp_path: Path) ->
             await up.becomes(a=5, b=6, c=5)
 
 
+async def test_while_discovery_is_away_who_is_provably_gone_is_failed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a control server that does not lead, since nobody comes to lead meanwhile."""
+    monkeypatch.setattr("cecochat.control.server.LOOK_S", 0.1)
+    async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
+        await up.join("a", "b", "c", "d")
+        await up.becomes(a=4, b=4, c=4, d=4)
+        with pytest.MonkeyPatch.context() as away:
+            discovery = type(up.parts.discovery)
+            away.setattr(discovery, "answers", property(lambda _: False))
+            away.setattr("cecochat.control.server.Control.leads", False, raising=False)
+            await up.die("d")
+            await eventually(lambda: no_trace_of("d", up), WITHIN_S)
+            assert await metric(instance, "cecochat_control_failovers_total") == 1
+            d = up.servers["d"]
+            assert d.instance
+            assert d.instance in up.parts.discovery.live("messaging"), "it is listed all the time"
+        documents = len(await up.past())
+        asked = up.servers["a"].asked
+        await eventually(lambda: up.servers["a"].asked >= asked + 2, WITHIN_S)
+        assert len(await up.past()) == documents, "it does not get anything back"
+
+
+@pytest.mark.parametrize("answer", ["silence", "another start"])
+async def test_what_proves_that_a_server_is_gone(answer: str) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if answer == "another start":
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            await reader.read()
+        writer.close()
+
+    listener = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with listener, asking() as client:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        server = Instance("messaging", "m1", "127.0.0.1:1", url, "1")
+        gone = Gone(client)
+        for expected in (set(), {"m1"} if answer == "another start" else set[str]()):
+            await gone.ask([server])
+            assert gone.ids == expected
+        listener.close()
+        await listener.wait_closed()
+        for expected in (gone.ids, {"m1"}):
+            await gone.ask([server])
+            assert gone.ids == expected
+        await gone.ask([])
+        assert gone.ids == set()
+
+
 async def test_two_control_servers_do_no_harm(tmp_path: Path) -> None:
     async with world(tmp_path, partitions=60) as up, AsyncExitStack() as stack:
         for number in range(2):
@@ -313,16 +371,18 @@ async def test_an_assignment_that_is_not_valid_is_not_followed_and_written_over(
         assert (await up.document()).version == 3
 
 
-async def test_a_silent_server_is_given_up_and_its_handover_counted(
+async def test_what_a_live_server_does_not_take_over_goes_back_and_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.control.planner.HANDOVER_MAX_S", 0.3)
+    monkeypatch.setattr("cecochat.control.planner.HANDOVER_MAX_S", 2.0)
     async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
         await up.join("a")
         await up.becomes(a=16)
         await up.join("b", slow=True)
-        await up.becomes(a=8, b=8)
-        assert await metric(instance, "cecochat_control_handovers_overdue_total") >= 4
+        await up.becomes(a=12, b=4)
+        await up.becomes(a=16)
+        assert await metric(instance, "cecochat_control_handovers_overdue_total") == 4
+        assert await metric(instance, 'cecochat_control_moves_total{reason="stuck"}') == 4
         kinds = {each["kind"] for each in (await get(instance, "/decisions"))["decisions"]}
         assert kinds == {"leads", "moved", "overdue"}
 
@@ -473,6 +533,60 @@ async def test_a_damaged_file_is_no_document(tmp_path: Path) -> None:
             await up.becomes(a=16)
             assert (await up.document()).version == 1
             assert (await up.parts.configuration.get(CONFIGURATION)).version == 0
+
+
+def elsewhere(up: World, name: str) -> Parts:
+    """For a control server on a machine where none was before."""
+    folder = up.parts.settings.data_dir / name
+    return replace(up.parts, settings=replace(up.parts.settings, data_dir=folder))
+
+
+async def owns(client: httpx.AsyncClient, instance: Instance, count: int) -> bool:
+    return len(await owned_by(client, instance) or ()) == count
+
+
+async def test_a_control_server_without_a_copy_learns_from_the_servers_what_an_empty_store_has_lost(
+    tmp_path: Path,
+) -> None:
+    """And the next dead server is failed over: a version that goes back would be followed by
+    nobody.
+    """
+    async with world(tmp_path) as up, asking() as client:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+        async with messaging(up.parts, "first") as first:
+            async with messaging(up.parts, "second"):
+                async with control(elsewhere(up, "here"), "control-1"):
+                    await eventually(lambda: owns(client, first, 8), WITHIN_S)
+                names = (ASSIGNMENT, CONFIGURATION)
+                kept = {name: await up.parts.configuration.get(name) for name in names}
+                for name in names:
+                    up.lose_documents(name)
+                await up.stack.enter_async_context(control(elsewhere(up, "there"), "control-2"))
+                for name in names:
+                    await eventually(partial(holds, up, name, kept[name]), WITHIN_S)
+            await eventually(lambda: owns(client, first, 16), WITHIN_S)
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+async def test_two_contents_of_one_version_become_one_and_nobody_takes_turns(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """The store has lost the version that one server follows, and another was written under the
+    same number, which the other server follows.
+    """
+    async with world(tmp_path) as up, asking() as client, AsyncExitStack() as stack:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+        servers = []
+        for name in names:
+            up.lose_documents(ASSIGNMENT)
+            everything = dict.fromkeys(map(str, range(PARTITIONS)), name)
+            await up.parts.configuration.put(ASSIGNMENT, everything, expected=0, by="x")
+            servers.append(await stack.enter_async_context(messaging(up.parts, name)))
+        await stack.enter_async_context(control(elsewhere(up, "there"), "control-1"))
+        for server in servers:
+            await eventually(partial(owns, client, server, 8), WITHIN_S)
+        counts = [await metric(each, "cecochat_takeovers_total") for each in servers]
+        assert sum(counts) <= 3.5 * PARTITIONS, "at most: one, the other, one again, half of it"
 
 
 # -- with messaging servers that are real

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import pytest
 from typing_extensions import override
 
-from cecochat.client import Route
+from cecochat.client import Refused, Route
 from cecochat.client.backoff import BackOff
 from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup
@@ -22,9 +23,14 @@ REQUEST = GetMessagesRequest(chat_id="d:alice~bob")
 class Moving(Lookup):
     """Names the history server that `address` says."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str | None) -> None:
         self.address = address
         self.credentials = None
+        self.forgotten = asyncio.Event()
+
+    @override
+    def forget(self) -> None:
+        self.forgotten.set()
 
     @override
     async def known(self) -> tuple[Route, str]:
@@ -73,3 +79,22 @@ async def test_a_call_under_way_outlives_a_move() -> None:
         assert not first.cancelled()
         assert first.result().has_more
         await calls.close()
+
+
+async def test_a_call_waits_until_a_history_server_is_live() -> None:
+    server, lookup = Slow(), Moving(None)
+    server.may_answer.set()
+    async with server.serving() as address, asyncio.TaskGroup() as tasks:
+        calls = HistoryCalls(lookup)
+        waiting = tasks.create_task(calls.messages(REQUEST))
+        await lookup.forgotten.wait()
+        lookup.address = address
+        assert (await waiting).has_more
+        await calls.close()
+
+
+async def test_a_call_says_that_none_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cecochat.client.history.GIVE_UP_S", 0.0)
+    with pytest.raises(Refused, match="no history server is live") as refused:
+        await HistoryCalls(Moving(None)).messages(REQUEST)
+    assert refused.value.retriable

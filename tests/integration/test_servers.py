@@ -16,13 +16,19 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from cecochat import system
+from cecochat.client import find_route
+from cecochat.connect.main import connect
+from cecochat.history.main import history
+from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.runtime import tokens
 from cecochat.v1.errors_pb2 import ERROR_CODE_TOO_LARGE
 from cecochat.v1.messaging_pb2 import Position
 from scripts import metrics
 from tests.integration import streams
 from tests.integration.streams import Ended, message
-from tests.integration.systems import PORTS, QUICK, Running, running, write_document
+from tests.integration.systems import PORTS, QUICK, Running, running, settings, write_document
 
 CHAT = "d:alice~bob"
 
@@ -335,3 +341,17 @@ async def test_a_second_signal_exits_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(5):
             assert await process.wait() == 130
+
+
+async def test_a_lookup_is_answered_while_no_history_server_is_live(tmp_path: Path) -> None:
+    async with system.opened(settings(tmp_path, partitions=4)) as parts:
+        everything = dict.fromkeys(map(str, range(4)), "only")
+        await write_document(parts.configuration, ASSIGNMENT, everything)
+        secret_file = parts.settings.secret_file
+        assert secret_file
+        token = tokens.mint(tokens.development_secret(secret_file), "alice", 60)
+        async with messaging(parts, "only") as server, connect(parts, "connect-1") as here:
+            route = await find_route(here.health_url, token)
+            assert (route.messaging, route.history) == (server.address, None)
+            async with history(parts, "history-1") as live:
+                assert (await find_route(here.health_url, token)).history == live.address

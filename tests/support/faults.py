@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
 import httpx
+from redis.asyncio import Redis
 
 from cecochat.adapters import build
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
@@ -187,6 +188,17 @@ async def redis_is_away(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def redis_has_lost_its_data_and_control_hangs(scene: Scene) -> AsyncIterator[None]:
+    """In the end control goes on, and restores it."""
+    host, _, port = scene.backends["redis"].address.rpartition(":")
+    with stopped(scene.one("control").pid):
+        async with Redis(host=host, port=int(port)) as client:
+            await client.flushall()
+        yield
+    await eventually(scene.cluster.owners, within_s=60, every_s=0.2)
+
+
+@asynccontextmanager
 async def cassandra_is_away_while_much_is_appended(scene: Scene) -> AsyncIterator[None]:
     """What is appended counts for nobody: it is of no owner."""
     nobody = Fold()
@@ -312,6 +324,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
     Fault(records_that_nobody_understands, ("DeadLetters",)),
     Fault(redis_is_away, ("ConfigurationNotFollowed", "AssignmentNotFollowed", "NoControlLeader")),
+    Fault(redis_has_lost_its_data_and_control_hangs, ("StoreWentBack",)),
     Fault(
         cassandra_is_away_while_much_is_appended,
         (

@@ -66,7 +66,7 @@ class Route(NamedTuple):
     """Where the connect server sends a user."""
 
     messaging: str
-    history: str
+    history: str  # empty: none is live
 
 
 def mint(secret_file: Path, user_id: str, valid_s: float = 3_600) -> str:
@@ -86,7 +86,7 @@ async def find(connect_url: str, token: str) -> Route:
     if status != 200:
         raise NotFound(f"{connect_url} answered {status}: {body[:300]!r}")
     answer: dict[str, Any] = json.loads(body)
-    return Route(answer["messaging"], answer["history"])
+    return Route(answer["messaging"], answer.get("history", ""))
 
 
 async def _get(url: str, path: str, token: str) -> tuple[int, bytes]:

@@ -16,7 +16,7 @@ from tests.support.records import Refused
 from tests.support.shared import leader, live, owners, settled, wanted
 from tests.support.traffic import flowing, ring
 
-LED_WITHIN_S = 60.0  # what fails a run; Consul ends the session of a dead one within 20 s
+LED_WITHIN_S = 60.0  # what fails a run; Consul ends the session of a dead one within 4 s
 GROWING = {"scale.messaging.target": 8.0, "scale.messaging.cooldown_s": 1.0}
 """The configuration with which `grow_and_shrink` does so."""
 

@@ -73,6 +73,27 @@ def test_the_plan_of_its_result_is_empty(
 
 
 @given(st.data(), assigned(), live_sets)
+def test_closed_servers_keep_what_they_have_and_the_others_are_even(
+    data: st.DataObject, given_: tuple[int, dict[int, str]], live: set[str]
+) -> None:
+    count, owners = given_
+    closed = data.draw(st.sets(st.sampled_from(sorted(live))))
+    moves = plan(count, owners, live, closed=closed)
+    result = after(owners, moves)
+    assert plan(count, result, live, closed=closed) == []
+    if closed == live:
+        assert moves == plan(count, owners, live)
+        return
+    for server in closed:
+        assert {p for p in result if result[p] == server} == {
+            p for p in owners if owners[p] == server
+        }
+    held = [list(result.values()).count(server) for server in live - closed]
+    assert max(held) - min(held) <= 1
+    assert result.keys() == set(range(count))
+
+
+@given(st.data(), assigned(), live_sets)
 def test_pins_to_live_servers_are_kept(
     data: st.DataObject, given_: tuple[int, dict[int, str]], live: set[str]
 ) -> None:

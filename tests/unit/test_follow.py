@@ -16,6 +16,7 @@ from cecochat.domain.configuration import parse
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 from cecochat.runtime import follow
+from cecochat.runtime.remembered import Memory
 from tests.support.eventually import eventually
 
 DEADLINE_S = 30
@@ -84,10 +85,11 @@ async def test_a_store_that_comes_back_empty_is_no_new_truth(
 ) -> None:
     store = Store([version(4), version(5)], [EMPTY], [version(1)], [EMPTY, version(6)])
     assert await followed(store, 6, CollectorRegistry()) == [4, 5, 6]
-    stays = [line for line in caplog.messages if "stays until restored" in line]
-    assert stays[:2] == [
-        "configuration came back as version 0, 5 stays until restored",
-        "configuration came back as version 1, 5 stays until restored",
+    stays = [line for line in caplog.messages if "has gone back" in line]
+    assert stays == [
+        f"the store of the configuration has gone back to {document.rank}: {version(5).rank} stays "
+        "in force until control has restored it"
+        for document in (EMPTY, version(1), EMPTY)
     ]
 
 
@@ -97,10 +99,41 @@ async def test_an_outage_is_said_once_and_so_is_its_end(caplog: pytest.LogCaptur
     store = Store([version(1)], *[[] for _ in range(60)], [version(1), version(2)])
     assert await followed(store, 2, registry) == [1, 2]
     assert caplog.messages == [
-        "configuration cannot be followed, version 1 stays: the store is down",
+        "configuration cannot be followed, what is in force stays: the store is down",
         "configuration is followed again, at version 1",
     ]
     assert registry.get_sample_value("cecochat_configuration_followed") == 1
+
+
+async def test_of_two_contents_of_one_version_everybody_follows_the_same() -> None:
+    one, other = version(5), version(5)._replace(value={"sends.burst": 6})
+    later = max(one, other, key=lambda each: each.rank)
+    for order in ([one, other], [other, one]):
+        memory = Memory()
+        store = Store([*order, version(9)])
+        values = follow.valid(store, CONFIGURATION, parse, CollectorRegistry(), memory=memory)
+        async with asyncio.timeout(DEADLINE_S), aclosing(values):
+            in_force: Document | None = None
+            async for number, _ in values:
+                if number == 9:
+                    break
+                in_force = memory.documents[CONFIGURATION]
+        assert in_force == later
+
+
+async def test_a_metric_tells_that_the_store_has_gone_back() -> None:
+    registry = CollectorRegistry()
+    values = follow.valid(Store([version(5), version(4)]), CONFIGURATION, parse, registry)
+
+    def went_back() -> float | None:
+        return registry.get_sample_value("cecochat_configuration_went_back")
+
+    async with aclosing(values), asyncio.TaskGroup() as tasks:
+        assert (await anext(values))[0] == 5
+        assert went_back() == 0
+        waiting = tasks.create_task(anext(values))
+        await eventually(lambda: went_back() == 1)
+        waiting.cancel()
 
 
 async def test_a_metric_tells_that_the_store_is_away() -> None:

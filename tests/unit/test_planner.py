@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from cecochat.control.planner import (
+    DOUBTED_S,
     GRACE_S,
     HANDOVER_MAX_S,
     QUIET_MAX_S,
@@ -111,26 +112,68 @@ def test_a_join_moves_a_few_at_a_time_each_after_the_new_owner_has_them() -> Non
     write(planner, first, 11.0)
     moved = [move.partition for move in first.moves]
     assert sorted(planner.under_way) == moved
-    planner.see_owned("b", moved[:-1])
-    planner.see_owned("a", range(16))
+    planner.see_owned("b", moved[:-1], 11.5)
+    planner.see_owned("a", range(16), 11.5)
     assert planner.decide(12.0) is None, "one is under way"
-    planner.see_owned("b", moved)
+    planner.see_owned("b", moved, 11.5)
     second = decided(planner, 12.0)
     write(planner, second, 12.0)
-    planner.see_owned("b", [move.partition for move in second.moves])
+    planner.see_owned("b", [*moved, *(move.partition for move in second.moves)], 12.5)
     assert planner.decide(13.0) is None
     assert not planner.waits(13.0)
 
 
-def test_a_new_owner_that_says_nothing_is_waited_for_only_so_long() -> None:
+def test_what_a_live_server_does_not_take_over_goes_to_another_one() -> None:
     planner = seeing("a" * 16, "a")
     planner.see_live("ab", 10.0)
     first = decided(planner, 11.0)
     write(planner, first, 11.0)
-    assert planner.overdue(11.0 + HANDOVER_MAX_S - 0.01) == {}
-    assert planner.decide(11.0 + HANDOVER_MAX_S) is None
-    assert planner.overdue(11.0 + HANDOVER_MAX_S) == {m.partition: "b" for m in first.moves}
-    assert planner.decide(11.0 + HANDOVER_MAX_S)
+    late_s = 11.0 + HANDOVER_MAX_S
+    assert planner.overdue(late_s - 0.01) == {}
+    assert planner.decide(late_s) is None
+    assert planner.overdue(late_s) == {m.partition: "b" for m in first.moves}
+    back = decided(planner, late_s)
+    assert back.why == "did not take over: b"
+    assert back.moves == [m._replace(source="b", target="a", reason="stuck") for m in first.moves]
+    write(planner, back, late_s)
+    planner.see_owned("a", range(16), late_s + 1)
+    assert planner.decide(late_s + 2) is None, "b gets nothing more for a while"
+    again = decided(planner, late_s + DOUBTED_S)
+    assert {move.target for move in again.moves} == {"b"}
+
+
+def test_a_server_that_no_longer_owns_what_it_was_given_is_given_up_too() -> None:
+    planner = seeing("aabbcc", "abc")
+    planner.see_owned("a", {0}, 20.0)
+    planner.see_owned("a", {0}, 25.0)
+    assert planner.overdue(20.0 + HANDOVER_MAX_S) == {1: "a"}
+    assert decided(planner, 30.0).moves == [Move(1, "a", "b", "stuck")]
+
+
+def test_where_no_server_owns_anything_none_of_them_is_at_fault() -> None:
+    """As while the log is away."""
+    planner = seeing("aabb", "ab")
+    planner.see_owned("a", (), 20.0)
+    planner.see_owned("b", (), 24.0)
+    assert planner.overdue(30.0) == {0: "a", 1: "a"}
+    assert planner.decide(30.0) is None
+    assert planner.overdue(34.0) == {2: "b", 3: "b"}
+    assert planner.decide(34.0) is None
+    planner.see_owned("b", {2, 3}, 40.0)
+    assert {move.target for move in decided(planner, 40.0).moves} == {"b"}
+    planner.see_owned("a", {0, 1}, 40.0)
+    assert planner.decide(40.0) is None
+
+
+def test_what_a_dead_server_leaves_is_not_given_to_one_that_does_not_take_over() -> None:
+    planner = seeing("aabbccdd", "abcd")
+    planner.see_owned("a", {0}, 20.0)
+    planner.overdue(30.0)
+    write(planner, decided(planner, 30.0), 30.0)
+    planner.see_live("abc", 31.0)
+    assert planner.decide(31.0) is None
+    dead = decided(planner, 31.0 + GRACE_S)
+    assert {(move.source, move.target) for move in dead.moves} <= {("d", "b"), ("d", "c")}
 
 
 def test_a_death_interrupts_a_join() -> None:
@@ -182,7 +225,9 @@ class World:
     views: list[tuple[float, int, frozenset[str]]] = field(default_factory=list)
     lost_since: dict[int, float] = field(default_factory=dict)
     alive_since_s: float = 0.0
-    balanced: set[int] = field(default_factory=set)  # moved for balance since membership changed
+    balanced: set[int] = field(default_factory=set)  # moved for balance among the same servers
+    doubted: set[str] = field(default_factory=set)  # servers that get nothing more, by one planner
+    gave_up: int = 0  # moves away from who did not take over
     documents: int = 0
     conflicts: int = 0
 
@@ -232,8 +277,12 @@ class World:
             for planner in self.planners:
                 self._control(planner)
             self._check_failover()
-            busy = self.views or self.takes_over or any(p.waits(self.now_s) for p in self.planners)
-            self.now_s = self.now_s + TICK_S if busy else until_s
+            self.now_s = self.now_s + TICK_S if self._is_busy() else until_s
+
+    def _is_busy(self) -> bool:
+        return bool(
+            self.views or self.takes_over or any(p.waits(self.now_s) for p in self.planners)
+        )
 
     def _views_arrive(self) -> None:
         for view in [view for view in self.views if view[0] <= self.now_s]:
@@ -251,8 +300,8 @@ class World:
                 self.owned[server].add(partition)
                 self.under_way.pop(partition, None)
         for planner in self.planners:
-            for server in {moving.target for moving in planner.under_way.values()} & self.live:
-                planner.see_owned(server, self.owned[server])
+            for server in planner.awaited & self.live:
+                planner.see_owned(server, self.owned[server], self.now_s)
 
     def _control(self, planner: Planner) -> None:
         known = planner.assignment.version if planner.assignment else -1
@@ -260,6 +309,9 @@ class World:
             document = Assignment(self.version, dict(self.owners), self.by)
             planner.see_assignment(document, self.now_s)
         planner.overdue(self.now_s)
+        if (doubted := planner.doubted(self.now_s)) != self.doubted:
+            self.doubted = doubted
+            self.balanced.clear()
         if decision := planner.decide(self.now_s):
             if decision.expected != self.version:
                 self.conflicts += 1
@@ -277,7 +329,7 @@ class World:
                 self.under_way.pop(partition, None)
             else:
                 self.under_way[partition] = self.now_s
-                slow = self.rng.random() < 0.01  # and never, as far as control can wait
+                slow = self.rng.random() < 0.6 / self.partitions  # longer than control waits
                 delay_s = 30.0 if slow else self.rng.uniform(0.05, 1.5)
                 self.takes_over[partition] = (self.now_s + delay_s, server)
         self.version, self.owners, self.by = self.version + 1, dict(owners), by
@@ -289,6 +341,10 @@ class World:
     def _check(self, decision: Decision) -> None:
         stage = max(STAGE_MIN, self.partitions // STAGE_PART)
         improving = [move for move in decision.moves if move.reason == "balance"]
+        stuck = [move for move in decision.moves if move.reason == "stuck"]
+        for move in stuck:
+            assert self.now_s - self.under_way[move.partition] >= HANDOVER_MAX_S, "in time"
+        self.gave_up += len(stuck)
         assert len(improving) in (0, len(decision.moves)), "failover waits for nothing"
         assert len(improving) <= stage
         for move in improving:
@@ -304,6 +360,11 @@ class World:
 
     def check_at_rest(self) -> None:
         """Nothing is under way: even but for what a person did, and it stays so."""
+        before = -1
+        while before != self.documents:
+            before = self.documents
+            for _ in range(3):  # each looks once, and on while something waits
+                self.run(DOUBTED_S)
         documents = self.documents
         self.run(60.0)
         assert self.documents == documents

@@ -35,7 +35,7 @@ def connect(
         return
     typer.echo(f"user       {route.user_id} (partition {route.partition})")
     typer.echo(f"messaging  {route.messaging} ({route.server_id})")
-    typer.echo(f"history    {route.history}")
+    typer.echo(f"history    {route.history or 'none is live just now'}")
     typer.echo(f"holds for  {route.valid_for_s:g} s")
 
 

@@ -15,7 +15,7 @@ import grpc
 
 from cecochat.client.backoff import BackOff
 from cecochat.client.channel import error_of, metadata, open_channel
-from cecochat.client.errors import ChatError
+from cecochat.client.errors import ChatError, Refused
 from cecochat.client.events import (
     Chat,
     Message,
@@ -108,6 +108,8 @@ class HistoryCalls:
         for attempt in count():
             try:
                 route, token = await self._lookup.known()
+                if route.history is None:
+                    raise _none_is_live()
                 return await self._once(name, request, response, route.history, token)
             except ChatError as error:
                 wait_s = BACK_OFF.wait_s(attempt, random(), error.retry_after_s)  # noqa: S311
@@ -230,6 +232,12 @@ async def open_history(
     finally:
         await calls.close()
         await lookup.close()
+
+
+def _none_is_live() -> Refused:
+    return Refused(
+        "unavailable", "no history server is live just now: try again later", retriable=True
+    )
 
 
 def _chat(chat: history_pb2.Chat) -> Chat:

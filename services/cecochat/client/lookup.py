@@ -27,7 +27,7 @@ class Route:
     partition: int
     server_id: str
     messaging: str  # host:port
-    history: str  # host:port
+    history: str | None  # host:port; None: no history server is live just now
     valid_for_s: float
     backoff: BackOff
 
@@ -128,7 +128,7 @@ def _route(answer: dict[str, Any]) -> Route:
         partition=answer["partition"],
         server_id=answer["server_id"],
         messaging=answer["messaging"],
-        history=answer["history"],
+        history=answer.get("history"),
         valid_for_s=float(answer["valid_for_s"]),
         backoff=BackOff(**{key: float(value) for key, value in answer["backoff"].items()}),
     )

@@ -14,6 +14,7 @@ from cecochat.runtime import http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.remembered import Memory, show_memory
 
 
 @asynccontextmanager
@@ -24,6 +25,8 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
     app = http.app("connect", server_id, registry, lambda: directory.not_ready)
     add_routes(app, directory, parts.verifier.counted(registry), registry, tracer)
+    memory = Memory()
+    show_memory(app, server_id, memory)
     settings = parts.settings
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(
@@ -31,8 +34,10 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, directory.configure, tracer)),
-            group.create_task(directory.follow(parts.configuration, registry, tracer)),
+            group.create_task(
+                follow(parts.configuration, registry, directory.configure, tracer, memory)
+            ),
+            group.create_task(directory.follow(parts.configuration, registry, tracer, memory)),
             group.create_task(watch_loop(registry)),
         ]
         await directory.ready.wait()

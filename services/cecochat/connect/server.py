@@ -22,6 +22,7 @@ from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.follow import valid
 from cecochat.runtime.http import error_response
+from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tokens import Verifier, bearer
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -46,11 +47,15 @@ class Directory:
         self._config = config
 
     async def follow(
-        self, configuration: Configuration, registry: CollectorRegistry, tracer: Tracer = OFF
+        self,
+        configuration: Configuration,
+        registry: CollectorRegistry,
+        tracer: Tracer = OFF,
+        memory: Memory | None = None,
     ) -> None:
         """Follow the assignment, until cancelled."""
         parse = partial(assignment.parse, partitions=self._partitions)
-        followed = valid(configuration, ASSIGNMENT, parse, registry, tracer)
+        followed = valid(configuration, ASSIGNMENT, parse, registry, tracer, memory)
         async with aclosing(followed) as assignments:
             async for _, owners in assignments:
                 self._assignment = owners
@@ -62,8 +67,8 @@ class Directory:
         return "waiting for the assignment" if self._assignment is None else None
 
     def lookup(self, user_id: str) -> dict[str, Any]:
-        """Where that user goes. Raises `Refusal` (unavailable) while nobody live owns the
-        partition.
+        """Where that user goes; without `history` while no history server is live. Raises `Refusal`
+        (unavailable) while nobody live owns the partition.
         """
         partition = partition_of(user_id, self._partitions)
         messaging = self._owner(partition)
@@ -73,7 +78,7 @@ class Directory:
             "partition": partition,
             "server_id": messaging.instance_id,
             "messaging": messaging.address,
-            "history": self._history().address,
+            **self._history(),
             "valid_for_s": VALID_FOR_S,
             "backoff": {
                 "base_s": config.connect_backoff_base_s,
@@ -88,18 +93,18 @@ class Directory:
         for instance in self._discovery.live("messaging"):
             if instance.instance_id == server_id:
                 return instance
-        raise _unavailable(f"no live messaging server owns partition {partition} just now")
+        raise Refusal(
+            errors_pb2.ERROR_CODE_UNAVAILABLE,
+            f"no live messaging server owns partition {partition} just now: try again",
+            RETRY_MS,
+        )
 
-    def _history(self) -> Instance:
+    def _history(self) -> dict[str, str]:
         """In turn, so that who asks again, since one did not answer, is given another."""
         instances = self._discovery.live("history")
         if not instances:
-            raise _unavailable("no history server is live just now")
-        return instances[next(self._turn) % len(instances)]
-
-
-def _unavailable(what: str) -> Refusal:
-    return Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, f"{what}: try again", RETRY_MS)
+            return {}  # who chats needs none just now
+        return {"history": instances[next(self._turn) % len(instances)].address}
 
 
 class ConnectMetrics:

@@ -87,12 +87,12 @@ class Decisions:
         left_out = len(groups) - len(shown)
         self._record("moved", decision.why, version=version, moves=shown, left_out=left_out)
 
-    def restored(self, document: Document, found: int) -> None:
-        """The store held version `found` of what is `document`."""
+    def restored(self, document: Document, found: Document) -> None:
+        """The store held `found` where others remembered `document`, and was given it."""
         self._restores.labels(document.name).inc()
         self._record(
             "restored",
-            f"the store came back with version {found} of the {document.name}",
+            f"the store of the {document.name} had gone back to {found.rank}",
             document=document.name,
             version=document.version,
         )

@@ -16,9 +16,15 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from cecochat.control.decisions import Decisions
+from cecochat.control.recall import Recall
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.ports.configuration import Configuration, Document
+from cecochat.domain.versions import Rank, missing
+from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
+from cecochat.runtime.ownership import asking
+from cecochat.runtime.remembered import Memory
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +37,9 @@ Parse = Callable[[Any], Any]
 
 class Documents:
     """Follows the documents that `parsers` names. What is valid is told by these, and a version
-    lower than the last good one is never news: the store has lost it, and gets it back.
+    earlier than the last good one is never news: the store has lost it, and gets it back.
+
+    `recall`: what the live servers remember, which may be more than this control server does.
     """
 
     def __init__(
@@ -40,16 +48,24 @@ class Documents:
         parsers: Mapping[str, Parse],
         folder: Path,
         decisions: Decisions,
+        recall: Recall,
     ) -> None:
-        self.good: dict[str, Document] = {}
+        self.memory = Memory()
         self.newest: dict[str, int] = {}  # version in the store, valid or not; absent: not seen
         self.changed = asyncio.Event()
         self._configuration = configuration
         self._parsers = parsers
         self._folder = folder
         self._decisions = decisions
+        self._recall = recall
         self._judging = asyncio.Lock()
+        self._refused: dict[str, Rank] = {}
         self._heard_s = -math.inf
+
+    @property
+    def good(self) -> Mapping[str, Document]:
+        """The last good ones, by name."""
+        return self.memory.documents
 
     @property
     def silent(self) -> bool:
@@ -57,12 +73,16 @@ class Documents:
         return time.monotonic() - self._heard_s > SILENT_S
 
     async def run(self) -> None:
-        """Follow them until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        """Follow them until cancelled. Nothing is known before the servers have been asked: who
+        goes by an empty store alone would begin with versions that they all have seen before.
+        """
+        for name in self._parsers:
+            await self._load(name)
+        async with asking() as client, asyncio.TaskGroup() as group:
+            await self._remember(client)
             for name in self._parsers:
-                await self._load(name)
                 group.create_task(self._follow(name))
-                group.create_task(self._check_again(name))
+            group.create_task(self._check_again(client))
 
     async def check(self, name: str) -> None:
         """Look at the store now. Raises `Unavailable`."""
@@ -72,32 +92,51 @@ class Documents:
         """Keep a version that the store holds, or give it back the one that it has lost."""
         self._heard_s = time.monotonic()
         async with self._judging:
-            good = self.good.get(document.name)
-            if good and document.version < good.version:
-                await self._restore(good, document.version)
+            await self._keep(document)
+            if lost := self._lacking(document):
+                await self._restore(lost, document)
             elif document.version != self.newest.get(document.name):
                 self.newest[document.name] = document.version
-                if good is None or document.version > good.version:
-                    await self._keep(document)
                 self.changed.set()
 
-    async def _restore(self, good: Document, found: int) -> None:
-        if await self._configuration.restore(good):
-            self._decisions.restored(good, found)
-        self.newest[good.name] = good.version
-        self.changed.set()
+    def _lacking(self, stored: Document) -> Document | None:
+        """What the store has to be given, which holds that document."""
+        if (good := self.good.get(stored.name)) is None:
+            return None
+        taken_over = self.memory.taken_over if stored.name == ASSIGNMENT else 0
+        version = missing(stored.rank, good.rank, taken_over)
+        return good._replace(version=version) if version else None
+
+    async def _restore(self, lost: Document, stored: Document) -> None:
+        if await self._configuration.restore(lost):
+            self._decisions.restored(lost, stored)
+            await self._keep(lost)
+            self.newest[lost.name] = lost.version
+            self.changed.set()
 
     async def _keep(self, document: Document) -> None:
-        try:
-            self._parsers[document.name](document.value)
-        except InvalidSettings as error:
-            log.error("%s version %s is not kept: %s", document.name, document.version, error)
+        """Where it is valid and later than the last good one."""
+        name, good = document.name, self.good.get(document.name)
+        if (good and document.rank <= good.rank) or document.rank == self._refused.get(name):
             return
-        self.good[document.name] = document
         try:
-            await asyncio.to_thread(_write, self._file(document.name), document)
+            self._parsers[name](document.value)
+        except InvalidSettings as error:
+            self._refused[name] = document.rank
+            log.error("%s version %s is not kept: %s", name, document.version, error)
+            return
+        self.memory.keep(document)
+        self.changed.set()
+        try:
+            await asyncio.to_thread(_write, self._file(name), document)
         except OSError as error:
-            log.error("the last good %s is in memory only: %s", document.name, error)
+            log.error("the last good %s is in memory only: %s", name, error)
+
+    async def _remember(self, client: httpx.AsyncClient) -> None:
+        """Ask the live servers for what they know and this one does not."""
+        async for document in self._recall.later_than(self.memory, client):
+            async with self._judging:
+                await self._keep(document)
 
     async def _follow(self, name: str) -> None:
         known = True
@@ -113,12 +152,14 @@ class Documents:
                 known = False
             await asyncio.sleep(RETRY_S)
 
-    async def _check_again(self, name: str) -> None:
-        """A watch tells nothing of a version that went back."""
+    async def _check_again(self, client: httpx.AsyncClient) -> None:
+        """The servers, and then the store, which may lack what they know."""
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
-            with suppress(Unavailable):
-                await self.check(name)
+            await self._remember(client)
+            for name in self._parsers:
+                with suppress(Unavailable):
+                    await self.check(name)
 
     # -- on disk
 
@@ -133,7 +174,7 @@ class Documents:
             except (ValueError, TypeError, InvalidSettings) as error:
                 log.error("%s holds no %s and is not used: %s", self._file(name), name, error)
             else:
-                self.good[name] = document
+                self.memory.keep(document)
                 self.changed.set()
 
 

@@ -14,6 +14,7 @@ from cecochat.control.decisions import Decisions
 from cecochat.control.documents import Documents
 from cecochat.control.late import Late, late_records
 from cecochat.control.planner import Planner
+from cecochat.control.recall import Recall
 from cecochat.control.routes import add_routes
 from cecochat.control.server import Control
 from cecochat.control.sets import Sets
@@ -24,6 +25,7 @@ from cecochat.runtime import http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.remembered import show_memory
 
 
 @asynccontextmanager
@@ -41,6 +43,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,
+        Recall(parts.discovery),
     )
     server = Control(
         server_id,
@@ -52,6 +55,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         tracer=tracer,
     )
     app = http.app("control", server_id, registry, lambda: server.not_ready)
+    show_memory(app, server_id, documents.memory)
     async with AsyncExitStack() as stack:
         deployment = await stack.enter_async_context(build.deployment(settings))
         sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act)
@@ -82,6 +86,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await server.ready.wait()
         known = instance(parts, "control", server_id, port, port)
         await parts.discovery.register(known)
+        tasks.append(group.create_task(server.stand()))
         yield known
         await parts.discovery.deregister(known)
         for task in tasks:

@@ -21,7 +21,12 @@ STAGE_MIN = 4
 STAGE_PART = 8  # at most one eighth of all partitions is on its way between live servers
 
 HANDOVER_MAX_S = 10.0
-"""A new owner that has not said by then that it owns a partition is not waited for any more."""
+"""A server that has not said by then that it owns a partition which is assigned to it is not waited
+for any more: the partition goes to another one that owns what it was given.
+"""
+
+DOUBTED_S = 300.0
+"""For so long a server that did not take over gets nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,8 @@ class Planner:
         self.live: frozenset[str] | None = None  # None: not seen yet
         self.assignment: Assignment | None = None
         self.under_way: dict[int, UnderWay] = {}
+        self._stuck: dict[int, str] = {}  # partition -> who was given it and did not take it over
+        self._doubted: dict[str, float] = {}  # server -> since when it gets nothing more
         self._changed_s = 0.0  # the live set, last
         self._restless_s: float | None = None  # the first change since it was last quiet
         self._lost_s: float | None = None  # since when partitions have no live owner
@@ -76,24 +83,48 @@ class Planner:
         for partition, target in assignment.owners.items():
             if before and before.owners.get(partition) != target:
                 self.under_way[partition] = UnderWay(target, now_s)
+                self._stuck.pop(partition, None)
 
-    def see_owned(self, server_id: str, owned: Collection[int]) -> None:
-        """That server says that it owns these."""
+    def see_owned(self, server_id: str, owned: Collection[int], now_s: float) -> None:
+        """That server says that it owns these, and nothing else."""
         for partition in owned:
             moving = self.under_way.get(partition)
             if moving and moving.target == server_id:
                 del self.under_way[partition]
+            if self._stuck.get(partition) == server_id:
+                del self._stuck[partition]
+                self._doubted.pop(server_id, None)
+        for partition in self._assigned_to(server_id).difference(owned, self._stuck):
+            self.under_way.setdefault(partition, UnderWay(server_id, now_s))
+
+    @property
+    def awaited(self) -> set[str]:
+        """The servers that have not said yet that they own all that is assigned to them."""
+        return {moving.target for moving in self.under_way.values()} | {*self._stuck.values()}
 
     def overdue(self, now_s: float) -> dict[int, str]:
-        """Partition -> new owner of moves that took too long; they are not waited for any more."""
+        """Partition -> server that it is assigned to and that did not take it over in time; it is
+        not waited for any more, and the partition is to move where another server can take it.
+        """
+        self._trust_again(now_s)
         late = {
             partition: moving.target
             for partition, moving in self.under_way.items()
             if now_s - moving.since_s >= HANDOVER_MAX_S
         }
-        for partition in late:
+        for partition, target in late.items():
             del self.under_way[partition]
+            self._stuck[partition] = target
+            self._doubted[target] = now_s
         return late
+
+    def _trust_again(self, now_s: float) -> None:
+        """Who is no longer doubted has its time once more."""
+        doubted = self.doubted(now_s)
+        for partition, server in list(self._stuck.items()):
+            if server not in doubted:
+                del self._stuck[partition]
+                self.under_way[partition] = UnderWay(server, now_s)
 
     def lost(self) -> list[int]:
         """The partitions that have no live owner."""
@@ -105,7 +136,7 @@ class Planner:
         """Whether time alone may bring the next decision."""
         if not self.live:
             return bool(self.under_way)
-        return bool(self.under_way or self.lost()) or not self._quiet(now_s)
+        return bool(self.under_way or self._stuck or self.lost()) or not self._quiet(now_s)
 
     def decide(self, now_s: float, *, balancing: bool = True) -> Decision | None:
         """What to write now, if anything; nothing without a live server. `balancing`: also what is
@@ -118,9 +149,32 @@ class Planner:
         if lost := self.lost():
             return self._failover(len(lost), now_s)
         self._lost_s = None
+        if stuck := self._movable(now_s):
+            late = ", ".join(sorted(set(stuck.values())))
+            return self._decision(self._urgent(now_s), f"did not take over: {late}")
         if self.under_way or not balancing or not self._quiet(now_s):
             return None
-        return self._balance()
+        return self._balance(now_s)
+
+    def _assigned_to(self, server_id: str) -> set[int]:
+        owners = self.assignment.owners if self.assignment else {}
+        return {partition for partition, owner in owners.items() if owner == server_id}
+
+    def doubted(self, now_s: float) -> set[str]:
+        """Live servers that did not take over, not long ago."""
+        live = self.live or ()
+        return {s for s, since_s in self._doubted.items() if now_s - since_s < DOUBTED_S} & {*live}
+
+    def _movable(self, now_s: float) -> dict[int, str]:
+        """What is stuck, while some other live server owns what it was given: where none does, it
+        is not the servers that fail.
+        """
+        able = [s for s in set(self.live or ()) - self.doubted(now_s) if self._owns_something(s)]
+        return self._stuck if able else {}
+
+    def _owns_something(self, server_id: str) -> bool:
+        mine = self._assigned_to(server_id)
+        return not mine or bool(mine - self.under_way.keys())
 
     def _failover(self, lost: int, now_s: float) -> Decision | None:
         """All that nobody serves, at once."""
@@ -132,26 +186,38 @@ class Planner:
                 return None
         elif now_s - self._lost_s < GRACE_S:
             return None
-        moves = [move for move in self._plan() if move.reason in URGENT]
-        gone = sorted({move.source for move in moves if move.source})
+        moves = self._urgent(now_s)
+        gone = sorted({move.source for move in moves if move.source} - {*self.live})
         why = f"not live: {', '.join(gone)}" if gone else "partitions without an owner"
         return self._decision(moves, why)
 
-    def _balance(self) -> Decision | None:
+    def _balance(self, now_s: float) -> Decision | None:
         """The next few of what would make it even."""
         assert self.assignment
         assert self.live
+        open_ = self.live - self.doubted(now_s)
         if not balance.may_balance(
-            self.assignment.owners, self.live, self.assignment.changed_by
-        ) or not (moves := self._plan()):
+            self.assignment.owners, open_, self.assignment.changed_by
+        ) or not (moves := self._plan(now_s)):
             return None
         stage = moves[: max(STAGE_MIN, self.partitions // STAGE_PART)]
         return self._decision(stage, f"uneven: {len(stage)} of the {len(moves)} moves to balance")
 
-    def _plan(self) -> list[Move]:
+    def _urgent(self, now_s: float) -> list[Move]:
+        return [move for move in self._plan(now_s) if move.reason in URGENT]
+
+    def _plan(self, now_s: float) -> list[Move]:
         assert self.assignment
         assert self.live
-        return balance.plan(self.partitions, self.assignment.owners, self.live)
+        stuck, owners = self._movable(now_s), self.assignment.owners
+        free = {partition: owner for partition, owner in owners.items() if partition not in stuck}
+        moves = balance.plan(self.partitions, free, self.live, closed=self.doubted(now_s))
+        return [
+            move._replace(source=stuck[move.partition], reason="stuck")
+            if move.partition in stuck
+            else move
+            for move in moves
+        ]
 
     def _decision(self, moves: list[Move], why: str) -> Decision:
         assert self.assignment

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
@@ -17,6 +18,7 @@ import httpx
 
 from cecochat.control.decisions import Decisions
 from cecochat.control.documents import Documents
+from cecochat.control.gone import Gone
 from cecochat.control.planner import Assignment, Decision, Planner
 from cecochat.domain import assignment
 from cecochat.domain.balance import CONTROL
@@ -30,6 +32,8 @@ from cecochat.runtime.tracing import OFF, Tracer
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+LOOK_S = 1.0
+ASK_ALL_S = 2.0
 RETRY_S = 1.0
 
 
@@ -61,6 +65,7 @@ class Control:
         self._tracer = tracer
         self._changed = documents.changed
         self._live: tuple[Instance, ...] = ()
+        self._gone: set[str] = set()  # of these, found while discovery was away
         self._seen: tuple[Document, int] | None = None  # the assignment that the planner knows
 
     @property
@@ -77,9 +82,9 @@ class Control:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._documents.run())
             group.create_task(self._follow_live())
-            group.create_task(self._ask_new_owners())
+            group.create_task(self._ask_owners())
+            group.create_task(self._look_for_gone())
             group.create_task(self._act())
-            group.create_task(self._stand())
 
     @property
     def may_act(self) -> bool:
@@ -91,9 +96,10 @@ class Control:
         self.paused = paused
         self._changed.set()
 
-    async def _stand(self) -> None:
-        """As a candidate, while the store answers: who cannot act must not lead."""
-        await self.ready.wait()
+    async def stand(self) -> None:
+        """As a candidate, until cancelled, while the store answers: who cannot act must not lead.
+        To be called once it is registered, since a leader leads as long as its check passes.
+        """
         standing: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as group:
             while True:
@@ -126,27 +132,54 @@ class Control:
                 async with aclosing(self._discovery.watch("messaging")) as sets:
                     async for instances in sets:
                         self._live = instances
-                        live = {instance.instance_id for instance in instances}
-                        self._planner.see_live(live, self._clock())
-                        self._changed.set()
+                        self._see_live()
             except Unavailable as error:
                 log.warning("discovery cannot be followed just now: %s", error)
             await asyncio.sleep(RETRY_S)
 
-    async def _ask_new_owners(self) -> None:
-        """Ask those to whom partitions are on their way, until they own them."""
+    def _see_live(self) -> None:
+        live = {instance.instance_id for instance in self._live} - self._gone
+        self._planner.see_live(live, self._clock())
+        self._changed.set()
+
+    async def _look_for_gone(self) -> None:
+        """While discovery does not answer, the servers are asked; who was gone then counts as dead
+        until discovery says so too, or it answers again.
+        """
+        async with asking() as client:
+            gone = Gone(client)
+            while True:
+                away = not self._discovery.answers
+                asked = [each for each in self._live if away or each.instance_id in self._gone]
+                await gone.ask(asked)
+                if found := gone.ids - self._gone:
+                    log.warning("discovery does not answer, but gone are %s", sorted(found))
+                if gone.ids != self._gone:
+                    self._gone = gone.ids
+                    self._see_live()
+                await asyncio.sleep(LOOK_S)
+
+    async def _ask_owners(self) -> None:
+        """Ask those to whom partitions are on their way, until they own them, and now and then all
+        whether they still own what they were given.
+        """
+        asked_all_s = -math.inf
         async with asking() as client:
             while True:
-                waited_for = {moving.target for moving in self._planner.under_way.values()}
+                awaited = self._planner.awaited
+                if self._clock() - asked_all_s > ASK_ALL_S:
+                    asked_all_s = self._clock()
+                    awaited = {instance.instance_id for instance in self._live}
                 async with asyncio.TaskGroup() as group:
                     for instance in self._live:
-                        if instance.instance_id in waited_for:
+                        if instance.instance_id in awaited:
                             group.create_task(self._ask(client, instance))
                 await asyncio.sleep(TICK_S)
 
     async def _ask(self, client: httpx.AsyncClient, instance: Instance) -> None:
-        if owned := await owned_by(client, instance):
-            self._planner.see_owned(instance.instance_id, owned)
+        owned = await owned_by(client, instance)
+        if owned is not None:
+            self._planner.see_owned(instance.instance_id, owned, self._clock())
             self._changed.set()
 
     def _see_assignment(self) -> None:
@@ -175,9 +208,10 @@ class Control:
                     await self._changed.wait()
 
     def _decide(self) -> Decision | None:
-        if not self.leads:
+        """Who leads. While discovery is away nobody comes to lead, so each does what is urgent."""
+        if not self.leads and self._discovery.answers:
             return None
-        return self._planner.decide(self._clock(), balancing=not self.paused)
+        return self._planner.decide(self._clock(), balancing=self.may_act)
 
     def _judge_handovers(self) -> None:
         if late := self._planner.overdue(self._clock()):

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-Reason = Literal["failover", "unowned", "pinned", "balance"]
-URGENT: frozenset[Reason] = frozenset({"failover", "unowned"})
+Reason = Literal["failover", "unowned", "stuck", "pinned", "balance"]
+URGENT: frozenset[Reason] = frozenset({"failover", "unowned", "stuck"})
 """Nobody serves these partitions; the other moves are improvements."""
 
 CONTROL = "control/"
@@ -29,23 +29,26 @@ def plan(
     owners: Mapping[int, str],
     live: Collection[str],
     pins: Mapping[int, str] | None = None,
+    closed: Collection[str] = (),
 ) -> list[Move]:
     """The fewest moves, by partition, after which every partition has a live owner and the numbers
     of any two servers differ by at most one.
 
     `pins` (partition -> server) come first where that server lives; the rest is spread as evenly as
-    they let it. Without a live server nothing moves. The same input gives the same plan, and the
-    plan of its result is empty.
+    they let it. Servers that are `closed` keep what they have and get nothing more, unless all are.
+    Without a live server nothing moves. The same input gives the same plan, and the plan of its
+    result is empty.
     """
     if not live:
         return []
-    pinned = {p: server for p, server in (pins or {}).items() if server in live}
+    open_ = set(live).difference(closed) or set(live)
+    pinned = {p: server for p, server in (pins or {}).items() if server in open_}
     kept = {
         p: server
         for p in range(partitions)
         if (server := pinned.get(p) or owners.get(p)) and server in live
     }
-    wanted = kept | _placed(partitions, kept, live, pinned)
+    wanted = kept | _placed(partitions, kept, open_, pinned)
     return [
         Move(p, owners.get(p), wanted[p], _reason(owners.get(p), live, pinned=p in pinned))
         for p in range(partitions)
@@ -54,14 +57,17 @@ def plan(
 
 
 def _placed(
-    partitions: int, kept: Mapping[int, str], live: Collection[str], pinned: Mapping[int, str]
+    partitions: int, kept: Mapping[int, str], open_: Collection[str], pinned: Mapping[int, str]
 ) -> dict[int, str]:
-    """Partition -> server for those that nobody keeps and for what servers have too many of."""
-    held: dict[str, list[int]] = {server: [] for server in sorted(live)}
+    """Partition -> server for those that nobody keeps and for what open servers have too many
+    of.
+    """
+    held: dict[str, list[int]] = {server: [] for server in sorted(open_)}
     for partition, server in kept.items():
-        held[server].append(partition)
+        held.get(server, []).append(partition)
     counts = {server: len(partitions_) for server, partitions_ in held.items()}
-    shares = _shares(partitions, counts, Counter(pinned.values()))
+    shared = partitions - len(kept) + sum(counts.values())  # all but those of closed servers
+    shares = _shares(shared, counts, Counter(pinned.values()))
     homeless = [p for p in range(partitions) if p not in kept]
     places: list[str] = []
     for server, share in shares.items():
@@ -141,6 +147,8 @@ def why(group: Group) -> str:
             return f"{group.source} is not live"
         case "unowned":
             return "nobody owns them"
+        case "stuck":
+            return f"{group.source} did not take them over"
         case "pinned":
             return f"pinned to {group.target}"
         case "balance":

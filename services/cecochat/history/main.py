@@ -19,6 +19,7 @@ from cecochat.runtime import grpc, http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.remembered import Memory, show_memory
 
 
 @asynccontextmanager
@@ -35,6 +36,8 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     where = Where(Sources(log, parts.history, log_id, partitions, live))
     app = http.app("history", server_id, registry, lambda: None)
     add_routes(app, where)
+    memory = Memory()
+    show_memory(app, server_id, memory)
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(
@@ -51,7 +54,9 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, queries.configure, tracer)),
+            group.create_task(
+                follow(parts.configuration, registry, queries.configure, tracer, memory)
+            ),
             group.create_task(watch_loop(registry)),
         ]
         known = instance(parts, "history", server_id, port, health_port)

@@ -14,6 +14,7 @@ from cecochat.runtime import http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.remembered import Memory, show_memory
 
 
 @asynccontextmanager
@@ -29,17 +30,18 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         parts.backplane, parts.history, await parts.backplane.log_id(), registry, tracer
     )
     worker.log_keeps(settings.retention_ms)
+    app = http.app("materialize", server_id, registry, lambda: worker.not_ready)
+    memory = Memory()
+    show_memory(app, server_id, memory)
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
-            http.serving(
-                http.app("materialize", server_id, registry, lambda: worker.not_ready),
-                settings.host,
-                settings.materialize_health_port,
-            )
+            http.serving(app, settings.host, settings.materialize_health_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, lambda _: None, tracer)),
+            group.create_task(
+                follow(parts.configuration, registry, lambda _: None, tracer, memory)
+            ),
             group.create_task(worker.run()),
             group.create_task(watch_loop(registry)),
         ]

@@ -22,6 +22,7 @@ from cecochat.runtime import grpc, http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.remembered import Memory, show_memory
 
 
 @asynccontextmanager
@@ -34,11 +35,13 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     backplane, settings = parts.backplane, parts.settings
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
     live = partial(parts.discovery.live, "messaging")
+    memory = Memory()
     server = MessagingServer(
-        server_id, log, parts.verifier.counted(registry), registry, live, tracer
+        server_id, log, parts.verifier.counted(registry), registry, live, tracer, memory
     )
     app = http.app("messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
+    show_memory(app, server_id, memory)
     show_sessions(app, server)
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
@@ -56,7 +59,9 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(follow(parts.configuration, registry, server.configure, tracer)),
+            group.create_task(
+                follow(parts.configuration, registry, server.configure, tracer, memory)
+            ),
             group.create_task(server.run(parts.configuration)),
             group.create_task(watch_loop(registry)),
         ]

@@ -19,12 +19,14 @@ from cecochat.domain.errors import ProducerEnded, Refusal
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
+from cecochat.domain.versions import Claim
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.partition import Log, OwnedPartition
 from cecochat.messaging.watermarks import Watermarks
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.follow import valid
+from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
@@ -52,6 +54,7 @@ class Ownership:
         registry: CollectorRegistry,
         live: Callable[[], tuple[Instance, ...]],
         tracer: Tracer = OFF,
+        memory: Memory | None = None,
     ) -> None:
         self._server_id = server_id
         self._log = log_
@@ -60,12 +63,12 @@ class Ownership:
         self._registry = registry
         self._live = live
         self._tracer = tracer
+        self._memory = memory or Memory()
         self._assigned: dict[int, int] | None = None  # partition -> latest version that gives it
         self._reassigned = asyncio.Event()
         self._progress = asyncio.Event()  # `not_ready` may have changed
         self._owned: dict[int, OwnedPartition] = {}
-        # Partition -> the assignment version of the last takeover by another; a lower one is stale.
-        self._outdone: dict[int, int] = {}
+        self._outdone: dict[int, Claim] = {}  # partition -> of the last takeover by another
         self._failing: dict[int, float] = {}  # partition -> since when its takeovers fail, s
         self._started = False
 
@@ -75,7 +78,9 @@ class Ownership:
         async with asyncio.TaskGroup() as group:
             group.create_task(Watermarks(self._log.backplane, self._metrics).keep(self._owners))
             tasks: dict[int, asyncio.Task[None]] = {}
-            followed = valid(configuration, ASSIGNMENT, parse, self._registry, self._tracer)
+            followed = valid(
+                configuration, ASSIGNMENT, parse, self._registry, self._tracer, self._memory
+            )
             async with aclosing(followed) as assignments:
                 async for version, owners in assignments:
                     self._assigned = {
@@ -102,7 +107,8 @@ class Ownership:
             try:
                 later = await owned.run()
                 log.info("partition %s: taken over by %s", partition, later.server_id, extra=named)
-                self._outdone[partition] = later.assignment_version
+                self._outdone[partition] = Claim(later.assignment_version, later.server_id)
+                self._memory.see_takeover(later.assignment_version)
                 await asyncio.sleep(RETRY_S)  # two that are told to own it must not take turns
             except ProducerEnded as error:
                 self._metrics.producer_failures.inc()
@@ -117,15 +123,19 @@ class Ownership:
 
     async def _begin(self, partition: int) -> OwnedPartition:
         assert self._assigned is not None
-        least = self._outdone.get(partition, 0)
-        while (version := self._assigned.get(partition)) is None or version < least:
+        outdone = self._outdone.get(partition, Claim(0, ""))
+        while (version := self._assigned.get(partition)) is None or (
+            Claim(version, self._server_id) < outdone
+        ):
             self._failing.pop(partition, None)  # it is another's, who may not be failing
             if version is not None:
                 log.warning(
-                    "partition %s: version %s of the assignment gives it, version %s took it away",
+                    "partition %s: version %s of the assignment gives it, but %s took it by "
+                    "version %s, so it waits for a later one",
                     partition,
                     version,
-                    least,
+                    outdone.server_id,
+                    outdone.version,
                     extra={"partition": partition},
                 )
             await self._reassigned.wait()

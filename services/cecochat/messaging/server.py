@@ -21,6 +21,7 @@ from cecochat.messaging.ownership import NEXT_OWNER_MS, Ownership
 from cecochat.messaging.partition import Log
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import Instance
+from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tokens import Identity, Verifier
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -46,6 +47,7 @@ class MessagingServer:
         registry: CollectorRegistry,
         live: Callable[[], tuple[Instance, ...]] = tuple,
         tracer: Tracer = OFF,
+        memory: Memory | None = None,
     ) -> None:
         self.server_id = server_id
         self.log = log_
@@ -53,7 +55,7 @@ class MessagingServer:
         self.metrics = MessagingMetrics(registry)
         self.limits = OwnerLimits()
         self.ownership = Ownership(
-            server_id, log_, self.limits, self.metrics, registry, live, tracer
+            server_id, log_, self.limits, self.metrics, registry, live, tracer, memory
         )
         self._config = Config()
         self._connections: set[Connection] = set()

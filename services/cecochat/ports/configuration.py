@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from cecochat.domain.errors import Conflict
+from cecochat.domain.versions import Rank, rank
 
 CONFIGURATION: Final = "configuration"
 ASSIGNMENT: Final = "assignment"
@@ -22,6 +23,11 @@ class Document(NamedTuple):
     value: Mapping[str, Any]
     changed_at_ms: int
     changed_by: str
+
+    @property
+    def rank(self) -> Rank:
+        """Where it stands among the versions of this document: who follows it goes by that."""
+        return rank(self.version, self.value)
 
 
 class Configuration(ABC):
@@ -67,8 +73,11 @@ class Configuration(ABC):
 
     @abstractmethod
     def watch(self, name: str) -> AsyncGenerator[Document]:
-        """The current version at once, then each newer one; versions may be skipped, never repeated
-        or turned back.
+        """The current version at once, then each other one that the store holds; versions may be
+        skipped, never repeated.
+
+        They turn back only where the store has lost its data. Who follows keeps what it has then,
+        by `Document.rank`.
 
         A change is seen within 2 s, also one made by another process, also if an announcement is
         lost.

@@ -39,6 +39,11 @@ class Discovery(ABC):
         network. While the registry is away they stay, and for a grace after it.
         """
 
+    @property
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether the registry answers just now. While it does not, nobody is found dead."""
+
     @abstractmethod
     def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
         """The set now, then the set after each change; changes in a row may be joined."""
@@ -46,7 +51,8 @@ class Discovery(ABC):
     @abstractmethod
     def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
         """Stand as a candidate until the generator is closed, which gives the role up: whether this
-        one leads now, then each change.
+        one leads now, then each change. A candidate that is the id of an instance which is
+        registered, of the service that the role is named after, leads no longer than that lives.
 
         Advisory: two may lead for a moment, as after a pause. What a leader writes must be guarded
         by compare-and-set. While the registry is away nobody comes to lead, and who leads stops

@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.domain.configuration import Config, parse
 from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.domain.versions import Rank
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 from cecochat.runtime.changes import applying
+from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,11 @@ class DocumentMetrics:
         self.followed = Gauge(
             f"cecochat_{name}_followed", "1 while the store of it answers.", registry=registry
         )
+        self.went_back = Gauge(
+            f"cecochat_{name}_went_back",
+            "1 while the store holds an earlier version than the one in force.",
+            registry=registry,
+        )
         self.refused = Counter(
             f"cecochat_{name}_refused", "Documents that are not valid.", registry=registry
         )
@@ -46,11 +53,13 @@ async def follow(
     registry: CollectorRegistry,
     apply: Callable[[Config], None],
     tracer: Tracer = OFF,
+    memory: Memory | None = None,
 ) -> None:
     """Apply the configuration now and after each change, until cancelled; the last good one stays
     in force.
     """
-    async with aclosing(valid(configuration, CONFIGURATION, parse, registry, tracer)) as versions:
+    followed = valid(configuration, CONFIGURATION, parse, registry, tracer, memory)
+    async with aclosing(followed) as versions:
         async for _, config in versions:
             apply(config)
             tracer.configure(config)
@@ -63,27 +72,48 @@ async def valid(
     parse_: Callable[[Any], Parsed],
     registry: CollectorRegistry,
     tracer: Tracer = OFF,
+    memory: Memory | None = None,
 ) -> AsyncGenerator[tuple[int, Parsed]]:
-    """Version and value of the document now and after each change, those that are valid. One is in
-    force when the next is asked for.
+    """Version and value of the document now and after each change, those that are valid and later
+    than what is in force. One is in force when the next is asked for; `memory` keeps it.
     """
     metrics = DocumentMetrics(name, registry)
-    known = False
+    memory = memory or Memory()
+    in_force: Document | None = None
     async with aclosing(_versions(configuration, name, metrics.followed)) as documents:
         async for document in documents:
+            if in_force and document.rank <= in_force.rank:
+                _judge_earlier(document, in_force, metrics)
+                continue
+            metrics.went_back.set(0)
             try:
                 good = document, parse_(document.value)
             except InvalidSettings as error:
                 metrics.refused.inc()
                 log.error("%s version %s is not followed: %s", name, document.version, error)
-                if known or not (earlier := await _last_good(configuration, name, parse_)):
+                if in_force or not (earlier := await _last_good(configuration, name, parse_)):
                     continue
                 good = earlier
+            new = in_force is not None
             in_force, value = good
+            memory.keep(in_force)
             metrics.version.set(in_force.version)
-            with applying(tracer, configuration, in_force, new=known):
+            with applying(tracer, configuration, in_force, new=new):
                 yield in_force.version, value
-            known = True
+
+
+def _judge_earlier(document: Document, in_force: Document, metrics: DocumentMetrics) -> None:
+    """The store holds what is in force, or has lost it."""
+    lost = document.rank < in_force.rank
+    metrics.went_back.set(lost)
+    if lost:
+        log.error(
+            "the store of the %s has gone back to %s: %s stays in force until control has restored "
+            "it",
+            document.name,
+            document.rank,
+            in_force.rank,
+        )
 
 
 async def _last_good(
@@ -100,33 +130,23 @@ async def _last_good(
 async def _versions(
     configuration: Configuration, name: str, followed: Gauge
 ) -> AsyncGenerator[Document]:
-    """`watch`, again when it fails: what was seen stays, also where the store comes back without it
-    or with an older version, until it is restored.
-    """
-    seen = -1
+    """`watch`, again when it fails: each other version that the store holds."""
+    seen: Rank | None = None
     lost = False
     while True:
         try:
             async with aclosing(configuration.watch(name)) as documents:
                 async for document in documents:
-                    if lost or document.version < seen:
-                        _found_again(document, seen)
+                    if lost:
+                        log.info("%s is followed again, at version %s", name, document.version)
                     lost = False
                     followed.set(1)
-                    if document.version > seen:
-                        seen = document.version
+                    if document.rank != seen:
+                        seen = document.rank
                         yield document
         except Unavailable as error:
             if not lost:
-                log.warning("%s cannot be followed, version %s stays: %s", name, seen, error)
+                log.warning("%s cannot be followed, what is in force stays: %s", name, error)
             lost = True
             followed.set(0)
             await asyncio.sleep(RETRY_S)
-
-
-def _found_again(document: Document, seen: int) -> None:
-    name, version, *_ = document
-    if version < seen:
-        log.warning("%s came back as version %s, %s stays until restored", name, version, seen)
-    else:
-        log.info("%s is followed again, at version %s", name, version)

@@ -12,7 +12,7 @@ ASK_S = 1.0
 
 
 def asking() -> httpx.AsyncClient:
-    """A client for `owned_by`, to be closed; it goes straight to the servers, past any proxy."""
+    """A client for what one server asks another, to be closed; it goes past any proxy."""
     return httpx.AsyncClient(timeout=ASK_S, trust_env=False)
 
 

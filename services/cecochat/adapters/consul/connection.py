@@ -79,6 +79,9 @@ class Trouble:
     def __init__(self) -> None:
         self._with: set[str] = set()
 
+    def __bool__(self) -> bool:
+        return bool(self._with)
+
     def begins(self, what: str, error: Unavailable) -> None:
         """A call for `what` failed."""
         if not self._with:

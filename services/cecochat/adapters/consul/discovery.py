@@ -13,7 +13,7 @@ from typing_extensions import override
 from cecochat.adapters.consul.connection import Trouble, answer, client, refused
 from cecochat.adapters.consul.following import Following
 from cecochat.adapters.consul.leading import Candidate
-from cecochat.adapters.consul.services import registration, service_id
+from cecochat.adapters.consul.services import NODE_CHECK, check_id, registration, service_id
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
@@ -89,6 +89,11 @@ class ConsulDiscovery(Discovery):
     def live(self, service: Service) -> tuple[Instance, ...]:
         return () if self._closed else self._following[service].live
 
+    @property
+    @override
+    def answers(self) -> bool:
+        return not self._closed and not self._trouble
+
     @override
     async def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
         changed = asyncio.Event()
@@ -108,7 +113,17 @@ class ConsulDiscovery(Discovery):
 
     @override
     def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
-        return Candidate(self._settings, self._consul, role, candidate, self._trouble).stand()
+        def checks() -> list[str]:
+            own = [
+                check_id(registered)
+                for registered, instance in self._registered.items()
+                if (instance.service, instance.instance_id) == (role, candidate)
+            ]
+            return [NODE_CHECK, *own]
+
+        return Candidate(
+            self._settings, self._consul, role, candidate, self._trouble, checks
+        ).stand()
 
     @override
     async def close(self) -> None:

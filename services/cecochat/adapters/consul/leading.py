@@ -1,14 +1,14 @@
 """Election of a leader by a lock of a session (developer.hashicorp.com/consul, "leader election").
 
-A session that is not renewed ends, at the latest after twice its time to live; its lock is free
-then, after the lock delay.
+A session ends when the health check of its server fails, or, at the latest after twice its time to
+live, when it is not renewed; its lock is free then, after the lock delay.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -30,13 +30,21 @@ class Candidate:
     """One who stands for a role."""
 
     def __init__(
-        self, settings: ConsulSettings, client: Any, role: str, name: str, trouble: Trouble
+        self,
+        settings: ConsulSettings,
+        client: Any,
+        role: str,
+        name: str,
+        trouble: Trouble,
+        checks: Callable[[], list[str]],
     ) -> None:
+        """`checks`: ids of the health checks that the session hangs on, when it is made."""
         self._settings = settings
         self._consul = client
         self._key = f"{settings.namespace}/leaders/{role}"
         self._name = name
         self._trouble = trouble
+        self._checks = checks
         self._session: str | None = None
 
     async def stand(self) -> AsyncGenerator[bool]:
@@ -70,7 +78,9 @@ class Candidate:
         try:
             if self._session is None:
                 self._session = await self._ask(
-                    session.create(name=self._name, lock_delay=LOCK_DELAY_S, ttl=TTL_S)
+                    session.create(
+                        name=self._name, checks=self._checks(), lock_delay=LOCK_DELAY_S, ttl=TTL_S
+                    )
                 )
             else:
                 await self._ask(session.renew(self._session))

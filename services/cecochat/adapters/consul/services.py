@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.ports.discovery import Instance, Service
+
+NODE_CHECK: Final = "serfHealth"
+"""The check of a machine, by the other machines of the Consul cluster."""
 
 
 def name(settings: ConsulSettings, service: Service) -> str:
@@ -17,6 +20,11 @@ def name(settings: ConsulSettings, service: Service) -> str:
 def service_id(settings: ConsulSettings, instance: Instance) -> str:
     """Of a server, on its agent, which may hold those of other services and namespaces."""
     return f"{name(settings, instance.service)}-{instance.instance_id}"
+
+
+def check_id(registered: str) -> str:
+    """Of the check of a service with that id, as Consul names it."""
+    return f"service:{registered}"
 
 
 def registration(settings: ConsulSettings, instance: Instance) -> dict[str, Any]:

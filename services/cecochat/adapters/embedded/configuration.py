@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from cecochat.adapters.embedded.sqlite import Database, execute_all
 from cecochat.domain.errors import Conflict, Unavailable
+from cecochat.domain.versions import Rank
 from cecochat.ports.configuration import Configuration, Document
 
 FILE = "configuration.db"
@@ -84,13 +85,13 @@ class EmbeddedConfiguration(Configuration):
     async def watch(self, name: str) -> AsyncGenerator[Document]:
         changed = asyncio.Event()
         self._watchers.add(changed)
-        seen = -1
+        seen: Rank | None = None
         try:
             while not self._closed:
                 changed.clear()
                 document = await self.get(name)
-                if document.version > seen:
-                    seen = document.version
+                if document.rank != seen:
+                    seen = document.rank
                     yield document
                 with suppress(TimeoutError):  # time to look for what another process has changed
                     async with asyncio.timeout(POLL_S):

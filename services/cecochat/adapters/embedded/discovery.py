@@ -34,6 +34,11 @@ class EmbeddedDiscovery(Discovery):
     def live(self, service: Service) -> tuple[Instance, ...]:
         return tuple(self._instances[key] for key in sorted(self._instances) if key[0] == service)
 
+    @property
+    @override
+    def answers(self) -> bool:
+        return not self._closed
+
     @override
     async def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
         changed = asyncio.Event()

@@ -15,6 +15,7 @@ from typing_extensions import override
 from cecochat.adapters.redis.connection import answer, check, client
 from cecochat.adapters.redis.settings import RedisSettings
 from cecochat.domain.errors import Conflict, Unavailable
+from cecochat.domain.versions import Rank
 from cecochat.ports.configuration import Configuration, Document
 
 log = logging.getLogger(__name__)
@@ -100,13 +101,13 @@ class RedisConfiguration(Configuration):
     @override
     async def watch(self, name: str) -> AsyncGenerator[Document]:
         self._check_open()
-        seen = -1
+        seen: Rank | None = None
         async with self._redis.pubsub() as announcements:
             await answer(self._settings, announcements.subscribe(self._channel))
             while True:
                 document = await self.get(name)
-                if document.version > seen:
-                    seen = document.version
+                if document.rank != seen:
+                    seen = document.rank
                     yield document
                 await self._announced(announcements)
 

@@ -1,0 +1,103 @@
+"""What a server remembers of the central documents, for control, whose store may have lost them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import httpx
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.domain.versions import Rank
+from cecochat.ports.configuration import Document
+from cecochat.ports.discovery import Instance
+from cecochat.runtime.http import App
+
+
+@dataclass
+class Memory:
+    """The documents that a server follows, the last good version of each. `taken_over`: the highest
+    version of the assignment by which it has seen a partition taken over.
+    """
+
+    documents: dict[str, Document] = field(default_factory=dict)
+    taken_over: int = 0
+
+    def keep(self, document: Document) -> None:
+        """This version is in force here now."""
+        self.documents[document.name] = document
+
+    def see_takeover(self, version: int) -> None:
+        """Some server took a partition over by that version of the assignment."""
+        self.taken_over = max(self.taken_over, version)
+
+
+class Remembers(NamedTuple):
+    """What a server says of its memory."""
+
+    ranks: dict[str, Rank]  # by name of the document
+    taken_over: int
+
+
+def show_memory(app: App, server_id: str, memory: Memory) -> None:
+    """`GET /documents`: of which version each is, and `GET /documents/NAME`."""
+
+    @app.get("/documents")
+    async def documents(_: Request) -> HTTPResponse:
+        ranks = {name: document.rank._asdict() for name, document in memory.documents.items()}
+        body = {"server_id": server_id, "documents": ranks, "taken_over": memory.taken_over}
+        return json_response(body, dumps=json.dumps)
+
+    @app.get("/documents/<name:str>")
+    async def document(_: Request, name: str) -> HTTPResponse:
+        kept = memory.documents.get(name)
+        body = {"server_id": server_id, "document": kept._asdict() if kept else None}
+        return json_response(body, dumps=json.dumps)
+
+
+async def remembered_by(client: httpx.AsyncClient, server: Instance) -> Remembers | None:
+    """None: no answer, or that of another server, which has its address now."""
+    match await _asked(client, server, "/documents"):
+        case {"documents": dict(documents), "taken_over": int(taken_over)}:
+            return Remembers(_ranks(documents), taken_over)
+    return None
+
+
+async def document_of(client: httpx.AsyncClient, server: Instance, name: str) -> Document | None:
+    """The version that it follows, valid or not in our eyes. None as above."""
+    match await _asked(client, server, f"/documents/{name}"):
+        case {
+            "document": {
+                "name": str(said),
+                "version": int(version),
+                "value": dict(value),
+                "changed_at_ms": int(changed_at_ms),
+                "changed_by": str(changed_by),
+            }
+        } if said == name:
+            return Document(name, version, value, changed_at_ms, changed_by)
+    return None
+
+
+def _ranks(documents: dict[str, Any]) -> dict[str, Rank]:
+    ranks = {}
+    for name, said in documents.items():
+        match said:
+            case {"version": int(version), "digest": str(digest)}:
+                ranks[name] = Rank(version, digest)
+    return ranks
+
+
+async def _asked(client: httpx.AsyncClient, server: Instance, path: str) -> Any:
+    try:
+        answer = await client.get(f"{server.health_url}{path}")
+        body = answer.json() if answer.is_success else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return None
+    match body:
+        case {"server_id": server.instance_id}:
+            return body
+    return None
