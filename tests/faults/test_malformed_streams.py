@@ -33,7 +33,7 @@ from tests.support.hostile import (
     talk,
     to_the_end,
 )
-from tests.support.mutate import FRAME_MAX_BYTES, KNOWS_EVERYTHING, SENDS_MAX, hello, tag, varint
+from tests.support.mutate import FIRST_OFFSET, FRAME_MAX_BYTES, SENDS_MAX, hello, tag, varint
 
 TRANSPORT_MAX_BYTES = 256 << 10
 HELD_BY_GRPC = 8
@@ -47,7 +47,7 @@ def known(addresses: system.Addresses, user: str = "alice") -> Metadata:
 
 
 def sends(count: int) -> bytes:
-    frame = ClientFrame(offset=KNOWS_EVERYTHING)
+    frame = ClientFrame(offset=FIRST_OFFSET)
     for number in range(count):
         send = frame.sends.add(client_message_id=str(number), chat_id=CHAT)
         send.message.text = "x"
@@ -188,7 +188,7 @@ async def test_a_body_hides_nothing_from_its_limit(tmp_path: Path) -> None:
         alice = opened(made, known(addresses))
         await alice.write(hello())
         await until(alice, "caught_up")
-        await alice.write(ClientFrame(offset=KNOWS_EVERYTHING).SerializeToString() + send)
+        await alice.write(ClientFrame(offset=FIRST_OFFSET).SerializeToString() + send)
         await until(alice, "ack")
         delivered = await until(bob, "delivered")
         assert delivered.delivered.event.message.text == "hi"

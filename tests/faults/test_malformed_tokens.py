@@ -33,7 +33,7 @@ from tests.support.hostile import (
     minted,
     talk,
 )
-from tests.support.mutate import KNOWS_EVERYTHING, foreign_chats, hello, malformed_chats
+from tests.support.mutate import FIRST_OFFSET, foreign_chats, hello, malformed_chats
 from tests.support.rawclient import GET_MESSAGES
 
 DIALOG = "d:alice~bob"
@@ -245,4 +245,4 @@ async def test_a_body_never_says_who_it_is_of(tmp_path: Path) -> None:
 def _saying(chat: str) -> bytes:
     send = Send(client_message_id="one", chat_id=chat)
     send.message.text = "hello"
-    return ClientFrame(offset=KNOWS_EVERYTHING, sends=[send]).SerializeToString()
+    return ClientFrame(offset=FIRST_OFFSET, sends=[send]).SerializeToString()

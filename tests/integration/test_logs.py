@@ -165,7 +165,7 @@ async def test_neither_a_text_nor_a_token_is_logged_or_told(
         ]
         monkeypatch.setattr(OwnedPartition, "accept", fail)
         told.append(
-            await refusal(system, ClientFrame(offset=1 << 40, sends=[message("four", CHAT, TEXT)]))
+            await refusal(system, ClientFrame(offset=0, sends=[message("four", CHAT, TEXT)]))
         )
         monkeypatch.setattr(queries, "_marks", fail)  # with the page in its hands
         with pytest.raises(Refused) as refused:

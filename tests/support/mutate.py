@@ -17,7 +17,7 @@ from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send
 FRAME_MAX_BYTES = 64 << 10
 SENDS_MAX = 256
 DEVICE_MAX_BYTES = 64
-KNOWS_EVERYTHING = 1 << 62  # so that a send is judged for itself, and not told to catch up
+FIRST_OFFSET = 0  # a young log covers it, so that a send is judged for itself
 ALG_NONE = "eyJhbGciOiJub25lIn0.e30."
 GROUP_START, GROUP_END = 3, 4  # wire types
 NOT_UTF8 = (b"\xff\xfe", b"\xc0\x80", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"a\x80")
@@ -44,13 +44,26 @@ def verdict(frame: bytes, *, first: bool) -> ErrorCode.ValueType | None:
     """
     if len(frame) > FRAME_MAX_BYTES:
         return errors_pb2.ERROR_CODE_TOO_LARGE
-    try:
-        parsed = ClientFrame.FromString(frame)
-    except DecodeError:
+    if (parsed := _parsed(frame)) is None:
         return errors_pb2.ERROR_CODE_INVALID_ARGUMENT
     if len(parsed.sends) > SENDS_MAX:
         return errors_pb2.ERROR_CODE_TOO_LARGE
     return _of_first(parsed) if first else _of_later(parsed)
+
+
+def _says_more_than_it_knows(frame: bytes) -> bool:
+    """Whether it has sends and names an offset that nobody has told: that ends its stream, unless a
+    send before it was refused.
+    """
+    parsed = _parsed(frame)
+    return parsed is not None and bool(parsed.sends) and parsed.offset > FIRST_OFFSET
+
+
+def _parsed(frame: bytes) -> ClientFrame | None:
+    try:
+        return ClientFrame.FromString(frame)
+    except DecodeError:
+        return None
 
 
 def _of_first(frame: ClientFrame) -> ErrorCode.ValueType | None:
@@ -80,11 +93,11 @@ def corpus(user: str, peer: str) -> list[bytes]:
         ClientFrame(hello=Hello(device="phone")),
         ClientFrame(hello=Hello(position=Position(log_id="no log", partition=3, offset=17))),
         ClientFrame(hello=Hello(position=Position(partition=-7, offset=(1 << 63) - 1))),
-        ClientFrame(offset=KNOWS_EVERYTHING),
-        ClientFrame(offset=KNOWS_EVERYTHING, sends=[good]),
-        ClientFrame(offset=KNOWS_EVERYTHING, sends=[good, receipt, _send("three", chat, text="x")]),
-        ClientFrame(offset=KNOWS_EVERYTHING, sends=[good], renewed_token=ALG_NONE),
-        *(ClientFrame(offset=KNOWS_EVERYTHING, sends=[send]) for send in _bad_sends(user, chat)),
+        ClientFrame(offset=FIRST_OFFSET),
+        ClientFrame(offset=FIRST_OFFSET, sends=[good]),
+        ClientFrame(offset=FIRST_OFFSET, sends=[good, receipt, _send("three", chat, text="x")]),
+        ClientFrame(offset=FIRST_OFFSET, sends=[good], renewed_token=ALG_NONE),
+        *(ClientFrame(offset=FIRST_OFFSET, sends=[send]) for send in _bad_sends(user, chat)),
     ]  # fmt: skip
     return [frame.SerializeToString() for frame in frames]
 
@@ -264,6 +277,8 @@ def conversation(rng: Random, frames: Sequence[bytes], length: int) -> Conversat
     while True:
         frame = hostile(rng, frames)
         code = verdict(frame, first=not said)
+        if _says_more_than_it_knows(frame):
+            continue  # nobody can tell whether it ends the stream
         if code is None and len(said) < survivors:
             said.append(frame)
         elif code is not None and (len(said) >= survivors or not said):
