@@ -403,7 +403,7 @@ def a_day(world: World, events: int) -> None:
 def test_a_day_of_servers_that_come_go_and_flap(rng: Random, partitions: int, events: int) -> None:
     world = World(rng, partitions, [Planner(partitions)])
     a_day(world, events)
-    assert world.documents > events / 3
+    assert world.documents >= events / 10, "hardly anything was decided"
 
 
 def test_a_day_with_two_control_servers_that_see_things_at_different_times(rng: Random) -> None:
