@@ -98,6 +98,8 @@ _READ_WHILE_WRITTEN |= {
 }
 _READ_WHILE_WRITTEN |= {"to_device": 2, "to_server": 3, "land": 2, "read": 2}
 _SLOW_HISTORY = {"elsewhere": 60, "cut": 4, "connect": 3, "fill": 20, "materialize": 0.3}
+_REFUSED_MEANWHILE = {"limit": 20, "cut": 8, "connect": 6, "send": 3, "to_server": 0.25}
+_REFUSED_MEANWHILE |= {"to_device": 2, "hang_up": 0, "assign": 0.2, "pause": 0.2, "fail": 0.2}
 _BUSY = {"send": 6, "elsewhere": 200, "connect": 8, "materialize": 6, "forward": 0.1}
 _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
@@ -109,38 +111,42 @@ ABLATIONS = [
         (Fold, "is_fenced_in", without.always),
         (Fold, "is_next", without.always),
         expect=_FORKED,
-        seed=86,
+        seed=11,
         weights=_HAND_OVERS,
     ),
     _ablation(
-        "epoch", (Fold, "is_fenced_in", without.always), expect=_FORKED, seed=3, weights=_HAND_OVERS
+        "epoch",
+        (Fold, "is_fenced_in", without.always),
+        expect=_FORKED,
+        seed=76,
+        weights=_HAND_OVERS,
     ),
     _ablation(
         "number of origins",
         (Fold, "is_next", without.always),
         expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
-        seed=18,
+        seed=49,
         weights=_FAILED_APPENDS,
     ),
     _ablation(
         "chain of copies",
         (Fold, "is_linked", without.always),
         expect=frozenset({oracle.MISSING}),
-        seed=46,
+        seed=79,
         weights=_FAILED_APPENDS,
     ),
     _ablation(
         "no copy overtakes what a lane has forgotten",
         (Lane, "takes_in", property(without.always)),
         expect=frozenset({oracle.MISSING}),
-        seed=4,
+        seed=1,
         weights=_SLOW_TARGETS,
     ),
     _ablation(
         "the watermark waits for what a lane has forgotten",
         (Lane, "owed_from", property(without.owed_but_for_the_forgotten)),
         expect=frozenset({oracle.MISSING}),
-        seed=58,
+        seed=241,
         weights=_SLOW_TARGETS,
     ),
     _ablation(
@@ -155,7 +161,7 @@ ABLATIONS = [
         (Server, "appended", without.forward_when_appended),
         (Server, "read", without.read_without_forwarding),
         expect=frozenset({oracle.MISSING, oracle.NOT_IN_HISTORY, oracle.SHOWN_TWICE}),
-        seed=38,
+        seed=30,
     ),
     _ablation(
         "ids by sequence",
@@ -167,40 +173,40 @@ ABLATIONS = [
         "state records",
         (World, "fold_at", without.fold_by_timestamp),
         expect=frozenset({oracle.MISSING}),
-        seed=27,
+        seed=10,
     ),
     _ablation(
         "pending sends de-duplicated",
         (Owner, "under_way", without.never),
         expect=frozenset({oracle.DOUBLED}),
-        seed=18,
+        seed=13,
     ),
     _ablation(
         "position on sends",
         (SentTable, "covers", without.always),
         expect=frozenset({oracle.DOUBLED}),
-        seed=96,
+        seed=382,
         weights=_REPEATS,
     ),
     _ablation(
         "frozen recipients",
         (Server, "__init__", without.start_with_recipients_of_today),
         expect=frozenset({oracle.MISSING}),
-        seed=4,
+        seed=13,
         weights={"member": 5, "refresh": 5},
     ),
     _ablation(
         "a failed append ends the epoch",
         (Server, "append_failed", without.carry_on),
         expect=frozenset({oracle.STUCK, oracle.MISSING}),
-        seed=13,
+        seed=11,
         weights={"fail": 3},
     ),
     _ablation(
         "an own send that cannot be read ends the epoch",
         (Owner, "skip", without.skip_and_go_on),
         expect=frozenset({oracle.STUCK}),
-        seed=0,
+        seed=4,
         weights={"spoil": 20},
     ),
     _ablation(
@@ -221,21 +227,21 @@ ABLATIONS = [
         "history looked up after a gap",
         (Client, "fills", without.fill_without_own),
         expect=frozenset({oracle.DOUBLED}),
-        seed=25,
+        seed=38,
         weights={"elsewhere": 5, "cut": 3},
     ),
     _ablation(
         "the history shows nothing above what it has whole",
         (History, "shows", without.always),
         expect=frozenset({oracle.HOLE}),
-        seed=13,
+        seed=21,
         weights=_READ_WHILE_WRITTEN,
     ),
     _ablation(
         "a gap is filled with what it misses and no more",
         (Client, "fills", without.fill_with_all),
         expect=frozenset({oracle.MISSING, oracle.SWAPPED}),
-        seed=426,
+        seed=427,
         weights=_READ_WHILE_WRITTEN | _BUSY,
     ),
     _ablation(
@@ -243,35 +249,28 @@ ABLATIONS = [
         (Session, "refuse", without.refuse_and_go_on),
         (Client, "rejected", without.never),
         expect=frozenset({oracle.SWAPPED}),
-        seed=1,
+        seed=21,
         weights=_REFUSALS,
     ),
     _ablation(
         "a new hello ends the older sessions of its device",
         (Server, "replace", without.never),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED, oracle.SWAPPED}),
-        seed=952,
-        weights={
-            "limit": 8,
-            "cut": 5,
-            "hang_up": 0.1,
-            "to_server": 0.3,
-            "connect": 2,
-            "crash": 0.2,
-        },
+        seed=177,
+        weights=_REFUSED_MEANWHILE,
     ),
     _ablation(
         "a repeat is never refused",
         (Server, "receive", without.refuse_before_settling),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),
-        seed=221,
+        seed=104,
         weights={"limit": 8, "cut": 5, "land": 0.3, "connect": 2, "crash": 0.2},
     ),
     _ablation(
         "position moves in stream order",
         (Server, "appended", without.acknowledge_early),
         expect=frozenset({oracle.MISSING}),
-        seed=5,
+        seed=3,
     ),
     _ablation(
         "resends in order",
@@ -283,7 +282,7 @@ ABLATIONS = [
         "a gap is told",
         (resume, "start", without.resume_anywhere),
         expect=frozenset({oracle.MISSING}),
-        seed=5,
+        seed=27,
         weights=_GAPS,
     ),
     _ablation(
@@ -303,19 +302,19 @@ ABLATIONS = [
         "a device knows what it has shown",
         (Device, "show", without.show_again),
         expect=frozenset({oracle.SHOWN_TWICE}),
-        seed=0,
+        seed=2,
     ),
     _ablation(
         "what the tail lacks comes from the log",
         (Owner, "can_attach", without.always),
         expect=frozenset({oracle.MISSING}),
-        seed=13,
+        seed=10,
     ),
     _ablation(
         "room in the queue before replaying",
         (Session, "has_room", property(without.always)),
         expect=frozenset({oracle.STUCK}),
-        seed=210,
+        seed=86,
         weights={"to_device": 0.2, "send": 2},
     ),
 ]
