@@ -68,13 +68,13 @@ class HistoryCalls:
         """How far a message has come. Raises `ChatError`."""
         return await self._call("FindMessage", request, FindMessageResponse)
 
-    async def every_chat(self, token: ReadToken | None = None) -> AsyncGenerator[history_pb2.Chat]:
+    async def every_chat(self) -> AsyncGenerator[history_pb2.Chat]:
         """The whole list, the chat with the newest message first; one that moves up while it is
         read may be missed.
         """
         before, more = 0, True
         while more:
-            page = await self.chats(GetChatsRequest(before=before, token=token))
+            page = await self.chats(GetChatsRequest(before=before))
             for chat in page.chats:
                 before = chat.last_message.id
                 yield chat

@@ -95,17 +95,9 @@ class CassandraHistory(History):
         below = ID_MAX if before is None else before
         shown = await self._wholeness.shows()
         rows = await self._database.run(self._statements.chats.bind((user_id,)))
-        last_ids = await asyncio.gather(
-            *(self._last_shown(chat, last, shown) for chat, last in rows)
-        )
-        newest = sorted(
-            (
-                (last, chat)
-                for last, (chat, _) in zip(last_ids, rows, strict=True)
-                if last and last < below
-            ),
-            reverse=True,
-        )
+        # One by one, without a task each: nearly all are shown as they are.
+        found = [(await self._last_shown(chat, last, shown), chat) for chat, last in rows]
+        newest = sorted(((last, chat) for last, chat in found if 0 < last < below), reverse=True)
         page = [(chat, last) for last, chat in newest[:limit]]
         return await self._chat_rows(user_id, page, shown), len(newest) > limit
 
@@ -177,7 +169,7 @@ class CassandraHistory(History):
         """The highest message id of a chat that may be shown, `last` or below; 0: none."""
         if last in shown:
             return last
-        async with aclosing(self._rows(chat_id, ID_MAX, LOOKED_AT_ONCE)) as rows:
+        async with aclosing(self._rows(chat_id, last, LOOKED_AT_ONCE)) as rows:
             async for id_, _ in rows:
                 if id_ in shown:
                     return id_
