@@ -252,9 +252,11 @@ class Owner:
 
     def _read_origin(self, offset: int, record: Origin, now_ms: int) -> None:
         key = (record.user_id, record.client_message_id)
-        self.sent.add(key, Accepted(record.id, offset, now_ms, content_of(record.parsed)))
+        waiting = self.pending.pop(key, None)
+        content = waiting.content if waiting else content_of(record.parsed)
+        self.sent.add(key, Accepted(record.id, offset, now_ms, content))
         self.forwarder.add(offset, record)
-        if waiting := self.pending.pop(key, None):
+        if waiting:
             ack = frames.ack(record.client_message_id, record.id, offset)
             for session in waiting.sessions:
                 if session in self.sessions.get(record.user_id, ()):
