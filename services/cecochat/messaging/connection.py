@@ -168,14 +168,7 @@ class Connection:
         session.began = resume.began(hello, start)
         welcome = self._welcome(partition, start.position)
         if start.gapped:
-            fold = await fold_at(log.backplane, partition.partition, start.position)
-            welcome.up_to.update(fold.ids(partition.partition))
-            if hello.position.log_id != log.id:
-                began_ms = await appended_at_ms(log.backplane, partition.partition, log_start)
-                welcome.log_began_id = message_id(stamp_at(began_ms), 0)
-            session.push(frames.welcome(welcome))
-            item = resume.gap(hello, log.id, partition.partition, start.position, fold)
-            session.push(frames.gap(item))
+            await self._tell_gap(partition, hello, welcome, log_start)
         else:
             if not hello.HasField("position"):  # its fold stands where the session starts: live
                 welcome.up_to.update(owner.fold.ids(partition.partition))
@@ -190,6 +183,19 @@ class Connection:
                 await self._replay(partition)
         self._server.metrics.resumes.labels(how).inc()
         self._server.metrics.resume_seconds.observe(time.monotonic() - begun_s)
+
+    async def _tell_gap(
+        self, partition: OwnedPartition, hello: Hello, welcome: Welcome, log_start: int
+    ) -> None:
+        """Welcome, and say what of the history is missed and what the stream will bring."""
+        log, number, position = partition.log, partition.partition, welcome.position.offset
+        fold = await fold_at(log.backplane, number, position)
+        welcome.up_to.update(fold.ids(number))
+        if hello.position.log_id != log.id:
+            began_ms = await appended_at_ms(log.backplane, number, log_start)
+            welcome.log_began_id = message_id(stamp_at(began_ms), 0)
+        self.session.push(frames.welcome(welcome))
+        self.session.push(frames.gap(resume.gap(hello, log.id, number, position, fold)))
 
     def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
         config = self._server.config
