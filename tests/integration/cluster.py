@@ -17,6 +17,7 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.connect.main import connect
 from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
 from cecochat.domain.partitions import partition_of
+from cecochat.domain.place import Place
 from cecochat.history.main import history
 from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
@@ -126,14 +127,14 @@ class FaultyBackplane(Backplane):
         return await self._inner.bounds(topic, partition)
 
     @override
-    async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
+    async def committed(self, group: str, topic: Topic, partition: int) -> Place | None:
         self._faults.check("committed")
         return await self._inner.committed(group, topic, partition)
 
     @override
-    async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
+    async def commit(self, group: str, topic: Topic, places: dict[int, Place]) -> None:
         self._faults.check("commit")
-        await self._inner.commit(group, topic, offsets)
+        await self._inner.commit(group, topic, places)
 
     @override
     async def share(

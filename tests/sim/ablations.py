@@ -23,6 +23,7 @@ from cecochat.domain.session import Session
 from tests.sim import oracle, without
 from tests.sim.client import Client
 from tests.sim.history import History
+from tests.sim.log import Log
 from tests.sim.schedule import STEPS, Run, Weights, random_run
 from tests.sim.server import Server
 from tests.sim.world import World
@@ -101,6 +102,9 @@ _SLOW_HISTORY = {"elsewhere": 60, "cut": 4, "connect": 3, "fill": 20, "materiali
 _REFUSED_MEANWHILE = {"limit": 20, "cut": 8, "connect": 6, "send": 3, "to_server": 0.25}
 _REFUSED_MEANWHILE |= {"to_device": 2, "hang_up": 0, "assign": 0.2, "pause": 0.2, "fail": 0.2}
 _BUSY = {"send": 6, "elsewhere": 200, "connect": 8, "materialize": 6, "forward": 0.1}
+_LOSSES = {"lose": 40.0, "commit": 2, "land_commit": 2, "materialize": 3, "connect": 3, "cut": 2}
+_LOSSES |= {"land_row": 2, "crash": 0.3, "pause": 0.3, "fail": 0.3}
+_LOST_STATES = _LOSSES | {"send": 3, "forward": 2, "land": 0.5}
 _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
 )
@@ -316,5 +320,33 @@ ABLATIONS = [
         expect=frozenset({oracle.STUCK}),
         seed=86,
         weights={"to_device": 0.2, "send": 2},
+    ),
+    _ablation(
+        "a copy is new by its place",
+        (Fold, "is_new", without.new_by_offset),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        weights=_LOSSES,
+    ),
+    _ablation(
+        "a position is of the log that it was told of",
+        (Server, "appended_at_ms", without.no_time),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        weights=_LOSSES,
+    ),
+    _ablation(
+        "a state record tells of nothing that was lost",
+        (Log, "told", without.told_whatever_was_lost),
+        expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.EXCEPTION}),
+        seed=0,
+        weights=_LOST_STATES,
+    ),
+    _ablation(
+        "a reader sees that its log has lost what it read",
+        (Log, "differs", without.never_differs),
+        expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.HISTORY_WRONG}),
+        seed=0,
+        weights=_LOSSES,
     ),
 ]

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cecochat.domain.ids import partition_in
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Origin
 from cecochat.v1.events_pb2 import Event
+from tests.sim.log import GARBAGE
 from tests.sim.oracle import Row
 
 if TYPE_CHECKING:
@@ -22,16 +24,16 @@ class History:
 
     def __init__(self) -> None:
         self.rows: dict[Row, Event] = {}
-        self.progress: dict[int, int] = {}  # partition -> offset up to which all origins are here
+        self.progress: dict[int, Place] = {}  # partition -> up to where all origins are here
         self.up_to: dict[int, int] = {}  # partition -> the highest id of these
 
     def write(self, event: Event) -> None:
         """Store a message."""
         self.rows[row_of(event)] = event
 
-    def reached(self, partition: int, offset: int, last_id: int) -> None:
-        """All origins of a partition up to `offset` are here."""
-        self.progress[partition] = max(offset, self.progress.get(partition, -1))
+    def reached(self, partition: int, place: Place, last_id: int) -> None:
+        """All origins of a partition up to there are here."""
+        self.progress[partition] = max(place, self.progress.get(partition, NOWHERE))
         self.up_to[partition] = max(last_id, self.up_to.get(partition, 0))
 
     def shows(self, row: Row) -> bool:
@@ -76,7 +78,7 @@ class Materializer:
     def __init__(self, world: World, partition: int) -> None:
         self.world = world
         self.partition = partition
-        self.committed = -1  # the last offset dealt with
+        self.committed = NOWHERE  # up to where it has dealt with all
         self.strays: list[Event] = []  # sent by one that died
         self.writing: list[Event] = []
         self.restart()
@@ -85,21 +87,36 @@ class Materializer:
         """Start from what is committed, or from less where the history lacks it."""
         self.strays += self.writing
         self.writing = []
-        held = self.world.history.progress.get(self.partition, -1)
-        self.durable = min(self.committed, held)
+        self.durable = self.start(self.world.history.progress.get(self.partition, NOWHERE))
         self.fold = self.world.fold_at(self.partition, self.durable)
+        self.place = Place(self.fold.clock_ms, self.durable)  # up to where all is durable
         self.cursor = self.durable + 1
+        self.last = self.world.logs[self.partition].last(self.durable)  # record that it has read
         self.last_id = 0
+
+    def start(self, held: Place) -> int:
+        """Where to go on, if the history holds all up to there: from the beginning, if that is of
+        an end that the log has lost.
+        """
+        log = self.world.logs[self.partition]
+        return min(self.committed.offset, held.offset) if log.holds(held) else log.first_known()
 
     def step(self, records: int) -> bool:
         """Read a batch and begin to write it; one at a time."""
         log = self.world.logs[self.partition]
-        if self.writing or self.cursor >= log.end:
+        if self.writing:
+            return False
+        if log.differs(self.cursor, self.last):
+            self.restart()
+        if self.cursor >= log.end:
             return False
         end = min(self.cursor + records, log.end)
         for offset in range(self.cursor, end):
-            record = log.records[offset]
-            if self.fold.step(offset, record) and isinstance(record, Origin):
+            self.last = record = log.records[offset]
+            if record is GARBAGE:
+                continue
+            counts = self.fold.step(offset, record, log.appended_at_ms[offset])
+            if counts and isinstance(record, Origin):
                 self.writing.append(Event.FromString(record.event))
         self.cursor = end
         self._note_written()
@@ -125,4 +142,5 @@ class Materializer:
     def _note_written(self) -> None:
         if not self.writing:
             self.durable = self.cursor - 1
-            self.world.history.reached(self.partition, self.durable, self.last_id)
+            self.place = Place(self.fold.clock_ms, self.durable)
+            self.world.history.reached(self.partition, self.place, self.last_id)

@@ -7,7 +7,7 @@ It knows nothing of owners, sessions or positions beyond what a frame says.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -106,6 +106,8 @@ class DeviceRecord:
     rejected: set[int] = field(default_factory=set)
     unanswered: list[int] = field(default_factory=list)  # at the end
     gap_expected: bool = False  # something was done that may cause a gap
+    forgets: bool = False  # its log has lost its end: offsets begin anew with each session
+    missed: set[int] = field(default_factory=set)  # ids that are excused
     live_from: int | None = None  # sends of others from this number on are to be shown here
 
     def highest_shown(self, chat: str) -> int:
@@ -128,8 +130,11 @@ class DeviceRecord:
                 )
             case "gap":
                 self.wire.append(GapTold(item.gap.to_offset))
-            case "welcome" if self.live_from is None:
-                self.live_from = sends + 1
+            case "welcome":
+                if self.live_from is None:
+                    self.live_from = sends + 1
+                if self.forgets:
+                    self.wire.append(GapTold(-1))
 
 
 class Look(NamedTuple):
@@ -138,6 +143,13 @@ class Look(NamedTuple):
     user: str
     chat: str
     ids: tuple[int, ...]
+
+
+class Loss(NamedTuple):
+    """What went with the end of a log: that is excused, whatever was accepted later is not."""
+
+    ids: Set[int] = frozenset()
+    copies: Set[tuple[str, int]] = frozenset()  # (recipient, id)
 
 
 @dataclass
@@ -151,12 +163,14 @@ class Evidence:
     valid: set[Row] | None = None
     quiet: bool = True  # whether everything came to rest
     looks: list[Look] = field(default_factory=list)
+    loss: Loss = field(default_factory=Loss)
 
 
 def judge(evidence: Evidence) -> list[Broken]:
     """Every broken promise."""
     if not evidence.quiet:
         return [Broken(STUCK, "does not come to rest")]
+    _excuse(evidence)
     history: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in sorted(evidence.history):
         history[row.sender, row.number].append(row)
@@ -166,6 +180,16 @@ def judge(evidence: Evidence) -> list[Broken]:
         broken += _wire(device)
         broken += _shown(device, history)
     return broken
+
+
+def _excuse(evidence: Evidence) -> None:
+    """Leave out what a log has lost, wherever it was seen."""
+    lost = evidence.loss.ids
+    evidence.history = {row for row in evidence.history if row.id not in lost}
+    for device in evidence.devices:
+        device.missed = {id_ for user, id_ in evidence.loss.copies if user == device.user}
+        device.shown = [each for each in device.shown if each.id not in lost]
+        device.wire = [item for item in device.wire if getattr(item, "id", 0) not in lost]
 
 
 History = dict[tuple[str, int], list[Row]]
@@ -245,14 +269,15 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 if not device.gap_expected:
                     yield Broken(NEEDLESS_GAP, f"{device.name}: {item}")
             case Delivery():
-                if item.id in ids:
+                again = item.id in device.missed
+                if item.id in ids and not again:
                     yield Broken(WIRE_TWICE, f"{device.name}: {item}")
                 ids.add(item.id)
                 if item.offset <= offset:
                     yield Broken(WIRE_BACKWARDS, f"{device.name}: {item} after {offset}")
                 offset = item.offset
                 chain = (item.sender, item.chat)
-                if item.id < highest[chain]:
+                if item.id < highest[chain] and not again:
                     yield Broken(SWAPPED, f"{device.name}: {item} after {highest[chain]}")
                 highest[chain] = item.id
             case Acknowledgement():  # a repeated one has the offset of its record: passed, maybe
@@ -286,6 +311,8 @@ def _order(name: str, shown: Iterable[Shown]) -> Iterator[Broken]:
 
 def _wanted(device: DeviceRecord, row: Row) -> bool:
     if device.user != row.sender and device.user not in row.recipients:
+        return False
+    if row.id in device.missed:
         return False
     written_here = any(send.number == row.number for send in device.sends)
     return written_here or (device.live_from is not None and row.number >= device.live_from)

@@ -30,7 +30,7 @@ FAULTS: dict[str, float] = {
     "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
     "fail": 0.7, "drop": 0.7, "member": 1, "long_tick": 0.4, "crash_materializer": 0.4,
     "forget": 0.2, "reload": 0.5, "elsewhere": 0.15, "limit": 0.4,
-    "stall": 0.8, "spoil": 0.2,
+    "stall": 0.8, "spoil": 0.2, "lose": 0.05, "leave": 0.1,
 }  # fmt: skip
 
 Weights = Mapping[str, float]
@@ -50,6 +50,8 @@ THEMES: list[Weights] = [
     {"pause": 6, "resume": 4, "assign": 4, "learn": 3, "crash": 0.3},  # owners that come back
     {"stall": 12, "send": 2, "to_server": 2, "forward": 2, "recall": 0.7},  # slow targets
     {"assign": 12, "learn": 4, "claim": 0.5, "crash": 0.2, "send": 1.5},  # planned handoffs
+    {"lose": 30, "commit": 2, "land_commit": 2, "materialize": 3, "connect": 3, "cut": 2,
+     "land_row": 2, "crash": 0.3, "leave": 20},  # logs that lose their end
 ]  # fmt: skip
 
 
@@ -231,10 +233,10 @@ def _is_stale(world: World, node: int, partition: int) -> bool:
     return at != node and (at < 0 or not server.claimed)
 
 
-def _stall(rng: random.Random, world: World) -> Action:
-    if world.stalled and rng.random() < 0.5:
-        return ("stall", rng.choice(sorted(world.stalled)), False)
-    return ("stall", _partition(rng, world), True)
+def _toggle(rng: random.Random, world: World, kind: str, those: set[int]) -> Action:
+    if those and rng.random() < 0.5:
+        return (kind, rng.choice(sorted(those)), False)
+    return (kind, _partition(rng, world), True)
 
 
 def _hang_up(rng: random.Random, world: World) -> Action | None:
@@ -267,7 +269,7 @@ def _unread(world: World) -> list[tuple[object, ...]]:
     return [
         key
         for key, each in world.servers.items()
-        if each.owner.cursor < each.log.end and not world.paused[key[0]]
+        if (each.owner.cursor != each.log.end or each.is_lost) and not world.paused[key[0]]
     ]
 
 
@@ -292,7 +294,8 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
         r, "claim", [key for key, each in w.servers.items() if not each.claimed]
     ),
     "recall": lambda r, w: _some(r, "recall", _owing(w), r.choice([1, 3, 10])),
-    "stall": _stall,
+    "stall": lambda r, w: _toggle(r, w, "stall", w.stalled),
+    "leave": lambda r, w: _toggle(r, w, "leave", w.left),
     "commit": lambda r, w: _some(r, "commit", _servers(w)),
     "expire": lambda r, w: _some(r, "expire", _servers(w)),
     "release": lambda r, w: _some(r, "release", _servers(w)),
@@ -328,6 +331,7 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "elsewhere": lambda r, w: ("elsewhere", r.choice(DEVICES), r.choice([0, 1_000])),
     "member": lambda r, w: ("member", r.choice("bcd"), r.random() < 0.5),
     "limit": lambda r, w: ("limit", _node(r, w), r.random() < 0.4),
+    "lose": lambda r, w: ("lose", _partition(r, w), r.choice([1, 2, 3, 5])),
     "forget": lambda r, w: ("forget", _partition(r, w)),
 }
 
@@ -343,6 +347,7 @@ def settle(world: World) -> bool:
         world.do_limit(node, False)
     for partition in range(world.shape.partitions):
         world.do_stall(partition, False)
+        world.do_leave(partition, False)
         if world.assignment[partition] < 0:
             world.do_assign(partition, 0)
     for _ in range(ROUNDS_MAX):

@@ -14,6 +14,7 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import ChatId, UserId, authorise
 from cecochat.domain.owner import Owner
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.v1 import errors_pb2
@@ -74,7 +75,7 @@ class Server:
         self.recall: Recall | None = None
         self.producer = world.new_producer(self)
         lowest = self.log.first_known()
-        forwarded = max(world.watermark[partition], lowest)
+        forwarded = self.forwarded(lowest)
         position = max(min(forwarded, self.log.end - 1 - world.shape.resend_records), lowest)
         self.owner = Owner(
             partition,
@@ -85,15 +86,28 @@ class Server:
             place=world.place,
             limits=world.shape.limits(),
         )
+        self.last = self.log.last(position)  # record that it has read
 
     def claim(self) -> bool:
         """Append the takeover, owing no more than the owner before has left."""
         if self.claimed:
             return False
+        forwarded = self.forwarded(self.log.first_known())
+        if forwarded < self.owner.forwarder.skipped:
+            self.stop(FAILED)
+            self.world.start_server(self.node, self.partition)
+            return True
         self.claimed = True
-        self.owner.forwarder.skip(self.world.watermark[self.partition])
+        self.owner.forwarder.skip(forwarded)
         self.append(self.partition, self.owner.takeover(f"n{self.node}", assignment_version=0))
         return True
+
+    def forwarded(self, lowest: int) -> int:
+        """Up to where the targets have all."""
+        noted = self.world.watermark[self.partition]
+        if not self.log.holds(noted):
+            return lowest
+        return max(noted.offset, lowest)
 
     def now_ms(self) -> int:
         """This node's clock."""
@@ -121,21 +135,38 @@ class Server:
     def read(self) -> None:
         """Feed the next record to the owner, and do what follows from it."""
         owner = self.owner
+        if self.is_lost:
+            self.stop(FAILED)
+            self.world.start_server(self.node, self.partition)
+            return
         if owner.cursor < self.log.start:
             self.stop(TRIMMED)
             self.world.start_server(self.node, self.partition)
             return
-        record = self.log.records[owner.cursor]
+        self.last = self.log.records[owner.cursor]
+        record, appended_at_ms = (
+            self.log.records[owner.cursor],
+            self.log.appended_at_ms[owner.cursor],
+        )
         if record is GARBAGE:
             if owner.skip(owner.cursor):
                 self.stop(FAILED)
                 self.world.start_server(self.node, self.partition)
             return
-        owner.read(owner.cursor, record, self.now_ms())
+        owner.read(owner.cursor, record, appended_at_ms, self.now_ms())
         if owner.superseded:
             self.stop(MOVED)
         elif owner.ready and owner.state_due(self.now_ms()):
             self.append(self.partition, owner.state(self.now_ms()))
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the log does not hold any more what this has read of it, or what it waits for."""
+        if self.log.differs(self.owner.cursor, self.last):
+            return True
+        waits = self.claimed and (not self.owner.ready or self.owner.pending)
+        under_way = self.producer.requests.get(self.partition)
+        return bool(waits) and not under_way and self.owner.cursor == self.log.end
 
     def forward(self, limit: int) -> bool:
         """Append the next copies for each target."""
@@ -153,6 +184,8 @@ class Server:
             return False
         recall = self.recall
         assert recall is not None
+        if self.is_lost:
+            return False  # its own reading will say so
         if recall.cursor < self.log.start:
             self.stop(TRIMMED)
             self.world.start_server(self.node, self.partition)
@@ -161,8 +194,11 @@ class Server:
         end = min(recall.cursor + records_max, recall.end)
         for offset in range(recall.cursor, end):
             record = self.log.records[offset]
-            if recall.fold.step(offset, record) and isinstance(record, Origin):
-                forwarder.recall(offset, record)
+            if record is GARBAGE:
+                continue
+            counts = recall.fold.step(offset, record, self.log.appended_at_ms[offset])
+            if counts and isinstance(record, Origin):
+                forwarder.recall(Place(recall.fold.clock_ms, offset), record)
         recall.cursor = end
         if end == recall.end:
             forwarder.recalled(end - 1)
@@ -171,7 +207,7 @@ class Server:
         return True
 
     def _begin_recall(self) -> bool:
-        start = self.owner.forwarder.begin_recall()
+        start = None if self.is_lost else self.owner.forwarder.begin_recall()
         if start is None:
             return False
         if start - 1 < self.log.first_known():
@@ -188,14 +224,15 @@ class Server:
             return False
         forwarder = self.owner.forwarder
         forwarder.caught_up(self.owner.cursor - 1)
-        self.world.commits.append((self.partition, forwarder.done))
+        place = Place(self.owner.fold.clock_ms, forwarder.done)
+        self.world.commits.append((self.partition, place))
         return True
 
     # -- sessions
 
     def join(self, connection: Connection, hello: Hello) -> None:
         """Welcome a session; it is attached at once, or after a replay from the log."""
-        if not self.owner.ready:
+        if not self.owner.ready or self.is_lost:
             connection.refuse()
             return
         session = Session(
@@ -215,6 +252,7 @@ class Server:
                 first_known=self.log.first_known(),
                 log_end=self.log.end,
                 read_to=self.owner.cursor,
+                appended_at_ms=self.appended_at_ms(hello),
             )
         except Refusal as refusal:
             session.close(refusal)
@@ -224,6 +262,7 @@ class Server:
         welcome = Welcome(position=position, server_time_ms=self.now_ms())
         fold = self.world.fold_at(self.partition, start.position)
         if start.gapped or not hello.HasField("position"):
+            welcome.position.clock_ms = fold.clock_ms
             welcome.up_to.update(fold.ids(self.partition))
         session.push(frames.welcome(welcome))
         if start.gapped:
@@ -231,6 +270,14 @@ class Server:
             session.push(frames.gap(gap))
         self.joining.append(connection)
         self.attach(connection, records_max=0)
+
+    def appended_at_ms(self, hello: Hello) -> int:
+        """When the record at the position of the hello was, or one before it; 0: not known."""
+        offset = hello.position.offset
+        clock_ms = self.owner.tail.clock_at(offset)
+        if clock_ms is None and self.log.start <= offset < self.log.end:
+            clock_ms = self.log.appended_at_ms[offset]
+        return clock_ms or 0
 
     def replace(self, session: Session) -> None:
         """End the older sessions of the same device."""
@@ -258,6 +305,9 @@ class Server:
     def replay_next(self, connection: Connection, session: Session) -> None:
         """Bring the session one record of the log."""
         offset = session.position + 1
+        if self.is_lost:
+            session.close(FAILED)
+            return
         if offset < self.log.start or (
             connection.replay is None and session.position < self.log.first_known()
         ):
@@ -265,7 +315,11 @@ class Server:
             return
         if connection.replay is None:
             connection.replay = Replay(session, self.world.fold_at(self.partition, offset - 1))
-        connection.replay.feed(offset, self.log.records[offset])
+        record = self.log.records[offset]
+        if record is GARBAGE:
+            session.position = offset
+        else:
+            connection.replay.feed(offset, record, self.log.appended_at_ms[offset])
 
     def receive(self, connection: Connection, frame: ClientFrame) -> None:
         """A batch of sends."""

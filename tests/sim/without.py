@@ -11,11 +11,14 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder, Lane
 from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Copied, Copy, LogRecord, Origin
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State
 from cecochat.domain.session import Session
 from cecochat.v1.events_pb2 import Event
-from cecochat.v1.messaging_pb2 import ClientFrame, Gap
+from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken
 from tests.sim.client import Client
+from tests.sim.history import Materializer
+from tests.sim.log import Log
 from tests.sim.server import FAILED, Connection, Server
 from tests.sim.world import World
 
@@ -53,15 +56,15 @@ _appended = Server.appended
 def acknowledge_when_appended(self: Server, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
         for session in _waiting(self, record, forget=True):
-            session.push(frames.ack(record.client_message_id, record.id, offset))
+            session.push(frames.ack(record.client_message_id, record.id, self.log.place(offset)))
     _appended(self, record, offset)
 
 
 def acknowledge_early(self: Server, record: LogRecord, offset: int) -> None:
     """What is valid for certain is acknowledged ahead of what lies before it in the stream."""
-    if isinstance(record, Origin) and self.log.fold_at(offset - 1).step(offset, record):
+    if isinstance(record, Origin) and self.log.fold_at(offset - 1).step(offset, record, 0):
         for session in _waiting(self, record):
-            session.push(frames.ack(record.client_message_id, record.id, offset))
+            session.push(frames.ack(record.client_message_id, record.id, self.log.place(offset)))
     _appended(self, record, offset)
 
 
@@ -76,7 +79,7 @@ def read_without_forwarding(self: Server) -> None:
 
 def forward_when_appended(self: Server, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
-        Forwarder.add(self.owner.forwarder, offset, record)
+        Forwarder.add(self.owner.forwarder, self.log.place(offset), record)
     _appended(self, record, offset)
 
 
@@ -109,7 +112,7 @@ def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
         (
             log.appended_at_ms[offset]
             for log, watermark in zip(self.logs, self.watermark, strict=True)
-            for offset in range(watermark + 1, log.end)
+            for offset in range(watermark.offset + 1, log.end)
             if isinstance(log.records[offset], Origin)
         ),
         default=self.now_ms * 2,
@@ -118,15 +121,15 @@ def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
     high: dict[int, Copied] = {}
     for offset in range(position + 1):
         record = log.records[offset]
-        counts = fold.step(offset, record)
+        counts = fold.step(offset, record, log.appended_at_ms[offset])
         if counts and isinstance(record, Copy) and log.appended_at_ms[offset] >= oldest:
-            high[record.origin_partition] = Copied(record.origin_offset, record.id)
+            high[record.origin_partition] = Copied(record.origin, record.id)
     fold.high = high
     return fold
 
 
 def owed_but_for_the_forgotten(self: Lane) -> int | None:
-    return next(iter(self.under_way or [each.offset for each in self._waiting]), None)
+    return next(iter(self.under_way or [each.at.offset for each in self._waiting]), None)
 
 
 def stamp_whatever_was_seen(self: Owner, now_ms: int, seen_id: int) -> int:
@@ -193,3 +196,37 @@ def refuse_before_settling(self: Server, connection: Connection, frame: ClientFr
             self.refuse(connection, session, send)
         elif not self.owner.settles(session, send, frame.offset):
             self.accept_or_refuse(connection, session, send)
+
+
+def new_by_offset(self: Fold, record: Copy, high: Place) -> bool:
+    return record.origin.offset > high.offset
+
+
+def no_time(self: Server, hello: Hello) -> int:
+    return 0
+
+
+def covers_by_offset(self: World, token: ReadToken) -> bool:
+    held = self.history.progress
+    return all(held.get(p, NOWHERE).offset >= offset for p, offset in token.offsets.items())
+
+
+def forwarded_by_offset(self: Server, lowest: int) -> int:
+    noted = self.world.watermark[self.partition]
+    return min(max(noted.offset, lowest), self.log.end - 1)
+
+
+def start_by_offset(self: Materializer, held: Place) -> int:
+    return min(self.committed.offset, held.offset, self.world.logs[self.partition].end - 1)
+
+
+def told_whatever_was_lost(self: Log) -> list[tuple[int, State]]:
+    return [
+        (offset, state)
+        for offset, state in self.states
+        if self.start - 1 <= state.as_of and offset >= self.start
+    ]
+
+
+def never_differs(self: Log, cursor: int, last: LogRecord | None) -> bool:
+    return False

@@ -14,13 +14,14 @@ from typing import NamedTuple
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import EPOCH_MS
 from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.records import Origin
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copy, Origin
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.client import Client
 from tests.sim.history import History, Materializer, row_of
-from tests.sim.log import LOG_ID, Log, Producer
-from tests.sim.oracle import Evidence, Look
+from tests.sim.log import GARBAGE, LOG_ID, Log, Producer
+from tests.sim.oracle import Evidence, Look, Loss
 from tests.sim.server import MOVED, Server, recipients_of
 
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
@@ -30,6 +31,7 @@ CHATS = ("d:a~b", "d:a~c", GROUP)
 OUTBOX_MAX = 3
 LOOK = 6  # messages of a page
 ROUNDS_MAX = 120
+BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
 
 Action = tuple[object, ...]
 
@@ -67,13 +69,14 @@ class World:
         self.shape = shape
         self.now_ms = EPOCH_MS + 1_000_000_000
         self.logs = [Log() for _ in range(shape.partitions)]
-        self.watermark = [-1] * shape.partitions  # what the group `forward` has committed
-        self.commits: list[tuple[int, int]] = []  # under way, in any order
+        self.watermark = [NOWHERE] * shape.partitions  # what the group `forward` has committed
+        self.commits: list[tuple[int, Place]] = []  # under way, in any order
         self.producers: dict[str, Producer] = {}
         self.sessions: Counter[tuple[int, int]] = Counter()
         self.up = [True] * shape.nodes
         self.paused = [False] * shape.nodes
         self.skew_ms = [0] * shape.nodes
+        self.left: set[int] = set()  # partitions that nobody materializes just now
         self.stalled: set[int] = set()  # partitions that take no appends just now
         self.assignment = [p % shape.nodes for p in range(shape.partitions)]  # -1: nobody
         self.members = frozenset("abc")
@@ -83,6 +86,10 @@ class World:
         self.history = History()
         self.talkers: list[tuple[str, str]] = []  # (device, chat), of those that write
         self.looks: list[Look] = []
+        self.lost: set[int] = set()  # ids of what a log has lost
+        self.lost_copies: set[tuple[str, int]] = (
+            set()
+        )  # (recipient, id) of what it has lost as copy
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
         self.sends = 0
@@ -231,7 +238,7 @@ class World:
         if target in self.stalled or not producer or not producer.requests.get(target):
             return False
         request = producer.requests[target].popleft()
-        offset = self.logs[target].append(request.record, request.appended_at_ms)
+        offset = self.logs[target].append(request.record, self.now_ms)
         if producer.server:
             producer.answers.setdefault(target, deque()).append((request.record, offset))
         return True
@@ -243,7 +250,8 @@ class World:
         requests = producer.requests.get(partition) if producer else None
         if not requests or not isinstance(requests[0].record, Origin):
             return False
-        self.logs[partition].append_garbage(requests.popleft().appended_at_ms)
+        requests.popleft()
+        self.logs[partition].append_garbage(self.now_ms)
         return True
 
     def do_answer(self, name: str, target: int) -> bool:
@@ -270,7 +278,7 @@ class World:
             return False
         request = producer.requests[target].popleft()
         if landed:
-            self.logs[target].append(request.record, request.appended_at_ms)
+            self.logs[target].append(request.record, self.now_ms)
         producer.server.append_failed(target, request.record)
         return True
 
@@ -282,9 +290,9 @@ class World:
 
     def do_read(self, node: int, partition: int, records: int) -> bool:
         server = self.running(node, partition)
-        if not server or server.owner.cursor >= server.log.end:
+        if not server or (server.owner.cursor == server.log.end and not server.is_lost):
             return False
-        for _ in range(min(records, server.log.end - server.owner.cursor)):
+        for _ in range(min(records, max(1, server.log.end - server.owner.cursor))):
             if self.servers.get((node, partition)) is server:
                 server.read()
         return True
@@ -305,13 +313,13 @@ class World:
         """A commit lands, in whatever order."""
         if index >= len(self.commits):
             return False
-        partition, done = self.commits.pop(index)
-        self.watermark[partition] = done
+        partition, place = self.commits.pop(index)
+        self.watermark[partition] = place
         return True
 
     def do_forget(self, partition: int) -> None:
         """The group's commit is lost."""
-        self.watermark[partition] = -1
+        self.watermark[partition] = NOWHERE
 
     def do_expire(self, node: int, partition: int) -> bool:
         server = self.running(node, partition)
@@ -333,15 +341,31 @@ class World:
         server.attach(connection, records)
         return connection not in server.joining or connection.session.position > before
 
-    # -- retention
+    # -- retention, and what it must not be
+
+    def do_lose(self, partition: int, records: int) -> bool:
+        """The log of a partition loses its end. It comes back later than clocks are apart."""
+        lost = self.logs[partition].lose(records)
+        self.now_ms += BACK_MS if lost else 0
+        for record in lost:
+            if isinstance(record, Origin):
+                self.lost.add(record.id)
+            elif isinstance(record, Copy):
+                self.lost_copies |= {(user, record.id) for user in record.recipient_ids}
+        for client in self.clients.values():
+            if lost and self.place(client.user) == partition:
+                client.record.gap_expected = True
+                client.record.forgets = True
+        return bool(lost)
 
     def do_trim(self, partition: int, back: int) -> bool:
         """Retention drops what lies behind the committed offsets, and behind what a state record
         below them tells.
         """
         log = self.logs[partition]
-        safe = min(self.watermark[partition], self.materializers[partition].committed)
-        known = [state.as_of for offset, state in log.states if offset <= safe]
+        noted = (self.watermark[partition], self.materializers[partition].committed)
+        safe = min(place.offset if log.holds(place) else -1 for place in noted)
+        known = [state.as_of for offset, state in log.told() if offset <= safe]
         return self._trim(partition, max(known) + 1 - back) if known else False
 
     def do_release(self, node: int, partition: int) -> bool:
@@ -349,7 +373,10 @@ class World:
         server = self.running(node, partition)
         if not server or not server.owner.ready:
             return False
-        released = server.owner.released(self.materializers[partition].committed + 1)
+        materialized = self.materializers[partition].committed
+        if server.is_lost or not server.log.holds(materialized):
+            return False
+        released = server.owner.released(materialized.offset + 1)
         return released is not None and self._trim(partition, released)
 
     def _trim(self, partition: int, start: int) -> bool:
@@ -458,12 +485,21 @@ class World:
         """Whether everything up to there is in the history."""
         assert token.log_id == LOG_ID
         held = self.history.progress
-        return all(held.get(p, -1) >= offset for p, offset in token.offsets.items())
+        asked = {p: Place(token.clocks.get(p, 0), at) for p, at in token.offsets.items()}
+        return not any(at.lies_above(held.get(p, NOWHERE)) for p, at in asked.items())
 
     # -- the history
 
+    def do_leave(self, partition: int, leaves: bool) -> bool:
+        """Nobody materializes a partition for a while, or somebody does again."""
+        if leaves == (partition in self.left):
+            return False
+        self.left ^= {partition}
+        self.materializers[partition].restart()
+        return True
+
     def do_materialize(self, partition: int, records: int) -> bool:
-        return self.materializers[partition].step(records)
+        return partition not in self.left and self.materializers[partition].step(records)
 
     def do_land_row(self, partition: int, index: int) -> bool:
         return self.materializers[partition].land(index)
@@ -482,9 +518,9 @@ class World:
 
     def do_commit_materialized(self, partition: int) -> bool:
         materializer = self.materializers[partition]
-        if materializer.committed == materializer.durable:
+        if materializer.committed == materializer.place:
             return False
-        materializer.committed = materializer.durable
+        materializer.committed = materializer.place
         return True
 
     def do_crash_materializer(self, partition: int) -> None:
@@ -500,7 +536,10 @@ class World:
         for log in self.logs:
             fold = Fold()
             for offset, record in enumerate(log.records):
-                if fold.step(offset, record) and isinstance(record, Origin):
+                if record is GARBAGE:
+                    continue
+                counts = fold.step(offset, record, log.appended_at_ms[offset])
+                if counts and isinstance(record, Origin):
                     valid.add(row_of(Event.FromString(record.event)))
         return Evidence(
             [client.record for client in self.clients.values()],
@@ -508,4 +547,5 @@ class World:
             valid,
             quiet,
             self.looks,
+            Loss(self.lost, self.lost_copies),
         )

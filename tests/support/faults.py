@@ -18,6 +18,7 @@ from cecochat.adapters import build
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
 from cecochat.domain.fold import Fold
 from cecochat.domain.partitions import partition_of
+from cecochat.domain.place import Place
 from cecochat.ports.backplane import NewRecord
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.runtime.settings import load
@@ -202,7 +203,7 @@ async def redis_has_lost_its_data_and_control_hangs(scene: Scene) -> AsyncIterat
 async def cassandra_is_away_while_much_is_appended(scene: Scene) -> AsyncIterator[None]:
     """What is appended counts for nobody: it is of no owner."""
     nobody = Fold()
-    nobody.epoch = 1 << 40
+    nobody.epoch = Place(0, 1 << 40)
     async with away(scene.backends["cassandra"]):
         await append(scene.environment, messages(scene.quiet, PARTITIONS, MANY, nobody))
         yield

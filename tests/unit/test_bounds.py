@@ -16,7 +16,8 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.ids import EPOCH_MS, time_ms
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Takeover, decode, encode
+from cecochat.domain.place import Place
+from cecochat.domain.records import Copied, Takeover, decode, encode
 from cecochat.domain.resume import Start
 from cecochat.domain.sent import Accepted, SentTable
 from cecochat.domain.session import Session
@@ -37,12 +38,12 @@ def test_the_table_knows_every_send_above_its_floor(
 ) -> None:
     table = SentTable(9, OwnerLimits(resend_window_ms=window_ms, resend_entries_max=entries_max))
     now_ms, offset, announced = 1_000, 10, 9
-    accepted: dict[tuple[str, str], int] = {}
+    accepted: dict[tuple[str, str], Place] = {}
     for step, value in steps:
         if step == "add":
             key = ("user", f"{value} {offset if unique else ''}")
-            table.add(key, Accepted(offset, offset, now_ms, 0))
-            accepted[key] = offset
+            accepted[key] = Place(now_ms, offset)
+            table.add(key, Accepted(offset, accepted[key], now_ms, 0))
             offset += 1
         else:
             now_ms += value
@@ -53,18 +54,18 @@ def test_the_table_knows_every_send_above_its_floor(
             announced = table.announced
             assert announced >= table.floor
         for key, at in accepted.items():
-            if at > table.floor:
+            if at.offset > table.floor:
                 known = table.find(key)
                 assert known is not None
-                assert known.offset == at
-            assert table.covers(at - 1) or at <= table.floor
+                assert known.at == at
+            assert table.covers(at.offset - 1) or at.offset <= table.floor
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int) -> None:
     table = SentTable(-1, OwnerLimits(resend_entries_max=entries_max))
     for offset in range(sends):
-        table.add(("user", str(offset)), Accepted(offset, offset, 0, 0))
+        table.add(("user", str(offset)), Accepted(offset, Place(0, offset), 0, 0))
     table.expire(1)
     table.expire(1)
     assert len(table) == min(sends, entries_max)
@@ -76,16 +77,17 @@ def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int
 def test_a_state_record_is_due_by_number_and_by_time() -> None:
     limits = OwnerLimits(state_every=3, state_after_ms=1_000)
     owner = Owner(0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=limits)
-    owner.read(0, owner.takeover("server", 1), 5_000)
+    owner.read(0, owner.takeover("server", 1), 4_000, 5_000)
     assert not owner.state_due(5_999)
     assert owner.state_due(6_000), "on a quiet partition retention would leave none"
     state = owner.state(6_000)
+    assert (state.as_of, state.clock_ms) == (0, 4_000)
     assert not owner.state_due(6_999)
-    owner.read(1, state, 6_500)
+    owner.read(1, state, 4_001, 6_500)
     assert not owner.state_due(7_499)
     assert owner.state_due(7_500)
-    owner.read(2, Takeover("server", "another", 2), 6_500)
-    owner.read(3, Takeover("server", "another", 3), 6_500)
+    owner.read(2, Takeover("server", "another", 2), 4_002, 6_500)
+    owner.read(3, Takeover("server", "another", 3), 4_002, 6_500)
     assert owner.state_due(6_500)
 
 
@@ -96,7 +98,7 @@ def test_a_clock_beyond_all_ids_changes_nothing() -> None:
     owner = Owner(
         0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=OwnerLimits()
     )
-    owner.read(0, owner.takeover("server", 1), 0)
+    owner.read(0, owner.takeover("server", 1), 1, 0)
     session = Session("s", "alice", queue_max_bytes=1_000, wake=lambda: None)
     send = Send(client_message_id="1", chat_id="d:alice~bob")
     send.message.text = "hello"
@@ -106,7 +108,7 @@ def test_a_clock_beyond_all_ids_changes_nothing() -> None:
     assert not owner.pending
     origin = owner.accept(session, send, ("bob",), EPOCH_MS + 5)
     assert (origin.number, time_ms(origin.id)) == (0, EPOCH_MS + 5)
-    assert owner.read(1, decode(*encode(origin)), 0)
+    assert owner.read(1, decode(*encode(origin)), 2, 0)
 
 
 # -- the token bucket
@@ -240,14 +242,23 @@ def test_any_other_assignment_is_refused(document: Any) -> None:
     st.integers(0, 5),
     st.booleans(),
     st.integers(0, 1),
+    st.integers(0, 3),
+    st.integers(0, 3),
 )
 def test_where_a_session_starts(
-    offset: int, first_known: int, length: int, unread: int, other_log: bool, partition: int
+    offset: int,
+    first_known: int,
+    length: int,
+    unread: int,
+    other_log: bool,
+    partition: int,
+    clock_ms: int,
+    appended_at_ms: int,
 ) -> None:
     read_to = first_known + 1 + length
-    hello = Hello(
-        position=Position(log_id="b" if other_log else "a", partition=partition, offset=offset)
-    )
+    position = Position(log_id="b" if other_log else "a", partition=partition)
+    position.offset, position.clock_ms = offset, clock_ms
+    hello = Hello(position=position)
     own = not other_log and not partition
 
     def started() -> Start:
@@ -258,6 +269,7 @@ def test_where_a_session_starts(
             first_known=first_known,
             log_end=read_to + unread,
             read_to=read_to,
+            appended_at_ms=appended_at_ms,
         )
 
     if own and read_to <= offset < read_to + unread:
@@ -270,6 +282,8 @@ def test_where_a_session_starts(
         assert start == Start(read_to - 1, gapped=True)
     elif offset < first_known:
         assert start == Start(first_known, gapped=True)
+    elif clock_ms and appended_at_ms > clock_ms:
+        assert start == Start(read_to - 1, gapped=True)
     else:
         assert start == Start(offset, gapped=False)
 
@@ -278,6 +292,49 @@ def test_where_a_session_starts(
 def test_without_a_position_a_session_starts_live(first_known: int, length: int) -> None:
     end = first_known + 1 + length
     start = resume.start(
-        Hello(), log_id="a", partition=0, first_known=first_known, log_end=end, read_to=end
+        Hello(),
+        log_id="a",
+        partition=0,
+        first_known=first_known,
+        log_end=end,
+        read_to=end,
+        appended_at_ms=0,
     )
     assert start == Start(end - 1, gapped=False)
+
+
+@pytest.mark.parametrize(
+    ("clock_ms", "appended_at_ms", "start"),
+    [
+        (5_000, 5_001, Start(30, gapped=True)),  # the log has lost its end, and gives offsets again
+        (5_000, 5_000, Start(20, gapped=False)),
+        (5_000, 4_000, Start(20, gapped=False)),  # an earlier one had the later clock
+        (5_000, 0, Start(20, gapped=False)),  # nothing to compare
+        (0, 5_001, Start(20, gapped=False)),  # a client of a first version
+    ],
+)
+def test_a_position_whose_record_was_appended_later_than_its_clock_is_a_gap(
+    clock_ms: int, appended_at_ms: int, start: Start
+) -> None:
+    position = Position(log_id="a", partition=2, offset=20, clock_ms=clock_ms)
+    started = resume.start(
+        Hello(position=position),
+        log_id="a",
+        partition=2,
+        first_known=9,
+        log_end=31,
+        read_to=31,
+        appended_at_ms=appended_at_ms,
+    )
+    assert started == start
+
+
+def test_a_gap_names_all_that_was_seen_with_its_clocks() -> None:
+    fold = Fold()
+    fold.clock_ms = 7_000
+    fold.high = {1: Copied(Place(6_000, 40), 1), 2: Copied(Place(0, 50), 2)}
+    hello = Hello(position=Position(log_id="a", partition=3, offset=4, clock_ms=2_000))
+    gap = resume.gap(hello, "a", 3, 9, fold)
+    assert (gap.from_offset, gap.to_offset, gap.token.log_id) == (4, 9, "a")
+    assert dict(gap.token.offsets) == {1: 40, 2: 50, 3: 9}
+    assert {p: gap.token.clocks.get(p, 0) for p in (1, 2, 3)} == {1: 6_000, 2: 0, 3: 7_000}

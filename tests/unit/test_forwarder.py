@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, Origin
 from cecochat.v1.events_pb2 import Event
 
@@ -20,9 +21,16 @@ PLACES = {name: n for n, name in enumerate("abcde")}
 RECIPIENTS = st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True)
 
 
+def place(offset: int) -> Place:
+    """Two records a millisecond."""
+    return NOWHERE if offset < 0 else Place(1_000 + offset // 2, offset)
+
+
 def origin(offset: int, recipients: tuple[str, ...]) -> Origin:
     event = Event(id=offset + 1, user_id="s", recipient_ids=recipients)
-    return Origin(offset + 1, 0, 0, "s", "", recipients, event.SerializeToString(), event)
+    return Origin(
+        offset + 1, Place(1_000, 0), 0, "s", "", recipients, event.SerializeToString(), event
+    )
 
 
 class Forwarding(RuleBasedStateMachine):
@@ -54,7 +62,7 @@ class Forwarding(RuleBasedStateMachine):
     @rule(recipients=RECIPIENTS, step=st.integers(1, 3))
     def read(self, recipients: list[str], step: int) -> None:
         self.log[self.end] = made = origin(self.end, tuple(recipients))
-        self.forwarder.add(self.end, made)
+        self.forwarder.add(place(self.end), made)
         self.end += step
 
     @rule()
@@ -77,12 +85,15 @@ class Forwarding(RuleBasedStateMachine):
             assert not self.under_way[target], "one batch at a time"
             for copy in copies:
                 self.check(target, copy)
-                self.copied[target].append(copy.origin_offset)
-                self.under_way[target].append(copy.origin_offset)
+                self.copied[target].append(copy.origin.offset)
+                self.under_way[target].append(copy.origin.offset)
 
     def check(self, target: int, copy: Copy) -> None:
-        assert copy.after == (self.copied[target] or [-1])[-1] < copy.origin_offset
-        users = [u for u in self.log[copy.origin_offset].recipient_ids if PLACES[u] == target]
+        offset = copy.origin.offset
+        before = (self.copied[target] or [-1])[-1]
+        assert before < offset
+        assert (copy.after, copy.origin) == (place(before), place(offset))
+        users = [u for u in self.log[offset].recipient_ids if PLACES[u] == target]
         assert list(copy.recipient_ids) == users
 
     @rule(to=st.sampled_from([0, 1, 1, 2, 2, 2, 3, 3, 3, 3]), count=st.integers(1, 3))
@@ -106,7 +117,7 @@ class Forwarding(RuleBasedStateMachine):
     def read_again(self, count: int) -> None:
         assert self.recall is not None
         for offset in self.recall[:count]:
-            self.forwarder.recall(offset, self.log[offset])
+            self.forwarder.recall(place(offset), self.log[offset])
             following = offset + 1
         del self.recall[:count]
         if not self.recall:
@@ -162,11 +173,11 @@ def test_a_reading_does_not_go_on_for_lanes_that_are_hardly_behind() -> None:
     """From where the one far behind is full, it would read all that lies between for nothing."""
     forwarder = Forwarder(3, PLACES.__getitem__, -1, OwnerLimits(lane_max_bytes=0))
     for offset, recipient in enumerate("aaabbb"):
-        forwarder.add(offset, origin(offset, (recipient,)))
+        forwarder.add(place(offset), origin(offset, (recipient,)))
     forwarder.take(1)  # one to each target; behind from 1 on, and from 4 on
     assert forwarder.begin_recall() == 1
-    forwarder.recall(1, origin(1, ("a",)))
+    forwarder.recall(place(1), origin(1, ("a",)))
     assert forwarder.recalls(2)
-    forwarder.recall(2, origin(2, ("a",)))
+    forwarder.recall(place(2), origin(2, ("a",)))
     assert not forwarder.recalls(3)
     assert forwarder.begin_recall() == 4

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.ids import message_id, stamp_at
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, Origin, Takeover
 from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.runtime import metrics
@@ -35,11 +36,11 @@ def id_of(age_s: float) -> int:
 
 
 def origin(age_s: float) -> Origin:
-    return Origin(id_of(age_s), 0, 0, "alice", "m", ("bob",), b"", Event())
+    return Origin(id_of(age_s), Place(5_000, 0), 0, "alice", "m", ("bob",), b"", Event())
 
 
 def copied(age_s: float) -> Copy:
-    return Copy(id_of(age_s), 3, 1, -1, ("bob",), b"")
+    return Copy(id_of(age_s), 3, Place(5_000, 1), NOWHERE, ("bob",), b"")
 
 
 def test_the_age_of_a_message_follows_from_its_id(registry: CollectorRegistry) -> None:

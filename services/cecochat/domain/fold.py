@@ -5,6 +5,7 @@ reader.
 from __future__ import annotations
 
 from cecochat.domain.ids import SEQUENCE_MAX, stamp_of
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import NOTHING, Copied, Copy, LogRecord, Origin, State, Takeover
 
 
@@ -14,26 +15,39 @@ class Fold:
     An origin counts only under the last takeover before it and only as the next of that epoch, so
     neither a paused owner that comes back nor a hole left by a failed append can make history. A
     copy counts only if its origin lies above all that counted before and no earlier one is missing
-    in between. Undecodable records are stepped over by not calling.
+    in between, as places of the origin's log. Undecodable records are stepped over by not calling.
     """
 
     def __init__(self) -> None:
-        self.epoch = -1  # offset of the last takeover
+        self.epoch = NOWHERE  # of the last takeover
         self.count = 0  # valid origins in this epoch
         self.top = 0  # the highest stamp seen
         self.last_id = 0  # of the last valid origin
         self.high: dict[int, Copied] = {}  # origin partition -> the last copy that counted
+        self.clock_ms = 0  # the latest append time; 0: not known
+        self._keeps_clock = True
 
-    def step(self, offset: int, record: LogRecord) -> bool:
-        """Take in the record at `offset`; whether it counts."""
+    def step(self, offset: int, record: LogRecord, appended_at_ms: int) -> bool:
+        """Take in the record at `offset`, with the log's own time of its append; whether it
+        counts.
+        """
+        self._tick(record, appended_at_ms)
         match record:
             case Origin():
                 return self._origin(record)
             case Copy():
                 return self._copy(record)
             case Takeover():
-                self.epoch, self.count = offset, 0
+                self.epoch, self.count = Place(self.clock_ms, offset), 0
         return True
+
+    def _tick(self, record: LogRecord, appended_at_ms: int) -> None:
+        """The same for all readers, also for those who begin at a state record that tells no clock:
+        that is of an owner who keeps none, and the clock begins anew with the next who does.
+        """
+        if isinstance(record, Takeover):
+            self._keeps_clock = record.keeps_clock
+        self.clock_ms = max(self.clock_ms, appended_at_ms) if self._keeps_clock else 0
 
     def _origin(self, record: Origin) -> bool:
         if not (self.is_fenced_in(record) and self.is_next(record)):
@@ -45,23 +59,27 @@ class Fold:
 
     def is_fenced_in(self, record: Origin) -> bool:
         """Its owner was not taken over from."""
-        return record.epoch == self.epoch
+        return record.epoch.is_same(self.epoch)
 
     def is_next(self, record: Origin) -> bool:
         """No origin of its epoch is missing before it."""
         return record.number == self.count
 
     def _copy(self, record: Copy) -> bool:
-        high = self.high.get(record.origin_partition, NOTHING).offset
-        if record.origin_offset <= high or not self.is_linked(record, high):
+        high = self.high.get(record.origin_partition, NOTHING).origin
+        if not (self.is_new(record, high) and self.is_linked(record, high)):
             return False
-        self.high[record.origin_partition] = Copied(record.origin_offset, record.id)
+        self.high[record.origin_partition] = Copied(record.origin, record.id)
         self.top = self.top_after_copy(record)
         return True
 
-    def is_linked(self, record: Copy, high: int) -> bool:
+    def is_new(self, record: Copy, high: Place) -> bool:
+        """Its origin lies above the last one that counted."""
+        return record.origin.lies_above(high)
+
+    def is_linked(self, record: Copy, high: Place) -> bool:
         """No copy of its session is missing between the last that counted and this one."""
-        return record.after <= high
+        return not record.after.lies_above(high)
 
     def top_after_copy(self, record: Copy) -> int:
         """Ids of this partition go on above the whole millisecond of the copy: an answer sorts
@@ -71,7 +89,9 @@ class Fold:
 
     def state(self, as_of: int) -> State:
         """The state as a record."""
-        return State(as_of, self.epoch, self.count, self.top, dict(self.high), self.last_id)
+        return State(
+            as_of, self.epoch, self.count, self.top, dict(self.high), self.last_id, self.clock_ms
+        )
 
     def ids(self, partition: int) -> dict[int, int]:
         """Origin partition -> the highest id of its messages that concern the users of `partition`,
@@ -86,4 +106,6 @@ class Fold:
         fold = cls()
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top
         fold.high, fold.last_id = dict(state.high), state.last_id
+        fold.clock_ms = state.clock_ms
+        fold._keeps_clock = state.clock_ms > 0 or state.as_of < 0
         return fold

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, Origin
 
 
 class Waiting(NamedTuple):
     """An origin that is to be copied to some users of one partition."""
 
-    offset: int
+    at: Place
     origin: Origin
     user_ids: list[str]
 
@@ -24,7 +25,7 @@ class Lane:
     """
 
     def __init__(self) -> None:
-        self.after = -1  # the origin offset copied there before, in this session
+        self.after = NOWHERE  # the origin copied there before, in this session
         self.under_way: deque[int] = deque()  # origin offsets of copies not acknowledged
         self.behind: int | None = None  # from this offset on, it has to be read again
         self.recalls = False  # the reading under way is for this lane too
@@ -35,7 +36,7 @@ class Lane:
         """The next origin for this target: it waits, or is forgotten until it is read again."""
         if self.takes_in:
             if self._is_full(max_bytes):
-                self.behind = waiting.offset
+                self.behind = waiting.at.offset
             else:
                 self._push(waiting)
 
@@ -59,13 +60,14 @@ class Lane:
         """An origin was read again; after one that finds no room, none is taken until the next
         time.
         """
-        if not self.recalls_at(waiting.offset):
+        offset = waiting.at.offset
+        if not self.recalls_at(offset):
             return
         if self._is_full(max_bytes):
-            self.behind, self.recalls = waiting.offset, False
+            self.behind, self.recalls = offset, False
         else:
             self._push(waiting)
-            self.behind = waiting.offset + 1
+            self.behind = offset + 1
 
     def recalls_at(self, offset: int) -> bool:
         """Whether it takes an origin that is read again at `offset`."""
@@ -81,7 +83,7 @@ class Lane:
 
     def skip(self, done: int, following: int) -> None:
         """Everything up to `done` is in this target already."""
-        while self._waiting and self._waiting[0].offset <= done:
+        while self._waiting and self._waiting[0].at.offset <= done:
             self._pop()
         self._move_up(done, following)
 
@@ -100,14 +102,12 @@ class Lane:
         """The next copies, each naming the one before it."""
         copies: list[Copy] = []
         while self._waiting and len(copies) < limit:
-            offset, origin, to = self._pop()
+            at, origin, to = self._pop()
             copies.append(
-                Copy(
-                    origin.id, partition, offset, self.after, tuple(to), origin.event, origin.trace
-                )
+                Copy(origin.id, partition, at, self.after, tuple(to), origin.event, origin.trace)
             )
-            self.after = offset
-            self.under_way.append(offset)
+            self.after = at
+            self.under_way.append(at.offset)
         return copies
 
     def _pop(self) -> Waiting:
@@ -120,7 +120,7 @@ class Lane:
         """The lowest origin offset that this target may lack; None: it has all."""
         if self.under_way:
             return self.under_way[0]
-        return self._waiting[0].offset if self._waiting else self.behind
+        return self._waiting[0].at.offset if self._waiting else self.behind
 
 
 class Forwarder:
@@ -135,7 +135,7 @@ class Forwarder:
         self.partition = partition
         self._place = place
         self._limits = limits
-        self._skipped = done
+        self.skipped = done  # up to here, another owner has brought all
         self._following = done + 1  # everything below was read
         self._lanes: dict[int, Lane] = {}
         self._idle: dict[int, Lane] = {}  # those from which a batch may leave
@@ -155,17 +155,17 @@ class Forwarder:
         """Whether an origin is not in all its targets yet."""
         return any(lane.owed_from is not None for lane in self._lanes.values())
 
-    def add(self, offset: int, origin: Origin) -> None:
-        """A valid origin was read at `offset`."""
-        if offset <= self._skipped:
+    def add(self, at: Place, origin: Origin) -> None:
+        """A valid origin was read there."""
+        if at.offset <= self.skipped:
             return
         for target, to in self._targets(origin).items():
             lane = self._lanes.get(target)
             if lane is None:
                 lane = self._lanes[target] = Lane()
-            lane.add(Waiting(offset, origin, to), self._limits.lane_max_bytes)
+            lane.add(Waiting(at, origin, to), self._limits.lane_max_bytes)
             self._note(target, lane)
-        self.caught_up(offset)
+        self.caught_up(at.offset)
 
     def caught_up(self, offset: int) -> None:
         """Everything up to `offset` was read."""
@@ -175,7 +175,7 @@ class Forwarder:
         """Another owner has brought everything up to `done` to all targets; nothing left here
         yet.
         """
-        self._skipped = max(self._skipped, done)
+        self.skipped = max(self.skipped, done)
         self.caught_up(done)
         for lane in self._lanes.values():
             lane.skip(done, self._following)
@@ -229,11 +229,11 @@ class Forwarder:
         starts = (lane.behind for lane in self._behind.values() if lane.recalls)
         return min((start for start in starts if start is not None), default=None)
 
-    def recall(self, offset: int, origin: Origin) -> None:
-        """A valid origin was read again."""
+    def recall(self, at: Place, origin: Origin) -> None:
+        """A valid origin was read again there."""
         for target, to in self._targets(origin).items():
             if lane := self._behind.get(target):
-                lane.recall(Waiting(offset, origin, to), self._limits.lane_max_bytes)
+                lane.recall(Waiting(at, origin, to), self._limits.lane_max_bytes)
                 self._note(target, lane)
 
     def recalls(self, offset: int) -> bool:

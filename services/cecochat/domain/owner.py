@@ -20,6 +20,7 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
 from cecochat.domain.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.session import Session
@@ -38,10 +39,10 @@ class Pending(NamedTuple):
 class Valid:
     """A valid record that concerns some users; its chunk is made when a session needs it."""
 
-    __slots__ = ("_chunk", "event", "offset", "user_ids")
+    __slots__ = ("_chunk", "at", "event", "user_ids")
 
-    def __init__(self, offset: int, user_ids: tuple[str, ...], event: bytes) -> None:
-        self.offset = offset
+    def __init__(self, at: Place, user_ids: tuple[str, ...], event: bytes) -> None:
+        self.at = at
         self.user_ids = user_ids
         self.event = event
         self._chunk: frames.Chunk | None = None
@@ -50,15 +51,15 @@ class Valid:
     def chunk(self) -> frames.Chunk:
         """What its sessions are sent, the same bytes for all of them."""
         if self._chunk is None:
-            self._chunk = frames.delivered(self.offset, self.event)
+            self._chunk = frames.delivered(self.at, self.event)
         return self._chunk
 
 
 class Tail:
     """The latest valid records, bounded in bytes: what most resuming sessions need."""
 
-    def __init__(self, floor: int) -> None:
-        self.floor = floor  # everything valid above this offset is here
+    def __init__(self, floor: Place) -> None:
+        self.floor = floor  # everything valid above it is here
         self._records: deque[Valid] = deque()
         self._bytes = 0
 
@@ -69,19 +70,28 @@ class Tail:
         while self._bytes > max_bytes:
             dropped = self._records.popleft()
             self._bytes -= len(dropped.event)
-            self.floor = dropped.offset
+            self.floor = dropped.at
 
     def replay(self, session: Session) -> bool:
         """Queue what the session has not been told, as far as it has room; whether that was all.
         Its position must not lie below `floor`.
         """
-        start = bisect_right(self._records, session.position, key=lambda valid: valid.offset)
-        for valid in islice(self._records, start, None):
+        for valid in islice(self._records, self._number_up_to(session.position), None):
             if session.user_id in valid.user_ids:
                 if not session.has_room:
                     return False
-                session.deliver(valid.offset, valid.chunk)
+                session.deliver(valid.at.offset, valid.chunk)
         return True
+
+    def clock_at(self, offset: int) -> int | None:
+        """The log's clock at the last valid record up to `offset`; None: that is not here."""
+        number = self._number_up_to(offset)
+        if number:
+            return self._records[number - 1].at.clock_ms
+        return self.floor.clock_ms if offset >= self.floor.offset else None
+
+    def _number_up_to(self, offset: int) -> int:
+        return bisect_right(self._records, offset, key=lambda valid: valid.at.offset)
 
 
 class Owner:
@@ -105,21 +115,27 @@ class Owner:
         self.fold = fold
         self.cursor = cursor
         self.limits = limits
-        self.epoch: int | None = (
+        self.epoch: Place | None = (
             None  # known once the own takeover is read; then this owner accepts
         )
         self.superseded: Takeover | None = None
         self.crowded = False  # a queue has become half full: let its client read
         self.forwarder = Forwarder(partition, place, forwarded, limits)
         self.sent = SentTable(cursor - 1, limits)
-        self.tail = Tail(cursor - 1)
+        self.tail = Tail(self.place)
         self.sessions: dict[str, list[Session]] = {}
         self.pending: dict[Key, Pending] = {}
         self._number = 0
         self._stamp = 0
         self._stated = cursor - 1  # `as_of` of the last state record
         self._stated_at_ms: int | None = None  # when it was read or made, or this began to read
-        self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of the state records read
+        self._made: set[int] = set()  # `as_of` of the state records made
+        self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of those read back
+
+    @property
+    def place(self) -> Place:
+        """Up to where it has read the log."""
+        return Place(self.fold.clock_ms, self.cursor - 1)
 
     @property
     def ready(self) -> bool:
@@ -161,7 +177,7 @@ class Owner:
         if first.content != content_of(send):
             session.refuse(key[1], _reused(key[1]))
         elif isinstance(first, Accepted):
-            session.push(frames.ack(key[1], first.message_id, first.offset))
+            session.push(frames.ack(key[1], first.message_id, first.at))
         elif session not in first.sessions:
             first.sessions.append(session)
         return True
@@ -217,24 +233,25 @@ class Owner:
 
     # -- the log
 
-    def read(self, offset: int, record: LogRecord, now_ms: int) -> bool:
+    def read(self, offset: int, record: LogRecord, appended_at_ms: int, now_ms: int) -> bool:
         """The next record of the partition, as read from the log; whether it counts."""
         self.cursor = offset + 1
         if self._stated_at_ms is None:
             self._stated_at_ms = now_ms
-        if not self.fold.step(offset, record):
+        if not self.fold.step(offset, record, appended_at_ms):
             return False
         match record:
             case Origin():
-                self._read_origin(offset, record, now_ms)
+                self._read_origin(record, now_ms)
             case Copy():
-                self._publish(Valid(offset, record.recipient_ids, record.event))
+                self._publish(Valid(self.place, record.recipient_ids, record.event))
             case Takeover():
                 self._read_takeover(offset, record)
             case State():
                 self._stated = max(self._stated, record.as_of)
                 self._stated_at_ms = now_ms
-                self._states.append((offset, record.as_of))
+                if record.as_of in self._made:
+                    self._states.append((offset, record.as_of))
         return True
 
     def skip(self, offset: int) -> bool:
@@ -246,36 +263,37 @@ class Owner:
 
     def _read_takeover(self, offset: int, record: Takeover) -> None:
         if record.session == self.session:
-            self.epoch = offset
+            self.epoch = self.place
         elif self.epoch is not None:
             self.superseded = record
 
-    def _read_origin(self, offset: int, record: Origin, now_ms: int) -> None:
+    def _read_origin(self, record: Origin, now_ms: int) -> None:
+        at = self.place
         key = (record.user_id, record.client_message_id)
         waiting = self.pending.pop(key, None)
         content = waiting.content if waiting else content_of(record.parsed)
-        self.sent.add(key, Accepted(record.id, offset, now_ms, content))
-        self.forwarder.add(offset, record)
+        self.sent.add(key, Accepted(record.id, at, now_ms, content))
+        self.forwarder.add(at, record)
         if waiting:
-            ack = frames.ack(record.client_message_id, record.id, offset)
+            ack = frames.ack(record.client_message_id, record.id, at)
             for session in waiting.sessions:
                 if session in self.sessions.get(record.user_id, ()):
-                    session.deliver(offset, ack)
-        self._publish(Valid(offset, (record.user_id,), record.event))
+                    session.deliver(at.offset, ack)
+        self._publish(Valid(at, (record.user_id,), record.event))
 
     def _publish(self, valid: Valid) -> None:
         self.tail.add(valid, self.limits.tail_max_bytes)
         for user in valid.user_ids:
             for session in self.sessions.get(user, ()):
-                if session.position < valid.offset:
-                    session.deliver(valid.offset, valid.chunk)
+                if session.position < valid.at.offset:
+                    session.deliver(valid.at.offset, valid.chunk)
                     self.crowded |= not session.has_room
 
     # -- sessions
 
     def can_attach(self, session: Session) -> bool:
         """Whether the tail holds all that the session has not been told."""
-        return session.position >= self.tail.floor
+        return session.position >= self.tail.floor.offset
 
     def attach(self, session: Session) -> bool:
         """Queue what the session has not been told, say that it is caught up, and keep it informed
@@ -289,7 +307,7 @@ class Owner:
 
     def _tell_position(self, session: Session) -> None:
         session.position = max(session.position, self.cursor - 1)
-        session.push(frames.caught_up(self.cursor - 1))
+        session.push(frames.caught_up(self.place))
 
     def detach(self, session: Session) -> None:
         """The session is gone; unknown is fine."""
@@ -329,19 +347,22 @@ class Owner:
     def state(self, now_ms: int) -> State:
         """What is known now, as a record to append."""
         self._stated, self._stated_at_ms = self.cursor - 1, now_ms
+        self._made.add(self._stated)
         return self.fold.state(self._stated)
 
     def released(self, materialized: int) -> int | None:
         """The lowest offset that the protocol still needs, when history has everything below
         `materialized`.
 
-        It lies behind what is forwarded and materialized and behind a state record that readers
-        from there start with.
+        It lies behind what is forwarded and materialized and behind a state record of its own that
+        readers from there start with: one of a session before may tell of an end that was lost.
         """
         safe = min(self.forwarder.done + 1, materialized)
         released = None
         while self._states and self._states[0][0] < safe:
-            released = self._states.popleft()[1] + 1
+            _, as_of = self._states.popleft()
+            self._made.discard(as_of)
+            released = as_of + 1
         return released
 
 

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.ids import PARTITIONS_MAX, message_id
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.log_pb2 import State as StateValue
 from cecochat.v1.log_pb2 import Takeover as TakeoverValue
@@ -25,21 +26,22 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True, frozen=True)
 class Takeover:
-    """A new owner starts; its offset is the epoch."""
+    """A new owner starts; its place is the epoch."""
 
     server_id: str
     session: str
     assignment_version: int
+    keeps_clock: bool = True
 
 
 class Copied(NamedTuple):
     """The last copy from an origin partition that counted."""
 
-    offset: int  # of its origin
+    origin: Place
     id: int
 
 
-NOTHING = Copied(-1, 0)
+NOTHING = Copied(NOWHERE, 0)
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,11 +49,12 @@ class State:
     """What the fold knew after the record at `as_of`."""
 
     as_of: int
-    epoch: int
+    epoch: Place
     count: int
     top: int
     high: dict[int, Copied]
     last_id: int = 0
+    clock_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -59,7 +62,7 @@ class Origin:
     """Something a user did, valid only as number `number` of epoch `epoch`."""
 
     id: int
-    epoch: int
+    epoch: Place
     number: int
     user_id: str
     client_message_id: str
@@ -75,10 +78,8 @@ class Copy:
 
     id: int
     origin_partition: int
-    origin_offset: int
-    after: (
-        int  # the origin offset that its producer session copied to this partition before; -1: none
-    )
+    origin: Place
+    after: Place  # the origin that its producer session copied to this partition before
     recipient_ids: tuple[str, ...]  # those in this partition
     event: bytes
     trace: str = ""
@@ -98,8 +99,9 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                     ("kind", "origin"),
                     ("v", FORMAT_VERSION),
                     ("id", str(record.id)),
-                    ("epoch", str(record.epoch)),
+                    ("epoch", str(record.epoch.offset)),
                     ("number", str(record.number)),
+                    ("clock", str(record.epoch.clock_ms)),
                     *_trace(record),
                 ),
             )
@@ -111,8 +113,9 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                     ("kind", "copy"),
                     ("v", FORMAT_VERSION),
                     ("id", str(record.id)),
-                    ("origin", f"{record.origin_partition}:{record.origin_offset}"),
-                    ("after", str(record.after)),
+                    ("origin", f"{record.origin_partition}:{record.origin.offset}"),
+                    ("after", str(record.after.offset)),
+                    ("clocks", f"{record.origin.clock_ms}:{record.after.clock_ms}"),
                     *_trace(record),
                 ),
             )
@@ -121,19 +124,26 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 server_id=record.server_id,
                 session=record.session,
                 assignment_version=record.assignment_version,
+                keeps_clock=record.keeps_clock,
             )
             return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
         case State():
             state = StateValue(
                 as_of=record.as_of,
-                epoch=record.epoch,
+                epoch=record.epoch.offset,
+                epoch_clock_ms=record.epoch.clock_ms,
                 count=record.count,
                 top=record.top,
                 copied={
-                    origin: StateValue.Copied(offset=copied.offset, message_id=copied.id)
+                    origin: StateValue.Copied(
+                        offset=copied.origin.offset,
+                        message_id=copied.id,
+                        clock_ms=copied.origin.clock_ms,
+                    )
                     for origin, copied in record.high.items()
                 },
                 last_id=record.last_id,
+                clock_ms=record.clock_ms,
             )
             return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
 
@@ -164,7 +174,7 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             event = Event.FromString(value)
             return Origin(
                 _number(header["id"]),
-                _number(header["epoch"]),
+                Place(_number(header.get("clock", "0")), _number(header["epoch"])),
                 _number(header["number"]),
                 key.decode(),
                 event.client_message_id,
@@ -175,19 +185,26 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             )
         case "copy":
             origin_partition, _, origin_offset = header["origin"].partition(":")
+            # a first version named no clocks
+            origin_clock, _, after_clock = header.get("clocks", "0:0").partition(":")
             Event.FromString(value)  # goes out as it is: no client could read past what is none
             return Copy(
                 _number(header["id"]),
                 _number(origin_partition, high=PARTITIONS_MAX),
-                _number(origin_offset),
-                _number(header["after"], low=-1),
+                Place(_number(origin_clock), _number(origin_offset)),
+                Place(_number(after_clock), _number(header["after"], low=-1)),
                 tuple(key.decode().split("\n")),
                 value,
                 header.get("traceparent", ""),
             )
         case "takeover":
             takeover = TakeoverValue.FromString(value)
-            return Takeover(takeover.server_id, takeover.session, takeover.assignment_version)
+            return Takeover(
+                takeover.server_id,
+                takeover.session,
+                takeover.assignment_version,
+                takeover.keeps_clock,
+            )
         case "state":
             return _state(StateValue.FromString(value))
         case kind:
@@ -195,10 +212,14 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
 
 
 def _state(value: StateValue) -> State:
-    high = {origin: Copied(c.offset, c.message_id) for origin, c in value.copied.items()}
+    high = {
+        origin: Copied(Place(copied.clock_ms, copied.offset), copied.message_id)
+        for origin, copied in value.copied.items()
+    }
     for origin, offset in value.high.items():  # of a first version, which kept no ids
-        high[origin] = Copied(offset, message_id(value.top, origin))
-    return State(value.as_of, value.epoch, value.count, value.top, high, value.last_id)
+        high[origin] = Copied(Place(0, offset), message_id(value.top, origin))
+    epoch = Place(value.epoch_clock_ms, value.epoch)
+    return State(value.as_of, epoch, value.count, value.top, high, value.last_id, value.clock_ms)
 
 
 def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:

@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.owner import Owner
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, Origin, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.tracing import MessageTraces
@@ -88,9 +89,9 @@ class Forwarding:
         forwarder, partition, end = self._owner.forwarder, self._owner.partition, self._owner.cursor
         fold = await fold_at(self._backplane, partition, start - 1)
         async with aclosing(between(self._backplane, partition, start, end)) as records:
-            async for offset, record in records:
-                if fold.step(offset, record) and isinstance(record, Origin):
-                    forwarder.recall(offset, record)
+            async for offset, record, appended_at_ms in records:
+                if fold.step(offset, record, appended_at_ms) and isinstance(record, Origin):
+                    forwarder.recall(Place(fold.clock_ms, offset), record)
                 if not forwarder.recalls(offset + 1):
                     return
                 if offset % FORWARD_EVERY == 0:

@@ -208,7 +208,7 @@ class Ownership:
             "server_id": self._server_id,
             "owned": {
                 str(partition): {
-                    "epoch": owner.epoch,
+                    "epoch": owner.epoch and owner.epoch.offset,
                     "assignment_version": self._owned[partition].version,
                 }
                 for partition, owner in sorted(self._owners().items())
