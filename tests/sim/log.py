@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from cecochat.domain.fold import Fold
@@ -48,9 +49,9 @@ class Log:
         self.appended_at_ms.append(now_ms)
         return len(self.records) - 1
 
-    def fold_at(self, position: int) -> Fold:
+    def fold_at(self, position: int, place: Callable[[str], int] | None = None) -> Fold:
         """What a reader knows after `position`, from the last state record at or before it."""
-        fold, cursor = Fold(), 0
+        fold, cursor = Fold(place), 0
         kept = [
             (offset, state)
             for offset, state in self.states
@@ -59,10 +60,13 @@ class Log:
         if kept:
             before = [each for each in kept if each[0] <= position]
             state = before[-1][1] if before else kept[0][1]
-            fold, cursor = Fold.restored(state), state.as_of + 1
+            fold, cursor = Fold.restored(state, place), state.as_of + 1
         assert cursor >= self.start, f"no state is known at {position}: kept from {self.start}"
         for offset in range(cursor, position + 1):
-            fold.step(offset, self.records[offset])
+            if self.records[offset] is GARBAGE:
+                fold.skip(offset)
+            else:
+                fold.step(offset, self.records[offset])
         return fold
 
     def first_known(self) -> int:

@@ -151,6 +151,8 @@ class Evidence:
     valid: set[Row] | None = None
     quiet: bool = True  # whether everything came to rest
     looks: list[Look] = field(default_factory=list)
+    told: set[tuple[int, str]] = field(default_factory=set)
+    """(message id, user) of what operators were told is lost for live devices."""
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -164,7 +166,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     for device in evidence.devices:
         broken += _sends(device, history)
         broken += _wire(device)
-        broken += _shown(device, history)
+        broken += _shown(device, history, evidence.told)
     return broken
 
 
@@ -260,7 +262,7 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 ids.add(item.id)
 
 
-def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
+def _shown(device: DeviceRecord, history: History, told: set[tuple[int, str]]) -> Iterator[Broken]:
     seen = Counter((each.sender, each.number) for each in device.shown)
     for key, times in seen.items():
         if times > 1:
@@ -272,6 +274,8 @@ def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
     yield from _order(device.name, device.shown)
     for rows in history.values():
         for row in rows:
+            if (row.id, device.user) in told:
+                continue
             if _wanted(device, row) and not seen[row.sender, row.number]:
                 yield Broken(MISSING, f"{device.name} never shows {row}")
 

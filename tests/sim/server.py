@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cecochat.domain import frames, resume
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
+from cecochat.domain.forwarder import Lost
 from cecochat.domain.ids import ChatId, UserId, authorise
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import Copy, LogRecord, Origin
@@ -82,7 +83,6 @@ class Server:
             world.fold_at(partition, position),
             cursor=position + 1,
             forwarded=forwarded,
-            place=world.place,
             limits=world.shape.limits(),
         )
 
@@ -154,15 +154,14 @@ class Server:
         recall = self.recall
         assert recall is not None
         if recall.cursor < self.log.start:
-            self.stop(TRIMMED)
-            self.world.start_server(self.node, self.partition)
+            self.recall = None  # and from the beginning, next time
             return True
         forwarder = self.owner.forwarder
         end = min(recall.cursor + records_max, recall.end)
         for offset in range(recall.cursor, end):
             record = self.log.records[offset]
             if recall.fold.step(offset, record) and isinstance(record, Origin):
-                forwarder.recall(offset, record)
+                forwarder.recall(offset, record, recall.fold.chain.links)
         recall.cursor = end
         if end == recall.end:
             forwarder.recalled(end - 1)
@@ -174,13 +173,40 @@ class Server:
         start = self.owner.forwarder.begin_recall()
         if start is None:
             return False
-        if start - 1 < self.log.first_known():
-            self.stop(TRIMMED)
-            self.world.start_server(self.node, self.partition)
-            return False
-        fold = self.world.fold_at(self.partition, start - 1)
+        lowest = self.log.first_known()
+        fold = self.world.fold_at(self.partition, max(start - 1, lowest))
+        if start - 1 < lowest:
+            self.tell(self.owner.forwarder.leave_out(lowest, fold.chain.last))
+            start = lowest + 1
         self.recall = Recall(fold, start, self.owner.cursor)
         return True
+
+    def tell(self, lost: list[Lost]) -> None:
+        """What can be brought to nobody any more is told to people."""
+        for each in lost:
+            for record in self.log.records[each.start : each.end + 1]:
+                if isinstance(record, Origin):
+                    self.world.told.add((record.id, each.target))
+
+    # -- copies that are missing
+
+    def keep_house(self) -> None:
+        """What an owner does once a second."""
+        self.owner.expire(self.now_ms())
+        incoming, now_ms = self.owner.incoming, self.world.now_ms
+        if incoming.unread >= 0:
+            for origin in range(len(self.world.logs)):
+                self.compare(origin)
+            incoming.compared(incoming.unread)
+        for origin in incoming.due(now_ms):
+            self.compare(origin)
+            if missing := incoming.ask(origin, now_ms):
+                self.append(origin, missing)
+
+    def compare(self, origin: int) -> None:
+        """Look up what another partition has for this one."""
+        chain = self.world.fold_at(origin, self.world.logs[origin].end - 1).chain
+        self.owner.incoming.compare(origin, chain.last_for(self.partition))
 
     def commit(self) -> bool:
         """Say how far all targets are; not fenced, and it may arrive late or never."""

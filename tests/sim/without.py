@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cecochat.domain import frames, resume
@@ -11,7 +12,7 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder, Lane
 from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Copied, Copy, LogRecord, Origin
+from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State
 from cecochat.domain.session import Session
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, Gap
@@ -76,7 +77,9 @@ def read_without_forwarding(self: Server) -> None:
 
 def forward_when_appended(self: Server, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
-        Forwarder.add(self.owner.forwarder, offset, record)
+        chain = self.owner.fold.chain
+        chain.add(offset, record)
+        Forwarder.add(self.owner.forwarder, offset, record, chain.links)
     _appended(self, record, offset)
 
 
@@ -98,7 +101,29 @@ def start_with_recipients_of_today(self: Server, world: World, node: int, partit
         return world.recipients(node, origin.user_id, chat) or ()
 
     _start(self, world, node, partition)
-    vars(self.owner.forwarder)["recipients"] = recipients
+    vars(self.owner.fold.chain)["recipients"] = recipients
+
+
+def start_with_a_new_chain(self: Server, world: World, node: int, partition: int) -> None:
+    """Its first copy to each partition names none before it."""
+    _start(self, world, node, partition)
+    self.owner.fold.chain.last.clear()
+
+
+_state = Fold.state
+
+
+def state_without_what_is_missing(self: Fold, as_of: int) -> State:
+    return replace(_state(self, as_of), owed={}, unread=-1)
+
+
+_leave_out = Lane.leave_out
+
+
+def leave_out_and_wait(self: Lane, lowest: int) -> None:
+    """The next copy names the one before it, which the target can never get."""
+    _leave_out(self, lowest)
+    self._dropped_from = None
 
 
 def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
@@ -114,7 +139,7 @@ def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
         ),
         default=self.now_ms * 2,
     )
-    fold, log = Fold(), self.logs[partition]
+    fold, log = Fold(self.place), self.logs[partition]
     high: dict[int, Copied] = {}
     for offset in range(position + 1):
         record = log.records[offset]

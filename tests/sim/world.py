@@ -22,6 +22,7 @@ from tests.sim.history import History, Materializer, row_of
 from tests.sim.log import LOG_ID, Log, Producer
 from tests.sim.oracle import Evidence, Look
 from tests.sim.server import MOVED, Server, recipients_of
+from tests.sim.spoiling import Action, Spoiling
 
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
 DEVICES = ("a0", "a1", "b0", "c0", "d0")
@@ -30,8 +31,6 @@ CHATS = ("d:a~b", "d:a~c", GROUP)
 OUTBOX_MAX = 3
 LOOK = 6  # messages of a page
 ROUNDS_MAX = 120
-
-Action = tuple[object, ...]
 
 
 class Shape(NamedTuple):
@@ -60,7 +59,7 @@ class Shape(NamedTuple):
         )
 
 
-class World:
+class World(Spoiling):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
@@ -83,6 +82,7 @@ class World:
         self.history = History()
         self.talkers: list[tuple[str, str]] = []  # (device, chat), of those that write
         self.looks: list[Look] = []
+        self.told: set[tuple[int, int]] = set()  # (message id, target): lost, and its owner said so
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
         self.sends = 0
@@ -101,7 +101,7 @@ class World:
 
     def fold_at(self, partition: int, position: int) -> Fold:
         """What a reader of the log knows after `position`."""
-        return self.logs[partition].fold_at(position)
+        return self.logs[partition].fold_at(position, self.place)
 
     def recipients(self, node: int, user: str, chat: str) -> Sequence[str] | None:
         """Whom a send concerns, as far as that node knows; None: it is to be refused."""
@@ -236,16 +236,6 @@ class World:
             producer.answers.setdefault(target, deque()).append((request.record, offset))
         return True
 
-    def do_spoil(self, name: str) -> bool:
-        """The oldest send of a producer lands, and nobody can read it."""
-        producer = self.producers.get(name)
-        partition = producer.server.partition if producer and producer.server else -1
-        requests = producer.requests.get(partition) if producer else None
-        if not requests or not isinstance(requests[0].record, Origin):
-            return False
-        self.logs[partition].append_garbage(requests.popleft().appended_at_ms)
-        return True
-
     def do_answer(self, name: str, target: int) -> bool:
         """The producer hears that its oldest request has landed."""
         producer = self.running_producer(name)
@@ -317,7 +307,7 @@ class World:
         server = self.running(node, partition)
         if not server or not server.owner.ready:
             return False
-        server.owner.expire(server.now_ms())
+        server.keep_house()
         return True
 
     def do_replay(self, name: str, records: int) -> bool:
@@ -508,4 +498,5 @@ class World:
             valid,
             quiet,
             self.looks,
+            {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},
         )

@@ -4,6 +4,9 @@ reader.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from cecochat.domain.chain import Chain
 from cecochat.domain.ids import SEQUENCE_MAX, stamp_of
 from cecochat.domain.records import NOTHING, Copied, Copy, LogRecord, Origin, State, Takeover
 
@@ -14,33 +17,45 @@ class Fold:
     An origin counts only under the last takeover before it and only as the next of that epoch, so
     neither a paused owner that comes back nor a hole left by a failed append can make history. A
     copy counts only if its origin lies above all that counted before and no earlier one is missing
-    in between. Undecodable records are stepped over by not calling.
+    in between. What cannot be decoded is stepped over by `skip`.
+
+    `place` is for those who forward: see `Chain`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: Callable[[str], int] | None = None) -> None:
         self.epoch = -1  # offset of the last takeover
         self.count = 0  # valid origins in this epoch
         self.top = 0  # the highest stamp seen
         self.last_id = 0  # of the last valid origin
         self.high: dict[int, Copied] = {}  # origin partition -> the last copy that counted
+        # origin partition -> the highest origin that concerns this one and is known not to be here;
+        # nothing where the chain of copies is whole
+        self.owed: dict[int, int] = {}
+        self.unread = -1  # the last offset that nobody could read: it may have been a copy
+        self.chain = Chain(place, {})
 
     def step(self, offset: int, record: LogRecord) -> bool:
         """Take in the record at `offset`; whether it counts."""
         match record:
             case Origin():
-                return self._origin(record)
+                return self._origin(offset, record)
             case Copy():
                 return self._copy(record)
             case Takeover():
                 self.epoch, self.count = offset, 0
         return True
 
-    def _origin(self, record: Origin) -> bool:
+    def skip(self, offset: int) -> None:
+        """Step over a record that cannot be decoded."""
+        self.unread = offset
+
+    def _origin(self, offset: int, record: Origin) -> bool:
         if not (self.is_fenced_in(record) and self.is_next(record)):
             return False
         self.count += 1
         self.top = max(self.top, stamp_of(record.id))
         self.last_id = record.id
+        self.chain.add(offset, record)
         return True
 
     def is_fenced_in(self, record: Origin) -> bool:
@@ -52,16 +67,30 @@ class Fold:
         return record.number == self.count
 
     def _copy(self, record: Copy) -> bool:
-        high = self.high.get(record.origin_partition, NOTHING).offset
-        if record.origin_offset <= high or not self.is_linked(record, high):
+        origin, high = record.origin_partition, self.high_of(record.origin_partition)
+        if record.origin_offset <= high:
             return False
-        self.high[record.origin_partition] = Copied(record.origin_offset, record.id)
+        if not self.is_linked(record, high):
+            self.owe(origin, record.origin_offset)
+            return False
+        self.high[origin] = Copied(record.origin_offset, record.id)
+        if self.owed.get(origin, -1) <= record.origin_offset:
+            self.owed.pop(origin, None)
         self.top = self.top_after_copy(record)
         return True
 
+    def high_of(self, origin: int) -> int:
+        """The offset of the last origin of that partition whose copy counted."""
+        return self.high.get(origin, NOTHING).offset
+
     def is_linked(self, record: Copy, high: int) -> bool:
-        """No copy of its session is missing between the last that counted and this one."""
+        """The copy before it in its chain has counted."""
         return record.after <= high
+
+    def owe(self, origin: int, offset: int) -> None:
+        """An origin up to there concerns this partition, and may not be here."""
+        if offset > self.high_of(origin):
+            self.owed[origin] = max(offset, self.owed.get(origin, -1))
 
     def top_after_copy(self, record: Copy) -> int:
         """Ids of this partition go on above the whole millisecond of the copy: an answer sorts
@@ -71,7 +100,17 @@ class Fold:
 
     def state(self, as_of: int) -> State:
         """The state as a record."""
-        return State(as_of, self.epoch, self.count, self.top, dict(self.high), self.last_id)
+        return State(
+            as_of,
+            self.epoch,
+            self.count,
+            self.top,
+            dict(self.high),
+            self.last_id,
+            dict(self.chain.last),
+            dict(self.owed),
+            self.unread,
+        )
 
     def ids(self, partition: int) -> dict[int, int]:
         """Origin partition -> the highest id of its messages that concern the users of `partition`,
@@ -81,9 +120,11 @@ class Fold:
         return ids | {partition: self.last_id} if self.last_id else ids
 
     @classmethod
-    def restored(cls, state: State) -> Fold:
+    def restored(cls, state: State, place: Callable[[str], int] | None = None) -> Fold:
         """The fold as it was after `state.as_of`."""
-        fold = cls()
+        fold = cls(place)
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top
         fold.high, fold.last_id = dict(state.high), state.last_id
+        fold.owed, fold.unread = dict(state.owed), state.unread
+        fold.chain.last = dict(state.last)
         return fold

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -20,7 +20,8 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
-from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
+from cecochat.domain.missing import Incoming
+from cecochat.domain.records import Copy, LogRecord, Missing, Origin, State, Takeover
 from cecochat.domain.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.session import Session
 from cecochat.v1 import errors_pb2
@@ -97,7 +98,6 @@ class Owner:
         *,
         cursor: int,
         forwarded: int,
-        place: Callable[[str], int],
         limits: OwnerLimits,
     ) -> None:
         self.partition = partition
@@ -110,7 +110,8 @@ class Owner:
         )
         self.superseded: Takeover | None = None
         self.crowded = False  # a queue has become half full: let its client read
-        self.forwarder = Forwarder(partition, place, forwarded, limits)
+        self.forwarder = Forwarder(partition, forwarded, limits)
+        self.incoming = Incoming(partition, fold)
         self.sent = SentTable(cursor - 1, limits)
         self.tail = Tail(cursor - 1)
         self.sessions: dict[str, list[Session]] = {}
@@ -231,6 +232,8 @@ class Owner:
                 self._publish(Valid(offset, record.recipient_ids, record.event))
             case Takeover():
                 self._read_takeover(offset, record)
+            case Missing():
+                self._read_missing(record)
             case State():
                 self._stated = max(self._stated, record.as_of)
                 self._stated_at_ms = now_ms
@@ -242,6 +245,7 @@ class Owner:
         a send of its own, which nobody will ever read, and then none behind it counts.
         """
         self.cursor = offset + 1
+        self.fold.skip(offset)
         return self.ready and bool(self.pending)
 
     def _read_takeover(self, offset: int, record: Takeover) -> None:
@@ -255,7 +259,7 @@ class Owner:
         waiting = self.pending.pop(key, None)
         content = waiting.content if waiting else content_of(record.parsed)
         self.sent.add(key, Accepted(record.id, offset, now_ms, content))
-        self.forwarder.add(offset, record)
+        self.forwarder.add(offset, record, self.fold.chain.links)
         if waiting:
             ack = frames.ack(record.client_message_id, record.id, offset)
             for session in waiting.sessions:
@@ -270,6 +274,11 @@ class Owner:
                 if session.position < valid.offset:
                     session.deliver(valid.offset, valid.chunk)
                     self.crowded |= not session.has_room
+
+    def _read_missing(self, record: Missing) -> None:
+        """Bring a target the copies again that it lacks, if there are any."""
+        if self.ready and self.fold.chain.last_for(record.target).offset > record.high:
+            self.forwarder.rewind(record.target, record.high)
 
     # -- sessions
 

@@ -1,13 +1,14 @@
-"""The four kinds of record in a partition of the log, and how they are written.
+"""The five kinds of record in a partition of the log, and how they are written.
 
 An origin record is something a user did, in that user's partition. Copy records bring it to the
 partitions of those concerned, byte for byte. A takeover record starts an epoch; a state record
-tells later readers what all before it meant.
+tells later readers what all before it meant. A missing record asks for copies once more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -33,7 +34,7 @@ class Takeover:
 
 
 class Copied(NamedTuple):
-    """The last copy from an origin partition that counted."""
+    """An origin that is copied: the last from a partition, or the last to one."""
 
     offset: int  # of its origin
     id: int
@@ -52,6 +53,9 @@ class State:
     top: int
     high: dict[int, Copied]
     last_id: int = 0
+    last: dict[int, Copied] = field(default_factory=dict)  # as in `Chain`
+    owed: dict[int, int] = field(default_factory=dict)  # as in `Fold`
+    unread: int = -1  # as in `Fold`
 
 
 @dataclass(slots=True)
@@ -76,15 +80,28 @@ class Copy:
     id: int
     origin_partition: int
     origin_offset: int
-    after: (
-        int  # the origin offset that its producer session copied to this partition before; -1: none
-    )
+    after: int  # the origin before it that concerns this partition; -1: none is known
     recipient_ids: tuple[str, ...]  # those in this partition
     event: bytes
     trace: str = ""
 
 
-LogRecord = Takeover | State | Origin | Copy
+@dataclass(slots=True, frozen=True)
+class Missing:
+    """The owner of `target` lacks copies from the partition in which this stands: all above
+    `high`.
+
+    It is written as an origin of an epoch that no takeover begins: readers of a version that does
+    not know it step over it as over any origin that does not count.
+    """
+
+    target: int
+    high: int
+
+
+NO_EPOCH = (1 << 63) - 1
+
+LogRecord = Takeover | State | Origin | Copy | Missing
 
 
 def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
@@ -123,19 +140,39 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 assignment_version=record.assignment_version,
             )
             return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
+        case Missing():
+            return (
+                b"",
+                b"",
+                (
+                    ("kind", "origin"),
+                    ("v", FORMAT_VERSION),
+                    ("id", "0"),
+                    ("epoch", str(NO_EPOCH)),
+                    ("number", "0"),
+                    ("missing", f"{record.target}:{record.high}"),
+                ),
+            )
         case State():
             state = StateValue(
                 as_of=record.as_of,
                 epoch=record.epoch,
                 count=record.count,
                 top=record.top,
-                copied={
-                    origin: StateValue.Copied(offset=copied.offset, message_id=copied.id)
-                    for origin, copied in record.high.items()
-                },
+                copied=_copied_values(record.high),
                 last_id=record.last_id,
+                last=_copied_values(record.last),
+                owed=record.owed,
+                unread_before=record.unread + 1,
             )
             return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+
+
+def _copied_values(places: dict[int, Copied]) -> dict[int, StateValue.Copied]:
+    return {
+        partition: StateValue.Copied(offset=copied.offset, message_id=copied.id)
+        for partition, copied in places.items()
+    }
 
 
 def _trace(record: Origin | Copy) -> Headers:
@@ -160,6 +197,9 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
     if header["v"] != FORMAT_VERSION:
         raise ValueError(f"format version {header['v']}, this code reads {FORMAT_VERSION}")
     match header["kind"]:
+        case "origin" if "missing" in header:
+            target, _, high = header["missing"].partition(":")
+            return Missing(_number(target, high=PARTITIONS_MAX), _number(high, low=-1))
         case "origin":
             event = Event.FromString(value)
             return Origin(
@@ -195,10 +235,24 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
 
 
 def _state(value: StateValue) -> State:
-    high = {origin: Copied(c.offset, c.message_id) for origin, c in value.copied.items()}
+    high = _copied(value.copied)
     for origin, offset in value.high.items():  # of a first version, which kept no ids
         high[origin] = Copied(offset, message_id(value.top, origin))
-    return State(value.as_of, value.epoch, value.count, value.top, high, value.last_id)
+    return State(
+        value.as_of,
+        value.epoch,
+        value.count,
+        value.top,
+        high,
+        value.last_id,
+        _copied(value.last),
+        dict(value.owed),
+        value.unread_before - 1,
+    )
+
+
+def _copied(values: Mapping[int, StateValue.Copied]) -> dict[int, Copied]:
+    return {partition: Copied(c.offset, c.message_id) for partition, c in values.items()}
 
 
 def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:

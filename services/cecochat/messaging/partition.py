@@ -21,6 +21,7 @@ from cecochat.domain.records import LogRecord, Takeover, encode
 from cecochat.domain.session import Session
 from cecochat.messaging.forward import Forwarding
 from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
+from cecochat.messaging.missing import MissingCopies
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
@@ -144,12 +145,17 @@ class OwnedPartition:
                 self._metrics,
                 self._traces,
                 self._moved.set,
+                self._place,
+            )
+            missing = MissingCopies(
+                self.log.backplane, owner, producer, group, self._metrics, self._place
             )
             helpers = [
                 group.create_task(self._append(producer)),
                 group.create_task(self._keep_house(owner)),
                 group.create_task(self._claim(owner)),
                 group.create_task(forwarding.recall()),
+                group.create_task(missing.run()),
             ]
             superseded = await self._follow(owner, forwarding)
             forwarding.stop()
@@ -168,12 +174,14 @@ class OwnedPartition:
         return Owner(
             partition,
             uuid.uuid4().hex,
-            await fold_at(backplane, partition, position),
+            await fold_at(backplane, partition, position, self._place),
             cursor=position + 1,
             forwarded=forwarded,
-            place=lambda user: partition_of(user, self.log.partitions),
             limits=self._limits,
         )
+
+    def _place(self, user_id: str) -> int:
+        return partition_of(user_id, self.log.partitions)
 
     async def _claim(self, owner: Owner) -> None:
         """Append the takeover once nearly all is read: until then the owner before serves on, and
@@ -242,7 +250,7 @@ class OwnedPartition:
                         if counts:
                             self._traces.read(owner, record.offset, known, now)
                         if read:
-                            read.add(known, counts)
+                            read.add(known, counts, owner.fold)
                     unread_bytes += len(record.value)
                     if unread_bytes > YIELD_BYTES:
                         unread_bytes = 0

@@ -5,7 +5,7 @@ state record before.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from cecochat.domain.errors import Trimmed, Undecodable
@@ -42,9 +42,14 @@ async def first_known(backplane: Backplane, partition: int) -> int:
     return end - 1
 
 
-async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
+Place = Callable[[str], int]
+
+
+async def fold_at(
+    backplane: Backplane, partition: int, position: int, place: Place | None = None
+) -> Fold:
     """The fold after the record at `position`, which must not lie below `first_known`. Raises
-    `Trimmed`.
+    `Trimmed`. `place` is for those who forward: see `Chain`.
     """
     start, _ = await backplane.bounds(MESSAGES, partition)
     records: list[Record] = []
@@ -55,10 +60,10 @@ async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
         async with aclosing(earlier):
             records = [record async for record in earlier] + records
         if state := _last_state(records, low):
-            return _continued(Fold.restored(state), state.as_of, records)
+            return _continued(Fold.restored(state, place), state.as_of, records)
     if start == 0:
-        return _continued(Fold(), -1, records)
-    return await _from_first_state(backplane, partition, start, position)
+        return _continued(Fold(place), -1, records)
+    return await _from_first_state(backplane, partition, start, position, place)
 
 
 async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> int:
@@ -86,13 +91,15 @@ def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
     for record in records:
         if record.offset > position:
             known = decode_once(record)
-            if not isinstance(known, Undecodable):
+            if isinstance(known, Undecodable):
+                fold.skip(record.offset)
+            else:
                 fold.step(record.offset, known)
     return fold
 
 
 async def _from_first_state(
-    backplane: Backplane, partition: int, start: int, position: int
+    backplane: Backplane, partition: int, start: int, position: int, place: Place | None
 ) -> Fold:
     """The only state record for a position just above what retention left stands above it. Owners
     append one every hour; where none is left, nobody has owned the partition for as long as records
@@ -104,14 +111,14 @@ async def _from_first_state(
         async for record in records:
             if (state := state_in(record)) and start - 1 <= state.as_of <= position:
                 known = [each for each in before if each.offset <= position]
-                return _continued(Fold.restored(state), state.as_of, known)
+                return _continued(Fold.restored(state, place), state.as_of, known)
             before.append(record)
     if position >= end - 1:
         named = {"partition": partition}
         log.warning(
             "partition %s: no state is left in %s to %s", partition, start, end, extra=named
         )
-        return Fold()
+        return Fold(place)
     raise Trimmed(partition, position, start)
 
 
