@@ -106,6 +106,12 @@ def test_the_runs_reach_what_they_are_for() -> None:
     expected = {*WEIGHTS, *FAULTS, "slow", "catch_up", "moved", "unavailable", "refused"}
     expected |= {"gap filled", "replayed from the log", "Origin False", "Copy False"}
     expected |= {"position covered: False", "attached: False", "send settled: True"}
-    expected |= {"position told", "spoil_other", "Missing True", "rewound", "left out and told: True"}
+    expected |= {
+        "position told",
+        "spoil_other",
+        "Missing True",
+        "rewound",
+        "left out and told: True",
+    }
     rare = {each: reached[each] for each in expected - {"long_tick"} if reached[each] < 5}
     assert not rare

@@ -98,6 +98,7 @@ class Lane:
         self._waiting.clear()
         self._waiting_bytes = 0
         self.behind, self.recalls = start, False
+        self._dropped_from = None
 
     def leave_out(self, lowest: int) -> None:
         """What it is behind by has been dropped up to `lowest`. The next copy names the one before
