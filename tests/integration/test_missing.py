@@ -199,7 +199,7 @@ async def test_what_the_log_has_dropped_meanwhile_is_told(
             async def told() -> bool:
                 lost = await metric(servers, "one", "cecochat_copies_lost_total")
                 broken = await metric(servers, "one", "cecochat_chains_broken")
-                return lost > 0 and broken == 1
+                return lost > 0 and broken == 1 and await lacking(servers) == {"1": [0]}
 
             await eventually(told, within_s=30)
         assert "are lost to its devices" in caplog.text
@@ -211,7 +211,16 @@ async def test_what_the_log_has_dropped_meanwhile_is_told(
 
 
 async def whole(servers: Cluster) -> bool:
-    return await metric(servers, "one", "cecochat_chains_broken") == 0
+    broken = await metric(servers, "one", "cecochat_chains_broken")
+    return broken == 0 and await lacking(servers) == {}
+
+
+async def lacking(servers: Cluster) -> dict[str, list[int]]:
+    """What `cecochat status` is told."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{servers.servers['one'].health_url}/partitions")
+    found: dict[str, list[int]] = answer.json()["lacking"]
+    return found
 
 
 async def beginning(servers: Cluster) -> Position:
