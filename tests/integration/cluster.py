@@ -43,7 +43,8 @@ def is_origin(record: NewRecord) -> bool:
 @dataclass
 class Faults:
     """What one server's log does. `fail_append`: `lost` or `landed`, for the next that matches.
-    `stalled`: partitions whose appends wait until it is set.
+    `stalled`: partitions whose appends wait until it is set. `written`: what is written in the
+    place of a record.
     """
 
     fail_append: str | None = None
@@ -55,6 +56,7 @@ class Faults:
     watching: asyncio.Event = field(default_factory=asyncio.Event)
     unavailable: set[str] = field(default_factory=set)  # method names
     error: Callable[[str], CecochatError] = Unavailable
+    written: Callable[[NewRecord], NewRecord] = lambda record: record
 
     def __post_init__(self) -> None:
         for each in (self.appending, self.reading, self.watching):
@@ -79,6 +81,7 @@ class FaultyProducer(Producer):
             await self._faults.stalled[partition].wait()
         if self._ended:
             raise ProducerEnded("it had failed before")
+        records = [self._faults.written(record) for record in records]
         how = self._faults.fail_append
         if how is None or not any(map(self._faults.matches, records)):
             await self._inner.append(records)

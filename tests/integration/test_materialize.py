@@ -246,7 +246,6 @@ async def test_a_history_that_lags_behind_retention_goes_on_where_the_log_begins
         assert await materialized(log, history, 6) == Place(BEGAN_MS + 1, 6)
 
 
-@pytest.mark.xfail(reason="no fold moves its clock by a record that nobody can read")
 async def test_what_was_reached_with_a_record_that_nobody_can_read_still_holds(
     tmp_path: Path, history: EmbeddedHistory
 ) -> None:

@@ -51,7 +51,6 @@ async def test_a_send_that_cannot_be_read_back_is_accepted_again(
     assert texts == TEXTS
 
 
-@pytest.mark.xfail(reason="no fold moves its clock by a record that nobody can read")
 async def test_a_position_on_such_a_record_is_resumed_without_a_gap(tmp_path: Path) -> None:
     alice, bob = user_on(0), user_on(0, "other")
     async with cluster(tmp_path) as servers:

@@ -16,7 +16,8 @@ from unittest.mock import patch
 from cecochat.domain import resume
 from cecochat.domain.client import Device
 from cecochat.domain.fold import Fold
-from cecochat.domain.forwarder import Lane
+from cecochat.domain.forwarder import Forwarder, Lane
+from cecochat.domain.missing import Incoming
 from cecochat.domain.owner import Owner
 from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Session
@@ -24,9 +25,9 @@ from tests.sim import oracle, without
 from tests.sim.client import Client
 from tests.sim.history import History
 from tests.sim.log import Log
-from tests.sim.schedule import STEPS, Run, Weights, random_run
+from tests.sim.schedule import DEFAULT, STEPS, Run, Weights, random_run
 from tests.sim.server import Server
-from tests.sim.world import World
+from tests.sim.world import Shape, World
 
 Override = tuple[Any, str, object]  # class or module, name, what it is replaced by
 
@@ -40,6 +41,7 @@ class Ablation:
     expected: frozenset[str]
     seed: int
     weights: Weights
+    shape: Shape = DEFAULT
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -52,11 +54,11 @@ class Ablation:
     def run(self, seed: int) -> Run:
         """A seed without the rule."""
         with self.applied():
-            return random_run(seed, STEPS, weights=self.weights)
+            return random_run(seed, STEPS, self.shape, self.weights)
 
     def control(self, seed: int) -> Run:
         """The same seed with all rules."""
-        return random_run(seed, STEPS, weights=self.weights)
+        return random_run(seed, STEPS, self.shape, self.weights)
 
 
 def survey(ablation: Ablation, seeds: int) -> str:
@@ -77,8 +79,9 @@ def _ablation(
     expect: frozenset[str],
     seed: int,
     weights: Weights | None = None,
+    shape: Shape = DEFAULT,
 ) -> Ablation:
-    return Ablation(name, overrides, expect, seed, weights or {})
+    return Ablation(name, overrides, expect, seed, weights or {}, shape)
 
 
 _HAND_OVERS = {"pause": 4, "resume": 2, "assign": 4, "learn": 3, "land": 0.5, "send": 1.5}
@@ -101,6 +104,10 @@ _READ_WHILE_WRITTEN |= {"to_device": 2, "to_server": 3, "land": 2, "read": 2}
 _SLOW_HISTORY = {"elsewhere": 60, "cut": 4, "connect": 3, "fill": 20, "materialize": 0.3}
 _REFUSED_MEANWHILE = {"limit": 20, "cut": 8, "connect": 6, "send": 3, "to_server": 0.25}
 _REFUSED_MEANWHILE |= {"to_device": 2, "hang_up": 0, "assign": 0.2, "pause": 0.2, "fail": 0.2}
+_UNREADABLE = {"spoil_other": 0.03, "land": 0.5}
+_UNREADABLE_AT_HANDOVERS = _HAND_OVERS | {"spoil_other": 0.03, "pause": 0.3, "assign": 12}
+_FORGETFUL = {"spoil_other": 0.3, "send": 0.1, "expire": 0.02, "assign": 8, "learn": 3, "crash": 2}
+_FORGETFUL |= {"commit": 5, "land_commit": 5, "forward": 2, "pause": 0.2}
 _BUSY = {"send": 6, "elsewhere": 200, "connect": 8, "materialize": 6, "forward": 0.1}
 _LOSSES = {"lose": 40.0, "commit": 2, "land_commit": 2, "materialize": 3, "connect": 3, "cut": 2}
 _LOSSES |= {"land_row": 2, "crash": 0.3, "pause": 0.3, "fail": 0.3}
@@ -108,6 +115,9 @@ _LOST_STATES = _LOSSES | {"send": 3, "forward": 2, "land": 0.5}
 _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
 )
+
+_UNMENDED: Override = (Incoming, "ask", without.never)
+"""Else it costs time alone: what is missing would be asked for, and come after all."""
 
 ABLATIONS = [
     _ablation(
@@ -142,6 +152,7 @@ ABLATIONS = [
     _ablation(
         "no copy overtakes what a lane has forgotten",
         (Lane, "takes_in", property(without.always)),
+        _UNMENDED,
         expect=frozenset({oracle.MISSING}),
         seed=1,
         weights=_SLOW_TARGETS,
@@ -149,6 +160,7 @@ ABLATIONS = [
     _ablation(
         "the watermark waits for what a lane has forgotten",
         (Lane, "owed_from", property(without.owed_but_for_the_forgotten)),
+        _UNMENDED,
         expect=frozenset({oracle.MISSING}),
         seed=241,
         weights=_SLOW_TARGETS,
@@ -177,7 +189,7 @@ ABLATIONS = [
         "state records",
         (World, "fold_at", without.fold_by_timestamp),
         expect=frozenset({oracle.MISSING}),
-        seed=10,
+        seed=15,
     ),
     _ablation(
         "pending sends de-duplicated",
@@ -212,6 +224,49 @@ ABLATIONS = [
         expect=frozenset({oracle.STUCK}),
         seed=4,
         weights={"spoil": 20},
+    ),
+    _ablation(
+        "what is missing is asked for",
+        (Incoming, "ask", without.never),
+        expect=frozenset({oracle.MISSING}),
+        seed=1,
+        weights=_UNREADABLE,
+    ),
+    _ablation(
+        "what is asked for is brought",
+        (Forwarder, "rewind", without.never),
+        expect=frozenset({oracle.MISSING}),
+        seed=1,
+        weights=_UNREADABLE,
+    ),
+    _ablation(
+        "after an unreadable record all chains are compared",
+        (Incoming, "unread", -1),
+        expect=frozenset({oracle.MISSING}),
+        seed=26,
+        weights=_UNREADABLE,
+    ),
+    _ablation(
+        "a copy names the one before it, whoever made that",
+        (Server, "__init__", without.start_with_a_new_chain),
+        expect=frozenset({oracle.MISSING}),
+        seed=7,
+        weights=_UNREADABLE_AT_HANDOVERS,
+    ),
+    _ablation(
+        "a state record says what is missing",
+        (Fold, "state", without.state_without_what_is_missing),
+        expect=frozenset({oracle.MISSING}),
+        seed=118,
+        weights=_FORGETFUL,
+        shape=Shape(resend_records=0, state_every=2),
+    ),
+    _ablation(
+        "what the log has dropped is left out, and told",
+        (Lane, "leave_out", without.leave_out_and_wait),
+        expect=frozenset({oracle.MISSING}),
+        seed=31,
+        weights=_UNREADABLE | _GAPS,
     ),
     _ablation(
         "causal stamps",

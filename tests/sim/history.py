@@ -12,7 +12,6 @@ from cecochat.domain.ids import partition_in
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Origin
 from cecochat.v1.events_pb2 import Event
-from tests.sim.log import GARBAGE
 from tests.sim.oracle import Row
 
 if TYPE_CHECKING:
@@ -113,8 +112,6 @@ class Materializer:
         end = min(self.cursor + records, log.end)
         for offset in range(self.cursor, end):
             self.last = record = log.records[offset]
-            if record is GARBAGE:
-                continue
             counts = self.fold.step(offset, record, log.appended_at_ms[offset])
             if counts and isinstance(record, Origin):
                 self.writing.append(Event.FromString(record.event))

@@ -164,6 +164,8 @@ class Evidence:
     quiet: bool = True  # whether everything came to rest
     looks: list[Look] = field(default_factory=list)
     loss: Loss = field(default_factory=Loss)
+    told: set[tuple[int, str]] = field(default_factory=set)
+    """(message id, user) of what operators were told is lost for live devices."""
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -178,7 +180,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     for device in evidence.devices:
         broken += _sends(device, history)
         broken += _wire(device)
-        broken += _shown(device, history)
+        broken += _shown(device, history, evidence.told)
     return broken
 
 
@@ -285,7 +287,7 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 ids.add(item.id)
 
 
-def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
+def _shown(device: DeviceRecord, history: History, told: set[tuple[int, str]]) -> Iterator[Broken]:
     seen = Counter((each.sender, each.number) for each in device.shown)
     for key, times in seen.items():
         if times > 1:
@@ -297,6 +299,8 @@ def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
     yield from _order(device.name, device.shown)
     for rows in history.values():
         for row in rows:
+            if (row.id, device.user) in told:
+                continue
             if _wanted(device, row) and not seen[row.sender, row.number]:
                 yield Broken(MISSING, f"{device.name} never shows {row}")
 

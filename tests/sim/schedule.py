@@ -12,8 +12,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from tests.sim.healing import settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
-from tests.sim.world import DEVICES, GROUP, ROUNDS_MAX, Action, Shape, World
+from tests.sim.spoiling import Action, Spoils
+from tests.sim.world import DEVICES, GROUP, Shape, World
 
 DEFAULT = Shape()
 STEPS = 600
@@ -72,7 +74,8 @@ def random_run(
 ) -> Run:
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
-    return _run(shape, _drawn(rng, steps, weights or {}))
+    spoils = Spoils(seed, weights or {})
+    return _run(shape, _drawn(rng, steps, weights or {}, spoils))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -97,7 +100,7 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
 
 
 def _drawn(
-    rng: random.Random, steps: int, overrides: Weights
+    rng: random.Random, steps: int, overrides: Weights, spoils: Spoils
 ) -> Callable[[World], Iterator[Action]]:
     def schedule(world: World) -> Iterator[Action]:
         yield from _opening(rng, world)
@@ -106,6 +109,7 @@ def _drawn(
         for kind in rng.choices(list(weights), list(weights.values()), k=steps):
             if action := draw(rng, world, kind):
                 yield action
+            yield from spoils.draw(world)
 
     return schedule
 
@@ -334,72 +338,6 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
     "lose": lambda r, w: ("lose", _partition(r, w), r.choice([1, 2, 3, 5])),
     "forget": lambda r, w: ("forget", _partition(r, w)),
 }
-
-
-# -- healing
-
-
-def settle(world: World) -> bool:
-    """Everybody comes back, nothing is lost any more; whether it comes to rest."""
-    for node in range(world.shape.nodes):
-        world.do_resume(node)
-        world.do_restart(node)
-        world.do_limit(node, False)
-    for partition in range(world.shape.partitions):
-        world.do_stall(partition, False)
-        world.do_leave(partition, False)
-        if world.assignment[partition] < 0:
-            world.do_assign(partition, 0)
-    for _ in range(ROUNDS_MAX):
-        if not any([_settle_log(world), _settle_servers(world), _settle_clients(world)]):
-            return True
-    return False
-
-
-def _settle_log(world: World) -> bool:
-    moved = False
-    for name, producer in list(world.producers.items()):
-        for target in list(producer.requests):
-            while producer.requests[target]:
-                moved |= world.do_land(name, target)
-            while world.do_answer(name, target):
-                moved = True
-    while world.do_land_commit(0):
-        moved = True
-    return moved
-
-
-def _settle_servers(world: World) -> bool:
-    moved = False
-    for node in range(world.shape.nodes):
-        moved |= world.do_learn(node) | world.do_refresh(node)
-    for node, partition in list(world.servers):
-        moved |= world.do_claim(node, partition)
-        while world.do_read(node, partition, 50):
-            moved = True
-        moved |= world.do_forward(node, partition, 1_000)
-        moved |= world.do_recall(node, partition, 1_000)
-    for partition in range(world.shape.partitions):
-        moved |= world.do_materialize(partition, 1_000)
-        while world.do_land_row(partition, 0) or world.do_land_stray(partition, 0):
-            moved = True
-        world.do_commit_materialized(partition)
-    return moved
-
-
-def _settle_clients(world: World) -> bool:
-    moved = False
-    for name, client in world.clients.items():
-        moved |= world.do_connect(name, world.assignment[world.place(client.user)])
-        for number, connection in enumerate(client.connections):
-            while connection.to_server and world.do_to_server(name, number):
-                moved = True
-            world.do_hang_up(name, number)
-        moved |= world.do_replay(name, 1_000)
-        moved |= world.do_to_device(name, 1_000)
-        while world.do_fill(name):
-            moved = True
-    return moved
 
 
 # -- shrinking

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, resume
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.fold import Fold
+from cecochat.domain.forwarder import Lost
 from cecochat.domain.ids import ChatId, UserId, authorise
 from cecochat.domain.owner import Owner
 from cecochat.domain.place import Place
@@ -19,7 +20,7 @@ from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
-from tests.sim.log import GARBAGE, LOG_ID, Request
+from tests.sim.log import LOG_ID, Request
 
 if TYPE_CHECKING:
     from tests.sim.client import Client
@@ -75,15 +76,18 @@ class Server:
         self.recall: Recall | None = None
         self.producer = world.new_producer(self)
         lowest = self.log.first_known()
-        forwarded = self.forwarded(lowest)
+        noted = self.forwarded(lowest)
+        forwarded = lowest if noted is None else noted
         position = max(min(forwarded, self.log.end - 1 - world.shape.resend_records), lowest)
+        fold = world.fold_at(partition, position)
+        if noted is None:
+            fold.unread = position  # copies may have gone with the end
         self.owner = Owner(
             partition,
             self.producer.name,
-            world.fold_at(partition, position),
+            fold,
             cursor=position + 1,
             forwarded=forwarded,
-            place=world.place,
             limits=world.shape.limits(),
         )
         self.last = self.log.last(position)  # record that it has read
@@ -92,7 +96,9 @@ class Server:
         """Append the takeover, owing no more than the owner before has left."""
         if self.claimed:
             return False
-        forwarded = self.forwarded(self.log.first_known())
+        lowest = self.log.first_known()
+        noted = self.forwarded(lowest)
+        forwarded = lowest if noted is None else noted
         if forwarded < self.owner.forwarder.skipped:
             self.stop(FAILED)
             self.world.start_server(self.node, self.partition)
@@ -102,11 +108,11 @@ class Server:
         self.append(self.partition, self.owner.takeover(f"n{self.node}", assignment_version=0))
         return True
 
-    def forwarded(self, lowest: int) -> int:
-        """Up to where the targets have all."""
+    def forwarded(self, lowest: int) -> int | None:
+        """Up to where the targets have all; None: that was noted of an end that the log lost."""
         noted = self.world.watermark[self.partition]
         if not self.log.holds(noted):
-            return lowest
+            return None
         return max(noted.offset, lowest)
 
     def now_ms(self) -> int:
@@ -148,8 +154,8 @@ class Server:
             self.log.records[owner.cursor],
             self.log.appended_at_ms[owner.cursor],
         )
-        if record is GARBAGE:
-            if owner.skip(owner.cursor):
+        if isinstance(record, Undecodable):
+            if owner.skip(owner.cursor, record, appended_at_ms):
                 self.stop(FAILED)
                 self.world.start_server(self.node, self.partition)
             return
@@ -187,18 +193,16 @@ class Server:
         if self.is_lost:
             return False  # its own reading will say so
         if recall.cursor < self.log.start:
-            self.stop(TRIMMED)
-            self.world.start_server(self.node, self.partition)
+            self.recall = None  # and from the beginning, next time
             return True
         forwarder = self.owner.forwarder
         end = min(recall.cursor + records_max, recall.end)
         for offset in range(recall.cursor, end):
             record = self.log.records[offset]
-            if record is GARBAGE:
-                continue
             counts = recall.fold.step(offset, record, self.log.appended_at_ms[offset])
             if counts and isinstance(record, Origin):
-                forwarder.recall(Place(recall.fold.clock_ms, offset), record)
+                at = Place(recall.fold.clock_ms, offset)
+                forwarder.recall(at, record, recall.fold.chain.links)
         recall.cursor = end
         if end == recall.end:
             forwarder.recalled(end - 1)
@@ -210,13 +214,40 @@ class Server:
         start = None if self.is_lost else self.owner.forwarder.begin_recall()
         if start is None:
             return False
-        if start - 1 < self.log.first_known():
-            self.stop(TRIMMED)
-            self.world.start_server(self.node, self.partition)
-            return False
-        fold = self.world.fold_at(self.partition, start - 1)
+        lowest = self.log.first_known()
+        fold = self.world.fold_at(self.partition, max(start - 1, lowest))
+        if start - 1 < lowest:
+            self.tell(self.owner.forwarder.leave_out(lowest, fold.chain.last))
+            start = lowest + 1
         self.recall = Recall(fold, start, self.owner.cursor)
         return True
+
+    def tell(self, lost: list[Lost]) -> None:
+        """What can be brought to nobody any more is told to people."""
+        for each in lost:
+            for record in self.log.records[each.start : each.end + 1]:
+                if isinstance(record, Origin):
+                    self.world.told.add((record.id, each.target))
+
+    # -- copies that are missing
+
+    def keep_house(self) -> None:
+        """What an owner does once a second."""
+        self.owner.expire(self.now_ms())
+        incoming, now_ms = self.owner.incoming, self.world.now_ms
+        if incoming.unread >= 0:
+            for origin in range(len(self.world.logs)):
+                self.compare(origin)
+            incoming.compared(incoming.unread)
+        for origin in incoming.due(now_ms):
+            self.compare(origin)
+            if missing := incoming.ask(origin, now_ms):
+                self.append(origin, missing)
+
+    def compare(self, origin: int) -> None:
+        """Look up what another partition has for this one."""
+        chain = self.world.fold_at(origin, self.world.logs[origin].end - 1).chain
+        self.owner.incoming.compare(origin, chain.last_for(self.partition))
 
     def commit(self) -> bool:
         """Say how far all targets are; not fenced, and it may arrive late or never."""
@@ -315,11 +346,8 @@ class Server:
             return
         if connection.replay is None:
             connection.replay = Replay(session, self.world.fold_at(self.partition, offset - 1))
-        record = self.log.records[offset]
-        if record is GARBAGE:
-            session.position = offset
-        else:
-            connection.replay.feed(offset, record, self.log.appended_at_ms[offset])
+        record, appended_at_ms = self.log.records[offset], self.log.appended_at_ms[offset]
+        connection.replay.feed(offset, record, appended_at_ms)
 
     def receive(self, connection: Connection, frame: ClientFrame) -> None:
         """A batch of sends."""

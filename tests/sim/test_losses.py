@@ -11,9 +11,9 @@ from unittest.mock import patch
 import pytest
 
 from tests.sim import oracle, without
+from tests.sim.healing import settle
 from tests.sim.history import Materializer
 from tests.sim.oracle import judge
-from tests.sim.schedule import settle
 from tests.sim.server import Server
 from tests.sim.world import GROUP, Shape, World
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cecochat.domain import frames, resume
@@ -31,7 +32,7 @@ def never(*_: object) -> None:
     return None
 
 
-def skip_and_go_on(self: Owner, offset: int) -> bool:
+def skip_and_go_on(self: Owner, offset: int, *_: object) -> bool:
     self.cursor = offset + 1
     return False
 
@@ -79,7 +80,9 @@ def read_without_forwarding(self: Server) -> None:
 
 def forward_when_appended(self: Server, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
-        Forwarder.add(self.owner.forwarder, self.log.place(offset), record)
+        chain, at = self.owner.fold.chain, self.log.place(offset)
+        chain.add(at, record)
+        Forwarder.add(self.owner.forwarder, at, record, chain.links)
     _appended(self, record, offset)
 
 
@@ -101,7 +104,29 @@ def start_with_recipients_of_today(self: Server, world: World, node: int, partit
         return world.recipients(node, origin.user_id, chat) or ()
 
     _start(self, world, node, partition)
-    vars(self.owner.forwarder)["recipients"] = recipients
+    vars(self.owner.fold.chain)["recipients"] = recipients
+
+
+def start_with_a_new_chain(self: Server, world: World, node: int, partition: int) -> None:
+    """Its first copy to each partition names none before it."""
+    _start(self, world, node, partition)
+    self.owner.fold.chain.last.clear()
+
+
+_state = Fold.state
+
+
+def state_without_what_is_missing(self: Fold, as_of: int) -> State:
+    return replace(_state(self, as_of), owed={}, unread=-1)
+
+
+_leave_out = Lane.leave_out
+
+
+def leave_out_and_wait(self: Lane, lowest: int) -> None:
+    """The next copy names the one before it, which the target can never get."""
+    _leave_out(self, lowest)
+    self._dropped_from = None
 
 
 def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
@@ -117,7 +142,7 @@ def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
         ),
         default=self.now_ms * 2,
     )
-    fold, log = Fold(), self.logs[partition]
+    fold, log = Fold(self.place), self.logs[partition]
     high: dict[int, Copied] = {}
     for offset in range(position + 1):
         record = log.records[offset]

@@ -20,9 +20,10 @@ from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.client import Client
 from tests.sim.history import History, Materializer, row_of
-from tests.sim.log import GARBAGE, LOG_ID, Log, Producer
+from tests.sim.log import LOG_ID, Log, Producer
 from tests.sim.oracle import Evidence, Look, Loss
 from tests.sim.server import MOVED, Server, recipients_of
+from tests.sim.spoiling import Action, Spoiling
 
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
 DEVICES = ("a0", "a1", "b0", "c0", "d0")
@@ -32,8 +33,6 @@ OUTBOX_MAX = 3
 LOOK = 6  # messages of a page
 ROUNDS_MAX = 120
 BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
-
-Action = tuple[object, ...]
 
 
 class Shape(NamedTuple):
@@ -62,7 +61,7 @@ class Shape(NamedTuple):
         )
 
 
-class World:
+class World(Spoiling):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
@@ -90,6 +89,7 @@ class World:
         self.lost_copies: set[tuple[str, int]] = (
             set()
         )  # (recipient, id) of what it has lost as copy
+        self.told: set[tuple[int, int]] = set()  # (message id, target): lost, and its owner said so
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
         self.sends = 0
@@ -108,7 +108,7 @@ class World:
 
     def fold_at(self, partition: int, position: int) -> Fold:
         """What a reader of the log knows after `position`."""
-        return self.logs[partition].fold_at(position)
+        return self.logs[partition].fold_at(position, self.place)
 
     def recipients(self, node: int, user: str, chat: str) -> Sequence[str] | None:
         """Whom a send concerns, as far as that node knows; None: it is to be refused."""
@@ -243,17 +243,6 @@ class World:
             producer.answers.setdefault(target, deque()).append((request.record, offset))
         return True
 
-    def do_spoil(self, name: str) -> bool:
-        """The oldest send of a producer lands, and nobody can read it."""
-        producer = self.producers.get(name)
-        partition = producer.server.partition if producer and producer.server else -1
-        requests = producer.requests.get(partition) if producer else None
-        if not requests or not isinstance(requests[0].record, Origin):
-            return False
-        requests.popleft()
-        self.logs[partition].append_garbage(self.now_ms)
-        return True
-
     def do_answer(self, name: str, target: int) -> bool:
         """The producer hears that its oldest request has landed."""
         producer = self.running_producer(name)
@@ -325,7 +314,7 @@ class World:
         server = self.running(node, partition)
         if not server or not server.owner.ready:
             return False
-        server.owner.expire(server.now_ms())
+        server.keep_house()
         return True
 
     def do_replay(self, name: str, records: int) -> bool:
@@ -536,8 +525,6 @@ class World:
         for log in self.logs:
             fold = Fold()
             for offset, record in enumerate(log.records):
-                if record is GARBAGE:
-                    continue
                 counts = fold.step(offset, record, log.appended_at_ms[offset])
                 if counts and isinstance(record, Origin):
                     valid.add(row_of(Event.FromString(record.event)))
@@ -548,4 +535,5 @@ class World:
             quiet,
             self.looks,
             Loss(self.lost, self.lost_copies),
+            {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},
         )

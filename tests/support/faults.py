@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
@@ -19,8 +19,10 @@ from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
 from cecochat.domain.fold import Fold
 from cecochat.domain.partitions import partition_of
 from cecochat.domain.place import Place
-from cecochat.ports.backplane import NewRecord
+from cecochat.domain.records import NOTHING, Copied, encode
+from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.runtime.reading import fold_at
 from cecochat.runtime.settings import load
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from scripts.backends.launch import Backend
@@ -31,7 +33,7 @@ from tests.support.processes import Processes, ServerProcess
 from tests.support.rawclient import RawHistory, find, history
 from tests.support.records import participants
 from tests.support.server import Server
-from tests.support.tampering import append, fold_of, messages, set_on_topic
+from tests.support.tampering import append, fold_of, messages, opened, set_on_topic
 
 PARTITIONS = 15
 """So many that one has no user of the crowd: a test may number messages there."""
@@ -277,6 +279,26 @@ async def records_that_nobody_understands(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def a_partition_promises_what_it_has_not(scene: Scene) -> AsyncIterator[None]:
+    """It says that it has a later message for another, where something cannot be read meanwhile; in
+    the end it says how it is.
+    """
+    other = (scene.quiet + 1) % PARTITIONS
+    promise = {other: Copied(Place(0, 1 << 40), 1)}
+    await append(scene.environment, [await _state_of(scene, promise)])
+    await append(scene.environment, [NewRecord(other, b"who", b"what", (("v", "?"),))])
+    yield
+    await append(scene.environment, [await _state_of(scene, {other: NOTHING})])
+
+
+async def _state_of(scene: Scene, last: dict[int, Copied]) -> NewRecord:
+    async with opened(scene.environment) as log:
+        _, end = await log.bounds(MESSAGES, scene.quiet)
+        state = (await fold_at(log, scene.quiet, end - 1)).state(end - 1)
+    return NewRecord(scene.quiet, *encode(replace(state, last=state.last | last)))
+
+
 # -- servers
 
 
@@ -324,6 +346,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(more_sessions_than_may_be, ("SessionsNearLimit",)),
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
     Fault(records_that_nobody_understands, ("DeadLetters",)),
+    Fault(a_partition_promises_what_it_has_not, ("CopiesMissing",)),
     Fault(redis_is_away, ("ConfigurationNotFollowed", "AssignmentNotFollowed", "NoControlLeader")),
     Fault(redis_has_lost_its_data_and_control_hangs, ("StoreWentBack",)),
     Fault(

@@ -76,7 +76,7 @@ def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int
 
 def test_a_state_record_is_due_by_number_and_by_time() -> None:
     limits = OwnerLimits(state_every=3, state_after_ms=1_000)
-    owner = Owner(0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=limits)
+    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=limits)
     owner.read(0, owner.takeover("server", 1), 4_000, 5_000)
     assert not owner.state_due(5_999)
     assert owner.state_due(6_000), "on a quiet partition retention would leave none"
@@ -95,9 +95,7 @@ def test_a_state_record_is_due_by_number_and_by_time() -> None:
 
 
 def test_a_clock_beyond_all_ids_changes_nothing() -> None:
-    owner = Owner(
-        0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=OwnerLimits()
-    )
+    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
     owner.read(0, owner.takeover("server", 1), 1, 0)
     session = Session("s", "alice", queue_max_bytes=1_000, wake=lambda: None)
     send = Send(client_message_id="1", chat_id="d:alice~bob")

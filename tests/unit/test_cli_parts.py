@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cecochat.cli import checks, ports, status
+from cecochat.cli import checks, cluster, ports, status
 from cecochat.cli.cluster import Cluster
 from cecochat.cli.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
 from cecochat.cli.failure import UsageError, judge
@@ -283,3 +283,10 @@ def test_status_says_what_waits_too_long_in_the_log() -> None:
     ]
     quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], []), None)
     assert not [each for each in quiet if "records" in each]
+
+
+def test_status_says_whose_messages_do_not_come() -> None:
+    lacking = cluster._lacking([{"lacking": {"3": [7, 8, 9]}}, None, {"owned": {}}])
+    found = status._wrong(Cluster({}, {}, [], [], lacking), None)
+    (said,) = [each for each in found if "lack messages" in each]
+    assert said.startswith("users of partition 3 lack messages from partitions 7-9, which were")

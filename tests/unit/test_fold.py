@@ -36,7 +36,7 @@ def logs(clocks: st.SearchStrategy[int]) -> st.SearchStrategy[Log]:
             Copy, IDS, st.integers(0, 2), places, st.just(NOWHERE) | places, st.just(("b",)),
             st.just(b""),
         ),
-        st.builds(Takeover, st.just("server"), st.just("session"), SMALL),
+        st.builds(Takeover, st.just("server"), st.just("session"), SMALL, st.booleans()),
         st.just(None),  # a state record of what is known then, or a hole
     )  # fmt: skip
     return st.lists(st.tuples(records, TIMES), max_size=30)
@@ -81,22 +81,30 @@ def test_no_copy_counts_twice_and_none_is_skipped(log: Log) -> None:
         assert places == sorted(places)
 
 
+def clocks(log: Log) -> list[int]:
+    """Of the log, at each record: the latest append time since owners keep it; else 0."""
+    found, keeps = [0], True
+    for record, appended_at_ms in log:
+        if isinstance(record, Takeover):
+            keeps = record.keeps_clock
+        found.append(max(found[-1], appended_at_ms) if keeps else 0)
+    return found[1:]
+
+
 @given(LOGS)
 def test_the_clock_is_the_latest_append_time_whatever_counts(log: Log) -> None:
     fold = Fold()
-    folded(fold, log)
-    assert fold.clock_ms == max([0, *(appended_at_ms for _, appended_at_ms in log)])
-    assert fold.state(len(log) - 1).clock_ms == fold.clock_ms
+    for offset, (entry, clock_ms) in enumerate(zip(log, clocks(log), strict=True)):
+        folded(fold, [entry], offset)
+        assert fold.clock_ms == fold.state(offset).clock_ms == clock_ms
 
 
 @given(LOGS)
 def test_origins_count_in_their_epoch_and_without_a_hole(log: Log) -> None:
-    epoch, numbers, clock_ms = NOWHERE, 0, 0
-    counted = folded(Fold(), log)
-    for offset, ((record, appended_at_ms), counts) in enumerate(zip(log, counted, strict=True)):
-        clock_ms = max(clock_ms, appended_at_ms)
+    epoch, numbers, clock = NOWHERE, 0, clocks(log)
+    for offset, ((record, _), counts) in enumerate(zip(log, folded(Fold(), log), strict=True)):
         if isinstance(record, Takeover):
-            epoch, numbers = Place(clock_ms, offset), 0
+            epoch, numbers = Place(clock[offset], offset), 0
         elif isinstance(record, Origin):
             unknown = 0 in (record.epoch.clock_ms, epoch.clock_ms)
             same = record.epoch.offset == epoch.offset if unknown else record.epoch == epoch

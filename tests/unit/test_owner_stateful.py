@@ -105,7 +105,7 @@ class Partition(RuleBasedStateMachine):
             resend_window_ms=5_000, resend_entries_max=entries, tail_max_bytes=tail, state_every=7
         )
         self.owner = Owner(
-            0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=self.limits
+            0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=self.limits
         )
         self.log: list[tuple[LogRecord, int]] = []  # and when each was appended
         self.append(self.owner.takeover("server", 1))

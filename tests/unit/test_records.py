@@ -11,9 +11,20 @@ from hypothesis import strategies as st
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State, Takeover, decode, encode
+from cecochat.domain.records import (
+    Copied,
+    Copy,
+    LogRecord,
+    Missing,
+    Origin,
+    State,
+    Takeover,
+    decode,
+    encode,
+)
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.log_pb2 import State as StateValue
+from cecochat.v1.log_pb2 import Takeover as TakeoverValue
 from tests.unit.test_ids import USER_IDS
 
 INT63 = st.integers(0, (1 << 63) - 1)
@@ -60,19 +71,24 @@ def copies(draw: st.DrawFn) -> Copy:
     )
 
 
-COPIED = st.builds(Copied, st.builds(Place, INT63, st.integers(-1, 1 << 40)), INT63)
-TAKEOVERS = st.builds(Takeover, TEXT, TEXT, INT63)
+PLACES = st.builds(Place, INT63, st.integers(-1, 1 << 40))
+COPIED = st.builds(Copied, PLACES, INT63)
+TAKEOVERS = st.builds(Takeover, TEXT, TEXT, INT63, st.booleans())
 STATES = st.builds(
     State,
     st.integers(-1, 1 << 40),
-    st.builds(Place, INT63, st.integers(-1, 1 << 40)),
+    PLACES,
     INT63,
     INT63,
     st.dictionaries(st.integers(0, 4_095), COPIED),
     INT63,
+    st.dictionaries(st.integers(0, 4_095), COPIED),
+    st.dictionaries(st.integers(0, 4_095), PLACES),
+    st.integers(-1, 1 << 40),
     INT63,
 )
-RECORDS = st.one_of(origins(), copies(), TAKEOVERS, STATES)
+MISSING = st.builds(Missing, st.integers(0, 4_095), PLACES)
+RECORDS = st.one_of(origins(), copies(), TAKEOVERS, STATES, MISSING)
 
 
 @given(RECORDS)
@@ -170,11 +186,17 @@ def test_a_copy_of_a_first_version_knows_no_clocks(copy: Copy) -> None:
     assert known == replace(copy, origin=origin, after=after)
 
 
+def test_an_owner_of_a_first_version_keeps_no_clock() -> None:
+    former = TakeoverValue(server_id="one", session="s", assignment_version=7)
+    known = decode(b"", former.SerializeToString(), (("kind", "takeover"), ("v", "1")))
+    assert known == Takeover("one", "s", 7, keeps_clock=False)
+
+
 def test_a_state_of_a_first_version_knows_no_clocks() -> None:
     former = StateValue(as_of=9, epoch=1, count=2, top=3, last_id=4)
     former.copied[7].offset, former.copied[7].message_id = 5, 6
     known = decode(b"", former.SerializeToString(), (("kind", "state"), ("v", "1")))
-    assert known == State(9, Place(0, 1), 2, 3, {7: Copied(Place(0, 5), 6)}, 4, 0)
+    assert known == State(9, Place(0, 1), 2, 3, {7: Copied(Place(0, 5), 6)}, 4)
 
 
 def test_an_origin_without_headers_is_undecodable() -> None:

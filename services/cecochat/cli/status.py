@@ -11,6 +11,7 @@ import typer
 from cecochat.cli import control, options
 from cecochat.cli.failure import Failed, run
 from cecochat.cli.output import json_line, print_table
+from cecochat.domain.balance import ranges
 
 if TYPE_CHECKING:
     from cecochat.cli.cluster import Cluster
@@ -79,7 +80,15 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
         if state != "owned":
             wrong.append(f"{count} partitions: {state}")
     wrong += [LATE[task].format(**found) for task, found in seen.late.items() if task in LATE]
+    wrong += [_lacks(partition, origins) for partition, origins in sorted(seen.lacking.items())]
     return wrong if view else [*wrong, "no partition is assigned"]
+
+
+def _lacks(partition: int, origins: list[int]) -> str:
+    return (
+        f"users of partition {partition} lack messages from partitions {ranges(origins)}, which "
+        "were asked for and do not come: those are in the history alone"
+    )
 
 
 def _as_json(seen: Cluster, view: View | None) -> dict[str, Any]:

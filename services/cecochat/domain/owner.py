@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from cecochat.domain import frames
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
+from cecochat.domain.missing import Incoming
 from cecochat.domain.place import Place
-from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
+from cecochat.domain.records import Copy, LogRecord, Missing, Origin, State, Takeover
 from cecochat.domain.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.session import Session
 from cecochat.v1 import errors_pb2
@@ -107,7 +108,6 @@ class Owner:
         *,
         cursor: int,
         forwarded: int,
-        place: Callable[[str], int],
         limits: OwnerLimits,
     ) -> None:
         self.partition = partition
@@ -120,7 +120,8 @@ class Owner:
         )
         self.superseded: Takeover | None = None
         self.crowded = False  # a queue has become half full: let its client read
-        self.forwarder = Forwarder(partition, place, forwarded, limits)
+        self.forwarder = Forwarder(partition, forwarded, limits)
+        self.incoming = Incoming(partition, fold)
         self.sent = SentTable(cursor - 1, limits)
         self.tail = Tail(self.place)
         self.sessions: dict[str, list[Session]] = {}
@@ -247,6 +248,8 @@ class Owner:
                 self._publish(Valid(self.place, record.recipient_ids, record.event))
             case Takeover():
                 self._read_takeover(offset, record)
+            case Missing():
+                self._read_missing(record)
             case State():
                 self._stated = max(self._stated, record.as_of)
                 self._stated_at_ms = now_ms
@@ -254,11 +257,12 @@ class Owner:
                     self._states.append((offset, record.as_of))
         return True
 
-    def skip(self, offset: int) -> bool:
+    def skip(self, offset: int, record: Undecodable, appended_at_ms: int) -> bool:
         """The next record cannot be understood. Whether this owner has to end its epoch: it may be
         a send of its own, which nobody will ever read, and then none behind it counts.
         """
         self.cursor = offset + 1
+        self.fold.step(offset, record, appended_at_ms)
         return self.ready and bool(self.pending)
 
     def _read_takeover(self, offset: int, record: Takeover) -> None:
@@ -273,7 +277,7 @@ class Owner:
         waiting = self.pending.pop(key, None)
         content = waiting.content if waiting else content_of(record.parsed)
         self.sent.add(key, Accepted(record.id, at, now_ms, content))
-        self.forwarder.add(at, record)
+        self.forwarder.add(at, record, self.fold.chain.links)
         if waiting:
             ack = frames.ack(record.client_message_id, record.id, at)
             for session in waiting.sessions:
@@ -288,6 +292,14 @@ class Owner:
                 if session.position < valid.at.offset:
                     session.deliver(valid.at.offset, valid.chunk)
                     self.crowded |= not session.has_room
+
+    def _read_missing(self, record: Missing) -> None:
+        """Bring a target the copies again that it lacks, if there are any."""
+        last, high = self.fold.chain.last_for(record.target).origin, record.high
+        if self.ready and last.lies_above(high):
+            # what it has from an end that this log has lost says nothing of what stands there now
+            held = high.holds_where(self.tail.clock_at(high.offset) or 0)
+            self.forwarder.rewind(record.target, high.offset if held else -1)
 
     # -- sessions
 

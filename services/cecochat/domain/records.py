@@ -1,13 +1,14 @@
-"""The four kinds of record in a partition of the log, and how they are written.
+"""The five kinds of record in a partition of the log, and how they are written.
 
 An origin record is something a user did, in that user's partition. Copy records bring it to the
 partitions of those concerned, byte for byte. A takeover record starts an epoch; a state record
-tells later readers what all before it meant.
+tells later readers what all before it meant. A missing record asks for copies once more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -35,7 +36,7 @@ class Takeover:
 
 
 class Copied(NamedTuple):
-    """The last copy from an origin partition that counted."""
+    """An origin that is copied: the last from a partition, or the last to one."""
 
     origin: Place
     id: int
@@ -54,6 +55,9 @@ class State:
     top: int
     high: dict[int, Copied]
     last_id: int = 0
+    last: dict[int, Copied] = field(default_factory=dict)  # as in `Chain`
+    owed: dict[int, Place] = field(default_factory=dict)  # as in `Fold`
+    unread: int = -1  # as in `Fold`
     clock_ms: int = 0
 
 
@@ -79,13 +83,28 @@ class Copy:
     id: int
     origin_partition: int
     origin: Place
-    after: Place  # the origin that its producer session copied to this partition before
+    after: Place  # the origin before it that concerns this partition; nowhere: none is known
     recipient_ids: tuple[str, ...]  # those in this partition
     event: bytes
     trace: str = ""
 
 
-LogRecord = Takeover | State | Origin | Copy
+@dataclass(slots=True, frozen=True)
+class Missing:
+    """The owner of `target` lacks copies from the partition in which this stands: all above
+    `high`.
+
+    It is written as an origin of an epoch that no takeover begins: readers of a version that does
+    not know it step over it as over any origin that does not count.
+    """
+
+    target: int
+    high: Place
+
+
+NO_EPOCH = (1 << 63) - 1
+
+LogRecord = Takeover | State | Origin | Copy | Missing
 
 
 def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
@@ -127,6 +146,20 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 keeps_clock=record.keeps_clock,
             )
             return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
+        case Missing():
+            return (
+                b"",
+                b"",
+                (
+                    ("kind", "origin"),
+                    ("v", FORMAT_VERSION),
+                    ("id", "0"),
+                    ("epoch", str(NO_EPOCH)),
+                    ("number", "0"),
+                    ("missing", f"{record.target}:{record.high.offset}"),
+                    ("clock", str(record.high.clock_ms)),
+                ),
+            )
         case State():
             state = StateValue(
                 as_of=record.as_of,
@@ -134,18 +167,23 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 epoch_clock_ms=record.epoch.clock_ms,
                 count=record.count,
                 top=record.top,
-                copied={
-                    origin: StateValue.Copied(
-                        offset=copied.origin.offset,
-                        message_id=copied.id,
-                        clock_ms=copied.origin.clock_ms,
-                    )
-                    for origin, copied in record.high.items()
-                },
+                copied=_copied_values(record.high),
                 last_id=record.last_id,
+                last=_copied_values(record.last),
+                owed=_copied_values({at: Copied(place, 0) for at, place in record.owed.items()}),
+                unread_before=record.unread + 1,
                 clock_ms=record.clock_ms,
             )
             return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+
+
+def _copied_values(places: dict[int, Copied]) -> dict[int, StateValue.Copied]:
+    return {
+        partition: StateValue.Copied(
+            offset=copied.origin.offset, clock_ms=copied.origin.clock_ms, message_id=copied.id
+        )
+        for partition, copied in places.items()
+    }
 
 
 def _trace(record: Origin | Copy) -> Headers:
@@ -170,6 +208,10 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
     if header["v"] != FORMAT_VERSION:
         raise ValueError(f"format version {header['v']}, this code reads {FORMAT_VERSION}")
     match header["kind"]:
+        case "origin" if "missing" in header:
+            target, _, high = header["missing"].partition(":")
+            place = Place(_number(header.get("clock", "0")), _number(high, low=-1))
+            return Missing(_number(target, high=PARTITIONS_MAX), place)
         case "origin":
             event = Event.FromString(value)
             return Origin(
@@ -212,14 +254,28 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
 
 
 def _state(value: StateValue) -> State:
-    high = {
-        origin: Copied(Place(copied.clock_ms, copied.offset), copied.message_id)
-        for origin, copied in value.copied.items()
-    }
+    high = _copied(value.copied)
     for origin, offset in value.high.items():  # of a first version, which kept no ids
         high[origin] = Copied(Place(0, offset), message_id(value.top, origin))
-    epoch = Place(value.epoch_clock_ms, value.epoch)
-    return State(value.as_of, epoch, value.count, value.top, high, value.last_id, value.clock_ms)
+    return State(
+        value.as_of,
+        Place(value.epoch_clock_ms, value.epoch),
+        value.count,
+        value.top,
+        high,
+        value.last_id,
+        _copied(value.last),
+        {origin: copied.origin for origin, copied in _copied(value.owed).items()},
+        value.unread_before - 1,
+        value.clock_ms,
+    )
+
+
+def _copied(values: Mapping[int, StateValue.Copied]) -> dict[int, Copied]:
+    return {
+        partition: Copied(Place(value.clock_ms, value.offset), value.message_id)
+        for partition, value in values.items()
+    }
 
 
 def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:

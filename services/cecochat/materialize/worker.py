@@ -101,9 +101,10 @@ def rows_of(fold: Fold, records: Sequence[Record]) -> Rows:
     rows = Rows()
     for record in records:
         known = decode_once(record)
+        counts = fold.step(record.offset, known, record.appended_at_ms)
         if isinstance(known, Undecodable):
             rows.dead.append((record, str(known)))
-        elif fold.step(record.offset, known, record.appended_at_ms) and isinstance(known, Origin):
+        elif counts and isinstance(known, Origin):
             rows.add(known)
             if known.trace:
                 rows.traced.append((record.offset, known))

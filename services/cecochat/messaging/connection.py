@@ -168,6 +168,7 @@ class Connection:
         session.position = start.position
         session.began = resume.began(hello, start)
         welcome = self._welcome(partition, start.position)
+        welcome.position.clock_ms = hello.position.clock_ms
         if start.gapped:
             await self._tell_gap(partition, hello, welcome, log_start)
         else:

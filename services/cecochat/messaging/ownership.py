@@ -214,6 +214,11 @@ class Ownership:
                 for partition, owner in sorted(self._owners().items())
             },
             "taking_over": self._taking_over(),
+            "lacking": {
+                str(partition): sorted(owner.incoming.broken)
+                for partition, owner in sorted(self._owners().items())
+                if owner.incoming.broken
+            },
         }
 
     def partition_for(self, user_id: str) -> OwnedPartition:

@@ -22,6 +22,7 @@ from cecochat.domain.records import LogRecord, Takeover, encode
 from cecochat.domain.session import Session
 from cecochat.messaging.forward import Forwarding
 from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
+from cecochat.messaging.missing import MissingCopies
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
@@ -147,12 +148,17 @@ class OwnedPartition:
                 self._metrics,
                 self._traces,
                 self._moved.set,
+                self._place,
+            )
+            missing = MissingCopies(
+                self.log.backplane, owner, producer, group, self._metrics, self._place
             )
             helpers = [
                 group.create_task(self._append(producer)),
                 group.create_task(self._keep_house(owner)),
                 group.create_task(self._claim(owner)),
                 group.create_task(forwarding.recall()),
+                group.create_task(missing.run()),
             ]
             superseded = await self._follow(owner, forwarding)
             forwarding.stop()
@@ -164,17 +170,23 @@ class OwnedPartition:
         backplane, partition = self.log.backplane, self.partition
         start, end = await backplane.bounds(MESSAGES, partition)
         lowest = await self.first_known(start)
-        forwarded = await self._forwarded(lowest)
+        noted = await self._noted_forwarded(lowest)
+        forwarded = lowest if noted is None else noted
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
+        fold = await fold_at(backplane, partition, position, self._place)
+        if noted is None:
+            fold.unread = position  # copies may have gone with the end
         return Owner(
             partition,
             uuid.uuid4().hex,
-            await fold_at(backplane, partition, position),
+            fold,
             cursor=position + 1,
             forwarded=forwarded,
-            place=lambda user: partition_of(user, self.log.partitions),
             limits=self._limits,
         )
+
+    def _place(self, user_id: str) -> int:
+        return partition_of(user_id, self.log.partitions)
 
     async def _claim(self, owner: Owner) -> None:
         """Append the takeover once nearly all is read: until then the owner before serves on, and
@@ -187,16 +199,18 @@ class OwnedPartition:
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
         start, _ = await backplane.bounds(MESSAGES, partition)
-        forwarded = await self._forwarded(await self.first_known(start))
+        lowest = await self.first_known(start)
+        noted = await self._noted_forwarded(lowest)
+        forwarded = lowest if noted is None else noted
         if forwarded < owner.forwarder.skipped:
             raise ProducerEnded("what was forwarded is less than it was when this owner began")
         owner.forwarder.skip(forwarded)
         self.claimed = True
         self._queue(owner.takeover(self._server_id, self.version))
 
-    async def _forwarded(self, lowest: int) -> int:
-        """Up to where the targets have all. Retention keeps what is not forwarded; what was noted
-        of an end that the log has lost says nothing of what stands there now.
+    async def _noted_forwarded(self, lowest: int) -> int | None:
+        """Up to where the targets have all. None: that was noted of an end that the log has lost,
+        and says nothing of what stands there now.
         """
         backplane, partition = self.log.backplane, self.partition
         committed = await backplane.committed(FORWARD_GROUP, MESSAGES, partition)
@@ -210,7 +224,7 @@ class OwnedPartition:
                 partition,
                 extra=self._named,
             )
-            return lowest
+            return None
         return max(done, lowest)
 
     async def first_known(self, start: int) -> int:
@@ -257,14 +271,14 @@ class OwnedPartition:
                 for record in batch:
                     known = decode_once(record)
                     if isinstance(known, Undecodable):
-                        if owner.skip(record.offset):
+                        if owner.skip(record.offset, known, record.appended_at_ms):
                             raise ProducerEnded(f"offset {record.offset} may be an own send")
                     else:
                         counts = owner.read(record.offset, known, record.appended_at_ms, now)
                         if counts:
                             self._traces.read(owner, record.offset, known, now)
                         if read:
-                            read.add(known, counts)
+                            read.add(known, counts, owner.fold)
                     unread_bytes += len(record.value)
                     if unread_bytes > YIELD_BYTES:
                         unread_bytes = 0

@@ -52,6 +52,8 @@ class Watermarks:
             self._all_stored_s = time.monotonic()
         reached = {partition: owner.forwarder.done + 1 for partition, owner in owners.items()}
         self._metrics.forward_lag.set({p: o.cursor - reached[p] for p, o in owners.items()})
+        broken = sum(len(owner.incoming.broken) for owner in owners.values())
+        self._metrics.chains_broken.set(broken)
         moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
         places = {p: Place(owners[p].fold.clock_ms, at) for p, at in moved.items()}
         try:

@@ -142,8 +142,7 @@ async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> As
     async with aclosing(records):
         async for record in records:
             known = decode_once(record)
+            epoch = fold.epoch.offset
+            counts = fold.step(record.offset, known, record.appended_at_ms)
             if not isinstance(known, Undecodable):
-                epoch = fold.epoch.offset
-                yield Found(
-                    record, known, fold.step(record.offset, known, record.appended_at_ms), epoch
-                )
+                yield Found(record, known, counts, epoch)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from cecochat.domain.errors import Trimmed, Unavailable, Undecodable
@@ -46,9 +46,14 @@ async def first_known(backplane: Backplane, partition: int) -> int:
     return end - 1
 
 
-async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
+PlaceOf = Callable[[str], int]
+
+
+async def fold_at(
+    backplane: Backplane, partition: int, position: int, place: PlaceOf | None = None
+) -> Fold:
     """The fold after the record at `position`, which must not lie below `first_known`. Raises
-    `Trimmed`.
+    `Trimmed`. `place` is for those who forward: see `Chain`.
     """
     start, _ = await backplane.bounds(MESSAGES, partition)
     records: list[Record] = []
@@ -59,10 +64,10 @@ async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
         async with aclosing(earlier):
             records = [record async for record in earlier] + records
         if state := _last_state(records, low - 1 if low == start else low):
-            return _continued(Fold.restored(state), state.as_of, records)
+            return _continued(Fold.restored(state, place), state.as_of, records)
     if start == 0:
-        return _continued(Fold(), -1, records)
-    return await _from_first_state(backplane, partition, start, position)
+        return _continued(Fold(place), -1, records)
+    return await _from_first_state(backplane, partition, start, position, place)
 
 
 async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> int:
@@ -130,13 +135,12 @@ def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
     for record in records:
         if record.offset > position:
             known = decode_once(record)
-            if not isinstance(known, Undecodable):
-                fold.step(record.offset, known, record.appended_at_ms)
+            fold.step(record.offset, known, record.appended_at_ms)
     return fold
 
 
 async def _from_first_state(
-    backplane: Backplane, partition: int, start: int, position: int
+    backplane: Backplane, partition: int, start: int, position: int, place: PlaceOf | None
 ) -> Fold:
     """The only state record for a position just above what retention left stands above it. Owners
     append one every hour; where none is left, nobody has owned the partition for as long as records
@@ -148,34 +152,32 @@ async def _from_first_state(
         async for record in records:
             if (state := _told_in(record, before)) and start - 1 <= state.as_of <= position:
                 known = [each for each in before if each.offset <= position]
-                return _continued(Fold.restored(state), state.as_of, known)
+                return _continued(Fold.restored(state, place), state.as_of, known)
             before.append(record)
     if position >= end - 1:
         named = {"partition": partition}
         log.warning(
             "partition %s: no state is left in %s to %s", partition, start, end, extra=named
         )
-        return Fold()
+        return Fold(place)
     raise Trimmed(partition, position, start)
 
 
 async def between(
     backplane: Backplane, partition: int, low: int, high: int
-) -> AsyncGenerator[tuple[int, LogRecord, int]]:
-    """The decodable records from `low` to below `high`, which must not lie beyond the end, with
-    their offsets and the times of their appends. Raises `Trimmed`.
+) -> AsyncGenerator[tuple[int, LogRecord | Undecodable, int]]:
+    """The records from `low` to below `high`, which must not lie beyond the end, with their offsets
+    and the times of their appends, as a fold takes them. Raises `Trimmed`.
     """
     async with aclosing(records_between(backplane, partition, low, high)) as records:
         async for record in records:
-            known = decode_once(record)
-            if not isinstance(known, Undecodable):
-                yield record.offset, known, record.appended_at_ms
+            yield record.offset, decode_once(record), record.appended_at_ms
 
 
 async def records_between(
     backplane: Backplane, partition: int, low: int, high: int
 ) -> AsyncGenerator[Record]:
-    """As `between`, whatever they say."""
+    """As `between`, as they stand in the log."""
     if low >= high:
         return
     async with aclosing(backplane.read(MESSAGES, partition, low)) as batches:

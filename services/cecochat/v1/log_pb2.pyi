@@ -83,7 +83,7 @@ class State(_message.Message):
 
     @_typing.final
     class Copied(_message.Message):
-        """A copy that counted."""
+        """An origin that is copied."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -129,6 +129,48 @@ class State(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LastEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        @_builtins.property
+        def value(self) -> Global___State.Copied: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: Global___State.Copied | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class OwedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        @_builtins.property
+        def value(self) -> Global___State.Copied: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: Global___State.Copied | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     AS_OF_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
@@ -138,6 +180,9 @@ class State(_message.Message):
     LAST_ID_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
     EPOCH_CLOCK_MS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    OWED_FIELD_NUMBER: _builtins.int
+    UNREAD_BEFORE_FIELD_NUMBER: _builtins.int
     as_of: _builtins.int
     epoch: _builtins.int
     count: _builtins.int
@@ -149,6 +194,8 @@ class State(_message.Message):
     """The latest append time of a record up to `as_of`, ms since 1970."""
     epoch_clock_ms: _builtins.int
     """The log's clock at `epoch`."""
+    unread_before: _builtins.int
+    """One above the last offset that could not be read, while it is not known whether it was a copy; 0: there is none."""
     @_builtins.property
     def high(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
         """Read, not written any more: as `copied`, without the ids."""
@@ -156,6 +203,14 @@ class State(_message.Message):
     @_builtins.property
     def copied(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
         """Origin partition -> the last copy that counted."""
+
+    @_builtins.property
+    def last(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
+        """Target partition -> the last valid origin in this partition that concerns users there."""
+
+    @_builtins.property
+    def owed(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
+        """Origin partition -> the highest origin that is known to concern this partition and to be missing here."""
 
     def __init__(
         self,
@@ -169,10 +224,13 @@ class State(_message.Message):
         last_id: _builtins.int = ...,
         clock_ms: _builtins.int = ...,
         epoch_clock_ms: _builtins.int = ...,
+        last: _abc.Mapping[_builtins.int, Global___State.Copied] | None = ...,
+        owed: _abc.Mapping[_builtins.int, Global___State.Copied] | None = ...,
+        unread_before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "clock_ms", b"clock_ms", "copied", b"copied", "count", b"count", "epoch", b"epoch", "epoch_clock_ms", b"epoch_clock_ms", "high", b"high", "last_id", b"last_id", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "clock_ms", b"clock_ms", "copied", b"copied", "count", b"count", "epoch", b"epoch", "epoch_clock_ms", b"epoch_clock_ms", "high", b"high", "last", b"last", "last_id", b"last_id", "owed", b"owed", "top", b"top", "unread_before", b"unread_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
