@@ -101,12 +101,18 @@ _READ_WHILE_WRITTEN |= {
 }
 _READ_WHILE_WRITTEN |= {"to_device": 2, "to_server": 3, "land": 2, "read": 2}
 _SLOW_HISTORY = {"elsewhere": 60, "cut": 4, "connect": 3, "fill": 20, "materialize": 0.3}
+_SLOW_IN_PEACE = {"materialize": 0.2, "send": 3, "crash": 0.1, "assign": 0.1, "pause": 0.1}
+_SLOW_IN_PEACE |= {"trim": 0.1, "fail": 0.1}
 _REFUSED_MEANWHILE = {"limit": 20, "cut": 8, "connect": 6, "send": 3, "to_server": 0.25}
 _REFUSED_MEANWHILE |= {"to_device": 2, "hang_up": 0, "assign": 0.2, "pause": 0.2, "fail": 0.2}
 _UNREADABLE = {"spoil_other": 0.03, "land": 0.5}
 _UNREADABLE_AT_HANDOVERS = _HAND_OVERS | {"spoil_other": 0.03, "pause": 0.3, "assign": 12}
 _FORGETFUL = {"spoil_other": 0.3, "send": 0.1, "expire": 0.02, "assign": 8, "learn": 3, "crash": 2}
 _FORGETFUL |= {"commit": 5, "land_commit": 5, "forward": 2, "pause": 0.2}
+_QUIET_HANDOVERS = {"skew": 40, "assign": 8, "learn": 4, "claim": 3, "send": 0.3, "read": 4}
+_QUIET_HANDOVERS |= {"land": 4, "answer": 3, "forward": 5, "commit": 10, "land_commit": 10}
+_QUIET_HANDOVERS |= {"pause": 0.1, "crash": 0.3, "crash_all": 0, "stall": 0}
+_FORGETS = Shape(resend_records=0, state_every=2)  # a new owner starts from state records alone
 _BUSY = {"send": 6, "elsewhere": 200, "connect": 8, "materialize": 6, "forward": 0.1}
 _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
@@ -188,6 +194,26 @@ ABLATIONS = [
         seed=15,
     ),
     _ablation(
+        "a state record says how high ids are",
+        (Fold, "state", without.state_without_top),
+        expect=frozenset({oracle.SWAPPED, oracle.EARLY_REPLY, oracle.ID_NOT_UNIQUE}),
+        seed=5,
+        weights=_QUIET_HANDOVERS,
+        shape=_FORGETS,
+    ),
+    _ablation(
+        "idle sessions are told how far all is",
+        (Owner, "expire", without.expire_without_telling),
+        expect=frozenset({oracle.SENT_AWAY}),
+        seed=13,
+    ),
+    _ablation(
+        "all that wait for a send are acknowledged",
+        (Owner, "settles", without.settle_for_the_last),
+        expect=frozenset({oracle.UNACKNOWLEDGED}),
+        seed=0,
+    ),
+    _ablation(
         "pending sends de-duplicated",
         (Owner, "under_way", without.never),
         expect=frozenset({oracle.DOUBLED}),
@@ -255,7 +281,7 @@ ABLATIONS = [
         expect=frozenset({oracle.MISSING}),
         seed=118,
         weights=_FORGETFUL,
-        shape=Shape(resend_records=0, state_every=2),
+        shape=_FORGETS,
     ),
     _ablation(
         "what the log has dropped is left out, and told",
@@ -348,6 +374,13 @@ ABLATIONS = [
         weights=_SLOW_HISTORY,
     ),
     _ablation(
+        "a gap's token names the partitions of others",
+        (resume, "gap", without.gap_of_its_partition_alone),
+        expect=frozenset({oracle.MISSING}),
+        seed=13,
+        weights=_SLOW_HISTORY | _SLOW_IN_PEACE,
+    ),
+    _ablation(
         "a resume starts above the position",
         (resume, "start", without.resume_at_the_last),
         expect=frozenset({oracle.WIRE_TWICE}),
@@ -358,6 +391,12 @@ ABLATIONS = [
         (Device, "show", without.show_again),
         expect=frozenset({oracle.SHOWN_TWICE}),
         seed=2,
+    ),
+    _ablation(
+        "an answer lowers no mark",
+        (Device, "answered", without.answered_with_a_lower_mark),
+        expect=frozenset({oracle.SHOWN_TWICE}),
+        seed=0,
     ),
     _ablation(
         "what the tail lacks comes from the log",

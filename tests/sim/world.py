@@ -82,6 +82,8 @@ class World(Spoiling):
         self.history = History()
         self.talkers: list[tuple[str, str]] = []  # (device, chat), of those that write
         self.looks: list[Look] = []
+        self.sent_away: list[str] = []  # devices, in what is tried afterwards
+        self.unacknowledged: list[str] = []  # sends, there
         self.told: set[tuple[int, int]] = set()  # (message id, target): lost, and its owner said so
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
@@ -499,4 +501,6 @@ class World(Spoiling):
             quiet,
             self.looks,
             {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},
+            self.sent_away,
+            self.unacknowledged,
         )
