@@ -144,6 +144,54 @@ def _a_repeat_that_nobody_remembers_is_not_taken(world: World) -> bool:
     return comes_to_rest(world)
 
 
+# -- a gap that is filled while people go on
+
+
+def _a_gap_is_filled_up_to_the_stream(world: World) -> bool:
+    """What comes with the stream is in the history in part, and never all of it at once."""
+    for node in range(world.shape.nodes):
+        world.do_skew(node, 0)
+    world.do_tick(120_000)  # all clocks are above all that was
+    world.do_elsewhere("a1", 0)
+    world.do_connect("a1", world.assignment[world.place("a")])
+    world.do_to_server("a1", len(world.clients["a1"].connections) - 1)
+    world.do_to_device("a1", 1_000)
+    _is_accepted(world, "b0")
+    between = _is_accepted(world, "a0")
+    _is_accepted(world, "a0")
+    _is_in_the_history(world, "a")
+    while not _has_read(world, "a1", between) and world.do_fill("a1"):
+        pass
+    _is_accepted(world, "b0")
+    _is_in_the_history(world, "b")
+    return comes_to_rest(world)
+
+
+def _is_accepted(world: World, name: str) -> int:
+    """A send in the chat of a and b, some time after all before."""
+    world.do_tick(10)
+    world.do_send(name, CHAT)
+    world.do_to_server(name, len(world.clients[name].connections) - 1)
+    settle_log(world)
+    partition = world.place(name[0])
+    world.do_read(world.assignment[partition], partition, 50)
+    return world.sends
+
+
+def _is_in_the_history(world: World, user: str) -> None:
+    partition = world.place(user)
+    while world.do_materialize(partition, 100):
+        while world.do_land_row(partition, 0):
+            pass
+
+
+def _has_read(world: World, name: str, number: int) -> bool:
+    """A device that fills its gap is beyond that message."""
+    filling = world.clients[name].filling
+    ids = [row.id for row in world.history.rows if row.number == number]
+    return filling is not None and filling.after >= max(ids)
+
+
 # -- an owner that is new
 
 
@@ -178,5 +226,6 @@ ATTEMPTS = [
     _a_refusal_holds,
     _what_is_accepted_is_not_refused,
     _a_repeat_that_nobody_remembers_is_not_taken,
+    _a_gap_is_filled_up_to_the_stream,
     _the_next_owner_knows_what_is_missing,
 ]

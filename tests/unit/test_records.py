@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State, Takeover, decode, encode
+from cecochat.domain.records import (
+    Copied,
+    Copy,
+    LogRecord,
+    Missing,
+    Origin,
+    State,
+    Takeover,
+    decode,
+    encode,
+)
 from cecochat.v1.events_pb2 import Event
 from tests.unit.test_ids import USER_IDS
 
@@ -58,16 +68,23 @@ def copies(draw: st.DrawFn) -> Copy:
 
 
 TAKEOVERS = st.builds(Takeover, TEXT, TEXT, INT63)
+PARTITIONS = st.integers(0, 4_095)
+OFFSETS = st.integers(-1, 1 << 40)
+COPIED = st.dictionaries(PARTITIONS, st.builds(Copied, OFFSETS, INT63))
 STATES = st.builds(
     State,
-    st.integers(-1, 1 << 40),
-    st.integers(-1, 1 << 40),
+    OFFSETS,
+    OFFSETS,
     INT63,
     INT63,
-    st.dictionaries(st.integers(0, 4_095), st.builds(Copied, st.integers(-1, 1 << 40), INT63)),
+    COPIED,
     INT63,
+    COPIED,
+    st.dictionaries(PARTITIONS, OFFSETS),
+    OFFSETS,
 )
-RECORDS = st.one_of(origins(), copies(), TAKEOVERS, STATES)
+MISSING = st.builds(Missing, PARTITIONS, OFFSETS)
+RECORDS = st.one_of(origins(), copies(), TAKEOVERS, STATES, MISSING)
 
 
 @given(RECORDS)
@@ -82,7 +99,9 @@ def test_headers_are_printable_ascii_in_a_fixed_order(record: LogRecord) -> None
     assert all(text.isascii() and text.isprintable() for header in headers for text in header)
 
 
-HEADER_NAMES = st.sampled_from(["kind", "v", "id", "epoch", "number", "origin", "after", "x"])
+HEADER_NAMES = st.sampled_from(
+    ["kind", "v", "id", "epoch", "number", "origin", "after", "missing", "x"]
+)
 HEADER_VALUES = st.one_of(
     TEXT, st.sampled_from(["origin", "copy", "takeover", "state", "1", "2", "3:4", "-1", ":"])
 )
