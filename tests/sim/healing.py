@@ -20,20 +20,26 @@ def settle(world: World) -> bool:
         world.do_leave(partition, False)
         if world.assignment[partition] < 0:
             world.do_assign(partition, 0)
+    return mend(world)
+
+
+def mend(world: World) -> bool:
+    """Come to rest, with what is missing asked for."""
     for _ in range(HOUSES_MAX):
-        if not _comes_to_rest(world):
+        if not comes_to_rest(world):
             return False
         if not _keep_houses(world):
             break
     return True
 
 
-def _comes_to_rest(world: World) -> bool:
+def comes_to_rest(world: World) -> bool:
+    """Let everybody go on for as long as that moves anything."""
     return any(not _moves(world) for _ in range(ROUNDS_MAX))
 
 
 def _moves(world: World) -> bool:
-    return any([_settle_log(world), _settle_servers(world), _settle_clients(world)])
+    return any([settle_log(world), settle_servers(world), _settle_clients(world)])
 
 
 def _keep_houses(world: World) -> bool:
@@ -50,7 +56,8 @@ def _keep_houses(world: World) -> bool:
     return bool(short)
 
 
-def _settle_log(world: World) -> bool:
+def settle_log(world: World) -> bool:
+    """All appends land, and are answered."""
     moved = False
     for name, producer in list(world.producers.items()):
         for target in list(producer.requests):
@@ -63,7 +70,8 @@ def _settle_log(world: World) -> bool:
     return moved
 
 
-def _settle_servers(world: World) -> bool:
+def settle_servers(world: World) -> bool:
+    """All servers do all that they can."""
     moved = False
     for node in range(world.shape.nodes):
         moved |= world.do_learn(node) | world.do_refresh(node)

@@ -28,6 +28,8 @@ HISTORY_WRONG = "history is not what the log says"
 HOLE = "a later message of a sender read without an earlier one"
 NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
+SENT_AWAY = "a device has to come back for nothing"
+UNACKNOWLEDGED = "a stream is not told that its send was taken"
 EXCEPTION = "exception"
 
 
@@ -104,6 +106,7 @@ class DeviceRecord:
     shown: list[Shown] = field(default_factory=list)
     sends: list[SendRecord] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
+    sent_away: list[str] = field(default_factory=list)  # by servers, with these codes
     unanswered: list[int] = field(default_factory=list)  # at the end
     gap_expected: bool = False  # something was done that may cause a gap
     forgets: bool = False  # its log has lost its end: offsets begin anew with each session
@@ -166,6 +169,10 @@ class Evidence:
     loss: Loss = field(default_factory=Loss)
     told: set[tuple[int, str]] = field(default_factory=set)
     """(message id, user) of what operators were told is lost for live devices."""
+    sent_away: list[str] = field(default_factory=list)
+    """Devices that had to come back although they had been connected, and nothing was wrong."""
+    unacknowledged: list[str] = field(default_factory=list)
+    """Sends that were taken from two streams, and acknowledged on one."""
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -177,6 +184,8 @@ def judge(evidence: Evidence) -> list[Broken]:
     for row in sorted(evidence.history):
         history[row.sender, row.number].append(row)
     broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
+    broken += [Broken(SENT_AWAY, name) for name in evidence.sent_away]
+    broken += [Broken(UNACKNOWLEDGED, number) for number in evidence.unacknowledged]
     for device in evidence.devices:
         broken += _sends(device, history)
         broken += _wire(device)

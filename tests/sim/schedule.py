@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from tests.sim.afterwards import afterwards
 from tests.sim.healing import settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.spoiling import Action, Spoils
@@ -90,7 +91,7 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
         for action in schedule(world):
             if world.do(action):
                 done.append(action)
-        quiet = settle(world)
+        quiet = settle(world) and afterwards(world)
     except Exception:  # noqa: BLE001 - whatever the code under test raises is a finding
         return Run([*done, action], [Broken(EXCEPTION, traceback.format_exc(limit=-4))])
     return Run(done, judge(world.evidence(quiet)))

@@ -101,7 +101,7 @@ def while_nothing_is_forwarded(made: World) -> None:
     say(made, "a0", "d:a~c", 4)
     forward(made)
     note(made)
-    lose_and_go_on(made, 5)
+    lose_and_go_on(made, 1)
     made.do_crash(HOME)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from cecochat.domain import frames, resume
-from cecochat.domain.client import Device, Happening, Received
+from cecochat.domain.client import Device, Happening, Received, Sent
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder, Lane
@@ -16,7 +16,7 @@ from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State
 from cecochat.domain.session import Session
 from cecochat.v1.events_pb2 import Event
-from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken
+from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken, Send
 from tests.sim.client import Client
 from tests.sim.history import Materializer
 from tests.sim.log import Log
@@ -157,6 +157,25 @@ def owed_but_for_the_forgotten(self: Lane) -> int | None:
     return next(iter(self.under_way or [each.at.offset for each in self._waiting]), None)
 
 
+def expire_without_telling(self: Owner, now_ms: int) -> None:
+    self.sent.expire(now_ms)
+
+
+_settles = Owner.settles
+
+
+def settle_for_the_last(self: Owner, session: Session, send: Send, seen: int) -> bool:
+    """Of those that wait for a send, only the last one is acknowledged."""
+    settled = _settles(self, session, send, seen)
+    if pending := self.under_way((session.user_id, send.client_message_id)):
+        pending.sessions[:-1] = []
+    return settled
+
+
+def state_without_top(self: Fold, as_of: int) -> State:
+    return replace(_state(self, as_of), top=0)
+
+
 def stamp_whatever_was_seen(self: Owner, now_ms: int, seen_id: int) -> int:
     return _next_stamp(self, now_ms)
 
@@ -183,6 +202,14 @@ def top_before_copy(self: Fold, record: Copy) -> int:
     return self.top
 
 
+def answered_with_a_lower_mark(self: Device, client_message_id: str, id_: int) -> Sent | None:
+    send = self.outbox.pop(client_message_id, None)
+    if send is None:
+        return None
+    self.shown.setdefault(send.chat_id, {})[self.user_id] = id_
+    return Sent(send, id_)
+
+
 def resends_newest_first(self: Device) -> list[str]:
     return list(reversed(self.outbox))
 
@@ -196,6 +223,13 @@ _gap = resume.gap
 def gap_without_its_partition(*args: Any) -> Gap:
     gap = _gap(*args)
     gap.token.offsets.pop(args[2], None)
+    return gap
+
+
+def gap_of_its_partition_alone(*args: Any) -> Gap:
+    gap = _gap(*args)
+    for origin in set(gap.token.offsets) - {args[2]}:
+        gap.token.offsets.pop(origin)
     return gap
 
 

@@ -89,6 +89,8 @@ class World(Spoiling):
         self.lost_copies: set[tuple[str, int]] = (
             set()
         )  # (recipient, id) of what it has lost as copy
+        self.sent_away: list[str] = []  # devices, in what is tried afterwards
+        self.unacknowledged: list[str] = []  # sends, there
         self.told: set[tuple[int, int]] = set()  # (message id, target): lost, and its owner said so
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
@@ -536,4 +538,6 @@ class World(Spoiling):
             self.looks,
             Loss(self.lost, self.lost_copies),
             {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},
+            self.sent_away,
+            self.unacknowledged,
         )
