@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from cecochat.domain import resume
 from cecochat.domain.client import Device
+from cecochat.domain.clock import OwnClock
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder, Lane
 from cecochat.domain.missing import Incoming
@@ -403,6 +404,13 @@ ABLATIONS = [
         expect=frozenset({oracle.STUCK}),
         seed=86,
         weights={"to_device": 0.2, "send": 2},
+    ),
+    _ablation(
+        "a clock ahead of the log's accepts nothing",
+        (OwnClock, "is_right", without.always),
+        expect=frozenset({oracle.FAR_AHEAD}),
+        seed=0,
+        weights={"wrong_clock": 50},
     ),
     _ablation(
         "a copy is new by its place",

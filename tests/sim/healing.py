@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cecochat.domain.clock import LOOK_AGAIN_MS
 from cecochat.domain.missing import ASK_SELDOM_MS
 from tests.sim.world import ROUNDS_MAX, World
 
@@ -15,6 +16,7 @@ def settle(world: World) -> bool:
         world.do_resume(node)
         world.do_restart(node)
         world.do_limit(node, False)
+        world.do_skew(node, 0)
     for partition in range(world.shape.partitions):
         world.do_stall(partition, False)
         world.do_leave(partition, False)
@@ -56,6 +58,16 @@ def _keep_houses(world: World) -> bool:
     return bool(short)
 
 
+def _look_at_clock(world: World, node: int, partition: int) -> bool:
+    """An owner that was ahead of its log finds out that it is not any more."""
+    server = world.running(node, partition)
+    if not server or not server.owner.ready or server.owner.clock.is_right(server.now_ms()):
+        return False
+    world.do_tick(LOOK_AGAIN_MS)
+    server.keep_house()
+    return True
+
+
 def settle_log(world: World) -> bool:
     """All appends land, and are answered."""
     moved = False
@@ -81,6 +93,7 @@ def settle_servers(world: World) -> bool:
             moved = True
         moved |= world.do_forward(node, partition, 1_000)
         moved |= world.do_recall(node, partition, 1_000)
+        moved |= _look_at_clock(world, node, partition)
     for partition in range(world.shape.partitions):
         moved |= world.do_materialize(partition, 1_000)
         while world.do_land_row(partition, 0) or world.do_land_stray(partition, 0):

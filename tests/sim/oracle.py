@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cecochat.domain.ids import time_ms
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.v1.messaging_pb2 import ServerItem
 
 LOST = "acknowledged message lost"
@@ -30,6 +32,7 @@ NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
 SENT_AWAY = "a device has to come back for nothing"
 UNACKNOWLEDGED = "a stream is not told that its send was taken"
+FAR_AHEAD = "id far ahead of its time"
 EXCEPTION = "exception"
 
 
@@ -167,6 +170,7 @@ class Evidence:
     quiet: bool = True  # whether everything came to rest
     looks: list[Look] = field(default_factory=list)
     loss: Loss = field(default_factory=Loss)
+    now_ms: int = 0  # at the end, by the log's clock; 0: not known
     told: set[tuple[int, str]] = field(default_factory=set)
     """(message id, user) of what operators were told is lost for live devices."""
     sent_away: list[str] = field(default_factory=list)
@@ -184,6 +188,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     for row in sorted(evidence.history):
         history[row.sender, row.number].append(row)
     broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
+    broken += _times(evidence)
     broken += [Broken(SENT_AWAY, name) for name in evidence.sent_away]
     broken += [Broken(UNACKNOWLEDGED, number) for number in evidence.unacknowledged]
     for device in evidence.devices:
@@ -224,6 +229,13 @@ def _looks(evidence: Evidence) -> Iterator[Broken]:
             hidden = [id_ for id_ in all_ids - shown if shown and ids[0] <= id_ < max(shown)]
             if hidden:
                 yield Broken(HOLE, f"{chat}: {sorted(shown)} without {sorted(hidden)}")
+
+
+def _times(evidence: Evidence) -> Iterator[Broken]:
+    """An id of ten years ahead would take all later ones with it."""
+    for row in evidence.history:
+        if evidence.now_ms and time_ms(row.id) > evidence.now_ms + CLOCKS_APART_MAX_MS:
+            yield Broken(FAR_AHEAD, f"{row}")
 
 
 def _ids(evidence: Evidence) -> Iterator[Broken]:

@@ -33,7 +33,7 @@ FAULTS: dict[str, float] = {
     "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
     "fail": 0.7, "drop": 0.7, "member": 1, "long_tick": 0.4, "crash_materializer": 0.4,
     "forget": 0.2, "reload": 0.5, "elsewhere": 0.15, "limit": 0.4,
-    "stall": 0.8, "spoil": 0.2, "lose": 0.05, "leave": 0.1,
+    "stall": 0.8, "spoil": 0.2, "lose": 0.05, "leave": 0.1, "wrong_clock": 0.02,
 }  # fmt: skip
 
 Weights = Mapping[str, float]
@@ -53,6 +53,7 @@ THEMES: list[Weights] = [
     {"pause": 6, "resume": 4, "assign": 4, "learn": 3, "crash": 0.3},  # owners that come back
     {"stall": 12, "send": 2, "to_server": 2, "forward": 2, "recall": 0.7},  # slow targets
     {"assign": 12, "learn": 4, "claim": 0.5, "crash": 0.2, "send": 1.5},  # planned handoffs
+    {"wrong_clock": 100, "expire": 3, "connect": 2},  # clocks years apart
     {"lose": 30, "commit": 2, "land_commit": 2, "materialize": 3, "connect": 3, "cut": 2,
      "land_row": 2, "crash": 0.3, "leave": 20},  # logs that lose their end
 ]  # fmt: skip
@@ -282,6 +283,7 @@ def _owing(world: World) -> list[tuple[object, ...]]:
     return [key for key, each in world.servers.items() if each.owner.forwarder.owes]
 
 
+_YEARS_MS = 10 * 366 * 86_400_000
 _SKEWS_MS = [-20_000, -50, -3, 0, 3, 50, 20_000]
 
 _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
@@ -331,6 +333,7 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
         -1 if r.random() < 0.1 else _node(r, w),
     ),
     "skew": lambda r, w: ("skew", _node(r, w), r.choice(_SKEWS_MS)),
+    "wrong_clock": lambda r, w: ("skew", _node(r, w), r.choice([0, -_YEARS_MS, _YEARS_MS])),
     "cut": lambda r, w: ("cut", r.choice(DEVICES)),
     "reload": lambda r, w: ("reload", r.choice(DEVICES)),
     "elsewhere": lambda r, w: ("elsewhere", r.choice(DEVICES), r.choice([0, 1_000])),

@@ -105,7 +105,7 @@ class Server:
             return True
         self.claimed = True
         self.owner.forwarder.skip(forwarded)
-        self.append(self.partition, self.owner.takeover(f"n{self.node}", assignment_version=0))
+        self.append(self.partition, self.owner.takeover(f"n{self.node}", 0, self.now_ms()))
         return True
 
     def forwarded(self, lowest: int) -> int | None:
@@ -234,6 +234,8 @@ class Server:
     def keep_house(self) -> None:
         """What an owner does once a second."""
         self.owner.expire(self.now_ms())
+        if self.owner.state_due(self.now_ms()):
+            self.append(self.partition, self.owner.state(self.now_ms()))
         incoming, now_ms = self.owner.incoming, self.world.now_ms
         if incoming.unread >= 0:
             for origin in range(len(self.world.logs)):
@@ -364,8 +366,12 @@ class Server:
         if recipients is None:
             self.refuse(connection, session, send)
         else:
-            origin = self.owner.accept(session, send, recipients, self.now_ms())
-            self.append(self.partition, origin)
+            try:
+                origin = self.owner.accept(session, send, recipients, self.now_ms())
+            except Refusal as refusal:
+                session.close(refusal)
+            else:
+                self.append(self.partition, origin)
 
     def refuse(self, connection: Connection, session: Session, send: Send) -> None:
         """Answer that a send will never be accepted."""

@@ -32,6 +32,7 @@ CHATS = ("d:a~b", "d:a~c", GROUP)
 OUTBOX_MAX = 3
 LOOK = 6  # messages of a page
 ROUNDS_MAX = 120
+TICK_MS = 30_000
 BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
 
 
@@ -148,7 +149,12 @@ class World(Spoiling):
     # -- time and nodes
 
     def do_tick(self, ms: int) -> None:
-        self.now_ms += ms
+        """Time passes, and those that are awake notice."""
+        for step_ms in [TICK_MS] * (ms // TICK_MS) + [ms % TICK_MS]:
+            self.now_ms += step_ms
+            for (node, _), server in self.servers.items():
+                if self.runs(node):
+                    server.owner.clock.go_on(server.now_ms())
 
     def do_skew(self, node: int, ms: int) -> None:
         self.skew_ms[node] = ms
@@ -337,7 +343,7 @@ class World(Spoiling):
     def do_lose(self, partition: int, records: int) -> bool:
         """The log of a partition loses its end. It comes back later than clocks are apart."""
         lost = self.logs[partition].lose(records)
-        self.now_ms += BACK_MS if lost else 0
+        self.do_tick(BACK_MS if lost else 0)
         for record in lost:
             if isinstance(record, Origin):
                 self.lost.add(record.id)
@@ -537,6 +543,7 @@ class World(Spoiling):
             quiet,
             self.looks,
             Loss(self.lost, self.lost_copies),
+            self.now_ms,
             {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},
             self.sent_away,
             self.unacknowledged,

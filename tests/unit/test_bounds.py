@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from cecochat.domain import assignment, configuration, resume
 from cecochat.domain.bucket import TokenBucket
+from cecochat.domain.clock import LOOK_AGAIN_MS
 from cecochat.domain.configuration import KEYS, Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.fold import Fold
-from cecochat.domain.ids import EPOCH_MS, time_ms
-from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.ids import EPOCH_MS, SEQUENCE_MAX, message_id, stamp_at, time_ms
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
-from cecochat.domain.place import Place
-from cecochat.domain.records import Copied, Takeover, decode, encode
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copied, Copy, Takeover, decode, encode
 from cecochat.domain.resume import Start
 from cecochat.domain.sent import Accepted, SentTable
 from cecochat.domain.session import Session
@@ -77,7 +78,7 @@ def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int
 def test_a_state_record_is_due_by_number_and_by_time() -> None:
     limits = OwnerLimits(state_every=3, state_after_ms=1_000)
     owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=limits)
-    owner.read(0, owner.takeover("server", 1), 4_000, 5_000)
+    owner.read(0, owner.takeover("server", 1, 5_000), 4_000, 5_000)
     assert not owner.state_due(5_999)
     assert owner.state_due(6_000), "on a quiet partition retention would leave none"
     state = owner.state(6_000)
@@ -96,17 +97,56 @@ def test_a_state_record_is_due_by_number_and_by_time() -> None:
 
 def test_a_clock_beyond_all_ids_changes_nothing() -> None:
     owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
-    owner.read(0, owner.takeover("server", 1), 1, 0)
+    owner.read(0, owner.takeover("server", 1, EPOCH_MS), EPOCH_MS + 1, EPOCH_MS + 2)
     session = Session("s", "alice", queue_max_bytes=1_000, wake=lambda: None)
     send = Send(client_message_id="1", chat_id="d:alice~bob")
     send.message.text = "hello"
     for year in (2090, 9_999):
-        with pytest.raises(Refusal, match="clock"):
-            owner.accept(session, send, ("bob",), (year - 1_970) * 366 * 86_400_000)
+        far_ms = (year - 1_970) * 366 * 86_400_000
+        with pytest.raises(Refusal, match="ahead of the log's"):
+            owner.accept(session, send, ("bob",), far_ms)
+        with pytest.raises(Refusal, match="no message id is left"):
+            owner.next_stamp(far_ms)
     assert not owner.pending
     origin = owner.accept(session, send, ("bob",), EPOCH_MS + 5)
     assert (origin.number, time_ms(origin.id)) == (0, EPOCH_MS + 5)
     assert owner.read(1, decode(*encode(origin)), 2, 0)
+
+
+def test_a_clock_that_is_ahead_of_the_log_accepts_nothing_until_a_record_shows_it_right() -> None:
+    """It jumps by an hour, and is put right again."""
+    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    right_ms, hour_ms = EPOCH_MS + 10_000, 3_600_000
+    owner.read(0, owner.takeover("server", 1, right_ms), right_ms + 5, right_ms + 9)
+    assert owner.clock.is_right(right_ms + 9)
+    ahead_ms = right_ms + hour_ms
+    owner.expire(ahead_ms)
+    assert not owner.clock.is_right(ahead_ms)
+    assert owner.state_due(ahead_ms), "a record has to show how it is"
+    owner.read(1, owner.state(ahead_ms), right_ms + 50, ahead_ms + 9)
+    assert owner.clock.ahead_ms == hour_ms - 50
+    assert not owner.clock.is_right(ahead_ms + 9)
+    assert not owner.state_due(ahead_ms + 10)
+    assert owner.state_due(ahead_ms + LOOK_AGAIN_MS)
+    again_ms = right_ms + 20_000
+    assert owner.state_due(again_ms), "it was put right: look at once"
+    owner.read(2, owner.state(again_ms), again_ms + 5, again_ms + 9)
+    assert owner.clock.is_right(again_ms + 9)
+
+
+def test_a_clock_behind_the_log_is_not_asked() -> None:
+    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    behind_ms, log_ms = EPOCH_MS + 10_000, EPOCH_MS + 99_000
+    owner.read(0, owner.takeover("server", 1, behind_ms), log_ms, behind_ms)
+    stamp = owner.next_stamp(behind_ms, message_id(stamp_at(log_ms + 30_000), 7))
+    assert stamp > stamp_at(log_ms + 30_000), "an answer sorts after what it answers"
+
+
+def test_a_copy_far_ahead_of_the_log_does_not_take_this_partition_with_it() -> None:
+    fold, now_ms = Fold(), EPOCH_MS + 10_000
+    id_ = message_id(stamp_at(now_ms + 10 * 366 * 86_400_000), 7)
+    assert fold.step(0, Copy(id_, 7, Place(1, 0), NOWHERE, ("bob",), b""), now_ms)
+    assert fold.top == stamp_at(now_ms + CLOCKS_APART_MAX_MS) | SEQUENCE_MAX
 
 
 # -- the token bucket

@@ -97,7 +97,7 @@ def an_owner() -> Owner:
     places = {"bob": 1, "carol": 2}
     fold = Fold(places.__getitem__)
     owner = Owner(0, "session", fold, cursor=0, forwarded=-1, limits=OwnerLimits())
-    owner.read(0, owner.takeover("server", 1), NOW_MS, 0)
+    owner.read(0, owner.takeover("server", 1, NOW_MS), NOW_MS, 0)
     for number, to in enumerate(["bob", "carol", "bob"]):
         owner.read(number + 1, origin(owner, number, to), NOW_MS, 0)
     for target, copies in owner.forwarder.take(10):

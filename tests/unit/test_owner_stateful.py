@@ -108,7 +108,7 @@ class Partition(RuleBasedStateMachine):
             0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=self.limits
         )
         self.log: list[tuple[LogRecord, int]] = []  # and when each was appended
-        self.append(self.owner.takeover("server", 1))
+        self.append(self.owner.takeover("server", 1, self.now_ms))
         self.valid: dict[int, Origin | Copy] = {}
         self.model = Fold()
         self.clocks: list[int] = []  # of the log, at each offset that was read

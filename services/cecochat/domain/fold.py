@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from cecochat.domain.chain import Chain
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.ids import SEQUENCE_MAX, stamp_of
+from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, stamp_at, stamp_of
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import NOTHING, Copied, Copy, LogRecord, Origin, State, Takeover
 
@@ -113,9 +114,11 @@ class Fold:
 
     def top_after_copy(self, record: Copy) -> int:
         """Ids of this partition go on above the whole millisecond of the copy: an answer sorts
-        after what it answers.
+        after what it answers. One that is far ahead of the log's clock, as by a wrong clock, does
+        not take this partition with it.
         """
-        return max(self.top, stamp_of(record.id) | SEQUENCE_MAX)
+        ahead = stamp_at(self.clock_ms + CLOCKS_APART_MAX_MS) if self.clock_ms else STAMP_MAX
+        return max(self.top, min(stamp_of(record.id), ahead) | SEQUENCE_MAX)
 
     def state(self, as_of: int) -> State:
         """The state as a record."""

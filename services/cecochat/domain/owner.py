@@ -15,6 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from cecochat.domain import frames
+from cecochat.domain.clock import LOOK_AGAIN_MS, OwnClock
 from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
@@ -35,6 +36,7 @@ class Pending(NamedTuple):
 
     content: int
     sessions: list[Session]
+    accepted_ms: int
 
 
 class Valid:
@@ -130,7 +132,9 @@ class Owner:
         self._stamp = 0
         self._stated = cursor - 1  # `as_of` of the last state record
         self._stated_at_ms: int | None = None  # when it was read or made, or this began to read
-        self._made: set[int] = set()  # `as_of` of the state records made
+        self.clock = OwnClock()
+        self._taken_over_ms = 0  # when the takeover was made
+        self._made: dict[int, int] = {}  # `as_of` of the state records made -> when
         self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of those read back
 
     @property
@@ -143,8 +147,9 @@ class Owner:
         """Whether it has read its own takeover and none after it."""
         return self.epoch is not None and self.superseded is None
 
-    def takeover(self, server_id: str, assignment_version: int) -> Takeover:
+    def takeover(self, server_id: str, assignment_version: int, now_ms: int) -> Takeover:
         """The record to append first."""
+        self._taken_over_ms = now_ms
         return Takeover(server_id, self.session, assignment_version)
 
     # -- sends
@@ -153,11 +158,13 @@ class Owner:
         self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
     ) -> Origin:
         """The record to append for a checked send that was not settled. Raises `Refusal`, and
-        nothing has changed, where the clock is beyond all message ids.
+        nothing has changed, where the clock is ahead of the log's, or beyond all message ids.
         """
+        if not self.clock.is_right(now_ms):
+            raise _clock_ahead()
         origin = self._origin(session.user_id, send, recipients, now_ms)
         key = (session.user_id, send.client_message_id)
-        self.pending[key] = Pending(content_of(send), [session])
+        self.pending[key] = Pending(content_of(send), [session], now_ms)
         return origin
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
@@ -223,8 +230,10 @@ class Owner:
 
     def next_stamp(self, now_ms: int, seen_id: int = 0) -> int:
         """Strictly increasing, and above everything this partition has seen, whatever the clocks
-        do; above the whole millisecond of `seen_id`, too, unless that is far in the future.
+        do; above the whole millisecond of `seen_id`, too, unless that is far in the future. A clock
+        that is behind the log's is not asked.
         """
+        now_ms = max(now_ms, self.fold.clock_ms)
         answers = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
         stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, answers + 1)
         if stamp > STAMP_MAX:
@@ -243,18 +252,19 @@ class Owner:
             return False
         match record:
             case Origin():
-                self._read_origin(record, now_ms)
+                self._read_origin(record, appended_at_ms, now_ms)
             case Copy():
                 self._publish(Valid(self.place, record.recipient_ids, record.event))
             case Takeover():
-                self._read_takeover(offset, record)
+                self._read_takeover(record, appended_at_ms)
             case Missing():
                 self._read_missing(record)
             case State():
                 self._stated = max(self._stated, record.as_of)
                 self._stated_at_ms = now_ms
-                if record.as_of in self._made:
+                if (made_ms := self._made.get(record.as_of)) is not None:
                     self._states.append((offset, record.as_of))
+                    self.clock.compare(made_ms, appended_at_ms)
         return True
 
     def skip(self, offset: int, record: Undecodable, appended_at_ms: int) -> bool:
@@ -265,13 +275,14 @@ class Owner:
         self.fold.step(offset, record, appended_at_ms)
         return self.ready and bool(self.pending)
 
-    def _read_takeover(self, offset: int, record: Takeover) -> None:
+    def _read_takeover(self, record: Takeover, appended_at_ms: int) -> None:
         if record.session == self.session:
             self.epoch = self.place
+            self.clock.compare(self._taken_over_ms, appended_at_ms)
         elif self.epoch is not None:
             self.superseded = record
 
-    def _read_origin(self, record: Origin, now_ms: int) -> None:
+    def _read_origin(self, record: Origin, appended_at_ms: int, now_ms: int) -> None:
         at = self.place
         key = (record.user_id, record.client_message_id)
         waiting = self.pending.pop(key, None)
@@ -279,6 +290,7 @@ class Owner:
         self.sent.add(key, Accepted(record.id, at, now_ms, content))
         self.forwarder.add(at, record, self.fold.chain.links)
         if waiting:
+            self.clock.compare(waiting.accepted_ms, appended_at_ms)
             ack = frames.ack(record.client_message_id, record.id, at)
             for session in waiting.sessions:
                 if session in self.sessions.get(record.user_id, ()):
@@ -339,6 +351,7 @@ class Owner:
         """Forget old sends; call it about once a second. Idle sessions are told a position that
         stays covered.
         """
+        self.clock.go_on(now_ms)
         announced = self.sent.expire(now_ms)
         for sessions in self.sessions.values():
             for session in sessions:
@@ -349,17 +362,18 @@ class Owner:
 
     def state_due(self, now_ms: int) -> bool:
         """Whether enough was read since the last state record, or it is so old that retention might
-        leave none.
+        leave none; or it has to show whether the clock is right again.
         """
         if self.cursor - 1 - self._stated >= self.limits.state_every:
             return True
         since_ms = now_ms if self._stated_at_ms is None else self._stated_at_ms
-        return now_ms - since_ms >= self.limits.state_after_ms
+        return now_ms - since_ms >= self.limits.state_after_ms or self.clock.look_due(now_ms)
 
     def state(self, now_ms: int) -> State:
         """What is known now, as a record to append."""
         self._stated, self._stated_at_ms = self.cursor - 1, now_ms
-        self._made.add(self._stated)
+        self._made[self._stated] = now_ms
+        self.clock.looks(now_ms)
         return self.fold.state(self._stated)
 
     def released(self, materialized: int) -> int | None:
@@ -373,7 +387,7 @@ class Owner:
         released = None
         while self._states and self._states[0][0] < safe:
             _, as_of = self._states.popleft()
-            self._made.discard(as_of)
+            self._made.pop(as_of, None)
             released = as_of + 1
         return released
 
@@ -390,6 +404,15 @@ def _ahead(seen: int) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_PROTOCOL,
         f"offset {seen} is ahead of all that this server has told: say the position of this stream",
+    )
+
+
+def _clock_ahead() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_CLOCK_AHEAD,
+        "the clock of this server is more than a minute ahead of the log's: it accepts nothing "
+        "until that is put right",
+        LOOK_AGAIN_MS,
     )
 
 

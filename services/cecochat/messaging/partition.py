@@ -206,7 +206,7 @@ class OwnedPartition:
             raise ProducerEnded("what was forwarded is less than it was when this owner began")
         owner.forwarder.skip(forwarded)
         self.claimed = True
-        self._queue(owner.takeover(self._server_id, self.version))
+        self._queue(owner.takeover(self._server_id, self.version, now_ms()))
 
     async def _noted_forwarded(self, lowest: int) -> int | None:
         """Up to where the targets have all. None: that was noted of an end that the log has lost,
@@ -366,8 +366,9 @@ class OwnedPartition:
     def id_max(self) -> int:
         """Above what this partition has seen, and above what a clock a minute ahead has stamped."""
         assert self.owner
-        ahead = stamp_at(now_ms() + CLOCKS_APART_MAX_MS)
-        return message_id(max(self.owner.fold.top, ahead), PARTITIONS_MAX - 1)
+        fold = self.owner.fold
+        ahead = stamp_at(max(now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)
+        return message_id(max(fold.top, ahead), PARTITIONS_MAX - 1)
 
     def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
         """Append a checked send that was not settled."""
