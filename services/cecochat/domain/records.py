@@ -30,6 +30,7 @@ class Takeover:
     server_id: str
     session: str
     assignment_version: int
+    uncopied: tuple[int, int] = (0, 0)  # from this offset to below that: dropped before copied
 
 
 class Copied(NamedTuple):
@@ -121,6 +122,8 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 server_id=record.server_id,
                 session=record.session,
                 assignment_version=record.assignment_version,
+                uncopied_from=record.uncopied[0],
+                uncopied_below=record.uncopied[1],
             )
             return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
         case State():
@@ -187,7 +190,12 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             )
         case "takeover":
             takeover = TakeoverValue.FromString(value)
-            return Takeover(takeover.server_id, takeover.session, takeover.assignment_version)
+            return Takeover(
+                takeover.server_id,
+                takeover.session,
+                takeover.assignment_version,
+                (takeover.uncopied_from, takeover.uncopied_below),
+            )
         case "state":
             return _state(StateValue.FromString(value))
         case kind:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.letters import Letter
-from cecochat.domain.records import Origin
+from cecochat.domain.records import Origin, Takeover
+from cecochat.materialize.trims import now_ms, uncopied
 from cecochat.ports.backplane import Record
 from cecochat.ports.history import Hole, MarkRow, MessageRow, Row
 from cecochat.runtime.reading import decode_once
@@ -19,6 +20,7 @@ from cecochat.runtime.reading import decode_once
 class Rows:
     """Rows of valid origins, and what else is to be done for their records."""
 
+    log_id: str
     partition: int
     messages: list[MessageRow] = field(default_factory=list)
     marks: list[MarkRow] = field(default_factory=list)
@@ -54,13 +56,19 @@ class Rows:
             Letter("undecodable", self.partition, record.offset, str(why), record.key, record.value)
         )
 
-    def refuse(self, row: Row, why: str, log_id: str, now_ms: int) -> Letter:
+    def takeover(self, record: Record, takeover: Takeover) -> None:
+        """A new owner, who may have found something dropped."""
+        first, below = takeover.uncopied
+        if first < below:
+            self.holes.append(uncopied(self.log_id, self.partition, record, takeover))
+
+    def refuse(self, row: Row, why: str) -> Letter:
         """Go on without that row, of which this is the letter; of a message a hole stays."""
         record = self._take_out(row)
         if isinstance(row, MessageRow):
             span = (record.offset, record.offset, row.message_id, row.message_id)
             self.holes.append(
-                Hole(log_id, self.partition, *span, row.chat_id, "refused", why, now_ms)
+                Hole(self.log_id, self.partition, *span, row.chat_id, "refused", why, now_ms())
             )
         return Letter("refused", self.partition, record.offset, why, record.key, record.value)
 
@@ -74,13 +82,15 @@ class Rows:
         return self._mark_records.pop(at)
 
 
-def rows_of(partition: int, fold: Fold, records: Sequence[Record]) -> Rows:
+def rows_of(log_id: str, partition: int, fold: Fold, records: Sequence[Record]) -> Rows:
     """Fold the records of a partition, in order, into rows."""
-    rows = Rows(partition)
+    rows = Rows(log_id, partition)
     for record in records:
         known = decode_once(record)
         if isinstance(known, Undecodable):
             rows.unreadable(record, known)
         elif fold.step(record.offset, known) and isinstance(known, Origin):
             rows.add(record, known)
+        elif isinstance(known, Takeover):
+            rows.takeover(record, known)
     return rows

@@ -6,8 +6,9 @@ import time
 
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.records import Takeover
 from cecochat.domain.undecided import Seen
-from cecochat.ports.backplane import Backplane
+from cecochat.ports.backplane import Backplane, Record
 from cecochat.ports.history import Hole
 from cecochat.runtime.reading import appended_at_ms
 
@@ -30,10 +31,21 @@ async def trimmed(
     """
     start, end = bounds
     at_ms = await appended_at_ms(backplane, partition, start) if start < end else now_ms()
-    highest = message_id(stamp_at(at_ms + CLOCKS_APART_MAX_MS), PARTITIONS_MAX - 1)
+    highest = _highest(at_ms)
     text = f"the log had dropped the offsets {held + 1} to {start - 1} before they were read"
     span = (held + 1, start - 1, above + 1, max(highest, above + 1))
     return Hole(log_id, partition, *span, "", "trimmed", text, now_ms())
+
+
+def uncopied(log_id: str, partition: int, record: Record, takeover: Takeover) -> Hole:
+    """What a new owner found dropped before it was forwarded; ids as of the takeover or before."""
+    first, below = takeover.uncopied
+    text = (
+        f"the log had dropped the offsets {first} to {below - 1} before they were copied to all "
+        "whom they concern: devices may lack messages that the history has"
+    )
+    span = (first, below - 1, 1, _highest(record.appended_at_ms))
+    return Hole(log_id, partition, *span, "", "uncopied", text, now_ms())
 
 
 def unproven(log_id: str, partition: int, seen: list[Seen]) -> Hole:
@@ -45,3 +57,8 @@ def unproven(log_id: str, partition: int, seen: list[Seen]) -> Hole:
     )
     span = (seen[0].offset, seen[-1].offset, min(ids), max(ids))
     return Hole(log_id, partition, *span, "", "unproven", text, now_ms())
+
+
+def _highest(at_ms: int) -> int:
+    """The id that none has which was accepted by then."""
+    return message_id(stamp_at(at_ms + CLOCKS_APART_MAX_MS), PARTITIONS_MAX - 1)

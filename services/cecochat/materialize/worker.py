@@ -17,7 +17,7 @@ from cecochat.domain.fold import Fold
 from cecochat.materialize.burying import Burial
 from cecochat.materialize.rows import Rows, rows_of
 from cecochat.materialize.tracing import materializing
-from cecochat.materialize.trims import now_ms, trimmed, unproven
+from cecochat.materialize.trims import trimmed, unproven
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
 from cecochat.runtime.logs import ids_of
@@ -151,7 +151,7 @@ class Materializer:
         async with aclosing(batches):
             async for batch in batches:
                 self._writing[partition] = batch[0].appended_at_ms
-                rows = rows_of(partition, fold, batch)
+                rows = rows_of(self._log_id, partition, fold, batch)
                 await _to_its_end(self._write(rows, batch[-1].offset))
                 del self._writing[partition]
                 # What comes meanwhile is one larger batch, and all partitions share a write.
@@ -262,6 +262,8 @@ class Materializer:
             materializing(self._tracer, self._history.system, partition, *spans_of),
         ):
             await self._store(rows, progress)
+        for hole in rows.holes:
+            self._metrics.holes.labels(hole.reason).inc()
         self._reached[partition] = offset + 1
         if rows.messages:
             self._metrics.ages.observe("materialized", rows.messages[0].message_id)
@@ -283,8 +285,7 @@ class Materializer:
                 await self._bury_refused(rows, refused)
 
     async def _bury_refused(self, rows: Rows, refused: RowsRefused) -> None:
-        log_id, now = self._log_id, now_ms()
-        letters = [rows.refuse(row, why, log_id, now) for row, why in refused.rows]
+        letters = [rows.refuse(row, why) for row, why in refused.rows]
         await self._burial.bury(letters)
         self._metrics.refused.inc(len(letters))
         for each in letters:

@@ -13,6 +13,7 @@ from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
+from cecochat.domain.fold import Fold
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
@@ -25,7 +26,7 @@ from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
 from cecochat.runtime.logs import ids_of
-from cecochat.runtime.reading import decode_once, first_known, fold_at
+from cecochat.runtime.reading import decided, decode_once, first_known, fold_at
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Send
@@ -162,13 +163,29 @@ class OwnedPartition:
         forwarded = (await backplane.committed(FORWARD_GROUP, MESSAGES, partition) or 0) - 1
         start, end = await backplane.bounds(MESSAGES, partition)
         lowest = await self.first_known(start)
+        if forwarded < lowest:
+            return await self._load_after_trim(max(forwarded, start - 1), start, end)
         # Retention keeps what is not forwarded; a log that has lost its end gives offsets again.
         forwarded = min(max(forwarded, lowest), end - 1)
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
+        return self._owner(await fold_at(backplane, partition, position), position, forwarded)
+
+    async def _load_after_trim(self, forwarded: int, start: int, end: int) -> Owner:
+        """The log begins above what is forwarded, or does not tell what of that counts: all that is
+        left and is known to count is forwarded.
+        """
+        undecided = await decided(self.log.backplane, self.partition, start, end)
+        if undecided.fold and undecided.complete:
+            return self._owner(undecided.fold, start - 1, forwarded)
+        position = await self.first_known(start)
+        fold = await fold_at(self.log.backplane, self.partition, position)
+        return self._owner(fold, position, position)
+
+    def _owner(self, fold: Fold, position: int, forwarded: int) -> Owner:
         return Owner(
-            partition,
+            self.partition,
             uuid.uuid4().hex,
-            await fold_at(backplane, partition, position),
+            fold,
             cursor=position + 1,
             forwarded=forwarded,
             place=lambda user: partition_of(user, self.log.partitions),
@@ -179,7 +196,7 @@ class OwnedPartition:
         """Append the takeover once nearly all is read: until then the owner before serves on, and
         from then on little is left to do.
         """
-        backplane, partition = self.log.backplane, self.partition
+        backplane, partition, begins = self.log.backplane, self.partition, owner.cursor
         with suppress(TimeoutError):
             while owner.cursor < (await backplane.bounds(MESSAGES, partition))[1] - NEAR_RECORDS:
                 self._moved.clear()
@@ -189,7 +206,21 @@ class OwnedPartition:
         _, end = await backplane.bounds(MESSAGES, partition)
         owner.forwarder.skip(min(forwarded, end) - 1)
         self.claimed = True
-        self._queue(owner.takeover(self._server_id, self.version))
+        uncopied = (forwarded, begins) if forwarded < begins else (0, 0)
+        self._tell_uncopied(*uncopied)
+        self._queue(owner.takeover(self._server_id, self.version, uncopied))
+
+    def _tell_uncopied(self, first: int, below: int) -> None:
+        if first < below:
+            self._metrics.uncopied.inc(below - first)
+            log.error(
+                "partition %s: offsets %s to %s were dropped before they were copied to all whom "
+                "they concern: devices may lack messages",
+                self.partition,
+                first,
+                below - 1,
+                extra=self._named,
+            )
 
     async def first_known(self, start: int) -> int:
         """The lowest position that can be resumed from, in a log that begins at `start`."""

@@ -8,9 +8,11 @@ from typing import Literal, NamedTuple
 
 from cecochat.domain.errors import CecochatError
 
-HoleReason = Literal["trimmed", "unproven", "refused"]
+HoleReason = Literal["trimmed", "unproven", "refused", "uncopied"]
 """The log had dropped them before they were read; what is left of the log does not prove that they
-count; the database refuses the row for what it is.
+count; the database refuses the row for what it is. The last is no hole of the history: the log had
+dropped them before they were copied to the partitions of all recipients, whose devices may lack
+them.
 """
 
 
@@ -45,8 +47,8 @@ class Progress(NamedTuple):
 
 class Hole(NamedTuple):
     """Messages that may be missing here although they were acknowledged: of one origin partition,
-    with ids from `first_id` to `last_id`, both among them. It is known by its first three fields
-    and `chat_id`.
+    with ids from `first_id` to `last_id`, both among them. It is known by its first three fields,
+    `chat_id` and `reason`.
     """
 
     log_id: str

@@ -87,9 +87,11 @@ CQL: Final = (
     """INSERT INTO {keyspace}.holes (shard, log_id, partition, first_offset, last_offset, first_id,
         last_id, chat_id, reason, detail, found_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
     """UPDATE {keyspace}.holes SET acknowledged_at_ms = ?, acknowledged_by = ?
-        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?""",
+        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?
+        AND reason = ?""",
     """DELETE FROM {keyspace}.holes
-        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?""",
+        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?
+        AND reason = ?""",
     """SELECT log_id, partition, first_offset, last_offset, first_id, last_id, chat_id, reason,
         detail, found_at_ms, acknowledged_at_ms, acknowledged_by
         FROM {keyspace}.holes WHERE shard = ?""",

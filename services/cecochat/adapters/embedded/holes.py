@@ -22,19 +22,19 @@ SCHEMA = (
         found_at_ms INTEGER NOT NULL,
         acknowledged_at_ms INTEGER NOT NULL,
         acknowledged_by TEXT NOT NULL,
-        PRIMARY KEY (log_id, partition, first_offset, chat_id)) WITHOUT ROWID""",
+        PRIMARY KEY (log_id, partition, first_offset, chat_id, reason)) WITHOUT ROWID""",
 )
 _PUT = Rows(
     "INSERT OR ROLLBACK INTO holes",
     12,
     """ON CONFLICT DO UPDATE SET
     last_offset = excluded.last_offset, first_id = excluded.first_id, last_id = excluded.last_id,
-    reason = excluded.reason, text = excluded.text, found_at_ms = excluded.found_at_ms""",
+    text = excluded.text, found_at_ms = excluded.found_at_ms""",
 )
 _ACKNOWLEDGE = """UPDATE holes SET acknowledged_at_ms = ?, acknowledged_by = ?
-    WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?"""
+    WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ? AND reason = ?"""
 _CLOSE = """DELETE FROM holes
-    WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?"""
+    WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ? AND reason = ?"""
 
 
 def write(connection: sqlite3.Connection, holes: Sequence[Hole]) -> None:
@@ -44,7 +44,7 @@ def write(connection: sqlite3.Connection, holes: Sequence[Hole]) -> None:
 
 def read(connection: sqlite3.Connection) -> list[Hole]:
     """All, by partition and offset."""
-    select = "SELECT * FROM holes ORDER BY partition, first_offset, chat_id"
+    select = "SELECT * FROM holes ORDER BY partition, first_offset, chat_id, reason"
     return [Hole(*row) for row in connection.execute(select)]
 
 
@@ -58,5 +58,5 @@ def close(connection: sqlite3.Connection, hole: Hole) -> None:
     connection.execute(_CLOSE, _key(hole))
 
 
-def _key(hole: Hole) -> tuple[str, int, int, str]:
-    return hole.log_id, hole.partition, hole.first_offset, hole.chat_id
+def _key(hole: Hole) -> tuple[str, int, int, str, str]:
+    return hole.log_id, hole.partition, hole.first_offset, hole.chat_id, hole.reason
