@@ -273,7 +273,7 @@ def test_an_up_that_is_gone_is_found() -> None:
 def test_status_says_what_waits_too_long_in_the_log() -> None:
     late = {task: {"records": 4_711, "partitions": "0-3, 7"} for task in (*GROUPS, DROP)}
     leader = {"leads": True, "sets": {}, "late": late}
-    found = status._wrong(Cluster({}, {}, [leader], []), None)
+    found = status._wrong(Cluster({}, {}, [leader], [], []), None)
     assert [each for each in found if "4,711 records" in each] == [
         "4,711 records wait to be in the history, for longer than they should: partitions 0-3, 7",
         "4,711 records wait to be forwarded to their recipients, for longer than they should: "
@@ -281,5 +281,5 @@ def test_status_says_what_waits_too_long_in_the_log() -> None:
         "the log keeps 4,711 records that are older than its retention, since something needs them "
         "or they cannot be dropped, and disks fill: partitions 0-3, 7",
     ]
-    quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], []), None)
+    quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], [], []), None)
     assert not [each for each in quiet if "records" in each]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cecochat.cli import control, options
+from cecochat.cli import control, holes, options
 from cecochat.cli.failure import Failed, run
 from cecochat.cli.output import json_line, print_table
 
@@ -79,6 +79,9 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
         if state != "owned":
             wrong.append(f"{count} partitions: {state}")
     wrong += [LATE[task].format(**found) for task, found in seen.late.items() if task in LATE]
+    if seen.holes is None and seen.servers["history"]:
+        wrong.append("no history server tells whether acknowledged messages are missing")
+    wrong += [holes.wrong(each) for each in seen.holes or () if holes.is_open(each)]
     return wrong if view else [*wrong, "no partition is assigned"]
 
 

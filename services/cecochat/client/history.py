@@ -21,6 +21,7 @@ from cecochat.client.events import (
     Message,
     Page,
     Whereabouts,
+    hole_of,
     message_of,
     receipt_of,
     whereabouts_of,
@@ -187,6 +188,7 @@ class History:
             [message_of(event) for event in answer.messages],
             answer.has_more,
             [receipt_of(chat_id, mark) for mark in answer.marks],
+            [hole_of(chat_id, hole) for hole in answer.holes],
         )
 
     async def every_message(self, chat: str, *, after: int = 0) -> AsyncGenerator[Message]:
@@ -246,4 +248,5 @@ def _chat(chat: history_pb2.Chat) -> Chat:
         message_of(chat.last_message),
         chat.unread_count,
         [receipt_of(chat.chat_id, mark) for mark in chat.marks],
+        [hole_of(chat.chat_id, hole) for hole in chat.holes],
     )

@@ -11,7 +11,7 @@ import grpc
 
 from cecochat.client.channel import error_of, metadata, open_channel
 from cecochat.client.errors import ChatError, NotReachable, refused
-from cecochat.client.events import receipt_of
+from cecochat.client.events import hole_of, receipt_of
 from cecochat.client.history import HistoryCalls
 from cecochat.client.local import LocalDevice
 from cecochat.domain import client as domain
@@ -127,6 +127,9 @@ class Stream:
     async def _fill_chat(self, chat: history_pb2.Chat, token: ReadToken) -> None:
         marks = chat.marks
         low = self._local.progress.live.shown_up_to(chat.chat_id)
+        for hole in chat.holes:
+            if hole.last_id > low:
+                self._local.tell(hole_of(chat.chat_id, hole))
         if chat.last_message.id > low:
             async with aclosing(self._history.every_page(chat.chat_id, low, token)) as pages:
                 async for page in pages:
