@@ -20,6 +20,7 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.partitions import partition_of
 from cecochat.ports.backplane import NewRecord
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.ports.history import Hole
 from cecochat.runtime.settings import load
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from scripts.backends.launch import Backend
@@ -311,6 +312,16 @@ async def all_are_stopped(up: Server) -> AsyncIterator[None]:
 On = TypeVar("On")
 
 
+@asynccontextmanager
+async def a_hole_that_nobody_has_acknowledged(scene: Scene) -> AsyncIterator[None]:
+    """Told, as materialize tells one."""
+    hole = Hole("a log", 0, 1, 2, 3, 4, "", "trimmed", "as the test says", 5)
+    async with build.history(load(scene.environment)) as database:
+        await database.write([], [], None, [hole])
+        yield
+        await database.acknowledge(hole, "the test", 6)
+
+
 class Fault(NamedTuple, Generic[On]):
     """Inside `bring(on)`, these alerts fire."""
 
@@ -323,6 +334,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(more_sessions_than_may_be, ("SessionsNearLimit",)),
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
     Fault(records_that_nobody_understands, ("DeadLetters",)),
+    Fault(a_hole_that_nobody_has_acknowledged, ("HistoryHoles",)),
     Fault(redis_is_away, ("ConfigurationNotFollowed", "AssignmentNotFollowed", "NoControlLeader")),
     Fault(redis_has_lost_its_data_and_control_hangs, ("StoreWentBack",)),
     Fault(

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cecochat.domain.ids import time_ms
-
 if TYPE_CHECKING:
     from cecochat.client import Hole, Message
 
@@ -55,6 +53,8 @@ def hole_json(hole: Hole) -> dict[str, Any]:
 
 
 def _minute(id_: int) -> str:
+    from cecochat.domain.ids import time_ms
+
     at = datetime.fromtimestamp(time_ms(id_) / 1_000).astimezone()
     return at.strftime("%Y-%m-%d %H:%M")
 

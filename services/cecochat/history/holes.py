@@ -57,17 +57,22 @@ def as_json(hole: Hole) -> dict[str, Any]:
     return {"name": hole.name, **hole._asdict(), **ids}
 
 
+def history_holes(registry: CollectorRegistry) -> Gauge:
+    """Set by `HoleWatch`."""
+    return Gauge(
+        "cecochat_history_holes",
+        "Holes of the history, by whether an operator has acknowledged them.",
+        ["acknowledged"],
+        registry=registry,
+    )
+
+
 class HoleWatch:
     """Counts the holes now and then, so that an alert can fire."""
 
     def __init__(self, history: History, registry: CollectorRegistry) -> None:
         self._history = history
-        self._gauge = Gauge(
-            "cecochat_history_holes",
-            "Holes of the history, by whether an operator has acknowledged them.",
-            ["acknowledged"],
-            registry=registry,
-        )
+        self._gauge = history_holes(registry)
         self._tell([])
 
     async def run(self) -> None:
