@@ -31,6 +31,7 @@ from tests.support.server import CECOCHAT
 ROW_BYTES_MAX = 5_000
 LARGE = "x" * 6_000
 CHAT = dialog(UserId("alice"), UserId("bob"))
+REFUSED = history_pb2.Hole.REASON_REFUSED
 USERS = [f"u{number}" for number in range(40)]
 
 
@@ -108,7 +109,7 @@ async def test_a_refused_message_is_told_kept_and_can_be_stored_later(up: Runnin
     shown = await page(up)
     texts = [event.message.text for event in shown.messages]
     assert texts == ["before", "after"]
-    hole = history_pb2.Hole(first_id=large, last_id=large, reason=history_pb2.Hole.REASON_REFUSED)
+    hole = history_pb2.Hole(first_id=large, last_id=large, reason=REFUSED, chat_id=CHAT)
     assert list(shown.holes) == [hole]
     before, after = (event.id for event in shown.messages)
     assert list((await page(up, before=after)).holes) == [hole]
@@ -116,8 +117,10 @@ async def test_a_refused_message_is_told_kept_and_can_be_stored_later(up: Runnin
     assert list((await page(up, before=before)).holes) == []
     assert list((await page(up, after=after)).holes) == []
     assert list((await page(up, limit=1)).holes) == [], "it is older than this page"
-    chats = (await up.chats("bob", GetChatsRequest(limit=100))).chats
-    assert {chat.chat_id for chat in chats if chat.holes} == {CHAT}
+    listed = await up.chats("bob", GetChatsRequest(limit=100))
+    assert {chat.chat_id for chat in listed.chats if chat.holes} == {CHAT}
+    assert list(listed.holes) == [hole]
+    assert list((await up.chats("u1", GetChatsRequest())).holes) == []
     assert await metric(up, "materialize", "cecochat_rows_refused_total") == 1
 
     at, data = up.addresses.health["history"], Path(up.addresses.data)
@@ -177,3 +180,20 @@ async def until_after(bob: Client) -> list[Any]:
             if isinstance(event, Message) and event.text == "after":
                 break
     return got
+
+
+async def test_who_has_nothing_but_what_is_missing_is_told_too(up: Running, tmp_path: Path) -> None:
+    state = tmp_path / "dora.json"
+    async with connect(up.addresses.connect, up.token("dora"), state=state):
+        pass
+    to = dialog(UserId("alice"), UserId("dora"))
+    async with up.stream("alice") as alice:
+        await alice.send(message("large", to, LARGE))
+        (ack,) = await alice.until_acks(1)
+    known = json.loads(state.read_text())
+    known["position"]["logId"] = "another log"
+    state.write_text(json.dumps(known))
+    async with connect(up.addresses.connect, up.token("dora"), state=state) as dora:
+        async with asyncio.timeout(30):
+            events = [await anext(dora)]
+    assert events == [Hole(to, ack.ack.message_id, ack.ack.message_id, "refused")]

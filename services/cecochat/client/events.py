@@ -157,10 +157,10 @@ def receipt_of(chat_id: str, mark: history_pb2.Mark) -> Receipt:
     return Receipt(chat_id, mark.user_id, mark.delivered_up_to, mark.read_up_to)
 
 
-def hole_of(chat_id: str, hole: history_pb2.Hole) -> Hole:
+def hole_of(hole: history_pb2.Hole) -> Hole:
     """A hole of the history, as it travels."""
     reason = history_pb2.Hole.Reason.Name(hole.reason).removeprefix("REASON_").lower()
-    return Hole(chat_id, hole.first_id, hole.last_id, reason)
+    return Hole(hole.chat_id, hole.first_id, hole.last_id, reason)
 
 
 def whereabouts_of(message_id: int, answer: history_pb2.FindMessageResponse) -> Whereabouts:

@@ -81,13 +81,14 @@ class HistoryCalls:
                 yield chat
             more = page.has_more
 
-    async def chats_by_id(self, token: ReadToken) -> AsyncGenerator[history_pb2.Chat]:
-        """The whole list in the order of chat ids: none is missed that moves while it is read."""
+    async def chats_by_id(self, token: ReadToken) -> AsyncGenerator[GetChatsResponse]:
+        """The pages of the whole list in the order of chat ids: none is missed that moves while it
+        is read.
+        """
         after, more = "", True
         while more:
             page = await self.chats(GetChatsRequest(after_chat_id=after, token=token))
-            for chat in page.chats:
-                yield chat
+            yield page
             more = page.has_more and bool(page.chats)
             after = page.chats[-1].chat_id if page.chats else after
 
@@ -188,7 +189,7 @@ class History:
             [message_of(event) for event in answer.messages],
             answer.has_more,
             [receipt_of(chat_id, mark) for mark in answer.marks],
-            [hole_of(chat_id, hole) for hole in answer.holes],
+            [hole_of(hole) for hole in answer.holes],
         )
 
     async def every_message(self, chat: str, *, after: int = 0) -> AsyncGenerator[Message]:
@@ -248,5 +249,5 @@ def _chat(chat: history_pb2.Chat) -> Chat:
         message_of(chat.last_message),
         chat.unread_count,
         [receipt_of(chat.chat_id, mark) for mark in chat.marks],
-        [hole_of(chat.chat_id, hole) for hole in chat.holes],
+        [hole_of(hole) for hole in chat.holes],
     )

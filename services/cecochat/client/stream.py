@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -119,17 +119,27 @@ class Stream:
 
     async def _fill(self, gap: Gap) -> None:
         """Bring what the log no longer has, a page at a time. Raises `ChatError`."""
-        async with aclosing(self._history.chats_by_id(gap.token)) as chats:
-            async for chat in chats:
-                await self._fill_chat(chat, gap.token)
+        listed, holes = set[str](), list[history_pb2.Hole]()
+        async with aclosing(self._history.chats_by_id(gap.token)) as pages:
+            async for page in pages:
+                for chat in page.chats:
+                    await self._fill_chat(chat, gap.token)
+                    listed.add(chat.chat_id)
+                holes += page.holes
+        self._tell_holes(hole for hole in holes if hole.chat_id not in listed)
         self._local.filled()
+
+    def _tell_holes(self, holes: Iterable[history_pb2.Hole]) -> None:
+        """Those that lie above what was shown."""
+        shown_up_to = self._local.progress.live.shown_up_to
+        for hole in holes:
+            if hole.last_id > shown_up_to(hole.chat_id):
+                self._local.tell(hole_of(hole))
 
     async def _fill_chat(self, chat: history_pb2.Chat, token: ReadToken) -> None:
         marks = chat.marks
         low = self._local.progress.live.shown_up_to(chat.chat_id)
-        for hole in chat.holes:
-            if hole.last_id > low:
-                self._local.tell(hole_of(chat.chat_id, hole))
+        self._tell_holes(chat.holes)
         if chat.last_message.id > low:
             async with aclosing(self._history.every_page(chat.chat_id, low, token)) as pages:
                 async for page in pages:

@@ -41,14 +41,29 @@ def told(
         if hole.reason not in REASONS or hole.first_id > span[1] or hole.last_id < span[0]:
             continue
         if not hole.chat_id and homes is None:
-            homes = {partition_of(user, partitions) for user in participants(ChatId(chat_id))}
+            homes = {partition_of(user, partitions) for user in _members(chat_id)}
         if hole.chat_id == chat_id or (not hole.chat_id and homes and hole.partition in homes):
-            found.append(
-                history_pb2.Hole(
-                    first_id=hole.first_id, last_id=hole.last_id, reason=REASONS[hole.reason]
-                )
-            )
+            found.append(_proto(hole, chat_id))
     return found
+
+
+def told_to(holes: Iterable[Hole], user: str) -> list[history_pb2.Hole]:
+    """Those of one chat each in which that user is."""
+    return [_proto(hole, hole.chat_id) for hole in holes if user in _members(hole.chat_id)]
+
+
+def _members(chat_id: str) -> tuple[str, ...]:
+    """Of a dialog; nobody is known to be in what is none."""
+    return participants(ChatId(chat_id)) if chat_id.startswith("d:") else ()
+
+
+def _proto(hole: Hole, chat_id: str) -> history_pb2.Hole:
+    return history_pb2.Hole(
+        first_id=hole.first_id,
+        last_id=hole.last_id,
+        reason=REASONS[hole.reason],
+        chat_id=chat_id,
+    )
 
 
 def as_json(hole: Hole) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from cecochat.domain import ids, spans, wire
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
-from cecochat.history.holes import ALL, told
+from cecochat.history.holes import ALL, told, told_to
 from cecochat.ports.history import ChatRow, History, MarkRow, Page
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -89,7 +89,10 @@ class Queries:
         chats = [_chat(row) for row in rows]
         for chat in chats if holes else ():
             chat.holes.extend(told(holes, chat.chat_id, self._partitions))
-        return GetChatsResponse(chats=chats, has_more=has_more).SerializeToString()
+        is_first = not request.before and not request.after_chat_id
+        of_user = told_to(holes, user) if is_first else ()
+        answer = GetChatsResponse(chats=chats, has_more=has_more, holes=of_user)
+        return answer.SerializeToString()
 
     def _reading(self, what: str) -> AbstractContextManager[None]:
         seen = {

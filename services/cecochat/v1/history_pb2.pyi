@@ -132,19 +132,22 @@ class Hole(_message.Message):
     FIRST_ID_FIELD_NUMBER: _builtins.int
     LAST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CHAT_ID_FIELD_NUMBER: _builtins.int
     first_id: _builtins.int
     last_id: _builtins.int
     reason: Global___Hole.Reason.ValueType
+    chat_id: _builtins.str
     def __init__(
         self,
         *,
         first_id: _builtins.int = ...,
         last_id: _builtins.int = ...,
         reason: Global___Hole.Reason.ValueType = ...,
+        chat_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_id", b"first_id", "last_id", b"last_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "first_id", b"first_id", "last_id", b"last_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,18 +222,26 @@ class GetChatsResponse(_message.Message):
 
     CHATS_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
+    HOLES_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
     @_builtins.property
     def chats(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chat]: ...
+    @_builtins.property
+    def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
+        """On the first page: of all chats of the caller that lack a known message, also of those that have no other and so are not
+        among `chats`.
+        """
+
     def __init__(
         self,
         *,
         chats: _abc.Iterable[Global___Chat] | None = ...,
         has_more: _builtins.bool = ...,
+        holes: _abc.Iterable[Global___Hole] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chats", b"chats", "has_more", b"has_more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chats", b"chats", "has_more", b"has_more", "holes", b"holes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
