@@ -19,7 +19,7 @@ import pytest
 from cecochat.adapters.embedded import sqlite
 from cecochat.adapters.embedded.history import FILE
 from cecochat.cli import checks
-from cecochat.client import Client, Hole, Message, connect
+from cecochat.client import CaughtUp, Client, Hole, Message, Sent, connect
 from cecochat.domain.ids import UserId, dialog
 from cecochat.v1 import history_pb2
 from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
@@ -109,7 +109,14 @@ async def test_a_refused_message_is_told_kept_and_can_be_stored_later(up: Runnin
     shown = await page(up)
     texts = [event.message.text for event in shown.messages]
     assert texts == ["before", "after"]
-    hole = history_pb2.Hole(first_id=large, last_id=large, reason=REFUSED, chat_id=CHAT)
+    hole = history_pb2.Hole(
+        first_id=large,
+        last_id=large,
+        reason=REFUSED,
+        chat_id=CHAT,
+        user_id="alice",
+        client_message_id="large",
+    )
     assert list(shown.holes) == [hole]
     before, after = (event.id for event in shown.messages)
     assert list((await page(up, before=after)).holes) == [hole]
@@ -197,3 +204,29 @@ async def test_who_has_nothing_but_what_is_missing_is_told_too(up: Running, tmp_
         async with asyncio.timeout(30):
             events = [await anext(dora)]
     assert events == [Hole(to, ack.ack.message_id, ack.ack.message_id, "refused")]
+
+
+async def test_an_own_send_that_is_refused_was_accepted_and_is_not_sent_again(
+    up: Running, tmp_path: Path
+) -> None:
+    """Its answer was lost, and the history has it not: the hole names it."""
+    state = tmp_path / "alice.json"
+    async with connect(up.addresses.connect, up.token("alice"), state=state):
+        pass
+    before = json.loads(state.read_text())
+    large = await send_all(up)
+    await eventually(lambda: complete(up))
+    send = {"clientMessageId": "large", "chatId": CHAT, "message": {"text": LARGE}}
+    position = {**before["position"], "logId": "another log"}
+    state.write_text(json.dumps({**before, "position": position, "outbox": [send]}))
+    async with connect(up.addresses.connect, up.token("alice"), state=state) as alice:
+        got: list[Any] = []
+        async with asyncio.timeout(30):
+            async for event in alice:
+                got.append(event)
+                if isinstance(event, CaughtUp):
+                    break
+    (answered,) = [event.message for event in got if isinstance(event, Sent)]
+    assert (answered.id, answered.text) == (large, LARGE)
+    shown = [event.text for event in got if isinstance(event, Message)]
+    assert shown == ["before", "after"]

@@ -26,6 +26,7 @@ STUCK = "stuck"
 REFUSED_YET_ACCEPTED = "refused, yet accepted"
 HISTORY_WRONG = "history is not what the log says"
 HOLE = "a later message of a sender read without an earlier one"
+UNTOLD = "a page lacks a message and does not say so"
 NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
 EXCEPTION = "exception"
@@ -105,6 +106,7 @@ class DeviceRecord:
     sends: list[SendRecord] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
     unanswered: list[int] = field(default_factory=list)  # at the end
+    told: set[int] = field(default_factory=set)  # ids that the history is known to lack
     gap_expected: bool = False  # something was done that may cause a gap
     live_from: int | None = None  # sends of others from this number on are to be shown here
 
@@ -138,6 +140,7 @@ class Look(NamedTuple):
     user: str
     chat: str
     ids: tuple[int, ...]
+    told: frozenset[int] = frozenset()  # ids that it was said to lack
 
 
 @dataclass
@@ -151,6 +154,7 @@ class Evidence:
     valid: set[Row] | None = None
     quiet: bool = True  # whether everything came to rest
     looks: list[Look] = field(default_factory=list)
+    holes: set[Row] = field(default_factory=set)  # what the history is known to lack
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -158,7 +162,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     if not evidence.quiet:
         return [Broken(STUCK, "does not come to rest")]
     history: dict[tuple[str, int], list[Row]] = defaultdict(list)
-    for row in sorted(evidence.history):
+    for row in sorted(evidence.history | evidence.holes):
         history[row.sender, row.number].append(row)
     broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
     for device in evidence.devices:
@@ -172,8 +176,9 @@ History = dict[tuple[str, int], list[Row]]
 
 
 def _history(evidence: Evidence, history: History) -> Iterator[Broken]:
-    if evidence.valid is not None and evidence.valid != evidence.history:
-        yield Broken(HISTORY_WRONG, f"differs in {sorted(evidence.valid ^ evidence.history)}")
+    known = evidence.history | evidence.holes
+    if evidence.valid is not None and evidence.valid != known:
+        yield Broken(HISTORY_WRONG, f"differs in {sorted(evidence.valid ^ known)}")
     for key, rows in history.items():
         if len(rows) > 1:
             yield Broken(DOUBLED, f"{key} is in the history as {[row.id for row in rows]}")
@@ -181,7 +186,7 @@ def _history(evidence: Evidence, history: History) -> Iterator[Broken]:
 
 def _looks(evidence: Evidence) -> Iterator[Broken]:
     """Of each sender, a page shows all messages between its first and its last."""
-    for user, chat, ids in set(evidence.looks):
+    for user, chat, ids, told in set(evidence.looks):
         rows = [r for r in evidence.history if r.chat == chat and user in (r.sender, *r.recipients)]
         for sender in {row.sender for row in rows}:
             all_ids = {row.id for row in rows if row.sender == sender}
@@ -189,6 +194,9 @@ def _looks(evidence: Evidence) -> Iterator[Broken]:
             hidden = [id_ for id_ in all_ids - shown if shown and ids[0] <= id_ < max(shown)]
             if hidden:
                 yield Broken(HOLE, f"{chat}: {sorted(shown)} without {sorted(hidden)}")
+            missing = {row.id for row in evidence.holes if (row.chat, row.sender) == (chat, sender)}
+            if untold := [id_ for id_ in missing - told if shown and min(shown) < id_ < max(shown)]:
+                yield Broken(UNTOLD, f"{chat}: {sorted(shown)} without {untold}")
 
 
 def _ids(evidence: Evidence) -> Iterator[Broken]:
@@ -272,7 +280,8 @@ def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
     yield from _order(device.name, device.shown)
     for rows in history.values():
         for row in rows:
-            if _wanted(device, row) and not seen[row.sender, row.number]:
+            known = seen[row.sender, row.number] or row.id in device.told
+            if _wanted(device, row) and not known:
                 yield Broken(MISSING, f"{device.name} never shows {row}")
 
 

@@ -70,7 +70,7 @@ def random_run(
 ) -> Run:
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
-    return _run(shape, _drawn(rng, steps, weights or {}))
+    return _run(shape, _drawn(rng, steps, weights or {}, _unfit(seed)))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -94,10 +94,21 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
 # -- drawing
 
 
+def _unfit(seed: int) -> list[Action]:
+    """In one run of eight, what the history does not take; of a stream of its own, so that all else
+    is drawn as it was.
+    """
+    rng = random.Random(f"{seed}-unfit")
+    if rng.random() > 1 / 8:
+        return []
+    return [("unfit", *(number for number in range(1, 200) if rng.random() < 0.15))]
+
+
 def _drawn(
-    rng: random.Random, steps: int, overrides: Weights
+    rng: random.Random, steps: int, overrides: Weights, first: list[Action]
 ) -> Callable[[World], Iterator[Action]]:
     def schedule(world: World) -> Iterator[Action]:
+        yield from first
         yield from _opening(rng, world)
         weights = _mood(rng, overrides)
         world.talkers = rng.sample(SENDERS, rng.choice([2, 5, len(SENDERS)]))

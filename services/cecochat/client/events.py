@@ -163,6 +163,16 @@ def hole_of(hole: history_pb2.Hole) -> Hole:
     return Hole(hole.chat_id, hole.first_id, hole.last_id, reason)
 
 
+def missing(hole: history_pb2.Hole) -> events_pb2.Event:
+    """The one message of a hole, without its content."""
+    return events_pb2.Event(
+        id=hole.first_id,
+        chat_id=hole.chat_id,
+        user_id=hole.user_id,
+        client_message_id=hole.client_message_id,
+    )
+
+
 def whereabouts_of(message_id: int, answer: history_pb2.FindMessageResponse) -> Whereabouts:
     """The answer as it travels."""
     state = history_pb2.FindMessageResponse.State.Name(answer.state)

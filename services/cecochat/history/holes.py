@@ -63,6 +63,8 @@ def _proto(hole: Hole, chat_id: str) -> history_pb2.Hole:
         last_id=hole.last_id,
         reason=REASONS[hole.reason],
         chat_id=chat_id,
+        user_id=hole.user_id,
+        client_message_id=hole.client_message_id,
     )
 
 

@@ -66,11 +66,24 @@ class Rows:
         """Go on without that row, of which this is the letter; of a message a hole stays."""
         record = self._take_out(row)
         if isinstance(row, MessageRow):
-            span = (record.offset, record.offset, row.message_id, row.message_id)
-            self.holes.append(
-                Hole(self.log_id, self.partition, *span, row.chat_id, "refused", why, now_ms())
-            )
+            self.holes.append(self._hole(row, record, why))
         return Letter("refused", self.partition, record.offset, why, record.key, record.value)
+
+    def _hole(self, row: MessageRow, record: Record, why: str) -> Hole:
+        known = decode_once(record)
+        sent_as = known.client_message_id if isinstance(known, Origin) else ""
+        span = (record.offset, record.offset, row.message_id, row.message_id)
+        return Hole(
+            self.log_id,
+            self.partition,
+            *span,
+            row.chat_id,
+            "refused",
+            why,
+            now_ms(),
+            user_id=row.user_id,
+            client_message_id=sent_as,
+        )
 
     def _take_out(self, row: Row) -> Record:
         if isinstance(row, MessageRow):

@@ -63,6 +63,8 @@ class Hole(NamedTuple):
     found_at_ms: int  # ms since 1970
     acknowledged_at_ms: int = 0  # by an operator; 0: not yet
     acknowledged_by: str = ""
+    user_id: str = ""  # of a hole of one message: who sent it, and as what
+    client_message_id: str = ""
 
     @property
     def name(self) -> str:

@@ -133,10 +133,17 @@ class Hole(_message.Message):
     LAST_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CHAT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     first_id: _builtins.int
     last_id: _builtins.int
     reason: Global___Hole.Reason.ValueType
     chat_id: _builtins.str
+    user_id: _builtins.str
+    """Set where it is one message: who sent it, and as what. A device that fills a gap takes it for a message without a content,
+    in the order of ids, so that it sends none again that was accepted.
+    """
+    client_message_id: _builtins.str
     def __init__(
         self,
         *,
@@ -144,10 +151,12 @@ class Hole(_message.Message):
         last_id: _builtins.int = ...,
         reason: Global___Hole.Reason.ValueType = ...,
         chat_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        client_message_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "first_id", b"first_id", "last_id", b"last_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "client_message_id", b"client_message_id", "first_id", b"first_id", "last_id", b"last_id", "reason", b"reason", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

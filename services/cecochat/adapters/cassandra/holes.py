@@ -24,14 +24,14 @@ KEY_BYTES_MAX: Final = 65_535
 def put_holes(make: Statements, holes: Iterable[Hole]) -> Iterator[BoundStatement]:
     """The statements that store them; those that are there stay acknowledged."""
     for hole in holes:
-        yield make.put_hole.bind((SHARD, *hole[:10]))
+        yield make.put_hole.bind((SHARD, *hole[:10], *hole[12:]))
 
 
 async def read_holes(database: Database, make: Statements) -> list[Hole]:
     """All of them, by partition and offset. Raises `Unavailable`."""
     rows = await database.run(make.holes.bind((SHARD,)))
     return [
-        Hole._make((*row[:10], row[10] or 0, row[11] or ""))
+        Hole._make((*row[:10], row[10] or 0, row[11] or "", *row[12:]))
         for row in rows
         if row[9] is not None  # or it was acknowledged while it was closed
     ]

@@ -75,6 +75,7 @@ MIGRATIONS: Final = (
                 shard int, partition int, log_id text, first_offset bigint, chat_id text,
                 last_offset bigint, first_id bigint, last_id bigint, reason text, detail text,
                 found_at_ms bigint, acknowledged_at_ms bigint, acknowledged_by text,
+                user_id text, client_message_id text,
                 PRIMARY KEY (shard, partition, first_offset, log_id, chat_id, reason))""",
         ),
     ),

@@ -85,7 +85,8 @@ CQL: Final = (
     """UPDATE {keyspace}.messages_by_chat USING TIMESTAMP 1 SET event = null
         WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
     """INSERT INTO {keyspace}.holes (shard, log_id, partition, first_offset, last_offset, first_id,
-        last_id, chat_id, reason, detail, found_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        last_id, chat_id, reason, detail, found_at_ms, user_id, client_message_id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
     """UPDATE {keyspace}.holes SET acknowledged_at_ms = ?, acknowledged_by = ?
         WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?
         AND reason = ?""",
@@ -93,7 +94,7 @@ CQL: Final = (
         WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?
         AND reason = ?""",
     """SELECT log_id, partition, first_offset, last_offset, first_id, last_id, chat_id, reason,
-        detail, found_at_ms, acknowledged_at_ms, acknowledged_by
+        detail, found_at_ms, acknowledged_at_ms, acknowledged_by, user_id, client_message_id
         FROM {keyspace}.holes WHERE shard = ?""",
 )
 

@@ -22,14 +22,17 @@ SCHEMA = (
         found_at_ms INTEGER NOT NULL,
         acknowledged_at_ms INTEGER NOT NULL,
         acknowledged_by TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        client_message_id TEXT NOT NULL,
         PRIMARY KEY (log_id, partition, first_offset, chat_id, reason)) WITHOUT ROWID""",
 )
 _PUT = Rows(
     "INSERT OR ROLLBACK INTO holes",
-    12,
+    14,
     """ON CONFLICT DO UPDATE SET
     last_offset = excluded.last_offset, first_id = excluded.first_id, last_id = excluded.last_id,
-    text = excluded.text, found_at_ms = excluded.found_at_ms""",
+    text = excluded.text, found_at_ms = excluded.found_at_ms,
+    user_id = excluded.user_id, client_message_id = excluded.client_message_id""",
 )
 _ACKNOWLEDGE = """UPDATE holes SET acknowledged_at_ms = ?, acknowledged_by = ?
     WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ? AND reason = ?"""
