@@ -138,7 +138,8 @@ def within(id_: int, holes: list[dict[str, Any]]) -> bool:
 
 async def until_acknowledged(environment: Mapping[str, str]) -> list[str]:
     """`status` says WRONG for each hole until somebody says that they know; their names."""
-    names = sorted({hole["name"] for hole in await holes_of(environment)})
+    holes = await holes_of(environment)
+    names = sorted({hole["name"] for hole in holes if not hole["acknowledged_at_ms"]})
     said = await command(environment, "status", code=1)
     assert all(f"hole {name}, " in said for name in names)
     await command(environment, "holes", "ack", *names, "--by", "anna")
@@ -175,8 +176,9 @@ async def test_rows_that_cassandra_refuses(
                 ids = await sends_large(cluster)
                 await asyncio.sleep(5)
             assert await crowd.settle(within_s=60) == [], "of the others nothing is missing"
-        alive = [server.name for server in cluster.of("materialize") if server.process]
-        assert len(alive) == 2
+        for server in cluster.of("materialize"):
+            assert server.process
+            assert server.process.returncode is None, server.said[-2_000:]
         page, told = await read(cluster)
         assert page == [f"small {number}" for number in range(REFUSED)]
         assert told == ids
@@ -187,7 +189,7 @@ async def test_rows_that_cassandra_refuses(
         await command(on_small_rows, "dead", "drop", letters[0]["name"], "--by", "anna")
         said = await command(on_small_rows, "dead", "retry", letters[1]["name"], code=1)
         assert "is refused again" in said
-        assert len(await until_acknowledged(on_small_rows)) == REFUSED
+        assert len(await until_acknowledged(on_small_rows)) == REFUSED - 1  # one is given up
     report("holes-refused", base_seed, crowd, refused=len(ids))
 
 

@@ -193,3 +193,8 @@ def refuse_before_settling(self: Server, connection: Connection, frame: ClientFr
             self.refuse(connection, session, send)
         elif not self.owner.settles(session, send, frame.offset):
             self.accept_or_refuse(connection, session, send)
+
+
+def miss_own_too(self: Client, event: Event) -> Happening | None:
+    self.record.told.add(event.id)
+    return None
