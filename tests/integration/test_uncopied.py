@@ -12,6 +12,7 @@ import pytest
 from cecochat.domain.ids import UserId, dialog
 from cecochat.materialize.main import materialize
 from cecochat.messaging import watermarks
+from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES
 from cecochat.ports.history import Hole
 from cecochat.runtime.reading import first_known
@@ -49,7 +50,12 @@ async def test_a_new_owner_forwards_all_that_is_left_and_tells_what_is_not(
             _, end = await log.bounds(MESSAGES, 0)
             return end > len(TEXTS) + 1
 
+        async def committed() -> bool:
+            return await log.committed(FORWARD_GROUP, MESSAGES, 0) is not None
+
         await eventually(stated)
+        await eventually(committed)
+        forwarded = await log.committed(FORWARD_GROUP, MESSAGES, 0)
         await log.release(MESSAGES, 0, CUT)
         await log.trim()
         assert (await log.bounds(MESSAGES, 0))[0] == CUT
@@ -64,8 +70,10 @@ async def test_a_new_owner_forwards_all_that_is_left_and_tells_what_is_not(
         await eventually(taken_over)
         (hole,) = await holes(servers)
         assert (hole.reason, hole.partition) == ("uncopied", 0)
-        assert (hole.first_offset, hole.last_offset) == (0, CUT - 1)
-        assert f"offsets 0 to {CUT - 1} were dropped before they were copied" in caplog.text
+        assert (hole.first_offset, hole.last_offset) == (forwarded, CUT - 1)
+        assert (
+            f"offsets {forwarded} to {CUT - 1} were dropped before they were copied" in caplog.text
+        )
         async with servers.stream("two", BOB, at_first) as bob:
             assert await bob.until_texts(len(TEXTS) - CUT + 1) == TEXTS[CUT - 1 :]
         assert len(await holes(servers)) == 1

@@ -184,19 +184,19 @@ class History:
             request.before = before
         if after is not None:
             request.after = after
-        answer = await self._calls.messages(request)
-        return Page(
-            [message_of(event) for event in answer.messages],
-            answer.has_more,
-            [receipt_of(chat_id, mark) for mark in answer.marks],
-            [hole_of(hole) for hole in answer.holes],
-        )
+        return _page(chat_id, await self._calls.messages(request))
 
     async def every_message(self, chat: str, *, after: int = 0) -> AsyncGenerator[Message]:
         """All of a chat above a message id, oldest first."""
-        async for page in self._calls.every_page(chat_of(self.user_id, chat), after):
-            for event in page.messages:
-                yield message_of(event)
+        async for page in self.every_page(chat, after=after):
+            for message in page.messages:
+                yield message
+
+    async def every_page(self, chat: str, *, after: int = 0) -> AsyncGenerator[Page]:
+        """The same, page by page: with where messages are missing."""
+        chat_id = chat_of(self.user_id, chat)
+        async for answer in self._calls.every_page(chat_id, after):
+            yield _page(chat_id, answer)
 
     async def chats(
         self, limit: int = 50, *, before: int | None = None, token: ReadToken | None = None
@@ -240,6 +240,15 @@ async def open_history(
 def _none_is_live() -> Refused:
     return Refused(
         "unavailable", "no history server is live just now: try again later", retriable=True
+    )
+
+
+def _page(chat_id: str, answer: GetMessagesResponse) -> Page:
+    return Page(
+        [message_of(event) for event in answer.messages],
+        answer.has_more,
+        [receipt_of(chat_id, mark) for mark in answer.marks],
+        [hole_of(hole) for hole in answer.holes],
     )
 
 

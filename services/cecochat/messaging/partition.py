@@ -202,11 +202,12 @@ class OwnedPartition:
                 self._moved.clear()
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
-        forwarded = await backplane.committed(FORWARD_GROUP, MESSAGES, partition) or 0
+        committed = await backplane.committed(FORWARD_GROUP, MESSAGES, partition)
         _, end = await backplane.bounds(MESSAGES, partition)
-        owner.forwarder.skip(min(forwarded, end) - 1)
+        owner.forwarder.skip(min(committed or 0, end) - 1)
         self.claimed = True
-        uncopied = (forwarded, begins) if forwarded < begins else (0, 0)
+        # A commit that Kafka has forgotten says nothing: what was released had been forwarded.
+        uncopied = (0, 0) if committed is None or committed >= begins else (committed, begins)
         self._tell_uncopied(*uncopied)
         self._queue(owner.takeover(self._server_id, self.version, uncopied))
 
