@@ -35,9 +35,9 @@ async def holes(servers: Cluster) -> list[Hole]:
 
 @pytest.mark.timeout(120)
 async def test_a_new_owner_forwards_all_that_is_left_and_tells_what_is_not(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, kafka: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with cluster(tmp_path, retention_ms=1) as servers:
+    async with cluster(tmp_path, kafka, retention_ms=1) as servers:
         log = servers.parts.backplane
         await servers.assign("one")
         (await servers.start("one")).stalled[1] = asyncio.Event()
@@ -80,11 +80,11 @@ async def test_a_new_owner_forwards_all_that_is_left_and_tells_what_is_not(
 
 
 async def test_who_waits_for_a_state_record_gets_one_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of an owner that lives on over the trim, and would append the next in an hour."""
     monkeypatch.setattr(watermarks, "STORE_EVERY_S", 0.05)
-    async with cluster(tmp_path, retention_ms=1, materializes=False) as servers:
+    async with cluster(tmp_path, kafka, retention_ms=1, materializes=False) as servers:
         log = servers.parts.backplane
         await servers.assign("one")
         await servers.start("one")
