@@ -111,6 +111,11 @@ MESSAGES = [
         "{{instance}}": _rate("cecochat_history_retries_total", "instance")}),
     Panel("Records that could not be understood", "short", {
         "{{instance}}": f"cecochat_dead_letters_total{Q}"}),
+    Panel("Holes of the history", "short", {
+        "acknowledged: {{acknowledged}}":
+            f"max by (acknowledged) (cecochat_history_holes{Q})"}),
+    Panel("Rows that the database refuses", "short", {
+        "{{instance}}": f"cecochat_rows_refused_total{Q}"}),
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 from cecochat.connect.server import ConnectMetrics
 from cecochat.control.decisions import Decisions
 from cecochat.control.late import late_records
+from cecochat.history.holes import history_holes
 from cecochat.history.transport import query_seconds
 from cecochat.materialize.worker import MaterializeMetrics
 from cecochat.messaging.metrics import MessagingMetrics
@@ -33,7 +34,7 @@ ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, ASSIGNED, token_failures, *EVERY),
     "materialize": (MaterializeMetrics, *EVERY),
-    "history": (query_seconds, token_failures, *EVERY),
+    "history": (query_seconds, history_holes, token_failures, *EVERY),
     "connect": (ConnectMetrics, ASSIGNED, token_failures, *EVERY),
     "control": (Decisions, late_records, *EVERY),
 }

@@ -10,6 +10,7 @@ from scripts.backends.instance import Command, Instance, Kind
 
 OPTIONS = {
     "heap": "Java heap, as in 1g (the default)",
+    "mutation": "the largest write that it takes, as in 16MiB (the default)",
     "nodes": "addresses of all of several, with commas (default: this one alone)",
 }
 TOKENS = 4  # of each node
@@ -175,6 +176,7 @@ def settings(instance: Instance, joining: frozenset[str] | None = None) -> dict[
         "disk_failure_policy": "die",
         "commit_failure_policy": "die",
         "commitlog_total_space": "512MiB",
+        "max_mutation_size": instance.options.get("mutation", "16MiB"),
         "auto_snapshot": False,  # a dropped keyspace of a test leaves nothing
         "user_defined_functions_enabled": False,
         "max_hint_window": "10m",

@@ -20,7 +20,7 @@ from cecochat.adapters.embedded.records import Extent
 from cecochat.adapters.embedded.sqlite import Database
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
 from cecochat.domain.place import Place
-from cecochat.ports.backplane import MESSAGES, NewRecord, Producer, Record
+from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, NewRecord, Producer, Record
 from tests.contract import log_child
 from tests.contract.test_backplane import DEADLINE_S, NOW_MS, append, new, read, values
 
@@ -371,4 +371,23 @@ async def test_after_sigkill_everything_accepted_is_there_without_holes(
             records = await read(log, end, partition)
             assert [record.offset for record in records] == list(range(end))
             assert values(records) == list(range(end))
+    await log.close()
+
+
+async def test_dead_letters_go_after_thirty_days_and_nobody_has_to_release_them(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    log = await EmbeddedBackplane.open(
+        tmp_path, partition_count=1, retention_ms=1, retention_bytes=0, clock=clock
+    )
+    letters = await log.producer(DEAD_LETTERS)
+    await letters.append([new(1)])
+    clock.now_s += 20 * 86_400
+    await letters.append([new(2)])
+    await log.trim()
+    assert await log.bounds(DEAD_LETTERS, 0) == (0, 2)
+    clock.now_s += 11 * 86_400
+    await log.trim()
+    assert await log.bounds(DEAD_LETTERS, 0) == (1, 2)
     await log.close()

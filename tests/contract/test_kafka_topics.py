@@ -25,7 +25,7 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.topics import Topics, names_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.place import Place as LogPlace
-from cecochat.ports.backplane import MESSAGES
+from cecochat.ports.backplane import LETTERS_KEPT_MS, MESSAGES
 from scripts.backends import kafka as kafka_kind
 from scripts.backends import ports
 from scripts.backends.instance import Instance
@@ -91,7 +91,8 @@ async def test_what_is_made_keeps_everything_and_only_dead_letters_go_by_age(
 ) -> None:
     await opens(settings)
     kept = {name: (await configs(settings, name))["retention.ms"] for name in names_of(settings)}
-    assert list(kept.values()) == ["-1", f"{settings.retention_ms}", "-1"]
+    assert list(kept.values()) == ["-1", f"{LETTERS_KEPT_MS}", "-1"]
+    assert LETTERS_KEPT_MS == 30 * 24 * 3_600_000
 
 
 async def configs(settings: KafkaSettings, name: str) -> dict[str, str]:

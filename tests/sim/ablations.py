@@ -24,7 +24,7 @@ from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Session
 from tests.sim import oracle, without
 from tests.sim.client import Client
-from tests.sim.history import History
+from tests.sim.history import History, Materializer
 from tests.sim.log import Log
 from tests.sim.schedule import DEFAULT, STEPS, Run, Weights, random_run
 from tests.sim.server import Server
@@ -314,6 +314,26 @@ ABLATIONS = [
         expect=frozenset({oracle.HOLE}),
         seed=21,
         weights=_READ_WHILE_WRITTEN,
+    ),
+    _ablation(
+        "what the history refuses is told",
+        (Materializer, "bury", without.never),
+        expect=frozenset({oracle.HISTORY_WRONG}),
+        seed=1,
+    ),
+    _ablation(
+        "a page names what it lacks",
+        (Client, "misses", without.never),
+        expect=frozenset({oracle.MISSING}),
+        seed=13,
+        weights=_READ_WHILE_WRITTEN,
+    ),
+    _ablation(
+        "an own message that a page lacks was accepted",
+        (Client, "misses", without.miss_own_too),
+        expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
+        seed=1,
+        weights=_READ_WHILE_WRITTEN | {"cut": 30, "to_server": 6},
     ),
     _ablation(
         "a gap is filled with what it misses and no more",

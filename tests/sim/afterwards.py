@@ -193,7 +193,7 @@ def _has_read(world: World, name: str, number: int) -> bool:
     """A device that fills its gap is beyond that message."""
     filling = world.clients[name].filling
     ids = [row.id for row in world.history.rows if row.number == number]
-    return filling is not None and filling.after >= max(ids)
+    return filling is not None and filling.after >= max(ids, default=0)
 
 
 # -- an owner that is new

@@ -162,7 +162,13 @@ class Client:
         events, filling.more = history.page(self.user, filling.chat, filling.after, PAGE)
         for event in events:
             filling.after = event.id
-            self.surface(self.fills(event))
+            self.surface(self.fills(event) if event.HasField("message") else self.misses(event))
+
+    def misses(self, event: Event) -> Happening | None:
+        """A message that the history lacks: news only where it answers an own send."""
+        self.record.told.add(event.id)
+        happening = self.fills(event)
+        return happening if isinstance(happening, Sent) else None
 
     def fills(self, event: Event) -> Happening | None:
         """What the device says to an event of a gap."""

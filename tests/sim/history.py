@@ -25,10 +25,16 @@ class History:
         self.rows: dict[Row, Event] = {}
         self.progress: dict[int, Place] = {}  # partition -> up to where all origins are here
         self.up_to: dict[int, int] = {}  # partition -> the highest id of these
+        self.unfit: frozenset[int] = frozenset()  # numbers of messages that it does not take
+        self.holes: set[Row] = set()  # what is missing in it
 
     def write(self, event: Event) -> None:
         """Store a message."""
         self.rows[row_of(event)] = event
+
+    def refuses(self, event: Event) -> bool:
+        """Whether it never takes that row, for what it is."""
+        return int(event.client_message_id) in self.unfit
 
     def reached(self, partition: int, place: Place, last_id: int) -> None:
         """All origins of a partition up to there are here."""
@@ -41,19 +47,20 @@ class History:
 
     def chats(self, user: str, after: str) -> list[str]:
         """The next of the chats that the user has messages in, by chat id."""
-        found = {row.chat for row in self.rows if _may_read(user, row) and self.shows(row)}
+        known = self.rows.keys() | self.holes
+        found = {row.chat for row in known if _may_read(user, row) and self.shows(row)}
         return sorted(chat for chat in found if chat > after)[:1]
 
     def page(self, user: str, chat: str, after: int, limit: int) -> tuple[list[Event], bool]:
-        """The next messages of a chat that the user may read, above an id, in order; and whether
-        there are more.
+        """The next messages of a chat that the user may read, above an id, in order, those that are
+        missing without their content; and whether there are more.
         """
         rows = [
             row
-            for row in sorted(self.rows)
+            for row in sorted(self.rows.keys() | self.holes)
             if row.chat == chat and row.id > after and _may_read(user, row) and self.shows(row)
         ]
-        return [self.rows[row] for row in rows[:limit]], len(rows) > limit
+        return [self.rows.get(row, _missing(row)) for row in rows[:limit]], len(rows) > limit
 
 
 def row_of(event: Event) -> Row:
@@ -65,6 +72,11 @@ def row_of(event: Event) -> Row:
         event.chat_id,
         tuple(event.recipient_ids),
     )
+
+
+def _missing(row: Row) -> Event:
+    """All that is known of it: it has no content."""
+    return Event(id=row.id, user_id=row.sender, client_message_id=str(row.number), chat_id=row.chat)
 
 
 def _may_read(user: str, row: Row) -> bool:
@@ -125,15 +137,24 @@ class Materializer:
             return False
         event = self.writing.pop(index)
         self.last_id = max(self.last_id, event.id)
-        self.world.history.write(event)
+        if self.world.history.refuses(event):
+            self.bury(event)
+        else:
+            self.world.history.write(event)
         self._note_written()
         return True
+
+    def bury(self, event: Event) -> None:
+        """Go on without a row that is refused."""
+        self.world.history.holes.add(row_of(event))
 
     def land_stray(self, index: int) -> bool:
         """A row that a dead one has sent is durable after all."""
         if index >= len(self.strays):
             return False
-        self.world.history.write(self.strays.pop(index))
+        event = self.strays.pop(index)
+        if not self.world.history.refuses(event):
+            self.world.history.write(event)
         return True
 
     def _note_written(self) -> None:

@@ -28,6 +28,7 @@ STUCK = "stuck"
 REFUSED_YET_ACCEPTED = "refused, yet accepted"
 HISTORY_WRONG = "history is not what the log says"
 HOLE = "a later message of a sender read without an earlier one"
+UNTOLD = "a page lacks a message and does not say so"
 NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
 SENT_AWAY = "a device has to come back for nothing"
@@ -111,6 +112,7 @@ class DeviceRecord:
     rejected: set[int] = field(default_factory=set)
     sent_away: list[str] = field(default_factory=list)  # by servers, with these codes
     unanswered: list[int] = field(default_factory=list)  # at the end
+    told: set[int] = field(default_factory=set)  # ids that the history is known to lack
     gap_expected: bool = False  # something was done that may cause a gap
     forgets: bool = False  # its log has lost its end: offsets begin anew with each session
     missed: set[int] = field(default_factory=set)  # ids that are excused
@@ -149,6 +151,7 @@ class Look(NamedTuple):
     user: str
     chat: str
     ids: tuple[int, ...]
+    told: frozenset[int] = frozenset()  # ids that it was said to lack
 
 
 class Loss(NamedTuple):
@@ -169,6 +172,7 @@ class Evidence:
     valid: set[Row] | None = None
     quiet: bool = True  # whether everything came to rest
     looks: list[Look] = field(default_factory=list)
+    holes: set[Row] = field(default_factory=set)  # what the history is known to lack
     loss: Loss = field(default_factory=Loss)
     now_ms: int = 0  # at the end, by the log's clock; 0: not known
     told: set[tuple[int, str]] = field(default_factory=set)
@@ -185,7 +189,7 @@ def judge(evidence: Evidence) -> list[Broken]:
         return [Broken(STUCK, "does not come to rest")]
     _excuse(evidence)
     history: dict[tuple[str, int], list[Row]] = defaultdict(list)
-    for row in sorted(evidence.history):
+    for row in sorted(evidence.history | evidence.holes):
         history[row.sender, row.number].append(row)
     broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
     broken += _times(evidence)
@@ -202,6 +206,7 @@ def _excuse(evidence: Evidence) -> None:
     """Leave out what a log has lost, wherever it was seen."""
     lost = evidence.loss.ids
     evidence.history = {row for row in evidence.history if row.id not in lost}
+    evidence.holes = {row for row in evidence.holes if row.id not in lost}
     for device in evidence.devices:
         device.missed = {id_ for user, id_ in evidence.loss.copies if user == device.user}
         device.shown = [each for each in device.shown if each.id not in lost]
@@ -212,8 +217,9 @@ History = dict[tuple[str, int], list[Row]]
 
 
 def _history(evidence: Evidence, history: History) -> Iterator[Broken]:
-    if evidence.valid is not None and evidence.valid != evidence.history:
-        yield Broken(HISTORY_WRONG, f"differs in {sorted(evidence.valid ^ evidence.history)}")
+    known = evidence.history | evidence.holes
+    if evidence.valid is not None and evidence.valid != known:
+        yield Broken(HISTORY_WRONG, f"differs in {sorted(evidence.valid ^ known)}")
     for key, rows in history.items():
         if len(rows) > 1:
             yield Broken(DOUBLED, f"{key} is in the history as {[row.id for row in rows]}")
@@ -221,7 +227,7 @@ def _history(evidence: Evidence, history: History) -> Iterator[Broken]:
 
 def _looks(evidence: Evidence) -> Iterator[Broken]:
     """Of each sender, a page shows all messages between its first and its last."""
-    for user, chat, ids in set(evidence.looks):
+    for user, chat, ids, told in set(evidence.looks):
         rows = [r for r in evidence.history if r.chat == chat and user in (r.sender, *r.recipients)]
         for sender in {row.sender for row in rows}:
             all_ids = {row.id for row in rows if row.sender == sender}
@@ -229,6 +235,9 @@ def _looks(evidence: Evidence) -> Iterator[Broken]:
             hidden = [id_ for id_ in all_ids - shown if shown and ids[0] <= id_ < max(shown)]
             if hidden:
                 yield Broken(HOLE, f"{chat}: {sorted(shown)} without {sorted(hidden)}")
+            missing = {row.id for row in evidence.holes if (row.chat, row.sender) == (chat, sender)}
+            if untold := [id_ for id_ in missing - told if shown and min(shown) < id_ < max(shown)]:
+                yield Broken(UNTOLD, f"{chat}: {sorted(shown)} without {untold}")
 
 
 def _times(evidence: Evidence) -> Iterator[Broken]:
@@ -322,7 +331,8 @@ def _shown(device: DeviceRecord, history: History, told: set[tuple[int, str]]) -
         for row in rows:
             if (row.id, device.user) in told:
                 continue
-            if _wanted(device, row) and not seen[row.sender, row.number]:
+            known = seen[row.sender, row.number] or row.id in device.told
+            if _wanted(device, row) and not known:
                 yield Broken(MISSING, f"{device.name} never shows {row}")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tests.sim.afterwards import afterwards
-from tests.sim.healing import settle
+from tests.sim.healing import mend, settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.spoiling import Action, Spoils
 from tests.sim.world import DEVICES, GROUP, Shape, World
@@ -77,7 +77,7 @@ def random_run(
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
     spoils = Spoils(seed, weights or {})
-    return _run(shape, _drawn(rng, steps, weights or {}, spoils))
+    return _run(shape, _drawn(rng, steps, weights or {}, spoils, _unfit(seed)))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -92,7 +92,7 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
         for action in schedule(world):
             if world.do(action):
                 done.append(action)
-        quiet = settle(world) and afterwards(world)
+        quiet = settle(world) and afterwards(world) and mend(world)
     except Exception:  # noqa: BLE001 - whatever the code under test raises is a finding
         return Run([*done, action], [Broken(EXCEPTION, traceback.format_exc(limit=-4))])
     return Run(done, judge(world.evidence(quiet)))
@@ -101,10 +101,21 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
 # -- drawing
 
 
+def _unfit(seed: int) -> list[Action]:
+    """In one run of eight, what the history does not take; of a stream of its own, so that all else
+    is drawn as it was.
+    """
+    rng = random.Random(f"{seed}-unfit")
+    if rng.random() > 1 / 8:
+        return []
+    return [("unfit", *(number for number in range(1, 200) if rng.random() < 0.15))]
+
+
 def _drawn(
-    rng: random.Random, steps: int, overrides: Weights, spoils: Spoils
+    rng: random.Random, steps: int, overrides: Weights, spoils: Spoils, first: list[Action]
 ) -> Callable[[World], Iterator[Action]]:
     def schedule(world: World) -> Iterator[Action]:
+        yield from first
         yield from _opening(rng, world)
         weights = _mood(rng, overrides)
         world.talkers = rng.sample(SENDERS, rng.choice([2, 5, len(SENDERS)]))

@@ -289,3 +289,8 @@ def told_whatever_was_lost(self: Log) -> list[tuple[int, State]]:
 
 def never_differs(self: Log, cursor: int, last: LogRecord | None) -> bool:
     return False
+
+
+def miss_own_too(self: Client, event: Event) -> Happening | None:
+    self.record.told.add(event.id)
+    return None

@@ -504,12 +504,18 @@ class World(Spoiling):
     def do_land_stray(self, partition: int, index: int) -> bool:
         return self.materializers[partition].land_stray(index)
 
+    def do_unfit(self, *numbers: int) -> None:
+        """The history will take these messages never."""
+        self.history.unfit = frozenset(numbers)
+
     def do_look(self, name: str, chat: str) -> bool:
         """A person reads the newest messages of a chat in the history."""
         client = self.clients[name]
         events, _ = self.history.page(client.user, chat, after=0, limit=1_000)
-        ids = tuple(event.id for event in events[-LOOK:])
-        self.looks.append(Look(client.user, chat, ids))
+        page = events[-LOOK:]
+        ids = tuple(event.id for event in page if event.HasField("message"))
+        told = frozenset(event.id for event in page if not event.HasField("message"))
+        self.looks.append(Look(client.user, chat, ids, told))
         client.read[chat] = max(*ids, client.read.get(chat, 0), 0)
         return bool(events)
 
@@ -542,6 +548,7 @@ class World(Spoiling):
             valid,
             quiet,
             self.looks,
+            self.history.holes,
             Loss(self.lost, self.lost_copies),
             self.now_ms,
             {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},

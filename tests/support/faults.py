@@ -22,6 +22,7 @@ from cecochat.domain.place import Place
 from cecochat.domain.records import NOTHING, Copied, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.ports.history import Hole
 from cecochat.runtime.reading import fold_at
 from cecochat.runtime.settings import load
 from cecochat.v1.history_pb2 import GetMessagesRequest
@@ -345,6 +346,16 @@ async def a_clock_is_an_hour_ahead(scene: Scene) -> AsyncIterator[None]:
 On = TypeVar("On")
 
 
+@asynccontextmanager
+async def a_hole_that_nobody_has_acknowledged(scene: Scene) -> AsyncIterator[None]:
+    """Told, as materialize tells one."""
+    hole = Hole("a log", 0, 1, 2, 3, 4, "", "trimmed", "as the test says", 5)
+    async with build.history(load(scene.environment)) as database:
+        await database.write([], [], None, [hole])
+        yield
+        await database.acknowledge(hole, "the test", 6)
+
+
 class Fault(NamedTuple, Generic[On]):
     """Inside `bring(on)`, these alerts fire."""
 
@@ -359,6 +370,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(records_that_nobody_understands, ("DeadLetters",)),
     Fault(a_partition_promises_what_it_has_not, ("CopiesMissing",)),
     Fault(a_clock_is_an_hour_ahead, ("ClockAhead",)),
+    Fault(a_hole_that_nobody_has_acknowledged, ("HistoryHoles",)),
     Fault(redis_is_away, ("ConfigurationNotFollowed", "AssignmentNotFollowed", "NoControlLeader")),
     Fault(redis_has_lost_its_data_and_control_hangs, ("StoreWentBack",)),
     Fault(

@@ -25,6 +25,8 @@ from cecochat.client import Message, Receipt, StateInUse
 from cecochat.client.errors import NotReachable, Refused
 from cecochat.control.late import DROP, GROUPS
 from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.history.holes import as_json
+from cecochat.ports.history import Hole
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CHAT = "d:alice~bob"
@@ -270,10 +272,28 @@ def test_an_up_that_is_gone_is_found() -> None:
     assert "cecochat up --data /d" in finding.mend
 
 
+def test_status_says_wrong_for_each_hole_that_nobody_knows_of() -> None:
+    trimmed = Hole("log", 3, 10, 19, 1, 2, "", "trimmed", "the log had dropped 10 to 19", 5)
+    refused = Hole("log", 7, 91, 91, 6, 6, "d:a~b", "refused", "too large", 5)
+    known = refused._replace(partition=8, acknowledged_at_ms=9, acknowledged_by="anna")
+    leader = {"leads": True, "sets": {}, "late": {}}
+    holes = [as_json(each) for each in (trimmed, refused, known)]
+    found = status._wrong(Cluster({}, {}, [leader], [], holes), None)
+    assert [each for each in found if "lack" in each] == [
+        "the history may lack acknowledged messages: hole 3:10, trimmed, the log had dropped 10 to "
+        "19; see `cecochat holes list`, then `cecochat holes ack 3:10`",
+        "the history may lack acknowledged messages of d:a~b: hole 7:91, refused, too large; see "
+        "`cecochat holes list`, then `cecochat holes ack 7:91`",
+    ]
+    live = {"history": ("one",)}
+    found = status._wrong(Cluster(live, {}, [leader], [], None), None)  # type: ignore[arg-type]
+    assert "no history server tells whether acknowledged messages are missing" in found
+
+
 def test_status_says_what_waits_too_long_in_the_log() -> None:
     late = {task: {"records": 4_711, "partitions": "0-3, 7"} for task in (*GROUPS, DROP)}
     leader = {"leads": True, "sets": {}, "late": late}
-    found = status._wrong(Cluster({}, {}, [leader], []), None)
+    found = status._wrong(Cluster({}, {}, [leader], [], []), None)
     assert [each for each in found if "4,711 records" in each] == [
         "4,711 records wait to be in the history, for longer than they should: partitions 0-3, 7",
         "4,711 records wait to be forwarded to their recipients, for longer than they should: "
@@ -281,12 +301,12 @@ def test_status_says_what_waits_too_long_in_the_log() -> None:
         "the log keeps 4,711 records that are older than its retention, since something needs them "
         "or they cannot be dropped, and disks fill: partitions 0-3, 7",
     ]
-    quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], []), None)
+    quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], [], []), None)
     assert not [each for each in quiet if "records" in each]
 
 
 def test_status_says_whose_messages_do_not_come() -> None:
     lacking = cluster._lacking([{"lacking": {"3": [7, 8, 9]}}, None, {"owned": {}}])
-    found = status._wrong(Cluster({}, {}, [], [], lacking), None)
+    found = status._wrong(Cluster({}, {}, [], [], [], lacking), None)
     (said,) = [each for each in found if "lack messages" in each]
     assert said.startswith("users of partition 3 lack messages from partitions 7-9, which were")

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import shutil
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -48,6 +50,7 @@ def examine(data: Path, host: str) -> list[Finding]:
         lambda: file_system(data),
         lambda: free_space(data),
         lambda: fsync_latency(data),
+        lambda: holes(data),
         lambda: clock(data, time.time()),
         open_files,
         lambda: free_ports(host, known),
@@ -156,6 +159,31 @@ def _fsync_ms(descriptor: int) -> float:
     begun_s = time.perf_counter()
     os.fsync(descriptor)
     return (time.perf_counter() - begun_s) * 1_000
+
+
+def holes(data: Path) -> Finding:
+    """Whether the history here lacks what was acknowledged, and nobody has said that they know."""
+    file = data / "history.db"
+    try:
+        open_ones = _open_holes(file) if file.exists() else []
+    except sqlite3.Error as error:
+        return Finding("holes", "wrong", f"{file}: {error}", "see the data folder above")
+    if not open_ones:
+        return Finding("holes", "ok", "none that nobody knows of")
+    name, reason, text = open_ones[0]
+    found = f"{len(open_ones)} not acknowledged, the first {name}: {reason}, {text}"
+    return Finding("holes", "wrong", found, "see `cecochat holes list`, then `cecochat holes ack`")
+
+
+def _open_holes(file: Path) -> list[tuple[str, str, str]]:
+    """Read by itself, since a folder of a version before has no such table."""
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        tables = "SELECT 1 FROM sqlite_master WHERE name = 'holes'"
+        if connection.execute(tables).fetchone() is None:
+            return []
+        select = """SELECT partition || ':' || first_offset, reason, text FROM holes
+            WHERE acknowledged_at_ms = 0 ORDER BY partition, first_offset"""
+        return connection.execute(select).fetchall()
 
 
 def clock(data: Path, now_s: float) -> Finding:

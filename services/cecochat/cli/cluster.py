@@ -18,6 +18,7 @@ from cecochat.runtime.ownership import asking
 NOT_FOUND = (
     "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with --settings"
 )
+ASKED = 2  # history servers, for the holes
 NOBODY = (
     "Consul tells of no server: it does not answer (clients chat on all the same), or none runs "
     "with this CECOCHAT_NAMESPACE"
@@ -34,6 +35,7 @@ class Cluster:
     ready: dict[str, str]  # instance id -> empty, or why it is not ready
     controls: list[dict[str, Any]]
     decisions: list[dict[str, Any]]
+    holes: list[dict[str, Any]] | None  # what a history server says; None: none answers
     lacking: dict[int, list[int]] = field(default_factory=dict)
     """Partition -> those whose messages it lacks, as its owner says."""
 
@@ -91,9 +93,12 @@ async def look_through(discovery: Discovery | None) -> Cluster:
             for instance, said in zip(servers["control"], asked, strict=True)
             if said and said["leads"]
         ]
+        answers = [await _get(client, each, "holes") for each in servers["history"][:ASKED]]
+    holes = next((each["holes"] for each in answers if each and "holes" in each), None)
     told = decisions[0]["decisions"] if decisions and decisions[0] else []
     names = [each.instance_id for each in everybody]
-    return Cluster(servers, dict(zip(names, ready, strict=True)), controls, told, lacking)
+    ready_of = dict(zip(names, ready, strict=True))
+    return Cluster(servers, ready_of, controls, told, holes, lacking)
 
 
 def _lacking(answers: list[dict[str, Any] | None]) -> dict[int, list[int]]:

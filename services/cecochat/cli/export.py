@@ -8,7 +8,8 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import run
-from cecochat.cli.output import json_line, message_json
+from cecochat.cli.logs import say
+from cecochat.cli.output import hole_line, json_line, message_json
 from cecochat.cli.target import check_user, target, token_for
 
 
@@ -27,7 +28,9 @@ def export(
     connect: options.Connect = None,
     token: options.Token = None,
 ) -> None:
-    """Print every message of a chat, or of all of the user's chats, one JSON object a line."""
+    """Print every message of a chat, or of all of the user's chats, one JSON object a line. Where
+    some are missing in the history, that is said on standard error.
+    """
     run(_export(chat, as_, connect, token))
 
 
@@ -39,5 +42,8 @@ async def _export(chat: str | None, as_: str | None, url: str | None, token: str
         check_user(as_, history.user_id)
         chats = [chat] if chat else [each.chat_id async for each in history.every_chat()]
         for each in chats:
-            async for message in history.every_message(each):
-                json_line(message_json(message))
+            async for page in history.every_page(each):
+                for message in page.messages:
+                    json_line(message_json(message))
+                for hole in page.holes:
+                    say(f"{each}: {hole_line(hole)}")

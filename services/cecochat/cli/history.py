@@ -8,11 +8,18 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import run
-from cecochat.cli.output import json_line, message_json, message_line, printable
+from cecochat.cli.output import (
+    hole_json,
+    hole_line,
+    json_line,
+    message_json,
+    message_line,
+    printable,
+)
 from cecochat.cli.target import check_user, target, token_for
 
 if TYPE_CHECKING:
-    from cecochat.client import Chat, Message
+    from cecochat.client import Chat, Hole, Message
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,30 +39,38 @@ def history(
     token: options.Token = None,
     json: options.Json = False,
 ) -> None:
-    """Print the newest messages of a chat, oldest first."""
-    for message in run(_history(chat, as_, limit, before, connect, token)):
+    """Print the newest messages of a chat, oldest first; and where messages may be missing."""
+    messages, holes = run(_history(chat, as_, limit, before, connect, token))
+    for message in messages:
         if json:
             json_line(message_json(message))
         else:
             typer.echo(message_line(message))
+    for hole in holes:
+        if json:
+            json_line(hole_json(hole))
+        else:
+            typer.secho(hole_line(hole), fg="red", err=True)
 
 
 async def _history(
     chat: str, as_: str | None, limit: int, before: int | None, url: str | None, token: str | None
-) -> list[Message]:
+) -> tuple[list[Message], list[Hole]]:
     from cecochat.client import open_history
 
     where = target(url)
     found: list[Message] = []
+    holes: dict[Hole, None] = {}  # each once, though pages share it
     async with open_history(where.connect_url, token_for(where, as_, token)) as opened:
         check_user(as_, opened.user_id)
         more = True
         while more and len(found) < limit:
             page = await opened.messages(chat, min(limit - len(found), 200), before=before)
             found[:0] = page.messages
+            holes |= dict.fromkeys(page.holes)
             more = page.has_more
             before = page.messages[0].id if page.messages else before
-    return found
+    return found, list(holes)
 
 
 def chats(

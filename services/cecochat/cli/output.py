@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from cecochat.client import Message
+    from cecochat.client import Hole, Message
 
+FIRST_ID = 1 << 32  # below it: not known since when
 ALLOWED = "\n\t\N{ZERO WIDTH JOINER}"  # the joiner makes one emoji of several
 REACH_S = 3.0  # a person waits for the first connection
 
@@ -33,6 +35,28 @@ def message_json(message: Message) -> dict[str, Any]:
         "client_message_id": message.client_message_id,
         "sent_at": message.sent_at.isoformat(timespec="milliseconds"),
     }
+
+
+def hole_line(hole: Hole) -> str:
+    """A hole for a person, at local time."""
+    first, last = _minute(hole.first_id), _minute(hole.last_id)
+    if hole.reason == "refused":
+        return f"a message of {first} is missing here: the database does not take it"
+    since = f"from {first} to" if hole.first_id > FIRST_ID else "up to"
+    return f"messages may be missing here, {since} {last}: the log had lost them ({hole.reason})"
+
+
+def hole_json(hole: Hole) -> dict[str, Any]:
+    """A hole as `history --json` prints it."""
+    ids = {"first_id": str(hole.first_id), "last_id": str(hole.last_id)}
+    return {"hole": {"chat_id": hole.chat_id, **ids, "reason": hole.reason}}
+
+
+def _minute(id_: int) -> str:
+    from cecochat.domain.ids import time_ms
+
+    at = datetime.fromtimestamp(time_ms(id_) / 1_000).astimezone()
+    return at.strftime("%Y-%m-%d %H:%M")
 
 
 def message_line(message: Message) -> str:

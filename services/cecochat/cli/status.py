@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cecochat.cli import control, options
+from cecochat.cli import control, holes, options
 from cecochat.cli.failure import Failed, run
 from cecochat.cli.output import json_line, print_table
 from cecochat.domain.balance import ranges
@@ -81,6 +81,9 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
             wrong.append(f"{count} partitions: {state}")
     wrong += [LATE[task].format(**found) for task, found in seen.late.items() if task in LATE]
     wrong += [_lacks(partition, origins) for partition, origins in sorted(seen.lacking.items())]
+    if seen.holes is None and seen.servers["history"]:
+        wrong.append("no history server tells whether acknowledged messages are missing")
+    wrong += [holes.wrong(each) for each in seen.holes or () if holes.is_open(each)]
     return wrong if view else [*wrong, "no partition is assigned"]
 
 

@@ -22,6 +22,10 @@ class Entry(NamedTuple):
     client_message_id: str
 
 
+HOLE = '{"hole":'
+"""How `history --json` begins a line that says where messages are missing: nothing to send."""
+
+
 class Transcript(NamedTuple):
     """All of a file; `name` follows from its content."""
 
@@ -40,7 +44,9 @@ def read(path: Path) -> Transcript:
         raise UsageError(f"{path} is not UTF-8: {error}") from None
     name = hashlib.sha256(content).hexdigest()[:16]
     entries = [
-        _entry(path, number, line, name) for number, line in enumerate(lines, 1) if line.strip()
+        _entry(path, number, line, name)
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith(HOLE)
     ]
     return Transcript(name, entries)
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.asking import Server, ask_history
+from cecochat.cli.failure import run
 from cecochat.cli.output import json_line, print_table, printable
 from cecochat.cli.target import traces
-
-if TYPE_CHECKING:
-    import httpx
 
 STATES = {
     "arrived": "it has arrived: every step is done",
@@ -24,8 +22,6 @@ STATES = {
     "absent": "no such message: no record with this id counts, and the log reaches back far enough",
 }
 IN_HISTORY = "; --chat ID looks into the history, which is kept for longer"
-ASK_S = 15.0  # above what the server gives itself
-NOT_FOUND = 404
 MARKS = {"done": "✓", "waits": "…", "unknown": "?", "refused": "✗"}
 
 Jaeger = Annotated[
@@ -59,14 +55,7 @@ def where(
     as_: options.As = None,
     connect: options.Connect = None,
     token: options.Token = None,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="HTTP port of a history server; default: one that Consul knows, else that of "
-            "what `cecochat up` started last.",
-        ),
-    ] = None,
+    server: Server = None,
     jaeger: Jaeger = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
@@ -101,43 +90,7 @@ async def _ask(
     message_id: int, chat: str | None, server: str | None, file: Path | None
 ) -> dict[str, Any]:
     """The first answer of a history server. Raises `UsageError`, `Failed`."""
-    import httpx
-
-    why = "none is known: see `cecochat status`, or name one with --server URL"
-    async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
-        for url in [server] if server else await _servers(file):
-            try:
-                where = f"{url.rstrip('/')}/where/{message_id}"
-                return _read(await client.get(where, params={"chat": chat or ""}))
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                why = f"{url}: {str(error) or type(error).__name__}"
-    raise Failed(f"no history server answers ({why})")
-
-
-async def _servers(file: Path | None) -> list[str]:
-    """The HTTP ports of history servers: of a cluster, or of what `up` started last."""
-    from cecochat.adapters import build
-    from cecochat.cli import target
-
-    settings = target.settings(None, file)
-    if not settings.consul:
-        url = (target.last_up() or {}).get("health", {}).get("history")
-        return [url] if url else []
-    async with build.discovery(settings) as discovery:
-        return [each.health_url for each in discovery.live("history")]
-
-
-def _read(response: httpx.Response) -> dict[str, Any]:
-    """Raises ValueError for what is no such answer."""
-    if response.status_code == NOT_FOUND:
-        raise ValueError("what answers there is no history server, or one of a version before")
-    body = response.json()
-    match body:
-        case {"error": {"code": str(code), "message": str(message)}}:
-            raise UsageError(message) if code == "invalid_argument" else Failed(message)
-        case {"state": str(), "steps": list()}:
-            return dict(body)
-    raise ValueError("what answers there is no history server")
+    return await ask_history(f"where/{message_id}", "steps", server, file, chat=chat or "")
 
 
 async def _ask_as(

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 
 from cecochat.cli.conversation import Conversation
 from cecochat.cli.failure import Failed
-from cecochat.cli.output import REACH_S, printable
+from cecochat.cli.output import REACH_S, hole_line, printable
 from cecochat.cli.screen import Screen, screen_for
 from cecochat.cli.target import Target, check_user, state_dir, target, token_for
 from cecochat.client import (
     CaughtUp,
     Client,
     Event,
+    Hole,
     Message,
     Receipt,
     Reconnecting,
@@ -120,6 +121,8 @@ class Window:
                 self._message(message, screen)
             case Rejected(text=text, error=error):
                 screen.note(f"not sent: {text} ({error.message})")
+            case Hole(chat_id=chat_id) if chat_id == self._chat_id:
+                screen.note(hole_line(event))
             case CaughtUp():
                 await self._caught_up(screen)
             case Reconnecting():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cecochat.client.errors import ChatError
@@ -68,16 +68,32 @@ class Reconnecting:
     wait_s: float
 
 
-Event = Message | Receipt | Sent | Rejected | CaughtUp | Reconnecting
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Messages of a chat that may be missing in the history for good, with ids from `first_id` to
+    `last_id`, both among them; told where a gap was filled from it. `reason`: `trimmed`,
+    `unproven` or `refused`.
+    """
+
+    chat_id: str
+    first_id: int
+    last_id: int
+    reason: str
+
+
+Event = Message | Receipt | Sent | Rejected | CaughtUp | Reconnecting | Hole
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages of a chat, oldest first; whether there are more; how far others have read."""
+    """Messages of a chat, oldest first; whether there are more; how far others have read; where in
+    between messages may be missing for good.
+    """
 
     messages: list[Message]
     has_more: bool
     marks: list[Receipt]
+    holes: list[Hole] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +104,7 @@ class Chat:
     last_message: Message
     unread_count: int
     marks: list[Receipt]
+    holes: list[Hole] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +155,22 @@ def message_of(event: events_pb2.Event) -> Message:
 def receipt_of(chat_id: str, mark: history_pb2.Mark) -> Receipt:
     """A mark of the history."""
     return Receipt(chat_id, mark.user_id, mark.delivered_up_to, mark.read_up_to)
+
+
+def hole_of(hole: history_pb2.Hole) -> Hole:
+    """A hole of the history, as it travels."""
+    reason = history_pb2.Hole.Reason.Name(hole.reason).removeprefix("REASON_").lower()
+    return Hole(hole.chat_id, hole.first_id, hole.last_id, reason)
+
+
+def missing(hole: history_pb2.Hole) -> events_pb2.Event:
+    """The one message of a hole, without its content."""
+    return events_pb2.Event(
+        id=hole.first_id,
+        chat_id=hole.chat_id,
+        user_id=hole.user_id,
+        client_message_id=hole.client_message_id,
+    )
 
 
 def whereabouts_of(message_id: int, answer: history_pb2.FindMessageResponse) -> Whereabouts:

@@ -21,6 +21,7 @@ from cecochat.client.events import (
     Message,
     Page,
     Whereabouts,
+    hole_of,
     message_of,
     receipt_of,
     whereabouts_of,
@@ -80,13 +81,14 @@ class HistoryCalls:
                 yield chat
             more = page.has_more
 
-    async def chats_by_id(self, token: ReadToken) -> AsyncGenerator[history_pb2.Chat]:
-        """The whole list in the order of chat ids: none is missed that moves while it is read."""
+    async def chats_by_id(self, token: ReadToken) -> AsyncGenerator[GetChatsResponse]:
+        """The pages of the whole list in the order of chat ids: none is missed that moves while it
+        is read.
+        """
         after, more = "", True
         while more:
             page = await self.chats(GetChatsRequest(after_chat_id=after, token=token))
-            for chat in page.chats:
-                yield chat
+            yield page
             more = page.has_more and bool(page.chats)
             after = page.chats[-1].chat_id if page.chats else after
 
@@ -182,18 +184,19 @@ class History:
             request.before = before
         if after is not None:
             request.after = after
-        answer = await self._calls.messages(request)
-        return Page(
-            [message_of(event) for event in answer.messages],
-            answer.has_more,
-            [receipt_of(chat_id, mark) for mark in answer.marks],
-        )
+        return _page(chat_id, await self._calls.messages(request))
 
     async def every_message(self, chat: str, *, after: int = 0) -> AsyncGenerator[Message]:
         """All of a chat above a message id, oldest first."""
-        async for page in self._calls.every_page(chat_of(self.user_id, chat), after):
-            for event in page.messages:
-                yield message_of(event)
+        async for page in self.every_page(chat, after=after):
+            for message in page.messages:
+                yield message
+
+    async def every_page(self, chat: str, *, after: int = 0) -> AsyncGenerator[Page]:
+        """The same, page by page: with where messages are missing."""
+        chat_id = chat_of(self.user_id, chat)
+        async for answer in self._calls.every_page(chat_id, after):
+            yield _page(chat_id, answer)
 
     async def chats(
         self, limit: int = 50, *, before: int | None = None, token: ReadToken | None = None
@@ -240,10 +243,20 @@ def _none_is_live() -> Refused:
     )
 
 
+def _page(chat_id: str, answer: GetMessagesResponse) -> Page:
+    return Page(
+        [message_of(event) for event in answer.messages],
+        answer.has_more,
+        [receipt_of(chat_id, mark) for mark in answer.marks],
+        [hole_of(hole) for hole in answer.holes],
+    )
+
+
 def _chat(chat: history_pb2.Chat) -> Chat:
     return Chat(
         chat.chat_id,
         message_of(chat.last_message),
         chat.unread_count,
         [receipt_of(chat.chat_id, mark) for mark in chat.marks],
+        [hole_of(hole) for hole in chat.holes],
     )

@@ -11,7 +11,7 @@ import grpc
 
 from cecochat.client.channel import error_of, metadata, open_channel
 from cecochat.client.errors import ChatError, NotReachable, refused
-from cecochat.client.events import receipt_of
+from cecochat.client.events import hole_of, missing, receipt_of
 from cecochat.client.history import HistoryCalls
 from cecochat.client.local import LocalDevice
 from cecochat.domain import client as domain
@@ -119,20 +119,47 @@ class Stream:
 
     async def _fill(self, gap: Gap) -> None:
         """Bring what the log no longer has, a page at a time. Raises `ChatError`."""
-        async with aclosing(self._history.chats_by_id(gap.token)) as chats:
-            async for chat in chats:
-                await self._fill_chat(chat, gap.token)
+        listed, holes = set[str](), list[history_pb2.Hole]()
+        async with aclosing(self._history.chats_by_id(gap.token)) as pages:
+            async for page in pages:
+                for chat in page.chats:
+                    await self._fill_chat(chat, gap.token)
+                    listed.add(chat.chat_id)
+                holes += page.holes
+        for hole in sorted(holes, key=lambda hole: hole.first_id):
+            if hole.chat_id not in listed and hole.last_id > self._shown_up_to(hole.chat_id):
+                self._take_hole(hole)
         self._local.filled()
+
+    def _shown_up_to(self, chat_id: str) -> int:
+        return self._local.progress.live.shown_up_to(chat_id)
+
+    def _take_hole(self, hole: history_pb2.Hole) -> None:
+        """Tell of it. A message of which all but its content is known counts as shown: as an own
+        one, it is accepted.
+        """
+        self._local.tell(hole_of(hole))
+        if hole.client_message_id:
+            self._local.fill(missing(hole))
 
     async def _fill_chat(self, chat: history_pb2.Chat, token: ReadToken) -> None:
         marks = chat.marks
-        low = self._local.progress.live.shown_up_to(chat.chat_id)
-        if chat.last_message.id > low:
+        low = self._shown_up_to(chat.chat_id)
+        if max([chat.last_message.id, *(hole.last_id for hole in chat.holes)]) > low:
             async with aclosing(self._history.every_page(chat.chat_id, low, token)) as pages:
                 async for page in pages:
-                    for event in page.messages:
-                        self._local.fill(event)
+                    self._fill_page(page)
                     marks = page.marks  # of now: what was read before these messages, they hide
         for mark in marks:
             if mark.user_id != self._local.user_id:
                 self._local.tell(receipt_of(chat.chat_id, mark))
+
+    def _fill_page(self, page: history_pb2.GetMessagesResponse) -> None:
+        """Messages, and where some are missing, in the order of their ids."""
+        holes = sorted(page.holes, key=lambda hole: hole.first_id, reverse=True)
+        for event in page.messages:
+            while holes and holes[-1].first_id < event.id:
+                self._take_hole(holes.pop())
+            self._local.fill(event)
+        while holes:
+            self._take_hole(holes.pop())

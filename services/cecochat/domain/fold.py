@@ -50,7 +50,9 @@ class Fold:
             case Copy():
                 return self._copy(record)
             case Takeover():
-                self.epoch, self.count = Place(self.clock_ms, offset), 0
+                # by its own time, which no reader's beginning changes: it is only told apart by it
+                own_ms = appended_at_ms if record.keeps_clock else 0
+                self.epoch, self.count = Place(own_ms, offset), 0
             case Undecodable():
                 self.unread = offset
                 return False

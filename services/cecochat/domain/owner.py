@@ -147,10 +147,16 @@ class Owner:
         """Whether it has read its own takeover and none after it."""
         return self.epoch is not None and self.superseded is None
 
-    def takeover(self, server_id: str, assignment_version: int, now_ms: int) -> Takeover:
+    def takeover(
+        self,
+        server_id: str,
+        assignment_version: int,
+        now_ms: int,
+        uncopied: tuple[int, int] = (0, 0),
+    ) -> Takeover:
         """The record to append first."""
         self._taken_over_ms = now_ms
-        return Takeover(server_id, self.session, assignment_version)
+        return Takeover(server_id, self.session, assignment_version, uncopied)
 
     # -- sends
 
@@ -277,7 +283,7 @@ class Owner:
 
     def _read_takeover(self, record: Takeover, appended_at_ms: int) -> None:
         if record.session == self.session:
-            self.epoch = self.place
+            self.epoch = self.fold.epoch
             self.clock.compare(self._taken_over_ms, appended_at_ms)
         elif self.epoch is not None:
             self.superseded = record
@@ -368,6 +374,10 @@ class Owner:
             return True
         since_ms = now_ms if self._stated_at_ms is None else self._stated_at_ms
         return now_ms - since_ms >= self.limits.state_after_ms or self.clock.look_due(now_ms)
+
+    def state_soon(self) -> None:
+        """A reader needs a state record to go on: the next one is due."""
+        self._stated = min(self._stated, self.cursor - 1 - self.limits.state_every)
 
     def state(self, now_ms: int) -> State:
         """What is known now, as a record to append."""

@@ -32,6 +32,7 @@ class Takeover:
     server_id: str
     session: str
     assignment_version: int
+    uncopied: tuple[int, int] = (0, 0)  # from this offset to below that: dropped before copied
     keeps_clock: bool = True
 
 
@@ -144,6 +145,8 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 session=record.session,
                 assignment_version=record.assignment_version,
                 keeps_clock=record.keeps_clock,
+                uncopied_from=record.uncopied[0],
+                uncopied_below=record.uncopied[1],
             )
             return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
         case Missing():
@@ -245,6 +248,7 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
                 takeover.server_id,
                 takeover.session,
                 takeover.assignment_version,
+                (takeover.uncopied_from, takeover.uncopied_below),
                 takeover.keeps_clock,
             )
         case "state":

@@ -334,7 +334,7 @@ def _materialized(record: Record, facts: Facts) -> Step:
         by_now = "" if facts.row_at_ms else "by now: "
         return Step("materialized", "done", "", facts.row_at_ms, by_now + held, told)
     if up_to >= place.offset:
-        text = f"{held}, and this row is not in it"
+        text = f"{held}, and this row is not in it: see `cecochat holes list`"
         return Step("materialized", "unknown", "", None, text, told)
     lag = place.offset - up_to
     text = f"for materialize: {held}, {lag} behind" if up_to >= 0 else "for materialize to begin"

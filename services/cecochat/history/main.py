@@ -10,6 +10,8 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from cecochat.history.facts import Sources
+from cecochat.history.holes import HoleWatch
+from cecochat.history.letters import Letters
 from cecochat.history.queries import Queries
 from cecochat.history.routes import add_routes
 from cecochat.history.transport import RECEIVE_MAX_BYTES, SERVICE, handler
@@ -35,7 +37,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     live = partial(parts.discovery.live, "messaging")
     where = Where(Sources(log, parts.history, log_id, partitions, live))
     app = http.app("history", server_id, registry, lambda: None)
-    add_routes(app, where)
+    add_routes(app, where, parts.history, Letters(log, parts.history, log_id, partitions))
     memory = Memory()
     show_memory(app, server_id, memory)
     async with AsyncExitStack() as stack:
@@ -58,6 +60,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow(parts.configuration, registry, queries.configure, tracer, memory)
             ),
             group.create_task(watch_loop(registry)),
+            group.create_task(HoleWatch(parts.history, registry).run()),
         ]
         known = instance(parts, "history", server_id, port, health_port)
         await parts.discovery.register(known)

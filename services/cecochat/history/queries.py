@@ -11,7 +11,8 @@ from cecochat.domain import ids, spans, wire
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.ports.history import ChatRow, History, MarkRow
+from cecochat.history.holes import ALL, told, told_to
+from cecochat.ports.history import ChatRow, History, MarkRow, Page
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
@@ -59,7 +60,13 @@ class Queries:
             page = await self._history.messages(chat, before=before, after=after, limit=limit)
         with self._reading("marks"):
             marks = await self._history.marks(chat)
-        rest = GetMessagesResponse(has_more=page.has_more, marks=_marks(marks))
+        with self._reading("holes"):
+            holes = await self._history.holes()  # after the page, so that it lacks no other
+        rest = GetMessagesResponse(
+            has_more=page.has_more,
+            marks=_marks(marks),
+            holes=told(holes, chat, self._partitions, _span(page, before, after)) if holes else (),
+        )
         return wire.repeated(1, page.events) + rest.SerializeToString()
 
     async def chats(self, user: str, request: GetChatsRequest) -> bytes:
@@ -78,7 +85,14 @@ class Queries:
             else:
                 before = request.before or None
                 rows, has_more = await self._history.chats(user, before=before, limit=limit)
-        answer = GetChatsResponse(chats=[_chat(row) for row in rows], has_more=has_more)
+        with self._reading("holes"):
+            holes = await self._history.holes()
+        chats = [_chat(row) for row in rows]
+        for chat in chats if holes else ():
+            chat.holes.extend(told(holes, chat.chat_id, self._partitions))
+        is_first = not request.before and not request.after_chat_id
+        of_user = told_to(holes, user) if is_first else ()
+        answer = GetChatsResponse(chats=chats, has_more=has_more, holes=of_user)
         return answer.SerializeToString()
 
     def _reading(self, what: str) -> AbstractContextManager[None]:
@@ -122,6 +136,15 @@ def _bound(request: GetMessagesRequest, name: str) -> int | None:
     if value < 0:
         raise _invalid(f"{name} is {value}: use a message id, 0 or above")
     return value
+
+
+def _span(page: Page, before: int | None, after: int | None) -> tuple[int, int]:
+    """Of ids that a page covers, both among them."""
+    events = [Event.FromString(each) for each in (*page.events[:1], *page.events[-1:])]
+    ends = page.has_more and bool(events)
+    if after is not None:
+        return after + 1, events[-1].id if ends else ALL[1]
+    return events[0].id if ends else ALL[0], ALL[1] if before is None else before - 1
 
 
 def _chat(row: ChatRow) -> Chat:

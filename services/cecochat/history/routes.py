@@ -1,4 +1,6 @@
-"""`GET /where/MESSAGE_ID` for operators, on the history server's HTTP port."""
+"""What operators ask over the history server's HTTP port: `GET /where/MESSAGE_ID`, `/holes`,
+`/letters`.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,20 @@ from sanic.response import json as json_response
 
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.where import as_json
+from cecochat.history.holes import as_json as hole_as_json
+from cecochat.history.letters import Letters
 from cecochat.history.where import Where
+from cecochat.ports.history import History
 from cecochat.runtime.http import App, error_response
 from cecochat.v1 import errors_pb2
 
 RETRY_MS = 1_000
 
 
-def add_routes(app: App, where: Where) -> None:
-    """`?chat=ID`: in whose history to look, if the log does not hold the message any more."""
+def add_routes(app: App, where: Where, history: History, letters: Letters) -> None:
+    """`/where/MESSAGE_ID?chat=ID`: in whose history to look, if the log does not hold the message
+    any more.
+    """
 
     @app.get("/where/<message_id:str>")
     async def find(request: Request, message_id: str) -> HTTPResponse:
@@ -28,6 +35,25 @@ def add_routes(app: App, where: Where) -> None:
         except Refusal as refusal:
             return error_response(refusal)
         except Unavailable as error:
-            code = errors_pb2.ERROR_CODE_UNAVAILABLE
-            return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))
+            return _not_now(error)
         return json_response(as_json(answer), dumps=json.dumps)
+
+    @app.get("/letters")
+    async def dead_letters(_: Request) -> HTTPResponse:
+        try:
+            return json_response({"letters": await letters.all()}, dumps=json.dumps)
+        except Unavailable as error:
+            return _not_now(error)
+
+    @app.get("/holes")
+    async def holes(_: Request) -> HTTPResponse:
+        try:
+            known = await history.holes()
+        except Unavailable as error:
+            return _not_now(error)
+        return json_response({"holes": [hole_as_json(each) for each in known]}, dumps=json.dumps)
+
+
+def _not_now(error: Unavailable) -> HTTPResponse:
+    code = errors_pb2.ERROR_CODE_UNAVAILABLE
+    return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))

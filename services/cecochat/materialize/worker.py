@@ -6,23 +6,24 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable, Undecodable
+from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Origin
+from cecochat.materialize.burying import Burial
+from cecochat.materialize.rows import Rows, rows_of
 from cecochat.materialize.tracing import materializing
-from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
-from cecochat.ports.history import History, MarkRow, MessageRow, Progress
+from cecochat.materialize.trims import trimmed, unproven
+from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.history import History, Hole, Progress, RowsRefused
 from cecochat.runtime.logs import ids_of
 from cecochat.runtime.metrics import AGES_S, Lag, MessageAges
-from cecochat.runtime.reading import decode_once, first_known, fold_at, following, still_holds
+from cecochat.runtime.reading import decided, following, known_fold_at, still_holds
 from cecochat.runtime.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,17 @@ class MaterializeMetrics:
         self.rows = Counter("cecochat_rows_written", "Rows written.", ["table"], registry=registry)
         self.dead = Counter(
             "cecochat_dead_letters", "Records that could not be understood.", registry=registry
+        )
+        self.refused = Counter(
+            "cecochat_rows_refused",
+            "Records whose rows the database refuses for what they are; they are dead letters.",
+            registry=registry,
+        )
+        self.holes = Counter(
+            "cecochat_holes_found",
+            "Ranges of the log that cannot be materialized any more, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self.retries = Counter(
             "cecochat_history_retries", "Writes that the database did not take.", registry=registry
@@ -69,49 +81,6 @@ class MaterializeMetrics:
         )
 
 
-@dataclass(slots=True)
-class Rows:
-    """What a batch of records comes to."""
-
-    messages: list[MessageRow] = field(default_factory=list)
-    marks: list[MarkRow] = field(default_factory=list)
-    dead: list[tuple[Record, str]] = field(default_factory=list)
-    traced: list[tuple[int, Origin]] = field(default_factory=list)  # with their offsets
-    clock_ms: int = 0  # of the log, behind the batch
-    read_ns: int = field(default_factory=time.time_ns)
-
-    def add(self, origin: Origin) -> None:
-        """A valid origin."""
-        event = origin.parsed
-        if event.HasField("message"):
-            self.messages.append(
-                MessageRow(
-                    event.id, event.chat_id, event.user_id, origin.recipient_ids, origin.event
-                )
-            )
-        elif event.HasField("receipt"):
-            receipt = event.receipt
-            self.marks.append(
-                MarkRow(event.chat_id, event.user_id, receipt.delivered_up_to, receipt.read_up_to)
-            )
-
-
-def rows_of(fold: Fold, records: Sequence[Record]) -> Rows:
-    """Fold the records of a partition, in order, into rows."""
-    rows = Rows()
-    for record in records:
-        known = decode_once(record)
-        counts = fold.step(record.offset, known, record.appended_at_ms)
-        if isinstance(known, Undecodable):
-            rows.dead.append((record, str(known)))
-        elif counts and isinstance(known, Origin):
-            rows.add(known)
-            if known.trace:
-                rows.traced.append((record.offset, known))
-    rows.clock_ms = fold.clock_ms
-    return rows
-
-
 class Materializer:
     """Works on the partitions that the consumer group gives it. A database that is down is waited
     for.
@@ -130,7 +99,7 @@ class Materializer:
         self._log_id = log_id
         self._tracer = tracer
         self._metrics = MaterializeMetrics(registry)
-        self._dead: Producer | None = None
+        self._burial = Burial(backplane)
         self._reached: dict[int, int] = {}  # partition -> the offset to continue from
         self._committed: dict[int, int] = {}
         self._writing: dict[int, int] = {}  # partition -> ms when what it writes was appended
@@ -159,7 +128,7 @@ class Materializer:
                 try:
                     await self._follow(partition)
                 except (Unavailable, ProducerEnded, Trimmed) as error:
-                    self._dead = None
+                    self._burial.forget()
                     named = {"partition": partition}
                     log.warning(
                         "partition %s: the log cannot be read: %s", partition, error, extra=named
@@ -179,22 +148,23 @@ class Materializer:
         position = await self._position(partition, committed)
         self._reached[partition] = position + 1
         await self._commit(partition)  # retention must wait for a database that lost rows
-        fold = await fold_at(self._backplane, partition, position)
+        position, fold = await self._fold(partition, position)
         batches = following(self._backplane, partition, Place(fold.clock_ms, position))
         async with aclosing(batches):
             async for batch in batches:
                 self._writing[partition] = batch[0].appended_at_ms
-                await _to_its_end(self._write(partition, rows_of(fold, batch), batch[-1].offset))
+                rows = rows_of(self._log_id, partition, fold, batch)
+                await _to_its_end(self._write(rows, batch[-1].offset))
                 del self._writing[partition]
                 # What comes meanwhile is one larger batch, and all partitions share a write.
                 await asyncio.sleep(gather_s - loop.time() % gather_s)
 
     async def _position(self, partition: int, committed: int) -> int:
         """Up to where the history holds the log; a database that lost rows gets them again."""
-        progress = await self._patiently(lambda: self._history.progress(self._log_id))
-        reached = progress.get(partition, NOWHERE)
+        known = await self._patiently(lambda: self._history.progress(self._log_id))
+        reached = known.get(partition, NOWHERE)
+        start, end = await self._backplane.bounds(MESSAGES, partition)
         held = min(committed - 1, reached.offset)
-        known = await first_known(self._backplane, partition)
         if not await still_holds(self._backplane, partition, reached):
             log.error(
                 "partition %s: this history has read it up to offset %s, of which the log has lost "
@@ -203,16 +173,52 @@ class Materializer:
                 reached.offset,
                 extra={"partition": partition},
             )
-            held = known
-        if held < known:
-            log.warning(
-                "partition %s: this history has read it up to offset %s, the log begins above %s",
-                partition,
-                held,
-                known,
-                extra={"partition": partition},
-            )
-        return max(held, known)
+            held = -1
+        elif reached.offset < start - 1:
+            await self._note_trim(partition, reached, (start, end))
+        return max(held, start - 1)
+
+    async def _note_trim(self, partition: int, reached: Place, bounds: tuple[int, int]) -> None:
+        """The log has dropped what is not in here: all that is left is read, and a hole is told."""
+        last_ids = await self._patiently(self._history.last_ids)
+        above = last_ids.get(partition, 0)
+        held = reached.offset
+        hole = await trimmed(self._backplane, self._log_id, partition, held, bounds, above)
+        progress = Progress(self._log_id, partition, bounds[0] - 1, reached.clock_ms)
+        await self._note(hole, progress)
+
+    async def _note(self, hole: Hole, progress: Progress | None) -> None:
+        partition = hole.partition
+        log.error(
+            "partition %s: messages may be missing in the history, with ids from %s to %s: %s",
+            partition,
+            hole.first_id,
+            hole.last_id,
+            hole.text,
+            extra={"partition": partition},
+        )
+        await self._patiently(lambda: self._history.write([], [], progress, [hole]))
+        self._metrics.holes.labels(hole.reason).inc()
+
+    async def _fold(self, partition: int, position: int) -> tuple[int, Fold]:
+        """From where to read on, and the fold there. Where what is left of the log does not tell,
+        that is its beginning, once a later record has decided what counts.
+        """
+        if fold := await known_fold_at(self._backplane, partition, position):
+            return position, fold
+        start, _ = await self._backplane.bounds(MESSAGES, partition)
+        log.warning(
+            "partition %s: the log begins at %s, and reading waits for a state record or a "
+            "takeover that says what counts",
+            partition,
+            start,
+            extra={"partition": partition},
+        )
+        undecided = await decided(self._backplane, partition, start)
+        assert undecided.fold, "it was read until that was known"
+        if undecided.unproven:
+            await self._note(unproven(self._log_id, partition, undecided.unproven), None)
+        return start - 1, undecided.fold
 
     async def _commit_now_and_then(self) -> None:
         loop = asyncio.get_running_loop()
@@ -248,16 +254,20 @@ class Materializer:
         except Unavailable as error:
             log.warning("offsets are not committed: %s", error)
 
-    async def _write(self, partition: int, rows: Rows, offset: int) -> None:
-        if rows.dead:
-            await self._bury(partition, rows.dead)
+    async def _write(self, rows: Rows, offset: int) -> None:
+        partition = rows.partition
+        if rows.letters:
+            await self._burial.bury(rows.letters)
+            self._metrics.dead.inc(len(rows.letters))
         progress = Progress(self._log_id, partition, offset, rows.clock_ms)
         spans_of = (rows.messages, rows.traced, rows.read_ns)
         with (
             self._metrics.write_seconds.time(),
             materializing(self._tracer, self._history.system, partition, *spans_of),
         ):
-            await self._patiently(lambda: self._history.write(rows.messages, rows.marks, progress))
+            await self._store(rows, progress)
+        for hole in rows.holes:
+            self._metrics.holes.labels(hole.reason).inc()
         self._reached[partition] = offset + 1
         if rows.messages:
             self._metrics.ages.observe("materialized", rows.messages[0].message_id)
@@ -265,6 +275,26 @@ class Materializer:
         self._metrics.rows.labels("marks").inc(len(rows.marks))
         if log.isEnabledFor(logging.DEBUG):
             _tell(partition, rows)
+
+    async def _store(self, rows: Rows, progress: Progress) -> None:
+        """All rows but those that are refused, which must not stop the others."""
+        written = False
+        while not written:
+            try:
+                await self._patiently(
+                    lambda: self._history.write(rows.messages, rows.marks, progress, rows.holes)
+                )
+                written = True
+            except RowsRefused as refused:
+                await self._bury_refused(rows, refused)
+
+    async def _bury_refused(self, rows: Rows, refused: RowsRefused) -> None:
+        letters = [rows.refuse(row, why) for row, why in refused.rows]
+        await self._burial.bury(letters)
+        self._metrics.refused.inc(len(letters))
+        for each in letters:
+            named = {"partition": each.partition}
+            log.error("the record at %s is refused: %s", each.position, each.reason, extra=named)
 
     async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Call the database until it answers: one that is down is waited for, never skipped."""
@@ -280,14 +310,6 @@ class Materializer:
         finally:
             self.not_ready = None  # if others wait, they will say so again
         raise AssertionError("it was called until it answered")
-
-    async def _bury(self, partition: int, dead: list[tuple[Record, str]]) -> None:
-        """Put undecodable records, with their position and reason, where a person finds them; the
-        partition goes on.
-        """
-        self._dead = self._dead or await self._backplane.producer(DEAD_LETTERS)
-        await self._dead.append([_letter(partition, record, reason) for record, reason in dead])
-        self._metrics.dead.inc(len(dead))
 
 
 def _tell(partition: int, rows: Rows) -> None:
@@ -306,9 +328,3 @@ async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
         if not task.done():
             await asyncio.wait([task], timeout=FINISH_S)
             task.cancel()
-
-
-def _letter(partition: int, record: Record, reason: str) -> NewRecord:
-    printable = reason.encode("ascii", "backslashreplace").decode().replace("\n", " ")
-    headers = (("position", f"{partition}:{record.offset}"), ("reason", printable[:500]))
-    return NewRecord(partition, record.key, record.value, headers)

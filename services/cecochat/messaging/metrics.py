@@ -76,6 +76,11 @@ class MessagingMetrics:
             "cecochat_partitions_owned", "Partitions whose takeover is done.", registry=registry
         )
         self.forward_lag = Lag("forward", "has read and not forwarded", registry)
+        self.uncopied = Counter(
+            "cecochat_uncopied_records",
+            "Records that the log had dropped before they were forwarded.",
+            registry=registry,
+        )
         self.appended = Counter(
             "cecochat_records_appended", "Records appended, of every kind.", registry=registry
         )

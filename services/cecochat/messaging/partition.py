@@ -13,6 +13,7 @@ from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
+from cecochat.domain.fold import Fold
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
@@ -27,7 +28,14 @@ from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
 from cecochat.runtime.logs import ids_of
-from cecochat.runtime.reading import decode_once, first_known, fold_at, following, still_holds
+from cecochat.runtime.reading import (
+    decided,
+    decode_once,
+    first_known,
+    fold_at,
+    following,
+    still_holds,
+)
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Send
@@ -170,14 +178,31 @@ class OwnedPartition:
         backplane, partition = self.log.backplane, self.partition
         start, end = await backplane.bounds(MESSAGES, partition)
         lowest = await self.first_known(start)
-        noted = await self._noted_forwarded(lowest)
+        noted = await self._noted_forwarded()
         forwarded = lowest if noted is None else noted
+        if forwarded < lowest:
+            return await self._load_after_trim(max(forwarded, start - 1), start, end)
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
         fold = await fold_at(backplane, partition, position, self._place)
         if noted is None:
             fold.unread = position  # copies may have gone with the end
+        return self._owner(fold, position, forwarded)
+
+    async def _load_after_trim(self, forwarded: int, start: int, end: int) -> Owner:
+        """The log begins above what is forwarded, or does not tell what of that counts: all that is
+        left and is known to count is forwarded.
+        """
+        backplane, partition = self.log.backplane, self.partition
+        undecided = await decided(backplane, partition, start, end, self._place)
+        if undecided.fold and undecided.complete:
+            return self._owner(undecided.fold, start - 1, forwarded)
+        position = await self.first_known(start)
+        fold = await fold_at(backplane, partition, position, self._place)
+        return self._owner(fold, position, position)
+
+    def _owner(self, fold: Fold, position: int, forwarded: int) -> Owner:
         return Owner(
-            partition,
+            self.partition,
             uuid.uuid4().hex,
             fold,
             cursor=position + 1,
@@ -192,40 +217,56 @@ class OwnedPartition:
         """Append the takeover once nearly all is read: until then the owner before serves on, and
         from then on little is left to do.
         """
-        backplane, partition = self.log.backplane, self.partition
+        backplane, partition, begins = self.log.backplane, self.partition, owner.cursor
         with suppress(TimeoutError):
             while owner.cursor < (await backplane.bounds(MESSAGES, partition))[1] - NEAR_RECORDS:
                 self._moved.clear()
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
         start, _ = await backplane.bounds(MESSAGES, partition)
-        lowest = await self.first_known(start)
-        noted = await self._noted_forwarded(lowest)
-        forwarded = lowest if noted is None else noted
-        if forwarded < owner.forwarder.skipped:
+        lowest, noted = await self.first_known(start), await self._noted_forwarded()
+        if max(lowest, -1 if noted is None else noted) < owner.forwarder.skipped:
             raise ProducerEnded("what was forwarded is less than it was when this owner began")
-        owner.forwarder.skip(forwarded)
+        owner.forwarder.skip(-1 if noted is None else noted)
         self.claimed = True
-        self._queue(owner.takeover(self._server_id, self.version, now_ms()))
+        uncopied = await self._uncopied(begins)
+        self._queue(owner.takeover(self._server_id, self.version, now_ms(), uncopied))
 
-    async def _noted_forwarded(self, lowest: int) -> int | None:
+    async def _noted_forwarded(self) -> int | None:
         """Up to where the targets have all. None: that was noted of an end that the log has lost,
         and says nothing of what stands there now.
         """
         backplane, partition = self.log.backplane, self.partition
         committed = await backplane.committed(FORWARD_GROUP, MESSAGES, partition)
-        done = committed.offset - 1 if committed else -1
-        if committed and not await still_holds(
-            backplane, partition, Place(committed.clock_ms, done)
-        ):
-            log.error(
-                "partition %s: the log has lost its end and gives offsets again: all that is left "
-                "is copied to the other partitions again, which count nothing twice",
-                partition,
-                extra=self._named,
-            )
-            return None
-        return max(done, lowest)
+        if committed is None:
+            return -1
+        done = committed.offset - 1
+        if await still_holds(backplane, partition, Place(committed.clock_ms, done)):
+            return done
+        log.error(
+            "partition %s: the log has lost its end and gives offsets again: all that is left is "
+            "copied to the other partitions again, which count nothing twice",
+            partition,
+            extra=self._named,
+        )
+        return None
+
+    async def _uncopied(self, begins: int) -> tuple[int, int]:
+        """What the log had dropped before it was copied, below where this owner begins; both 0:
+        nothing. A commit that Kafka has forgotten says nothing: what was released had been
+        forwarded.
+        """
+        committed = await self.log.backplane.committed(FORWARD_GROUP, MESSAGES, self.partition)
+        if committed is None or committed.offset >= begins:
+            return 0, 0
+        self._metrics.uncopied.inc(begins - committed.offset)
+        log.error(
+            "partition %s: offsets %s to %s were dropped before they were copied to all whom they "
+            "concern: devices may lack messages",
+            *(self.partition, committed.offset, begins - 1),
+            extra=self._named,
+        )
+        return committed.offset, begins
 
     async def first_known(self, start: int) -> int:
         """The lowest position that can be resumed from, in a log that begins at `start`."""

@@ -33,6 +33,8 @@ class Watermarks:
         self._metrics = metrics
         self._stored: dict[int, int] = {}  # partition -> the offset to continue from
         self._released: dict[int, int] = {}  # partition -> up to where all was released
+        self._seen: dict[int, int] = {}  # partition -> up to where the history was, last
+        self._begins: dict[int, int] = {}  # partition -> a beginning that a state record was for
         self._all_stored_s = time.monotonic()
 
     async def keep(self, owners: Callable[[], Mapping[int, Owner]]) -> None:
@@ -90,3 +92,15 @@ class Watermarks:
             await self._backplane.release(MESSAGES, partition, before)
         if materialized > done:
             self._released[partition] = done
+        elif self._seen.get(partition) == materialized:
+            await self._help_materialize(partition, owner, materialized)
+        self._seen[partition] = materialized
+
+    async def _help_materialize(self, partition: int, owner: Owner, materialized: int) -> None:
+        """It does not move. Where the log begins just there, it may be that it has lost what was
+        before, and waits for a state record that says what counts.
+        """
+        start, _ = await self._backplane.bounds(MESSAGES, partition)
+        if 0 < start == materialized != self._begins.get(partition):
+            owner.state_soon()
+            self._begins[partition] = start

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.letters import KEPT_DAYS
 from cecochat.domain.place import Place
 from cecochat.domain.records import LogRecord
 
 MESSAGES: Final = "messages"
 DEAD_LETTERS: Final = "messages.dead"
 Topic = Literal["messages", "messages.dead"]
+
+LETTERS_KEPT_MS: Final = KEPT_DAYS * 24 * 3_600_000
+"""What is in `messages.dead` goes by age alone."""
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values, printable ASCII without a line break, in a fixed order."""
@@ -136,7 +140,8 @@ class Backplane(ABC):
     @abstractmethod
     async def trim(self) -> None:
         """Drop what is released and older than the retention, and nothing else: what nobody has
-        released stays, however old it is. `build` calls it now and then. Raises `Unavailable`.
+        released stays, however old it is. Dead letters go by age alone. `build` calls it now and
+        then. Raises `Unavailable`.
         """
 
     @abstractmethod

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from cecochat.domain.errors import CecochatError
 from cecochat.domain.place import Place
+
+HoleReason = Literal["trimmed", "unproven", "refused", "uncopied"]
+"""The log had dropped them before they were read; what is left of the log does not prove that they
+count; the database refuses the row for what it is. The last is no hole of the history: the log had
+dropped them before they were copied to the partitions of all recipients, whose devices may lack
+them.
+"""
 
 
 class MessageRow(NamedTuple):
@@ -39,6 +47,33 @@ class Progress(NamedTuple):
     clock_ms: int = 0
 
 
+class Hole(NamedTuple):
+    """Messages that may be missing here although they were acknowledged: of one origin partition,
+    with ids from `first_id` to `last_id`, both among them. It is known by its first three fields,
+    `chat_id` and `reason`.
+    """
+
+    log_id: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    first_id: int
+    last_id: int
+    chat_id: str  # the only one that it concerns; empty: any chat of the partition's users
+    reason: HoleReason
+    text: str  # for people
+    found_at_ms: int  # ms since 1970
+    acknowledged_at_ms: int = 0  # by an operator; 0: not yet
+    acknowledged_by: str = ""
+    user_id: str = ""  # of a hole of one message: who sent it, and as what
+    client_message_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """How people name it."""
+        return f"{self.partition}:{self.first_offset}"
+
+
 class Page(NamedTuple):
     """Events in ascending order of their ids, and whether there are more in the direction asked
     for.
@@ -58,7 +93,17 @@ class ChatRow(NamedTuple):
     marks: list[MarkRow]
 
 
+Row = MessageRow | MarkRow
+
 UNREAD_MAX = 1_000
+
+
+class RowsRefused(CecochatError):
+    """The database refuses these rows for what they are: it never will take them as they are."""
+
+    def __init__(self, rows: Sequence[tuple[Row, str]]) -> None:
+        super().__init__(f"{len(rows)} rows are refused, the first since {rows[0][1]}")
+        self.rows = rows  # with the reason of each
 
 
 class History(ABC):
@@ -74,16 +119,23 @@ class History(ABC):
 
     @abstractmethod
     async def write(
-        self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
+        self,
+        messages: Sequence[MessageRow],
+        marks: Sequence[MarkRow],
+        progress: Progress | None,
+        holes: Sequence[Hole] = (),
     ) -> None:
         """Store all of it, durably, when this returns. A row that is there already stays as it is;
         a mark takes the
         higher of both values. A message also moves `chats_by_user` of every participant up to it.
 
-        `progress` says how far the log is in here with these rows; it is stored with or after them,
-        never before.
+        `progress` says how far the log is in here with these rows and without what `holes` name; it
+        is stored with or after them, never before. None: this says nothing of how far it is. A hole
+        that is known already takes the new values, and stays acknowledged.
 
-        Raises `Unavailable` where the database is down: the same call can be made again.
+        Raises `Unavailable` where the database is down: the same call can be made again; and
+        `RowsRefused`, naming all such rows, where it is up, takes others in their place and will
+        never take these: the call can be made again without them. Nothing is said of how far it is.
         """
 
     @abstractmethod
@@ -91,6 +143,28 @@ class History(ABC):
         """Partition -> the highest place of that log up to which all origins are in here; absent:
         none.
         """
+
+    @abstractmethod
+    async def last_ids(self) -> dict[int, int]:
+        """Origin partition -> the highest id of its messages up to which all is in here but for
+        holes; absent: not known.
+        """
+
+    @abstractmethod
+    async def holes(self) -> list[Hole]:
+        """All that are known, of all logs, by partition and offset. Asked after a page was read, it
+        holds whatever that page may lack.
+        """
+
+    @abstractmethod
+    async def acknowledge(self, hole: Hole, by: str, at_ms: int) -> None:
+        """Note that an operator knows of it; who reads the history is told of it all the same.
+        Raises `Unavailable`.
+        """
+
+    @abstractmethod
+    async def close_hole(self, hole: Hole) -> None:
+        """Nothing is missing there any more. Raises `Unavailable`."""
 
     # What is read shows a message only once every valid origin of its partition with a lower id is
     # stored, so that no later message of a sender is seen without an earlier one.

@@ -13,12 +13,15 @@ from cecochat.domain.errors import Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import Place
 from cecochat.domain.records import LogRecord, State, decode, is_state
+from cecochat.domain.undecided import Undecided
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
 
 log = logging.getLogger(__name__)
 
 LOOK_BACK = 1_200
 """Records to look for a state record in; owners append one about every 1,000."""
+NEVER = 1 << 63
+"""An offset that no record has."""
 
 
 def decode_once(record: Record) -> LogRecord | Undecodable:
@@ -52,9 +55,25 @@ PlaceOf = Callable[[str], int]
 async def fold_at(
     backplane: Backplane, partition: int, position: int, place: PlaceOf | None = None
 ) -> Fold:
-    """The fold after the record at `position`, which must not lie below `first_known`. Raises
-    `Trimmed`. `place` is for those who forward: see `Chain`.
+    """The fold after the record at `position`, which must not lie below `first_known`. Where no
+    state record is left, nobody has owned the partition for as long as records are kept: what could
+    come again is gone too, and it starts afresh. Raises `Trimmed`. `place` is for those who
+    forward: see `Chain`.
     """
+    if fold := await known_fold_at(backplane, partition, position, place):
+        return fold
+    start, end = await backplane.bounds(MESSAGES, partition)
+    if position < end - 1:
+        raise Trimmed(partition, position, start)
+    named = {"partition": partition}
+    log.warning("partition %s: no state is left in %s to %s", partition, start, end, extra=named)
+    return Fold(place)
+
+
+async def known_fold_at(
+    backplane: Backplane, partition: int, position: int, place: PlaceOf | None = None
+) -> Fold | None:
+    """The same; None where what is left of the log does not tell. Raises `Trimmed`."""
     start, _ = await backplane.bounds(MESSAGES, partition)
     records: list[Record] = []
     low = position + 1
@@ -141,10 +160,9 @@ def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
 
 async def _from_first_state(
     backplane: Backplane, partition: int, start: int, position: int, place: PlaceOf | None
-) -> Fold:
-    """The only state record for a position just above what retention left stands above it. Owners
-    append one every hour; where none is left, nobody has owned the partition for as long as records
-    are kept: what could come again is gone too, and it starts afresh.
+) -> Fold | None:
+    """The only state record for a position just above what retention left stands above it; owners
+    append one every hour.
     """
     _, end = await backplane.bounds(MESSAGES, partition)
     before: list[Record] = []
@@ -154,20 +172,34 @@ async def _from_first_state(
                 known = [each for each in before if each.offset <= position]
                 return _continued(Fold.restored(state, place), state.as_of, known)
             before.append(record)
-    if position >= end - 1:
-        named = {"partition": partition}
-        log.warning(
-            "partition %s: no state is left in %s to %s", partition, start, end, extra=named
-        )
-        return Fold(place)
-    raise Trimmed(partition, position, start)
+    return None
+
+
+async def decided(
+    backplane: Backplane,
+    partition: int,
+    start: int,
+    end: int | None = None,
+    place: PlaceOf | None = None,
+) -> Undecided:
+    """Read from `start`, where the log begins, until it is known which origins count; with `end`,
+    below which that may not be known: until everything is. Raises `Trimmed`.
+    """
+    undecided = Undecided(start, place)
+    batches = between(backplane, partition, start, NEVER if end is None else end)
+    async with aclosing(batches) as records:
+        async for offset, record, _ in records:
+            undecided.take(offset, record)
+            if undecided.complete or (end is None and undecided.fold):
+                break
+    return undecided
 
 
 async def between(
     backplane: Backplane, partition: int, low: int, high: int
 ) -> AsyncGenerator[tuple[int, LogRecord | Undecodable, int]]:
-    """The records from `low` to below `high`, which must not lie beyond the end, with their offsets
-    and the times of their appends, as a fold takes them. Raises `Trimmed`.
+    """The records from `low` to below `high`, which are waited for if they lie beyond the end, with
+    their offsets and the times of their appends, as a fold takes them. Raises `Trimmed`.
     """
     async with aclosing(records_between(backplane, partition, low, high)) as records:
         async for record in records:

@@ -69,6 +69,7 @@ class GetMessagesResponse(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
     MARKS_FIELD_NUMBER: _builtins.int
+    HOLES_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
     """Whether there are more in the direction asked for."""
     @_builtins.property
@@ -77,20 +78,89 @@ class GetMessagesResponse(_message.Message):
 
     @_builtins.property
     def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]: ...
+    @_builtins.property
+    def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
+        """That overlap what this page covers."""
+
     def __init__(
         self,
         *,
         messages: _abc.Iterable[_events_pb2.Event] | None = ...,
         has_more: _builtins.bool = ...,
         marks: _abc.Iterable[Global___Mark] | None = ...,
+        holes: _abc.Iterable[Global___Hole] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "marks", b"marks", "messages", b"messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "holes", b"holes", "marks", b"marks", "messages", b"messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMessagesResponse: _TypeAlias = GetMessagesResponse  # noqa: Y015
+
+@_typing.final
+class Hole(_message.Message):
+    """Ids of messages that may be missing in the history of a chat although they were acknowledged, both among them. An operator has to
+    know of it: nothing a client does brings them back.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Reason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Hole._Reason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REASON_UNSPECIFIED: Hole._Reason.ValueType  # 0
+        REASON_TRIMMED: Hole._Reason.ValueType  # 1
+        """The log had dropped them before they were in the history."""
+        REASON_UNPROVEN: Hole._Reason.ValueType  # 2
+        """Nothing tells any more whether they were accepted."""
+        REASON_REFUSED: Hole._Reason.ValueType  # 3
+        """The database does not take this one message."""
+
+    class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
+    REASON_UNSPECIFIED: Hole.Reason.ValueType  # 0
+    REASON_TRIMMED: Hole.Reason.ValueType  # 1
+    """The log had dropped them before they were in the history."""
+    REASON_UNPROVEN: Hole.Reason.ValueType  # 2
+    """Nothing tells any more whether they were accepted."""
+    REASON_REFUSED: Hole.Reason.ValueType  # 3
+    """The database does not take this one message."""
+
+    FIRST_ID_FIELD_NUMBER: _builtins.int
+    LAST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHAT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    first_id: _builtins.int
+    last_id: _builtins.int
+    reason: Global___Hole.Reason.ValueType
+    chat_id: _builtins.str
+    user_id: _builtins.str
+    """Set where it is one message: who sent it, and as what. A device that fills a gap takes it for a message without a content,
+    in the order of ids, so that it sends none again that was accepted.
+    """
+    client_message_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        first_id: _builtins.int = ...,
+        last_id: _builtins.int = ...,
+        reason: Global___Hole.Reason.ValueType = ...,
+        chat_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        client_message_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "client_message_id", b"client_message_id", "first_id", b"first_id", "last_id", b"last_id", "reason", b"reason", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hole: _TypeAlias = Hole  # noqa: Y015
 
 @_typing.final
 class Mark(_message.Message):
@@ -161,18 +231,26 @@ class GetChatsResponse(_message.Message):
 
     CHATS_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
+    HOLES_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
     @_builtins.property
     def chats(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chat]: ...
+    @_builtins.property
+    def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
+        """On the first page: of all chats of the caller that lack a known message, also of those that have no other and so are not
+        among `chats`.
+        """
+
     def __init__(
         self,
         *,
         chats: _abc.Iterable[Global___Chat] | None = ...,
         has_more: _builtins.bool = ...,
+        holes: _abc.Iterable[Global___Hole] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chats", b"chats", "has_more", b"has_more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chats", b"chats", "has_more", b"has_more", "holes", b"holes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -186,6 +264,7 @@ class Chat(_message.Message):
     LAST_MESSAGE_FIELD_NUMBER: _builtins.int
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
     MARKS_FIELD_NUMBER: _builtins.int
+    HOLES_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     unread_count: _builtins.int
     """Messages of others above the caller's `read_up_to`; counted up to 1,000."""
@@ -193,6 +272,10 @@ class Chat(_message.Message):
     def last_message(self) -> _events_pb2.Event: ...
     @_builtins.property
     def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]: ...
+    @_builtins.property
+    def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
+        """All that concern this chat."""
+
     def __init__(
         self,
         *,
@@ -200,10 +283,11 @@ class Chat(_message.Message):
         last_message: _events_pb2.Event | None = ...,
         unread_count: _builtins.int = ...,
         marks: _abc.Iterable[Global___Mark] | None = ...,
+        holes: _abc.Iterable[Global___Hole] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "last_message", b"last_message", "marks", b"marks", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_message", b"last_message", "marks", b"marks", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,6 +31,8 @@ class Takeover(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_VERSION_FIELD_NUMBER: _builtins.int
     KEEPS_CLOCK_FIELD_NUMBER: _builtins.int
+    UNCOPIED_FROM_FIELD_NUMBER: _builtins.int
+    UNCOPIED_BELOW_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     session: _builtins.str
     """Names the producer session, so that an owner knows its own takeover."""
@@ -39,6 +41,11 @@ class Takeover(_message.Message):
     """It keeps the log's clock, in its state records and in the copies that it makes. From a takeover by a first version on, which
     does not, the clock is not known.
     """
+    uncopied_from: _builtins.int
+    """From this offset up to below the other the log had dropped records before they were copied to all whom they concern;
+    both 0: none.
+    """
+    uncopied_below: _builtins.int
     def __init__(
         self,
         *,
@@ -46,10 +53,12 @@ class Takeover(_message.Message):
         session: _builtins.str = ...,
         assignment_version: _builtins.int = ...,
         keeps_clock: _builtins.bool = ...,
+        uncopied_from: _builtins.int = ...,
+        uncopied_below: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_version", b"assignment_version", "keeps_clock", b"keeps_clock", "server_id", b"server_id", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_version", b"assignment_version", "keeps_clock", b"keeps_clock", "server_id", b"server_id", "session", b"session", "uncopied_below", b"uncopied_below", "uncopied_from", b"uncopied_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

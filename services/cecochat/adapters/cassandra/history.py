@@ -10,6 +10,7 @@ from typing import Final
 from typing_extensions import override
 
 from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.holes import acknowledging, closing
 from cecochat.adapters.cassandra.reached import ID_MAX, Shown, Wholeness
 from cecochat.adapters.cassandra.schema import migrate
 from cecochat.adapters.cassandra.settings import CassandraSettings
@@ -17,7 +18,16 @@ from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepar
 from cecochat.adapters.cassandra.writes import Writer
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.place import Place
-from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
+from cecochat.ports.history import (
+    UNREAD_MAX,
+    ChatRow,
+    History,
+    Hole,
+    MarkRow,
+    MessageRow,
+    Page,
+    Progress,
+)
 
 INDEX_ROWS: Final = 16  # buckets looked up at a time
 BUCKETS_AT_ONCE: Final = 8
@@ -64,9 +74,13 @@ class CassandraHistory(History):
 
     @override
     async def write(
-        self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
+        self,
+        messages: Sequence[MessageRow],
+        marks: Sequence[MarkRow],
+        progress: Progress | None,
+        holes: Sequence[Hole] = (),
     ) -> None:
-        await self._writer.write(messages, marks, progress)
+        await self._writer.write(messages, marks, progress, holes)
         self._wholeness.forget()
 
     @override
@@ -74,6 +88,24 @@ class CassandraHistory(History):
         """Whoever asks may write again what the database has lost, the index of buckets too."""
         self._writer.forget()
         return await self._wholeness.progress(log_id)
+
+    @override
+    async def last_ids(self) -> dict[int, int]:
+        return await self._wholeness.last_ids()
+
+    @override
+    async def holes(self) -> list[Hole]:
+        return await self._wholeness.holes()
+
+    @override
+    async def acknowledge(self, hole: Hole, by: str, at_ms: int) -> None:
+        await self._database.run(acknowledging(self._statements, hole, by, at_ms))
+        self._wholeness.forget()
+
+    @override
+    async def close_hole(self, hole: Hole) -> None:
+        await self._database.run(closing(self._statements, hole))
+        self._wholeness.forget()
 
     @override
     async def messages(

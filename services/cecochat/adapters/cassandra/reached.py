@@ -18,16 +18,16 @@ from typing import Final
 from cassandra.query import BoundStatement
 
 from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.holes import SHARD, read_holes
 from cecochat.adapters.cassandra.statements import Statements
 from cecochat.domain.ids import partition_in
 from cecochat.domain.place import Place
-from cecochat.ports.history import MessageRow, Progress
+from cecochat.ports.history import Hole, MessageRow, Progress
 
 FRESH_S: Final = 0.1
 """An older answer is asked for again. It shows less than there is, never more."""
 
 ID_MAX: Final = (1 << 63) - 1
-SHARD: Final = 0  # the whole table is one partition of the database
 PLACE: Final = struct.Struct(">qq")
 """Clock and offset, big-endian, so that the database takes the greater place for the greater
 value.
@@ -35,13 +35,23 @@ value.
 
 
 def rows_of(
-    make: Statements, messages: Sequence[MessageRow], progress: Progress
+    make: Statements,
+    messages: Sequence[MessageRow],
+    progress: Progress | None,
+    holes: Sequence[Hole] = (),
 ) -> Iterator[BoundStatement]:
-    """The statements that note what was written; a lower one changes nothing."""
+    """The statements that note what was written; a lower one changes nothing. What is known to be
+    a hole of one message counts as written: it may come later.
+    """
+    if progress is None:
+        return
     last_ids: dict[int, int] = {}
-    for row in messages:
-        partition = partition_in(row.message_id)
-        last_ids[partition] = max(row.message_id, last_ids.get(partition, 0))
+    for id_ in (
+        *(row.message_id for row in messages),
+        *(hole.last_id for hole in holes if hole.chat_id),
+    ):
+        partition = partition_in(id_)
+        last_ids[partition] = max(id_, last_ids.get(partition, 0))
     for partition, last_id in last_ids.items():
         yield make.raise_last_id.bind((SHARD, partition, progress.log_id, last_id))
     place = PLACE.pack(progress.clock_ms, progress.offset)
@@ -56,12 +66,23 @@ class Wholeness:
         self._statements = statements
         self._last_ids: dict[int, int] = {}
         self._places: dict[str, dict[int, Place]] = {}
+        self._holes: list[Hole] = []
         self._read_s = float("-inf")
 
     async def progress(self, log_id: str) -> dict[int, Place]:
         """Partition -> place, read anew. Raises `Unavailable`."""
         await self._read()
         return self._places.get(log_id, {})
+
+    async def last_ids(self) -> dict[int, int]:
+        """Of each origin partition, read anew. Raises `Unavailable`."""
+        await self._read()
+        return {partition: id_ for partition, id_ in self._last_ids.items() if id_ < ID_MAX}
+
+    async def holes(self) -> list[Hole]:
+        """Those that were known after what `shows` told last was written. Raises `Unavailable`."""
+        await self.shows()
+        return self._holes
 
     def forget(self) -> None:
         """It has moved: read it again when it is asked for."""
@@ -79,6 +100,7 @@ class Wholeness:
             self._database.run(make.reached.bind((SHARD,))),
             self._database.run(make.progress.bind(())),
         )
+        holes = await read_holes(self._database, make)  # after what has gone past them
         last_ids: dict[int, int] = {}
         places: dict[str, dict[int, Place]] = defaultdict(dict)
         for log_id, partition, up_to in first:
@@ -90,7 +112,8 @@ class Wholeness:
             last_ids[partition] = max(last_id or 0, last_ids.get(partition, 0))
         for _, partition, _ in first:  # a first version kept no ids: all that it wrote is shown
             last_ids[partition] = last_ids.get(partition) or ID_MAX
-        self._last_ids, self._places, self._read_s = last_ids, places, begun_s
+        self._last_ids, self._places, self._holes = last_ids, places, holes
+        self._read_s = begun_s
 
 
 class Shown:

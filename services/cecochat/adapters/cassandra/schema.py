@@ -67,6 +67,18 @@ MIGRATIONS: Final = (
                 PRIMARY KEY (shard, partition, log_id))""",
         ),
     ),
+    Migration(
+        3,
+        (
+            # All in one partition, too: there are none, or few.
+            """CREATE TABLE IF NOT EXISTS {keyspace}.holes (
+                shard int, partition int, log_id text, first_offset bigint, chat_id text,
+                last_offset bigint, first_id bigint, last_id bigint, reason text, detail text,
+                found_at_ms bigint, acknowledged_at_ms bigint, acknowledged_by text,
+                user_id text, client_message_id text,
+                PRIMARY KEY (shard, partition, first_offset, log_id, chat_id, reason))""",
+        ),
+    ),
 )
 
 # Two nodes that create one table at once give it two ids, and it is broken: this id is given.

@@ -40,6 +40,11 @@ class Statements(NamedTuple):
     reached: PreparedStatement
     progress: PreparedStatement
     written: PreparedStatement
+    touch_message: PreparedStatement
+    put_hole: PreparedStatement
+    acknowledge_hole: PreparedStatement
+    delete_hole: PreparedStatement
+    holes: PreparedStatement
 
 
 CQL: Final = (
@@ -76,6 +81,21 @@ CQL: Final = (
     "SELECT log_id, partition, up_to FROM {keyspace}.progress",
     """SELECT WRITETIME(event) FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
+    # A write of this very row that changes nothing: it is older than whatever is there.
+    """UPDATE {keyspace}.messages_by_chat USING TIMESTAMP 1 SET event = null
+        WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
+    """INSERT INTO {keyspace}.holes (shard, log_id, partition, first_offset, last_offset, first_id,
+        last_id, chat_id, reason, detail, found_at_ms, user_id, client_message_id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+    """UPDATE {keyspace}.holes SET acknowledged_at_ms = ?, acknowledged_by = ?
+        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?
+        AND reason = ?""",
+    """DELETE FROM {keyspace}.holes
+        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?
+        AND reason = ?""",
+    """SELECT log_id, partition, first_offset, last_offset, first_id, last_id, chat_id, reason,
+        detail, found_at_ms, acknowledged_at_ms, acknowledged_by, user_id, client_message_id
+        FROM {keyspace}.holes WHERE shard = ?""",
 )
 
 

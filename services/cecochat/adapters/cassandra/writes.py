@@ -9,13 +9,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from cassandra import InvalidRequest
 from cassandra.query import BatchStatement, BatchType, BoundStatement, Statement
 
 from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.holes import message_row, put_holes, refused
 from cecochat.adapters.cassandra.reached import rows_of
 from cecochat.adapters.cassandra.settings import CassandraSettings
-from cecochat.adapters.cassandra.statements import Statements, bucket_of, first_us, greatest_us
-from cecochat.ports.history import MarkRow, MessageRow, Progress
+from cecochat.adapters.cassandra.statements import Statements, bucket_of, greatest_us
+from cecochat.domain.errors import Unavailable
+from cecochat.ports.history import Hole, MarkRow, MessageRow, Progress, RowsRefused
 
 ROUND_MESSAGES: Final = 1_000  # then the next round begins: a loop binds a row in 10 µs, about
 KNOWN_BUCKETS_MAX: Final = 65_536
@@ -25,7 +28,8 @@ ROW_BYTES: Final = 60  # what the server counts for a row beside its values, abo
 class _Write(NamedTuple):
     messages: Sequence[MessageRow]
     marks: Sequence[MarkRow]
-    progress: Progress
+    progress: Progress | None
+    holes: Sequence[Hole]
     done: asyncio.Future[None]
 
 
@@ -43,11 +47,15 @@ class Writer:
         self._known_buckets: set[tuple[str, int]] = set()  # that are in the index for certain
 
     async def write(
-        self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
+        self,
+        messages: Sequence[MessageRow],
+        marks: Sequence[MarkRow],
+        progress: Progress | None,
+        holes: Sequence[Hole],
     ) -> None:
         """As `History.write`."""
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Write(messages, marks, progress, done))
+        self._waiting.append(_Write(messages, marks, progress, holes, done))
         if self._rounds is None:
             self._rounds = asyncio.create_task(self._run_rounds())
         await done
@@ -79,12 +87,21 @@ class Writer:
     async def _run_round(self, writes: list[_Write]) -> None:
         (error,) = await asyncio.gather(self._store(writes), return_exceptions=True)
         for write in writes:
-            if write.done.done():
-                continue
-            if error is None:
-                write.done.set_result(None)
+            if isinstance(error, InvalidRequest):  # of one row, it may be: not of all writes
+                (outcome,) = await asyncio.gather(self._sort_out(write), return_exceptions=True)
             else:
-                write.done.set_exception(error)
+                outcome = error
+            _tell(write, outcome)
+
+    async def _sort_out(self, write: _Write) -> None:
+        """Store it alone. Raises `RowsRefused`, `Unavailable`."""
+        make = self._statements
+        if found := await refused(self._database, make, write.messages, write.marks):
+            raise RowsRefused(found)
+        try:
+            await self._store([write])
+        except InvalidRequest as error:
+            raise Unavailable(f"Cassandra refuses what is written: {error}") from error
 
     async def _store(self, writes: list[_Write]) -> None:
         make = self._statements
@@ -95,8 +112,11 @@ class Writer:
         self._remember(buckets)
         marks = [row for write in writes for row in write.marks]
         await self._put([*_chat_rows(make, messages), *map(make.raise_marks.bind, marks)])
+        await self._put(put_holes(make, (hole for write in writes for hole in write.holes)))
         await self._put(
-            row for write in writes for row in rows_of(make, write.messages, write.progress)
+            row
+            for write in writes
+            for row in rows_of(make, write.messages, write.progress, write.holes)
         )
 
     def _remember(self, buckets: set[tuple[str, int]]) -> None:
@@ -130,6 +150,15 @@ class Writer:
             yield _request(batch)
 
 
+def _tell(write: _Write, error: BaseException | None) -> None:
+    if write.done.done():
+        return
+    if error is None:
+        write.done.set_result(None)
+    else:
+        write.done.set_exception(error)
+
+
 def _request(rows: list[BoundStatement]) -> Statement:
     """Unlogged: a part of it may be stored when it fails, and all of it is written again."""
     if len(rows) == 1:
@@ -144,10 +173,7 @@ def _request(rows: list[BoundStatement]) -> Statement:
 def _message_rows(make: Statements, messages: list[MessageRow]) -> Iterator[BoundStatement]:
     """Those of a chat together: they are one partition of a batch."""
     for row in sorted(messages, key=lambda row: (row.chat_id, row.message_id)):
-        id_, chat = row.message_id, row.chat_id
-        yield make.insert_message.bind(
-            (chat, bucket_of(id_), id_, row.user_id, row.event, first_us(id_))
-        )
+        yield message_row(make, row)
 
 
 def _chat_rows(make: Statements, messages: list[MessageRow]) -> Iterator[BoundStatement]:

@@ -20,7 +20,16 @@ from cecochat.adapters.embedded.sqlite import Database, Work
 from cecochat.adapters.embedded.streams import Reader, Stream
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
 from cecochat.domain.place import Place
-from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record, Topic
+from cecochat.ports.backplane import (
+    DEAD_LETTERS,
+    LETTERS_KEPT_MS,
+    MESSAGES,
+    Backplane,
+    NewRecord,
+    Producer,
+    Record,
+    Topic,
+)
 
 FILE = "log.db"
 TRIM_OFFSETS = 1_000
@@ -270,14 +279,20 @@ class EmbeddedBackplane(Backplane):
     @override
     async def trim(self) -> None:
         """As the port says; what is released also goes by size."""
+        letters = stream_of(DEAD_LETTERS, 0)  # and above: they go by age alone
         for number, stream in self._streams.items():
-            end = min(stream.released, stream.end)
+            end = stream.end if number >= letters else min(stream.released, stream.end)
             if end <= stream.start:
                 continue
-            cut = min(end, await self._expired_below(number, stream))
+            expired_below = self._letters_below if number >= letters else self._expired_below
+            cut = min(end, await expired_below(number, stream))
             while stream.start < cut:
                 stream.start = start = min(cut, stream.start + TRIM_OFFSETS)
                 await self.database.write(partial(layout.trim, stream=number, start=start))
+
+    async def _letters_below(self, number: int, stream: Stream) -> int:
+        oldest_ms = int(self._clock() * 1_000) - LETTERS_KEPT_MS
+        return await self._younger_from(number, stream, oldest_ms)
 
     async def _expired_below(self, number: int, stream: Stream) -> int:
         age_ms, now_ms = self._retention_ms, int(self._clock() * 1_000)
@@ -294,7 +309,9 @@ class EmbeddedBackplane(Backplane):
     @override
     async def offset_at(self, topic: Topic, partition: int, at_ms: int) -> int:
         number = self._number(topic, partition)
-        stream = self._streams[number]
+        return await self._younger_from(number, self._streams[number], at_ms)
+
+    async def _younger_from(self, number: int, stream: Stream, at_ms: int) -> int:
         return await self.database.read(
             partial(
                 layout.expired_below,

@@ -6,13 +6,26 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from typing_extensions import override
 
+from cecochat.adapters.embedded import holes as kept
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.ids import partition_in
 from cecochat.domain.place import Place
-from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
+from cecochat.ports.history import (
+    UNREAD_MAX,
+    ChatRow,
+    History,
+    Hole,
+    MarkRow,
+    MessageRow,
+    Page,
+    Progress,
+    RowsRefused,
+)
 
 FILE = "history.db"
 ID_MAX = (1 << 63) - 1
@@ -42,8 +55,13 @@ SCHEMA = (
         up_to INTEGER NOT NULL,
         clock_ms INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (log_id, partition)) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS last_ids (
+        partition INTEGER PRIMARY KEY,
+        last_id INTEGER NOT NULL)""",
+    *kept.SCHEMA,
 )
 MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
+ONE_MESSAGE = "INSERT INTO messages VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 CHATS = Rows(
     "INSERT OR ROLLBACK INTO chats_by_user",
     3,
@@ -63,6 +81,11 @@ PROGRESS = Rows(
     """ON CONFLICT DO UPDATE SET up_to = excluded.up_to, clock_ms = excluded.clock_ms
     WHERE (excluded.clock_ms, excluded.up_to) > (clock_ms, up_to)""",
 )
+LAST_IDS = Rows(
+    "INSERT OR ROLLBACK INTO last_ids",
+    2,
+    "ON CONFLICT DO UPDATE SET last_id = max(last_id, excluded.last_id)",
+)
 BELOW = """SELECT event FROM messages WHERE chat_id = ? AND message_id < ?
     ORDER BY message_id DESC LIMIT ?"""
 NEWEST = "SELECT event FROM messages WHERE chat_id = ? ORDER BY message_id DESC LIMIT ?"
@@ -81,7 +104,12 @@ UNREAD = """SELECT count(*) FROM (SELECT 1 FROM messages
 MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
     WHERE chat_id = ? ORDER BY user_id"""
 
-_Written = tuple[Sequence[MessageRow], Sequence[MarkRow], Progress]
+
+class _Written(NamedTuple):
+    messages: Sequence[MessageRow]
+    marks: Sequence[MarkRow]
+    progress: Progress | None
+    holes: Sequence[Hole]
 
 
 class _Writes(Work[_Written, None]):
@@ -92,9 +120,9 @@ class _Writes(Work[_Written, None]):
         rows: list[tuple[str, int, str, bytes]] = []
         chats: dict[tuple[str, str], int] = {}  # one update a chat and user, however many messages
         marks: list[MarkRow] = []
-        for messages, more_marks, _ in payloads:
-            marks += more_marks
-            for message_id, chat_id, user_id, recipient_ids, event in messages:
+        for written in payloads:
+            marks += written.marks
+            for message_id, chat_id, user_id, recipient_ids, event in written.messages:
                 rows.append((chat_id, message_id, user_id, event))
                 for participant in (user_id, *recipient_ids):
                     key = (participant, chat_id)
@@ -102,7 +130,9 @@ class _Writes(Work[_Written, None]):
         MESSAGES.write(connection, rows)
         CHATS.write(connection, [(*key, last) for key, last in chats.items()])
         MARKS.write(connection, marks)
-        PROGRESS.write(connection, [progress for _, _, progress in payloads])
+        kept.write(connection, [hole for written in payloads for hole in written.holes])
+        LAST_IDS.write(connection, list(_last_ids(payloads).items()))
+        PROGRESS.write(connection, [each.progress for each in payloads if each.progress])
         return [None] * len(payloads)
 
 
@@ -127,16 +157,45 @@ class EmbeddedHistory(History):
 
     @override
     async def write(
-        self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
+        self,
+        messages: Sequence[MessageRow],
+        marks: Sequence[MarkRow],
+        progress: Progress | None,
+        holes: Sequence[Hole] = (),
     ) -> None:
+        written = _Written(messages, marks, progress, holes)
         try:
-            await self.database.submit(self._writes, (messages, marks, progress))
+            await self.database.submit(self._writes, written)
         except sqlite3.Error as error:
+            if _is_too_big(error):
+                await self._refuse(messages)
             raise Unavailable(f"the history was not written: {error}") from error
+
+    async def _refuse(self, messages: Sequence[MessageRow]) -> None:
+        """Raises `RowsRefused`, if one of them alone is too much."""
+        if refused := await self.database.write(partial(_too_big, messages)):
+            raise RowsRefused(refused)
 
     @override
     async def progress(self, log_id: str) -> dict[int, Place]:
         return await self.database.read(partial(_progress, log_id))
+
+    @override
+    async def last_ids(self) -> dict[int, int]:
+        select = "SELECT partition, last_id FROM last_ids"
+        return await self.database.read(lambda opened: dict(opened.execute(select).fetchall()))
+
+    @override
+    async def holes(self) -> list[Hole]:
+        return await self.database.read(kept.read)
+
+    @override
+    async def acknowledge(self, hole: Hole, by: str, at_ms: int) -> None:
+        await self.database.write(partial(kept.acknowledge, hole=hole, by=by, at_ms=at_ms))
+
+    @override
+    async def close_hole(self, hole: Hole) -> None:
+        await self.database.write(partial(kept.close, hole=hole))
 
     @override
     async def messages(
@@ -180,6 +239,39 @@ class EmbeddedHistory(History):
 
 def _events(sql: str, bound: tuple[str | int, ...], connection: sqlite3.Connection) -> list[bytes]:
     return [event for (event,) in connection.execute(sql, bound)]
+
+
+def _last_ids(payloads: Sequence[_Written]) -> dict[int, int]:
+    """Of each origin partition the highest id that is stored, or named as a hole of one message."""
+    ids = [row.message_id for written in payloads if written.progress for row in written.messages]
+    ids += [hole.last_id for written in payloads for hole in written.holes if hole.chat_id]
+    last: dict[int, int] = {}
+    for id_ in ids:
+        last[partition_in(id_)] = max(id_, last.get(partition_in(id_), 0))
+    return last
+
+
+def _is_too_big(error: sqlite3.Error) -> bool:
+    """Of a row or a value; all else that SQLite says is about the file, the disk or the lock."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG
+
+
+def _too_big(
+    messages: Sequence[MessageRow], connection: sqlite3.Connection
+) -> list[tuple[MessageRow, str]]:
+    """Those that are refused alone, with the reason; nothing is stored."""
+    refused = []
+    connection.execute("SAVEPOINT trial")
+    for row in messages:
+        try:
+            connection.execute(ONE_MESSAGE, (row.chat_id, row.message_id, row.user_id, row.event))
+        except sqlite3.Error as error:
+            if not _is_too_big(error):
+                raise
+            refused.append((row, f"SQLite: {error}"))
+    connection.execute("ROLLBACK TO trial")
+    connection.execute("RELEASE trial")
+    return refused
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

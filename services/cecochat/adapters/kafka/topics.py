@@ -15,7 +15,7 @@ from cecochat.adapters.kafka.identity import Identity
 from cecochat.adapters.kafka.protocol import DescribeTopics
 from cecochat.adapters.kafka.settings import PARTITIONS_DEFAULT, PARTITIONS_MAX, KafkaSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Topic
+from cecochat.ports.backplane import DEAD_LETTERS, LETTERS_KEPT_MS, MESSAGES, Topic
 
 COPIES: Final = 3
 RECORD_BYTES_MAX: Final = 4 << 20
@@ -204,11 +204,10 @@ class Topics:
         """Age alone drops nothing but dead letters; owners say what of the log may go."""
         if name != name_of(self._settings, DEAD_LETTERS):
             return _is("retention.ms", "-1")
-        least_ms = self._settings.retention_ms
         return _Wanted(
             "retention.ms",
-            str(least_ms),
-            lambda value: int(value) == -1 or int(value) >= least_ms,
+            str(LETTERS_KEPT_MS),
+            lambda value: int(value) == -1 or int(value) >= LETTERS_KEPT_MS,
         )
 
 

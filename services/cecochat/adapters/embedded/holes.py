@@ -1,0 +1,65 @@
+"""The table of holes in the history on SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from cecochat.adapters.embedded.sqlite import Rows
+from cecochat.ports.history import Hole
+
+SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS holes (
+        log_id TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        first_offset INTEGER NOT NULL,
+        last_offset INTEGER NOT NULL,
+        first_id INTEGER NOT NULL,
+        last_id INTEGER NOT NULL,
+        chat_id TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        text TEXT NOT NULL,
+        found_at_ms INTEGER NOT NULL,
+        acknowledged_at_ms INTEGER NOT NULL,
+        acknowledged_by TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        client_message_id TEXT NOT NULL,
+        PRIMARY KEY (log_id, partition, first_offset, chat_id, reason)) WITHOUT ROWID""",
+)
+_PUT = Rows(
+    "INSERT OR ROLLBACK INTO holes",
+    14,
+    """ON CONFLICT DO UPDATE SET
+    last_offset = excluded.last_offset, first_id = excluded.first_id, last_id = excluded.last_id,
+    text = excluded.text, found_at_ms = excluded.found_at_ms,
+    user_id = excluded.user_id, client_message_id = excluded.client_message_id""",
+)
+_ACKNOWLEDGE = """UPDATE holes SET acknowledged_at_ms = ?, acknowledged_by = ?
+    WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ? AND reason = ?"""
+_CLOSE = """DELETE FROM holes
+    WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ? AND reason = ?"""
+
+
+def write(connection: sqlite3.Connection, holes: Sequence[Hole]) -> None:
+    """Those that are there stay acknowledged."""
+    _PUT.write(connection, holes)
+
+
+def read(connection: sqlite3.Connection) -> list[Hole]:
+    """All, by partition and offset."""
+    select = "SELECT * FROM holes ORDER BY partition, first_offset, chat_id, reason"
+    return [Hole(*row) for row in connection.execute(select)]
+
+
+def acknowledge(connection: sqlite3.Connection, hole: Hole, by: str, at_ms: int) -> None:
+    """One that is gone is left gone."""
+    connection.execute(_ACKNOWLEDGE, (at_ms, by, *_key(hole)))
+
+
+def close(connection: sqlite3.Connection, hole: Hole) -> None:
+    """Take it out."""
+    connection.execute(_CLOSE, _key(hole))
+
+
+def _key(hole: Hole) -> tuple[str, int, int, str, str]:
+    return hole.log_id, hole.partition, hole.first_offset, hole.chat_id, hole.reason

@@ -1,0 +1,123 @@
+"""`cecochat holes`: where acknowledged messages may be missing, and saying that one knows."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cecochat.cli import options
+from cecochat.cli.asking import Server, ask_history
+from cecochat.cli.failure import UsageError, run
+from cecochat.cli.output import json_line, print_table
+
+if TYPE_CHECKING:
+    from cecochat.ports.history import History, Hole
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="See where acknowledged messages may be missing for good, and say that you know of it.",
+)
+Data = Annotated[
+    Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
+]
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.add_typer(app, name="holes")
+
+
+@app.command("list", epilog="Example: cecochat holes list")
+def list_(
+    server: Server = None, settings: options.SettingsFile = None, json: options.Json = False
+) -> None:
+    """Print the holes. A history server answers. Exit code 1 where one is not acknowledged."""
+    found = run(known(server, settings))
+    if json:
+        for hole in found:
+            json_line(hole)
+    elif not found:
+        typer.echo("there is no hole: all that was acknowledged is in the history, or on its way")
+    else:
+        print_table([("HOLE", "FOUND", "ACKNOWLEDGED", "CHAT", "IDS", "WHY"), *map(_line, found)])
+    if any(is_open(hole) for hole in found):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: cecochat holes ack 12:3400 --by anna")
+def ack(
+    names: Annotated[list[str], typer.Argument(metavar="HOLE...", help="As `holes list` says.")],
+    by: Annotated[
+        str | None, typer.Option(help="Who knows of it; default: the user of this machine.")
+    ] = None,
+    data: Data = None,
+    settings: options.SettingsFile = None,
+) -> None:
+    """Note that an operator knows of these holes, so that `status` and `doctor` call them wrong no
+    more. Nothing comes back by this, and who reads the history is told of them all the same.
+    """
+    who = by or getpass.getuser()
+    for hole in run(_acknowledge(names, who, data, settings)):
+        typer.echo(f"{hole.name} is acknowledged by {who}: {hole.reason}, {hole.text}")
+
+
+async def known(server: str | None, file: Path | None) -> list[dict[str, Any]]:
+    """What a history server says. Raises `UsageError`, `Failed`."""
+    return list((await ask_history("holes", "holes", server, file))["holes"])
+
+
+def is_open(hole: dict[str, Any]) -> bool:
+    """Whether no operator has acknowledged it."""
+    return not hole["acknowledged_at_ms"]
+
+
+def wrong(hole: dict[str, Any]) -> str:
+    """One line about a hole that nobody has acknowledged."""
+    lacks = "devices" if hole["reason"] == "uncopied" else "the history"
+    chat = f" of {hole['chat_id']}" if hole["chat_id"] else ""
+    return (
+        f"{lacks} may lack acknowledged messages{chat}: hole {hole['name']}, {hole['reason']}, "
+        f"{hole['text']}; see `cecochat holes list`, then `cecochat holes ack {hole['name']}`"
+    )
+
+
+async def _acknowledge(
+    names: list[str], by: str, data: Path | None, file: Path | None
+) -> list[Hole]:
+    from cecochat.adapters import build
+    from cecochat.cli import target
+
+    async with build.history(target.settings(data, file)) as history:
+        found = [hole for name in names for hole in await named(history, name)]
+        for hole in found:
+            await history.acknowledge(hole, by, time.time_ns() // 1_000_000)
+    return found
+
+
+async def named(history: History, name: str) -> list[Hole]:
+    """Those that people call so. Raises `UsageError`."""
+    holes = await history.holes()
+    if found := [hole for hole in holes if hole.name == name]:
+        return found
+    there = ", ".join(sorted({hole.name for hole in holes})) or "none"
+    raise UsageError(f"there is no hole {name}; there are: {there}")
+
+
+def _line(hole: dict[str, Any]) -> tuple[str, ...]:
+    known_by = "no"
+    if not is_open(hole):
+        known_by = f"{at(hole['acknowledged_at_ms'])} by {hole['acknowledged_by']}"
+    ids = f"{hole['first_id']} to {hole['last_id']}"
+    why = f"{hole['reason']}: {hole['text']}"
+    chat = hole["chat_id"] or f"any of partition {hole['partition']}"
+    return hole["name"], at(hole["found_at_ms"]), known_by, chat, ids, why
+
+
+def at(at_ms: int) -> str:
+    """Local time, for a table."""
+    return datetime.fromtimestamp(at_ms / 1_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

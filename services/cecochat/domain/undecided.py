@@ -1,0 +1,69 @@
+"""Which records count of a log that begins in the middle, as what was before them is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cecochat.domain.errors import Undecodable
+from cecochat.domain.fold import Fold
+from cecochat.domain.place import Place
+from cecochat.domain.records import LogRecord, Origin, State, Takeover
+
+
+class Seen(NamedTuple):
+    """An origin of which it is not known yet whether it counts."""
+
+    offset: int
+    id: int
+    epoch: Place
+    number: int
+
+
+class Undecided:
+    """Takes the records of a log from its `start` on until one of them says which origins before it
+    count. `fold` is then the fold to read the log with once more, from `start` on.
+
+    A state record decides everything: its epoch was in force from `start` on, an owner appends each
+    number of its epoch once, and those below `count` have counted. A takeover decides what follows
+    it, and nothing that is before it: those origins stay `unproven`, and do not count.
+    """
+
+    def __init__(self, start: int, place: Callable[[str], int] | None = None) -> None:
+        self._start = start
+        self._place = place
+        self._origins: list[Seen] = []
+        self.fold: Fold | None = None  # exact for origins
+        self.unproven: list[Seen] = []
+        self.complete = False  # the fold is exact for copies too, above the last state record
+
+    def take(self, offset: int, record: LogRecord | Undecodable) -> None:
+        """The next record of the log."""
+        match record:
+            case Origin() if self.fold is None:
+                self._origins.append(Seen(offset, record.id, record.epoch, record.number))
+            case Takeover() if self.fold is None:
+                self.fold, self.unproven = Fold(self._place), self._origins
+            case State() if record.as_of >= self._start - 1 and not self.complete:
+                self._complete(record)
+
+    def _complete(self, state: State) -> None:
+        known, self.fold = self.fold, Fold.restored(state, self._place)
+        if known is None:
+            self.fold.count = self._first_number(state)
+        else:
+            self.fold.epoch, self.fold.count = known.epoch, known.count
+        self.complete = True
+
+    def _first_number(self, state: State) -> int:
+        """Of those that are left of what the state record has counted."""
+        return next(
+            (
+                seen.number
+                for seen in self._origins
+                if seen.offset <= state.as_of
+                and seen.epoch.is_same(state.epoch)
+                and seen.number < state.count
+            ),
+            state.count,
+        )

@@ -1,0 +1,64 @@
+"""What the log has dropped before it was in the history, as holes."""
+
+from __future__ import annotations
+
+import time
+
+from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.records import Takeover
+from cecochat.domain.undecided import Seen
+from cecochat.ports.backplane import Backplane, Record
+from cecochat.ports.history import Hole
+from cecochat.runtime.reading import appended_at_ms
+
+
+def now_ms() -> int:
+    """Wall clock, ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def trimmed(
+    backplane: Backplane,
+    log_id: str,
+    partition: int,
+    held: int,
+    bounds: tuple[int, int],
+    above: int,
+) -> Hole:
+    """The hole from above the offset `held` to where the log begins, of ids above `above`. Ids are
+    of their time, so those that are gone lie below that of the first record that is left.
+    """
+    start, end = bounds
+    at_ms = await appended_at_ms(backplane, partition, start) if start < end else now_ms()
+    highest = _highest(at_ms)
+    text = f"the log had dropped the offsets {held + 1} to {start - 1} before they were read"
+    span = (held + 1, start - 1, above + 1, max(highest, above + 1))
+    return Hole(log_id, partition, *span, "", "trimmed", text, now_ms())
+
+
+def uncopied(log_id: str, partition: int, record: Record, takeover: Takeover) -> Hole:
+    """What a new owner found dropped before it was forwarded; ids as of the takeover or before."""
+    first, below = takeover.uncopied
+    text = (
+        f"the log had dropped the offsets {first} to {below - 1} before they were copied to all "
+        "whom they concern: devices may lack messages that the history has"
+    )
+    span = (first, below - 1, 1, _highest(record.appended_at_ms))
+    return Hole(log_id, partition, *span, "", "uncopied", text, now_ms())
+
+
+def unproven(log_id: str, partition: int, seen: list[Seen]) -> Hole:
+    """The hole of origins of which nothing tells any more whether they count."""
+    ids = [each.id for each in seen]
+    text = (
+        f"{len(seen)} records stand between the beginning of the log and a takeover, without a "
+        "state record that says which of them count"
+    )
+    span = (seen[0].offset, seen[-1].offset, min(ids), max(ids))
+    return Hole(log_id, partition, *span, "", "unproven", text, now_ms())
+
+
+def _highest(at_ms: int) -> int:
+    """The id that none has which was accepted by then."""
+    return message_id(stamp_at(at_ms + CLOCKS_APART_MAX_MS), PARTITIONS_MAX - 1)

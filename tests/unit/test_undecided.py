@@ -1,0 +1,120 @@
+"""Which records count of a log that begins in the middle, against the fold of the whole log."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cecochat.domain.fold import Fold
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copied, LogRecord, Origin, State, Takeover
+from cecochat.domain.undecided import Undecided
+from cecochat.v1.events_pb2 import Event
+
+TAKEOVER = Takeover("server", "session", 1)
+
+
+def at(offset: int) -> Place:
+    """When records are appended."""
+    return Place(1_000 + offset, offset)
+
+
+def origin(id_: int, epoch: int, number: int) -> Origin:
+    return Origin(id_ << 22, at(epoch), number, "a", str(id_), (), b"", Event())
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[list[LogRecord], Fold]:
+    """As owners write them: each session appends its numbers in order, some of it late, when
+    another has taken over; a state record says what its owner has read up to a while ago.
+    """
+    records: list[LogRecord] = []
+    folds = [Fold()]  # before each record
+    owners: list[list[int]] = []  # epoch and next number
+    for id_ in range(1, draw(st.integers(1, 40))):
+        kinds = ["takeover", "origin", "origin", "origin", "late", "state"] if owners else [""]
+        kind = draw(st.sampled_from(kinds))
+        record: LogRecord = TAKEOVER
+        if kind in ("origin", "late"):
+            owner = owners[-1] if kind == "origin" else draw(st.sampled_from(owners))
+            record = origin(id_, *owner)
+            owner[1] += 1
+        elif kind == "state":
+            as_of = len(records) - 1 - draw(st.integers(0, 3))
+            if as_of < owners[-1][0]:
+                continue
+            record = folds[as_of + 1].state(as_of)
+        else:
+            owners.append([len(records), 0])
+        fold = Fold.restored(folds[-1].state(0))
+        fold.step(len(records), record, at(len(records)).clock_ms)
+        records.append(record)
+        folds.append(fold)
+    return records, folds[-1]
+
+
+@given(logs(), st.data())
+def test_what_is_decided_is_what_the_whole_log_says(
+    log: tuple[list[LogRecord], Fold], data: st.DataObject
+) -> None:
+    records, last = log
+    start = data.draw(st.integers(0, len(records)))
+    whole = Fold()
+    counts = [
+        whole.step(offset, record, at(offset).clock_ms) for offset, record in enumerate(records)
+    ]
+    undecided = Undecided(start)
+    for offset in range(start, len(records)):
+        undecided.take(offset, records[offset])
+    if undecided.fold is None:
+        assert not any(isinstance(each, Takeover) for each in records[start:])
+        return
+    unproven = {seen.offset for seen in undecided.unproven}
+    fold = undecided.fold
+    for offset in range(start, len(records)):
+        record = records[offset]
+        says = fold.step(offset, record, at(offset).clock_ms)
+        if isinstance(record, Origin):
+            assert says == (counts[offset] and offset not in unproven)
+    assert (fold.epoch, fold.count) == (last.epoch, last.count)
+    if undecided.complete and last.last_id:
+        assert fold.last_id == last.last_id
+    first = next((o for o in range(start, len(records)) if isinstance(records[o], Takeover)), None)
+    assert all(first is not None and offset < first for offset in unproven)
+
+
+def test_a_state_record_proves_what_it_has_counted() -> None:
+    """Of its own epoch, up to `as_of`, below its count; nothing stays unproven."""
+    undecided = Undecided(10)
+    state = State(12, at(3), 6, 9 << 10, {}, 9 << 22)
+    records: list[LogRecord] = [origin(7, 3, 4), origin(8, 0, 9), origin(9, 3, 5), state]
+    for offset, record in enumerate(records, start=10):
+        assert undecided.fold is None
+        undecided.take(offset, record)
+    assert undecided.complete
+    assert not undecided.unproven
+    fold = undecided.fold
+    assert fold
+    assert (fold.epoch, fold.count) == (at(3), 4)
+
+
+def test_a_takeover_proves_nothing_of_what_is_before_it() -> None:
+    undecided = Undecided(10)
+    undecided.take(10, origin(7, 3, 4))
+    undecided.take(
+        11, State(8, at(3), 4, 0, {})
+    )  # of before the beginning: what came since is gone
+    undecided.take(12, TAKEOVER)
+    assert [seen.offset for seen in undecided.unproven] == [10]
+    assert undecided.fold
+    undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7))
+    assert (undecided.fold.epoch, undecided.fold.count) == (NOWHERE, 0)
+    assert undecided.fold.high == {1: Copied(at(4), 4)}
+
+
+def test_copies_are_known_above_the_first_state_record() -> None:
+    undecided = Undecided(10)
+    undecided.take(12, TAKEOVER)
+    assert not undecided.complete
+    undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7))
+    assert undecided.complete
