@@ -9,6 +9,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from cecochat.adapters.cassandra.comparing import lacking
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.reached import ID_MAX, Shown, Wholeness
 from cecochat.adapters.cassandra.schema import migrate
@@ -16,7 +17,17 @@ from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepared, written_us
 from cecochat.adapters.cassandra.writes import Writer
 from cecochat.domain.errors import Unavailable
-from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
+from cecochat.ports.history import (
+    UNREAD_MAX,
+    ChatRow,
+    History,
+    Lacking,
+    MarkRow,
+    MessageRow,
+    Page,
+    Progress,
+    highest,
+)
 
 INDEX_ROWS: Final = 16  # buckets looked up at a time
 BUCKETS_AT_ONCE: Final = 8
@@ -67,6 +78,21 @@ class CassandraHistory(History):
     ) -> None:
         await self._writer.write(messages, marks, progress)
         self._wholeness.forget()
+
+    @override
+    async def lacking(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> Lacking:
+        return await lacking(self._database, self._statements, messages, marks)
+
+    @override
+    async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
+        await self._writer.restore(messages, marks)
+        left = await self.lacking(messages, marks)
+        if any(left):  # changed or deleted by somebody, with a timestamp of that time
+            there = await self._marks([mark.chat_id for mark in left.marks])
+            users = {(mark.chat_id, mark.user_id) for mark in left.marks}
+            now = [m for each in there.values() for m in each if (m.chat_id, m.user_id) in users]
+            await self._writer.overrule(left, highest([*left.marks, *now]))
+        self._writer.forget()
 
     @override
     async def progress(self, log_id: str) -> dict[int, int]:

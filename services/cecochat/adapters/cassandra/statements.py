@@ -40,17 +40,19 @@ class Statements(NamedTuple):
     reached: PreparedStatement
     progress: PreparedStatement
     written: PreparedStatement
+    events_of: PreparedStatement
+    buckets_of: PreparedStatement
+    chats_of: PreparedStatement
 
 
 CQL: Final = (
     """INSERT INTO {keyspace}.messages_by_chat (chat_id, bucket, message_id, user_id, event)
         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",
-    "INSERT INTO {keyspace}.buckets_by_chat (chat_id, bucket) VALUES (?, ?) USING TIMESTAMP 1",
+    "INSERT INTO {keyspace}.buckets_by_chat (chat_id, bucket) VALUES (?, ?) USING TIMESTAMP ?",
     """INSERT INTO {keyspace}.chats_by_user (user_id, chat_id, last_message_id)
         VALUES (?, ?, ?) USING TIMESTAMP ?""",
-    # One timestamp for all values: of equal timestamps the greater value wins, whichever is first.
     """INSERT INTO {keyspace}.marks_by_chat (chat_id, user_id, delivered_up_to, read_up_to)
-        VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
+        VALUES (?, ?, ?, ?) USING TIMESTAMP ?""",
     """INSERT INTO {keyspace}.reached (shard, partition, log_id, up_to)
         VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
     """INSERT INTO {keyspace}.reached (shard, partition, log_id, last_id)
@@ -76,7 +78,15 @@ CQL: Final = (
     "SELECT log_id, partition, up_to FROM {keyspace}.progress",
     """SELECT WRITETIME(event) FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
+    """SELECT message_id, event FROM {keyspace}.messages_by_chat
+        WHERE chat_id IN ? AND bucket = ? AND message_id IN ?""",
+    "SELECT chat_id FROM {keyspace}.buckets_by_chat WHERE chat_id IN ? AND bucket = ?",
+    """SELECT user_id, chat_id, last_message_id FROM {keyspace}.chats_by_user
+        WHERE user_id IN ? AND chat_id IN ?""",
 )
+
+LOWEST_US: Final = 1
+"""The timestamp of what only grows: of equal timestamps the greater value wins."""
 
 
 async def prepared(database: Database, namespace: str) -> Statements:
@@ -104,5 +114,9 @@ def first_us(message_id: int) -> int:
 
 
 def written_us(message_id: int, timestamp_us: int) -> int:
-    """When the write was made that `first_us` gave this timestamp, us since 1970."""
-    return 2 * greatest_us(message_id) - timestamp_us
+    """When the write was made that `first_us` gave this timestamp, us since 1970. Where a row was
+    restored, the timestamp is that time.
+    """
+    greatest = greatest_us(message_id)
+    restored = greatest < timestamp_us <= time.time_ns() // 1_000
+    return timestamp_us if restored else 2 * greatest - timestamp_us

@@ -6,12 +6,24 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, execute_all
 from cecochat.domain.errors import Unavailable
-from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
+from cecochat.ports.history import (
+    UNREAD_MAX,
+    ChatRow,
+    History,
+    Lacking,
+    MarkRow,
+    MessageRow,
+    Page,
+    Progress,
+    highest,
+    last_in_chats,
+)
 
 FILE = "history.db"
 ID_MAX = (1 << 63) - 1
@@ -42,6 +54,7 @@ SCHEMA = (
         PRIMARY KEY (log_id, partition)) WITHOUT ROWID""",
 )
 MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
+RESTORED = Rows("INSERT OR REPLACE INTO messages", 4)
 CHATS = Rows(
     "INSERT OR ROLLBACK INTO chats_by_user",
     3,
@@ -78,10 +91,26 @@ UNREAD = """SELECT count(*) FROM (SELECT 1 FROM messages
 MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
     WHERE chat_id = ? ORDER BY user_id"""
 
-_Written = tuple[Sequence[MessageRow], Sequence[MarkRow], Progress]
+COMPARED = 256  # rows in one statement
+# One statement tells only what differs: a row that is stepped to costs the interpreter lock.
+LACKING_MESSAGES = """WITH wanted (number, chat, id, event) AS (VALUES {rows})
+    SELECT number, messages.event IS NULL FROM wanted
+    LEFT JOIN messages ON chat_id = chat AND message_id = id
+    WHERE messages.event IS NOT wanted.event"""
+LACKING_CHATS = """WITH wanted (number, user, chat, id) AS (VALUES {rows})
+    SELECT number, 0 FROM wanted LEFT JOIN chats_by_user ON user_id = user AND chat_id = chat
+    WHERE coalesce(last_message_id, 0) < id"""
+LACKING_MARKS = """WITH wanted (number, chat, user, delivered, read) AS (VALUES {rows})
+    SELECT number, 0 FROM wanted LEFT JOIN marks ON chat_id = chat AND user_id = user
+    WHERE coalesce(delivered_up_to, 0) < delivered OR coalesce(read_up_to, 0) < read"""
+
+_Written = tuple[Sequence[MessageRow], Sequence[MarkRow], Progress | None]
 
 
 class _Writes(Work[_Written, None]):
+    def __init__(self, messages: Rows) -> None:
+        self._messages = messages
+
     @override
     def apply(
         self, connection: sqlite3.Connection, payloads: Sequence[_Written]
@@ -96,10 +125,10 @@ class _Writes(Work[_Written, None]):
                 for participant in (user_id, *recipient_ids):
                     key = (participant, chat_id)
                     chats[key] = max(chats.get(key, message_id), message_id)
-        MESSAGES.write(connection, rows)
+        self._messages.write(connection, rows)
         CHATS.write(connection, [(*key, last) for key, last in chats.items()])
         MARKS.write(connection, marks)
-        PROGRESS.write(connection, [progress for _, _, progress in payloads])
+        PROGRESS.write(connection, [progress for _, _, progress in payloads if progress])
         return [None] * len(payloads)
 
 
@@ -111,7 +140,8 @@ class EmbeddedHistory(History):
     def __init__(self, database: Database) -> None:
         """Use `open`."""
         self.database = database
-        self._writes = _Writes()
+        self._writes = _Writes(MESSAGES)
+        self._restores = _Writes(RESTORED)
 
     @classmethod
     async def open(
@@ -126,10 +156,21 @@ class EmbeddedHistory(History):
     async def write(
         self, messages: Sequence[MessageRow], marks: Sequence[MarkRow], progress: Progress
     ) -> None:
+        await self._submit(self._writes, (messages, marks, progress))
+
+    @override
+    async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
+        await self._submit(self._restores, (messages, marks, None))
+
+    async def _submit(self, writes: _Writes, written: _Written) -> None:
         try:
-            await self.database.submit(self._writes, (messages, marks, progress))
+            await self.database.submit(writes, written)
         except sqlite3.Error as error:
             raise Unavailable(f"the history was not written: {error}") from error
+
+    @override
+    async def lacking(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> Lacking:
+        return await self.database.read(partial(_lacking, messages, marks))
 
     @override
     async def progress(self, log_id: str) -> dict[int, int]:
@@ -186,6 +227,38 @@ def _progress(log_id: str, connection: sqlite3.Connection) -> dict[int, int]:
 
 def _marks(chat_id: str, connection: sqlite3.Connection) -> list[MarkRow]:
     return [MarkRow(*row) for row in connection.execute(MARKS_OF, (chat_id,))]
+
+
+def _lacking(
+    messages: Sequence[MessageRow], marks: Sequence[MarkRow], connection: sqlite3.Connection
+) -> Lacking:
+    def differs(sql: str, wanted: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
+        return [
+            row
+            for at in range(0, len(wanted), COMPARED)
+            for row in _compared(connection, sql, at, wanted[at : at + COMPARED])
+        ]
+
+    chats, marked = list(last_in_chats(messages).items()), highest(marks)
+    found = differs(
+        LACKING_MESSAGES, [(row.chat_id, row.message_id, row.event) for row in messages]
+    )
+    behind = differs(LACKING_CHATS, [(*key, row.message_id) for key, row in chats])
+    return Lacking(
+        [messages[number] for number, absent in found if absent],
+        [messages[number] for number, absent in found if not absent],
+        [(chats[number][0][0], chats[number][1]) for number, _ in behind],
+        [marked[number] for number, _ in differs(LACKING_MARKS, marked)],
+    )
+
+
+def _compared(
+    connection: sqlite3.Connection, sql: str, first: int, wanted: Sequence[tuple[Any, ...]]
+) -> list[tuple[int, int]]:
+    """Numbers of what differs, counted from `first` on."""
+    marks = f"({','.join('?' * (len(wanted[0]) + 1))})"
+    values = [value for number, row in enumerate(wanted, first) for value in (number, *row)]
+    return connection.execute(sql.format(rows=",".join([marks] * len(wanted))), values).fetchall()
 
 
 def _chats(
