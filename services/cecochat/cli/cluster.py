@@ -34,6 +34,7 @@ class Cluster:
     ready: dict[str, str]  # instance id -> empty, or why it is not ready
     controls: list[dict[str, Any]]
     decisions: list[dict[str, Any]]
+    missing: tuple[dict[str, Any], ...] = ()  # rows of the history, as the materialize servers say
 
     @property
     def leader(self) -> dict[str, Any] | None:
@@ -87,9 +88,13 @@ async def look_through(discovery: Discovery | None) -> Cluster:
             for instance, said in zip(servers["control"], asked, strict=True)
             if said and said["leads"]
         ]
+        audits = [await _get(client, each, "audit") for each in servers["materialize"]]
     told = decisions[0]["decisions"] if decisions and decisions[0] else []
+    missing = {each["text"]: each for audit in audits if audit for each in audit["missing"]}
     names = [each.instance_id for each in everybody]
-    return Cluster(servers, dict(zip(names, ready, strict=True)), controls, told)
+    return Cluster(
+        servers, dict(zip(names, ready, strict=True)), controls, told, tuple(missing.values())
+    )
 
 
 async def _not_ready(client: httpx.AsyncClient, server: Instance) -> str:

@@ -12,6 +12,7 @@ import sys
 import typer
 
 from cecochat.cli import (
+    audit,
     chat,
     config,
     connect,
@@ -79,6 +80,7 @@ COMMANDS = (
     serve,
     status,
     where,
+    audit,
     partitions,
     control,
     deploy,

@@ -11,6 +11,7 @@ import typer
 from cecochat.cli import control, options
 from cecochat.cli.failure import Failed, run
 from cecochat.cli.output import json_line, print_table
+from cecochat.domain.balance import ranges
 
 if TYPE_CHECKING:
     from cecochat.cli.cluster import Cluster
@@ -24,6 +25,10 @@ LATE = {
     "drop": "the log keeps {records:,} records that are older than its retention, since something "
     "needs them or they cannot be dropped, and disks fill: partitions {partitions}",
 }
+MISSING = (
+    "the history lacks {rows:,} rows that the log has, and that nobody has repaired: partitions "
+    "{partitions}; `cecochat audit` names them"
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -79,6 +84,9 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
         if state != "owned":
             wrong.append(f"{count} partitions: {state}")
     wrong += [LATE[task].format(**found) for task, found in seen.late.items() if task in LATE]
+    if seen.missing:
+        partitions = ranges({each["partition"] for each in seen.missing})
+        wrong.append(MISSING.format(rows=len(seen.missing), partitions=partitions))
     return wrong if view else [*wrong, "no partition is assigned"]
 
 
@@ -87,7 +95,12 @@ def _as_json(seen: Cluster, view: View | None) -> dict[str, Any]:
         service: [{**each._asdict(), "not_ready": seen.ready[each.instance_id]} for each in live]
         for service, live in seen.servers.items()
     }
-    return {"servers": servers, "control": seen.leader, "partitions": dict(_states(view))}
+    return {
+        "servers": servers,
+        "control": seen.leader,
+        "partitions": dict(_states(view)),
+        "missing": list(seen.missing),
+    }
 
 
 def _print(seen: Cluster, view: View | None, wrong: list[str]) -> None:

@@ -103,28 +103,17 @@ async def _ask(
     """The first answer of a history server. Raises `UsageError`, `Failed`."""
     import httpx
 
+    from cecochat.cli.target import health_urls
+
     why = "none is known: see `cecochat status`, or name one with --server URL"
     async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
-        for url in [server] if server else await _servers(file):
+        for url in [server] if server else await health_urls("history", file):
             try:
                 where = f"{url.rstrip('/')}/where/{message_id}"
                 return _read(await client.get(where, params={"chat": chat or ""}))
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 why = f"{url}: {str(error) or type(error).__name__}"
     raise Failed(f"no history server answers ({why})")
-
-
-async def _servers(file: Path | None) -> list[str]:
-    """The HTTP ports of history servers: of a cluster, or of what `up` started last."""
-    from cecochat.adapters import build
-    from cecochat.cli import target
-
-    settings = target.settings(None, file)
-    if not settings.consul:
-        url = (target.last_up() or {}).get("health", {}).get("history")
-        return [url] if url else []
-    async with build.discovery(settings) as discovery:
-        return [each.health_url for each in discovery.live("history")]
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

@@ -141,6 +141,11 @@ class Materializer:
         now_s = time.time()
         return max((now_s - ms / 1_000 for ms in self._writing.values()), default=0.0)
 
+    @property
+    def partitions(self) -> list[int]:
+        """Those that it works on now."""
+        return list(self._reached)
+
     async def run(self) -> None:
         """Materialize until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -1,0 +1,317 @@
+"""Compares the log with the history while both go on: all the time at a bounded rate, and a part
+at once for whoever asks.
+
+It judges what materialize says is whole, and tells nothing that it has not seen twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from cecochat.domain.errors import Trimmed, Unavailable
+from cecochat.domain.ids import time_ms
+from cecochat.materialize.comparing import Expected, Key, Missing, Walk, missing, restore, whole
+from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.history import History
+from cecochat.runtime.metrics import Lag
+
+log = logging.getLogger(__name__)
+
+GROUP = "audit"
+EVERY_S = 5.0
+LOOK_AGAIN_S = 2.0
+SLOW_SHARE = 0.1  # of the rate, for what was compared before
+AGAIN_S = 3_600.0  # between the beginnings of two comparisons of all that the log holds
+KNOWN_MAX = 1_000
+"""Rows that are missing; with so many, nothing is learnt from more, and it waits."""
+SAID_MAX = 20  # at once, in the log of the server
+STEP_RECORDS = 5_000
+
+
+class AuditMetrics:
+    """What a materialize server tells of its comparison, by partition: of those it works on."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.offset = Gauge(
+            "cecochat_audit_complete_offset",
+            "The history was seen to have everything of a partition up to this offset.",
+            ["partition"],
+            registry=registry,
+        )
+        self.time_s = Gauge(
+            "cecochat_audit_complete_timestamp_seconds",
+            "The same as the time of the last message up to there, s since 1970; 0: there is none.",
+            ["partition"],
+            registry=registry,
+        )
+        self.missing = Gauge(
+            "cecochat_audit_missing_rows",
+            "Rows that the history lacks, or has otherwise than the log says.",
+            ["partition"],
+            registry=registry,
+        )
+        self.rows = Counter(
+            "cecochat_audit_rows",
+            "Rows of the history that were compared with the log.",
+            ["partition"],
+            registry=registry,
+        )
+        self.lag = Lag("audit", "has in the history and not yet compared", registry)
+
+
+class Complete(NamedTuple):
+    """Up to where a partition was compared and lacks nothing."""
+
+    offset: int
+    time_ms: int  # of its last message, ms since 1970; 0: there is none
+
+
+class Step(NamedTuple):
+    """What was found in a part of a partition; `whole`: up to where there is more."""
+
+    up_to: int
+    whole: int
+    time_ms: int
+    rows: int
+    missing: list[Missing]
+
+
+class Auditor:
+    """`run` compares the partitions that `mine` names until it is cancelled."""
+
+    def __init__(
+        self,
+        backplane: Backplane,
+        history: History,
+        registry: CollectorRegistry,
+        mine: Callable[[], Collection[int]],
+    ) -> None:
+        self.rate = 0.0  # records a second; 0: it does nothing unless it is asked
+        self.complete: dict[int, Complete] = {}
+        self.known: dict[Key, Missing] = {}
+        self._backplane = backplane
+        self._history = history
+        self._mine = mine
+        self._metrics = AuditMetrics(registry)
+        self._suspects: dict[Key, Missing] = {}
+        self._walks: dict[int, Walk] = {}
+        self._judged: dict[int, int] = {}  # partition -> up to where it was compared
+        self._committed: dict[int, int] = {}
+        self._slow = _Slow()
+        self._asked: dict[int, Walk] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    # -- all the time
+
+    async def run(self) -> None:
+        """A log or a database that does not answer is asked again."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.round()
+            except (Unavailable, Trimmed) as error:
+                self._walks.clear()  # what they have read was not compared
+                self._slow = _Slow()
+                log.warning("the history is not compared with the log just now: %s", error)
+
+    async def round(self) -> None:
+        """Look again at what was missing, then compare some more. Raises as `Walk.read`."""
+        await self._look_again()
+        await self._take_partitions()
+        budget = int(self.rate * EVERY_S) if len(self.known) < KNOWN_MAX else 0
+        wholes = {partition: await self._whole(partition) for partition in self._walks}
+        expected, left = await self._newest(wholes, budget)
+        expected += await self._earlier(min(left, int(budget * SLOW_SHARE)))
+        await self._compare(expected)
+        self._judged |= {partition: walk.position for partition, walk in self._walks.items()}
+        await self._tell(wholes)
+
+    async def _look_again(self) -> None:
+        """What is missing twice is told, what is there again is forgotten."""
+        seen = self._suspects | self.known
+        still = await missing(self._history, [each.expected for each in seen.values()])
+        told = {key: seen[key] for key in still if key in seen}
+        _warn([each for key, each in told.items() if key not in self.known])
+        for key in self.known.keys() - told.keys():
+            log.info("not missing any more: %s", self.known[key])
+        self.known = told
+        self._suspects = {key: each for key, each in still.items() if key not in seen}
+
+    async def _take_partitions(self) -> None:
+        mine = set(self._mine())
+        for known in (self._walks, self._judged, self._committed, self.complete):
+            for partition in known.keys() - mine:
+                del known[partition]
+        for partition in sorted(mine - self._walks.keys()):
+            if partition not in self._judged:
+                committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
+                self._judged[partition] = self._committed[partition] = committed - 1
+            self._walks[partition] = Walk(self._backplane, partition, self._judged[partition])
+
+    async def _whole(self, partition: int) -> int:
+        """Where that went back, what was compared above is gone, and comes again."""
+        at = await whole(self._backplane, partition)
+        if at < self._walks[partition].position:
+            self._walks[partition] = Walk(self._backplane, partition, at)
+        return at
+
+    async def _newest(self, wholes: dict[int, int], budget: int) -> tuple[list[Expected], int]:
+        """What came into the history since; and what is left of the records that may be read. Who
+        got nothing is the first the next time.
+        """
+        expected: list[Expected] = []
+        for partition in sorted(wholes, key=lambda each: self._walks[each].position - wholes[each]):
+            walk = self._walks[partition]
+            before = walk.position
+            expected += await walk.read(wholes[partition], budget)
+            budget -= walk.position - before
+        return expected, budget
+
+    async def _earlier(self, budget: int) -> list[Expected]:
+        """Again what was compared before, since rows may be lost at any time."""
+        if budget <= 0:
+            return []
+        return await self._slow.read(self._backplane, self._judged, budget)
+
+    async def _compare(self, expected: list[Expected]) -> None:
+        found = await missing(self._history, expected)
+        self._suspects |= {key: each for key, each in found.items() if key not in self.known}
+        for each in expected:
+            self._metrics.rows.labels(str(each.partition)).inc()
+
+    async def _tell(self, wholes: dict[int, int]) -> None:
+        self.complete = {partition: self._complete_in(partition) for partition in self._walks}
+        metrics = self._metrics
+        for gauge in (metrics.offset, metrics.time_s, metrics.missing):
+            gauge.clear()
+        for partition, (offset, at_ms) in self.complete.items():
+            metrics.offset.labels(str(partition)).set(offset)
+            metrics.time_s.labels(str(partition)).set(at_ms / 1_000)
+            metrics.missing.labels(str(partition)).set(0)
+        for each in self.known.values():
+            metrics.missing.labels(str(each.expected.partition)).inc()
+        metrics.lag.set({p: max(at - self.complete[p].offset, 0) for p, at in wholes.items()})
+        await self._commit()
+
+    def _complete_in(self, partition: int) -> Complete:
+        seen = [*self.known.values(), *self._suspects.values()]
+        of_it = [each for each in seen if each.expected.partition == partition]
+        walk = self._walks[partition]
+        if not of_it:
+            return Complete(walk.position, time_ms(walk.last_id) if walk.last_id else 0)
+        first = min(of_it, key=lambda each: each.expected.offset)
+        return Complete(first.expected.offset - 1, time_ms(first.message_id))
+
+    async def _commit(self) -> None:
+        """So that the next server to compare a partition finds what is missing, too."""
+        now = {partition: each.offset + 1 for partition, each in self.complete.items()}
+        moved = {p: at for p, at in now.items() if self._committed.get(p, 0) != at}
+        if moved:
+            await self._backplane.commit(GROUP, MESSAGES, moved)
+            self._committed |= moved
+
+    # -- for who asks
+
+    async def step(
+        self, partition: int, after: int | None, *, since_ms: int = 0, repair: bool = False
+    ) -> Step:
+        """Compare the next records of a partition behind the offset `after`, or those since a time;
+        and, where that is asked for, write again what is missing. Raises as `Walk.read`.
+        """
+        async with self._one_at_a_time:
+            try:
+                return await self._step(partition, after, since_ms, repair)
+            except BaseException:
+                self._asked.clear()
+                raise
+
+    async def _step(self, partition: int, after: int | None, since_ms: int, repair: bool) -> Step:
+        if after is None:
+            after = await self._backplane.offset_at(MESSAGES, partition, since_ms) - 1
+        walk = self._asked.get(partition)
+        if walk is None or walk.position != after:
+            walk = Walk(self._backplane, partition, after)
+        self._asked = {partition: walk}  # for the next step, most often of the same
+        up_to = await whole(self._backplane, partition)
+        expected = await walk.read(up_to, STEP_RECORDS)
+        found = await self._seen_twice(expected)
+        if repair and found:
+            await restore(self._history, found)
+        else:
+            self._note(found)
+        at_ms = time_ms(walk.last_id) if walk.last_id else 0
+        return Step(walk.position, up_to, at_ms, len(expected), found)
+
+    async def _seen_twice(self, expected: list[Expected]) -> list[Missing]:
+        found = await missing(self._history, expected)
+        if not found:
+            return []
+        await asyncio.sleep(LOOK_AGAIN_S)
+        still = await missing(self._history, [each.expected for each in found.values()])
+        return [found[key] for key in still if key in found]
+
+    def _note(self, found: list[Missing]) -> None:
+        """It stays known until it is there again."""
+        new = [each for each in found if each.key not in self.known]
+        new = new[: max(KNOWN_MAX - len(self.known), 0)]
+        self.known |= {each.key: each for each in new}
+        _warn(new)
+
+    def as_json(self) -> dict[str, Any]:
+        """For people and programs."""
+        return {
+            "rate": self.rate,
+            "complete": {str(p): each._asdict() for p, each in sorted(self.complete.items())},
+            "missing": [each.as_json() for each in self.known.values()],
+        }
+
+
+class _Slow:
+    """Goes through what was compared before, partition by partition, and begins again some time
+    later.
+    """
+
+    def __init__(self) -> None:
+        self._begun_s = float("-inf")
+        self._left: list[int] = []
+        self._walk: tuple[int, Walk] | None = None
+
+    async def read(
+        self, backplane: Backplane, judged: dict[int, int], budget: int
+    ) -> list[Expected]:
+        """Up to so many records. `judged`: partition -> up to where."""
+        expected: list[Expected] = []
+        while budget > 0 and (walking := self._next(backplane, judged)):
+            partition, walk = walking
+            before = walk.position
+            expected += await walk.read(judged[partition], budget)
+            budget -= max(walk.position - before, 1)
+            if walk.position >= judged[partition]:
+                self._walk = None
+        return expected
+
+    def _next(self, backplane: Backplane, judged: dict[int, int]) -> tuple[int, Walk] | None:
+        now_s = asyncio.get_running_loop().time()
+        if self._walk and self._walk[0] in judged:
+            return self._walk
+        if not self._left and now_s - self._begun_s >= AGAIN_S:
+            self._begun_s, self._left = now_s, sorted(judged)
+        self._left = [each for each in self._left if judged.get(each, -1) >= 0]
+        self._walk = None
+        if self._left:
+            partition = self._left.pop(0)
+            self._walk = partition, Walk(backplane, partition, -1)
+        return self._walk
+
+
+def _warn(found: list[Missing]) -> None:
+    for each in found[:SAID_MAX]:
+        named = {"partition": each.expected.partition, "message_id": str(each.message_id)}
+        log.error("missing in the history: %s", each, extra=named)
+    if len(found) > SAID_MAX:
+        log.error("missing in the history: %s rows more", len(found) - SAID_MAX)
