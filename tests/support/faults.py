@@ -21,15 +21,17 @@ from cecochat.domain.partitions import partition_of
 from cecochat.ports.backplane import NewRecord
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.runtime.settings import load
+from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from scripts.backends.launch import Backend
 from tests.support.crowd import Crowd
+from tests.support.damage import to_cassandra
 from tests.support.eventually import eventually
 from tests.support.hostile import metric
 from tests.support.processes import Processes, ServerProcess
 from tests.support.rawclient import RawHistory, find, history
 from tests.support.records import participants
-from tests.support.server import Server
+from tests.support.server import Server, command
 from tests.support.tampering import append, fold_of, messages, set_on_topic
 
 PARTITIONS = 15
@@ -276,6 +278,24 @@ async def records_that_nobody_understands(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def a_row_of_the_history_is_deleted(scene: Scene) -> AsyncIterator[None]:
+    """By somebody with a shell of the database; and repaired in the end."""
+    settings = load(scene.environment)
+    async with build.history(settings) as opened:
+        page = await opened.messages(min(scene.crowd.chats), before=None, after=None, limit=1)
+    event = Event.FromString(page.events[0])
+    async with to_cassandra(settings.cassandra, settings.namespace) as damage:
+        await damage.delete_message(event.chat_id, event.id)
+
+    async def named() -> bool:
+        return f"{event.id}" in await command(scene.environment, "audit", code=None)
+
+    await eventually(named)
+    yield
+    await command(scene.environment, "audit", "--repair")
+
+
 # -- servers
 
 
@@ -323,6 +343,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(more_sessions_than_may_be, ("SessionsNearLimit",)),
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
     Fault(records_that_nobody_understands, ("DeadLetters",)),
+    Fault(a_row_of_the_history_is_deleted, ("HistoryLacksRows",)),
     Fault(redis_is_away, ("ConfigurationNotFollowed", "AssignmentNotFollowed", "NoControlLeader")),
     Fault(redis_has_lost_its_data_and_control_hangs, ("StoreWentBack",)),
     Fault(
