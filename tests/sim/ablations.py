@@ -22,7 +22,7 @@ from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Session
 from tests.sim import oracle, without
 from tests.sim.client import Client
-from tests.sim.history import History
+from tests.sim.history import Audit, History
 from tests.sim.schedule import STEPS, Run, Weights, random_run
 from tests.sim.server import Server
 from tests.sim.world import World
@@ -316,5 +316,11 @@ ABLATIONS = [
         expect=frozenset({oracle.STUCK}),
         seed=86,
         weights={"to_device": 0.2, "send": 2},
+    ),
+    _ablation(
+        "an audit judges what materialize says is whole",
+        (Audit, "whole", without.audit_to_the_end),
+        expect=frozenset({oracle.FALSE_ALARM}),
+        seed=0,
     ),
 ]

@@ -126,3 +126,29 @@ class Materializer:
         if not self.writing:
             self.durable = self.cursor - 1
             self.world.history.reached(self.partition, self.durable, self.last_id)
+
+
+class Audit:
+    """Compares a partition of the log with the history, as far as it may judge."""
+
+    def __init__(self, world: World, partition: int) -> None:
+        self.world = world
+        self.partition = partition
+        self.fold = world.fold_at(partition, -1)
+        self.cursor = 0
+        self.alarms: list[Row] = []  # what it would name as missing; nothing is ever lost here
+
+    def whole(self) -> int:
+        """Up to where materialize says that all is there: its committed offset."""
+        return self.world.materializers[self.partition].committed
+
+    def step(self) -> None:
+        """Compare what has come."""
+        log = self.world.logs[self.partition]
+        for offset in range(self.cursor, self.whole() + 1):
+            record = log.records[offset]
+            if self.fold.step(offset, record) and isinstance(record, Origin):
+                row = row_of(Event.FromString(record.event))
+                if row not in self.world.history.rows:
+                    self.alarms.append(row)
+            self.cursor = offset + 1

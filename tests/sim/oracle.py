@@ -26,6 +26,7 @@ STUCK = "stuck"
 REFUSED_YET_ACCEPTED = "refused, yet accepted"
 HISTORY_WRONG = "history is not what the log says"
 HOLE = "a later message of a sender read without an earlier one"
+FALSE_ALARM = "an audit calls missing what is on its way"
 NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
 EXCEPTION = "exception"
@@ -151,6 +152,7 @@ class Evidence:
     valid: set[Row] | None = None
     quiet: bool = True  # whether everything came to rest
     looks: list[Look] = field(default_factory=list)
+    alarms: list[Row] = field(default_factory=list)  # what an audit called missing meanwhile
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -161,6 +163,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     for row in sorted(evidence.history):
         history[row.sender, row.number].append(row)
     broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
+    broken += [Broken(FALSE_ALARM, f"{row} was called missing") for row in evidence.alarms]
     for device in evidence.devices:
         broken += _sends(device, history)
         broken += _wire(device)

@@ -18,7 +18,7 @@ from cecochat.domain.records import Origin
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.client import Client
-from tests.sim.history import History, Materializer, row_of
+from tests.sim.history import Audit, History, Materializer, row_of
 from tests.sim.log import LOG_ID, Log, Producer
 from tests.sim.oracle import Evidence, Look
 from tests.sim.server import MOVED, Server, recipients_of
@@ -84,6 +84,7 @@ class World:
         self.talkers: list[tuple[str, str]] = []  # (device, chat), of those that write
         self.looks: list[Look] = []
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
+        self.audits = [Audit(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
         self.sends = 0
         self.places = {user: i % shape.partitions for i, user in enumerate(USERS)}
@@ -463,10 +464,10 @@ class World:
     # -- the history
 
     def do_materialize(self, partition: int, records: int) -> bool:
-        return self.materializers[partition].step(records)
+        return self.materializers[partition].step(records) and self._audited(partition)
 
     def do_land_row(self, partition: int, index: int) -> bool:
-        return self.materializers[partition].land(index)
+        return self.materializers[partition].land(index) and self._audited(partition)
 
     def do_land_stray(self, partition: int, index: int) -> bool:
         return self.materializers[partition].land_stray(index)
@@ -485,6 +486,10 @@ class World:
         if materializer.committed == materializer.durable:
             return False
         materializer.committed = materializer.durable
+        return self._audited(partition)
+
+    def _audited(self, partition: int) -> bool:
+        self.audits[partition].step()
         return True
 
     def do_crash_materializer(self, partition: int) -> None:
@@ -508,4 +513,5 @@ class World:
             valid,
             quiet,
             self.looks,
+            [row for audit in self.audits for row in audit.alarms],
         )
