@@ -19,11 +19,13 @@ from cecochat.materialize import auditor, worker
 from cecochat.materialize.auditor import Auditor
 from cecochat.materialize.main import materialize
 from cecochat.ports.backplane import MESSAGES
+from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import History, Progress
 from cecochat.v1.events_pb2 import Event
 from tests.integration.audits import ALICE, BOB, CHAT, Asking, Talk, asking, audited, talking
 from tests.integration.cluster import PARTITIONS, Cluster
 from tests.integration.streams import Ended
+from tests.integration.systems import QUICK, write_document
 from tests.support.backends import Backends
 from tests.support.damage import Damage
 from tests.support.eventually import eventually
@@ -325,3 +327,87 @@ async def test_since_a_time_only_what_came_later_is_compared(
         assert [each["message_id"] for each in found] == [str(talk.ids[5])]
         later_ms = 4_000_000_000_000
         assert await operator.audit(since_ms=later_ms) == []
+
+
+@pytest.mark.timeout(120)
+async def test_an_emptied_history_is_built_again_from_the_log_while_people_talk(
+    running: tuple[Cluster, Damage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditor, "KNOWN_MAX", 20)
+    servers, damage = running
+    talk = Talk()
+    async with (
+        materialize(servers.parts, "m1") as known,
+        asking(known) as operator,
+        talking(servers, talk, ("one", "two")),
+    ):
+        await eventually(lambda: talk.read_up_to)
+        await more_is_said(talk, 100)
+        await eventually(lambda: complete(operator, 0, 50), within_s=60)
+        await damage.empty()
+
+        async def enough_is_missing() -> bool:
+            return len((await operator.state())["missing"]) >= 20
+
+        await eventually(enough_is_missing)
+        found = await operator.audit(repair=True)
+        assert {each["what"] for each in found} >= {"absent"}
+
+        async def nothing_is_missing() -> bool:
+            return await operator.audit() == [] and not (await operator.state())["missing"]
+
+        await eventually(nothing_is_missing)
+    async with materialize(servers.parts, "m2") as known, asking(known) as operator:
+        await eventually(lambda: whole_is_compared(servers, operator), within_s=60)
+    await holds_all(servers, talk)
+
+
+async def test_with_a_rate_of_nothing_only_who_asks_is_answered(
+    running: tuple[Cluster, Damage],
+) -> None:
+    servers, damage = running
+    talk = Talk()
+    keys = {**QUICK, "audit.rate": 0}
+    await write_document(servers.parts.configuration, CONFIGURATION, keys)
+    async with materialize(servers.parts, "m1") as known, asking(known) as operator:
+        async with talking(servers, talk, ("one", "two")):
+            await more_is_said(talk, 20)
+        await eventually(lambda: is_whole(servers))
+        await damage.delete_message(CHAT, talk.ids[5])
+
+        async def rounds_are_made() -> bool:
+            return await operator.metric("cecochat_audit_complete_offset", 0) == -1
+
+        await eventually(rounds_are_made)
+        state = await operator.state()
+        assert state["missing"] == []
+        assert {each["offset"] for each in state["complete"].values()} == {-1}
+        assert [each["message_id"] for each in await operator.audit()] == [str(talk.ids[5])]
+
+
+async def test_where_materialize_takes_back_what_it_said_all_is_compared_again(
+    running: tuple[Cluster, Damage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it finds that the database has lost rows."""
+    monkeypatch.setattr(auditor, "AGAIN_S", float("inf"))
+    monkeypatch.setattr(auditor, "SLOW_SHARE", 0.0)
+    servers, damage = running
+    talk, log = Talk(), servers.parts.backplane
+    async with materialize(servers.parts, "m1"):
+        async with talking(servers, talk, ("one", "two")):
+            await more_is_said(talk, 50)
+        await eventually(lambda: is_whole(servers))
+    assert servers.parts.history
+    looking = Auditor(log, servers.parts.history, CollectorRegistry(), lambda: range(PARTITIONS))
+    looking.rate = 100_000
+    await looking.round()
+    end = looking.complete[0].offset + 1
+    assert end > 50
+    await damage.delete_message(CHAT, talk.ids[5])
+    for _ in range(2):
+        await looking.round()
+    assert looking.known == {}, "what was compared is not compared again for now"
+    await log.commit(worker.GROUP, MESSAGES, {0: end - 10})
+    for _ in range(2):
+        await looking.round()
+    assert [each.message_id for each in looking.known.values()] == [talk.ids[5]]

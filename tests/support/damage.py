@@ -35,6 +35,9 @@ class Damage(Protocol):
     async def lower_mark(self, mark: MarkRow) -> None:
         """To what is given."""
 
+    async def empty(self) -> None:
+        """All but how far the history is."""
+
 
 class SqliteDamage:
     """To `history.db` of a data folder, by a connection of its own."""
@@ -56,6 +59,11 @@ class SqliteDamage:
         sql = """UPDATE marks SET delivered_up_to = ?, read_up_to = ?
             WHERE chat_id = ? AND user_id = ?"""
         self._run(sql, mark.delivered_up_to, mark.read_up_to, mark.chat_id, mark.user_id)
+
+    async def empty(self) -> None:
+        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+            for table in ("messages", "chats_by_user", "marks"):
+                connection.execute(f"DELETE FROM {table}")
 
     def _run(self, sql: str, *bound: Any) -> None:
         with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
@@ -88,6 +96,11 @@ class CassandraDamage:
         cql = """UPDATE {}.marks_by_chat SET delivered_up_to = %s, read_up_to = %s
             WHERE chat_id = %s AND user_id = %s"""
         await self._run(cql, mark.delivered_up_to, mark.read_up_to, mark.chat_id, mark.user_id)
+
+    async def empty(self) -> None:
+        for table in ("messages_by_chat", "buckets_by_chat", "chats_by_user", "marks_by_chat"):
+            cql = SimpleStatement(f"TRUNCATE {self._keyspace}.{table}")
+            await self._database.run(cql, timeout_s=60)
 
     async def hide_bucket(self, chat: str, id_: int) -> None:
         """Of the index: nobody finds what is in it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter as Counted
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -154,10 +155,12 @@ class Auditor:
             self._walks[partition] = Walk(self._backplane, partition, self._judged[partition])
 
     async def _whole(self, partition: int) -> int:
-        """Where that went back, what was compared above is gone, and comes again."""
+        """Where that went back, the database has lost rows, or the log is another one: all is
+        compared again.
+        """
         at = await whole(self._backplane, partition)
         if at < self._walks[partition].position:
-            self._walks[partition] = Walk(self._backplane, partition, at)
+            self._walks[partition] = Walk(self._backplane, partition, -1)
         return at
 
     async def _newest(self, wholes: dict[int, int], budget: int) -> tuple[list[Expected], int]:
@@ -165,6 +168,8 @@ class Auditor:
         got nothing is the first the next time.
         """
         expected: list[Expected] = []
+        if not budget:
+            return expected, budget
         for partition in sorted(wholes, key=lambda each: self._walks[each].position - wholes[each]):
             walk = self._walks[partition]
             before = walk.position
@@ -181,8 +186,8 @@ class Auditor:
     async def _compare(self, expected: list[Expected]) -> None:
         found = await missing(self._history, expected)
         self._suspects |= {key: each for key, each in found.items() if key not in self.known}
-        for each in expected:
-            self._metrics.rows.labels(str(each.partition)).inc()
+        for partition, rows in Counted(each.partition for each in expected).items():
+            self._metrics.rows.labels(str(partition)).inc(rows)
 
     async def _tell(self, wholes: dict[int, int]) -> None:
         self.complete = {partition: self._complete_in(partition) for partition in self._walks}
