@@ -289,7 +289,7 @@ def test_status_says_what_the_history_lacks() -> None:
     missing = tuple({"partition": each, "text": f"{each}"} for each in (0, 1, 7))
     found = status._wrong(Cluster({}, {}, [], [], missing), None)
     assert [each for each in found if "rows" in each] == [
-        "the history lacks 3 rows that the log has, and that nobody has repaired: "
-        "partitions 0-1, 7; `cecochat audit` names them"
+        "the history lacks 3 rows of the log, and nobody has repaired that: partitions 0-1, 7; "
+        "`cecochat audit` names them"
     ]
     assert not [each for each in status._wrong(Cluster({}, {}, [], []), None) if "rows" in each]

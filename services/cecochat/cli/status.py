@@ -26,8 +26,8 @@ LATE = {
     "needs them or they cannot be dropped, and disks fill: partitions {partitions}",
 }
 MISSING = (
-    "the history lacks {rows:,} rows that the log has, and that nobody has repaired: partitions "
-    "{partitions}; `cecochat audit` names them"
+    "the history lacks {rows} of the log, and nobody has repaired that: partitions {partitions}; "
+    "`cecochat audit` names them"
 )
 
 
@@ -86,7 +86,8 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
     wrong += [LATE[task].format(**found) for task, found in seen.late.items() if task in LATE]
     if seen.missing:
         partitions = ranges({each["partition"] for each in seen.missing})
-        wrong.append(MISSING.format(rows=len(seen.missing), partitions=partitions))
+        rows = f"{len(seen.missing):,} row{'s' if len(seen.missing) != 1 else ''}"
+        wrong.append(MISSING.format(rows=rows, partitions=partitions))
     return wrong if view else [*wrong, "no partition is assigned"]
 
 
