@@ -25,6 +25,7 @@ from cecochat.domain.partitions import partition_of
 from cecochat.domain.records import Copy, LogRecord, Origin, Takeover, encode
 from cecochat.materialize import auditor
 from cecochat.materialize.auditor import Auditor
+from cecochat.materialize.on_request import OnRequest
 from cecochat.materialize.worker import GROUP, Materializer
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord
 from cecochat.ports.history import History
@@ -89,7 +90,7 @@ def an_auditor(backplane: Backplane, history: History) -> Auditor:
 
 async def at_once(backplane: Backplane, history: History) -> None:
     """As `cecochat audit` asks for it."""
-    asked = an_auditor(backplane, history)
+    asked = OnRequest(backplane, history, lambda _: None)
     for partition in range(PARTITIONS):
         step = await asked.step(partition, None)
         while step.up_to < step.whole:

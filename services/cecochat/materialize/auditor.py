@@ -1,5 +1,4 @@
-"""Compares the log with the history while both go on: all the time at a bounded rate, and a part
-at once for whoever asks.
+"""Compares the log with the history while both go on, all the time, at a bounded rate.
 
 It judges what materialize says is whole, and tells nothing that it has not seen twice.
 """
@@ -16,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.ids import time_ms
-from cecochat.materialize.comparing import Expected, Key, Missing, Walk, missing, restore, whole
+from cecochat.materialize.comparing import Expected, Key, Missing, Walk, missing, whole
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
 from cecochat.runtime.metrics import Lag
@@ -25,13 +24,11 @@ log = logging.getLogger(__name__)
 
 GROUP = "audit"
 EVERY_S = 5.0
-LOOK_AGAIN_S = 2.0
 SLOW_SHARE = 0.1  # of the rate, for what was compared before
 AGAIN_S = 3_600.0  # between the beginnings of two comparisons of all that the log holds
 KNOWN_MAX = 1_000
 """Rows that are missing; with so many, nothing is learnt from more, and it waits."""
 SAID_MAX = 20  # at once, in the log of the server
-STEP_RECORDS = 5_000
 
 
 class AuditMetrics:
@@ -72,16 +69,6 @@ class Complete(NamedTuple):
     time_ms: int  # of its last message, ms since 1970; 0: there is none
 
 
-class Step(NamedTuple):
-    """What was found in a part of a partition; `whole`: up to where there is more."""
-
-    up_to: int
-    whole: int
-    time_ms: int
-    rows: int
-    missing: list[Missing]
-
-
 class Auditor:
     """`run` compares the partitions that `mine` names until it is cancelled."""
 
@@ -104,10 +91,6 @@ class Auditor:
         self._judged: dict[int, int] = {}  # partition -> up to where it was compared
         self._committed: dict[int, int] = {}
         self._slow = _Slow()
-        self._asked: dict[int, Walk] = {}
-        self._one_at_a_time = asyncio.Lock()
-
-    # -- all the time
 
     async def run(self) -> None:
         """A log or a database that does not answer is asked again."""
@@ -117,7 +100,7 @@ class Auditor:
                 await self.round()
             except (Unavailable, Trimmed) as error:
                 self._walks.clear()  # what they have read was not compared
-                self._slow = _Slow()
+                self._slow.again()
                 log.warning("the history is not compared with the log just now: %s", error)
 
     async def round(self) -> None:
@@ -129,6 +112,7 @@ class Auditor:
         expected, left = await self._newest(wholes, budget)
         expected += await self._earlier(min(left, int(budget * SLOW_SHARE)))
         await self._compare(expected)
+        self._slow.compared(self._judged)
         self._judged |= {partition: walk.position for partition, walk in self._walks.items()}
         await self._tell(wholes)
 
@@ -165,7 +149,7 @@ class Auditor:
 
     async def _newest(self, wholes: dict[int, int], budget: int) -> tuple[list[Expected], int]:
         """What came into the history since; and what is left of the records that may be read. Who
-        got nothing is the first the next time.
+        is furthest behind comes first.
         """
         expected: list[Expected] = []
         if not budget:
@@ -220,48 +204,8 @@ class Auditor:
             await self._backplane.commit(GROUP, MESSAGES, moved)
             self._committed |= moved
 
-    # -- for who asks
-
-    async def step(
-        self, partition: int, after: int | None, *, since_ms: int = 0, repair: bool = False
-    ) -> Step:
-        """Compare the next records of a partition behind the offset `after`, or those since a time;
-        and, where that is asked for, write again what is missing. Raises as `Walk.read`.
-        """
-        async with self._one_at_a_time:
-            try:
-                return await self._step(partition, after, since_ms, repair)
-            except BaseException:
-                self._asked.clear()
-                raise
-
-    async def _step(self, partition: int, after: int | None, since_ms: int, repair: bool) -> Step:
-        if after is None:
-            after = await self._backplane.offset_at(MESSAGES, partition, since_ms) - 1
-        walk = self._asked.get(partition)
-        if walk is None or walk.position != after:
-            walk = Walk(self._backplane, partition, after)
-        self._asked = {partition: walk}  # for the next step, most often of the same
-        up_to = await whole(self._backplane, partition)
-        expected = await walk.read(up_to, STEP_RECORDS)
-        found = await self._seen_twice(expected)
-        if repair and found:
-            await restore(self._history, found)
-        else:
-            self._note(found)
-        at_ms = time_ms(walk.last_id) if walk.last_id else 0
-        return Step(walk.position, up_to, at_ms, len(expected), found)
-
-    async def _seen_twice(self, expected: list[Expected]) -> list[Missing]:
-        found = await missing(self._history, expected)
-        if not found:
-            return []
-        await asyncio.sleep(LOOK_AGAIN_S)
-        still = await missing(self._history, [each.expected for each in found.values()])
-        return [found[key] for key in still if key in found]
-
-    def _note(self, found: list[Missing]) -> None:
-        """It stays known until it is there again."""
+    def note(self, found: list[Missing]) -> None:
+        """Somebody else has found it twice; it stays known until it is there again."""
         new = [each for each in found if each.key not in self.known]
         new = new[: max(KNOWN_MAX - len(self.known), 0)]
         self.known |= {each.key: each for each in new}
@@ -284,34 +228,38 @@ class _Slow:
     def __init__(self) -> None:
         self._begun_s = float("-inf")
         self._left: list[int] = []
-        self._walk: tuple[int, Walk] | None = None
+        self._position = -1  # in the first of these
+        self._walk: Walk | None = None
 
     async def read(
         self, backplane: Backplane, judged: dict[int, int], budget: int
     ) -> list[Expected]:
-        """Up to so many records. `judged`: partition -> up to where."""
-        expected: list[Expected] = []
-        while budget > 0 and (walking := self._next(backplane, judged)):
-            partition, walk = walking
-            before = walk.position
-            expected += await walk.read(judged[partition], budget)
-            budget -= max(walk.position - before, 1)
-            if walk.position >= judged[partition]:
-                self._walk = None
-        return expected
-
-    def _next(self, backplane: Backplane, judged: dict[int, int]) -> tuple[int, Walk] | None:
+        """Up to so many records of one partition. `judged`: partition -> up to where."""
+        while self._left and self._left[0] not in judged:
+            self._next()
         now_s = asyncio.get_running_loop().time()
-        if self._walk and self._walk[0] in judged:
-            return self._walk
         if not self._left and now_s - self._begun_s >= AGAIN_S:
             self._begun_s, self._left = now_s, sorted(judged)
-        self._left = [each for each in self._left if judged.get(each, -1) >= 0]
+        if not self._left:
+            return []
+        partition = self._left[0]
+        self._walk = self._walk or Walk(backplane, partition, self._position)
+        return await self._walk.read(judged[partition], budget)
+
+    def compared(self, judged: dict[int, int]) -> None:
+        """What was read last."""
+        if self._walk:
+            self._position = self._walk.position
+            if self._position >= judged[self._left[0]]:
+                self._next()
+
+    def again(self) -> None:
+        """What was read last was not compared."""
         self._walk = None
-        if self._left:
-            partition = self._left.pop(0)
-            self._walk = partition, Walk(backplane, partition, -1)
-        return self._walk
+
+    def _next(self) -> None:
+        self._left.pop(0)
+        self._walk, self._position = None, -1
 
 
 def _warn(found: list[Missing]) -> None:

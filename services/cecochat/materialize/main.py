@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.domain.configuration import Config
 from cecochat.materialize.auditor import Auditor
+from cecochat.materialize.on_request import OnRequest
 from cecochat.materialize.routes import add_routes
 from cecochat.materialize.worker import Materializer
 from cecochat.ports.discovery import Instance
@@ -37,7 +38,8 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     app = http.app("materialize", server_id, registry, lambda: worker.not_ready)
     memory = Memory()
     show_memory(app, server_id, memory)
-    add_routes(app, server_id, auditor, await parts.backplane.partition_count())
+    on_request = OnRequest(parts.backplane, parts.history, auditor.note)
+    add_routes(app, server_id, auditor, on_request, await parts.backplane.partition_count())
 
     def configure(config: Config) -> None:
         auditor.rate = config.audit_rate

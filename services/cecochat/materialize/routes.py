@@ -10,13 +10,16 @@ from sanic.response import json as json_response
 
 from cecochat.domain.errors import Refusal, Trimmed, Unavailable
 from cecochat.materialize.auditor import Auditor
+from cecochat.materialize.on_request import OnRequest
 from cecochat.runtime.http import App, error_response
 from cecochat.v1 import errors_pb2
 
 RETRY_MS = 1_000
 
 
-def add_routes(app: App, server_id: str, auditor: Auditor, partitions: int) -> None:
+def add_routes(
+    app: App, server_id: str, auditor: Auditor, on_request: OnRequest, partitions: int
+) -> None:
     """`GET /audit`: how far it is. `POST /audit/N?after=OFFSET`: compare the next records of the
     partition N now; `since=MS` in the place of `after` where it begins, `repair=1` to write again
     what is missing.
@@ -34,7 +37,7 @@ def add_routes(app: App, server_id: str, auditor: Auditor, partitions: int) -> N
             code = errors_pb2.ERROR_CODE_INVALID_ARGUMENT
             return error_response(Refusal(code, f"use a partition below {partitions}"))
         try:
-            done = await auditor.step(
+            done = await on_request.step(
                 partition,
                 asked["after"],
                 since_ms=asked["since"] or 0,
