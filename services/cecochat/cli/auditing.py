@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 import typer
 
-from cecochat.cli.failure import Failed, UsageError
+from cecochat.cli.failure import UsageError
 from cecochat.cli.output import json_line, printable
 from cecochat.cli.target import health_urls
+from cecochat.domain.errors import Unavailable
 
 ASK_S = 60.0  # a step of some thousand records, on a busy machine
 RETRIES, RETRY_S = 5, 1.0
@@ -53,17 +54,17 @@ class _Servers:
         self._urls = urls
 
     async def states(self) -> list[dict[str, Any]]:
-        """What each that answers knows by itself. Raises `Failed` where none does."""
+        """What each that answers knows by itself. Raises `Unavailable` where none does."""
         answers = await asyncio.gather(
             *(self._ask("GET", url, "audit") for url in self._urls), return_exceptions=True
         )
         known = [each for each in answers if isinstance(each, dict)]
         if not known:
-            raise Failed(f"no materialize server answers ({answers[0]})")
+            raise Unavailable(f"no materialize server answers ({answers[0]})")
         return known
 
     async def step(self, partition: int, **asked: int) -> dict[str, Any]:
-        """Raises `Failed`, `UsageError`."""
+        """Raises `Unavailable`, `UsageError`."""
         why = ""
         for attempt in range(RETRIES):
             if attempt:
@@ -71,32 +72,32 @@ class _Servers:
             for url in self._urls:
                 try:
                     return await self._ask("POST", url, f"audit/{partition}", **asked)
-                except Failed as error:
+                except Unavailable as error:
                     why = str(error)
-        raise Failed(f"no materialize server compares partition {partition} ({why})")
+        raise Unavailable(f"no materialize server compares partition {partition} ({why})")
 
     async def _ask(self, method: str, url: str, path: str, **asked: int) -> dict[str, Any]:
         try:
             answer = await self._client.request(method, f"{url.rstrip('/')}/{path}", params=asked)
             body = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Failed(f"{url}: {str(error) or type(error).__name__}") from None
+            raise Unavailable(f"{url}: {str(error) or type(error).__name__}") from None
         match body:
             case {"error": {"code": "invalid_argument", "message": str(message)}}:
                 raise UsageError(message)
             case {"error": {"message": str(message)}}:
-                raise Failed(f"{url}: {message}")
+                raise Unavailable(f"{url}: {message}")
             case {"missing": list()}:
                 return dict(body)
-        raise Failed(f"{url}: what answers there is no materialize server")
+        raise Unavailable(f"{url}: what answers there is no materialize server")
 
 
 @asynccontextmanager
 async def _servers(url: str | None, file: Path | None) -> AsyncIterator[_Servers]:
-    """Raises `Failed` where none is known."""
+    """Raises `Unavailable` where none is known."""
     urls = [url] if url else await health_urls("materialize", file)
     if not urls:
-        raise Failed(
+        raise Unavailable(
             "no materialize server is known: see `cecochat status`, or name one with --server URL"
         )
     async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
@@ -107,7 +108,7 @@ async def _servers(url: str | None, file: Path | None) -> AsyncIterator[_Servers
 
 
 async def audit(wanted: Wanted, url: str | None, file: Path | None, as_json: bool) -> Report:
-    """Compare once. Raises `Failed`, `UsageError`."""
+    """Compare once. Raises `Unavailable`, `UsageError`."""
     report, screen = Report(), _Screen(as_json, wanted.repair)
     async with _servers(url, file) as servers:
         count = (await servers.states())[0]["partitions"]
@@ -139,7 +140,9 @@ async def _audit_one(
 
 
 async def follow(url: str | None, file: Path | None, as_json: bool) -> None:
-    """Show what the servers know by themselves, until cancelled. Raises `Failed`, `UsageError`."""
+    """Show what the servers know by themselves, until cancelled. Raises `UsageError`, and
+    `Unavailable` where none answers.
+    """
     known: dict[str, dict[str, Any]] = {}
     screen = _Screen(as_json, repair=False)
     while True:
