@@ -91,7 +91,8 @@ MESSAGES = [
     Panel("Sessions, 99 of 100 started within", "s", {
         "{{instance}}": _p99("cecochat_resume_seconds", "instance")}),
     Panel("Records that do not count", "ops", {
-        "{{kind}}": _rate("cecochat_records_void_total", "kind")}),
+        "{{kind}}": _rate("cecochat_records_void_total", "kind"),
+        "copy, {{reason}}": _rate("cecochat_copies_not_counted_total", "reason")}),
     Panel("Takeovers", "ops", {"{{instance}}": _rate("cecochat_takeovers_total", "instance")}),
     Panel("Takeovers, 99 of 100 within", "s", {
         "all": _p99("cecochat_takeover_seconds", "namespace")}),

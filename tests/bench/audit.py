@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters import build
 from cecochat.domain.ids import UserId, dialog, message_id, stamp_at
 from cecochat.domain.partitions import partition_of
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, LogRecord, Origin, Takeover, encode
 from cecochat.materialize import auditor
 from cecochat.materialize.auditor import Auditor
@@ -54,8 +55,10 @@ def records(count: int, pairs: int) -> list[list[LogRecord]]:
         event.message.text = texts[number % len(texts)]
         value, offset = event.SerializeToString(), len(made[partition])
         to = (recipient,)
-        made[partition].append(Origin(id_, 0, numbers[partition], sender, "", to, value, event))
-        made[target].append(Copy(id_, partition, offset, -1, to, value))
+        made[partition].append(
+            Origin(id_, Place(0, 0), numbers[partition], sender, "", to, value, event)
+        )
+        made[target].append(Copy(id_, partition, Place(0, offset), NOWHERE, to, value))
         numbers[partition] += 1
     return made
 
@@ -77,7 +80,8 @@ async def materialize(backplane: Backplane, history: History, ends: list[int]) -
     for partition, end in enumerate(ends):
 
         async def done(partition: int = partition, end: int = end) -> bool:
-            return await backplane.committed(GROUP, MESSAGES, partition) == end
+            place = await backplane.committed(GROUP, MESSAGES, partition)
+            return place is not None and place.offset == end
 
         await eventually(done, within_s=600, every_s=0.05)
     running.cancel()

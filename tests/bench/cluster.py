@@ -119,7 +119,8 @@ async def behind_by(cluster: Processes) -> int:
         behind = 0
         for partition in range(await log.partition_count()):
             _, end = await log.bounds(MESSAGES, partition)
-            behind += end - (await log.committed("materialize", MESSAGES, partition) or 0)
+            committed = await log.committed("materialize", MESSAGES, partition)
+            behind += end - (committed.offset if committed else 0)
         return behind
 
 

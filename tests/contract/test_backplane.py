@@ -10,11 +10,15 @@ from contextlib import aclosing
 import pytest
 
 from cecochat.domain.errors import ProducerEnded, Trimmed
+from cecochat.domain.place import Place
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Record, Topic
 from tests.contract.conftest import OpenBackplane
 from tests.contract.openers import PARTITIONS
 
 DEADLINE_S = 30
+NOW_MS = 1_700_000_000_000
+GIVEN_UP = Place(NOW_MS, 1)
+"""What a member commits at the end of its work."""
 
 
 def new(number: int, partition: int = 0) -> NewRecord:
@@ -220,7 +224,7 @@ async def test_readers_can_be_cancelled_at_any_time(backplane: Backplane) -> Non
 async def test_what_is_stored_outlives_the_object(open_backplane: OpenBackplane) -> None:
     log = await open_backplane()
     await append(log, [new(number, number % 2) for number in range(100)])
-    await log.commit("g", MESSAGES, {0: 17, 1: 4})
+    await log.commit("g", MESSAGES, {0: Place(NOW_MS, 17), 1: Place(0, 4)})
     records, log_id = await read(log, 50), await log.log_id()
     bounds = await log.bounds(MESSAGES, 0)
     await log.close()
@@ -229,19 +233,22 @@ async def test_what_is_stored_outlives_the_object(open_backplane: OpenBackplane)
     assert await log.partition_count() == PARTITIONS
     assert await log.bounds(MESSAGES, 0) == bounds
     assert await read(log, 50) == records
-    assert await log.committed("g", MESSAGES, 0) == 17
+    assert await log.committed("g", MESSAGES, 0) == Place(NOW_MS, 17)
+    assert await log.committed("g", MESSAGES, 1) == Place(0, 4)
     await append(log, [new(100)])
     assert (await read(log, 51))[50].offset >= bounds[1]
 
 
 async def test_groups_commit_apart_and_the_last_commit_wins(backplane: Backplane) -> None:
     assert await backplane.committed("g", MESSAGES, 0) is None
-    await backplane.commit("g", MESSAGES, {0: 5, 1: 6})
-    await backplane.commit("g", MESSAGES, {0: 3})
-    await backplane.commit("h", MESSAGES, {0: 9})
+    await backplane.commit("g", MESSAGES, {0: Place(NOW_MS, 5), 1: Place(NOW_MS + 1, 6)})
+    await backplane.commit("g", MESSAGES, {0: Place(NOW_MS - 2, 3)})
+    await backplane.commit("h", MESSAGES, {0: Place(NOW_MS + 3, 9)})
     found = [await backplane.committed("g", MESSAGES, partition) for partition in range(3)]
-    assert found == [3, 6, None]
-    assert await backplane.committed("h", MESSAGES, 0) == 9
+    assert found == [Place(NOW_MS - 2, 3), Place(NOW_MS + 1, 6), None]
+    assert await backplane.committed("h", MESSAGES, 0) == Place(NOW_MS + 3, 9)
+    await backplane.commit("g", MESSAGES, {0: Place(0, 4)})
+    assert await backplane.committed("g", MESSAGES, 0) == Place(0, 4)
     assert await backplane.committed("g", DEAD_LETTERS, 0) is None
 
 
@@ -284,7 +291,7 @@ class Workers:
                 await asyncio.Event().wait()
             finally:
                 await asyncio.sleep(0)  # finishing takes a while, and nobody may come in between
-                await log.commit("g", MESSAGES, {partition: 1})
+                await log.commit("g", MESSAGES, {partition: GIVEN_UP})
                 del self.at_work[partition]
                 await self._tell()
 

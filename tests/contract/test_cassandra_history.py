@@ -25,6 +25,7 @@ from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
 from cecochat.adapters.cassandra.statements import BUCKET_MS, bucket_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.ids import message_id, partition_in, stamp_at, stamp_of
+from cecochat.domain.place import Place as LogPlace
 from cecochat.ports.history import ChatRow, MarkRow, MessageRow, Page, Progress
 from cecochat.runtime.tls import Tls
 from scripts.backends import cassandra as cassandra_kind
@@ -139,16 +140,18 @@ async def test_late_and_repeated_writes_of_another_server_change_nothing(
 ) -> None:
     async with opened(settings) as one, opened(settings) as other:
         await write(one, message(at(20)), message(at(20, 1)))
-        await one.write([], [MarkRow(CHAT, "b", at(20), at(20))], Progress("log", 3, 9))
+        await one.write(
+            [], [MarkRow(CHAT, "b", at(20), at(20))], Progress("log", 3, 9, NEW_YEAR_MS)
+        )
         await write(other, message(at(20))._replace(event=b"zzz"), message(at(3)))
-        await other.write([], [MarkRow(CHAT, "b", 0, at(3))], Progress("log", 3, 5))
+        await other.write([], [MarkRow(CHAT, "b", 0, at(3))], Progress("log", 3, 5, NEW_YEAR_MS))
         event, marks = b"event %d" % at(20, 1), [MarkRow(CHAT, "b", at(20), at(20))]
         for history in (one, other):
             page = await history.messages(CHAT, before=None, after=None, limit=9)
             assert page.events == [b"event %d" % each for each in (at(3), at(20), at(20, 1))]
             chats = await history.chats("b", before=None, limit=9)
             assert chats == ([ChatRow(CHAT, at(20, 1), event, 1, marks)], False)
-            assert (await history.progress("log"))[3] == 9
+            assert (await history.progress("log"))[3] == LogPlace(NEW_YEAR_MS, 9)
 
 
 async def test_what_a_restored_database_lacks_is_found_again_when_it_is_written_again(

@@ -7,21 +7,22 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
 from cecochat.adapters.embedded import streams
-from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.adapters.embedded.backplane import FILE, EmbeddedBackplane
 from cecochat.adapters.embedded.folder import FolderInUse
 from cecochat.adapters.embedded.records import Extent
 from cecochat.adapters.embedded.sqlite import Database
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
+from cecochat.domain.place import Place
 from cecochat.ports.backplane import MESSAGES, NewRecord, Producer, Record
 from tests.contract import log_child
-from tests.contract.test_backplane import DEADLINE_S, append, new, read, values
+from tests.contract.test_backplane import DEADLINE_S, NOW_MS, append, new, read, values
 
 
 class StalledDatabase(Database):
@@ -315,6 +316,26 @@ async def test_the_partition_count_is_fixed_at_creation(tmp_path: Path) -> None:
     for count in (0, 4_097):
         with pytest.raises(InvalidSettings, match="1 to 4096"):
             await EmbeddedBackplane.open(tmp_path / str(count), partition_count=count)
+
+
+async def test_what_an_earlier_version_committed_is_a_place_of_no_known_clock(
+    tmp_path: Path,
+) -> None:
+    log = await EmbeddedBackplane.open(tmp_path)
+    await append(log, [new(1), new(2)])
+    await log.commit("g", MESSAGES, {0: Place(NOW_MS, 1), 1: Place(NOW_MS, 0)})
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as former:
+        former.execute("ALTER TABLE committed DROP COLUMN clock_ms")
+    log = await EmbeddedBackplane.open(tmp_path)
+    assert await log.committed("g", MESSAGES, 0) == Place(0, 1)
+    assert values(await read(log, 2)) == [1, 2]
+    await log.commit("g", MESSAGES, {0: Place(NOW_MS, 2)})
+    await log.close()
+    log = await EmbeddedBackplane.open(tmp_path)
+    assert await log.committed("g", MESSAGES, 0) == Place(NOW_MS, 2)
+    assert await log.committed("g", MESSAGES, 1) == Place(0, 0)
+    await log.close()
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

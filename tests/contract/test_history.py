@@ -11,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cecochat.domain.place import Place
 from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
 from tests.contract.conftest import OpenHistory
 from tests.contract.openers import cassandra
 
 NOWHERE = Progress("a log", 0, 0)
+NOW_MS = 1_700_000_000_000
 USERS = "abcd"
 worlds = itertools.count()  # each test and example has users, chats and logs of its own in there
 
@@ -230,11 +232,36 @@ async def test_progress_is_kept_for_each_log_and_only_moves_up(history: History)
     assert await history.progress(log) == {}
     async with asyncio.TaskGroup() as tasks:
         for offset in (5, 9, 7):
-            tasks.create_task(history.write([], [], Progress(log, 3, offset)))
-    await history.write([message(1, dialog())], [], Progress(another, 3, 70))
-    await history.write([message(2, dialog())], [], Progress(log, 4, 0))
-    assert await history.progress(log) == {3: 9, 4: 0}
-    assert await history.progress(another) == {3: 70}
+            tasks.create_task(history.write([], [], Progress(log, 3, offset, NOW_MS)))
+    await history.write([message(1, dialog())], [], Progress(another, 3, 70, NOW_MS - 1))
+    await history.write([message(2, dialog())], [], Progress(log, 4, 0, NOW_MS + 1))
+    assert await history.progress(log) == {3: Place(NOW_MS, 9), 4: Place(NOW_MS + 1, 0)}
+    assert await history.progress(another) == {3: Place(NOW_MS - 1, 70)}
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_progress_moves_up_by_the_clock_and_then_by_the_offset(
+    history: History, at_once: bool
+) -> None:
+    """A log that lost its end gives offsets again, under later clocks."""
+    log = f"log {next(worlds)}"
+    steps = [
+        (Place(0, 80), Place(0, 80)),  # of a first version
+        (Place(NOW_MS, 70), Place(NOW_MS, 70)),
+        (Place(NOW_MS, 71), Place(NOW_MS, 71)),
+        (Place(NOW_MS, 69), Place(NOW_MS, 71)),
+        (Place(NOW_MS + 5, 20), Place(NOW_MS + 5, 20)),
+        (Place(NOW_MS + 1, 90), Place(NOW_MS + 5, 20)),
+        (Place(0, 99), Place(NOW_MS + 5, 20)),
+    ]
+    writes = (history.write([], [], Progress(log, 3, at.offset, at.clock_ms)) for at, _ in steps)
+    if at_once:
+        await asyncio.gather(*writes)
+        assert await history.progress(log) == {3: steps[-1][1]}
+        return
+    for write, (_, reached) in zip(writes, steps, strict=True):
+        await write
+        assert await history.progress(log) == {3: reached}
 
 
 async def test_what_was_written_outlives_the_object(open_history: OpenHistory) -> None:
@@ -242,12 +269,12 @@ async def test_what_was_written_outlives_the_object(open_history: OpenHistory) -
     a, b = users(chat)
     messages = [message(each, chat, (a, b)[each % 2]) for each in range(1, 60)]
     marks = [MarkRow(chat, a, 20, 10), MarkRow(chat, b, 5, 30)]
-    await history.write(messages, marks, Progress(log, 1, 17))
+    await history.write(messages, marks, Progress(log, 1, 17, NOW_MS))
     await history.close()
     await history.close()
     history = await open_history()
     await check(history, messages, marks)
-    assert await history.progress(log) == {1: 17}
+    assert await history.progress(log) == {1: Place(NOW_MS, 17)}
 
 
 async def test_a_cancelled_write_can_be_made_again(history: History) -> None:

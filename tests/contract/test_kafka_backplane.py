@@ -30,6 +30,7 @@ from cecochat.domain.errors import (
     Unavailable,
     Undecodable,
 )
+from cecochat.domain.place import Place as LogPlace
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record
 from cecochat.runtime.reading import decode_once
 from cecochat.runtime.tls import Tls
@@ -39,7 +40,7 @@ from scripts.backends.instance import Command, Instance, Kind
 from tests.contract.openers import PARTITIONS, Place
 from tests.contract.openers import kafka as opener
 from tests.contract.private import private
-from tests.contract.test_backplane import Workers, append, new, read, values
+from tests.contract.test_backplane import GIVEN_UP, NOW_MS, Workers, append, new, read, values
 from tests.support.certificates import Signed, certificates
 
 Open = Callable[..., Awaitable[KafkaBackplane]]
@@ -191,12 +192,14 @@ async def test_readers_of_another_server_follow(open_server: Open) -> None:
 
 async def test_servers_commit_partitions_of_one_group(open_server: Open) -> None:
     one, two = await open_server(), await open_server()
+    places = [LogPlace(NOW_MS + each, 5 + each) for each in range(3)]
     await asyncio.gather(
-        one.commit("forward", MESSAGES, {0: 5, 1: 6}), two.commit("forward", MESSAGES, {2: 7})
+        one.commit("forward", MESSAGES, {0: places[0], 1: places[1]}),
+        two.commit("forward", MESSAGES, {2: places[2]}),
     )
     for server in (one, two):
         found = [await server.committed("forward", MESSAGES, each) for each in range(4)]
-        assert found == [5, 6, 7, None]
+        assert found == [*places, None]
 
 
 async def test_members_of_several_servers_share(open_server: Open) -> None:
@@ -208,9 +211,9 @@ async def test_members_of_several_servers_share(open_server: Open) -> None:
         second = tasks.create_task(workers.member(two, "two"))
         await workers.until(PARTITIONS // 2, PARTITIONS // 2)
         # both have committed for what they gave up; anybody may ask, and nobody else may commit
-        assert await one.committed("g", MESSAGES, 0) == 1
+        assert await one.committed("g", MESSAGES, 0) == GIVEN_UP
         with pytest.raises(Unavailable, match="UnknownMemberId"):
-            await (await open_server()).commit("g", MESSAGES, {0: 9})
+            await (await open_server()).commit("g", MESSAGES, {0: LogPlace(NOW_MS, 9)})
         first.cancel()
         await workers.until(PARTITIONS)
         second.cancel()

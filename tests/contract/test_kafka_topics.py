@@ -24,6 +24,7 @@ from cecochat.adapters.kafka.cluster import Cluster
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.topics import Topics, names_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.domain.place import Place as LogPlace
 from cecochat.ports.backplane import MESSAGES
 from scripts.backends import kafka as kafka_kind
 from scripts.backends import ports
@@ -33,7 +34,7 @@ from scripts.backends.launch import Backend
 from tests.contract.openers import PARTITIONS, Place
 from tests.contract.openers import kafka as opener
 from tests.contract.private import Private
-from tests.contract.test_backplane import WEEK_MS, Later, Workers, append, new
+from tests.contract.test_backplane import NOW_MS, WEEK_MS, Later, Workers, append, new
 from tests.support.eventually import eventually
 
 SAFE = {
@@ -264,19 +265,20 @@ async def test_how_far_a_group_is_outlasts_what_brokers_keep_by_themselves(
     log = await KafkaBackplane.open(KafkaSettings(one.address, partition_count=1))
     stack.push_async_callback(log.close)
     workers = Workers()
+    member_at, forwarded = LogPlace(NOW_MS + 2, 7), LogPlace(NOW_MS, 5)
     async with asyncio.TaskGroup() as tasks:
         member = tasks.create_task(workers.member(log, "one"))
         await workers.until(1)
-        await log.commit("g", MESSAGES, {0: 7})
-        await log.commit("forward", MESSAGES, {0: 5})
+        await log.commit("g", MESSAGES, {0: member_at})
+        await log.commit("forward", MESSAGES, {0: forwarded})
         with monkeypatch.context() as patch:
             patch.setattr(groups, "KEPT_MS", -1)
-            await log.commit("witness", MESSAGES, {0: 6})
+            await log.commit("witness", MESSAGES, {0: LogPlace(NOW_MS, 6)})
 
         async def forgotten() -> bool:
             return await log.committed("witness", MESSAGES, 0) is None
 
         await eventually(forgotten, within_s=120, every_s=1)
         found = [await log.committed(each, MESSAGES, 0) for each in ("forward", "g")]
-        assert found == [5, 7]
+        assert found == [forwarded, member_at]
         member.cancel()

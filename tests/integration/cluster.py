@@ -17,6 +17,7 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.connect.main import connect
 from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
 from cecochat.domain.partitions import partition_of
+from cecochat.domain.place import Place
 from cecochat.history.main import history
 from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
@@ -42,7 +43,8 @@ def is_origin(record: NewRecord) -> bool:
 @dataclass
 class Faults:
     """What one server's log does. `fail_append`: `lost` or `landed`, for the next that matches.
-    `stalled`: partitions whose appends wait until it is set.
+    `stalled`: partitions whose appends wait until it is set. `written`: what is written in the
+    place of a record.
     """
 
     fail_append: str | None = None
@@ -54,6 +56,7 @@ class Faults:
     watching: asyncio.Event = field(default_factory=asyncio.Event)
     unavailable: set[str] = field(default_factory=set)  # method names
     error: Callable[[str], CecochatError] = Unavailable
+    written: Callable[[NewRecord], NewRecord] = lambda record: record
 
     def __post_init__(self) -> None:
         for each in (self.appending, self.reading, self.watching):
@@ -78,6 +81,7 @@ class FaultyProducer(Producer):
             await self._faults.stalled[partition].wait()
         if self._ended:
             raise ProducerEnded("it had failed before")
+        records = [self._faults.written(record) for record in records]
         how = self._faults.fail_append
         if how is None or not any(map(self._faults.matches, records)):
             await self._inner.append(records)
@@ -126,14 +130,14 @@ class FaultyBackplane(Backplane):
         return await self._inner.bounds(topic, partition)
 
     @override
-    async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
+    async def committed(self, group: str, topic: Topic, partition: int) -> Place | None:
         self._faults.check("committed")
         return await self._inner.committed(group, topic, partition)
 
     @override
-    async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
+    async def commit(self, group: str, topic: Topic, places: dict[int, Place]) -> None:
         self._faults.check("commit")
-        await self._inner.commit(group, topic, offsets)
+        await self._inner.commit(group, topic, places)
 
     @override
     async def share(

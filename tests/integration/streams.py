@@ -90,8 +90,9 @@ class Stream:
             self.position.CopyFrom(item.welcome.position)
         elif kind in ("delivered", "ack", "caught_up"):
             assert self.position is not None, "welcome comes first"
-            offset = getattr(item, kind).offset
-            self.position.offset = max(self.position.offset, offset)
+            at = getattr(item, kind)
+            if at.offset >= self.position.offset:
+                self.position.offset, self.position.clock_ms = at.offset, at.clock_ms
 
     async def until(self, kind: str) -> ServerItem:
         """Skip to the next item of that kind."""

@@ -18,7 +18,15 @@ def token_of(stream: Stream) -> ReadToken:
     """An answer that holds all that this stream was told."""
     position = stream.position
     assert position is not None
-    return ReadToken(log_id=position.log_id, offsets={position.partition: position.offset})
+    return token_at(position, position.offset, position.clock_ms)
+
+
+def token_at(position: Position, offset: int, clock_ms: int) -> ReadToken:
+    """Of the partition of that position, at another place."""
+    partition = position.partition
+    return ReadToken(
+        log_id=position.log_id, offsets={partition: offset}, clocks={partition: clock_ms}
+    )
 
 
 async def ids_of(system: Running, request: GetMessagesRequest) -> tuple[list[int], bool]:
@@ -95,10 +103,7 @@ async def test_a_request_that_is_wrong_is_told_so(
 async def test_a_token_ahead_is_behind_and_then_answered(tmp_path: Path) -> None:
     async with running(tmp_path) as system, system.stream("alice") as alice:
         assert alice.position is not None
-        ahead = ReadToken(
-            log_id=alice.position.log_id,
-            offsets={alice.position.partition: alice.position.offset + 1},
-        )
+        ahead = token_at(alice.position, alice.position.offset + 1, alice.position.clock_ms)
         with pytest.raises(Refused) as refused:
             await system.messages("alice", GetMessagesRequest(chat_id=CHAT, token=ahead))
         assert refused.value.code == "BEHIND"
@@ -108,6 +113,25 @@ async def test_a_token_ahead_is_behind_and_then_answered(tmp_path: Path) -> None
         await alice.until_acks(1)
         page = await system.patiently("alice", GetMessagesRequest(chat_id=CHAT, token=ahead))
         assert [event.client_message_id for event in page.messages] == ["m"]
+
+
+async def test_a_token_is_compared_by_its_clock_first(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, system.stream("alice") as alice:
+        await alice.send(message("m", CHAT))
+        await alice.until_acks(1)
+        request = GetMessagesRequest(chat_id=CHAT, token=token_of(alice))
+        page = await system.patiently("alice", request)
+        position = alice.position
+        assert position
+        beyond = position.offset + 100
+        request.token.CopyFrom(token_at(position, beyond, 1))  # of an end that the log has lost
+        assert await system.messages("alice", request) == page
+        later_ms = position.clock_ms + 3_600_000
+        for offset, clock_ms in ((0, later_ms), (beyond, position.clock_ms), (beyond, 0)):
+            request.token.CopyFrom(token_at(position, offset, clock_ms))
+            with pytest.raises(Refused) as refused:
+                await system.messages("alice", request)
+            assert refused.value.code == "BEHIND"
 
 
 async def test_receipts_reach_the_sender_and_count_as_marks(tmp_path: Path) -> None:

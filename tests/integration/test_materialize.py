@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
 from cecochat.domain.ids import UserId, dialog
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Origin, State, Takeover, encode
 from cecochat.materialize import worker
+from cecochat.ports.backplane import MESSAGES, NewRecord
+from cecochat.ports.history import Progress
+from cecochat.runtime.reading import still_holds
 from cecochat.v1.events_pb2 import Event
 from tests.integration.cluster import Cluster, Faults, cluster, user_on
 from tests.integration.streams import message
@@ -64,7 +73,7 @@ async def test_who_waits_for_the_database_says_how_far_it_is_behind(
 ) -> None:
     monkeypatch.setattr(worker, "LAG_EVERY_S", 0.02)
 
-    async def away(_: object, log_id: str) -> dict[int, int]:
+    async def away(_: object, log_id: str) -> dict[int, Place]:
         raise Unavailable("the database is away")
 
     async with cluster(tmp_path) as servers:
@@ -139,3 +148,110 @@ async def test_a_write_under_way_ends_before_its_partition_goes_to_another() -> 
     await asyncio.wait([working])
     assert working.cancelled()
     assert done.is_set()
+
+
+# -- a log that is written by hand
+
+BEGAN_MS = 1_700_000_000_000
+TAKEOVER = NewRecord(0, *encode(Takeover("server", "session", 1)))
+UNREADABLE = NewRecord(0, b"", b"", (("kind", "unheard of"), ("v", "1")))
+
+
+def origin(number: int, id_: int) -> NewRecord:
+    """Of the takeover at offset 0."""
+    event = Event(id=id_, user_id="alice", chat_id="d:alice~bob", recipient_ids=["bob"])
+    event.message.text = str(id_)
+    value = event.SerializeToString()
+    record = Origin(id_, Place(BEGAN_MS, 0), number, "alice", "", ("bob",), value, event)
+    return NewRecord(0, *encode(record))
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[EmbeddedBackplane]:
+    log = await EmbeddedBackplane.open(folder, partition_count=1, retention_bytes=0)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+@pytest.fixture
+async def history(tmp_path: Path) -> AsyncIterator[EmbeddedHistory]:
+    history = await EmbeddedHistory.open(tmp_path)
+    yield history
+    await history.close()
+
+
+async def append(log: EmbeddedBackplane, at_ms: int, *records: NewRecord) -> None:
+    log._appends._clock = lambda: at_ms / 1_000
+    producer = await log.producer()
+    await producer.append(records)
+    await producer.close()
+
+
+async def materialized(log: EmbeddedBackplane, history: EmbeddedHistory, offset: int) -> Place:
+    """A server runs until the history has read the log up to there."""
+    log_id = await log.log_id()
+    server = worker.Materializer(log, history, log_id, CollectorRegistry())
+    running = asyncio.create_task(server.run())
+
+    async def place() -> Place:
+        return (await history.progress(log_id)).get(0, NOWHERE)
+
+    async def reached() -> bool:
+        return (await place()).offset == offset
+
+    try:
+        await eventually(reached)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    return await place()
+
+
+async def ids_in(history: EmbeddedHistory) -> list[int]:
+    page = await history.messages("d:alice~bob", before=None, after=0, limit=10)
+    return [Event.FromString(event).id for event in page.events]
+
+
+async def test_a_log_that_lost_its_end_is_read_again(
+    tmp_path: Path, history: EmbeddedHistory
+) -> None:
+    """An older copy of its folder, in which the offsets are given again."""
+    former = tmp_path / "former"
+    async with opened(tmp_path / "log") as log:
+        await append(log, BEGAN_MS, TAKEOVER, origin(0, 1))
+    shutil.copytree(tmp_path / "log", former)
+    async with opened(tmp_path / "log") as log:
+        await append(log, BEGAN_MS + 5, *(origin(number, number + 1) for number in range(1, 6)))
+        assert await materialized(log, history, 6) == Place(BEGAN_MS + 5, 6)
+    async with opened(former) as log:
+        await append(log, BEGAN_MS + 9, origin(1, 11), origin(2, 12))
+        assert await materialized(log, history, 3) == Place(BEGAN_MS + 9, 3)
+    assert await ids_in(history) == [1, 2, 3, 4, 5, 6, 11, 12]
+
+
+async def test_a_history_that_lags_behind_retention_goes_on_where_the_log_begins(
+    tmp_path: Path, history: EmbeddedHistory
+) -> None:
+    async with opened(tmp_path) as log:
+        await append(log, BEGAN_MS, *[TAKEOVER] * 5)
+        await history.write([], [], Progress(await log.log_id(), 0, 2, BEGAN_MS))
+        await log.commit(worker.GROUP, MESSAGES, {0: Place(0, 5)})
+        await log.release(MESSAGES, 0, 5)
+        await log.trim()
+        assert await log.bounds(MESSAGES, 0) == (5, 5)
+        state = State(4, Place(BEGAN_MS, 4), 0, 0, {}, clock_ms=BEGAN_MS)
+        await append(log, BEGAN_MS + 1, NewRecord(0, *encode(state)), TAKEOVER)
+        assert await materialized(log, history, 6) == Place(BEGAN_MS + 1, 6)
+
+
+async def test_what_was_reached_with_a_record_that_nobody_can_read_still_holds(
+    tmp_path: Path, history: EmbeddedHistory
+) -> None:
+    """Else the whole log would be read again, as one that has lost its end."""
+    async with opened(tmp_path) as log:
+        await append(log, BEGAN_MS, TAKEOVER, origin(0, 1))
+        await append(log, BEGAN_MS + 5, UNREADABLE)
+        reached = await materialized(log, history, 2)
+        assert await still_holds(log, 0, reached)

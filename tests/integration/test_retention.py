@@ -51,7 +51,8 @@ async def starts(servers: Cluster) -> list[int]:
 async def forwarded(servers: Cluster) -> bool:
     log = servers.parts.backplane
     _, end = await log.bounds(MESSAGES, 0)
-    return await log.committed(FORWARD_GROUP, MESSAGES, 0) == end
+    committed = await log.committed(FORWARD_GROUP, MESSAGES, 0)
+    return committed is not None and committed.offset == end
 
 
 async def stored(servers: Cluster) -> list[str]:

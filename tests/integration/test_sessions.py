@@ -107,6 +107,32 @@ async def test_a_position_that_means_nothing_is_a_gap(tmp_path: Path, position: 
             assert [event.message.text for event in page.messages] == ["m"]
 
 
+@pytest.mark.parametrize("tail", [4 << 20, 0], ids=["tail", "log"])
+async def test_a_position_of_an_end_that_the_log_lost_is_a_gap(tmp_path: Path, tail: int) -> None:
+    """What stands there now was appended later than the client was told."""
+    async with running(tmp_path, {**QUICK, "tail.max_bytes": tail}) as system:
+        async with system.stream("alice") as alice, system.stream("bob") as bob:
+            await alice.send(message("m1", CHAT), message("m2", CHAT))
+            await bob.until_texts(2)
+        first, position = (item.delivered for item in bob.items if item.HasField("delivered"))
+        known = bob.position
+        assert known
+        assert (position.offset, position.clock_ms) == (known.offset, known.clock_ms)
+        async with system.stream("bob", known) as again:
+            assert not any(item.HasField("gap") for item in again.items)
+        known.offset, known.clock_ms = first.offset, 1
+        async with system.opened("bob") as again:
+            await again.hello(known)
+            gap = (await again.until("gap")).gap
+            caught_up = (await again.until("caught_up")).caught_up
+            assert gap.from_offset == first.offset
+            assert again.welcome.position.offset == gap.to_offset >= position.offset
+            assert again.welcome.position.clock_ms >= position.clock_ms
+            partition = again.welcome.position.partition
+            assert gap.token.clocks[partition] == again.welcome.position.clock_ms
+            assert caught_up.clock_ms >= again.welcome.position.clock_ms
+
+
 async def test_a_repeat_is_acknowledged_with_the_same_id(tmp_path: Path) -> None:
     ids: set[int] = set()
     for _ in range(2):  # over a restart

@@ -13,6 +13,7 @@ import pytest
 
 from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
 from cecochat.domain.ids import UserId, dialog
+from cecochat.domain.place import Place
 from cecochat.ports.backplane import MESSAGES
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Position
@@ -335,10 +336,11 @@ async def test_offsets_that_do_not_move_are_stored_again_before_the_log_forgets_
         for group in ("forward", "materialize"):
 
             async def stored(group: str = group) -> bool:
-                return (await log.committed(group, MESSAGES, 0) or 0) >= end
+                committed = await log.committed(group, MESSAGES, 0)
+                return committed is not None and committed.offset >= end
 
             await eventually(stored)
-            await log.commit(group, MESSAGES, {0: 0})
+            await log.commit(group, MESSAGES, {0: Place(0, 0)})
             await eventually(stored)
 
 

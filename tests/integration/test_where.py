@@ -15,6 +15,7 @@ import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.ids import UserId, dialog, message_id, stamp_at
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, Origin, Takeover, decode, encode
 from cecochat.materialize.worker import Materializer
 from cecochat.ports.backplane import MESSAGES, NewRecord, Record
@@ -206,7 +207,9 @@ async def test_what_is_not_materialized(servers: Cluster, monkeypatch: pytest.Mo
 # -- a log that is written by hand
 
 
-def origin(number: int, epoch: int = 0, at: int = 0) -> Origin:
+def origin(number: int, at: int = 0) -> Origin:
+    """Of the takeover at offset 0, by whatever clock."""
+    epoch = Place(0, 0)
     id_ = message_id(stamp_at(1_700_000_000_000) + (at or number), 0)
     event = Event(
         id=id_, user_id=ALICE, chat_id=CHAT, client_message_id=f"m{id_}", recipient_ids=[BOB]

@@ -15,17 +15,20 @@ from unittest.mock import patch
 
 from cecochat.domain import resume
 from cecochat.domain.client import Device
+from cecochat.domain.clock import OwnClock
 from cecochat.domain.fold import Fold
-from cecochat.domain.forwarder import Lane
+from cecochat.domain.forwarder import Forwarder, Lane
+from cecochat.domain.missing import Incoming
 from cecochat.domain.owner import Owner
 from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Session
 from tests.sim import oracle, without
 from tests.sim.client import Client
 from tests.sim.history import Audit, History
-from tests.sim.schedule import STEPS, Run, Weights, random_run
+from tests.sim.log import Log
+from tests.sim.schedule import DEFAULT, STEPS, Run, Weights, random_run
 from tests.sim.server import Server
-from tests.sim.world import World
+from tests.sim.world import Shape, World
 
 Override = tuple[Any, str, object]  # class or module, name, what it is replaced by
 
@@ -39,6 +42,7 @@ class Ablation:
     expected: frozenset[str]
     seed: int
     weights: Weights
+    shape: Shape = DEFAULT
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -51,11 +55,11 @@ class Ablation:
     def run(self, seed: int) -> Run:
         """A seed without the rule."""
         with self.applied():
-            return random_run(seed, STEPS, weights=self.weights)
+            return random_run(seed, STEPS, self.shape, self.weights)
 
     def control(self, seed: int) -> Run:
         """The same seed with all rules."""
-        return random_run(seed, STEPS, weights=self.weights)
+        return random_run(seed, STEPS, self.shape, self.weights)
 
 
 def survey(ablation: Ablation, seeds: int) -> str:
@@ -76,14 +80,14 @@ def _ablation(
     expect: frozenset[str],
     seed: int,
     weights: Weights | None = None,
+    shape: Shape = DEFAULT,
 ) -> Ablation:
-    return Ablation(name, overrides, expect, seed, weights or {})
+    return Ablation(name, overrides, expect, seed, weights or {}, shape)
 
 
 _HAND_OVERS = {"pause": 4, "resume": 2, "assign": 4, "learn": 3, "land": 0.5, "send": 1.5}
 _FAILED_APPENDS = {"fail": 6, "land": 0.6, "send": 1.5, "forward": 1.5}
 _SLOW_TARGETS = {"stall": 10, "send": 2, "to_server": 2, "forward": 2, "recall": 0.5, "commit": 2}
-_REPEATS = {"cut": 4, "expire": 4, "long_tick": 6, "hang_up": 0, "to_server": 0.3, "crash": 0.2}
 _REFUSALS = {"limit": 10, "cut": 3, "send": 1.5, "crash": 0.3}
 _GAPS = {"commit": 3, "land_commit": 3, "commit_materialized": 3, "trim": 4, "cut": 4}
 _CALM = dict.fromkeys("crash pause assign fail crash_all trim stall limit skew drop".split(), 0.0)
@@ -98,12 +102,23 @@ _READ_WHILE_WRITTEN |= {
 }
 _READ_WHILE_WRITTEN |= {"to_device": 2, "to_server": 3, "land": 2, "read": 2}
 _SLOW_HISTORY = {"elsewhere": 60, "cut": 4, "connect": 3, "fill": 20, "materialize": 0.3}
-_REFUSED_MEANWHILE = {"limit": 20, "cut": 8, "connect": 6, "send": 3, "to_server": 0.25}
-_REFUSED_MEANWHILE |= {"to_device": 2, "hang_up": 0, "assign": 0.2, "pause": 0.2, "fail": 0.2}
-_BUSY = {"send": 6, "elsewhere": 200, "connect": 8, "materialize": 6, "forward": 0.1}
+_SLOW_IN_PEACE = {"materialize": 0.2, "send": 3, "crash": 0.1, "assign": 0.1, "pause": 0.1}
+_SLOW_IN_PEACE |= {"trim": 0.1, "fail": 0.1}
+_UNREADABLE = {"spoil_other": 0.03, "land": 0.5}
+_UNREADABLE_AT_HANDOVERS = _HAND_OVERS | {"spoil_other": 0.03, "pause": 0.3, "assign": 12}
+_QUIET_HANDOVERS = {"skew": 40, "assign": 8, "learn": 4, "claim": 3, "send": 0.3, "read": 4}
+_QUIET_HANDOVERS |= {"land": 4, "answer": 3, "forward": 5, "commit": 10, "land_commit": 10}
+_QUIET_HANDOVERS |= {"pause": 0.1, "crash": 0.3, "crash_all": 0, "stall": 0}
+_FORGETS = Shape(resend_records=0, state_every=2)  # a new owner starts from state records alone
+_LOSSES = {"lose": 40.0, "commit": 2, "land_commit": 2, "materialize": 3, "connect": 3, "cut": 2}
+_LOSSES |= {"land_row": 2, "crash": 0.3, "pause": 0.3, "fail": 0.3}
+_LOST_STATES = _LOSSES | {"send": 3, "forward": 2, "land": 0.5}
 _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
 )
+
+_UNMENDED: Override = (Incoming, "ask", without.never)
+"""Else it costs time alone: what is missing would be asked for, and come after all."""
 
 ABLATIONS = [
     _ablation(
@@ -138,6 +153,7 @@ ABLATIONS = [
     _ablation(
         "no copy overtakes what a lane has forgotten",
         (Lane, "takes_in", property(without.always)),
+        _UNMENDED,
         expect=frozenset({oracle.MISSING}),
         seed=1,
         weights=_SLOW_TARGETS,
@@ -145,6 +161,7 @@ ABLATIONS = [
     _ablation(
         "the watermark waits for what a lane has forgotten",
         (Lane, "owed_from", property(without.owed_but_for_the_forgotten)),
+        _UNMENDED,
         expect=frozenset({oracle.MISSING}),
         seed=241,
         weights=_SLOW_TARGETS,
@@ -173,7 +190,27 @@ ABLATIONS = [
         "state records",
         (World, "fold_at", without.fold_by_timestamp),
         expect=frozenset({oracle.MISSING}),
-        seed=10,
+        seed=15,
+    ),
+    _ablation(
+        "a state record says how high ids are",
+        (Fold, "state", without.state_without_top),
+        expect=frozenset({oracle.SWAPPED, oracle.EARLY_REPLY, oracle.ID_NOT_UNIQUE}),
+        seed=5,
+        weights=_QUIET_HANDOVERS,
+        shape=_FORGETS,
+    ),
+    _ablation(
+        "idle sessions are told how far all is",
+        (Owner, "expire", without.expire_without_telling),
+        expect=frozenset({oracle.SENT_AWAY}),
+        seed=0,
+    ),
+    _ablation(
+        "all that wait for a send are acknowledged",
+        (Owner, "settles", without.settle_for_the_last),
+        expect=frozenset({oracle.UNACKNOWLEDGED}),
+        seed=0,
     ),
     _ablation(
         "pending sends de-duplicated",
@@ -185,8 +222,7 @@ ABLATIONS = [
         "position on sends",
         (SentTable, "covers", without.always),
         expect=frozenset({oracle.DOUBLED}),
-        seed=382,
-        weights=_REPEATS,
+        seed=0,
     ),
     _ablation(
         "frozen recipients",
@@ -208,6 +244,48 @@ ABLATIONS = [
         expect=frozenset({oracle.STUCK}),
         seed=4,
         weights={"spoil": 20},
+    ),
+    _ablation(
+        "what is missing is asked for",
+        (Incoming, "ask", without.never),
+        expect=frozenset({oracle.MISSING}),
+        seed=1,
+        weights=_UNREADABLE,
+    ),
+    _ablation(
+        "what is asked for is brought",
+        (Forwarder, "rewind", without.never),
+        expect=frozenset({oracle.MISSING}),
+        seed=1,
+        weights=_UNREADABLE,
+    ),
+    _ablation(
+        "after an unreadable record all chains are compared",
+        (Incoming, "unread", -1),
+        expect=frozenset({oracle.MISSING}),
+        seed=26,
+        weights=_UNREADABLE,
+    ),
+    _ablation(
+        "a copy names the one before it, whoever made that",
+        (Server, "__init__", without.start_with_a_new_chain),
+        expect=frozenset({oracle.MISSING}),
+        seed=7,
+        weights=_UNREADABLE_AT_HANDOVERS,
+    ),
+    _ablation(
+        "a state record says what is missing",
+        (Fold, "state", without.state_without_what_is_missing),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        shape=_FORGETS,
+    ),
+    _ablation(
+        "what the log has dropped is left out, and told",
+        (Lane, "leave_out", without.leave_out_and_wait),
+        expect=frozenset({oracle.MISSING}),
+        seed=31,
+        weights=_UNREADABLE | _GAPS,
     ),
     _ablation(
         "causal stamps",
@@ -241,8 +319,7 @@ ABLATIONS = [
         "a gap is filled with what it misses and no more",
         (Client, "fills", without.fill_with_all),
         expect=frozenset({oracle.MISSING, oracle.SWAPPED}),
-        seed=427,
-        weights=_READ_WHILE_WRITTEN | _BUSY,
+        seed=0,
     ),
     _ablation(
         "a refusal stops the session",
@@ -256,15 +333,13 @@ ABLATIONS = [
         "a new hello ends the older sessions of its device",
         (Server, "replace", without.never),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED, oracle.SWAPPED}),
-        seed=177,
-        weights=_REFUSED_MEANWHILE,
+        seed=0,
     ),
     _ablation(
         "a repeat is never refused",
         (Server, "receive", without.refuse_before_settling),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),
-        seed=104,
-        weights={"limit": 8, "cut": 5, "land": 0.3, "connect": 2, "crash": 0.2},
+        seed=0,
     ),
     _ablation(
         "position moves in stream order",
@@ -293,6 +368,13 @@ ABLATIONS = [
         weights=_SLOW_HISTORY,
     ),
     _ablation(
+        "a gap's token names the partitions of others",
+        (resume, "gap", without.gap_of_its_partition_alone),
+        expect=frozenset({oracle.MISSING}),
+        seed=13,
+        weights=_SLOW_HISTORY | _SLOW_IN_PEACE,
+    ),
+    _ablation(
         "a resume starts above the position",
         (resume, "start", without.resume_at_the_last),
         expect=frozenset({oracle.WIRE_TWICE}),
@@ -303,6 +385,12 @@ ABLATIONS = [
         (Device, "show", without.show_again),
         expect=frozenset({oracle.SHOWN_TWICE}),
         seed=2,
+    ),
+    _ablation(
+        "an answer lowers no mark",
+        (Device, "answered", without.answered_with_a_lower_mark),
+        expect=frozenset({oracle.SHOWN_TWICE}),
+        seed=0,
     ),
     _ablation(
         "what the tail lacks comes from the log",
@@ -322,5 +410,40 @@ ABLATIONS = [
         (Audit, "whole", without.audit_to_the_end),
         expect=frozenset({oracle.FALSE_ALARM}),
         seed=0,
+    ),
+    _ablation(
+        "a clock ahead of the log's accepts nothing",
+        (OwnClock, "is_right", without.always),
+        expect=frozenset({oracle.FAR_AHEAD}),
+        seed=0,
+        weights={"wrong_clock": 50},
+    ),
+    _ablation(
+        "a copy is new by its place",
+        (Fold, "is_new", without.new_by_offset),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        weights=_LOSSES,
+    ),
+    _ablation(
+        "a position is of the log that it was told of",
+        (Server, "appended_at_ms", without.no_time),
+        expect=frozenset({oracle.MISSING}),
+        seed=0,
+        weights=_LOSSES,
+    ),
+    _ablation(
+        "a state record tells of nothing that was lost",
+        (Log, "told", without.told_whatever_was_lost),
+        expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.EXCEPTION}),
+        seed=0,
+        weights=_LOST_STATES,
+    ),
+    _ablation(
+        "a reader sees that its log has lost what it read",
+        (Log, "differs", without.never_differs),
+        expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.HISTORY_WRONG}),
+        seed=0,
+        weights=_LOSSES,
     ),
 ]

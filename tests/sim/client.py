@@ -123,6 +123,7 @@ class Client:
                 self.record.rejected.add(int(happening.send.client_message_id))
                 self.rejected()
             case Disconnected():
+                self.record.sent_away.append(happening.error.message)
                 self.cut()
             case _:
                 self.surface(happening)

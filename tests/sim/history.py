@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cecochat.domain.ids import partition_in
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Origin
 from cecochat.v1.events_pb2 import Event
 from tests.sim.oracle import Row
@@ -22,16 +23,16 @@ class History:
 
     def __init__(self) -> None:
         self.rows: dict[Row, Event] = {}
-        self.progress: dict[int, int] = {}  # partition -> offset up to which all origins are here
+        self.progress: dict[int, Place] = {}  # partition -> up to where all origins are here
         self.up_to: dict[int, int] = {}  # partition -> the highest id of these
 
     def write(self, event: Event) -> None:
         """Store a message."""
         self.rows[row_of(event)] = event
 
-    def reached(self, partition: int, offset: int, last_id: int) -> None:
-        """All origins of a partition up to `offset` are here."""
-        self.progress[partition] = max(offset, self.progress.get(partition, -1))
+    def reached(self, partition: int, place: Place, last_id: int) -> None:
+        """All origins of a partition up to there are here."""
+        self.progress[partition] = max(place, self.progress.get(partition, NOWHERE))
         self.up_to[partition] = max(last_id, self.up_to.get(partition, 0))
 
     def shows(self, row: Row) -> bool:
@@ -76,7 +77,7 @@ class Materializer:
     def __init__(self, world: World, partition: int) -> None:
         self.world = world
         self.partition = partition
-        self.committed = -1  # the last offset dealt with
+        self.committed = NOWHERE  # up to where it has dealt with all
         self.strays: list[Event] = []  # sent by one that died
         self.writing: list[Event] = []
         self.restart()
@@ -85,21 +86,34 @@ class Materializer:
         """Start from what is committed, or from less where the history lacks it."""
         self.strays += self.writing
         self.writing = []
-        held = self.world.history.progress.get(self.partition, -1)
-        self.durable = min(self.committed, held)
+        self.durable = self.start(self.world.history.progress.get(self.partition, NOWHERE))
         self.fold = self.world.fold_at(self.partition, self.durable)
+        self.place = Place(self.fold.clock_ms, self.durable)  # up to where all is durable
         self.cursor = self.durable + 1
+        self.last = self.world.logs[self.partition].last(self.durable)  # record that it has read
         self.last_id = 0
+
+    def start(self, held: Place) -> int:
+        """Where to go on, if the history holds all up to there: from the beginning, if that is of
+        an end that the log has lost.
+        """
+        log = self.world.logs[self.partition]
+        return min(self.committed.offset, held.offset) if log.holds(held) else log.first_known()
 
     def step(self, records: int) -> bool:
         """Read a batch and begin to write it; one at a time."""
         log = self.world.logs[self.partition]
-        if self.writing or self.cursor >= log.end:
+        if self.writing:
+            return False
+        if log.differs(self.cursor, self.last):
+            self.restart()
+        if self.cursor >= log.end:
             return False
         end = min(self.cursor + records, log.end)
         for offset in range(self.cursor, end):
-            record = log.records[offset]
-            if self.fold.step(offset, record) and isinstance(record, Origin):
+            self.last = record = log.records[offset]
+            counts = self.fold.step(offset, record, log.appended_at_ms[offset])
+            if counts and isinstance(record, Origin):
                 self.writing.append(Event.FromString(record.event))
         self.cursor = end
         self._note_written()
@@ -125,7 +139,8 @@ class Materializer:
     def _note_written(self) -> None:
         if not self.writing:
             self.durable = self.cursor - 1
-            self.world.history.reached(self.partition, self.durable, self.last_id)
+            self.place = Place(self.fold.clock_ms, self.durable)
+            self.world.history.reached(self.partition, self.place, self.last_id)
 
 
 class Audit:
@@ -136,18 +151,27 @@ class Audit:
         self.partition = partition
         self.fold = world.fold_at(partition, -1)
         self.cursor = 0
-        self.alarms: list[Row] = []  # what it would name as missing; nothing is ever lost here
+        self.last = world.logs[partition].last(-1)  # record that it has read
+        self.alarms: list[Row] = []  # what it would name; the history never loses anything here
 
     def whole(self) -> int:
-        """Up to where materialize says that all is there: its committed offset."""
-        return self.world.materializers[self.partition].committed
+        """Up to where materialize says that all is there: its committed offset, which it takes back
+        at once where that is of an end that the log has lost.
+        """
+        place = self.world.materializers[self.partition].committed
+        return place.offset if self.world.logs[self.partition].holds(place) else -1
 
     def step(self) -> None:
         """Compare what has come."""
         log = self.world.logs[self.partition]
+        if log.differs(self.cursor, self.last):
+            position = log.first_known()
+            self.fold, self.cursor = log.fold_at(position), position + 1
+            self.last = log.last(position)
         for offset in range(self.cursor, self.whole() + 1):
-            record = log.records[offset]
-            if self.fold.step(offset, record) and isinstance(record, Origin):
+            self.last = record = log.records[offset]
+            counts = self.fold.step(offset, record, log.appended_at_ms[offset])
+            if counts and isinstance(record, Origin):
                 row = row_of(Event.FromString(record.event))
                 if row not in self.world.history.rows:
                     self.alarms.append(row)

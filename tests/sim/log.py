@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from cecochat.domain.errors import Undecodable
 from cecochat.domain.fold import Fold
+from cecochat.domain.place import Place
 from cecochat.domain.records import LogRecord, State, decode, encode
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 LOG_ID = "log"
 
 
-GARBAGE = object()
+GARBAGE = Undecodable("garbage")
 """A record that cannot be decoded: no reader makes anything of it."""
 
 
@@ -22,8 +25,9 @@ class Log:
     """One partition. Records stay for ever, for the oracle; readers may not go below `start`."""
 
     def __init__(self) -> None:
-        self.records: list[LogRecord] = []
-        self.appended_at_ms: list[int] = []  # by the clock of the server that appended
+        self.records: list[LogRecord | Undecodable] = []
+        self.appended_at_ms: list[int] = []  # by the log's own clock
+        self.meant: dict[int, LogRecord] = {}  # offset -> what cannot be read there
         self.start = 0
         self.states: list[tuple[int, State]] = []
 
@@ -42,38 +46,71 @@ class Log:
         self.appended_at_ms.append(now_ms)
         return offset
 
-    def append_garbage(self, now_ms: int) -> int:
-        """Store what no reader understands; returns its offset."""
-        self.records.append(cast("LogRecord", GARBAGE))
+    def append_garbage(self, meant: LogRecord, now_ms: int) -> int:
+        """Store a record so that no reader understands it; returns its offset."""
+        self.meant[len(self.records)] = meant
+        self.records.append(GARBAGE)
         self.appended_at_ms.append(now_ms)
         return len(self.records) - 1
 
-    def fold_at(self, position: int) -> Fold:
+    def fold_at(self, position: int, place: Callable[[str], int] | None = None) -> Fold:
         """What a reader knows after `position`, from the last state record at or before it."""
-        fold, cursor = Fold(), 0
-        kept = [
-            (offset, state)
-            for offset, state in self.states
-            if offset >= self.start and self.start - 1 <= state.as_of <= position
-        ]
+        fold, cursor = Fold(place), 0
+        kept = [(offset, state) for offset, state in self.told() if state.as_of <= position]
         if kept:
             before = [each for each in kept if each[0] <= position]
             state = before[-1][1] if before else kept[0][1]
-            fold, cursor = Fold.restored(state), state.as_of + 1
+            fold, cursor = Fold.restored(state, place), state.as_of + 1
         assert cursor >= self.start, f"no state is known at {position}: kept from {self.start}"
         for offset in range(cursor, position + 1):
-            fold.step(offset, self.records[offset])
+            fold.step(offset, self.records[offset], self.appended_at_ms[offset])
         return fold
+
+    def place(self, offset: int) -> Place:
+        """An offset, and the log's clock there."""
+        return Place(max(self.appended_at_ms[: offset + 1], default=0), offset)
+
+    def holds(self, place: Place) -> bool:
+        """Whether the log at that offset is the one that the place was told of."""
+        if place.offset < 0:
+            return True
+        return place.offset < self.end and place.holds_where(self.appended_at_ms[place.offset])
+
+    def last(self, position: int) -> LogRecord | Undecodable | None:
+        """The record at a position; None: the position is before all."""
+        return self.records[position] if position >= 0 else None
+
+    def differs(self, cursor: int, last: LogRecord | Undecodable | None) -> bool:
+        """Whether it holds another record than `last` just below the cursor of a reader."""
+        return cursor > self.end or (last is not None and self.records[cursor - 1] is not last)
+
+    def lose(self, records: int) -> list[LogRecord | Undecodable]:
+        """The log loses its end, and gives these offsets again; what they were meant to say."""
+        end = max(self._whole_up_to(), self.end - records)
+        lost = [self.meant.pop(at, self.records[at]) for at in range(end, self.end)]
+        del self.records[end:]
+        del self.appended_at_ms[end:]
+        self.states = [each for each in self.states if each[0] < end]
+        return lost
+
+    def _whole_up_to(self) -> int:
+        """Of a log that was trimmed, the first state record stays."""
+        return self.told()[0][0] + 1 if self.start else 0
+
+    def told(self) -> list[tuple[int, State]]:
+        """The state records that tell of what is kept, and of nothing that was lost."""
+        return [
+            (offset, state)
+            for offset, state in self.states
+            if self.start - 1 <= state.as_of < offset >= self.start
+            and self.holds(Place(state.clock_ms, state.as_of))
+        ]
 
     def first_known(self) -> int:
         """The lowest position whose state can be had from what retention left."""
         if self.start == 0:
             return -1
-        return min(
-            state.as_of
-            for offset, state in self.states
-            if offset >= self.start and state.as_of >= self.start - 1
-        )
+        return min(state.as_of for _, state in self.told())
 
 
 class Request:

@@ -7,10 +7,12 @@ It knows nothing of owners, sessions or positions beyond what a frame says.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cecochat.domain.ids import time_ms
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.v1.messaging_pb2 import ServerItem
 
 LOST = "acknowledged message lost"
@@ -29,6 +31,9 @@ HOLE = "a later message of a sender read without an earlier one"
 FALSE_ALARM = "an audit calls missing what is on its way"
 NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
+SENT_AWAY = "a device has to come back for nothing"
+UNACKNOWLEDGED = "a stream is not told that its send was taken"
+FAR_AHEAD = "id far ahead of its time"
 EXCEPTION = "exception"
 
 
@@ -105,8 +110,11 @@ class DeviceRecord:
     shown: list[Shown] = field(default_factory=list)
     sends: list[SendRecord] = field(default_factory=list)
     rejected: set[int] = field(default_factory=set)
+    sent_away: list[str] = field(default_factory=list)  # by servers, with these codes
     unanswered: list[int] = field(default_factory=list)  # at the end
     gap_expected: bool = False  # something was done that may cause a gap
+    forgets: bool = False  # its log has lost its end: offsets begin anew with each session
+    missed: set[int] = field(default_factory=set)  # ids that are excused
     live_from: int | None = None  # sends of others from this number on are to be shown here
 
     def highest_shown(self, chat: str) -> int:
@@ -129,8 +137,11 @@ class DeviceRecord:
                 )
             case "gap":
                 self.wire.append(GapTold(item.gap.to_offset))
-            case "welcome" if self.live_from is None:
-                self.live_from = sends + 1
+            case "welcome":
+                if self.live_from is None:
+                    self.live_from = sends + 1
+                if self.forgets:
+                    self.wire.append(GapTold(-1))
 
 
 class Look(NamedTuple):
@@ -139,6 +150,13 @@ class Look(NamedTuple):
     user: str
     chat: str
     ids: tuple[int, ...]
+
+
+class Loss(NamedTuple):
+    """What went with the end of a log: that is excused, whatever was accepted later is not."""
+
+    ids: Set[int] = frozenset()
+    copies: Set[tuple[str, int]] = frozenset()  # (recipient, id)
 
 
 @dataclass
@@ -152,6 +170,14 @@ class Evidence:
     valid: set[Row] | None = None
     quiet: bool = True  # whether everything came to rest
     looks: list[Look] = field(default_factory=list)
+    loss: Loss = field(default_factory=Loss)
+    now_ms: int = 0  # at the end, by the log's clock; 0: not known
+    told: set[tuple[int, str]] = field(default_factory=set)
+    """(message id, user) of what operators were told is lost for live devices."""
+    sent_away: list[str] = field(default_factory=list)
+    """Devices that had to come back although they had been connected, and nothing was wrong."""
+    unacknowledged: list[str] = field(default_factory=list)
+    """Sends that were taken from two streams, and acknowledged on one."""
     alarms: list[Row] = field(default_factory=list)  # what an audit called missing meanwhile
 
 
@@ -159,16 +185,30 @@ def judge(evidence: Evidence) -> list[Broken]:
     """Every broken promise."""
     if not evidence.quiet:
         return [Broken(STUCK, "does not come to rest")]
+    _excuse(evidence)
     history: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in sorted(evidence.history):
         history[row.sender, row.number].append(row)
     broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
     broken += [Broken(FALSE_ALARM, f"{row} was called missing") for row in evidence.alarms]
+    broken += _times(evidence)
+    broken += [Broken(SENT_AWAY, name) for name in evidence.sent_away]
+    broken += [Broken(UNACKNOWLEDGED, number) for number in evidence.unacknowledged]
     for device in evidence.devices:
         broken += _sends(device, history)
         broken += _wire(device)
-        broken += _shown(device, history)
+        broken += _shown(device, history, evidence.told)
     return broken
+
+
+def _excuse(evidence: Evidence) -> None:
+    """Leave out what a log has lost, wherever it was seen."""
+    lost = evidence.loss.ids
+    evidence.history = {row for row in evidence.history if row.id not in lost}
+    for device in evidence.devices:
+        device.missed = {id_ for user, id_ in evidence.loss.copies if user == device.user}
+        device.shown = [each for each in device.shown if each.id not in lost]
+        device.wire = [item for item in device.wire if getattr(item, "id", 0) not in lost]
 
 
 History = dict[tuple[str, int], list[Row]]
@@ -192,6 +232,13 @@ def _looks(evidence: Evidence) -> Iterator[Broken]:
             hidden = [id_ for id_ in all_ids - shown if shown and ids[0] <= id_ < max(shown)]
             if hidden:
                 yield Broken(HOLE, f"{chat}: {sorted(shown)} without {sorted(hidden)}")
+
+
+def _times(evidence: Evidence) -> Iterator[Broken]:
+    """An id of ten years ahead would take all later ones with it."""
+    for row in evidence.history:
+        if evidence.now_ms and time_ms(row.id) > evidence.now_ms + CLOCKS_APART_MAX_MS:
+            yield Broken(FAR_AHEAD, f"{row}")
 
 
 def _ids(evidence: Evidence) -> Iterator[Broken]:
@@ -248,14 +295,15 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 if not device.gap_expected:
                     yield Broken(NEEDLESS_GAP, f"{device.name}: {item}")
             case Delivery():
-                if item.id in ids:
+                again = item.id in device.missed
+                if item.id in ids and not again:
                     yield Broken(WIRE_TWICE, f"{device.name}: {item}")
                 ids.add(item.id)
                 if item.offset <= offset:
                     yield Broken(WIRE_BACKWARDS, f"{device.name}: {item} after {offset}")
                 offset = item.offset
                 chain = (item.sender, item.chat)
-                if item.id < highest[chain]:
+                if item.id < highest[chain] and not again:
                     yield Broken(SWAPPED, f"{device.name}: {item} after {highest[chain]}")
                 highest[chain] = item.id
             case Acknowledgement():  # a repeated one has the offset of its record: passed, maybe
@@ -263,7 +311,7 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 ids.add(item.id)
 
 
-def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
+def _shown(device: DeviceRecord, history: History, told: set[tuple[int, str]]) -> Iterator[Broken]:
     seen = Counter((each.sender, each.number) for each in device.shown)
     for key, times in seen.items():
         if times > 1:
@@ -275,6 +323,8 @@ def _shown(device: DeviceRecord, history: History) -> Iterator[Broken]:
     yield from _order(device.name, device.shown)
     for rows in history.values():
         for row in rows:
+            if (row.id, device.user) in told:
+                continue
             if _wanted(device, row) and not seen[row.sender, row.number]:
                 yield Broken(MISSING, f"{device.name} never shows {row}")
 
@@ -289,6 +339,8 @@ def _order(name: str, shown: Iterable[Shown]) -> Iterator[Broken]:
 
 def _wanted(device: DeviceRecord, row: Row) -> bool:
     if device.user != row.sender and device.user not in row.recipients:
+        return False
+    if row.id in device.missed:
         return False
     written_here = any(send.number == row.number for send in device.sends)
     return written_here or (device.live_from is not None and row.number >= device.live_from)

@@ -12,8 +12,11 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from tests.sim.afterwards import afterwards
+from tests.sim.healing import settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
-from tests.sim.world import DEVICES, GROUP, ROUNDS_MAX, Action, Shape, World
+from tests.sim.spoiling import Action, Spoils
+from tests.sim.world import DEVICES, GROUP, Shape, World
 
 DEFAULT = Shape()
 STEPS = 600
@@ -30,7 +33,7 @@ FAULTS: dict[str, float] = {
     "pause": 1, "crash": 0.6, "crash_all": 0.15, "assign": 1.2, "skew": 0.6, "cut": 2.5,
     "fail": 0.7, "drop": 0.7, "member": 1, "long_tick": 0.4, "crash_materializer": 0.4,
     "forget": 0.2, "reload": 0.5, "elsewhere": 0.15, "limit": 0.4,
-    "stall": 0.8, "spoil": 0.2,
+    "stall": 0.8, "spoil": 0.2, "lose": 0.05, "leave": 0.1, "wrong_clock": 0.02,
 }  # fmt: skip
 
 Weights = Mapping[str, float]
@@ -50,6 +53,9 @@ THEMES: list[Weights] = [
     {"pause": 6, "resume": 4, "assign": 4, "learn": 3, "crash": 0.3},  # owners that come back
     {"stall": 12, "send": 2, "to_server": 2, "forward": 2, "recall": 0.7},  # slow targets
     {"assign": 12, "learn": 4, "claim": 0.5, "crash": 0.2, "send": 1.5},  # planned handoffs
+    {"wrong_clock": 100, "expire": 3, "connect": 2},  # clocks years apart
+    {"lose": 30, "commit": 2, "land_commit": 2, "materialize": 3, "connect": 3, "cut": 2,
+     "land_row": 2, "crash": 0.3, "leave": 20},  # logs that lose their end
 ]  # fmt: skip
 
 
@@ -70,7 +76,8 @@ def random_run(
 ) -> Run:
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
-    return _run(shape, _drawn(rng, steps, weights or {}))
+    spoils = Spoils(seed, weights or {})
+    return _run(shape, _drawn(rng, steps, weights or {}, spoils))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -85,7 +92,7 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
         for action in schedule(world):
             if world.do(action):
                 done.append(action)
-        quiet = settle(world)
+        quiet = settle(world) and afterwards(world)
     except Exception:  # noqa: BLE001 - whatever the code under test raises is a finding
         return Run([*done, action], [Broken(EXCEPTION, traceback.format_exc(limit=-4))])
     return Run(done, judge(world.evidence(quiet)))
@@ -95,7 +102,7 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
 
 
 def _drawn(
-    rng: random.Random, steps: int, overrides: Weights
+    rng: random.Random, steps: int, overrides: Weights, spoils: Spoils
 ) -> Callable[[World], Iterator[Action]]:
     def schedule(world: World) -> Iterator[Action]:
         yield from _opening(rng, world)
@@ -104,6 +111,7 @@ def _drawn(
         for kind in rng.choices(list(weights), list(weights.values()), k=steps):
             if action := draw(rng, world, kind):
                 yield action
+            yield from spoils.draw(world)
 
     return schedule
 
@@ -231,10 +239,10 @@ def _is_stale(world: World, node: int, partition: int) -> bool:
     return at != node and (at < 0 or not server.claimed)
 
 
-def _stall(rng: random.Random, world: World) -> Action:
-    if world.stalled and rng.random() < 0.5:
-        return ("stall", rng.choice(sorted(world.stalled)), False)
-    return ("stall", _partition(rng, world), True)
+def _toggle(rng: random.Random, world: World, kind: str, those: set[int]) -> Action:
+    if those and rng.random() < 0.5:
+        return (kind, rng.choice(sorted(those)), False)
+    return (kind, _partition(rng, world), True)
 
 
 def _hang_up(rng: random.Random, world: World) -> Action | None:
@@ -267,7 +275,7 @@ def _unread(world: World) -> list[tuple[object, ...]]:
     return [
         key
         for key, each in world.servers.items()
-        if each.owner.cursor < each.log.end and not world.paused[key[0]]
+        if (each.owner.cursor != each.log.end or each.is_lost) and not world.paused[key[0]]
     ]
 
 
@@ -275,6 +283,7 @@ def _owing(world: World) -> list[tuple[object, ...]]:
     return [key for key, each in world.servers.items() if each.owner.forwarder.owes]
 
 
+_YEARS_MS = 10 * 366 * 86_400_000
 _SKEWS_MS = [-20_000, -50, -3, 0, 3, 50, 20_000]
 
 _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
@@ -292,7 +301,8 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
         r, "claim", [key for key, each in w.servers.items() if not each.claimed]
     ),
     "recall": lambda r, w: _some(r, "recall", _owing(w), r.choice([1, 3, 10])),
-    "stall": _stall,
+    "stall": lambda r, w: _toggle(r, w, "stall", w.stalled),
+    "leave": lambda r, w: _toggle(r, w, "leave", w.left),
     "commit": lambda r, w: _some(r, "commit", _servers(w)),
     "expire": lambda r, w: _some(r, "expire", _servers(w)),
     "release": lambda r, w: _some(r, "release", _servers(w)),
@@ -323,78 +333,15 @@ _DRAW: dict[str, Callable[[random.Random, World], Action | None]] = {
         -1 if r.random() < 0.1 else _node(r, w),
     ),
     "skew": lambda r, w: ("skew", _node(r, w), r.choice(_SKEWS_MS)),
+    "wrong_clock": lambda r, w: ("skew", _node(r, w), r.choice([0, -_YEARS_MS, _YEARS_MS])),
     "cut": lambda r, w: ("cut", r.choice(DEVICES)),
     "reload": lambda r, w: ("reload", r.choice(DEVICES)),
     "elsewhere": lambda r, w: ("elsewhere", r.choice(DEVICES), r.choice([0, 1_000])),
     "member": lambda r, w: ("member", r.choice("bcd"), r.random() < 0.5),
     "limit": lambda r, w: ("limit", _node(r, w), r.random() < 0.4),
+    "lose": lambda r, w: ("lose", _partition(r, w), r.choice([1, 2, 3, 5])),
     "forget": lambda r, w: ("forget", _partition(r, w)),
 }
-
-
-# -- healing
-
-
-def settle(world: World) -> bool:
-    """Everybody comes back, nothing is lost any more; whether it comes to rest."""
-    for node in range(world.shape.nodes):
-        world.do_resume(node)
-        world.do_restart(node)
-        world.do_limit(node, False)
-    for partition in range(world.shape.partitions):
-        world.do_stall(partition, False)
-        if world.assignment[partition] < 0:
-            world.do_assign(partition, 0)
-    for _ in range(ROUNDS_MAX):
-        if not any([_settle_log(world), _settle_servers(world), _settle_clients(world)]):
-            return True
-    return False
-
-
-def _settle_log(world: World) -> bool:
-    moved = False
-    for name, producer in list(world.producers.items()):
-        for target in list(producer.requests):
-            while producer.requests[target]:
-                moved |= world.do_land(name, target)
-            while world.do_answer(name, target):
-                moved = True
-    while world.do_land_commit(0):
-        moved = True
-    return moved
-
-
-def _settle_servers(world: World) -> bool:
-    moved = False
-    for node in range(world.shape.nodes):
-        moved |= world.do_learn(node) | world.do_refresh(node)
-    for node, partition in list(world.servers):
-        moved |= world.do_claim(node, partition)
-        while world.do_read(node, partition, 50):
-            moved = True
-        moved |= world.do_forward(node, partition, 1_000)
-        moved |= world.do_recall(node, partition, 1_000)
-    for partition in range(world.shape.partitions):
-        moved |= world.do_materialize(partition, 1_000)
-        while world.do_land_row(partition, 0) or world.do_land_stray(partition, 0):
-            moved = True
-        world.do_commit_materialized(partition)
-    return moved
-
-
-def _settle_clients(world: World) -> bool:
-    moved = False
-    for name, client in world.clients.items():
-        moved |= world.do_connect(name, world.assignment[world.place(client.user)])
-        for number, connection in enumerate(client.connections):
-            while connection.to_server and world.do_to_server(name, number):
-                moved = True
-            world.do_hang_up(name, number)
-        moved |= world.do_replay(name, 1_000)
-        moved |= world.do_to_device(name, 1_000)
-        while world.do_fill(name):
-            moved = True
-    return moved
 
 
 # -- shrinking

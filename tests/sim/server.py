@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, resume
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.fold import Fold
+from cecochat.domain.forwarder import Lost
 from cecochat.domain.ids import ChatId, UserId, authorise
 from cecochat.domain.owner import Owner
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
-from tests.sim.log import GARBAGE, LOG_ID, Request
+from tests.sim.log import LOG_ID, Request
 
 if TYPE_CHECKING:
     from tests.sim.client import Client
@@ -74,26 +76,44 @@ class Server:
         self.recall: Recall | None = None
         self.producer = world.new_producer(self)
         lowest = self.log.first_known()
-        forwarded = max(world.watermark[partition], lowest)
+        noted = self.forwarded(lowest)
+        forwarded = lowest if noted is None else noted
         position = max(min(forwarded, self.log.end - 1 - world.shape.resend_records), lowest)
+        fold = world.fold_at(partition, position)
+        if noted is None:
+            fold.unread = position  # copies may have gone with the end
         self.owner = Owner(
             partition,
             self.producer.name,
-            world.fold_at(partition, position),
+            fold,
             cursor=position + 1,
             forwarded=forwarded,
-            place=world.place,
             limits=world.shape.limits(),
         )
+        self.last = self.log.last(position)  # record that it has read
 
     def claim(self) -> bool:
         """Append the takeover, owing no more than the owner before has left."""
         if self.claimed:
             return False
+        lowest = self.log.first_known()
+        noted = self.forwarded(lowest)
+        forwarded = lowest if noted is None else noted
+        if forwarded < self.owner.forwarder.skipped:
+            self.stop(FAILED)
+            self.world.start_server(self.node, self.partition)
+            return True
         self.claimed = True
-        self.owner.forwarder.skip(self.world.watermark[self.partition])
-        self.append(self.partition, self.owner.takeover(f"n{self.node}", assignment_version=0))
+        self.owner.forwarder.skip(forwarded)
+        self.append(self.partition, self.owner.takeover(f"n{self.node}", 0, self.now_ms()))
         return True
+
+    def forwarded(self, lowest: int) -> int | None:
+        """Up to where the targets have all; None: that was noted of an end that the log lost."""
+        noted = self.world.watermark[self.partition]
+        if not self.log.holds(noted):
+            return None
+        return max(noted.offset, lowest)
 
     def now_ms(self) -> int:
         """This node's clock."""
@@ -121,21 +141,38 @@ class Server:
     def read(self) -> None:
         """Feed the next record to the owner, and do what follows from it."""
         owner = self.owner
+        if self.is_lost:
+            self.stop(FAILED)
+            self.world.start_server(self.node, self.partition)
+            return
         if owner.cursor < self.log.start:
             self.stop(TRIMMED)
             self.world.start_server(self.node, self.partition)
             return
-        record = self.log.records[owner.cursor]
-        if record is GARBAGE:
-            if owner.skip(owner.cursor):
+        self.last = self.log.records[owner.cursor]
+        record, appended_at_ms = (
+            self.log.records[owner.cursor],
+            self.log.appended_at_ms[owner.cursor],
+        )
+        if isinstance(record, Undecodable):
+            if owner.skip(owner.cursor, record, appended_at_ms):
                 self.stop(FAILED)
                 self.world.start_server(self.node, self.partition)
             return
-        owner.read(owner.cursor, record, self.now_ms())
+        owner.read(owner.cursor, record, appended_at_ms, self.now_ms())
         if owner.superseded:
             self.stop(MOVED)
         elif owner.ready and owner.state_due(self.now_ms()):
             self.append(self.partition, owner.state(self.now_ms()))
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the log does not hold any more what this has read of it, or what it waits for."""
+        if self.log.differs(self.owner.cursor, self.last):
+            return True
+        waits = self.claimed and (not self.owner.ready or self.owner.pending)
+        under_way = self.producer.requests.get(self.partition)
+        return bool(waits) and not under_way and self.owner.cursor == self.log.end
 
     def forward(self, limit: int) -> bool:
         """Append the next copies for each target."""
@@ -153,16 +190,19 @@ class Server:
             return False
         recall = self.recall
         assert recall is not None
+        if self.is_lost:
+            return False  # its own reading will say so
         if recall.cursor < self.log.start:
-            self.stop(TRIMMED)
-            self.world.start_server(self.node, self.partition)
+            self.recall = None  # and from the beginning, next time
             return True
         forwarder = self.owner.forwarder
         end = min(recall.cursor + records_max, recall.end)
         for offset in range(recall.cursor, end):
             record = self.log.records[offset]
-            if recall.fold.step(offset, record) and isinstance(record, Origin):
-                forwarder.recall(offset, record)
+            counts = recall.fold.step(offset, record, self.log.appended_at_ms[offset])
+            if counts and isinstance(record, Origin):
+                at = Place(recall.fold.clock_ms, offset)
+                forwarder.recall(at, record, recall.fold.chain.links)
         recall.cursor = end
         if end == recall.end:
             forwarder.recalled(end - 1)
@@ -171,16 +211,45 @@ class Server:
         return True
 
     def _begin_recall(self) -> bool:
-        start = self.owner.forwarder.begin_recall()
+        start = None if self.is_lost else self.owner.forwarder.begin_recall()
         if start is None:
             return False
-        if start - 1 < self.log.first_known():
-            self.stop(TRIMMED)
-            self.world.start_server(self.node, self.partition)
-            return False
-        fold = self.world.fold_at(self.partition, start - 1)
+        lowest = self.log.first_known()
+        fold = self.world.fold_at(self.partition, max(start - 1, lowest))
+        if start - 1 < lowest:
+            self.tell(self.owner.forwarder.leave_out(lowest, fold.chain.last))
+            start = lowest + 1
         self.recall = Recall(fold, start, self.owner.cursor)
         return True
+
+    def tell(self, lost: list[Lost]) -> None:
+        """What can be brought to nobody any more is told to people."""
+        for each in lost:
+            for record in self.log.records[each.start : each.end + 1]:
+                if isinstance(record, Origin):
+                    self.world.told.add((record.id, each.target))
+
+    # -- copies that are missing
+
+    def keep_house(self) -> None:
+        """What an owner does once a second."""
+        self.owner.expire(self.now_ms())
+        if self.owner.state_due(self.now_ms()):
+            self.append(self.partition, self.owner.state(self.now_ms()))
+        incoming, now_ms = self.owner.incoming, self.world.now_ms
+        if incoming.unread >= 0:
+            for origin in range(len(self.world.logs)):
+                self.compare(origin)
+            incoming.compared(incoming.unread)
+        for origin in incoming.due(now_ms):
+            self.compare(origin)
+            if missing := incoming.ask(origin, now_ms):
+                self.append(origin, missing)
+
+    def compare(self, origin: int) -> None:
+        """Look up what another partition has for this one."""
+        chain = self.world.fold_at(origin, self.world.logs[origin].end - 1).chain
+        self.owner.incoming.compare(origin, chain.last_for(self.partition))
 
     def commit(self) -> bool:
         """Say how far all targets are; not fenced, and it may arrive late or never."""
@@ -188,14 +257,15 @@ class Server:
             return False
         forwarder = self.owner.forwarder
         forwarder.caught_up(self.owner.cursor - 1)
-        self.world.commits.append((self.partition, forwarder.done))
+        place = Place(self.owner.fold.clock_ms, forwarder.done)
+        self.world.commits.append((self.partition, place))
         return True
 
     # -- sessions
 
     def join(self, connection: Connection, hello: Hello) -> None:
         """Welcome a session; it is attached at once, or after a replay from the log."""
-        if not self.owner.ready:
+        if not self.owner.ready or self.is_lost:
             connection.refuse()
             return
         session = Session(
@@ -215,6 +285,7 @@ class Server:
                 first_known=self.log.first_known(),
                 log_end=self.log.end,
                 read_to=self.owner.cursor,
+                appended_at_ms=self.appended_at_ms(hello),
             )
         except Refusal as refusal:
             session.close(refusal)
@@ -224,6 +295,7 @@ class Server:
         welcome = Welcome(position=position, server_time_ms=self.now_ms())
         fold = self.world.fold_at(self.partition, start.position)
         if start.gapped or not hello.HasField("position"):
+            welcome.position.clock_ms = fold.clock_ms
             welcome.up_to.update(fold.ids(self.partition))
         session.push(frames.welcome(welcome))
         if start.gapped:
@@ -231,6 +303,14 @@ class Server:
             session.push(frames.gap(gap))
         self.joining.append(connection)
         self.attach(connection, records_max=0)
+
+    def appended_at_ms(self, hello: Hello) -> int:
+        """When the record at the position of the hello was, or one before it; 0: not known."""
+        offset = hello.position.offset
+        clock_ms = self.owner.tail.clock_at(offset)
+        if clock_ms is None and self.log.start <= offset < self.log.end:
+            clock_ms = self.log.appended_at_ms[offset]
+        return clock_ms or 0
 
     def replace(self, session: Session) -> None:
         """End the older sessions of the same device."""
@@ -258,6 +338,9 @@ class Server:
     def replay_next(self, connection: Connection, session: Session) -> None:
         """Bring the session one record of the log."""
         offset = session.position + 1
+        if self.is_lost:
+            session.close(FAILED)
+            return
         if offset < self.log.start or (
             connection.replay is None and session.position < self.log.first_known()
         ):
@@ -265,7 +348,8 @@ class Server:
             return
         if connection.replay is None:
             connection.replay = Replay(session, self.world.fold_at(self.partition, offset - 1))
-        connection.replay.feed(offset, self.log.records[offset])
+        record, appended_at_ms = self.log.records[offset], self.log.appended_at_ms[offset]
+        connection.replay.feed(offset, record, appended_at_ms)
 
     def receive(self, connection: Connection, frame: ClientFrame) -> None:
         """A batch of sends."""
@@ -282,8 +366,12 @@ class Server:
         if recipients is None:
             self.refuse(connection, session, send)
         else:
-            origin = self.owner.accept(session, send, recipients, self.now_ms())
-            self.append(self.partition, origin)
+            try:
+                origin = self.owner.accept(session, send, recipients, self.now_ms())
+            except Refusal as refusal:
+                session.close(refusal)
+            else:
+                self.append(self.partition, origin)
 
     def refuse(self, connection: Connection, session: Session, send: Send) -> None:
         """Answer that a send will never be accepted."""

@@ -138,9 +138,19 @@ def _backwards(e: Evidence) -> None:
     e.devices[1].wire[:2] = [Delivery(2, "a", 1, CHAT, 10), Delivery(1, "a", 2, CHAT, 11)]
 
 
+def _sent_away(e: Evidence) -> None:
+    e.sent_away.append("a0")
+
+
+def _unacknowledged(e: Evidence) -> None:
+    e.unacknowledged.append("3")
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind"),
     [
+        (_sent_away, oracle.SENT_AWAY),
+        (_unacknowledged, oracle.UNACKNOWLEDGED),
         (_lost, oracle.LOST),
         (_doubled, oracle.DOUBLED),
         (_same_id, oracle.ID_NOT_UNIQUE),
@@ -189,3 +199,12 @@ def test_what_was_sent_before_a_device_came_is_not_owed_to_it() -> None:
     evidence.devices[1].live_from = 2
     evidence.devices[1].shown.pop(0)
     assert judge(evidence) == []
+
+
+def test_a_loss_that_operators_were_told_is_no_silent_one() -> None:
+    evidence = good()
+    evidence.devices[1].shown.pop(0)
+    assert judge(replace(evidence, told={(10, "b")})) == []
+    for told in ((11, "b"), (10, "a")):
+        kinds = {each.kind for each in judge(replace(evidence, told={told}))}
+        assert kinds == {oracle.MISSING}

@@ -14,6 +14,7 @@ import pytest
 
 from cecochat.domain.client import Device
 from cecochat.domain.fold import Fold
+from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.owner import Owner
 from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Replay, Session
@@ -94,15 +95,23 @@ def test_the_runs_reach_what_they_are_for() -> None:
         counted(Owner, "attach", lambda attached, _: f"attached: {attached}"),
         counted(Owner, "settles", lambda settled, *_: f"send settled: {settled}"),
         counted(Owner, "_tell_position", lambda *_: "position told"),
+        counted(Forwarder, "rewind", lambda *_: "rewound"),
+        counted(Forwarder, "leave_out", lambda lost, *_: f"left out and told: {bool(lost)}"),
     ]
     with ExitStack() as stack:
         for each in watched:
             stack.enter_context(each)
-        for seed in range(1_000):
+        for seed in range(1_500):
             reached.update(str(action[0]) for action in random_run(seed).actions)
     expected = {*WEIGHTS, *FAULTS, "slow", "catch_up", "moved", "unavailable", "refused"}
     expected |= {"gap filled", "replayed from the log", "Origin False", "Copy False"}
     expected |= {"position covered: False", "attached: False", "send settled: True"}
-    expected |= {"position told"}
+    expected |= {
+        "position told",
+        "spoil_other",
+        "Missing True",
+        "rewound",
+        "left out and told: True",
+    }
     rare = {each: reached[each] for each in expected - {"long_tick"} if reached[each] < 5}
     assert not rare

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cecochat.domain import frames, resume
-from cecochat.domain.client import Device, Happening, Received
+from cecochat.domain.client import Device, Happening, Received, Sent
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder, Lane
 from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Copied, Copy, LogRecord, Origin
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State
 from cecochat.domain.session import Session
 from cecochat.v1.events_pb2 import Event
-from cecochat.v1.messaging_pb2 import ClientFrame, Gap
+from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken, Send
 from tests.sim.client import Client
-from tests.sim.history import Audit
+from tests.sim.history import Audit, Materializer
+from tests.sim.log import Log
 from tests.sim.server import FAILED, Connection, Server
 from tests.sim.world import World
 
@@ -29,7 +32,7 @@ def never(*_: object) -> None:
     return None
 
 
-def skip_and_go_on(self: Owner, offset: int) -> bool:
+def skip_and_go_on(self: Owner, offset: int, *_: object) -> bool:
     self.cursor = offset + 1
     return False
 
@@ -54,15 +57,15 @@ _appended = Server.appended
 def acknowledge_when_appended(self: Server, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
         for session in _waiting(self, record, forget=True):
-            session.push(frames.ack(record.client_message_id, record.id, offset))
+            session.push(frames.ack(record.client_message_id, record.id, self.log.place(offset)))
     _appended(self, record, offset)
 
 
 def acknowledge_early(self: Server, record: LogRecord, offset: int) -> None:
     """What is valid for certain is acknowledged ahead of what lies before it in the stream."""
-    if isinstance(record, Origin) and self.log.fold_at(offset - 1).step(offset, record):
+    if isinstance(record, Origin) and self.log.fold_at(offset - 1).step(offset, record, 0):
         for session in _waiting(self, record):
-            session.push(frames.ack(record.client_message_id, record.id, offset))
+            session.push(frames.ack(record.client_message_id, record.id, self.log.place(offset)))
     _appended(self, record, offset)
 
 
@@ -77,7 +80,9 @@ def read_without_forwarding(self: Server) -> None:
 
 def forward_when_appended(self: Server, record: LogRecord, offset: int) -> None:
     if isinstance(record, Origin):
-        Forwarder.add(self.owner.forwarder, offset, record)
+        chain, at = self.owner.fold.chain, self.log.place(offset)
+        chain.add(at, record)
+        Forwarder.add(self.owner.forwarder, at, record, chain.links)
     _appended(self, record, offset)
 
 
@@ -99,7 +104,29 @@ def start_with_recipients_of_today(self: Server, world: World, node: int, partit
         return world.recipients(node, origin.user_id, chat) or ()
 
     _start(self, world, node, partition)
-    vars(self.owner.forwarder)["recipients"] = recipients
+    vars(self.owner.fold.chain)["recipients"] = recipients
+
+
+def start_with_a_new_chain(self: Server, world: World, node: int, partition: int) -> None:
+    """Its first copy to each partition names none before it."""
+    _start(self, world, node, partition)
+    self.owner.fold.chain.last.clear()
+
+
+_state = Fold.state
+
+
+def state_without_what_is_missing(self: Fold, as_of: int) -> State:
+    return replace(_state(self, as_of), owed={}, unread=-1)
+
+
+_leave_out = Lane.leave_out
+
+
+def leave_out_and_wait(self: Lane, lowest: int) -> None:
+    """The next copy names the one before it, which the target can never get."""
+    _leave_out(self, lowest)
+    self._dropped_from = None
 
 
 def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
@@ -110,24 +137,43 @@ def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
         (
             log.appended_at_ms[offset]
             for log, watermark in zip(self.logs, self.watermark, strict=True)
-            for offset in range(watermark + 1, log.end)
+            for offset in range(watermark.offset + 1, log.end)
             if isinstance(log.records[offset], Origin)
         ),
         default=self.now_ms * 2,
     )
-    fold, log = Fold(), self.logs[partition]
+    fold, log = Fold(self.place), self.logs[partition]
     high: dict[int, Copied] = {}
     for offset in range(position + 1):
         record = log.records[offset]
-        counts = fold.step(offset, record)
+        counts = fold.step(offset, record, log.appended_at_ms[offset])
         if counts and isinstance(record, Copy) and log.appended_at_ms[offset] >= oldest:
-            high[record.origin_partition] = Copied(record.origin_offset, record.id)
+            high[record.origin_partition] = Copied(record.origin, record.id)
     fold.high = high
     return fold
 
 
 def owed_but_for_the_forgotten(self: Lane) -> int | None:
-    return next(iter(self.under_way or [each.offset for each in self._waiting]), None)
+    return next(iter(self.under_way or [each.at.offset for each in self._waiting]), None)
+
+
+def expire_without_telling(self: Owner, now_ms: int) -> None:
+    self.sent.expire(now_ms)
+
+
+_settles = Owner.settles
+
+
+def settle_for_the_last(self: Owner, session: Session, send: Send, seen: int) -> bool:
+    """Of those that wait for a send, only the last one is acknowledged."""
+    settled = _settles(self, session, send, seen)
+    if pending := self.under_way((session.user_id, send.client_message_id)):
+        pending.sessions[:-1] = []
+    return settled
+
+
+def state_without_top(self: Fold, as_of: int) -> State:
+    return replace(_state(self, as_of), top=0)
 
 
 def stamp_whatever_was_seen(self: Owner, now_ms: int, seen_id: int) -> int:
@@ -156,6 +202,14 @@ def top_before_copy(self: Fold, record: Copy) -> int:
     return self.top
 
 
+def answered_with_a_lower_mark(self: Device, client_message_id: str, id_: int) -> Sent | None:
+    send = self.outbox.pop(client_message_id, None)
+    if send is None:
+        return None
+    self.shown.setdefault(send.chat_id, {})[self.user_id] = id_
+    return Sent(send, id_)
+
+
 def resends_newest_first(self: Device) -> list[str]:
     return list(reversed(self.outbox))
 
@@ -169,6 +223,13 @@ _gap = resume.gap
 def gap_without_its_partition(*args: Any) -> Gap:
     gap = _gap(*args)
     gap.token.offsets.pop(args[2], None)
+    return gap
+
+
+def gap_of_its_partition_alone(*args: Any) -> Gap:
+    gap = _gap(*args)
+    for origin in set(gap.token.offsets) - {args[2]}:
+        gap.token.offsets.pop(origin)
     return gap
 
 
@@ -198,3 +259,37 @@ def refuse_before_settling(self: Server, connection: Connection, frame: ClientFr
 
 def audit_to_the_end(self: Audit) -> int:
     return self.world.logs[self.partition].end - 1
+
+
+def new_by_offset(self: Fold, record: Copy, high: Place) -> bool:
+    return record.origin.offset > high.offset
+
+
+def no_time(self: Server, hello: Hello) -> int:
+    return 0
+
+
+def covers_by_offset(self: World, token: ReadToken) -> bool:
+    held = self.history.progress
+    return all(held.get(p, NOWHERE).offset >= offset for p, offset in token.offsets.items())
+
+
+def forwarded_by_offset(self: Server, lowest: int) -> int:
+    noted = self.world.watermark[self.partition]
+    return min(max(noted.offset, lowest), self.log.end - 1)
+
+
+def start_by_offset(self: Materializer, held: Place) -> int:
+    return min(self.committed.offset, held.offset, self.world.logs[self.partition].end - 1)
+
+
+def told_whatever_was_lost(self: Log) -> list[tuple[int, State]]:
+    return [
+        (offset, state)
+        for offset, state in self.states
+        if self.start - 1 <= state.as_of and offset >= self.start
+    ]
+
+
+def never_differs(self: Log, cursor: int, last: LogRecord | None) -> bool:
+    return False

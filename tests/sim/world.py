@@ -14,14 +14,16 @@ from typing import NamedTuple
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import EPOCH_MS
 from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.records import Origin
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copy, Origin
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.client import Client
 from tests.sim.history import Audit, History, Materializer, row_of
 from tests.sim.log import LOG_ID, Log, Producer
-from tests.sim.oracle import Evidence, Look
+from tests.sim.oracle import Evidence, Look, Loss
 from tests.sim.server import MOVED, Server, recipients_of
+from tests.sim.spoiling import Action, Spoiling
 
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
 DEVICES = ("a0", "a1", "b0", "c0", "d0")
@@ -30,8 +32,8 @@ CHATS = ("d:a~b", "d:a~c", GROUP)
 OUTBOX_MAX = 3
 LOOK = 6  # messages of a page
 ROUNDS_MAX = 120
-
-Action = tuple[object, ...]
+TICK_MS = 30_000
+BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
 
 
 class Shape(NamedTuple):
@@ -60,20 +62,21 @@ class Shape(NamedTuple):
         )
 
 
-class World:
+class World(Spoiling):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.now_ms = EPOCH_MS + 1_000_000_000
         self.logs = [Log() for _ in range(shape.partitions)]
-        self.watermark = [-1] * shape.partitions  # what the group `forward` has committed
-        self.commits: list[tuple[int, int]] = []  # under way, in any order
+        self.watermark = [NOWHERE] * shape.partitions  # what the group `forward` has committed
+        self.commits: list[tuple[int, Place]] = []  # under way, in any order
         self.producers: dict[str, Producer] = {}
         self.sessions: Counter[tuple[int, int]] = Counter()
         self.up = [True] * shape.nodes
         self.paused = [False] * shape.nodes
         self.skew_ms = [0] * shape.nodes
+        self.left: set[int] = set()  # partitions that nobody materializes just now
         self.stalled: set[int] = set()  # partitions that take no appends just now
         self.assignment = [p % shape.nodes for p in range(shape.partitions)]  # -1: nobody
         self.members = frozenset("abc")
@@ -83,6 +86,13 @@ class World:
         self.history = History()
         self.talkers: list[tuple[str, str]] = []  # (device, chat), of those that write
         self.looks: list[Look] = []
+        self.lost: set[int] = set()  # ids of what a log has lost
+        self.lost_copies: set[tuple[str, int]] = (
+            set()
+        )  # (recipient, id) of what it has lost as copy
+        self.sent_away: list[str] = []  # devices, in what is tried afterwards
+        self.unacknowledged: list[str] = []  # sends, there
+        self.told: set[tuple[int, int]] = set()  # (message id, target): lost, and its owner said so
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
         self.audits = [Audit(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
@@ -102,7 +112,7 @@ class World:
 
     def fold_at(self, partition: int, position: int) -> Fold:
         """What a reader of the log knows after `position`."""
-        return self.logs[partition].fold_at(position)
+        return self.logs[partition].fold_at(position, self.place)
 
     def recipients(self, node: int, user: str, chat: str) -> Sequence[str] | None:
         """Whom a send concerns, as far as that node knows; None: it is to be refused."""
@@ -140,7 +150,12 @@ class World:
     # -- time and nodes
 
     def do_tick(self, ms: int) -> None:
-        self.now_ms += ms
+        """Time passes, and those that are awake notice."""
+        for step_ms in [TICK_MS] * (ms // TICK_MS) + [ms % TICK_MS]:
+            self.now_ms += step_ms
+            for (node, _), server in self.servers.items():
+                if self.runs(node):
+                    server.owner.clock.go_on(server.now_ms())
 
     def do_skew(self, node: int, ms: int) -> None:
         self.skew_ms[node] = ms
@@ -232,19 +247,9 @@ class World:
         if target in self.stalled or not producer or not producer.requests.get(target):
             return False
         request = producer.requests[target].popleft()
-        offset = self.logs[target].append(request.record, request.appended_at_ms)
+        offset = self.logs[target].append(request.record, self.now_ms)
         if producer.server:
             producer.answers.setdefault(target, deque()).append((request.record, offset))
-        return True
-
-    def do_spoil(self, name: str) -> bool:
-        """The oldest send of a producer lands, and nobody can read it."""
-        producer = self.producers.get(name)
-        partition = producer.server.partition if producer and producer.server else -1
-        requests = producer.requests.get(partition) if producer else None
-        if not requests or not isinstance(requests[0].record, Origin):
-            return False
-        self.logs[partition].append_garbage(requests.popleft().appended_at_ms)
         return True
 
     def do_answer(self, name: str, target: int) -> bool:
@@ -271,7 +276,7 @@ class World:
             return False
         request = producer.requests[target].popleft()
         if landed:
-            self.logs[target].append(request.record, request.appended_at_ms)
+            self.logs[target].append(request.record, self.now_ms)
         producer.server.append_failed(target, request.record)
         return True
 
@@ -283,9 +288,9 @@ class World:
 
     def do_read(self, node: int, partition: int, records: int) -> bool:
         server = self.running(node, partition)
-        if not server or server.owner.cursor >= server.log.end:
+        if not server or (server.owner.cursor == server.log.end and not server.is_lost):
             return False
-        for _ in range(min(records, server.log.end - server.owner.cursor)):
+        for _ in range(min(records, max(1, server.log.end - server.owner.cursor))):
             if self.servers.get((node, partition)) is server:
                 server.read()
         return True
@@ -306,19 +311,19 @@ class World:
         """A commit lands, in whatever order."""
         if index >= len(self.commits):
             return False
-        partition, done = self.commits.pop(index)
-        self.watermark[partition] = done
+        partition, place = self.commits.pop(index)
+        self.watermark[partition] = place
         return True
 
     def do_forget(self, partition: int) -> None:
         """The group's commit is lost."""
-        self.watermark[partition] = -1
+        self.watermark[partition] = NOWHERE
 
     def do_expire(self, node: int, partition: int) -> bool:
         server = self.running(node, partition)
         if not server or not server.owner.ready:
             return False
-        server.owner.expire(server.now_ms())
+        server.keep_house()
         return True
 
     def do_replay(self, name: str, records: int) -> bool:
@@ -334,15 +339,31 @@ class World:
         server.attach(connection, records)
         return connection not in server.joining or connection.session.position > before
 
-    # -- retention
+    # -- retention, and what it must not be
+
+    def do_lose(self, partition: int, records: int) -> bool:
+        """The log of a partition loses its end. It comes back later than clocks are apart."""
+        lost = self.logs[partition].lose(records)
+        self.do_tick(BACK_MS if lost else 0)
+        for record in lost:
+            if isinstance(record, Origin):
+                self.lost.add(record.id)
+            elif isinstance(record, Copy):
+                self.lost_copies |= {(user, record.id) for user in record.recipient_ids}
+        for client in self.clients.values():
+            if lost and self.place(client.user) == partition:
+                client.record.gap_expected = True
+                client.record.forgets = True
+        return bool(lost)
 
     def do_trim(self, partition: int, back: int) -> bool:
         """Retention drops what lies behind the committed offsets, and behind what a state record
         below them tells.
         """
         log = self.logs[partition]
-        safe = min(self.watermark[partition], self.materializers[partition].committed)
-        known = [state.as_of for offset, state in log.states if offset <= safe]
+        noted = (self.watermark[partition], self.materializers[partition].committed)
+        safe = min(place.offset if log.holds(place) else -1 for place in noted)
+        known = [state.as_of for offset, state in log.told() if offset <= safe]
         return self._trim(partition, max(known) + 1 - back) if known else False
 
     def do_release(self, node: int, partition: int) -> bool:
@@ -350,7 +371,10 @@ class World:
         server = self.running(node, partition)
         if not server or not server.owner.ready:
             return False
-        released = server.owner.released(self.materializers[partition].committed + 1)
+        materialized = self.materializers[partition].committed
+        if server.is_lost or not server.log.holds(materialized):
+            return False
+        released = server.owner.released(materialized.offset + 1)
         return released is not None and self._trim(partition, released)
 
     def _trim(self, partition: int, start: int) -> bool:
@@ -459,12 +483,22 @@ class World:
         """Whether everything up to there is in the history."""
         assert token.log_id == LOG_ID
         held = self.history.progress
-        return all(held.get(p, -1) >= offset for p, offset in token.offsets.items())
+        asked = {p: Place(token.clocks.get(p, 0), at) for p, at in token.offsets.items()}
+        return not any(at.lies_above(held.get(p, NOWHERE)) for p, at in asked.items())
 
     # -- the history
 
+    def do_leave(self, partition: int, leaves: bool) -> bool:
+        """Nobody materializes a partition for a while, or somebody does again."""
+        if leaves == (partition in self.left):
+            return False
+        self.left ^= {partition}
+        self.materializers[partition].restart()
+        return True
+
     def do_materialize(self, partition: int, records: int) -> bool:
-        return self.materializers[partition].step(records) and self._audited(partition)
+        reads = partition not in self.left and self.materializers[partition].step(records)
+        return reads and self._audited(partition)
 
     def do_land_row(self, partition: int, index: int) -> bool:
         return self.materializers[partition].land(index) and self._audited(partition)
@@ -483,9 +517,9 @@ class World:
 
     def do_commit_materialized(self, partition: int) -> bool:
         materializer = self.materializers[partition]
-        if materializer.committed == materializer.durable:
+        if materializer.committed == materializer.place:
             return False
-        materializer.committed = materializer.durable
+        materializer.committed = materializer.place
         return self._audited(partition)
 
     def _audited(self, partition: int) -> bool:
@@ -505,7 +539,8 @@ class World:
         for log in self.logs:
             fold = Fold()
             for offset, record in enumerate(log.records):
-                if fold.step(offset, record) and isinstance(record, Origin):
+                counts = fold.step(offset, record, log.appended_at_ms[offset])
+                if counts and isinstance(record, Origin):
                     valid.add(row_of(Event.FromString(record.event)))
         return Evidence(
             [client.record for client in self.clients.values()],
@@ -513,5 +548,10 @@ class World:
             valid,
             quiet,
             self.looks,
+            Loss(self.lost, self.lost_copies),
+            self.now_ms,
+            {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},
+            self.sent_away,
+            self.unacknowledged,
             [row for audit in self.audits for row in audit.alarms],
         )

@@ -172,9 +172,9 @@ class Crowd:
         for device in self.devices.values():
             if place := device.position:
                 token.log_id = place.log_id
-                token.offsets[place.partition] = max(
-                    place.offset, token.offsets.get(place.partition, 0)
-                )
+                if place.offset >= token.offsets.get(place.partition, 0):
+                    token.offsets[place.partition] = place.offset
+                    token.clocks[place.partition] = device.clock_ms
         return token
 
 

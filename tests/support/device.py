@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 
-from cecochat.v1.messaging_pb2 import Gap, Send, ServerItem
+from cecochat.v1.messaging_pb2 import Ack, CaughtUp, Delivered, Gap, Position, Send, ServerItem
 from tests.support.eventually import eventually
 from tests.support.rawclient import (
     ConnectionEnded,
@@ -53,7 +53,8 @@ class Device:
     ) -> None:
         self.who = who
         self.position: Place | None = None
-        self._start: Place | None = None  # of the session
+        self.clock_ms = 0  # of the log, at the position
+        self._start: Position | None = None  # of the session
         self.unanswered: dict[str, Send] = {}
         self.caught_up = asyncio.Event()
         self.options: Options = ()  # of gRPC, for its next connections
@@ -129,7 +130,7 @@ class Device:
 
     async def _read(self, connection: RawConnection, number: int, route: Route, token: str) -> None:
         try:
-            await connection.hello(self.position)
+            await connection.hello(self.position, self.clock_ms)
             while await self.reading.wait():
                 for item in await connection.read():
                     if item.HasField("gap"):
@@ -143,17 +144,17 @@ class Device:
         """Move on by one item; False: leave the connection."""
         match item.WhichOneof("item"):
             case "welcome":
-                self._start = place_of(item.welcome.position)
+                self._start = item.welcome.position
                 if self.position is None:  # else it stays where it is until a gap is filled
-                    self.position = self._start
+                    self.position, self.clock_ms = place_of(self._start), self._start.clock_ms
             case "delivered":
-                self._move(item.delivered.offset)
+                self._move(item.delivered)
                 self._answered(message_of(item.delivered.event))
             case "ack":
-                self._move(item.ack.offset)
+                self._move(item.ack)
                 self.unanswered.pop(item.ack.client_message_id, None)
             case "caught_up":
-                self._move(item.caught_up.offset)
+                self._move(item.caught_up)
                 self._open()
             case "refused":
                 if not item.refused.error.retriable:
@@ -167,9 +168,11 @@ class Device:
             self.caught_up.set()
             self._written.set()
 
-    def _move(self, offset: int) -> None:
+    def _move(self, to: Delivered | Ack | CaughtUp) -> None:
         assert self.position is not None, "an item before the welcome"
-        self.position = self.position._replace(offset=max(offset, self.position.offset))
+        if to.offset >= self.position.offset:
+            self.position = self.position._replace(offset=to.offset)
+            self.clock_ms = to.clock_ms
 
     def _answered(self, message: Message) -> None:
         if message.user_id == self.who.user_id:
@@ -183,7 +186,8 @@ class Device:
                 found += await pages.whole(chat_id, gap.token)
         self._record.add(self.who, number, GapFilled(gap.to_offset, tuple(found)))
         assert self._start is not None, "a gap before the welcome"
-        self.position = self._start._replace(offset=gap.to_offset)
+        self.position = place_of(self._start)._replace(offset=gap.to_offset)
+        self.clock_ms = self._start.clock_ms
         for message in found:
             self._answered(message)
 

@@ -39,9 +39,12 @@ class FakeSession:
 
 
 class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryServicer):
-    """Offsets are places in `log`, ids lie `FIRST_ID` above; `start_offset` is the first kept."""
+    """Offsets are places in `log`, ids lie `FIRST_ID` above; `start_offset` is the first kept. A
+    record was appended every millisecond.
+    """
 
     FIRST_ID = 1_000
+    BEGAN_MS = 1_700_000_000_000
 
     def __init__(self, secret_file: Path) -> None:
         self.secret_file = secret_file
@@ -84,17 +87,17 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
         hello = (await context.read()).hello
         at = hello.position.offset if hello.HasField("position") else len(self.log) - 1
         start = max(at, self.start_offset - 1)
-        place = messaging_pb2.Position(log_id="fake", offset=start)
+        place = messaging_pb2.Position(log_id="fake", **self._at(start))
         session.put(
             ServerItem(welcome=messaging_pb2.Welcome(position=place, user_id=session.user_id))
         )
         if at < start:
             gap = messaging_pb2.Gap(from_offset=at, to_offset=start)
-            gap.token.offsets[0] = start
+            gap.token.offsets[0], gap.token.clocks[0] = start, place.clock_ms
             session.put(ServerItem(gap=gap))
         for offset in range(start + 1, len(self.log)):
             self._deliver(session, offset)
-        session.put(ServerItem(caught_up=messaging_pb2.CaughtUp(offset=len(self.log) - 1)))
+        session.put(ServerItem(caught_up=messaging_pb2.CaughtUp(**self._at(len(self.log) - 1))))
         self.sessions.add(session)
         try:
             async with asyncio.TaskGroup() as group:
@@ -149,7 +152,7 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
         ack = messaging_pb2.Ack(
             client_message_id=send.client_message_id,
             message_id=self.FIRST_ID + offset,
-            offset=offset,
+            **self._at(offset),
         )
         if offset == len(self.log):
             event = Event(
@@ -168,7 +171,11 @@ class FakeServer(messaging_pb2_grpc.MessagingServicer, history_pb2_grpc.HistoryS
     def _deliver(self, session: FakeSession, offset: int) -> None:
         event = self.log[offset]
         if session.user_id in {event.user_id, *event.recipient_ids}:
-            session.put(ServerItem(delivered=messaging_pb2.Delivered(offset=offset, event=event)))
+            item = messaging_pb2.Delivered(event=event, **self._at(offset))
+            session.put(ServerItem(delivered=item))
+
+    def _at(self, offset: int) -> dict[str, int]:
+        return {"offset": offset, "clock_ms": self.BEGAN_MS + offset if offset >= 0 else 0}
 
 
 async def _pump(session: FakeSession, context: Any) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import grpc
@@ -18,8 +18,11 @@ from cecochat.adapters import build
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
 from cecochat.domain.fold import Fold
 from cecochat.domain.partitions import partition_of
-from cecochat.ports.backplane import NewRecord
+from cecochat.domain.place import Place
+from cecochat.domain.records import NOTHING, Copied, encode
+from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.runtime.reading import fold_at
 from cecochat.runtime.settings import load
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest
@@ -32,7 +35,7 @@ from tests.support.processes import Processes, ServerProcess
 from tests.support.rawclient import RawHistory, find, history
 from tests.support.records import participants
 from tests.support.server import Server, command
-from tests.support.tampering import append, fold_of, messages, set_on_topic
+from tests.support.tampering import append, fold_of, messages, opened, set_on_topic
 
 PARTITIONS = 15
 """So many that one has no user of the crowd: a test may number messages there."""
@@ -204,7 +207,7 @@ async def redis_has_lost_its_data_and_control_hangs(scene: Scene) -> AsyncIterat
 async def cassandra_is_away_while_much_is_appended(scene: Scene) -> AsyncIterator[None]:
     """What is appended counts for nobody: it is of no owner."""
     nobody = Fold()
-    nobody.epoch = 1 << 40
+    nobody.epoch = Place(0, 1 << 40)
     async with away(scene.backends["cassandra"]):
         await append(scene.environment, messages(scene.quiet, PARTITIONS, MANY, nobody))
         yield
@@ -282,8 +285,8 @@ async def records_that_nobody_understands(scene: Scene) -> AsyncIterator[None]:
 async def a_row_of_the_history_is_deleted(scene: Scene) -> AsyncIterator[None]:
     """By somebody with a shell of the database; and repaired in the end."""
     settings = load(scene.environment)
-    async with build.history(settings) as opened:
-        page = await opened.messages(min(scene.crowd.chats), before=None, after=None, limit=1)
+    async with build.history(settings) as rows:
+        page = await rows.messages(min(scene.crowd.chats), before=None, after=None, limit=1)
     event = Event.FromString(page.events[0])
     async with to_cassandra(settings.cassandra, settings.namespace) as damage:
         await damage.delete_message(event.chat_id, event.id)
@@ -294,6 +297,26 @@ async def a_row_of_the_history_is_deleted(scene: Scene) -> AsyncIterator[None]:
     await eventually(named)
     yield
     await command(scene.environment, "audit", "--repair")
+
+
+@asynccontextmanager
+async def a_partition_promises_what_it_has_not(scene: Scene) -> AsyncIterator[None]:
+    """It says that it has a later message for another, where something cannot be read meanwhile; in
+    the end it says how it is.
+    """
+    other = (scene.quiet + 1) % PARTITIONS
+    promise = {other: Copied(Place(0, 1 << 40), 1)}
+    await append(scene.environment, [await _state_of(scene, promise)])
+    await append(scene.environment, [NewRecord(other, b"who", b"what", (("v", "?"),))])
+    yield
+    await append(scene.environment, [await _state_of(scene, {other: NOTHING})])
+
+
+async def _state_of(scene: Scene, last: dict[int, Copied]) -> NewRecord:
+    async with opened(scene.environment) as log:
+        _, end = await log.bounds(MESSAGES, scene.quiet)
+        state = (await fold_at(log, scene.quiet, end - 1)).state(end - 1)
+    return NewRecord(scene.quiet, *encode(replace(state, last=state.last | last)))
 
 
 # -- servers
@@ -344,6 +367,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
     Fault(records_that_nobody_understands, ("DeadLetters",)),
     Fault(a_row_of_the_history_is_deleted, ("HistoryLacksRows",)),
+    Fault(a_partition_promises_what_it_has_not, ("CopiesMissing",)),
     Fault(redis_is_away, ("ConfigurationNotFollowed", "AssignmentNotFollowed", "NoControlLeader")),
     Fault(redis_has_lost_its_data_and_control_hangs, ("StoreWentBack",)),
     Fault(

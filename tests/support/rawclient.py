@@ -129,10 +129,12 @@ class RawConnection:
         self._reason = errors_pb2.Error()
         self._ended = False
 
-    async def hello(self, position: Place | None) -> None:
+    async def hello(self, position: Place | None, clock_ms: int = 0) -> None:
+        """`clock_ms`: of the log there, from the same item; 0: not known, as to a first version."""
         hello = messaging_pb2.Hello(device=self._who.device)
         if position is not None:
-            hello.position.CopyFrom(messaging_pb2.Position(**position._asdict()))
+            known = messaging_pb2.Position(**position._asdict(), clock_ms=clock_ms)
+            hello.position.CopyFrom(known)
         self._note(Hello(position))
         await self.write(ClientFrame(hello=hello))
 

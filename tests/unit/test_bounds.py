@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from cecochat.domain import assignment, configuration, resume
 from cecochat.domain.bucket import TokenBucket
+from cecochat.domain.clock import LOOK_AGAIN_MS
 from cecochat.domain.configuration import KEYS, Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.fold import Fold
-from cecochat.domain.ids import EPOCH_MS, time_ms
-from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.ids import EPOCH_MS, SEQUENCE_MAX, message_id, stamp_at, time_ms
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Takeover, decode, encode
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copied, Copy, Takeover, decode, encode
 from cecochat.domain.resume import Start
 from cecochat.domain.sent import Accepted, SentTable
 from cecochat.domain.session import Session
@@ -37,12 +39,12 @@ def test_the_table_knows_every_send_above_its_floor(
 ) -> None:
     table = SentTable(9, OwnerLimits(resend_window_ms=window_ms, resend_entries_max=entries_max))
     now_ms, offset, announced = 1_000, 10, 9
-    accepted: dict[tuple[str, str], int] = {}
+    accepted: dict[tuple[str, str], Place] = {}
     for step, value in steps:
         if step == "add":
             key = ("user", f"{value} {offset if unique else ''}")
-            table.add(key, Accepted(offset, offset, now_ms, 0))
-            accepted[key] = offset
+            accepted[key] = Place(now_ms, offset)
+            table.add(key, Accepted(offset, accepted[key], now_ms, 0))
             offset += 1
         else:
             now_ms += value
@@ -53,18 +55,18 @@ def test_the_table_knows_every_send_above_its_floor(
             announced = table.announced
             assert announced >= table.floor
         for key, at in accepted.items():
-            if at > table.floor:
+            if at.offset > table.floor:
                 known = table.find(key)
                 assert known is not None
-                assert known.offset == at
-            assert table.covers(at - 1) or at <= table.floor
+                assert known.at == at
+            assert table.covers(at.offset - 1) or at.offset <= table.floor
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int) -> None:
     table = SentTable(-1, OwnerLimits(resend_entries_max=entries_max))
     for offset in range(sends):
-        table.add(("user", str(offset)), Accepted(offset, offset, 0, 0))
+        table.add(("user", str(offset)), Accepted(offset, Place(0, offset), 0, 0))
     table.expire(1)
     table.expire(1)
     assert len(table) == min(sends, entries_max)
@@ -75,17 +77,18 @@ def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int
 
 def test_a_state_record_is_due_by_number_and_by_time() -> None:
     limits = OwnerLimits(state_every=3, state_after_ms=1_000)
-    owner = Owner(0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=limits)
-    owner.read(0, owner.takeover("server", 1), 5_000)
+    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=limits)
+    owner.read(0, owner.takeover("server", 1, 5_000), 4_000, 5_000)
     assert not owner.state_due(5_999)
     assert owner.state_due(6_000), "on a quiet partition retention would leave none"
     state = owner.state(6_000)
+    assert (state.as_of, state.clock_ms) == (0, 4_000)
     assert not owner.state_due(6_999)
-    owner.read(1, state, 6_500)
+    owner.read(1, state, 4_001, 6_500)
     assert not owner.state_due(7_499)
     assert owner.state_due(7_500)
-    owner.read(2, Takeover("server", "another", 2), 6_500)
-    owner.read(3, Takeover("server", "another", 3), 6_500)
+    owner.read(2, Takeover("server", "another", 2), 4_002, 6_500)
+    owner.read(3, Takeover("server", "another", 3), 4_002, 6_500)
     assert owner.state_due(6_500)
 
 
@@ -93,20 +96,57 @@ def test_a_state_record_is_due_by_number_and_by_time() -> None:
 
 
 def test_a_clock_beyond_all_ids_changes_nothing() -> None:
-    owner = Owner(
-        0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=OwnerLimits()
-    )
-    owner.read(0, owner.takeover("server", 1), 0)
+    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    owner.read(0, owner.takeover("server", 1, EPOCH_MS), EPOCH_MS + 1, EPOCH_MS + 2)
     session = Session("s", "alice", queue_max_bytes=1_000, wake=lambda: None)
     send = Send(client_message_id="1", chat_id="d:alice~bob")
     send.message.text = "hello"
     for year in (2090, 9_999):
-        with pytest.raises(Refusal, match="clock"):
-            owner.accept(session, send, ("bob",), (year - 1_970) * 366 * 86_400_000)
+        far_ms = (year - 1_970) * 366 * 86_400_000
+        with pytest.raises(Refusal, match="ahead of the log's"):
+            owner.accept(session, send, ("bob",), far_ms)
+        with pytest.raises(Refusal, match="no message id is left"):
+            owner.next_stamp(far_ms)
     assert not owner.pending
     origin = owner.accept(session, send, ("bob",), EPOCH_MS + 5)
     assert (origin.number, time_ms(origin.id)) == (0, EPOCH_MS + 5)
-    assert owner.read(1, decode(*encode(origin)), 0)
+    assert owner.read(1, decode(*encode(origin)), 2, 0)
+
+
+def test_a_clock_that_is_ahead_of_the_log_accepts_nothing_until_a_record_shows_it_right() -> None:
+    """It jumps by an hour, and is put right again."""
+    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    right_ms, hour_ms = EPOCH_MS + 10_000, 3_600_000
+    owner.read(0, owner.takeover("server", 1, right_ms), right_ms + 5, right_ms + 9)
+    assert owner.clock.is_right(right_ms + 9)
+    ahead_ms = right_ms + hour_ms
+    owner.expire(ahead_ms)
+    assert not owner.clock.is_right(ahead_ms)
+    assert owner.state_due(ahead_ms), "a record has to show how it is"
+    owner.read(1, owner.state(ahead_ms), right_ms + 50, ahead_ms + 9)
+    assert owner.clock.ahead_ms == hour_ms - 50
+    assert not owner.clock.is_right(ahead_ms + 9)
+    assert not owner.state_due(ahead_ms + 10)
+    assert owner.state_due(ahead_ms + LOOK_AGAIN_MS)
+    again_ms = right_ms + 20_000
+    assert owner.state_due(again_ms), "it was put right: look at once"
+    owner.read(2, owner.state(again_ms), again_ms + 5, again_ms + 9)
+    assert owner.clock.is_right(again_ms + 9)
+
+
+def test_a_clock_behind_the_log_is_not_asked() -> None:
+    owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
+    behind_ms, log_ms = EPOCH_MS + 10_000, EPOCH_MS + 99_000
+    owner.read(0, owner.takeover("server", 1, behind_ms), log_ms, behind_ms)
+    stamp = owner.next_stamp(behind_ms, message_id(stamp_at(log_ms + 30_000), 7))
+    assert stamp > stamp_at(log_ms + 30_000), "an answer sorts after what it answers"
+
+
+def test_a_copy_far_ahead_of_the_log_does_not_take_this_partition_with_it() -> None:
+    fold, now_ms = Fold(), EPOCH_MS + 10_000
+    id_ = message_id(stamp_at(now_ms + 10 * 366 * 86_400_000), 7)
+    assert fold.step(0, Copy(id_, 7, Place(1, 0), NOWHERE, ("bob",), b""), now_ms)
+    assert fold.top == stamp_at(now_ms + CLOCKS_APART_MAX_MS) | SEQUENCE_MAX
 
 
 # -- the token bucket
@@ -240,14 +280,23 @@ def test_any_other_assignment_is_refused(document: Any) -> None:
     st.integers(0, 5),
     st.booleans(),
     st.integers(0, 1),
+    st.integers(0, 3),
+    st.integers(0, 3),
 )
 def test_where_a_session_starts(
-    offset: int, first_known: int, length: int, unread: int, other_log: bool, partition: int
+    offset: int,
+    first_known: int,
+    length: int,
+    unread: int,
+    other_log: bool,
+    partition: int,
+    clock_ms: int,
+    appended_at_ms: int,
 ) -> None:
     read_to = first_known + 1 + length
-    hello = Hello(
-        position=Position(log_id="b" if other_log else "a", partition=partition, offset=offset)
-    )
+    position = Position(log_id="b" if other_log else "a", partition=partition)
+    position.offset, position.clock_ms = offset, clock_ms
+    hello = Hello(position=position)
     own = not other_log and not partition
 
     def started() -> Start:
@@ -258,6 +307,7 @@ def test_where_a_session_starts(
             first_known=first_known,
             log_end=read_to + unread,
             read_to=read_to,
+            appended_at_ms=appended_at_ms,
         )
 
     if own and read_to <= offset < read_to + unread:
@@ -270,6 +320,8 @@ def test_where_a_session_starts(
         assert start == Start(read_to - 1, gapped=True)
     elif offset < first_known:
         assert start == Start(first_known, gapped=True)
+    elif clock_ms and appended_at_ms > clock_ms:
+        assert start == Start(read_to - 1, gapped=True)
     else:
         assert start == Start(offset, gapped=False)
 
@@ -278,6 +330,49 @@ def test_where_a_session_starts(
 def test_without_a_position_a_session_starts_live(first_known: int, length: int) -> None:
     end = first_known + 1 + length
     start = resume.start(
-        Hello(), log_id="a", partition=0, first_known=first_known, log_end=end, read_to=end
+        Hello(),
+        log_id="a",
+        partition=0,
+        first_known=first_known,
+        log_end=end,
+        read_to=end,
+        appended_at_ms=0,
     )
     assert start == Start(end - 1, gapped=False)
+
+
+@pytest.mark.parametrize(
+    ("clock_ms", "appended_at_ms", "start"),
+    [
+        (5_000, 5_001, Start(30, gapped=True)),  # the log has lost its end, and gives offsets again
+        (5_000, 5_000, Start(20, gapped=False)),
+        (5_000, 4_000, Start(20, gapped=False)),  # an earlier one had the later clock
+        (5_000, 0, Start(20, gapped=False)),  # nothing to compare
+        (0, 5_001, Start(20, gapped=False)),  # a client of a first version
+    ],
+)
+def test_a_position_whose_record_was_appended_later_than_its_clock_is_a_gap(
+    clock_ms: int, appended_at_ms: int, start: Start
+) -> None:
+    position = Position(log_id="a", partition=2, offset=20, clock_ms=clock_ms)
+    started = resume.start(
+        Hello(position=position),
+        log_id="a",
+        partition=2,
+        first_known=9,
+        log_end=31,
+        read_to=31,
+        appended_at_ms=appended_at_ms,
+    )
+    assert started == start
+
+
+def test_a_gap_names_all_that_was_seen_with_its_clocks() -> None:
+    fold = Fold()
+    fold.clock_ms = 7_000
+    fold.high = {1: Copied(Place(6_000, 40), 1), 2: Copied(Place(0, 50), 2)}
+    hello = Hello(position=Position(log_id="a", partition=3, offset=4, clock_ms=2_000))
+    gap = resume.gap(hello, "a", 3, 9, fold)
+    assert (gap.from_offset, gap.to_offset, gap.token.log_id) == (4, 9, "a")
+    assert dict(gap.token.offsets) == {1: 40, 2: 50, 3: 9}
+    assert {p: gap.token.clocks.get(p, 0) for p in (1, 2, 3)} == {1: 6_000, 2: 0, 3: 7_000}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cecochat.cli import audit, checks, ports, status
+from cecochat.cli import audit, checks, cluster, ports, status
 from cecochat.cli.cluster import Cluster
 from cecochat.cli.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
 from cecochat.cli.failure import UsageError, judge
@@ -287,7 +287,7 @@ def test_status_says_what_waits_too_long_in_the_log() -> None:
 
 def test_status_says_what_the_history_lacks() -> None:
     missing = tuple({"partition": each, "text": f"{each}"} for each in (0, 1, 7))
-    found = status._wrong(Cluster({}, {}, [], [], missing), None)
+    found = status._wrong(Cluster({}, {}, [], [], missing=missing), None)
     assert [each for each in found if "rows" in each] == [
         "the history lacks 3 rows of the log, and nobody has repaired that: partitions 0-1, 7; "
         "`cecochat audit` names them"
@@ -314,3 +314,10 @@ def test_an_audit_since_a_time_or_for_a_while(text: str | None, at: str) -> None
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="use 30m, 12h, 7d"):
         audit._since_ms(text, datetime.fromisoformat("2026-11-27T12:00+00:00"))
+
+
+def test_status_says_whose_messages_do_not_come() -> None:
+    lacking = cluster._lacking([{"lacking": {"3": [7, 8, 9]}}, None, {"owned": {}}])
+    found = status._wrong(Cluster({}, {}, [], [], lacking), None)
+    (said,) = [each for each in found if "lack messages" in each]
+    assert said.startswith("users of partition 3 lack messages from partitions 7-9, which were")

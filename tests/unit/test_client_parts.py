@@ -92,18 +92,30 @@ def test_reads_ask_for_all_own_messages_however_they_were_answered() -> None:
         local.receive(ServerItem(**item))
         return local.own_writes()
 
+    def token(offset: int, clock_ms: int) -> ReadToken:
+        return ReadToken(log_id="log", offsets={3: offset}, clocks={3: clock_ms})
+
     assert told(welcome=Welcome(position=Position(log_id="log", partition=3, offset=5))) is None
-    assert told(ack=Ack(message_id=9, offset=20)) == ReadToken(log_id="log", offsets={3: 20})
-    assert told(ack=Ack(message_id=1, offset=10)) == ReadToken(log_id="log", offsets={3: 20})
+    assert told(ack=Ack(message_id=9, offset=20, clock_ms=7_000)) == token(20, 7_000)
+    assert told(ack=Ack(message_id=1, offset=10, clock_ms=6_000)) == token(20, 7_000)
     other = Event(id=10, chat_id="d:alice~bob", user_id="bob")
-    assert told(delivered=Delivered(offset=25, event=other)) == ReadToken(
-        log_id="log", offsets={3: 20}
-    )
+    assert told(delivered=Delivered(offset=25, clock_ms=8_000, event=other)) == token(20, 7_000)
     own = Event(id=11, chat_id="d:alice~bob", user_id="alice")
-    assert told(delivered=Delivered(offset=30, event=own)) == ReadToken(
-        log_id="log", offsets={3: 30}
-    )
+    assert told(delivered=Delivered(offset=30, clock_ms=9_000, event=own)) == token(30, 9_000)
     assert told(welcome=Welcome(position=Position(log_id="new", partition=3))) is None
+
+
+def test_reads_ask_for_what_was_accepted_last_by_a_log_that_lost_its_end() -> None:
+    """It gives offsets again, under later clocks."""
+    local = LocalDevice(Device("alice"), listen=False, receipts=False, buffer_max_bytes=1_000)
+    position = Position(log_id="log", partition=3, offset=5, clock_ms=5_000)
+    local.receive(ServerItem(welcome=Welcome(position=position)))
+    local.receive(ServerItem(ack=Ack(message_id=9, offset=20, clock_ms=7_000)))
+    local.receive(ServerItem(ack=Ack(message_id=10, offset=12, clock_ms=9_000)))
+    token = ReadToken(log_id="log", offsets={3: 12}, clocks={3: 9_000})
+    assert local.own_writes() == token
+    local.receive(ServerItem(ack=Ack(message_id=9, offset=20, clock_ms=7_000)))
+    assert local.own_writes() == token
 
 
 def test_marks_are_joined_and_one_receipt_of_a_chat_is_under_way() -> None:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.domain import frames
 from cecochat.domain.errors import Refusal, Trimmed
+from cecochat.domain.place import Place
 from cecochat.messaging.connection import Connection
 from cecochat.messaging.ownership import Ownership
 from cecochat.messaging.partition import Log
@@ -65,7 +66,7 @@ async def test_a_session_can_be_closed_while_its_stream_ends(
         connection.session.close(GONE)
     with pytest.raises(asyncio.CancelledError):
         await running
-    connection.session.push(frames.caught_up(1))
+    connection.session.push(frames.caught_up(Place(5_000, 1)))
 
 
 @pytest.mark.parametrize("steps", range(5))
@@ -111,7 +112,7 @@ async def test_a_write_that_fails_ends_this_connection_alone(
     connection._write = fail
     running = asyncio.create_task(connection.run())
     await line.opened.wait()
-    connection.session.push(frames.caught_up(1))
+    connection.session.push(frames.caught_up(Place(5_000, 1)))
     with pytest.raises(ExceptionGroup) as failed:
         await running
     assert failed.group_contains(ConnectionResetError)

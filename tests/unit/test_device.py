@@ -41,6 +41,11 @@ def send(number: int) -> Send:
     return made
 
 
+def clock_ms(offset: int) -> int:
+    """Of the log, there: three records a millisecond."""
+    return 1_700_000_000_000 + offset // 3 if offset >= 0 else 0
+
+
 class Log:
     """A partition as one session of alice is told it: offset n holds the event with id n + 1."""
 
@@ -58,12 +63,21 @@ class Log:
         return None
 
 
+def position(offset: int) -> Position:
+    return Position(log_id="log", partition=0, offset=offset, clock_ms=clock_ms(offset))
+
+
 def welcome(offset: int) -> ServerItem:
-    return ServerItem(welcome=Welcome(position=Position(log_id="log", partition=0, offset=offset)))
+    return ServerItem(welcome=Welcome(position=position(offset)))
+
+
+def delivered(offset: int, event: Event) -> ServerItem:
+    item = Delivered(offset=offset, clock_ms=clock_ms(offset), event=event)
+    return ServerItem(delivered=item)
 
 
 def caught_up(offset: int) -> ServerItem:
-    return ServerItem(caught_up=CaughtUpItem(offset=offset))
+    return ServerItem(caught_up=CaughtUpItem(offset=offset, clock_ms=clock_ms(offset)))
 
 
 @given(st.data())
@@ -78,6 +92,8 @@ def test_each_event_once_in_any_interleaving(data: st.DataObject) -> None:
 
     def take(item: ServerItem) -> None:
         happening = device.receive(item)
+        assert device.position is not None
+        assert device.position == position(device.position.offset)
         if isinstance(happening, Received):
             shown.append(happening.event.id)
         elif isinstance(happening, Sent):
@@ -95,6 +111,7 @@ def test_each_event_once_in_any_interleaving(data: st.DataObject) -> None:
                         client_message_id=each.client_message_id,
                         message_id=offset + 1,
                         offset=offset,
+                        clock_ms=clock_ms(offset),
                     )
                     told.append(offset)
                     take(ServerItem(ack=item))
@@ -108,7 +125,7 @@ def test_each_event_once_in_any_interleaving(data: st.DataObject) -> None:
     def deliver_up_to(start: int, end: int) -> int:
         for offset in range(start + 1, end):
             if offset not in told:
-                take(ServerItem(delivered=Delivered(offset=offset, event=log.events[offset])))
+                take(delivered(offset, log.events[offset]))
         return max(start, end - 1)
 
     told: list[int] = []
@@ -138,8 +155,7 @@ def test_each_event_once_in_any_interleaving(data: st.DataObject) -> None:
             case "repeat" if log.events:
                 offset = data.draw(st.integers(0, len(log.events) - 1))
                 if offset <= at:  # the history, or a server that tells it again
-                    item = Delivered(offset=offset, event=log.events[offset])
-                    take(ServerItem(delivered=item))
+                    take(delivered(offset, log.events[offset]))
             case "reconnect" | "restart" as how:
                 if how == "restart":
                     device = Device.restored(json.loads(json.dumps(device.snapshot())))
@@ -188,12 +204,48 @@ def test_a_gap_moves_the_position_only_when_it_is_filled() -> None:
     device = Device("alice")
     device.hello("test")
     device.receive(welcome(3))
-    assert isinstance(device.receive(ServerItem(gap=Gap(from_offset=1, to_offset=7))), Gapped)
-    assert device.position is not None
-    assert device.position.offset == 3
+    device.hello("test")
+    device.receive(welcome(7))
+    assert isinstance(device.receive(ServerItem(gap=Gap(from_offset=3, to_offset=7))), Gapped)
+    assert device.position == position(3)
     device.filled()
-    assert device.position == Position(log_id="log", partition=0, offset=7)
+    assert device.position == position(7)
     assert device.receive(caught_up(7)) == CaughtUp()
+
+
+def test_a_position_is_moved_by_whole_places() -> None:
+    """Of the same item, or not at all."""
+    device = Device("alice")
+    device.hello("test")
+    device.receive(welcome(3))
+    items = (
+        delivered(9, event(1, "bob")),
+        ServerItem(ack=Ack(client_message_id="s1", message_id=2, offset=12, clock_ms=clock_ms(12))),
+        caught_up(15),
+    )
+    for item, offset in zip(items, (9, 12, 15), strict=True):
+        device.receive(item)
+        assert device.position == position(offset)
+    for item in items[:2]:  # the answer to a repeat is that of its first
+        device.receive(item)
+        assert device.position == position(15)
+    assert device.hello("test").hello.position == position(15)
+    assert Device.restored(json.loads(json.dumps(device.snapshot()))).position == position(15)
+
+
+def test_after_a_gap_the_position_may_be_lower_with_a_later_clock() -> None:
+    """A log that lost its end gives offsets again."""
+    device = Device("alice")
+    device.hello("test")
+    device.receive(welcome(30))
+    device.hello("test")
+    later = Position(log_id="log", partition=0, offset=20, clock_ms=clock_ms(90))
+    device.receive(ServerItem(welcome=Welcome(position=later)))
+    device.receive(ServerItem(gap=Gap(from_offset=30, to_offset=20)))
+    device.filled()
+    assert device.position == later
+    device.receive(ServerItem(caught_up=CaughtUpItem(offset=21, clock_ms=clock_ms(91))))
+    assert (device.position.offset, device.position.clock_ms) == (21, clock_ms(91))
 
 
 def test_a_gap_that_was_not_filled_is_asked_for_again() -> None:

@@ -15,6 +15,7 @@ from cecochat.domain import search
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import message_id
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import NOTHING, Copy, LogRecord, Origin, State, Takeover, encode
 from cecochat.ports.backplane import Backplane, Record
 from cecochat.runtime import finding
@@ -23,8 +24,14 @@ from cecochat.v1.events_pb2 import Event
 
 PARTITION = 3
 OTHERS = (5, 8)
+BEGAN_MS = 1_700_000_000_000
 AT_ONCE = 4
 """Small, so that a log of some dozen records is halved, and read in many batches."""
+
+
+def place(offset: int) -> Place:
+    """In any of the logs: a record a millisecond."""
+    return Place(BEGAN_MS + offset, offset)
 
 
 @dataclass
@@ -43,15 +50,16 @@ class Log:
     last_stamp: int = 0
 
     def append(self, record: LogRecord) -> None:
-        offset = len(self.records)
-        self.records.append(Record(offset, 0, *encode(record)))
-        counts = self.fold.step(offset, record)
+        at = place(len(self.records))
+        offset = at.offset
+        self.records.append(Record(offset, at.clock_ms, *encode(record)))
+        counts = self.fold.step(offset, record, at.clock_ms)
         if isinstance(record, Origin) and counts:
             self.origins[record.id] = offset
         elif isinstance(record, Origin):
             self.void.add(record.id)
         elif isinstance(record, Copy) and counts:
-            self.copies[record.origin_partition, record.origin_offset] = offset
+            self.copies[record.origin_partition, record.origin.offset] = offset
 
     def do(self, action: str, number: int) -> None:
         getattr(self, action)(number)
@@ -74,23 +82,24 @@ class Log:
 
     def fenced(self, number: int) -> None:
         """Its clock is ahead, or behind; its id may be that of one that counts."""
-        if self.fold.epoch < 1:
+        if self.fold.epoch.offset < 1:
             return
         stamp = max(1, self.last_stamp + (number - 3) * 1_024)
-        self.append(origin(stamp, self.fold.epoch - 1, number))
+        self.append(origin(stamp, place(self.fold.epoch.offset - 1), number))
 
     def copy(self, number: int) -> None:
         source = OTHERS[number % 2]
-        high = self.fold.high.get(source, NOTHING).offset
+        high = self.fold.high.get(source, NOTHING).origin
         stamp = self.fold.top + number * 1_024
         id_ = message_id(stamp, source)
-        self.append(Copy(id_, source, high + 1 + number % 3, high, ("bob",), b""))
+        at = place(high.offset + 1 + number % 3)
+        self.append(Copy(id_, source, at, high, ("bob",), b""))
 
     def again(self, number: int) -> None:
         """A copy that was there before."""
         source = OTHERS[number % 2]
-        if (high := self.fold.high.get(source, NOTHING).offset) >= 0:
-            self.append(Copy(message_id(1, source), source, high, -1, ("bob",), b""))
+        if (high := self.fold.high.get(source, NOTHING).origin) != NOWHERE:
+            self.append(Copy(message_id(1, source), source, high, NOWHERE, ("bob",), b""))
 
     def state(self, _: int) -> None:
         self.states.append(self.fold.state(len(self.records) - 1))
@@ -122,7 +131,7 @@ class FakeBackplane:
             offset += len(batch)
 
 
-def origin(stamp: int, epoch: int, number: int) -> Origin:
+def origin(stamp: int, epoch: Place, number: int) -> Origin:
     id_ = message_id(stamp, PARTITION)
     event = Event(id=id_, user_id="alice")
     return Origin(id_, epoch, number, "alice", "", (), event.SerializeToString(), event)
@@ -199,7 +208,7 @@ def test_of_two_with_one_id_the_one_that_counts_is_found() -> None:
     """Two owners stamp alike, and the fenced one's record lands first."""
     log = written([("origin", 0), ("takeover", 2), ("stamp", 1)])
     assert log.stamped
-    log.append(origin(log.stamped, 0, 1))
+    log.append(origin(log.stamped, place(0), 1))
     log.do("origin", 0)
     (shared,) = log.void & log.origins.keys()
 
@@ -214,7 +223,7 @@ def test_of_two_with_one_id_the_one_that_counts_is_found() -> None:
 def test_what_a_fenced_owner_has_written_late_is_found() -> None:
     log = written([("origin", 0), ("takeover", 2), ("stamp", 0), ("origin", 6)])
     log.do("origin", 6)
-    late = origin(log.last_stamp - 1_024, 0, 1)
+    late = origin(log.last_stamp - 1_024, place(0), 1)
     for _ in range(20):
         log.do("origin", 0)
     log.append(late)
@@ -233,11 +242,11 @@ def test_every_copy_that_counts_is_found(actions: list[tuple[str, int]]) -> None
     log = written(actions)
 
     async def ask() -> None:
-        for place, offset in log.copies.items():
-            found, kept = await finding.find_copy(port(log), PARTITION, place)
+        for origin, offset in log.copies.items():
+            found, kept = await finding.find_copy(port(log), PARTITION, origin)
             assert (found_offset(found), kept) == (offset, True)
         for source in OTHERS:
-            beyond = (source, log.fold.high.get(source, NOTHING).offset + 1)
+            beyond = (source, log.fold.high.get(source, NOTHING).origin.offset + 1)
             assert await finding.find_copy(port(log), PARTITION, beyond) == (None, True)
 
     asyncio.run(ask())
@@ -258,8 +267,8 @@ def test_what_retention_has_dropped_is_not_said_never_to_have_been(
                 assert (found_offset(found), kept) == (offset, True)
             elif id_ not in log.void:
                 assert (found, kept) == (None, False)
-        for place, offset in log.copies.items():
-            found, kept = await finding.find_copy(port(log), PARTITION, place)
+        for origin, offset in log.copies.items():
+            found, kept = await finding.find_copy(port(log), PARTITION, origin)
             assert (found_offset(found), kept) == (
                 (offset, True) if offset > known else (None, False)
             )

@@ -11,18 +11,27 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
-from cecochat.domain.forwarder import Forwarder
+from cecochat.domain.chain import Chain, Link
+from cecochat.domain.forwarder import Forwarder, Lost
 from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.records import Copy, Origin
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copied, Copy, Origin
 from cecochat.v1.events_pb2 import Event
 
 PLACES = {name: n for n, name in enumerate("abcde")}
 RECIPIENTS = st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True)
 
 
+def place(offset: int) -> Place:
+    """Two records a millisecond."""
+    return NOWHERE if offset < 0 else Place(1_000 + offset // 2, offset)
+
+
 def origin(offset: int, recipients: tuple[str, ...]) -> Origin:
     event = Event(id=offset + 1, user_id="s", recipient_ids=recipients)
-    return Origin(offset + 1, 0, 0, "s", "", recipients, event.SerializeToString(), event)
+    return Origin(
+        offset + 1, Place(1_000, 0), 0, "s", "", recipients, event.SerializeToString(), event
+    )
 
 
 class Forwarding(RuleBasedStateMachine):
@@ -33,13 +42,16 @@ class Forwarding(RuleBasedStateMachine):
     @initialize(done=st.integers(-1, 5), lane_max_bytes=st.sampled_from([0, 40, 10_000]))
     def start(self, done: int, lane_max_bytes: int) -> None:
         self.limits = OwnerLimits(lane_max_bytes=lane_max_bytes)
-        self.forwarder = Forwarder(3, PLACES.__getitem__, done, self.limits)
+        self.forwarder = Forwarder(3, done, self.limits)
+        self.chain = Chain(PLACES.__getitem__, {})
+        self.chain_again = self.chain  # of what is read again
         self.log: dict[int, Origin] = {}
         self.end = 0
         self.skipped = done
         self.ready = False
         self.under_way: dict[int, list[int]] = {target: [] for target in PLACES.values()}
         self.copied: dict[int, list[int]] = {target: [] for target in PLACES.values()}
+        self.stale = dict.fromkeys(PLACES.values(), 0)  # under way since before a rewinding
         self.recall: list[int] | None = None  # offsets still to be read again
         self.recall_end = 0
 
@@ -48,13 +60,17 @@ class Forwarding(RuleBasedStateMachine):
         return [
             offset
             for offset, each in self.log.items()
-            if offset > self.skipped and any(PLACES[user] == target for user in each.recipient_ids)
+            if offset > self.skipped and self.concerns(each, target)
         ]
+
+    def concerns(self, each: Origin, target: int) -> bool:
+        return any(PLACES[user] == target for user in each.recipient_ids)
 
     @rule(recipients=RECIPIENTS, step=st.integers(1, 3))
     def read(self, recipients: list[str], step: int) -> None:
         self.log[self.end] = made = origin(self.end, tuple(recipients))
-        self.forwarder.add(self.end, made)
+        self.chain.add(place(self.end), made)
+        self.forwarder.add(place(self.end), made, self.chain.links)
         self.end += step
 
     @rule()
@@ -77,12 +93,15 @@ class Forwarding(RuleBasedStateMachine):
             assert not self.under_way[target], "one batch at a time"
             for copy in copies:
                 self.check(target, copy)
-                self.copied[target].append(copy.origin_offset)
-                self.under_way[target].append(copy.origin_offset)
+                self.copied[target].append(copy.origin.offset)
+                self.under_way[target].append(copy.origin.offset)
 
     def check(self, target: int, copy: Copy) -> None:
-        assert copy.after == (self.copied[target] or [-1])[-1] < copy.origin_offset
-        users = [u for u in self.log[copy.origin_offset].recipient_ids if PLACES[u] == target]
+        offset = copy.origin.offset
+        offsets = [at for at, each in self.log.items() if self.concerns(each, target)]
+        before = ([-1, *offsets])[offsets.index(offset)]
+        assert (copy.after, copy.origin) == (place(before), place(offset))
+        users = [u for u in self.log[offset].recipient_ids if PLACES[u] == target]
         assert list(copy.recipient_ids) == users
 
     @rule(to=st.sampled_from([0, 1, 1, 2, 2, 2, 3, 3, 3, 3]), count=st.integers(1, 3))
@@ -90,8 +109,18 @@ class Forwarding(RuleBasedStateMachine):
         """A producer session is a FIFO."""
         count = min(count, len(self.under_way[to]))
         del self.under_way[to][:count]
+        self.stale[to] = max(0, self.stale[to] - count)
         if count:
             self.forwarder.acknowledged(to, count)
+
+    @precondition(lambda self: self.ready)
+    @rule(to=st.sampled_from(sorted(PLACES.values())), keeps=st.integers(0, 5))
+    def rewind(self, to: int, keeps: int) -> None:
+        """A target lacks what it was brought, but for the first few."""
+        if keeps < len(self.copied[to]):
+            del self.copied[to][keeps:]
+            self.stale[to] = len(self.under_way[to])
+            self.forwarder.rewind(to, (self.copied[to] or [self.skipped])[-1])
 
     @precondition(lambda self: self.ready and self.recall is None)
     @rule()
@@ -99,6 +128,9 @@ class Forwarding(RuleBasedStateMachine):
         start = self.forwarder.begin_recall()
         if start is not None:
             self.recall = [offset for offset in self.log if offset >= start]
+            self.chain_again = Chain(PLACES.__getitem__, {})
+            for offset in self.log.keys() - set(self.recall):
+                self.chain_again.add(place(offset), self.log[offset])
             self.recall_end = self.end
 
     @precondition(lambda self: self.recall is not None)
@@ -106,7 +138,8 @@ class Forwarding(RuleBasedStateMachine):
     def read_again(self, count: int) -> None:
         assert self.recall is not None
         for offset in self.recall[:count]:
-            self.forwarder.recall(offset, self.log[offset])
+            self.chain_again.add(place(offset), self.log[offset])
+            self.forwarder.recall(place(offset), self.log[offset], self.chain_again.links)
             following = offset + 1
         del self.recall[:count]
         if not self.recall:
@@ -123,7 +156,7 @@ class Forwarding(RuleBasedStateMachine):
     @invariant()
     def the_watermark_is_not_too_high(self) -> None:
         for target, copied in getattr(self, "copied", {}).items():
-            acknowledged = len(copied) - len(self.under_way[target])
+            acknowledged = len(copied) - len(self.under_way[target]) + self.stale[target]
             assert all(self.forwarder.done < at for at in self.owed(target)[acknowledged:])
 
     @invariant()
@@ -160,13 +193,44 @@ TestForwarding.settings = settings(max_examples=150, stateful_step_count=40, dea
 
 def test_a_reading_does_not_go_on_for_lanes_that_are_hardly_behind() -> None:
     """From where the one far behind is full, it would read all that lies between for nothing."""
-    forwarder = Forwarder(3, PLACES.__getitem__, -1, OwnerLimits(lane_max_bytes=0))
+    forwarder = Forwarder(3, -1, OwnerLimits(lane_max_bytes=0))
+    to_a, to_b = {0: Link(["a"], NOWHERE)}, {1: Link(["b"], NOWHERE)}
     for offset, recipient in enumerate("aaabbb"):
-        forwarder.add(offset, origin(offset, (recipient,)))
+        links = to_a if recipient == "a" else to_b
+        forwarder.add(place(offset), origin(offset, (recipient,)), links)
     forwarder.take(1)  # one to each target; behind from 1 on, and from 4 on
     assert forwarder.begin_recall() == 1
-    forwarder.recall(1, origin(1, ("a",)))
+    forwarder.recall(place(1), origin(1, ("a",)), to_a)
     assert forwarder.recalls(2)
-    forwarder.recall(2, origin(2, ("a",)))
+    forwarder.recall(place(2), origin(2, ("a",)), to_a)
     assert not forwarder.recalls(3)
     assert forwarder.begin_recall() == 4
+
+
+def test_what_the_log_has_dropped_is_left_out_and_told() -> None:
+    """The next copy names the one before that, so that its target goes on."""
+    forwarder = Forwarder(3, -1, OwnerLimits())
+    for offset in range(6):
+        forwarder.add(place(offset), origin(offset, ("a",)), {0: Link(["a"], place(offset - 1))})
+    forwarder.take(10)
+    forwarder.acknowledged(0, 6)
+    forwarder.rewind(0, 1)
+    assert forwarder.done == 1
+    assert forwarder.begin_recall() == 2
+    assert forwarder.leave_out(3, {0: Copied(place(3), 1)}) == [Lost(0, 2, 3)]
+    for offset in (4, 5):
+        links = {0: Link(["a"], place(offset - 1))}
+        forwarder.recall(place(offset), origin(offset, ("a",)), links)
+    forwarder.recalled(5)
+    ((_, copies),) = forwarder.take(10)
+    assert [(copy.origin, copy.after) for copy in copies] == [
+        (place(4), Place(0, 1)),
+        (place(5), place(4)),
+    ]
+
+
+def test_what_was_dropped_and_is_of_no_concern_is_not_lost() -> None:
+    forwarder = Forwarder(3, -1, OwnerLimits())
+    forwarder.rewind(0, 1)
+    forwarder.begin_recall()
+    assert forwarder.leave_out(3, {0: Copied(place(1), 1), 1: Copied(place(3), 1)}) == []

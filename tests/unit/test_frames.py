@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from cecochat.domain import frames, wire
 from cecochat.domain.errors import Refusal
+from cecochat.domain.place import Place
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesResponse
-from cecochat.v1.messaging_pb2 import Delivered, ServerFrame, ServerItem
+from cecochat.v1.messaging_pb2 import Ack, CaughtUp, Delivered, ServerFrame, ServerItem
 from tests.unit.test_records import INT63, events
 
 
@@ -31,26 +32,50 @@ def test_a_varint_is_read_back_whatever_follows(value: int, rest: bytes) -> None
     assert len(encoded) == max(1, -(-value.bit_length() // 7))
 
 
-@given(st.integers(1, (1 << 63) - 1), events())
-def test_a_delivered_frame_is_byte_for_byte_the_protobufs(offset: int, event: Event) -> None:
-    item = ServerItem(delivered=Delivered(offset=offset, event=event))
-    made = frames.delivered(offset, event.SerializeToString())
-    assert made == ServerFrame(items=[item]).SerializeToString()
+PLACES = st.builds(Place, st.integers(1, (1 << 63) - 1), st.integers(1, (1 << 63) - 1))
 
 
-def test_offset_zero_is_read_as_zero() -> None:
+@given(PLACES, events())
+def test_a_delivered_frame_is_byte_for_byte_the_protobufs(at: Place, event: Event) -> None:
+    """But that the event, which is long, comes last."""
+    delivered = Delivered(offset=at.offset, clock_ms=at.clock_ms, event=event)
+    frame = ServerFrame(items=[ServerItem(delivered=delivered)])
+    made = frames.delivered(at, event.SerializeToString())
+    assert ServerFrame.FromString(made) == frame
+    before = Delivered(offset=at.offset, clock_ms=at.clock_ms).SerializeToString()
+    body = before + Delivered(event=event).SerializeToString()
+    assert made == frame.SerializeToString().replace(delivered.SerializeToString(), body)
+
+
+def test_zeros_are_read_as_zeros() -> None:
     event = Event(id=1, user_id="alice")
-    frame = ServerFrame.FromString(frames.delivered(0, event.SerializeToString()))
-    assert frame.items[0].delivered == Delivered(offset=0, event=event)
+    frame = ServerFrame.FromString(frames.delivered(Place(0, 0), event.SerializeToString()))
+    assert frame.items[0].delivered == Delivered(offset=0, clock_ms=0, event=event)
+
+
+@given(PLACES)
+def test_answers_carry_the_whole_place(at: Place) -> None:
+    ack, caught_up = (
+        ServerFrame.FromString(each).items[0]
+        for each in (frames.ack("id", 7, at), frames.caught_up(at))
+    )
+    assert ack.ack == Ack(
+        client_message_id="id", message_id=7, offset=at.offset, clock_ms=at.clock_ms
+    )
+    assert caught_up.caught_up == CaughtUp(offset=at.offset, clock_ms=at.clock_ms)
 
 
 @given(st.lists(events(), max_size=5))
 def test_frames_join(many: list[Event]) -> None:
-    chunks = [frames.delivered(n + 1, event.SerializeToString()) for n, event in enumerate(many)]
-    chunks.append(frames.ack("id", 7, 9))
+    chunks = [
+        frames.delivered(Place(5_000, n + 1), event.SerializeToString())
+        for n, event in enumerate(many)
+    ]
+    chunks.append(frames.ack("id", 7, Place(5_001, 9)))
     frame = ServerFrame.FromString(b"".join(chunks))
     assert [item.delivered.event for item in frame.items[:-1]] == many
     assert frame.items[-1].ack.offset == 9
+    assert frame.items[-1].ack.clock_ms == 5_001
 
 
 @given(st.lists(events(), max_size=5), INT63)

@@ -20,7 +20,7 @@ def event(number: int, user: str = "bob") -> Event:
 
 
 def welcome(offset: int, up_to: dict[int, int]) -> ServerItem:
-    position = Position(log_id="log", partition=ALICE, offset=offset)
+    position = Position(log_id="log", partition=ALICE, offset=offset, clock_ms=5_000 + offset)
     return ServerItem(welcome=Welcome(position=position, up_to=up_to, partition_count=COUNT))
 
 
@@ -41,6 +41,7 @@ def test_what_the_stream_brings_is_not_taken_from_the_history() -> None:
     assert device.fill(event(5)) == Received(event(5))
     assert device.fill(event(7)) is None
     device.filled()
+    assert device.position == Position(log_id="log", partition=ALICE, offset=90, clock_ms=5_090)
     for number, offset in ((6, 91), (7, 92)):
         item = ServerItem(delivered=Delivered(offset=offset, event=event(number)))
         assert device.receive(item) == Received(event(number))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.fold import Fold
 from cecochat.domain.ids import message_id, stamp_at
-from cecochat.domain.records import Copy, Origin, Takeover
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copied, Copy, Origin, Takeover
 from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.runtime import metrics
 from cecochat.runtime.tokens import Verifier, mint
@@ -35,11 +38,11 @@ def id_of(age_s: float) -> int:
 
 
 def origin(age_s: float) -> Origin:
-    return Origin(id_of(age_s), 0, 0, "alice", "m", ("bob",), b"", Event())
+    return Origin(id_of(age_s), Place(5_000, 0), 0, "alice", "m", ("bob",), b"", Event())
 
 
 def copied(age_s: float) -> Copy:
-    return Copy(id_of(age_s), 3, 1, -1, ("bob",), b"")
+    return Copy(id_of(age_s), 3, Place(5_000, 1), NOWHERE, ("bob",), b"")
 
 
 def test_the_age_of_a_message_follows_from_its_id(registry: CollectorRegistry) -> None:
@@ -54,26 +57,29 @@ def test_a_message_of_a_clock_ahead_is_not_younger_than_new(registry: CollectorR
 
 
 def test_of_a_batch_the_oldest_that_counts_is_measured(registry: CollectorRegistry) -> None:
-    batch = ReadBatch()
-    batch.add(Takeover("server", "session", 1), True)
-    batch.add(origin(900), False)
-    batch.add(copied(800), False)
-    batch.add(copied(700), False)
+    batch, fold = ReadBatch(), Fold()
+    fold.high[copied(0).origin_partition] = Copied(copied(0).origin, 1)
+    batch.add(Takeover("server", "session", 1), True, fold)
+    batch.add(origin(900), False, fold)
+    batch.add(copied(800), False, fold)
+    batch.add(replace(copied(700), origin=Place(0, 1_000), after=Place(0, 999)), False, fold)
+    batch.add(replace(copied(700), origin=Place(0, 1_001), after=Place(0, 1_000)), False, fold)
     for age_s in (60, 30):
-        batch.add(origin(age_s), True)
-        batch.add(copied(age_s + 200), True)
+        batch.add(origin(age_s), True, fold)
+        batch.add(copied(age_s + 200), True, fold)
     MessagingMetrics(registry).read(batch)
     for stage, age_s in (("acknowledged", 60), ("delivered", 260)):
         assert sample(registry, "message_seconds_count", stage=stage) == 1
         assert sample(registry, "message_seconds_sum", stage=stage) == pytest.approx(age_s, abs=1)
     assert sample(registry, "records_void_total", kind="origin") == 1
-    assert sample(registry, "records_void_total", kind="copy") == 2
+    assert sample(registry, "copies_not_counted_total", reason="repeat") == 1
+    assert sample(registry, "copies_not_counted_total", reason="broken_chain") == 2
 
 
 def test_a_batch_of_neither_measures_nothing(registry: CollectorRegistry) -> None:
     MessagingMetrics(registry).read(ReadBatch())
     assert sample(registry, "message_seconds_count", stage="acknowledged") is None
-    assert sample(registry, "records_void_total", kind="copy") is None
+    assert sample(registry, "copies_not_counted_total", reason="repeat") is None
 
 
 def test_a_lag_is_that_of_the_most_backward_partition(registry: CollectorRegistry) -> None:

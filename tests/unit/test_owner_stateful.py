@@ -18,6 +18,7 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, concerns
 from cecochat.v1 import errors_pb2
@@ -27,7 +28,13 @@ from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem
 QUEUE_MAX_BYTES = 700
 FRAME_BYTES = 150
 USERS = ("alice", "bob")
+BEGAN_MS = 1_700_000_000_000
 REFUSED = Refusal(errors_pb2.ERROR_CODE_TOO_LARGE, "no")
+
+
+def elsewhere(offset: int) -> Place:
+    """A place in the log of the partition that is forwarded from."""
+    return NOWHERE if offset < 0 else Place(BEGAN_MS + offset, offset)
 
 
 @dataclass
@@ -39,6 +46,7 @@ class Client:
     from_offset: int = -1  # everything above concerns it
     position: int = -1
     told: list[int] = field(default_factory=list)  # offsets of what it was shown or acked, in order
+    clocks: dict[int, int] = field(default_factory=dict)  # of the log, at offsets it was told of
     acked: dict[str, int] = field(default_factory=dict)  # client message id -> message id
     unanswered: dict[str, Send] = field(default_factory=dict)
     caught_up: bool = False
@@ -54,15 +62,18 @@ class Client:
     def _item(self, item: ServerItem) -> None:
         match item.WhichOneof("item"):
             case "delivered":
+                self._clock(item.delivered.offset, item.delivered.clock_ms)
                 self._told(item.delivered.offset)
                 event = item.delivered.event
                 if event.user_id == self.user_id:
                     self._accepted(event.client_message_id, event.id)
             case "ack":
+                self._clock(item.ack.offset, item.ack.clock_ms)
                 if item.ack.offset > self.position:
                     self._told(item.ack.offset)
                 self._accepted(item.ack.client_message_id, item.ack.message_id)
             case "caught_up":
+                self._clock(item.caught_up.offset, item.caught_up.clock_ms)
                 assert item.caught_up.offset >= self.position or self.caught_up
                 self.position = max(self.position, item.caught_up.offset)
                 self.caught_up = True
@@ -70,6 +81,9 @@ class Client:
                 self.unanswered.pop(item.refused.client_message_id, None)
             case "disconnect":
                 self.session = None
+
+    def _clock(self, offset: int, clock_ms: int) -> None:
+        assert self.clocks.setdefault(offset, clock_ms) == clock_ms
 
     def _told(self, offset: int) -> None:
         assert offset > self.position, "told twice, or in the wrong order"
@@ -86,16 +100,18 @@ class Partition(RuleBasedStateMachine):
 
     @initialize(tail=st.sampled_from([0, 120, 10_000]), entries=st.integers(0, 4))
     def start(self, tail: int, entries: int) -> None:
-        self.now_ms = 1_700_000_000_000
+        self.now_ms = BEGAN_MS
         self.limits = OwnerLimits(
             resend_window_ms=5_000, resend_entries_max=entries, tail_max_bytes=tail, state_every=7
         )
         self.owner = Owner(
-            0, "session", Fold(), cursor=0, forwarded=-1, place=lambda _: 0, limits=self.limits
+            0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=self.limits
         )
-        self.log: list[LogRecord] = [self.owner.takeover("server", 1)]
+        self.log: list[tuple[LogRecord, int]] = []  # and when each was appended
+        self.append(self.owner.takeover("server", 1, self.now_ms))
         self.valid: dict[int, Origin | Copy] = {}
         self.model = Fold()
+        self.clocks: list[int] = []  # of the log, at each offset that was read
         self.clients = [Client(user) for user in USERS for _ in range(2)]
         self.sends = 0
         self.foreign = 0
@@ -106,6 +122,9 @@ class Partition(RuleBasedStateMachine):
 
     # -- the log
 
+    def append(self, record: LogRecord) -> None:
+        self.log.append((record, self.now_ms))
+
     @rule(count=st.integers(1, 4))
     def read(self, count: int) -> None:
         """The owner reads what was appended."""
@@ -113,8 +132,10 @@ class Partition(RuleBasedStateMachine):
             offset = self.owner.cursor
             if offset == len(self.log):
                 return
-            record = self.log[offset]
-            if self.model.step(offset, record) and isinstance(record, Origin | Copy):
+            record, appended_at_ms = self.log[offset]
+            self.clocks.append(max([appended_at_ms, *self.clocks[-1:]]))
+            counts = self.model.step(offset, record, appended_at_ms)
+            if counts and isinstance(record, Origin | Copy):
                 self.valid[offset] = record
                 if isinstance(record, Origin):
                     key = (record.user_id, record.client_message_id)
@@ -123,10 +144,10 @@ class Partition(RuleBasedStateMachine):
                     for before in self.valid.values():
                         if isinstance(before, Origin) and before is not record:
                             assert before.id < record.id
-            self.owner.read(offset, record, self.now_ms)
+            assert self.owner.read(offset, record, appended_at_ms, self.now_ms) == counts
             self.owner.forwarder.take(10)
             if self.owner.state_due(self.now_ms):
-                self.log.append(self.owner.state(self.now_ms))
+                self.append(self.owner.state(self.now_ms))
 
     @rule(user=st.sampled_from(USERS), skipped=st.booleans(), again=st.booleans())
     def copy(self, user: str, skipped: bool, again: bool) -> None:
@@ -137,8 +158,9 @@ class Partition(RuleBasedStateMachine):
             after = self.foreign - 1
         event = Event(id=self.owner.fold.top + 1 << 12, user_id="carol", recipient_ids=[user])
         event.message.text = "x" * 20
-        offset = self.foreign + 2 if skipped else self.foreign
-        self.log.append(Copy(event.id, 1, offset, after, (user,), event.SerializeToString()))
+        at = elsewhere(self.foreign + 2 if skipped else self.foreign)
+        value = event.SerializeToString()
+        self.append(Copy(event.id, 1, at, elsewhere(after), (user,), value))
 
     # -- clients
 
@@ -158,10 +180,10 @@ class Partition(RuleBasedStateMachine):
                 continue
             fold = Fold()
             for offset in range(session.position + 1):
-                fold.step(offset, self.log[offset])
+                fold.step(offset, *self.log[offset])
             replay = Replay(session, fold)
-            for offset in range(session.position + 1, owner.tail.floor + 1):
-                replay.feed(offset, self.log[offset])
+            for offset in range(session.position + 1, owner.tail.floor.offset + 1):
+                replay.feed(offset, *self.log[offset])
                 while not session.has_room:
                     client.take(FRAME_BYTES)
         while eager and client.session and client.take(10_000):
@@ -220,7 +242,7 @@ class Partition(RuleBasedStateMachine):
             assert not client.session.blocked
             assert client.position >= self.owner.sent.floor
             others = tuple(user for user in USERS if user != client.user_id)
-            self.log.append(self.owner.accept(client.session, made, others, self.now_ms))
+            self.append(self.owner.accept(client.session, made, others, self.now_ms))
 
     @precondition(lambda self: any(client.session for client in self.clients))
     @rule(number=st.integers(0, 3))
@@ -250,6 +272,26 @@ class Partition(RuleBasedStateMachine):
         for client in self.clients:
             expected = [offset for offset in self.told_of(client) if offset <= client.position]
             assert client.told == expected
+
+    @invariant()
+    def what_is_told_carries_the_clock_of_the_log(self) -> None:
+        for client in self.clients:
+            for offset, clock_ms in client.clocks.items():
+                assert clock_ms == self.clocks[offset]
+
+    @invariant()
+    def the_tail_knows_no_later_clock_than_the_log(self) -> None:
+        """It knows that of the last valid record, which is that of the log or an earlier one."""
+        tail, valid = self.owner.tail, list(self.valid)
+        assert tail.floor.clock_ms == (
+            self.clocks[tail.floor.offset] if tail.floor.offset >= 0 else 0
+        )
+        for offset in range(-1, self.owner.cursor):
+            known = tail.clock_at(offset)
+            assert (known is None) == (offset < tail.floor.offset)
+            if known is not None:
+                last = max([tail.floor.offset, *(each for each in valid if each <= offset)])
+                assert known == (self.clocks[last] if last >= 0 else 0)
 
     @invariant()
     def what_is_acknowledged_is_in_the_log(self) -> None:

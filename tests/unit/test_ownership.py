@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import ProducerEnded
 from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copied, State, Takeover
 from cecochat.messaging import ownership, partition
 from cecochat.messaging.metrics import MessagingMetrics
@@ -20,7 +21,7 @@ from tests.support.eventually import eventually
 
 UNUSED: Any = None
 LATER = Takeover("two", "a session", 2)
-LARGE = State(0, 0, 0, 0, dict.fromkeys(range(1 << 17), Copied(1 << 62, 1)))
+LARGE = State(0, Place(0, 0), 0, 0, dict.fromkeys(range(1 << 17), Copied(Place(0, 1 << 62), 1)))
 """Over half of what may wait."""
 
 

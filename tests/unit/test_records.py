@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State, Takeover, decode, encode
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import (
+    Copied,
+    Copy,
+    LogRecord,
+    Missing,
+    Origin,
+    State,
+    Takeover,
+    decode,
+    encode,
+)
 from cecochat.v1.events_pb2 import Event
+from cecochat.v1.log_pb2 import State as StateValue
+from cecochat.v1.log_pb2 import Takeover as TakeoverValue
 from tests.unit.test_ids import USER_IDS
 
 INT63 = st.integers(0, (1 << 63) - 1)
@@ -35,7 +49,7 @@ def origins(draw: st.DrawFn) -> Origin:
     event = draw(events())
     return Origin(
         event.id,
-        draw(INT63),
+        Place(draw(INT63), draw(INT63)),
         draw(INT63),
         event.user_id,
         event.client_message_id,
@@ -50,24 +64,31 @@ def copies(draw: st.DrawFn) -> Copy:
     return Copy(
         draw(INT63),
         draw(st.integers(0, 4_095)),
-        draw(INT63),
-        draw(st.integers(-1, (1 << 63) - 1)),
+        Place(draw(INT63), draw(INT63)),
+        draw(st.just(NOWHERE) | st.builds(Place, INT63, st.integers(-1, (1 << 63) - 1))),
         tuple(draw(st.lists(USER_IDS, min_size=1, max_size=3))),
         draw(events()).SerializeToString(),
     )
 
 
-TAKEOVERS = st.builds(Takeover, TEXT, TEXT, INT63)
+PLACES = st.builds(Place, INT63, st.integers(-1, 1 << 40))
+COPIED = st.builds(Copied, PLACES, INT63)
+TAKEOVERS = st.builds(Takeover, TEXT, TEXT, INT63, st.booleans())
 STATES = st.builds(
     State,
     st.integers(-1, 1 << 40),
+    PLACES,
+    INT63,
+    INT63,
+    st.dictionaries(st.integers(0, 4_095), COPIED),
+    INT63,
+    st.dictionaries(st.integers(0, 4_095), COPIED),
+    st.dictionaries(st.integers(0, 4_095), PLACES),
     st.integers(-1, 1 << 40),
     INT63,
-    INT63,
-    st.dictionaries(st.integers(0, 4_095), st.builds(Copied, st.integers(-1, 1 << 40), INT63)),
-    INT63,
 )
-RECORDS = st.one_of(origins(), copies(), TAKEOVERS, STATES)
+MISSING = st.builds(Missing, st.integers(0, 4_095), PLACES)
+RECORDS = st.one_of(origins(), copies(), TAKEOVERS, STATES, MISSING)
 
 
 @given(RECORDS)
@@ -82,7 +103,9 @@ def test_headers_are_printable_ascii_in_a_fixed_order(record: LogRecord) -> None
     assert all(text.isascii() and text.isprintable() for header in headers for text in header)
 
 
-HEADER_NAMES = st.sampled_from(["kind", "v", "id", "epoch", "number", "origin", "after", "x"])
+HEADER_NAMES = st.sampled_from(
+    ["kind", "v", "id", "epoch", "number", "clock", "origin", "after", "clocks", "x"]
+)
 HEADER_VALUES = st.one_of(
     TEXT, st.sampled_from(["origin", "copy", "takeover", "state", "1", "2", "3:4", "-1", ":"])
 )
@@ -117,11 +140,15 @@ def test_a_record_with_a_changed_header_is_undecodable_or_written_again(
         ("id", "-1"),
         ("epoch", "-5"),
         ("number", ""),
+        ("clock", ""),
+        ("clock", "x"),
+        ("clock", "-1"),
+        ("clock", str(1 << 63)),
     ],
 )
 def test_an_origin_with_a_wrong_header_is_undecodable(header: str, value: str) -> None:
     event = Event(id=1, user_id="alice")
-    origin = Origin(1, 0, 0, "alice", "", (), event.SerializeToString(), event)
+    origin = Origin(1, Place(5, 0), 0, "alice", "", (), event.SerializeToString(), event)
     key, body, headers = encode(origin)
     wrong = tuple((name, value if name == header else was) for name, was in headers)
     with pytest.raises(Undecodable):
@@ -131,20 +158,52 @@ def test_an_origin_with_a_wrong_header_is_undecodable(header: str, value: str) -
 @pytest.mark.parametrize(
     ("header", "value"),
     [("origin", "4096:1"), ("origin", "-1:1"), ("origin", "1"), ("origin", "1:-1"), ("after", "-2"),
-     ("origin", f"1:{1 << 63}")],
+     ("origin", f"1:{1 << 63}"), ("clocks", ""), ("clocks", "1"), ("clocks", "x:1"),
+     ("clocks", "1:x"), ("clocks", "-1:0"), ("clocks", "0:-1"), ("clocks", f"1:{1 << 63}")],
 )  # fmt: skip
 def test_a_copy_with_a_wrong_header_is_undecodable(header: str, value: str) -> None:
-    key, body, headers = encode(Copy(1, 2, 3, -1, ("bob",), b""))
+    key, body, headers = encode(Copy(1, 2, Place(5, 3), NOWHERE, ("bob",), b""))
     wrong = tuple((name, value if name == header else was) for name, was in headers)
     with pytest.raises(Undecodable):
         decode(key, body, wrong)
+
+
+@given(origins())
+def test_an_origin_of_a_first_version_knows_no_clock_of_its_epoch(origin: Origin) -> None:
+    key, body, headers = encode(origin)
+    assert dict(headers)["clock"] == str(origin.epoch.clock_ms)
+    former = tuple(header for header in headers if header[0] != "clock")
+    assert decode(key, body, former) == replace(origin, epoch=Place(0, origin.epoch.offset))
+
+
+@given(copies())
+def test_a_copy_of_a_first_version_knows_no_clocks(copy: Copy) -> None:
+    key, body, headers = encode(copy)
+    assert dict(headers)["clocks"] == f"{copy.origin.clock_ms}:{copy.after.clock_ms}"
+    former = tuple(header for header in headers if header[0] != "clocks")
+    known = decode(key, body, former)
+    origin, after = Place(0, copy.origin.offset), Place(0, copy.after.offset)
+    assert known == replace(copy, origin=origin, after=after)
+
+
+def test_an_owner_of_a_first_version_keeps_no_clock() -> None:
+    former = TakeoverValue(server_id="one", session="s", assignment_version=7)
+    known = decode(b"", former.SerializeToString(), (("kind", "takeover"), ("v", "1")))
+    assert known == Takeover("one", "s", 7, keeps_clock=False)
+
+
+def test_a_state_of_a_first_version_knows_no_clocks() -> None:
+    former = StateValue(as_of=9, epoch=1, count=2, top=3, last_id=4)
+    former.copied[7].offset, former.copied[7].message_id = 5, 6
+    known = decode(b"", former.SerializeToString(), (("kind", "state"), ("v", "1")))
+    assert known == State(9, Place(0, 1), 2, 3, {7: Copied(Place(0, 5), 6)}, 4)
 
 
 def test_an_origin_without_headers_is_undecodable() -> None:
     for missing in ("kind", "v", "id", "epoch", "number"):
         event = Event(id=1, user_id="alice")
         key, body, headers = encode(
-            Origin(1, 0, 0, "alice", "", (), event.SerializeToString(), event)
+            Origin(1, Place(5, 0), 0, "alice", "", (), event.SerializeToString(), event)
         )
         with pytest.raises(Undecodable):
             decode(key, body, tuple(h for h in headers if h[0] != missing))

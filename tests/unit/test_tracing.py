@@ -22,6 +22,7 @@ from cecochat.cli import trace as cli_trace
 from cecochat.domain import ids, spans
 from cecochat.domain.configuration import parse
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, Origin, decode, encode
 from cecochat.domain.session import Session
 from cecochat.materialize.tracing import materializing
@@ -53,7 +54,9 @@ def tracer(**keys: float) -> Tracer:
 
 def origin(trace: str = "", id_: int = 7) -> Origin:
     event = Event(id=id_, user_id="alice", client_message_id="m", recipient_ids=["bob"])
-    return Origin(id_, 0, 0, "alice", "m", ("bob",), event.SerializeToString(), event, trace)
+    return Origin(
+        id_, Place(5_000, 0), 0, "alice", "m", ("bob",), event.SerializeToString(), event, trace
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_a_message_that_is_traced_carries_the_context_of_its_append() -> None:
     read = decode(*encode(record))
     assert isinstance(read, Origin)
     assert read.trace == record.trace
-    copy = Copy(7, 0, 1, -1, ("bob",), record.event, record.trace)
+    copy = Copy(7, 0, Place(5_000, 1), NOWHERE, ("bob",), record.event, record.trace)
     assert decode(*encode(copy)) == copy
 
 
@@ -128,7 +131,7 @@ def test_a_fault_of_a_trace_is_none_of_a_message(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(one, "start", lambda *_, **__: 1 / 0)
     traces, record = MessageTraces(one, 0), origin()
     traces.accept(ASKED, record)
-    copies = [Copy(7, 0, 1, -1, ("bob",), b"", ASKED)]
+    copies = [Copy(7, 0, Place(5_000, 1), NOWHERE, ("bob",), b"", ASKED)]
     with traces.appending(), traces.forwarding(1, copies):
         pass
     assert record.trace == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Cluster:
     ready: dict[str, str]  # instance id -> empty, or why it is not ready
     controls: list[dict[str, Any]]
     decisions: list[dict[str, Any]]
+    lacking: dict[int, list[int]] = field(default_factory=dict)
+    """Partition -> those whose messages it lacks, as its owner says."""
     missing: tuple[dict[str, Any], ...] = ()  # rows of the history, as the materialize servers say
 
     @property
@@ -80,6 +82,8 @@ async def look_through(discovery: Discovery | None) -> Cluster:
         everybody = [each for instances in servers.values() for each in instances]
         if not everybody:
             raise Failed(NOBODY)
+        partitions = [_get(client, each, "partitions") for each in servers["messaging"]]
+        lacking = _lacking(await asyncio.gather(*partitions))
         ready = await asyncio.gather(*(_not_ready(client, each) for each in everybody))
         asked = [await _get(client, each, "control") for each in servers["control"]]
         controls = [each for each in asked if each]
@@ -92,9 +96,17 @@ async def look_through(discovery: Discovery | None) -> Cluster:
     told = decisions[0]["decisions"] if decisions and decisions[0] else []
     missing = {each["text"]: each for audit in audits if audit for each in audit["missing"]}
     names = [each.instance_id for each in everybody]
-    return Cluster(
-        servers, dict(zip(names, ready, strict=True)), controls, told, tuple(missing.values())
-    )
+    ready_by_name = dict(zip(names, ready, strict=True))
+    return Cluster(servers, ready_by_name, controls, told, lacking, tuple(missing.values()))
+
+
+def _lacking(answers: list[dict[str, Any] | None]) -> dict[int, list[int]]:
+    return {
+        int(partition): origins
+        for answer in answers
+        if answer  # else it is said elsewhere that it does not answer
+        for partition, origins in answer.get("lacking", {}).items()
+    }
 
 
 async def _not_ready(client: httpx.AsyncClient, server: Instance) -> str:

@@ -88,7 +88,15 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
         partitions = ranges({each["partition"] for each in seen.missing})
         rows = f"{len(seen.missing):,} row{'s' if len(seen.missing) != 1 else ''}"
         wrong.append(MISSING.format(rows=rows, partitions=partitions))
+    wrong += [_lacks(partition, origins) for partition, origins in sorted(seen.lacking.items())]
     return wrong if view else [*wrong, "no partition is assigned"]
+
+
+def _lacks(partition: int, origins: list[int]) -> str:
+    return (
+        f"users of partition {partition} lack messages from partitions {ranges(origins)}, which "
+        "were asked for and do not come: those are in the history alone"
+    )
 
 
 def _as_json(seen: Cluster, view: View | None) -> dict[str, Any]:

@@ -21,8 +21,17 @@ from cecochat.client.progress import Progress
 from cecochat.client.receipts import Marks
 from cecochat.domain import client as domain
 from cecochat.domain.client import Device
+from cecochat.domain.place import Place
 from cecochat.v1 import events_pb2
-from cecochat.v1.messaging_pb2 import ClientFrame, ReadToken, Send, ServerItem, Welcome
+from cecochat.v1.messaging_pb2 import (
+    Ack,
+    ClientFrame,
+    Delivered,
+    ReadToken,
+    Send,
+    ServerItem,
+    Welcome,
+)
 
 
 class LocalDevice:
@@ -99,9 +108,9 @@ class LocalDevice:
         if item.HasField("welcome"):
             self.welcome = item.welcome
         elif item.HasField("ack"):
-            self._note_accepted(item.ack.offset)
+            self._note_accepted(item.ack)
         elif item.HasField("delivered") and item.delivered.event.user_id == self.user_id:
-            self._note_accepted(item.delivered.offset)
+            self._note_accepted(item.delivered)
         happening: domain.Happening | None = self._step(
             lambda device: device.receive(item), item.ByteSize()
         )
@@ -205,12 +214,18 @@ class LocalDevice:
         if self.marks.idle:
             self.all_told.set()
 
-    def _note_accepted(self, offset: int) -> None:
-        """A repeat is acknowledged with the offset of its first: only up."""
-        position = self.welcome.position
-        if known := self.own_writes():
-            offset = max(offset, known.offsets[position.partition])
-        self._accepted = ReadToken(log_id=position.log_id, offsets={position.partition: offset})
+    def _note_accepted(self, item: Ack | Delivered) -> None:
+        """A repeat is acknowledged with the place of its first: only up."""
+        here = self.welcome.position
+        at, known = Place(item.clock_ms, item.offset), self.own_writes()
+        if known is None or at.lies_above(
+            Place(known.clocks[here.partition], known.offsets[here.partition])
+        ):
+            self._accepted = ReadToken(
+                log_id=here.log_id,
+                offsets={here.partition: at.offset},
+                clocks={here.partition: at.clock_ms},
+            )
 
     def own_writes(self) -> ReadToken | None:
         """Asks the history for an answer that holds all that this device was told is accepted."""

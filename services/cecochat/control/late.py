@@ -97,7 +97,7 @@ class Late:
         found = {DROP: await self._older_than(partition, now_ms - self._keep_ms) - start}
         for group in GROUPS:
             taken = await self._backplane.committed(group, MESSAGES, partition)
-            found[group] = late - max(start, taken or 0)
+            found[group] = late - max(start, taken.offset if taken else 0)
         return found
 
     async def _older_than(self, partition: int, at_ms: int) -> int:

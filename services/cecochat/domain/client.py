@@ -17,6 +17,9 @@ from cecochat.domain.partitions import partition_of
 from cecochat.v1.errors_pb2 import Error
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (
+    CaughtUp as CaughtUpItem,
+)
+from cecochat.v1.messaging_pb2 import (
     ClientFrame,
     Delivered,
     Disconnect,
@@ -157,10 +160,10 @@ class Device:
         if kind == "delivered":
             return self._delivered(item.delivered)
         if kind == "ack":
-            self._move(item.ack.offset)
+            self._move(item.ack.offset, item.ack.clock_ms)
             return self.answered(item.ack.client_message_id, item.ack.message_id)
         if kind == "caught_up":
-            return self._caught_up(item.caught_up.offset)
+            return self._caught_up(item.caught_up)
         if kind == "welcome":
             self._welcomed(item.welcome)
         elif kind == "gap":
@@ -185,11 +188,11 @@ class Device:
             self.partition_count = welcome.partition_count or 1
 
     def _delivered(self, delivered: Delivered) -> Happening | None:
-        self._move(delivered.offset)
+        self._move(delivered.offset, delivered.clock_ms)
         return self.show(delivered.event)
 
-    def _caught_up(self, offset: int) -> Happening | None:
-        self._move(offset)
+    def _caught_up(self, item: CaughtUpItem) -> Happening | None:
+        self._move(item.offset, item.clock_ms)
         if self.caught_up:
             return None
         self.caught_up = True
@@ -200,9 +203,10 @@ class Device:
         """What to send again after catching up: all that is unanswered, in order."""
         return list(self.outbox)
 
-    def _move(self, offset: int) -> None:
+    def _move(self, offset: int, clock_ms: int) -> None:
         assert self.position is not None, "a server welcomes before it delivers"
-        self.position.offset = max(self.position.offset, offset)
+        if offset >= self.position.offset:
+            self.position.offset, self.position.clock_ms = offset, clock_ms
 
     def show(self, event: Event) -> Happening | None:
         """An event, from the stream or from the history; None where it was shown before."""
@@ -251,11 +255,8 @@ class Device:
     def filled(self) -> None:
         """The history was read with the gap's token and shown: go on with the stream."""
         assert self.gap is not None and self._welcome is not None
-        self.position = Position(
-            log_id=self._welcome.position.log_id,
-            partition=self._welcome.position.partition,
-            offset=self.gap.to_offset,
-        )
+        self.position = Position()
+        self.position.CopyFrom(self._welcome.position)
         self.gap = None
 
     # -- keeping it

@@ -19,6 +19,7 @@ RETRIABLE = frozenset(
         errors_pb2.ERROR_CODE_DRAINING,
         errors_pb2.ERROR_CODE_MOVED,
         errors_pb2.ERROR_CODE_CATCH_UP,
+        errors_pb2.ERROR_CODE_CLOCK_AHEAD,
         errors_pb2.ERROR_CODE_TIMEOUT,
         errors_pb2.ERROR_CODE_INTERNAL,
     }

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from cecochat.domain.chain import Link, Links
 from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.records import Copy, Origin
+from cecochat.domain.place import Place
+from cecochat.domain.records import NOTHING, Copied, Copy, Origin
 
 
 class Waiting(NamedTuple):
     """An origin that is to be copied to some users of one partition."""
 
-    offset: int
+    at: Place
     origin: Origin
-    user_ids: list[str]
+    link: Link
+
+
+class Lost(NamedTuple):
+    """Some of the origins from `start` to `end` were not brought to a target, and the log has
+    dropped them.
+    """
+
+    target: int
+    start: int
+    end: int
 
 
 class Lane:
@@ -24,18 +36,18 @@ class Lane:
     """
 
     def __init__(self) -> None:
-        self.after = -1  # the origin offset copied there before, in this session
         self.under_way: deque[int] = deque()  # origin offsets of copies not acknowledged
         self.behind: int | None = None  # from this offset on, it has to be read again
         self.recalls = False  # the reading under way is for this lane too
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
+        self._dropped_from: int | None = None  # what lies behind that can be brought by nobody
 
     def add(self, waiting: Waiting, max_bytes: int) -> None:
         """The next origin for this target: it waits, or is forgotten until it is read again."""
         if self.takes_in:
             if self._is_full(max_bytes):
-                self.behind = waiting.offset
+                self.behind = waiting.at.offset
             else:
                 self._push(waiting)
 
@@ -48,6 +60,10 @@ class Lane:
         return bool(self._waiting) and self._waiting_bytes >= max_bytes
 
     def _push(self, waiting: Waiting) -> None:
+        if self._dropped_from is not None:
+            after = Place(0, self._dropped_from - 1)
+            waiting = waiting._replace(link=waiting.link._replace(after=after))
+            self._dropped_from = None
         self._waiting.append(waiting)
         self._waiting_bytes += len(waiting.origin.event)
 
@@ -59,13 +75,14 @@ class Lane:
         """An origin was read again; after one that finds no room, none is taken until the next
         time.
         """
-        if not self.recalls_at(waiting.offset):
+        offset = waiting.at.offset
+        if not self.recalls_at(offset):
             return
         if self._is_full(max_bytes):
-            self.behind, self.recalls = waiting.offset, False
+            self.behind, self.recalls = offset, False
         else:
             self._push(waiting)
-            self.behind = waiting.offset + 1
+            self.behind = offset + 1
 
     def recalls_at(self, offset: int) -> bool:
         """Whether it takes an origin that is read again at `offset`."""
@@ -79,9 +96,24 @@ class Lane:
             self.recalls = False
             self._move_up(offset, following)
 
+    def rewind(self, start: int) -> None:
+        """Everything from `start` on has to be brought again, by a reading that begins anew."""
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self.behind, self.recalls = start, False
+        self._dropped_from = None
+
+    def leave_out(self, lowest: int) -> None:
+        """What it is behind by has been dropped up to `lowest`. The next copy names the one before
+        that, so that the target goes on from there.
+        """
+        assert self.behind is not None
+        self._dropped_from = self.behind
+        self.behind = lowest + 1
+
     def skip(self, done: int, following: int) -> None:
         """Everything up to `done` is in this target already."""
-        while self._waiting and self._waiting[0].offset <= done:
+        while self._waiting and self._waiting[0].at.offset <= done:
             self._pop()
         self._move_up(done, following)
 
@@ -97,17 +129,14 @@ class Lane:
         return bool(self._waiting) and not self.under_way
 
     def take(self, partition: int, limit: int) -> list[Copy]:
-        """The next copies, each naming the one before it."""
+        """The next copies."""
         copies: list[Copy] = []
         while self._waiting and len(copies) < limit:
-            offset, origin, to = self._pop()
+            at, origin, (users, after) = self._pop()
             copies.append(
-                Copy(
-                    origin.id, partition, offset, self.after, tuple(to), origin.event, origin.trace
-                )
+                Copy(origin.id, partition, at, after, tuple(users), origin.event, origin.trace)
             )
-            self.after = offset
-            self.under_way.append(offset)
+            self.under_way.append(at.offset)
         return copies
 
     def _pop(self) -> Waiting:
@@ -120,22 +149,19 @@ class Lane:
         """The lowest origin offset that this target may lack; None: it has all."""
         if self.under_way:
             return self.under_way[0]
-        return self._waiting[0].offset if self._waiting else self.behind
+        return self._waiting[0].at.offset if self._waiting else self.behind
 
 
 class Forwarder:
-    """Turns valid origins, in log order as read, into copies: one a target partition, each naming
-    the one before it. Each target has a lane of its own, so that a slow one holds up nobody: what
-    may not wait for it is forgotten, and read again from the log when it has caught up.
+    """Turns valid origins, in log order as read, into copies: one a target partition, each linked
+    to the one before it. Each target has a lane of its own, so that a slow one holds up nobody:
+    what may not wait for it is forgotten, and read again from the log when it has caught up.
     """
 
-    def __init__(
-        self, partition: int, place: Callable[[str], int], done: int, limits: OwnerLimits
-    ) -> None:
+    def __init__(self, partition: int, done: int, limits: OwnerLimits) -> None:
         self.partition = partition
-        self._place = place
         self._limits = limits
-        self._skipped = done
+        self.skipped = done  # up to here, another owner has brought all
         self._following = done + 1  # everything below was read
         self._lanes: dict[int, Lane] = {}
         self._idle: dict[int, Lane] = {}  # those from which a batch may leave
@@ -155,17 +181,21 @@ class Forwarder:
         """Whether an origin is not in all its targets yet."""
         return any(lane.owed_from is not None for lane in self._lanes.values())
 
-    def add(self, offset: int, origin: Origin) -> None:
-        """A valid origin was read at `offset`."""
-        if offset <= self._skipped:
+    def add(self, at: Place, origin: Origin, links: Links) -> None:
+        """A valid origin was read there."""
+        if at.offset <= self.skipped:
             return
-        for target, to in self._targets(origin).items():
-            lane = self._lanes.get(target)
-            if lane is None:
-                lane = self._lanes[target] = Lane()
-            lane.add(Waiting(offset, origin, to), self._limits.lane_max_bytes)
+        for target, link in links.items():
+            lane = self._lane(target)
+            lane.add(Waiting(at, origin, link), self._limits.lane_max_bytes)
             self._note(target, lane)
-        self.caught_up(offset)
+        self.caught_up(at.offset)
+
+    def _lane(self, target: int) -> Lane:
+        lane = self._lanes.get(target)
+        if lane is None:
+            lane = self._lanes[target] = Lane()
+        return lane
 
     def caught_up(self, offset: int) -> None:
         """Everything up to `offset` was read."""
@@ -175,7 +205,7 @@ class Forwarder:
         """Another owner has brought everything up to `done` to all targets; nothing left here
         yet.
         """
-        self._skipped = max(self._skipped, done)
+        self.skipped = max(self.skipped, done)
         self.caught_up(done)
         for lane in self._lanes.values():
             lane.skip(done, self._following)
@@ -200,16 +230,6 @@ class Forwarder:
         if lane.behind is not None:
             self._behind[target] = lane
 
-    def _targets(self, origin: Origin) -> dict[int, list[str]]:
-        targets: dict[int, list[str]] = {}
-        for user in self.recipients(origin):
-            targets.setdefault(self._place(user), []).append(user)
-        return targets
-
-    def recipients(self, origin: Origin) -> Sequence[str]:
-        """Those frozen in the origin when it was accepted, never those of today."""
-        return origin.recipient_ids
-
     # -- what was forgotten
 
     @property
@@ -229,11 +249,11 @@ class Forwarder:
         starts = (lane.behind for lane in self._behind.values() if lane.recalls)
         return min((start for start in starts if start is not None), default=None)
 
-    def recall(self, offset: int, origin: Origin) -> None:
-        """A valid origin was read again."""
-        for target, to in self._targets(origin).items():
+    def recall(self, at: Place, origin: Origin, links: Links) -> None:
+        """A valid origin was read again there."""
+        for target, link in links.items():
             if lane := self._behind.get(target):
-                lane.recall(Waiting(offset, origin, to), self._limits.lane_max_bytes)
+                lane.recall(Waiting(at, origin, link), self._limits.lane_max_bytes)
                 self._note(target, lane)
 
     def recalls(self, offset: int) -> bool:
@@ -248,3 +268,22 @@ class Forwarder:
         """
         for lane in self._behind.values():
             lane.recalled(offset, self._following)
+
+    def rewind(self, target: int, high: int) -> None:
+        """A target lacks copies above `high`: forget what waits for it, and read that again."""
+        lane = self._lane(target)
+        lane.rewind(high + 1)
+        self._note(target, lane)
+
+    def leave_out(self, lowest: int, last: Mapping[int, Copied]) -> list[Lost]:
+        """What is to be read again has been dropped by the log up to `lowest`, the position that it
+        can be read from; `last` is what `Chain` knows there. Returns what is lost by that.
+        """
+        lost = []
+        for target, lane in self._behind.items():
+            start = lane.behind
+            if lane.recalls and start is not None and start <= lowest:
+                if last.get(target, NOTHING).origin.offset >= start:
+                    lost.append(Lost(target, start, lowest))
+                lane.leave_out(lowest)
+        return lost

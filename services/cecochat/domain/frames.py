@@ -5,6 +5,7 @@ it goes to.
 from __future__ import annotations
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.place import Place
 from cecochat.domain.wire import varint
 from cecochat.v1.messaging_pb2 import (
     Ack,
@@ -22,11 +23,13 @@ Chunk = bytes
 """A serialized `ServerFrame` of one item."""
 
 
-def delivered(offset: int, event: bytes) -> Chunk:
+def delivered(at: Place, event: bytes) -> Chunk:
     """The bytes of an event as they stand in the log, wrapped; nothing is parsed or serialized
     again.
     """
-    head = b"".join((b"\x08", varint(offset), b"\x12", varint(len(event))))
+    head = b"".join(
+        (b"\x08", varint(at.offset), b"\x18", varint(at.clock_ms), b"\x12", varint(len(event)))
+    )
     size = len(head) + len(event)
     inner = b"\x12" + varint(size)
     return b"".join((b"\x0a", varint(len(inner) + size), inner, head, event))
@@ -36,13 +39,11 @@ def _chunk(item: ServerItem) -> Chunk:
     return ServerFrame(items=[item]).SerializeToString()
 
 
-def ack(client_message_id: str, message_id: int, offset: int) -> Chunk:
+def ack(client_message_id: str, message_id: int, at: Place) -> Chunk:
     """The send is in the log."""
-    return _chunk(
-        ServerItem(
-            ack=Ack(client_message_id=client_message_id, message_id=message_id, offset=offset)
-        )
-    )
+    item = Ack(client_message_id=client_message_id, message_id=message_id)
+    item.offset, item.clock_ms = at.offset, at.clock_ms
+    return _chunk(ServerItem(ack=item))
 
 
 def refused(client_message_id: str, refusal: Refusal) -> Chunk:
@@ -52,9 +53,9 @@ def refused(client_message_id: str, refusal: Refusal) -> Chunk:
     )
 
 
-def caught_up(offset: int) -> Chunk:
-    """Nothing is missing up to `offset`."""
-    return _chunk(ServerItem(caught_up=CaughtUp(offset=offset)))
+def caught_up(at: Place) -> Chunk:
+    """Nothing is missing up to there."""
+    return _chunk(ServerItem(caught_up=CaughtUp(offset=at.offset, clock_ms=at.clock_ms)))
 
 
 def gap(item: Gap) -> Chunk:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CLOCKS_APART_MAX_MS = 60_000
-"""What a client says it has seen may lie so far ahead of its server's clock."""
+"""So far ahead of the log's clock may a server's be that accepts messages, and of a server's what
+a client says it has seen.
+"""
 
 
 @dataclass(slots=True)

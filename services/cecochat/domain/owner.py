@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
 from cecochat.domain import frames
-from cecochat.domain.errors import Refusal
+from cecochat.domain.clock import LOOK_AGAIN_MS, OwnClock
+from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
-from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
+from cecochat.domain.missing import Incoming
+from cecochat.domain.place import Place
+from cecochat.domain.records import Copy, LogRecord, Missing, Origin, State, Takeover
 from cecochat.domain.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.session import Session
 from cecochat.v1 import errors_pb2
@@ -33,15 +36,16 @@ class Pending(NamedTuple):
 
     content: int
     sessions: list[Session]
+    accepted_ms: int
 
 
 class Valid:
     """A valid record that concerns some users; its chunk is made when a session needs it."""
 
-    __slots__ = ("_chunk", "event", "offset", "user_ids")
+    __slots__ = ("_chunk", "at", "event", "user_ids")
 
-    def __init__(self, offset: int, user_ids: tuple[str, ...], event: bytes) -> None:
-        self.offset = offset
+    def __init__(self, at: Place, user_ids: tuple[str, ...], event: bytes) -> None:
+        self.at = at
         self.user_ids = user_ids
         self.event = event
         self._chunk: frames.Chunk | None = None
@@ -50,15 +54,15 @@ class Valid:
     def chunk(self) -> frames.Chunk:
         """What its sessions are sent, the same bytes for all of them."""
         if self._chunk is None:
-            self._chunk = frames.delivered(self.offset, self.event)
+            self._chunk = frames.delivered(self.at, self.event)
         return self._chunk
 
 
 class Tail:
     """The latest valid records, bounded in bytes: what most resuming sessions need."""
 
-    def __init__(self, floor: int) -> None:
-        self.floor = floor  # everything valid above this offset is here
+    def __init__(self, floor: Place) -> None:
+        self.floor = floor  # everything valid above it is here
         self._records: deque[Valid] = deque()
         self._bytes = 0
 
@@ -69,19 +73,28 @@ class Tail:
         while self._bytes > max_bytes:
             dropped = self._records.popleft()
             self._bytes -= len(dropped.event)
-            self.floor = dropped.offset
+            self.floor = dropped.at
 
     def replay(self, session: Session) -> bool:
         """Queue what the session has not been told, as far as it has room; whether that was all.
         Its position must not lie below `floor`.
         """
-        start = bisect_right(self._records, session.position, key=lambda valid: valid.offset)
-        for valid in islice(self._records, start, None):
+        for valid in islice(self._records, self._number_up_to(session.position), None):
             if session.user_id in valid.user_ids:
                 if not session.has_room:
                     return False
-                session.deliver(valid.offset, valid.chunk)
+                session.deliver(valid.at.offset, valid.chunk)
         return True
+
+    def clock_at(self, offset: int) -> int | None:
+        """The log's clock at the last valid record up to `offset`; None: that is not here."""
+        number = self._number_up_to(offset)
+        if number:
+            return self._records[number - 1].at.clock_ms
+        return self.floor.clock_ms if offset >= self.floor.offset else None
+
+    def _number_up_to(self, offset: int) -> int:
+        return bisect_right(self._records, offset, key=lambda valid: valid.at.offset)
 
 
 class Owner:
@@ -97,7 +110,6 @@ class Owner:
         *,
         cursor: int,
         forwarded: int,
-        place: Callable[[str], int],
         limits: OwnerLimits,
     ) -> None:
         self.partition = partition
@@ -105,29 +117,39 @@ class Owner:
         self.fold = fold
         self.cursor = cursor
         self.limits = limits
-        self.epoch: int | None = (
+        self.epoch: Place | None = (
             None  # known once the own takeover is read; then this owner accepts
         )
         self.superseded: Takeover | None = None
         self.crowded = False  # a queue has become half full: let its client read
-        self.forwarder = Forwarder(partition, place, forwarded, limits)
+        self.forwarder = Forwarder(partition, forwarded, limits)
+        self.incoming = Incoming(partition, fold)
         self.sent = SentTable(cursor - 1, limits)
-        self.tail = Tail(cursor - 1)
+        self.tail = Tail(self.place)
         self.sessions: dict[str, list[Session]] = {}
         self.pending: dict[Key, Pending] = {}
         self._number = 0
         self._stamp = 0
         self._stated = cursor - 1  # `as_of` of the last state record
         self._stated_at_ms: int | None = None  # when it was read or made, or this began to read
-        self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of the state records read
+        self.clock = OwnClock()
+        self._taken_over_ms = 0  # when the takeover was made
+        self._made: dict[int, int] = {}  # `as_of` of the state records made -> when
+        self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of those read back
+
+    @property
+    def place(self) -> Place:
+        """Up to where it has read the log."""
+        return Place(self.fold.clock_ms, self.cursor - 1)
 
     @property
     def ready(self) -> bool:
         """Whether it has read its own takeover and none after it."""
         return self.epoch is not None and self.superseded is None
 
-    def takeover(self, server_id: str, assignment_version: int) -> Takeover:
+    def takeover(self, server_id: str, assignment_version: int, now_ms: int) -> Takeover:
         """The record to append first."""
+        self._taken_over_ms = now_ms
         return Takeover(server_id, self.session, assignment_version)
 
     # -- sends
@@ -136,11 +158,13 @@ class Owner:
         self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
     ) -> Origin:
         """The record to append for a checked send that was not settled. Raises `Refusal`, and
-        nothing has changed, where the clock is beyond all message ids.
+        nothing has changed, where the clock is ahead of the log's, or beyond all message ids.
         """
+        if not self.clock.is_right(now_ms):
+            raise _clock_ahead()
         origin = self._origin(session.user_id, send, recipients, now_ms)
         key = (session.user_id, send.client_message_id)
-        self.pending[key] = Pending(content_of(send), [session])
+        self.pending[key] = Pending(content_of(send), [session], now_ms)
         return origin
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
@@ -161,7 +185,7 @@ class Owner:
         if first.content != content_of(send):
             session.refuse(key[1], _reused(key[1]))
         elif isinstance(first, Accepted):
-            session.push(frames.ack(key[1], first.message_id, first.offset))
+            session.push(frames.ack(key[1], first.message_id, first.at))
         elif session not in first.sessions:
             first.sessions.append(session)
         return True
@@ -206,8 +230,10 @@ class Owner:
 
     def next_stamp(self, now_ms: int, seen_id: int = 0) -> int:
         """Strictly increasing, and above everything this partition has seen, whatever the clocks
-        do; above the whole millisecond of `seen_id`, too, unless that is far in the future.
+        do; above the whole millisecond of `seen_id`, too, unless that is far in the future. A clock
+        that is behind the log's is not asked.
         """
+        now_ms = max(now_ms, self.fold.clock_ms)
         answers = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
         stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, answers + 1)
         if stamp > STAMP_MAX:
@@ -217,65 +243,81 @@ class Owner:
 
     # -- the log
 
-    def read(self, offset: int, record: LogRecord, now_ms: int) -> bool:
+    def read(self, offset: int, record: LogRecord, appended_at_ms: int, now_ms: int) -> bool:
         """The next record of the partition, as read from the log; whether it counts."""
         self.cursor = offset + 1
         if self._stated_at_ms is None:
             self._stated_at_ms = now_ms
-        if not self.fold.step(offset, record):
+        if not self.fold.step(offset, record, appended_at_ms):
             return False
         match record:
             case Origin():
-                self._read_origin(offset, record, now_ms)
+                self._read_origin(record, appended_at_ms, now_ms)
             case Copy():
-                self._publish(Valid(offset, record.recipient_ids, record.event))
+                self._publish(Valid(self.place, record.recipient_ids, record.event))
             case Takeover():
-                self._read_takeover(offset, record)
+                self._read_takeover(record, appended_at_ms)
+            case Missing():
+                self._read_missing(record)
             case State():
                 self._stated = max(self._stated, record.as_of)
                 self._stated_at_ms = now_ms
-                self._states.append((offset, record.as_of))
+                if (made_ms := self._made.get(record.as_of)) is not None:
+                    self._states.append((offset, record.as_of))
+                    self.clock.compare(made_ms, appended_at_ms)
         return True
 
-    def skip(self, offset: int) -> bool:
+    def skip(self, offset: int, record: Undecodable, appended_at_ms: int) -> bool:
         """The next record cannot be understood. Whether this owner has to end its epoch: it may be
         a send of its own, which nobody will ever read, and then none behind it counts.
         """
         self.cursor = offset + 1
+        self.fold.step(offset, record, appended_at_ms)
         return self.ready and bool(self.pending)
 
-    def _read_takeover(self, offset: int, record: Takeover) -> None:
+    def _read_takeover(self, record: Takeover, appended_at_ms: int) -> None:
         if record.session == self.session:
-            self.epoch = offset
+            self.epoch = self.place
+            self.clock.compare(self._taken_over_ms, appended_at_ms)
         elif self.epoch is not None:
             self.superseded = record
 
-    def _read_origin(self, offset: int, record: Origin, now_ms: int) -> None:
+    def _read_origin(self, record: Origin, appended_at_ms: int, now_ms: int) -> None:
+        at = self.place
         key = (record.user_id, record.client_message_id)
         waiting = self.pending.pop(key, None)
         content = waiting.content if waiting else content_of(record.parsed)
-        self.sent.add(key, Accepted(record.id, offset, now_ms, content))
-        self.forwarder.add(offset, record)
+        self.sent.add(key, Accepted(record.id, at, now_ms, content))
+        self.forwarder.add(at, record, self.fold.chain.links)
         if waiting:
-            ack = frames.ack(record.client_message_id, record.id, offset)
+            self.clock.compare(waiting.accepted_ms, appended_at_ms)
+            ack = frames.ack(record.client_message_id, record.id, at)
             for session in waiting.sessions:
                 if session in self.sessions.get(record.user_id, ()):
-                    session.deliver(offset, ack)
-        self._publish(Valid(offset, (record.user_id,), record.event))
+                    session.deliver(at.offset, ack)
+        self._publish(Valid(at, (record.user_id,), record.event))
 
     def _publish(self, valid: Valid) -> None:
         self.tail.add(valid, self.limits.tail_max_bytes)
         for user in valid.user_ids:
             for session in self.sessions.get(user, ()):
-                if session.position < valid.offset:
-                    session.deliver(valid.offset, valid.chunk)
+                if session.position < valid.at.offset:
+                    session.deliver(valid.at.offset, valid.chunk)
                     self.crowded |= not session.has_room
+
+    def _read_missing(self, record: Missing) -> None:
+        """Bring a target the copies again that it lacks, if there are any."""
+        last, high = self.fold.chain.last_for(record.target).origin, record.high
+        if self.ready and last.lies_above(high):
+            # what it has from an end that this log has lost says nothing of what stands there now
+            held = high.holds_where(self.tail.clock_at(high.offset) or 0)
+            self.forwarder.rewind(record.target, high.offset if held else -1)
 
     # -- sessions
 
     def can_attach(self, session: Session) -> bool:
         """Whether the tail holds all that the session has not been told."""
-        return session.position >= self.tail.floor
+        return session.position >= self.tail.floor.offset
 
     def attach(self, session: Session) -> bool:
         """Queue what the session has not been told, say that it is caught up, and keep it informed
@@ -289,7 +331,7 @@ class Owner:
 
     def _tell_position(self, session: Session) -> None:
         session.position = max(session.position, self.cursor - 1)
-        session.push(frames.caught_up(self.cursor - 1))
+        session.push(frames.caught_up(self.place))
 
     def detach(self, session: Session) -> None:
         """The session is gone; unknown is fine."""
@@ -309,6 +351,7 @@ class Owner:
         """Forget old sends; call it about once a second. Idle sessions are told a position that
         stays covered.
         """
+        self.clock.go_on(now_ms)
         announced = self.sent.expire(now_ms)
         for sessions in self.sessions.values():
             for session in sessions:
@@ -319,29 +362,33 @@ class Owner:
 
     def state_due(self, now_ms: int) -> bool:
         """Whether enough was read since the last state record, or it is so old that retention might
-        leave none.
+        leave none; or it has to show whether the clock is right again.
         """
         if self.cursor - 1 - self._stated >= self.limits.state_every:
             return True
         since_ms = now_ms if self._stated_at_ms is None else self._stated_at_ms
-        return now_ms - since_ms >= self.limits.state_after_ms
+        return now_ms - since_ms >= self.limits.state_after_ms or self.clock.look_due(now_ms)
 
     def state(self, now_ms: int) -> State:
         """What is known now, as a record to append."""
         self._stated, self._stated_at_ms = self.cursor - 1, now_ms
+        self._made[self._stated] = now_ms
+        self.clock.looks(now_ms)
         return self.fold.state(self._stated)
 
     def released(self, materialized: int) -> int | None:
         """The lowest offset that the protocol still needs, when history has everything below
         `materialized`.
 
-        It lies behind what is forwarded and materialized and behind a state record that readers
-        from there start with.
+        It lies behind what is forwarded and materialized and behind a state record of its own that
+        readers from there start with: one of a session before may tell of an end that was lost.
         """
         safe = min(self.forwarder.done + 1, materialized)
         released = None
         while self._states and self._states[0][0] < safe:
-            released = self._states.popleft()[1] + 1
+            _, as_of = self._states.popleft()
+            self._made.pop(as_of, None)
+            released = as_of + 1
         return released
 
 
@@ -357,6 +404,15 @@ def _ahead(seen: int) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_PROTOCOL,
         f"offset {seen} is ahead of all that this server has told: say the position of this stream",
+    )
+
+
+def _clock_ahead() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_CLOCK_AHEAD,
+        "the clock of this server is more than a minute ahead of the log's: it accepts nothing "
+        "until that is put right",
+        LOOK_AGAIN_MS,
     )
 
 

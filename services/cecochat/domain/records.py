@@ -1,19 +1,21 @@
-"""The four kinds of record in a partition of the log, and how they are written.
+"""The five kinds of record in a partition of the log, and how they are written.
 
 An origin record is something a user did, in that user's partition. Copy records bring it to the
 partitions of those concerned, byte for byte. A takeover record starts an epoch; a state record
-tells later readers what all before it meant.
+tells later readers what all before it meant. A missing record asks for copies once more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.ids import PARTITIONS_MAX, message_id
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.log_pb2 import State as StateValue
 from cecochat.v1.log_pb2 import Takeover as TakeoverValue
@@ -25,21 +27,22 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True, frozen=True)
 class Takeover:
-    """A new owner starts; its offset is the epoch."""
+    """A new owner starts; its place is the epoch."""
 
     server_id: str
     session: str
     assignment_version: int
+    keeps_clock: bool = True
 
 
 class Copied(NamedTuple):
-    """The last copy from an origin partition that counted."""
+    """An origin that is copied: the last from a partition, or the last to one."""
 
-    offset: int  # of its origin
+    origin: Place
     id: int
 
 
-NOTHING = Copied(-1, 0)
+NOTHING = Copied(NOWHERE, 0)
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,11 +50,15 @@ class State:
     """What the fold knew after the record at `as_of`."""
 
     as_of: int
-    epoch: int
+    epoch: Place
     count: int
     top: int
     high: dict[int, Copied]
     last_id: int = 0
+    last: dict[int, Copied] = field(default_factory=dict)  # as in `Chain`
+    owed: dict[int, Place] = field(default_factory=dict)  # as in `Fold`
+    unread: int = -1  # as in `Fold`
+    clock_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -59,7 +66,7 @@ class Origin:
     """Something a user did, valid only as number `number` of epoch `epoch`."""
 
     id: int
-    epoch: int
+    epoch: Place
     number: int
     user_id: str
     client_message_id: str
@@ -75,16 +82,29 @@ class Copy:
 
     id: int
     origin_partition: int
-    origin_offset: int
-    after: (
-        int  # the origin offset that its producer session copied to this partition before; -1: none
-    )
+    origin: Place
+    after: Place  # the origin before it that concerns this partition; nowhere: none is known
     recipient_ids: tuple[str, ...]  # those in this partition
     event: bytes
     trace: str = ""
 
 
-LogRecord = Takeover | State | Origin | Copy
+@dataclass(slots=True, frozen=True)
+class Missing:
+    """The owner of `target` lacks copies from the partition in which this stands: all above
+    `high`.
+
+    It is written as an origin of an epoch that no takeover begins: readers of a version that does
+    not know it step over it as over any origin that does not count.
+    """
+
+    target: int
+    high: Place
+
+
+NO_EPOCH = (1 << 63) - 1
+
+LogRecord = Takeover | State | Origin | Copy | Missing
 
 
 def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
@@ -98,8 +118,9 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                     ("kind", "origin"),
                     ("v", FORMAT_VERSION),
                     ("id", str(record.id)),
-                    ("epoch", str(record.epoch)),
+                    ("epoch", str(record.epoch.offset)),
                     ("number", str(record.number)),
+                    ("clock", str(record.epoch.clock_ms)),
                     *_trace(record),
                 ),
             )
@@ -111,8 +132,9 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                     ("kind", "copy"),
                     ("v", FORMAT_VERSION),
                     ("id", str(record.id)),
-                    ("origin", f"{record.origin_partition}:{record.origin_offset}"),
-                    ("after", str(record.after)),
+                    ("origin", f"{record.origin_partition}:{record.origin.offset}"),
+                    ("after", str(record.after.offset)),
+                    ("clocks", f"{record.origin.clock_ms}:{record.after.clock_ms}"),
                     *_trace(record),
                 ),
             )
@@ -121,21 +143,47 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 server_id=record.server_id,
                 session=record.session,
                 assignment_version=record.assignment_version,
+                keeps_clock=record.keeps_clock,
             )
             return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
+        case Missing():
+            return (
+                b"",
+                b"",
+                (
+                    ("kind", "origin"),
+                    ("v", FORMAT_VERSION),
+                    ("id", "0"),
+                    ("epoch", str(NO_EPOCH)),
+                    ("number", "0"),
+                    ("missing", f"{record.target}:{record.high.offset}"),
+                    ("clock", str(record.high.clock_ms)),
+                ),
+            )
         case State():
             state = StateValue(
                 as_of=record.as_of,
-                epoch=record.epoch,
+                epoch=record.epoch.offset,
+                epoch_clock_ms=record.epoch.clock_ms,
                 count=record.count,
                 top=record.top,
-                copied={
-                    origin: StateValue.Copied(offset=copied.offset, message_id=copied.id)
-                    for origin, copied in record.high.items()
-                },
+                copied=_copied_values(record.high),
                 last_id=record.last_id,
+                last=_copied_values(record.last),
+                owed=_copied_values({at: Copied(place, 0) for at, place in record.owed.items()}),
+                unread_before=record.unread + 1,
+                clock_ms=record.clock_ms,
             )
             return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+
+
+def _copied_values(places: dict[int, Copied]) -> dict[int, StateValue.Copied]:
+    return {
+        partition: StateValue.Copied(
+            offset=copied.origin.offset, clock_ms=copied.origin.clock_ms, message_id=copied.id
+        )
+        for partition, copied in places.items()
+    }
 
 
 def _trace(record: Origin | Copy) -> Headers:
@@ -160,11 +208,15 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
     if header["v"] != FORMAT_VERSION:
         raise ValueError(f"format version {header['v']}, this code reads {FORMAT_VERSION}")
     match header["kind"]:
+        case "origin" if "missing" in header:
+            target, _, high = header["missing"].partition(":")
+            place = Place(_number(header.get("clock", "0")), _number(high, low=-1))
+            return Missing(_number(target, high=PARTITIONS_MAX), place)
         case "origin":
             event = Event.FromString(value)
             return Origin(
                 _number(header["id"]),
-                _number(header["epoch"]),
+                Place(_number(header.get("clock", "0")), _number(header["epoch"])),
                 _number(header["number"]),
                 key.decode(),
                 event.client_message_id,
@@ -175,19 +227,26 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             )
         case "copy":
             origin_partition, _, origin_offset = header["origin"].partition(":")
+            # a first version named no clocks
+            origin_clock, _, after_clock = header.get("clocks", "0:0").partition(":")
             Event.FromString(value)  # goes out as it is: no client could read past what is none
             return Copy(
                 _number(header["id"]),
                 _number(origin_partition, high=PARTITIONS_MAX),
-                _number(origin_offset),
-                _number(header["after"], low=-1),
+                Place(_number(origin_clock), _number(origin_offset)),
+                Place(_number(after_clock), _number(header["after"], low=-1)),
                 tuple(key.decode().split("\n")),
                 value,
                 header.get("traceparent", ""),
             )
         case "takeover":
             takeover = TakeoverValue.FromString(value)
-            return Takeover(takeover.server_id, takeover.session, takeover.assignment_version)
+            return Takeover(
+                takeover.server_id,
+                takeover.session,
+                takeover.assignment_version,
+                takeover.keeps_clock,
+            )
         case "state":
             return _state(StateValue.FromString(value))
         case kind:
@@ -195,10 +254,28 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
 
 
 def _state(value: StateValue) -> State:
-    high = {origin: Copied(c.offset, c.message_id) for origin, c in value.copied.items()}
+    high = _copied(value.copied)
     for origin, offset in value.high.items():  # of a first version, which kept no ids
-        high[origin] = Copied(offset, message_id(value.top, origin))
-    return State(value.as_of, value.epoch, value.count, value.top, high, value.last_id)
+        high[origin] = Copied(Place(0, offset), message_id(value.top, origin))
+    return State(
+        value.as_of,
+        Place(value.epoch_clock_ms, value.epoch),
+        value.count,
+        value.top,
+        high,
+        value.last_id,
+        _copied(value.last),
+        {origin: copied.origin for origin, copied in _copied(value.owed).items()},
+        value.unread_before - 1,
+        value.clock_ms,
+    )
+
+
+def _copied(values: Mapping[int, StateValue.Copied]) -> dict[int, Copied]:
+    return {
+        partition: Copied(Place(value.clock_ms, value.offset), value.message_id)
+        for partition, value in values.items()
+    }
 
 
 def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:

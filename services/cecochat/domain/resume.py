@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
+from cecochat.domain.place import Place
 from cecochat.domain.session import Began, How
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Gap, Hello, ReadToken
@@ -21,13 +22,22 @@ class Start(NamedTuple):
 
 
 def start(
-    hello: Hello, *, log_id: str, partition: int, first_known: int, log_end: int, read_to: int
+    hello: Hello,
+    *,
+    log_id: str,
+    partition: int,
+    first_known: int,
+    log_end: int,
+    read_to: int,
+    appended_at_ms: int,
 ) -> Start:
     """Where to start a session in a log that is known from the position `first_known` up to below
     `log_end`, with an owner that has read it up to below `read_to`. Take `log_end` first.
+    `appended_at_ms`: when the record at the position was, or one before it; 0: not known.
 
-    No position: live. Of another log, another partition or beyond the end: nothing can be resumed,
-    so live after a gap. Below the first known state: from there, after a gap. Raises `Refusal`
+    No position: live. Of another log, another partition or beyond the end, or of an end that this
+    log has lost: nothing can be resumed, so live after a gap. Below the first known state: from
+    there, after a gap. Raises `Refusal`
     where this owner has not read as far as the client: it lags, or was taken over from without
     knowing it yet, and what it calls live is the client's past.
     """
@@ -45,6 +55,8 @@ def start(
         return Start(live, gapped=True)
     if position.offset < first_known:
         return Start(first_known, gapped=True)
+    if not Place(position.clock_ms, position.offset).holds_where(appended_at_ms):
+        return Start(live, gapped=True)
     return Start(max(position.offset, -1), gapped=False)
 
 
@@ -58,14 +70,15 @@ def gap(hello: Hello, log_id: str, partition: int, position: int, fold: Fold) ->
     """What to read from the history: all that `fold`, standing at `position`, has seen, whatever
     partition it came from.
     """
-    offsets = {origin: copied.offset for origin, copied in fold.high.items()}
+    places = {origin: copied.origin for origin, copied in fold.high.items()}
     if position >= 0:
-        offsets[partition] = position
-    return Gap(
-        from_offset=hello.position.offset,
-        to_offset=position,
-        token=ReadToken(log_id=log_id, offsets=offsets),
+        places[partition] = Place(fold.clock_ms, position)
+    token = ReadToken(
+        log_id=log_id,
+        offsets={origin: place.offset for origin, place in places.items()},
+        clocks={origin: place.clock_ms for origin, place in places.items()},
     )
+    return Gap(from_offset=hello.position.offset, to_offset=position, token=token)
 
 
 def _behind() -> Refusal:

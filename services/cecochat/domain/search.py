@@ -52,4 +52,4 @@ def before_origin(message_id: int) -> Precedes:
 
 def before_copy(origin_partition: int, origin_offset: int) -> Precedes:
     """Copies from one partition count in the order of their origins."""
-    return lambda state: state.high.get(origin_partition, NOTHING).offset < origin_offset
+    return lambda state: state.high.get(origin_partition, NOTHING).origin.offset < origin_offset

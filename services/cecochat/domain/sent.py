@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.place import Place
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
 
@@ -18,7 +19,7 @@ class Accepted(NamedTuple):
     """An accepted send."""
 
     message_id: int
-    offset: int
+    at: Place
     read_at_ms: int
     content: int
 
@@ -75,13 +76,13 @@ class SentTable:
         for index, accepted in enumerate(self._sent.values()):
             if index >= surplus and accepted.read_at_ms > now_ms - self._limits.resend_window_ms:
                 break
-            self.announced = accepted.offset
+            self.announced = accepted.at.offset
         return self.announced
 
     def _forget_announced(self) -> None:
         gone = []
         for key, accepted in self._sent.items():
-            if accepted.offset > self.announced:
+            if accepted.at.offset > self.announced:
                 break
             gone.append(key)
         for key in gone:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from cecochat.domain import frames
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.fold import Fold
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.v1 import errors_pb2
 
@@ -162,11 +163,12 @@ class Replay:
         self._session = session
         self._fold = fold
 
-    def feed(self, offset: int, record: LogRecord) -> None:
+    def feed(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
         """The next record."""
-        if self._fold.step(offset, record) and concerns(record, self._session.user_id):
-            assert isinstance(record, Origin | Copy)
-            self._session.deliver(offset, frames.delivered(offset, record.event))
+        counts = self._fold.step(offset, record, appended_at_ms)
+        if counts and isinstance(record, Origin | Copy) and concerns(record, self._session.user_id):
+            at = Place(self._fold.clock_ms, offset)
+            self._session.deliver(offset, frames.delivered(at, record.event))
         self._session.position = max(self._session.position, offset)
 
 

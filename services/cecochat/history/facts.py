@@ -12,6 +12,8 @@ from cecochat.domain import where
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.ids import partition_in
 from cecochat.domain.partitions import partition_of
+from cecochat.domain.place import NOWHERE
+from cecochat.domain.place import Place as LogPlace
 from cecochat.domain.records import NOTHING, Origin
 from cecochat.domain.where import Facts, Owner, Place, Receiver
 from cecochat.ports.backplane import MESSAGES, Backplane
@@ -84,7 +86,7 @@ class Gathering:
             owner=await self._owner(self._partition, self.event and self.event.user_id, sessions),
             forwarded_to=forwarded_to,
             receivers=await self._receivers(targets, sessions),
-            materialized_to=None if progress is None else progress.get(self._partition, -1),
+            materialized_to=_reached(progress, self._partition),
             row=await self._has_row(),
             row_at_ms=await self._row_at_ms(),
         )
@@ -98,7 +100,8 @@ class Gathering:
 
     async def _committed(self) -> int:
         backplane = self._sources.backplane
-        return await backplane.committed(FORWARD_GROUP, MESSAGES, self._partition) or 0
+        committed = await backplane.committed(FORWARD_GROUP, MESSAGES, self._partition)
+        return committed.offset if committed else 0
 
     async def _standing(self, partition: int) -> Standing:
         if partition not in self._standings:
@@ -111,9 +114,9 @@ class Gathering:
             return None
         return where.Record(
             place=_place(partition, found),
-            epoch=found.known.epoch,
+            epoch=found.known.epoch.offset,
             number=found.known.number,
-            server_id=await finding.taken_over_by(backplane, partition, found.known.epoch),
+            server_id=await finding.taken_over_by(backplane, partition, found.known.epoch.offset),
             counts=found.counts,
             epoch_in_force=found.epoch,
             server_in_force=await finding.taken_over_by(backplane, partition, found.epoch),
@@ -130,7 +133,7 @@ class Gathering:
         if self._found is None:
             return _Target(stands, forwarded=True, copy=None)
         offset = self._found.record.offset
-        if stands.fold.high.get(self._partition, NOTHING).offset < offset:
+        if stands.fold.high.get(self._partition, NOTHING).origin.offset < offset:
             return _Target(stands, forwarded_to > offset, copy=None)
         copy, _ = await finding.find_copy(
             self._sources.backplane, partition, (self._partition, offset)
@@ -231,3 +234,7 @@ async def _or_none(call: Awaitable[T]) -> T | None:
 
 def _place(partition: int, found: Found) -> Place:
     return Place(partition, found.record.offset, found.record.appended_at_ms)
+
+
+def _reached(progress: dict[int, LogPlace] | None, partition: int) -> int | None:
+    return None if progress is None else progress.get(partition, NOWHERE).offset

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from cecochat.domain import ids, spans, wire
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.ports.history import ChatRow, History, MarkRow
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -104,7 +105,8 @@ class Queries:
             raise _invalid(f"token: partition {unknown[0]}; use 0 to {self._partitions - 1}")
         with self._reading("progress"):
             progress = await self._history.progress(token.log_id)
-        behind = [p for p, offset in token.offsets.items() if progress.get(p, -1) < offset]
+        asked = {p: Place(token.clocks.get(p, 0), at) for p, at in token.offsets.items()}
+        behind = [p for p, at in asked.items() if at.lies_above(progress.get(p, NOWHERE))]
         if behind:
             raise Refusal(
                 errors_pb2.ERROR_CODE_BEHIND,

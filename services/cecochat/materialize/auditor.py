@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.ids import time_ms
+from cecochat.domain.place import Place
 from cecochat.materialize.comparing import Expected, Key, Missing, Walk, missing, whole
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
@@ -134,7 +135,8 @@ class Auditor:
                 del known[partition]
         for partition in sorted(mine - self._walks.keys()):
             if partition not in self._judged:
-                committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
+                place = await self._backplane.committed(GROUP, MESSAGES, partition)
+                committed = place.offset if place else 0
                 self._judged[partition] = self._committed[partition] = committed - 1
             self._walks[partition] = Walk(self._backplane, partition, self._judged[partition])
 
@@ -201,7 +203,8 @@ class Auditor:
         now = {partition: each.offset + 1 for partition, each in self.complete.items()}
         moved = {p: at for p, at in now.items() if self._committed.get(p, 0) != at}
         if moved:
-            await self._backplane.commit(GROUP, MESSAGES, moved)
+            places = {partition: Place(0, at) for partition, at in moved.items()}
+            await self._backplane.commit(GROUP, MESSAGES, places)
             self._committed |= moved
 
     def note(self, found: list[Missing]) -> None:

@@ -119,9 +119,9 @@ async def whole(backplane: Backplane, partition: int) -> int:
     """Up to where materialize says that the history holds the partition; -1: it holds nothing. It
     says so behind what is durable, and takes it back where the database has lost rows.
     """
-    committed = await backplane.committed(GROUP, MESSAGES, partition) or 0
+    place = await backplane.committed(GROUP, MESSAGES, partition)
     _, end = await backplane.bounds(MESSAGES, partition)
-    return min(committed, end) - 1
+    return min(place.offset if place else 0, end) - 1
 
 
 async def missing(history: History, expected: Sequence[Expected]) -> dict[Key, Missing]:

@@ -15,13 +15,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Origin
 from cecochat.materialize.tracing import materializing
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Producer, Record
 from cecochat.ports.history import History, MarkRow, MessageRow, Progress
 from cecochat.runtime.logs import ids_of
 from cecochat.runtime.metrics import AGES_S, Lag, MessageAges
-from cecochat.runtime.reading import decode_once, first_known, fold_at
+from cecochat.runtime.reading import decode_once, first_known, fold_at, following, still_holds
 from cecochat.runtime.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Rows:
     marks: list[MarkRow] = field(default_factory=list)
     dead: list[tuple[Record, str]] = field(default_factory=list)
     traced: list[tuple[int, Origin]] = field(default_factory=list)  # with their offsets
+    clock_ms: int = 0  # of the log, behind the batch
     read_ns: int = field(default_factory=time.time_ns)
 
     def add(self, origin: Origin) -> None:
@@ -99,12 +101,14 @@ def rows_of(fold: Fold, records: Sequence[Record]) -> Rows:
     rows = Rows()
     for record in records:
         known = decode_once(record)
+        counts = fold.step(record.offset, known, record.appended_at_ms)
         if isinstance(known, Undecodable):
             rows.dead.append((record, str(known)))
-        elif fold.step(record.offset, known) and isinstance(known, Origin):
+        elif counts and isinstance(known, Origin):
             rows.add(known)
             if known.trace:
                 rows.traced.append((record.offset, known))
+    rows.clock_ms = fold.clock_ms
     return rows
 
 
@@ -174,13 +178,14 @@ class Materializer:
 
     async def _follow(self, partition: int) -> None:
         loop, gather_s = asyncio.get_running_loop(), self._history.gather_s
-        committed = await self._backplane.committed(GROUP, MESSAGES, partition) or 0
+        place = await self._backplane.committed(GROUP, MESSAGES, partition)
+        committed = place.offset if place else 0
         self._reached[partition] = committed  # it is behind from here on, also while it waits
         position = await self._position(partition, committed)
         self._reached[partition] = position + 1
         await self._commit(partition)  # retention must wait for a database that lost rows
         fold = await fold_at(self._backplane, partition, position)
-        batches = self._backplane.read(MESSAGES, partition, position + 1)
+        batches = following(self._backplane, partition, Place(fold.clock_ms, position))
         async with aclosing(batches):
             async for batch in batches:
                 self._writing[partition] = batch[0].appended_at_ms
@@ -192,19 +197,18 @@ class Materializer:
     async def _position(self, partition: int, committed: int) -> int:
         """Up to where the history holds the log; a database that lost rows gets them again."""
         progress = await self._patiently(lambda: self._history.progress(self._log_id))
-        held = min(committed - 1, progress.get(partition, -1))
+        reached = progress.get(partition, NOWHERE)
+        held = min(committed - 1, reached.offset)
         known = await first_known(self._backplane, partition)
-        _, end = await self._backplane.bounds(MESSAGES, partition)
-        if held >= end:
+        if not await still_holds(self._backplane, partition, reached):
             log.error(
-                "partition %s: this history has read it up to offset %s, the log has lost all from "
-                "%s on and gives these offsets again",
+                "partition %s: this history has read it up to offset %s, of which the log has lost "
+                "the end: all that is left is read again",
                 partition,
-                held,
-                end,
+                reached.offset,
                 extra={"partition": partition},
             )
-            held = end - 1
+            held = known
         if held < known:
             log.warning(
                 "partition %s: this history has read it up to offset %s, the log begins above %s",
@@ -243,7 +247,8 @@ class Materializer:
         moved = {p: at for p, at in reached.items() if self._committed.get(p) != at}
         try:
             if moved:
-                await self._backplane.commit(GROUP, MESSAGES, moved)
+                places = {p: Place(0, at) for p, at in moved.items()}
+                await self._backplane.commit(GROUP, MESSAGES, places)
                 self._committed |= moved
         except Unavailable as error:
             log.warning("offsets are not committed: %s", error)
@@ -251,7 +256,7 @@ class Materializer:
     async def _write(self, partition: int, rows: Rows, offset: int) -> None:
         if rows.dead:
             await self._bury(partition, rows.dead)
-        progress = Progress(self._log_id, partition, offset)
+        progress = Progress(self._log_id, partition, offset, rows.clock_ms)
         spans_of = (rows.messages, rows.traced, rows.read_ns)
         with (
             self._metrics.write_seconds.time(),

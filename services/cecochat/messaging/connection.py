@@ -163,15 +163,18 @@ class Connection:
             first_known=await partition.first_known(log_start),
             log_end=log_end,
             read_to=owner.cursor,
+            appended_at_ms=await self._appended_at_ms(partition, hello),
         )
         session.position = start.position
         session.began = resume.began(hello, start)
         welcome = self._welcome(partition, start.position)
+        welcome.position.clock_ms = hello.position.clock_ms
         if start.gapped:
             await self._tell_gap(partition, hello, welcome, log_start)
         else:
             if not hello.HasField("position"):  # its fold stands where the session starts: live
                 welcome.up_to.update(owner.fold.ids(partition.partition))
+                welcome.position.clock_ms = owner.fold.clock_ms
             session.push(frames.welcome(welcome))
         self._welcomed = True
         how = "gap" if start.gapped else "tail" if hello.HasField("position") else "live"
@@ -184,12 +187,27 @@ class Connection:
         self._server.metrics.resumes.labels(how).inc()
         self._server.metrics.resume_seconds.observe(time.monotonic() - begun_s)
 
+    async def _appended_at_ms(self, partition: OwnedPartition, hello: Hello) -> int:
+        """When the record at the position of the hello was; 0: there is nothing to compare."""
+        owner, at = partition.owner, hello.position
+        assert owner
+        if not at.clock_ms or at.log_id != partition.log.id:
+            return 0
+        if (clock_ms := owner.tail.clock_at(at.offset)) is not None:
+            return clock_ms
+        backplane = partition.log.backplane
+        start, _ = await backplane.bounds(MESSAGES, partition.partition)
+        if at.offset < start:
+            return 0
+        return await appended_at_ms(backplane, partition.partition, at.offset)
+
     async def _tell_gap(
         self, partition: OwnedPartition, hello: Hello, welcome: Welcome, log_start: int
     ) -> None:
         """Welcome, and say what of the history is missed and what the stream will bring."""
         log, number, position = partition.log, partition.partition, welcome.position.offset
         fold = await fold_at(log.backplane, number, position)
+        welcome.position.clock_ms = fold.clock_ms
         welcome.up_to.update(fold.ids(number))
         if hello.position.log_id != log.id:
             began_ms = await appended_at_ms(log.backplane, number, log_start)
@@ -225,7 +243,7 @@ class Connection:
         backplane, number = partition.log.backplane, partition.partition
         replay = Replay(session, await fold_at(backplane, number, session.position))
         while not owner.can_attach(session):
-            await self._replay_to(owner.tail.floor, replay, partition)
+            await self._replay_to(owner.tail.floor.offset, replay, partition)
 
     async def _replay_to(self, high: int, replay: Replay, partition: OwnedPartition) -> None:
         session = self.session
@@ -233,8 +251,8 @@ class Connection:
             partition.log.backplane, partition.partition, session.position + 1, high + 1
         )
         async with aclosing(records):
-            async for offset, record in records:
-                replay.feed(offset, record)
+            async for record in records:
+                replay.feed(*record)
                 if not session.has_room:
                     await self._written()
         session.position = max(session.position, high)

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-from cecochat.domain.errors import Unavailable
+from cecochat.domain.errors import Trimmed, Unavailable
+from cecochat.domain.fold import Fold
+from cecochat.domain.forwarder import Lost
 from cecochat.domain.owner import Owner
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, Origin, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.ports.backplane import Backplane, NewRecord, Producer
-from cecochat.runtime.reading import between, fold_at
+from cecochat.runtime.reading import PlaceOf, between, first_known, fold_at
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Forwarding:
         metrics: MessagingMetrics,
         traces: MessageTraces,
         moved: Callable[[], None],
+        place: PlaceOf,
     ) -> None:
         self._backplane = backplane
         self._owner = owner
@@ -47,6 +51,7 @@ class Forwarding:
         self._metrics = metrics
         self._traces = traces
         self._moved = moved
+        self._place = place
         self._work = asyncio.Event()  # there may be something to read again
         self._appends: set[asyncio.Task[None]] = set()
 
@@ -79,23 +84,47 @@ class Forwarding:
                 self._metrics.recalls.inc()
                 try:
                     await self._read_again(start)
-                except Unavailable as error:
+                except (Unavailable, Trimmed) as error:
                     log.warning("what lanes have forgotten cannot be read just now: %s", error)
                     await asyncio.sleep(RETRY_S)
                 self.forward()
 
     async def _read_again(self, start: int) -> None:
         forwarder, partition, end = self._owner.forwarder, self._owner.partition, self._owner.cursor
-        fold = await fold_at(self._backplane, partition, start - 1)
+        start, fold = await self._readable(start)
         async with aclosing(between(self._backplane, partition, start, end)) as records:
-            async for offset, record in records:
-                if fold.step(offset, record) and isinstance(record, Origin):
-                    forwarder.recall(offset, record)
+            async for offset, record, appended_at_ms in records:
+                if fold.step(offset, record, appended_at_ms) and isinstance(record, Origin):
+                    forwarder.recall(Place(fold.clock_ms, offset), record, fold.chain.links)
                 if not forwarder.recalls(offset + 1):
                     return
                 if offset % FORWARD_EVERY == 0:
                     self.forward()
         forwarder.recalled(end - 1)
+
+    async def _readable(self, start: int) -> tuple[int, Fold]:
+        """Where reading again can start, and what is known just before; what the log has dropped
+        by then is left out.
+        """
+        backplane, partition = self._backplane, self._owner.partition
+        try:
+            return start, await fold_at(backplane, partition, start - 1, self._place)
+        except Trimmed:
+            lowest = await first_known(backplane, partition)
+            fold = await fold_at(backplane, partition, lowest, self._place)
+            for lost in self._owner.forwarder.leave_out(lowest, fold.chain.last):
+                self._tell(lost)
+            return lowest + 1, fold
+
+    def _tell(self, lost: Lost) -> None:
+        self._metrics.lost.inc()
+        log.error(
+            "partition %s: messages between the offsets %s and %s for partition %s are lost to its "
+            "devices: they could not be read there, and the log has dropped them here",
+            self._owner.partition,
+            *(lost.start, lost.end, lost.target),
+            extra={"partition": self._owner.partition},
+        )
 
     def stop(self) -> None:
         """Wait for nothing any more; what was given to the producer may land yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from cecochat.domain.fold import Fold
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.runtime.metrics import Lag, MessageAges
 
@@ -13,19 +14,22 @@ class ReadBatch:
     count.
     """
 
-    __slots__ = ("copy", "origin", "void_copies", "void_origins")
+    __slots__ = ("broken_copies", "copy", "origin", "repeated_copies", "void_origins")
 
     def __init__(self) -> None:
         self.origin: Origin | None = None
         self.copy: Copy | None = None
         self.void_origins = 0
-        self.void_copies = 0
+        self.repeated_copies = 0
+        self.broken_copies = 0
 
-    def add(self, record: LogRecord, counts: bool) -> None:
-        """The next record."""
+    def add(self, record: LogRecord, counts: bool, fold: Fold) -> None:
+        """The next record, and what is known after it."""
         if isinstance(record, Copy):
             self.copy = self.copy or (record if counts else None)
-            self.void_copies += not counts
+            repeated = not fold.is_new(record, fold.high_of(record.origin_partition))
+            self.repeated_copies += not counts and repeated
+            self.broken_copies += not counts and not repeated
         elif isinstance(record, Origin):
             self.origin = self.origin or (record if counts else None)
             self.void_origins += not counts
@@ -90,8 +94,32 @@ class MessagingMetrics:
         )
         self.void = Counter(
             "cecochat_records_void",
-            "Records read that do not count: copy, copied before; origin, of a fenced owner.",
+            "Records read that do not count: origin, of a fenced owner.",
             ["kind"],
+            registry=registry,
+        )
+        self.not_counted = Counter(
+            "cecochat_copies_not_counted",
+            "Copies read that do not count: repeat, copied before; broken_chain, since the one "
+            "before it is missing, so both are brought again.",
+            ["reason"],
+            registry=registry,
+        )
+        self.chains_broken = Gauge(
+            "cecochat_chains_broken",
+            "Partitions whose copies are missing in a partition owned here, although they were "
+            "asked for, so that some messages are not delivered.",
+            registry=registry,
+        )
+        self.asked = Counter(
+            "cecochat_copies_asked_again",
+            "Times that another partition was asked to bring its copies again.",
+            registry=registry,
+        )
+        self.lost = Counter(
+            "cecochat_copies_lost",
+            "Times that copies could not be brought again, since the log has dropped the messages; "
+            "the history has them, devices were not told.",
             registry=registry,
         )
         self.disconnects = Counter(
@@ -129,7 +157,9 @@ class MessagingMetrics:
             self.ages.observe("acknowledged", batch.origin.id)
         if batch.copy:
             self.ages.observe("delivered", batch.copy.id)
-        if batch.void_copies:
-            self.void.labels("copy").inc(batch.void_copies)
+        if batch.repeated_copies:
+            self.not_counted.labels("repeat").inc(batch.repeated_copies)
+        if batch.broken_copies:
+            self.not_counted.labels("broken_chain").inc(batch.broken_copies)
         if batch.void_origins:
             self.void.labels("origin").inc(batch.void_origins)

@@ -208,12 +208,17 @@ class Ownership:
             "server_id": self._server_id,
             "owned": {
                 str(partition): {
-                    "epoch": owner.epoch,
+                    "epoch": owner.epoch and owner.epoch.offset,
                     "assignment_version": self._owned[partition].version,
                 }
                 for partition, owner in sorted(self._owners().items())
             },
             "taking_over": self._taking_over(),
+            "lacking": {
+                str(partition): sorted(owner.incoming.broken)
+                for partition, owner in sorted(self._owners().items())
+                if owner.incoming.broken
+            },
         }
 
     def partition_for(self, user_id: str) -> OwnedPartition:

@@ -17,15 +17,17 @@ from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
+from cecochat.domain.place import Place
 from cecochat.domain.records import LogRecord, Takeover, encode
 from cecochat.domain.session import Session
 from cecochat.messaging.forward import Forwarding
 from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
+from cecochat.messaging.missing import MissingCopies
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
 from cecochat.runtime.logs import ids_of
-from cecochat.runtime.reading import decode_once, first_known, fold_at
+from cecochat.runtime.reading import decode_once, first_known, fold_at, following, still_holds
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Send
@@ -42,6 +44,7 @@ QUEUED_MAX_BYTES = 4 << 20
 YIELD_BYTES = 64 << 10
 CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a burst is slow
 HOUSEKEEPING_S = 1.0
+LOST_S = 10.0  # the log shows its readers by then what it has acknowledged
 CLOSE_S = 5.0  # for appends under way at the end; what lands later is void, or a repeated copy
 
 
@@ -94,6 +97,7 @@ class OwnedPartition:
         self._queued: list[NewRecord] = []  # for this partition; copies have lanes of their own
         self._queued_bytes = 0
         self._appending_since_s: float | None = None
+        self._stands = (-1, self._begun_s)  # the cursor while it waits, and since when
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -144,12 +148,17 @@ class OwnedPartition:
                 self._metrics,
                 self._traces,
                 self._moved.set,
+                self._place,
+            )
+            missing = MissingCopies(
+                self.log.backplane, owner, producer, group, self._metrics, self._place
             )
             helpers = [
                 group.create_task(self._append(producer)),
                 group.create_task(self._keep_house(owner)),
                 group.create_task(self._claim(owner)),
                 group.create_task(forwarding.recall()),
+                group.create_task(missing.run()),
             ]
             superseded = await self._follow(owner, forwarding)
             forwarding.stop()
@@ -159,21 +168,25 @@ class OwnedPartition:
 
     async def _load(self) -> Owner:
         backplane, partition = self.log.backplane, self.partition
-        forwarded = (await backplane.committed(FORWARD_GROUP, MESSAGES, partition) or 0) - 1
         start, end = await backplane.bounds(MESSAGES, partition)
         lowest = await self.first_known(start)
-        # Retention keeps what is not forwarded; a log that has lost its end gives offsets again.
-        forwarded = min(max(forwarded, lowest), end - 1)
+        noted = await self._noted_forwarded(lowest)
+        forwarded = lowest if noted is None else noted
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
+        fold = await fold_at(backplane, partition, position, self._place)
+        if noted is None:
+            fold.unread = position  # copies may have gone with the end
         return Owner(
             partition,
             uuid.uuid4().hex,
-            await fold_at(backplane, partition, position),
+            fold,
             cursor=position + 1,
             forwarded=forwarded,
-            place=lambda user: partition_of(user, self.log.partitions),
             limits=self._limits,
         )
+
+    def _place(self, user_id: str) -> int:
+        return partition_of(user_id, self.log.partitions)
 
     async def _claim(self, owner: Owner) -> None:
         """Append the takeover once nearly all is read: until then the owner before serves on, and
@@ -185,11 +198,34 @@ class OwnedPartition:
                 self._moved.clear()
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
-        forwarded = await backplane.committed(FORWARD_GROUP, MESSAGES, partition) or 0
-        _, end = await backplane.bounds(MESSAGES, partition)
-        owner.forwarder.skip(min(forwarded, end) - 1)
+        start, _ = await backplane.bounds(MESSAGES, partition)
+        lowest = await self.first_known(start)
+        noted = await self._noted_forwarded(lowest)
+        forwarded = lowest if noted is None else noted
+        if forwarded < owner.forwarder.skipped:
+            raise ProducerEnded("what was forwarded is less than it was when this owner began")
+        owner.forwarder.skip(forwarded)
         self.claimed = True
-        self._queue(owner.takeover(self._server_id, self.version))
+        self._queue(owner.takeover(self._server_id, self.version, now_ms()))
+
+    async def _noted_forwarded(self, lowest: int) -> int | None:
+        """Up to where the targets have all. None: that was noted of an end that the log has lost,
+        and says nothing of what stands there now.
+        """
+        backplane, partition = self.log.backplane, self.partition
+        committed = await backplane.committed(FORWARD_GROUP, MESSAGES, partition)
+        done = committed.offset - 1 if committed else -1
+        if committed and not await still_holds(
+            backplane, partition, Place(committed.clock_ms, done)
+        ):
+            log.error(
+                "partition %s: the log has lost its end and gives offsets again: all that is left "
+                "is copied to the other partitions again, which count nothing twice",
+                partition,
+                extra=self._named,
+            )
+            return None
+        return max(done, lowest)
 
     async def first_known(self, start: int) -> int:
         """The lowest position that can be resumed from, in a log that begins at `start`."""
@@ -226,7 +262,7 @@ class OwnedPartition:
             )
 
     async def _follow(self, owner: Owner, forwarding: Forwarding) -> Takeover:
-        batches = self.log.backplane.read(MESSAGES, self.partition, owner.cursor)
+        batches = following(self.log.backplane, self.partition, owner.place)
         async with aclosing(batches):
             async for batch in batches:
                 now = now_ms()
@@ -235,14 +271,14 @@ class OwnedPartition:
                 for record in batch:
                     known = decode_once(record)
                     if isinstance(known, Undecodable):
-                        if owner.skip(record.offset):
+                        if owner.skip(record.offset, known, record.appended_at_ms):
                             raise ProducerEnded(f"offset {record.offset} may be an own send")
                     else:
-                        counts = owner.read(record.offset, known, now)
+                        counts = owner.read(record.offset, known, record.appended_at_ms, now)
                         if counts:
                             self._traces.read(owner, record.offset, known, now)
                         if read:
-                            read.add(known, counts)
+                            read.add(known, counts, owner.fold)
                     unread_bytes += len(record.value)
                     if unread_bytes > YIELD_BYTES:
                         unread_bytes = 0
@@ -330,8 +366,9 @@ class OwnedPartition:
     def id_max(self) -> int:
         """Above what this partition has seen, and above what a clock a minute ahead has stamped."""
         assert self.owner
-        ahead = stamp_at(now_ms() + CLOCKS_APART_MAX_MS)
-        return message_id(max(self.owner.fold.top, ahead), PARTITIONS_MAX - 1)
+        fold = self.owner.fold
+        ahead = stamp_at(max(now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)
+        return message_id(max(fold.top, ahead), PARTITIONS_MAX - 1)
 
     def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
         """Append a checked send that was not settled."""
@@ -354,6 +391,18 @@ class OwnedPartition:
                 now = now_ms()
                 owner.expire(now)
                 self._state_if_due(owner, now)
+            self._expect_to_read(owner)
+
+    def _expect_to_read(self, owner: Owner) -> None:
+        """What is appended can be read back. Raises `ProducerEnded` where it cannot for long: the
+        log has lost it, and nothing that comes later would say so.
+        """
+        now_s, waits = time.monotonic(), self.claimed and (not owner.ready or bool(owner.pending))
+        under_way = self._queued or self._appending_since_s is not None
+        if not waits or under_way or self._stands[0] != owner.cursor:
+            self._stands = (owner.cursor, now_s)
+        elif now_s - self._stands[1] > LOST_S:
+            raise ProducerEnded(f"offset {owner.cursor} was appended and is not there to be read")
 
     # -- the end
 

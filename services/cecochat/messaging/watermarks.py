@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.owner import Owner
+from cecochat.domain.place import Place
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.runtime.reading import still_holds
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class Watermarks:
     def __init__(self, backplane: Backplane, metrics: MessagingMetrics) -> None:
         self._backplane = backplane
         self._metrics = metrics
-        self._stored: dict[int, int] = {}  # partition -> offset to continue from
+        self._stored: dict[int, int] = {}  # partition -> the offset to continue from
         self._released: dict[int, int] = {}  # partition -> up to where all was released
         self._all_stored_s = time.monotonic()
 
@@ -50,10 +52,13 @@ class Watermarks:
             self._all_stored_s = time.monotonic()
         reached = {partition: owner.forwarder.done + 1 for partition, owner in owners.items()}
         self._metrics.forward_lag.set({p: o.cursor - reached[p] for p, o in owners.items()})
+        broken = sum(len(owner.incoming.broken) for owner in owners.values())
+        self._metrics.chains_broken.set(broken)
         moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
+        places = {p: Place(owners[p].fold.clock_ms, at) for p, at in moved.items()}
         try:
             if moved:
-                await self._backplane.commit(FORWARD_GROUP, MESSAGES, moved)
+                await self._backplane.commit(FORWARD_GROUP, MESSAGES, places)
                 self._stored |= moved
         except Unavailable as error:
             log.warning("watermarks are not stored: %s", error)
@@ -66,10 +71,19 @@ class Watermarks:
         except Unavailable as error:
             log.warning("what is needed no more is not released: %s", error)
 
+    async def _materialized(self, partition: int) -> int:
+        """Below which offset the history has all. What was noted of an end that the log has lost
+        says nothing of what stands there now: its reader will note where it is.
+        """
+        committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
+        if committed is None:
+            return 0
+        last = Place(committed.clock_ms, committed.offset - 1)
+        return committed.offset if await still_holds(self._backplane, partition, last) else 0
+
     async def _release_of(self, partition: int, owner: Owner) -> None:
         done = owner.forwarder.done
-        committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
-        materialized = committed or 0
+        materialized = await self._materialized(partition)
         if before := owner.released(materialized):
             await self._backplane.release(MESSAGES, partition, before)
         if materialized > done:

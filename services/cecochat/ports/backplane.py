@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.place import Place
 from cecochat.domain.records import LogRecord
 
 MESSAGES: Final = "messages"
@@ -91,7 +92,8 @@ class Backplane(ABC):
 
         A batch is never empty and is bounded (1,000 records, 1 MiB, or one record over that). Every
         reader is shown the same records with the same offsets. Where `offset` lies below what
-        retention left, raises `Trimmed`; where the log does not answer, `Unavailable`. Close the
+        retention left, raises `Trimmed`; where the log does not answer, or has lost what it had
+        shown this reader, `Unavailable`. Close the
         generator (`aclosing`) to stop; cancellation is safe at any time.
         """
 
@@ -102,15 +104,15 @@ class Backplane(ABC):
         """
 
     @abstractmethod
-    async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
-        """The offset that the group continues from: one above the last it has dealt with; None: it
-        never committed.
+    async def committed(self, group: str, topic: Topic, partition: int) -> Place | None:
+        """Where the group continues: its offset is one above the last that it has dealt with; None:
+        it never committed.
         """
 
     @abstractmethod
-    async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
-        """Store partition -> offset to continue from, durably. Not fenced: the last one to land
-        wins. Raises `Unavailable`.
+    async def commit(self, group: str, topic: Topic, places: dict[int, Place]) -> None:
+        """Store partition -> where to continue, durably. Not fenced: the last one to land wins.
+        Raises `Unavailable`.
         """
 
     @abstractmethod

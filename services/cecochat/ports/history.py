@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from cecochat.domain.place import Place
+
 
 class MessageRow(NamedTuple):
     """A message as it is kept: writing the same row again changes nothing."""
@@ -28,12 +30,13 @@ class MarkRow(NamedTuple):
 
 class Progress(NamedTuple):
     """The history holds every valid origin of that partition of that log, up to and including
-    `offset`.
+    `offset`, where the log's clock is `clock_ms`.
     """
 
     log_id: str
     partition: int
     offset: int
+    clock_ms: int = 0
 
 
 class Lacking(NamedTuple):
@@ -116,8 +119,8 @@ class History(ABC):
         """
 
     @abstractmethod
-    async def progress(self, log_id: str) -> dict[int, int]:
-        """Partition -> the highest offset of that log up to which all origins are in here; absent:
+    async def progress(self, log_id: str) -> dict[int, Place]:
+        """Partition -> the highest place of that log up to which all origins are in here; absent:
         none.
         """
 

@@ -79,8 +79,8 @@ async def find_copy(backplane: Backplane, partition: int, origin: tuple[int, int
             copy = each.known
             if not (isinstance(copy, Copy) and each.counts):
                 continue
-            if copy.origin_partition == origin_partition and copy.origin_offset >= origin_offset:
-                exact = copy.origin_offset == origin_offset
+            if copy.origin_partition == origin_partition and copy.origin.offset >= origin_offset:
+                exact = copy.origin.offset == origin_offset
                 return Finding(each if exact else None, begun.kept)
     return Finding(None, begun.kept)
 
@@ -89,7 +89,7 @@ async def standing(backplane: Backplane, partition: int) -> Standing:
     """The partition as it is now. Raises `Unavailable`."""
     start, end = await backplane.bounds(MESSAGES, partition)
     fold = await fold_at(backplane, partition, end - 1)
-    return Standing(start, end, await taken_over_by(backplane, partition, fold.epoch), fold)
+    return Standing(start, end, await taken_over_by(backplane, partition, fold.epoch.offset), fold)
 
 
 async def taken_over_by(backplane: Backplane, partition: int, epoch: int) -> str | None:
@@ -142,6 +142,7 @@ async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> As
     async with aclosing(records):
         async for record in records:
             known = decode_once(record)
+            epoch = fold.epoch.offset
+            counts = fold.step(record.offset, known, record.appended_at_ms)
             if not isinstance(known, Undecodable):
-                epoch = fold.epoch
-                yield Found(record, known, fold.step(record.offset, known), epoch)
+                yield Found(record, known, counts, epoch)

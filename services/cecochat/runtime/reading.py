@@ -5,11 +5,13 @@ state record before.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from cecochat.domain.errors import Trimmed, Undecodable
+from cecochat.domain.errors import Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
+from cecochat.domain.place import Place
 from cecochat.domain.records import LogRecord, State, decode, is_state
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
 
@@ -35,16 +37,23 @@ async def first_known(backplane: Backplane, partition: int) -> int:
     start, end = await backplane.bounds(MESSAGES, partition)
     if start == 0:
         return -1
+    before: list[Record] = []
     async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
-            if (state := state_in(record)) and state.as_of >= start - 1:
+            if (state := _told_in(record, before)) and state.as_of >= start - 1:
                 return state.as_of
+            before.append(record)
     return end - 1
 
 
-async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
+PlaceOf = Callable[[str], int]
+
+
+async def fold_at(
+    backplane: Backplane, partition: int, position: int, place: PlaceOf | None = None
+) -> Fold:
     """The fold after the record at `position`, which must not lie below `first_known`. Raises
-    `Trimmed`.
+    `Trimmed`. `place` is for those who forward: see `Chain`.
     """
     start, _ = await backplane.bounds(MESSAGES, partition)
     records: list[Record] = []
@@ -54,11 +63,11 @@ async def fold_at(backplane: Backplane, partition: int, position: int) -> Fold:
         earlier = records_between(backplane, partition, low, high)
         async with aclosing(earlier):
             records = [record async for record in earlier] + records
-        if state := _last_state(records, low):
-            return _continued(Fold.restored(state), state.as_of, records)
+        if state := _last_state(records, low - 1 if low == start else low):
+            return _continued(Fold.restored(state, place), state.as_of, records)
     if start == 0:
-        return _continued(Fold(), -1, records)
-    return await _from_first_state(backplane, partition, start, position)
+        return _continued(Fold(place), -1, records)
+    return await _from_first_state(backplane, partition, start, position, place)
 
 
 async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> int:
@@ -69,15 +78,55 @@ async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> i
     raise AssertionError("a log has no end")
 
 
+async def following(
+    backplane: Backplane, partition: int, place: Place
+) -> AsyncGenerator[Sequence[Record]]:
+    """The batches of records behind a place that a fold stands at, without end. Raises
+    `Unavailable` where the log has lost what the fold has read.
+    """
+    checked = False
+    async with aclosing(backplane.read(MESSAGES, partition, place.offset + 1)) as batches:
+        async for batch in batches:
+            if not checked and not await still_holds(backplane, partition, place):
+                raise Unavailable(f"partition {partition}: the log has lost its end")
+            checked = True  # what is lost later, the reading itself says
+            yield batch
+
+
+async def still_holds(backplane: Backplane, partition: int, place: Place) -> bool:
+    """Whether the log is still the one that the place was told of. One that lost its end has
+    nothing at that offset, or what is newer. What retention has dropped counts as held.
+    """
+    start, end = await backplane.bounds(MESSAGES, partition)
+    if place.offset < start or not place.clock_ms:
+        return place.offset < end
+    if place.offset >= end:
+        return False
+    return place.holds_where(await appended_at_ms(backplane, partition, place.offset))
+
+
 def state_in(record: Record) -> State | None:
     """What a state record says; None: it is none."""
     known = decode_once(record) if is_state(record.headers) else None
     return known if isinstance(known, State) else None
 
 
-def _last_state(records: list[Record], low: int) -> State | None:
-    for record in reversed(records):
-        if (state := state_in(record)) and state.as_of >= low - 1:
+def _told_in(record: Record, before: Sequence[Record]) -> State | None:
+    """What a state record says of the records before it. None: it is none, or one of a session that
+    had read an end which the log has lost, and landed afterwards.
+    """
+    state = state_in(record)
+    if state is None or state.as_of >= record.offset:
+        return None
+    number = bisect_right(before, state.as_of, key=lambda each: each.offset)
+    place = Place(state.clock_ms, state.as_of)
+    return state if not number or place.holds_where(before[number - 1].appended_at_ms) else None
+
+
+def _last_state(records: list[Record], lowest: int) -> State | None:
+    for number in reversed(range(len(records))):
+        state = _told_in(records[number], records)
+        if state and state.as_of >= lowest:
             return state
     return None
 
@@ -86,13 +135,12 @@ def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
     for record in records:
         if record.offset > position:
             known = decode_once(record)
-            if not isinstance(known, Undecodable):
-                fold.step(record.offset, known)
+            fold.step(record.offset, known, record.appended_at_ms)
     return fold
 
 
 async def _from_first_state(
-    backplane: Backplane, partition: int, start: int, position: int
+    backplane: Backplane, partition: int, start: int, position: int, place: PlaceOf | None
 ) -> Fold:
     """The only state record for a position just above what retention left stands above it. Owners
     append one every hour; where none is left, nobody has owned the partition for as long as records
@@ -102,36 +150,34 @@ async def _from_first_state(
     before: list[Record] = []
     async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
-            if (state := state_in(record)) and start - 1 <= state.as_of <= position:
+            if (state := _told_in(record, before)) and start - 1 <= state.as_of <= position:
                 known = [each for each in before if each.offset <= position]
-                return _continued(Fold.restored(state), state.as_of, known)
+                return _continued(Fold.restored(state, place), state.as_of, known)
             before.append(record)
     if position >= end - 1:
         named = {"partition": partition}
         log.warning(
             "partition %s: no state is left in %s to %s", partition, start, end, extra=named
         )
-        return Fold()
+        return Fold(place)
     raise Trimmed(partition, position, start)
 
 
 async def between(
     backplane: Backplane, partition: int, low: int, high: int
-) -> AsyncGenerator[tuple[int, LogRecord]]:
-    """The decodable records from `low` to below `high`, which must not lie beyond the end. Raises
-    `Trimmed`.
+) -> AsyncGenerator[tuple[int, LogRecord | Undecodable, int]]:
+    """The records from `low` to below `high`, which must not lie beyond the end, with their offsets
+    and the times of their appends, as a fold takes them. Raises `Trimmed`.
     """
     async with aclosing(records_between(backplane, partition, low, high)) as records:
         async for record in records:
-            known = decode_once(record)
-            if not isinstance(known, Undecodable):
-                yield record.offset, known
+            yield record.offset, decode_once(record), record.appended_at_ms
 
 
 async def records_between(
     backplane: Backplane, partition: int, low: int, high: int
 ) -> AsyncGenerator[Record]:
-    """As `between`, whatever they say."""
+    """As `between`, as they stand in the log."""
     if low >= high:
         return
     async with aclosing(backplane.read(MESSAGES, partition, low)) as batches:

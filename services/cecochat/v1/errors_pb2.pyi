@@ -66,6 +66,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """The same device has said hello on a newer stream: this one ends, and what it still had under way is not taken."""
     ERROR_CODE_REUSED_ID: _ErrorCode.ValueType  # 21
     """A send with this client_message_id was accepted before, and it said something else."""
+    ERROR_CODE_CLOCK_AHEAD: _ErrorCode.ValueType  # 22
+    """The clock of the server is far ahead of the log's: it accepts no sends until that is put right, or another server takes over."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
@@ -113,6 +115,8 @@ ERROR_CODE_REPLACED: ErrorCode.ValueType  # 20
 """The same device has said hello on a newer stream: this one ends, and what it still had under way is not taken."""
 ERROR_CODE_REUSED_ID: ErrorCode.ValueType  # 21
 """A send with this client_message_id was accepted before, and it said something else."""
+ERROR_CODE_CLOCK_AHEAD: ErrorCode.ValueType  # 22
+"""The clock of the server is far ahead of the log's: it accepts no sends until that is put right, or another server takes over."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final

@@ -30,20 +30,26 @@ class Takeover(_message.Message):
     SERVER_ID_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_VERSION_FIELD_NUMBER: _builtins.int
+    KEEPS_CLOCK_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     session: _builtins.str
     """Names the producer session, so that an owner knows its own takeover."""
     assignment_version: _builtins.int
+    keeps_clock: _builtins.bool
+    """It keeps the log's clock, in its state records and in the copies that it makes. From a takeover by a first version on, which
+    does not, the clock is not known.
+    """
     def __init__(
         self,
         *,
         server_id: _builtins.str = ...,
         session: _builtins.str = ...,
         assignment_version: _builtins.int = ...,
+        keeps_clock: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_version", b"assignment_version", "server_id", b"server_id", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_version", b"assignment_version", "keeps_clock", b"keeps_clock", "server_id", b"server_id", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -77,29 +83,75 @@ class State(_message.Message):
 
     @_typing.final
     class Copied(_message.Message):
-        """A copy that counted."""
+        """An origin that is copied."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
         OFFSET_FIELD_NUMBER: _builtins.int
         MESSAGE_ID_FIELD_NUMBER: _builtins.int
+        CLOCK_MS_FIELD_NUMBER: _builtins.int
         offset: _builtins.int
         """of its origin"""
         message_id: _builtins.int
+        clock_ms: _builtins.int
+        """of the origin's log, there"""
         def __init__(
             self,
             *,
             offset: _builtins.int = ...,
             message_id: _builtins.int = ...,
+            clock_ms: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "offset", b"offset"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ms", b"clock_ms", "message_id", b"message_id", "offset", b"offset"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
     class CopiedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        @_builtins.property
+        def value(self) -> Global___State.Copied: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: Global___State.Copied | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class LastEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        @_builtins.property
+        def value(self) -> Global___State.Copied: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: Global___State.Copied | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class OwedEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
@@ -126,6 +178,11 @@ class State(_message.Message):
     HIGH_FIELD_NUMBER: _builtins.int
     COPIED_FIELD_NUMBER: _builtins.int
     LAST_ID_FIELD_NUMBER: _builtins.int
+    CLOCK_MS_FIELD_NUMBER: _builtins.int
+    EPOCH_CLOCK_MS_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    OWED_FIELD_NUMBER: _builtins.int
+    UNREAD_BEFORE_FIELD_NUMBER: _builtins.int
     as_of: _builtins.int
     epoch: _builtins.int
     count: _builtins.int
@@ -133,6 +190,12 @@ class State(_message.Message):
     """The highest stamp (id without its partition) seen."""
     last_id: _builtins.int
     """The id of the last valid origin; 0: none yet."""
+    clock_ms: _builtins.int
+    """The latest append time of a record up to `as_of`, ms since 1970."""
+    epoch_clock_ms: _builtins.int
+    """The log's clock at `epoch`."""
+    unread_before: _builtins.int
+    """One above the last offset that could not be read, while it is not known whether it was a copy; 0: there is none."""
     @_builtins.property
     def high(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
         """Read, not written any more: as `copied`, without the ids."""
@@ -140,6 +203,14 @@ class State(_message.Message):
     @_builtins.property
     def copied(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
         """Origin partition -> the last copy that counted."""
+
+    @_builtins.property
+    def last(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
+        """Target partition -> the last valid origin in this partition that concerns users there."""
+
+    @_builtins.property
+    def owed(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
+        """Origin partition -> the highest origin that is known to concern this partition and to be missing here."""
 
     def __init__(
         self,
@@ -151,10 +222,15 @@ class State(_message.Message):
         high: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
         copied: _abc.Mapping[_builtins.int, Global___State.Copied] | None = ...,
         last_id: _builtins.int = ...,
+        clock_ms: _builtins.int = ...,
+        epoch_clock_ms: _builtins.int = ...,
+        last: _abc.Mapping[_builtins.int, Global___State.Copied] | None = ...,
+        owed: _abc.Mapping[_builtins.int, Global___State.Copied] | None = ...,
+        unread_before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "copied", b"copied", "count", b"count", "epoch", b"epoch", "high", b"high", "last_id", b"last_id", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "clock_ms", b"clock_ms", "copied", b"copied", "count", b"count", "epoch", b"epoch", "epoch_clock_ms", b"epoch_clock_ms", "high", b"high", "last", b"last", "last_id", b"last_id", "owed", b"owed", "top", b"top", "unread_before", b"unread_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

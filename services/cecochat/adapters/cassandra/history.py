@@ -17,6 +17,7 @@ from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepared, written_us
 from cecochat.adapters.cassandra.writes import Writer
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
     ChatRow,
@@ -95,7 +96,7 @@ class CassandraHistory(History):
         self._writer.forget()
 
     @override
-    async def progress(self, log_id: str) -> dict[int, int]:
+    async def progress(self, log_id: str) -> dict[int, Place]:
         """Whoever asks may write again what the database has lost, the index of buckets too."""
         self._writer.forget()
         return await self._wholeness.progress(log_id)

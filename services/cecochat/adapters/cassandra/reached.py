@@ -20,6 +20,7 @@ from cassandra.query import BoundStatement
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.statements import Statements
 from cecochat.domain.ids import partition_in
+from cecochat.domain.place import Place
 from cecochat.ports.history import MessageRow, Progress
 
 FRESH_S: Final = 0.1
@@ -28,8 +29,8 @@ FRESH_S: Final = 0.1
 ID_MAX: Final = (1 << 63) - 1
 SHARD: Final = 0  # the whole table is one partition of the database
 PLACE: Final = struct.Struct(">qq")
-"""Big-endian, so that the database takes the greater place for the greater value: a number that is
-0 so far, then the offset.
+"""Clock and offset, big-endian, so that the database takes the greater place for the greater
+value.
 """
 
 
@@ -43,7 +44,7 @@ def rows_of(
         last_ids[partition] = max(row.message_id, last_ids.get(partition, 0))
     for partition, last_id in last_ids.items():
         yield make.raise_last_id.bind((SHARD, partition, progress.log_id, last_id))
-    place = PLACE.pack(0, progress.offset)
+    place = PLACE.pack(progress.clock_ms, progress.offset)
     yield make.raise_progress.bind((SHARD, progress.partition, progress.log_id, place))
 
 
@@ -54,13 +55,13 @@ class Wholeness:
         self._database = database
         self._statements = statements
         self._last_ids: dict[int, int] = {}
-        self._offsets: dict[str, dict[int, int]] = {}
+        self._places: dict[str, dict[int, Place]] = {}
         self._read_s = float("-inf")
 
-    async def progress(self, log_id: str) -> dict[int, int]:
-        """Partition -> offset, read anew. Raises `Unavailable`."""
+    async def progress(self, log_id: str) -> dict[int, Place]:
+        """Partition -> place, read anew. Raises `Unavailable`."""
         await self._read()
-        return self._offsets.get(log_id, {})
+        return self._places.get(log_id, {})
 
     def forget(self) -> None:
         """It has moved: read it again when it is asked for."""
@@ -79,17 +80,17 @@ class Wholeness:
             self._database.run(make.progress.bind(())),
         )
         last_ids: dict[int, int] = {}
-        offsets: dict[str, dict[int, int]] = defaultdict(dict)
+        places: dict[str, dict[int, Place]] = defaultdict(dict)
         for log_id, partition, up_to in first:
-            offsets[log_id][partition] = up_to
+            places[log_id][partition] = Place(0, up_to)
         for partition, log_id, place, last_id in now:
             if place is not None:
-                offsets[log_id][partition] = PLACE.unpack(place)[1]
+                places[log_id][partition] = Place(*PLACE.unpack(place))
             # Of several logs: ids are of their time, so the highest holds for all of them.
             last_ids[partition] = max(last_id or 0, last_ids.get(partition, 0))
         for _, partition, _ in first:  # a first version kept no ids: all that it wrote is shown
             last_ids[partition] = last_ids.get(partition) or ID_MAX
-        self._last_ids, self._offsets, self._read_s = last_ids, offsets, begun_s
+        self._last_ids, self._places, self._read_s = last_ids, places, begun_s
 
 
 class Shown:

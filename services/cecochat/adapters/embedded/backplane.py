@@ -19,6 +19,7 @@ from cecochat.adapters.embedded.share import Group
 from cecochat.adapters.embedded.sqlite import Database, Work
 from cecochat.adapters.embedded.streams import Reader, Stream
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
+from cecochat.domain.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record, Topic
 
 FILE = "log.db"
@@ -238,19 +239,20 @@ class EmbeddedBackplane(Backplane):
         return stream.start, stream.end
 
     @override
-    async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
+    async def committed(self, group: str, topic: Topic, partition: int) -> Place | None:
         key = (group, self._number(topic, partition))
         row = await self.database.read(
             lambda connection: connection.execute(
-                "SELECT next FROM committed WHERE consumer = ? AND stream = ?", key
+                "SELECT clock_ms, next FROM committed WHERE consumer = ? AND stream = ?", key
             ).fetchone()
         )
-        return None if row is None else row[0]
+        return None if row is None else Place(*row)
 
     @override
-    async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
+    async def commit(self, group: str, topic: Topic, places: dict[int, Place]) -> None:
         rows = [
-            (group, self._number(topic, partition), next_) for partition, next_ in offsets.items()
+            (group, self._number(topic, partition), place.offset, place.clock_ms)
+            for partition, place in places.items()
         ]
         await self.database.write(partial(layout.COMMIT.write, rows=rows))
 

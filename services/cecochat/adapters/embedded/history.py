@@ -10,8 +10,9 @@ from typing import Any
 
 from typing_extensions import override
 
-from cecochat.adapters.embedded.sqlite import Database, Rows, Work, execute_all
+from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
     ChatRow,
@@ -51,6 +52,7 @@ SCHEMA = (
         log_id TEXT NOT NULL,
         partition INTEGER NOT NULL,
         up_to INTEGER NOT NULL,
+        clock_ms INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (log_id, partition)) WITHOUT ROWID""",
 )
 MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
@@ -70,8 +72,9 @@ MARKS = Rows(
 )
 PROGRESS = Rows(
     "INSERT OR ROLLBACK INTO progress",
-    3,
-    "ON CONFLICT DO UPDATE SET up_to = max(up_to, excluded.up_to)",
+    4,
+    """ON CONFLICT DO UPDATE SET up_to = excluded.up_to, clock_ms = excluded.clock_ms
+    WHERE (excluded.clock_ms, excluded.up_to) > (clock_ms, up_to)""",
 )
 BELOW = """SELECT event FROM messages WHERE chat_id = ? AND message_id < ?
     ORDER BY message_id DESC LIMIT ?"""
@@ -149,7 +152,7 @@ class EmbeddedHistory(History):
     ) -> EmbeddedHistory:
         """Open or create it. Raises `Unavailable`."""
         opened = database(folder / FILE)
-        await opened.prepare(partial(execute_all, statements=SCHEMA))
+        await opened.prepare(_prepare)
         return cls(opened)
 
     @override
@@ -173,7 +176,7 @@ class EmbeddedHistory(History):
         return await self.database.read(partial(_lacking, messages, marks))
 
     @override
-    async def progress(self, log_id: str) -> dict[int, int]:
+    async def progress(self, log_id: str) -> dict[int, Place]:
         return await self.database.read(partial(_progress, log_id))
 
     @override
@@ -220,9 +223,14 @@ def _events(sql: str, bound: tuple[str | int, ...], connection: sqlite3.Connecti
     return [event for (event,) in connection.execute(sql, bound)]
 
 
-def _progress(log_id: str, connection: sqlite3.Connection) -> dict[int, int]:
-    sql = "SELECT partition, up_to FROM progress WHERE log_id = ?"
-    return dict(connection.execute(sql, (log_id,)).fetchall())
+def _prepare(connection: sqlite3.Connection) -> None:
+    execute_all(connection, SCHEMA)
+    add_column(connection, "progress", "clock_ms", "INTEGER NOT NULL DEFAULT 0")
+
+
+def _progress(log_id: str, connection: sqlite3.Connection) -> dict[int, Place]:
+    sql = "SELECT partition, clock_ms, up_to FROM progress WHERE log_id = ?"
+    return {partition: Place(*at) for partition, *at in connection.execute(sql, (log_id,))}
 
 
 def _marks(chat_id: str, connection: sqlite3.Connection) -> list[MarkRow]:

@@ -6,7 +6,7 @@ import sqlite3
 import uuid
 from typing import NamedTuple
 
-from cecochat.adapters.embedded.sqlite import Rows, execute_all
+from cecochat.adapters.embedded.sqlite import Rows, add_column, execute_all
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Headers, Record, Topic
 
@@ -40,13 +40,16 @@ SCHEMA = (
         consumer TEXT NOT NULL,
         stream INTEGER NOT NULL,
         next INTEGER NOT NULL,
+        clock_ms INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (consumer, stream)) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
 INSERT = Rows("INSERT OR ROLLBACK INTO records", 5)
 COMMIT = Rows(
-    "INSERT OR ROLLBACK INTO committed", 3, "ON CONFLICT DO UPDATE SET next = excluded.next"
+    "INSERT OR ROLLBACK INTO committed",
+    4,
+    "ON CONFLICT DO UPDATE SET next = excluded.next, clock_ms = excluded.clock_ms",
 )
 SELECT = """SELECT place, appended_at_ms, key, value, headers FROM records
     WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"""
@@ -80,6 +83,7 @@ def open_log(connection: sqlite3.Connection, wanted: int | None) -> Log:
     if wanted is not None and not 1 <= wanted <= PARTITIONS_MAX:
         raise InvalidSettings(f"partition count {wanted}: it may be 1 to {PARTITIONS_MAX}")
     execute_all(connection, SCHEMA)
+    add_column(connection, "committed", "clock_ms", "INTEGER NOT NULL DEFAULT 0")
     connection.executemany(
         "INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING",
         [("log_id", str(uuid.uuid4())), ("partition_count", str(wanted or PARTITIONS_DEFAULT))],

@@ -270,6 +270,13 @@ def execute_all(connection: sqlite3.Connection, statements: Sequence[str]) -> No
         connection.execute(statement)
 
 
+def add_column(connection: sqlite3.Connection, table: str, column: str, kind: str) -> None:
+    """Give a table of an earlier version the column that it lacks."""
+    columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+    if column not in columns:
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+
+
 class Rows:
     """Multi-row statements: `head VALUES (?, ...), (?, ...) tail`.
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from cecochat.adapters.kafka.batches import ProducerId
 from cecochat.adapters.kafka.cluster import Cluster, Stream, check
-from cecochat.adapters.kafka.groups import Offsets, Place
+from cecochat.adapters.kafka.groups import Offsets, Stored
 from cecochat.adapters.kafka.producing import Session
 from cecochat.adapters.kafka.reading import Readers
 from cecochat.adapters.kafka.sending import Sender
@@ -23,6 +23,7 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.share import Member
 from cecochat.adapters.kafka.topics import Log, name_of, open_log
 from cecochat.adapters.kafka.trimming import Clock, Trimmer
+from cecochat.domain.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, Producer, Record, Topic
 
 LANES: Final = 2
@@ -129,23 +130,23 @@ class KafkaBackplane(Backplane):
         return await self._readers.bounds(self._stream(topic, partition))
 
     @override
-    async def committed(self, group: str, topic: Topic, partition: int) -> int | None:
+    async def committed(self, group: str, topic: Topic, partition: int) -> Place | None:
         return await self._offsets.committed(
-            Place(self._group(group), *self._stream(topic, partition))
+            Stored(self._group(group), *self._stream(topic, partition))
         )
 
     @override
-    async def commit(self, group: str, topic: Topic, offsets: dict[int, int]) -> None:
+    async def commit(self, group: str, topic: Topic, places: dict[int, Place]) -> None:
         """Partitions that a member of this process works on are committed by that member: while a
         group has members, it takes no other commits.
         """
         name = self._group(group)
-        rest = {self._stream(topic, p).partition: offset for p, offset in offsets.items()}
+        rest = {self._stream(topic, p).partition: at for p, at in places.items()}
         for member in self._members.get(name, ()):
-            own = {p: offset for p, offset in rest.items() if member.works_on(p)}
+            own = {p: at for p, at in rest.items() if member.works_on(p)}
             if own:
                 await member.commit(own)
-                rest = {p: offset for p, offset in rest.items() if p not in own}
+                rest = {p: at for p, at in rest.items() if p not in own}
         if rest:
             await self._offsets.commit(name, name_of(self._settings, topic), rest)
 

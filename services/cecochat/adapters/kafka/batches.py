@@ -80,6 +80,13 @@ class Fetched:
                 break
         return batch
 
+    def first(self) -> Record | None:
+        """The first of all, apart. Raises `CorruptRecordException`."""
+        record = next(self._records, None)
+        if record:
+            self.next = record.offset + 1
+        return record
+
     def _decode(self, data: bytes) -> Iterator[Record]:
         low, batches = self.next, MemoryRecords(data)
         while batches.has_next():

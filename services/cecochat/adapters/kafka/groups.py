@@ -1,4 +1,6 @@
-"""Where consumer groups continue from: offsets at a group's coordinator."""
+"""Where consumer groups continue from: offsets at a group's coordinator, each with the log's clock
+as its metadata.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.cluster import Cluster, check
+from cecochat.domain.place import Place
 
 KEPT_MS: Final = 10 * 365 * 86_400_000
 """Longer than any log waits for its readers."""
@@ -18,7 +21,7 @@ _NOBODY: Final = (-1, "")  # generation and member of a commit for a group witho
 Result = TypeVar("Result")
 
 
-class Place(NamedTuple):
+class Stored(NamedTuple):
     """What an offset is stored under."""
 
     group: str
@@ -38,24 +41,24 @@ class Offsets:
         self._cluster = cluster
         self._coordinators: dict[str, int] = {}
 
-    async def committed(self, place: Place) -> int | None:
-        """The offset to continue from. Raises `Unavailable`."""
-        return await self._patiently(place.group, lambda: self._fetch(place))
+    async def committed(self, under: Stored) -> Place | None:
+        """Where to continue. Raises `Unavailable`."""
+        return await self._patiently(under.group, lambda: self._fetch(under))
 
-    async def commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
-        """Store partition -> offset for a group without members. Raises `Unavailable`."""
-        await self._patiently(group, lambda: self._commit(group, topic, offsets))
+    async def commit(self, group: str, topic: str, places: dict[int, Place]) -> None:
+        """Store partition -> place for a group without members. Raises `Unavailable`."""
+        await self._patiently(group, lambda: self._commit(group, topic, places))
 
-    async def _fetch(self, place: Place) -> int | None:
-        request = OffsetFetchRequest(place.group, [(place.topic, [place.partition])])
-        answer = await self._ask(place.group, request)
+    async def _fetch(self, under: Stored) -> Place | None:
+        request = OffsetFetchRequest(under.group, [(under.topic, [under.partition])])
+        answer = await self._ask(under.group, request)
         check(answer.error_code)
-        ((_, ((_, offset, _, code),)),) = answer.topics
+        ((_, ((_, offset, clock_ms, code),)),) = answer.topics
         check(code)
-        return None if offset < 0 else int(offset)
+        return None if offset < 0 else Place(int(clock_ms or 0), int(offset))
 
-    async def _commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
-        partitions = [(partition, offset, "") for partition, offset in offsets.items()]
+    async def _commit(self, group: str, topic: str, places: dict[int, Place]) -> None:
+        partitions = [(p, at.offset, str(at.clock_ms)) for p, at in places.items()]
         request = OffsetCommitRequest(group, *_NOBODY, KEPT_MS, [(topic, partitions)])
         answer = await self._ask(group, request)
         for _, results in answer.topics:

@@ -7,7 +7,8 @@ followed; and what it brings is decoded once and handed to every reader of the p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,6 +41,7 @@ class _Reader:
 
     def __init__(self, offset: int) -> None:
         self.next = offset
+        self.last: Record | None = None  # that it was shown
         self.live = False  # it stands at the end, and what is polled is handed to it
         self.woken = asyncio.Event()
         self._handed: list[Record] = []
@@ -221,13 +223,15 @@ class Readers:
         try:
             while not self._cluster.closed:
                 if batch := reader.take():
+                    reader.last = batch[-1]
                     yield batch
                 elif reader.live:
                     reader.woken.clear()
                     await reader.woken.wait()
                 else:
-                    fetched, end = await self._fetch(stream, reader.next)
+                    fetched, end = await self._continued(stream, reader)
                     while batch := _taken(stream, fetched):
+                        reader.last = batch[-1]
                         yield batch
                     reader.next = fetched.next
                     if reader.next >= end:
@@ -284,6 +288,28 @@ class Readers:
 
         return await self._cluster.patiently(f"reading {stream}", fetch, self._settings.outage_s)
 
+    async def _continued(self, stream: Stream, reader: _Reader) -> tuple[Fetched, int]:
+        """What comes next, as `_fetch`. It is fetched with the record before, which must be the one
+        that the reader was shown: a new leader may have lost the end of the log, and give these
+        offsets again. Raises `Trimmed`, `Unavailable`.
+        """
+        while (last := reader.last) is not None:
+            try:
+                fetched, end = await self._fetch(stream, last.offset)
+            except Trimmed:
+                break
+            with _readable(stream):
+                again = fetched.first()
+            if again:
+                if (again.offset, again.appended_at_ms) == (last.offset, last.appended_at_ms):
+                    return fetched, end
+                raise Unavailable(
+                    f"{stream.topic} {stream.partition}: offset {last.offset} is another record "
+                    "than before: the log has lost its end"
+                )
+            await asyncio.sleep(BACKOFF_S)  # the leader does not show yet how far it is
+        return await self._fetch(stream, reader.next)
+
     async def _explain(self, stream: Stream, offset: int) -> None:
         start, end = await self._bounds(stream)
         if offset < start:
@@ -327,7 +353,14 @@ class Readers:
 
 
 def _taken(stream: Stream, fetched: Fetched) -> list[Record]:
+    with _readable(stream):
+        batch = fetched.take()
+    return batch
+
+
+@contextmanager
+def _readable(stream: Stream) -> Iterator[None]:
     try:
-        return fetched.take()
+        yield
     except CorruptRecordException as error:
         raise Unavailable(f"{stream.topic} {stream.partition}: {error}") from error

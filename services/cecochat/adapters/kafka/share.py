@@ -10,10 +10,12 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition  # type: ignore[import-untyped]
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
+from aiokafka.structs import OffsetAndMetadata  # type: ignore[import-untyped]
 from typing_extensions import override
 
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +68,13 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
         """Whether its work has not ended yet."""
         return partition in self._working
 
-    async def commit(self, offsets: dict[int, int]) -> None:
-        """Store partition -> offset of partitions that it works on. Raises `Unavailable`."""
+    async def commit(self, places: dict[int, Place]) -> None:
+        """Store partition -> place of partitions that it works on. Raises `Unavailable`."""
         assert self._consumer
-        found = {TopicPartition(self._topic, p): offset for p, offset in offsets.items()}
+        found = {
+            TopicPartition(self._topic, p): OffsetAndMetadata(at.offset, str(at.clock_ms))
+            for p, at in places.items()
+        }
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 await self._consumer.commit(found)

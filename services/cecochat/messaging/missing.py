@@ -1,0 +1,92 @@
+"""The asyncio shell round what an owner knows to be missing: compares chains of copies after an
+unreadable record, and asks other partitions for copies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from cecochat.domain.errors import Trimmed, Unavailable
+from cecochat.domain.owner import Owner
+from cecochat.domain.records import Missing, encode
+from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
+from cecochat.runtime.reading import PlaceOf, fold_at
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
+COMPARE_EVERY_S = 10.0  # it reads some records of every partition
+
+
+class MissingCopies:
+    """Of one owner; `run` until cancelled. Not being able to read or ask just now is no failure: it
+    is tried again.
+    """
+
+    def __init__(
+        self,
+        backplane: Backplane,
+        owner: Owner,
+        producer: Producer,
+        group: asyncio.TaskGroup,
+        metrics: MessagingMetrics,
+        place: PlaceOf,
+    ) -> None:
+        self._backplane = backplane
+        self._owner = owner
+        self._incoming = owner.incoming
+        self._producer = producer
+        self._group = group
+        self._metrics = metrics
+        self._place = place
+        self._compared_s = -COMPARE_EVERY_S
+        self._asking: set[int] = set()  # origin partitions with a question under way
+
+    async def run(self) -> None:
+        """Look once a second."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self._owner.ready:
+                try:
+                    await self._compare_all()
+                    await self._ask()
+                except (Unavailable, Trimmed) as error:
+                    log.warning("what is missing cannot be looked up just now: %s", error)
+
+    async def _compare_all(self) -> None:
+        """What cannot be read may have been a copy from anywhere."""
+        unread = self._incoming.unread
+        if unread < 0 or time.monotonic() < self._compared_s + COMPARE_EVERY_S:
+            return
+        self._compared_s = time.monotonic()
+        for origin in range(await self._backplane.partition_count()):
+            await self._compare(origin)
+        self._incoming.compared(unread)
+
+    async def _compare(self, origin: int) -> None:
+        _, end = await self._backplane.bounds(MESSAGES, origin)
+        fold = await fold_at(self._backplane, origin, end - 1, self._place)
+        self._incoming.compare(origin, fold.chain.last_for(self._owner.partition))
+
+    async def _ask(self) -> None:
+        now_ms = time.monotonic_ns() // 1_000_000
+        for origin in self._incoming.due(now_ms):
+            if origin not in self._asking:
+                await self._compare(origin)
+                if missing := self._incoming.ask(origin, now_ms):
+                    self._asking.add(origin)
+                    self._group.create_task(self._append(origin, missing))
+
+    async def _append(self, origin: int, missing: Missing) -> None:
+        """Nothing else waits for it: that partition may be without a leader."""
+        log.error(
+            "partition %s lacks messages that partition %s has above offset %s: asking for them",
+            *(missing.target, origin, missing.high.offset),
+            extra={"partition": missing.target},
+        )
+        await self._producer.append([NewRecord(origin, *encode(missing))])
+        self._metrics.asked.inc()
+        self._asking.discard(origin)

@@ -1,0 +1,150 @@
+"""A log that lost its end and has grown beyond it again before its readers look: too rare for
+random schedules, so these are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from tests.sim import oracle, without
+from tests.sim.healing import settle
+from tests.sim.history import Materializer
+from tests.sim.oracle import judge
+from tests.sim.server import Server
+from tests.sim.world import GROUP, Shape, World
+
+HOME = 0  # the partition of a and d, and the node that has it
+
+
+def world() -> World:
+    """Every partition is taken over; d has joined the group."""
+    made = World(Shape())
+    made.do_member("d", True)
+    for node in range(3):
+        made.do_refresh(node)
+        made.do_learn(node)
+        made.do_claim(node, node)
+        append(made, node)
+    made.do_connect("b0", 1)
+    made.do_to_server("b0", 0)
+    made.do_to_device("b0", 10_000)
+    return made
+
+
+def append(made: World, partition: int) -> None:
+    """What is on the way to a partition lands and is read."""
+    for name in list(made.producers):
+        while made.do_land(name, partition):
+            made.do_answer(name, partition)
+    while made.do_read(partition, partition, 10):
+        pass
+
+
+def say(made: World, device: str, chat: str, messages: int) -> None:
+    """So many messages of a device, acknowledged."""
+    made.do_connect(device, HOME)
+    for _ in range(messages):
+        assert made.do_send(device, chat)
+        for _ in range(4):
+            made.do_to_server(device, 0)
+            append(made, HOME)
+            made.do_to_device(device, 10_000)
+    assert not made.clients[device].device.outbox
+
+
+def materialize(made: World) -> None:
+    """The history has all."""
+    while made.do_materialize(HOME, 10):
+        while made.do_land_row(HOME, 0):
+            pass
+    made.do_commit_materialized(HOME)
+
+
+def forward(made: World) -> None:
+    """The targets have all."""
+    while made.do_forward(HOME, HOME, 10) or made.do_recall(HOME, HOME, 10):
+        for partition in range(3):
+            append(made, partition)
+
+
+def note(made: World) -> None:
+    """It is noted how far all is forwarded."""
+    assert made.do_commit(HOME, HOME)
+    assert made.do_land_commit(0)
+
+
+def lose_and_go_on(made: World, messages: int, lost: int = 3) -> None:
+    """The log loses its last records, its owner finds out and takes it over again, and so many new
+    ones come.
+    """
+    assert made.do_lose(HOME, lost)
+    append(made, HOME)
+    made.do_claim(HOME, HOME)
+    append(made, HOME)
+    say(made, "d0", GROUP, messages)
+
+
+def while_nobody_materializes(made: World) -> None:
+    """The history has noted a place that the log has lost."""
+    say(made, "a0", "d:a~c", 4)
+    materialize(made)
+    made.do_leave(HOME, True)
+    lose_and_go_on(made, 5)
+
+
+def while_nothing_is_forwarded(made: World) -> None:
+    """The watermark is a place that the log has lost, and the owner after that dies."""
+    say(made, "a0", "d:a~c", 4)
+    forward(made)
+    note(made)
+    lose_and_go_on(made, 1)
+    made.do_crash(HOME)
+
+
+def while_a_gap_is_filled(made: World) -> None:
+    """The history is further than the gap's token by offsets, in a log that is gone."""
+    say(made, "a0", "d:a~c", 8)
+    materialize(made)
+    made.do_leave(HOME, True)
+    lose_and_go_on(made, 1, lost=8)
+    forward(made)
+    made.do_cut("a0")
+    made.do_connect("a0", HOME)
+    for _ in range(4):
+        made.do_to_server("a0", 1)
+        made.do_to_device("a0", 10_000)
+    while made.do_fill("a0"):
+        pass
+
+
+def broken(made: World) -> set[str]:
+    """The promises that are broken in the end."""
+    return {each.kind for each in judge(made.evidence(settle(made)))}
+
+
+@pytest.mark.parametrize(
+    ("happens", "rule", "kind"),
+    [
+        (while_nobody_materializes, (Materializer, "start", without.start_by_offset), oracle.LOST),
+        (
+            while_nothing_is_forwarded,
+            (Server, "forwarded", without.forwarded_by_offset),
+            oracle.MISSING,
+        ),
+        (while_a_gap_is_filled, (World, "covers", without.covers_by_offset), oracle.MISSING),
+    ],
+)
+def test_what_comes_after_a_loss_is_not_taken_for_what_was_there(
+    happens: Callable[[World], None], rule: tuple[Any, str, object], kind: str
+) -> None:
+    with_it = world()
+    happens(with_it)
+    assert broken(with_it) == set()
+    with patch.object(*rule):
+        without_it = world()
+        happens(without_it)
+        assert kind in broken(without_it)
