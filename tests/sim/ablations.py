@@ -204,7 +204,7 @@ ABLATIONS = [
         "idle sessions are told how far all is",
         (Owner, "expire", without.expire_without_telling),
         expect=frozenset({oracle.SENT_AWAY}),
-        seed=0,
+        seed=1,
     ),
     _ablation(
         "all that wait for a send are acknowledged",
@@ -222,7 +222,7 @@ ABLATIONS = [
         "position on sends",
         (SentTable, "covers", without.always),
         expect=frozenset({oracle.DOUBLED}),
-        seed=0,
+        seed=3,
     ),
     _ablation(
         "frozen recipients",
@@ -235,7 +235,7 @@ ABLATIONS = [
         "a failed append ends the epoch",
         (Server, "append_failed", without.carry_on),
         expect=frozenset({oracle.STUCK, oracle.MISSING}),
-        seed=11,
+        seed=16,
         weights={"fail": 3},
     ),
     _ablation(
@@ -319,7 +319,7 @@ ABLATIONS = [
         "a gap is filled with what it misses and no more",
         (Client, "fills", without.fill_with_all),
         expect=frozenset({oracle.MISSING, oracle.SWAPPED}),
-        seed=0,
+        seed=1,
     ),
     _ablation(
         "a refusal stops the session",
@@ -333,7 +333,7 @@ ABLATIONS = [
         "a new hello ends the older sessions of its device",
         (Server, "replace", without.never),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED, oracle.SWAPPED}),
-        seed=0,
+        seed=1,
     ),
     _ablation(
         "a repeat is never refused",
@@ -357,7 +357,7 @@ ABLATIONS = [
         "a gap is told",
         (resume, "start", without.resume_anywhere),
         expect=frozenset({oracle.MISSING}),
-        seed=27,
+        seed=31,
         weights=_GAPS,
     ),
     _ablation(
@@ -390,7 +390,7 @@ ABLATIONS = [
         "an answer lowers no mark",
         (Device, "answered", without.answered_with_a_lower_mark),
         expect=frozenset({oracle.SHOWN_TWICE}),
-        seed=0,
+        seed=3,
     ),
     _ablation(
         "what the tail lacks comes from the log",

@@ -14,9 +14,9 @@ EVERYBODY = [("d0", GROUP), ("a0", CHAT), ("a1", CHAT), ("b0", CHAT), ("c0", "d:
 
 
 def afterwards(world: World) -> bool:
-    """Try it all; whether everything came to rest again."""
+    """Try a third of it, by how much was sent before; whether everything came to rest again."""
     world.do_member("d", True)
-    return all(attempt(world) for attempt in ATTEMPTS)
+    return all(attempt(world) for attempt in ATTEMPTS[world.sends % 3 :: 3])
 
 
 def _after_a_long_silence(world: World) -> bool:
@@ -74,7 +74,11 @@ def _one_send_on_two_streams(world: World) -> bool:
 
 def _one_send_in_two_windows(world: World) -> bool:
     """A window sends again what it has seen long ago, as sent by another; then it fills a gap."""
-    window, number = world.clients["a1"], world.sends
+    window = world.clients["a1"]
+    world.do_send("a0", CHAT)
+    if not comes_to_rest(world):
+        return False
+    number = world.sends
     send = Send(client_message_id=str(number), chat_id=CHAT, message=Message(text="."))
     world.do_send("a0", CHAT)
     if not comes_to_rest(world):

@@ -1,8 +1,9 @@
 """`python -m tests.support.failpoints serve ...`: `cecochat` that is killed at a named moment.
 
 FAILPOINT=forward:40 ends the process, as SIGKILL does, at the 40th time it gets there; with
-FAILPOINT=forward:40:SIGSTOP it stands still there, until the test sends SIGCONT. What is patched is
-looked up by name, so that one that has been renamed fails the start.
+FAILPOINT=forward:40:SIGSTOP it stands still there, until the test sends SIGCONT. FAILPOINT=clock:MS
+sets the clock of owners ahead. What is patched is looked up by name, so that one that has been
+renamed fails the start.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from cecochat.cli.main import main
 from cecochat.materialize.worker import Materializer
+from cecochat.messaging import partition
 from cecochat.messaging.forward import Forwarding
 
 VARIABLE = "FAILPOINT"
@@ -50,7 +52,16 @@ MOMENTS: dict[str, tuple[type, str, bool]] = {
 """Name -> class, method, and whether it dies before that is done or after."""
 
 
+def set_ahead(ms: int) -> None:
+    """The owners of this process have a wrong clock."""
+    real = partition.now_ms
+    vars(partition)["now_ms"] = lambda: real() + ms
+
+
 if __name__ == "__main__":
     moment, nth, *named = os.environ[VARIABLE].split(":")
-    kill_at(moment, int(nth), signal.Signals[named[0]] if named else signal.SIGKILL)
+    if moment == "clock":
+        set_ahead(int(nth))
+    else:
+        kill_at(moment, int(nth), signal.Signals[named[0]] if named else signal.SIGKILL)
     main()

@@ -348,6 +348,17 @@ async def all_are_stopped(up: Server) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def a_clock_is_an_hour_ahead(scene: Scene) -> AsyncIterator[None]:
+    server = scene.cluster.of("messaging")[0]
+    await server.kill()
+    await server.start(failpoint="clock:3600000")
+    yield
+    await server.kill()
+    await server.start()
+    await taken_over(scene)
+
+
 # -- which alerts these are for
 
 
@@ -368,6 +379,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(records_that_nobody_understands, ("DeadLetters",)),
     Fault(a_row_of_the_history_is_deleted, ("HistoryLacksRows",)),
     Fault(a_partition_promises_what_it_has_not, ("CopiesMissing",)),
+    Fault(a_clock_is_an_hour_ahead, ("ClockAhead",)),
     Fault(redis_is_away, ("ConfigurationNotFollowed", "AssignmentNotFollowed", "NoControlLeader")),
     Fault(redis_has_lost_its_data_and_control_hangs, ("StoreWentBack",)),
     Fault(

@@ -111,6 +111,12 @@ class MessagingMetrics:
             "asked for, so that some messages are not delivered.",
             registry=registry,
         )
+        self.clock_ahead = Gauge(
+            "cecochat_clock_ahead_seconds",
+            "How far the clock of this server is ahead of the log's, at least. Over 60 it accepts "
+            "no sends.",
+            registry=registry,
+        )
         self.asked = Counter(
             "cecochat_copies_asked_again",
             "Times that another partition was asked to bring its copies again.",

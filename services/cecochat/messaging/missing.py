@@ -43,7 +43,7 @@ class MissingCopies:
         self._metrics = metrics
         self._place = place
         self._compared_s = -COMPARE_EVERY_S
-        self._asking: set[int] = set()  # origin partitions with a question under way
+        self._asking: dict[int, asyncio.Task[None]] = {}  # questions under way, by origin
 
     async def run(self) -> None:
         """Look once a second."""
@@ -77,8 +77,7 @@ class MissingCopies:
             if origin not in self._asking:
                 await self._compare(origin)
                 if missing := self._incoming.ask(origin, now_ms):
-                    self._asking.add(origin)
-                    self._group.create_task(self._append(origin, missing))
+                    self._asking[origin] = self._group.create_task(self._append(origin, missing))
 
     async def _append(self, origin: int, missing: Missing) -> None:
         """Nothing else waits for it: that partition may be without a leader."""
@@ -89,4 +88,9 @@ class MissingCopies:
         )
         await self._producer.append([NewRecord(origin, *encode(missing))])
         self._metrics.asked.inc()
-        self._asking.discard(origin)
+        del self._asking[origin]
+
+    def stop(self) -> None:
+        """Wait for nothing any more."""
+        for asking in self._asking.values():
+            asking.cancel()

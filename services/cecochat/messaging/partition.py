@@ -150,9 +150,8 @@ class OwnedPartition:
                 self._moved.set,
                 self._place,
             )
-            missing = MissingCopies(
-                self.log.backplane, owner, producer, group, self._metrics, self._place
-            )
+            log_ = self.log.backplane
+            missing = MissingCopies(log_, owner, producer, group, self._metrics, self._place)
             helpers = [
                 group.create_task(self._append(producer)),
                 group.create_task(self._keep_house(owner)),
@@ -162,6 +161,7 @@ class OwnedPartition:
             ]
             superseded = await self._follow(owner, forwarding)
             forwarding.stop()
+            missing.stop()
             for helper in helpers:
                 helper.cancel()
         return superseded

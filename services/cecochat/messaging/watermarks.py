@@ -54,6 +54,8 @@ class Watermarks:
         self._metrics.forward_lag.set({p: o.cursor - reached[p] for p, o in owners.items()})
         broken = sum(len(owner.incoming.broken) for owner in owners.values())
         self._metrics.chains_broken.set(broken)
+        ahead_ms = max((owner.clock.ahead_ms for owner in owners.values()), default=0)
+        self._metrics.clock_ahead.set(max(0, ahead_ms) / 1_000)
         moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
         places = {p: Place(owners[p].fold.clock_ms, at) for p, at in moved.items()}
         try:
