@@ -25,7 +25,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up observe demo fmt lint type forecast test test-all fresh bench protos reference protos-release lock image clean
+.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos reference protos-release lock image clean
 .PHONY: backends backends-up backends-down backends-status
 .PHONY: cluster-up cluster-test cluster-down cluster-box
 
@@ -42,6 +42,10 @@ observe: $(runtime) ## make up with Jaeger and Prometheus beside it; `make backe
 		|| echo "It goes on without Prometheus."; \
 	CECOCHAT_OTLP_URL=http://127.0.0.1:17318 CECOCHAT_JAEGER_URL=http://127.0.0.1:17686 \
 		CECOCHAT_PROMETHEUS_URL=$$metrics exec $(bin)/cecochat up $(ARGS)
+
+# ARGS="--repair", "--since 24h", "--follow"; a cluster is found as CECOCHAT_CONSUL or ARGS="--settings FILE" says.
+audit: $(runtime) ## compare log and history of what `make up` has started; exit code 1: rows are missing
+	@exec $(bin)/cecochat audit $(ARGS)
 
 demo: $(runtime) ## two users chat, the server is killed between them, nothing is lost
 	@exec $(bin)/python scripts/demo.py $(ARGS)

@@ -105,6 +105,18 @@ MESSAGES = [
         "a quarter of the retention": f"0.25 * min(cecochat_retention_seconds{Q})"}),
     Panel("Records of the log that wait too long", "short", {
         "{{task}}": f"max by (task) (cecochat_log_late_records{Q})"}),
+    Panel("Rows that the history lacks", "short", {
+        "{{partition}}": f"max by (partition) (cecochat_audit_missing_rows{Q}) > 0"}),
+    Panel("Rows compared with the log", "ops", {
+        "{{instance}}": _rate("cecochat_audit_rows_total", "instance")}),
+    Panel("Compared behind, by partition group", "short", {
+        "{{group}}": f"max by (group) (cecochat_audit_lag_group_records{Q})",
+        "most": f"max(cecochat_audit_lag_records{Q})"}),
+    Panel("Compared and complete, up to how long ago", "s", {
+        "{{partition}}":
+            f"time() - (max by (partition) (cecochat_audit_complete_timestamp_seconds{Q}) > 0)"}),
+    Panel("Offset up to which all is there", "none", {
+        "{{partition}}": f"max by (partition) (cecochat_audit_complete_offset{Q})"}),
     Panel("Writes of rows, 99 of 100 within", "s", {
         "{{instance}}": _p99("cecochat_history_write_seconds", "instance")}),
     Panel("Writes that the database did not take", "ops", {

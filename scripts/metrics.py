@@ -16,6 +16,7 @@ from cecochat.control.decisions import Decisions
 from cecochat.control.late import late_records
 from cecochat.history.holes import history_holes
 from cecochat.history.transport import query_seconds
+from cecochat.materialize.auditor import AuditMetrics
 from cecochat.materialize.worker import MaterializeMetrics
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
@@ -33,7 +34,7 @@ EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans)
 ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, ASSIGNED, token_failures, *EVERY),
-    "materialize": (MaterializeMetrics, *EVERY),
+    "materialize": (MaterializeMetrics, AuditMetrics, *EVERY),
     "history": (query_seconds, history_holes, token_failures, *EVERY),
     "connect": (ConnectMetrics, ASSIGNED, token_failures, *EVERY),
     "control": (Decisions, late_records, *EVERY),

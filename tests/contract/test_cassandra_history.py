@@ -37,6 +37,7 @@ from tests.contract.openers import Place
 from tests.contract.openers.cassandra import drop_keyspace
 from tests.support.backends import Backends
 from tests.support.certificates import certificates
+from tests.support.damage import to_cassandra
 from tests.support.eventually import eventually
 
 CHAT = "d:a~b"
@@ -447,6 +448,23 @@ async def test_nothing_is_lost_where_the_database_is_killed_and_comes_back(
         await eventually(back, within_s=30, every_s=0.1)
         found = await history.messages(CHAT, before=None, after=at(99), limit=len(written) + 2)
     assert set(found.events) >= {b"event %d" % id_ for id_ in [*written, at(200)]}
+
+
+async def test_a_bucket_that_nobody_finds_is_lacking_with_what_is_in_it(
+    settings: CassandraSettings,
+) -> None:
+    row = message(at(0))
+    async with (
+        opened(settings) as history,
+        to_cassandra(settings.addresses[0], settings.namespace) as damage,
+    ):
+        await write(history, row)
+        await damage.hide_bucket(CHAT, row.message_id)
+        assert (await history.messages(CHAT, before=None, after=None, limit=9)).events == []
+        assert (await history.lacking([row], [])).absent == [row]
+        await history.restore([row], [])
+        page = await history.messages(CHAT, before=None, after=None, limit=9)
+        assert page.events == [row.event]
 
 
 async def test_when_a_row_was_first_written_is_kept(settings: CassandraSettings) -> None:

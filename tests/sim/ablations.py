@@ -24,7 +24,7 @@ from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Session
 from tests.sim import oracle, without
 from tests.sim.client import Client
-from tests.sim.history import History, Materializer
+from tests.sim.history import Audit, History, Materializer
 from tests.sim.log import Log
 from tests.sim.schedule import DEFAULT, STEPS, Run, Weights, random_run
 from tests.sim.server import Server
@@ -424,6 +424,12 @@ ABLATIONS = [
         expect=frozenset({oracle.STUCK}),
         seed=86,
         weights={"to_device": 0.2, "send": 2},
+    ),
+    _ablation(
+        "an audit judges what materialize says is whole",
+        (Audit, "whole", without.audit_to_the_end),
+        expect=frozenset({oracle.FALSE_ALARM}),
+        seed=0,
     ),
     _ablation(
         "a clock ahead of the log's accepts nothing",

@@ -162,3 +162,38 @@ class Materializer:
             self.durable = self.cursor - 1
             self.place = Place(self.fold.clock_ms, self.durable)
             self.world.history.reached(self.partition, self.place, self.last_id)
+
+
+class Audit:
+    """Compares a partition of the log with the history, as far as it may judge."""
+
+    def __init__(self, world: World, partition: int) -> None:
+        self.world = world
+        self.partition = partition
+        self.fold = world.fold_at(partition, -1)
+        self.cursor = 0
+        self.last = world.logs[partition].last(-1)  # record that it has read
+        self.alarms: list[Row] = []  # what it would name; the history never loses anything here
+
+    def whole(self) -> int:
+        """Up to where materialize says that all is there: its committed offset, which it takes back
+        at once where that is of an end that the log has lost.
+        """
+        place = self.world.materializers[self.partition].committed
+        return place.offset if self.world.logs[self.partition].holds(place) else -1
+
+    def step(self) -> None:
+        """Compare what has come."""
+        log = self.world.logs[self.partition]
+        if log.differs(self.cursor, self.last):
+            position = log.first_known()
+            self.fold, self.cursor = log.fold_at(position), position + 1
+            self.last = log.last(position)
+        for offset in range(self.cursor, self.whole() + 1):
+            self.last = record = log.records[offset]
+            counts = self.fold.step(offset, record, log.appended_at_ms[offset])
+            if counts and isinstance(record, Origin):
+                row = row_of(Event.FromString(record.event))
+                if row not in self.world.history.rows and row not in self.world.history.holes:
+                    self.alarms.append(row)
+            self.cursor = offset + 1

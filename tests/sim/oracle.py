@@ -29,6 +29,7 @@ REFUSED_YET_ACCEPTED = "refused, yet accepted"
 HISTORY_WRONG = "history is not what the log says"
 HOLE = "a later message of a sender read without an earlier one"
 UNTOLD = "a page lacks a message and does not say so"
+FALSE_ALARM = "an audit calls missing what is on its way"
 NEEDLESS_GAP = "gap where the log has all"
 WIRE_BACKWARDS = "offsets go backwards on the wire"
 SENT_AWAY = "a device has to come back for nothing"
@@ -181,6 +182,7 @@ class Evidence:
     """Devices that had to come back although they had been connected, and nothing was wrong."""
     unacknowledged: list[str] = field(default_factory=list)
     """Sends that were taken from two streams, and acknowledged on one."""
+    alarms: list[Row] = field(default_factory=list)  # what an audit called missing meanwhile
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -192,6 +194,7 @@ def judge(evidence: Evidence) -> list[Broken]:
     for row in sorted(evidence.history | evidence.holes):
         history[row.sender, row.number].append(row)
     broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
+    broken += [Broken(FALSE_ALARM, f"{row} was called missing") for row in evidence.alarms]
     broken += _times(evidence)
     broken += [Broken(SENT_AWAY, name) for name in evidence.sent_away]
     broken += [Broken(UNACKNOWLEDGED, number) for number in evidence.unacknowledged]

@@ -18,7 +18,7 @@ from cecochat.domain.session import Session
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken, Send
 from tests.sim.client import Client
-from tests.sim.history import Materializer
+from tests.sim.history import Audit, Materializer
 from tests.sim.log import Log
 from tests.sim.server import FAILED, Connection, Server
 from tests.sim.world import World
@@ -255,6 +255,10 @@ def refuse_before_settling(self: Server, connection: Connection, frame: ClientFr
             self.refuse(connection, session, send)
         elif not self.owner.settles(session, send, frame.offset):
             self.accept_or_refuse(connection, session, send)
+
+
+def audit_to_the_end(self: Audit) -> int:
+    return self.world.logs[self.partition].end - 1
 
 
 def new_by_offset(self: Fold, record: Copy, high: Place) -> bool:

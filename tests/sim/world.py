@@ -19,7 +19,7 @@ from cecochat.domain.records import Copy, Origin
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.client import Client
-from tests.sim.history import History, Materializer, row_of
+from tests.sim.history import Audit, History, Materializer, row_of
 from tests.sim.log import LOG_ID, Log, Producer
 from tests.sim.oracle import Evidence, Look, Loss
 from tests.sim.server import MOVED, Server, recipients_of
@@ -94,6 +94,7 @@ class World(Spoiling):
         self.unacknowledged: list[str] = []  # sends, there
         self.told: set[tuple[int, int]] = set()  # (message id, target): lost, and its owner said so
         self.materializers = [Materializer(self, p) for p in range(shape.partitions)]
+        self.audits = [Audit(self, p) for p in range(shape.partitions)]
         self.clients = {name: Client(self, name) for name in DEVICES}
         self.sends = 0
         self.places = {user: i % shape.partitions for i, user in enumerate(USERS)}
@@ -496,10 +497,11 @@ class World(Spoiling):
         return True
 
     def do_materialize(self, partition: int, records: int) -> bool:
-        return partition not in self.left and self.materializers[partition].step(records)
+        reads = partition not in self.left and self.materializers[partition].step(records)
+        return reads and self._audited(partition)
 
     def do_land_row(self, partition: int, index: int) -> bool:
-        return self.materializers[partition].land(index)
+        return self.materializers[partition].land(index) and self._audited(partition)
 
     def do_land_stray(self, partition: int, index: int) -> bool:
         return self.materializers[partition].land_stray(index)
@@ -524,6 +526,10 @@ class World(Spoiling):
         if materializer.committed == materializer.place:
             return False
         materializer.committed = materializer.place
+        return self._audited(partition)
+
+    def _audited(self, partition: int) -> bool:
+        self.audits[partition].step()
         return True
 
     def do_crash_materializer(self, partition: int) -> None:
@@ -554,4 +560,5 @@ class World(Spoiling):
             {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},
             self.sent_away,
             self.unacknowledged,
+            [row for audit in self.audits for row in audit.alarms],
         )

@@ -25,15 +25,17 @@ from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.history import Hole
 from cecochat.runtime.reading import fold_at
 from cecochat.runtime.settings import load
+from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from scripts.backends.launch import Backend
 from tests.support.crowd import Crowd
+from tests.support.damage import to_cassandra
 from tests.support.eventually import eventually
 from tests.support.hostile import metric
 from tests.support.processes import Processes, ServerProcess
 from tests.support.rawclient import RawHistory, find, history
 from tests.support.records import participants
-from tests.support.server import Server
+from tests.support.server import Server, command
 from tests.support.tampering import append, fold_of, messages, opened, set_on_topic
 
 PARTITIONS = 15
@@ -281,6 +283,24 @@ async def records_that_nobody_understands(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def a_row_of_the_history_is_deleted(scene: Scene) -> AsyncIterator[None]:
+    """By somebody with a shell of the database; and repaired in the end."""
+    settings = load(scene.environment)
+    async with build.history(settings) as rows:
+        page = await rows.messages(min(scene.crowd.chats), before=None, after=None, limit=1)
+    event = Event.FromString(page.events[0])
+    async with to_cassandra(settings.cassandra, settings.namespace) as damage:
+        await damage.delete_message(event.chat_id, event.id)
+
+    async def named() -> bool:
+        return f"{event.id}" in await command(scene.environment, "audit", code=None)
+
+    await eventually(named)
+    yield
+    await command(scene.environment, "audit", "--repair")
+
+
+@asynccontextmanager
 async def a_partition_promises_what_it_has_not(scene: Scene) -> AsyncIterator[None]:
     """It says that it has a later message for another, where something cannot be read meanwhile; in
     the end it says how it is.
@@ -368,6 +388,7 @@ OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(more_sessions_than_may_be, ("SessionsNearLimit",)),
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
     Fault(records_that_nobody_understands, ("DeadLetters",)),
+    Fault(a_row_of_the_history_is_deleted, ("HistoryLacksRows",)),
     Fault(a_partition_promises_what_it_has_not, ("CopiesMissing",)),
     Fault(a_clock_is_an_hour_ahead, ("ClockAhead",)),
     Fault(a_hole_that_nobody_has_acknowledged, ("HistoryHoles",)),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cecochat.cli import checks, cluster, ports, status
+from cecochat.cli import audit, checks, cluster, ports, status
 from cecochat.cli.cluster import Cluster
 from cecochat.cli.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
 from cecochat.cli.failure import UsageError, judge
@@ -303,6 +303,37 @@ def test_status_says_what_waits_too_long_in_the_log() -> None:
     ]
     quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], [], []), None)
     assert not [each for each in quiet if "records" in each]
+
+
+def test_status_says_what_the_history_lacks() -> None:
+    missing = tuple({"partition": each, "text": f"{each}"} for each in (0, 1, 7))
+    found = status._wrong(Cluster({}, {}, [], [], [], missing=missing), None)
+    assert [each for each in found if "rows" in each] == [
+        "the history lacks 3 rows of the log, and nobody has repaired that: partitions 0-1, 7; "
+        "`cecochat audit` names them"
+    ]
+    assert not [each for each in status._wrong(Cluster({}, {}, [], [], []), None) if "rows" in each]
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        (None, "1970-01-01T00:00+00:00"),
+        ("30m", "2026-11-27T11:30+00:00"),
+        ("12h", "2026-11-27T00:00+00:00"),
+        ("7d", "2026-11-20T12:00+00:00"),
+        ("2026-11-27T08:00+02:00", "2026-11-27T06:00+00:00"),
+    ],
+)
+def test_an_audit_since_a_time_or_for_a_while(text: str | None, at: str) -> None:
+    now = datetime.fromisoformat("2026-11-27T12:00+00:00")
+    assert audit._since_ms(text, now) == datetime.fromisoformat(at).timestamp() * 1_000
+
+
+@pytest.mark.parametrize("text", ["", "h", "2w", "-3h", "yesterday", "999999d"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="use 30m, 12h, 7d"):
+        audit._since_ms(text, datetime.fromisoformat("2026-11-27T12:00+00:00"))
 
 
 def test_status_says_whose_messages_do_not_come() -> None:

@@ -38,6 +38,7 @@ class Cluster:
     holes: list[dict[str, Any]] | None  # what a history server says; None: none answers
     lacking: dict[int, list[int]] = field(default_factory=dict)
     """Partition -> those whose messages it lacks, as its owner says."""
+    missing: tuple[dict[str, Any], ...] = ()  # rows of the history, as the materialize servers say
 
     @property
     def leader(self) -> dict[str, Any] | None:
@@ -94,11 +95,14 @@ async def look_through(discovery: Discovery | None) -> Cluster:
             if said and said["leads"]
         ]
         answers = [await _get(client, each, "holes") for each in servers["history"][:ASKED]]
+        audits = [await _get(client, each, "audit") for each in servers["materialize"]]
     holes = next((each["holes"] for each in answers if each and "holes" in each), None)
     told = decisions[0]["decisions"] if decisions and decisions[0] else []
+    missing = {each["text"]: each for audit in audits if audit for each in audit["missing"]}
     names = [each.instance_id for each in everybody]
     ready_of = dict(zip(names, ready, strict=True))
-    return Cluster(servers, ready_of, controls, told, holes, lacking)
+    rows = tuple(missing.values())
+    return Cluster(servers, ready_of, controls, told, holes, lacking, rows)
 
 
 def _lacking(answers: list[dict[str, Any] | None]) -> dict[int, list[int]]:

@@ -12,6 +12,7 @@ import sys
 import typer
 
 from cecochat.cli import (
+    audit,
     chat,
     config,
     connect,
@@ -83,6 +84,7 @@ COMMANDS = (
     where,
     holes,
     dead,
+    audit,
     partitions,
     control,
     deploy,

@@ -25,6 +25,10 @@ LATE = {
     "drop": "the log keeps {records:,} records that are older than its retention, since something "
     "needs them or they cannot be dropped, and disks fill: partitions {partitions}",
 }
+MISSING = (
+    "the history lacks {rows} of the log, and nobody has repaired that: partitions {partitions}; "
+    "`cecochat audit` names them"
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -80,6 +84,10 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
         if state != "owned":
             wrong.append(f"{count} partitions: {state}")
     wrong += [LATE[task].format(**found) for task, found in seen.late.items() if task in LATE]
+    if seen.missing:
+        partitions = ranges({each["partition"] for each in seen.missing})
+        rows = f"{len(seen.missing):,} row{'s' if len(seen.missing) != 1 else ''}"
+        wrong.append(MISSING.format(rows=rows, partitions=partitions))
     wrong += [_lacks(partition, origins) for partition, origins in sorted(seen.lacking.items())]
     if seen.holes is None and seen.servers["history"]:
         wrong.append("no history server tells whether acknowledged messages are missing")
@@ -99,7 +107,12 @@ def _as_json(seen: Cluster, view: View | None) -> dict[str, Any]:
         service: [{**each._asdict(), "not_ready": seen.ready[each.instance_id]} for each in live]
         for service, live in seen.servers.items()
     }
-    return {"servers": servers, "control": seen.leader, "partitions": dict(_states(view))}
+    return {
+        "servers": servers,
+        "control": seen.leader,
+        "partitions": dict(_states(view)),
+        "missing": list(seen.missing),
+    }
 
 
 def _print(seen: Cluster, view: View | None, wrong: list[str]) -> None:

@@ -15,6 +15,7 @@ from cecochat.cli.failure import UsageError
 
 if TYPE_CHECKING:
     from cecochat.client import Token
+    from cecochat.ports.discovery import Service
     from cecochat.runtime.settings import Settings
 
 TOKEN_LIFETIME_S = 3_600.0
@@ -99,6 +100,20 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
             "a cluster is found by CECOCHAT_REDIS and CECOCHAT_CONSUL"
         )
     return loaded
+
+
+async def health_urls(service: Service, file: Path | None) -> list[str]:
+    """The HTTP ports of the servers of a kind: of a cluster, or of what `up` started last. Raises
+    `UsageError`.
+    """
+    from cecochat.adapters import build
+
+    chosen = settings(None, file)
+    if chosen.consul:
+        async with build.discovery(chosen) as discovery:
+            return [each.health_url for each in discovery.live(service)]
+    health: dict[str, str] = (last_up() or {}).get("health", {})
+    return [url for name, url in health.items() if name.partition("-")[0] == service]
 
 
 def traces(name: str) -> str:

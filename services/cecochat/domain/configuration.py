@@ -80,6 +80,15 @@ class Config:
     history_page_max: int = _key(
         "history.page_max", 200, "rows", 1, 1_000, "the largest page of a query", "history"
     )
+    audit_rate: float = _key(
+        "audit.rate",
+        2_000.0,
+        "records/s",
+        0,
+        1e6,
+        "records of the log that a server compares with the history all the time; 0: none",
+        "materialize",
+    )
     connect_backoff_base_s: float = _key(
         "connect.backoff.base", 0.1, "s", 0.01, 60, "a client's first wait to reconnect", "connect"
     )

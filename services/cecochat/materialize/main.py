@@ -8,6 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
+from cecochat.domain.configuration import Config
+from cecochat.materialize.auditor import Auditor
+from cecochat.materialize.on_request import OnRequest
+from cecochat.materialize.routes import add_routes
 from cecochat.materialize.worker import Materializer
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
@@ -30,19 +34,25 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         parts.backplane, parts.history, await parts.backplane.log_id(), registry, tracer
     )
     worker.log_keeps(settings.retention_ms)
+    auditor = Auditor(parts.backplane, parts.history, registry, lambda: worker.partitions)
     app = http.app("materialize", server_id, registry, lambda: worker.not_ready)
     memory = Memory()
     show_memory(app, server_id, memory)
+    on_request = OnRequest(parts.backplane, parts.history, auditor.note)
+    add_routes(app, server_id, auditor, on_request, await parts.backplane.partition_count())
+
+    def configure(config: Config) -> None:
+        auditor.rate = config.audit_rate
+
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
             http.serving(app, settings.host, settings.materialize_health_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(
-                follow(parts.configuration, registry, lambda _: None, tracer, memory)
-            ),
+            group.create_task(follow(parts.configuration, registry, configure, tracer, memory)),
             group.create_task(worker.run()),
+            group.create_task(auditor.run()),
             group.create_task(watch_loop(registry)),
         ]
         known = instance(parts, "materialize", server_id, health_port, health_port)

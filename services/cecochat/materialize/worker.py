@@ -100,8 +100,8 @@ class Materializer:
         self._tracer = tracer
         self._metrics = MaterializeMetrics(registry)
         self._burial = Burial(backplane)
-        self._reached: dict[int, int] = {}  # partition -> the offset to continue from
-        self._committed: dict[int, int] = {}
+        self._reached: dict[int, Place] = {}  # partition -> where to continue
+        self._committed: dict[int, Place] = {}
         self._writing: dict[int, int] = {}  # partition -> ms when what it writes was appended
         self._metrics.lag_seconds.set_function(self._lag_s)
         self.not_ready: str | None = None  # why it makes no progress
@@ -113,6 +113,11 @@ class Materializer:
     def _lag_s(self) -> float:
         now_s = time.time()
         return max((now_s - ms / 1_000 for ms in self._writing.values()), default=0.0)
+
+    @property
+    def partitions(self) -> list[int]:
+        """Those that it works on now."""
+        return list(self._reached)
 
     async def run(self) -> None:
         """Materialize until cancelled."""
@@ -143,12 +148,12 @@ class Materializer:
     async def _follow(self, partition: int) -> None:
         loop, gather_s = asyncio.get_running_loop(), self._history.gather_s
         place = await self._backplane.committed(GROUP, MESSAGES, partition)
-        committed = place.offset if place else 0
-        self._reached[partition] = committed  # it is behind from here on, also while it waits
-        position = await self._position(partition, committed)
-        self._reached[partition] = position + 1
+        self._reached[partition] = place = place or Place(0, 0)  # also while it waits, from here on
+        held = await self._held(partition, place.offset)
+        self._reached[partition] = held._replace(offset=held.offset + 1)
         await self._commit(partition)  # retention must wait for a database that lost rows
-        position, fold = await self._fold(partition, position)
+        position, fold = await self._fold(partition, held.offset)
+        self._reached[partition] = Place(fold.clock_ms, position + 1)
         batches = following(self._backplane, partition, Place(fold.clock_ms, position))
         async with aclosing(batches):
             async for batch in batches:
@@ -159,7 +164,7 @@ class Materializer:
                 # What comes meanwhile is one larger batch, and all partitions share a write.
                 await asyncio.sleep(gather_s - loop.time() % gather_s)
 
-    async def _position(self, partition: int, committed: int) -> int:
+    async def _held(self, partition: int, committed: int) -> Place:
         """Up to where the history holds the log; a database that lost rows gets them again."""
         known = await self._patiently(lambda: self._history.progress(self._log_id))
         reached = known.get(partition, NOWHERE)
@@ -176,7 +181,7 @@ class Materializer:
             held = -1
         elif reached.offset < start - 1:
             await self._note_trim(partition, reached, (start, end))
-        return max(held, start - 1)
+        return Place(reached.clock_ms, max(held, start - 1))
 
     async def _note_trim(self, partition: int, reached: Place, bounds: tuple[int, int]) -> None:
         """The log has dropped what is not in here: all that is left is read, and a hole is told."""
@@ -239,7 +244,7 @@ class Materializer:
                     await self._backplane.bounds(MESSAGES, partition) for partition in reached
                 ]
                 ends = (end for _, end in bounds)
-                behind = {p: end - reached[p] for p, end in zip(reached, ends, strict=True)}
+                behind = {p: end - reached[p].offset for p, end in zip(reached, ends, strict=True)}
                 self._metrics.lag.set(behind)
 
     async def _commit(self, *partitions: int) -> None:
@@ -248,8 +253,7 @@ class Materializer:
         moved = {p: at for p, at in reached.items() if self._committed.get(p) != at}
         try:
             if moved:
-                places = {p: Place(0, at) for p, at in moved.items()}
-                await self._backplane.commit(GROUP, MESSAGES, places)
+                await self._backplane.commit(GROUP, MESSAGES, moved)
                 self._committed |= moved
         except Unavailable as error:
             log.warning("offsets are not committed: %s", error)
@@ -268,7 +272,7 @@ class Materializer:
             await self._store(rows, progress)
         for hole in rows.holes:
             self._metrics.holes.labels(hole.reason).inc()
-        self._reached[partition] = offset + 1
+        self._reached[partition] = Place(rows.clock_ms, offset + 1)
         if rows.messages:
             self._metrics.ages.observe("materialized", rows.messages[0].message_id)
         self._metrics.rows.labels("messages").inc(len(rows.messages))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from cecochat.domain.errors import CecochatError
@@ -74,6 +74,15 @@ class Hole(NamedTuple):
         return f"{self.partition}:{self.first_offset}"
 
 
+class Lacking(NamedTuple):
+    """What the database should have and does not."""
+
+    absent: list[MessageRow]  # no reader would find them
+    other: list[MessageRow]  # that have other bytes there
+    chats: list[tuple[str, MessageRow]]  # users, whose lists of chats are not up to that message
+    marks: list[MarkRow]  # that are lower there
+
+
 class Page(NamedTuple):
     """Events in ascending order of their ids, and whether there are more in the direction asked
     for.
@@ -104,6 +113,29 @@ class RowsRefused(CecochatError):
     def __init__(self, rows: Sequence[tuple[Row, str]]) -> None:
         super().__init__(f"{len(rows)} rows are refused, the first since {rows[0][1]}")
         self.rows = rows  # with the reason of each
+
+
+def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[str, str], MessageRow]:
+    """(User, chat) -> the last of these messages, of every participant."""
+    last: dict[tuple[str, str], MessageRow] = {}
+    for row in messages:
+        for user in (row.user_id, *row.recipient_ids):
+            key = (user, row.chat_id)
+            if key not in last or last[key].message_id < row.message_id:
+                last[key] = row
+    return last
+
+
+def highest(marks: Iterable[MarkRow]) -> list[MarkRow]:
+    """What these marks come to: one a user and chat."""
+    found: dict[tuple[str, str], MarkRow] = {}
+    for mark in marks:
+        chat, user, delivered, read = mark
+        known = found.get((chat, user), mark)
+        found[chat, user] = MarkRow(
+            chat, user, max(delivered, known.delivered_up_to), max(read, known.read_up_to)
+        )
+    return list(found.values())
 
 
 class History(ABC):
@@ -165,6 +197,21 @@ class History(ABC):
     @abstractmethod
     async def close_hole(self, hole: Hole) -> None:
         """Nothing is missing there any more. Raises `Unavailable`."""
+
+    @abstractmethod
+    async def lacking(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> Lacking:
+        """What the database lacks of these rows, some thousand at most: of what is written and not
+        shown yet, nothing. A list of chats and a mark is named once, with the highest that is
+        asked for. Raises `Unavailable`.
+        """
+
+    @abstractmethod
+    async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
+        """Store again rows that were written before: `lacking` has none of them when this returns,
+        whatever stood there. Marks and lists of chats still only move up, and the progress stays.
+
+        Raises `Unavailable`: a part may be stored then, and the same call can be made again.
+        """
 
     # What is read shows a message only once every valid origin of its partition with a lower id is
     # stored, so that no later message of a sender is seen without an earlier one.

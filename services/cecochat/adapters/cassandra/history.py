@@ -9,6 +9,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from cecochat.adapters.cassandra.comparing import lacking
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.holes import acknowledging, closing
 from cecochat.adapters.cassandra.reached import ID_MAX, Shown, Wholeness
@@ -23,10 +24,12 @@ from cecochat.ports.history import (
     ChatRow,
     History,
     Hole,
+    Lacking,
     MarkRow,
     MessageRow,
     Page,
     Progress,
+    highest,
 )
 
 INDEX_ROWS: Final = 16  # buckets looked up at a time
@@ -82,6 +85,21 @@ class CassandraHistory(History):
     ) -> None:
         await self._writer.write(messages, marks, progress, holes)
         self._wholeness.forget()
+
+    @override
+    async def lacking(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> Lacking:
+        return await lacking(self._database, self._statements, messages, marks)
+
+    @override
+    async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
+        await self._writer.restore(messages, marks)
+        left = await self.lacking(messages, marks)
+        if any(left):  # changed or deleted by somebody, with a timestamp of that time
+            there = await self._marks([mark.chat_id for mark in left.marks])
+            users = {(mark.chat_id, mark.user_id) for mark in left.marks}
+            now = [m for each in there.values() for m in each if (m.chat_id, m.user_id) in users]
+            await self._writer.overrule(left, highest([*left.marks, *now]))
+        self._writer.forget()
 
     @override
     async def progress(self, log_id: str) -> dict[int, Place]:

@@ -45,17 +45,19 @@ class Statements(NamedTuple):
     acknowledge_hole: PreparedStatement
     delete_hole: PreparedStatement
     holes: PreparedStatement
+    events_of: PreparedStatement
+    buckets_of: PreparedStatement
+    chats_of: PreparedStatement
 
 
 CQL: Final = (
     """INSERT INTO {keyspace}.messages_by_chat (chat_id, bucket, message_id, user_id, event)
         VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""",
-    "INSERT INTO {keyspace}.buckets_by_chat (chat_id, bucket) VALUES (?, ?) USING TIMESTAMP 1",
+    "INSERT INTO {keyspace}.buckets_by_chat (chat_id, bucket) VALUES (?, ?) USING TIMESTAMP ?",
     """INSERT INTO {keyspace}.chats_by_user (user_id, chat_id, last_message_id)
         VALUES (?, ?, ?) USING TIMESTAMP ?""",
-    # One timestamp for all values: of equal timestamps the greater value wins, whichever is first.
     """INSERT INTO {keyspace}.marks_by_chat (chat_id, user_id, delivered_up_to, read_up_to)
-        VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
+        VALUES (?, ?, ?, ?) USING TIMESTAMP ?""",
     """INSERT INTO {keyspace}.reached (shard, partition, log_id, up_to)
         VALUES (?, ?, ?, ?) USING TIMESTAMP 1""",
     """INSERT INTO {keyspace}.reached (shard, partition, log_id, last_id)
@@ -96,7 +98,15 @@ CQL: Final = (
     """SELECT log_id, partition, first_offset, last_offset, first_id, last_id, chat_id, reason,
         detail, found_at_ms, acknowledged_at_ms, acknowledged_by, user_id, client_message_id
         FROM {keyspace}.holes WHERE shard = ?""",
+    """SELECT message_id, event FROM {keyspace}.messages_by_chat
+        WHERE chat_id IN ? AND bucket = ? AND message_id IN ?""",
+    "SELECT chat_id FROM {keyspace}.buckets_by_chat WHERE chat_id IN ? AND bucket = ?",
+    """SELECT user_id, chat_id, last_message_id FROM {keyspace}.chats_by_user
+        WHERE user_id IN ? AND chat_id IN ?""",
 )
+
+LOWEST_US: Final = 1
+"""The timestamp of what only grows: of equal timestamps the greater value wins."""
 
 
 async def prepared(database: Database, namespace: str) -> Statements:
@@ -124,5 +134,9 @@ def first_us(message_id: int) -> int:
 
 
 def written_us(message_id: int, timestamp_us: int) -> int:
-    """When the write was made that `first_us` gave this timestamp, us since 1970."""
-    return 2 * greatest_us(message_id) - timestamp_us
+    """When the write was made that `first_us` gave this timestamp, us since 1970. Where a row was
+    restored, the timestamp is that time.
+    """
+    greatest = greatest_us(message_id)
+    restored = greatest < timestamp_us <= time.time_ns() // 1_000
+    return timestamp_us if restored else 2 * greatest - timestamp_us

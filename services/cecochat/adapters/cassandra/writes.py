@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -13,12 +14,26 @@ from cassandra import InvalidRequest
 from cassandra.query import BatchStatement, BatchType, BoundStatement, Statement
 
 from cecochat.adapters.cassandra.database import Database
-from cecochat.adapters.cassandra.holes import message_row, put_holes, refused
+from cecochat.adapters.cassandra.holes import put_holes, refused
 from cecochat.adapters.cassandra.reached import rows_of
 from cecochat.adapters.cassandra.settings import CassandraSettings
-from cecochat.adapters.cassandra.statements import Statements, bucket_of, greatest_us
+from cecochat.adapters.cassandra.statements import (
+    LOWEST_US,
+    Statements,
+    bucket_of,
+    first_us,
+    greatest_us,
+)
 from cecochat.domain.errors import Unavailable
-from cecochat.ports.history import Hole, MarkRow, MessageRow, Progress, RowsRefused
+from cecochat.ports.history import (
+    Hole,
+    Lacking,
+    MarkRow,
+    MessageRow,
+    Progress,
+    RowsRefused,
+    last_in_chats,
+)
 
 ROUND_MESSAGES: Final = 1_000  # then the next round begins: a loop binds a row in 10 µs, about
 KNOWN_BUCKETS_MAX: Final = 65_536
@@ -106,18 +121,35 @@ class Writer:
     async def _store(self, writes: list[_Write]) -> None:
         make = self._statements
         messages = [row for write in writes for row in write.messages]
-        buckets = {(row.chat_id, bucket_of(row.message_id)) for row in messages}
-        buckets -= self._known_buckets
-        await self._put([*_message_rows(make, messages), *map(make.insert_bucket.bind, buckets)])
+        buckets = buckets_of(messages) - self._known_buckets
+        await self._put([*_message_rows(make, messages), *_bucket_rows(make, buckets)])
         self._remember(buckets)
         marks = [row for write in writes for row in write.marks]
-        await self._put([*_chat_rows(make, messages), *map(make.raise_marks.bind, marks)])
+        await self._put([*_chat_rows(make, messages), *_mark_rows(make, marks)])
         await self._put(put_holes(make, (hole for write in writes for hole in write.holes)))
         await self._put(
             row
             for write in writes
             for row in rows_of(make, write.messages, write.progress, write.holes)
         )
+
+    async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
+        """Write rows again, all of them and what points at them, as they were written before."""
+        make = self._statements
+        buckets = buckets_of(messages)
+        await self._put([*_message_rows(make, messages), *_bucket_rows(make, buckets)])
+        await self._put([*_chat_rows(make, messages), *_mark_rows(make, marks)])
+
+    async def overrule(self, lacking: Lacking, marks: Sequence[MarkRow]) -> None:
+        """Write what is lacking so that it stands above whatever is there, deletions too: its
+        timestamp is now. `marks` in the place of those that are lacking.
+        """
+        make, now_us = self._statements, time.time_ns() // 1_000
+        messages = [*lacking.absent, *lacking.other]
+        rows = (_message_row(make, row, now_us) for row in messages)
+        await self._put([*rows, *_bucket_rows(make, buckets_of(messages), now_us)])
+        chats = ((user, row.chat_id, row.message_id, now_us) for user, row in lacking.chats)
+        await self._put([*map(make.raise_chat.bind, chats), *_mark_rows(make, marks, now_us)])
 
     def _remember(self, buckets: set[tuple[str, int]]) -> None:
         if len(self._known_buckets) + len(buckets) > KNOWN_BUCKETS_MAX:
@@ -170,18 +202,38 @@ def _request(rows: list[BoundStatement]) -> Statement:
     return batch
 
 
-def _message_rows(make: Statements, messages: list[MessageRow]) -> Iterator[BoundStatement]:
+def _message_rows(make: Statements, messages: Sequence[MessageRow]) -> Iterator[BoundStatement]:
     """Those of a chat together: they are one partition of a batch."""
     for row in sorted(messages, key=lambda row: (row.chat_id, row.message_id)):
-        yield message_row(make, row)
+        yield _message_row(make, row, first_us(row.message_id))
 
 
-def _chat_rows(make: Statements, messages: list[MessageRow]) -> Iterator[BoundStatement]:
+def _message_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatement:
+    id_ = row.message_id
+    values = (row.chat_id, bucket_of(id_), id_, row.user_id, row.event, at_us)
+    return make.insert_message.bind(values)
+
+
+def buckets_of(messages: Iterable[MessageRow]) -> set[tuple[str, int]]:
+    """Chats and their buckets."""
+    return {(row.chat_id, bucket_of(row.message_id)) for row in messages}
+
+
+def _bucket_rows(
+    make: Statements, buckets: Iterable[tuple[str, int]], at_us: int = LOWEST_US
+) -> Iterator[BoundStatement]:
+    return (make.insert_bucket.bind((*bucket, at_us)) for bucket in buckets)
+
+
+def _mark_rows(
+    make: Statements, marks: Iterable[MarkRow], at_us: int = LOWEST_US
+) -> Iterator[BoundStatement]:
+    """One timestamp for all values, so that they only grow."""
+    return (make.raise_marks.bind((*mark, at_us)) for mark in marks)
+
+
+def _chat_rows(make: Statements, messages: Sequence[MessageRow]) -> Iterator[BoundStatement]:
     """One row a user and chat, however many messages."""
-    last: dict[tuple[str, str], int] = {}
-    for row in messages:
-        for user in (row.user_id, *row.recipient_ids):
-            key = (user, row.chat_id)
-            last[key] = max(last.get(key, 0), row.message_id)
-    for (user, chat), id_ in sorted(last.items()):
+    for (user, chat), row in sorted(last_in_chats(messages).items()):
+        id_ = row.message_id
         yield make.raise_chat.bind((user, chat, id_, greatest_us(id_)))

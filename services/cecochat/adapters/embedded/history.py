@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from typing_extensions import override
 
@@ -20,11 +20,14 @@ from cecochat.ports.history import (
     ChatRow,
     History,
     Hole,
+    Lacking,
     MarkRow,
     MessageRow,
     Page,
     Progress,
     RowsRefused,
+    highest,
+    last_in_chats,
 )
 
 FILE = "history.db"
@@ -62,6 +65,7 @@ SCHEMA = (
 )
 MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
 ONE_MESSAGE = "INSERT INTO messages VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+RESTORED = Rows("INSERT OR REPLACE INTO messages", 4)
 CHATS = Rows(
     "INSERT OR ROLLBACK INTO chats_by_user",
     3,
@@ -104,15 +108,31 @@ UNREAD = """SELECT count(*) FROM (SELECT 1 FROM messages
 MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
     WHERE chat_id = ? ORDER BY user_id"""
 
+COMPARED = 256  # rows in one statement
+# One statement tells only what differs: a row that is stepped to costs the interpreter lock.
+LACKING_MESSAGES = """WITH wanted (number, chat, id, event) AS (VALUES {rows})
+    SELECT number, messages.event IS NULL FROM wanted
+    LEFT JOIN messages ON chat_id = chat AND message_id = id
+    WHERE messages.event IS NOT wanted.event"""
+LACKING_CHATS = """WITH wanted (number, user, chat, id) AS (VALUES {rows})
+    SELECT number, 0 FROM wanted LEFT JOIN chats_by_user ON user_id = user AND chat_id = chat
+    WHERE coalesce(last_message_id, 0) < id"""
+LACKING_MARKS = """WITH wanted (number, chat, user, delivered, read) AS (VALUES {rows})
+    SELECT number, 0 FROM wanted LEFT JOIN marks ON chat_id = chat AND user_id = user
+    WHERE coalesce(delivered_up_to, 0) < delivered OR coalesce(read_up_to, 0) < read"""
+
 
 class _Written(NamedTuple):
     messages: Sequence[MessageRow]
     marks: Sequence[MarkRow]
     progress: Progress | None
-    holes: Sequence[Hole]
+    holes: Sequence[Hole] = ()
 
 
 class _Writes(Work[_Written, None]):
+    def __init__(self, messages: Rows) -> None:
+        self._messages = messages
+
     @override
     def apply(
         self, connection: sqlite3.Connection, payloads: Sequence[_Written]
@@ -127,7 +147,7 @@ class _Writes(Work[_Written, None]):
                 for participant in (user_id, *recipient_ids):
                     key = (participant, chat_id)
                     chats[key] = max(chats.get(key, message_id), message_id)
-        MESSAGES.write(connection, rows)
+        self._messages.write(connection, rows)
         CHATS.write(connection, [(*key, last) for key, last in chats.items()])
         MARKS.write(connection, marks)
         kept.write(connection, [hole for written in payloads for hole in written.holes])
@@ -144,7 +164,8 @@ class EmbeddedHistory(History):
     def __init__(self, database: Database) -> None:
         """Use `open`."""
         self.database = database
-        self._writes = _Writes()
+        self._writes = _Writes(MESSAGES)
+        self._restores = _Writes(RESTORED)
 
     @classmethod
     async def open(
@@ -163,18 +184,28 @@ class EmbeddedHistory(History):
         progress: Progress | None,
         holes: Sequence[Hole] = (),
     ) -> None:
-        written = _Written(messages, marks, progress, holes)
+        await self._submit(self._writes, _Written(messages, marks, progress, holes))
+
+    @override
+    async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
+        await self._submit(self._restores, _Written(messages, marks, None))
+
+    async def _submit(self, writes: _Writes, written: _Written) -> None:
         try:
-            await self.database.submit(self._writes, written)
+            await self.database.submit(writes, written)
         except sqlite3.Error as error:
             if _is_too_big(error):
-                await self._refuse(messages)
+                await self._refuse(written.messages)
             raise Unavailable(f"the history was not written: {error}") from error
 
     async def _refuse(self, messages: Sequence[MessageRow]) -> None:
         """Raises `RowsRefused`, if one of them alone is too much."""
         if refused := await self.database.write(partial(_too_big, messages)):
             raise RowsRefused(refused)
+
+    @override
+    async def lacking(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> Lacking:
+        return await self.database.read(partial(_lacking, messages, marks))
 
     @override
     async def progress(self, log_id: str) -> dict[int, Place]:
@@ -286,6 +317,38 @@ def _progress(log_id: str, connection: sqlite3.Connection) -> dict[int, Place]:
 
 def _marks(chat_id: str, connection: sqlite3.Connection) -> list[MarkRow]:
     return [MarkRow(*row) for row in connection.execute(MARKS_OF, (chat_id,))]
+
+
+def _lacking(
+    messages: Sequence[MessageRow], marks: Sequence[MarkRow], connection: sqlite3.Connection
+) -> Lacking:
+    def differs(sql: str, wanted: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
+        return [
+            row
+            for at in range(0, len(wanted), COMPARED)
+            for row in _compared(connection, sql, at, wanted[at : at + COMPARED])
+        ]
+
+    chats, marked = list(last_in_chats(messages).items()), highest(marks)
+    found = differs(
+        LACKING_MESSAGES, [(row.chat_id, row.message_id, row.event) for row in messages]
+    )
+    behind = differs(LACKING_CHATS, [(*key, row.message_id) for key, row in chats])
+    return Lacking(
+        [messages[number] for number, absent in found if absent],
+        [messages[number] for number, absent in found if not absent],
+        [(chats[number][0][0], chats[number][1]) for number, _ in behind],
+        [marked[number] for number, _ in differs(LACKING_MARKS, marked)],
+    )
+
+
+def _compared(
+    connection: sqlite3.Connection, sql: str, first: int, wanted: Sequence[tuple[Any, ...]]
+) -> list[tuple[int, int]]:
+    """Numbers of what differs, counted from `first` on."""
+    marks = f"({','.join('?' * (len(wanted[0]) + 1))})"
+    values = [value for number, row in enumerate(wanted, first) for value in (number, *row)]
+    return connection.execute(sql.format(rows=",".join([marks] * len(wanted))), values).fetchall()
 
 
 def _chats(

@@ -1,0 +1,153 @@
+"""What the database lacks of rows that should be there: many looked up with one request."""
+
+# mypy: disable-error-code="import-untyped"
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+from cecochat.adapters.cassandra.database import Database, Rows
+from cecochat.adapters.cassandra.statements import Statements, bucket_of
+from cecochat.adapters.cassandra.writes import buckets_of
+from cecochat.ports.history import Lacking, MarkRow, MessageRow, highest, last_in_chats
+
+# A request names chats and ids apart, so the server looks for every id in every chat. ScyllaDB
+# takes up to 100 of each.
+CHATS_AT_ONCE: Final = 20
+IDS_AT_ONCE: Final = 100
+LOOKED_FOR_AT_ONCE: Final = 400
+
+
+class _Request(NamedTuple):
+    """Ids of some chats in one bucket."""
+
+    bucket: int
+    chats: list[str]
+    ids: list[int]
+
+
+async def lacking(
+    database: Database,
+    make: Statements,
+    messages: Sequence[MessageRow],
+    marks: Sequence[MarkRow],
+) -> Lacking:
+    """As `History.lacking`."""
+    events, known, last, marked = await asyncio.gather(
+        _events(database, make, messages),
+        _buckets(database, make, messages),
+        _chats(database, make, messages),
+        _marks(database, make, marks),
+    )
+    absent, other = [], []
+    for row in messages:
+        event = events.get(row.message_id)
+        if event is None or (row.chat_id, bucket_of(row.message_id)) not in known:
+            absent.append(row)
+        elif event != row.event:
+            other.append(row)
+    behind = [
+        (key[0], row)
+        for key, row in last_in_chats(messages).items()
+        if last.get(key, 0) < row.message_id
+    ]
+    return Lacking(absent, other, behind, [m for m in highest(marks) if not _reaches(marked, m)])
+
+
+def _reaches(marked: dict[tuple[str, str], MarkRow], wanted: MarkRow) -> bool:
+    found = marked.get(
+        (wanted.user_id, wanted.chat_id), wanted._replace(delivered_up_to=0, read_up_to=0)
+    )
+    return found.delivered_up_to >= wanted.delivered_up_to and found.read_up_to >= wanted.read_up_to
+
+
+async def _events(
+    database: Database, make: Statements, messages: Sequence[MessageRow]
+) -> dict[int, bytes]:
+    requests = list(_requests(messages))
+    answers = await asyncio.gather(
+        *(database.run(make.events_of.bind((r.chats, r.bucket, r.ids))) for r in requests)
+    )
+    return {id_: event for rows in answers for id_, event in rows}
+
+
+def _requests(messages: Sequence[MessageRow]) -> Iterator[_Request]:
+    wanted: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for row in messages:
+        wanted[bucket_of(row.message_id), row.chat_id].append(row.message_id)
+    open_: _Request | None = None
+    for (bucket, chat), every in sorted(wanted.items()):
+        for at in range(0, len(every), IDS_AT_ONCE):
+            ids = every[at : at + IDS_AT_ONCE]
+            if open_ and not _fits(open_, bucket, len(ids)):
+                yield open_
+                open_ = None
+            open_ = open_ or _Request(bucket, [], [])
+            open_.chats.append(chat)
+            open_.ids.extend(ids)
+    if open_:
+        yield open_
+
+
+def _fits(request: _Request, bucket: int, more: int) -> bool:
+    chats, ids = len(request.chats) + 1, len(request.ids) + more
+    return (
+        request.bucket == bucket
+        and chats <= CHATS_AT_ONCE
+        and ids <= IDS_AT_ONCE
+        and chats * ids <= LOOKED_FOR_AT_ONCE
+    )
+
+
+async def _buckets(
+    database: Database, make: Statements, messages: Sequence[MessageRow]
+) -> set[tuple[str, int]]:
+    """Those that are in the index: of others nobody finds the messages."""
+    chats: dict[int, list[str]] = defaultdict(list)
+    for chat, bucket in buckets_of(messages):
+        chats[bucket].append(chat)
+    asked = [(bucket, part) for bucket, some in chats.items() for part in _parts(some)]
+    answers = await asyncio.gather(
+        *(database.run(make.buckets_of.bind((part, bucket))) for bucket, part in asked)
+    )
+    return {
+        (chat, bucket) for (bucket, _), rows in zip(asked, answers, strict=True) for (chat,) in rows
+    }
+
+
+async def _chats(
+    database: Database, make: Statements, messages: Sequence[MessageRow]
+) -> dict[tuple[str, str], int]:
+    members: dict[str, set[str]] = defaultdict(set)
+    for user, chat in last_in_chats(messages):
+        members[chat].add(user)
+    answers = await asyncio.gather(
+        *(
+            database.run(
+                make.chats_of.bind((sorted(set().union(*(members[c] for c in part))), part))
+            )
+            for part in _parts(sorted(members))
+        )
+    )
+    return {(user, chat): last for rows in answers for user, chat, last in rows}
+
+
+async def _marks(
+    database: Database, make: Statements, marks: Sequence[MarkRow]
+) -> dict[tuple[str, str], MarkRow]:
+    chats = sorted({mark.chat_id for mark in marks})
+    answers: list[Rows] = await asyncio.gather(
+        *(database.run(make.marks.bind((part,))) for part in _parts(chats))
+    )
+    found = (MarkRow(*row) for rows in answers for row in rows)
+    return {(mark.user_id, mark.chat_id): mark for mark in found}
+
+
+def _parts(chats: Sequence[str]) -> Iterator[list[str]]:
+    rest = iter(chats)
+    while part := list(islice(rest, CHATS_AT_ONCE)):
+        yield part

@@ -1,0 +1,251 @@
+"""Asks materialize servers to compare the log with the history, and shows what they find."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import typer
+
+from cecochat.cli.failure import UsageError
+from cecochat.cli.output import json_line, printable
+from cecochat.cli.target import health_urls
+from cecochat.domain.errors import Unavailable
+
+ASK_S = 60.0  # a step of some thousand records, on a busy machine
+RETRIES, RETRY_S = 5, 1.0
+FOLLOW_S = 2.0
+LINE = "\r\x1b[K"  # the beginning of the line, which is empty then
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to compare, and whether to repair it."""
+
+    partition: int | None
+    since_ms: int
+    repair: bool
+
+
+@dataclass
+class Report:
+    """What was found in all."""
+
+    rows: int = 0
+    missing: int = 0
+    complete_ms: dict[int, int] = field(default_factory=dict)  # partition -> its last message
+
+
+# -- asking
+
+
+class _Servers:
+    """The materialize servers: any of them compares any partition."""
+
+    def __init__(self, client: httpx.AsyncClient, urls: list[str]) -> None:
+        self._client = client
+        self._urls = urls
+
+    async def states(self) -> list[dict[str, Any]]:
+        """What each that answers knows by itself. Raises `Unavailable` where none does."""
+        answers = await asyncio.gather(
+            *(self._ask("GET", url, "audit") for url in self._urls), return_exceptions=True
+        )
+        known = [each for each in answers if isinstance(each, dict)]
+        if not known:
+            raise Unavailable(f"no materialize server answers ({answers[0]})")
+        return known
+
+    async def step(self, partition: int, **asked: int) -> dict[str, Any]:
+        """Raises `Unavailable`, `UsageError`."""
+        why = ""
+        for attempt in range(RETRIES):
+            if attempt:
+                await asyncio.sleep(RETRY_S)
+            for url in self._urls:
+                try:
+                    return await self._ask("POST", url, f"audit/{partition}", **asked)
+                except Unavailable as error:
+                    why = str(error)
+        raise Unavailable(f"no materialize server compares partition {partition} ({why})")
+
+    async def _ask(self, method: str, url: str, path: str, **asked: int) -> dict[str, Any]:
+        try:
+            answer = await self._client.request(method, f"{url.rstrip('/')}/{path}", params=asked)
+            body = answer.json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise Unavailable(f"{url}: {str(error) or type(error).__name__}") from None
+        match body:
+            case {"error": {"code": "invalid_argument", "message": str(message)}}:
+                raise UsageError(message)
+            case {"error": {"message": str(message)}}:
+                raise Unavailable(f"{url}: {message}")
+            case {"missing": list()}:
+                return dict(body)
+        raise Unavailable(f"{url}: what answers there is no materialize server")
+
+
+@asynccontextmanager
+async def _servers(url: str | None, file: Path | None) -> AsyncIterator[_Servers]:
+    """Raises `Unavailable` where none is known."""
+    urls = [url] if url else await health_urls("materialize", file)
+    if not urls:
+        raise Unavailable(
+            "no materialize server is known: see `cecochat status`, or name one with --server URL"
+        )
+    async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
+        yield _Servers(client, urls)
+
+
+# -- once
+
+
+async def audit(wanted: Wanted, url: str | None, file: Path | None, as_json: bool) -> Report:
+    """Compare once. Raises `Unavailable`, `UsageError`."""
+    report, screen = Report(), _Screen(as_json, wanted.repair)
+    async with _servers(url, file) as servers:
+        count = (await servers.states())[0]["partitions"]
+        some = range(count) if wanted.partition is None else [wanted.partition]
+        for partition in some:
+            await _audit_one(servers, partition, wanted, report, screen)
+    screen.end(report)
+    return report
+
+
+async def _audit_one(
+    servers: _Servers, partition: int, wanted: Wanted, report: Report, screen: _Screen
+) -> None:
+    asked = {"since": wanted.since_ms, "repair": int(wanted.repair)}
+    while True:
+        step = await servers.step(partition, **asked)
+        report.rows += step["rows"]
+        report.missing += len(step["missing"])
+        report.complete_ms[partition] = step["time_ms"]
+        screen.missing(step["missing"])
+        screen.progress(partition, step, report)
+        if step["up_to"] >= step["whole"]:
+            screen.done(partition, step)
+            return
+        asked["after"] = step["up_to"]
+
+
+# -- all the time
+
+
+async def follow(url: str | None, file: Path | None, as_json: bool) -> None:
+    """Show what the servers know by themselves, until cancelled. Raises `UsageError`, and
+    `Unavailable` where none answers.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    screen = _Screen(as_json, repair=False)
+    while True:
+        async with _servers(url, file) as servers:  # others may have come
+            states = await servers.states()
+        now = {each["text"]: each for state in states for each in state["missing"]}
+        screen.missing([each for text, each in now.items() if text not in known])
+        screen.there_again([each for text, each in known.items() if text not in now])
+        screen.state(states, len(now))
+        known = now
+        await asyncio.sleep(FOLLOW_S)
+
+
+# -- for people
+
+
+class _Screen:
+    """Lines that stay, and on a terminal one below them that says how far it is."""
+
+    def __init__(self, as_json: bool, repair: bool) -> None:
+        self._json = as_json
+        self._repair = repair
+        self._terminal = sys.stderr.isatty() and not as_json
+        self._said = ""
+
+    def missing(self, found: list[dict[str, Any]]) -> None:
+        """Each row."""
+        for each in found:
+            if self._json:
+                json_line({"missing": each, "repaired": self._repair})
+            else:
+                self._line("written again  " if self._repair else "MISSING  ", each["text"])
+
+    def there_again(self, found: list[dict[str, Any]]) -> None:
+        """What was missing before."""
+        for each in found:
+            if self._json:
+                json_line({"there_again": each})
+            else:
+                self._line("there again  ", each["text"])
+
+    def progress(self, partition: int, step: dict[str, Any], report: Report) -> None:
+        """Within a partition."""
+        of = max(step["whole"] + 1, 1)
+        part = 100 * min(step["up_to"] + 1, of) // of
+        self._status(f"partition {partition}: {part} %, {report.rows:,} rows compared")
+
+    def done(self, partition: int, step: dict[str, Any]) -> None:
+        """With a partition."""
+        if self._json:
+            at = {"up_to": step["up_to"], "time_ms": step["time_ms"]}
+            json_line({"partition": partition, **at})
+
+    def state(self, states: list[dict[str, Any]], missing: int) -> None:
+        """Of all servers, where it has changed."""
+        complete = {p: each for state in states for p, each in state["complete"].items()}
+        if self._json:
+            json_line({"complete": complete, "missing_rows": missing})
+            return
+        newest = max((each["time_ms"] for each in complete.values()), default=0)
+        said = f"{len(complete)} partitions compared, the newest message of {_time(newest)}, " + (
+            f"{_rows(missing)} missing" if missing else "nothing missing"
+        )
+        self._status(said)
+        if said != self._said and not self._terminal:
+            typer.echo(said)
+        self._said = said
+
+    def end(self, report: Report) -> None:
+        """All of it."""
+        self._status("")
+        if self._json:
+            json_line({"rows": report.rows, "missing_rows": report.missing})
+            return
+        newest = max(report.complete_ms.values(), default=0)
+        typer.echo(
+            f"{_rows(report.rows)} compared in {len(report.complete_ms)} partitions, the newest "
+            f"message of {_time(newest)}: {_verdict(report.missing, self._repair)}"
+        )
+
+    def _line(self, head: str, text: str) -> None:
+        self._status("")
+        colour = "red" if head.startswith("MISSING") else None
+        typer.echo(typer.style(head, fg=colour) + printable(text))
+
+    def _status(self, text: str) -> None:
+        if self._terminal:
+            typer.echo(f"{LINE}{text}", nl=False, err=True)
+
+
+def _verdict(missing: int, repaired: bool) -> str:
+    if not missing:
+        return "nothing is missing"
+    if repaired:
+        return f"{_rows(missing)} missing and written again"
+    return f"{_rows(missing)} missing; --repair writes that again"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count != 1 else ''}"
+
+
+def _time(at_ms: int) -> str:
+    if not at_ms:
+        return "no time"
+    return datetime.fromtimestamp(at_ms / 1_000).astimezone().isoformat(" ", "seconds")[:19]

@@ -1,0 +1,132 @@
+"""A cluster in this process for audits: on SQLite alone, or on Kafka and Cassandra; with people who
+talk, and somebody who harms the history behind its back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cecochat.adapters.cassandra.settings import CassandraSettings
+from cecochat.domain.ids import UserId, dialog
+from cecochat.ports.configuration import CONFIGURATION
+from cecochat.ports.discovery import Instance
+from tests.contract.openers.cassandra import drop_keyspace
+from tests.integration import streams
+from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
+from tests.integration.systems import QUICK, write_document
+from tests.support.damage import Damage, SqliteDamage, to_cassandra
+
+ALICE, BOB = user_on(0), user_on(1)
+CHAT = str(dialog(UserId(ALICE), UserId(BOB)))
+
+
+@dataclass
+class Talk:
+    """What was said so far: message ids of Alice, in order."""
+
+    ids: list[int] = field(default_factory=list)
+    read_up_to: int = 0  # what Bob has said that he has read
+
+
+@asynccontextmanager
+async def audited(
+    folder: Path, kafka: str, cassandra: str
+) -> AsyncIterator[tuple[Cluster, Damage]]:
+    """Two messaging servers; nobody materializes yet. `cassandra` empty: SQLite."""
+    async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(
+            cluster(folder, kafka, materializes=False, cassandra=cassandra)
+        )
+        keys = {**QUICK, "audit.rate": 100_000}
+        await write_document(servers.parts.configuration, CONFIGURATION, keys)
+        await servers.assign("one", "two")
+        for server in ("one", "two"):
+            await servers.start(server)
+        if not cassandra:
+            yield servers, SqliteDamage(folder)
+            return
+        namespace = servers.parts.settings.namespace
+        yield servers, await stack.enter_async_context(to_cassandra(cassandra, namespace))
+        stack.push_async_callback(
+            drop_keyspace, CassandraSettings((cassandra,), namespace=namespace)
+        )
+
+
+@asynccontextmanager
+async def talking(servers: Cluster, talk: Talk, owners: tuple[str, str]) -> AsyncIterator[None]:
+    """Alice writes to Bob as fast as it goes, and Bob reads all of it. `owners` of their
+    partitions.
+    """
+    async with (
+        servers.stream(owners[0], ALICE) as alice,
+        servers.stream(owners[1], BOB) as bob,
+        asyncio.TaskGroup() as group,
+    ):
+        tasks = [group.create_task(_write(alice, talk)), group.create_task(_read(bob, talk))]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+async def _write(alice: streams.Stream, talk: Talk) -> None:
+    for number in itertools.count():
+        first = number * 10
+        names = [f"{len(talk.ids)}.{n}" for n in range(first, first + 10)]
+        await alice.send(*(streams.message(name, CHAT) for name in names))
+        acks = [(await alice.until("ack")).ack for _ in names]
+        talk.ids += [ack.message_id for ack in acks]
+
+
+async def _read(bob: streams.Stream, talk: Talk) -> None:
+    for number in itertools.count():
+        seen = (await bob.until("delivered")).delivered.event
+        if seen.HasField("message"):
+            name = f"r{seen.id}.{number}"
+            await bob.send(streams.receipt(name, CHAT, delivered=seen.id, read=seen.id))
+            await bob.until("ack")
+            talk.read_up_to = seen.id
+
+
+class Asking:
+    """An operator who asks one materialize server."""
+
+    def __init__(self, url: str, client: httpx.AsyncClient) -> None:
+        self._url = url
+        self._client = client
+
+    async def state(self) -> dict[str, Any]:
+        return dict((await self._client.get(f"{self._url}/audit")).raise_for_status().json())
+
+    async def metric(self, name: str, partition: int) -> float | None:
+        text = (await self._client.get(f"{self._url}/metrics")).text
+        begin = f'{name}{{partition="{partition}"}} '
+        lines = [line.removeprefix(begin) for line in text.splitlines() if line.startswith(begin)]
+        return float(lines[0]) if lines else None
+
+    async def audit(self, *, repair: bool = False, since_ms: int = 0) -> list[dict[str, Any]]:
+        """All partitions from the beginning to what is whole; what is missing."""
+        found: list[dict[str, Any]] = []
+        for partition in range(PARTITIONS):
+            where: dict[str, int] = {"since": since_ms, "repair": int(repair)}
+            while True:
+                answer = await self._client.post(f"{self._url}/audit/{partition}", params=where)
+                step = answer.raise_for_status().json()
+                found += step["missing"]
+                if step["up_to"] >= step["whole"]:
+                    break
+                where["after"] = step["up_to"]
+        return found
+
+
+@asynccontextmanager
+async def asking(server: Instance) -> AsyncIterator[Asking]:
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+        yield Asking(server.health_url, client)

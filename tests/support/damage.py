@@ -1,0 +1,121 @@
+"""Harm done to a history database behind the system's back: rows deleted, bytes changed, marks
+lowered, as somebody with a shell of that database can.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, Protocol
+
+from cassandra.query import SimpleStatement  # type: ignore[import-untyped]
+
+from cecochat.adapters.cassandra.database import Database
+from cecochat.adapters.cassandra.settings import CassandraSettings
+from cecochat.adapters.cassandra.statements import bucket_of
+from cecochat.adapters.embedded.history import FILE
+from cecochat.ports.history import MarkRow
+
+SPOILED = b"what nobody has said"
+
+
+class Damage(Protocol):
+    """What can be done to one history."""
+
+    async def delete_message(self, chat: str, id_: int) -> None: ...
+
+    async def spoil_message(self, chat: str, id_: int) -> None:
+        """Other bytes."""
+
+    async def delete_chat(self, user: str, chat: str) -> None:
+        """From the user's list."""
+
+    async def lower_mark(self, mark: MarkRow) -> None:
+        """To what is given."""
+
+    async def empty(self) -> None:
+        """All but how far the history is."""
+
+
+class SqliteDamage:
+    """To `history.db` of a data folder, by a connection of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+
+    async def delete_message(self, chat: str, id_: int) -> None:
+        self._run("DELETE FROM messages WHERE chat_id = ? AND message_id = ?", chat, id_)
+
+    async def spoil_message(self, chat: str, id_: int) -> None:
+        sql = "UPDATE messages SET event = ? WHERE chat_id = ? AND message_id = ?"
+        self._run(sql, SPOILED, chat, id_)
+
+    async def delete_chat(self, user: str, chat: str) -> None:
+        self._run("DELETE FROM chats_by_user WHERE user_id = ? AND chat_id = ?", user, chat)
+
+    async def lower_mark(self, mark: MarkRow) -> None:
+        sql = """UPDATE marks SET delivered_up_to = ?, read_up_to = ?
+            WHERE chat_id = ? AND user_id = ?"""
+        self._run(sql, mark.delivered_up_to, mark.read_up_to, mark.chat_id, mark.user_id)
+
+    async def empty(self) -> None:
+        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+            for table in ("messages", "chats_by_user", "marks"):
+                connection.execute(f"DELETE FROM {table}")
+
+    def _run(self, sql: str, *bound: Any) -> None:
+        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+            done = connection.execute(sql, bound)
+            assert done.rowcount == 1, f"{sql}: there was nothing to harm"
+
+
+class CassandraDamage:
+    """To a keyspace, by statements as `cqlsh` sends them: with the time of now."""
+
+    def __init__(self, database: Database, keyspace: str) -> None:
+        self._database = database
+        self._keyspace = keyspace
+
+    async def delete_message(self, chat: str, id_: int) -> None:
+        key = (chat, bucket_of(id_), id_)
+        where = "WHERE chat_id = %s AND bucket = %s AND message_id = %s"
+        await self._run(f"DELETE FROM {{}}.messages_by_chat {where}", *key)
+
+    async def spoil_message(self, chat: str, id_: int) -> None:
+        key = (chat, bucket_of(id_), id_)
+        where = "WHERE chat_id = %s AND bucket = %s AND message_id = %s"
+        await self._run(f"UPDATE {{}}.messages_by_chat SET event = %s {where}", SPOILED, *key)
+
+    async def delete_chat(self, user: str, chat: str) -> None:
+        cql = "DELETE FROM {}.chats_by_user WHERE user_id = %s AND chat_id = %s"
+        await self._run(cql, user, chat)
+
+    async def lower_mark(self, mark: MarkRow) -> None:
+        cql = """UPDATE {}.marks_by_chat SET delivered_up_to = %s, read_up_to = %s
+            WHERE chat_id = %s AND user_id = %s"""
+        await self._run(cql, mark.delivered_up_to, mark.read_up_to, mark.chat_id, mark.user_id)
+
+    async def empty(self) -> None:
+        for table in ("messages_by_chat", "buckets_by_chat", "chats_by_user", "marks_by_chat"):
+            cql = SimpleStatement(f"TRUNCATE {self._keyspace}.{table}")
+            await self._database.run(cql, timeout_s=60)
+
+    async def hide_bucket(self, chat: str, id_: int) -> None:
+        """Of the index: nobody finds what is in it."""
+        cql = "DELETE FROM {}.buckets_by_chat WHERE chat_id = %s AND bucket = %s"
+        await self._run(cql, chat, bucket_of(id_))
+
+    async def _run(self, cql: str, *bound: Any) -> None:
+        await self._database.run(SimpleStatement(cql.format(self._keyspace)), bound)
+
+
+@asynccontextmanager
+async def to_cassandra(address: str, namespace: str) -> AsyncGenerator[CassandraDamage]:
+    """Over a connection of its own."""
+    database = await Database.connect(CassandraSettings((address,), namespace=namespace))
+    try:
+        yield CassandraDamage(database, namespace)
+    finally:
+        await database.close()
