@@ -117,6 +117,8 @@ _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
 )
 
+_TRUSTING: Override = (Server, "waits_in_vain", False)
+"""Else it costs time alone: an owner that cannot read back what it has appended begins anew."""
 _UNMENDED: Override = (Incoming, "ask", without.never)
 """Else it costs time alone: what is missing would be asked for, and come after all."""
 
@@ -126,7 +128,7 @@ ABLATIONS = [
         (Fold, "is_fenced_in", without.always),
         (Fold, "is_next", without.always),
         expect=_FORKED,
-        seed=11,
+        seed=13,
         weights=_HAND_OVERS,
     ),
     _ablation(
@@ -140,14 +142,14 @@ ABLATIONS = [
         "number of origins",
         (Fold, "is_next", without.always),
         expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
-        seed=49,
+        seed=35,
         weights=_FAILED_APPENDS,
     ),
     _ablation(
         "chain of copies",
         (Fold, "is_linked", without.always),
         expect=frozenset({oracle.MISSING}),
-        seed=79,
+        seed=40,
         weights=_FAILED_APPENDS,
     ),
     _ablation(
@@ -163,14 +165,14 @@ ABLATIONS = [
         (Lane, "owed_from", property(without.owed_but_for_the_forgotten)),
         _UNMENDED,
         expect=frozenset({oracle.MISSING}),
-        seed=241,
+        seed=0,
         weights=_SLOW_TARGETS,
     ),
     _ablation(
         "ack on read-back",
         (Server, "appended", without.acknowledge_when_appended),
         expect=frozenset({oracle.LOST}),
-        seed=43,
+        seed=35,
         weights=_HAND_OVERS,
     ),
     _ablation(
@@ -178,7 +180,7 @@ ABLATIONS = [
         (Server, "appended", without.forward_when_appended),
         (Server, "read", without.read_without_forwarding),
         expect=frozenset({oracle.MISSING, oracle.NOT_IN_HISTORY, oracle.SHOWN_TWICE}),
-        seed=30,
+        seed=10,
     ),
     _ablation(
         "ids by sequence",
@@ -190,13 +192,13 @@ ABLATIONS = [
         "state records",
         (World, "fold_at", without.fold_by_timestamp),
         expect=frozenset({oracle.MISSING}),
-        seed=15,
+        seed=89,
     ),
     _ablation(
         "a state record says how high ids are",
         (Fold, "state", without.state_without_top),
         expect=frozenset({oracle.SWAPPED, oracle.EARLY_REPLY, oracle.ID_NOT_UNIQUE}),
-        seed=5,
+        seed=26,
         weights=_QUIET_HANDOVERS,
         shape=_FORGETS,
     ),
@@ -210,30 +212,31 @@ ABLATIONS = [
         "all that wait for a send are acknowledged",
         (Owner, "settles", without.settle_for_the_last),
         expect=frozenset({oracle.UNACKNOWLEDGED}),
-        seed=0,
+        seed=3,
     ),
     _ablation(
         "pending sends de-duplicated",
         (Owner, "under_way", without.never),
         expect=frozenset({oracle.DOUBLED}),
-        seed=13,
+        seed=3,
     ),
     _ablation(
         "position on sends",
         (SentTable, "covers", without.always),
         expect=frozenset({oracle.DOUBLED}),
-        seed=3,
+        seed=9,
     ),
     _ablation(
         "frozen recipients",
         (Server, "__init__", without.start_with_recipients_of_today),
         expect=frozenset({oracle.MISSING}),
-        seed=13,
+        seed=3,
         weights={"member": 5, "refresh": 5},
     ),
     _ablation(
         "a failed append ends the epoch",
         (Server, "append_failed", without.carry_on),
+        _TRUSTING,
         expect=frozenset({oracle.STUCK, oracle.MISSING}),
         seed=16,
         weights={"fail": 3},
@@ -241,6 +244,7 @@ ABLATIONS = [
     _ablation(
         "an own send that cannot be read ends the epoch",
         (Owner, "skip", without.skip_and_go_on),
+        _TRUSTING,
         expect=frozenset({oracle.STUCK}),
         seed=4,
         weights={"spoil": 20},
@@ -263,14 +267,14 @@ ABLATIONS = [
         "after an unreadable record all chains are compared",
         (Incoming, "unread", -1),
         expect=frozenset({oracle.MISSING}),
-        seed=26,
+        seed=0,
         weights=_UNREADABLE,
     ),
     _ablation(
         "a copy names the one before it, whoever made that",
         (Server, "__init__", without.start_with_a_new_chain),
         expect=frozenset({oracle.MISSING}),
-        seed=7,
+        seed=3,
         weights=_UNREADABLE_AT_HANDOVERS,
     ),
     _ablation(
@@ -284,7 +288,7 @@ ABLATIONS = [
         "what the log has dropped is left out, and told",
         (Lane, "leave_out", without.leave_out_and_wait),
         expect=frozenset({oracle.MISSING}),
-        seed=31,
+        seed=20,
         weights=_UNREADABLE | _GAPS,
     ),
     _ablation(
@@ -292,7 +296,7 @@ ABLATIONS = [
         (Fold, "top_after_copy", without.top_before_copy),
         (Owner, "next_stamp", without.stamp_whatever_was_seen),
         expect=frozenset({oracle.EARLY_REPLY}),
-        seed=104,
+        seed=2,
     ),
     _ablation(
         "a send says what was seen",
@@ -305,14 +309,14 @@ ABLATIONS = [
         "history looked up after a gap",
         (Client, "fills", without.fill_without_own),
         expect=frozenset({oracle.DOUBLED}),
-        seed=38,
+        seed=27,
         weights={"elsewhere": 5, "cut": 3},
     ),
     _ablation(
         "the history shows nothing above what it has whole",
         (History, "shows", without.always),
         expect=frozenset({oracle.HOLE}),
-        seed=21,
+        seed=8,
         weights=_READ_WHILE_WRITTEN,
     ),
     _ablation(
@@ -325,7 +329,7 @@ ABLATIONS = [
         "a page names what it lacks",
         (Client, "misses", without.never),
         expect=frozenset({oracle.MISSING}),
-        seed=13,
+        seed=61,
         weights=_READ_WHILE_WRITTEN,
     ),
     _ablation(
@@ -346,7 +350,7 @@ ABLATIONS = [
         (Session, "refuse", without.refuse_and_go_on),
         (Client, "rejected", without.never),
         expect=frozenset({oracle.SWAPPED}),
-        seed=21,
+        seed=6,
         weights=_REFUSALS,
     ),
     _ablation(
@@ -359,7 +363,7 @@ ABLATIONS = [
         "a repeat is never refused",
         (Server, "receive", without.refuse_before_settling),
         expect=frozenset({oracle.REFUSED_YET_ACCEPTED}),
-        seed=0,
+        seed=3,
     ),
     _ablation(
         "position moves in stream order",
@@ -377,7 +381,7 @@ ABLATIONS = [
         "a gap is told",
         (resume, "start", without.resume_anywhere),
         expect=frozenset({oracle.MISSING}),
-        seed=31,
+        seed=10,
         weights=_GAPS,
     ),
     _ablation(
@@ -410,7 +414,7 @@ ABLATIONS = [
         "an answer lowers no mark",
         (Device, "answered", without.answered_with_a_lower_mark),
         expect=frozenset({oracle.SHOWN_TWICE}),
-        seed=3,
+        seed=9,
     ),
     _ablation(
         "what the tail lacks comes from the log",
@@ -422,7 +426,7 @@ ABLATIONS = [
         "room in the queue before replaying",
         (Session, "has_room", property(without.always)),
         expect=frozenset({oracle.STUCK}),
-        seed=86,
+        seed=30,
         weights={"to_device": 0.2, "send": 2},
     ),
     _ablation(
@@ -442,28 +446,28 @@ ABLATIONS = [
         "a copy is new by its place",
         (Fold, "is_new", without.new_by_offset),
         expect=frozenset({oracle.MISSING}),
-        seed=0,
+        seed=40,
         weights=_LOSSES,
     ),
     _ablation(
         "a position is of the log that it was told of",
         (Server, "appended_at_ms", without.no_time),
         expect=frozenset({oracle.MISSING}),
-        seed=0,
+        seed=17,
         weights=_LOSSES,
     ),
     _ablation(
         "a state record tells of nothing that was lost",
         (Log, "told", without.told_whatever_was_lost),
         expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.EXCEPTION}),
-        seed=0,
+        seed=36,
         weights=_LOST_STATES,
     ),
     _ablation(
         "a reader sees that its log has lost what it read",
         (Log, "differs", without.never_differs),
         expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.HISTORY_WRONG}),
-        seed=0,
+        seed=28,
         weights=_LOSSES,
     ),
 ]

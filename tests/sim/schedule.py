@@ -131,7 +131,7 @@ def _mood(rng: random.Random, overrides: Weights) -> dict[str, float]:
     """Every seed has its own: some things slow, some eager, calm or stormy."""
     storm = rng.choice([0.1, 0.3, 1, 1, 3])
     weights = WEIGHTS | {kind: weight * storm for kind, weight in FAULTS.items()}
-    theme = rng.choice(THEMES)
+    theme = {} if overrides else rng.choice(THEMES)
     for kind in rng.sample(sorted(weights), 6):
         weights[kind] *= rng.choice([0.1, 0.3, 3])
     factor = {kind: theme.get(kind, 1) * overrides.get(kind, 1) for kind in weights}

@@ -168,8 +168,11 @@ class Server:
     @property
     def is_lost(self) -> bool:
         """Whether the log does not hold any more what this has read of it, or what it waits for."""
-        if self.log.differs(self.owner.cursor, self.last):
-            return True
+        return self.log.differs(self.owner.cursor, self.last) or self.waits_in_vain
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether what it has appended is not there to be read."""
         waits = self.claimed and (not self.owner.ready or self.owner.pending)
         under_way = self.producer.requests.get(self.partition)
         return bool(waits) and not under_way and self.owner.cursor == self.log.end
