@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cecochat.domain import assignment, configuration, resume
 from cecochat.domain.bucket import TokenBucket
-from cecochat.domain.clock import LOOK_AGAIN_MS
+from cecochat.domain.clock import LOOK_AGAIN_MS, OwnClock
 from cecochat.domain.configuration import KEYS, Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.fold import Fold
@@ -132,6 +132,15 @@ def test_a_clock_that_is_ahead_of_the_log_accepts_nothing_until_a_record_shows_i
     assert owner.state_due(again_ms), "it was put right: look at once"
     owner.read(2, owner.state(again_ms), again_ms + 5, again_ms + 9)
     assert owner.clock.is_right(again_ms + 9)
+
+
+def test_a_slow_append_makes_no_clock_wrong() -> None:
+    clock = OwnClock()
+    clock.compare(EPOCH_MS, EPOCH_MS)
+    for second in range(100):
+        clock.go_on(EPOCH_MS + 1_000 * second)
+    clock.compare(EPOCH_MS + 5_000, EPOCH_MS + 90_000)  # it took so long to be appended
+    assert clock.is_right(EPOCH_MS + 99_000)
 
 
 def test_a_clock_behind_the_log_is_not_asked() -> None:

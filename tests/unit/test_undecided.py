@@ -118,3 +118,30 @@ def test_copies_are_known_above_the_first_state_record() -> None:
     assert not undecided.complete
     undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7))
     assert undecided.complete
+
+
+def to_bob(number: int) -> Origin:
+    event = Event(recipient_ids=["bob"])
+    return Origin(number << 22, at(0), number, "a", str(number), ("bob",), b"", event)
+
+
+def test_what_is_forwarded_again_names_nothing_that_comes_later() -> None:
+    """The state record knows the last origin for each target, which lies above those that are
+    copied again: were it named, no target would count them. Nor is the clock of then known here.
+    """
+    whole, start = Fold(lambda _: 1), 4
+    records: list[LogRecord] = [TAKEOVER, *map(to_bob, range(7))]
+    for offset, record in enumerate(records):
+        whole.step(offset, record, at(offset).clock_ms)
+    records.append(whole.state(len(records) - 1))
+    undecided = Undecided(start, lambda _: 1)
+    for offset in range(start, len(records)):
+        undecided.take(offset, records[offset])
+    fold = undecided.fold
+    assert fold
+    before = NOWHERE
+    for offset in range(start, len(records) - 1):
+        assert fold.step(offset, records[offset], at(offset).clock_ms)
+        assert fold.chain.links[1].after == before
+        before = Place(fold.clock_ms, offset)
+        assert before == at(offset)

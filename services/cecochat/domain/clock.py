@@ -19,14 +19,14 @@ class OwnClock:
         self._looked_ms = 0
 
     def compare(self, made_ms: int, appended_at_ms: int) -> None:
-        """A record of its own was read back."""
+        """A record of its own was read back, however long that took."""
         self.ahead_ms = made_ms - appended_at_ms
-        self._right_up_to_ms = made_ms
+        self._right_up_to_ms = max(made_ms, self._right_up_to_ms or 0)
 
     def go_on(self, now_ms: int) -> None:
         """Some time has passed; call it about once a second."""
         if self._right_up_to_ms is not None and not self._jumped(now_ms):
-            self._right_up_to_ms = now_ms
+            self._right_up_to_ms = now_ms  # also where it was set back
 
     def is_right(self, now_ms: int) -> bool:
         """Whether ids may be made of it; if not, a record has to show that it is right again."""

@@ -49,6 +49,13 @@ class Undecided:
 
     def _complete(self, state: State) -> None:
         known, self.fold = self.fold, Fold.restored(state, self._place)
+        # It reads from the beginning once more: what the state has of later is not known there.
+        self.fold.clock_ms = 0
+        self.fold.chain.last = {
+            target: copied
+            for target, copied in state.last.items()
+            if copied.origin.offset < self._start
+        }
         if known is None:
             self.fold.count = self._first_number(state)
         else:

@@ -153,7 +153,7 @@ class Materializer:
         self._reached[partition] = held._replace(offset=held.offset + 1)
         await self._commit(partition)  # retention must wait for a database that lost rows
         position, fold = await self._fold(partition, held.offset)
-        self._reached[partition] = Place(fold.clock_ms, position + 1)
+        self._reached[partition] = Place(max(fold.clock_ms, held.clock_ms), position + 1)
         batches = following(self._backplane, partition, Place(fold.clock_ms, position))
         async with aclosing(batches):
             async for batch in batches:
@@ -263,7 +263,9 @@ class Materializer:
         if rows.letters:
             await self._burial.bury(rows.letters)
             self._metrics.dead.inc(len(rows.letters))
-        progress = Progress(self._log_id, partition, offset, rows.clock_ms)
+        # An owner of a first version keeps no clock; what was known stays true.
+        clock_ms = max(rows.clock_ms, self._reached[partition].clock_ms)
+        progress = Progress(self._log_id, partition, offset, clock_ms)
         spans_of = (rows.messages, rows.traced, rows.read_ns)
         with (
             self._metrics.write_seconds.time(),
@@ -272,7 +274,7 @@ class Materializer:
             await self._store(rows, progress)
         for hole in rows.holes:
             self._metrics.holes.labels(hole.reason).inc()
-        self._reached[partition] = Place(rows.clock_ms, offset + 1)
+        self._reached[partition] = Place(clock_ms, offset + 1)
         if rows.messages:
             self._metrics.ages.observe("materialized", rows.messages[0].message_id)
         self._metrics.rows.labels("messages").inc(len(rows.messages))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from itertools import compress
 
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.owner import Owner
@@ -34,6 +35,7 @@ class MissingCopies:
         group: asyncio.TaskGroup,
         metrics: MessagingMetrics,
         place: PlaceOf,
+        partitions: int,
     ) -> None:
         self._backplane = backplane
         self._owner = owner
@@ -42,6 +44,7 @@ class MissingCopies:
         self._group = group
         self._metrics = metrics
         self._place = place
+        self._partitions = partitions
         self._compared_s = -COMPARE_EVERY_S
         self._asking: dict[int, asyncio.Task[None]] = {}  # questions under way, by origin
 
@@ -50,11 +53,8 @@ class MissingCopies:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if self._owner.ready:
-                try:
-                    await self._compare_all()
-                    await self._ask()
-                except (Unavailable, Trimmed) as error:
-                    log.warning("what is missing cannot be looked up just now: %s", error)
+                await self._compare_all()
+                await self._ask()
 
     async def _compare_all(self) -> None:
         """What cannot be read may have been a copy from anywhere."""
@@ -62,22 +62,30 @@ class MissingCopies:
         if unread < 0 or time.monotonic() < self._compared_s + COMPARE_EVERY_S:
             return
         self._compared_s = time.monotonic()
-        for origin in range(await self._backplane.partition_count()):
-            await self._compare(origin)
-        self._incoming.compared(unread)
+        looked = [await self._compare(origin) for origin in range(self._partitions)]
+        if all(looked):
+            self._incoming.compared(unread)
 
-    async def _compare(self, origin: int) -> None:
-        _, end = await self._backplane.bounds(MESSAGES, origin)
-        fold = await fold_at(self._backplane, origin, end - 1, self._place)
+    async def _compare(self, origin: int) -> bool:
+        """Whether that could be looked up just now; one partition without a leader stops no
+        other.
+        """
+        try:
+            _, end = await self._backplane.bounds(MESSAGES, origin)
+            fold = await fold_at(self._backplane, origin, end - 1, self._place)
+        except (Unavailable, Trimmed) as error:
+            log.warning("what partition %s has copied cannot be looked up: %s", origin, error)
+            return False
         self._incoming.compare(origin, fold.chain.last_for(self._owner.partition))
+        return True
 
     async def _ask(self) -> None:
         now_ms = time.monotonic_ns() // 1_000_000
-        for origin in self._incoming.due(now_ms):
-            if origin not in self._asking:
-                await self._compare(origin)
-                if missing := self._incoming.ask(origin, now_ms):
-                    self._asking[origin] = self._group.create_task(self._append(origin, missing))
+        due = [origin for origin in self._incoming.due(now_ms) if origin not in self._asking]
+        looked = await asyncio.gather(*map(self._compare, due))
+        for origin in compress(due, looked):
+            if missing := self._incoming.ask(origin, now_ms):
+                self._asking[origin] = self._group.create_task(self._append(origin, missing))
 
     async def _append(self, origin: int, missing: Missing) -> None:
         """Nothing else waits for it: that partition may be without a leader."""

@@ -158,8 +158,15 @@ class OwnedPartition:
                 self._moved.set,
                 self._place,
             )
-            log_ = self.log.backplane
-            missing = MissingCopies(log_, owner, producer, group, self._metrics, self._place)
+            missing = MissingCopies(
+                self.log.backplane,
+                owner,
+                producer,
+                group,
+                self._metrics,
+                self._place,
+                self.log.partitions,
+            )
             helpers = [
                 group.create_task(self._append(producer)),
                 group.create_task(self._keep_house(owner)),
