@@ -13,8 +13,9 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.place import Place
 from cecochat.domain.records import Copied, State, Takeover, encode
+from cecochat.messaging.loading import Log
 from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.messaging.partition import Log, OwnedPartition
+from cecochat.messaging.partition import OwnedPartition
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.runtime.reading import first_known, fold_at
 
@@ -76,11 +77,11 @@ async def test_what_was_known_of_a_partition_that_started_afresh_is_looked_up_ag
         on_ready=lambda: None,
         address_of=lambda _: "",
     )
-    assert await owned.first_known(5) == 4
+    assert await owned.loading.first_known(5) == 4
     state = State(as_of=9, epoch=Place(5_000, 9), count=0, top=0, high={})
     await producer.append([*[TAKEOVER] * 5, NewRecord(0, *encode(state))])
     with pytest.raises(Trimmed):
         await fold_at(log, 0, 6)
-    owned.look_again()
-    assert await owned.first_known(5) == 9
+    owned.loading.look_again()
+    assert await owned.loading.first_known(5) == 9
     await log.close()

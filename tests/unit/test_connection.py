@@ -13,8 +13,8 @@ from cecochat.domain import frames
 from cecochat.domain.errors import Refusal, Trimmed
 from cecochat.domain.place import Place
 from cecochat.messaging.connection import Connection
+from cecochat.messaging.loading import Log
 from cecochat.messaging.ownership import Ownership
-from cecochat.messaging.partition import Log
 from cecochat.messaging.server import MessagingServer
 from cecochat.runtime.tokens import Identity, Verifier
 from cecochat.v1 import errors_pb2
@@ -137,4 +137,4 @@ async def test_a_resume_that_retention_overtook_makes_the_next_look_again(
         refusal = await connection.run()
     assert refusal
     assert refusal.name == "unavailable"
-    partition.look_again.assert_called_once_with()
+    partition.loading.look_again.assert_called_once_with()

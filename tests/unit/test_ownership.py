@@ -13,9 +13,10 @@ from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.place import Place
 from cecochat.domain.records import Copied, State, Takeover
 from cecochat.messaging import ownership, partition
+from cecochat.messaging.loading import Loading, Log
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.ownership import Ownership
-from cecochat.messaging.partition import Log, OwnedPartition
+from cecochat.messaging.partition import OwnedPartition
 from cecochat.ports.discovery import Instance
 from tests.support.eventually import eventually
 
@@ -58,7 +59,7 @@ async def test_a_target_that_is_down_delays_no_takeover(monkeypatch: pytest.Monk
         return None
 
     monkeypatch.setattr(partition, "CLOSE_S", 0.01)
-    monkeypatch.setattr(OwnedPartition, "_load", loaded)
+    monkeypatch.setattr(Loading, "load", loaded)
     monkeypatch.setattr(OwnedPartition, "_serve", served)
     async with asyncio.timeout(10):
         assert await owned_partition(Stuck()).run() == LATER

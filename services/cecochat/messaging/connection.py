@@ -126,7 +126,7 @@ class Connection:
             known = {"session_id": self.session.id}  # not in the words, which thousands may share
             log.warning("a session is sent away: %s", error, extra=known)
             if partition and isinstance(error, Trimmed):
-                partition.look_again()
+                partition.loading.look_again()
             self.session.close(_not_now())
         finally:
             if partition and partition.owner:
@@ -160,7 +160,7 @@ class Connection:
             hello,
             log_id=log.id,
             partition=partition.partition,
-            first_known=await partition.first_known(log_start),
+            first_known=await partition.loading.first_known(log_start),
             log_end=log_end,
             read_to=owner.cursor,
             appended_at_ms=await self._appended_at_ms(partition, hello),

@@ -12,8 +12,8 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
+from cecochat.messaging.loading import Log
 from cecochat.messaging.ownership import Ownership
-from cecochat.messaging.partition import Log
 from cecochat.messaging.server import MessagingServer
 from cecochat.messaging.sessions import show_sessions
 from cecochat.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler

@@ -20,8 +20,9 @@ from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
 from cecochat.domain.versions import Claim
+from cecochat.messaging.loading import Log
 from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.messaging.partition import Log, OwnedPartition
+from cecochat.messaging.partition import OwnedPartition
 from cecochat.messaging.watermarks import Watermarks
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Instance

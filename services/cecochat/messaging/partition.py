@@ -7,34 +7,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import NamedTuple
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
-from cecochat.domain.fold import Fold
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
-from cecochat.domain.partitions import partition_of
-from cecochat.domain.place import Place
 from cecochat.domain.records import LogRecord, Takeover, encode
 from cecochat.domain.session import Session
 from cecochat.messaging.forward import Forwarding
+from cecochat.messaging.loading import Loading, Log
 from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.messaging.missing import MissingCopies
 from cecochat.messaging.tracing import MessageTraces
-from cecochat.messaging.watermarks import FORWARD_GROUP
-from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
+from cecochat.ports.backplane import MESSAGES, NewRecord, Producer
 from cecochat.runtime.logs import ids_of
 from cecochat.runtime.reading import (
-    decided,
     decode_once,
-    first_known,
-    fold_at,
     following,
-    still_holds,
 )
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -42,8 +33,6 @@ from cecochat.v1.messaging_pb2 import Send
 
 log = logging.getLogger(__name__)
 
-# Read back at a takeover, so that repeats are known by heart across a restart.
-RESEND_RECORDS = 1_000
 # The new owner appends its takeover when it lacks no more than this, and this often there may be
 # holes in the offsets that nothing fills.
 NEAR_RECORDS = 100
@@ -54,14 +43,6 @@ CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a bu
 HOUSEKEEPING_S = 1.0
 LOST_S = 10.0  # the log shows its readers by then what it has acknowledged
 CLOSE_S = 5.0  # for appends under way at the end; what lands later is void, or a repeated copy
-
-
-class Log(NamedTuple):
-    """The log, and what never changes about it."""
-
-    backplane: Backplane
-    id: str
-    partitions: int
 
 
 def now_ms() -> int:
@@ -112,7 +93,7 @@ class OwnedPartition:
         self._intake = asyncio.Event()
         self._intake.set()
         self._moved = asyncio.Event()
-        self._lowest: tuple[int, int] | None = None  # (start of the log, first known position)
+        self.loading = Loading(log_, partition, limits, metrics)
 
     # -- life
 
@@ -129,7 +110,7 @@ class OwnedPartition:
         producer = await self.log.backplane.producer()
         superseded: Takeover | None = None
         try:
-            self.owner = await self._load()
+            self.owner = await self.loading.load()
             superseded = await self._serve(self.owner, producer)
             return superseded
         finally:
@@ -156,7 +137,7 @@ class OwnedPartition:
                 self._metrics,
                 self._traces,
                 self._moved.set,
-                self._place,
+                self.loading.place,
             )
             missing = MissingCopies(
                 self.log.backplane,
@@ -164,7 +145,7 @@ class OwnedPartition:
                 producer,
                 group,
                 self._metrics,
-                self._place,
+                self.loading.place,
                 self.log.partitions,
             )
             helpers = [
@@ -181,45 +162,6 @@ class OwnedPartition:
                 helper.cancel()
         return superseded
 
-    async def _load(self) -> Owner:
-        backplane, partition = self.log.backplane, self.partition
-        start, end = await backplane.bounds(MESSAGES, partition)
-        lowest = await self.first_known(start)
-        noted = await self._noted_forwarded()
-        forwarded = lowest if noted is None else noted
-        if forwarded < lowest:
-            return await self._load_after_trim(max(forwarded, start - 1), start, end)
-        position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
-        fold = await fold_at(backplane, partition, position, self._place)
-        if noted is None:
-            fold.unread = position  # copies may have gone with the end
-        return self._owner(fold, position, forwarded)
-
-    async def _load_after_trim(self, forwarded: int, start: int, end: int) -> Owner:
-        """The log begins above what is forwarded, or does not tell what of that counts: all that is
-        left and is known to count is forwarded.
-        """
-        backplane, partition = self.log.backplane, self.partition
-        undecided = await decided(backplane, partition, start, end, self._place)
-        if undecided.fold and undecided.complete:
-            return self._owner(undecided.fold, start - 1, forwarded)
-        position = await self.first_known(start)
-        fold = await fold_at(backplane, partition, position, self._place)
-        return self._owner(fold, position, position)
-
-    def _owner(self, fold: Fold, position: int, forwarded: int) -> Owner:
-        return Owner(
-            self.partition,
-            uuid.uuid4().hex,
-            fold,
-            cursor=position + 1,
-            forwarded=forwarded,
-            limits=self._limits,
-        )
-
-    def _place(self, user_id: str) -> int:
-        return partition_of(user_id, self.log.partitions)
-
     async def _claim(self, owner: Owner) -> None:
         """Append the takeover once nearly all is read: until then the owner before serves on, and
         from then on little is left to do.
@@ -231,61 +173,13 @@ class OwnedPartition:
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
         start, _ = await backplane.bounds(MESSAGES, partition)
-        lowest, noted = await self.first_known(start), await self._noted_forwarded()
+        lowest, noted = await self.loading.first_known(start), await self.loading.noted_forwarded()
         if max(lowest, -1 if noted is None else noted) < owner.forwarder.skipped:
             raise ProducerEnded("what was forwarded is less than it was when this owner began")
         owner.forwarder.skip(-1 if noted is None else noted)
         self.claimed = True
-        uncopied = await self._uncopied(begins)
+        uncopied = await self.loading.uncopied(begins)
         self._queue(owner.takeover(self._server_id, self.version, now_ms(), uncopied))
-
-    async def _noted_forwarded(self) -> int | None:
-        """Up to where the targets have all. None: that was noted of an end that the log has lost,
-        and says nothing of what stands there now.
-        """
-        backplane, partition = self.log.backplane, self.partition
-        committed = await backplane.committed(FORWARD_GROUP, MESSAGES, partition)
-        if committed is None:
-            return -1
-        done = committed.offset - 1
-        if await still_holds(backplane, partition, Place(committed.clock_ms, done)):
-            return done
-        log.error(
-            "partition %s: the log has lost its end and gives offsets again: all that is left is "
-            "copied to the other partitions again, which count nothing twice",
-            partition,
-            extra=self._named,
-        )
-        return None
-
-    async def _uncopied(self, begins: int) -> tuple[int, int]:
-        """What the log had dropped before it was copied, below where this owner begins; both 0:
-        nothing. A commit that Kafka has forgotten says nothing: what was released had been
-        forwarded.
-        """
-        committed = await self.log.backplane.committed(FORWARD_GROUP, MESSAGES, self.partition)
-        if committed is None or committed.offset >= begins:
-            return 0, 0
-        self._metrics.uncopied.inc(begins - committed.offset)
-        log.error(
-            "partition %s: offsets %s to %s were dropped before they were copied to all whom they "
-            "concern: devices may lack messages",
-            *(self.partition, committed.offset, begins - 1),
-            extra=self._named,
-        )
-        return committed.offset, begins
-
-    async def first_known(self, start: int) -> int:
-        """The lowest position that can be resumed from, in a log that begins at `start`."""
-        if self._lowest is None or self._lowest[0] != start:
-            self._lowest = (start, await first_known(self.log.backplane, self.partition))
-        return self._lowest[1]
-
-    def look_again(self) -> None:
-        """The lowest known position turned out not to be known, as of a partition without a state
-        record: the next to resume is told of a gap instead.
-        """
-        self._lowest = None
 
     def _start(self) -> None:
         self._metrics.partitions.inc()

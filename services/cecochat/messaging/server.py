@@ -16,9 +16,9 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.session import Session
 from cecochat.messaging.connection import Connection, Read, Write
+from cecochat.messaging.loading import Log
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.ownership import NEXT_OWNER_MS, Ownership
-from cecochat.messaging.partition import Log
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.remembered import Memory
