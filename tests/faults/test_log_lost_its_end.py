@@ -1,10 +1,11 @@
-"""Kafka loses the end of its log while people talk: an older copy of its volume is put back, under
-the same log id. What went with it is gone; all that comes afterwards holds.
+"""The log loses its end while people talk: an older copy of Kafka's volume, or of the data folder,
+is put back under the same log id. What went with it is gone; all that comes afterwards holds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,9 @@ from random import Random
 
 import pytest
 
-from cecochat.adapters.kafka.backplane import KafkaBackplane
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.client import connect as connected
-from cecochat.ports.backplane import MESSAGES
+from cecochat.ports.backplane import MESSAGES, Backplane
 from scripts.backends.launch import Backend
 from tests.faults.test_cluster import all_back, report
 from tests.faults.test_holes import kafka as opened
@@ -27,7 +28,7 @@ from tests.support.outages import PARTITIONS
 from tests.support.processes import Processes, ServerProcess, processes
 from tests.support.rawclient import mint
 from tests.support.records import Entry, Message, participants
-from tests.support.server import command
+from tests.support.server import Server, command, running
 from tests.support.taken import Taken, homes_of, shown_in, stood_on_what_is_gone, told_of_a_gap
 from tests.support.traffic import flowing, ring
 
@@ -80,8 +81,9 @@ async def test_an_older_volume_is_put_back(
                 await tokens_hold(cluster)
                 await asyncio.sleep(TALKED_S)
             await crowd.answered()
+            known = await known_to(crowd)
             async with opened(on_real) as log:
-                crowd.taken = taken = await taken_from(log, crowd, back_ms)
+                crowd.taken = taken = await taken_from(log, known, back_ms)
             found = await crowd.settle(within_s=90)
             await until_lag(cluster, lambda records: records < RATE_PER_S)
             stored = [each for of in (await crowd.histories()).values() for each in of]
@@ -102,16 +104,65 @@ async def test_an_older_volume_is_put_back(
     assert len(taken.ids) > (0 if folder else RATE_PER_S), "hardly anything was lost"
 
 
-async def taken_from(log: KafkaBackplane, crowd: Crowd, back_ms: int) -> Taken:
-    """What clients and the history know of, and the log does not have."""
+async def test_an_older_copy_of_the_folder_is_restored(
+    tmp_path: Path, rng: Random, base_seed: int
+) -> None:
+    data, older = tmp_path / "data", tmp_path / "older"
+    async with running(tmp_path) as server:
+        secret = shutil.copy(
+            server.secret_file, tmp_path / "secret"
+        )  # clients have it all the time
+        crowd = Crowd(lambda: server.connect_url, Path(secret), server.record)
+        who, chats = ring(USERS)
+        async with crowd.connected(who, chats):
+            async with flowing(list(crowd.devices.values()), RATE_PER_S, rng):
+                await asyncio.sleep(3)
+                await server.terminate()
+                shutil.copytree(data, older)
+                await server.start()
+                await all_back(crowd)
+                await asyncio.sleep(TALKED_S)
+                await server.kill()
+                data.rename(tmp_path / "aside")
+                await command({}, "restore", str(older), "--data", str(data))
+                back_ms, mark = time.time_ns() // 1_000_000, len(crowd.record.entries)
+                await server.start()
+                await all_back(crowd)
+                await tokens_hold(server)
+                await asyncio.sleep(TALKED_S)
+            await crowd.answered()
+            known = await known_to(crowd)
+            await server.terminate()
+            log = await EmbeddedBackplane.open(data)
+            crowd.taken = taken = await taken_from(log, known, back_ms)
+            await log.close()
+            again = len(crowd.record.entries)
+            await server.start()
+            await all_back(crowd)
+            found = await crowd.settle(within_s=60)
+            gapped = assert_told(taken, crowd.record.entries, mark)
+            assert not told_of_a_gap(crowd.record.entries[again:]), "they had been told already"
+    figures = {"gone": len(taken.ids), "gaps": gapped, "violations": len(found)}
+    report("log-lost-folder-restored", base_seed, crowd, **figures)
+    assert found == []
+    assert len(taken.ids) > RATE_PER_S, "hardly anything was lost"
+
+
+async def known_to(crowd: Crowd) -> set[int]:
+    """The messages that any client or the history knows of."""
     rows = {each.message_id for of in (await crowd.histories()).values() for each in of}
-    known = {id_ for _, id_ in shown_in(crowd.record.entries)} | rows
-    left = {id_ for number in range(PARTITIONS) for id_ in await left_in(log, number)}
-    ends = {number: await log.offset_at(MESSAGES, number, back_ms) for number in range(PARTITIONS)}
+    return rows | {id_ for _, id_ in shown_in(crowd.record.entries)}
+
+
+async def taken_from(log: Backplane, known: set[int], back_ms: int) -> Taken:
+    """What the log does not have of what is known."""
+    numbers = range(await log.partition_count())
+    left = {id_ for number in numbers for id_ in await left_in(log, number)}
+    ends = {number: await log.offset_at(MESSAGES, number, back_ms) for number in numbers}
     return Taken(frozenset(known - left), ends, back_ms)
 
 
-async def tokens_hold(cluster: Processes) -> None:
+async def tokens_hold(cluster: Processes | Server) -> None:
     """Whoever has said something reads it at once, although the history knows of later offsets."""
     token = mint(cluster.secret_file, "reader", 3_600)
     async with connected(cluster.connect_url, token, listen=False) as reader:
