@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ def garbage(rng: Random) -> Raw:
     noise = rng.randbytes(rng.choice([1, 50, 5_000, 100_000]))
     return rng.choice(
         [
-            Raw(None, None, []),
+            Raw(b"", None, []),
             Raw(None, noise, []),
             Raw(noise[:50], noise, [("v", b"\xff\xfe")]),
             Raw(b"k", noise, _encoded(ORIGIN)),
@@ -78,8 +79,9 @@ class Foreign:
         )
         self.put.add(f"{partition}:{landed.offset}")
 
-    async def write_on(self) -> None:
-        while True:
+    async def write_for(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
             await self.write(self._rng.randrange(PARTITIONS))
             await asyncio.sleep(EVERY_S)
 
@@ -92,11 +94,13 @@ async def foreign(environment: Mapping[str, str], rng: Random) -> AsyncIterator[
         AIOKafkaProducer(bootstrap_servers=address, compression_type=kind)
         for kind in (None, "gzip")
     ]
-    for producer in producers:
-        await producer.start()
-    yield Foreign(producers, topic, rng)
-    for producer in producers:
-        await producer.stop()
+    try:
+        for producer in producers:
+            await producer.start()
+        yield Foreign(producers, topic, rng)
+    finally:
+        for producer in producers:
+            await producer.stop()
 
 
 async def buried(environment: Mapping[str, str], expected: set[str]) -> set[str]:
@@ -119,10 +123,7 @@ async def test_garbage_in_the_middle_and_at_the_end(
         who, chats = ring(USERS)
         async with crowd.connected(who, chats):
             async with flowing(list(crowd.devices.values()), RATE_PER_S, rng):
-                writing = asyncio.create_task(program.write_on())
-                await asyncio.sleep(15)
-                writing.cancel()
-                await asyncio.wait([writing])
+                await program.write_for(15)
             await crowd.answered()
             for partition in range(PARTITIONS):
                 await program.write(partition)  # the last of each

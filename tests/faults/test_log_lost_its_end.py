@@ -15,6 +15,7 @@ import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.client import connect as connected
+from cecochat.domain.partitions import partition_of
 from cecochat.ports.backplane import MESSAGES, Backplane
 from scripts.backends.launch import Backend
 from tests.faults.test_cluster import all_back, report
@@ -57,11 +58,11 @@ async def test_an_older_volume_is_put_back(
     rng: Random,
     base_seed: int,
 ) -> None:
-    kafka, partition = real["kafka"], rng.randrange(PARTITIONS)
+    kafka, (who, chats) = real["kafka"], ring(USERS)
+    partition = partition_of(rng.choice(who).user_id, PARTITIONS)
     folder = f"{on_real['CECOCHAT_NAMESPACE']}.messages-{partition}" if lost == "one" else ""
     async with processes(tmp_path, on_real, COUNTS) as cluster:
         crowd = Crowd(lambda: cluster.connect_url, cluster.secret_file, cluster.record)
-        who, chats = ring(USERS)
         dying = victims(cluster, which)
         async with crowd.connected(who, chats):
             async with flowing(list(crowd.devices.values()), RATE_PER_S, rng):
