@@ -22,7 +22,7 @@ from cecochat.client import open_history
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import partition_in
 from cecochat.domain.records import Origin
-from cecochat.ports.backplane import MESSAGES
+from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.runtime.reading import between, decided
 from scripts.backends.launch import Backend, private
 from tests.faults.test_cluster import report
@@ -66,8 +66,8 @@ async def cut(log: KafkaBackplane, partition: int, part: float) -> int:
     return (await log.bounds(MESSAGES, partition))[0]
 
 
-async def left_in(log: KafkaBackplane, partition: int) -> set[int]:
-    """Ids of the messages that are still in Kafka, and count."""
+async def left_in(log: Backplane, partition: int) -> set[int]:
+    """Ids of the messages that are still in the log, and count."""
     start, end = await log.bounds(MESSAGES, partition)
     fold = Fold() if start == 0 else (await decided(log, partition, start, end)).fold
     assert fold, "nothing says what counts"

@@ -18,14 +18,17 @@ from tests.support.porcupine import Reading, ask, history_of
 from tests.support.rawclient import find, history, mint
 from tests.support.records import (
     Acked,
+    At,
     Delivered,
     DeviceKey,
+    Entry,
     GapFilled,
     Message,
     Record,
     Sent,
     participants,
 )
+from tests.support.taken import Taken
 
 NOT_YET = {Kind.LOST_ON_DEVICE, Kind.UNANSWERED}
 """What may still mend itself while deliveries are under way."""
@@ -49,6 +52,7 @@ class Crowd:
         self.devices: dict[DeviceKey, Device] = {}
         self.chats: set[str] = set()
         self.online: set[DeviceKey] = set()
+        self.taken: Taken | None = None  # what a log has lost: the run is judged without it
         self._connect_url, self._secret_file = connect_url, secret_file
         self._tokens_valid_s = tokens_valid_s
 
@@ -113,26 +117,37 @@ class Crowd:
             mark = len(self.record.entries)
             readings = [each async for each in self._read()]
             overtaken = self._moved_since(mark)
-            found = judge(self.record, _forward(readings), absent)
+            entries, readings = self._left(readings)
+            found = judge(entries, _forward(readings), absent)
             late = asyncio.get_running_loop().time() > deadline
             if late or not (overtaken or any(each.kind in NOT_YET for each in found)):
                 break
             await asyncio.sleep(0.2)
         if overtaken:
             found.insert(0, Violation(Kind.UNANSWERED, "the run", f"no rest within {within_s} s"))
-        found += await self._second_opinion(readings, self.online.difference(absent))
+        found += await self._second_opinion(entries, readings, self.online.difference(absent))
         for each in found[:20]:
             print(each, file=sys.stderr)
         kept.write("violations.txt", found)
         return found
 
+    def _left(self, readings: Sequence[Reading]) -> tuple[Sequence[Entry], list[Reading]]:
+        """What is to be judged."""
+        if (taken := self.taken) is None:
+            return self.record.entries, list(readings)
+        left = [each._replace(messages=taken.rows(each.messages)) for each in readings]
+        return taken.without(self.record.entries), left
+
     async def _second_opinion(
-        self, readings: Sequence[Reading], present: Collection[DeviceKey]
+        self,
+        entries: Sequence[Entry],
+        readings: Sequence[Reading],
+        present: Collection[DeviceKey],
     ) -> list[Violation]:
         """What Porcupine says of the same run, where it is here."""
         if (program := porcupine.here()) is None:
             return []
-        lines = history_of(self.record.entries, readings, present)
+        lines = history_of(entries, readings, present)
         unexplained = await ask(program, lines, kept.folder() / "history.jsonl")
         return [Violation(Kind.UNEXPLAINED, *each.split(": ", 1)) for each in unexplained]
 
@@ -172,7 +187,8 @@ class Crowd:
         for device in self.devices.values():
             if place := device.position:
                 token.log_id = place.log_id
-                if place.offset >= token.offsets.get(place.partition, 0):
+                known = At(token.clocks[place.partition], token.offsets[place.partition])
+                if not known.is_beyond(At(device.clock_ms, place.offset)):
                     token.offsets[place.partition] = place.offset
                     token.clocks[place.partition] = device.clock_ms
         return token

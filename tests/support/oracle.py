@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from tests.support.records import (
     Acked,
+    At,
     CaughtUp,
     Closed,
     Delivered,
@@ -31,6 +32,7 @@ from tests.support.records import (
 )
 from tests.support.run import DeviceView, Key, Run
 
+NOWHERE = At(0, -1)
 History = Mapping[str, Sequence[Message]]
 """Chat id -> its messages in the order in which the pages gave them."""
 
@@ -211,39 +213,47 @@ def _completeness(view: DeviceView, run: Run) -> Iterator[Violation]:
 
 def _positions(view: DeviceView, run: Run) -> Iterator[Violation]:
     """A position only moves forward; but the answer to a repeated send may lie behind it."""
-    offset, log_id, asked = -1, "", None
+    stands, start, log_id, asked = NOWHERE, NOWHERE, "", None
     seen: set[int] = set()
     for entry in view.entries:
         match entry.what:
             case Hello(position):
                 asked = position
-            case Welcomed(position):
+            case Welcomed(position, clock_ms):
+                start = At(clock_ms, position.offset)
                 if asked is None or asked.log_id != position.log_id:
-                    offset = position.offset
+                    stands = start
                 log_id = position.log_id
-            case Delivered(at, message):
-                if at <= offset:
-                    yield _back(view, offset, entry)
-                offset = max(offset, at)
+            case Delivered(offset, message, clock_ms):
+                at = At(clock_ms, offset)
+                if not at.is_beyond(stands):
+                    yield _back(view, stands, entry)
+                stands = _further(stands, at)
                 seen.add(message.message_id)
-            case Acked(client_message_id, message_id, at):
+            case Acked(client_message_id, message_id, offset, clock_ms):
+                at = At(clock_ms, offset)
                 first = run.sends.get(Key(view.who.user_id, client_message_id))
                 older = first is not None and first.at_s < view.since_s
-                if at <= offset and message_id not in seen and not older:
-                    yield _back(view, offset, entry)
-                offset = max(offset, at)
+                if not (at.is_beyond(stands) or message_id in seen or older):
+                    yield _back(view, stands, entry)
+                stands = _further(stands, at)
                 seen.add(message_id)
-            case CaughtUp(at):
-                if at < offset:
-                    yield _back(view, offset, entry)
-                offset = max(offset, at)
+            case CaughtUp(offset, clock_ms):
+                if stands.is_beyond(at := At(clock_ms, offset)):
+                    yield _back(view, stands, entry)
+                stands = _further(stands, at)
             case GapTold(from_offset, to_offset):
                 same_log = asked is None or asked.log_id == log_id
-                if same_log and (from_offset < offset or to_offset <= from_offset):
-                    yield _back(view, offset, entry)
+                forward = start._replace(offset=to_offset).is_beyond(stands)
+                if same_log and (from_offset < stands.offset or not forward):
+                    yield _back(view, stands, entry)
             case GapFilled(to_offset, messages):
-                offset = to_offset
+                stands = start._replace(offset=to_offset)
                 seen.update(message.message_id for message in messages)
+
+
+def _further(one: At, other: At) -> At:
+    return other if other.is_beyond(one) else one
 
 
 def _starts(view: DeviceView) -> Iterator[Violation]:
@@ -272,8 +282,11 @@ def _starts(view: DeviceView) -> Iterator[Violation]:
 def _gaps(view: DeviceView) -> Iterator[Violation]:
     """After a gap nothing else happens on a connection until the history has filled it."""
     told: GapTold | None = None
+    start = NOWHERE
     for entry in view.entries:
         match entry.what:
+            case Welcomed(position, clock_ms):
+                start = At(clock_ms, position.offset)
             case GapTold():
                 told = entry.what
             case GapFilled(to_offset, _) if told and told.to_offset == to_offset:
@@ -281,8 +294,9 @@ def _gaps(view: DeviceView) -> Iterator[Violation]:
             case Delivered() | CaughtUp() | Acked() if told:
                 yield Violation(Kind.GAP_OPEN, _name(view.who), f"{told}, then {entry.what}")
                 told = None
-            case Hello(position) if told:
-                if position is None or position.offset >= told.to_offset:
+            case Hello(position, clock_ms) if told:
+                end = start._replace(offset=told.to_offset)
+                if position is None or not end.is_beyond(At(clock_ms, position.offset)):
                     yield Violation(Kind.GAP_OPEN, _name(view.who), f"{told}, then {entry.what}")
                 told = None
             case _:
@@ -291,8 +305,8 @@ def _gaps(view: DeviceView) -> Iterator[Violation]:
         yield Violation(Kind.GAP_OPEN, _name(view.who), f"{told}, then nothing")
 
 
-def _back(view: DeviceView, offset: int, entry: Entry) -> Violation:
-    return Violation(Kind.POSITION_BACK, _name(view.who), f"was {offset}, then {entry.what}")
+def _back(view: DeviceView, stands: At, entry: Entry) -> Violation:
+    return Violation(Kind.POSITION_BACK, _name(view.who), f"was {stands}, then {entry.what}")
 
 
 def _key(message: Message) -> Key:

@@ -135,7 +135,7 @@ class RawConnection:
         if position is not None:
             known = messaging_pb2.Position(**position._asdict(), clock_ms=clock_ms)
             hello.position.CopyFrom(known)
-        self._note(Hello(position))
+        self._note(Hello(position, clock_ms))
         await self.write(ClientFrame(hello=hello))
 
     async def send(self, offset: int, sends: Sequence[messaging_pb2.Send]) -> None:
@@ -191,16 +191,19 @@ class RawConnection:
 def _happening(item: ServerItem) -> Happening | None:
     match item.WhichOneof("item"):
         case "welcome":
-            return Welcomed(place_of(item.welcome.position))
+            position = item.welcome.position
+            return Welcomed(place_of(position), position.clock_ms)
         case "delivered":
-            return Delivered(item.delivered.offset, message_of(item.delivered.event))
+            came = item.delivered
+            return Delivered(came.offset, message_of(came.event), came.clock_ms)
         case "ack":
-            return Acked(item.ack.client_message_id, item.ack.message_id, item.ack.offset)
+            ack = item.ack
+            return Acked(ack.client_message_id, ack.message_id, ack.offset, ack.clock_ms)
         case "refused":
             error = item.refused.error
             return Refused(item.refused.client_message_id, code_name(error.code), error.retriable)
         case "caught_up":
-            return CaughtUp(item.caught_up.offset)
+            return CaughtUp(item.caught_up.offset, item.caught_up.clock_ms)
         case "gap":
             return GapTold(item.gap.from_offset, item.gap.to_offset)
         case "token_expiring":

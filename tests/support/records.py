@@ -29,14 +29,30 @@ class Message(NamedTuple):
     text: str | None  # None: not a message but, for instance, a receipt
 
 
+class At(NamedTuple):
+    """How far a device is in its partition: the log's clock there, and the offset. A log that has
+    lost its end gives offsets again, under later clocks.
+    """
+
+    clock_ms: int  # 0: not known
+    offset: int
+
+    def is_beyond(self, other: At) -> bool:
+        if self.clock_ms and other.clock_ms:
+            return self > other
+        return self.offset > other.offset
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     position: Place | None
+    clock_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
     position: Place
+    clock_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +69,14 @@ class Acked:
     client_message_id: str
     message_id: int
     offset: int
+    clock_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
     offset: int
     message: Message
+    clock_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +89,7 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
     offset: int
+    clock_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

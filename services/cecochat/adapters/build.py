@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import cast, get_args
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
@@ -15,6 +16,7 @@ from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
 from cecochat.adapters.embedded.deployment import ByOthers, EmbeddedDeployment
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.adapters.embedded.history import EmbeddedHistory
+from cecochat.adapters.embedded.restoring import Restored, restored
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
@@ -94,6 +96,11 @@ async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
             yield local
     else:
         yield ByOthers() if settings.consul else EmbeddedDeployment()
+
+
+def restore(copy: Path, folder: Path) -> Restored:
+    """Make a data folder of a copy of one, embedded. Raises `CecochatError`."""
+    return restored(copy, folder)
 
 
 async def _embedded_log(settings: Settings, stack: AsyncExitStack) -> Backplane:

@@ -1,0 +1,77 @@
+"""An older copy of a data folder becomes a data folder again."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from cecochat.adapters.embedded import backplane, configuration, history
+from cecochat.adapters.embedded.folder import FolderLock
+from cecochat.domain.errors import CecochatError
+
+DATABASES = (backplane.FILE, history.FILE, configuration.FILE)
+SECRET = "token-secret"  # noqa: S105 - a name
+
+
+class CannotRestore(CecochatError):
+    """The copy or the folder is not fit for it; nothing was changed."""
+
+
+class Restored(NamedTuple):
+    """What stands in the folder now."""
+
+    log_id: str
+    ends_at_ms: int  # when the last record of its log was appended; 0: it is empty
+
+
+def restored(copy: Path, folder: Path) -> Restored:
+    """Copy the databases, and look whether each is whole. Blocks. Raises `CannotRestore`;
+    `FolderInUse` where a process has the folder open.
+    """
+    if missing := [name for name in DATABASES if not (copy / name).is_file()]:
+        raise CannotRestore(f"{copy} is no copy of a data folder: it lacks {', '.join(missing)}")
+    lock = FolderLock(folder)
+    try:
+        _refuse_to_replace(folder)
+        try:
+            return _copied(copy, folder)
+        except BaseException:
+            for name in DATABASES:
+                (folder / name).unlink(missing_ok=True)
+            raise
+    finally:
+        lock.release()
+
+
+def _refuse_to_replace(folder: Path) -> None:
+    if there := [name for name in DATABASES if (folder / name).exists()]:
+        raise CannotRestore(
+            f"{folder} holds {', '.join(there)} already: move that folder aside first, since what "
+            "came after the copy is nowhere else"
+        )
+
+
+def _copied(copy: Path, folder: Path) -> Restored:
+    for name in DATABASES:
+        try:
+            _copy_database(copy / name, folder / name)
+        except sqlite3.Error as error:
+            raise CannotRestore(f"{copy / name} cannot be restored: {error}") from error
+    if (copy / SECRET).exists():
+        shutil.copy2(copy / SECRET, folder)
+    with closing(sqlite3.connect(folder / backplane.FILE)) as log:
+        (log_id,) = log.execute("SELECT value FROM identity WHERE name = 'log_id'").fetchone()
+        (ends_at_ms,) = log.execute("SELECT max(appended_at_ms) FROM records").fetchone()
+    return Restored(log_id, ends_at_ms or 0)
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """By SQLite, so that parts of it that lie beside the file come along."""
+    with closing(sqlite3.connect(source)) as copy, closing(sqlite3.connect(target)) as whole:
+        copy.backup(whole)
+        found = [str(line) for (line,) in whole.execute("PRAGMA integrity_check(1)")]
+    if found != ["ok"]:
+        raise CannotRestore(f"{source} is damaged: {found[0]}")
