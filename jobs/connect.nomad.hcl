@@ -217,7 +217,7 @@ job "cecochat-connect" {
     task "connect" {
       driver       = var.driver
       kill_signal  = "SIGTERM"
-      kill_timeout = "10s" # it answers the lookups under way
+      kill_timeout = "30s" # it waits up to 15s for its turn; then it answers the lookups under way
 
       config {
         command      = var.driver == "docker" ? null : var.command

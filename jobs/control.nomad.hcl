@@ -208,7 +208,7 @@ job "cecochat-control" {
     task "control" {
       driver       = var.driver
       kill_signal  = "SIGTERM"
-      kill_timeout = "10s" # it gives up the lead, so that the other takes over at once
+      kill_timeout = "30s" # it waits up to 15s for its turn; then it gives up the lead, so that the other takes over at once
 
       config {
         command      = var.driver == "docker" ? null : var.command

@@ -219,7 +219,7 @@ job "cecochat-history" {
     task "history" {
       driver       = var.driver
       kill_signal  = "SIGTERM"
-      kill_timeout = "20s" # it answers the queries under way
+      kill_timeout = "30s" # it waits up to 15s for its turn; then it answers the queries under way
 
       config {
         command      = var.driver == "docker" ? null : var.command

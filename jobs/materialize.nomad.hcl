@@ -209,7 +209,7 @@ job "cecochat-materialize" {
     task "materialize" {
       driver       = var.driver
       kill_signal  = "SIGTERM"
-      kill_timeout = "20s" # it finishes and commits what it is writing
+      kill_timeout = "30s" # it waits up to 15s for its turn; then it finishes and commits what it is writing
 
       config {
         command      = var.driver == "docker" ? null : var.command

@@ -219,7 +219,7 @@ job "cecochat-messaging" {
     task "messaging" {
       driver       = var.driver
       kill_signal  = "SIGTERM"
-      kill_timeout = "30s" # it hands its partitions over, sends its clients on and finishes its appends; clients of an agent cap this at max_kill_timeout, 30s
+      kill_timeout = "30s" # it waits up to 15s for its turn; then it hands its partitions over, sends its clients on and finishes its appends; clients of an agent cap this at max_kill_timeout, 30s
 
       config {
         command      = var.driver == "docker" ? null : var.command

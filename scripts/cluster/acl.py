@@ -33,7 +33,7 @@ POLICIES: Mapping[str, str] = {
 node_prefix "server" { policy = "write" }
 service_prefix "" { policy = "read" }
 """,
-    # The servers and the commands: who is there, and which control server leads.
+    # The servers and the commands: who is there, who leads, and whose turn it is to stop.
     "cecochat": """\
 service_prefix "cecochat-" { policy = "write" }
 node_prefix "" { policy = "read" }

@@ -280,7 +280,7 @@ async def test_the_next_leads_soon_after_the_server_of_a_leader_is_killed(
             aclosing(discovery.lead("control", "c2")) as second,
             asyncio.timeout(60),
         ):
-            assert [await anext(first), await anext(first)] == [False, True]
+            assert await anext(first) is True
             assert await anext(second) is False
             process.kill()
             killed_s = loop.time()

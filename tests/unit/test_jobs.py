@@ -16,6 +16,7 @@ import pytest
 from hcl2.utils import SerializationOptions
 
 from cecochat import __version__
+from cecochat.runtime.turn import WAIT_S
 from scripts.backends.kinds import KINDS
 from tests.support.backends import Backends
 
@@ -145,6 +146,11 @@ def test_an_update_waits_for_the_checks(file: Path) -> None:
 def test_a_server_is_asked_to_end_and_has_time_for_it(file: Path) -> None:
     assert task(file)["kill_signal"] == "SIGTERM"
     assert 5 <= seconds(task(file)["kill_timeout"]) <= KILL_TIMEOUT_MAX_S
+
+
+@pytest.mark.parametrize("file", SERVERS, ids=name)
+def test_a_server_may_wait_for_its_turn_to_stop(file: Path) -> None:
+    assert seconds(task(file)["kill_timeout"]) >= 2 * WAIT_S
 
 
 @every_job

@@ -67,8 +67,10 @@ class Scaling(NamedTuple):
 class Scaler:
     """What to do with one set. Times are of one monotonic clock, in s.
 
-    It never shrinks below what holds the load, and does nothing while servers that it wants are
-    missing: those that do not start would be wanted again and again.
+    It never shrinks below what holds the load, by more than one at a time, or while there are more
+    servers than it wants: one stops yet, or a new version is being tried. It does nothing else
+    while servers that it wants are missing: those that do not start would be wanted again and
+    again.
     """
 
     def __init__(self) -> None:
@@ -88,7 +90,7 @@ class Scaler:
         self._note(observed, now_s)
         wanted = observed.wanted
         if wanted > policy.max:
-            return Scaling(policy.max, f"{wanted} are more than the most, {policy.max}")
+            return _one_less(observed, f"{wanted} are more than the most, {policy.max}")
         if wanted < policy.min and not (self._taken_back and self._waits(policy, now_s)):
             return Scaling(policy.min, f"{wanted} are fewer than the least, {policy.min}")
         if now_s - self._changed_s < policy.cooldown_s or observed.live < wanted:
@@ -97,7 +99,8 @@ class Scaler:
         if more and wanted < policy.max:
             return Scaling(min(more.to, policy.max), more.reason)
         if (fewer := _fewer(observed)) and wanted > policy.min:
-            return fewer if _lasted(self._low_s, policy.cooldown_s, now_s) else None
+            lasted = _lasted(self._low_s, policy.cooldown_s, now_s)
+            return _one_less(observed, fewer.reason) if lasted else None
         return None
 
     @staticmethod
@@ -157,6 +160,11 @@ def _fewer(observed: Observed) -> Scaling | None:
     if any(strain.value > strain.limit * RELAXED for strain in observed.strains):
         return None
     return Scaling(fewer, _carried(observed, fewer))
+
+
+def _one_less(observed: Observed, reason: str) -> Scaling | None:
+    """Unless one stops yet."""
+    return None if observed.live > observed.wanted else Scaling(observed.wanted - 1, reason)
 
 
 def _needed(loads: Iterable[Load], part: float = 1.0) -> int:

@@ -50,8 +50,8 @@ class Candidate:
     async def stand(self) -> AsyncGenerator[bool]:
         """As the port says."""
         loop = asyncio.get_running_loop()
-        leads, until_s = False, 0.0
-        yield False
+        leads: bool | None = None  # not asked yet
+        until_s = 0.0
         try:
             while True:
                 asked_s = loop.time()
@@ -61,12 +61,12 @@ class Candidate:
                     self._trouble.ends(self._key)
                 except Unavailable as error:
                     self._trouble.begins(self._key, error)
-                    now = leads and loop.time() + EVERY_S + CALL_S < until_s
+                    now = bool(leads) and loop.time() + EVERY_S + CALL_S < until_s
                 if now != leads:
+                    if now or leads:
+                        says = "leads" if now else "no longer leads"
+                        log.info("%s %s %s", self._name, says, self._key)
                     leads = now
-                    log.info(
-                        "%s %s %s", self._name, "leads" if leads else "no longer leads", self._key
-                    )
                     yield leads
                 await asyncio.sleep(EVERY_S)
         finally:

@@ -1,0 +1,64 @@
+"""The servers of a set stop one after the other, and the last of them when another one serves.
+
+What deploys them may stop several in the same second: Nomad does when it promotes a canary and when
+it drains a node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from typing import Final
+
+from cecochat.ports.discovery import Discovery, Service
+
+log = logging.getLogger(__name__)
+
+WAIT_S: Final = 15.0
+"""With what a server then needs to stop, within the 30 s after which a deployment kills."""
+
+
+class Turn:
+    """To stop, of one server: from when `come` returns until `aclose`, which passes it on."""
+
+    def __init__(self, discovery: Discovery, service: Service, server_id: str) -> None:
+        self._discovery = discovery
+        self._service = service
+        self._server_id = server_id
+        self._standing = discovery.lead(f"stopping-{service}", server_id)
+
+    async def come(self) -> None:
+        """Wait until no other server of the set stops and, if there was one, until another one is
+        live; at most `WAIT_S`, after which it is its turn anyway.
+        """
+        try:
+            async with asyncio.timeout(WAIT_S):
+                if await self._follows_others():
+                    await self._until_others_live()
+        except TimeoutError:
+            log.warning("its turn to stop has not come in %g s: it stops now", WAIT_S)
+
+    async def aclose(self) -> None:
+        """It has stopped, or did not begin to."""
+        await self._standing.aclose()
+
+    async def _follows_others(self) -> bool:
+        """Returns when nobody else of the set stops: whether it is not alone, or was not."""
+        company = self._others_live()
+        async for ours in self._standing:
+            if ours:
+                break
+            log.info("waits until another %s server has stopped", self._service)
+            company = True
+        return company
+
+    async def _until_others_live(self) -> None:
+        async with aclosing(self._discovery.watch(self._service)) as sets:
+            async for _ in sets:
+                if self._others_live():
+                    return
+
+    def _others_live(self) -> bool:
+        live = self._discovery.live(self._service)
+        return any(each.instance_id != self._server_id for each in live)
