@@ -113,7 +113,7 @@ class Auditor:
         expected, left = await self._newest(wholes, budget)
         expected += await self._earlier(min(left, int(budget * SLOW_SHARE)))
         await self._compare(expected)
-        self._slow.compared(self._judged)
+        self._slow.compared()
         self._judged |= {partition: walk.position for partition, walk in self._walks.items()}
         await self._tell(wholes)
 
@@ -232,6 +232,7 @@ class _Slow:
         self._begun_s = float("-inf")
         self._left: list[int] = []
         self._position = -1  # in the first of these
+        self._up_to = -1  # what of it was to be read last
         self._walk: Walk | None = None
 
     async def read(
@@ -247,13 +248,14 @@ class _Slow:
             return []
         partition = self._left[0]
         self._walk = self._walk or Walk(backplane, partition, self._position)
-        return await self._walk.read(judged[partition], budget)
+        self._up_to = judged[partition]
+        return await self._walk.read(self._up_to, budget)
 
-    def compared(self, judged: dict[int, int]) -> None:
+    def compared(self) -> None:
         """What was read last."""
         if self._walk:
             self._position = self._walk.position
-            if self._position >= judged[self._left[0]]:
+            if self._position >= self._up_to:
                 self._next()
 
     def again(self) -> None:
