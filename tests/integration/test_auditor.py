@@ -4,6 +4,7 @@ that go to another server, and an operator who asks for what is not there.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
+from cecochat.domain.errors import Refusal
 from cecochat.materialize import auditor
 from cecochat.materialize.auditor import Auditor
+from cecochat.materialize.on_request import OnRequest
 from tests.integration.test_materialize import (
     BEGAN_MS,
     TAKEOVER,
@@ -22,6 +25,8 @@ from tests.integration.test_materialize import (
     opened,
     origin,
 )
+
+QUICK_S = 10.0
 
 
 @pytest.fixture
@@ -59,3 +64,16 @@ async def test_a_partition_that_goes_away_while_it_is_compared_again_ends_nothin
     looking.rate = 0
     await looking.round()
     assert looking.complete == {}
+
+
+async def test_who_asks_for_what_lies_behind_the_end_is_refused_and_holds_up_nobody(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    await materialized(log, history, 5)
+    asked = OnRequest(log, history, lambda _: None)
+    async with asyncio.timeout(QUICK_S):
+        for after in (6, 10_000):
+            with pytest.raises(Refusal, match="below 6"):
+                await asked.step(0, after)
+        assert (await asked.step(0, 5)).rows == 0
+        assert (await asked.step(0, None)).rows == 5
