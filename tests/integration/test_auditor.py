@@ -5,7 +5,7 @@ that go to another server, and an operator who asks for what is not there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,15 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
-from cecochat.domain.errors import Refusal
-from cecochat.materialize import auditor
+from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.place import Place
+from cecochat.domain.records import encode
+from cecochat.materialize import auditor, on_request, worker
 from cecochat.materialize.auditor import Auditor
+from cecochat.materialize.comparing import Missing
 from cecochat.materialize.on_request import OnRequest
+from cecochat.ports.backplane import MESSAGES, NewRecord
+from cecochat.runtime.reading import fold_at
 from tests.integration.test_materialize import (
     BEGAN_MS,
     TAKEOVER,
@@ -42,6 +47,11 @@ async def history(tmp_path: Path) -> AsyncIterator[EmbeddedHistory]:
     history = await EmbeddedHistory.open(tmp_path / "history")
     yield history
     await history.close()
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_request, "LOOK_AGAIN_S", 0.01)
 
 
 def auditing(log: EmbeddedBackplane, history: EmbeddedHistory, mine: list[int]) -> Auditor:
@@ -77,3 +87,66 @@ async def test_who_asks_for_what_lies_behind_the_end_is_refused_and_holds_up_nob
                 await asked.step(0, after)
         assert (await asked.step(0, 5)).rows == 0
         assert (await asked.step(0, None)).rows == 5
+
+
+async def begins_in_the_middle(log: EmbeddedBackplane, history: EmbeddedHistory) -> None:
+    """Offsets from 4 on are left: two messages, and a state record that tells of both. The history
+    holds nothing of them yet.
+    """
+    fold = await fold_at(log, 0, 5)
+    await append(log, BEGAN_MS, NewRecord(0, *encode(fold.state(5))))
+    await log.commit(worker.GROUP, MESSAGES, {0: Place(BEGAN_MS, 4)})
+    await log.release(MESSAGES, 0, 4)
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (4, 7)
+
+
+async def test_of_a_log_that_begins_in_the_middle_no_more_is_complete_than_is_written(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    """The only state record that is left tells of what materialize has not reached."""
+    await begins_in_the_middle(log, history)
+    looking = auditing(log, history, [0])
+    for _ in range(2):
+        await looking.round()
+        assert looking.complete[0].offset == 3
+        assert await log.committed(auditor.GROUP, MESSAGES, 0) == Place(0, 4)
+
+
+async def test_of_a_log_that_begins_in_the_middle_all_that_is_left_is_compared(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    """Materialize says that it is whole, and the history is empty."""
+    await begins_in_the_middle(log, history)
+    looking = auditing(log, history, [0])
+    await looking.round()
+    await log.commit(worker.GROUP, MESSAGES, {0: Place(BEGAN_MS, 7)})
+    for _ in range(2):
+        await looking.round()
+    assert ids_of(looking.known.values()) == {4, 5}
+    assert looking.complete[0].offset == 3
+    step = await OnRequest(log, history, lambda _: None).step(0, None)
+    assert (step.up_to, step.whole) == (6, 6)
+    assert ids_of(step.missing) == {4, 5}
+
+
+async def test_where_nothing_that_is_left_tells_what_counts_nothing_is_said_to_be_complete(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    await materialized(log, history, 5)
+    await log.release(MESSAGES, 0, 4)
+    await log.trim()
+    looking = auditing(log, history, [0])
+    await looking.round()
+    assert looking.complete[0].offset == 3
+    with pytest.raises(Unavailable, match="what counts"):
+        await OnRequest(log, history, lambda _: None).step(0, None)
+    await append(log, BEGAN_MS, TAKEOVER)
+    await materialized(log, history, 6)
+    await looking.round()
+    assert looking.complete[0].offset == 6
+
+
+def ids_of(found: Iterable[Missing]) -> set[int]:
+    """Of the messages that are missing."""
+    return {each.message_id for each in found if each.what == "absent"}

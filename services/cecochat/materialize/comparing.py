@@ -14,7 +14,13 @@ from cecochat.materialize.rows import rows_of
 from cecochat.materialize.worker import GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History, MarkRow, MessageRow
-from cecochat.runtime.reading import first_known, fold_at, records_between, still_holds
+from cecochat.runtime.reading import (
+    between,
+    decided,
+    known_fold_at,
+    records_between,
+    still_holds,
+)
 
 What = Literal["absent", "other", "chat", "mark"]
 Key = tuple[What, str, str, int]
@@ -95,13 +101,20 @@ class Walk:
         """The id of the last valid origin up to here; 0: none, or it was not read yet."""
         return self._fold.last_id if self._fold else 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is known what counts from here on."""
+        return self._fold is not None
+
     async def read(self, up_to: int, records: int) -> list[Expected]:
         """What the next records come to, so many at most, up to that offset. Where it raises
         (`Trimmed`, `Unavailable`), a new walk has to begin from before.
         """
-        fold = self._fold = self._fold or await self._begin()
+        fold = self._fold = self._fold or await self._begin(up_to)
         high = min(up_to, self.position + records) + 1
         expected: list[Expected] = []
+        if fold is None:
+            return expected
         low, partition = self.position + 1, self._partition
         async with aclosing(records_between(self._backplane, partition, low, high)) as some:
             async for record in some:
@@ -111,10 +124,30 @@ class Walk:
         self.position = max(self.position, high - 1)
         return expected
 
-    async def _begin(self) -> Fold:
-        """What retention has dropped cannot be compared any more."""
-        self.position = max(self.position, await first_known(self._backplane, self._partition))
-        return await fold_at(self._backplane, self._partition, self.position)
+    async def _begin(self, up_to: int) -> Fold | None:
+        """What retention has dropped cannot be compared any more. None: nothing can be for now, as
+        all up to there is gone, or nothing that is left tells what counts.
+        """
+        start, end = await self._backplane.bounds(MESSAGES, self._partition)
+        self.position = max(self.position, min(start - 1, up_to))
+        if self.position < start - 1:
+            return None
+        return await _fold_at(self._backplane, self._partition, self.position, (start, end))
+
+
+async def _fold_at(
+    backplane: Backplane, partition: int, position: int, bounds: tuple[int, int]
+) -> Fold | None:
+    """As materialize has it, but without waiting for a record that tells what counts."""
+    if fold := await known_fold_at(backplane, partition, position):
+        return fold
+    start, end = bounds
+    fold = (await decided(backplane, partition, start, end)).fold
+    if fold:
+        async with aclosing(between(backplane, partition, start, position + 1)) as records:
+            async for offset, record, appended_at_ms in records:
+                fold.step(offset, record, appended_at_ms)
+    return fold
 
 
 async def whole(backplane: Backplane, partition: int) -> int:

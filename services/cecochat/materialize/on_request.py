@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.ids import time_ms
 from cecochat.materialize.comparing import Expected, Missing, Walk, missing, restore, whole
 from cecochat.ports.backplane import MESSAGES, Backplane
@@ -52,6 +52,9 @@ class OnRequest:
             walk = await self._walk(partition, after)
             up_to = await whole(self._backplane, partition)
             expected = await walk.read(up_to, STEP_RECORDS)
+            if walk.position < up_to and not walk.has_begun:
+                what = "nothing that is left of the log tells what counts yet"
+                raise Unavailable(f"partition {partition}: {what}")
             found = await self._seen_twice(expected)
             if repair and found:
                 await restore(self._history, found)
