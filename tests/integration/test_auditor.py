@@ -5,8 +5,10 @@ that go to another server, and an operator who asks for what is not there.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -30,6 +32,7 @@ from tests.integration.test_materialize import (
     opened,
     origin,
 )
+from tests.support.damage import SqliteDamage
 
 QUICK_S = 10.0
 
@@ -150,3 +153,45 @@ async def test_where_nothing_that_is_left_tells_what_counts_nothing_is_said_to_b
 def ids_of(found: Iterable[Missing]) -> set[int]:
     """Of the messages that are missing."""
     return {each.message_id for each in found if each.what == "absent"}
+
+
+class Log:
+    """Hands on to the log that is there now: a new leader may have lost the end."""
+
+    def __init__(self, now: EmbeddedBackplane) -> None:
+        self.now = now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.now, name)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_after_the_log_lost_its_end_what_has_the_same_offsets_is_compared(
+    tmp_path: Path, history: EmbeddedHistory, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+) -> None:
+    """Whether the same server goes on, or another one from what was committed."""
+    monkeypatch.setattr(auditor, "SLOW_SHARE", 0.0)
+    async with opened(tmp_path / "log") as first:
+        await append(first, BEGAN_MS, TAKEOVER, origin(0, 1))
+    shutil.copytree(tmp_path / "log", tmp_path / "former")
+    async with opened(tmp_path / "log") as first, opened(tmp_path / "former") as former:
+        log = Log(first)
+        await append(first, BEGAN_MS + 5, *(origin(n, n + 1) for n in range(1, 6)))
+        await materialized(first, history, 6)
+        looking = auditing(cast("EmbeddedBackplane", log), history, [0])
+        asked = OnRequest(cast("EmbeddedBackplane", log), history, lambda _: None)
+        await looking.round()
+        assert looking.complete[0].offset == (await asked.step(0, None)).up_to == 6
+        await append(former, BEGAN_MS + 9, *(origin(n, n + 10) for n in range(1, 8)))
+        committed = await first.committed(auditor.GROUP, MESSAGES, 0)
+        assert committed == Place(BEGAN_MS + 5, 7)
+        await former.commit(auditor.GROUP, MESSAGES, {0: committed})
+        await materialized(former, history, 8)
+        await SqliteDamage(tmp_path / "history").delete_message("d:alice~bob", 11)
+        log.now = former
+        if not goes_on:
+            looking = auditing(former, history, [0])
+        for _ in range(2):
+            await looking.round()
+        assert ids_of(looking.known.values()) == {11}
+        assert ids_of((await asked.step(0, 6)).missing) == {11}

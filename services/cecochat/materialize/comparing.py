@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 
 from typing_extensions import override
 
 from cecochat.domain.fold import Fold
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.materialize.rows import rows_of
 from cecochat.materialize.worker import GROUP
-from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.backplane import MESSAGES, Backplane, Record
 from cecochat.ports.history import History, MarkRow, MessageRow
 from cecochat.runtime.reading import (
     between,
     decided,
+    following,
     known_fold_at,
-    records_between,
     still_holds,
 )
+
+log = logging.getLogger(__name__)
 
 What = Literal["absent", "other", "chat", "mark"]
 Key = tuple[What, str, str, int]
@@ -88,13 +91,35 @@ class Missing(NamedTuple):
 
 
 class Walk:
-    """Reads a partition of the log forward, from behind `position` on."""
+    """Reads a partition of the log forward, from behind a place on."""
 
-    def __init__(self, backplane: Backplane, partition: int, position: int) -> None:
-        self.position = position  # what it has read up to
+    def __init__(self, backplane: Backplane, partition: int, place: Place) -> None:
+        self.clock_ms, self.position = place  # what it has read up to
         self._backplane = backplane
         self._partition = partition
         self._fold: Fold | None = None
+
+    @property
+    def place(self) -> Place:
+        """What it has read up to."""
+        return Place(self.clock_ms, self.position)
+
+    def begin_again(self) -> None:
+        """From the beginning of the log."""
+        self.clock_ms, self.position = NOWHERE
+        self._fold = None
+
+    async def check(self) -> None:
+        """Begin again where the log has lost the end of what was read. Raises `Unavailable`."""
+        if not await still_holds(self._backplane, self._partition, self.place):
+            log.warning(
+                "partition %s: the log has lost its end, which was compared up to offset %s: all "
+                "that is left is compared again",
+                self._partition,
+                self.position,
+                extra={"partition": self._partition},
+            )
+            self.begin_again()
 
     @property
     def last_id(self) -> int:
@@ -106,23 +131,34 @@ class Walk:
         """Whether it is known what counts from here on."""
         return self._fold is not None
 
-    async def read(self, up_to: int, records: int) -> list[Expected]:
+    async def read(self, up_to: int, count: int) -> list[Expected]:
         """What the next records come to, so many at most, up to that offset. Where it raises
         (`Trimmed`, `Unavailable`), a new walk has to begin from before.
         """
         fold = self._fold = self._fold or await self._begin(up_to)
-        high = min(up_to, self.position + records) + 1
         expected: list[Expected] = []
         if fold is None:
             return expected
-        low, partition = self.position + 1, self._partition
-        async with aclosing(records_between(self._backplane, partition, low, high)) as some:
-            async for record in some:
-                rows = rows_of("", partition, fold, [record])
-                expected += [Expected(partition, record.offset, row) for row in rows.messages]
-                expected += [Expected(partition, record.offset, row) for row in rows.marks]
-        self.position = max(self.position, high - 1)
+        async with aclosing(self._records(min(up_to, self.position + count))) as records:
+            async for record in records:
+                rows = rows_of("", self._partition, fold, [record])
+                known: list[MessageRow | MarkRow] = [*rows.messages, *rows.marks]
+                expected += [Expected(self._partition, record.offset, row) for row in known]
+                self.clock_ms, self.position = fold.clock_ms, record.offset
         return expected
+
+    async def _records(self, up_to: int) -> AsyncGenerator[Record]:
+        if self.position >= up_to:
+            return
+        batches = following(self._backplane, self._partition, self.place)
+        async with aclosing(batches):
+            async for batch in batches:
+                for record in batch:
+                    if record.offset > up_to:
+                        return
+                    yield record
+                if batch[-1].offset >= up_to:
+                    return
 
     async def _begin(self, up_to: int) -> Fold | None:
         """What retention has dropped cannot be compared any more. None: nothing can be for now, as

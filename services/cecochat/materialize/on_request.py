@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.ids import time_ms
+from cecochat.domain.place import Place
 from cecochat.materialize.comparing import Expected, Missing, Walk, missing, restore, whole
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
@@ -68,6 +69,7 @@ class OnRequest:
         """The last one, where it stands there: it has the fold. One that failed is gone."""
         last, self._last = self._last, None
         if last and last[0] == partition and last[1].position == after:
+            await last[1].check()
             return last[1]
         _, end = await self._backplane.bounds(MESSAGES, partition)
         if after >= end:
@@ -75,7 +77,7 @@ class OnRequest:
             raise Refusal(
                 code, f"partition {partition} ends before that: use an `after` below {end}"
             )
-        return Walk(self._backplane, partition, after)
+        return Walk(self._backplane, partition, Place(0, after))
 
     async def _seen_twice(self, expected: list[Expected]) -> list[Missing]:
         found = await missing(self._history, expected)
