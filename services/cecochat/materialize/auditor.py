@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.ids import time_ms
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.materialize.comparing import Expected, Key, Missing, Walk, missing, whole
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
@@ -89,8 +89,8 @@ class Auditor:
         self._metrics = AuditMetrics(registry)
         self._suspects: dict[Key, Missing] = {}
         self._walks: dict[int, Walk] = {}
-        self._judged: dict[int, int] = {}  # partition -> up to where it was compared
-        self._committed: dict[int, int] = {}
+        self._judged: dict[int, Place] = {}  # partition -> up to where it was compared
+        self._committed: dict[int, Place] = {}
         self._slow = _Slow()
 
     async def run(self) -> None:
@@ -113,8 +113,8 @@ class Auditor:
         expected, left = await self._newest(wholes, budget)
         expected += await self._earlier(min(left, int(budget * SLOW_SHARE)))
         await self._compare(expected)
-        self._slow.compared(self._judged)
-        self._judged |= {partition: walk.position for partition, walk in self._walks.items()}
+        self._slow.compared()
+        self._judged |= {partition: walk.place for partition, walk in self._walks.items()}
         await self._tell(wholes)
 
     async def _look_again(self) -> None:
@@ -136,17 +136,20 @@ class Auditor:
         for partition in sorted(mine - self._walks.keys()):
             if partition not in self._judged:
                 place = await self._backplane.committed(GROUP, MESSAGES, partition)
-                committed = place.offset if place else 0
-                self._judged[partition] = self._committed[partition] = committed - 1
+                self._committed[partition] = place = place or Place(0, 0)
+                self._judged[partition] = place._replace(offset=place.offset - 1)
             self._walks[partition] = Walk(self._backplane, partition, self._judged[partition])
 
     async def _whole(self, partition: int) -> int:
-        """Where that went back, the database has lost rows, or the log is another one: all is
-        compared again.
+        """Where that went back, the database has lost rows: all is compared again, and so it is
+        where the log has lost what was compared.
         """
+        walk = self._walks[partition]
+        await walk.check()
         at = await whole(self._backplane, partition)
-        if at < self._walks[partition].position:
-            self._walks[partition] = Walk(self._backplane, partition, -1)
+        if at < walk.position:
+            walk.begin_again()
+        self._judged[partition] = walk.place
         return at
 
     async def _newest(self, wholes: dict[int, int], budget: int) -> tuple[list[Expected], int]:
@@ -200,11 +203,13 @@ class Auditor:
 
     async def _commit(self) -> None:
         """So that the next server to compare a partition finds what is missing, too."""
-        now = {partition: each.offset + 1 for partition, each in self.complete.items()}
-        moved = {p: at for p, at in now.items() if self._committed.get(p, 0) != at}
+        now = {
+            partition: Place(self._walks[partition].clock_ms, each.offset + 1)
+            for partition, each in self.complete.items()
+        }
+        moved = {p: at for p, at in now.items() if self._committed.get(p) != at}
         if moved:
-            places = {partition: Place(0, at) for partition, at in moved.items()}
-            await self._backplane.commit(GROUP, MESSAGES, places)
+            await self._backplane.commit(GROUP, MESSAGES, moved)
             self._committed |= moved
 
     def note(self, found: list[Missing]) -> None:
@@ -231,11 +236,12 @@ class _Slow:
     def __init__(self) -> None:
         self._begun_s = float("-inf")
         self._left: list[int] = []
-        self._position = -1  # in the first of these
+        self._place = NOWHERE  # in the first of these
+        self._up_to = -1  # what of it was to be read last
         self._walk: Walk | None = None
 
     async def read(
-        self, backplane: Backplane, judged: dict[int, int], budget: int
+        self, backplane: Backplane, judged: dict[int, Place], budget: int
     ) -> list[Expected]:
         """Up to so many records of one partition. `judged`: partition -> up to where."""
         while self._left and self._left[0] not in judged:
@@ -246,14 +252,16 @@ class _Slow:
         if not self._left:
             return []
         partition = self._left[0]
-        self._walk = self._walk or Walk(backplane, partition, self._position)
-        return await self._walk.read(judged[partition], budget)
+        self._walk = self._walk or Walk(backplane, partition, self._place)
+        await self._walk.check()
+        self._up_to = judged[partition].offset
+        return await self._walk.read(self._up_to, budget)
 
-    def compared(self, judged: dict[int, int]) -> None:
+    def compared(self) -> None:
         """What was read last."""
         if self._walk:
-            self._position = self._walk.position
-            if self._position >= judged[self._left[0]]:
+            self._place = self._walk.place
+            if self._place.offset >= self._up_to:
                 self._next()
 
     def again(self) -> None:
@@ -262,7 +270,7 @@ class _Slow:
 
     def _next(self) -> None:
         self._left.pop(0)
-        self._walk, self._position = None, -1
+        self._walk, self._place = None, NOWHERE
 
 
 def _warn(found: list[Missing]) -> None:

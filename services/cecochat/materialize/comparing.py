@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, NamedTuple
 
 from typing_extensions import override
 
 from cecochat.domain.fold import Fold
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.materialize.rows import rows_of
 from cecochat.materialize.worker import GROUP
-from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.backplane import MESSAGES, Backplane, Record
 from cecochat.ports.history import History, MarkRow, MessageRow
-from cecochat.runtime.reading import first_known, fold_at, records_between, still_holds
+from cecochat.runtime.reading import (
+    between,
+    decided,
+    following,
+    known_fold_at,
+    still_holds,
+)
+
+log = logging.getLogger(__name__)
 
 What = Literal["absent", "other", "chat", "mark"]
 Key = tuple[What, str, str, int]
@@ -82,39 +91,99 @@ class Missing(NamedTuple):
 
 
 class Walk:
-    """Reads a partition of the log forward, from behind `position` on."""
+    """Reads a partition of the log forward, from behind a place on."""
 
-    def __init__(self, backplane: Backplane, partition: int, position: int) -> None:
-        self.position = position  # what it has read up to
+    def __init__(self, backplane: Backplane, partition: int, place: Place) -> None:
+        self.clock_ms, self.position = place  # what it has read up to
         self._backplane = backplane
         self._partition = partition
         self._fold: Fold | None = None
+
+    @property
+    def place(self) -> Place:
+        """What it has read up to."""
+        return Place(self.clock_ms, self.position)
+
+    def begin_again(self) -> None:
+        """From the beginning of the log."""
+        self.clock_ms, self.position = NOWHERE
+        self._fold = None
+
+    async def check(self) -> None:
+        """Begin again where the log has lost the end of what was read. Raises `Unavailable`."""
+        if not await still_holds(self._backplane, self._partition, self.place):
+            log.warning(
+                "partition %s: the log has lost its end, which was compared up to offset %s: all "
+                "that is left is compared again",
+                self._partition,
+                self.position,
+                extra={"partition": self._partition},
+            )
+            self.begin_again()
 
     @property
     def last_id(self) -> int:
         """The id of the last valid origin up to here; 0: none, or it was not read yet."""
         return self._fold.last_id if self._fold else 0
 
-    async def read(self, up_to: int, records: int) -> list[Expected]:
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is known what counts from here on."""
+        return self._fold is not None
+
+    async def read(self, up_to: int, count: int) -> list[Expected]:
         """What the next records come to, so many at most, up to that offset. Where it raises
         (`Trimmed`, `Unavailable`), a new walk has to begin from before.
         """
-        fold = self._fold = self._fold or await self._begin()
-        high = min(up_to, self.position + records) + 1
+        fold = self._fold = self._fold or await self._begin(up_to)
         expected: list[Expected] = []
-        low, partition = self.position + 1, self._partition
-        async with aclosing(records_between(self._backplane, partition, low, high)) as some:
-            async for record in some:
-                rows = rows_of("", partition, fold, [record])
-                expected += [Expected(partition, record.offset, row) for row in rows.messages]
-                expected += [Expected(partition, record.offset, row) for row in rows.marks]
-        self.position = max(self.position, high - 1)
+        if fold is None:
+            return expected
+        async with aclosing(self._records(min(up_to, self.position + count))) as records:
+            async for record in records:
+                rows = rows_of("", self._partition, fold, [record])
+                known: list[MessageRow | MarkRow] = [*rows.messages, *rows.marks]
+                expected += [Expected(self._partition, record.offset, row) for row in known]
+                self.clock_ms, self.position = fold.clock_ms, record.offset
         return expected
 
-    async def _begin(self) -> Fold:
-        """What retention has dropped cannot be compared any more."""
-        self.position = max(self.position, await first_known(self._backplane, self._partition))
-        return await fold_at(self._backplane, self._partition, self.position)
+    async def _records(self, up_to: int) -> AsyncGenerator[Record]:
+        if self.position >= up_to:
+            return
+        batches = following(self._backplane, self._partition, self.place)
+        async with aclosing(batches):
+            async for batch in batches:
+                for record in batch:
+                    if record.offset > up_to:
+                        return
+                    yield record
+                if batch[-1].offset >= up_to:
+                    return
+
+    async def _begin(self, up_to: int) -> Fold | None:
+        """What retention has dropped cannot be compared any more. None: nothing can be for now, as
+        all up to there is gone, or nothing that is left tells what counts.
+        """
+        start, end = await self._backplane.bounds(MESSAGES, self._partition)
+        self.position = max(self.position, min(start - 1, up_to))
+        if self.position < start - 1:
+            return None
+        return await _fold_at(self._backplane, self._partition, self.position, (start, end))
+
+
+async def _fold_at(
+    backplane: Backplane, partition: int, position: int, bounds: tuple[int, int]
+) -> Fold | None:
+    """As materialize has it, but without waiting for a record that tells what counts."""
+    if fold := await known_fold_at(backplane, partition, position):
+        return fold
+    start, end = bounds
+    fold = (await decided(backplane, partition, start, end)).fold
+    if fold:
+        async with aclosing(between(backplane, partition, start, position + 1)) as records:
+            async for offset, record, appended_at_ms in records:
+                fold.step(offset, record, appended_at_ms)
+    return fold
 
 
 async def whole(backplane: Backplane, partition: int) -> int:

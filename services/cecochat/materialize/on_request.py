@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.ids import time_ms
+from cecochat.domain.place import Place
 from cecochat.materialize.comparing import Expected, Missing, Walk, missing, restore, whole
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
+from cecochat.v1 import errors_pb2
 
 LOOK_AGAIN_S = 2.0
 STEP_RECORDS = 5_000
@@ -41,14 +44,18 @@ class OnRequest:
         self, partition: int, after: int | None, *, since_ms: int = 0, repair: bool = False
     ) -> Step:
         """Compare the next records of a partition behind the offset `after`, or those since a time;
-        and, where that is asked for, write again what is missing. Raises `Trimmed`, `Unavailable`.
+        and, where that is asked for, write again what is missing. Raises `Refusal` where the log
+        ends before; `Trimmed`, `Unavailable`.
         """
         async with self._one_at_a_time:
             if after is None:
                 after = await self._backplane.offset_at(MESSAGES, partition, since_ms) - 1
-            walk = self._walk(partition, after)
+            walk = await self._walk(partition, after)
             up_to = await whole(self._backplane, partition)
             expected = await walk.read(up_to, STEP_RECORDS)
+            if walk.position < up_to and not walk.has_begun:
+                what = "nothing that is left of the log tells what counts yet"
+                raise Unavailable(f"partition {partition}: {what}")
             found = await self._seen_twice(expected)
             if repair and found:
                 await restore(self._history, found)
@@ -58,12 +65,19 @@ class OnRequest:
         at_ms = time_ms(walk.last_id) if walk.last_id else 0
         return Step(walk.position, up_to, at_ms, len(expected), found)
 
-    def _walk(self, partition: int, after: int) -> Walk:
+    async def _walk(self, partition: int, after: int) -> Walk:
         """The last one, where it stands there: it has the fold. One that failed is gone."""
         last, self._last = self._last, None
         if last and last[0] == partition and last[1].position == after:
+            await last[1].check()
             return last[1]
-        return Walk(self._backplane, partition, after)
+        _, end = await self._backplane.bounds(MESSAGES, partition)
+        if after >= end:
+            code = errors_pb2.ERROR_CODE_INVALID_ARGUMENT
+            raise Refusal(
+                code, f"partition {partition} ends before that: use an `after` below {end}"
+            )
+        return Walk(self._backplane, partition, Place(0, after))
 
     async def _seen_twice(self, expected: list[Expected]) -> list[Missing]:
         found = await missing(self._history, expected)

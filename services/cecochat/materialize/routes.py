@@ -43,6 +43,8 @@ def add_routes(
                 since_ms=asked["since"] or 0,
                 repair=request.args.get("repair") == "1",
             )
+        except Refusal as refusal:
+            return error_response(refusal)
         except (Unavailable, Trimmed) as error:
             code = errors_pb2.ERROR_CODE_UNAVAILABLE
             return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))

@@ -1,0 +1,197 @@
+"""The rounds and steps of an audit, against a log that loses its beginning or its end, partitions
+that go to another server, and an operator who asks for what is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.adapters.embedded.history import EmbeddedHistory
+from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.place import Place
+from cecochat.domain.records import encode
+from cecochat.materialize import auditor, on_request, worker
+from cecochat.materialize.auditor import Auditor
+from cecochat.materialize.comparing import Missing
+from cecochat.materialize.on_request import OnRequest
+from cecochat.ports.backplane import MESSAGES, NewRecord
+from cecochat.runtime.reading import fold_at
+from tests.integration.test_materialize import (
+    BEGAN_MS,
+    TAKEOVER,
+    append,
+    materialized,
+    opened,
+    origin,
+)
+from tests.support.damage import SqliteDamage
+
+QUICK_S = 10.0
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[EmbeddedBackplane]:
+    """A takeover, and five messages behind it with the ids 1 to 5."""
+    async with opened(tmp_path / "log") as log:
+        await append(log, BEGAN_MS, TAKEOVER, *(origin(n, n + 1) for n in range(5)))
+        yield log
+
+
+@pytest.fixture
+async def history(tmp_path: Path) -> AsyncIterator[EmbeddedHistory]:
+    history = await EmbeddedHistory.open(tmp_path / "history")
+    yield history
+    await history.close()
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_request, "LOOK_AGAIN_S", 0.01)
+
+
+def auditing(log: EmbeddedBackplane, history: EmbeddedHistory, mine: list[int]) -> Auditor:
+    looking = Auditor(log, history, CollectorRegistry(), lambda: mine)
+    looking.rate = 1_000
+    return looking
+
+
+async def test_a_partition_that_goes_away_while_it_is_compared_again_ends_nothing(
+    log: EmbeddedBackplane, history: EmbeddedHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditor, "AGAIN_S", 0.0)
+    monkeypatch.setattr(auditor, "SLOW_SHARE", 0.0005)  # of 5,000 records: 2
+    await materialized(log, history, 5)
+    mine = [0]
+    looking = auditing(log, history, mine)
+    for _ in range(2):
+        await looking.round()
+    mine.clear()
+    looking.rate = 0
+    await looking.round()
+    assert looking.complete == {}
+
+
+async def test_who_asks_for_what_lies_behind_the_end_is_refused_and_holds_up_nobody(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    await materialized(log, history, 5)
+    asked = OnRequest(log, history, lambda _: None)
+    async with asyncio.timeout(QUICK_S):
+        for after in (6, 10_000):
+            with pytest.raises(Refusal, match="below 6"):
+                await asked.step(0, after)
+        assert (await asked.step(0, 5)).rows == 0
+        assert (await asked.step(0, None)).rows == 5
+
+
+async def begins_in_the_middle(log: EmbeddedBackplane, history: EmbeddedHistory) -> None:
+    """Offsets from 4 on are left: two messages, and a state record that tells of both. The history
+    holds nothing of them yet.
+    """
+    fold = await fold_at(log, 0, 5)
+    await append(log, BEGAN_MS, NewRecord(0, *encode(fold.state(5))))
+    await log.commit(worker.GROUP, MESSAGES, {0: Place(BEGAN_MS, 4)})
+    await log.release(MESSAGES, 0, 4)
+    await log.trim()
+    assert await log.bounds(MESSAGES, 0) == (4, 7)
+
+
+async def test_of_a_log_that_begins_in_the_middle_no_more_is_complete_than_is_written(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    """The only state record that is left tells of what materialize has not reached."""
+    await begins_in_the_middle(log, history)
+    looking = auditing(log, history, [0])
+    for _ in range(2):
+        await looking.round()
+        assert looking.complete[0].offset == 3
+        assert await log.committed(auditor.GROUP, MESSAGES, 0) == Place(0, 4)
+
+
+async def test_of_a_log_that_begins_in_the_middle_all_that_is_left_is_compared(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    """Materialize says that it is whole, and the history is empty."""
+    await begins_in_the_middle(log, history)
+    looking = auditing(log, history, [0])
+    await looking.round()
+    await log.commit(worker.GROUP, MESSAGES, {0: Place(BEGAN_MS, 7)})
+    for _ in range(2):
+        await looking.round()
+    assert ids_of(looking.known.values()) == {4, 5}
+    assert looking.complete[0].offset == 3
+    step = await OnRequest(log, history, lambda _: None).step(0, None)
+    assert (step.up_to, step.whole) == (6, 6)
+    assert ids_of(step.missing) == {4, 5}
+
+
+async def test_where_nothing_that_is_left_tells_what_counts_nothing_is_said_to_be_complete(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    await materialized(log, history, 5)
+    await log.release(MESSAGES, 0, 4)
+    await log.trim()
+    looking = auditing(log, history, [0])
+    await looking.round()
+    assert looking.complete[0].offset == 3
+    with pytest.raises(Unavailable, match="what counts"):
+        await OnRequest(log, history, lambda _: None).step(0, None)
+    await append(log, BEGAN_MS, TAKEOVER)
+    await materialized(log, history, 6)
+    await looking.round()
+    assert looking.complete[0].offset == 6
+
+
+def ids_of(found: Iterable[Missing]) -> set[int]:
+    """Of the messages that are missing."""
+    return {each.message_id for each in found if each.what == "absent"}
+
+
+class Log:
+    """Hands on to the log that is there now: a new leader may have lost the end."""
+
+    def __init__(self, now: EmbeddedBackplane) -> None:
+        self.now = now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.now, name)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_after_the_log_lost_its_end_what_has_the_same_offsets_is_compared(
+    tmp_path: Path, history: EmbeddedHistory, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+) -> None:
+    """Whether the same server goes on, or another one from what was committed."""
+    monkeypatch.setattr(auditor, "SLOW_SHARE", 0.0)
+    async with opened(tmp_path / "log") as first:
+        await append(first, BEGAN_MS, TAKEOVER, origin(0, 1))
+    shutil.copytree(tmp_path / "log", tmp_path / "former")
+    async with opened(tmp_path / "log") as first, opened(tmp_path / "former") as former:
+        log = Log(first)
+        await append(first, BEGAN_MS + 5, *(origin(n, n + 1) for n in range(1, 6)))
+        await materialized(first, history, 6)
+        looking = auditing(cast("EmbeddedBackplane", log), history, [0])
+        asked = OnRequest(cast("EmbeddedBackplane", log), history, lambda _: None)
+        await looking.round()
+        assert looking.complete[0].offset == (await asked.step(0, None)).up_to == 6
+        await append(former, BEGAN_MS + 9, *(origin(n, n + 10) for n in range(1, 8)))
+        committed = await first.committed(auditor.GROUP, MESSAGES, 0)
+        assert committed == Place(BEGAN_MS + 5, 7)
+        await former.commit(auditor.GROUP, MESSAGES, {0: committed})
+        await materialized(former, history, 8)
+        await SqliteDamage(tmp_path / "history").delete_message("d:alice~bob", 11)
+        log.now = former
+        if not goes_on:
+            looking = auditing(former, history, [0])
+        for _ in range(2):
+            await looking.round()
+        assert ids_of(looking.known.values()) == {11}
+        assert ids_of((await asked.step(0, 6)).missing) == {11}
