@@ -30,7 +30,7 @@ from tests.support.traffic import flowing, ring
 USERS = 20
 RATE_PER_S = 50
 EVERY_S = 0.1
-COUNTS = {"control": 1, "messaging": 2, "materialize": 2, "history": 1, "connect": 1}
+COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1}
 pytestmark = pytest.mark.timeout(420)
 
 
