@@ -22,6 +22,7 @@ from cecochat.adapters import build
 from cecochat.ports.discovery import Discovery, Instance, Service
 from cecochat.runtime.ownership import owned_by
 from cecochat.runtime.settings import load
+from cecochat.runtime.turn import WAIT_S
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from tests.faults.test_cluster import all_back, gaps, report
 from tests.support.crowd import Crowd
@@ -33,8 +34,7 @@ from tests.support.records import participants
 from tests.support.shared import settled
 from tests.support.traffic import flowing, ring
 
-SETS: tuple[Service, ...] = ("messaging", "materialize", "history", "connect")
-COUNTS: dict[str, int] = {"control": 1, **dict.fromkeys(SETS, 2)}
+ONE_OF_EACH = {"control": 1, "messaging": 1, "materialize": 1, "history": 1, "connect": 1}
 USERS, RATE_PER_S = 8, 20
 EVERY_S = 0.1
 SECOND_S = 1.0
@@ -44,11 +44,12 @@ pytestmark = pytest.mark.timeout(300)
 
 @dataclass
 class Seen:
-    """What a set looked like all the while. `ready`: how many served at each look; `left_s`: when
-    each server was listed last.
+    """What a set looked like all the while. `serving`: how many did at each look, which are those
+    that are listed and ready, and messaging servers that own something. `left_s`: when each was
+    listed last.
     """
 
-    ready: list[int] = field(default_factory=list)
+    serving: list[int] = field(default_factory=list)
     left_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -68,21 +69,24 @@ async def watching(discovery: Discovery, service: Service) -> AsyncIterator[Seen
 async def _watch(
     seen: Seen, client: httpx.AsyncClient, discovery: Discovery, service: Service
 ) -> None:
+    known: set[Instance] = set()
     while True:
         listed = discovery.live(service)
+        known |= set(listed)
         seen.left_s |= {each.instance_id: time.monotonic() for each in listed}
-        seen.ready.append(sum([await _serves(client, each) for each in listed]))
+        if service == "messaging":  # it serves on when it has left, until others have taken over
+            serve = [bool(await owned_by(client, each)) for each in known]
+        else:
+            serve = [await _ready(client, each) for each in listed]
+        seen.serving.append(sum(serve))
         await asyncio.sleep(EVERY_S)
 
 
-async def _serves(client: httpx.AsyncClient, server: Instance) -> bool:
-    """It is listed and says that it is ready; a messaging server owns something, too."""
+async def _ready(client: httpx.AsyncClient, server: Instance) -> bool:
     try:
-        if not (await client.get(f"{server.health_url}/readyz")).is_success:
-            return False
+        return (await client.get(f"{server.health_url}/readyz")).is_success
     except httpx.HTTPError:
         return False
-    return server.service != "messaging" or bool(await owned_by(client, server))
 
 
 @asynccontextmanager
@@ -168,8 +172,8 @@ async def told(
     left_s = sorted(seen.left_s[name] for name in names)
     away = absences(crowd.record.entries[mark:])
     return {
-        "looks": len(seen.ready),
-        "fewest_ready": min(seen.ready),
+        "looks": len(seen.serving),
+        "fewest_serving": min(seen.serving),
         "second_left_after_s": round(left_s[1] - left_s[0], 2),
         "without_an_answer_s": round(max(b - a for a, b in pairwise(answered_s)), 2),
         **(gaps(away) if away else {}),
@@ -177,34 +181,37 @@ async def told(
 
 
 def judged(found: dict[str, Any]) -> None:
-    print(found)
-    assert found["second_left_after_s"] >= SECOND_S, "both stopped in the same second"
-    assert found["fewest_ready"] >= 1, "nobody served"
+    """One of the set serves at every look, unless a new one takes longer to start than the turn is
+    waited for: then that long.
+    """
+    apart_s = found["second_left_after_s"]
+    assert apart_s >= SECOND_S, "both stopped in the same second"
+    assert found["fewest_serving"] >= 1 or apart_s > WAIT_S - SECOND_S, "nobody served"
 
 
-async def test_both_of_each_set_are_told_at_once_and_start_again(
-    on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
+@pytest.mark.parametrize("service", ["messaging", "history", "connect"])
+async def test_both_of_a_set_are_told_at_once_and_start_again(
+    service: Service, on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
 ) -> None:
     """As when a node is drained that has both."""
+    counts = {**ONE_OF_EACH, service: 2}
     async with (
-        processes(tmp_path, on_real, COUNTS) as cluster,
+        processes(tmp_path, on_real, counts) as cluster,
         build.discovery(load(on_real)) as discovery,
         talking(cluster, discovery, rng) as crowd,
     ):
-        found = {}
-        for service in SETS:
-            await eventually(lambda: settled(on_real, 2), within_s=60, every_s=0.2)
-            both = cluster.of(service)
-            found[service] = await told(service, both, started_again, crowd, discovery, rng)
-            judged(found[service])
-    report("turns", base_seed, crowd, **found)
+        await eventually(lambda: settled(on_real, counts["messaging"]), within_s=60, every_s=0.2)
+        both = cluster.of(service)
+        found = await told(service, both, started_again, crowd, discovery, rng)
+    report(f"turns-{service}", base_seed, crowd, **found)
+    judged(found)
 
 
 async def test_two_of_three_messaging_servers_are_told_at_once(
     on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
 ) -> None:
     """As when a canary is promoted."""
-    counts = {**dict.fromkeys(COUNTS, 1), "messaging": 3}
+    counts = {**ONE_OF_EACH, "messaging": 3}
     async with (
         processes(tmp_path, on_real, counts) as cluster,
         build.discovery(load(on_real)) as discovery,
