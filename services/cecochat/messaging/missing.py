@@ -10,7 +10,7 @@ import time
 
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Missing, encode
+from cecochat.domain.records import NOTHING, Copied, Missing, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
 from cecochat.runtime.reading import PlaceOf, fold_at
@@ -67,9 +67,17 @@ class MissingCopies:
         self._incoming.compared(unread)
 
     async def _compare(self, origin: int) -> None:
+        self._incoming.compare(origin, await self._last_from(origin))
+
+    async def _last_from(self, origin: int) -> Copied:
+        """A partition that the log does not have, as a record of a stranger may name one, has
+        nothing for us.
+        """
+        if origin >= await self._backplane.partition_count():
+            return NOTHING
         _, end = await self._backplane.bounds(MESSAGES, origin)
         fold = await fold_at(self._backplane, origin, end - 1, self._place)
-        self._incoming.compare(origin, fold.chain.last_for(self._owner.partition))
+        return fold.chain.last_for(self._owner.partition)
 
     async def _ask(self) -> None:
         now_ms = time.monotonic_ns() // 1_000_000
