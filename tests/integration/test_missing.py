@@ -40,6 +40,12 @@ def headers(record: NewRecord) -> NewRecord:
     return record._replace(headers=(("kind", "unheard of"), ("v", "1")))
 
 
+def stranger(record: NewRecord) -> NewRecord:
+    """As from a partition that this log does not have, with one before it that is not here."""
+    said = dict(record.headers) | {"origin": "99:9", "after": "8"}
+    return record._replace(headers=tuple(said.items()))
+
+
 def is_copy(record: NewRecord) -> bool:
     return ("kind", "copy") in record.headers
 
@@ -88,6 +94,24 @@ async def test_all_that_is_acknowledged_is_delivered_though_one_copy_cannot_be_r
         assert await metric(servers, "one", "cecochat_copies_asked_again_total") == 1
         void = 'cecochat_copies_not_counted_total{reason="broken_chain"}'
         assert await metric(servers, "one", void) == MANY - 1 - which
+
+
+async def test_a_copy_from_a_partition_that_there_is_not_stops_nobody(
+    tmp_path: Path, kafka: str
+) -> None:
+    async with cluster(tmp_path, kafka) as servers:
+        await servers.assign("one")
+        faults = await servers.start("one")
+        faults.written = spoils(stranger, is_copy, 0)
+        async with servers.stream("one", BOB) as bob:
+            await say(servers, "one", ["first", "second"])
+            async with asyncio.timeout(30):
+                assert await bob.until_texts(2) == ["first", "second"]
+            await eventually(lambda: nothing_broken(servers))
+
+
+async def nothing_broken(servers: Cluster) -> bool:
+    return await metric(servers, "one", "cecochat_chains_broken") == 0
 
 
 async def test_a_question_that_cannot_be_read_is_asked_again(tmp_path: Path, kafka: str) -> None:

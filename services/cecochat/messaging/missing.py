@@ -11,7 +11,7 @@ from itertools import compress
 
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.owner import Owner
-from cecochat.domain.records import Missing, encode
+from cecochat.domain.records import NOTHING, Copied, Missing, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
 from cecochat.runtime.reading import PlaceOf, fold_at
@@ -71,13 +71,21 @@ class MissingCopies:
         other.
         """
         try:
-            _, end = await self._backplane.bounds(MESSAGES, origin)
-            fold = await fold_at(self._backplane, origin, end - 1, self._place)
+            self._incoming.compare(origin, await self._last_from(origin))
         except (Unavailable, Trimmed) as error:
             log.warning("what partition %s has copied cannot be looked up: %s", origin, error)
             return False
-        self._incoming.compare(origin, fold.chain.last_for(self._owner.partition))
         return True
+
+    async def _last_from(self, origin: int) -> Copied:
+        """A partition that the log does not have, as a record of a stranger may name one, has
+        nothing for us.
+        """
+        if origin >= self._partitions:
+            return NOTHING
+        _, end = await self._backplane.bounds(MESSAGES, origin)
+        fold = await fold_at(self._backplane, origin, end - 1, self._place)
+        return fold.chain.last_for(self._owner.partition)
 
     async def _ask(self) -> None:
         now_ms = time.monotonic_ns() // 1_000_000
