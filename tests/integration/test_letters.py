@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from cecochat.history.letters import Letters
 from cecochat.materialize.burying import Burial
 from cecochat.ports.backplane import NewRecord
 from cecochat.ports.history import Hole
-from cecochat.v1.events_pb2 import Event
+from cecochat.v1.events_pb2 import Event, Message
 from tests.integration.cluster import PARTITIONS, cluster, user_on
 from tests.integration.streams import message
 from tests.support.eventually import eventually
@@ -63,7 +64,9 @@ OLD, NEW = 1_111 << 22, 2_222 << 22
 
 
 def event(id_: int) -> Event:
-    return Event(id=id_, user_id=ALICE, chat_id=CHAT, recipient_ids=[BOB], message={"text": "t"})
+    return Event(
+        id=id_, user_id=ALICE, chat_id=CHAT, recipient_ids=[BOB], message=Message(text="t")
+    )
 
 
 def refused_at_91(id_: int) -> Letter:
@@ -94,10 +97,22 @@ async def test_two_letters_of_one_offset_are_two(
     log: EmbeddedBackplane, history: EmbeddedHistory
 ) -> None:
     letters = await Letters(log, history, await log.log_id(), 1).all()
+    assert not any({"key", "value"} & each.keys() for each in letters)
     assert [(each["name"], each["message_id"], each["state"]) for each in letters] == [
         ("0:91", f"{OLD}", "waits"),
         ("0:91", f"{NEW}", "waits"),
     ]
+
+
+async def test_what_a_letter_holds_is_told_to_who_asks_for_it(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    letters = Letters(log, history, await log.log_id(), 1)
+    found = await letters.called("0:91")
+    values = [base64.b64decode(each["value"]) for each in found]
+    assert values == [event(id_).SerializeToString() for id_ in (OLD, NEW)]
+    for other in ("0:90", "1:91", "x", "", "99999999:1", "²:91"):
+        assert await letters.called(other) == []
 
 
 async def test_one_that_is_stored_closes_its_own_hole(history: EmbeddedHistory) -> None:

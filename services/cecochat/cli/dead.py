@@ -7,6 +7,7 @@ import getpass
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -106,14 +107,18 @@ def drop(
     typer.echo(f"{name} is given up: its hole is acknowledged")
 
 
-async def _letters(server: str | None, file: Path | None) -> list[dict[str, Any]]:
-    return list((await ask_history("letters", "letters", server, file))["letters"])
+async def _letters(
+    server: str | None, file: Path | None, path: str = "letters"
+) -> list[dict[str, Any]]:
+    return list((await ask_history(path, "letters", server, file))["letters"])
 
 
 async def _letter(name: str, server: str | None, file: Path | None) -> dict[str, Any]:
-    letters = await _letters(server, file)
+    """With what it holds. Raises `UsageError`, `Failed`."""
+    letters = await _letters(server, file, f"letters/{quote(name.partition('/')[0], safe=':')}")
     found = [each for each in letters if is_called(name, each["name"], each["message_id"])]
     if not found:
+        letters = await _letters(server, file)
         there = ", ".join(letter["name"] for letter in letters[-20:]) or "none"
         raise UsageError(f"there is no dead letter {name}; there are: {there}")
     only_one(name, [(each["name"], each["message_id"]) for each in found])

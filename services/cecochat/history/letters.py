@@ -37,21 +37,39 @@ class Letters:
         self._partitions = partitions
 
     async def all(self) -> list[dict[str, Any]]:
-        """The newest of each partition, as JSON. Raises `Unavailable`."""
+        """The newest of each partition, as JSON without what they hold. Raises `Unavailable`."""
+        return [_as_json(*each) for each in await self._found(range(self._partitions))]
+
+    async def called(self, position: str) -> list[dict[str, Any]]:
+        """Those of one record, as JSON with what they hold; more than one where the log gave its
+        offset again. Raises `Unavailable`.
+        """
+        partition = position.partition(":")[0]
+        if not partition.isdecimal() or len(partition) > 4 or int(partition) >= self._partitions:
+            return []
+        found = await self._found(range(int(partition), int(partition) + 1))
+        return [
+            _as_json(letter, at_ms, hole) | _content(letter)
+            for letter, at_ms, hole in found
+            if letter.position == position
+        ]
+
+    async def _found(self, partitions: range) -> list[tuple[Letter, int, Hole | None]]:
+        """With when each was buried and its hole, oldest first."""
         holes = {
             (hole.name, hole.first_id): hole
             for hole in await self._history.holes()
             if hole.reason == "refused" and hole.log_id == self._log_id
         }
         found: dict[_Key, tuple[int, Letter]] = {}  # one that was buried twice is one
-        for partition in range(self._partitions):
+        for partition in partitions:
             async with aclosing(self._records(partition)) as records:
                 async for record in records:
                     if letter := parse(record.key, record.value, record.headers):
                         key = (letter.position, letter.message_id)
                         found[key] = (record.appended_at_ms, letter)
         return [
-            _as_json(letter, at_ms, holes.get(key))
+            (letter, at_ms, holes.get(key))
             for key, (at_ms, letter) in sorted(found.items(), key=lambda each: each[1][0])
         ]
 
@@ -81,6 +99,11 @@ def _as_json(letter: Letter, at_ms: int, hole: Hole | None) -> dict[str, Any]:
         "user_id": event.user_id if event else "",
         "bytes": len(letter.value) + letter.cut_bytes,
         "cut_bytes": letter.cut_bytes,
+    }
+
+
+def _content(letter: Letter) -> dict[str, str]:
+    return {
         "key": base64.b64encode(letter.key).decode(),
         "value": base64.b64encode(letter.value).decode(),
     }
