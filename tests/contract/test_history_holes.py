@@ -70,6 +70,32 @@ async def test_one_that_is_acknowledged_stays_so(history: History) -> None:
     assert await history.progress(log_id) == {}
 
 
+async def test_one_that_has_grown_is_not_acknowledged(history: History) -> None:
+    """Whoever knew of the first offsets knows nothing of those that came to them."""
+    log_id = log()
+    first = hole(log_id, 10)
+    grown = first._replace(last_offset=299, last_id=900, text="dropped: more of it")
+    await history.write([], [], None, [first])
+    await history.acknowledge(first, "anna", 88)
+    known = first._replace(acknowledged_at_ms=88, acknowledged_by="anna")
+    await history.write([], [], None, [grown])
+    assert await of(history, log_id) == [known, grown]
+    await history.close_hole(grown)
+    assert await of(history, log_id) == [known]
+
+
+async def test_two_messages_that_had_one_offset_are_two_holes(history: History) -> None:
+    """As after a log has lost its end, which gives its offsets again."""
+    log_id, chat = log(), dialog()
+    first = Hole(log_id, 3, 91, 91, 100, 100, chat, "refused", "too large", 7)
+    second = first._replace(first_id=200, last_id=200)
+    await history.write([], [], None, [first])
+    await history.write([], [], None, [second])
+    await history.acknowledge(first, "anna", 88)
+    known = first._replace(acknowledged_at_ms=88, acknowledged_by="anna")
+    assert await of(history, log_id) == [known, second]
+
+
 async def test_one_that_is_closed_is_gone_until_it_is_found_again(history: History) -> None:
     log_id = log()
     first, other = hole(log_id, 10), hole(log_id, 10, dialog())

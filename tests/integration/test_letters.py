@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
+from cecochat.cli import dead
+from cecochat.cli.failure import UsageError
+from cecochat.cli.holes import named
 from cecochat.domain.ids import UserId, dialog
-from cecochat.domain.letters import BYTES_MAX
+from cecochat.domain.letters import BYTES_MAX, Letter
 from cecochat.history.letters import Letters
+from cecochat.materialize.burying import Burial
 from cecochat.ports.backplane import NewRecord
+from cecochat.ports.history import Hole
+from cecochat.v1.events_pb2 import Event, Message
 from tests.integration.cluster import PARTITIONS, cluster, user_on
 from tests.integration.streams import message
 from tests.support.eventually import eventually
@@ -48,3 +58,71 @@ async def test_a_letter_that_does_not_fit_is_cut(tmp_path: Path, kafka: str) -> 
             return bool((await history.messages(CHAT, before=None, after=0, limit=1)).events)
 
         await eventually(stored)
+
+
+OLD, NEW = 1_111 << 22, 2_222 << 22
+
+
+def event(id_: int) -> Event:
+    return Event(
+        id=id_, user_id=ALICE, chat_id=CHAT, recipient_ids=[BOB], message=Message(text="t")
+    )
+
+
+def refused_at_91(id_: int) -> Letter:
+    value = event(id_).SerializeToString()
+    return Letter("refused", 0, 91, "too large", b"", value, message_id=id_)
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[EmbeddedBackplane]:
+    opened = await EmbeddedBackplane.open(tmp_path, partition_count=1)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def history(tmp_path: Path, log: EmbeddedBackplane) -> AsyncIterator[EmbeddedHistory]:
+    """Which refused two messages with one offset: the log has lost its end between them."""
+    opened, log_id = await EmbeddedHistory.open(tmp_path), await log.log_id()
+    for id_ in (OLD, NEW):
+        await Burial(log).bury([refused_at_91(id_)])
+        hole = Hole(log_id, 0, 91, 91, id_, id_, CHAT, "refused", "too large", 1)
+        await opened.write([], [], None, [hole])
+    yield opened
+    await opened.close()
+
+
+async def test_two_letters_of_one_offset_are_two(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    letters = await Letters(log, history, await log.log_id(), 1).all()
+    assert not any({"key", "value"} & each.keys() for each in letters)
+    assert [(each["name"], each["message_id"], each["state"]) for each in letters] == [
+        ("0:91", f"{OLD}", "waits"),
+        ("0:91", f"{NEW}", "waits"),
+    ]
+
+
+async def test_what_a_letter_holds_is_told_to_who_asks_for_it(
+    log: EmbeddedBackplane, history: EmbeddedHistory
+) -> None:
+    letters = Letters(log, history, await log.log_id(), 1)
+    found = await letters.called("0:91")
+    values = [base64.b64decode(each["value"]) for each in found]
+    assert values == [event(id_).SerializeToString() for id_ in (OLD, NEW)]
+    for other in ("0:90", "1:91", "x", "", "99999999:1", "²:91"):
+        assert await letters.called(other) == []
+
+
+async def test_one_that_is_stored_closes_its_own_hole(history: EmbeddedHistory) -> None:
+    """That of the other would say that a message is there which is nowhere."""
+    value = event(NEW).SerializeToString()
+    await dead._store(history, "0:91", event(NEW), value)
+    assert [hole.first_id for hole in await history.holes()] == [OLD]
+
+
+async def test_a_name_that_stands_for_two_holes_is_refused(history: EmbeddedHistory) -> None:
+    with pytest.raises(UsageError, match=f"0:91 are 2; say which one: 0:91/{OLD}, 0:91/{NEW}"):
+        await named(history, "0:91")
+    assert [hole.first_id for hole in await named(history, f"0:91/{NEW}")] == [NEW]

@@ -118,7 +118,7 @@ async def test_all_that_is_left_is_read_and_a_hole_is_told(servers: Servers) -> 
     assert (hole.partition, hole.first_offset, hole.last_offset) == (0, 11, 15)
     assert (hole.reason, hole.chat_id, hole.acknowledged_at_ms) == ("trimmed", "", 0)
     assert hole.first_id == id_of(9) + 1
-    assert id_of(14) <= hole.last_id < id_of(14 + (120_000 << 10)), "by the clock of the log"
+    assert id_of(14) <= hole.last_id < id_of(14 + (240_000 << 10)), "by the clock of the log"
     assert "11 to 15" in hole.text
     await servers.materialize(up_to=26)
     assert await servers.holes() == [hole], "what is told is not told again"

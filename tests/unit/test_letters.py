@@ -14,11 +14,12 @@ from cecochat.domain.letters import BYTES_MAX, Letter, parse
     st.integers(0, 1 << 40),
     st.text(max_size=900),
     st.binary(max_size=20),
+    st.integers(0, 1 << 62),
 )
 def test_what_is_written_is_read_back(
-    kind: str, partition: int, offset: int, reason: str, value: bytes
+    kind: str, partition: int, offset: int, reason: str, value: bytes, id_: int
 ) -> None:
-    letter = Letter(kind, partition, offset, reason, b"key", value)  # type: ignore[arg-type]
+    letter = Letter(kind, partition, offset, reason, b"key", value, 0, id_)  # type: ignore[arg-type]
     headers = letter.fitted().headers()
     assert all(each.isascii() and each.isprintable() for _, each in headers)
     found = parse(b"key", value, headers)

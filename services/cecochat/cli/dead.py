@@ -7,17 +7,18 @@ import getpass
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.failure import Failed, UsageError, run
-from cecochat.cli.holes import Data, at, named
+from cecochat.cli.holes import Data, at, is_called, only_one
 from cecochat.cli.output import json_line, print_table, printable
 
 if TYPE_CHECKING:
-    from cecochat.ports.history import History
+    from cecochat.ports.history import History, Hole
     from cecochat.v1.events_pb2 import Event
 
 app = typer.Typer(
@@ -106,17 +107,22 @@ def drop(
     typer.echo(f"{name} is given up: its hole is acknowledged")
 
 
-async def _letters(server: str | None, file: Path | None) -> list[dict[str, Any]]:
-    return list((await ask_history("letters", "letters", server, file))["letters"])
+async def _letters(
+    server: str | None, file: Path | None, path: str = "letters"
+) -> list[dict[str, Any]]:
+    return list((await ask_history(path, "letters", server, file))["letters"])
 
 
 async def _letter(name: str, server: str | None, file: Path | None) -> dict[str, Any]:
-    letters = await _letters(server, file)
-    for letter in letters:
-        if letter["name"] == name:
-            return letter
-    there = ", ".join(letter["name"] for letter in letters[-20:]) or "none"
-    raise UsageError(f"there is no dead letter {name}; there are: {there}")
+    """With what it holds. Raises `UsageError`, `Failed`."""
+    letters = await _letters(server, file, f"letters/{quote(name.partition('/')[0], safe=':')}")
+    found = [each for each in letters if is_called(name, each["name"], each["message_id"])]
+    if not found:
+        letters = await _letters(server, file)
+        there = ", ".join(letter["name"] for letter in letters[-20:]) or "none"
+        raise UsageError(f"there is no dead letter {name}; there are: {there}")
+    only_one(name, [(each["name"], each["message_id"]) for each in found])
+    return found[0]
 
 
 async def _waiting(
@@ -143,18 +149,17 @@ async def _retry(name: str, server: str | None, data: Path | None, file: Path | 
 
 
 async def _store(history: History, name: str, event: Event, value: bytes) -> None:
+    """Raises `Failed`."""
     from cecochat.ports.history import MessageRow, RowsRefused
 
     recipients = tuple(event.recipient_ids)
     row = MessageRow(event.id, event.chat_id, event.user_id, recipients, value)
-    holes = await named(history, name)
     try:
         await history.write([row], [], None)
     except RowsRefused as refused:
         raise Failed(f"{name} is refused again: {refused.rows[0][1]}") from None
-    for hole in holes:
-        if hole.reason == "refused":
-            await history.close_hole(hole)
+    for hole in await _holes_of(history, event.id):
+        await history.close_hole(hole)
 
 
 async def _drop(
@@ -163,11 +168,16 @@ async def _drop(
     from cecochat.adapters import build
     from cecochat.cli import target
 
-    await _waiting(name, server, file, "waits")
+    letter = await _waiting(name, server, file, "waits")
     async with build.history(target.settings(data, file)) as history:
-        for hole in await named(history, name):
-            if hole.reason == "refused":
-                await history.acknowledge(hole, by, time.time_ns() // 1_000_000)
+        for hole in await _holes_of(history, int(letter["message_id"])):
+            await history.acknowledge(hole, by, time.time_ns() // 1_000_000)
+
+
+async def _holes_of(history: History, message_id: int) -> list[Hole]:
+    """Of a message that was refused: its id is its own, whereas a log may give offsets again."""
+    refused = [each for each in await history.holes() if each.reason == "refused"]
+    return [each for each in refused if each.first_id == message_id]
 
 
 def _line(letter: dict[str, Any]) -> tuple[str, ...]:

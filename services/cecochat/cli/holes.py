@@ -100,12 +100,27 @@ async def _acknowledge(
 
 
 async def named(history: History, name: str) -> list[Hole]:
-    """Those that people call so. Raises `UsageError`."""
+    """Those that people call so, all with one first id. Raises `UsageError`."""
     holes = await history.holes()
-    if found := [hole for hole in holes if hole.name == name]:
+    if found := [hole for hole in holes if is_called(name, hole.name, str(hole.first_id))]:
+        only_one(name, [(hole.name, str(hole.first_id)) for hole in found])
         return found
     there = ", ".join(sorted({hole.name for hole in holes})) or "none"
     raise UsageError(f"there is no hole {name}; there are: {there}")
+
+
+def is_called(name: str, position: str, first_id: str) -> bool:
+    """Whether a person means this one: `12:3400`, or `12:3400/ID` where two stand there, as after
+    a log has lost its end and given an offset again.
+    """
+    return name in (position, f"{position}/{first_id}")
+
+
+def only_one(name: str, found: list[tuple[str, str]]) -> None:
+    """Raises `UsageError` where a name stands for several, each a position and an id."""
+    full = sorted({f"{position}/{first_id}" for position, first_id in found})
+    if len(full) > 1:
+        raise UsageError(f"{name} are {len(full)}; say which one: {', '.join(full)}")
 
 
 def _line(hole: dict[str, Any]) -> tuple[str, ...]:

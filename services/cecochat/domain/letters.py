@@ -23,6 +23,7 @@ class Letter(NamedTuple):
     key: bytes
     value: bytes
     cut_bytes: int = 0  # of the value, that did not fit in
+    message_id: int = 0  # of a refused message, since a log that lost its end gives offsets again
 
     @property
     def position(self) -> str:
@@ -40,12 +41,12 @@ class Letter(NamedTuple):
         """What stands beside key and value."""
         reason = self.reason.encode("ascii", "backslashreplace").decode()
         printable = "".join(each if each.isprintable() else " " for each in reason)
-        cut = (("cut", str(self.cut_bytes)),) if self.cut_bytes else ()
+        numbers = (("cut", self.cut_bytes), ("message", self.message_id))
         return (
             ("position", self.position),
             ("reason", printable[:REASON_MAX]),
             ("kind", self.kind),
-            *cut,
+            *((name, str(number)) for name, number in numbers if number),
         )
 
 
@@ -53,11 +54,12 @@ def parse(key: bytes, value: bytes, headers: tuple[tuple[str, str], ...]) -> Let
     """The letter that was kept as these; None: it is none."""
     header = dict(headers)
     partition, _, offset = header.get("position", "").partition(":")
-    kind, cut = header.get("kind", "undecodable"), header.get("cut", "0")
+    kind = header.get("kind", "undecodable")
+    cut, message_id = header.get("cut", "0"), header.get("message", "0")
     if kind not in get_args(LetterKind) or not all(
-        each.isdecimal() for each in (partition, offset, cut)
+        each.isdecimal() for each in (partition, offset, cut, message_id)
     ):
         return None
-    reason = header.get("reason", "")
-    known = cast("LetterKind", kind)
-    return Letter(known, int(partition), int(offset), reason, key, value, int(cut))
+    reason, known = header.get("reason", ""), cast("LetterKind", kind)
+    place = (int(partition), int(offset))
+    return Letter(known, *place, reason, key, value, int(cut), int(message_id))

@@ -8,6 +8,10 @@ CLOCKS_APART_MAX_MS = 60_000
 """So far ahead of the log's clock may a server's be that accepts messages, and of a server's what
 a client says it has seen.
 """
+IDS_AHEAD_MAX_MS = 3 * CLOCKS_APART_MAX_MS
+"""So far behind an id its record may be appended: by both of these, and by a jump of the clock that
+no record has shown yet.
+"""
 
 
 @dataclass(slots=True)

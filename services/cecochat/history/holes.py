@@ -78,7 +78,7 @@ def history_holes(registry: CollectorRegistry) -> Gauge:
     """Set by `HoleWatch`."""
     return Gauge(
         "cecochat_history_holes",
-        "Holes of the history, by whether an operator has acknowledged them.",
+        "Holes of the history and of devices, by whether an operator has acknowledged them.",
         ["acknowledged"],
         registry=registry,
     )

@@ -1,5 +1,5 @@
 """What operators ask over the history server's HTTP port: `GET /where/MESSAGE_ID`, `/holes`,
-`/letters`.
+`/letters`, `/letters/LETTER`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,14 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
             return json_response({"letters": await letters.all()}, dumps=json.dumps)
         except Unavailable as error:
             return _not_now(error)
+
+    @app.get("/letters/<position:str>")
+    async def dead_letter(_: Request, position: str) -> HTTPResponse:
+        try:
+            found = await letters.called(position)
+        except Unavailable as error:
+            return _not_now(error)
+        return json_response({"letters": found}, dumps=json.dumps)
 
     @app.get("/holes")
     async def holes(_: Request) -> HTTPResponse:

@@ -66,9 +66,12 @@ class Rows:
     def refuse(self, row: Row, why: str) -> Letter:
         """Go on without that row, of which this is the letter; of a message a hole stays."""
         record = self._take_out(row)
+        place = (self.partition, record.offset)
+        letter = Letter("refused", *place, why, record.key, record.value)
         if isinstance(row, MessageRow):
             self.holes.append(self._hole(row, record, why))
-        return Letter("refused", self.partition, record.offset, why, record.key, record.value)
+            letter = letter._replace(message_id=row.message_id)
+        return letter
 
     def _hole(self, row: MessageRow, record: Record, why: str) -> Hole:
         known = decode_once(record)

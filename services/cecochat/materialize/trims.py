@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.limits import IDS_AHEAD_MAX_MS
 from cecochat.domain.records import Takeover
 from cecochat.domain.undecided import Seen
 from cecochat.ports.backplane import Backplane, Record
@@ -27,7 +27,8 @@ async def trimmed(
     above: int,
 ) -> Hole:
     """The hole from above the offset `held` to where the log begins, of ids above `above`. Ids are
-    of their time, so those that are gone lie below that of the first record that is left.
+    of their time, so none that is gone lies above the latest that could be in the first record
+    that is left.
     """
     start, end = bounds
     at_ms = await appended_at_ms(backplane, partition, start) if start < end else now_ms()
@@ -60,5 +61,5 @@ def unproven(log_id: str, partition: int, seen: list[Seen]) -> Hole:
 
 
 def _highest(at_ms: int) -> int:
-    """The id that none has which was accepted by then."""
-    return message_id(stamp_at(at_ms + CLOCKS_APART_MAX_MS), PARTITIONS_MAX - 1)
+    """The id that none is above which was appended by then."""
+    return message_id(stamp_at(at_ms + IDS_AHEAD_MAX_MS + 1), PARTITIONS_MAX - 1)

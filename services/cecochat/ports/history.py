@@ -49,8 +49,8 @@ class Progress(NamedTuple):
 
 class Hole(NamedTuple):
     """Messages that may be missing here although they were acknowledged: of one origin partition,
-    with ids from `first_id` to `last_id`, both among them. It is known by its first three fields,
-    `chat_id` and `reason`.
+    with ids from `first_id` to `last_id`, both among them. Two are the same if all fields up to
+    `first_id`, `chat_id` and `reason` are: one that has grown is another.
     """
 
     log_id: str

@@ -518,7 +518,9 @@ Global___Gap: _TypeAlias = Gap  # noqa: Y015
 
 @_typing.final
 class ReadToken(_message.Message):
-    """"An answer that holds everything up to there": for each origin partition the highest offset it must hold."""
+    """"An answer that holds everything up to there": for each origin partition the highest place it must hold.
+    One that is made of an ack takes `offset` and `clock_ms` of that ack.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -570,7 +572,7 @@ class ReadToken(_message.Message):
     def offsets(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]: ...
     @_builtins.property
     def clocks(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
-        """The log's clock at each of them; absent: not known."""
+        """The log's clock at each of them; absent: not known, and a log that lost its end and gives offsets again is not noticed."""
 
     def __init__(
         self,

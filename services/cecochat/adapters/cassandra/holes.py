@@ -47,8 +47,8 @@ def closing(make: Statements, hole: Hole) -> BoundStatement:
     return make.delete_hole.bind(_key(hole))
 
 
-def _key(hole: Hole) -> tuple[int, str, int, int, str, str]:
-    return SHARD, hole.log_id, hole.partition, hole.first_offset, hole.chat_id, hole.reason
+def _key(hole: Hole) -> tuple[str | int, ...]:
+    return (SHARD, *hole[:5], hole.chat_id, hole.reason)
 
 
 def message_row(make: Statements, row: MessageRow) -> BoundStatement:

@@ -76,7 +76,8 @@ MIGRATIONS: Final = (
                 last_offset bigint, first_id bigint, last_id bigint, reason text, detail text,
                 found_at_ms bigint, acknowledged_at_ms bigint, acknowledged_by text,
                 user_id text, client_message_id text,
-                PRIMARY KEY (shard, partition, first_offset, log_id, chat_id, reason))""",
+                PRIMARY KEY (shard, partition, first_offset, last_offset, first_id, log_id,
+                    chat_id, reason))""",
         ),
     ),
 )

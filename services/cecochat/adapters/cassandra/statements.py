@@ -90,11 +90,11 @@ CQL: Final = (
         last_id, chat_id, reason, detail, found_at_ms, user_id, client_message_id)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
     """UPDATE {keyspace}.holes SET acknowledged_at_ms = ?, acknowledged_by = ?
-        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?
-        AND reason = ?""",
+        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND last_offset = ?
+        AND first_id = ? AND chat_id = ? AND reason = ?""",
     """DELETE FROM {keyspace}.holes
-        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ?
-        AND reason = ?""",
+        WHERE shard = ? AND log_id = ? AND partition = ? AND first_offset = ? AND last_offset = ?
+        AND first_id = ? AND chat_id = ? AND reason = ?""",
     """SELECT log_id, partition, first_offset, last_offset, first_id, last_id, chat_id, reason,
         detail, found_at_ms, acknowledged_at_ms, acknowledged_by, user_id, client_message_id
         FROM {keyspace}.holes WHERE shard = ?""",

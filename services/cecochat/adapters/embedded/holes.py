@@ -24,20 +24,22 @@ SCHEMA = (
         acknowledged_by TEXT NOT NULL,
         user_id TEXT NOT NULL,
         client_message_id TEXT NOT NULL,
-        PRIMARY KEY (log_id, partition, first_offset, chat_id, reason)) WITHOUT ROWID""",
+        PRIMARY KEY (log_id, partition, first_offset, last_offset, first_id, chat_id, reason))
+        WITHOUT ROWID""",
 )
 _PUT = Rows(
     "INSERT OR ROLLBACK INTO holes",
     14,
     """ON CONFLICT DO UPDATE SET
-    last_offset = excluded.last_offset, first_id = excluded.first_id, last_id = excluded.last_id,
-    text = excluded.text, found_at_ms = excluded.found_at_ms,
+    last_id = excluded.last_id, text = excluded.text, found_at_ms = excluded.found_at_ms,
     user_id = excluded.user_id, client_message_id = excluded.client_message_id""",
 )
 _ACKNOWLEDGE = """UPDATE holes SET acknowledged_at_ms = ?, acknowledged_by = ?
-    WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ? AND reason = ?"""
+    WHERE log_id = ? AND partition = ? AND first_offset = ? AND last_offset = ? AND first_id = ?
+    AND chat_id = ? AND reason = ?"""
 _CLOSE = """DELETE FROM holes
-    WHERE log_id = ? AND partition = ? AND first_offset = ? AND chat_id = ? AND reason = ?"""
+    WHERE log_id = ? AND partition = ? AND first_offset = ? AND last_offset = ? AND first_id = ?
+    AND chat_id = ? AND reason = ?"""
 
 
 def write(connection: sqlite3.Connection, holes: Sequence[Hole]) -> None:
@@ -47,7 +49,7 @@ def write(connection: sqlite3.Connection, holes: Sequence[Hole]) -> None:
 
 def read(connection: sqlite3.Connection) -> list[Hole]:
     """All, by partition and offset."""
-    select = "SELECT * FROM holes ORDER BY partition, first_offset, chat_id, reason"
+    select = "SELECT * FROM holes ORDER BY partition, first_offset, last_offset, first_id"
     return [Hole(*row) for row in connection.execute(select)]
 
 
@@ -61,5 +63,5 @@ def close(connection: sqlite3.Connection, hole: Hole) -> None:
     connection.execute(_CLOSE, _key(hole))
 
 
-def _key(hole: Hole) -> tuple[str, int, int, str, str]:
-    return hole.log_id, hole.partition, hole.first_offset, hole.chat_id, hole.reason
+def _key(hole: Hole) -> tuple[str | int, ...]:
+    return (*hole[:5], hole.chat_id, hole.reason)
