@@ -8,12 +8,14 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.client import ChatError, Client
 from cecochat.client import connect as connected
 from cecochat.domain.partitions import partition_of
 from cecochat.ports.backplane import MESSAGES, Backplane
@@ -164,13 +166,24 @@ async def taken_from(log: Backplane, known: set[int], back_ms: int) -> Taken:
 
 
 async def tokens_hold(cluster: Processes | Server) -> None:
-    """Whoever has said something reads it at once, although the history knows of later offsets."""
+    """Whoever has said something reads it, or is told to come back: never a page without it."""
     token = mint(cluster.secret_file, "reader", 3_600)
     async with connected(cluster.connect_url, token, listen=False) as reader:
         for number in range(10):
             id_ = await reader.send("listener", f"{number}")
-            page = await reader.history("listener", 1)
-            assert [each.id for each in page.messages] == [id_]
+            await eventually(partial(newest_is, reader, id_), within_s=90, every_s=0.2)
+
+
+async def newest_is(reader: Client, id_: int) -> bool:
+    """False where the history server says that it is behind, or none answers yet."""
+    try:
+        page = await reader.history("listener", 1)
+    except ChatError as error:
+        if not error.retriable:
+            raise
+        return False
+    assert [each.id for each in page.messages] == [id_]
+    return True
 
 
 def assert_told(taken: Taken, entries: Sequence[Entry], mark: int) -> int:
