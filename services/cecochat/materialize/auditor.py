@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.ids import time_ms
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.materialize.comparing import Expected, Key, Missing, Walk, missing, whole
+from cecochat.materialize.comparing import Expected, Key, Missing, Walk, hole_of, missing, whole
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
 from cecochat.runtime.metrics import Lag
@@ -108,6 +108,7 @@ class Auditor:
         """Look again at what was missing, then compare some more. Raises as `Walk.read`."""
         await self._look_again()
         await self._take_partitions()
+        await self._give_up_what_is_gone()
         budget = int(self.rate * EVERY_S) if len(self.known) < KNOWN_MAX else 0
         wholes = {partition: await self._whole(partition) for partition in self._walks}
         expected, left = await self._newest(wholes, budget)
@@ -130,6 +131,7 @@ class Auditor:
 
     async def _take_partitions(self) -> None:
         mine = set(self._mine())
+        self._forget_rows(self._judged.keys() - mine)
         for known in (self._walks, self._judged, self._committed, self.complete):
             for partition in known.keys() - mine:
                 del known[partition]
@@ -140,12 +142,42 @@ class Auditor:
                 self._judged[partition] = place._replace(offset=place.offset - 1)
             self._walks[partition] = Walk(self._backplane, partition, self._judged[partition])
 
+    async def _give_up_what_is_gone(self) -> None:
+        """A message that is missing and whose record the log has dropped cannot be written again:
+        it becomes a hole, of which readers are told and that operators acknowledge.
+        """
+        starts = {
+            partition: (await self._backplane.bounds(MESSAGES, partition))[0]
+            for partition in {each.expected.partition for each in self.known.values()}
+        }
+        gone = {
+            key: each
+            for key, each in self.known.items()
+            if each.expected.offset < starts[each.expected.partition]
+        }
+        messages = [each for each in gone.values() if each.what in ("absent", "other")]
+        if messages:
+            log_id = await self._backplane.log_id()
+            holes = [hole_of(log_id, each) for each in messages]
+            await self._history.write([], [], None, holes)
+        for key, each in gone.items():
+            log.error("cannot be repaired any more, as the log has dropped its record: %s", each)
+            del self.known[key]
+
+    def _forget_rows(self, partitions: Collection[int]) -> None:
+        """Who compares these partitions finds them again."""
+        for known in (self.known, self._suspects):
+            for key, each in list(known.items()):
+                if each.expected.partition in partitions:
+                    del known[key]
+
     async def _whole(self, partition: int) -> int:
         """Where that went back, the database has lost rows: all is compared again, and so it is
         where the log has lost what was compared.
         """
         walk = self._walks[partition]
-        await walk.check()
+        if not await walk.check():
+            self._forget_rows([partition])
         at = await whole(self._backplane, partition)
         if at < walk.position:
             walk.begin_again()

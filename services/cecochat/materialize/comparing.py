@@ -12,9 +12,10 @@ from typing_extensions import override
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.materialize.rows import rows_of
+from cecochat.materialize.trims import now_ms
 from cecochat.materialize.worker import GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
-from cecochat.ports.history import History, MarkRow, MessageRow
+from cecochat.ports.history import History, Hole, MarkRow, MessageRow
 from cecochat.runtime.reading import (
     between,
     decided,
@@ -22,6 +23,7 @@ from cecochat.runtime.reading import (
     known_fold_at,
     still_holds,
 )
+from cecochat.v1.events_pb2 import Event
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +111,12 @@ class Walk:
         self.clock_ms, self.position = NOWHERE
         self._fold = None
 
-    async def check(self) -> None:
-        """Begin again where the log has lost the end of what was read. Raises `Unavailable`."""
-        if not await still_holds(self._backplane, self._partition, self.place):
+    async def check(self) -> bool:
+        """Whether the log still holds what was read. One that has lost its end is read again from
+        the beginning. Raises `Unavailable`.
+        """
+        held = await still_holds(self._backplane, self._partition, self.place)
+        if not held:
             log.warning(
                 "partition %s: the log has lost its end, which was compared up to offset %s: all "
                 "that is left is compared again",
@@ -120,6 +125,7 @@ class Walk:
                 extra={"partition": self._partition},
             )
             self.begin_again()
+        return held
 
     @property
     def last_id(self) -> int:
@@ -232,6 +238,23 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
             for row in lacking.marks
         ),
     ]
+
+
+def hole_of(log_id: str, each: Missing) -> Hole:
+    """What stays of a message that is missing and whose record the log has dropped since."""
+    partition, offset, row = each.expected
+    assert isinstance(row, MessageRow)
+    return Hole(
+        log_id,
+        partition,
+        *(offset, offset, row.message_id, row.message_id),
+        row.chat_id,
+        "trimmed",
+        f"{each}; the log has dropped its record since",
+        now_ms(),
+        user_id=row.user_id,
+        client_message_id=Event.FromString(row.event).client_message_id,
+    )
 
 
 async def restore(history: History, found: Iterable[Missing]) -> None:
