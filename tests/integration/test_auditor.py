@@ -236,3 +236,23 @@ async def test_what_is_missing_of_a_partition_that_goes_away_is_left_to_who_gets
     for _ in range(2):
         await next_one.round()
     assert ids_of(next_one.known.values()) == {2}
+
+
+async def test_what_is_compared_at_once_is_bounded_in_bytes(
+    log: EmbeddedBackplane, history: EmbeddedHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One record is read, however large it is; the rest is the next round's, or step's."""
+    monkeypatch.setattr(auditor, "BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(on_request, "STEP_BYTES", 1)
+    await materialized(log, history, 5)
+    looking = auditing(log, history, [0])
+    seen = []
+    for _ in range(7):
+        await looking.round()
+        seen.append(looking.complete[0].offset)
+    assert seen == [0, 1, 2, 3, 4, 5, 5]
+    asked = OnRequest(log, history, lambda _: None)
+    steps = [await asked.step(0, None)]
+    while steps[-1].up_to < steps[-1].whole:
+        steps.append(await asked.step(0, steps[-1].up_to))
+    assert [each.up_to for each in steps] == [0, 1, 2, 3, 4, 5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from typing_extensions import override
@@ -92,6 +93,23 @@ class Missing(NamedTuple):
         }
 
 
+@dataclass
+class Budget:
+    """How much of the log may still be read: what it comes to is compared at once, in memory."""
+
+    records: int
+    bytes: int
+
+    def is_spent(self) -> bool:
+        """Whether nothing may be read any more."""
+        return self.records <= 0 or self.bytes <= 0
+
+    def spend(self, record: Record) -> None:
+        """On a record that was read."""
+        self.records -= 1
+        self.bytes -= len(record.value)
+
+
 class Walk:
     """Reads a partition of the log forward, from behind a place on."""
 
@@ -137,21 +155,28 @@ class Walk:
         """Whether it is known what counts from here on."""
         return self._fold is not None
 
-    async def read(self, up_to: int, count: int) -> list[Expected]:
-        """What the next records come to, so many at most, up to that offset. Where it raises
-        (`Trimmed`, `Unavailable`), a new walk has to begin from before.
+    async def read(self, up_to: int, budget: Budget) -> list[Expected]:
+        """What the next records come to, up to that offset; what is read is taken off the budget,
+        which the last record may overdraw. Where it raises (`Trimmed`, `Unavailable`), a new walk
+        has to begin from before.
         """
         fold = self._fold = self._fold or await self._begin(up_to)
         expected: list[Expected] = []
-        if fold is None:
+        if fold is None or budget.is_spent():
             return expected
-        async with aclosing(self._records(min(up_to, self.position + count))) as records:
+        async with aclosing(self._records(up_to)) as records:
             async for record in records:
-                rows = rows_of("", self._partition, fold, [record])
-                known: list[MessageRow | MarkRow] = [*rows.messages, *rows.marks]
-                expected += [Expected(self._partition, record.offset, row) for row in known]
+                expected += self._expected(fold, record)
                 self.clock_ms, self.position = fold.clock_ms, record.offset
+                budget.spend(record)
+                if budget.is_spent():
+                    break
         return expected
+
+    def _expected(self, fold: Fold, record: Record) -> list[Expected]:
+        rows = rows_of("", self._partition, fold, [record])
+        known: list[MessageRow | MarkRow] = [*rows.messages, *rows.marks]
+        return [Expected(self._partition, record.offset, row) for row in known]
 
     async def _records(self, up_to: int) -> AsyncGenerator[Record]:
         if self.position >= up_to:
