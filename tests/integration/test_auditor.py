@@ -35,6 +35,7 @@ from tests.integration.test_materialize import (
 from tests.support.damage import SqliteDamage
 
 QUICK_S = 10.0
+CHAT = "d:alice~bob"
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ async def test_after_the_log_lost_its_end_what_has_the_same_offsets_is_compared(
         assert committed == Place(BEGAN_MS + 5, 7)
         await former.commit(auditor.GROUP, MESSAGES, {0: committed})
         await materialized(former, history, 8)
-        await SqliteDamage(tmp_path / "history").delete_message("d:alice~bob", 11)
+        await SqliteDamage(tmp_path / "history").delete_message(CHAT, 11)
         log.now = former
         if not goes_on:
             looking = auditing(former, history, [0])
@@ -195,3 +196,63 @@ async def test_after_the_log_lost_its_end_what_has_the_same_offsets_is_compared(
             await looking.round()
         assert ids_of(looking.known.values()) == {11}
         assert ids_of((await asked.step(0, 6)).missing) == {11}
+
+
+async def test_what_is_missing_and_has_left_the_log_becomes_a_hole(
+    log: EmbeddedBackplane, history: EmbeddedHistory, tmp_path: Path
+) -> None:
+    await materialized(log, history, 5)
+    damage = SqliteDamage(tmp_path / "history")
+    await damage.delete_message(CHAT, 2)
+    await damage.delete_chat("bob", CHAT)
+    looking = auditing(log, history, [0])
+    for _ in range(2):
+        await looking.round()
+    assert {each.what for each in looking.known.values()} == {"absent", "chat"}
+    assert await history.holes() == []
+    await log.release(MESSAGES, 0, 6)
+    await log.trim()
+    await looking.round()
+    assert looking.known == {}
+    (hole,) = await history.holes()
+    assert (hole.name, hole.first_id, hole.last_id, hole.chat_id) == ("0:2", 2, 2, CHAT)
+    assert (hole.log_id, hole.user_id) == (await log.log_id(), "alice")
+
+
+async def test_what_is_missing_of_a_partition_that_goes_away_is_left_to_who_gets_it(
+    log: EmbeddedBackplane, history: EmbeddedHistory, tmp_path: Path
+) -> None:
+    await materialized(log, history, 5)
+    await SqliteDamage(tmp_path / "history").delete_message(CHAT, 2)
+    mine = [0]
+    looking = auditing(log, history, mine)
+    for _ in range(2):
+        await looking.round()
+    assert ids_of(looking.known.values()) == {2}
+    mine.clear()
+    await looking.round()
+    assert looking.known == {}
+    next_one = auditing(log, history, [0])
+    for _ in range(2):
+        await next_one.round()
+    assert ids_of(next_one.known.values()) == {2}
+
+
+async def test_what_is_compared_at_once_is_bounded_in_bytes(
+    log: EmbeddedBackplane, history: EmbeddedHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One record is read, however large it is; the rest is the next round's, or step's."""
+    monkeypatch.setattr(auditor, "BYTES_AT_ONCE", 1)
+    monkeypatch.setattr(on_request, "STEP_BYTES", 1)
+    await materialized(log, history, 5)
+    looking = auditing(log, history, [0])
+    seen = []
+    for _ in range(7):
+        await looking.round()
+        seen.append(looking.complete[0].offset)
+    assert seen == [0, 1, 2, 3, 4, 5, 5]
+    asked = OnRequest(log, history, lambda _: None)
+    steps = [await asked.step(0, None)]
+    while steps[-1].up_to < steps[-1].whole:
+        steps.append(await asked.step(0, steps[-1].up_to))
+    assert [each.up_to for each in steps] == [0, 1, 2, 3, 4, 5]

@@ -16,7 +16,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.ids import time_ms
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.materialize.comparing import Expected, Key, Missing, Walk, missing, whole
+from cecochat.materialize.comparing import (
+    Budget,
+    Expected,
+    Key,
+    Missing,
+    Walk,
+    hole_of,
+    missing,
+    whole,
+)
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
 from cecochat.runtime.metrics import Lag
@@ -27,6 +36,7 @@ GROUP = "audit"
 EVERY_S = 5.0
 SLOW_SHARE = 0.1  # of the rate, for what was compared before
 AGAIN_S = 3_600.0  # between the beginnings of two comparisons of all that the log holds
+BYTES_AT_ONCE = 32 << 20  # of records, that a round compares
 KNOWN_MAX = 1_000
 """Rows that are missing; with so many, nothing is learnt from more, and it waits."""
 SAID_MAX = 20  # at once, in the log of the server
@@ -108,10 +118,13 @@ class Auditor:
         """Look again at what was missing, then compare some more. Raises as `Walk.read`."""
         await self._look_again()
         await self._take_partitions()
-        budget = int(self.rate * EVERY_S) if len(self.known) < KNOWN_MAX else 0
+        await self._give_up_what_is_gone()
+        records = int(self.rate * EVERY_S) if len(self.known) < KNOWN_MAX else 0
+        budget = Budget(records, BYTES_AT_ONCE)
         wholes = {partition: await self._whole(partition) for partition in self._walks}
-        expected, left = await self._newest(wholes, budget)
-        expected += await self._earlier(min(left, int(budget * SLOW_SHARE)))
+        expected = await self._newest(wholes, budget)
+        budget.records = min(budget.records, int(records * SLOW_SHARE))
+        expected += await self._slow.read(self._backplane, self._judged, budget)
         await self._compare(expected)
         self._slow.compared()
         self._judged |= {partition: walk.place for partition, walk in self._walks.items()}
@@ -125,11 +138,13 @@ class Auditor:
         _warn([each for key, each in told.items() if key not in self.known])
         for key in self.known.keys() - told.keys():
             log.info("not missing any more: %s", self.known[key])
-        self.known = told
+        noted = {key: each for key, each in self.known.items() if key not in seen}  # meanwhile
+        self.known = told | noted
         self._suspects = {key: each for key, each in still.items() if key not in seen}
 
     async def _take_partitions(self) -> None:
         mine = set(self._mine())
+        self._forget_rows(self._judged.keys() - mine)
         for known in (self._walks, self._judged, self._committed, self.complete):
             for partition in known.keys() - mine:
                 del known[partition]
@@ -140,37 +155,57 @@ class Auditor:
                 self._judged[partition] = place._replace(offset=place.offset - 1)
             self._walks[partition] = Walk(self._backplane, partition, self._judged[partition])
 
+    async def _give_up_what_is_gone(self) -> None:
+        """A message that is missing and whose record the log has dropped cannot be written again:
+        it becomes a hole, of which readers are told and that operators acknowledge.
+        """
+        known = dict(self.known)  # `note` may add to it meanwhile
+        starts = {
+            partition: (await self._backplane.bounds(MESSAGES, partition))[0]
+            for partition in {each.expected.partition for each in known.values()}
+        }
+        gone = {
+            key: each
+            for key, each in known.items()
+            if each.expected.offset < starts[each.expected.partition]
+        }
+        messages = [each for each in gone.values() if each.what in ("absent", "other")]
+        if messages:
+            log_id = await self._backplane.log_id()
+            holes = [hole_of(log_id, each) for each in messages]
+            await self._history.write([], [], None, holes)
+        for key, each in gone.items():
+            log.error("cannot be repaired any more, as the log has dropped its record: %s", each)
+            self.known.pop(key, None)
+
+    def _forget_rows(self, partitions: Collection[int]) -> None:
+        """Who compares these partitions finds them again."""
+        for known in (self.known, self._suspects):
+            for key, each in list(known.items()):
+                if each.expected.partition in partitions:
+                    del known[key]
+
     async def _whole(self, partition: int) -> int:
         """Where that went back, the database has lost rows: all is compared again, and so it is
         where the log has lost what was compared.
         """
         walk = self._walks[partition]
-        await walk.check()
+        if not await walk.check():
+            self._forget_rows([partition])
         at = await whole(self._backplane, partition)
         if at < walk.position:
             walk.begin_again()
         self._judged[partition] = walk.place
         return at
 
-    async def _newest(self, wholes: dict[int, int], budget: int) -> tuple[list[Expected], int]:
-        """What came into the history since; and what is left of the records that may be read. Who
-        is furthest behind comes first.
-        """
+    async def _newest(self, wholes: dict[int, int], budget: Budget) -> list[Expected]:
+        """What came into the history since. Who is furthest behind comes first."""
         expected: list[Expected] = []
-        if not budget:
-            return expected, budget
+        if budget.is_spent():
+            return expected
         for partition in sorted(wholes, key=lambda each: self._walks[each].position - wholes[each]):
-            walk = self._walks[partition]
-            before = walk.position
-            expected += await walk.read(wholes[partition], budget)
-            budget -= walk.position - before
-        return expected, budget
-
-    async def _earlier(self, budget: int) -> list[Expected]:
-        """Again what was compared before, since rows may be lost at any time."""
-        if budget <= 0:
-            return []
-        return await self._slow.read(self._backplane, self._judged, budget)
+            expected += await self._walks[partition].read(wholes[partition], budget)
+        return expected
 
     async def _compare(self, expected: list[Expected]) -> None:
         found = await missing(self._history, expected)
@@ -230,7 +265,7 @@ class Auditor:
 
 class _Slow:
     """Goes through what was compared before, partition by partition, and begins again some time
-    later.
+    later, since rows may be lost at any time.
     """
 
     def __init__(self) -> None:
@@ -241,9 +276,11 @@ class _Slow:
         self._walk: Walk | None = None
 
     async def read(
-        self, backplane: Backplane, judged: dict[int, Place], budget: int
+        self, backplane: Backplane, judged: dict[int, Place], budget: Budget
     ) -> list[Expected]:
-        """Up to so many records of one partition. `judged`: partition -> up to where."""
+        """More of one partition. `judged`: partition -> up to where."""
+        if budget.is_spent():
+            return []
         while self._left and self._left[0] not in judged:
             self._next()
         now_s = asyncio.get_running_loop().time()

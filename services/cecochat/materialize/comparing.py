@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from typing_extensions import override
@@ -12,9 +13,10 @@ from typing_extensions import override
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.materialize.rows import rows_of
+from cecochat.materialize.trims import now_ms
 from cecochat.materialize.worker import GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
-from cecochat.ports.history import History, MarkRow, MessageRow
+from cecochat.ports.history import History, Hole, MarkRow, MessageRow
 from cecochat.runtime.reading import (
     between,
     decided,
@@ -22,6 +24,7 @@ from cecochat.runtime.reading import (
     known_fold_at,
     still_holds,
 )
+from cecochat.v1.events_pb2 import Event
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +93,23 @@ class Missing(NamedTuple):
         }
 
 
+@dataclass
+class Budget:
+    """How much of the log may still be read: what it comes to is compared at once, in memory."""
+
+    records: int
+    bytes: int
+
+    def is_spent(self) -> bool:
+        """Whether nothing may be read any more."""
+        return self.records <= 0 or self.bytes <= 0
+
+    def spend(self, record: Record) -> None:
+        """On a record that was read."""
+        self.records -= 1
+        self.bytes -= len(record.value)
+
+
 class Walk:
     """Reads a partition of the log forward, from behind a place on."""
 
@@ -109,9 +129,12 @@ class Walk:
         self.clock_ms, self.position = NOWHERE
         self._fold = None
 
-    async def check(self) -> None:
-        """Begin again where the log has lost the end of what was read. Raises `Unavailable`."""
-        if not await still_holds(self._backplane, self._partition, self.place):
+    async def check(self) -> bool:
+        """Whether the log still holds what was read. One that has lost its end is read again from
+        the beginning. Raises `Unavailable`.
+        """
+        held = await still_holds(self._backplane, self._partition, self.place)
+        if not held:
             log.warning(
                 "partition %s: the log has lost its end, which was compared up to offset %s: all "
                 "that is left is compared again",
@@ -120,6 +143,7 @@ class Walk:
                 extra={"partition": self._partition},
             )
             self.begin_again()
+        return held
 
     @property
     def last_id(self) -> int:
@@ -131,21 +155,28 @@ class Walk:
         """Whether it is known what counts from here on."""
         return self._fold is not None
 
-    async def read(self, up_to: int, count: int) -> list[Expected]:
-        """What the next records come to, so many at most, up to that offset. Where it raises
-        (`Trimmed`, `Unavailable`), a new walk has to begin from before.
+    async def read(self, up_to: int, budget: Budget) -> list[Expected]:
+        """What the next records come to, up to that offset; what is read is taken off the budget,
+        which the last record may overdraw. Where it raises (`Trimmed`, `Unavailable`), a new walk
+        has to begin from before.
         """
         fold = self._fold = self._fold or await self._begin(up_to)
         expected: list[Expected] = []
-        if fold is None:
+        if fold is None or budget.is_spent():
             return expected
-        async with aclosing(self._records(min(up_to, self.position + count))) as records:
+        async with aclosing(self._records(up_to)) as records:
             async for record in records:
-                rows = rows_of("", self._partition, fold, [record])
-                known: list[MessageRow | MarkRow] = [*rows.messages, *rows.marks]
-                expected += [Expected(self._partition, record.offset, row) for row in known]
+                expected += self._expected(fold, record)
                 self.clock_ms, self.position = fold.clock_ms, record.offset
+                budget.spend(record)
+                if budget.is_spent():
+                    break
         return expected
+
+    def _expected(self, fold: Fold, record: Record) -> list[Expected]:
+        rows = rows_of("", self._partition, fold, [record])
+        known: list[MessageRow | MarkRow] = [*rows.messages, *rows.marks]
+        return [Expected(self._partition, record.offset, row) for row in known]
 
     async def _records(self, up_to: int) -> AsyncGenerator[Record]:
         if self.position >= up_to:
@@ -232,6 +263,23 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
             for row in lacking.marks
         ),
     ]
+
+
+def hole_of(log_id: str, each: Missing) -> Hole:
+    """What stays of a message that is missing and whose record the log has dropped since."""
+    partition, offset, row = each.expected
+    assert isinstance(row, MessageRow)
+    return Hole(
+        log_id,
+        partition,
+        *(offset, offset, row.message_id, row.message_id),
+        row.chat_id,
+        "trimmed",
+        f"{each}; the log has dropped its record since",
+        now_ms(),
+        user_id=row.user_id,
+        client_message_id=Event.FromString(row.event).client_message_id,
+    )
 
 
 async def restore(history: History, found: Iterable[Missing]) -> None:

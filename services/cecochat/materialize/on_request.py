@@ -9,13 +9,14 @@ from typing import NamedTuple
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.ids import time_ms
 from cecochat.domain.place import Place
-from cecochat.materialize.comparing import Expected, Missing, Walk, missing, restore, whole
+from cecochat.materialize.comparing import Budget, Expected, Missing, Walk, missing, restore, whole
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
 from cecochat.v1 import errors_pb2
 
 LOOK_AGAIN_S = 2.0
 STEP_RECORDS = 5_000
+STEP_BYTES = 16 << 20
 
 
 class Step(NamedTuple):
@@ -52,7 +53,7 @@ class OnRequest:
                 after = await self._backplane.offset_at(MESSAGES, partition, since_ms) - 1
             walk = await self._walk(partition, after)
             up_to = await whole(self._backplane, partition)
-            expected = await walk.read(up_to, STEP_RECORDS)
+            expected = await walk.read(up_to, Budget(STEP_RECORDS, STEP_BYTES))
             if walk.position < up_to and not walk.has_begun:
                 what = "nothing that is left of the log tells what counts yet"
                 raise Unavailable(f"partition {partition}: {what}")
