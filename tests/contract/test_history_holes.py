@@ -21,6 +21,7 @@ from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.ids import message_id
 from cecochat.domain.place import Place
+from cecochat.materialize.comparing import Expected, missing
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow, Progress, RowsRefused
 from scripts.backends import cassandra as cassandra_kind
 from scripts.backends.launch import Backend
@@ -219,6 +220,37 @@ async def test_where_all_is_refused_no_row_is_to_blame(backends: Backends) -> No
         await database.close()
         await history.close()
         await drop_keyspace(settings)
+
+
+async def test_a_key_that_the_driver_cannot_pack_stops_no_others(backends: Backends) -> None:
+    """It raises another error than one that the database itself refuses."""
+    namespace = f"test_{uuid.uuid4().hex[:12]}"
+    settings = CassandraSettings((backends.address("cassandra"),), namespace=namespace)
+    history, chat, log_id = await CassandraHistory.open(settings), dialog(), log()
+    try:
+        bad = message(3, chat)._replace(chat_id="d:" + "x" * 70_000)
+        refused, none = await asyncio.gather(
+            history.write([message(2, chat), bad], [], Progress(log_id, 1, 9)),
+            history.write([message(6, chat)], [], Progress(log_id, 2, 5)),
+            return_exceptions=True,
+        )
+        assert none is None
+        assert isinstance(refused, RowsRefused)
+        assert [row for row, _ in refused.rows] == [bad]
+        hole = Hole(log_id, 1, 3, 3, 3, 3, bad.chat_id, "refused", "too long", 7)
+        await history.write([message(2, chat)], [], Progress(log_id, 1, 9), [hole])
+        assert await history.holes() == [hole._replace(chat_id="")]
+    finally:
+        await history.close()
+        await drop_keyspace(settings)
+
+
+async def test_a_refused_message_without_a_chat_is_not_called_missing(history: History) -> None:
+    """The database cannot even be asked for it."""
+    row, log_id = message(3, dialog())._replace(chat_id=""), log()
+    hole = Hole(log_id, 1, 3, 3, row.message_id, row.message_id, "", "refused", "no key", 7)
+    await history.write([], [], Progress(log_id, 1, 9), [hole])
+    assert await missing(history, [Expected(1, 3, row)]) == {}
 
 
 async def test_a_full_disk_is_no_refusal(tmp_path: Path) -> None:

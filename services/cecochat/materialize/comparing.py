@@ -243,7 +243,7 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
     marks: list[MarkRow] = []
     of_message: dict[int, Expected] = {}
     of_mark: dict[tuple[str, str], Expected] = {}  # the first of each: it may be the one
-    refused = {hole.last_id for hole in await history.holes() if hole.chat_id}
+    refused = {hole.last_id for hole in await history.holes() if hole.reason == "refused"}
     for each in expected:
         if isinstance(each.row, MessageRow):
             if each.row.message_id in refused:

@@ -19,12 +19,16 @@ from cecochat.ports.history import Hole, MarkRow, MessageRow, Row
 SHARD: Final = 0  # a small table is one partition of the database, and is read whole
 KEY_BYTES_MAX: Final = 65_535
 """Of a part of a primary key, in Cassandra; and none may be empty."""
+HOLE_CHAT_BYTES_MAX: Final = 1_024
+"""It is part of a hole's key; what is longer is no chat of anybody."""
 
 
 def put_holes(make: Statements, holes: Iterable[Hole]) -> Iterator[BoundStatement]:
     """The statements that store them; those that are there stay acknowledged."""
     for hole in holes:
-        yield make.put_hole.bind((SHARD, *hole[:10], *hole[12:]))
+        named = len(hole.chat_id.encode()) <= HOLE_CHAT_BYTES_MAX
+        fit = hole if named else hole._replace(chat_id="")
+        yield make.put_hole.bind((SHARD, *fit[:10], *fit[12:]))
 
 
 async def read_holes(database: Database, make: Statements) -> list[Hole]:

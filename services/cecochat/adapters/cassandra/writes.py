@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -102,7 +103,8 @@ class Writer:
     async def _run_round(self, writes: list[_Write]) -> None:
         (error,) = await asyncio.gather(self._store(writes), return_exceptions=True)
         for write in writes:
-            if isinstance(error, InvalidRequest):  # of one row, it may be: not of all writes
+            # of one row, it may be, not of all writes; the driver itself packs no key above 64 KiB
+            if isinstance(error, InvalidRequest | struct.error):
                 (outcome,) = await asyncio.gather(self._sort_out(write), return_exceptions=True)
             else:
                 outcome = error
