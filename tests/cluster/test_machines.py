@@ -15,7 +15,7 @@ from tests.cluster.people import before
 from tests.support.prometheus import Prometheus
 from tests.support.results import write
 
-FULL_S, AN_HOUR_S, AN_MB_KB = 60.0, 3_600, 1_024
+FULL_S, A_MINUTE_S, AN_MB_KB = 60.0, 60, 1_024
 ANNOUNCED = ("TargetDown", "AppendsWait")
 pytestmark = pytest.mark.timeout(1_800)
 
@@ -126,6 +126,5 @@ async def test_the_servers_of_a_guest_have_a_wrong_clock(
         figures["judged"] = await people.judged()
     print(write(f"cluster-clock{offset}", figures))
     assert "messaging" in figures["servers"]
-    if offset == "+1h":  # of one that is behind, ids show nothing
-        assert figures["wrong"]["clocks_s"][1] > AN_HOUR_S - 60
+    assert figures["wrong"]["clocks_s"][1] < A_MINUTE_S, "one that is ahead accepts nothing"
     assert figures["wrong"]["acked"] > 0

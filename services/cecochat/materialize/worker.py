@@ -107,7 +107,7 @@ class Materializer:
         self.not_ready: str | None = None  # why it makes no progress
 
     def log_keeps(self, retention_ms: int) -> None:
-        """It must never be that far behind."""
+        """For people: how old a record is, at least, when the log may drop it."""
         self._metrics.retention.set(retention_ms / 1_000)
 
     def _lag_s(self) -> float:
