@@ -168,7 +168,8 @@ async def taken_from(log: Backplane, known: set[int], back_ms: int) -> Taken:
 async def tokens_hold(cluster: Processes | Server) -> None:
     """Whoever has said something reads it, or is told to come back: never a page without it."""
     token = mint(cluster.secret_file, "reader", 3_600)
-    async with connected(cluster.connect_url, token, listen=False) as reader:
+    session = connected(cluster.connect_url, token, listen=False, timeout_s=90)
+    async with session as reader:
         for number in range(10):
             id_ = await reader.send("listener", f"{number}")
             await eventually(partial(newest_is, reader, id_), within_s=90, every_s=0.2)
