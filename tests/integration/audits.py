@@ -111,14 +111,16 @@ class Asking:
         lines = [line.removeprefix(begin) for line in text.splitlines() if line.startswith(begin)]
         return float(lines[0]) if lines else None
 
+    async def step(self, partition: int, where: dict[str, int]) -> httpx.Response:
+        return await self._client.post(f"{self._url}/audit/{partition}", params=where)
+
     async def audit(self, *, repair: bool = False, since_ms: int = 0) -> list[dict[str, Any]]:
         """All partitions from the beginning to what is whole; what is missing."""
         found: list[dict[str, Any]] = []
         for partition in range(PARTITIONS):
             where: dict[str, int] = {"since": since_ms, "repair": int(repair)}
             while True:
-                answer = await self._client.post(f"{self._url}/audit/{partition}", params=where)
-                step = answer.raise_for_status().json()
+                step = (await self.step(partition, where)).raise_for_status().json()
                 found += step["missing"]
                 if step["up_to"] >= step["whole"]:
                     break

@@ -334,6 +334,7 @@ async def test_since_a_time_only_what_came_later_is_compared(
         assert [each["message_id"] for each in found] == [str(talk.ids[5])]
         later_ms = 4_000_000_000_000
         assert await operator.audit(since_ms=later_ms) == []
+        assert (await operator.step(0, {"after": 10_000_000})).status_code == 400
 
 
 @pytest.mark.timeout(120)

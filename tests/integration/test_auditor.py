@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import Refusal, Unavailable
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import encode
 from cecochat.materialize import auditor, on_request, worker
 from cecochat.materialize.auditor import Auditor
-from cecochat.materialize.comparing import Missing
+from cecochat.materialize.comparing import Budget, Missing, Walk
 from cecochat.materialize.on_request import OnRequest
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.runtime.reading import fold_at
@@ -256,3 +256,23 @@ async def test_what_is_compared_at_once_is_bounded_in_bytes(
     while steps[-1].up_to < steps[-1].whole:
         steps.append(await asked.step(0, steps[-1].up_to))
     assert [each.up_to for each in steps] == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_log_that_loses_its_end_just_before_it_is_read_is_not_trusted(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path / "log") as first:
+        await append(first, BEGAN_MS, TAKEOVER, origin(0, 1))
+    shutil.copytree(tmp_path / "log", tmp_path / "former")
+    async with opened(tmp_path / "log") as first, opened(tmp_path / "former") as former:
+        log = Log(first)
+        await append(first, BEGAN_MS + 5, origin(1, 2))
+        await append(former, BEGAN_MS + 9, origin(1, 12), origin(2, 13))
+        walk = Walk(cast("EmbeddedBackplane", log), 0, NOWHERE)
+        assert len(await walk.read(2, Budget(10, 1_000))) == 2
+        assert await walk.check()
+        log.now = former
+        with pytest.raises(Unavailable, match="lost its end"):
+            await walk.read(3, Budget(10, 1_000))
+        assert not await walk.check()
+        assert len(await walk.read(3, Budget(10, 1_000))) == 3

@@ -298,7 +298,7 @@ class _Slow:
         """What was read last."""
         if self._walk:
             self._place = self._walk.place
-            if self._place.offset >= self._up_to:
+            if self._place.offset >= self._up_to or not self._walk.has_begun:
                 self._next()
 
     def again(self) -> None:

@@ -53,10 +53,7 @@ class OnRequest:
                 after = await self._backplane.offset_at(MESSAGES, partition, since_ms) - 1
             walk = await self._walk(partition, after)
             up_to = await whole(self._backplane, partition)
-            expected = await walk.read(up_to, Budget(STEP_RECORDS, STEP_BYTES))
-            if walk.position < up_to and not walk.has_begun:
-                what = "nothing that is left of the log tells what counts yet"
-                raise Unavailable(f"partition {partition}: {what}")
+            expected = await _read(walk, partition, up_to)
             found = await self._seen_twice(expected)
             if repair and found:
                 await restore(self._history, found)
@@ -87,3 +84,11 @@ class OnRequest:
         await asyncio.sleep(LOOK_AGAIN_S)
         still = await missing(self._history, [each.expected for each in found.values()])
         return [found[key] for key in still if key in found]
+
+
+async def _read(walk: Walk, partition: int, up_to: int) -> list[Expected]:
+    """Raises `Unavailable` where the walk cannot begin for now: who asks would ask for ever."""
+    expected = await walk.read(up_to, Budget(STEP_RECORDS, STEP_BYTES))
+    if walk.position < up_to and not walk.has_begun:
+        raise Unavailable(f"partition {partition}: nothing in the log tells yet what counts")
+    return expected
