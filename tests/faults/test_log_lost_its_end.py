@@ -49,8 +49,13 @@ def victims(cluster: Processes, which: str) -> list[ServerProcess]:
     return list(cluster.servers.values()) if which == "all" else []
 
 
-@pytest.mark.parametrize("lost", ["all", "one"])
-@pytest.mark.parametrize("which", ["all", "half", "none"])
+SLOW = pytest.mark.slow  # a minute and more each
+
+
+@pytest.mark.parametrize("lost", ["all", pytest.param("one", marks=SLOW)])
+@pytest.mark.parametrize(
+    "which", [pytest.param("all", marks=SLOW), pytest.param("half", marks=SLOW), "none"]
+)
 async def test_an_older_volume_is_put_back(
     lost: str,
     which: str,

@@ -93,13 +93,15 @@ class Log:
         stamp = self.fold.top + number * 1_024
         id_ = message_id(stamp, source)
         at = place(high.offset + 1 + number % 3)
-        self.append(Copy(id_, source, at, high, ("bob",), b""))
+        self.append(Copy(id_, source, at, high, ("bob",), Event(id=id_).SerializeToString()))
 
     def again(self, number: int) -> None:
         """A copy that was there before."""
         source = OTHERS[number % 2]
         if (high := self.fold.high.get(source, NOTHING).origin) != NOWHERE:
-            self.append(Copy(message_id(1, source), source, high, NOWHERE, ("bob",), b""))
+            id_ = message_id(1, source)
+            event = Event(id=id_).SerializeToString()
+            self.append(Copy(id_, source, high, NOWHERE, ("bob",), event))
 
     def state(self, _: int) -> None:
         self.states.append(self.fold.state(len(self.records) - 1))

@@ -61,13 +61,14 @@ def origins(draw: st.DrawFn) -> Origin:
 
 @st.composite
 def copies(draw: st.DrawFn) -> Copy:
+    event = draw(events().filter(lambda event: event.id > 0))
     return Copy(
-        draw(INT63),
+        event.id,
         draw(st.integers(0, 4_095)),
         Place(draw(INT63), draw(INT63)),
         draw(st.just(NOWHERE) | st.builds(Place, INT63, st.integers(-1, (1 << 63) - 1))),
         tuple(draw(st.lists(USER_IDS, min_size=1, max_size=3))),
-        draw(events()).SerializeToString(),
+        event.SerializeToString(),
     )
 
 
@@ -207,3 +208,14 @@ def test_an_origin_without_headers_is_undecodable() -> None:
         )
         with pytest.raises(Undecodable):
             decode(key, body, tuple(h for h in headers if h[0] != missing))
+
+
+@pytest.mark.parametrize("value", [b"", Event(id=8, chat_id="d:a~b").SerializeToString()])
+def test_a_copy_brings_the_event_that_it_names(value: bytes) -> None:
+    """An empty value reads as an event, too. It counted, and all real copies behind it did not."""
+    key, _, headers = encode(Copy(7, 3, Place(1, 99_999), NOWHERE, ("bob",), b""))
+    with pytest.raises(Undecodable, match="not the event 7"):
+        decode(key, value, headers)
+    zero = tuple((name, "0" if name == "id" else text) for name, text in headers)
+    with pytest.raises(Undecodable):
+        decode(key, value, zero)

@@ -216,9 +216,9 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             place = Place(_number(header.get("clock", "0")), _number(high, low=-1))
             return Missing(_number(target, high=PARTITIONS_MAX), place)
         case "origin":
-            event = Event.FromString(value)
+            event = _event(value, header)
             return Origin(
-                _number(header["id"]),
+                event.id,
                 Place(_number(header.get("clock", "0")), _number(header["epoch"])),
                 _number(header["number"]),
                 key.decode(),
@@ -232,9 +232,11 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             origin_partition, _, origin_offset = header["origin"].partition(":")
             # a first version named no clocks
             origin_clock, _, after_clock = header.get("clocks", "0:0").partition(":")
-            Event.FromString(value)  # goes out as it is: no client could read past what is none
+            event = _event(value, header)  # goes out as it is: no client could read past none
+            if not event.id:
+                raise ValueError("it brings no event")
             return Copy(
-                _number(header["id"]),
+                event.id,
                 _number(origin_partition, high=PARTITIONS_MAX),
                 Place(_number(origin_clock), _number(origin_offset)),
                 Place(_number(after_clock), _number(header["after"], low=-1)),
@@ -255,6 +257,14 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             return _state(StateValue.FromString(value))
         case kind:
             raise ValueError(f"unknown kind {kind!r}")
+
+
+def _event(value: bytes, header: dict[str, str]) -> Event:
+    """The event of that id; what is empty, or cut short, reads as an event, too."""
+    event = Event.FromString(value)
+    if event.id != _number(header["id"]):
+        raise ValueError(f"its value is not the event {header['id']}")
+    return event
 
 
 def _state(value: StateValue) -> State:
