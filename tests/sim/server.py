@@ -302,7 +302,9 @@ class Server:
             welcome.up_to.update(fold.ids(self.partition))
         session.push(frames.welcome(welcome))
         if start.gapped:
-            gap = resume.gap(hello, LOG_ID, self.partition, start.position, fold)
+            gap = resume.gap(
+                hello, LOG_ID, self.partition, start.position, fold, len(self.world.logs)
+            )
             session.push(frames.gap(gap))
         self.joining.append(connection)
         self.attach(connection, records_max=0)

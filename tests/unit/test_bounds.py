@@ -381,7 +381,15 @@ def test_a_gap_names_all_that_was_seen_with_its_clocks() -> None:
     fold.clock_ms = 7_000
     fold.high = {1: Copied(Place(6_000, 40), 1), 2: Copied(Place(0, 50), 2)}
     hello = Hello(position=Position(log_id="a", partition=3, offset=4, clock_ms=2_000))
-    gap = resume.gap(hello, "a", 3, 9, fold)
+    gap = resume.gap(hello, "a", 3, 9, fold, 12)
     assert (gap.from_offset, gap.to_offset, gap.token.log_id) == (4, 9, "a")
     assert dict(gap.token.offsets) == {1: 40, 2: 50, 3: 9}
     assert {p: gap.token.clocks.get(p, 0) for p in (1, 2, 3)} == {1: 6_000, 2: 0, 3: 7_000}
+
+
+def test_a_gap_asks_for_no_partition_that_there_is_not() -> None:
+    """The history would refuse the token, and the device could never go on."""
+    fold = Fold()
+    fold.high = {1: Copied(Place(5, 7), 1), 99: Copied(Place(5, 7), 1)}
+    told = resume.gap(Hello(), "log", 0, 3, fold, 4)
+    assert dict(told.token.offsets) == {0: 3, 1: 7}

@@ -66,11 +66,13 @@ def began(hello: Hello, start_: Start) -> Began:
     return Began(start_.position, how, hello.device)
 
 
-def gap(hello: Hello, log_id: str, partition: int, position: int, fold: Fold) -> Gap:
+def gap(
+    hello: Hello, log_id: str, partition: int, position: int, fold: Fold, partitions: int
+) -> Gap:
     """What to read from the history: all that `fold`, standing at `position`, has seen, whatever
-    partition it came from.
+    of the log's `partitions` it came from. A stranger may have written a copy from another one.
     """
-    places = {origin: copied.origin for origin, copied in fold.high.items()}
+    places = {origin: copied.origin for origin, copied in fold.high.items() if origin < partitions}
     if position >= 0:
         places[partition] = Place(fold.clock_ms, position)
     token = ReadToken(

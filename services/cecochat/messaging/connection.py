@@ -213,7 +213,9 @@ class Connection:
             began_ms = await appended_at_ms(log.backplane, number, log_start)
             welcome.log_began_id = message_id(stamp_at(began_ms), 0)
         self.session.push(frames.welcome(welcome))
-        self.session.push(frames.gap(resume.gap(hello, log.id, number, position, fold)))
+        self.session.push(
+            frames.gap(resume.gap(hello, log.id, number, position, fold, log.partitions))
+        )
 
     def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
         config = self._server.config
