@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import CorruptRecordException, KafkaError  # type: ignore[import-untyped]
@@ -86,6 +86,13 @@ class Fetched:
         if record:
             self.next = record.offset + 1
         return record
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a record that was not had yet. Raises `CorruptRecordException`."""
+        if not self._held:
+            self._held = list(islice(self._records, 1))
+        return bool(self._held)
 
     def _decode(self, data: bytes) -> Iterator[Record]:
         low, batches = self.next, MemoryRecords(data)

@@ -302,13 +302,20 @@ class Readers:
                 again = fetched.first()
             if again:
                 if (again.offset, again.appended_at_ms) == (last.offset, last.appended_at_ms):
-                    return fetched, end
+                    if self._has_more(stream, fetched):
+                        return fetched, end
+                    break  # it was all that the broker gives at once, or the end
                 raise Unavailable(
                     f"{stream.topic} {stream.partition}: offset {last.offset} is another record "
                     "than before: the log has lost its end"
                 )
             await asyncio.sleep(BACKOFF_S)  # the leader does not show yet how far it is
         return await self._fetch(stream, reader.next)
+
+    def _has_more(self, stream: Stream, fetched: Fetched) -> bool:
+        with _readable(stream):
+            more = fetched.has_more
+        return more
 
     async def _explain(self, stream: Stream, offset: int) -> None:
         start, end = await self._bounds(stream)
