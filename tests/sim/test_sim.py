@@ -90,7 +90,7 @@ def test_the_runs_reach_what_they_are_for() -> None:
         counted(Session, "refuse", lambda *_: "refused"),
         counted(Replay, "feed", lambda *_: "replayed from the log"),
         counted(Device, "filled", lambda *_: "gap filled"),
-        counted(Fold, "step", lambda counts, _, record: f"{type(record).__name__} {counts}"),
+        counted(Fold, "step", lambda counts, _, record, *__: f"{type(record).__name__} {counts}"),
         counted(SentTable, "covers", lambda covers, _: f"position covered: {covers}"),
         counted(Owner, "attach", lambda attached, _: f"attached: {attached}"),
         counted(Owner, "settles", lambda settled, *_: f"send settled: {settled}"),
@@ -113,5 +113,6 @@ def test_the_runs_reach_what_they_are_for() -> None:
         "rewound",
         "left out and told: True",
     }
-    rare = {each: reached[each] for each in expected - {"long_tick"} if reached[each] < 5}
+    expected -= {"long_tick", "wrong_clock"}  # which are done as "tick" and "skew"
+    rare = {each: reached[each] for each in expected if reached[each] < 5}
     assert not rare

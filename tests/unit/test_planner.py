@@ -399,6 +399,7 @@ def a_day(world: World, events: int) -> None:
             world.check_at_rest()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("partitions", "events"), [(60, 300), (256, 100), (4_096, 10)])
 def test_a_day_of_servers_that_come_go_and_flap(rng: Random, partitions: int, events: int) -> None:
     world = World(rng, partitions, [Planner(partitions)])
