@@ -19,6 +19,7 @@ from cecochat.ports.backplane import MESSAGES, Backplane, Record
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow
 from cecochat.runtime.reading import (
     between,
+    dealt_with,
     decided,
     following,
     known_fold_at,
@@ -222,10 +223,8 @@ async def whole(backplane: Backplane, partition: int) -> int:
     says so behind what is durable, and takes it back where the database has lost rows.
     """
     committed = await backplane.committed(GROUP, MESSAGES, partition)
-    if committed is None:
-        return -1
-    last = Place(committed.clock_ms, committed.offset - 1)
-    return last.offset if await still_holds(backplane, partition, last) else -1
+    done = await dealt_with(backplane, partition, committed)
+    return -1 if done is None else done
 
 
 async def missing(history: History, expected: Sequence[Expected]) -> dict[Key, Missing]:

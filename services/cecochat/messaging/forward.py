@@ -18,8 +18,8 @@ from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, Origin, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.tracing import MessageTraces
-from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
-from cecochat.runtime.reading import PlaceOf, between, decided, first_known, fold_at
+from cecochat.ports.backplane import Backplane, NewRecord, Producer
+from cecochat.runtime.reading import PlaceOf, between, fold_at, lowest_fold
 
 log = logging.getLogger(__name__)
 
@@ -110,19 +110,11 @@ class Forwarding:
         try:
             return start, await fold_at(backplane, partition, start - 1, self._place)
         except Trimmed:
-            lowest, fold = await self._lowest_readable()
+            end = self._owner.cursor
+            lowest, fold = await lowest_fold(backplane, partition, end, self._place)
             for lost in self._owner.forwarder.leave_out(lowest, fold.chain.last):
                 self._tell(lost)
             return lowest + 1, fold
-
-    async def _lowest_readable(self) -> tuple[int, Fold]:
-        backplane, partition = self._backplane, self._owner.partition
-        start, _ = await backplane.bounds(MESSAGES, partition)
-        undecided = await decided(backplane, partition, start, self._owner.cursor, self._place)
-        if undecided.fold and undecided.complete:
-            return start - 1, undecided.fold
-        lowest = await first_known(backplane, partition)
-        return lowest, await fold_at(backplane, partition, lowest, self._place)
 
     def _tell(self, lost: Lost) -> None:
         self._metrics.lost.inc()

@@ -14,7 +14,7 @@ from cecochat.domain.place import Place
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.watermarks import FORWARD_GROUP
 from cecochat.ports.backplane import MESSAGES, Backplane
-from cecochat.runtime.reading import decided, first_known, fold_at, still_holds
+from cecochat.runtime.reading import dealt_with, first_known, fold_at, lowest_fold
 
 log = logging.getLogger(__name__)
 
@@ -48,27 +48,22 @@ class Loading:
         backplane, partition = self.log.backplane, self.partition
         start, end = await backplane.bounds(MESSAGES, partition)
         lowest = await self.first_known(start)
-        noted = await self.noted_forwarded()
+        noted = await self.forwarded(await self.committed())
         forwarded = lowest if noted is None else noted
         if forwarded < lowest:
-            return await self._load_after_trim(max(forwarded, start - 1), start, end)
+            return await self._load_after_trim(forwarded, end)
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
         fold = await fold_at(backplane, partition, position, self.place)
         if noted is None:
             fold.unread = position  # copies may have gone with the end
         return self._owner(fold, position, forwarded)
 
-    async def _load_after_trim(self, forwarded: int, start: int, end: int) -> Owner:
+    async def _load_after_trim(self, forwarded: int, end: int) -> Owner:
         """The log begins above what is forwarded, or does not tell what of that counts: all that is
         left and is known to count is forwarded.
         """
-        backplane, partition = self.log.backplane, self.partition
-        undecided = await decided(backplane, partition, start, end, self.place)
-        if undecided.fold and undecided.complete:
-            return self._owner(undecided.fold, start - 1, forwarded)
-        position = await self.first_known(start)
-        fold = await fold_at(backplane, partition, position, self.place)
-        return self._owner(fold, position, position)
+        position, fold = await lowest_fold(self.log.backplane, self.partition, end, self.place)
+        return self._owner(fold, position, max(forwarded, position))
 
     def _owner(self, fold: Fold, position: int, forwarded: int) -> Owner:
         return Owner(
@@ -84,31 +79,27 @@ class Loading:
         """The partition of a user."""
         return partition_of(user_id, self.log.partitions)
 
-    async def noted_forwarded(self) -> int | None:
-        """Up to where the targets have all. None: that was noted of an end that the log has lost,
-        and says nothing of what stands there now.
-        """
-        backplane, partition = self.log.backplane, self.partition
-        committed = await backplane.committed(FORWARD_GROUP, MESSAGES, partition)
-        if committed is None:
-            return -1
-        done = committed.offset - 1
-        if await still_holds(backplane, partition, Place(committed.clock_ms, done)):
-            return done
-        log.error(
-            "partition %s: the log has lost its end and gives offsets again: all that is left is "
-            "copied to the other partitions again, which count nothing twice",
-            partition,
-            extra=self._named,
-        )
-        return None
+    async def committed(self) -> Place | None:
+        """What was noted of how far the targets are."""
+        return await self.log.backplane.committed(FORWARD_GROUP, MESSAGES, self.partition)
 
-    async def uncopied(self, begins: int) -> tuple[int, int]:
+    async def forwarded(self, committed: Place | None) -> int | None:
+        """Up to where the targets have all by that, as `dealt_with`."""
+        done = await dealt_with(self.log.backplane, self.partition, committed)
+        if done is None:
+            log.error(
+                "partition %s: the log has lost its end and gives offsets again: all that is left "
+                "is copied to the other partitions again, which count nothing twice",
+                self.partition,
+                extra=self._named,
+            )
+        return done
+
+    def uncopied(self, committed: Place | None, begins: int) -> tuple[int, int]:
         """What the log had dropped before it was copied, below where this owner begins; both 0:
         nothing. A commit that Kafka has forgotten says nothing: what was released had been
         forwarded.
         """
-        committed = await self.log.backplane.committed(FORWARD_GROUP, MESSAGES, self.partition)
         if committed is None or committed.offset >= begins:
             return 0, 0
         self._metrics.uncopied.inc(begins - committed.offset)

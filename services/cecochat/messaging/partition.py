@@ -173,12 +173,14 @@ class OwnedPartition:
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
         start, _ = await backplane.bounds(MESSAGES, partition)
-        lowest, noted = await self.loading.first_known(start), await self.loading.noted_forwarded()
+        committed = await self.loading.committed()
+        lowest = await self.loading.first_known(start)
+        noted = await self.loading.forwarded(committed)
         if max(lowest, -1 if noted is None else noted) < owner.forwarder.skipped:
             raise ProducerEnded("what was forwarded is less than it was when this owner began")
         owner.forwarder.skip(-1 if noted is None else noted)
         self.claimed = True
-        uncopied = await self.loading.uncopied(begins)
+        uncopied = self.loading.uncopied(committed, begins)
         self._queue(owner.takeover(self._server_id, self.version, now_ms(), uncopied))
 
     def _start(self) -> None:

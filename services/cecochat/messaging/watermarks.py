@@ -14,7 +14,7 @@ from cecochat.domain.owner import Owner
 from cecochat.domain.place import Place
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import MESSAGES, Backplane
-from cecochat.runtime.reading import still_holds
+from cecochat.runtime.reading import dealt_with
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +76,12 @@ class Watermarks:
             log.warning("what is needed no more is not released: %s", error)
 
     async def _materialized(self, partition: int) -> int:
-        """Below which offset the history has all. What was noted of an end that the log has lost
-        says nothing of what stands there now: its reader will note where it is.
+        """Below which offset the history has all; of an end that the log has lost, its reader will
+        note anew where it is.
         """
         committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
-        if committed is None:
-            return 0
-        last = Place(committed.clock_ms, committed.offset - 1)
-        return committed.offset if await still_holds(self._backplane, partition, last) else 0
+        done = await dealt_with(self._backplane, partition, committed)
+        return 0 if done is None else done + 1
 
     async def _release_of(self, partition: int, owner: Owner) -> None:
         done = owner.forwarder.done

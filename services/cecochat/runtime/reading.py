@@ -124,6 +124,16 @@ async def still_holds(backplane: Backplane, partition: int, place: Place) -> boo
     return place.holds_where(await appended_at_ms(backplane, partition, place.offset))
 
 
+async def dealt_with(backplane: Backplane, partition: int, committed: Place | None) -> int | None:
+    """Up to where a group has dealt with the partition, by what it has committed; -1: nothing.
+    None: that was of an end that the log has lost, and says nothing of what stands there now.
+    """
+    if committed is None:
+        return -1
+    last = committed._replace(offset=committed.offset - 1)
+    return last.offset if await still_holds(backplane, partition, last) else None
+
+
 def state_in(record: Record) -> State | None:
     """What a state record says; None: it is none."""
     known = decode_once(record) if is_state(record.headers) else None
@@ -193,6 +203,20 @@ async def decided(
             if undecided.complete or (end is None and undecided.fold):
                 break
     return undecided
+
+
+async def lowest_fold(
+    backplane: Backplane, partition: int, end: int, place: PlaceOf
+) -> tuple[int, Fold]:
+    """The lowest position behind which all is known that is left below `end`, and the fold there:
+    the beginning of the log, where what is left tells what counts. Raises `Trimmed`.
+    """
+    start, _ = await backplane.bounds(MESSAGES, partition)
+    undecided = await decided(backplane, partition, start, end, place)
+    if undecided.fold and undecided.complete:
+        return start - 1, undecided.fold
+    lowest = await first_known(backplane, partition)
+    return lowest, await fold_at(backplane, partition, lowest, place)
 
 
 async def between(
