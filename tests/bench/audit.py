@@ -27,8 +27,8 @@ from cecochat.domain.records import Copy, LogRecord, Origin, Takeover, encode
 from cecochat.materialize import auditor
 from cecochat.materialize.auditor import Auditor
 from cecochat.materialize.on_request import OnRequest
-from cecochat.materialize.worker import GROUP, Materializer
-from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord
+from cecochat.materialize.worker import Materializer
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, NewRecord
 from cecochat.ports.history import History
 from cecochat.runtime.settings import Settings
 from cecochat.v1.events_pb2 import Event
@@ -80,7 +80,7 @@ async def materialize(backplane: Backplane, history: History, ends: list[int]) -
     for partition, end in enumerate(ends):
 
         async def done(partition: int = partition, end: int = end) -> bool:
-            place = await backplane.committed(GROUP, MESSAGES, partition)
+            place = await backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
             return place is not None and place.offset == end
 
         await eventually(done, within_s=600, every_s=0.05)

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.ids import partition_in
 from cecochat.domain.place import Place
-from cecochat.materialize import auditor, on_request, worker
+from cecochat.materialize import auditor, on_request
 from cecochat.materialize.auditor import Auditor
 from cecochat.materialize.main import materialize
-from cecochat.ports.backplane import MESSAGES
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import History, Progress
 from cecochat.v1.events_pb2 import Event
@@ -151,7 +151,7 @@ async def ends(servers: Cluster) -> list[int]:
 async def is_whole(servers: Cluster) -> bool:
     """Materialize says that it has all that is in the log."""
     log = servers.parts.backplane
-    said = [await log.committed(worker.GROUP, MESSAGES, p) for p in range(PARTITIONS)]
+    said = [await log.committed(MATERIALIZE_GROUP, MESSAGES, p) for p in range(PARTITIONS)]
     offsets = [place.offset if place else 0 for place in said]
     return offsets == await ends(servers)
 
@@ -417,7 +417,7 @@ async def test_where_materialize_takes_back_what_it_said_all_is_compared_again(
     for _ in range(2):
         await looking.round()
     assert looking.known == {}, "what was compared is not compared again for now"
-    await log.commit(worker.GROUP, MESSAGES, {0: Place(0, end - 10)})
+    await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, end - 10)})
     for _ in range(2):
         await looking.round()
     assert [each.message_id for each in looking.known.values()] == [talk.ids[5]]

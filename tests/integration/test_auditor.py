@@ -18,11 +18,11 @@ from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import encode
-from cecochat.materialize import auditor, on_request, worker
+from cecochat.materialize import auditor, on_request
 from cecochat.materialize.auditor import Auditor
 from cecochat.materialize.comparing import Budget, Missing, Walk
 from cecochat.materialize.on_request import OnRequest
-from cecochat.ports.backplane import MESSAGES, NewRecord
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
 from cecochat.runtime.reading import fold_at
 from tests.integration.test_materialize import (
     BEGAN_MS,
@@ -99,7 +99,7 @@ async def begins_in_the_middle(log: EmbeddedBackplane, history: EmbeddedHistory)
     """
     fold = await fold_at(log, 0, 5)
     await append(log, BEGAN_MS, NewRecord(0, *encode(fold.state(5))))
-    await log.commit(worker.GROUP, MESSAGES, {0: Place(BEGAN_MS, 4)})
+    await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(BEGAN_MS, 4)})
     await log.release(MESSAGES, 0, 4)
     await log.trim()
     assert await log.bounds(MESSAGES, 0) == (4, 7)
@@ -124,7 +124,7 @@ async def test_of_a_log_that_begins_in_the_middle_all_that_is_left_is_compared(
     await begins_in_the_middle(log, history)
     looking = auditing(log, history, [0])
     await looking.round()
-    await log.commit(worker.GROUP, MESSAGES, {0: Place(BEGAN_MS, 7)})
+    await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(BEGAN_MS, 7)})
     for _ in range(2):
         await looking.round()
     assert ids_of(looking.known.values()) == {4, 5}

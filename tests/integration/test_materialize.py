@@ -19,7 +19,7 @@ from cecochat.domain.ids import UserId, dialog
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Origin, State, Takeover, encode
 from cecochat.materialize import worker
-from cecochat.ports.backplane import MESSAGES, NewRecord
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
 from cecochat.ports.history import Progress
 from cecochat.runtime.reading import still_holds
 from cecochat.v1.events_pb2 import Event
@@ -237,7 +237,7 @@ async def test_a_history_that_lags_behind_retention_goes_on_where_the_log_begins
     async with opened(tmp_path) as log:
         await append(log, BEGAN_MS, *[TAKEOVER] * 5)
         await history.write([], [], Progress(await log.log_id(), 0, 2, BEGAN_MS))
-        await log.commit(worker.GROUP, MESSAGES, {0: Place(0, 5)})
+        await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, 5)})
         await log.release(MESSAGES, 0, 5)
         await log.trim()
         assert await log.bounds(MESSAGES, 0) == (5, 5)

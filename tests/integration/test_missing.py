@@ -18,7 +18,7 @@ from cecochat.adapters import build
 from cecochat.domain.ids import UserId, dialog
 from cecochat.domain.missing import Incoming
 from cecochat.messaging import watermarks
-from cecochat.ports.backplane import MESSAGES, NewRecord
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
 from tests.integration.streams import delivered_texts, message
@@ -274,7 +274,7 @@ async def beginning(servers: Cluster) -> Position:
 async def forwarded(servers: Cluster) -> bool:
     log = servers.parts.backplane
     _, end = await log.bounds(MESSAGES, 0)
-    committed = await log.committed(watermarks.FORWARD_GROUP, MESSAGES, 0)
+    committed = await log.committed(FORWARD_GROUP, MESSAGES, 0)
     return committed is not None and committed.offset == end
 
 

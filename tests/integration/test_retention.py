@@ -12,8 +12,8 @@ from cecochat.domain.ids import UserId, dialog
 from cecochat.domain.owner import Owner
 from cecochat.materialize.main import materialize
 from cecochat.messaging import watermarks
-from cecochat.messaging.watermarks import FORWARD_GROUP, Watermarks
-from cecochat.ports.backplane import MESSAGES
+from cecochat.messaging.watermarks import Watermarks
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
 from cecochat.v1.events_pb2 import Event
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
 from tests.integration.streams import message

@@ -12,8 +12,7 @@ import pytest
 from cecochat.domain.ids import UserId, dialog
 from cecochat.materialize.main import materialize
 from cecochat.messaging import watermarks
-from cecochat.messaging.watermarks import FORWARD_GROUP
-from cecochat.ports.backplane import MESSAGES
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
 from cecochat.ports.history import Hole
 from cecochat.runtime.reading import first_known
 from cecochat.v1.messaging_pb2 import Position

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import Place
@@ -53,7 +53,7 @@ class Log:
         self.appended_at_ms.append(now_ms)
         return len(self.records) - 1
 
-    def fold_at(self, position: int, place: Callable[[str], int] | None = None) -> Fold:
+    def fold_at(self, position: int, place: PlaceOf | None = None) -> Fold:
         """What a reader knows after `position`, from the last state record at or before it."""
         fold, cursor = Fold(place), 0
         kept = [(offset, state) for offset, state in self.told() if state.as_of <= position]
@@ -113,16 +113,6 @@ class Log:
         return min(state.as_of for _, state in self.told())
 
 
-class Request:
-    """A record on its way into a partition."""
-
-    __slots__ = ("appended_at_ms", "record")
-
-    def __init__(self, record: LogRecord, appended_at_ms: int) -> None:
-        self.record = record
-        self.appended_at_ms = appended_at_ms
-
-
 class Producer:
     """One producer session: per target partition a FIFO of requests and one of answers, which are
     (record, offset).
@@ -131,5 +121,5 @@ class Producer:
     def __init__(self, name: str, server: Server) -> None:
         self.name = name
         self.server: Server | None = server  # None: dead or abandoned; what it sent may land yet
-        self.requests: dict[int, deque[Request]] = {}
+        self.requests: dict[int, deque[LogRecord]] = {}
         self.answers: dict[int, deque[tuple[LogRecord, int]]] = {}

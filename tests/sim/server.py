@@ -20,7 +20,7 @@ from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
-from tests.sim.log import LOG_ID, Request
+from tests.sim.log import LOG_ID
 
 if TYPE_CHECKING:
     from tests.sim.client import Client
@@ -123,8 +123,7 @@ class Server:
 
     def append(self, target: int, record: LogRecord) -> None:
         """Hand a record to the producer session."""
-        request = Request(record, self.now_ms())
-        self.producer.requests.setdefault(target, deque()).append(request)
+        self.producer.requests.setdefault(target, deque()).append(record)
 
     def appended(self, record: LogRecord, offset: int) -> None:
         """The answer to an append: it is durable at `offset`."""

@@ -33,9 +33,9 @@ class Spoiling:
         producer = self.producers.get(name)
         partition = producer.server.partition if producer and producer.server else -1
         requests = producer.requests.get(partition) if producer else None
-        if not requests or not isinstance(requests[0].record, Origin):
+        if not requests or not isinstance(requests[0], Origin):
             return False
-        self.logs[partition].append_garbage(requests.popleft().record, self.now_ms)
+        self.logs[partition].append_garbage(requests.popleft(), self.now_ms)
         return True
 
     def do_spoil_other(self, name: str, target: int) -> bool:
@@ -45,10 +45,10 @@ class Spoiling:
         producer = self.producers.get(name)
         if target in self.stalled or not producer or not _is_other(producer, target):
             return False
-        request = producer.requests[target].popleft()
-        offset = self.logs[target].append_garbage(request.record, self.now_ms)
+        record = producer.requests[target].popleft()
+        offset = self.logs[target].append_garbage(record, self.now_ms)
         if producer.server:
-            producer.answers.setdefault(target, deque()).append((request.record, offset))
+            producer.answers.setdefault(target, deque()).append((record, offset))
         return True
 
 
@@ -56,7 +56,7 @@ def _is_other(producer: Producer, target: int) -> bool:
     requests = producer.requests.get(target)
     if not requests:
         return False
-    return not isinstance(requests[0].record, Origin | Takeover)
+    return not isinstance(requests[0], Origin | Takeover)
 
 
 class Spoils:

@@ -246,10 +246,10 @@ class World(Spoiling):
         producer = self.producers.get(name)
         if target in self.stalled or not producer or not producer.requests.get(target):
             return False
-        request = producer.requests[target].popleft()
-        offset = self.logs[target].append(request.record, self.now_ms)
+        record = producer.requests[target].popleft()
+        offset = self.logs[target].append(record, self.now_ms)
         if producer.server:
-            producer.answers.setdefault(target, deque()).append((request.record, offset))
+            producer.answers.setdefault(target, deque()).append((record, offset))
         return True
 
     def do_answer(self, name: str, target: int) -> bool:
@@ -274,10 +274,10 @@ class World(Spoiling):
         producer = self.running_producer(name)
         if not producer or not producer.server or not producer.requests.get(target):
             return False
-        request = producer.requests[target].popleft()
+        record = producer.requests[target].popleft()
         if landed:
-            self.logs[target].append(request.record, self.now_ms)
-        producer.server.append_failed(target, request.record)
+            self.logs[target].append(record, self.now_ms)
+        producer.server.append_failed(target, record)
         return True
 
     # -- servers

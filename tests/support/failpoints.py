@@ -17,6 +17,7 @@ from cecochat.cli.main import main
 from cecochat.materialize.worker import Materializer
 from cecochat.messaging import partition
 from cecochat.messaging.forward import Forwarding
+from cecochat.runtime.clock import now_ms
 
 VARIABLE = "FAILPOINT"
 
@@ -54,8 +55,7 @@ MOMENTS: dict[str, tuple[type, str, bool]] = {
 
 def set_ahead(ms: int) -> None:
     """The owners of this process have a wrong clock."""
-    real = partition.now_ms
-    vars(partition)["now_ms"] = lambda: real() + ms
+    vars(partition)["now_ms"] = lambda: now_ms() + ms
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import getpass
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.failure import Failed, UsageError, run
 from cecochat.cli.holes import Data, at, is_called, only_one
 from cecochat.cli.output import json_line, print_table, printable
+from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:
     from cecochat.ports.history import History, Hole
@@ -171,7 +171,7 @@ async def _drop(
     letter = await _waiting(name, server, file, "waits")
     async with build.history(target.settings(data, file)) as history:
         for hole in await _holes_of(history, int(letter["message_id"])):
-            await history.acknowledge(hole, by, time.time_ns() // 1_000_000)
+            await history.acknowledge(hole, by, now_ms())
 
 
 async def _holes_of(history: History, message_id: int) -> list[Hole]:

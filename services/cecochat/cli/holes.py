@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.failure import UsageError, run
 from cecochat.cli.output import json_line, print_table
+from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:
     from cecochat.ports.history import History, Hole
@@ -95,7 +95,7 @@ async def _acknowledge(
     async with build.history(target.settings(data, file)) as history:
         found = [hole for name in names for hole in await named(history, name)]
         for hole in found:
-            await history.acknowledge(hole, by, time.time_ns() // 1_000_000)
+            await history.acknowledge(hole, by, now_ms())
     return found
 
 

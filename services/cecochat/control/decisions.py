@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from typing import Any
 
@@ -14,6 +13,7 @@ from cecochat.domain.balance import grouped, ranges
 from cecochat.domain.scaling import Scaling
 from cecochat.ports.configuration import Document
 from cecochat.ports.discovery import Service
+from cecochat.runtime.clock import now_ms
 
 log = logging.getLogger(__name__)
 
@@ -128,5 +128,5 @@ class Decisions:
 
     def _record(self, kind: str, reason: str, **more: Any) -> None:
         log.info("%s: %s", kind, reason, extra={"kind": kind, "reason": reason, "details": more})
-        at_ms = time.time_ns() // 1_000_000
+        at_ms = now_ms()
         self.last.appendleft({"at_ms": at_ms, "kind": kind, "reason": reason, **more})

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from cecochat.domain.balance import ranges
 from cecochat.domain.errors import Unavailable
-from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, Backplane
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ LATE_MS: Final = 600_000
 DROP_SLACK_MS: Final = 2 * 3_600_000
 """A partition is released up to a state record, and a quiet one has one an hour."""
 LOOKS: Final = 10  # within the time after which a record is late
-GROUPS: Final = ("materialize", "forward")
+GROUPS: Final = (MATERIALIZE_GROUP, FORWARD_GROUP)
 DROP: Final = "drop"
 
 

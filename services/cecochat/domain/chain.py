@@ -22,6 +22,8 @@ class Link(NamedTuple):
 
 
 Links = dict[int, Link]  # by target partition
+PlaceOf = Callable[[str], int]
+"""The partition of a user."""
 
 
 class Chain:
@@ -31,7 +33,7 @@ class Chain:
     that.
     """
 
-    def __init__(self, place: Callable[[str], int] | None, last: dict[int, Copied]) -> None:
+    def __init__(self, place: PlaceOf | None, last: dict[int, Copied]) -> None:
         self._place = place
         self.last = last
         self.links: Links = {}  # of the valid origin that was read last
@@ -49,7 +51,7 @@ class Chain:
         """The last origin that concerns this partition."""
         return self.last.get(target, NOTHING)
 
-    def _targets(self, origin: Origin, place: Callable[[str], int]) -> dict[int, list[str]]:
+    def _targets(self, origin: Origin, place: PlaceOf) -> dict[int, list[str]]:
         targets: dict[int, list[str]] = {}
         for user in self.recipients(origin):
             targets.setdefault(place(user), []).append(user)

@@ -4,9 +4,7 @@ reader.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from cecochat.domain.chain import Chain
+from cecochat.domain.chain import Chain, PlaceOf
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, stamp_at, stamp_of
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS
@@ -25,7 +23,7 @@ class Fold:
     `place` is for those who forward: see `Chain`.
     """
 
-    def __init__(self, place: Callable[[str], int] | None = None) -> None:
+    def __init__(self, place: PlaceOf | None = None) -> None:
         self.epoch = NOWHERE  # of the last takeover
         self.count = 0  # valid origins in this epoch
         self.top = 0  # the highest stamp seen
@@ -145,7 +143,7 @@ class Fold:
         return ids | {partition: self.last_id} if self.last_id else ids
 
     @classmethod
-    def restored(cls, state: State, place: Callable[[str], int] | None = None) -> Fold:
+    def restored(cls, state: State, place: PlaceOf | None = None) -> Fold:
         """The fold as it was after `state.as_of`."""
         fold = cls(place)
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
+from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import Place
@@ -29,7 +29,7 @@ class Undecided:
     it, and nothing that is before it: those origins stay `unproven`, and do not count.
     """
 
-    def __init__(self, start: int, place: Callable[[str], int] | None = None) -> None:
+    def __init__(self, start: int, place: PlaceOf | None = None) -> None:
         self._start = start
         self._place = place
         self._origins: list[Seen] = []

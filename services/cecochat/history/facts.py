@@ -16,7 +16,7 @@ from cecochat.domain.place import NOWHERE
 from cecochat.domain.place import Place as LogPlace
 from cecochat.domain.records import NOTHING, Origin
 from cecochat.domain.where import Facts, Owner, Place, Receiver
-from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
 from cecochat.ports.discovery import Instance
 from cecochat.ports.history import History, MarkRow
 from cecochat.runtime import finding
@@ -25,7 +25,6 @@ from cecochat.runtime.ownership import asking
 from cecochat.runtime.sessions import Sessions, sessions_on
 from cecochat.v1.events_pb2 import Event
 
-FORWARD_GROUP = "forward"
 DATABASE_S = 3.0  # a database that is down is a fact too, and must not hide the others
 
 T = TypeVar("T")

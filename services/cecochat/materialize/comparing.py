@@ -13,10 +13,9 @@ from typing_extensions import override
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.materialize.rows import rows_of
-from cecochat.materialize.trims import now_ms
-from cecochat.materialize.worker import GROUP
-from cecochat.ports.backplane import MESSAGES, Backplane, Record
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, Record
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow
+from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import (
     between,
     dealt_with,
@@ -222,7 +221,7 @@ async def whole(backplane: Backplane, partition: int) -> int:
     """Up to where materialize says that the history holds the partition; -1: it holds nothing. It
     says so behind what is durable, and takes it back where the database has lost rows.
     """
-    committed = await backplane.committed(GROUP, MESSAGES, partition)
+    committed = await backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
     done = await dealt_with(backplane, partition, committed)
     return -1 if done is None else done
 

@@ -10,9 +10,10 @@ from cecochat.domain.errors import Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.letters import Letter
 from cecochat.domain.records import Origin, Takeover
-from cecochat.materialize.trims import now_ms, uncopied
+from cecochat.materialize.trims import uncopied
 from cecochat.ports.backplane import Record
 from cecochat.ports.history import Hole, MarkRow, MessageRow, Row
+from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import decode_once
 
 

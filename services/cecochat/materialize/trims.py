@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import IDS_AHEAD_MAX_MS
 from cecochat.domain.records import Takeover
 from cecochat.domain.undecided import Seen
 from cecochat.ports.backplane import Backplane, Record
 from cecochat.ports.history import Hole
+from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import appended_at_ms
-
-
-def now_ms() -> int:
-    """Wall clock, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 async def trimmed(

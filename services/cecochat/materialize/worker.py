@@ -19,7 +19,7 @@ from cecochat.materialize.burying import Burial
 from cecochat.materialize.rows import Rows, rows_of
 from cecochat.materialize.tracing import materializing
 from cecochat.materialize.trims import trimmed, unproven
-from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
 from cecochat.runtime.logs import ids_of
 from cecochat.runtime.metrics import AGES_S, Lag, MessageAges
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-GROUP = "materialize"
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
 LAG_EVERY_S = 5.0
@@ -124,7 +123,7 @@ class Materializer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._commit_now_and_then())
             group.create_task(self._tell_lag())
-            group.create_task(self._backplane.share(MESSAGES, GROUP, self._work))
+            group.create_task(self._backplane.share(MESSAGES, MATERIALIZE_GROUP, self._work))
 
     async def _work(self, partition: int) -> None:
         self._metrics.partitions.inc()
@@ -147,7 +146,7 @@ class Materializer:
 
     async def _follow(self, partition: int) -> None:
         loop, gather_s = asyncio.get_running_loop(), self._history.gather_s
-        place = await self._backplane.committed(GROUP, MESSAGES, partition)
+        place = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
         self._reached[partition] = place = place or Place(0, 0)  # also while it waits, from here on
         held = await self._held(partition, place.offset)
         self._reached[partition] = held._replace(offset=held.offset + 1)
@@ -253,7 +252,7 @@ class Materializer:
         moved = {p: at for p, at in reached.items() if self._committed.get(p) != at}
         try:
             if moved:
-                await self._backplane.commit(GROUP, MESSAGES, moved)
+                await self._backplane.commit(MATERIALIZE_GROUP, MESSAGES, moved)
                 self._committed |= moved
         except Unavailable as error:
             log.warning("offsets are not committed: %s", error)

@@ -15,8 +15,9 @@ from cecochat.domain import frames, intake, resume
 from cecochat.domain.errors import Refusal, Trimmed, Unavailable
 from cecochat.domain.ids import message_id, stamp_at
 from cecochat.domain.session import Replay, Session, replace
-from cecochat.messaging.partition import OwnedPartition, now_ms
+from cecochat.messaging.partition import OwnedPartition
 from cecochat.ports.backplane import MESSAGES
+from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import appended_at_ms, between, fold_at
 from cecochat.runtime.tokens import Identity
 from cecochat.v1 import errors_pb2
@@ -163,7 +164,7 @@ class Connection:
             first_known=await partition.loading.first_known(log_start),
             log_end=log_end,
             read_to=owner.cursor,
-            appended_at_ms=await self._appended_at_ms(partition, hello),
+            appended_at_ms=await self._appended_at_ms(partition, hello, log_start),
         )
         session.position = start.position
         session.began = resume.began(hello, start)
@@ -187,7 +188,7 @@ class Connection:
         self._server.metrics.resumes.labels(how).inc()
         self._server.metrics.resume_seconds.observe(time.monotonic() - begun_s)
 
-    async def _appended_at_ms(self, partition: OwnedPartition, hello: Hello) -> int:
+    async def _appended_at_ms(self, partition: OwnedPartition, hello: Hello, log_start: int) -> int:
         """When the record at the position of the hello was; 0: there is nothing to compare."""
         owner, at = partition.owner, hello.position
         assert owner
@@ -195,11 +196,9 @@ class Connection:
             return 0
         if (clock_ms := owner.tail.clock_at(at.offset)) is not None:
             return clock_ms
-        backplane = partition.log.backplane
-        start, _ = await backplane.bounds(MESSAGES, partition.partition)
-        if at.offset < start:
+        if at.offset < log_start:
             return 0
-        return await appended_at_ms(backplane, partition.partition, at.offset)
+        return await appended_at_ms(partition.log.backplane, partition.partition, at.offset)
 
     async def _tell_gap(
         self, partition: OwnedPartition, hello: Hello, welcome: Welcome, log_start: int

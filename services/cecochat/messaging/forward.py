@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
+from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Lost
@@ -19,7 +20,7 @@ from cecochat.domain.records import Copy, Origin, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.ports.backplane import Backplane, NewRecord, Producer
-from cecochat.runtime.reading import PlaceOf, between, fold_at, lowest_fold
+from cecochat.runtime.reading import between, fold_at, lowest_fold
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
 from cecochat.domain.place import Place
 from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.messaging.watermarks import FORWARD_GROUP
-from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
 from cecochat.runtime.reading import dealt_with, first_known, fold_at, lowest_fold
 
 log = logging.getLogger(__name__)

@@ -9,12 +9,13 @@ import logging
 import time
 from itertools import compress
 
+from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import NOTHING, Copied, Missing, encode
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
-from cecochat.runtime.reading import PlaceOf, fold_at
+from cecochat.runtime.reading import fold_at
 
 log = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.messaging.missing import MissingCopies
 from cecochat.messaging.tracing import MessageTraces
 from cecochat.ports.backplane import MESSAGES, NewRecord, Producer
+from cecochat.runtime.clock import now_ms
 from cecochat.runtime.logs import ids_of
 from cecochat.runtime.reading import (
     decode_once,
@@ -43,11 +44,6 @@ CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a bu
 HOUSEKEEPING_S = 1.0
 LOST_S = 10.0  # the log shows its readers by then what it has acknowledged
 CLOSE_S = 5.0  # for appends under way at the end; what lands later is void, or a repeated copy
-
-
-def now_ms() -> int:
-    """Wall clock, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class OwnedPartition:

@@ -13,13 +13,11 @@ from cecochat.domain.errors import Unavailable
 from cecochat.domain.owner import Owner
 from cecochat.domain.place import Place
 from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, Backplane
 from cecochat.runtime.reading import dealt_with
 
 log = logging.getLogger(__name__)
 
-FORWARD_GROUP = "forward"
-MATERIALIZE_GROUP = "materialize"
 STORE_EVERY_S = 1.0
 RELEASE_EVERY = 5  # times that it was stored
 AGAIN_S = 3_600.0  # what does not move is stored again, before the log forgets it

@@ -14,6 +14,9 @@ from cecochat.domain.records import LogRecord
 
 MESSAGES: Final = "messages"
 DEAD_LETTERS: Final = "messages.dead"
+FORWARD_GROUP: Final = "forward"
+MATERIALIZE_GROUP: Final = "materialize"
+"""Whose commits others ask for, too."""
 Topic = Literal["messages", "messages.dead"]
 
 LETTERS_KEPT_MS: Final = KEPT_DAYS * 24 * 3_600_000

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import Place
@@ -47,9 +48,6 @@ async def first_known(backplane: Backplane, partition: int) -> int:
                 return state.as_of
             before.append(record)
     return end - 1
-
-
-PlaceOf = Callable[[str], int]
 
 
 async def fold_at(
