@@ -27,6 +27,7 @@ from cecochat.adapters import build
 from cecochat.control.gone import Gone
 from cecochat.control.main import control
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.versions import digest
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.ports.discovery import Instance
@@ -567,6 +568,11 @@ async def test_a_control_server_without_a_copy_learns_from_the_servers_what_an_e
             await eventually(lambda: owns(client, first, 16), WITHIN_S)
 
 
+def everything(server_id: str) -> dict[str, str]:
+    """An assignment that gives all partitions to one server."""
+    return dict.fromkeys(map(str, range(PARTITIONS)), server_id)
+
+
 @pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
 async def test_two_contents_of_one_version_become_one_and_nobody_takes_turns(
     tmp_path: Path, names: tuple[str, str]
@@ -579,14 +585,34 @@ async def test_two_contents_of_one_version_become_one_and_nobody_takes_turns(
         servers = []
         for name in names:
             up.lose_documents(ASSIGNMENT)
-            everything = dict.fromkeys(map(str, range(PARTITIONS)), name)
-            await up.parts.configuration.put(ASSIGNMENT, everything, expected=0, by="x")
+            await up.parts.configuration.put(ASSIGNMENT, everything(name), expected=0, by="x")
             servers.append(await stack.enter_async_context(messaging(up.parts, name)))
         await stack.enter_async_context(control(elsewhere(up, "there"), "control-1"))
         for server in servers:
             await eventually(partial(owns, client, server, 8), WITHIN_S)
         counts = [await metric(each, "cecochat_takeovers_total") for each in servers]
         assert sum(counts) <= 3.5 * PARTITIONS, "at most: one, the other, one again, half of it"
+
+
+async def test_who_was_outdone_by_another_content_of_its_version_gets_a_later_one(
+    tmp_path: Path,
+) -> None:
+    """The other server is gone, and so is what it followed; its content was the earlier one."""
+    first = digest(everything("a"))
+    later = next(name for name in "bcdefghijklm" if digest(everything(name)) < first)
+    async with world(tmp_path) as up, asking() as client, AsyncExitStack() as stack:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+        async with AsyncExitStack() as passing:
+            servers = []
+            for name, its_stack in (("a", stack), (later, passing)):
+                up.lose_documents(ASSIGNMENT)
+                await up.parts.configuration.put(ASSIGNMENT, everything(name), expected=0, by="x")
+                servers.append(await its_stack.enter_async_context(messaging(up.parts, name)))
+            await eventually(partial(owns, client, servers[1], PARTITIONS), WITHIN_S)
+            await eventually(partial(owns, client, servers[0], 0), WITHIN_S)
+        up.lose_documents(ASSIGNMENT)
+        await stack.enter_async_context(control(elsewhere(up, "there"), "control-1"))
+        await eventually(partial(owns, client, servers[0], PARTITIONS), WITHIN_S)
 
 
 # -- with messaging servers that are real

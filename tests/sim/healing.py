@@ -20,9 +20,22 @@ def settle(world: World) -> bool:
     for partition in range(world.shape.partitions):
         world.do_stall(partition, False)
         world.do_leave(partition, False)
-        if world.assignment[partition] < 0:
+    if world.sends % 2 and not (world.agrees or _rests_by_what_is_known(world)):
+        return False
+    if not comes_to_rest(world):
+        return False
+    for partition, owner in enumerate(world.assignment):
+        if owner < 0:
             world.do_assign(partition, 0)
     return mend(world)
+
+
+def _rests_by_what_is_known(world: World) -> bool:
+    """Whether servers that follow different versions leave each other alone."""
+    world.reachable = False
+    rests = comes_to_rest(world)
+    world.reachable = True
+    return rests
 
 
 def mend(world: World) -> bool:
@@ -82,9 +95,17 @@ def settle_log(world: World) -> bool:
     return moved
 
 
+def _control_looks(world: World) -> bool:
+    """At what the servers remember, and at the store; whether it gave the store anything."""
+    before = world.stored
+    if world.reachable:
+        world.do_check(0)
+    return world.stored != before
+
+
 def settle_servers(world: World) -> bool:
     """All servers do all that they can."""
-    moved = False
+    moved = _control_looks(world)
     for node in range(world.shape.nodes):
         moved |= world.do_learn(node) | world.do_refresh(node)
     for node, partition in list(world.servers):

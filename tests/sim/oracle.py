@@ -35,6 +35,7 @@ WIRE_BACKWARDS = "offsets go backwards on the wire"
 SENT_AWAY = "a device has to come back for nothing"
 UNACKNOWLEDGED = "a stream is not told that its send was taken"
 FAR_AHEAD = "id far ahead of its time"
+DISAGREE = "servers follow different assignments"
 EXCEPTION = "exception"
 
 
@@ -183,12 +184,15 @@ class Evidence:
     unacknowledged: list[str] = field(default_factory=list)
     """Sends that were taken from two streams, and acknowledged on one."""
     alarms: list[Row] = field(default_factory=list)  # what an audit called missing meanwhile
+    agrees: bool = True  # whether all nodes follow one version of the assignment
 
 
 def judge(evidence: Evidence) -> list[Broken]:
     """Every broken promise."""
     if not evidence.quiet:
         return [Broken(STUCK, "does not come to rest")]
+    if not evidence.agrees:
+        return [Broken(DISAGREE, "and nothing mends it")]
     _excuse(evidence)
     history: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in sorted(evidence.history | evidence.holes):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tests.sim.afterwards import afterwards
+from tests.sim.assigning import Upheavals
 from tests.sim.healing import mend, settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.spoiling import Action, Spoils
@@ -37,6 +38,7 @@ FAULTS: dict[str, float] = {
 }  # fmt: skip
 
 Weights = Mapping[str, float]
+Aside = Spoils | Upheavals
 
 # What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
@@ -76,8 +78,8 @@ def random_run(
 ) -> Run:
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
-    spoils = Spoils(seed, weights or {})
-    return _run(shape, _drawn(rng, steps, weights or {}, spoils, _unfit(seed)))
+    aside: list[Aside] = [Spoils(seed, weights or {}), Upheavals(seed, weights or {})]
+    return _run(shape, _drawn(rng, steps, weights or {}, aside, _unfit(seed)))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -112,7 +114,7 @@ def _unfit(seed: int) -> list[Action]:
 
 
 def _drawn(
-    rng: random.Random, steps: int, overrides: Weights, spoils: Spoils, first: list[Action]
+    rng: random.Random, steps: int, overrides: Weights, aside: Sequence[Aside], first: list[Action]
 ) -> Callable[[World], Iterator[Action]]:
     def schedule(world: World) -> Iterator[Action]:
         yield from first
@@ -122,7 +124,8 @@ def _drawn(
         for kind in rng.choices(list(weights), list(weights.values()), k=steps):
             if action := draw(rng, world, kind):
                 yield action
-            yield from spoils.draw(world)
+            for each in aside:
+                yield from each.draw(world)
 
     return schedule
 
@@ -234,20 +237,8 @@ def _to_device(rng: random.Random, world: World) -> Action | None:
 
 
 def _learn(rng: random.Random, world: World) -> Action | None:
-    stale: list[tuple[object, ...]] = [
-        (node,)
-        for node in range(world.shape.nodes)
-        if any(_is_stale(world, node, p) for p in range(world.shape.partitions))
-    ]
+    stale: list[tuple[object, ...]] = [(n,) for n in range(world.shape.nodes) if world.is_stale(n)]
     return _some(rng, "learn", stale)
-
-
-def _is_stale(world: World, node: int, partition: int) -> bool:
-    """Whether `learn` would start or stop something."""
-    at, server = world.assignment[partition], world.servers.get((node, partition))
-    if server is None:
-        return at == node
-    return at != node and (at < 0 or not server.claimed)
 
 
 def _toggle(rng: random.Random, world: World, kind: str, those: set[int]) -> Action:

@@ -18,6 +18,7 @@ from cecochat.domain.owner import Owner
 from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, replace
+from cecochat.domain.versions import Claim
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
 from tests.sim.log import LOG_ID
@@ -71,6 +72,7 @@ class Server:
         self.node = node
         self.partition = partition
         self.log = world.logs[partition]
+        self.version = world.memories[node].document.version
         self.joining: list[Connection] = []
         self.claimed = False
         self.recall: Recall | None = None
@@ -105,7 +107,8 @@ class Server:
             return True
         self.claimed = True
         self.owner.forwarder.skip(forwarded)
-        self.append(self.partition, self.owner.takeover(f"n{self.node}", 0, self.now_ms()))
+        takeover = self.owner.takeover(f"n{self.node}", self.version, self.now_ms())
+        self.append(self.partition, takeover)
         return True
 
     def forwarded(self, lowest: int) -> int | None:
@@ -159,7 +162,9 @@ class Server:
                 self.world.start_server(self.node, self.partition)
             return
         owner.read(owner.cursor, record, appended_at_ms, self.now_ms())
-        if owner.superseded:
+        if later := owner.superseded:
+            claim = Claim(later.assignment_version, later.server_id)
+            self.world.took_over(self.node, self.partition, claim)
             self.stop(MOVED)
         elif owner.ready and owner.state_due(self.now_ms()):
             self.append(self.partition, owner.state(self.now_ms()))

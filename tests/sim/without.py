@@ -7,6 +7,7 @@ from typing import Any
 
 from cecochat.domain import frames, resume
 from cecochat.domain.client import Device, Happening, Received, Sent
+from cecochat.domain.clock import OwnClock
 from cecochat.domain.errors import Refusal
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Forwarder, Lane
@@ -15,8 +16,10 @@ from cecochat.domain.owner import Owner
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State
 from cecochat.domain.session import Session
+from cecochat.domain.versions import Rank, missing
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken, Send
+from tests.sim.assigning import Assignment
 from tests.sim.client import Client
 from tests.sim.history import Audit, Materializer
 from tests.sim.log import Log
@@ -298,3 +301,16 @@ def never_differs(self: Log, cursor: int, last: LogRecord | None) -> bool:
 def miss_own_too(self: Client, event: Event) -> Happening | None:
     self.record.told.add(event.id)
     return None
+
+
+def rank_by_number(self: Assignment) -> Rank:
+    return Rank(self.version, "")
+
+
+def missing_whatever_was_taken_over(stored: Rank, known: Rank, _: int) -> int | None:
+    return missing(stored, known)
+
+
+def compare_whatever_it_shows(self: OwnClock, made_ms: int, appended_at_ms: int) -> None:
+    self.ahead_ms = made_ms - appended_at_ms
+    self._right_up_to_ms = max(made_ms, self._right_up_to_ms or 0)

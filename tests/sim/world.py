@@ -11,6 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import EPOCH_MS
 from cecochat.domain.limits import OwnerLimits
@@ -18,11 +20,12 @@ from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, Origin
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
+from tests.sim.assigning import Assigning
 from tests.sim.client import Client
 from tests.sim.history import Audit, History, Materializer, row_of
 from tests.sim.log import LOG_ID, Log, Producer
 from tests.sim.oracle import Evidence, Look, Loss
-from tests.sim.server import MOVED, Server, recipients_of
+from tests.sim.server import Server, recipients_of
 from tests.sim.spoiling import Action, Spoiling
 
 USERS = "abcd"  # user i lives on partition i modulo their count: by default a and d share one
@@ -62,10 +65,11 @@ class Shape(NamedTuple):
         )
 
 
-class World(Spoiling):
+class World(Assigning, Spoiling):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
         self.shape = shape
         self.now_ms = EPOCH_MS + 1_000_000_000
         self.logs = [Log() for _ in range(shape.partitions)]
@@ -78,7 +82,6 @@ class World(Spoiling):
         self.skew_ms = [0] * shape.nodes
         self.left: set[int] = set()  # partitions that nobody materializes just now
         self.stalled: set[int] = set()  # partitions that take no appends just now
-        self.assignment = [p % shape.nodes for p in range(shape.partitions)]  # -1: nobody
         self.members = frozenset("abc")
         self.known_members = [self.members] * shape.nodes
         self.refuses = [False] * shape.nodes  # whether its limits are set so that it refuses all
@@ -128,10 +131,12 @@ class World(Spoiling):
         self.producers[name] = Producer(name, server)
         return self.producers[name]
 
+    @override
     def start_server(self, node: int, partition: int) -> None:
         """A node takes a partition over."""
         self.servers[node, partition] = Server(self, node, partition)
 
+    @override
     def runs(self, node: int) -> bool:
         """Whether a node is up and not paused."""
         return self.up[node] and not self.paused[node]
@@ -160,24 +165,6 @@ class World(Spoiling):
     def do_skew(self, node: int, ms: int) -> None:
         self.skew_ms[node] = ms
 
-    def do_assign(self, partition: int, node: int) -> None:
-        self.assignment[partition] = node
-
-    def do_learn(self, node: int) -> bool:
-        """A node hears of the assignment. What is given to another node is served on until that
-        one has taken over.
-        """
-        changed = False
-        for partition, assigned in enumerate(self.assignment if self.runs(node) else []):
-            server = self.servers.get((node, partition))
-            if assigned == node and not server:
-                self.start_server(node, partition)
-                changed = True
-            elif assigned != node and server and (assigned < 0 or not server.claimed):
-                server.stop(MOVED)
-                changed = True
-        return changed
-
     def do_pause(self, node: int) -> bool:
         enabled = self.runs(node)
         self.paused[node] |= enabled
@@ -199,6 +186,7 @@ class World(Spoiling):
                 if connection.node == node:
                     connection.refuse()
         self.up[node] = self.paused[node] = False
+        self.forget_assignment(node)
         return True
 
     def do_crash_all(self) -> bool:
@@ -251,6 +239,10 @@ class World(Spoiling):
         if producer.server:
             producer.answers.setdefault(target, deque()).append((record, offset))
         return True
+
+    def do_land_all(self, partition: int) -> bool:
+        """All requests to a partition are in its log."""
+        return any([self.do_land(name, partition) for name in list(self.producers)])  # noqa: C419 - all of them
 
     def do_answer(self, name: str, target: int) -> bool:
         """The producer hears that its oldest request has landed."""
@@ -561,4 +553,5 @@ class World(Spoiling):
             self.sent_away,
             self.unacknowledged,
             [row for audit in self.audits for row in audit.alarms],
+            self.agrees,
         )

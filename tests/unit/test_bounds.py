@@ -143,6 +143,16 @@ def test_a_slow_append_makes_no_clock_wrong() -> None:
     assert clock.is_right(EPOCH_MS + 99_000)
 
 
+def test_what_was_made_by_a_wrong_clock_shows_nothing_of_a_later_one() -> None:
+    """It was set years ahead, back, and ahead again, while its records were under way."""
+    clock, ahead_ms = OwnClock(), EPOCH_MS + 10 * 366 * 86_400_000
+    clock.compare(EPOCH_MS, EPOCH_MS)
+    clock.compare(ahead_ms, EPOCH_MS + 1_000)
+    clock.compare(EPOCH_MS + 2_000, EPOCH_MS + 2_000)
+    assert not clock.is_right(ahead_ms + 3_000)
+    assert clock.is_right(EPOCH_MS + 3_000)
+
+
 def test_a_clock_behind_the_log_is_not_asked() -> None:
     owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
     behind_ms, log_ms = EPOCH_MS + 10_000, EPOCH_MS + 99_000

@@ -21,7 +21,8 @@ class OwnClock:
     def compare(self, made_ms: int, appended_at_ms: int) -> None:
         """A record of its own was read back, however long that took."""
         self.ahead_ms = made_ms - appended_at_ms
-        self._right_up_to_ms = max(made_ms, self._right_up_to_ms or 0)
+        if self.ahead_ms <= CLOCKS_APART_MAX_MS:
+            self._right_up_to_ms = max(made_ms, self._right_up_to_ms or 0)
 
     def go_on(self, now_ms: int) -> None:
         """Some time has passed; call it about once a second."""

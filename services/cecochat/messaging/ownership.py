@@ -139,6 +139,8 @@ class Ownership:
                     outdone.version,
                     extra={"partition": partition},
                 )
+                if version == outdone.version:  # of another content, which may be gone
+                    self._memory.see_takeover(version + 1)
             await self._reassigned.wait()
         self._owned[partition] = owned = OwnedPartition(
             self._log,

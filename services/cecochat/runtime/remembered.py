@@ -20,7 +20,8 @@ from cecochat.runtime.http import App
 @dataclass
 class Memory:
     """The documents that a server follows, the last good version of each. `taken_over`: the highest
-    version of the assignment by which it has seen a partition taken over.
+    version of the assignment by which it has seen a partition taken over, and the one after that
+    where it was given that partition by the same version, and so has to wait for a later one.
     """
 
     documents: dict[str, Document] = field(default_factory=dict)
