@@ -15,10 +15,10 @@ import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.ids import UserId, dialog, message_id, stamp_at
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, Origin, Takeover, decode, encode
 from cecochat.materialize.worker import Materializer
-from cecochat.ports.backplane import MESSAGES, NewRecord, Record
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord, Record
 from cecochat.runtime.reading import records_between
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
@@ -218,12 +218,14 @@ def origin(number: int, at: int = 0) -> Origin:
     return Origin(id_, epoch, number, ALICE, f"m{id_}", (BOB,), event.SerializeToString(), event)
 
 
-async def written(servers: Cluster, *new: Origin | Takeover, traceparent: str = "") -> None:
+async def written(
+    servers: Cluster, *new: Origin | Copy | Takeover, partition: int = 0, traceparent: str = ""
+) -> None:
     producer = await servers.parts.backplane.producer()
     for each in new:
         key, value, headers = encode(each)
         more = (("traceparent", traceparent),) if traceparent else ()
-        await producer.append([NewRecord(0, key, value, headers + more)])
+        await producer.append([NewRecord(partition, key, value, headers + more)])
     await producer.close()
 
 
@@ -241,6 +243,32 @@ async def test_a_fenced_owner_and_an_owner_that_is_dead(tmp_path: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await find(servers, ALICE, void.id)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def copied(of: Origin, at: Place, after: Place = NOWHERE) -> Copy:
+    return Copy(of.id, 0, at, after, (BOB,), of.event)
+
+
+async def test_a_copy_from_an_end_that_is_lost_is_not_taken_for_that_of_a_later_message(
+    tmp_path: Path,
+) -> None:
+    """The log of alice lost its end, and gave the offset again: copies and the watermark stayed."""
+    lost, said_since = origin(0), origin(0, at=5)
+    was = Place(1_600_000_000_000, 1)
+    async with cluster(tmp_path) as servers:
+        await written(servers, Takeover("two", "s1", 1), copied(lost, was), partition=1)
+        await servers.parts.backplane.commit(
+            FORWARD_GROUP, MESSAGES, {0: was._replace(offset=was.offset + 1)}
+        )
+        await written(servers, Takeover("one", "s2", 1), said_since)
+        delivered = f"delivered to {BOB}"
+        waits_for = ("forwarded to partition 1", delivered)
+        steps = await until(servers, said_since.id, "on_its_way", *waits_for)
+        assert steps["forwarded"]["facts"]["forwarded_to"] == 0
+        now = Place((await records(servers, 0))[1].appended_at_ms, 1)
+        await written(servers, copied(said_since, now, after=was), partition=1)
+        steps = await until(servers, said_since.id, "on_its_way", delivered)
+        assert steps["forwarded"]["facts"]["offset"] == 2
 
 
 async def test_the_trace_that_the_record_names(tmp_path: Path) -> None:
