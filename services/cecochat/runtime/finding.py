@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Trimmed, Undecodable
 from cecochat.domain.fold import Fold
-from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
 from cecochat.domain.search import Precedes, Search, before_copy, before_origin
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
@@ -110,7 +110,7 @@ async def taken_over_by(backplane: Backplane, partition: int, epoch: Place) -> s
     """Whose takeover record began that epoch; None: nobody's, or the log does not hold it any
     more.
     """
-    if epoch == NOWHERE:
+    if epoch.offset < 0:
         return None
     try:
         if await still_holds(backplane, partition, epoch):
