@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from random import Random
 
 import pytest
 
 from scripts.backends.launch import Backend
+from tests.faults.trial import Trial
 from tests.support.backends import Backends
 from tests.support.outages import environment, own_backends
 
@@ -27,6 +30,17 @@ def on_real(real: Mapping[str, Backend]) -> dict[str, str]:
     for backend in real.values():
         assert backend.answers(), f"a test before has left {backend.kind.name} stopped"
     return environment(real, f"test_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def trial(
+    real: Mapping[str, Backend],
+    on_real: dict[str, str],
+    tmp_path: Path,
+    rng: Random,
+    base_seed: int,
+) -> Trial:
+    return Trial(real, on_real, tmp_path, rng, base_seed)
 
 
 @pytest.fixture(params=["embedded", "real"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
-from random import Random
 
 import pytest
 from redis.asyncio import Redis
@@ -14,11 +12,11 @@ from redis.asyncio import Redis
 from cecochat.adapters import build
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.runtime.settings import load
-from scripts.backends.launch import Backend
-from tests.faults.test_cluster import FAILED_OVER_S, RATE_PER_S, all_back, count, report, talking
+from tests.faults.test_cluster import FAILED_OVER_S, RATE_PER_S, all_back, count
+from tests.faults.trial import Trial
 from tests.support.eventually import eventually
 from tests.support.outages import PARTITIONS
-from tests.support.processes import Processes, processes
+from tests.support.processes import Processes
 from tests.support.records import Sent
 
 pytestmark = pytest.mark.timeout(300)
@@ -44,29 +42,23 @@ async def moved_from(cluster: Processes, dead: str) -> float:
     return round(loop.time() - began_s, 2)
 
 
-async def test_the_servers_remember_and_a_dead_one_is_failed_over(
-    real: Mapping[str, Backend],
-    on_real: dict[str, str],
-    tmp_path: Path,
-    rng: Random,
-    base_seed: int,
-) -> None:
+async def test_the_servers_remember_and_a_dead_one_is_failed_over(trial: Trial) -> None:
     """A control server that begins again at version 1 would be followed by nobody."""
-    async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
+    async with trial.talking() as (cluster, crowd):
         (control,) = cluster.of("control")
-        victim = rng.choice(cluster.of("messaging"))
-        known = await documents(on_real)
+        victim = trial.rng.choice(cluster.of("messaging"))
+        known = await documents(trial.environment)
         await control.kill()
         shutil.rmtree(cluster.folder / "data" / "control")
-        host, _, port = real["redis"].address.rpartition(":")
+        host, _, port = trial.backends["redis"].address.rpartition(":")
         async with Redis(host=host, port=int(port)) as redis:
             await redis.flushall()
-        assert [each.version for each in await documents(on_real)] == [0, 0]
+        assert [each.version for each in await documents(trial.environment)] == [0, 0]
         await victim.kill()
         mark = len(crowd.record.entries)
         await control.start()
         failover_s = await moved_from(cluster, victim.instance_id)
-        configuration, assignment = await documents(on_real)
+        configuration, assignment = await documents(trial.environment)
         assert configuration == known[0]
         assert assignment.version > known[1].version
         await victim.start()
@@ -76,4 +68,4 @@ async def test_the_servers_remember_and_a_dead_one_is_failed_over(
         survivors = [each for each in followers if each is not victim]
         silent = [each.name for each in survivors if WENT_BACK not in each.said]
         assert not silent, f"{silent} did not say it"
-    report("redis-emptied-control-moved", base_seed, crowd, failover_s=failover_s)
+    trial.report("redis-emptied-control-moved", crowd, failover_s=failover_s)

@@ -5,18 +5,16 @@ that leads, or Consul.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from pathlib import Path
 from random import Random
 
 import httpx
 import pytest
 
-from scripts.backends.launch import Backend
-from tests.faults.test_cluster import all_back, failed_over, gaps, report, talking
+from tests.faults.test_cluster import all_back, failed_over, gaps
+from tests.faults.trial import Trial
 from tests.support.eventually import eventually
 from tests.support.evidence import absences
-from tests.support.processes import Processes, ServerProcess, processes
+from tests.support.processes import Processes, ServerProcess
 from tests.support.shared import settled
 
 pytestmark = pytest.mark.timeout(420)
@@ -35,38 +33,33 @@ async def leader(cluster: Processes) -> ServerProcess:
     raise AssertionError("no control server leads")
 
 
-async def test_with_the_control_server_that_leads(
-    on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
-) -> None:
-    async with processes(tmp_path, on_real, COUNTS) as cluster, talking(cluster, rng) as crowd:
+async def test_with_the_control_server_that_leads(trial: Trial) -> None:
+    async with trial.talking(COUNTS) as (cluster, crowd):
         took_s = []
         for _ in range(3):
-            before, victims = await cluster.owners(), (await leader(cluster), dying(cluster, rng))
+            before = await cluster.owners()
+            victims = await leader(cluster), dying(cluster, trial.rng)
             dead = victims[1].instance_id
             await asyncio.gather(*(victim.kill() for victim in victims))
             took_s.append(await failed_over(cluster, dead, before))
             await asyncio.gather(*(victim.start() for victim in victims))
             await all_back(crowd)
-            await eventually(lambda: settled(on_real, COUNTS["messaging"]), 60, every_s=0.2)
+            await eventually(
+                lambda: settled(trial.environment, COUNTS["messaging"]), 60, every_s=0.2
+            )
         away = absences(crowd.record.entries)
-    report("leader-and-messaging-killed", base_seed, crowd, failover_s=took_s, **gaps(away))
+    trial.report("leader-and-messaging-killed", crowd, failover_s=took_s, **gaps(away))
     assert max(took_s) < WITH_THE_LEADER_S
 
 
-async def test_while_consul_is_away(
-    real: Mapping[str, Backend],
-    on_real: dict[str, str],
-    tmp_path: Path,
-    rng: Random,
-    base_seed: int,
-) -> None:
-    async with processes(tmp_path, on_real, COUNTS) as cluster, talking(cluster, rng) as crowd:
+async def test_while_consul_is_away(trial: Trial) -> None:
+    async with trial.talking(COUNTS) as (cluster, crowd):
         loop = asyncio.get_running_loop()
-        await asyncio.to_thread(real["consul"].kill)
+        await asyncio.to_thread(trial.backends["consul"].kill)
         try:
             until_s = loop.time() + AWAY_S
-            await asyncio.sleep(rng.uniform(1, 20))  # with a leader yet, or none any more
-            before, victim = await cluster.owners(), dying(cluster, rng)
+            await asyncio.sleep(trial.rng.uniform(1, 20))  # with a leader yet, or none any more
+            before, victim = await cluster.owners(), dying(cluster, trial.rng)
             dead, mark = victim.instance_id, len(crowd.record.entries)
             await victim.kill()
             failover_s = await failed_over(cluster, dead, before)
@@ -74,14 +67,14 @@ async def test_while_consul_is_away(
             away = absences(crowd.record.entries[mark:])
             await asyncio.sleep(until_s - loop.time())
         finally:
-            await asyncio.to_thread(real["consul"].start)
+            await asyncio.to_thread(trial.backends["consul"].start)
         after = await cluster.owners()
         await asyncio.sleep(15)  # Consul tells of the dead one for a grace
         assert dead not in (await cluster.owners()).values()
         assert await cluster.owners() == after, "nothing moves because Consul is back"
         await victim.start()
         await all_back(crowd)
-    report("consul-away-messaging-killed", base_seed, crowd, failover_s=failover_s, **gaps(away))
+    trial.report("consul-away-messaging-killed", crowd, failover_s=failover_s, **gaps(away))
     assert failover_s < WITHOUT_CONSUL_S
     assert max(each.lasted_s for each in away) < WITHOUT_CONSUL_S
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from random import Random
 
 import httpx
 import pytest
 
 from scripts.backends.launch import Backend
-from tests.faults.test_cluster import RATE_PER_S, all_back, count, report, talking
+from tests.faults.test_cluster import RATE_PER_S, all_back, count
+from tests.faults.trial import Trial
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
-from tests.support.processes import Processes, processes
+from tests.support.processes import Processes
 from tests.support.records import Acked, Sent
 
 LAG = "cecochat_materialize_lag_records "
@@ -31,56 +30,38 @@ async def outage(backends: Mapping[str, Backend], names: list[str], lasts_s: flo
         await asyncio.to_thread(backends[name].start)
 
 
-async def test_kafka_is_away_for_ten_seconds(
-    real: Mapping[str, Backend],
-    on_real: dict[str, str],
-    tmp_path: Path,
-    rng: Random,
-    base_seed: int,
-) -> None:
+async def test_kafka_is_away_for_ten_seconds(trial: Trial) -> None:
     """Sends wait: nothing is acknowledged meanwhile, and nothing is lost."""
-    async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
+    async with trial.talking() as (_, crowd):
         before = len(crowd.record.entries)
-        await outage(real, ["kafka"], 10)
+        await outage(trial.backends, ["kafka"], 10)
         back = len(crowd.record.entries)
         assert count(crowd, before, Sent) > 0
         await all_back(crowd)
         await flowing_again(crowd, back)
-    report("outage-kafka", base_seed, crowd)
+    trial.report("outage-kafka", crowd)
 
 
-async def test_cassandra_is_away_for_thirty_seconds(
-    real: Mapping[str, Backend],
-    on_real: dict[str, str],
-    tmp_path: Path,
-    rng: Random,
-    base_seed: int,
-) -> None:
+async def test_cassandra_is_away_for_thirty_seconds(trial: Trial) -> None:
     """People talk on; the history catches up afterwards."""
-    async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
+    async with trial.talking() as (cluster, crowd):
         before = len(crowd.record.entries)
-        gone = asyncio.create_task(outage(real, ["cassandra"], 30))
+        gone = asyncio.create_task(outage(trial.backends, ["cassandra"], 30))
         await until_lag(cluster, lambda records: records > RATE_PER_S)
         await gone
         assert count(crowd, before, Acked) > RATE_PER_S * 15, "they hardly talked meanwhile"
         await until_lag(cluster, lambda records: records < RATE_PER_S)
         waited = [each for each in cluster.of("materialize") if "waiting for the" in each.said]
         assert waited, "no materialize server noticed"
-    report("outage-cassandra", base_seed, crowd)
+    trial.report("outage-cassandra", crowd)
 
 
-async def test_redis_and_consul_are_away_for_a_minute(
-    real: Mapping[str, Backend],
-    on_real: dict[str, str],
-    tmp_path: Path,
-    rng: Random,
-    base_seed: int,
-) -> None:
+async def test_redis_and_consul_are_away_for_a_minute(trial: Trial) -> None:
     """What is known stays in use: people talk, and come back to where they were."""
-    async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
+    async with trial.talking() as (cluster, crowd):
         owners = await cluster.owners()
         before = len(crowd.record.entries)
-        gone = asyncio.create_task(outage(real, ["redis", "consul"], 60))
+        gone = asyncio.create_task(outage(trial.backends, ["redis", "consul"], 60))
         await asyncio.sleep(20)
         await reconnects(crowd)
         await gone
@@ -88,7 +69,7 @@ async def test_redis_and_consul_are_away_for_a_minute(
         await asyncio.sleep(10)
         assert await cluster.owners() == owners, "an outage of these is no reason to move anything"
         assert_said(cluster, "configuration cannot be followed")
-    report("outage-redis-consul", base_seed, crowd)
+    trial.report("outage-redis-consul", crowd)
 
 
 async def lag(cluster: Processes) -> float:

@@ -16,13 +16,15 @@ import httpx
 
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.domain.ids import UserId, dialog
+from cecochat.materialize.main import materialize
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES
 from cecochat.ports.configuration import CONFIGURATION
-from cecochat.ports.discovery import Instance
 from tests.contract.openers.cassandra import drop_keyspace
 from tests.integration import streams
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
 from tests.integration.systems import QUICK, write_document
 from tests.support.damage import Damage, SqliteDamage, to_cassandra
+from tests.support.eventually import eventually
 
 ALICE, BOB = user_on(0), user_on(1)
 CHAT = str(dialog(UserId(ALICE), UserId(BOB)))
@@ -61,7 +63,9 @@ async def audited(
 
 
 @asynccontextmanager
-async def talking(servers: Cluster, talk: Talk, owners: tuple[str, str]) -> AsyncIterator[None]:
+async def talking(
+    servers: Cluster, talk: Talk, owners: tuple[str, str] = ("one", "two")
+) -> AsyncIterator[None]:
     """Alice writes to Bob as fast as it goes, and Bob reads all of it. `owners` of their
     partitions.
     """
@@ -105,6 +109,15 @@ class Asking:
     async def state(self) -> dict[str, Any]:
         return dict((await self._client.get(f"{self._url}/audit")).raise_for_status().json())
 
+    async def missing(self) -> list[dict[str, Any]]:
+        """What it knows to be missing."""
+        return list((await self.state())["missing"])
+
+    async def compared(self, partition: int, above: int) -> bool:
+        """Whether it has compared what stands above that offset."""
+        known = (await self.state())["complete"].get(str(partition))
+        return bool(known and known["offset"] > above)
+
     async def metric(self, name: str, partition: int) -> float | None:
         text = (await self._client.get(f"{self._url}/metrics")).text
         begin = f'{name}{{partition="{partition}"}} '
@@ -129,6 +142,39 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(server: Instance) -> AsyncIterator[Asking]:
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+async def comparing(servers: Cluster, name: str) -> AsyncIterator[Asking]:
+    """One materialize server more."""
+    async with (
+        materialize(servers.parts, name) as server,
+        httpx.AsyncClient(timeout=30, trust_env=False) as client,
+    ):
         yield Asking(server.health_url, client)
+
+
+@asynccontextmanager
+async def compared_while_talking(servers: Cluster, talk: Talk) -> AsyncIterator[Asking]:
+    """It has compared some of what was said, and people talk on."""
+    async with comparing(servers, "m1") as operator, talking(servers, talk):
+        await eventually(lambda: len(talk.ids) > 50)
+        await eventually(lambda: operator.compared(0, 30), within_s=60)
+        yield operator
+
+
+async def ends(servers: Cluster) -> list[int]:
+    log = servers.parts.backplane
+    return [(await log.bounds(MESSAGES, partition))[1] for partition in range(PARTITIONS)]
+
+
+async def is_whole(servers: Cluster) -> bool:
+    """Materialize says that it has all that is in the log."""
+    log = servers.parts.backplane
+    said = [await log.committed(MATERIALIZE_GROUP, MESSAGES, p) for p in range(PARTITIONS)]
+    offsets = [place.offset if place else 0 for place in said]
+    return offsets == await ends(servers)
+
+
+async def whole_is_compared(servers: Cluster, operator: Asking) -> bool:
+    """Up to the end of the log."""
+    known = (await operator.state())["complete"]
+    seen: list[int] = [each["offset"] + 1 for each in known.values()]
+    return sorted(seen) == sorted(await ends(servers))

@@ -23,7 +23,18 @@ from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import History, Progress
 from cecochat.v1.events_pb2 import Event
-from tests.integration.audits import ALICE, BOB, CHAT, Asking, Talk, asking, audited, talking
+from tests.integration.audits import (
+    ALICE,
+    BOB,
+    CHAT,
+    Talk,
+    audited,
+    compared_while_talking,
+    comparing,
+    is_whole,
+    talking,
+    whole_is_compared,
+)
 from tests.integration.cluster import PARTITIONS, Cluster
 from tests.integration.streams import Ended
 from tests.integration.systems import QUICK, write_document
@@ -61,9 +72,17 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditor, "SLOW_SHARE", 1.0)
 
 
-async def complete(operator: Asking, partition: int, above: int) -> bool:
-    known = (await operator.state())["complete"].get(str(partition))
-    return bool(known and known["offset"] > above)
+def looking_at(servers: Cluster) -> Auditor:
+    """One whose rounds the test makes."""
+    assert servers.parts.history
+    looking = Auditor(
+        servers.parts.backplane,
+        servers.parts.history,
+        CollectorRegistry(),
+        lambda: range(PARTITIONS),
+    )
+    looking.rate = 100_000
+    return looking
 
 
 async def harm(damage: Damage, talk: Talk) -> dict[str, int]:
@@ -81,10 +100,10 @@ async def test_harm_under_load_is_named_and_repaired_while_people_talk(
 ) -> None:
     servers, damage = running
     talk = Talk()
-    async with materialize(servers.parts, "m1") as known, asking(known) as operator:
-        async with talking(servers, talk, ("one", "two")):
+    async with comparing(servers, "m1") as operator:
+        async with talking(servers, talk):
             await eventually(lambda: len(talk.ids) > 100 and talk.read_up_to > talk.ids[20])
-            await eventually(lambda: complete(operator, 0, 100), within_s=60)
+            await eventually(lambda: operator.compared(0, 100), within_s=60)
             kept = marks_are_lost(servers, monkeypatch)
             before = talk.read_up_to  # and the next receipt may have been written already
             await eventually(
@@ -96,11 +115,11 @@ async def test_harm_under_load_is_named_and_repaired_while_people_talk(
         wanted = await harm(damage, talk)
 
         async def all_named() -> bool:
-            named = (await operator.state())["missing"]
+            named = await operator.missing()
             return {each["what"] for each in named} == KINDS
 
         await eventually(all_named)
-        named = {each["what"]: each for each in (await operator.state())["missing"]}
+        named = {each["what"]: each for each in await operator.missing()}
         for what, id_ in wanted.items():
             assert named[what]["message_id"] == str(id_)
             assert named[what]["partition"] == partition_in(id_) == 0
@@ -115,12 +134,12 @@ async def test_harm_under_load_is_named_and_repaired_while_people_talk(
         behind = await operator.metric("cecochat_audit_complete_offset", 0)
         assert behind is not None
         assert behind < named["absent"]["offset"]
-        async with talking(servers, talk, ("one", "two")):
+        async with talking(servers, talk):
             found = await operator.audit(repair=True)
             assert {each["what"] for each in found} >= {"absent", "other"}
 
             async def nothing_is_missing() -> bool:
-                return not (await operator.state())["missing"]
+                return not await operator.missing()
 
             await eventually(nothing_is_missing)
         await eventually(lambda: whole_is_compared(servers, operator))
@@ -141,26 +160,6 @@ def marks_are_lost(servers: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
     monkeypatch.setattr(kind, "write", lossy)
     return lambda: monkeypatch.setattr(kind, "write", write)
-
-
-async def ends(servers: Cluster) -> list[int]:
-    log = servers.parts.backplane
-    return [(await log.bounds(MESSAGES, partition))[1] for partition in range(PARTITIONS)]
-
-
-async def is_whole(servers: Cluster) -> bool:
-    """Materialize says that it has all that is in the log."""
-    log = servers.parts.backplane
-    said = [await log.committed(MATERIALIZE_GROUP, MESSAGES, p) for p in range(PARTITIONS)]
-    offsets = [place.offset if place else 0 for place in said]
-    return offsets == await ends(servers)
-
-
-async def whole_is_compared(servers: Cluster, operator: Asking) -> bool:
-    """Up to the end of the log."""
-    known = (await operator.state())["complete"]
-    seen: list[int] = [each["offset"] + 1 for each in known.values()]
-    return sorted(seen) == sorted(await ends(servers))
 
 
 async def holds_all(servers: Cluster, talk: Talk) -> None:
@@ -186,8 +185,7 @@ async def test_no_false_alarm_while_servers_come_and_go(
     with caplog.at_level(logging.ERROR, "cecochat.materialize.auditor"):
         for number in range(6):
             async with (
-                materialize(servers.parts, f"a{number}") as one,
-                asking(one) as operator,
+                comparing(servers, f"a{number}") as operator,
                 talking(servers, talk, owners),
             ):
                 async with materialize(servers.parts, f"b{number}"):
@@ -198,9 +196,9 @@ async def test_no_false_alarm_while_servers_come_and_go(
             owners = owners[::-1]
             await servers.assign(*owners)
             await taken_over(servers, owners)
-        async with materialize(servers.parts, "last") as known, asking(known) as operator:
+        async with comparing(servers, "last") as operator:
             await eventually(lambda: whole_is_compared(servers, operator))
-            assert (await operator.state())["missing"] == []
+            assert await operator.missing() == []
     assert [record.getMessage() for record in caplog.records] == []
     assert audits == 12
     await holds_all(servers, talk)
@@ -232,16 +230,9 @@ async def test_what_materialize_does_not_say_is_whole_would_be_a_false_alarm(
     """Nobody materializes yet. With the rule nothing is missing, without it all of it is."""
     servers, _ = running
     talk = Talk()
-    async with talking(servers, talk, ("one", "two")):
+    async with talking(servers, talk):
         await eventually(lambda: len(talk.ids) > 20)
-    assert servers.parts.history
-    looking = Auditor(
-        servers.parts.backplane,
-        servers.parts.history,
-        CollectorRegistry(),
-        lambda: range(PARTITIONS),
-    )
-    looking.rate = 100_000
+    looking = looking_at(servers)
     for _ in range(3):
         await looking.round()
     assert looking.known == {}
@@ -260,24 +251,18 @@ async def test_who_compares_a_partition_next_finds_what_was_missing_before(
 ) -> None:
     servers, damage = running
     talk = Talk()
-    async with (
-        materialize(servers.parts, "m1") as known,
-        asking(known) as operator,
-        talking(servers, talk, ("one", "two")),
-    ):
-        await eventually(lambda: len(talk.ids) > 50)
-        await eventually(lambda: complete(operator, 0, 30), within_s=60)
+    async with compared_while_talking(servers, talk) as operator:
         await damage.delete_message(CHAT, talk.ids[5])
 
         async def named() -> bool:
-            return bool((await operator.state())["missing"])
+            return bool(await operator.missing())
 
         await eventually(named)
     monkeypatch.setattr(auditor, "AGAIN_S", float("inf"))
     monkeypatch.setattr(auditor, "SLOW_SHARE", 0.0)
-    async with materialize(servers.parts, "m2") as known, asking(known) as operator:
+    async with comparing(servers, "m2") as operator:
         await eventually(named)
-        ((only,)) = (await operator.state())["missing"]
+        ((only,)) = await operator.missing()
         assert only["message_id"] == str(talk.ids[5])
         assert [each["what"] for each in await operator.audit(repair=True)] == ["absent"]
         await eventually(lambda: whole_is_compared(servers, operator))
@@ -288,13 +273,7 @@ async def test_a_database_that_does_not_answer_is_asked_again_and_nothing_is_ski
 ) -> None:
     servers, damage = running
     talk = Talk()
-    async with (
-        materialize(servers.parts, "m1") as known,
-        asking(known) as operator,
-        talking(servers, talk, ("one", "two")),
-    ):
-        await eventually(lambda: len(talk.ids) > 50)
-        await eventually(lambda: complete(operator, 0, 30), within_s=60)
+    async with compared_while_talking(servers, talk) as operator:
         assert servers.parts.history
         kind, asked = type(servers.parts.history), asyncio.Event()
         lacking = kind.lacking
@@ -311,7 +290,7 @@ async def test_a_database_that_does_not_answer_is_asked_again_and_nothing_is_ski
         monkeypatch.setattr(kind, "lacking", lacking)
 
         async def named() -> bool:
-            found = (await operator.state())["missing"]
+            found = await operator.missing()
             return [each["message_id"] for each in found] == [str(talk.ids[before - 40])]
 
         await eventually(named)
@@ -322,13 +301,7 @@ async def test_since_a_time_only_what_came_later_is_compared(
 ) -> None:
     servers, damage = running
     talk = Talk()
-    async with (
-        materialize(servers.parts, "m1") as known,
-        asking(known) as operator,
-        talking(servers, talk, ("one", "two")),
-    ):
-        await eventually(lambda: len(talk.ids) > 30)
-        await eventually(lambda: complete(operator, 0, 20), within_s=60)
+    async with compared_while_talking(servers, talk) as operator:
         await damage.delete_message(CHAT, talk.ids[5])
         found = await operator.audit()
         assert [each["message_id"] for each in found] == [str(talk.ids[5])]
@@ -344,18 +317,14 @@ async def test_an_emptied_history_is_built_again_from_the_log_while_people_talk(
     monkeypatch.setattr(auditor, "KNOWN_MAX", 20)
     servers, damage = running
     talk = Talk()
-    async with (
-        materialize(servers.parts, "m1") as known,
-        asking(known) as operator,
-        talking(servers, talk, ("one", "two")),
-    ):
+    async with comparing(servers, "m1") as operator, talking(servers, talk):
         await eventually(lambda: talk.read_up_to)
         await more_is_said(talk, 100)
-        await eventually(lambda: complete(operator, 0, 50), within_s=60)
+        await eventually(lambda: operator.compared(0, 50), within_s=60)
         await damage.empty()
 
         async def enough_is_missing() -> bool:
-            return len((await operator.state())["missing"]) >= 20
+            return len(await operator.missing()) >= 20
 
         await eventually(enough_is_missing)
         found = await operator.audit(repair=True)
@@ -364,10 +333,10 @@ async def test_an_emptied_history_is_built_again_from_the_log_while_people_talk(
         async def nothing_is_missing() -> bool:
             """Also of what was written just before, and was not said to be whole yet."""
             repaired = await operator.audit(repair=True)
-            return repaired == [] and not (await operator.state())["missing"]
+            return repaired == [] and not await operator.missing()
 
         await eventually(nothing_is_missing)
-    async with materialize(servers.parts, "m2") as known, asking(known) as operator:
+    async with comparing(servers, "m2") as operator:
         await eventually(lambda: whole_is_compared(servers, operator), within_s=60)
     await holds_all(servers, talk)
 
@@ -379,8 +348,8 @@ async def test_with_a_rate_of_nothing_only_who_asks_is_answered(
     talk = Talk()
     keys = {**QUICK, "audit.rate": 0}
     await write_document(servers.parts.configuration, CONFIGURATION, keys)
-    async with materialize(servers.parts, "m1") as known, asking(known) as operator:
-        async with talking(servers, talk, ("one", "two")):
+    async with comparing(servers, "m1") as operator:
+        async with talking(servers, talk):
             await more_is_said(talk, 20)
         await eventually(lambda: is_whole(servers))
         await damage.delete_message(CHAT, talk.ids[5])
@@ -404,12 +373,10 @@ async def test_where_materialize_takes_back_what_it_said_all_is_compared_again(
     servers, damage = running
     talk, log = Talk(), servers.parts.backplane
     async with materialize(servers.parts, "m1"):
-        async with talking(servers, talk, ("one", "two")):
+        async with talking(servers, talk):
             await more_is_said(talk, 50)
         await eventually(lambda: is_whole(servers))
-    assert servers.parts.history
-    looking = Auditor(log, servers.parts.history, CollectorRegistry(), lambda: range(PARTITIONS))
-    looking.rate = 100_000
+    looking = looking_at(servers)
     await looking.round()
     end = looking.complete[0].offset + 1
     assert end > 50

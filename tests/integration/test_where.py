@@ -15,10 +15,11 @@ import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.ids import UserId, dialog, message_id, stamp_at
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, Origin, Takeover, decode, encode
 from cecochat.materialize.worker import Materializer
-from cecochat.ports.backplane import MESSAGES, NewRecord, Record
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord, Record
+from cecochat.ports.history import Progress
 from cecochat.runtime.reading import records_between
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
@@ -218,12 +219,14 @@ def origin(number: int, at: int = 0) -> Origin:
     return Origin(id_, epoch, number, ALICE, f"m{id_}", (BOB,), event.SerializeToString(), event)
 
 
-async def written(servers: Cluster, *new: Origin | Takeover, traceparent: str = "") -> None:
+async def written(
+    servers: Cluster, *new: Origin | Copy | Takeover, partition: int = 0, traceparent: str = ""
+) -> None:
     producer = await servers.parts.backplane.producer()
     for each in new:
         key, value, headers = encode(each)
         more = (("traceparent", traceparent),) if traceparent else ()
-        await producer.append([NewRecord(0, key, value, headers + more)])
+        await producer.append([NewRecord(partition, key, value, headers + more)])
     await producer.close()
 
 
@@ -241,6 +244,42 @@ async def test_a_fenced_owner_and_an_owner_that_is_dead(tmp_path: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await find(servers, ALICE, void.id)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def copied(of: Origin, at: Place, after: Place = NOWHERE) -> Copy:
+    return Copy(of.id, 0, at, after, (BOB,), of.event)
+
+
+async def test_a_copy_from_an_end_that_is_lost_is_not_taken_for_that_of_a_later_message(
+    tmp_path: Path,
+) -> None:
+    """The log of alice lost its end, and gave the offset again; its copies, the watermark and the
+    progress of the history are still there.
+    """
+    lost, said_since = origin(0), origin(0, at=5)
+    was = Place(1_600_000_000_000, 1)
+    async with cluster(tmp_path, materializes=False) as servers:
+        await written(servers, Takeover("two", "s1", 1), copied(lost, was), partition=1)
+        await all_done_up_to(servers, was)
+        await written(servers, Takeover("one", "s2", 1), said_since)
+        others = (f"delivered to {BOB}", "materialized")
+        waits_for = ("forwarded to partition 1", *others)
+        steps = await until(servers, said_since.id, "on_its_way", *waits_for)
+        assert steps["forwarded"]["facts"]["forwarded_to"] == 0
+        assert steps["materialized"]["facts"]["up_to"] == -1
+        now = Place((await records(servers, 0))[1].appended_at_ms, 1)
+        await written(servers, copied(said_since, now, after=was), partition=1)
+        steps = await until(servers, said_since.id, "on_its_way", *others)
+        assert steps["forwarded"]["facts"]["offset"] == 2
+
+
+async def all_done_up_to(servers: Cluster, place: Place) -> None:
+    """Partition 0 is forwarded and materialized up to there, as is remembered."""
+    log, history = servers.parts.backplane, servers.parts.history
+    assert history
+    await log.commit(FORWARD_GROUP, MESSAGES, {0: place._replace(offset=place.offset + 1)})
+    progress = Progress(await log.log_id(), 0, place.offset, place.clock_ms)
+    await history.write([], [], progress)
 
 
 async def test_the_trace_that_the_record_names(tmp_path: Path) -> None:

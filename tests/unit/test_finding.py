@@ -16,7 +16,16 @@ from cecochat.domain.errors import Trimmed
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import message_id
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import NOTHING, Copy, LogRecord, Origin, State, Takeover, encode
+from cecochat.domain.records import (
+    NOTHING,
+    Copy,
+    LogRecord,
+    Origin,
+    State,
+    Takeover,
+    decode,
+    encode,
+)
 from cecochat.ports.backplane import Backplane, Record
 from cecochat.runtime import finding
 from cecochat.runtime.reading import first_known
@@ -29,37 +38,39 @@ AT_ONCE = 4
 """Small, so that a log of some dozen records is halved, and read in many batches."""
 
 
-def place(offset: int) -> Place:
-    """In any of the logs: a record a millisecond."""
-    return Place(BEGAN_MS + offset, offset)
-
-
 @dataclass
 class Log:
-    """One partition, written as owners do: now and then one that is fenced writes on."""
+    """One partition, written as owners do, a record a millisecond: now and then one that is fenced
+    writes on, and this log, or one that it has copies from, loses its end.
+    """
 
     records: list[Record] = field(default_factory=list)
+    now_ms: int = BEGAN_MS
     fold: Fold = field(default_factory=Fold)
     start: int = 0
     read: int = 0  # records that were read of it
     origins: dict[int, int] = field(default_factory=dict)  # id -> offset, of those that count
     void: set[int] = field(default_factory=set)
-    copies: dict[tuple[int, int], int] = field(default_factory=dict)
+    copies: dict[tuple[int, Place], int] = field(default_factory=dict)
+    sources: dict[int, Place] = field(default_factory=dict)  # the last origin that was copied
     states: list[State] = field(default_factory=list)
     stamped: int | None = None  # by the owner, and not yet appended
     last_stamp: int = 0
 
     def append(self, record: LogRecord) -> None:
-        at = place(len(self.records))
-        offset = at.offset
-        self.records.append(Record(offset, at.clock_ms, *encode(record)))
-        counts = self.fold.step(offset, record, at.clock_ms)
+        self.now_ms += 1
+        self._take(Record(len(self.records), self.now_ms, *encode(record)))
+
+    def _take(self, each: Record) -> None:
+        self.records.append(each)
+        offset, record = each.offset, decode(each.key, each.value, each.headers)
+        counts = self.fold.step(offset, record, each.appended_at_ms)
         if isinstance(record, Origin) and counts:
             self.origins[record.id] = offset
         elif isinstance(record, Origin):
             self.void.add(record.id)
         elif isinstance(record, Copy) and counts:
-            self.copies[record.origin_partition, record.origin.offset] = offset
+            self.copies[record.origin_partition, record.origin] = offset
 
     def do(self, action: str, number: int) -> None:
         getattr(self, action)(number)
@@ -85,15 +96,39 @@ class Log:
         if self.fold.epoch.offset < 1:
             return
         stamp = max(1, self.last_stamp + (number - 3) * 1_024)
-        self.append(origin(stamp, place(self.fold.epoch.offset - 1), number))
+        self.append(origin(stamp, self.epoch_before, number))
+
+    @property
+    def epoch_before(self) -> Place:
+        """One that was in force before the one that is now."""
+        return Place(self.fold.epoch.clock_ms - 1, self.fold.epoch.offset - 1)
 
     def copy(self, number: int) -> None:
         source = OTHERS[number % 2]
-        high = self.fold.high.get(source, NOTHING).origin
+        high = self.fold.high_of(source)
         stamp = self.fold.top + number * 1_024
         id_ = message_id(stamp, source)
-        at = place(high.offset + 1 + number % 3)
+        last = self.last_of(source)
+        at = self.sources[source] = Place(last.clock_ms + 1, last.offset + 1 + number % 3)
         self.append(Copy(id_, source, at, high, ("bob",), Event(id=id_).SerializeToString()))
+
+    def last_of(self, source: int) -> Place:
+        return self.sources.get(source, Place(BEGAN_MS, -1))
+
+    def source_loses(self, number: int) -> None:
+        """Its next origins get offsets that others had."""
+        source = OTHERS[number % 2]
+        clock_ms, offset = self.last_of(source)
+        self.sources[source] = Place(clock_ms, max(-1, offset - 1 - number))
+
+    def lose(self, number: int) -> None:
+        """Its end is gone, and it grows again; what was under way from before lands then."""
+        kept = self.records[: max(1, len(self.records) - 1 - number)]
+        self.records, self.fold = [], Fold()
+        self.origins, self.void, self.copies = {}, set(), {}
+        for each in kept:
+            self._take(each)
+        self.takeover(number)
 
     def again(self, number: int) -> None:
         """A copy that was there before."""
@@ -139,7 +174,8 @@ def origin(stamp: int, epoch: Place, number: int) -> Origin:
     return Origin(id_, epoch, number, "alice", "", (), event.SerializeToString(), event)
 
 
-ACTIONS = ("origin",) * 4 + (
+ACTIONS = ("origin",) * 5 + (
+    "copy",
     "copy",
     "copy",
     "state",
@@ -148,6 +184,8 @@ ACTIONS = ("origin",) * 4 + (
     "fenced",
     "again",
     "stamp",
+    "source_loses",
+    "lose",
 )
 LOGS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 6)), max_size=80)
 
@@ -201,7 +239,7 @@ def test_what_a_fenced_owner_has_written_is_found_and_does_not_count() -> None:
     async def ask() -> None:
         found, _ = await finding.find_origin(port(log), PARTITION, void)
         assert found
-        assert (found.record.offset, found.counts, found.epoch) == (3, False, 2)
+        assert (found.record.offset, found.counts, found.epoch.offset) == (3, False, 2)
 
     asyncio.run(ask())
 
@@ -210,7 +248,7 @@ def test_of_two_with_one_id_the_one_that_counts_is_found() -> None:
     """Two owners stamp alike, and the fenced one's record lands first."""
     log = written([("origin", 0), ("takeover", 2), ("stamp", 1)])
     assert log.stamped
-    log.append(origin(log.stamped, place(0), 1))
+    log.append(origin(log.stamped, log.epoch_before, 1))
     log.do("origin", 0)
     (shared,) = log.void & log.origins.keys()
 
@@ -222,10 +260,40 @@ def test_of_two_with_one_id_the_one_that_counts_is_found() -> None:
     asyncio.run(ask())
 
 
+def test_a_state_of_an_end_that_is_lost_is_not_believed() -> None:
+    """It was under way when the log lost its end, and landed afterwards."""
+    before = [("origin", 0)] * 2 + [("takeover", 2)] + [("origin", 0)] * 3 + [("state", 0)]
+    since = [("origin", 0)] * 6 + [("late", 0)] + [("origin", 0)] * 8
+    log = written([*before, ("lose", 4), *since])
+
+    async def ask() -> None:
+        for id_, offset in log.origins.items():
+            found, kept = await finding.find_origin(port(log), PARTITION, id_)
+            assert (found_offset(found), kept) == (offset, True)
+            assert found
+            assert found.counts
+
+    asyncio.run(ask())
+
+
+def test_of_two_copies_from_one_offset_the_one_that_is_meant_is_found() -> None:
+    """The origin's partition has lost its end, and given the offset again."""
+    log = written([("copy", 0), ("source_loses", 0), ("copy", 0), ("copy", 2)])
+    at_zero = [(place, offset) for (_, place), offset in log.copies.items() if place.offset == 0]
+    assert len(at_zero) == 2
+
+    async def ask() -> None:
+        for place, offset in at_zero:
+            found, _ = await finding.find_copy(port(log), PARTITION, OTHERS[0], place)
+            assert found_offset(found) == offset
+
+    asyncio.run(ask())
+
+
 def test_what_a_fenced_owner_has_written_late_is_found() -> None:
     log = written([("origin", 0), ("takeover", 2), ("stamp", 0), ("origin", 6)])
     log.do("origin", 6)
-    late = origin(log.last_stamp - 1_024, place(0), 1)
+    late = origin(log.last_stamp - 1_024, log.epoch_before, 1)
     for _ in range(20):
         log.do("origin", 0)
     log.append(late)
@@ -244,12 +312,13 @@ def test_every_copy_that_counts_is_found(actions: list[tuple[str, int]]) -> None
     log = written(actions)
 
     async def ask() -> None:
-        for origin, offset in log.copies.items():
-            found, kept = await finding.find_copy(port(log), PARTITION, origin)
+        for (source, origin), offset in log.copies.items():
+            found, kept = await finding.find_copy(port(log), PARTITION, source, origin)
             assert (found_offset(found), kept) == (offset, True)
         for source in OTHERS:
-            beyond = (source, log.fold.high.get(source, NOTHING).origin.offset + 1)
-            assert await finding.find_copy(port(log), PARTITION, beyond) == (None, True)
+            clock_ms, offset = log.last_of(source)
+            beyond = Place(clock_ms + 1, offset)
+            assert await finding.find_copy(port(log), PARTITION, source, beyond) == (None, True)
 
     asyncio.run(ask())
 
@@ -269,8 +338,8 @@ def test_what_retention_has_dropped_is_not_said_never_to_have_been(
                 assert (found_offset(found), kept) == (offset, True)
             elif id_ not in log.void:
                 assert (found, kept) == (None, False)
-        for origin, offset in log.copies.items():
-            found, kept = await finding.find_copy(port(log), PARTITION, origin)
+        for (source, origin), offset in log.copies.items():
+            found, kept = await finding.find_copy(port(log), PARTITION, source, origin)
             assert (found_offset(found), kept) == (
                 (offset, True) if offset > known else (None, False)
             )
@@ -299,9 +368,12 @@ def test_who_owns_a_partition_is_what_its_last_takeover_says() -> None:
     async def ask() -> None:
         stands = await finding.standing(port(log), PARTITION)
         assert (stands.server_id, stands.end) == ("server-2", 4)
-        assert await finding.taken_over_by(port(log), PARTITION, 0) == "server-0"
+        first = Place(BEGAN_MS + 1, 0)
+        assert await finding.taken_over_by(port(log), PARTITION, first) == "server-0"
+        for lost in (Place(BEGAN_MS, 0), Place(BEGAN_MS, 4)):  # given again, and not yet again
+            assert await finding.taken_over_by(port(log), PARTITION, lost) is None
         log.start = 1
-        assert await finding.taken_over_by(port(log), PARTITION, 0) is None
-        assert await finding.taken_over_by(port(log), PARTITION, -1) is None
+        assert await finding.taken_over_by(port(log), PARTITION, first) is None
+        assert await finding.taken_over_by(port(log), PARTITION, NOWHERE) is None
 
     asyncio.run(ask())

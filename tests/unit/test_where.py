@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cecochat.domain.place import Place as LogPlace
 from cecochat.domain.where import (
     Answer,
     Device,
@@ -29,11 +30,11 @@ EVENT.message.text = "not to be told"
 
 RECORD = Record(
     place=Place(4, 17, 1_000),
-    epoch=3,
+    epoch=LogPlace(500, 3),
     number=12,
     server_id="m-1",
     counts=True,
-    epoch_in_force=3,
+    epoch_in_force=LogPlace(500, 3),
     server_in_force="m-1",
     traceparent=f"00-{TRACE}-00f067aa0ba902b7-01",
 )
@@ -169,8 +170,18 @@ def test_a_row_that_the_history_should_have_is_not_said_to_be_there() -> None:
 @pytest.mark.parametrize(
     ("record", "says"),
     [
-        (replace(RECORD, epoch_in_force=15, server_in_force="m-2"), "m-2 had taken over at offset"),
-        (replace(RECORD, epoch_in_force=15, server_in_force=None), "another had taken over"),
+        (
+            replace(RECORD, epoch_in_force=LogPlace(700, 15), server_in_force="m-2"),
+            "m-2 had taken over at offset",
+        ),
+        (
+            replace(RECORD, epoch_in_force=LogPlace(700, 15), server_in_force=None),
+            "another had taken over",
+        ),
+        (
+            replace(RECORD, epoch_in_force=LogPlace(700, 3), server_in_force="m-2"),
+            "m-2 had taken over at offset 3",  # given again, by a log that had lost its end
+        ),
         (RECORD, "behind one that failed"),
     ],
 )

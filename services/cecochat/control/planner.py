@@ -54,19 +54,33 @@ class UnderWay(NamedTuple):
     since_s: float
 
 
+class Situation(NamedTuple):
+    """All that a plan depends on."""
+
+    assignment: Assignment
+    live: frozenset[str]
+    closed: set[str]
+    stuck: dict[int, str]
+
+
 class Planner:
-    """What control does next. Times are of one monotonic clock, in s."""
+    """What control does next. Times are of one monotonic clock, in s. It is asked at every answer
+    of every server, so only what has changed is worked out again.
+    """
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self.live: frozenset[str] | None = None  # None: not seen yet
         self.assignment: Assignment | None = None
         self.under_way: dict[int, UnderWay] = {}
+        self._given: dict[str, set[int]] = {}  # the assignment by server
+        self._unowned = frozenset(range(partitions))  # what it gives nobody
         self._stuck: dict[int, str] = {}  # partition -> who was given it and did not take it over
         self._doubted: dict[str, float] = {}  # server -> since when it gets nothing more
         self._changed_s = 0.0  # the live set, last
         self._restless_s: float | None = None  # the first change since it was last quiet
         self._lost_s: float | None = None  # since when partitions have no live owner
+        self._planned: tuple[Situation, list[Move]] | None = None  # the last plan, and for what
 
     def see_live(self, live: Collection[str], now_s: float) -> None:
         """These messaging servers are live."""
@@ -80,6 +94,8 @@ class Planner:
         """This is in force, whoever has written it: partitions that it moves are under way."""
         before = self.assignment
         self.assignment = assignment
+        self._given = balance.by_server(assignment.owners)
+        self._unowned = frozenset(range(self.partitions)).difference(assignment.owners)
         for partition, target in assignment.owners.items():
             if before and before.owners.get(partition) != target:
                 self.under_way[partition] = UnderWay(target, now_s)
@@ -94,8 +110,9 @@ class Planner:
             if self._stuck.get(partition) == server_id:
                 del self._stuck[partition]
                 self._doubted.pop(server_id, None)
-        for partition in self._assigned_to(server_id).difference(owned, self._stuck):
-            self.under_way.setdefault(partition, UnderWay(server_id, now_s))
+        for partition in self._given.get(server_id, set()).difference(owned):
+            if partition not in self._stuck:
+                self.under_way.setdefault(partition, UnderWay(server_id, now_s))
 
     @property
     def awaited(self) -> set[str]:
@@ -128,9 +145,8 @@ class Planner:
 
     def lost(self) -> list[int]:
         """The partitions that have no live owner."""
-        owners = self.assignment.owners if self.assignment else {}
-        live = self.live or ()
-        return [p for p in range(self.partitions) if owners.get(p) not in live]
+        gone = self._given.keys() - (self.live or ())
+        return sorted(self._unowned.union(*(self._given[server] for server in gone)))
 
     def waits(self, now_s: float) -> bool:
         """Whether time alone may bring the next decision."""
@@ -156,25 +172,21 @@ class Planner:
             return None
         return self._balance(now_s)
 
-    def _assigned_to(self, server_id: str) -> set[int]:
-        owners = self.assignment.owners if self.assignment else {}
-        return {partition for partition, owner in owners.items() if owner == server_id}
-
     def doubted(self, now_s: float) -> set[str]:
         """Live servers that did not take over, not long ago."""
-        live = self.live or ()
-        return {s for s, since_s in self._doubted.items() if now_s - since_s < DOUBTED_S} & {*live}
+        doubted = {s for s, since_s in self._doubted.items() if now_s - since_s < DOUBTED_S}
+        return doubted & (self.live or frozenset())
 
     def _movable(self, now_s: float) -> dict[int, str]:
         """What is stuck, while some other live server owns what it was given: where none does, it
         is not the servers that fail.
         """
-        able = [s for s in set(self.live or ()) - self.doubted(now_s) if self._owns_something(s)]
-        return self._stuck if able else {}
+        trusted = (self.live or frozenset()) - self.doubted(now_s)
+        return self._stuck if self._stuck and any(map(self._owns_something, trusted)) else {}
 
     def _owns_something(self, server_id: str) -> bool:
-        mine = self._assigned_to(server_id)
-        return not mine or bool(mine - self.under_way.keys())
+        mine = self._given.get(server_id)
+        return not mine or any(partition not in self.under_way for partition in mine)
 
     def _failover(self, lost: int, now_s: float) -> Decision | None:
         """All that nobody serves, at once."""
@@ -209,14 +221,20 @@ class Planner:
     def _plan(self, now_s: float) -> list[Move]:
         assert self.assignment
         assert self.live
-        stuck, owners = self._movable(now_s), self.assignment.owners
-        free = {partition: owner for partition, owner in owners.items() if partition not in stuck}
-        moves = balance.plan(self.partitions, free, self.live, closed=self.doubted(now_s))
+        stuck, doubted = dict(self._movable(now_s)), self.doubted(now_s)
+        situation = Situation(self.assignment, self.live, doubted, stuck)
+        if self._planned is None or self._planned[0] != situation:
+            self._planned = situation, self._planned_for(situation)
+        return self._planned[1]
+
+    def _planned_for(self, situation: Situation) -> list[Move]:
+        assignment, live, closed, stuck = situation
+        free = {p: owner for p, owner in assignment.owners.items() if p not in stuck}
         return [
             move._replace(source=stuck[move.partition], reason="stuck")
             if move.partition in stuck
             else move
-            for move in moves
+            for move in balance.plan(self.partitions, free, live, closed=closed)
         ]
 
     def _decision(self, moves: list[Move], why: str) -> Decision:

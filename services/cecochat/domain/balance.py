@@ -41,7 +41,8 @@ def plan(
     """
     if not live:
         return []
-    open_ = set(live).difference(closed) or set(live)
+    live = frozenset(live)
+    open_ = live.difference(closed) or live
     pinned = {p: server for p, server in (pins or {}).items() if server in open_}
     kept = {
         p: server
@@ -100,6 +101,14 @@ def _reason(source: str | None, live: Collection[str], *, pinned: bool) -> Reaso
     if source not in live:
         return "failover"
     return "pinned" if pinned else "balance"
+
+
+def by_server(owners: Mapping[int, str]) -> dict[str, set[int]]:
+    """Server -> the partitions that it has."""
+    partitions: dict[str, set[int]] = {}
+    for partition, server in owners.items():
+        partitions.setdefault(server, set()).add(partition)
+    return partitions
 
 
 def after(owners: Mapping[int, str], moves: Iterable[Move]) -> dict[int, str]:

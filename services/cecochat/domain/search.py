@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cecochat.domain.ids import stamp_of
+from cecochat.domain.place import Place
 from cecochat.domain.records import NOTHING, State
 
 NEAR = 1_000
@@ -50,6 +51,6 @@ def before_origin(message_id: int) -> Precedes:
     return lambda state: state.top < stamp
 
 
-def before_copy(origin_partition: int, origin_offset: int) -> Precedes:
+def before_copy(origin_partition: int, origin: Place) -> Precedes:
     """Copies from one partition count in the order of their origins."""
-    return lambda state: state.high.get(origin_partition, NOTHING).origin.offset < origin_offset
+    return lambda state: origin.lies_above(state.high.get(origin_partition, NOTHING).origin)

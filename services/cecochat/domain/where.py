@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from cecochat.domain.ids import time_ms
+from cecochat.domain.place import Place as LogPlace
 from cecochat.v1.events_pb2 import Event
 
 StepState = Literal["done", "waits", "unknown", "refused"]
@@ -71,11 +72,11 @@ class Record:
     """The origin record."""
 
     place: Place
-    epoch: int
+    epoch: LogPlace
     number: int
     server_id: str | None  # whose takeover began that epoch; None: dropped since
     counts: bool
-    epoch_in_force: int  # where the record lies
+    epoch_in_force: LogPlace  # where the record lies
     server_in_force: str | None
     traceparent: str | None
 
@@ -172,17 +173,17 @@ def _accepted(record: Record) -> Step:
     facts = {
         "partition": place.partition,
         "offset": place.offset,
-        "epoch": record.epoch,
+        "epoch": record.epoch.offset,
         "number": record.number,
         "server_id": record.server_id,
     }
     where = f"partition {place.partition}, offset {place.offset}"
     if record.counts:
         return Step("accepted", "done", "", place.at_ms, f"by {by}: {where}", facts)
-    if record.epoch != record.epoch_in_force:
+    if not record.epoch.is_same(record.epoch_in_force):
         why = (
             f"written by {by}, a fenced owner: {record.server_in_force or 'another'} had taken "
-            f"over at offset {record.epoch_in_force}"
+            f"over at offset {record.epoch_in_force.offset}"
         )
     else:
         why = f"written by {by} behind one that failed"

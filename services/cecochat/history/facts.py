@@ -13,8 +13,7 @@ from cecochat.domain.errors import Unavailable
 from cecochat.domain.ids import partition_in
 from cecochat.domain.partitions import partition_of
 from cecochat.domain.place import NOWHERE
-from cecochat.domain.place import Place as LogPlace
-from cecochat.domain.records import NOTHING, Origin
+from cecochat.domain.records import Origin
 from cecochat.domain.where import Facts, Owner, Place, Receiver
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
 from cecochat.ports.discovery import Instance
@@ -22,6 +21,7 @@ from cecochat.ports.history import History, MarkRow
 from cecochat.runtime import finding
 from cecochat.runtime.finding import Found, Standing
 from cecochat.runtime.ownership import asking
+from cecochat.runtime.reading import dealt_with, still_holds
 from cecochat.runtime.sessions import Sessions, sessions_on
 from cecochat.v1.events_pb2 import Event
 
@@ -73,10 +73,9 @@ class Gathering:
 
     async def facts(self) -> Facts:
         """All of them, as far as they can be had."""
-        forwarded_to = await self._committed()
+        forwarded_to = await self._forwarded_to()
         targets = await self._targets(forwarded_to)
         sessions = await self._sessions()
-        progress = await _or_none(self._sources.history.progress(self._sources.log_id))
         return Facts(
             message_id=self._message_id,
             event=self.event,
@@ -85,7 +84,7 @@ class Gathering:
             owner=await self._owner(self._partition, self.event and self.event.user_id, sessions),
             forwarded_to=forwarded_to,
             receivers=await self._receivers(targets, sessions),
-            materialized_to=_reached(progress, self._partition),
+            materialized_to=await self._materialized_to(),
             row=await self._has_row(),
             row_at_ms=await self._row_at_ms(),
         )
@@ -97,10 +96,12 @@ class Gathering:
 
     # -- the log
 
-    async def _committed(self) -> int:
+    async def _forwarded_to(self) -> int:
+        """0 also for a watermark of an end that the log has lost: it forwards anew."""
         backplane = self._sources.backplane
         committed = await backplane.committed(FORWARD_GROUP, MESSAGES, self._partition)
-        return committed.offset if committed else 0
+        done = await dealt_with(backplane, self._partition, committed)
+        return 0 if done is None else done + 1
 
     async def _standing(self, partition: int) -> Standing:
         if partition not in self._standings:
@@ -113,9 +114,9 @@ class Gathering:
             return None
         return where.Record(
             place=_place(partition, found),
-            epoch=found.known.epoch.offset,
+            epoch=found.known.epoch,
             number=found.known.number,
-            server_id=await finding.taken_over_by(backplane, partition, found.known.epoch.offset),
+            server_id=await finding.taken_over_by(backplane, partition, found.known.epoch),
             counts=found.counts,
             epoch_in_force=found.epoch,
             server_in_force=await finding.taken_over_by(backplane, partition, found.epoch),
@@ -131,11 +132,11 @@ class Gathering:
         stands = await self._standing(partition)
         if self._found is None:
             return _Target(stands, forwarded=True, copy=None)
-        offset = self._found.record.offset
-        if stands.fold.high.get(self._partition, NOTHING).origin.offset < offset:
-            return _Target(stands, forwarded_to > offset, copy=None)
+        origin = self._found.place
+        if origin.lies_above(stands.fold.high_of(self._partition)):
+            return _Target(stands, forwarded_to > origin.offset, copy=None)
         copy, _ = await finding.find_copy(
-            self._sources.backplane, partition, (self._partition, offset)
+            self._sources.backplane, partition, self._partition, origin
         )
         return _Target(stands, forwarded=True, copy=copy and _place(partition, copy))
 
@@ -194,6 +195,15 @@ class Gathering:
             read_up_to=mark.read_up_to if mark else nothing,
         )
 
+    async def _materialized_to(self) -> int | None:
+        """-1 also for a progress of an end that the log has lost: it begins anew."""
+        progress = await _or_none(self._sources.history.progress(self._sources.log_id))
+        if progress is None:
+            return None
+        place = progress.get(self._partition, NOWHERE)
+        held = await still_holds(self._sources.backplane, self._partition, place)
+        return place.offset if held else -1
+
     async def _has_row(self) -> bool | None:
         """None: it is no message, or the database does not answer."""
         if not (self.event and self.event.HasField("message")):
@@ -233,7 +243,3 @@ async def _or_none(call: Awaitable[T]) -> T | None:
 
 def _place(partition: int, found: Found) -> Place:
     return Place(partition, found.record.offset, found.record.appended_at_ms)
-
-
-def _reached(progress: dict[int, LogPlace] | None, partition: int) -> int | None:
-    return None if progress is None else progress.get(partition, NOWHERE).offset

@@ -8,22 +8,33 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Trimmed, Undecodable
 from cecochat.domain.fold import Fold
+from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover
 from cecochat.domain.search import Precedes, Search, before_copy, before_origin
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
-from cecochat.runtime.reading import decode_once, first_known, fold_at, records_between, state_in
+from cecochat.runtime.reading import (
+    decode_once,
+    first_known,
+    fold_at,
+    records_between,
+    state_in,
+    still_holds,
+)
 
 LATE = 2_000
 """Records behind where an origin would count, in which one that does not is looked for."""
 
 
 class Found(NamedTuple):
-    """A record, and what the fold makes of it: whether it counts, and under which epoch."""
+    """A record, and what the fold makes of it: its place, whether it counts, and under which
+    epoch.
+    """
 
     record: Record
     known: LogRecord
+    place: Place
     counts: bool
-    epoch: int
+    epoch: Place
 
 
 class Finding(NamedTuple):
@@ -70,17 +81,20 @@ async def find_origin(backplane: Backplane, partition: int, message_id: int) -> 
     return Finding(void, begun.kept)
 
 
-async def find_copy(backplane: Backplane, partition: int, origin: tuple[int, int]) -> Finding:
-    """The copy that counts of the origin at (partition, offset). Raises as `find_origin`."""
-    origin_partition, origin_offset = origin
-    begun = await _begin(backplane, partition, before_copy(origin_partition, origin_offset))
+async def find_copy(
+    backplane: Backplane, partition: int, origin_partition: int, origin: Place
+) -> Finding:
+    """The copy that counts of the origin at that place of its partition. Raises as
+    `find_origin`.
+    """
+    begun = await _begin(backplane, partition, before_copy(origin_partition, origin))
     async with aclosing(_folded(backplane, partition, begun)) as records:
         async for each in records:
             copy = each.known
             if not (isinstance(copy, Copy) and each.counts):
                 continue
-            if copy.origin_partition == origin_partition and copy.origin.offset >= origin_offset:
-                exact = copy.origin.offset == origin_offset
+            if copy.origin_partition == origin_partition and not origin.lies_above(copy.origin):
+                exact = copy.origin.is_same(origin)
                 return Finding(each if exact else None, begun.kept)
     return Finding(None, begun.kept)
 
@@ -89,22 +103,28 @@ async def standing(backplane: Backplane, partition: int) -> Standing:
     """The partition as it is now. Raises `Unavailable`."""
     start, end = await backplane.bounds(MESSAGES, partition)
     fold = await fold_at(backplane, partition, end - 1)
-    return Standing(start, end, await taken_over_by(backplane, partition, fold.epoch.offset), fold)
+    return Standing(start, end, await taken_over_by(backplane, partition, fold.epoch), fold)
 
 
-async def taken_over_by(backplane: Backplane, partition: int, epoch: int) -> str | None:
+async def taken_over_by(backplane: Backplane, partition: int, epoch: Place) -> str | None:
     """Whose takeover record began that epoch; None: nobody's, or the log does not hold it any
     more.
     """
-    if epoch < 0:
+    if epoch.offset < 0:
         return None
     try:
-        async with aclosing(records_between(backplane, partition, epoch, epoch + 1)) as records:
-            async for record in records:
-                known = decode_once(record)
-                return known.server_id if isinstance(known, Takeover) else None
+        if await still_holds(backplane, partition, epoch):
+            return await _taken_over_at(backplane, partition, epoch.offset)
     except Trimmed:
         pass
+    return None
+
+
+async def _taken_over_at(backplane: Backplane, partition: int, offset: int) -> str | None:
+    async with aclosing(records_between(backplane, partition, offset, offset + 1)) as records:
+        async for record in records:
+            known = decode_once(record)
+            return known.server_id if isinstance(known, Takeover) else None
     return None
 
 
@@ -127,11 +147,21 @@ async def _begin(backplane: Backplane, partition: int, precedes: Precedes) -> _B
 async def _first_state(
     backplane: Backplane, partition: int, low: int, high: int
 ) -> tuple[int, State | None]:
+    """The first state record from `low` to below `high`, and its offset."""
     async with aclosing(records_between(backplane, partition, low, high)) as records:
         async for record in records:
-            if state := state_in(record):
+            state = state_in(record)
+            if state and await _tells_of_this_log(backplane, partition, record, state):
                 return record.offset, state
     return high, None
+
+
+async def _tells_of_this_log(
+    backplane: Backplane, partition: int, record: Record, state: State
+) -> bool:
+    """False for one of a session that had read an end which the log has lost."""
+    place = Place(state.clock_ms, state.as_of)
+    return state.as_of < record.offset and await still_holds(backplane, partition, place)
 
 
 async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> AsyncGenerator[Found]:
@@ -142,7 +172,8 @@ async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> As
     async with aclosing(records):
         async for record in records:
             known = decode_once(record)
-            epoch = fold.epoch.offset
+            epoch = fold.epoch
             counts = fold.step(record.offset, known, record.appended_at_ms)
             if not isinstance(known, Undecodable):
-                yield Found(record, known, counts, epoch)
+                place = Place(fold.clock_ms, record.offset)
+                yield Found(record, known, place, counts, epoch)
