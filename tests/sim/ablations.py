@@ -116,7 +116,7 @@ _LOSSES = {"lose": 40.0, "commit": 2, "land_commit": 2, "materialize": 3, "conne
 _LOSSES |= {"land_row": 2, "crash": 0.3, "pause": 0.3, "fail": 0.3}
 _LOST_STATES = _LOSSES | {"send": 3, "forward": 2, "land": 0.5}
 _UPHEAVALS = {"upheaval": 0.02, "crash": 0.3, "crash_all": 0, "pause": 0.3}
-_CLOCKS_SET_BACK_AND_FORTH = {"wrong_clock": 1_000, "expire": 20, "read": 3, "connect": 3}
+_CLOCKS_SET_BACK_AND_FORTH = {"wrong_clock": 1_000.0, "expire": 20, "read": 3, "connect": 3}
 _CLOCKS_SET_BACK_AND_FORTH |= {"crash": 0.1, "send": 2}
 _FORKED = frozenset(
     {oracle.SWAPPED, oracle.DOUBLED, oracle.MISSING, oracle.ID_NOT_UNIQUE, oracle.STUCK}
