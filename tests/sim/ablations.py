@@ -335,14 +335,14 @@ ABLATIONS = [
         (Client, "misses", without.never),
         expect=frozenset({oracle.MISSING}),
         seed=61,
-        weights=_READ_WHILE_WRITTEN,
+        weights=_READ_WHILE_WRITTEN | {"unfit": 1},
     ),
     _ablation(
         "an own message that a page lacks was accepted",
         (Client, "misses", without.miss_own_too),
         expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
-        seed=150,
-        weights=_READ_WHILE_WRITTEN | {"cut": 30, "to_server": 6},
+        seed=2,
+        weights=_READ_WHILE_WRITTEN | {"unfit": 1, "cut": 30, "to_server": 6},
     ),
     _ablation(
         "a gap is filled with what it misses and no more",

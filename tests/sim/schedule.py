@@ -79,7 +79,7 @@ def random_run(
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
     aside: list[Aside] = [Spoils(seed, weights or {}), Upheavals(seed, weights or {})]
-    return _run(shape, _drawn(rng, steps, weights or {}, aside, _unfit(seed)))
+    return _run(shape, _drawn(rng, steps, weights or {}, aside, _unfit(seed, weights or {})))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -103,12 +103,12 @@ def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
 # -- drawing
 
 
-def _unfit(seed: int) -> list[Action]:
-    """In one run of eight, what the history does not take; of a stream of its own, so that all else
-    is drawn as it was.
+def _unfit(seed: int, weights: Weights) -> list[Action]:
+    """With the probability `unfit`, or in one run of eight, what the history does not take; of a
+    stream of its own, so that all else is drawn as it was.
     """
     rng = random.Random(f"{seed}-unfit")
-    if rng.random() > 1 / 8:
+    if rng.random() > weights.get("unfit", 1 / 8):
         return []
     return [("unfit", *(number for number in range(1, 200) if rng.random() < 0.15))]
 
