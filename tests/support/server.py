@@ -45,6 +45,8 @@ NO_LIMITS = {
     "sends.burst": 1_000_000,
     "connects.rate_per_user": 1_000_000,
     "connects.burst": 1_000_000,
+    "queries.rate_per_user": 1_000_000,
+    "queries.burst": 1_000_000,
 }
 """A test that is no test of rate limits sends as fast as it likes."""
 SHORT_RETENTION = {"CECOCHAT_RETENTION_MS": "2000"}

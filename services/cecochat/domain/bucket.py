@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
+
+BUCKETS_MAX = 100_000
+
 
 class TokenBucket:
     """Holds up to `burst` tokens and gains `rate_per_s`; the caller passes the time (s, any steady
@@ -35,3 +40,20 @@ class TokenBucket:
     def _fill(self, now_s: float, rate_per_s: float, burst: float) -> None:
         self._tokens = min(burst, self._tokens + max(0.0, now_s - self._at_s) * rate_per_s)
         self._at_s = now_s
+
+
+class Buckets:
+    """One bucket a user; the one unused for longest is forgotten, and would be full again."""
+
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def of(self, user_id: str, burst: float) -> TokenBucket:
+        """That of a user."""
+        if user_id in self._buckets:
+            self._buckets.move_to_end(user_id)
+        else:
+            self._buckets[user_id] = TokenBucket(burst, time.monotonic())
+            if len(self._buckets) > BUCKETS_MAX:
+                self._buckets.popitem(last=False)
+        return self._buckets[user_id]

@@ -80,6 +80,45 @@ class Config:
     history_page_max: int = _key(
         "history.page_max", 200, "rows", 1, 1_000, "the largest page of a query", "history"
     )
+    history_page_max_bytes: int = _key(
+        "history.page_max_bytes",
+        512 << 10,
+        "bytes",
+        64 << 10,
+        3 << 20,
+        "a page ends before it would be larger, with has_more",
+        "history",
+    )
+    queries_rate_per_user: float = _key(
+        "queries.rate_per_user",
+        20.0,
+        "queries/s",
+        0.1,
+        1e6,
+        "queries a user may make for long",
+        "history",
+    )
+    queries_burst: int = _key(
+        "queries.burst", 200, "queries", 1, 1_000_000, "queries a user may make at once", "history"
+    )
+    queries_at_once_per_user: int = _key(
+        "queries.at_once_per_user",
+        8,
+        "queries",
+        1,
+        10_000,
+        "queries of a user that are under way, until their answers are read",
+        "history",
+    )
+    queries_at_once_per_server: int = _key(
+        "queries.at_once_per_server",
+        128,
+        "queries",
+        1,
+        100_000,
+        "queries that a server has under way",
+        "history",
+    )
     audit_rate: float = _key(
         "audit.rate",
         2_000.0,

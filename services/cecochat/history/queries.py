@@ -12,6 +12,7 @@ from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.history.holes import ALL, told, told_to
+from cecochat.history.pages import chats_within, events_within
 from cecochat.ports.history import ChatRow, History, MarkRow, Page
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -40,11 +41,11 @@ class Queries:
         self._log_id = log_id
         self._partitions = partitions
         self._tracer = tracer
-        self._config = Config()
+        self.config = Config()
 
     def configure(self, config: Config) -> None:
         """Follow a new configuration."""
-        self._config = config
+        self.config = config
 
     async def messages(self, user: str, request: GetMessagesRequest) -> bytes:
         """A page of a chat. Raises `Refusal` (invalid_argument, forbidden, unimplemented,
@@ -58,6 +59,8 @@ class Queries:
             await self._hold(request.token)
         with self._reading("messages"):
             page = await self._history.messages(chat, before=before, after=after, limit=limit)
+        max_bytes = self.config.history_page_max_bytes
+        page = events_within(page, max_bytes, oldest_first=after is not None)
         with self._reading("marks"):
             marks = await self._history.marks(chat)
         with self._reading("holes"):
@@ -87,7 +90,9 @@ class Queries:
                 rows, has_more = await self._history.chats(user, before=before, limit=limit)
         with self._reading("holes"):
             holes = await self._history.holes()
-        chats = [_chat(row) for row in rows]
+        kept = chats_within(rows, self.config.history_page_max_bytes)
+        has_more |= len(kept) < len(rows)
+        chats = [_chat(row) for row in kept]
         for chat in chats if holes else ():
             chat.holes.extend(told(holes, chat.chat_id, self._partitions))
         is_first = not request.before and not request.after_chat_id
@@ -104,7 +109,7 @@ class Queries:
         return self._tracer.child(spans.READ, seen, name=f"SELECT {what}")
 
     def _limit(self, limit: int) -> int:
-        highest = self._config.history_page_max
+        highest = self.config.history_page_max
         if not 0 <= limit <= highest:
             raise _invalid(f"limit is {limit}: use 1 to {highest}, or 0 for {PAGE_DEFAULT}")
         return limit or min(PAGE_DEFAULT, highest)

@@ -1,10 +1,16 @@
-"""`cecochat.v1.History` over gRPC; answers are bytes already."""
+"""`cecochat.v1.History` over gRPC; answers are bytes already.
+
+Its unary calls are served as streams of one message each way, which is the same on the wire: so a
+call is refused before its request is read, and is known to be under way until its answer has left.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -13,6 +19,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from cecochat.domain import spans
 from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.history.admission import Admission
 from cecochat.history.queries import Queries
 from cecochat.history.where import Where
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
@@ -25,6 +32,8 @@ log = logging.getLogger(__name__)
 
 SERVICE = "cecochat.v1.History"
 RECEIVE_MAX_BYTES = 64 << 10
+REQUEST_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 10.0
 
 NOT_NOW = Refusal(
     errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000
@@ -46,24 +55,22 @@ def query_seconds(registry: CollectorRegistry) -> Histogram:
 def handler(
     queries: Queries,
     where: Where,
+    admission: Admission,
     verifier: Verifier,
     registry: CollectorRegistry,
     tracer: Tracer = OFF,
 ) -> grpc.GenericRpcHandler:
     """The service, answered by `queries` and `where`."""
     seconds = query_seconds(registry)
+    serving = partial(
+        _unary, admission=admission, verifier=verifier, seconds=seconds, tracer=tracer
+    )
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "GetMessages": _unary(
-                "GetMessages", queries.messages, GetMessagesRequest, verifier, seconds, tracer
-            ),
-            "GetChats": _unary(
-                "GetChats", queries.chats, GetChatsRequest, verifier, seconds, tracer
-            ),
-            "FindMessage": _unary(
-                "FindMessage", where.call, FindMessageRequest, verifier, seconds, tracer
-            ),
+            "GetMessages": serving("GetMessages", queries.messages, GetMessagesRequest),
+            "GetChats": serving("GetChats", queries.chats, GetChatsRequest),
+            "FindMessage": serving("FindMessage", where.call, FindMessageRequest),
         },
     )
 
@@ -72,32 +79,36 @@ def _unary(
     name: str,
     answer: Callable[[str, Request], Awaitable[bytes]],
     request_type: type[Request],
+    *,
+    admission: Admission,
     verifier: Verifier,
     seconds: Histogram,
     tracer: Tracer,
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     full = f"{SERVICE}/{name}"
 
-    async def call(raw: bytes, context: Context) -> bytes:
-        answered = await respond(raw, context)
-        if isinstance(answered, Refusal):
-            await abort(context, answered)
-        return answered
+    async def call(_: object, context: Context) -> None:
+        if refusal := await respond(context):
+            await abort(context, refusal)
 
-    async def traced(user: str, raw: bytes, parent: str) -> bytes:
-        with tracer.serving(spans.QUERY, parent, {spans.RPC: full}, name=full):
-            return await answer(user, _parse(raw, request_type))
+    async def served(user: str, context: Context) -> None:
+        request = _parse(await _read(context), request_type)
+        with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
+            async with admission.reading(), asyncio.timeout(ANSWER_TIMEOUT_S):
+                answered = await answer(user, request)
+        await context.write(answered)  # until the client's window has taken it
 
-    async def respond(raw: bytes, context: Context) -> bytes | Refusal:
+    async def respond(context: Context) -> Refusal | None:
         begun_s = time.monotonic()
         refusal: Refusal | None = None
         try:
             _, identity = authenticate(context, verifier)
-            return await traced(identity.user_id, raw, caller(context))
+            with admission.admitted(identity.user_id):
+                await served(identity.user_id, context)
         except Refusal as refused:
             refusal = refused
-        except Unavailable as error:
-            log.warning("%s: %s", name, error)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("%s: %s", name, error or "the history is too slow")
             refusal = NOT_NOW
         except Exception:
             log.exception("%s failed", name)
@@ -107,7 +118,21 @@ def _unary(
             seconds.labels(name, code).observe(time.monotonic() - begun_s)
         return refusal
 
-    return grpc.unary_unary_rpc_method_handler(call)
+    return grpc.stream_stream_rpc_method_handler(call)
+
+
+async def _read(context: Context) -> bytes:
+    """The request, which has to come soon. Raises `Refusal`."""
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            raw = await context.read()
+    except TimeoutError:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_TIMEOUT, f"no request within {REQUEST_TIMEOUT_S:g} s: send one"
+        ) from None
+    if raw is grpc.aio.EOF:
+        raise Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, "the call has no request: send one")
+    return bytes(raw)
 
 
 def _parse(raw: bytes, request_type: type[Request]) -> Request:

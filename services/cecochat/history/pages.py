@@ -1,0 +1,26 @@
+"""Pages that end before they are too large: what is left out comes with the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate
+
+from cecochat.ports.history import ChatRow, Page
+
+
+def events_within(page: Page, max_bytes: int, *, oldest_first: bool) -> Page:
+    """The page, without those that are the furthest in the direction asked for; one at least."""
+    events = page.events if oldest_first else page.events[::-1]
+    kept = events[: _fitting(map(len, events), max_bytes)]
+    in_order = kept if oldest_first else kept[::-1]
+    return Page(in_order, page.has_more or len(kept) < len(events))
+
+
+def chats_within(rows: list[ChatRow], max_bytes: int) -> list[ChatRow]:
+    """The first of them; one at least."""
+    return rows[: _fitting((len(row.last_event) for row in rows), max_bytes)]
+
+
+def _fitting(sizes: Iterable[int], max_bytes: int) -> int:
+    """How many of them are not larger together; the first in any case."""
+    return max(1, sum(total <= max_bytes for total in accumulate(sizes)))
