@@ -8,11 +8,18 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
@@ -70,6 +77,14 @@ class Addresses:
         return asdict(self)
 
 
+def _allow_open_files() -> None:
+    """Each connection is one: as many as the system allows, not as many as it starts with."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says unlimited, and does not mean it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log.info("at most %s open files", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
 async def run(
     context: AbstractAsyncContextManager[Started],
     on_ready: Callable[[Started], None],
@@ -90,6 +105,7 @@ async def run(
             starting.cancel()
 
     _on_the_end(end, attached)
+    _allow_open_files()
     try:
         async with context as known:
             starting = None

@@ -20,7 +20,9 @@ NAME_BYTES = 3_900
 
 
 def frame(kind: int, body: bytes = b"", stream: int = 0, flags: int = 0) -> bytes:
-    return struct.pack(">I", len(body))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + body
+    return (
+        struct.pack(">I", len(body))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + body
+    )
 
 
 def literal(name: bytes, value: bytes, *, indexed: bool = False) -> bytes:

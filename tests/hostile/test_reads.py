@@ -5,15 +5,13 @@ go through.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from statistics import median
 
 import pytest
 
-from cecochat.client import Client, Refused, connect, open_history
+from cecochat.client import connect
 from cecochat.runtime import tokens
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from tests.faults.test_malformed import rss_kb

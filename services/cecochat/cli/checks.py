@@ -200,12 +200,12 @@ def clock(data: Path, now_s: float) -> Finding:
 
 
 def open_files() -> Finding:
-    """A connection costs a file descriptor."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < OPEN_FILES_FEW:
-        mend = f"for thousands of connections: ulimit -n {max(hard, OPEN_FILES_FEW)}"
-        return Finding("open files", "warning", f"at most {soft}", mend)
-    return Finding("open files", "ok", f"at most {soft if soft >= 0 else 'unlimited'}")
+    """A connection costs a file descriptor; servers take as many as are allowed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < OPEN_FILES_FEW:
+        mend = f"for thousands of connections: ulimit -Hn {OPEN_FILES_FEW}"
+        return Finding("open files", "warning", f"at most {hard}", mend)
+    return Finding("open files", "ok", f"at most {hard if hard >= 0 else 'unlimited'}")
 
 
 def free_ports(host: str, known: dict[str, Any] | None) -> Finding:

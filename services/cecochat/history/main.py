@@ -15,7 +15,7 @@ from cecochat.history.holes import HoleWatch
 from cecochat.history.letters import Letters
 from cecochat.history.queries import Queries
 from cecochat.history.routes import add_routes
-from cecochat.history.transport import RECEIVE_MAX_BYTES, SERVICE, handler
+from cecochat.history.transport import CONNECTION_AGE_MS, RECEIVE_MAX_BYTES, SERVICE, handler
 from cecochat.history.where import Where
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, http
@@ -57,6 +57,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 settings.history_port,
                 RECEIVE_MAX_BYTES,
                 settings.tls,
+                CONNECTION_AGE_MS,
             )
         )
         health_port = await stack.enter_async_context(

@@ -21,6 +21,7 @@ ERROR_TRAILER = "cecochat-error-bin"
 KEEPALIVE_MS = 20_000  # with its timeout, a dead peer is found within 45 s
 KEEPALIVE_TIMEOUT_MS = 20_000
 STOP_GRACE_S = 1.0
+CONNECTION_GRACE_MS = 15_000
 
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -29,6 +30,9 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 100),  # of a connection
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),  # without a call
 ]
 
 STATUS = {
@@ -67,16 +71,22 @@ async def serving(
     port: int,
     receive_max_bytes: int,
     tls: Tls | None = None,
+    connection_age_ms: int = 0,
 ) -> AsyncIterator[tuple[int, Health]]:
     """Serve one service with health (not serving until it is said) and reflection; the port, and
-    its health.
+    its health. `connection_age_ms`: a connection of that age takes no more calls, and ends some
+    seconds later, with what is under way; 0: it may stay.
 
     Raises `InvalidSettings` for a port in use. On leaving, calls that are under way are cut off
     after a grace.
     """
-    made = grpc.aio.server(
-        options=[*OPTIONS, ("grpc.max_receive_message_length", receive_max_bytes)]
-    )
+    options = [*OPTIONS, ("grpc.max_receive_message_length", receive_max_bytes)]
+    if connection_age_ms:
+        options += [
+            ("grpc.max_connection_age_ms", connection_age_ms),
+            ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
+        ]
+    made = grpc.aio.server(options=options)
     made.add_generic_rpc_handlers((handler,))
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, made)

@@ -16,8 +16,11 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sanic import Request, Sanic
 from sanic.exceptions import SanicException
+from sanic.http import Stage
 from sanic.response import HTTPResponse, raw
 from sanic.response import json as json_response
+from sanic.server.protocols.http_protocol import HttpProtocol
+from typing_extensions import override
 
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.runtime.tls import Tls
@@ -28,6 +31,9 @@ log = logging.getLogger(__name__)
 App = Sanic[Any, Any]
 _numbers = itertools.count()
 REQUEST_MAX_BYTES = 64 << 10
+REQUEST_TIMEOUT_S = 10
+RESPONSE_TIMEOUT_S = 30
+KEEP_ALIVE_S = 60
 CLOSE_S = 5.0
 
 STATUS = {
@@ -65,6 +71,19 @@ class ReadableRequest(Request[Any, Any]):
         )
 
 
+class Deadlines(HttpProtocol):
+    """A request has its time from its first byte on, however it trickles: Sanic gives it anew with
+    each byte.
+    """
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        begun_s, http = self._time, self.http
+        super().data_received(data)
+        if http and http.stage is not Stage.IDLE:
+            self._time = begun_s
+
+
 def error_response(
     refusal: Refusal, status: int | None = None, more_headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
@@ -100,6 +119,9 @@ def app(
     made: App = Sanic(unique, configure_logging=False, request_class=ReadableRequest)
     made.config.FALLBACK_ERROR_FORMAT = "json"
     made.config.REQUEST_MAX_SIZE = REQUEST_MAX_BYTES
+    made.config.REQUEST_TIMEOUT = REQUEST_TIMEOUT_S
+    made.config.RESPONSE_TIMEOUT = RESPONSE_TIMEOUT_S
+    made.config.KEEP_ALIVE_TIMEOUT = KEEP_ALIVE_S
     made.config.ACCESS_LOG = False
     made.config.MOTD = False
     made.config.TOUCHUP = False  # it rewrites methods of the class, which several apps share
@@ -153,6 +175,7 @@ async def serving(made: App, host: str, port: int, tls: Tls | None = None) -> As
     server: Any = await made.create_server(
         sock=listener,
         return_asyncio_server=True,
+        protocol=Deadlines,
         access_log=False,
         ssl=tls.server() if tls else None,
     )

@@ -1,0 +1,94 @@
+"""Connections of people without a token: more than a server had descriptors for, each of which says
+a byte now and then, and thousands that say nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from statistics import quantiles
+
+import httpx
+import pytest
+
+from tests.hostile.test_reads import by_default, token_of
+from tests.support.results import write
+from tests.support.server import Server
+
+TRICKLING, IDLE = 1_100, 5_000
+EVERY_S = 2.0
+WITHIN_S = 25.0  # 10 s, the time until Sanic looks, and that of a busy machine
+
+
+class Trickling:
+    """One connection that never ends its request."""
+
+    def __init__(self) -> None:
+        self.ended_after_s: float | None = None
+
+    async def run(self, host: str, port: int) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        begun_s = time.monotonic()
+        listening = asyncio.create_task(reader.read())
+        with suppress(ConnectionError):
+            writer.write(b"GET /v1/connect HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            while not listening.done():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.wait([listening], timeout=EVERY_S)
+        self.ended_after_s = time.monotonic() - begun_s
+        writer.close()
+
+
+@asynccontextmanager
+async def idle(host: str, port: int, count: int) -> AsyncIterator[None]:
+    """So many connections that say nothing."""
+    opened = [await asyncio.open_connection(host, port) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for _, writer in opened:
+            writer.close()
+
+
+async def looked_up(server: Server, client: httpx.AsyncClient, until_s: float) -> list[float]:
+    """How long lookups, `/livez` and `/readyz` take, in s, one after the other until then."""
+    headers = {"authorization": f"Bearer {token_of(server, 'alice')}"}
+    took_s = []
+    while time.monotonic() < until_s:
+        for path in ("/v1/connect", "/livez", "/readyz"):
+            begun_s = time.monotonic()
+            # a connection of its own each: what is already open would say nothing
+            answer = await client.get(server.connect_url + path, headers=headers)
+            assert answer.status_code == 200, answer.text
+            took_s.append(time.monotonic() - begun_s)
+        await asyncio.sleep(0.05)
+    return took_s
+
+
+@pytest.mark.timeout(180)
+async def test_those_who_say_little_starve_nobody(tmp_path: Path) -> None:
+    async with by_default(tmp_path) as server:
+        host, port = "127.0.0.1", httpx.URL(server.connect_url).port
+        assert port
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(limits=limits, timeout=10) as client:
+            quiet_s = await looked_up(server, client, time.monotonic() + 3)
+            those = [Trickling() for _ in range(TRICKLING)]
+            async with idle(host, port, IDLE), asyncio.TaskGroup() as group:
+                for each in those:
+                    group.create_task(each.run(host, port))
+                flooded_s = await looked_up(server, client, time.monotonic() + 8)
+        longest_s = max(each.ended_after_s or 0.0 for each in those)
+        figures = {
+            "trickling": TRICKLING,
+            "idle": IDLE,
+            "longest_request_s": round(longest_s, 1),
+            "quiet_p99_ms": round(quantiles(quiet_s, n=100)[98] * 1_000, 1),
+            "flooded_p99_ms": round(quantiles(flooded_s, n=100)[98] * 1_000, 1),
+        }
+        print(write("hostile-trickle", figures), figures)
+        assert longest_s < WITHIN_S, figures
