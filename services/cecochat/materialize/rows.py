@@ -62,7 +62,9 @@ class Rows:
         """A new owner, who may have found something dropped."""
         first, below = takeover.uncopied
         if first < below:
-            self.holes.append(uncopied(self.log_id, self.partition, record, takeover))
+            self.holes.append(
+                uncopied(self.log_id, self.partition, takeover, record.appended_at_ms)
+            )
 
     def refuse(self, row: Row, why: str) -> Letter:
         """Go on without that row, of which this is the letter; of a message a hole stays."""
