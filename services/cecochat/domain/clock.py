@@ -16,17 +16,25 @@ class OwnClock:
     def __init__(self) -> None:
         self.ahead_ms = 0  # of the log's, at least; negative or 0: it is not known to be
         self._right_up_to_ms: int | None = None  # nothing was measured yet
+        self._from_ms = 0  # from there to there it has gone on without a jump
         self._looked_ms = 0
 
     def compare(self, made_ms: int, appended_at_ms: int) -> None:
         """A record of its own was read back, however long that took."""
         self.ahead_ms = made_ms - appended_at_ms
-        self._right_up_to_ms = max(made_ms, self._right_up_to_ms or 0)
+        known_ms = self._right_up_to_ms
+        if known_ms is None or self._jumped(made_ms) or made_ms < self._from_ms:
+            self._from_ms = self._right_up_to_ms = (
+                made_ms  # of another time than was measured before
+            )
+        else:
+            self._right_up_to_ms = max(made_ms, known_ms)
 
     def go_on(self, now_ms: int) -> None:
         """Some time has passed; call it about once a second."""
         if self._right_up_to_ms is not None and not self._jumped(now_ms):
             self._right_up_to_ms = now_ms  # also where it was set back
+            self._from_ms = min(self._from_ms, now_ms)
 
     def is_right(self, now_ms: int) -> bool:
         """Whether ids may be made of it; if not, a record has to show that it is right again."""
