@@ -22,9 +22,15 @@ def trimmed(
     return Hole(log_id, partition, *span, "", "trimmed", text, now_ms())
 
 
-def uncopied(log_id: str, partition: int, takeover: Takeover, appended_at_ms: int) -> Hole:
-    """What a new owner found dropped before it was forwarded; ids as of the takeover or before."""
-    first, below = takeover.uncopied
+def uncopied(
+    log_id: str, partition: int, offset: int, takeover: Takeover, appended_at_ms: int
+) -> Hole | None:
+    """What a new owner, whose takeover stands at `offset`, found dropped before it was forwarded;
+    ids as of the takeover or before. None: nothing.
+    """
+    first, below = takeover.uncopied[0], min(takeover.uncopied[1], offset)
+    if first >= below:
+        return None
     text = (
         f"the log had dropped the offsets {first} to {below - 1} before they were copied to all "
         "whom they concern: devices may lack messages that the history has"
