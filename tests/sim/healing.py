@@ -99,6 +99,9 @@ def settle_servers(world: World) -> bool:
         while world.do_land_row(partition, 0) or world.do_land_stray(partition, 0):
             moved = True
         world.do_commit_materialized(partition)
+    for node, partition in list(world.servers):
+        if world.logs[partition].is_cut:
+            moved |= world.do_release(node, partition)
     return moved
 
 

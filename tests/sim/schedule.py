@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tests.sim.afterwards import afterwards
+from tests.sim.cutting import Cuts
 from tests.sim.healing import mend, settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.spoiling import Action, Spoils
@@ -76,8 +77,8 @@ def random_run(
 ) -> Run:
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
-    spoils = Spoils(seed, weights or {})
-    return _run(shape, _drawn(rng, steps, weights or {}, spoils, _unfit(seed)))
+    beside = (Spoils(seed, weights or {}), Cuts(seed, steps, weights))
+    return _run(shape, _drawn(rng, steps, weights or {}, beside, _unfit(seed)))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -112,7 +113,11 @@ def _unfit(seed: int) -> list[Action]:
 
 
 def _drawn(
-    rng: random.Random, steps: int, overrides: Weights, spoils: Spoils, first: list[Action]
+    rng: random.Random,
+    steps: int,
+    overrides: Weights,
+    beside: tuple[Spoils, Cuts],
+    first: list[Action],
 ) -> Callable[[World], Iterator[Action]]:
     def schedule(world: World) -> Iterator[Action]:
         yield from first
@@ -122,7 +127,8 @@ def _drawn(
         for kind in rng.choices(list(weights), list(weights.values()), k=steps):
             if action := draw(rng, world, kind):
                 yield action
-            yield from spoils.draw(world)
+            for each in beside:
+                yield from each.draw(world)
 
     return schedule
 
