@@ -91,7 +91,7 @@ class Cutting:
             return False
         log.start = start
         for client in self.clients.values():
-            client.record.gap_expected |= self.place(client.user) == partition
+            client.record.gap_expected |= self.places[client.user] == partition
         return True
 
     # -- what is judged

@@ -80,7 +80,7 @@ def random_run(
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
     more = weights or {}
-    aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, more)]
+    aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
     return _run(shape, _drawn(rng, steps, more, aside, _unfit(seed, more)))
 
 

@@ -133,7 +133,7 @@ def leave_out_and_wait(self: Lane, lowest: int) -> None:
     self._dropped_from = None
 
 
-def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
+def fold_by_timestamp(self: World, partition: int, position: int, *_: object) -> Fold:
     """Exact but for `high`: that of the records since the oldest origin that is not known to be
     forwarded.
     """
