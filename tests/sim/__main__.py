@@ -47,7 +47,8 @@ def _run(first: int, seeds: int, steps: int, shape: Shape) -> None:
 
 
 def _ablate(seeds: int, only: str | None) -> None:
-    from tests.sim.ablations import ABLATIONS, survey
+    from tests.sim.ablation import survey
+    from tests.sim.ablations import ABLATIONS
 
     for ablation in ABLATIONS:
         if only in (None, ablation.name):

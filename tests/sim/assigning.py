@@ -237,7 +237,8 @@ class Upheavals:
     def draw(self, world: World) -> Iterator[Action]:
         """What is done before the next step."""
         if self._rng.random() < self._probability:
-            yield from self._rng.choice([self._one, self._fork, self._oblivion])(world.shape)
+            kinds = [self._one, self._fork, self._oblivion, self._odd_start]
+            yield from self._rng.choice(kinds)(world.shape)
 
     def _one(self, shape: Shape) -> list[Action]:
         rng = self._rng
@@ -261,6 +262,12 @@ class Upheavals:
         assign = self._assign(shape, self._node(shape), 0)
         lost = self._taken_and_lost(shape, assign)
         return [assign, *lost, ("move_control", 0), ("move_control", 1)]
+
+    def _odd_start(self, shape: Shape) -> list[Action]:
+        """A node is started for another number of partitions; then that is put right."""
+        node, odd = self._node(shape), max(1, shape.partitions - 1)
+        wrong, right = (("set_partitions", node, count) for count in (odd, shape.partitions))
+        return [("crash", node), wrong, ("restart", node), right, ("restart", node)]
 
     def _taken_and_lost(self, shape: Shape, assign: Action) -> list[Action]:
         _, partition, node, _ = assign

@@ -17,9 +17,10 @@ from cecochat.domain.client import (
     Rejected,
     Sent,
 )
+from cecochat.domain.ids import ChatId, participants
 from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem
-from tests.sim.oracle import DeviceRecord, SendRecord, Shown
+from tests.sim.oracle import DeviceRecord, Range, Resumed, SendRecord, Shown
 from tests.sim.server import Connection
 
 if TYPE_CHECKING:
@@ -60,8 +61,11 @@ class Client:
     def connect(self, node: int) -> None:
         """Open a stream and say hello."""
         self.filling = None
+        self.record.filling.clear()
         self.connection = Connection(self, node)
         self.connections.append(self.connection)
+        position = self.device.position
+        self.record.wire.append(Resumed(position.offset if position else -1))
         self.connection.to_server.append(self.device.hello(self.name))
 
     def cut(self) -> None:
@@ -156,13 +160,29 @@ class Client:
             if not chats:
                 self.filling = None
                 self.device.filled()
+                self.record.filled(history.ranges())
                 return
             (filling.chat,) = chats
             filling.after = self.device.shown_up_to(filling.chat)
         events, filling.more = history.page(self.user, filling.chat, filling.after, PAGE)
+        self.record.told_of(filling.chat, self._ranges(filling.chat, filling.after))
         for event in events:
             filling.after = event.id
             self.surface(self.fills(event) if event.HasField("message") else self.misses(event))
+
+    def _ranges(self, chat: str, after: int) -> list[Range]:
+        """What the page of a chat may lack: of the partitions where those in it live."""
+        homes = (
+            {self.world.place(user) for user in participants(ChatId(chat))}
+            if chat.startswith("d:")
+            else set()
+        )
+        ranges = self.world.history.ranges()
+        return [
+            each
+            for each in ranges
+            if each.last_id > after and (not homes or each.partition in homes)
+        ]
 
     def misses(self, event: Event) -> Happening | None:
         """A message that the history lacks: news only where it answers an own send."""

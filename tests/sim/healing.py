@@ -14,6 +14,7 @@ def settle(world: World) -> bool:
     """Everybody comes back, nothing is lost any more; whether it comes to rest."""
     for node in range(world.shape.nodes):
         world.do_resume(node)
+        _set_right(world, node)
         world.do_restart(node)
         world.do_limit(node, False)
         world.do_skew(node, 0)
@@ -28,6 +29,12 @@ def settle(world: World) -> bool:
         if owner < 0:
             world.do_assign(partition, 0)
     return mend(world)
+
+
+def _set_right(world: World, node: int) -> None:
+    if world.counts[node] != world.shape.partitions:
+        world.do_crash(node)
+        world.do_set_partitions(node, world.shape.partitions)
 
 
 def _rests_by_what_is_known(world: World) -> bool:
@@ -120,6 +127,9 @@ def settle_servers(world: World) -> bool:
         while world.do_land_row(partition, 0) or world.do_land_stray(partition, 0):
             moved = True
         world.do_commit_materialized(partition)
+    for node, partition in list(world.servers):
+        if world.logs[partition].is_cut:
+            moved |= world.do_release(node, partition)
     return moved
 
 

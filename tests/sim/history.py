@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cecochat.domain.errors import Undecodable
+from cecochat.domain.fold import Fold
 from cecochat.domain.ids import partition_in
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Origin
+from cecochat.domain.records import LogRecord, Origin, Takeover
+from cecochat.history.holes import REASONS
+from cecochat.materialize.trims import trimmed, uncopied, unproven
+from cecochat.ports.history import Hole
 from cecochat.v1.events_pb2 import Event
-from tests.sim.oracle import Row
+from tests.sim import beginning
+from tests.sim.log import LOG_ID
+from tests.sim.oracle import Range, Row
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -27,6 +34,8 @@ class History:
         self.up_to: dict[int, int] = {}  # partition -> the highest id of these
         self.unfit: frozenset[int] = frozenset()  # numbers of messages that it does not take
         self.holes: set[Row] = set()  # what is missing in it
+        self.late: set[Row] = set()  # what has landed behind a hole that names it
+        self.told: dict[str, Hole] = {}  # ranges of what may be missing, by what they are
 
     def write(self, event: Event) -> None:
         """Store a message."""
@@ -35,6 +44,19 @@ class History:
     def refuses(self, event: Event) -> bool:
         """Whether it never takes that row, for what it is."""
         return int(event.client_message_id) in self.unfit
+
+    def note(self, hole: Hole) -> None:
+        """Something may be missing for good. What of it has landed, and is not shown yet, comes to
+        light later.
+        """
+        self.told[f"{hole.reason} {hole.name} {hole.last_offset}"] = hole
+        if hole.reason in REASONS:
+            hidden = {row for row in self.rows if not self.shows(row)}
+            self.late |= {row for row in hidden if Range(*_ids(hole)).has(row)}
+
+    def ranges(self) -> list[Range]:
+        """Where readers are told that messages may be missing."""
+        return [Range(*_ids(hole)) for hole in self.told.values() if hole.reason in REASONS]
 
     def reached(self, partition: int, place: Place, last_id: int) -> None:
         """All origins of a partition up to there are here."""
@@ -74,6 +96,10 @@ def row_of(event: Event) -> Row:
     )
 
 
+def _ids(hole: Hole) -> tuple[int, int, int]:
+    return hole.partition, hole.first_id, hole.last_id
+
+
 def _missing(row: Row) -> Event:
     """All that is known of it: it has no content."""
     return Event(id=row.id, user_id=row.sender, client_message_id=str(row.number), chat_id=row.chat)
@@ -89,6 +115,7 @@ class Materializer:
     def __init__(self, world: World, partition: int) -> None:
         self.world = world
         self.partition = partition
+        self.log = world.logs[partition]
         self.committed = NOWHERE  # up to where it has dealt with all
         self.strays: list[Event] = []  # sent by one that died
         self.writing: list[Event] = []
@@ -98,38 +125,77 @@ class Materializer:
         """Start from what is committed, or from less where the history lacks it."""
         self.strays += self.writing
         self.writing = []
-        self.durable = self.start(self.world.history.progress.get(self.partition, NOWHERE))
-        self.fold = self.world.fold_at(self.partition, self.durable)
-        self.place = Place(self.fold.clock_ms, self.durable)  # up to where all is durable
-        self.cursor = self.durable + 1
-        self.last = self.world.logs[self.partition].last(self.durable)  # record that it has read
         self.last_id = 0
+        held = self.held(self.world.history.progress.get(self.partition, NOWHERE))
+        fold = self.log.known_fold_at(held.offset)
+        self.place = held if fold is None else Place(max(fold.clock_ms, held.clock_ms), held.offset)
+        self._begin(held.offset, fold)
 
-    def start(self, held: Place) -> int:
-        """Where to go on, if the history holds all up to there: from the beginning, if that is of
-        an end that the log has lost.
+    def _begin(self, position: int, fold: Fold | None) -> None:
+        """None: it waits for a record that tells what counts."""
+        self.fold = fold
+        self.durable = position
+        self.cursor = position + 1
+        self.last = self.log.last(position)  # record that it has read
+
+    def held(self, reached: Place) -> Place:
+        """Up to where the history holds the log: from the beginning, if that is of an end that the
+        log has lost.
         """
-        log = self.world.logs[self.partition]
-        return min(self.committed.offset, held.offset) if log.holds(held) else log.first_known()
+        log, held = self.log, min(self.committed.offset, reached.offset)
+        if not log.holds(reached):
+            held = -1
+        elif reached.offset < log.start - 1:
+            self.note_trim(reached)
+        return Place(reached.clock_ms, max(held, log.start - 1))
+
+    def note_trim(self, reached: Place) -> None:
+        """The log has dropped what is not in the history."""
+        history, log = self.world.history, self.log
+        at_ms = log.appended_at_ms[log.start] if log.start < log.end else self.world.now_ms
+        above = history.up_to.get(self.partition, 0)
+        history.note(trimmed(LOG_ID, self.partition, reached.offset, log.start, at_ms, above))
+        history.reached(self.partition, Place(reached.clock_ms, log.start - 1), 0)
+
+    def decide(self) -> bool:
+        """Whether what is left of the log tells by now what of it counts."""
+        undecided = beginning.decided(self.log)
+        if undecided.fold is None:
+            return False
+        if undecided.unproven:
+            self.world.history.note(unproven(LOG_ID, self.partition, undecided.unproven))
+        self._begin(self.log.start - 1, undecided.fold)
+        return True
 
     def step(self, records: int) -> bool:
         """Read a batch and begin to write it; one at a time."""
-        log = self.world.logs[self.partition]
+        log = self.log
         if self.writing:
             return False
-        if log.differs(self.cursor, self.last):
+        if log.differs(self.cursor, self.last) or self.cursor < log.start:
             self.restart()
+        if self.fold is None and not self.decide():
+            return False
         if self.cursor >= log.end:
             return False
         end = min(self.cursor + records, log.end)
         for offset in range(self.cursor, end):
-            self.last = record = log.records[offset]
-            counts = self.fold.step(offset, record, log.appended_at_ms[offset])
-            if counts and isinstance(record, Origin):
-                self.writing.append(Event.FromString(record.event))
+            self.read(offset, log.records[offset], log.appended_at_ms[offset])
         self.cursor = end
         self._note_written()
         return True
+
+    def read(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
+        """The next record."""
+        assert self.fold is not None
+        self.last = record
+        counts = self.fold.step(offset, record, appended_at_ms)
+        if counts and isinstance(record, Origin):
+            self.writing.append(Event.FromString(record.event))
+        elif isinstance(record, Takeover):
+            at = (offset, record, appended_at_ms)
+            if hole := uncopied(LOG_ID, self.partition, *at):
+                self.world.history.note(hole)
 
     def land(self, index: int) -> bool:
         """A row is durable."""
@@ -152,15 +218,20 @@ class Materializer:
         """A row that a dead one has sent is durable after all."""
         if index >= len(self.strays):
             return False
-        event = self.strays.pop(index)
-        if not self.world.history.refuses(event):
-            self.world.history.write(event)
+        event, history = self.strays.pop(index), self.world.history
+        row = row_of(event)
+        if row not in history.rows and any(each.has(row) for each in history.ranges()):
+            history.late.add(row)
+        if not history.refuses(event):
+            history.write(event)
         return True
 
     def _note_written(self) -> None:
         if not self.writing:
+            assert self.fold is not None
             self.durable = self.cursor - 1
-            self.place = Place(self.fold.clock_ms, self.durable)
+            clock_ms = max(self.fold.clock_ms, self.place.clock_ms)
+            self.place = Place(clock_ms, self.durable)
             self.world.history.reached(self.partition, self.place, self.last_id)
 
 
@@ -170,10 +241,19 @@ class Audit:
     def __init__(self, world: World, partition: int) -> None:
         self.world = world
         self.partition = partition
-        self.fold = world.fold_at(partition, -1)
-        self.cursor = 0
-        self.last = world.logs[partition].last(-1)  # record that it has read
+        self.begin(-1)
         self.alarms: list[Row] = []  # what it would name; the history never loses anything here
+
+    def begin(self, position: int) -> None:
+        """Read on from there; what is before it cannot be compared."""
+        self.fold: Fold | None = None
+        self.cursor = position + 1
+        self.last = self.world.logs[self.partition].last(position)  # record that it has read
+
+    def known(self) -> Fold | None:
+        """The fold below the cursor, as far as anything that is left tells by now."""
+        log = self.world.logs[self.partition]
+        return log.known_fold_at(self.cursor - 1) or beginning.decided(log).fold
 
     def whole(self) -> int:
         """Up to where materialize says that all is there: its committed offset, which it takes back
@@ -185,13 +265,14 @@ class Audit:
     def step(self) -> None:
         """Compare what has come."""
         log = self.world.logs[self.partition]
-        if log.differs(self.cursor, self.last):
-            position = log.first_known()
-            self.fold, self.cursor = log.fold_at(position), position + 1
-            self.last = log.last(position)
+        if log.differs(self.cursor, self.last) or self.cursor < log.start:
+            self.begin(log.start - 1)
+        fold = self.fold = self.fold or self.known()
+        if fold is None:
+            return
         for offset in range(self.cursor, self.whole() + 1):
             self.last = record = log.records[offset]
-            counts = self.fold.step(offset, record, log.appended_at_ms[offset])
+            counts = fold.step(offset, record, log.appended_at_ms[offset])
             if counts and isinstance(record, Origin):
                 row = row_of(Event.FromString(record.event))
                 if row not in self.world.history.rows and row not in self.world.history.holes:

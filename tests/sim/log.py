@@ -6,10 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from cecochat.domain.chain import PlaceOf
-from cecochat.domain.errors import Undecodable
+from cecochat.domain.errors import Trimmed, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import Place
-from cecochat.domain.records import LogRecord, State, decode, encode
+from cecochat.domain.records import LogRecord, State, Takeover, decode, encode
+from cecochat.domain.told import Told
 
 if TYPE_CHECKING:
     from tests.sim.server import Server
@@ -29,7 +30,6 @@ class Log:
         self.appended_at_ms: list[int] = []  # by the log's own clock
         self.meant: dict[int, LogRecord] = {}  # offset -> what cannot be read there
         self.start = 0
-        self.states: list[tuple[int, State]] = []
 
     @property
     def end(self) -> int:
@@ -40,8 +40,6 @@ class Log:
         """Store a record the way it is stored, as bytes; returns its offset."""
         offset = len(self.records)
         record = decode(*encode(record))
-        if isinstance(record, State):
-            self.states.append((offset, record))
         self.records.append(record)
         self.appended_at_ms.append(now_ms)
         return offset
@@ -54,15 +52,26 @@ class Log:
         return len(self.records) - 1
 
     def fold_at(self, position: int, place: PlaceOf | None = None) -> Fold:
-        """What a reader knows after `position`, from the last state record at or before it."""
-        fold, cursor = Fold(place), 0
+        """What a reader knows after `position`. Raises `Trimmed`."""
+        if fold := self.known_fold_at(position, place):
+            return fold
+        if position < self.end - 1:
+            raise Trimmed(0, position, self.start)
+        return Fold(place)
+
+    def known_fold_at(self, position: int, place: PlaceOf | None = None) -> Fold | None:
+        """The same, from the last state record at or before it; None: what is left does not
+        tell.
+        """
         kept = [(offset, state) for offset, state in self.told() if state.as_of <= position]
         if kept:
             before = [each for each in kept if each[0] <= position]
             state = before[-1][1] if before else kept[0][1]
-            fold, cursor = Fold.restored(state, place), state.as_of + 1
-        assert cursor >= self.start, f"no state is known at {position}: kept from {self.start}"
-        for offset in range(cursor, position + 1):
+            return self._continued(Fold.restored(state, place), state.as_of, position)
+        return None if self.start else self._continued(Fold(place), -1, position)
+
+    def _continued(self, fold: Fold, as_of: int, position: int) -> Fold:
+        for offset in range(as_of + 1, position + 1):
             fold.step(offset, self.records[offset], self.appended_at_ms[offset])
         return fold
 
@@ -71,9 +80,11 @@ class Log:
         return Place(max(self.appended_at_ms[: offset + 1], default=0), offset)
 
     def holds(self, place: Place) -> bool:
-        """Whether the log at that offset is the one that the place was told of."""
-        if place.offset < 0:
-            return True
+        """Whether the log at that offset is the one that the place was told of, as far as what is
+        left can say.
+        """
+        if place.offset < self.start or not place.clock_ms:
+            return place.offset < self.end
         return place.offset < self.end and place.holds_where(self.appended_at_ms[place.offset])
 
     def last(self, position: int) -> LogRecord | Undecodable | None:
@@ -90,27 +101,40 @@ class Log:
         lost = [self.meant.pop(at, self.records[at]) for at in range(end, self.end)]
         del self.records[end:]
         del self.appended_at_ms[end:]
-        self.states = [each for each in self.states if each[0] < end]
         return lost
 
     def _whole_up_to(self) -> int:
-        """Of a log that was trimmed, the first state record stays."""
-        return self.told()[0][0] + 1 if self.start else 0
+        """Of a log that begins higher, the first record stays that says what counts, and the
+        takeovers of owners that began afresh: more is lost than anybody could tell without them.
+        """
+        if not self.start:
+            return 0
+        told = [offset for offset, _ in self.told()][:1]
+        takeovers = [at for at in range(self.start, self.end) if self._takes_over(at)]
+        afresh = [at for at in range(self.start, self.end) if self._takes_over(at, afresh=True)]
+        return max([self.start - 1, *(told or takeovers), *afresh]) + 1
+
+    def _takes_over(self, offset: int, *, afresh: bool = False) -> bool:
+        record = self.records[offset]
+        return isinstance(record, Takeover) and (record.is_afresh or not afresh)
 
     def told(self) -> list[tuple[int, State]]:
         """The state records that tell of what is kept, and of nothing that was lost."""
-        return [
-            (offset, state)
-            for offset, state in self.states
-            if self.start - 1 <= state.as_of < offset >= self.start
-            and self.holds(Place(state.clock_ms, state.as_of))
-        ]
+        told = Told(self.start)
+        left = range(self.start, self.end)
+        said = ((at, told.take(at, self.records[at], self.appended_at_ms[at])) for at in left)
+        return [(offset, state) for offset, state in said if state]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether nothing that is left tells what was before it."""
+        return self.start > 0 and not self.told()
 
     def first_known(self) -> int:
-        """The lowest position whose state can be had from what retention left."""
+        """The lowest position whose state can be had from what is left."""
         if self.start == 0:
             return -1
-        return min(state.as_of for _, state in self.told())
+        return next((state.as_of for _, state in self.told()), self.end - 1)
 
 
 class Producer:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cecochat.domain.ids import time_ms
+from cecochat.domain.ids import partition_in, time_ms
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.v1.messaging_pb2 import ServerItem
 
@@ -36,6 +36,7 @@ SENT_AWAY = "a device has to come back for nothing"
 UNACKNOWLEDGED = "a stream is not told that its send was taken"
 FAR_AHEAD = "id far ahead of its time"
 DISAGREE = "servers follow different assignments"
+SILENT = "history lacks what a log has dropped, and does not say so"
 EXCEPTION = "exception"
 
 
@@ -63,6 +64,18 @@ class Row(NamedTuple):
     number: int
     chat: str
     recipients: tuple[str, ...]
+
+
+class Range(NamedTuple):
+    """Ids of an origin partition of which readers are told that messages may be missing."""
+
+    partition: int
+    first_id: int
+    last_id: int
+
+    def has(self, row: Row) -> bool:
+        """Whether that is one of them."""
+        return self.partition == partition_in(row.id) and self.first_id <= row.id <= self.last_id
 
 
 class SendRecord(NamedTuple):
@@ -99,7 +112,13 @@ class GapTold(NamedTuple):
     offset: int
 
 
-WireItem = Delivery | Acknowledgement | GapTold
+class Resumed(NamedTuple):
+    """The device comes back, with this position."""
+
+    offset: int
+
+
+WireItem = Delivery | Acknowledgement | GapTold | Resumed
 
 
 @dataclass
@@ -115,6 +134,12 @@ class DeviceRecord:
     sent_away: list[str] = field(default_factory=list)  # by servers, with these codes
     unanswered: list[int] = field(default_factory=list)  # at the end
     told: set[int] = field(default_factory=set)  # ids that the history is known to lack
+    told_ranges: set[tuple[str, Range]] = field(default_factory=set)  # of the chat that it read
+    filling: set[str] = field(default_factory=set)  # chats that it has read of the gap it fills
+    unnamed: list[tuple[frozenset[str], Range]] = field(default_factory=list)
+    """Ranges of which the history told operators when a gap was filled, and the chats that were
+    read: others of which all is missing are in no list.
+    """
     gap_expected: bool = False  # something was done that may cause a gap
     forgets: bool = False  # its log has lost its end: offsets begin anew with each session
     missed: set[int] = field(default_factory=set)  # ids that are excused
@@ -123,6 +148,22 @@ class DeviceRecord:
     def highest_shown(self, chat: str) -> int:
         """The highest id of a chat that a person has seen here."""
         return max((each.id for each in self.shown if each.chat == chat), default=0)
+
+    def told_of(self, chat: str, ranges: list[Range]) -> None:
+        """It has read a page of that chat, which may lack these."""
+        self.filling.add(chat)
+        self.told_ranges |= {(chat, each) for each in ranges}
+
+    def filled(self, ranges: list[Range]) -> None:
+        """It has read all chats of a gap, while operators were told of these."""
+        self.unnamed += [(frozenset(self.filling), each) for each in ranges]
+        self.filling.clear()
+
+    def knows_to_miss(self, row: Row) -> bool:
+        """Whether it was told that it may miss that, or its chat was not even named."""
+        return any(chat == row.chat and each.has(row) for chat, each in self.told_ranges) or any(
+            row.chat not in chats and each.has(row) for chats, each in self.unnamed
+        )
 
     def on_wire(self, item: ServerItem, sends: int) -> None:
         """Note an item of the stream; `sends` were written by anybody so far."""
@@ -185,6 +226,21 @@ class Evidence:
     """Sends that were taken from two streams, and acknowledged on one."""
     alarms: list[Row] = field(default_factory=list)  # what an audit called missing meanwhile
     agrees: bool = True  # whether all nodes follow one version of the assignment
+    gone: set[Row] = field(default_factory=set)
+    """What logs were cut of, and what that leaves unproven: the history may lack it, if it says
+    so.
+    """
+    ranges: list[Range] = field(default_factory=list)  # of which it says so
+
+    @property
+    def kept(self) -> set[Row]:
+        """What the history has, or is known to lack message by message."""
+        return self.history | self.holes
+
+    @property
+    def lost(self) -> set[Row]:
+        """What is gone. Who has not heard that it was accepted sends it again, under another id."""
+        return self.gone - self.kept
 
 
 def judge(evidence: Evidence) -> list[Broken]:
@@ -195,17 +251,18 @@ def judge(evidence: Evidence) -> list[Broken]:
         return [Broken(DISAGREE, "and nothing mends it")]
     _excuse(evidence)
     history: dict[tuple[str, int], list[Row]] = defaultdict(list)
-    for row in sorted(evidence.history | evidence.holes):
+    for row in sorted(evidence.kept | evidence.lost):
         history[row.sender, row.number].append(row)
-    broken = [*_history(evidence, history), *_ids(evidence), *_looks(evidence)]
-    broken += [Broken(FALSE_ALARM, f"{row} was called missing") for row in evidence.alarms]
+    broken = [*_history(evidence), *_ids(evidence), *_looks(evidence)]
+    false = [row for row in evidence.alarms if row not in evidence.lost]
+    broken += [Broken(FALSE_ALARM, f"{row} was called missing") for row in false]
     broken += _times(evidence)
     broken += [Broken(SENT_AWAY, name) for name in evidence.sent_away]
     broken += [Broken(UNACKNOWLEDGED, number) for number in evidence.unacknowledged]
     for device in evidence.devices:
-        broken += _sends(device, history)
+        broken += _sends(device, history, evidence.lost)
         broken += _wire(device)
-        broken += _shown(device, history, evidence.told)
+        broken += _shown(device, history, evidence)
     return broken
 
 
@@ -214,6 +271,7 @@ def _excuse(evidence: Evidence) -> None:
     lost = evidence.loss.ids
     evidence.history = {row for row in evidence.history if row.id not in lost}
     evidence.holes = {row for row in evidence.holes if row.id not in lost}
+    evidence.gone = {row for row in evidence.gone if row.id not in lost}
     for device in evidence.devices:
         device.missed = {id_ for user, id_ in evidence.loss.copies if user == device.user}
         device.shown = [each for each in device.shown if each.id not in lost]
@@ -223,13 +281,16 @@ def _excuse(evidence: Evidence) -> None:
 History = dict[tuple[str, int], list[Row]]
 
 
-def _history(evidence: Evidence, history: History) -> Iterator[Broken]:
-    known = evidence.history | evidence.holes
-    if evidence.valid is not None and evidence.valid != known:
-        yield Broken(HISTORY_WRONG, f"differs in {sorted(evidence.valid ^ known)}")
-    for key, rows in history.items():
-        if len(rows) > 1:
-            yield Broken(DOUBLED, f"{key} is in the history as {[row.id for row in rows]}")
+def _history(evidence: Evidence) -> Iterator[Broken]:
+    kept = evidence.kept
+    for row in evidence.lost:
+        if not any(each.has(row) for each in evidence.ranges):
+            yield Broken(SILENT, f"{row}")
+    if evidence.valid is not None and evidence.valid != kept | evidence.lost:
+        yield Broken(HISTORY_WRONG, f"differs in {sorted(evidence.valid ^ kept ^ evidence.lost)}")
+    for key, times in Counter((row.sender, row.number) for row in kept).items():
+        if times > 1:
+            yield Broken(DOUBLED, f"{key} is in the history {times} times")
 
 
 def _looks(evidence: Evidence) -> Iterator[Broken]:
@@ -275,7 +336,7 @@ def _everything(device: DeviceRecord) -> Iterator[Shown]:
             yield Shown(device.user, item.number, "", item.id)
 
 
-def _sends(device: DeviceRecord, history: History) -> Iterator[Broken]:
+def _sends(device: DeviceRecord, history: History, lost: set[Row]) -> Iterator[Broken]:
     if device.unanswered:
         yield Broken(STUCK, f"{device.name} never got an answer for {device.unanswered}")
     acked = {item.number for item in device.wire if isinstance(item, Acknowledgement)}
@@ -283,11 +344,11 @@ def _sends(device: DeviceRecord, history: History) -> Iterator[Broken]:
     highest: dict[str, int] = defaultdict(int)
     for number, chat, seen_id in device.sends:
         rows = history.get((device.user, number), [])
-        if number in device.rejected and rows:
+        if number in device.rejected and not lost.issuperset(rows):
             yield Broken(REFUSED_YET_ACCEPTED, f"{device.name}: {number} is in the history")
         if number in acked and not rows:
             yield Broken(LOST, f"{device.name}: {number} was acknowledged")
-        for row in rows:
+        for row in [] if lost.intersection(rows) else rows:
             if row.id < highest[chat]:
                 yield Broken(
                     SWAPPED, f"{device.name} sent {number} in {chat} after {highest[chat]}"
@@ -300,11 +361,13 @@ def _sends(device: DeviceRecord, history: History) -> Iterator[Broken]:
 def _wire(device: DeviceRecord) -> Iterator[Broken]:
     ids: set[int] = set()
     highest: dict[tuple[str, str], int] = defaultdict(int)
-    offset = -1
+    offset, before_gap = -1, -1
     for item in device.wire:
         match item:
+            case Resumed():  # with a gap that is not filled, from where it was before
+                offset = max(before_gap, item.offset) if item.offset < offset else offset
             case GapTold():
-                offset = item.offset
+                before_gap, offset = offset, item.offset
                 if not device.gap_expected:
                     yield Broken(NEEDLESS_GAP, f"{device.name}: {item}")
             case Delivery():
@@ -314,31 +377,35 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 ids.add(item.id)
                 if item.offset <= offset:
                     yield Broken(WIRE_BACKWARDS, f"{device.name}: {item} after {offset}")
-                offset = item.offset
+                offset = before_gap = item.offset
                 chain = (item.sender, item.chat)
                 if item.id < highest[chain] and not again:
                     yield Broken(SWAPPED, f"{device.name}: {item} after {highest[chain]}")
                 highest[chain] = item.id
             case Acknowledgement():  # a repeated one has the offset of its record: passed, maybe
-                offset = max(offset, item.offset)
+                offset = before_gap = max(offset, item.offset)
                 ids.add(item.id)
 
 
-def _shown(device: DeviceRecord, history: History, told: set[tuple[int, str]]) -> Iterator[Broken]:
+def _shown(device: DeviceRecord, history: History, evidence: Evidence) -> Iterator[Broken]:
+    lost = evidence.lost
+    lost_ids = {row.id for row in lost}
     seen = Counter((each.sender, each.number) for each in device.shown)
-    for key, times in seen.items():
+    there = [each for each in device.shown if each.id not in lost_ids]
+    for key, times in Counter((each.sender, each.number) for each in there).items():
         if times > 1:
             yield Broken(SHOWN_TWICE, f"{device.name} shows {key} {times} times")
     for each in _everything(device):
         rows = history.get((each.sender, each.number), [])
         if each.id not in [row.id for row in rows]:
             yield Broken(NOT_IN_HISTORY, f"{device.name}: {each}")
-    yield from _order(device.name, device.shown)
+    yield from _order(device.name, there)  # an answer to what is gone comes late, from its owner
     for rows in history.values():
         for row in rows:
-            if (row.id, device.user) in told:
+            if (row.id, device.user) in evidence.told:
                 continue
             known = seen[row.sender, row.number] or row.id in device.told
+            known = known or (row in lost and device.knows_to_miss(row))
             if _wanted(device, row) and not known:
                 yield Broken(MISSING, f"{device.name} never shows {row}")
 

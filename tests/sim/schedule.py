@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tests.sim.afterwards import afterwards
 from tests.sim.assigning import Upheavals
+from tests.sim.cutting import Cuts
 from tests.sim.healing import mend, settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.spoiling import Action, Spoils
@@ -38,7 +39,7 @@ FAULTS: dict[str, float] = {
 }  # fmt: skip
 
 Weights = Mapping[str, float]
-Aside = Spoils | Upheavals
+Aside = Spoils | Upheavals | Cuts
 
 # What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
@@ -78,8 +79,9 @@ def random_run(
 ) -> Run:
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
-    aside: list[Aside] = [Spoils(seed, weights or {}), Upheavals(seed, weights or {})]
-    return _run(shape, _drawn(rng, steps, weights or {}, aside, _unfit(seed, weights or {})))
+    more = weights or {}
+    aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
+    return _run(shape, _drawn(rng, steps, more, aside, _unfit(seed, more)))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
@@ -90,13 +92,16 @@ def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:
 def _run(shape: Shape, schedule: Callable[[World], Iterator[Action]]) -> Run:
     world = World(shape)
     done: list[Action] = []
+    action: Action = ()
     try:
         for action in schedule(world):
             if world.do(action):
                 done.append(action)
         quiet = settle(world) and afterwards(world) and mend(world)
     except Exception:  # noqa: BLE001 - whatever the code under test raises is a finding
-        return Run([*done, action], [Broken(EXCEPTION, traceback.format_exc(limit=-4))])
+        return Run(
+            [*done, action] if action else done, [Broken(EXCEPTION, traceback.format_exc(limit=-4))]
+        )
     return Run(done, judge(world.evidence(quiet)))
 
 

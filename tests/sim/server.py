@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, resume
-from cecochat.domain.errors import Refusal, Undecodable
+from cecochat.domain.errors import Refusal, Trimmed, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Lost
 from cecochat.domain.ids import ChatId, UserId, authorise
-from cecochat.domain.owner import Owner
 from cecochat.domain.place import Place
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.domain.versions import Claim
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
+from tests.sim import beginning
+from tests.sim.loading import load, uncopied
 from tests.sim.log import LOG_ID
 
 if TYPE_CHECKING:
@@ -77,46 +78,37 @@ class Server:
         self.claimed = False
         self.recall: Recall | None = None
         self.producer = world.new_producer(self)
-        lowest = self.log.first_known()
-        noted = self.forwarded(lowest)
-        forwarded = lowest if noted is None else noted
-        position = max(min(forwarded, self.log.end - 1 - world.shape.resend_records), lowest)
-        fold = world.fold_at(partition, position)
-        if noted is None:
-            fold.unread = position  # copies may have gone with the end
-        self.owner = Owner(
-            partition,
-            self.producer.name,
-            fold,
-            cursor=position + 1,
-            forwarded=forwarded,
-            limits=world.shape.limits(),
-        )
-        self.last = self.log.last(position)  # record that it has read
+        self.begins = 0  # below that, its owner forwards nothing
+        self.owner = load(self)
+        self.let_go = 0  # what it has released last
+        self.begun = 0  # a beginning of the log that a state record was for
+        self.last = self.log.last(self.owner.cursor - 1)  # record that it has read
 
     def claim(self) -> bool:
         """Append the takeover, owing no more than the owner before has left."""
         if self.claimed:
             return False
-        lowest = self.log.first_known()
-        noted = self.forwarded(lowest)
-        forwarded = lowest if noted is None else noted
-        if forwarded < self.owner.forwarder.skipped:
+        noted = self.forwarded()
+        done = -1 if noted is None else noted
+        if max(self.log.first_known(), done) < self.owner.forwarder.skipped:
             self.stop(FAILED)
             self.world.start_server(self.node, self.partition)
             return True
         self.claimed = True
-        self.owner.forwarder.skip(forwarded)
-        takeover = self.owner.takeover(f"n{self.node}", self.version, self.now_ms())
+        self.owner.forwarder.skip(done)
+        owner, lacks = self.owner, uncopied(self)
+        takeover = owner.takeover(f"n{self.node}", self.version, self.now_ms(), lacks)
         self.append(self.partition, takeover)
         return True
 
-    def forwarded(self, lowest: int) -> int | None:
+    def forwarded(self) -> int | None:
         """Up to where the targets have all; None: that was noted of an end that the log lost."""
         noted = self.world.watermark[self.partition]
-        if not self.log.holds(noted):
-            return None
-        return max(noted.offset, lowest)
+        return noted.offset if self.log.holds(noted) else None
+
+    def place(self, user: str) -> int:
+        """The partition of a user, as this node reckons."""
+        return self.world.place_by(self.node, user)
 
     def now_ms(self) -> int:
         """This node's clock."""
@@ -131,7 +123,7 @@ class Server:
     def appended(self, record: LogRecord, offset: int) -> None:
         """The answer to an append: it is durable at `offset`."""
         if isinstance(record, Copy):
-            self.owner.forwarder.acknowledged(self.world.place(record.recipient_ids[0]))
+            self.owner.forwarder.acknowledged(self.place(record.recipient_ids[0]))
 
     def append_failed(self, target: int, record: LogRecord) -> None:
         """The record is in the log or not; nobody knows. The session and its epoch end."""
@@ -162,7 +154,10 @@ class Server:
                 self.world.start_server(self.node, self.partition)
             return
         owner.read(owner.cursor, record, appended_at_ms, self.now_ms())
-        if later := owner.superseded:
+        if owner.outdated:
+            self.stop(FAILED)
+            self.world.start_server(self.node, self.partition)
+        elif later := owner.superseded:
             claim = Claim(later.assignment_version, later.server_id)
             self.world.took_over(self.node, self.partition, claim)
             self.stop(MOVED)
@@ -221,11 +216,12 @@ class Server:
         start = None if self.is_lost else self.owner.forwarder.begin_recall()
         if start is None:
             return False
-        lowest = self.log.first_known()
-        fold = self.world.fold_at(self.partition, max(start - 1, lowest))
-        if start - 1 < lowest:
-            self.tell(self.owner.forwarder.leave_out(lowest, fold.chain.last))
-            start = lowest + 1
+        try:
+            fold = self.world.fold_at(self.partition, start - 1, self.place)
+        except Trimmed:
+            lowest = beginning.lowest_fold(self.log, self.place)
+            self.tell(self.owner.forwarder.leave_out(lowest.begins - 1, lowest.last))
+            start, fold = lowest.position + 1, lowest.fold
         self.recall = Recall(fold, start, self.owner.cursor)
         return True
 
@@ -245,18 +241,31 @@ class Server:
             self.append(self.partition, self.owner.state(self.now_ms()))
         incoming, now_ms = self.owner.incoming, self.world.now_ms
         if incoming.unread >= 0:
-            for origin in range(len(self.world.logs)):
-                self.compare(origin)
-            incoming.compared(incoming.unread)
+            looked = [self.compare(origin) for origin in range(len(self.world.logs))]
+            if all(looked):
+                incoming.compared(incoming.unread)
         for origin in incoming.due(now_ms):
-            self.compare(origin)
-            if missing := incoming.ask(origin, now_ms):
+            if self.compare(origin) and (missing := incoming.ask(origin, now_ms)):
                 self.append(origin, missing)
 
-    def compare(self, origin: int) -> None:
-        """Look up what another partition has for this one."""
-        chain = self.world.fold_at(origin, self.world.logs[origin].end - 1).chain
-        self.owner.incoming.compare(origin, chain.last_for(self.partition))
+    def compare(self, origin: int) -> bool:
+        """Look up what another partition has for this one; whether its log tells that."""
+        last = beginning.last_for(self.world, origin, self.partition)
+        if last is not None:
+            self.owner.incoming.compare(origin, last)
+        return last is not None
+
+    def look_at_beginning(self) -> bool:
+        """Where the log begins above what this owner has released, readers may wait for a state
+        record.
+        """
+        owner, start = self.owner, self.log.start
+        if start <= self.let_go or start == self.begun:
+            return False
+        owner.state_soon()
+        self.begun = start
+        self.append(self.partition, owner.state(self.now_ms()))  # its house is kept at once
+        return True
 
     def commit(self) -> bool:
         """Say how far all targets are; not fenced, and it may arrive late or never."""
@@ -300,7 +309,13 @@ class Server:
         session.position = start.position
         position = Position(log_id=LOG_ID, partition=self.partition, offset=start.position)
         welcome = Welcome(position=position, server_time_ms=self.now_ms())
-        fold = self.world.fold_at(self.partition, start.position)
+        at_end = not start.gapped or start.position == self.owner.cursor - 1
+        fold = (
+            self.owner.fold if at_end else self.world.known_fold_at(self.partition, start.position)
+        )
+        if fold is None:
+            session.close(TRIMMED)
+            return
         if start.gapped or not hello.HasField("position"):
             welcome.position.clock_ms = fold.clock_ms
             welcome.up_to.update(fold.ids(self.partition))
@@ -319,6 +334,9 @@ class Server:
         clock_ms = self.owner.tail.clock_at(offset)
         if clock_ms is None and self.log.start <= offset < self.log.end:
             clock_ms = self.log.appended_at_ms[offset]
+        elif clock_ms is None and offset == self.log.start - 1:
+            fold = self.log.known_fold_at(offset)
+            clock_ms = fold.clock_ms if fold else None
         return clock_ms or 0
 
     def replace(self, session: Session) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.ablations import ABLATIONS, Ablation
+from tests.sim.ablation import Ablation
+from tests.sim.ablations import ABLATIONS
 
 SEARCHED = 600  # where the seed on record fails no more, because schedules are drawn otherwise now
 

@@ -129,7 +129,7 @@ def broken(made: World) -> set[str]:
 @pytest.mark.parametrize(
     ("happens", "rule", "kind"),
     [
-        (while_nobody_materializes, (Materializer, "start", without.start_by_offset), oracle.LOST),
+        (while_nobody_materializes, (Materializer, "held", without.held_by_offset), oracle.LOST),
         (
             while_nothing_is_forwarded,
             (Server, "forwarded", without.forwarded_by_offset),

@@ -18,6 +18,8 @@ from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.owner import Owner
 from cecochat.domain.sent import SentTable
 from cecochat.domain.session import Replay, Session
+from cecochat.runtime.reading import Lowest
+from tests.sim import beginning
 from tests.sim.ablations import ABLATIONS
 from tests.sim.campaign import campaign
 from tests.sim.report import shown
@@ -71,11 +73,15 @@ def test_a_failing_schedule_is_shrunk() -> None:
     assert not replay(short.actions).broken
 
 
+def _begun(lowest: Lowest, *_: object) -> str:
+    return f"begun at what is {'gone' if lowest.last is None else 'left'}"
+
+
 def test_the_runs_reach_what_they_are_for() -> None:
     """Every action is performed, every refusal, repeat, gap and void record happens."""
     reached: Counter[str] = Counter()
 
-    def counted(cls: type, name: str, label: Callable[..., str]) -> Any:
+    def counted(cls: Any, name: str, label: Callable[..., str]) -> Any:
         original = getattr(cls, name)
 
         def count(self: object, *args: object) -> object:
@@ -96,6 +102,8 @@ def test_the_runs_reach_what_they_are_for() -> None:
         counted(Owner, "settles", lambda settled, *_: f"send settled: {settled}"),
         counted(Owner, "_tell_position", lambda *_: "position told"),
         counted(Forwarder, "rewind", lambda *_: "rewound"),
+        counted(Fold, "afresh", lambda *_: "begun afresh"),
+        counted(beginning, "lowest_fold", _begun),
         counted(Forwarder, "leave_out", lambda lost, *_: f"left out and told: {bool(lost)}"),
     ]
     with ExitStack() as stack:
@@ -109,6 +117,9 @@ def test_the_runs_reach_what_they_are_for() -> None:
     expected |= {
         "position told",
         "spoil_other",
+        "cut_log",
+        "begun afresh",
+        "begun at what is left",
         "Missing True",
         "rewound",
         "left out and told: True",

@@ -16,6 +16,7 @@ from cecochat.domain.owner import Owner
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State
 from cecochat.domain.session import Session
+from cecochat.domain.told import Told
 from cecochat.domain.versions import Rank, missing
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken, Send
@@ -132,7 +133,7 @@ def leave_out_and_wait(self: Lane, lowest: int) -> None:
     self._dropped_from = None
 
 
-def fold_by_timestamp(self: World, partition: int, position: int) -> Fold:
+def fold_by_timestamp(self: World, partition: int, position: int, *_: object) -> Fold:
     """Exact but for `high`: that of the records since the oldest origin that is not known to be
     forwarded.
     """
@@ -277,21 +278,17 @@ def covers_by_offset(self: World, token: ReadToken) -> bool:
     return all(held.get(p, NOWHERE).offset >= offset for p, offset in token.offsets.items())
 
 
-def forwarded_by_offset(self: Server, lowest: int) -> int:
-    noted = self.world.watermark[self.partition]
-    return min(max(noted.offset, lowest), self.log.end - 1)
+def forwarded_by_offset(self: Server) -> int:
+    return min(self.world.watermark[self.partition].offset, self.log.end - 1)
 
 
-def start_by_offset(self: Materializer, held: Place) -> int:
-    return min(self.committed.offset, held.offset, self.world.logs[self.partition].end - 1)
+def held_by_offset(self: Materializer, reached: Place) -> Place:
+    held = min(self.committed.offset, reached.offset, self.log.end - 1)
+    return reached._replace(offset=held)
 
 
-def told_whatever_was_lost(self: Log) -> list[tuple[int, State]]:
-    return [
-        (offset, state)
-        for offset, state in self.states
-        if self.start - 1 <= state.as_of and offset >= self.start
-    ]
+def told_whatever_was_lost(self: Told, offset: int, state: State) -> bool:
+    return self._start - 1 <= state.as_of
 
 
 def never_differs(self: Log, cursor: int, last: LogRecord | None) -> bool:

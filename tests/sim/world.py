@@ -13,16 +13,17 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
+from cecochat.domain.chain import PlaceOf
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import EPOCH_MS
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, Origin
-from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.assigning import Assigning
 from tests.sim.client import Client
-from tests.sim.history import Audit, History, Materializer, row_of
+from tests.sim.cutting import Cut, Cutting
+from tests.sim.history import Audit, History, Materializer
 from tests.sim.log import LOG_ID, Log, Producer
 from tests.sim.oracle import Evidence, Look, Loss
 from tests.sim.server import Server, recipients_of
@@ -65,7 +66,7 @@ class Shape(NamedTuple):
         )
 
 
-class World(Assigning, Spoiling):
+class World(Assigning, Spoiling, Cutting):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
@@ -73,6 +74,8 @@ class World(Assigning, Spoiling):
         self.shape = shape
         self.now_ms = EPOCH_MS + 1_000_000_000
         self.logs = [Log() for _ in range(shape.partitions)]
+        self.cuts: list[Cut] = []
+        self.afresh: set[str] = set()
         self.watermark = [NOWHERE] * shape.partitions  # what the group `forward` has committed
         self.commits: list[tuple[int, Place]] = []  # under way, in any order
         self.producers: dict[str, Producer] = {}
@@ -101,6 +104,7 @@ class World(Assigning, Spoiling):
         self.clients = {name: Client(self, name) for name in DEVICES}
         self.sends = 0
         self.places = {user: i % shape.partitions for i, user in enumerate(USERS)}
+        self.counts = [shape.partitions] * shape.nodes  # of partitions, as each node is set
 
     def do(self, action: Action) -> bool:
         """Perform an action; False where it is not enabled."""
@@ -113,9 +117,25 @@ class World(Assigning, Spoiling):
         """The partition of a user."""
         return self.places[user]
 
-    def fold_at(self, partition: int, position: int) -> Fold:
-        """What a reader of the log knows after `position`."""
-        return self.logs[partition].fold_at(position, self.place)
+    def place_by(self, node: int, user: str) -> int:
+        """The same, as that node reckons."""
+        return USERS.index(user) % self.counts[node]
+
+    def fits(self, node: int) -> bool:
+        """Whether a node is set to as many partitions as the log was made with."""
+        return self.counts[node] == self.shape.partitions
+
+    def known_fold_at(
+        self, partition: int, position: int, place: PlaceOf | None = None
+    ) -> Fold | None:
+        """What a reader of the log knows after `position`; None: what is left does not tell."""
+        return self.logs[partition].known_fold_at(position, place or self.place)
+
+    def fold_at(self, partition: int, position: int, place: PlaceOf | None = None) -> Fold:
+        """The same. Raises `Trimmed`."""
+        if fold := self.known_fold_at(partition, position, place):
+            return fold
+        return self.logs[partition].fold_at(position, place or self.place)
 
     def recipients(self, node: int, user: str, chat: str) -> Sequence[str] | None:
         """Whom a send concerns, as far as that node knows; None: it is to be refused."""
@@ -141,6 +161,7 @@ class World(Assigning, Spoiling):
         """Whether a node is up and not paused."""
         return self.up[node] and not self.paused[node]
 
+    @override
     def running(self, node: int, partition: int) -> Server | None:
         """The server of a partition on a node, if it can do anything just now."""
         return self.servers.get((node, partition)) if self.runs(node) else None
@@ -192,8 +213,14 @@ class World(Assigning, Spoiling):
     def do_crash_all(self) -> bool:
         return any([self.do_crash(node) for node in range(self.shape.nodes)])  # noqa: C419 - all of them
 
+    def do_set_partitions(self, node: int, count: int) -> bool:
+        """A node that is down is set to another number of partitions."""
+        if not self.up[node]:
+            self.counts[node] = count
+        return not self.up[node]
+
     def do_restart(self, node: int) -> bool:
-        if self.up[node]:
+        if self.up[node] or not self.fits(node):
             return False
         self.up[node] = True
         self.known_members[node] = self.members
@@ -331,7 +358,7 @@ class World(Assigning, Spoiling):
         server.attach(connection, records)
         return connection not in server.joining or connection.session.position > before
 
-    # -- retention, and what it must not be
+    # -- a log that loses its end
 
     def do_lose(self, partition: int, records: int) -> bool:
         """The log of a partition loses its end. It comes back later than clocks are apart."""
@@ -347,36 +374,6 @@ class World(Assigning, Spoiling):
                 client.record.gap_expected = True
                 client.record.forgets = True
         return bool(lost)
-
-    def do_trim(self, partition: int, back: int) -> bool:
-        """Retention drops what lies behind the committed offsets, and behind what a state record
-        below them tells.
-        """
-        log = self.logs[partition]
-        noted = (self.watermark[partition], self.materializers[partition].committed)
-        safe = min(place.offset if log.holds(place) else -1 for place in noted)
-        known = [state.as_of for offset, state in log.told() if offset <= safe]
-        return self._trim(partition, max(known) + 1 - back) if known else False
-
-    def do_release(self, node: int, partition: int) -> bool:
-        """Retention drops what an owner releases."""
-        server = self.running(node, partition)
-        if not server or not server.owner.ready:
-            return False
-        materialized = self.materializers[partition].committed
-        if server.is_lost or not server.log.holds(materialized):
-            return False
-        released = server.owner.released(materialized.offset + 1)
-        return released is not None and self._trim(partition, released)
-
-    def _trim(self, partition: int, start: int) -> bool:
-        log = self.logs[partition]
-        if start <= log.start:
-            return False
-        log.start = start
-        for client in self.clients.values():
-            client.record.gap_expected |= self.place(client.user) == partition
-        return True
 
     # -- clients
 
@@ -434,7 +431,7 @@ class World(Assigning, Spoiling):
         if not connection.to_server or not self.runs(connection.node):
             return False
         frame = connection.to_server.popleft()
-        server = self.servers.get((connection.node, self.place(name[0])))
+        server = self.servers.get((connection.node, self.place_by(connection.node, name[0])))
         if frame.HasField("hello"):
             server.join(connection, frame.hello) if server else connection.refuse()
         elif server and connection.server is server:
@@ -533,25 +530,21 @@ class World(Assigning, Spoiling):
         """What the oracle judges."""
         for client in self.clients.values():
             client.record.unanswered = [int(each) for each in client.device.outbox]
-        valid = set()
-        for log in self.logs:
-            fold = Fold()
-            for offset, record in enumerate(log.records):
-                counts = fold.step(offset, record, log.appended_at_ms[offset])
-                if counts and isinstance(record, Origin):
-                    valid.add(row_of(Event.FromString(record.event)))
+        valid, gone = self.valid(), self.gone()
         return Evidence(
             [client.record for client in self.clients.values()],
-            set(self.history.rows),
-            valid,
+            self.history.rows.keys() - (self.history.late & gone),
+            set(valid),
             quiet,
             self.looks,
             self.history.holes,
             Loss(self.lost, self.lost_copies),
             self.now_ms,
-            {(id_, user) for id_, at in self.told for user in USERS if self.place(user) == at},
+            self.told_lost(),
             self.sent_away,
             self.unacknowledged,
             [row for audit in self.audits for row in audit.alarms],
             self.agrees,
+            gone,
+            self.history.ranges(),
         )

@@ -153,6 +153,15 @@ def test_what_was_made_by_a_wrong_clock_shows_nothing_of_a_later_one() -> None:
     assert clock.is_right(EPOCH_MS + 3_000)
 
 
+def test_a_clock_that_jumps_to_and_fro_is_not_right_by_what_was_measured_in_between() -> None:
+    """It was ahead, then a record showed that it was behind; ahead again, it is not right."""
+    clock, ahead_ms = OwnClock(), EPOCH_MS + 10 * CLOCKS_APART_MAX_MS
+    clock.compare(ahead_ms, EPOCH_MS)
+    clock.compare(EPOCH_MS - 1_000, EPOCH_MS)
+    assert not clock.is_right(ahead_ms)
+    assert clock.is_right(EPOCH_MS)
+
+
 def test_a_clock_behind_the_log_is_not_asked() -> None:
     owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
     behind_ms, log_ms = EPOCH_MS + 10_000, EPOCH_MS + 99_000

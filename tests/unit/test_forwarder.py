@@ -234,3 +234,10 @@ def test_what_was_dropped_and_is_of_no_concern_is_not_lost() -> None:
     forwarder.rewind(0, 1)
     forwarder.begin_recall()
     assert forwarder.leave_out(3, {0: Copied(place(1), 1), 1: Copied(place(3), 1)}) == []
+
+
+def test_where_nobody_knows_what_was_dropped_it_counts_as_lost() -> None:
+    forwarder = Forwarder(3, -1, OwnerLimits())
+    forwarder.rewind(0, 1)
+    forwarder.begin_recall()
+    assert forwarder.leave_out(3, None) == [Lost(0, 2, 3)]

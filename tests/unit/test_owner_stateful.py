@@ -288,10 +288,10 @@ class Partition(RuleBasedStateMachine):
         )
         for offset in range(-1, self.owner.cursor):
             known = tail.clock_at(offset)
-            assert (known is None) == (offset < tail.floor.offset)
+            last = max([tail.floor.offset, *(each for each in valid if each <= offset)])
+            assert (known is None) == (offset < tail.floor.offset or last < 0)
             if known is not None:
-                last = max([tail.floor.offset, *(each for each in valid if each <= offset)])
-                assert known == (self.clocks[last] if last >= 0 else 0)
+                assert known == self.clocks[last]
 
     @invariant()
     def what_is_acknowledged_is_in_the_log(self) -> None:

@@ -41,7 +41,7 @@ def logs(draw: st.DrawFn) -> tuple[list[LogRecord], Fold]:
             owner[1] += 1
         elif kind == "state":
             as_of = len(records) - 1 - draw(st.integers(0, 3))
-            if as_of < owners[-1][0]:
+            if as_of < 0:
                 continue
             record = folds[as_of + 1].state(as_of)
         else:
@@ -65,7 +65,7 @@ def test_what_is_decided_is_what_the_whole_log_says(
     ]
     undecided = Undecided(start)
     for offset in range(start, len(records)):
-        undecided.take(offset, records[offset])
+        undecided.take(offset, records[offset], at(offset).clock_ms)
     if undecided.fold is None:
         assert not any(isinstance(each, Takeover) for each in records[start:])
         return
@@ -90,7 +90,7 @@ def test_a_state_record_proves_what_it_has_counted() -> None:
     records: list[LogRecord] = [origin(7, 3, 4), origin(8, 0, 9), origin(9, 3, 5), state]
     for offset, record in enumerate(records, start=10):
         assert undecided.fold is None
-        undecided.take(offset, record)
+        undecided.take(offset, record, at(offset).clock_ms)
     assert undecided.complete
     assert not undecided.unproven
     fold = undecided.fold
@@ -100,23 +100,23 @@ def test_a_state_record_proves_what_it_has_counted() -> None:
 
 def test_a_takeover_proves_nothing_of_what_is_before_it() -> None:
     undecided = Undecided(10)
-    undecided.take(10, origin(7, 3, 4))
+    undecided.take(10, origin(7, 3, 4), at(10).clock_ms)
     undecided.take(
-        11, State(8, at(3), 4, 0, {})
+        11, State(8, at(3), 4, 0, {}), at(11).clock_ms
     )  # of before the beginning: what came since is gone
-    undecided.take(12, TAKEOVER)
+    undecided.take(12, TAKEOVER, at(12).clock_ms)
     assert [seen.offset for seen in undecided.unproven] == [10]
     assert undecided.fold
-    undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7))
+    undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7), at(13).clock_ms)
     assert (undecided.fold.epoch, undecided.fold.count) == (NOWHERE, 0)
     assert undecided.fold.high == {1: Copied(at(4), 4)}
 
 
 def test_copies_are_known_above_the_first_state_record() -> None:
     undecided = Undecided(10)
-    undecided.take(12, TAKEOVER)
+    undecided.take(12, TAKEOVER, at(12).clock_ms)
     assert not undecided.complete
-    undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7))
+    undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7), at(13).clock_ms)
     assert undecided.complete
 
 
@@ -128,6 +128,7 @@ def to_bob(number: int) -> Origin:
 def test_what_is_forwarded_again_names_nothing_that_comes_later() -> None:
     """The state record knows the last origin for each target, which lies above those that are
     copied again: were it named, no target would count them. Nor is the clock of then known here.
+    The first names the last that is gone, so that a target that lacks it asks.
     """
     whole, start = Fold(lambda _: 1), 4
     records: list[LogRecord] = [TAKEOVER, *map(to_bob, range(7))]
@@ -136,10 +137,10 @@ def test_what_is_forwarded_again_names_nothing_that_comes_later() -> None:
     records.append(whole.state(len(records) - 1))
     undecided = Undecided(start, lambda _: 1)
     for offset in range(start, len(records)):
-        undecided.take(offset, records[offset])
+        undecided.take(offset, records[offset], at(offset).clock_ms)
     fold = undecided.fold
     assert fold
-    before = NOWHERE
+    before = Place(0, start - 1)
     for offset in range(start, len(records) - 1):
         assert fold.step(offset, records[offset], at(offset).clock_ms)
         assert fold.chain.links[1].after == before

@@ -6,7 +6,14 @@ from __future__ import annotations
 
 from cecochat.domain.chain import Chain, PlaceOf
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, stamp_at, stamp_of
+from cecochat.domain.ids import (
+    PARTITIONS_MAX,
+    SEQUENCE_MAX,
+    STAMP_MAX,
+    message_id,
+    stamp_at,
+    stamp_of,
+)
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import NOTHING, Copied, Copy, LogRecord, Origin, State, Takeover
@@ -35,6 +42,7 @@ class Fold:
         self.unread = -1  # the last offset that nobody could read: it may have been a copy
         self.chain = Chain(place, {})
         self.clock_ms = 0  # the latest append time; 0: not known
+        self.is_afresh = False  # nothing tells what was before it, and no takeover was read yet
         self._keeps_clock = True
 
     def step(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> bool:
@@ -51,6 +59,8 @@ class Fold:
                 # by its own time, which no reader's beginning changes: it is only told apart by it
                 own_ms = appended_at_ms if record.keeps_clock else 0
                 self.epoch, self.count = Place(own_ms, offset), 0
+                if self.is_afresh:
+                    self._begin_ids(appended_at_ms)
             case Undecodable():
                 self.unread = offset
                 return False
@@ -72,6 +82,14 @@ class Fold:
         self.last_id = record.id
         self.chain.add(Place(self.clock_ms, offset), record)
         return True
+
+    def _begin_ids(self, appended_at_ms: int) -> None:
+        """Ids go on above what was before, unless a clock was ahead by more than half of what it
+        may be; the other half is for those who answer.
+        """
+        self.top = stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS // 2)
+        self.last_id = message_id(self.top, PARTITIONS_MAX - 1)
+        self.is_afresh = False
 
     def is_fenced_in(self, record: Origin) -> bool:
         """Its owner was not taken over from."""
@@ -141,6 +159,17 @@ class Fold:
         """
         ids = {origin: copied.id for origin, copied in self.high.items()}
         return ids | {partition: self.last_id} if self.last_id else ids
+
+    @classmethod
+    def afresh(cls, position: int, had: dict[int, Copied], place: PlaceOf | None = None) -> Fold:
+        """The fold after `position`, of a partition whose log tells nothing any more. What other
+        partitions have for it by now, `had`, counts as copied: the history has that, and whoever
+        comes back is told of a gap.
+        """
+        fold = cls(place)
+        fold.is_afresh, fold.high = True, had
+        fold.chain.last = dict.fromkeys(had, Copied(Place(0, position), 0))
+        return fold
 
     @classmethod
     def restored(cls, state: State, place: PlaceOf | None = None) -> Fold:

@@ -275,15 +275,16 @@ class Forwarder:
         lane.rewind(high + 1)
         self._note(target, lane)
 
-    def leave_out(self, lowest: int, last: Mapping[int, Copied]) -> list[Lost]:
+    def leave_out(self, lowest: int, last: Mapping[int, Copied] | None) -> list[Lost]:
         """What is to be read again has been dropped by the log up to `lowest`, the position that it
-        can be read from; `last` is what `Chain` knows there. Returns what is lost by that.
+        can be read from; `last` is the last origin for each target that may be among that, None:
+        of no target that is known. Returns what is lost by that, as far as can be said.
         """
         lost = []
         for target, lane in self._behind.items():
             start = lane.behind
             if lane.recalls and start is not None and start <= lowest:
-                if last.get(target, NOTHING).origin.offset >= start:
+                if last is None or last.get(target, NOTHING).origin.offset >= start:
                     lost.append(Lost(target, start, lowest))
                 lane.leave_out(lowest)
         return lost

@@ -62,6 +62,8 @@ class Owner:
             None  # known once the own takeover is read; then this owner accepts
         )
         self.superseded: Takeover | None = None
+        self._is_afresh = fold.is_afresh
+        self.outdated = False  # a record tells what this owner began without: one is to begin anew
         self.crowded = False  # a queue has become half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
         self.incoming = Incoming(partition, fold)
@@ -207,6 +209,7 @@ class Owner:
             case Missing():
                 self._read_missing(record)
             case State():
+                self.outdated |= self._is_afresh and self.epoch is None
                 self._stated = max(self._stated, record.as_of)
                 self._stated_at_ms = now_ms
                 if (made_ms := self._made.get(record.as_of)) is not None:
@@ -225,6 +228,8 @@ class Owner:
     def _read_takeover(self, record: Takeover, appended_at_ms: int) -> None:
         if record.session == self.session:
             self.epoch = self.fold.epoch
+            if self._is_afresh:
+                self.state_soon()
             self.clock.compare(self._taken_over_ms, appended_at_ms)
         elif self.epoch is not None:
             self.superseded = record

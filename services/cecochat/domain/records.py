@@ -32,8 +32,14 @@ class Takeover:
     server_id: str
     session: str
     assignment_version: int
-    uncopied: tuple[int, int] = (0, 0)  # from this offset to below that: dropped before copied
+    # from this offset to below that, at most to below this record: dropped before copied
+    uncopied: tuple[int, int] = (0, 0)
     keeps_clock: bool = True
+
+    @property
+    def is_afresh(self) -> bool:
+        """Whether its owner knows nothing of what is before it."""
+        return self.uncopied[1] == ALL_BEFORE
 
 
 class Copied(NamedTuple):
@@ -44,6 +50,8 @@ class Copied(NamedTuple):
 
 
 NOTHING = Copied(NOWHERE, 0)
+ALL_BEFORE = (1 << 63) - 1
+"""As the end of what is uncopied: all before the takeover."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -197,6 +205,11 @@ def _trace(record: Origin | Copy) -> Headers:
 def is_state(headers: Headers) -> bool:
     """Whether a record is a state record, without decoding it."""
     return headers[:1] == (("kind", "state"),)
+
+
+def is_takeover(headers: Headers) -> bool:
+    """Whether a record is a takeover, without decoding it."""
+    return headers[:1] == (("kind", "takeover"),)
 
 
 def decode(key: bytes, value: bytes, headers: Headers) -> LogRecord:

@@ -59,11 +59,12 @@ class Tail:
         return True
 
     def clock_at(self, offset: int) -> int | None:
-        """The log's clock at the last valid record up to `offset`; None: that is not here."""
+        """The log's clock at the last valid record up to `offset`; None: that is not known here."""
         number = self._number_up_to(offset)
         if number:
             return self._records[number - 1].at.clock_ms
-        return self.floor.clock_ms if offset >= self.floor.offset else None
+        known = self.floor.clock_ms and offset >= self.floor.offset
+        return self.floor.clock_ms if known else None
 
     def _number_up_to(self, offset: int) -> int:
         return bisect_right(self._records, offset, key=lambda valid: valid.at.offset)

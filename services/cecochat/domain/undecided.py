@@ -8,7 +8,8 @@ from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import Place
-from cecochat.domain.records import LogRecord, Origin, State, Takeover
+from cecochat.domain.records import Copied, LogRecord, Origin, State, Takeover
+from cecochat.domain.told import Told
 
 
 class Seen(NamedTuple):
@@ -26,38 +27,45 @@ class Undecided:
 
     A state record decides everything: its epoch was in force from `start` on, an owner appends each
     number of its epoch once, and those below `count` have counted. A takeover decides what follows
-    it, and nothing that is before it: those origins stay `unproven`, and do not count.
+    it, and nothing that is before it: those origins stay `unproven`, and do not count, unless a
+    state record of the owner before lands after all.
     """
 
     def __init__(self, start: int, place: PlaceOf | None = None) -> None:
         self._start = start
         self._place = place
+        self._told = Told(start)
         self._origins: list[Seen] = []
         self.fold: Fold | None = None  # exact for origins
         self.unproven: list[Seen] = []
+        self._taken_over = -1
+        self.last: dict[int, Copied] = {}  # the last origin for each target, as a state record knew
         self.complete = False  # the fold is exact for copies too, above the last state record
 
-    def take(self, offset: int, record: LogRecord | Undecodable) -> None:
-        """The next record of the log."""
+    def take(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
+        """The next record of the log, and when it was appended."""
+        state = self._told.take(offset, record, appended_at_ms)
+        if state and not self.complete:
+            self._complete(state)
         match record:
             case Origin() if self.fold is None:
                 self._origins.append(Seen(offset, record.id, record.epoch, record.number))
             case Takeover() if self.fold is None:
                 self.fold, self.unproven = Fold(self._place), self._origins
-            case State() if record.as_of >= self._start - 1 and not self.complete:
-                self._complete(record)
+                self._taken_over = offset
 
     def _complete(self, state: State) -> None:
         known, self.fold = self.fold, Fold.restored(state, self._place)
-        # It reads from the beginning once more: what the state has of later is not known there.
-        self.fold.clock_ms = 0
+        # It reads from the beginning once more: what the state has of later is not known there, and
+        # the last origin for a target may then be anyone that is gone.
+        self.fold.clock_ms, self.last = 0, state.last
+        gone = Copied(Place(0, self._start - 1), 0)
         self.fold.chain.last = {
-            target: copied
+            target: copied if copied.origin.offset < self._start else gone
             for target, copied in state.last.items()
-            if copied.origin.offset < self._start
         }
-        if known is None:
-            self.fold.count = self._first_number(state)
+        if known is None or state.as_of < self._taken_over:
+            self.fold.count, self.unproven = self._first_number(state), []
         else:
             self.fold.epoch, self.fold.count = known.epoch, known.count
         self.complete = True

@@ -60,9 +60,9 @@ class Rows:
 
     def takeover(self, record: Record, takeover: Takeover) -> None:
         """A new owner, who may have found something dropped."""
-        first, below = takeover.uncopied
-        if first < below:
-            self.holes.append(uncopied(self.log_id, self.partition, record, takeover))
+        at = (record.offset, takeover, record.appended_at_ms)
+        if hole := uncopied(self.log_id, self.partition, *at):
+            self.holes.append(hole)
 
     def refuse(self, row: Row, why: str) -> Letter:
         """Go on without that row, of which this is the letter; of a message a hole stays."""

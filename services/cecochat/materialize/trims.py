@@ -6,40 +6,36 @@ from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import IDS_AHEAD_MAX_MS
 from cecochat.domain.records import Takeover
 from cecochat.domain.undecided import Seen
-from cecochat.ports.backplane import Backplane, Record
 from cecochat.ports.history import Hole
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.reading import appended_at_ms
 
 
-async def trimmed(
-    backplane: Backplane,
-    log_id: str,
-    partition: int,
-    held: int,
-    bounds: tuple[int, int],
-    above: int,
+def trimmed(
+    log_id: str, partition: int, held: int, start: int, appended_at_ms: int, above: int
 ) -> Hole:
     """The hole from above the offset `held` to where the log begins, of ids above `above`. Ids are
     of their time, so none that is gone lies above the latest that could be in the first record
-    that is left.
+    that is left, which was appended at `appended_at_ms`.
     """
-    start, end = bounds
-    at_ms = await appended_at_ms(backplane, partition, start) if start < end else now_ms()
-    highest = _highest(at_ms)
     text = f"the log had dropped the offsets {held + 1} to {start - 1} before they were read"
-    span = (held + 1, start - 1, above + 1, max(highest, above + 1))
+    span = (held + 1, start - 1, above + 1, max(_highest(appended_at_ms), above + 1))
     return Hole(log_id, partition, *span, "", "trimmed", text, now_ms())
 
 
-def uncopied(log_id: str, partition: int, record: Record, takeover: Takeover) -> Hole:
-    """What a new owner found dropped before it was forwarded; ids as of the takeover or before."""
-    first, below = takeover.uncopied
+def uncopied(
+    log_id: str, partition: int, offset: int, takeover: Takeover, appended_at_ms: int
+) -> Hole | None:
+    """What a new owner, whose takeover stands at `offset`, found dropped before it was forwarded;
+    ids as of the takeover or before. None: nothing.
+    """
+    first, below = takeover.uncopied[0], min(takeover.uncopied[1], offset)
+    if first >= below:
+        return None
     text = (
         f"the log had dropped the offsets {first} to {below - 1} before they were copied to all "
         "whom they concern: devices may lack messages that the history has"
     )
-    span = (first, below - 1, 1, _highest(record.appended_at_ms))
+    span = (first, below - 1, 1, _highest(appended_at_ms))
     return Hole(log_id, partition, *span, "", "uncopied", text, now_ms())
 
 

@@ -21,9 +21,16 @@ from cecochat.materialize.tracing import materializing
 from cecochat.materialize.trims import trimmed, unproven
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
+from cecochat.runtime.clock import now_ms
 from cecochat.runtime.logs import ids_of
 from cecochat.runtime.metrics import AGES_S, Lag, MessageAges
-from cecochat.runtime.reading import decided, following, known_fold_at, still_holds
+from cecochat.runtime.reading import (
+    appended_at_ms,
+    decided,
+    following,
+    known_fold_at,
+    still_holds,
+)
 from cecochat.runtime.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)
@@ -185,10 +192,12 @@ class Materializer:
     async def _note_trim(self, partition: int, reached: Place, bounds: tuple[int, int]) -> None:
         """The log has dropped what is not in here: all that is left is read, and a hole is told."""
         last_ids = await self._patiently(self._history.last_ids)
+        start, end = bounds
+        left = start < end
+        at_ms = await appended_at_ms(self._backplane, partition, start) if left else now_ms()
         above = last_ids.get(partition, 0)
-        held = reached.offset
-        hole = await trimmed(self._backplane, self._log_id, partition, held, bounds, above)
-        progress = Progress(self._log_id, partition, bounds[0] - 1, reached.clock_ms)
+        hole = trimmed(self._log_id, partition, reached.offset, start, at_ms, above)
+        progress = Progress(self._log_id, partition, start - 1, reached.clock_ms)
         await self._note(hole, progress)
 
     async def _note(self, hole: Hole, progress: Progress | None) -> None:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, intake, resume
 from cecochat.domain.errors import Refusal, Trimmed, Unavailable
+from cecochat.domain.fold import Fold
 from cecochat.domain.ids import message_id, stamp_at
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.messaging.partition import OwnedPartition
 from cecochat.ports.backplane import MESSAGES
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.reading import appended_at_ms, between, fold_at
+from cecochat.runtime.reading import appended_at_ms, between, fold_at, known_fold_at
 from cecochat.runtime.tokens import Identity
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Welcome
@@ -196,25 +197,38 @@ class Connection:
             return 0
         if (clock_ms := owner.tail.clock_at(at.offset)) is not None:
             return clock_ms
-        if at.offset < log_start:
-            return 0
-        return await appended_at_ms(partition.log.backplane, partition.partition, at.offset)
+        backplane, number = partition.log.backplane, partition.partition
+        if at.offset == log_start - 1:  # that record is gone, a state record may tell of it
+            fold = await known_fold_at(backplane, number, at.offset)
+            return fold.clock_ms if fold else 0
+        return await appended_at_ms(backplane, number, at.offset) if at.offset >= log_start else 0
 
     async def _tell_gap(
         self, partition: OwnedPartition, hello: Hello, welcome: Welcome, log_start: int
     ) -> None:
         """Welcome, and say what of the history is missed and what the stream will bring."""
         log, number, position = partition.log, partition.partition, welcome.position.offset
-        fold = await fold_at(log.backplane, number, position)
+        fold = await self._fold_at(partition, position)
         welcome.position.clock_ms = fold.clock_ms
         welcome.up_to.update(fold.ids(number))
+        gap = resume.gap(hello, log.id, number, position, fold, log.partitions)  # it moves on
         if hello.position.log_id != log.id:
             began_ms = await appended_at_ms(log.backplane, number, log_start)
             welcome.log_began_id = message_id(stamp_at(began_ms), 0)
         self.session.push(frames.welcome(welcome))
-        self.session.push(
-            frames.gap(resume.gap(hello, log.id, number, position, fold, log.partitions))
-        )
+        self.session.push(frames.gap(gap))
+
+    async def _fold_at(self, partition: OwnedPartition, position: int) -> Fold:
+        """What is known there; of a log that was cut, its owner alone may know. Raises
+        `Trimmed`.
+        """
+        log, owner, number = partition.log, partition.owner, partition.partition
+        assert owner
+        if position == owner.cursor - 1:
+            return owner.fold
+        if fold := await known_fold_at(log.backplane, number, position):
+            return fold
+        raise Trimmed(number, position, (await log.backplane.bounds(MESSAGES, number))[0])
 
     def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
         config = self._server.config

@@ -112,10 +112,10 @@ class Forwarding:
             return start, await fold_at(backplane, partition, start - 1, self._place)
         except Trimmed:
             end = self._owner.cursor
-            lowest, fold = await lowest_fold(backplane, partition, end, self._place)
-            for lost in self._owner.forwarder.leave_out(lowest, fold.chain.last):
+            lowest = await lowest_fold(backplane, partition, end, self._place)
+            for lost in self._owner.forwarder.leave_out(lowest.begins - 1, lowest.last):
                 self._tell(lost)
-            return lowest + 1, fold
+            return lowest.position + 1, lowest.fold
 
     def _tell(self, lost: Lost) -> None:
         self._metrics.lost.inc()

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import aclosing
 from typing import NamedTuple
 
+from cecochat.domain.errors import Trimmed
 from cecochat.domain.fold import Fold
-from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.ids import message_id, stamp_at
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
 from cecochat.domain.place import Place
+from cecochat.domain.records import ALL_BEFORE, NOTHING, Copied, Origin
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
-from cecochat.runtime.reading import dealt_with, first_known, fold_at, lowest_fold
+from cecochat.runtime.clock import now_ms
+from cecochat.runtime.reading import (
+    between,
+    dealt_with,
+    first_known,
+    known_fold_at,
+    last_for,
+    lowest_fold,
+)
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +52,7 @@ class Loading:
         self._limits = limits
         self._metrics = metrics
         self._named = {"partition": partition}  # in the log
+        self._begins = 0  # below that, the owner that was loaded forwards nothing
         self._lowest: tuple[int, int] | None = None  # (start of the log, first known position)
 
     async def load(self) -> Owner:
@@ -52,7 +65,9 @@ class Loading:
         if forwarded < lowest:
             return await self._load_after_trim(forwarded, end)
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
-        fold = await fold_at(backplane, partition, position, self.place)
+        fold = await known_fold_at(backplane, partition, position, self.place)
+        if fold is None:
+            return await self._load_afresh(forwarded)
         if noted is None:
             fold.unread = position  # copies may have gone with the end
         return self._owner(fold, position, forwarded)
@@ -61,10 +76,51 @@ class Loading:
         """The log begins above what is forwarded, or does not tell what of that counts: all that is
         left and is known to count is forwarded.
         """
-        position, fold = await lowest_fold(self.log.backplane, self.partition, end, self.place)
-        return self._owner(fold, position, max(forwarded, position))
+        lowest = await lowest_fold(self.log.backplane, self.partition, end, self.place)
+        if lowest.last is None:
+            return await self._load_afresh(forwarded)
+        owner = self._owner(lowest.fold, lowest.position, max(forwarded, lowest.position))
+        self._begins = lowest.begins
+        return owner
+
+    async def _load_afresh(self, forwarded: int) -> Owner:
+        """Nothing that is left tells of the partition. Raises `Trimmed`, where something does."""
+        backplane = self.log.backplane
+        start, end = await backplane.bounds(MESSAGES, self.partition)
+        if await known_fold_at(backplane, self.partition, end - 1):
+            raise Trimmed(self.partition, end - 1, start)  # it was cut meanwhile: begin anew
+        log.error(
+            "partition %s: no state is left below %s: it begins afresh",
+            *(self.partition, end),
+            extra=self._named,
+        )
+        had = {origin: await self._had(origin) for origin in range(self.log.partitions)}
+        had[self.partition] = Copied(Place(0, end - 1), 0)
+        fold = Fold.afresh(end - 1, had, self.place)
+        owner = self._owner(fold, end - 1, max(forwarded, end - 1))
+        self._begins = ALL_BEFORE  # nor does it know what counts until it has taken over
+        return owner
+
+    async def _had(self, origin: int) -> Copied:
+        """The last of another partition that was for this one. Where its log was cut, too, all that
+        it has counts as that: ids grow along a log.
+        """
+        backplane = self.log.backplane
+        last = await last_for(backplane, origin, self.partition, self.place)
+        if last and (last.id or last == NOTHING):
+            return last
+        start, end = await backplane.bounds(MESSAGES, origin)
+        last_id: int = message_id(stamp_at(now_ms() + CLOCKS_APART_MAX_MS), 0)
+        clock_ms = 0
+        async with aclosing(between(backplane, origin, start, end)) as records:
+            async for _, known, at_ms in records:
+                clock_ms = max(clock_ms, at_ms)
+                if isinstance(known, Origin):
+                    last_id = known.id
+        return Copied(Place(clock_ms, end - 1), last_id)
 
     def _owner(self, fold: Fold, position: int, forwarded: int) -> Owner:
+        self._begins = position + 1
         return Owner(
             self.partition,
             uuid.uuid4().hex,
@@ -94,21 +150,22 @@ class Loading:
             )
         return done
 
-    def uncopied(self, committed: Place | None, begins: int) -> tuple[int, int]:
-        """What the log had dropped before it was copied, below where this owner begins; both 0:
-        nothing. A commit that Kafka has forgotten says nothing: what was released had been
-        forwarded.
+    def uncopied(self, committed: Place | None, end: int) -> tuple[int, int]:
+        """What the log had dropped before it was copied, as far as is known, or does not prove any
+        more, in a log that goes up to below `end`: offsets from the first to below the second; both
+        0: nothing.
         """
-        if committed is None or committed.offset >= begins:
+        first, begins = committed.offset if committed else 0, self._begins
+        if first >= begins:
             return 0, 0
-        self._metrics.uncopied.inc(begins - committed.offset)
+        self._metrics.uncopied.inc(max(min(begins, end) - first, 0))
         log.error(
             "partition %s: offsets %s to %s were dropped before they were copied to all whom they "
             "concern: devices may lack messages",
-            *(self.partition, committed.offset, begins - 1),
+            *(self.partition, first, min(begins, end) - 1),
             extra=self._named,
         )
-        return committed.offset, begins
+        return first, begins
 
     async def first_known(self, start: int) -> int:
         """The lowest position that can be resumed from, in a log that begins at `start`."""

@@ -14,8 +14,8 @@ from cecochat.domain.errors import Trimmed, Unavailable
 from cecochat.domain.owner import Owner
 from cecochat.domain.records import NOTHING, Copied, Missing, encode
 from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer
-from cecochat.runtime.reading import fold_at
+from cecochat.ports.backplane import Backplane, NewRecord, Producer
+from cecochat.runtime.reading import last_for
 
 log = logging.getLogger(__name__)
 
@@ -72,21 +72,21 @@ class MissingCopies:
         other.
         """
         try:
-            self._incoming.compare(origin, await self._last_from(origin))
+            last = await self._last_from(origin)
         except (Unavailable, Trimmed) as error:
             log.warning("what partition %s has copied cannot be looked up: %s", origin, error)
             return False
-        return True
+        if last is not None:
+            self._incoming.compare(origin, last)
+        return last is not None
 
-    async def _last_from(self, origin: int) -> Copied:
+    async def _last_from(self, origin: int) -> Copied | None:
         """A partition that the log does not have, as a record of a stranger may name one, has
-        nothing for us.
+        nothing for us. None: of a log that was cut it is not known, until its owner says so.
         """
         if origin >= self._partitions:
             return NOTHING
-        _, end = await self._backplane.bounds(MESSAGES, origin)
-        fold = await fold_at(self._backplane, origin, end - 1, self._place)
-        return fold.chain.last_for(self._owner.partition)
+        return await last_for(self._backplane, origin, self._owner.partition, self._place)
 
     async def _ask(self) -> None:
         now_ms = time.monotonic_ns() // 1_000_000

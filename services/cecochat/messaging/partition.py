@@ -162,13 +162,13 @@ class OwnedPartition:
         """Append the takeover once nearly all is read: until then the owner before serves on, and
         from then on little is left to do.
         """
-        backplane, partition, begins = self.log.backplane, self.partition, owner.cursor
+        backplane, partition = self.log.backplane, self.partition
         with suppress(TimeoutError):
             while owner.cursor < (await backplane.bounds(MESSAGES, partition))[1] - NEAR_RECORDS:
                 self._moved.clear()
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
-        start, _ = await backplane.bounds(MESSAGES, partition)
+        start, end = await backplane.bounds(MESSAGES, partition)
         committed = await self.loading.committed()
         lowest = await self.loading.first_known(start)
         noted = await self.loading.forwarded(committed)
@@ -176,7 +176,7 @@ class OwnedPartition:
             raise ProducerEnded("what was forwarded is less than it was when this owner began")
         owner.forwarder.skip(-1 if noted is None else noted)
         self.claimed = True
-        uncopied = self.loading.uncopied(committed, begins)
+        uncopied = self.loading.uncopied(committed, end)
         self._queue(owner.takeover(self._server_id, self.version, now_ms(), uncopied))
 
     def _start(self) -> None:
@@ -215,6 +215,8 @@ class OwnedPartition:
                             raise ProducerEnded(f"offset {record.offset} may be an own send")
                     else:
                         counts = owner.read(record.offset, known, record.appended_at_ms, now)
+                        if owner.outdated:
+                            raise ProducerEnded(f"offset {record.offset} tells more than was known")
                         if counts:
                             self._traces.read(owner, record.offset, known, now)
                         if read:

@@ -31,7 +31,7 @@ class Watermarks:
         self._metrics = metrics
         self._stored: dict[int, int] = {}  # partition -> the offset to continue from
         self._released: dict[int, int] = {}  # partition -> up to where all was released
-        self._seen: dict[int, int] = {}  # partition -> up to where the history was, last
+        self._let_go: dict[int, int] = {}  # partition -> what was released last
         self._begins: dict[int, int] = {}  # partition -> a beginning that a state record was for
         self._all_stored_s = time.monotonic()
 
@@ -86,17 +86,16 @@ class Watermarks:
         materialized = await self._materialized(partition)
         if before := owner.released(materialized):
             await self._backplane.release(MESSAGES, partition, before)
+            self._let_go[partition] = before
+        await self._look_at_beginning(partition, owner)
         if materialized > done:
             self._released[partition] = done
-        elif self._seen.get(partition) == materialized:
-            await self._help_materialize(partition, owner, materialized)
-        self._seen[partition] = materialized
 
-    async def _help_materialize(self, partition: int, owner: Owner, materialized: int) -> None:
-        """It does not move. Where the log begins just there, it may be that it has lost what was
-        before, and waits for a state record that says what counts.
+    async def _look_at_beginning(self, partition: int, owner: Owner) -> None:
+        """Where the log begins above what this owner has released, it may have been cut, and
+        readers wait for a state record that says what counts.
         """
         start, _ = await self._backplane.bounds(MESSAGES, partition)
-        if 0 < start == materialized != self._begins.get(partition):
+        if start > self._let_go.get(partition, 0) and start != self._begins.get(partition):
             owner.state_soon()
             self._begins[partition] = start

@@ -5,15 +5,16 @@ state record before.
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from typing import NamedTuple
 
 from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import Place
-from cecochat.domain.records import LogRecord, State, decode, is_state
+from cecochat.domain.records import Copied, LogRecord, State, decode, is_state, is_takeover
+from cecochat.domain.told import Told
 from cecochat.domain.undecided import Undecided
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
 
@@ -41,12 +42,11 @@ async def first_known(backplane: Backplane, partition: int) -> int:
     start, end = await backplane.bounds(MESSAGES, partition)
     if start == 0:
         return -1
-    before: list[Record] = []
+    told = Told(start)
     async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
-            if (state := _told_in(record, before)) and state.as_of >= start - 1:
+            if state := _told_in(record, told):
                 return state.as_of
-            before.append(record)
     return end - 1
 
 
@@ -85,6 +85,15 @@ async def known_fold_at(
     if start == 0:
         return _continued(Fold(place), -1, records)
     return await _from_first_state(backplane, partition, start, position, place)
+
+
+async def last_for(backplane: Backplane, origin: int, target: int, place: PlaceOf) -> Copied | None:
+    """The last origin of a partition that concerns the users of another one; None: what is left of
+    its log does not tell. Raises `Trimmed`.
+    """
+    _, end = await backplane.bounds(MESSAGES, origin)
+    fold = await known_fold_at(backplane, origin, end - 1, place)
+    return fold.chain.last_for(target) if fold else None
 
 
 async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> int:
@@ -138,24 +147,17 @@ def state_in(record: Record) -> State | None:
     return known if isinstance(known, State) else None
 
 
-def _told_in(record: Record, before: Sequence[Record]) -> State | None:
-    """What a state record says of the records before it. None: it is none, or one of a session that
-    had read an end which the log has lost, and landed afterwards.
-    """
-    state = state_in(record)
-    if state is None or state.as_of >= record.offset:
-        return None
-    number = bisect_right(before, state.as_of, key=lambda each: each.offset)
-    place = Place(state.clock_ms, state.as_of)
-    return state if not number or place.holds_where(before[number - 1].appended_at_ms) else None
+def _told_in(record: Record, told: Told) -> State | None:
+    """What the next record tells of those before it, as a state record that can be relied on."""
+    telling = is_state(record.headers) or is_takeover(record.headers)
+    known = decode_once(record) if telling else None
+    return told.take(record.offset, known, record.appended_at_ms)
 
 
 def _last_state(records: list[Record], lowest: int) -> State | None:
-    for number in reversed(range(len(records))):
-        state = _told_in(records[number], records)
-        if state and state.as_of >= lowest:
-            return state
-    return None
+    told = Told(lowest + 1)
+    states = [state for record in records if (state := _told_in(record, told))]
+    return states[-1] if states else None
 
 
 def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
@@ -174,9 +176,10 @@ async def _from_first_state(
     """
     _, end = await backplane.bounds(MESSAGES, partition)
     before: list[Record] = []
+    told = Told(start)
     async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
-            if (state := _told_in(record, before)) and start - 1 <= state.as_of <= position:
+            if (state := _told_in(record, told)) and state.as_of <= position:
                 known = [each for each in before if each.offset <= position]
                 return _continued(Fold.restored(state, place), state.as_of, known)
             before.append(record)
@@ -196,25 +199,36 @@ async def decided(
     undecided = Undecided(start, place)
     batches = between(backplane, partition, start, NEVER if end is None else end)
     async with aclosing(batches) as records:
-        async for offset, record, _ in records:
-            undecided.take(offset, record)
+        async for record in records:
+            undecided.take(*record)
             if undecided.complete or (end is None and undecided.fold):
                 break
     return undecided
 
 
-async def lowest_fold(
-    backplane: Backplane, partition: int, end: int, place: PlaceOf
-) -> tuple[int, Fold]:
-    """The lowest position behind which all is known that is left below `end`, and the fold there:
-    the beginning of the log, where what is left tells what counts. Raises `Trimmed`.
+class Lowest(NamedTuple):
+    """The lowest position behind which all is known that is left of a log, and the fold there."""
+
+    position: int
+    fold: Fold
+    last: Mapping[int, Copied] | None
+    """For each target the last origin that may have been dropped; None: nothing is known of any."""
+    begins: int
+    """Of the origins below, nothing tells any more which of them count."""
+
+
+async def lowest_fold(backplane: Backplane, partition: int, end: int, place: PlaceOf) -> Lowest:
+    """The beginning of the log, where what is left below `end` tells what counts. Raises
+    `Trimmed`.
     """
     start, _ = await backplane.bounds(MESSAGES, partition)
     undecided = await decided(backplane, partition, start, end, place)
     if undecided.fold and undecided.complete:
-        return start - 1, undecided.fold
+        begins = undecided.unproven[-1].offset + 1 if undecided.unproven else start
+        return Lowest(start - 1, undecided.fold, undecided.last, begins)
     lowest = await first_known(backplane, partition)
-    return lowest, await fold_at(backplane, partition, lowest, place)
+    fold = await fold_at(backplane, partition, lowest, place)
+    return Lowest(lowest, fold, None, lowest + 1)
 
 
 async def between(

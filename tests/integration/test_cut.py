@@ -1,0 +1,194 @@
+"""What an owner begins with whose log was cut: what it forwards, what it tells, what it knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.domain.ids import message_id, stamp_at, time_ms
+from cecochat.domain.limits import OwnerLimits
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import (
+    ALL_BEFORE,
+    Copied,
+    LogRecord,
+    Missing,
+    Origin,
+    State,
+    Takeover,
+    encode,
+)
+from cecochat.messaging.loading import Loading, Log
+from cecochat.messaging.metrics import MessagingMetrics
+from cecochat.messaging.watermarks import Watermarks
+from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, NewRecord
+from cecochat.runtime.reading import lowest_fold
+from cecochat.v1.events_pb2 import Event
+from tests.integration.cluster import user_on
+
+ALICE, BOB = user_on(0), user_on(1)
+TAKEOVER = Takeover("server", "session", 1)
+NOW = stamp_at(time.time_ns() // 1_000_000)
+
+
+def id_of(number: int) -> int:
+    return message_id(NOW + number, 0)
+
+
+def to_bob(number: int, epoch: int = 0) -> Origin:
+    event = Event(id=id_of(number), user_id=ALICE, recipient_ids=[BOB])
+    place = Place(0, epoch)
+    return Origin(event.id, place, number, ALICE, "", (BOB,), event.SerializeToString(), event)
+
+
+def state(as_of: int, count: int, last: int, epoch: int = 0) -> State:
+    """Of partition 0, whose last origin for partition 1 was that one."""
+    sent = {1: Copied(Place(0, last), id_of(last))}
+    return State(as_of, Place(0, epoch), count, NOW + count, {}, id_of(count), sent)
+
+
+class Partitions:
+    """A log of two partitions, and what an owner of the first one begins with."""
+
+    def __init__(self, log: EmbeddedBackplane) -> None:
+        self.log = log
+        self.metrics = MessagingMetrics(CollectorRegistry())
+        self.loading = Loading(Log(log, "log", 2), 0, OwnerLimits(), self.metrics)
+
+    async def append(self, *records: LogRecord, partition: int = 0) -> None:
+        producer = await self.log.producer()
+        await producer.append([NewRecord(partition, *encode(record)) for record in records])
+
+    async def cut(self, below: int, partition: int = 0) -> None:
+        await self.log.release(MESSAGES, partition, below)
+        await self.log.trim()
+        assert (await self.log.bounds(MESSAGES, partition))[0] == below
+
+    async def uncopied(self) -> tuple[int, int]:
+        _, end = await self.log.bounds(MESSAGES, 0)
+        return self.loading.uncopied(await self.loading.committed(), end)
+
+
+@pytest.fixture
+async def partitions(tmp_path: Path) -> AsyncGenerator[Partitions]:
+    log = await EmbeddedBackplane.open(tmp_path, partition_count=2, retention_bytes=0)
+    yield Partitions(log)
+    await log.close()
+
+
+async def test_what_was_cut_before_anything_was_noted_is_told(partitions: Partitions) -> None:
+    await partitions.append(TAKEOVER, *map(to_bob, range(5)), state(5, 5, 5))
+    await partitions.cut(below=3)
+    owner = await partitions.loading.load()
+    assert owner.cursor == 3
+    assert await partitions.uncopied() == (0, 3)
+
+
+async def test_what_is_left_and_proves_nothing_is_told_as_not_copied(
+    partitions: Partitions,
+) -> None:
+    """2 and 3 stand before a takeover: the history may have them, and nobody copies them."""
+    await partitions.append(TAKEOVER, *map(to_bob, range(3)), TAKEOVER)
+    await partitions.append(to_bob(0, epoch=4), state(5, 1, 5, epoch=4))
+    await partitions.log.commit(FORWARD_GROUP, MESSAGES, {0: Place(0, 2)})
+    await partitions.cut(below=2)
+    owner = await partitions.loading.load()
+    assert owner.cursor == 2
+    assert await partitions.uncopied() == (2, 4)
+
+
+async def test_a_state_record_that_lands_behind_a_takeover_proves_what_is_before(
+    partitions: Partitions,
+) -> None:
+    await partitions.append(TAKEOVER, *map(to_bob, range(3)), TAKEOVER, state(3, 3, 3))
+    await partitions.cut(below=2)
+    await partitions.loading.load()
+    assert await partitions.uncopied() == (0, 2)
+
+
+async def test_of_what_may_be_dropped_the_last_is_named_for_each_target(
+    partitions: Partitions,
+) -> None:
+    """So a lane that leaves it out tells that, and its target asks for it."""
+    await partitions.append(TAKEOVER, *map(to_bob, range(5)), state(5, 5, 5))
+    await partitions.cut(below=3)
+    lowest = await lowest_fold(partitions.log, 0, 7, partitions.loading.place)
+    assert lowest.last == {1: Copied(Place(0, 5), id_of(5))}
+    assert lowest.fold.chain.last_for(1).origin == Place(0, 2)
+
+
+async def test_where_nothing_is_left_what_others_have_counts_as_brought(
+    partitions: Partitions,
+) -> None:
+    """So what comes back late is nothing new, and a gap is filled up to there."""
+    event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
+    theirs = Origin(event.id, Place(0, 0), 0, BOB, "", (ALICE,), event.SerializeToString(), event)
+    await partitions.append(TAKEOVER, theirs, partition=1)
+    await partitions.append(TAKEOVER, *map(to_bob, range(5)))
+    await partitions.cut(below=6)
+    owner = await partitions.loading.load()
+    assert owner.cursor == 6
+    copied = owner.fold.high[1]
+    assert (copied.origin.offset, copied.id) == (1, event.id)
+    assert copied.origin.clock_ms, "so that it is told apart from a record that comes in its place"
+    assert owner.fold.chain.last_for(1).origin == Place(0, 5)
+    assert await partitions.uncopied() == (0, ALL_BEFORE)
+    at_ms = time.time_ns() // 1_000_000
+    owner.read(6, owner.takeover("server", 1, at_ms), at_ms, at_ms)
+    assert owner.ready
+    assert owner.state_due(at_ms), "the next reader shall know"
+    assert at_ms < time_ms(owner.fold.ids(0)[0]) <= at_ms + 30_000
+    assert owner.next_stamp(at_ms) > NOW + 5
+
+
+async def test_where_the_other_log_tells_nothing_either_all_that_it_has_counts(
+    partitions: Partitions,
+) -> None:
+    event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
+    theirs = Origin(event.id, Place(0, 0), 1, BOB, "", (ALICE,), event.SerializeToString(), event)
+    await partitions.append(TAKEOVER, theirs, theirs, partition=1)
+    await partitions.cut(below=1, partition=1)
+    await partitions.append(TAKEOVER)
+    await partitions.cut(below=1)
+    owner = await partitions.loading.load()
+    assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, event.id)
+
+
+async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
+    partitions: Partitions,
+) -> None:
+    await partitions.append(TAKEOVER, *map(to_bob, range(5)))
+    await partitions.cut(below=6)
+    owner = await partitions.loading.load()
+    owner.read(6, Missing(1, NOWHERE), 1, 1)
+    assert not owner.outdated
+    owner.read(7, state(5, 5, 5), 1, 1)
+    assert owner.outdated
+
+
+async def test_the_owner_of_a_log_that_was_cut_says_soon_what_it_knows(
+    partitions: Partitions,
+) -> None:
+    """Also where all of it is gone, and nothing more is written."""
+    await partitions.append(TAKEOVER)
+    owner = await partitions.loading.load()
+    at_ms = time.time_ns() // 1_000_000
+    own = owner.takeover("server", 1, at_ms)
+    await partitions.append(own)
+    for offset, record in enumerate((TAKEOVER, own)):
+        owner.read(offset, record, at_ms, at_ms)
+    watermarks = Watermarks(partitions.log, partitions.metrics)
+    await watermarks._release({0: owner})
+    await watermarks._release({0: owner})
+    assert not owner.state_due(at_ms)
+    await partitions.cut(below=2)
+    await partitions.log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, 2)})
+    owner.forwarder.caught_up(1)
+    await watermarks._release({0: owner})
+    await watermarks._release({0: owner})
+    assert owner.state_due(at_ms)

@@ -1,0 +1,88 @@
+"""The rules about logs that are cut, less one each."""
+
+from __future__ import annotations
+
+from cecochat.domain.fold import Fold
+from cecochat.domain.undecided import Undecided
+from tests.sim import beginning, oracle, server, without, without_the_beginning
+from tests.sim.ablation import HAND_OVERS, ablation
+from tests.sim.history import History, Materializer
+from tests.sim.server import Server
+
+_CUTS = {"cut_log": 0.005}
+_CUTS_AT_HANDOVERS = _CUTS | HAND_OVERS
+_UNCOUNTED = _CUTS_AT_HANDOVERS | {"cut_log": 0.01, "assign": 6, "materialize": 0.3, "fail": 4}
+_CUTS_UNFORWARDED = _CUTS | {"assign": 4, "learn": 3, "claim": 3, "forward": 0.3, "land": 0.7}
+
+CUT_RULES = [
+    ablation(
+        "what is left of a cut log is read",
+        (Materializer, "held", without_the_beginning.read_from_the_end),
+        expect=frozenset({oracle.HISTORY_WRONG, oracle.LOST}),
+        seed=10,
+        weights=_CUTS,
+    ),
+    ablation(
+        "what a cut log lacks is told",
+        (History, "note", without.never),
+        expect=frozenset({oracle.SILENT}),
+        seed=1,
+        weights=_CUTS,
+    ),
+    ablation(
+        "a state record proves what it has counted",
+        (Undecided, "_first_number", without_the_beginning.count_nothing_before),
+        expect=frozenset({oracle.HISTORY_WRONG, oracle.LOST}),
+        seed=10,
+        weights=_CUTS,
+    ),
+    ablation(
+        "a state record proves no more than it has counted",
+        (Undecided, "_complete", without_the_beginning.count_all_before),
+        expect=frozenset({oracle.HISTORY_WRONG, oracle.DOUBLED, oracle.SWAPPED}),
+        seed=88,
+        weights=_UNCOUNTED,
+    ),
+    ablation(
+        "all that is left of a cut log is forwarded",
+        (beginning, "lowest_fold", without_the_beginning.lowest_by_state),
+        expect=frozenset({oracle.MISSING}),
+        seed=33,
+        weights=_CUTS_UNFORWARDED,
+    ),
+    ablation(
+        "what was cut before it was copied is told",
+        (server, "uncopied", without_the_beginning.nothing_uncopied),
+        expect=frozenset({oracle.MISSING}),
+        seed=57,
+        weights=_CUTS_UNFORWARDED,
+    ),
+    ablation(
+        "what is left and proves nothing is told as not copied",
+        (beginning, "lowest_fold", without_the_beginning.all_left_is_proven),
+        expect=frozenset({oracle.MISSING}),
+        seed=49,
+        weights=_CUTS_UNFORWARDED,
+    ),
+    ablation(
+        "an owner that knows nothing takes what others have for brought",
+        (Fold, "afresh", without_the_beginning.afresh_without_others),
+        expect=frozenset({oracle.MISSING, oracle.WIRE_TWICE, oracle.SWAPPED}),
+        seed=8,
+        weights=_CUTS,
+    ),
+    ablation(
+        "the ids of an owner that knows nothing go on above all",
+        (Fold, "_begin_ids", without.never),
+        expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
+        seed=2,
+        weights=_CUTS,
+    ),
+    ablation(
+        "the owner of a cut log says soon what counts",
+        (Server, "look_at_beginning", without.never),
+        expect=frozenset({oracle.STUCK, oracle.HISTORY_WRONG, oracle.LOST}),
+        seed=13,
+        weights={"cut_log": 0.03},
+    ),
+]

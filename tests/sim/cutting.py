@@ -1,0 +1,179 @@
+"""Logs that begin higher: by retention, as they should, and by somebody who cuts them from the
+front, as Kafka's DeleteRecords does, whatever is read or forwarded.
+
+Cuts are drawn from a stream of their own, so that the other faults of a seed stay as they are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from cecochat.domain.fold import Fold
+from cecochat.domain.place import Place
+from cecochat.domain.records import Origin, Takeover
+from cecochat.domain.told import Told
+from cecochat.v1.events_pb2 import Event
+from tests.sim.history import History, Materializer, row_of
+from tests.sim.log import Log
+from tests.sim.oracle import Row
+
+if TYPE_CHECKING:
+    from tests.sim.client import Client
+    from tests.sim.server import Server
+    from tests.sim.spoiling import Action
+    from tests.sim.world import World
+
+
+class Cut(NamedTuple):
+    """The records of a partition from `first` to below `start` were dropped."""
+
+    partition: int
+    first: int
+    start: int
+
+
+class Cutting:
+    """The part of the world that drops the beginnings of logs."""
+
+    logs: list[Log]
+    watermark: list[Place]
+    materializers: list[Materializer]
+    clients: dict[str, Client]
+    history: History
+    cuts: list[Cut]
+    afresh: set[str]  # sessions that found no state record, so do not know what counts
+    told: set[tuple[int, int]]
+    places: dict[str, int]
+
+    def running(self, node: int, partition: int) -> Server | None:
+        """The server of a partition on a node, if it can do anything just now."""
+        raise NotImplementedError
+
+    def do_trim(self, partition: int, back: int) -> bool:
+        """Retention drops what lies behind the committed offsets, and behind what a state record
+        below them tells.
+        """
+        log = self.logs[partition]
+        noted = (self.watermark[partition], self.materializers[partition].committed)
+        safe = min(place.offset if log.holds(place) else -1 for place in noted)
+        known = [state.as_of for offset, state in log.told() if offset <= safe]
+        return self._begin_at(partition, max(known) + 1 - back) if known else False
+
+    def do_release(self, node: int, partition: int) -> bool:
+        """Retention drops what an owner releases; and it looks whether readers wait
+        for a state record.
+        """
+        server = self.running(node, partition)
+        if not server or not server.owner.ready:
+            return False
+        materialized = self.materializers[partition].committed
+        if server.is_lost or not server.log.holds(materialized):
+            return False
+        released = server.owner.released(materialized.offset + 1)
+        server.let_go = released or server.let_go
+        looked = server.look_at_beginning()
+        return looked or (released is not None and self._begin_at(partition, released))
+
+    def do_cut_log(self, partition: int, start: int) -> bool:
+        """Somebody drops the beginning of a log, up to its end at most."""
+        log = self.logs[partition]
+        cut = Cut(partition, log.start, min(start, log.end))
+        if not self._begin_at(partition, cut.start):
+            return False
+        self.cuts.append(cut)
+        return True
+
+    def _begin_at(self, partition: int, start: int) -> bool:
+        log = self.logs[partition]
+        if start <= log.start:
+            return False
+        log.start = start
+        for client in self.clients.values():
+            client.record.gap_expected |= self.places[client.user] == partition
+        return True
+
+    # -- what is judged
+
+    def valid(self) -> dict[Row, tuple[int, int]]:
+        """What the whole logs say, read from their beginnings, and where: (partition, offset)."""
+        valid = {}
+        for partition, log in enumerate(self.logs):
+            fold = Fold()
+            for offset, record in enumerate(log.records):
+                counts = fold.step(offset, record, log.appended_at_ms[offset])
+                if counts and isinstance(record, Origin):
+                    valid[row_of(Event.FromString(record.event))] = partition, offset
+        return valid
+
+    def gone(self) -> set[Row]:
+        """What was cut off, and what a cut has left of which nothing tells that it counts. All else
+        has to be there.
+        """
+        spans = self.cuts + [self._unproven(cut) for cut in self.cuts]
+        return {row for row, at in self.valid().items() if _in_one(spans, *at)}
+
+    def _unproven(self, cut: Cut) -> Cut:
+        """What stands behind a cut and before a takeover, without a state record in between."""
+        log, told = self.logs[cut.partition], Told(cut.start)
+        for offset in range(cut.start, log.end):
+            record = log.records[offset]
+            if told.take(offset, record, log.appended_at_ms[offset]):
+                break
+            if isinstance(record, Takeover):
+                return Cut(cut.partition, cut.start, offset)
+        return Cut(cut.partition, cut.start, cut.start)
+
+    def told_lost(self) -> set[tuple[int, str]]:
+        """(message id, user): what operators were told that devices may lack, and rightly."""
+        told = {
+            (id_, user) for id_, at in self.told for user, home in self.places.items() if home == at
+        }
+        gone = self.gone()
+        for row, (partition, offset) in self.valid().items():
+            for said, session in self._uncopied(partition):
+                if _in_one([said], partition, offset) and (row in gone or session in self.afresh):
+                    told |= {(row.id, user) for user in row.recipients}
+        return told
+
+    def _uncopied(self, partition: int) -> Iterator[tuple[Cut, str]]:
+        """What takeovers say was dropped before it was copied, and in which session; operators see
+        that in the history, unless the takeover was cut off, too.
+        """
+        kept = [
+            (hole.first_offset, hole.last_offset + 1)
+            for hole in self.history.told.values()
+            if hole.partition == partition and hole.reason == "uncopied"
+        ]
+        for offset, record in enumerate(self.logs[partition].records):
+            if isinstance(record, Takeover):
+                first, below = record.uncopied[0], min(record.uncopied[1], offset)
+                if (first, below) in kept or _in_one(self.cuts, partition, offset):
+                    yield Cut(partition, first, below), record.session
+
+
+def _in_one(spans: list[Cut], partition: int, offset: int) -> bool:
+    return any(each.partition == partition and each.first <= offset < each.start for each in spans)
+
+
+class Cuts:
+    """When to cut what: with the probability `cut_log` after each step; without weights, in one run
+    of eight, once or a few times.
+    """
+
+    def __init__(self, seed: int, steps: int, weights: Mapping[str, float] | None) -> None:
+        self._rng = random.Random(f"{seed}-cuts")
+        often = self._rng.choice([1, 1, 2, 4]) if self._rng.random() < 1 / 8 else 0
+        self._probability = (weights or {}).get("cut_log", 0.0)
+        self._at = set(self._rng.sample(range(steps), often)) if weights is None else set()
+        self._step = 0
+
+    def draw(self, world: World) -> Iterator[Action]:
+        """What is done before the next step."""
+        self._step += 1
+        if self._rng.random() < self._probability or self._step in self._at:
+            partition = self._rng.randrange(world.shape.partitions)
+            log = world.logs[partition]
+            if log.start < log.end:
+                yield ("cut_log", partition, self._rng.randint(log.start + 1, log.end))

@@ -1,0 +1,89 @@
+"""What an owner begins with: the fold, and how far another one has forwarded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cecochat.domain.fold import Fold
+from cecochat.domain.ids import message_id, stamp_at
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.owner import Owner
+from cecochat.domain.place import Place
+from cecochat.domain.records import ALL_BEFORE, NOTHING, Copied, Origin
+from tests.sim import beginning
+
+if TYPE_CHECKING:
+    from tests.sim.server import Server
+
+
+def load(server: Server) -> Owner:
+    """An owner with what the log says of the partition."""
+    log, world = server.log, server.world
+    lowest = log.first_known()
+    noted = server.forwarded()
+    forwarded = lowest if noted is None else noted
+    if forwarded < lowest:
+        return _load_after_trim(server, forwarded)
+    position = max(min(forwarded, log.end - 1 - world.shape.resend_records), lowest)
+    fold = world.known_fold_at(server.partition, position, server.place)
+    if fold is None:
+        return _load_afresh(server, forwarded)
+    if noted is None:
+        fold.unread = position  # copies may have gone with the end
+    return _owner(server, fold, position, forwarded)
+
+
+def _load_after_trim(server: Server, forwarded: int) -> Owner:
+    lowest = beginning.lowest_fold(server.log, server.place)
+    if lowest.last is None:
+        return _load_afresh(server, forwarded)
+    owner = _owner(server, lowest.fold, lowest.position, max(forwarded, lowest.position))
+    server.begins = lowest.begins
+    return owner
+
+
+def _load_afresh(server: Server, forwarded: int) -> Owner:
+    """Nothing that is left tells of the partition."""
+    world, log = server.world, server.log
+    world.do_tick(1)  # it looks at all partitions
+    if not log.told():
+        world.afresh.add(server.producer.name)
+    had = {origin: _had(server, origin) for origin in range(len(world.logs))}
+    had[server.partition] = Copied(Place(0, log.end - 1), 0)
+    fold = Fold.afresh(log.end - 1, had, server.place)
+    owner = _owner(server, fold, log.end - 1, max(forwarded, log.end - 1))
+    server.begins = ALL_BEFORE
+    return owner
+
+
+def _had(server: Server, origin: int) -> Copied:
+    """The last of another partition that was for this one."""
+    last = beginning.last_for(server.world, origin, server.partition)
+    if last and (last.id or last == NOTHING):
+        return last
+    log = server.world.logs[origin]
+    last_id: int = message_id(stamp_at(server.now_ms() + CLOCKS_APART_MAX_MS), 0)
+    for record in log.records[log.start :]:
+        last_id = record.id if isinstance(record, Origin) else last_id
+    clock_ms = max(log.appended_at_ms[log.start :], default=0)
+    return Copied(Place(clock_ms, log.end - 1), last_id)
+
+
+def _owner(server: Server, fold: Fold, position: int, forwarded: int) -> Owner:
+    server.begins = position + 1
+    return Owner(
+        server.partition,
+        server.producer.name,
+        fold,
+        cursor=position + 1,
+        forwarded=forwarded,
+        limits=server.world.shape.limits(),
+    )
+
+
+def uncopied(server: Server) -> tuple[int, int]:
+    """What the log had dropped before it was copied, below where this owner began; both 0:
+    nothing.
+    """
+    first, begins = server.world.watermark[server.partition].offset + 1, server.begins
+    return (first, begins) if first < begins else (0, 0)

@@ -1,0 +1,70 @@
+"""What stands in the place of a rule about logs that are cut: see `ablations`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cecochat.domain.fold import Fold
+from cecochat.domain.place import Place
+from cecochat.domain.records import LogRecord, Origin, State
+from cecochat.domain.undecided import Undecided
+from cecochat.runtime.reading import Lowest
+from tests.sim import beginning
+from tests.sim.history import Materializer
+from tests.sim.log import Log
+
+_held = Materializer.held
+
+
+def read_from_the_end(self: Materializer, reached: Place) -> Place:
+    """What is left behind a cut is passed over."""
+    place = _held(self, reached)
+    is_cut = 0 < self.log.start == place.offset + 1
+    return place._replace(offset=self.log.end - 1) if is_cut else place
+
+
+def count_nothing_before(self: Undecided, state: State) -> int:
+    return state.count
+
+
+_complete = Undecided._complete
+
+
+def count_all_before(self: Undecided, state: State) -> None:
+    """Every origin that stands before a state record."""
+    _complete(self, state)
+    fold = self.fold
+    assert fold
+
+    def step(offset: int, record: LogRecord, appended_at_ms: int) -> bool:
+        counts = Fold.step(fold, offset, record, appended_at_ms)
+        return counts or (isinstance(record, Origin) and offset <= state.as_of)
+
+    vars(fold)["step"] = step
+
+
+def lowest_by_state(log: Log, place: Any) -> Lowest:
+    """Where a state record stands, whatever is left before it."""
+    lowest = log.first_known()
+    fold = log.fold_at(lowest, place)
+    return Lowest(lowest, fold, fold.chain.last, lowest + 1)
+
+
+_lowest_fold = beginning.lowest_fold
+
+
+def all_left_is_proven(log: Log, place: Any) -> Lowest:
+    return _lowest_fold(log, place)._replace(begins=log.start)
+
+
+def nothing_uncopied(*_: object) -> tuple[int, int]:
+    return 0, 0
+
+
+_afresh = Fold.afresh
+
+
+def afresh_without_others(position: int, had: Any, place: Any = None) -> Fold:
+    fold = _afresh(position, had, place)
+    fold.high = {}
+    return fold
