@@ -64,6 +64,14 @@ def test_the_names_are_those_of_the_adapters() -> None:
     assert folder.LOCK_FILE in private.OURS
 
 
+def test_folders_above_one_that_is_made_are_closed_too(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    private.make_folder(tmp_path / "data" / "control" / "cecochat")
+    private.make_folder(tmp_path / "data")
+    assert open_to_others(tmp_path / "data") == []
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755, "what was there stays"
+
+
 async def test_what_a_system_writes_is_its_owners_alone(server: Server) -> None:
     await server.start()
     await chat(server)

@@ -28,8 +28,10 @@ SECRETS = ("_key_file", "_secret_file", "_password_file", "_token_file")
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder that its owner alone may enter, where there is none."""
-    path.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+    """Make a folder that its owner alone may enter, and those above it, where there are none."""
+    for each in (*reversed(path.parents), path):
+        if not each.is_dir():
+            each.mkdir(mode=FOLDER, exist_ok=True)
 
 
 def make_file(path: Path) -> None:
