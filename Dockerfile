@@ -6,26 +6,32 @@
 #
 # For jobs of Nomad with the driver docker: docs/how-to/deploy-with-nomad.md.
 
-ARG PYTHON=3.11
+# `make image` names the base by its digest; this is the tag that it looks up where base-image.lock is missing.
+ARG BASE=python:3.11-slim-bookworm
 
-FROM python:${PYTHON}-slim-bookworm AS build
+FROM ${BASE} AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-RUN python -m venv /opt/cecochat
+RUN python -m venv /opt/cecochat && python -m venv /opt/build
 
 # What others wrote first, each package by its hash: a change of ours leaves this layer as it is.
 COPY requirements.lock ./
 RUN /opt/cecochat/bin/pip install --no-compile --require-hashes --requirement requirements.lock
 
+# What only builds has an environment of its own, which is left behind.
+COPY requirements-build.lock ./
+RUN /opt/build/bin/pip install --no-compile --require-hashes --requirement requirements-build.lock
+
 COPY pyproject.toml LICENSE ./
 COPY services services
-# Compiled here, since the user of the image cannot write it; what only builds is left behind.
-RUN /opt/cecochat/bin/pip install --no-compile --no-deps --no-build-isolation . \
-    && /opt/cecochat/bin/pip uninstall --yes hatchling pathspec pluggy trove-classifiers pip \
+# Compiled here, since the user of the image cannot write it.
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/build/wheels . \
+    && /opt/cecochat/bin/pip install --no-compile --no-deps /opt/build/wheels/*.whl \
+    && /opt/cecochat/bin/pip uninstall --yes pip \
     && /opt/cecochat/bin/python -m compileall -q /opt/cecochat/lib
 
-FROM python:${PYTHON}-slim-bookworm
+FROM ${BASE}
 
 # A fixed number, for who owns what is mounted.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin cecochat \

@@ -6,6 +6,7 @@ SHELL := /bin/sh
 bin := .venv/bin
 ARGS ?=
 BACKENDS ?= embedded
+BASE ?=
 DOCKER ?= docker
 PYTHON ?=
 export PYTHON
@@ -15,9 +16,10 @@ version = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' services/cecochat/__in
 # A stamp is newer than all that decides what is installed; the development set holds the runtime set.
 runtime := .venv/.runtime
 dev := .venv/.dev
+supply := build/supply/.made
 decides := pyproject.toml scripts/venv.sh
 
-$(runtime): requirements.lock $(decides)
+$(runtime): requirements.lock requirements-build.lock $(decides)
 	@scripts/venv.sh requirements.lock
 	@touch $@
 
@@ -25,7 +27,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos reference protos-release lock image clean
+.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos reference protos-release lock image sbom advisories clean
 .PHONY: backends backends-up backends-down backends-status
 .PHONY: cluster-up cluster-test cluster-down cluster-box
 
@@ -116,16 +118,32 @@ protos-release: $(dev) ## take protos/ as it is for what later changes must not 
 	$(bin)/python scripts/protos.py release
 
 # `make lock` keeps the versions that still fit; `make lock ARGS=--upgrade` takes the newest.
-compile := $(bin)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+compile := $(bin)/uv pip compile --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --quiet $(ARGS)
 
-lock: $(if $(wildcard $(bin)/uv),,$(dev)) ## write both locks anew from pyproject.toml
-	$(compile) --group dev --output-file requirements-dev.lock
-	$(compile) --group build --constraint requirements-dev.lock --output-file requirements.lock
+lock: $(if $(wildcard $(bin)/uv),,$(dev)) ## write all locks anew from pyproject.toml
+	$(compile) pyproject.toml --group dev --output-file requirements-dev.lock
+	$(compile) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock
+	$(compile) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
+	$(compile) --group supply --output-file requirements-supply.lock
 
-# The tag is the default of the variable `image` of the jobs.
+# The tag is the default of the variable `image` of the jobs. BASE=python:3.13-slim-bookworm: another base.
 image: ## cecochat:<version> for Docker, and for jobs with its driver
-	$(DOCKER) build --tag cecochat:$(version) $(ARGS) .
+	@DOCKER="$(DOCKER)" BASE="$(BASE)" scripts/image.sh cecochat:$(version) $(ARGS)
+
+$(supply): requirements-supply.lock
+	@$(or $(PYTHON),python3) -m venv --clear build/supply
+	@build/supply/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+sbom: $(supply) ## build/cecochat.cdx.json: what an installation is made of (CycloneDX)
+	@build/supply/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file build/cecochat.cdx.json requirements.lock
+	@echo "build/cecochat.cdx.json lists the packages of requirements.lock, each with its hashes."
+
+# For a schedule, such as every night. REQUIRED=1: fail, too, where the database cannot be reached.
+advisories: $(supply) ## known vulnerabilities of the packages that the locks name; exit code 1: some
+	@$(or $(PYTHON),python3) -m scripts.advisories build/supply/bin/pip-audit $(if $(REQUIRED),--required)
 
 clean: ## remove all that these targets made, .venv too; never a data folder
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make .venv, or bring it up to date, from a lock: scripts/venv.sh requirements.lock
-# Nothing is installed but what the lock names with its hash, and this checkout (editable).
+# Nothing is installed but what the lock and that of the build tools name with hashes, and this checkout (editable).
 # PYTHON=... chooses the interpreter; otherwise the first that will do is taken.
 set -eu
 cd "$(dirname "$0")/.."
@@ -38,4 +38,5 @@ fi
 echo "Installing what $lock names (the first time takes half a minute) ..."
 # What is imported is compiled then: in all 1 s, against 7 s for all that is installed.
 $pip --no-compile --require-hashes -r "$lock"
+$pip --no-compile --require-hashes -r requirements-build.lock
 $pip --no-deps --no-build-isolation -e .

@@ -35,7 +35,8 @@ HOSTS = Path("/etc/hosts")
 COMMAND = Path("/usr/local/bin/cecochat")
 CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md", "LICENSE")
 LOCK = "requirements.lock"
-LOCKED = ("pyproject.toml", LOCK)
+BUILD_LOCK = "requirements-build.lock"
+LOCKED = ("pyproject.toml", LOCK, BUILD_LOCK)
 SECURED = ("consul", "prometheus")  # backends that have secrets
 LAUNCHERS = ("scripts/backends", "observability")  # what decides how backends run
 PACKAGES = ("openjdk-17-jre-headless", "python3-venv")
@@ -162,7 +163,8 @@ def _make_environment(venv: Path, folder: Path) -> None:
         "PIP_ROOT_USER_ACTION": "ignore",
     }
     checkout = HOME / "checkout"
-    tools.run([*pip, "--require-hashes", "-r", str(checkout / LOCK)], environ=quiet)
+    for lock in (LOCK, BUILD_LOCK):
+        tools.run([*pip, "--require-hashes", "-r", str(checkout / lock)], environ=quiet)
     tools.run([*pip, "--no-deps", "--no-build-isolation", "-e", "."], cwd=checkout, environ=quiet)
     shutil.copytree(venv, folder / "venv", symlinks=True)
 

@@ -32,6 +32,7 @@ from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Instance, Service
+from cecochat.runtime import private
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier, development_secret
@@ -197,7 +198,9 @@ async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[P
     """The ports, on the adapters that the settings choose; backends that do not answer yet are
     waited for. `history`: whether that one too.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    private.check_files(settings)
+    private.make_folder(settings.data_dir)
+    private.protect(settings.data_dir)
     secret_file = settings.secret_file
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)

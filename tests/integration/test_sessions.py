@@ -276,7 +276,7 @@ async def test_sends_over_the_rate_wait_and_nobody_else_does(tmp_path: Path) -> 
     ):
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
-        await alice.send(*(message(f"a{n}", CHAT) for n in range(20)))
+        await alice.send(*(message(f"a{n}", "d:alice~dave") for n in range(20)))
         await carol.send(message("c", "d:bob~carol"))
         assert await bob.until_texts(1) == ["c"]
         await alice.until_acks(20)

@@ -18,13 +18,14 @@ from cecochat.cli.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, 
 from cecochat.cli.failure import UsageError, judge
 from cecochat.cli.ledger import Ledger
 from cecochat.cli.main import app
-from cecochat.cli.output import message_json, printable
+from cecochat.cli.output import message_json
 from cecochat.cli.token import seconds
 from cecochat.cli.transcript import read
 from cecochat.client import Message, Receipt, StateInUse
 from cecochat.client.errors import NotReachable, Refused
 from cecochat.control.late import DROP, GROUPS
 from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.domain.printable import printable
 from cecochat.history.holes import as_json
 from cecochat.ports.history import Hole
 

@@ -48,7 +48,7 @@ def checkout(machine: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("jobs", "observability", "protos", "scripts", "services"):
         (folder / name).mkdir(parents=True)
         (folder / name / "one.py").write_text(name)
-    for name in ("README.md", "LICENSE", "pyproject.toml", "requirements.lock"):
+    for name in ("README.md", "LICENSE", *provision.LOCKED):
         (folder / name).write_text(name)
     monkeypatch.chdir(folder)
     return folder

@@ -15,9 +15,10 @@ import httpx
 import typer
 
 from cecochat.cli.failure import UsageError
-from cecochat.cli.output import json_line, printable
+from cecochat.cli.output import echo, json_line
 from cecochat.cli.target import health_urls
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.printable import printable
 
 ASK_S = 60.0  # a step of some thousand records, on a busy machine
 RETRIES, RETRY_S = 5, 1.0
@@ -208,7 +209,7 @@ class _Screen:
         )
         self._status(said)
         if said != self._said and not self._terminal:
-            typer.echo(said)
+            echo(said)
         self._said = said
 
     def end(self, report: Report) -> None:
@@ -218,7 +219,7 @@ class _Screen:
             json_line({"rows": report.rows, "missing_rows": report.missing})
             return
         newest = max(report.complete_ms.values(), default=0)
-        typer.echo(
+        echo(
             f"{_rows(report.rows)} compared in {len(report.complete_ms)} partitions, the newest "
             f"message of {_time(newest)}: {_verdict(report.missing, self._repair)}"
         )
@@ -226,11 +227,11 @@ class _Screen:
     def _line(self, head: str, text: str) -> None:
         self._status("")
         colour = "red" if head.startswith("MISSING") else None
-        typer.echo(typer.style(head, fg=colour) + printable(text))
+        echo(text, head, fg=colour)
 
     def _status(self, text: str) -> None:
         if self._terminal:
-            typer.echo(f"{LINE}{text}", nl=False, err=True)
+            typer.echo(f"{LINE}{printable(text)}", nl=False, err=True)
 
 
 def _verdict(missing: int, repaired: bool) -> str:

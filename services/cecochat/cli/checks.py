@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from cecochat.cli import ports, target
+from cecochat.runtime import private
+from cecochat.runtime.settings import Settings
 
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "vboxsf", "afs", "ceph")
 FREE_LITTLE_BYTES, FREE_TOO_LITTLE_BYTES = 2 << 30, 100 << 20
@@ -40,20 +42,22 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-def examine(data: Path, host: str) -> list[Finding]:
+def examine(data: Path, loaded: Settings) -> list[Finding]:
     """Every check, in the order in which they explain each other."""
     known = target.last_up()
     checks: list[Callable[[], Finding]] = [
         python_version,
         packages,
         lambda: folder(data),
+        lambda: rights(data),
+        lambda: secrets(loaded),
         lambda: file_system(data),
         lambda: free_space(data),
         lambda: fsync_latency(data),
         lambda: holes(data),
         lambda: clock(data, time.time()),
         open_files,
-        lambda: free_ports(host, known),
+        lambda: free_ports(loaded.host, known),
         lambda: last_up_ready(known),
     ]
     return [check() for check in checks]
@@ -88,7 +92,7 @@ def _installed(name: str) -> bool:
 def folder(data: Path) -> Finding:
     """Whether the data can be written."""
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        private.make_folder(data)
         with tempfile.TemporaryFile(dir=data) as file:
             file.write(b"x")
     except OSError as error:
@@ -99,6 +103,25 @@ def folder(data: Path) -> Finding:
             "make it writable for this user, or choose another with `cecochat up --data DIR`",
         )
     return Finding("data folder", "ok", str(data))
+
+
+def rights(data: Path) -> Finding:
+    """Whether anybody else has a right to the messages here."""
+    if not (found := private.exposed(data) if data.is_dir() else []):
+        return Finding("rights", "ok", "the data folder is its owner's alone")
+    names = ", ".join(str(path) for path in found[:3]) + (" ..." if found[3:] else "")
+    mend = f"chmod -R go= {data}, or start `cecochat up` once"
+    return Finding("rights", "wrong", f"others have rights to {names}", mend)
+
+
+def secrets(loaded: Settings) -> Finding:
+    """Whether everybody can read a secret that the settings name, or write any of their files."""
+    found = [(variable, str(path)) for variable, path, _ in private.open_files(loaded)]
+    if not found:
+        return Finding("secrets", "ok", "none that the settings name is open to everybody")
+    names = ", ".join(f"{path} ({variable})" for variable, path in found)
+    mend = f"chmod o= {' '.join(path for _, path in found)}"
+    return Finding("secrets", "wrong", f"everybody has rights to {names}", mend)
 
 
 def file_system(data: Path) -> Finding:

@@ -12,7 +12,7 @@ import typer
 
 from cecochat.cli import options, target
 from cecochat.cli.failure import UsageError, run
-from cecochat.cli.output import json_line
+from cecochat.cli.output import echo, json_line
 
 if TYPE_CHECKING:
     from cecochat.ports.configuration import Configuration, Document
@@ -48,10 +48,10 @@ def get(
     if json:
         json_line({"version": document.version, "value": values})
     elif key:
-        typer.echo(values[key])
+        echo(values[key])
     else:
         for name, value in values.items():
-            typer.echo(_line(name, value, changed=name in document.value))
+            echo(_line(name, value, changed=name in document.value))
 
 
 @app.command(
@@ -73,7 +73,7 @@ def set_(
         return changed
 
     version = run(_change(data, settings, with_it))
-    typer.echo(f"{key} is {parsed} as of version {version}")
+    echo(f"{key} is {parsed} as of version {version}")
 
 
 @app.command(epilog="Example: cecochat config unset sends.rate_per_user")
@@ -88,7 +88,7 @@ def unset(key: KeyName, data: Data = None, settings: options.SettingsFile = None
 
     version = run(_change(data, settings, without))
     now = f"{KEYS[key][2]}, the default," if key in KEYS else "removed"
-    typer.echo(f"{key} is {now} as of version {version}")
+    echo(f"{key} is {now} as of version {version}")
 
 
 @app.command(epilog="Example: cecochat config watch")
@@ -203,11 +203,11 @@ def _print_change(document: Document, before: Mapping[str, Any], *, as_json: boo
         )
         return
     if not document.version:
-        typer.echo("version 0: every key has its default")
+        echo("version 0: every key has its default")
         return
     at = datetime.fromtimestamp(document.changed_at_ms / 1_000, UTC).astimezone()
     what = ", ".join(_differences(before, document.value)) or "no change"
-    typer.echo(f"version {document.version}  {at:%Y-%m-%d %H:%M:%S}  {document.changed_by}  {what}")
+    echo(f"version {document.version}  {at:%Y-%m-%d %H:%M:%S}  {document.changed_by}  {what}")
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

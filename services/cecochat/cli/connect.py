@@ -8,7 +8,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import run
-from cecochat.cli.output import json_line
+from cecochat.cli.output import echo, json_line
 from cecochat.cli.target import check_user, target, token_for
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def connect(
     if json:
         json_line(asdict(route))
         return
-    typer.echo(f"user       {route.user_id} (partition {route.partition})")
-    typer.echo(f"messaging  {route.messaging} ({route.server_id})")
-    typer.echo(f"history    {route.history or 'none is live just now'}")
-    typer.echo(f"holds for  {route.valid_for_s:g} s")
+    echo(f"user       {route.user_id} (partition {route.partition})")
+    echo(f"messaging  {route.messaging} ({route.server_id})")
+    echo(f"history    {route.history or 'none is live just now'}")
+    echo(f"holds for  {route.valid_for_s:g} s")
 
 
 async def _route(as_: str | None, url: str | None, token: str | None) -> Route:

@@ -10,7 +10,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import run
-from cecochat.cli.output import json_line, print_table
+from cecochat.cli.output import echo, json_line, print_table
 
 app = typer.Typer(
     no_args_is_help=True, help="See what the control server does and why, and pause it."
@@ -38,10 +38,10 @@ def status(
         json_line({**led, "standby": len(seen.controls) - 1, "decisions": decisions})
         return
     paused = "; paused: it moves what has no live owner, and nothing else" if led["paused"] else ""
-    typer.echo(f"{led['server_id']} leads, {len(seen.controls) - 1} stand by{paused}\n")
+    echo(f"{led['server_id']} leads, {len(seen.controls) - 1} stand by{paused}\n")
     print_table(sets(led["sets"]))
     if decisions:
-        typer.echo("")
+        echo("")
         print_table([_decision(each) for each in reversed(decisions)])
 
 
@@ -57,7 +57,7 @@ def plan(settings: options.SettingsFile = None, json: options.Json = False) -> N
     if json:
         json_line(planned)
     elif not planned:
-        typer.echo("nothing to change: every set is as large as it should be")
+        echo("nothing to change: every set is as large as it should be")
     else:
         print_table(
             [
@@ -71,13 +71,13 @@ def plan(settings: options.SettingsFile = None, json: options.Json = False) -> N
 def pause(settings: options.SettingsFile = None) -> None:
     """Balance and scale no more. Partitions of a server that dies go to others all the same."""
     version = run(_set(settings, paused=True))
-    typer.echo(f"paused as of version {version}; go on with: cecochat control resume")
+    echo(f"paused as of version {version}; go on with: cecochat control resume")
 
 
 @app.command(epilog="Example: cecochat control resume")
 def resume(settings: options.SettingsFile = None) -> None:
     """Balance and scale again."""
-    typer.echo(f"control acts again as of version {run(_set(settings, paused=False))}")
+    echo(f"control acts again as of version {run(_set(settings, paused=False))}")
 
 
 async def _set(file: Path | None, *, paused: bool) -> int:

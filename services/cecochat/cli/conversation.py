@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from cecochat.cli.output import printable
 from cecochat.client import Message, Receipt
+from cecochat.domain.printable import printable
 
 OPEN_MAX = 6  # lines that are kept changeable
 

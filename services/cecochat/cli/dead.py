@@ -14,7 +14,7 @@ from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.failure import Failed, UsageError, run
 from cecochat.cli.holes import Data, at, is_called, only_one
-from cecochat.cli.output import json_line, print_table, printable
+from cecochat.cli.output import echo, json_line, print_table
 from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def list_(
         for letter in letters:
             json_line(letter)
     elif not letters:
-        typer.echo("there is no dead letter")
+        echo("there is no dead letter")
     else:
         print_table([("LETTER", "AT", "STATE", "CHAT", "BYTES", "WHY"), *map(_line, letters)])
 
@@ -74,8 +74,8 @@ def show(
     letter["at"] = at(letter.pop("at_ms"))
     for field, of in letter.items():
         if of not in ("", 0):
-            typer.echo(f"{field:<11} {printable(str(of))}")
-    typer.echo(printable(value[:SHOWN_BYTES].decode(errors="replace")))
+            echo(f"{field:<11} {of}")
+    echo(value[:SHOWN_BYTES].decode(errors="replace"))
 
 
 @app.command(epilog="Example: cecochat dead retry 12:3400")
@@ -89,7 +89,7 @@ def retry(
     after a limit was raised.
     """
     run(_retry(name, server, data, settings))
-    typer.echo(f"{name} is in the history; its hole is closed")
+    echo(f"{name} is in the history; its hole is closed")
 
 
 @app.command(epilog="Example: cecochat dead drop 12:3400 --by anna")
@@ -104,7 +104,7 @@ def drop(
 ) -> None:
     """Give a refused message up: its hole is acknowledged, and stays for who reads the history."""
     run(_drop(name, by or getpass.getuser(), server, data, settings))
-    typer.echo(f"{name} is given up: its hole is acknowledged")
+    echo(f"{name} is given up: its hole is acknowledged")
 
 
 async def _letters(
@@ -188,5 +188,5 @@ def _line(letter: dict[str, Any]) -> tuple[str, ...]:
         letter["state"],
         letter["chat_id"],
         f"{letter['bytes']}{cut}",
-        printable(f"{letter['kind']}: {letter['reason']}")[:100],
+        f"{letter['kind']}: {letter['reason']}"[:100],
     )

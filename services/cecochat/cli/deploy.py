@@ -12,7 +12,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import Failed, UsageError, run
-from cecochat.cli.output import print_table
+from cecochat.cli.output import echo, print_table
 
 if TYPE_CHECKING:
     from cecochat.cli.nomad import Change, Jobs
@@ -99,7 +99,7 @@ async def _deploy(
         print_table([_line(job) for job in planned])
         changed = [job for job in planned if job.change.kind != "None"]
         if only_plan or not changed:
-            typer.echo("nothing was changed" if only_plan else "nothing to change")
+            echo("nothing was changed" if only_plan else "nothing to change")
             return
         done: list[Job] = []
         for planned_before in changed:
@@ -108,7 +108,7 @@ async def _deploy(
             done.append(job)
             if wait:
                 await _until_healthy(nomad, job, done)
-        typer.echo(f"{len(done)} jobs deployed" + ("" if wait else "; see `nomad job status`"))
+        echo(f"{len(done)} jobs deployed" + ("" if wait else "; see `nomad job status`"))
 
 
 async def _planned(nomad: Jobs, folder: Path, values: Mapping[str, Any]) -> list[Job]:
@@ -154,11 +154,11 @@ async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
     from cecochat.domain.errors import Unavailable
 
     if not job.spec["TaskGroups"][0]["Count"]:
-        typer.echo(f"{job.service}: no server is wanted", err=True)
+        echo(f"{job.service}: no server is wanted", err=True)
         return
     running = await nomad.running(job.id)
     version = int(running["Version"]) if running else 0
-    typer.echo(f"{job.service}: version {version} ...", err=True)
+    echo(f"{job.service}: version {version} ...", err=True)
     try:
         healthy, said = await nomad.rolled_out(job.id, version)
     except Unavailable as error:
@@ -167,7 +167,7 @@ async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
             f"{error}. Submitted so far, and not taken back: {names}; deploy again to go on"
         ) from None
     if healthy:
-        typer.echo(f"{job.service}: version {version} is healthy", err=True)
+        echo(f"{job.service}: version {version} is healthy", err=True)
         return
     back = []
     for earlier in done:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.output import json_line
+from cecochat.cli.output import echo, json_line
 
 SIGNS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "wrong": ("WRONG", "red")}
 
@@ -31,14 +31,14 @@ def doctor(
 
     settings, known = load(), last_up()
     folder = data or (Path(known["data"]) if known else settings.data_dir)
-    findings = examine(folder, settings.host)
+    findings = examine(folder, settings)
     for check, result, found, mend in findings:
         if json:
             json_line({"check": check, "result": result, "found": found, "mend": mend})
             continue
         text, colour = SIGNS[result]
-        typer.echo(f"{typer.style(f'{text:<5}', fg=colour)}  {check:<12}  {found}")
+        echo(f"  {check:<12}  {found}", f"{text:<5}", fg=colour)
         if mend:
-            typer.echo(f"{'':21}-> {mend}")
+            echo(f"{'':21}-> {mend}")
     if any(finding.result == "wrong" for finding in findings):
         raise typer.Exit(1)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated
 
 import typer
 
@@ -15,9 +21,8 @@ from cecochat.cli.target import check_user, target, token_for
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command("export", epilog="Example: cecochat export --as alice bob > alice-bob.jsonl")(
-        export
-    )
+    example = "Example: cecochat export --as alice bob --output alice-bob.jsonl"
+    app.command("export", epilog=example)(export)
 
 
 def export(
@@ -25,16 +30,53 @@ def export(
         str | None, typer.Argument(metavar="USER", help="A user or chat id; default: every chat.")
     ] = None,
     as_: options.As = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to this file, which only you may read, and which is there once it is "
+            "whole; default: standard output.",
+        ),
+    ] = None,
     connect: options.Connect = None,
     token: options.Token = None,
 ) -> None:
     """Print every message of a chat, or of all of the user's chats, one JSON object a line. Where
     some are missing in the history, that is said on standard error.
-    """
-    run(_export(chat, as_, connect, token))
+    """  # fmt: skip
+    with _opened(output) as file:
+        run(_export(chat, as_, connect, token, file))
 
 
-async def _export(chat: str | None, as_: str | None, url: str | None, token: str | None) -> None:
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[str]]:
+    if output is None:
+        _warn_of_readers()
+        yield sys.stdout
+        return
+    from cecochat.runtime import private
+
+    beside = output.with_name(f"{output.name}.new")
+    try:
+        with private.opened(beside) as file:
+            yield file
+        beside.replace(output)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _warn_of_readers() -> None:
+    """The shell has made the file, and with the usual umask for everybody to read."""
+    mode = os.fstat(sys.stdout.fileno()).st_mode
+    if stat.S_ISREG(mode) and mode & 0o077:
+        say("others can read the file that this is written to: use --output FILE instead")
+
+
+async def _export(
+    chat: str | None, as_: str | None, url: str | None, token: str | None, file: IO[str]
+) -> None:
     from cecochat.client import open_history
 
     where = target(url)
@@ -44,6 +86,6 @@ async def _export(chat: str | None, as_: str | None, url: str | None, token: str
         for each in chats:
             async for page in history.every_page(each):
                 for message in page.messages:
-                    json_line(message_json(message))
+                    json_line(message_json(message), file)
                 for hole in page.holes:
                     say(f"{each}: {hole_line(hole)}")

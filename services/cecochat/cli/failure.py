@@ -99,4 +99,6 @@ def say(text: str) -> None:
     """One line on standard error."""
     import typer
 
-    typer.secho(f"cecochat: {text}", fg="red" if sys.stderr.isatty() else None, err=True)
+    from cecochat.domain.printable import printable
+
+    typer.secho(f"cecochat: {printable(text)}", fg="red" if sys.stderr.isatty() else None, err=True)

@@ -9,12 +9,12 @@ import typer
 from cecochat.cli import options
 from cecochat.cli.failure import run
 from cecochat.cli.output import (
+    echo,
     hole_json,
     hole_line,
     json_line,
     message_json,
     message_line,
-    printable,
 )
 from cecochat.cli.target import check_user, target, token_for
 
@@ -45,12 +45,12 @@ def history(
         if json:
             json_line(message_json(message))
         else:
-            typer.echo(message_line(message))
+            echo(message_line(message))
     for hole in holes:
         if json:
             json_line(hole_json(hole))
         else:
-            typer.secho(hole_line(hole), fg="red", err=True)
+            echo(hole_line(hole), fg="red", err=True)
 
 
 async def _history(
@@ -85,9 +85,9 @@ def chats(
         if json:
             json_line(_chat_json(chat))
         else:
-            typer.echo(_chat_line(user, chat))
+            echo(_chat_line(user, chat))
     if not found and not json:
-        typer.secho(f"{user} has no chats yet.", err=True)
+        echo(f"{user} has no chats yet.", err=True)
 
 
 async def _chats(as_: str | None, url: str | None, token: str | None) -> tuple[str, list[Chat]]:
@@ -113,5 +113,5 @@ def _chat_line(user: str, chat: Chat) -> str:
     last = chat.last_message
     at = last.sent_at.astimezone().strftime("%Y-%m-%d %H:%M")
     unread = f"{chat.unread_count} unread" if chat.unread_count else ""
-    text = " ".join(printable(last.text).split())
+    text = " ".join(last.text.split())
     return f"{at}  {peer_of(user, chat.chat_id):<20}  {unread:>11}  {last.user_id}: {text[:60]}"

@@ -12,7 +12,7 @@ import typer
 from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.failure import UsageError, run
-from cecochat.cli.output import json_line, print_table
+from cecochat.cli.output import echo, json_line, print_table
 from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def list_(
         for hole in found:
             json_line(hole)
     elif not found:
-        typer.echo("there is no hole: all that was acknowledged is in the history, or on its way")
+        echo("there is no hole: all that was acknowledged is in the history, or on its way")
     else:
         print_table([("HOLE", "FOUND", "ACKNOWLEDGED", "CHAT", "IDS", "WHY"), *map(_line, found)])
     if any(is_open(hole) for hole in found):
@@ -63,7 +63,7 @@ def ack(
     """
     who = by or getpass.getuser()
     for hole in run(_acknowledge(names, who, data, settings)):
-        typer.echo(f"{hole.name} is acknowledged by {who}: {hole.reason}, {hole.text}")
+        echo(f"{hole.name} is acknowledged by {who}: {hole.reason}, {hole.text}")
 
 
 async def known(server: str | None, file: Path | None) -> list[dict[str, Any]]:

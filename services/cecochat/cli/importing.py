@@ -9,6 +9,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import SomeRefused, UsageError, run
+from cecochat.cli.output import echo
 from cecochat.cli.target import target
 
 
@@ -43,6 +44,6 @@ def import_(
     if not transcript.entries:
         raise UsageError(f"{file} holds no messages" + (f" of {', '.join(as_)}" if as_ else ""))
     sent, before, refused = run(send_all(transcript, target(connect), token))
-    typer.echo(f"{sent} sent, {before} were sent before, {refused} refused")
+    echo(f"{sent} sent, {before} were sent before, {refused} refused")
     if refused:
         raise SomeRefused(f"{refused} refused: mend those lines and import them as another file")

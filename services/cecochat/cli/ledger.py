@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cecochat.client import StateInUse
+from cecochat.runtime import private
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS devices (user_id TEXT PRIMARY KEY, snapshot TEXT NOT NULL);
@@ -29,7 +30,8 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         """Open or make it. Raises `StateInUse`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(path.parent)
+        private.make_file(path)
         self._lock = threading.Lock()
         self._database = sqlite3.connect(path, check_same_thread=False, timeout=0)
         try:

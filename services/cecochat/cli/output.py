@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
+
+from cecochat.domain.printable import as_json, printable
 
 if TYPE_CHECKING:
     from cecochat.client import Hole, Message
 
 FIRST_ID = 1 << 32  # below it: not known since when
-ALLOWED = "\n\t\N{ZERO WIDTH JOINER}"  # the joiner makes one emoji of several
 REACH_S = 3.0  # a person waits for the first connection
 
 
-def json_line(value: dict[str, Any]) -> None:
-    """One object on one line."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+def json_line(value: dict[str, Any], file: IO[str] | None = None) -> None:
+    """One object on one line; `file`: not standard output."""
+    typer.echo(as_json(value), file)
+
+
+def echo(text: object, head: str = "", *, fg: str | None = None, err: bool = False) -> None:
+    """Print what a person reads, without what would steer the terminal: it may be of anybody. `fg`
+    is the colour of `head`, or of all where there is none.
+    """
+    safe = printable(str(text))
+    typer.echo(typer.style(head or safe, fg=fg) + (safe if head else ""), err=err)
 
 
 def message_json(message: Message) -> dict[str, Any]:
@@ -63,19 +71,13 @@ def message_line(message: Message) -> str:
     """A message for a person, at local time; the further lines of its text are indented."""
     at = message.sent_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     head = f"{at}  {message.user_id}  "
-    return head + printable(message.text).replace("\n", "\n" + " " * len(head))
-
-
-def printable(text: str) -> str:
-    """The text without what would steer a terminal: a message may come from anybody."""
-    return "".join(
-        c if c in ALLOWED or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+    return head + message.text.replace("\n", "\n" + " " * len(head))
 
 
 def print_table(lines: Sequence[tuple[str, ...]]) -> None:
     """Columns side by side."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
+    rows = [[" ".join(printable(cell).split("\n")) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for line in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())

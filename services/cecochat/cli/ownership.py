@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import typer
-
 from cecochat.adapters import build
 from cecochat.cli import changes, target
 from cecochat.cli.failure import Failed, UsageError
+from cecochat.cli.output import echo
 from cecochat.domain import assignment
 from cecochat.domain.balance import ranges
 from cecochat.domain.ids import PARTITIONS_MAX
@@ -187,7 +186,7 @@ async def _until_owned(server: Instance, partitions: list[int]) -> None:
         while True:
             count = len((await owned_by(client, server) or frozenset()) & set(partitions))
             if count != told and sys.stderr.isatty():
-                typer.echo(f"{count} of {len(partitions)} taken over", err=True)
+                echo(f"{count} of {len(partitions)} taken over", err=True)
             if count == len(partitions):
                 return
             told = count

@@ -10,7 +10,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import UsageError, run
-from cecochat.cli.output import json_line, print_table
+from cecochat.cli.output import echo, json_line, print_table
 from cecochat.domain.balance import Group, after, grouped, may_balance, ranges, why
 from cecochat.domain.balance import plan as planned
 
@@ -50,7 +50,7 @@ def show(
         for row in rows:
             json_line(row._asdict())
         return
-    typer.echo(f"version {view.version}, by {view.changed_by}")
+    echo(f"version {view.version}, by {view.changed_by}")
     lines = [("PARTITIONS", "COUNT", "SERVER", "STATE")]
     lines += [
         (ranges(row.partitions) or "-", str(len(row.partitions)), row.server_id or "-", row.state)
@@ -78,7 +78,7 @@ def plan(
         return
     if groups:
         print_table([_line(group) for group in groups])
-    typer.echo(_verdict(view, live, groups, now))
+    echo(_verdict(view, live, groups, now))
 
 
 @app.command(epilog="Example: cecochat partitions move 0-29 --to messaging-ab12")
@@ -102,7 +102,7 @@ def move(
     if json:
         json_line(moved._asdict())
     else:
-        typer.echo(
+        echo(
             f"{to} owns {ranges(moved.partitions)} as of version {moved.version} "
             f"({moved.took_s:.1f} s)"
         )

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cecochat.cli.failure import Failed
+from cecochat.cli.output import echo
 
 CLIENTS = """\
 What was said later is not in it. Clients keep what they have: those that know of something later
@@ -33,7 +34,7 @@ def restore(
 
     found = build.restore(copy, data)
     ends = datetime.fromtimestamp(found.ends_at_ms / 1_000).astimezone()
-    typer.echo(f"{data} is whole, with the log {found.log_id}, which ends at {ends:%F %T %Z}.")
-    typer.echo(CLIENTS)
+    echo(f"{data} is whole, with the log {found.log_id}, which ends at {ends:%F %T %Z}.")
+    echo(CLIENTS)
     if found.ends_at_ms > time.time() * 1_000:
         raise Failed("the clock of this machine is behind that log: set it right before you start")

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-import typer
 from typing_extensions import override
 
 from cecochat.cli.conversation import (
@@ -22,6 +21,8 @@ from cecochat.cli.conversation import (
     body,
     clock,
 )
+from cecochat.cli.output import echo
+from cecochat.domain.printable import printable
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -79,7 +80,7 @@ class TerminalScreen(Screen):
 
     @override
     def note(self, text: str) -> None:
-        self._print([("ansibrightblack", text)])
+        self._print([("ansibrightblack", printable(text))])
 
     @override
     async def lines(self) -> AsyncIterator[str]:
@@ -104,11 +105,11 @@ class TerminalScreen(Screen):
     def _fragments(self, line: Line) -> Fragments:
         own = line.user_id == self.conversation.me
         head = f"{clock(line)}  "
-        indent = len(head) + len(line.user_id) + 2
-        tick = self.conversation.tick(line)
+        user_id, tick = printable(line.user_id), printable(self.conversation.tick(line))
+        indent = len(head) + len(user_id) + 2
         return [
             ("ansibrightblack", head),
-            ("ansicyan" if own else "ansigreen bold", f"{line.user_id}: "),
+            ("ansicyan" if own else "ansigreen bold", f"{user_id}: "),
             ("", body(line, indent)),
             (_colour(tick), f"  {tick}" if tick else ""),
         ]
@@ -116,7 +117,7 @@ class TerminalScreen(Screen):
     def _toolbar(self) -> Fragments:
         waiting = self.conversation.unanswered
         sending = f"  ·  {waiting} waiting to be sent" if waiting else ""
-        return [("", f" {self.status}{sending}  ·  Ctrl-D leaves ")]
+        return [("", f" {printable(self.status)}{sending}  ·  Ctrl-D leaves ")]
 
 
 class PlainScreen(Screen):
@@ -140,15 +141,15 @@ class PlainScreen(Screen):
         if tick in (SENDING, line.shown):
             return
         if line.shown is not None:
-            typer.echo(f"{tick}  {body(line, 0)[:40]}")
+            echo(f"{tick}  {body(line, 0)[:40]}")
         else:
             mark = f"  {tick}" if tick else ""
-            typer.echo(f"{clock(line)}  {line.user_id}: {body(line, 2)}{mark}")
+            echo(f"{clock(line)}  {line.user_id}: {body(line, 2)}{mark}")
         line.shown = tick
 
     @override
     def note(self, text: str) -> None:
-        typer.echo(text, err=True)
+        echo(text, err=True)
 
     @override
     async def lines(self) -> AsyncIterator[str]:

@@ -10,7 +10,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import SomeRefused, UsageError, run, say
-from cecochat.cli.output import REACH_S, json_line
+from cecochat.cli.output import REACH_S, echo, json_line
 from cecochat.cli.target import check_user, target, token_for
 from cecochat.cli.tracing import tracing
 
@@ -111,5 +111,5 @@ async def _print_ids(answers: Answers, as_json: bool) -> tuple[int, int]:
         if as_json:
             json_line({"message_id": str(message_id)})
         else:
-            typer.echo(message_id)
+            echo(message_id)
     return sent, refused

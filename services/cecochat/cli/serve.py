@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import logs, options
-from cecochat.cli.output import json_line
+from cecochat.cli.output import echo, json_line
 
 if TYPE_CHECKING:
     from cecochat.ports.discovery import Instance, Service
@@ -70,9 +70,7 @@ def _serve(
         if as_json:
             json_line(known._asdict())
         else:
-            typer.echo(
-                f"{known.instance_id} is ready at {known.address} ({known.health_url}/readyz)"
-            )
+            echo(f"{known.instance_id} is ready at {known.address} ({known.health_url}/readyz)")
         sys.stdout.flush()
 
     server = system.serving(settings, service, instance_id)

@@ -10,7 +10,7 @@ import typer
 
 from cecochat.cli import control, holes, options
 from cecochat.cli.failure import Failed, run
-from cecochat.cli.output import json_line, print_table
+from cecochat.cli.output import echo, json_line, print_table
 from cecochat.domain.balance import ranges
 
 if TYPE_CHECKING:
@@ -129,6 +129,6 @@ def _print(seen: Cluster, view: View | None, wrong: list[str]) -> None:
         lines.append((service, wanted, str(len(live)), *rest, shown, rollout))
     print_table(lines)
     states = ", ".join(f"{count} {state}" for state, count in _states(view).items())
-    typer.echo(f"\npartitions: {states or 'none'}")
+    echo(f"\npartitions: {states or 'none'}")
     for each in wrong:
-        typer.echo(typer.style("WRONG  ", fg="red") + each)
+        echo(each, "WRONG  ", fg="red")

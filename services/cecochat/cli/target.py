@@ -54,13 +54,15 @@ def remember(addresses: dict[str, Any], settings: Settings) -> None:
         "backends": {name: getattr(settings, name) for name in BACKENDS},
         "traces": {name: getattr(settings, name) for name in TRACES},
     }
-    _save(pointer_file(), addresses)
-    _save(targets_file(), _targets(addresses["health"], settings.namespace))
+    _save(pointer_file(), addresses, mode=0o600)
+    _save(targets_file(), _targets(addresses["health"], settings.namespace), mode=0o644)
 
 
-def _save(path: Path, known: Any) -> None:
+def _save(path: Path, known: Any, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
+    beside.unlink(missing_ok=True)
+    beside.touch(mode=mode)
     beside.write_text(json.dumps(known) + "\n")
     beside.replace(path)
 

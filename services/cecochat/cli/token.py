@@ -10,6 +10,7 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import UsageError
+from cecochat.cli.output import echo
 from cecochat.cli.target import target
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -39,7 +40,7 @@ def token(
             "the secret of this system is not on this machine: name its file with --secret-file, "
             "or have the application's back end make the token"
         )
-    typer.echo(mint(development_secret(path), user, seconds(lifetime)))
+    echo(mint(development_secret(path), user, seconds(lifetime)))
 
 
 def seconds(text: str) -> float:

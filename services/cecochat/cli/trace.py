@@ -10,6 +10,7 @@ from cecochat.cli import options
 from cecochat.cli.failure import Failed, UsageError, run
 from cecochat.cli.output import json_line
 from cecochat.cli.target import traces
+from cecochat.domain.printable import printable
 from cecochat.domain.spans import MATERIALIZE
 
 if TYPE_CHECKING:
@@ -117,5 +118,6 @@ def _line(bar: Bar, whole_us: int, wide: int) -> str:
     long = max(1, min(round(bar.duration_us * WIDTH / whole_us), WIDTH - left))
     drawn = f"{' ' * left}{'█' * long}".ljust(WIDTH)
     label = f"{'  ' * bar.depth}{bar.name}".ljust(wide)
-    wrong = f"  {typer.style('ERROR', fg='red')} {bar.error}" if bar.error else ""
-    return f"{label}  {drawn}  {bar.duration_us / 1_000:8.2f} ms  {bar.server}{wrong}"
+    took = f"{bar.duration_us / 1_000:8.2f} ms"
+    wrong = f"  {typer.style('ERROR', fg='red')} {printable(bar.error)}" if bar.error else ""
+    return printable(f"{label}  {drawn}  {took}  {bar.server}") + wrong

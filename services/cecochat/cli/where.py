@@ -12,7 +12,7 @@ import typer
 from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.failure import run
-from cecochat.cli.output import json_line, print_table, printable
+from cecochat.cli.output import echo, json_line, print_table
 from cecochat.cli.target import traces
 
 STATES = {
@@ -116,18 +116,18 @@ async def _ask_as(
 def _print(found: dict[str, Any], link: str, chat: str | None) -> None:
     if event := found.get("event"):
         to = ", ".join(event["recipient_ids"])
-        typer.echo(f"{event['kind']} of {event['user_id']} to {to}, in {event['chat_id']}")
+        echo(f"{event['kind']} of {event['user_id']} to {to}, in {event['chat_id']}")
     if found["steps"]:
         print_table([_line(step) for step in found["steps"]])
     if found["trace_id"]:
-        typer.echo(f"trace {found['trace_id']}  {link}".rstrip())
-    typer.echo(_verdict(found, chat))
+        echo(f"trace {found['trace_id']}  {link}".rstrip())
+    echo(_verdict(found, chat))
 
 
 def _line(step: dict[str, Any]) -> tuple[str, ...]:
     name = f"{MARKS[step['state']]} {step['name']} {step['subject']}".rstrip()
     waits = "waits: " if step["state"] == "waits" else ""
-    return name, _time(step["at_ms"]), printable(waits + step["text"])  # clients label themselves
+    return name, _time(step["at_ms"]), waits + step["text"]
 
 
 def _time(at_ms: int | None) -> str:

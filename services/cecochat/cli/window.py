@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from cecochat.cli.conversation import Conversation
 from cecochat.cli.failure import Failed
-from cecochat.cli.output import REACH_S, hole_line, printable
+from cecochat.cli.output import REACH_S, hole_line
 from cecochat.cli.screen import Screen, screen_for
 from cecochat.cli.target import Target, check_user, state_dir, target, token_for
 from cecochat.client import (
@@ -131,7 +131,7 @@ class Window:
     def _message(self, message: Message, screen: Screen) -> None:
         if message.chat_id != self._chat_id:
             other = peer_of(self._client.user_id, message.chat_id)
-            screen.note(f"[{other}] {printable(message.text)[:200]}")
+            screen.note(f"[{other}] {message.text[:200]}")
         elif self._missed is not None and len(self._missed) < MISSED_MAX:
             self._missed.append(message)
         else:

@@ -54,7 +54,7 @@ class FileState:
         """Lock it: two clients with one state would each undo what the other has kept."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            lock = self._path.with_name(f"{self._path.name}.lock").open("wb")
+            lock = _private(self._path.with_name(f"{self._path.name}.lock"))
         except OSError as error:
             raise StateUnusable(f"the state in {self._path} cannot be kept: {error}") from None
         try:
@@ -78,8 +78,14 @@ class FileState:
 
     def _write(self, data: bytes) -> None:
         beside = self._path.with_name(f"{self._path.name}.new")
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)  # of a process that died, with rights of its own
+        with _private(beside) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self._path)
+
+
+def _private(path: Path) -> IO[bytes]:
+    """To write: it holds messages that were not sent yet, for its owner alone."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")

@@ -23,6 +23,7 @@ from cecochat.control.recall import Recall
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.versions import Rank, missing
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
+from cecochat.runtime import private
 from cecochat.runtime.ownership import asking
 from cecochat.runtime.remembered import Memory
 
@@ -184,9 +185,9 @@ def _read(path: Path) -> str:
 
 def _write(path: Path, document: Document) -> None:
     """All or nothing, also when the machine stops in the middle."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with beside.open("w") as file:
+    with private.opened(beside) as file:
         json.dump({**document._asdict(), "value": dict(document.value)}, file)
         file.flush()
         os.fsync(file.fileno())

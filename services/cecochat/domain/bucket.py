@@ -19,13 +19,16 @@ class TokenBucket:
         self._tokens = float(burst)
         self._at_s = now_s
 
-    def take(self, count: int, now_s: float, rate_per_s: float, burst: float) -> float:
-        """Take `count` tokens, on credit if need be; how long to wait, in s, before acting on
-        them.
-        """
+    def take_up_to(self, count: int, now_s: float, rate_per_s: float, burst: float) -> int:
+        """Take what is there, and at most `count` tokens; how many were taken."""
         self._fill(now_s, rate_per_s, burst)
-        self._tokens -= count
-        return max(0.0, -self._tokens / rate_per_s)
+        taken = min(count, int(self._tokens))
+        self._tokens -= taken
+        return taken
+
+    def wait_s(self, count: int, rate_per_s: float) -> float:
+        """How long after the last look `count` tokens will be there, in s."""
+        return max(0.0, count - self._tokens) / rate_per_s
 
     def try_take(self, now_s: float, rate_per_s: float, burst: float) -> float:
         """Take one token if it is there: 0.0; else take none and say in how many seconds it will

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import appended_at_ms, between, fold_at, known_fold_at
 from cecochat.runtime.tokens import Identity
 from cecochat.v1 import errors_pb2
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Welcome
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
 
 log = logging.getLogger(__name__)
 
@@ -300,11 +300,19 @@ class Connection:
         """Over the rate, the stream is read no further for a while: nothing is lost and nobody else
         waits.
         """
-        if delay_s := self._server.sends_delay_s(self.session.user_id, len(frame.sends)):
-            await asyncio.sleep(delay_s)
-        await partition.room()
-        for send in frame.sends:
-            if partition.settles(self.session, send, frame.offset):
+        sends, credit = frame.sends, self._server.send_credit(self.session.user_id)
+        taken = 0
+        while taken < len(sends):
+            until = taken + await credit.take(len(sends) - taken)
+            await partition.room()
+            if not self._take_all(partition, sends[taken:until], frame.offset):
+                return
+            taken = until
+
+    def _take_all(self, partition: OwnedPartition, sends: Sequence[Send], seen: int) -> bool:
+        """Whether all were taken: what follows a send that is refused is not."""
+        for send in sends:
+            if partition.settles(self.session, send, seen):
                 continue
             try:
                 recipients = intake.check_send(
@@ -316,8 +324,9 @@ class Connection:
             except Refusal as refusal:
                 self.session.refuse(send.client_message_id, refusal)
                 self._server.metrics.refused.labels(refusal.name).inc()
-                return
+                return False
             partition.accept(self.session, send, recipients)
+        return True
 
     # -- the token
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -16,6 +17,7 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.session import Session
 from cecochat.messaging.connection import Connection, Read, Write
+from cecochat.messaging.credit import SendCredit
 from cecochat.messaging.loading import Log
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.ownership import NEXT_OWNER_MS, Ownership
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 HAND_OVER_TIMEOUT_S = 8.0
 DRAIN_TIMEOUT_S = 5.0
 BUCKETS_MAX = 100_000
+
+Limit = TypeVar("Limit", TokenBucket, SendCredit)
 
 
 class MessagingServer:
@@ -60,7 +64,7 @@ class MessagingServer:
         self._config = Config()
         self._connections: set[Connection] = set()
         self._by_user: Counter[str] = Counter()
-        self._sends: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._sends: OrderedDict[str, SendCredit] = OrderedDict()
         self._connects: OrderedDict[str, TokenBucket] = OrderedDict()
         self._leaving = False  # others are to take over; serves on
         self._draining = False
@@ -160,7 +164,9 @@ class MessagingServer:
 
     def _check_connect_rate(self, user_id: str) -> None:
         config, now_s = self._config, time.monotonic()
-        bucket = _bucket(self._connects, user_id, config.connects_burst, now_s)
+        bucket = _of_user(
+            self._connects, user_id, lambda: TokenBucket(config.connects_burst, now_s)
+        )
         if wait_s := bucket.try_take(now_s, config.connects_rate_per_user, config.connects_burst):
             raise Refusal(
                 errors_pb2.ERROR_CODE_RATE_LIMITED,
@@ -168,11 +174,9 @@ class MessagingServer:
                 int(wait_s * 1_000) + 1,
             )
 
-    def sends_delay_s(self, user_id: str, count: int) -> float:
-        """Account for sends of a user; how long to wait before taking them, in s."""
-        config, now_s = self._config, time.monotonic()
-        bucket = _bucket(self._sends, user_id, config.sends_burst, now_s)
-        return bucket.take(count, now_s, config.sends_rate_per_user, config.sends_burst)
+    def send_credit(self, user_id: str) -> SendCredit:
+        """What all sessions of a user share."""
+        return _of_user(self._sends, user_id, lambda: SendCredit(lambda: self._config))
 
     async def _check_tokens(self) -> None:
         while True:
@@ -206,14 +210,12 @@ class MessagingServer:
         await self.ownership.store_watermarks()
 
 
-def _bucket(
-    buckets: OrderedDict[str, TokenBucket], user_id: str, burst: int, now_s: float
-) -> TokenBucket:
-    """The user's bucket; the one unused for longest is forgotten, and would be full again."""
-    if user_id in buckets:
-        buckets.move_to_end(user_id)
+def _of_user(known: OrderedDict[str, Limit], user_id: str, make: Callable[[], Limit]) -> Limit:
+    """The user's limit; the one unused for longest is forgotten, and would be full again."""
+    if user_id in known:
+        known.move_to_end(user_id)
     else:
-        buckets[user_id] = TokenBucket(burst, now_s)
-        if len(buckets) > BUCKETS_MAX:
-            buckets.popitem(last=False)
-    return buckets[user_id]
+        known[user_id] = make()
+        if len(known) > BUCKETS_MAX:
+            known.popitem(last=False)
+    return known[user_id]

@@ -13,6 +13,8 @@ from typing import Any
 
 from typing_extensions import override
 
+from cecochat.domain.printable import as_json, printable
+
 OWN = "cecochat"
 EVERY_S = 30.0
 KEPT = 1_000  # different lines that are remembered
@@ -43,7 +45,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=_without_payload)
+        return as_json(line, default=_without_payload)
 
 
 class TextLines(logging.Formatter):
@@ -54,6 +56,10 @@ class TextLines(logging.Formatter):
     def __init__(self, who: str = "") -> None:
         before = f"{who} " if who else ""
         super().__init__(f"%(asctime)s %(levelname)s {before}%(name)s: %(message)s")
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:

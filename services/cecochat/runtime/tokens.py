@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.ids import UserId, user_id
+from cecochat.runtime import private
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -188,10 +189,10 @@ def development_secret(path: Path) -> bytes:
     several servers that start together.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(path.parent)
         beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        beside.touch(mode=0o600)
-        beside.write_text(secrets.token_hex(32))
+        with private.opened(beside) as file:
+            file.write(secrets.token_hex(32))
         with suppress(FileExistsError):
             path.hardlink_to(beside)  # never an empty secret, which anybody could sign with
         beside.unlink()

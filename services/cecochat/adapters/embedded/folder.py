@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from cecochat.domain.errors import CecochatError
+from cecochat.runtime import private
 
 LOCK_FILE = "log.lock"
 
@@ -20,8 +21,9 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         """Create the folder if need be and lock it. Raises `FolderInUse` with the holder's pid."""
-        folder.mkdir(parents=True, exist_ok=True)
+        private.make_folder(folder)
         path = folder / LOCK_FILE
+        private.make_file(path)
         self._file = path.open("a+", encoding="ascii")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cecochat.adapters.embedded import backplane, configuration, history
 from cecochat.adapters.embedded.folder import FolderLock
 from cecochat.domain.errors import CecochatError
+from cecochat.runtime import private
 
 DATABASES = (backplane.FILE, history.FILE, configuration.FILE)
 SECRET = "token-secret"  # noqa: S105 - a name
@@ -62,6 +63,7 @@ def _copied(copy: Path, folder: Path) -> Restored:
             raise CannotRestore(f"{copy / name} cannot be restored: {error}") from error
     if (copy / SECRET).exists():
         shutil.copy2(copy / SECRET, folder)
+    private.protect(folder)
     with closing(sqlite3.connect(folder / backplane.FILE)) as log:
         (log_id,) = log.execute("SELECT value FROM identity WHERE name = 'log_id'").fetchone()
         (ends_at_ms,) = log.execute("SELECT max(appended_at_ms) FROM records").fetchone()
@@ -70,6 +72,7 @@ def _copied(copy: Path, folder: Path) -> Restored:
 
 def _copy_database(source: Path, target: Path) -> None:
     """By SQLite, so that parts of it that lie beside the file come along."""
+    private.make_file(target)
     with closing(sqlite3.connect(source)) as copy, closing(sqlite3.connect(target)) as whole:
         copy.backup(whole)
         found = [str(line) for (line,) in whole.execute("PRAGMA integrity_check(1)")]

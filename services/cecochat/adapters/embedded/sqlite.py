@@ -20,6 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from typing_extensions import override
 
 from cecochat.domain.errors import Unavailable
+from cecochat.runtime import private
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
@@ -97,7 +98,8 @@ class Database:
         self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
         self._closing = False
         self._stopped = self._loop.create_future()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(path.parent)
+        private.make_file(path)
         with self._errors():
             self._connection = self._connect()
         self._local = threading.local()
