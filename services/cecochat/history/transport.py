@@ -35,7 +35,7 @@ RECEIVE_MAX_BYTES = 64 << 10
 REQUEST_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 10.0
 CONNECTION_AGE_MS = 120_000
-"""An answer that nobody reads is held until its connection ends: gRPC has nothing to end it with."""
+"""An answer that nobody reads is held until its connection ends: gRPC has no other end for it."""
 
 NOT_NOW = Refusal(
     errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000

@@ -80,7 +80,7 @@ class Deadlines(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         begun_s, http = self._time, self.http
         super().data_received(data)
-        if http and http.stage is not Stage.IDLE:
+        if http is not None and http.stage is not Stage.IDLE:
             self._time = begun_s
 
 
