@@ -55,7 +55,7 @@ class Deployed:
             values[name] = self.environment[f"CECOCHAT_{name.upper()}"]
         return [
             *_toml(values),
-            *("[connect]", "port = 0"),
+            *("[connect]", "port = 0", "count = 2"),
             *("[control]", f'nomad = "{self.agent.address}"'),
             *("[settings]", *_toml(self._common())),
         ]

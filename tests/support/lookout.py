@@ -43,6 +43,14 @@ class Lookout:
         if late_s > CRITICAL_MAX_S:
             self.wrong.append(f"{address} was given {late_s:.2f} s after it was critical")
 
+    def figures(self) -> dict[str, float]:
+        """For a report."""
+        return {
+            "lookups": self.lookups,
+            "unanswered": self.unanswered,
+            "given_critical_s": round(self.latest_s, 2),
+        }
+
     def judged(self) -> None:
         """Fail where one was given for too long, or nothing was tried."""
         assert self.wrong == [], self.wrong
