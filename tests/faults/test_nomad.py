@@ -104,8 +104,10 @@ async def _replaced(
     deployed: Deployed, crowd: Crowd, replace: Callable[[], Awaitable[None]]
 ) -> dict[str, Any]:
     """`replace` the two servers of each set by others: what was seen, which is judged."""
-    where, mark, began_s = deployed.environment, len(crowd.record.entries), time.time()
+    where = deployed.environment
     async with build.discovery(load(where)) as discovery:
+        await eventually(lambda: all(len(discovery.live(each)) == 2 for each in SERVICES), 120)
+        mark, began_s = len(crowd.record.entries), time.time()
         old = {service: discovery.live(service) for service in SERVICES}
         async with watching_all(discovery) as sets:
             await replace()
