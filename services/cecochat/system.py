@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    aclosing,
     asynccontextmanager,
     suppress,
 )
@@ -37,7 +36,7 @@ from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier, development_secret
 from cecochat.runtime.tracing import Tracing
-from cecochat.runtime.turn import Turn
+from cecochat.runtime.turn import taking_turns
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +184,7 @@ async def serving(
         )
     async with (
         opened(settings, history=service in WITH_HISTORY) as parts,
-        aclosing(Turn(parts.discovery, service, instance_id)) as turn,
+        taking_turns(parts.discovery, service, instance_id) as turn,
         SERVERS[service](parts, instance_id) as known,
     ):
         yield known

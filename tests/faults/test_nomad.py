@@ -5,8 +5,10 @@ talk. tests/faults/test_processes.py does the same to the stack of one machine.
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from cecochat.adapters import build
+from cecochat.ports.discovery import SERVICES, Service
 from cecochat.runtime.settings import load
 from scripts.backends.launch import Backend, private
 from tests.support import shared
@@ -27,8 +30,9 @@ from tests.support.records import Refused
 from tests.support.results import write
 from tests.support.scenarios import GROWING, felt, grow_and_shrink, lose_a_server, lose_the_leader
 from tests.support.server import NO_LIMITS
+from tests.support.sets import SECOND_S, judged, watching_all
 
-QUICK = {"scale.messaging.cooldown_s": 1.0, "drain.spread_s": 1.0}
+QUICK = {"scale.messaging.cooldown_s": 1.0, "drain.spread_s": 1.0, "scale.connect.min": 2}
 
 pytestmark = pytest.mark.timeout(1_200)
 
@@ -66,32 +70,63 @@ async def test_servers_are_killed_stopped_and_drained(
         figures["led_again_s"] = await lose_the_leader(where, kill)
         figures["killed_after_the_leader"] = await lose_a_server(where, crowd, rng, kill)
         async with second_node(deployed.agent, tmp_path, own_consul) as second:
-            figures["drained"] = await _drained(deployed, second.name, crowd)
-    assert figures["stopped"]["refused"] == figures["drained"]["refused"] == 0
-    figures |= {"lookups": lookout.lookups, "given_critical_s": round(lookout.latest_s, 2)}
+            for node, emptied in ((deployed.agent, "drained"), (second, "drained_back")):
+                figures[emptied] = await _drained(deployed, node.name, crowd)
+    assert figures["stopped"]["refused"] == 0
+    figures |= lookout.figures()
     print(write("nomad-deaths", figures))
 
 
 async def _drained(deployed: Deployed, name: str, crowd: Crowd) -> dict[str, Any]:
-    """Servers that a node has got, since there are more of them now, leave it again."""
-    where, nomad = deployed.environment, deployed.agent
+    """All servers are on that node, and leave it for the other one."""
+    nomad = deployed.agent
     node = (await nomad.node(name))["ID"]
-    await shared.configure(where, {"scale.messaging.min": 3})
-    await eventually(lambda: shared.settled(where, 3), within_s=120, every_s=0.2)
 
     async def there() -> list[Any]:
         return [each for each in await nomad.running() if each["NodeID"] == node]
 
-    assert await there(), "the second node has got none"
-    mark = len(crowd.record.entries)
-    await asyncio.to_thread(nomad.run, "node", "drain", "-enable", "-yes", "-detach", node)
+    assert await there() == await nomad.running()
 
-    async def empty() -> bool:
-        return not await there()
+    async def drain() -> None:
+        await asyncio.to_thread(nomad.run, "node", "drain", "-enable", "-yes", "-detach", node)
 
-    await eventually(empty, within_s=120, every_s=0.5)
-    await eventually(lambda: shared.settled(where, 3), within_s=120, every_s=0.2)
-    return await felt(crowd, mark)
+        async def empty() -> bool:
+            return not await there()
+
+        await eventually(empty, within_s=300, every_s=0.5)
+
+    found = await _replaced(deployed, crowd, drain)
+    await asyncio.to_thread(nomad.run, "node", "drain", "-disable", "-yes", node)
+    return found
+
+
+async def _replaced(
+    deployed: Deployed, crowd: Crowd, replace: Callable[[], Awaitable[None]]
+) -> dict[str, Any]:
+    """`replace` the two servers of each set by others: what was seen, which is judged."""
+    where = deployed.environment
+    async with build.discovery(load(where)) as discovery:
+        await eventually(lambda: all(len(discovery.live(each)) == 2 for each in SERVICES), 120)
+        mark, began_s = len(crowd.record.entries), time.time()
+        old = {service: discovery.live(service) for service in SERVICES}
+        async with watching_all(discovery) as sets:
+            await replace()
+            await eventually(lambda: shared.settled(where, 2), within_s=120, every_s=0.2)
+            figures = await felt(crowd, mark)
+    for service, seen in sets.items():
+        figures[service] = seen.figures(each.instance_id for each in old[service])
+        figures[service]["second_told_after_s"] = await _told_apart_s(deployed, service, began_s)
+    print(json.dumps(figures, indent=2))
+    for service in SERVICES:  # a control server has little to end
+        judged(figures[service], 0.5 if service == "control" else SECOND_S)
+    assert figures["refused"] == 0
+    return figures
+
+
+async def _told_apart_s(deployed: Deployed, service: Service, since_s: float) -> float:
+    """How long after one server of the set Nomad has told the other one to stop."""
+    first_s, second_s = await deployed.agent.told_to_stop(f"cecochat-{service}", since_s)
+    return round(second_s - first_s, 2)
 
 
 async def test_a_new_version_comes_and_a_broken_one_is_taken_back(
@@ -102,21 +137,25 @@ async def test_a_new_version_comes_and_a_broken_one_is_taken_back(
     async def ids() -> set[str]:
         return {each.instance_id for each in await shared.live(where, "messaging")}
 
-    async with deployed.talking(rng) as (crowd, lookout):
-        entries, before = crowd.record.entries, await ids()
+    async def update() -> None:
         print(await asyncio.to_thread(deployed.deploy, "2"))
-        await eventually(lambda: shared.settled(where, 2), within_s=120, every_s=0.2)
-        assert not before & await ids(), "a server of the old version runs on"
-        figures: dict[str, Any] = {"seed": base_seed, "updated": await felt(crowd, 0)}
-        second = await ids()
+
+    async with deployed.talking(rng) as (crowd, lookout):
+        first = await ids()
+        figures: dict[str, Any] = {"seed": base_seed}
+        figures["updated"] = await _replaced(deployed, crowd, update)
+        second, mark = await ids(), len(crowd.record.entries)
+        assert not first & second, "a server of the old version runs on"
         said = await asyncio.to_thread(deployed.deploy_broken, "3")
         print(said)
         assert "messaging did not become healthy" in said
         assert "Taken back to the version before: materialize, history" in said
         assert await ids() == second, "a broken version has cost a server of the one before"
-        refused = [entry for entry in entries if isinstance(entry.what, Refused)]
+        refused = [
+            entry for entry in crowd.record.entries[mark:] if isinstance(entry.what, Refused)
+        ]
     assert refused == []
-    figures |= {"lookups": lookout.lookups, "given_critical_s": round(lookout.latest_s, 2)}
+    figures |= lookout.figures()
     print(write("nomad-versions", figures))
 
 

@@ -144,5 +144,5 @@ async def test_servers_die_with_the_control_server_that_leads(
                 figures["killed"] = await lose_a_server(where, crowd, rng, kill)
             await clean(crowd)
     lookout.judged()
-    figures |= {"lookups": lookout.lookups, "given_critical_s": round(lookout.latest_s, 2)}
+    figures |= lookout.figures()
     print(write("leader-local", figures))

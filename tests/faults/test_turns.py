@@ -8,21 +8,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import grpc
-import httpx
 import pytest
 
 from cecochat.adapters import build
-from cecochat.ports.discovery import Discovery, Instance, Service
-from cecochat.runtime.ownership import owned_by
+from cecochat.ports.discovery import Discovery, Service
 from cecochat.runtime.settings import load
-from cecochat.runtime.turn import WAIT_S
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from tests.faults.test_cluster import all_back, gaps, report
 from tests.support.crowd import Crowd
@@ -31,62 +27,14 @@ from tests.support.evidence import absences
 from tests.support.processes import Processes, ServerProcess, processes
 from tests.support.rawclient import NotFound, find, history
 from tests.support.records import participants
+from tests.support.sets import EVERY_S, judged, watching
 from tests.support.shared import settled
 from tests.support.traffic import flowing, ring
 
 ONE_OF_EACH = {"control": 1, "messaging": 1, "materialize": 1, "history": 1, "connect": 1}
 USERS, RATE_PER_S = 8, 20
-EVERY_S = 0.1
-SECOND_S = 1.0
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@dataclass
-class Seen:
-    """What a set looked like all the while. `serving`: how many did at each look, which are those
-    that are listed and ready, and messaging servers that own something. `left_s`: when each was
-    listed last.
-    """
-
-    serving: list[int] = field(default_factory=list)
-    left_s: dict[str, float] = field(default_factory=dict)
-
-
-@asynccontextmanager
-async def watching(discovery: Discovery, service: Service) -> AsyncIterator[Seen]:
-    """While inside."""
-    seen = Seen()
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=5) as client,
-        asyncio.TaskGroup() as tasks,
-    ):
-        task = tasks.create_task(_watch(seen, client, discovery, service))
-        yield seen
-        task.cancel()
-
-
-async def _watch(
-    seen: Seen, client: httpx.AsyncClient, discovery: Discovery, service: Service
-) -> None:
-    known: set[Instance] = set()
-    while True:
-        listed = discovery.live(service)
-        known |= set(listed)
-        seen.left_s |= {each.instance_id: time.monotonic() for each in listed}
-        if service == "messaging":  # it serves on when it has left, until others have taken over
-            serve = [bool(await owned_by(client, each)) for each in known]
-        else:
-            serve = [await _ready(client, each) for each in listed]
-        seen.serving.append(sum(serve))
-        await asyncio.sleep(EVERY_S)
-
-
-async def _ready(client: httpx.AsyncClient, server: Instance) -> bool:
-    try:
-        return (await client.get(f"{server.health_url}/readyz")).is_success
-    except httpx.HTTPError:
-        return False
 
 
 @asynccontextmanager
@@ -169,24 +117,12 @@ async def told(
     ):
         await end(both)
         await all_back(crowd)
-    left_s = sorted(seen.left_s[name] for name in names)
     away = absences(crowd.record.entries[mark:])
     return {
-        "looks": len(seen.serving),
-        "fewest_serving": min(seen.serving),
-        "second_left_after_s": round(left_s[1] - left_s[0], 2),
+        **seen.figures(names),
         "without_an_answer_s": round(max(b - a for a, b in pairwise(answered_s)), 2),
         **(gaps(away) if away else {}),
     }
-
-
-def judged(found: dict[str, Any]) -> None:
-    """One of the set serves at every look, unless a new one takes longer to start than the turn is
-    waited for: then that long.
-    """
-    apart_s = found["second_left_after_s"]
-    assert apart_s >= SECOND_S, "both stopped in the same second"
-    assert found["fewest_serving"] >= 1 or apart_s > WAIT_S - SECOND_S, "nobody served"
 
 
 @pytest.mark.parametrize("service", ["messaging", "history", "connect"])

@@ -77,8 +77,13 @@ class Cutting:
         return looked or (released is not None and self._begin_at(partition, released))
 
     def do_cut_log(self, partition: int, start: int) -> bool:
-        """Somebody drops the beginning of a log, up to its end at most."""
+        """Somebody drops the beginning of a log, up to its end at most. Not both that and one of
+        these, which nothing in what is left would show: a log that has lost its end and whose
+        reader has not seen that yet, and copies that nobody could read.
+        """
         log = self.logs[partition]
+        if self.materializers[partition].is_lost or any(each.meant for each in self.logs):
+            return False
         cut = Cut(partition, log.start, min(start, log.end))
         if not self._begin_at(partition, cut.start):
             return False

@@ -157,6 +157,11 @@ class Materializer:
         history.note(trimmed(LOG_ID, self.partition, reached.offset, log.start, at_ms, above))
         history.reached(self.partition, Place(reached.clock_ms, log.start - 1), 0)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the log does not hold any more what this has read of it."""
+        return self.log.differs(self.cursor, self.last)
+
     def decide(self) -> bool:
         """Whether what is left of the log tells by now what of it counts."""
         undecided = beginning.decided(self.log)
@@ -172,7 +177,7 @@ class Materializer:
         log = self.log
         if self.writing:
             return False
-        if log.differs(self.cursor, self.last) or self.cursor < log.start:
+        if self.is_lost or self.cursor < log.start:
             self.restart()
         if self.fold is None and not self.decide():
             return False

@@ -15,6 +15,7 @@ from cecochat.domain.records import Origin, Takeover
 from tests.sim.log import Log, Producer
 
 if TYPE_CHECKING:
+    from tests.sim.cutting import Cut
     from tests.sim.world import World
 
 Action = tuple[object, ...]
@@ -27,6 +28,7 @@ class Spoiling:
     producers: dict[str, Producer]
     stalled: set[int]
     now_ms: int
+    cuts: list[Cut]
 
     def do_spoil(self, name: str) -> bool:
         """The oldest send of a producer lands, and nobody can read it."""
@@ -43,7 +45,7 @@ class Spoiling:
         nobody can read it; its producer hears that it has landed.
         """
         producer = self.producers.get(name)
-        if target in self.stalled or not producer or not _is_other(producer, target):
+        if self.cuts or target in self.stalled or not producer or not _is_other(producer, target):
             return False
         record = producer.requests[target].popleft()
         offset = self.logs[target].append_garbage(record, self.now_ms)

@@ -17,6 +17,7 @@ from tests.support.crowd import Crowd
 from tests.support.listeners import pid_of
 from tests.support.lookout import Lookout, looking
 from tests.support.nomad import Agent
+from tests.support.rawclient import NotFound
 from tests.support.scenarios import clean
 from tests.support.server import CECOCHAT
 from tests.support.traffic import flowing, ring
@@ -55,7 +56,7 @@ class Deployed:
             values[name] = self.environment[f"CECOCHAT_{name.upper()}"]
         return [
             *_toml(values),
-            *("[connect]", "port = 0"),
+            *("[connect]", "port = 0", "count = 2"),
             *("[control]", f'nomad = "{self.agent.address}"'),
             *("[settings]", *_toml(self._common())),
         ]
@@ -74,7 +75,9 @@ class Deployed:
         async with build.discovery(load(where)) as discovery:
 
             def connect_url() -> str:
-                return discovery.live("connect")[0].health_url
+                if not (listed := discovery.live("connect")):
+                    raise NotFound("no connect server is live")
+                return listed[0].health_url
 
             crowd = Crowd(connect_url, Path(where["CECOCHAT_DATA_DIR"]) / "token-secret")
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -19,10 +20,12 @@ CRITICAL_MAX_S = 2.0
 
 @dataclass
 class Lookout:
-    """What was seen. `lookups`: that were answered. `critical`: addresses that ever were."""
+    """What was seen. `lookups`: that were answered; `unanswered`: why the others were not.
+    `critical`: addresses that ever were.
+    """
 
     lookups: int = 0
-    unanswered: int = 0
+    unanswered: list[str] = field(default_factory=list)
     critical: set[str] = field(default_factory=set)
     latest_s: float = 0.0  # the longest after which one was still given
     wrong: list[str] = field(default_factory=list)
@@ -42,6 +45,14 @@ class Lookout:
         self.latest_s = max(self.latest_s, late_s)
         if late_s > CRITICAL_MAX_S:
             self.wrong.append(f"{address} was given {late_s:.2f} s after it was critical")
+
+    def figures(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "lookups": self.lookups,
+            "unanswered": self.unanswered,
+            "given_critical_s": round(self.latest_s, 2),
+        }
 
     def judged(self) -> None:
         """Fail where one was given for too long, or nothing was tried."""
@@ -95,6 +106,6 @@ async def _look_up(seen: Lookout, connect_url: Callable[[], str], token: Callabl
                 for address in await find(connect_url(), token()):
                     seen.judge(address, asked_s)
                 seen.lookups += 1
-        except NotFound:
-            seen.unanswered += 1
+        except NotFound as error:
+            seen.unanswered.append(str(error))
         await asyncio.sleep(EVERY_S)

@@ -67,6 +67,14 @@ class Agent:
         found = await self.get("allocations")
         return [each for each in found if each["ClientStatus"] in ("pending", "running")]
 
+    async def told_to_stop(self, job: str, since_s: float) -> list[float]:
+        """When, in s of Unix time, it told the servers of a job to stop, from then on."""
+        allocations = await self.get(f"job/{job}/allocations")
+        tasks = [task for each in allocations for task in (each["TaskStates"] or {}).values()]
+        events = [event for task in tasks for event in task["Events"]]
+        told_s = [event["Time"] / 1e9 for event in events if event["Type"] == "Killing"]
+        return sorted(each for each in told_s if each >= since_s)
+
 
 @asynccontextmanager
 async def agent(program: str, folder: Path, consul: str | None = None) -> AsyncIterator[Agent]:

@@ -9,7 +9,7 @@ import pytest
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import turn
-from cecochat.runtime.turn import Turn
+from cecochat.runtime.turn import Turn, taking_turns
 
 AT_ONCE_S = 5.0  # for whom nothing is to be waited for, on whatever machine
 
@@ -65,6 +65,28 @@ async def test_the_last_one_waits_until_another_one_is_live() -> None:
     assert not second.done(), "nobody is live"
     await discovery.register(server("new"))
     await asyncio.wait_for(second, AT_ONCE_S)
+
+
+async def test_who_is_told_when_the_other_one_has_stopped_waits_too() -> None:
+    """Nomad tells the second one a second after the first, which a connect server stops within."""
+    discovery = await live("a", "b")
+    async with taking_turns(discovery, "history", "b") as own:
+        await settled()
+        first, _ = await told(discovery, "a")
+        await discovery.deregister(server("a"))
+        await first.aclose()
+        second = asyncio.create_task(own.come())
+        await settled()
+        assert not second.done(), "nobody is live"
+        await discovery.register(server("new"))
+        await asyncio.wait_for(second, AT_ONCE_S)
+
+
+async def test_who_has_always_been_alone_stops_at_once() -> None:
+    discovery = await live("a")
+    async with taking_turns(discovery, "history", "a") as own:
+        await settled()
+        await asyncio.wait_for(own.come(), AT_ONCE_S)
 
 
 async def test_no_turn_is_waited_for_longer_than_the_bound(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from cecochat.ports.discovery import Discovery, Service
@@ -19,6 +20,18 @@ WAIT_S: Final = 15.0
 """With what a server then needs to stop, within the 30 s after which a deployment kills."""
 
 
+@asynccontextmanager
+async def taking_turns(
+    discovery: Discovery, service: Service, server_id: str
+) -> AsyncIterator[Turn]:
+    """While a server runs; its turn is passed on when it has stopped."""
+    turn = Turn(discovery, service, server_id)
+    async with aclosing(turn), asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(turn.look())
+        yield turn
+        looking.cancel()
+
+
 class Turn:
     """To stop, of one server: from when `come` returns until `aclose`, which passes it on."""
 
@@ -27,10 +40,18 @@ class Turn:
         self._service = service
         self._server_id = server_id
         self._standing = discovery.lead(f"stopping-{service}", server_id)
+        self._company = False
+
+    async def look(self) -> None:
+        """Remember it once another server of the set is live: whoever is told to stop a second
+        after that one has stopped is the last of them, and not one that has always been alone.
+        """
+        await self._until_others_live()
+        self._company = True
 
     async def come(self) -> None:
-        """Wait until no other server of the set stops and, if there was one, until another one is
-        live; at most `WAIT_S`, after which it is its turn anyway.
+        """Wait until no other server of the set stops and, if there ever was one, until another one
+        is live; at most `WAIT_S`, after which it is its turn anyway.
         """
         try:
             async with asyncio.timeout(WAIT_S):
@@ -44,8 +65,8 @@ class Turn:
         await self._standing.aclose()
 
     async def _follows_others(self) -> bool:
-        """Returns when nobody else of the set stops: whether it is not alone, or was not."""
-        company = self._others_live()
+        """Returns when nobody else of the set stops: whether it is not alone, or once was not."""
+        company = self._company or self._others_live()
         async for ours in self._standing:
             if ours:
                 break
