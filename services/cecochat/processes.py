@@ -241,7 +241,7 @@ def _ports(settings: Settings, service: Service, number: int) -> dict[str, str]:
 def _addresses(settings: Settings, children: list[Child], took_s: float) -> Addresses:
     known = {child.name: child.instance for child in children if child.instance}
     return Addresses(
-        connect=known["connect-1"].health_url,
+        connect=settings.edge_url or known["connect-1"].health_url,
         messaging=known["messaging-1"].address,
         history=known["history-1"].address,
         health={name: instance.health_url for name, instance in known.items()},
