@@ -179,7 +179,7 @@ class Processes(stack.Stack):
     def _add(self, service: Service) -> Child:
         children = self.children[service]
         number = int(children[-1].name.rpartition("-")[2]) + 1 if children else 1
-        ports = _ports(self._settings, service, number)
+        ports = _ports(self._settings, service, number) | _edge(self._settings, service, number)
         child = Child(f"{service}-{number}", service, self.environment | ports, self._program)
         children.append(child)
         return child
@@ -236,6 +236,14 @@ def _ports(settings: Settings, service: Service, number: int) -> dict[str, str]:
         name = f"{service}_port"
         ports[name] = getattr(settings, name)
     return {f"{PREFIX}{name.upper()}": str(port) for name, port in ports.items()}
+
+
+def _edge(settings: Settings, service: Service, number: int) -> dict[str, str]:
+    """Each messaging server has a port of the edge of its own, one after the other."""
+    if not settings.edge or service != "messaging":
+        return {}
+    host, _, port = settings.edge.rpartition(":")
+    return {f"{PREFIX}EDGE": f"{host}:{int(port) + number - 1}"}
 
 
 def _addresses(settings: Settings, children: list[Child], took_s: float) -> Addresses:

@@ -128,8 +128,8 @@ async def test_operators_endpoints_are_not_behind_it(tmp_path: Path, backends: B
             answers = [await http.get(path) for path in ("/metrics", "/livez", "/readyz", "/")]
             assert [answer.status_code for answer in answers] == [404] * 4
         async with grpc.aio.insecure_channel(front.address) as channel:
+            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
                 await check(b"")
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
@@ -155,7 +155,7 @@ async def test_streams_outlive_silence_and_a_new_certificate(
 ) -> None:
     """The client that came under the old certificate goes on, and a later one sees the new one."""
     old, new = (certificates(tmp_path / name) for name in ("old", "new"))
-    pair, trusted = tmp_path / "edge.pem", tmp_path / "trusted.pem"
+    pair, trusted = tmp_path / "the edge's.pem", tmp_path / "trusted.pem"
     trusted.write_text(old.ca_file.read_text() + new.ca_file.read_text())
     use(old, pair)
     settings = {"CECOCHAT_EDGE_CERT_FILE": str(pair), **HEADERS_S}

@@ -16,6 +16,7 @@ from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.server import CECOCHAT, FREE, PREFIX, Server
 
+READY = "The edge is ready"
 READY_WITHIN_S = 30.0
 
 
@@ -72,7 +73,8 @@ async def edge(
         )
     started = Edge(address, folder, process)
     try:
-        await eventually(lambda: "The edge is ready" in started.said, READY_WITHIN_S)
+        await eventually(lambda: READY in started.said or process.returncode, READY_WITHIN_S)
+        assert READY in started.said, started.said
         yield started
     finally:
         if process.returncode is None:

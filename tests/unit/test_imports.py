@@ -30,7 +30,16 @@ MAY: dict[str, tuple[str, ...]] = {
     "stack": ("runtime", *CONTRACTS),
     "processes": ("runtime", "stack", "system", *CONTRACTS),
     "edge": ("adapters.build", "runtime", *CONTRACTS),
-    "cli": ("adapters.build", "client", "edge", "processes", "runtime", "system", *CONTRACTS, *MAINS),
+    "cli": (
+        "adapters.build",
+        "client",
+        "edge",
+        "processes",
+        "runtime",
+        "system",
+        *CONTRACTS,
+        *MAINS,
+    ),
     "__main__": ("cli",),
 }
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cecochat.cli import logs, options
+from cecochat.cli import logs, options, ports
 from cecochat.cli.failure import run as finish
+
+if TYPE_CHECKING:
+    from cecochat.runtime.settings import Settings
+
+PortBase = Annotated[
+    int | None,
+    typer.Option("--port-base", help="What `cecochat up` was given, where it was given that."),
+]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,14 +34,13 @@ def add_to(root: typer.Typer) -> None:
     root.add_typer(app, name="edge")
 
 
-def show(settings: options.SettingsFile = None) -> None:
+def show(settings: options.SettingsFile = None, port_base: PortBase = None) -> None:
     """Print the configuration for a `cecochat up` with these settings, and let HAProxy check it
     where that is installed.
     """
     from cecochat.edge import configuration, haproxy
-    from cecochat.runtime.settings import load
 
-    loaded = load(file=settings)
+    loaded = _loaded(settings, port_base)
     text = configuration.written(loaded, configuration.of_one_machine(loaded))
     if haproxy.program():
         finish(haproxy.check(text))
@@ -40,7 +49,7 @@ def show(settings: options.SettingsFile = None) -> None:
     typer.echo(text, nl=False)
 
 
-def run(settings: options.SettingsFile = None) -> None:
+def run(settings: options.SettingsFile = None, port_base: PortBase = None) -> None:
     """Run HAProxy in front of the servers of this machine, which `cecochat up` or Consul names.
 
     It takes a changed certificate, and servers that come and go, without ending a stream.
@@ -49,9 +58,8 @@ def run(settings: options.SettingsFile = None) -> None:
 
     from cecochat import system
     from cecochat.edge.main import edge
-    from cecochat.runtime.settings import load
 
-    loaded = load(file=settings)
+    loaded = _loaded(settings, port_base)
     logs.to_standard_error(loaded.log_format, "edge", "edge", level=logging.INFO)
 
     def ready(url: str) -> None:
@@ -59,3 +67,10 @@ def run(settings: options.SettingsFile = None) -> None:
         sys.stdout.flush()
 
     uvloop.run(system.run(edge(loaded), ready))
+
+
+def _loaded(file: Path | None, port_base: int | None) -> Settings:
+    from cecochat.runtime.settings import load
+
+    row: dict[str, Any] = ports.row_from(port_base) if port_base else {}
+    return load(file=file, **row)

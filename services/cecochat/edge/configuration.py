@@ -1,8 +1,8 @@
 """What HAProxy is told, from the settings and from the servers behind it.
 
-Clients reach every server at one address of the edge, by the path of what they ask for, except that
-a port of the edge leads to one messaging server at most: the owner of a user's partition is told
-to clients as host:port, and so any gRPC client finds it (ADR 0101).
+A port of the edge leads to one messaging server: clients are told host:port of the server that owns
+a user's partition, and any gRPC client finds it there. What they ask for decides where else a
+connection to the edge leads (ADR 0101).
 """
 
 from __future__ import annotations
@@ -74,14 +74,19 @@ def _behind(settings: Settings, service: Service, port: int, health_port: int) -
 
 
 def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behind]:
-    """Those that tell clients an address with the edge's host. Raises `InvalidSettings`."""
-    own, _ = split(settings.edge)
+    """Messaging servers that tell clients an address with this edge's host, and the connect and
+    history servers of all machines, since any of them will do. Raises `InvalidSettings`.
+    """
+    host, main = split(settings.edge)
     found = []
     for each in instances:
-        host, _, port = each.address.rpartition(":")
-        if each.behind and host == own and each.service in FOR_CLIENTS:
-            url = each.health_url
-            found.append(Behind(each.service, each.instance_id, each.behind, url, int(port)))
+        if not each.behind or each.service not in FOR_CLIENTS:
+            continue
+        own, port = split(each.address)
+        if each.service == "messaging" and own != host:
+            continue
+        port = port if each.service == "messaging" else main
+        found.append(Behind(each.service, each.instance_id, each.behind, each.health_url, port))
     return sorted(found)
 
 
@@ -152,7 +157,8 @@ def _addresses() -> str:
 
 def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str:
     http = "h2,http/1.1" if "connect" in services else "h2"
-    tls = f" ssl crt {settings.edge_cert_file} alpn {http}" if settings.edge_cert_file else ""
+    certificate = settings.edge_cert_file
+    tls = f" ssl crt {_quoted(str(certificate))} alpn {http}" if certificate else ""
     limit = settings.edge_connections_per_address
     known = " or ".join(f"{{ {PATHS[service]} }}" for service in services)
     backends = {service: service for service in services} | {"messaging": f"messaging-{port}"}
@@ -164,6 +170,10 @@ def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str
         f"http-request deny deny_status 404 unless {known}",
         *(f"use_backend {backends[each]} if {{ {PATHS[each]} }}" for each in services),
     )
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("'", r"'\''") + "'"
 
 
 def _backend(name: str, servers: Sequence[Behind]) -> str:
