@@ -91,7 +91,7 @@ variable "cpu" {
 
 variable "memory" {
   type        = number
-  default     = 128
+  default     = 256
   description = "MiB"
 }
 
