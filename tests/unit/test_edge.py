@@ -79,6 +79,13 @@ def test_a_server_without_an_edge_is_not_behind_it() -> None:
     assert of_instances(settings, [alone]) == []
 
 
+@pytest.mark.parametrize("field", ["instance_id", "address", "behind", "health_url"])
+def test_whoever_writes_to_the_registry_writes_no_lines_here(field: str) -> None:
+    sound = server("history", "h1", "10.0.0.1:8443", "10.0.0.1:82")
+    spoilt = sound._replace(**{field: f"{getattr(sound, field)}\n    server more 6.6.6.6:6"})
+    assert of_instances(load(EDGE), [sound, spoilt]) == of_instances(load(EDGE), [sound])
+
+
 def test_servers_are_in_one_order_whoever_came_first() -> None:
     settings = load(EDGE)
     one, two = (server("history", name, "10.0.0.1:8443", f"{name}:1") for name in "ab")

@@ -7,6 +7,7 @@ connection to the edge leads (ADR 0101).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ PATHS: dict[Service, str] = {
 among them.
 """
 
+PLAIN = re.compile(r"[\w.:/\[\]-]+", re.ASCII)
 LOG_FORMAT = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %ts %HM %HPO"
 """Neither headers nor the query of the URL: either may hold a token."""
 
@@ -80,7 +82,7 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
     host, main = split(settings.edge)
     found = []
     for each in instances:
-        if not each.behind or each.service not in FOR_CLIENTS:
+        if not each.behind or each.service not in FOR_CLIENTS or not _is_plain(each):
             continue
         own, port = split(each.address)
         if each.service == "messaging" and own != host:
@@ -88,6 +90,14 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
         port = port if each.service == "messaging" else main
         found.append(Behind(each.service, each.instance_id, each.behind, each.health_url, port))
     return sorted(found)
+
+
+def _is_plain(instance: Instance) -> bool:
+    """Whether all of it can stand in the configuration: whoever writes to the registry must not
+    write other lines.
+    """
+    texts = (instance.instance_id, instance.address, instance.behind, instance.health_url)
+    return all(PLAIN.fullmatch(text) for text in texts)
 
 
 def written(settings: Settings, servers: Sequence[Behind]) -> str:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 from cecochat.adapters import build
-from cecochat.domain.errors import InvalidSettings
+from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.edge.configuration import of_instances, of_one_machine, split, written
 from cecochat.edge.haproxy import HAProxy, changes
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Service
@@ -32,6 +32,7 @@ class Edge:
         self._discovery = discovery
         self._folder = folder
         self._stale = asyncio.Event()
+        self._taken = ""  # what HAProxy was told last
 
     def configuration(self) -> str:
         """As of now. Raises `InvalidSettings`."""
@@ -42,8 +43,11 @@ class Edge:
         return written(self._settings, of_instances(self._settings, live))
 
     async def run(self, started: asyncio.Event) -> None:
-        """Until cancelled. Raises `InvalidSettings` where HAProxy does not start, or ends."""
-        haproxy = await HAProxy.start(self.configuration(), self._folder)
+        """Until cancelled. Raises `InvalidSettings` where HAProxy does not start, and `Unavailable`
+        where it ends.
+        """
+        self._taken = self.configuration()
+        haproxy = await HAProxy.start(self._taken, self._folder)
         try:
             _, port = split(self._settings.edge)
             await haproxy.listening(self._settings.edge_host, port)
@@ -54,7 +58,7 @@ class Edge:
                     group.create_task(self._follow(service))
                 group.create_task(self._reload(haproxy))
                 code = await haproxy.ended()
-                raise InvalidSettings(f"HAProxy ended with {code}: it says why above")
+                raise Unavailable(f"HAProxy ended with {code}: it says why above")
         finally:
             await haproxy.stop()
 
@@ -64,7 +68,9 @@ class Edge:
             await asyncio.sleep(SETTLED_S)
             self._stale.clear()
             try:
-                await haproxy.reload(self.configuration())
+                configuration = self.configuration()
+                await haproxy.reload(configuration)
+                self._taken = configuration
                 log.info("HAProxy takes the new configuration; streams that are open go on")
             except InvalidSettings as error:
                 log.error("the edge goes on with what it had: %s", error)
@@ -78,11 +84,9 @@ class Edge:
 
     async def _follow(self, service: Service) -> None:
         assert self._discovery
-        before = self.configuration()
         async with aclosing(self._discovery.watch(service)) as sets:
             async for _ in sets:
-                if (now := self.configuration()) != before:
-                    before = now
+                if self.configuration() != self._taken:
                     self._stale.set()
 
 
