@@ -79,11 +79,18 @@ def test_a_server_without_an_edge_is_not_behind_it() -> None:
     assert of_instances(settings, [alone]) == []
 
 
-@pytest.mark.parametrize("field", ["instance_id", "address", "behind", "health_url"])
-def test_whoever_writes_to_the_registry_writes_no_lines_here(field: str) -> None:
+@pytest.mark.parametrize(
+    "spoilt", ["10.0.0.1:82\n    server more 6.6.6.6:6", "10.0.0.1", "a:99999"]
+)
+def test_whoever_writes_to_the_registry_writes_no_lines_here(spoilt: str) -> None:
     sound = server("history", "h1", "10.0.0.1:8443", "10.0.0.1:82")
-    spoilt = sound._replace(**{field: f"{getattr(sound, field)}\n    server more 6.6.6.6:6"})
-    assert of_instances(load(EDGE), [sound, spoilt]) == of_instances(load(EDGE), [sound])
+    others = [
+        sound._replace(address=spoilt),
+        sound._replace(behind=spoilt),
+        sound._replace(health_url=f"http://{spoilt}"),
+        sound._replace(instance_id="one two"),
+    ]
+    assert of_instances(load(EDGE), [*others, sound]) == of_instances(load(EDGE), [sound])
 
 
 def test_servers_are_in_one_order_whoever_came_first() -> None:

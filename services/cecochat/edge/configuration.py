@@ -97,7 +97,18 @@ def _is_plain(instance: Instance) -> bool:
     write other lines.
     """
     texts = (instance.instance_id, instance.address, instance.behind, instance.health_url)
-    return all(PLAIN.fullmatch(text) for text in texts)
+    if not all(PLAIN.fullmatch(text) for text in texts):
+        return False
+    addresses = (instance.address, instance.behind, urlsplit(instance.health_url).netloc)
+    return all(_is_address(text) for text in addresses)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        split(text)
+    except InvalidSettings:
+        return False
+    return True
 
 
 def written(settings: Settings, servers: Sequence[Behind]) -> str:
