@@ -41,7 +41,7 @@ def registration(settings: ConsulSettings, instance: Instance) -> dict[str, Any]
             "instance_id": instance.instance_id,
             "health_url": instance.health_url,
             "version": instance.version,
-            "behind": instance.behind,
+            **({"behind": instance.behind} if instance.behind else {}),
         },
         "check": {
             "Name": "the process lives",
