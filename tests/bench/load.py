@@ -39,7 +39,7 @@ class Job(argparse.Namespace):
     workload: str
     connect: str
     secret_file: Path
-    ca_file: Path | None
+    ca_file: Path | None = None
     server_pid: list[tuple[str, list[int]]]
     seconds: float
     warm_up: float
