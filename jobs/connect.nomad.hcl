@@ -83,6 +83,18 @@ variable "port" {
   description = "where clients ask; one server a node"
 }
 
+variable "edge" {
+  type        = string
+  default     = ""
+  description = "host of its node that clients are told, such as $${meta.public_host}, where jobs/edge.nomad.hcl runs; empty: clients come to the servers themselves"
+}
+
+variable "edge_port" {
+  type        = number
+  default     = 8443
+  description = "that of jobs/edge.nomad.hcl"
+}
+
 variable "healthy_deadline" {
   type        = string
   default     = "1m"
@@ -228,6 +240,7 @@ job "cecochat-connect" {
       }
 
       env = merge({
+        CECOCHAT_EDGE         = var.edge == "" ? "" : "${var.edge}:${var.edge_port}"
         CECOCHAT_HOST         = "${NOMAD_IP_health}"
         CECOCHAT_CONNECT_PORT = "${NOMAD_PORT_health}"
         CECOCHAT_CONSUL       = var.consul

@@ -77,6 +77,18 @@ variable "settings" {
   description = "further CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE: docs/reference/settings.md"
 }
 
+variable "edge" {
+  type        = string
+  default     = ""
+  description = "host of its node that clients are told, such as $${meta.public_host}, where jobs/edge.nomad.hcl runs; empty: clients come to the servers themselves"
+}
+
+variable "edge_port" {
+  type        = number
+  default     = 8443
+  description = "that of jobs/edge.nomad.hcl"
+}
+
 variable "healthy_deadline" {
   type        = string
   default     = "1m"
@@ -230,6 +242,7 @@ job "cecochat-history" {
       }
 
       env = merge({
+        CECOCHAT_EDGE                = var.edge == "" ? "" : "${var.edge}:${var.edge_port}"
         CECOCHAT_HOST                = "${NOMAD_IP_grpc}"
         CECOCHAT_HISTORY_PORT        = "${NOMAD_PORT_grpc}"
         CECOCHAT_HISTORY_HEALTH_PORT = "${NOMAD_PORT_health}"

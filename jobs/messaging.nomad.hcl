@@ -77,6 +77,12 @@ variable "settings" {
   description = "further CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE: docs/reference/settings.md"
 }
 
+variable "edge" {
+  type        = string
+  default     = ""
+  description = "host of its node that clients are told, such as $${meta.public_host}, where jobs/edge.nomad.hcl runs; empty: clients come to the servers themselves"
+}
+
 variable "healthy_deadline" {
   type        = string
   default     = "1m"
@@ -152,6 +158,7 @@ job "cecochat-messaging" {
     network {
       port "grpc" {}
       port "health" {}
+      port "edge" {} # the edge of the node listens there for this server
     }
 
     # A server that dies starts again at once in its place; control has moved its work meanwhile.
@@ -230,6 +237,7 @@ job "cecochat-messaging" {
       }
 
       env = merge({
+        CECOCHAT_EDGE                  = var.edge == "" ? "" : "${var.edge}:${NOMAD_PORT_edge}"
         CECOCHAT_HOST                  = "${NOMAD_IP_grpc}"
         CECOCHAT_MESSAGING_PORT        = "${NOMAD_PORT_grpc}"
         CECOCHAT_MESSAGING_HEALTH_PORT = "${NOMAD_PORT_health}"

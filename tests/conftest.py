@@ -18,7 +18,7 @@ from tests.support import kept, workers
 from tests.support.backends import VARIABLE, Backends
 
 HERE = Path(__file__).parent
-MARKED_BY_FOLDER = ("e2e", "faults", "bench", "cluster")
+MARKED_BY_FOLDER = ("e2e", "faults", "hostile", "bench", "cluster")
 SEED = "CECOCHAT_SEED"
 seed_key = pytest.StashKey[int]()
 backends_key = pytest.StashKey[Backends]()

@@ -179,7 +179,7 @@ class Processes(stack.Stack):
     def _add(self, service: Service) -> Child:
         children = self.children[service]
         number = int(children[-1].name.rpartition("-")[2]) + 1 if children else 1
-        ports = _ports(self._settings, service, number)
+        ports = _ports(self._settings, service, number) | _edge(self._settings, service, number)
         child = Child(f"{service}-{number}", service, self.environment | ports, self._program)
         children.append(child)
         return child
@@ -238,10 +238,18 @@ def _ports(settings: Settings, service: Service, number: int) -> dict[str, str]:
     return {f"{PREFIX}{name.upper()}": str(port) for name, port in ports.items()}
 
 
+def _edge(settings: Settings, service: Service, number: int) -> dict[str, str]:
+    """Each messaging server has a port of the edge of its own, one after the other."""
+    if not settings.edge or service != "messaging":
+        return {}
+    host, _, port = settings.edge.rpartition(":")
+    return {f"{PREFIX}EDGE": f"{host}:{int(port) + number - 1}"}
+
+
 def _addresses(settings: Settings, children: list[Child], took_s: float) -> Addresses:
     known = {child.name: child.instance for child in children if child.instance}
     return Addresses(
-        connect=known["connect-1"].health_url,
+        connect=settings.edge_url or known["connect-1"].health_url,
         messaging=known["messaging-1"].address,
         history=known["history-1"].address,
         health={name: instance.health_url for name, instance in known.items()},

@@ -20,6 +20,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import asdict, dataclass, field
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from cecochat.adapters import build
@@ -30,7 +31,7 @@ from cecochat.history.main import history
 from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
-from cecochat.ports.discovery import Instance, Service
+from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
 from cecochat.runtime import private
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
@@ -155,6 +156,7 @@ def _reason(error: BaseException) -> BaseException:
 async def started(settings: Settings) -> AsyncIterator[Addresses]:
     """The running system; leaving the context stops it in order. Raises `InvalidSettings`."""
     begun_s = time.monotonic()
+    warn_if_exposed(settings)
     async with opened(settings) as parts, AsyncExitStack() as stack:
         messaging_id = new_instance_id("messaging")
         await _assign_everything(parts, messaging_id)
@@ -182,6 +184,8 @@ async def serving(
             f"{settings.public_host} is no address that others can reach this server at: set "
             f"{PREFIX}ADVERTISE_HOST"
         )
+    if service in FOR_CLIENTS:
+        warn_if_exposed(settings)
     async with (
         opened(settings, history=service in WITH_HISTORY) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
@@ -190,6 +194,20 @@ async def serving(
         yield known
         if not settings.stack:  # which stops them one by one, or all of them for good
             await turn.come()
+
+
+def warn_if_exposed(settings: Settings) -> None:
+    """Say so where clients can reach the servers themselves."""
+    with suppress(ValueError):
+        if ip_address(settings.host).is_loopback:
+            return
+    if settings.host != "localhost":
+        log.warning(
+            "clients reach %s without an edge, where 100 KB without a token can take 1 GB of "
+            "memory: listen on 127.0.0.1 behind `cecochat edge`, or let a firewall admit the edge "
+            "alone (docs/how-to/put-an-edge-in-front.md)",
+            settings.host,
+        )
 
 
 @asynccontextmanager
@@ -239,7 +257,7 @@ async def _assign_everything(parts: Parts, messaging_id: str) -> None:
 def _addresses(settings: Settings, servers: list[Instance], took_s: float) -> Addresses:
     by_service = {server.service: server for server in servers}
     return Addresses(
-        connect=by_service["connect"].health_url,
+        connect=settings.edge_url or by_service["connect"].health_url,
         messaging=by_service["messaging"].address,
         history=by_service["history"].address,
         health={server.service: server.health_url for server in servers},

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster, traces
+from tests.bench import cluster, edge, traces
 from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
 from tests.bench.table import table
@@ -99,6 +99,11 @@ def chosen(only: str) -> Iterator[str]:
     return (name for name in [*WORKLOADS, RESTART] if only in name)
 
 
+def in_turns(name: str, found: dict[str, dict[str, Any]]) -> None:
+    print("\n".join(f"{each}: {figures}" for each, figures in found.items()))
+    print(write(name, found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="workloads whose name holds this")
@@ -107,11 +112,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for data")
     parser.add_argument("--json", action="store_true", help="print the JSON too")
     parser.add_argument("--traces", type=int, metavar="ROUNDS", help="what traces cost, only")
+    parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
     arguments = parser.parse_args()
     if arguments.traces:
-        found = traces.main(arguments.traces)
-        print("\n".join(f"{name}: {figures}" for name, figures in found.items()))
-        print(write("bench-traces", found))
+        in_turns("bench-traces", traces.main(arguments.traces))
+        return
+    if arguments.edge:
+        in_turns("bench-edge", edge.main(arguments.edge))
         return
     real = arguments.backends == "real"
     found = asyncio.run(measured_on_real(arguments) if real else measured(arguments))

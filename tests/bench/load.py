@@ -39,6 +39,7 @@ class Job(argparse.Namespace):
     workload: str
     connect: str
     secret_file: Path
+    ca_file: Path | None = None
     server_pid: list[tuple[str, list[int]]]
     seconds: float
     warm_up: float
@@ -64,7 +65,7 @@ class Job(argparse.Namespace):
 
     @property
     def door(self) -> Door:
-        return Door(self.connect, self.secret_file)
+        return Door(self.connect, self.secret_file, self.ca_file)
 
 
 def texts_named(name: str) -> Iterator[str]:
@@ -215,6 +216,7 @@ def parsed() -> Job:
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--connect", required=True, help="URL of the connect server")
     parser.add_argument("--secret-file", required=True, type=Path)
+    parser.add_argument("--ca-file", type=Path, help="whom to trust, over TLS")
     parser.add_argument(
         "--server-pid", default=[], type=_pids, action="append", help="PID, or NAME=PID,PID"
     )

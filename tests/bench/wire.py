@@ -23,8 +23,14 @@ class Broken(Exception):
 class Wire:
     """One stream. `read` gives the items of a frame, `write` takes a frame's bytes."""
 
-    def __init__(self, route: Route, token: str) -> None:
-        self.channel = grpc.aio.insecure_channel(route.messaging, options=CONNECTION_OF_ITS_OWN)
+    def __init__(self, route: Route, token: str, ca_file: Path | None = None) -> None:
+        if ca_file:
+            trusted = grpc.ssl_channel_credentials(ca_file.read_bytes())
+            self.channel = grpc.aio.secure_channel(
+                route.messaging, trusted, options=CONNECTION_OF_ITS_OWN
+            )
+        else:
+            self.channel = grpc.aio.insecure_channel(route.messaging, options=CONNECTION_OF_ITS_OWN)
         self.offset = 0
         self._call: grpc.aio.StreamStreamCall[bytes, bytes] = self.channel.stream_stream(CHAT)(
             metadata=(("authorization", f"Bearer {token}"),)
@@ -64,6 +70,7 @@ class Door:
 
     connect_url: str
     secret_file: Path
+    ca_file: Path | None = None  # whom to trust, where all is over TLS
 
     async def wires(self, users: Iterable[str]) -> list[Wire]:
         """An open session for each user, in that order."""
@@ -72,7 +79,8 @@ class Door:
         async def open_one(user_id: str) -> Wire:
             async with limit:
                 token = mint(self.secret_file, user_id)
-                wire = Wire(await find(self.connect_url, token), token)
+                route = await find(self.connect_url, token, self.ca_file)
+                wire = Wire(route, token, self.ca_file)
                 await wire.open()
                 return wire
 

@@ -31,7 +31,7 @@ async def servers() -> AsyncGenerator[Servers]:
         yield Servers(
             Instance("messaging", "a", "127.0.0.1:7001", url, "1.0"),
             Instance("messaging", "b", "[::1]:7002", url, "1.0"),
-            Instance("history", "a", "chat.example:7003", url, "2.0"),
+            Instance("history", "a", "chat.example:7003", url, "2.0", "10.0.0.1:7004"),
         )
 
 

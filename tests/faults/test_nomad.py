@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from cecochat.adapters import build
+from cecochat.client import find_route
 from cecochat.ports.discovery import SERVICES, Service
 from cecochat.runtime.settings import load
 from scripts.backends.launch import Backend, private
@@ -23,6 +24,7 @@ from tests.support import shared
 from tests.support.backends import Backends
 from tests.support.crowd import Crowd
 from tests.support.deployed import Deployed
+from tests.support.edge import free_address
 from tests.support.eventually import eventually
 from tests.support.listeners import kill
 from tests.support.nomad import agent, second_node
@@ -31,6 +33,7 @@ from tests.support.results import write
 from tests.support.scenarios import GROWING, felt, grow_and_shrink, lose_a_server, lose_the_leader
 from tests.support.server import NO_LIMITS
 from tests.support.sets import SECOND_S, judged, watching_all
+from tests.support.traffic import flowing, ring
 
 QUICK = {"scale.messaging.cooldown_s": 1.0, "drain.spread_s": 1.0, "scale.connect.min": 2}
 
@@ -169,3 +172,36 @@ async def test_a_set_grows_with_the_load_and_shrinks_without(
         crowd = Crowd(lambda: discovery.live("connect")[0].health_url, secret)
         numbers = await grow_and_shrink(where, crowd, rng)
     print(write("scale-nomad", {"seed": base_seed, "wanted": numbers}))
+
+
+async def test_clients_come_through_the_edge_of_a_node(
+    on_real: dict[str, str], backends: Backends, tmp_path: Path, rng: Random
+) -> None:
+    """A messaging server's port of the edge is one that Nomad has reserved for it."""
+    backends.program("haproxy")
+    environment = on_real | {"CECOCHAT_DATA_DIR": str(tmp_path / "data")}
+    async with agent(backends.program("nomad"), tmp_path, on_real["CECOCHAT_CONSUL"]) as started:
+        found = Deployed(started, environment, tmp_path, edge=free_address())
+        await shared.configure(environment, {**NO_LIMITS, **QUICK})
+        print(await asyncio.to_thread(found.run_edge))
+        print(await asyncio.to_thread(found.deploy, "1"))
+        await eventually(lambda: shared.settled(environment, 2), within_s=60, every_s=0.2)
+        secret = Path(environment["CECOCHAT_DATA_DIR"]) / "token-secret"
+        crowd = Crowd(lambda: f"http://{found.edge}", secret)
+        who, chats = ring(10)
+        tokens = [crowd.token(each.user_id) for each in who]
+
+        async def told() -> set[str]:
+            routes = [await find_route(f"http://{found.edge}", token) for token in tokens]
+            assert {route.history for route in routes} == {found.edge}
+            return {route.messaging for route in routes}
+
+        servers = await shared.live(environment, "messaging")
+        async with crowd.connected(who, chats):
+            assert await told() == {each.address for each in servers}
+            async with flowing(list(crowd.devices.values()), 50, rng):
+                await asyncio.sleep(1)  # it flows
+                await found.stop_allocation(servers[0])
+                await asyncio.sleep(15)  # it flows on, and another one is placed
+            assert await crowd.settle(within_s=60) == []
+        assert not {each.address for each in servers} & {each.behind for each in servers}

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADERS, SETTINGS, PING, GOAWAY = 1, 4, 6, 7
-END_HEADERS = 4
+DATA, HEADERS, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 4, 6, 7, 9
+END_STREAM, END_HEADERS = 1, 4
 
 FIRST_OF_THE_TABLE = b"\xbe"
 """Refers to the header that was put into the table last: one byte."""
@@ -59,11 +59,31 @@ def call(path: str) -> bytes:
     )
 
 
-def bomb(path: str, stream: int, references: int = 4_200) -> bytes:
+def _long_name() -> bytes:
+    return literal(b"a" * NAME_BYTES, b"", indexed=True)
+
+
+def bomb(path: str, stream: int) -> bytes:
     """A block of headers: a long name, and thousands of references of a byte to it."""
-    block = call(path) + literal(b"a" * NAME_BYTES, b"", indexed=True)
-    block += FIRST_OF_THE_TABLE * references
+    block = call(path) + _long_name() + FIRST_OF_THE_TABLE * 4_200
     return frame(HEADERS, block, stream, END_HEADERS)
+
+
+def long_bomb(path: str, stream: int) -> bytes:
+    """The same in many frames: 3 million references."""
+    more = [frame(CONTINUATION, FIRST_OF_THE_TABLE * 16_000, stream) for _ in range(200)]
+    last = frame(CONTINUATION, FIRST_OF_THE_TABLE, stream, END_HEADERS)
+    return b"".join([frame(HEADERS, call(path) + _long_name(), stream), *more, last])
+
+
+def late_bomb(path: str, stream: int) -> bytes:
+    """The same as the trailers of a call, which begins as it should."""
+    block = _long_name() + FIRST_OF_THE_TABLE * 4_200
+    return (
+        frame(HEADERS, call(path), stream, END_HEADERS)
+        + frame(DATA, b"\0\0\0\0\0", stream)
+        + frame(HEADERS, block, stream, END_HEADERS | END_STREAM)
+    )
 
 
 class Peer:

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -154,6 +154,31 @@ async def test_where_the_default_ports_are_busy_others_are_taken(tmp_path: Path)
         _, err = await process.communicate()
     assert not ready["connect"].endswith(":8080")
     assert "8080" in err.decode()
+
+
+async def test_behind_an_edge_no_other_ports_are_taken(tmp_path: Path) -> None:
+    """The edge would lead clients, with their tokens, to whoever has the default ones."""
+    server, edge = Server(tmp_path), {"CECOCHAT_EDGE": "127.0.0.1:8443"}
+    with socket.socket() as busy:
+        busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # somebody else has it: busy all the same
+            busy.bind(("127.0.0.1", 8080))
+            busy.listen()
+        _, err = await run(server, "up", "--data", str(tmp_path / "data"), code=2, more=edge)
+    assert "where the edge does not look" in err
+
+
+async def test_ports_in_a_settings_file_are_those_that_are_taken(tmp_path: Path) -> None:
+    server, file = Server(tmp_path), tmp_path / "settings.env"
+    file.write_text("".join(f"{name}={port}\n" for name, port in server.ports.items()))
+    words = ("up", "--json", "--data", str(tmp_path / "data"), "--settings", str(file))
+    process = await start(server, *words)
+    assert process.stdout
+    async with asyncio.timeout(WITHIN_S):
+        ready = json.loads(await process.stdout.readline())
+    process.terminate()
+    await process.communicate()
+    assert ready["connect"].endswith(f":{server.ports['CECOCHAT_CONNECT_PORT']}")
 
 
 async def test_a_data_folder_in_use_is_named_with_the_process(server: Server) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from scripts import reference
 from tests.support.backends import Backends
+from tests.support.edge import free_address
 from tests.support.examples import blocks, clean_environment, matches, run
 from tests.support.server import FREE, PORTS, Server
 
@@ -42,10 +43,15 @@ PROOF = ROOT / "docs" / "explanation" / "proof.md"
 """Its examples run tests, in this checkout: tests/faults/test_proof.py runs them."""
 
 DEFAULT_FOLDER = ".local/share/cecochat/default"
+PROGRAMS = {"curl ": "curl", "openssl ": "openssl", "cecochat edge ": "haproxy"}
+"""What an example holds -> the program that it needs."""
+
 WRITTEN_ADDRESS = "127.0.0.1:8080"
 """The connect server of the pages: the default. Here it has another port."""
 WRITTEN_PORT = 9000
 """The first of the ports that pages start further servers on; here others, too."""
+WRITTEN_EDGE = "127.0.0.1:8443"
+"""Where pages put an edge; here, too, somewhere else."""
 
 FILE = re.compile(r"`((?:services|tests|protos|scripts|docs|observability)/[\w./-]+)`")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|#)(?P<target>[^)\s#]+)(?:#[^)\s]*)?\)")
@@ -76,8 +82,9 @@ def name(page: Path) -> str:
     ids=name,
 )
 async def test_the_examples_of_a_page_work(page: Path, tmp_path: Path, backends: Backends) -> None:
-    if any(b.run and "curl " in b.body for b in blocks(text_of(page))):
-        backends.program("curl")
+    for word, program in PROGRAMS.items():
+        if any(b.run and word in b.body for b in blocks(text_of(page))):
+            backends.program(program)
     home = tmp_path / "home"
     environment = clean_environment(home)
     default_folder = home / DEFAULT_FOLDER
@@ -89,6 +96,7 @@ async def test_the_examples_of_a_page_work(page: Path, tmp_path: Path, backends:
         await server.start()
         text = text_of(page).replace(WRITTEN_ADDRESS, server.connect_url.removeprefix("http://"))
         text = text.replace(f"--port-base {WRITTEN_PORT}", f"--port-base {free_row()}")
+        text = text.replace(WRITTEN_EDGE, free_address())
         await asyncio.to_thread(run, text, tmp_path, environment)
     finally:
         await server.release()

@@ -21,7 +21,7 @@ LISTENING_WITHIN_S = 2.0
 
 VARIABLE = "CECOCHAT_BACKENDS"
 SERVERS = ("kafka", "cassandra", "redis", "consul")
-PROGRAMS = ("curl", "nomad", "ruby", "shellcheck", "tmux", "vagrant")
+PROGRAMS = ("curl", "haproxy", "nomad", "openssl", "ruby", "shellcheck", "tmux", "vagrant")
 REMEDIES = {
     **dict.fromkeys(SERVERS, "run `make backends backends-up`"),
     **dict.fromkeys(PROGRAMS, "install it (a package of Debian has its name)"),

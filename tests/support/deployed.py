@@ -24,15 +24,20 @@ from tests.support.traffic import flowing, ring
 
 ROOT = Path(__file__).parents[2]
 RATE_PER_S = 100
+EDGE_HOST = "${attr.unique.network.ip-address}"
+"""As jobs/edge.nomad.hcl names the host of its node."""
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """The jobs of one agent. `environment`: the backends, the namespace and the data folder."""
+    """The jobs of one agent. `environment`: the backends, the namespace and the data folder.
+    `edge`: host:port that its clients are told; empty: there is none.
+    """
 
     agent: Agent
     environment: Mapping[str, str]
     folder: Path
+    edge: str = ""
 
     def deploy(self, version: str) -> str:
         """`cecochat deploy` of that version: what it prints."""
@@ -54,12 +59,31 @@ class Deployed:
         values = {"version": version, "command": str(CECOCHAT), "progress_deadline": "5m"}
         for name in ("consul", "kafka", "cassandra", "redis"):
             values[name] = self.environment[f"CECOCHAT_{name.upper()}"]
+        edge = [f"edge = {json.dumps(EDGE_HOST)}"] if self.edge else []
+        port = [f"edge_port = {self.edge.rpartition(':')[2]}"] if self.edge else []
         return [
             *_toml(values),
+            *edge,
+            *port,
             *("[connect]", "port = 0", "count = 2"),
             *("[control]", f'nomad = "{self.agent.address}"'),
             *("[settings]", *_toml(self._common())),
         ]
+
+    def run_edge(self) -> str:
+        """`nomad job run jobs/edge.nomad.hcl`: what it prints."""
+        host, _, port = self.edge.rpartition(":")
+        settings = self._common() | {"CECOCHAT_EDGE_HOST": host}
+        file = self.folder / "edge.vars.json"
+        values = {
+            "command": str(CECOCHAT),
+            "consul": self.environment["CECOCHAT_CONSUL"],
+            "edge_port": int(port),
+            "settings": settings,
+        }
+        file.write_text(json.dumps(values))
+        job = str(ROOT / "jobs" / "edge.nomad.hcl")
+        return self.agent.run("job", "run", "-detach", "-var-file", str(file), job)
 
     def _common(self) -> dict[str, str]:
         names = ("CECOCHAT_NAMESPACE", "CECOCHAT_PARTITIONS", "CECOCHAT_DATA_DIR")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -76,11 +77,11 @@ def mint(secret_file: Path, user_id: str, valid_s: float = 3_600) -> str:
     return jwt.encode(claims, secret_file.read_text().strip(), algorithm="HS256")
 
 
-async def find(connect_url: str, token: str) -> Route:
+async def find(connect_url: str, token: str, ca_file: Path | None = None) -> Route:
     """`GET /v1/connect`. Raises `NotFound`."""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            status, body = await _get(connect_url, "/v1/connect", token)
+            status, body = await _get(connect_url, "/v1/connect", token, ca_file)
     except (OSError, ValueError, asyncio.IncompleteReadError, TimeoutError) as error:
         raise NotFound(f"{connect_url}: {error!r}") from error
     if status != 200:
@@ -89,10 +90,11 @@ async def find(connect_url: str, token: str) -> Route:
     return Route(answer["messaging"], answer.get("history", ""))
 
 
-async def _get(url: str, path: str, token: str) -> tuple[int, bytes]:
+async def _get(url: str, path: str, token: str, ca_file: Path | None) -> tuple[int, bytes]:
     """One HTTP request on a connection of its own; urllib would need a thread for each user."""
     address = urlsplit(url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    trust = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, ssl=trust)
     try:
         writer.write(
             f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Bearer {token}\r\n"

@@ -16,8 +16,9 @@ from cecochat.runtime.settings import load
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
-def test_there_is_a_job_for_each_server_type_and_no_other() -> None:
-    assert {file.name.partition(".")[0] for file in JOBS.glob("*.nomad.hcl")} == set(ORDER)
+def test_there_is_a_job_for_each_server_type_and_the_edge() -> None:
+    names = {file.name.partition(".")[0] for file in JOBS.glob("*.nomad.hcl")}
+    assert names == {*ORDER, "edge"}
 
 
 @pytest.mark.parametrize("service", ORDER)

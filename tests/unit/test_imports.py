@@ -29,7 +29,17 @@ MAY: dict[str, tuple[str, ...]] = {
     "system": ("adapters.build", "runtime", *CONTRACTS, *MAINS),
     "stack": ("runtime", *CONTRACTS),
     "processes": ("runtime", "stack", "system", *CONTRACTS),
-    "cli": ("adapters.build", "client", "processes", "runtime", "system", *CONTRACTS, *MAINS),
+    "edge": ("adapters.build", "runtime", *CONTRACTS),
+    "cli": (
+        "adapters.build",
+        "client",
+        "edge",
+        "processes",
+        "runtime",
+        "system",
+        *CONTRACTS,
+        *MAINS,
+    ),
     "__main__": ("cli",),
 }
 

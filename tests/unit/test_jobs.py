@@ -21,7 +21,8 @@ from scripts.backends.kinds import KINDS
 from tests.support.backends import Backends
 
 ROOT = Path(__file__).parents[2]
-SERVERS = sorted((ROOT / "jobs").glob("*.nomad.hcl"))
+EDGE = ROOT / "jobs" / "edge.nomad.hcl"
+SERVERS = sorted(set((ROOT / "jobs").glob("*.nomad.hcl")) - {EDGE})
 BACKENDS = sorted((ROOT / "jobs" / "backends").glob("*.nomad.hcl"))
 NO_JOB = {"consul", "prometheus-up"}  # the second is for one process
 NEWER = {"action", "disconnect", "identity", "ui"}
@@ -38,7 +39,8 @@ def name(file: Path) -> str:
     return str(file.relative_to(ROOT / "jobs")).removesuffix(".nomad.hcl")
 
 
-every_job = pytest.mark.parametrize("file", [*SERVERS, *BACKENDS], ids=name)
+every_job = pytest.mark.parametrize("file", [*SERVERS, EDGE, *BACKENDS], ids=name)
+ours = pytest.mark.parametrize("file", [*SERVERS, EDGE], ids=name)
 
 
 @cache
@@ -125,8 +127,12 @@ def test_a_server_that_hangs_is_found_and_started_again(file: Path) -> None:
 
 @every_job
 def test_a_server_that_ends_is_started_again(file: Path) -> None:
-    (restart,), (reschedule,) = group(file)["restart"], group(file)["reschedule"]
+    (restart,) = group(file)["restart"]
     assert restart.keys() == {"attempts", "interval", "delay", "mode"}
+    if file == EDGE:  # which is on every node
+        assert restart["mode"] == "delay"
+        return
+    (reschedule,) = group(file)["reschedule"]
     moves = reschedule["unlimited"]
     assert restart["mode"] == ("fail" if moves else "delay"), "nobody goes on with it"
 
@@ -158,7 +164,7 @@ def test_resources_are_reserved(file: Path) -> None:
     assert task(file)["resources"] == [{"cpu": "${var.cpu}", "memory": "${var.memory}"}]
 
 
-@pytest.mark.parametrize("file", SERVERS, ids=name)
+@ours
 def test_the_version_is_that_of_this_checkout(file: Path) -> None:
     assert variables(file)["version"]["default"] == __version__
     assert variables(file)["image"]["default"] == f"cecochat:{__version__}"
@@ -169,6 +175,24 @@ def test_servers_look_for_backends_where_their_jobs_put_them(file: Path) -> None
     for backend in ("kafka", "cassandra", "redis"):
         port = variables(ROOT / "jobs" / "backends" / f"{backend}.nomad.hcl")["port"]["default"]
         assert variables(file)[backend]["default"] == f"127.0.0.1:{port}"
+
+
+def test_what_clients_reach_is_told_the_edge_of_its_node() -> None:
+    """The same host and port in all jobs, but for messaging, which has a port of its own of it."""
+    told = {
+        file: task(file)["env"] for file in [EDGE, *SERVERS] if "CECOCHAT_EDGE " in file.read_text()
+    }
+    assert {file.name.partition(".")[0] for file in told} == {
+        "connect", "edge", "history", "messaging",
+    }  # fmt: skip
+    for file in told:
+        if "edge_port" in variables(file):
+            assert variables(file)["edge_port"]["default"] == 8443
+        text = file.read_text()
+        port = (
+            "${NOMAD_PORT_edge}" if file.name.startswith(("edge", "mess")) else "${var.edge_port}"
+        )
+        assert f'"${{var.edge}}:{port}"' in text
 
 
 @pytest.mark.parametrize("file", BACKENDS, ids=name)

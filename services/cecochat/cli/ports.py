@@ -33,12 +33,17 @@ class Chosen(NamedTuple):
 def choose(host: str, base: int | None, environ: Mapping[str, str]) -> Chosen:
     """Ports that are free now. Raises `UsageError` where one that was asked for is in use."""
     if base is not None:
-        row = dict(zip(NAMES, range(base, base + len(NAMES)), strict=True))
+        row = row_from(base)
         _refuse(_busy(host, row), "give another --port-base")
         return Chosen(row)
     fixed = {name: int(environ[key]) for name in NAMES if (key := variable(name)) in environ}
     _refuse(_busy(host, fixed), f"change {', '.join(map(variable, fixed))}")
     return _first_free(host, [name for name in NAMES if name not in fixed])
+
+
+def row_from(base: int) -> dict[str, int]:
+    """Setting -> port, in a row."""
+    return dict(zip(NAMES, range(base, base + len(NAMES)), strict=True))
 
 
 def variable(name: str) -> str:

@@ -88,7 +88,10 @@ def up(
         raise UsageError("--servers says how many processes there are: add --processes")
     _refuse_some(loaded)
     counts = _counts(servers, loaded) if processes else None
-    chosen = ports.choose(loaded.host, port_base, os.environ)
+    given = {**(settings.from_file(file) if file else {}), **os.environ}
+    chosen = ports.choose(loaded.host, port_base, given)
+    if chosen.note and loaded.edge:
+        raise UsageError(f"{chosen.note}, where the edge does not look: stop what uses it first")
     if chosen.note:
         logs.say(chosen.note, logging.WARNING)
     flags |= chosen.ports

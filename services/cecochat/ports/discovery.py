@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 Service = Literal["messaging", "materialize", "history", "connect", "control"]
 SERVICES: Final[tuple[Service, ...]] = get_args(Service)
+FOR_CLIENTS: Final[tuple[Service, ...]] = ("connect", "messaging", "history")
 
 
 class Instance(NamedTuple):
@@ -15,9 +16,10 @@ class Instance(NamedTuple):
 
     service: Service
     instance_id: str  # unique for each start
-    address: str  # host:port that clients and peers reach it at
+    address: str  # host:port that clients reach it at
     health_url: str  # its HTTP health, e.g. http://127.0.0.1:7101
     version: str
+    behind: str = ""  # host:port that the edge reaches it at; empty: there is no edge
 
 
 class Discovery(ABC):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from cecochat import __version__
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
-from cecochat.ports.discovery import Discovery, Instance, Service
+from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.history import History
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tokens import Verifier
@@ -42,6 +42,9 @@ def instance(
     parts: Parts, service: Service, id_: str, port: int, health_port: int, *, tls: bool = False
 ) -> Instance:
     """A server of this process, as the discovery knows it. `tls`: its health is asked so too."""
-    host = parts.settings.public_host
+    host, edge = parts.settings.public_host, parts.settings.edge
     scheme = "https" if tls else "http"
-    return Instance(service, id_, f"{host}:{port}", f"{scheme}://{host}:{health_port}", __version__)
+    own, health_url = f"{host}:{port}", f"{scheme}://{host}:{health_port}"
+    if not edge or service not in FOR_CLIENTS:
+        return Instance(service, id_, own, health_url, __version__)
+    return Instance(service, id_, edge, health_url, __version__, own)

@@ -162,6 +162,27 @@ class Settings:
         None, "certificate, with its chain, of our gRPC and HTTP servers (PEM); unset: no TLS"
     )
     tls_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
+    edge: str = _setting(
+        "",
+        "host:port of the edge in front of this server, which clients are told in place of its own "
+        "address; empty: there is no edge",
+    )
+    edge_host: str = _setting("0.0.0.0", "address that the edge listens on")  # noqa: S104
+    edge_cert_file: Path | None = _setting(  # noqa: RUF009
+        None,
+        "certificate, with its chain, of the edge (PEM), and its key in the same file or beside it "
+        "in one with `.key` after the name; unset: no TLS",
+    )
+    edge_connections: int = _setting(4_000, "connections that the edge holds at once", 1, 1 << 20)
+    edge_connections_per_address: int = _setting(
+        256, "connections that the edge holds of one client's address", 1, 1 << 20
+    )
+    edge_header_s: int = _setting(
+        10, "how long a client has, from connecting, to have sent its headers, s", 1, 3_600
+    )
+    edge_idle_s: int = _setting(
+        3_600, "how long a stream through the edge may say nothing, s", 60, 7 * 86_400
+    )
     token_secret_file: Path | None = _setting(  # noqa: RUF009
         None, "secret of development tokens; unset: `token-secret` in the data folder"
     )
@@ -173,6 +194,12 @@ class Settings:
     def public_host(self) -> str:
         """The host that clients are told."""
         return self.advertise_host or self.host
+
+    @property
+    def edge_url(self) -> str:
+        """Where clients ask for a route, through the edge; empty: there is no edge."""
+        scheme = "https" if self.edge_cert_file else "http"
+        return f"{scheme}://{self.edge}" if self.edge else ""
 
     @property
     def tls(self) -> Tls | None:

@@ -41,6 +41,7 @@ def registration(settings: ConsulSettings, instance: Instance) -> dict[str, Any]
             "instance_id": instance.instance_id,
             "health_url": instance.health_url,
             "version": instance.version,
+            **({"behind": instance.behind} if instance.behind else {}),
         },
         "check": {
             "Name": "the process lives",
@@ -68,6 +69,7 @@ def instance_of(service: Service, entry: Mapping[str, Any]) -> Instance:
         f"[{host}]:{found['Port']}" if ":" in host else f"{host}:{found['Port']}",
         meta.get("health_url", ""),
         meta.get("version", ""),
+        meta.get("behind", ""),
     )
 
 

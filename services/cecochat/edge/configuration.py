@@ -1,0 +1,211 @@
+"""What HAProxy is told, from the settings and from the servers behind it.
+
+A port of the edge leads to one messaging server: clients are told host:port of the server that owns
+a user's partition, and any gRPC client finds it there. What they ask for decides where else a
+connection to the edge leads (ADR 0101).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from cecochat.domain.errors import InvalidSettings
+from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
+from cecochat.runtime.settings import PORT_MAX, PREFIX, Settings
+
+HEADERS_MAX = 64
+STREAMS_MAX = 32
+"""On one connection: the client opens one, others a few."""
+INTERVALS = "inter 2s downinter 500ms fall 3 rise 1"
+RELOADS_MAX = 10
+"""A worker that serves old streams ends after so many reloads, however many are left."""
+
+PATHS: dict[Service, str] = {
+    "connect": "path_beg /v1/",
+    "messaging": "path_beg /cecochat.v1.Messaging/",
+    "history": "path_beg /cecochat.v1.History/",
+}
+"""What leads to each server, as HAProxy tests it. Health, metrics and operators' endpoints are not
+among them.
+"""
+
+PLAIN = re.compile(r"[\w.:/\[\]-]+", re.ASCII)
+LOG_FORMAT = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %ts %HM %HPO"
+"""Neither headers nor the query of the URL: either may hold a token."""
+
+
+class Behind(NamedTuple):
+    """A server behind the edge."""
+
+    service: Service
+    server_id: str
+    address: str  # host:port
+    health_url: str
+    port: int  # of the edge
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of the edge. Raises `InvalidSettings`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) <= PORT_MAX:
+        raise InvalidSettings(
+            f"{PREFIX}EDGE is {address!r}: use the host and port that clients are told, such as "
+            "chat.example.com:8443"
+        )
+    return host, int(port)
+
+
+def of_one_machine(settings: Settings) -> list[Behind]:
+    """The servers of a `cecochat up` with these settings. Raises `InvalidSettings`."""
+    _, port = split(settings.edge)
+    connect = f"{settings.host}:{settings.connect_port}"
+    scheme = "https" if settings.tls else "http"
+    return [
+        Behind("connect", "connect", connect, f"{scheme}://{connect}", port),
+        _behind(settings, "messaging", settings.messaging_port, settings.messaging_health_port),
+        _behind(settings, "history", settings.history_port, settings.history_health_port),
+    ]
+
+
+def _behind(settings: Settings, service: Service, port: int, health_port: int) -> Behind:
+    host, (_, edge_port) = settings.host, split(settings.edge)
+    return Behind(service, service, f"{host}:{port}", f"http://{host}:{health_port}", edge_port)
+
+
+def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behind]:
+    """Messaging servers that tell clients an address with this edge's host, and the connect and
+    history servers of all machines, since any of them will do. Raises `InvalidSettings`.
+    """
+    host, main = split(settings.edge)
+    found = []
+    for each in instances:
+        if not each.behind or each.service not in FOR_CLIENTS or not _is_plain(each):
+            continue
+        own, port = split(each.address)
+        if each.service == "messaging" and own != host:
+            continue
+        port = port if each.service == "messaging" else main
+        found.append(Behind(each.service, each.instance_id, each.behind, each.health_url, port))
+    return sorted(found)
+
+
+def _is_plain(instance: Instance) -> bool:
+    """Whether all of it can stand in the configuration: whoever writes to the registry must not
+    write other lines.
+    """
+    texts = (instance.instance_id, instance.address, instance.behind, instance.health_url)
+    if not all(PLAIN.fullmatch(text) for text in texts):
+        return False
+    addresses = (instance.address, instance.behind, urlsplit(instance.health_url).netloc)
+    return all(_is_address(text) for text in addresses)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        split(text)
+    except InvalidSettings:
+        return False
+    return True
+
+
+def written(settings: Settings, servers: Sequence[Behind]) -> str:
+    """The whole configuration. Raises `InvalidSettings`."""
+    if settings.tls:
+        raise InvalidSettings(
+            f"{PREFIX}TLS_CERT_FILE is for servers without an edge, which ends TLS: set "
+            f"{PREFIX}EDGE_CERT_FILE alone"
+        )
+    _, main = split(settings.edge)
+    ports = sorted({server.port for server in servers if server.service == "messaging"} - {main})
+    parts = [_global(settings), _defaults(settings), _addresses()]
+    parts += [_frontend(settings, main, FOR_CLIENTS)]
+    parts += [_frontend(settings, port, ("messaging",)) for port in ports]
+    for service in ("connect", "history"):
+        parts.append(_backend(service, [each for each in servers if each.service == service]))
+    for port in (main, *ports):
+        owners = [each for each in servers if (each.service, each.port) == ("messaging", port)]
+        parts.append(_backend(f"messaging-{port}", owners))
+    return "\n".join(parts)
+
+
+def _section(head: str, *lines: str) -> str:
+    return "\n".join([head, *(f"    {line}" for line in lines), ""])
+
+
+def _global(settings: Settings) -> str:
+    return _section(
+        "global",
+        "log stdout format raw daemon info",
+        f"maxconn {settings.edge_connections}",
+        f"hard-stop-after {settings.edge_idle_s}s",
+        f"mworker-max-reloads {RELOADS_MAX}",
+        f"tune.http.maxhdr {HEADERS_MAX}",
+        f"tune.h2.max-concurrent-streams {STREAMS_MAX}",
+        "ssl-default-bind-options ssl-min-ver TLSv1.2",
+    )
+
+
+def _defaults(settings: Settings) -> str:
+    return _section(
+        "defaults",
+        "mode http",
+        "log global",
+        "option dontlognull",
+        f'log-format "{LOG_FORMAT}"',
+        "timeout connect 5s",
+        f"timeout http-request {settings.edge_header_s}s",
+        "timeout http-keep-alive 60s",
+        "# Streams are silent for long; a client that is gone is found by its keepalive.",
+        f"timeout client {settings.edge_idle_s}s",
+        f"timeout server {settings.edge_idle_s}s",
+        f"timeout tunnel {settings.edge_idle_s}s",
+        "option clitcpka",
+        "clitcpka-idle 20s",
+        "clitcpka-intvl 10s",
+        "clitcpka-cnt 3",
+        "# A connection of its own for each stream: who reads slowly must not hold up others.",
+        "http-reuse never",
+        "option http-no-delay",
+    )
+
+
+def _addresses() -> str:
+    return _section("backend addresses", "stick-table type ipv6 size 100k expire 2m store conn_cur")
+
+
+def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str:
+    http = "h2,http/1.1" if "connect" in services else "h2"
+    certificate = settings.edge_cert_file
+    tls = f" ssl crt {_quoted(str(certificate))} alpn {http}" if certificate else ""
+    limit = settings.edge_connections_per_address
+    known = " or ".join(f"{{ {PATHS[service]} }}" for service in services)
+    backends = {service: service for service in services} | {"messaging": f"messaging-{port}"}
+    return _section(
+        f"frontend edge-{port}",
+        f"bind {settings.edge_host}:{port}{tls}",
+        "tcp-request connection track-sc0 src table addresses",
+        f"tcp-request connection reject if {{ sc0_conn_cur(addresses) gt {limit} }}",
+        f"http-request deny deny_status 404 unless {known}",
+        *(f"use_backend {backends[each]} if {{ {PATHS[each]} }}" for each in services),
+    )
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("'", r"'\''") + "'"
+
+
+def _backend(name: str, servers: Sequence[Behind]) -> str:
+    return _section(
+        f"backend {name}", "option httpchk GET /livez", *(_server(each) for each in servers)
+    )
+
+
+def _server(server: Behind) -> str:
+    """HAProxy asks for its life over HTTP; a server that does not answer is told no new client."""
+    health = urlsplit(server.health_url)
+    check = f"check addr {health.hostname} port {health.port} check-proto h1 {INTERVALS}"
+    grpc = "" if server.service == "connect" else " proto h2"
+    return f"server {server.server_id} {server.address}{grpc} {check}"

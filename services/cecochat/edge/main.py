@@ -1,0 +1,106 @@
+"""Runs the edge of this machine, and follows what its configuration is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+
+from cecochat.adapters import build
+from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.edge.configuration import of_instances, of_one_machine, split, written
+from cecochat.edge.haproxy import HAProxy, changes
+from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Service
+from cecochat.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SETTLED_S = 0.5
+"""Servers that come and go within such a time cost one reload."""
+
+
+class Edge:
+    """HAProxy with the configuration that holds now. `discovery` None: one machine, whose servers
+    the settings name.
+    """
+
+    def __init__(self, settings: Settings, discovery: Discovery | None, folder: Path) -> None:
+        self._settings = settings
+        self._discovery = discovery
+        self._folder = folder
+        self._stale = asyncio.Event()
+        self._taken = ""  # what HAProxy was told last
+
+    def configuration(self) -> str:
+        """As of now. Raises `InvalidSettings`."""
+        discovery = self._discovery
+        if discovery is None:
+            return written(self._settings, of_one_machine(self._settings))
+        live = [each for service in FOR_CLIENTS for each in discovery.live(service)]
+        return written(self._settings, of_instances(self._settings, live))
+
+    async def run(self, started: asyncio.Event) -> None:
+        """Until cancelled. Raises `InvalidSettings` where HAProxy does not start, and `Unavailable`
+        where it ends.
+        """
+        self._taken = self.configuration()
+        haproxy = await HAProxy.start(self._taken, self._folder)
+        try:
+            _, port = split(self._settings.edge)
+            await haproxy.listening(self._settings.edge_host, port)
+            started.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_certificate())
+                for service in FOR_CLIENTS if self._discovery else ():
+                    group.create_task(self._follow(service))
+                group.create_task(self._reload(haproxy))
+                code = await haproxy.ended()
+                raise Unavailable(f"HAProxy ended with {code}: it says why above")
+        finally:
+            await haproxy.stop()
+
+    async def _reload(self, haproxy: HAProxy) -> None:
+        while True:
+            await self._stale.wait()
+            await asyncio.sleep(SETTLED_S)
+            self._stale.clear()
+            try:
+                configuration = self.configuration()
+                await haproxy.reload(configuration)
+                self._taken = configuration
+                log.info("HAProxy takes the new configuration; streams that are open go on")
+            except InvalidSettings as error:
+                log.error("the edge goes on with what it had: %s", error)
+
+    async def _follow_certificate(self) -> None:
+        file = self._settings.edge_cert_file
+        files = [file, file.with_name(f"{file.name}.key")] if file else []
+        async with aclosing(changes(files)) as changed:
+            async for _ in changed:
+                self._stale.set()
+
+    async def _follow(self, service: Service) -> None:
+        assert self._discovery
+        async with aclosing(self._discovery.watch(service)) as sets:
+            async for _ in sets:
+                if self.configuration() != self._taken:
+                    self._stale.set()
+
+
+@asynccontextmanager
+async def edge(settings: Settings) -> AsyncIterator[str]:
+    """The edge of this machine, while in the context; the URL that clients are to be told."""
+    async with AsyncExitStack() as stack:
+        discovery = None
+        if settings.consul:
+            discovery = await stack.enter_async_context(build.discovery(settings))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cecochat-edge-")))
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        started = asyncio.Event()
+        task = group.create_task(Edge(settings, discovery, folder).run(started))
+        await started.wait()
+        yield settings.edge_url
+        task.cancel()

@@ -1,0 +1,233 @@
+"""What the edge does for clients, and against those who are none."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from cecochat.client import Client, Event, Message, Reconnecting, connect
+from tests.hostile.http2 import PING, PREFACE, SETTINGS, bomb, frame
+from tests.support.backends import Backends
+from tests.support.certificates import Signed, certificates
+from tests.support.edge import behind_an_edge, edge, free_address
+from tests.support.eventually import eventually
+from tests.support.rawclient import mint
+from tests.support.server import command, running
+
+HEADERS_S = {"CECOCHAT_EDGE_HEADER_S": "1"}
+ENDED_WITHIN_S = 5.0
+ARRIVES_WITHIN_S = 10.0
+SILENT_S = 4.0
+CONNECTIONS, LIMIT = 50, 20
+
+
+def trickles() -> dict[str, Iterator[bytes]]:
+    """Ways to keep a connection for nothing, a little at a time."""
+    begun = PREFACE + frame(SETTINGS)
+    block = (bytes([number]) for number in bomb("/cecochat.v1.Messaging/Chat", 1))
+    return {
+        "nothing": itertools.repeat(b""),
+        "HTTP/1.1 headers": itertools.chain(
+            [b"GET /v1/connect HTTP/1.1\r\nx: "], itertools.repeat(b"a")
+        ),
+        "HTTP/2 without a call": itertools.chain([begun], itertools.repeat(b"")),
+        "HTTP/2 pings": itertools.chain([begun], itertools.repeat(frame(PING, b"8 bytes."))),
+        "HTTP/2 headers": itertools.chain([begun], block),
+    }
+
+
+async def test_who_does_not_send_headers_in_time_is_ended(
+    tmp_path: Path, backends: Backends
+) -> None:
+    async with edge(free_address(), tmp_path, backends, HEADERS_S) as front:
+        ways = trickles()
+        taken_s = await asyncio.gather(
+            *(ended_after_s(front.address, way) for way in ways.values())
+        )
+        assert {kind: took for kind, took in zip(ways, taken_s, strict=True) if took is None} == {}
+
+
+async def ended_after_s(address: str, pieces: Iterator[bytes]) -> float | None:
+    """None: not within a time."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    began = time.monotonic()
+    heard = asyncio.create_task(_to_the_end(reader))
+    while not heard.done() and time.monotonic() - began < ENDED_WITHIN_S:
+        writer.write(next(pieces))
+        await asyncio.wait([heard], timeout=0.2)
+    writer.close()
+    ended = heard.done()
+    await heard
+    return time.monotonic() - began if ended else None
+
+
+async def _to_the_end(reader: asyncio.StreamReader) -> None:
+    try:
+        await reader.read()
+    except ConnectionError:
+        return
+
+
+async def test_an_address_has_so_many_connections_and_no_more(
+    tmp_path: Path, backends: Backends
+) -> None:
+    limit = {"CECOCHAT_EDGE_CONNECTIONS_PER_ADDRESS": str(LIMIT)}
+    async with edge(free_address(), tmp_path, backends, limit) as front:
+        attempts = [await asyncio.to_thread(dial, front.address) for _ in range(CONNECTIONS)]
+        held = [each for each in attempts if each is not None]
+        await eventually(lambda: sum(map(is_open, held)) == LIMIT, ENDED_WITHIN_S)
+        for each in held:
+            each.close()
+        await eventually(lambda: held_anew(front.address), ENDED_WITHIN_S)
+
+
+def dial(address: str) -> socket.socket | None:
+    """None: the edge has reset it at once."""
+    host, _, port = address.rpartition(":")
+    try:
+        return socket.create_connection((host, int(port)))
+    except ConnectionError:
+        return None
+
+
+def is_open(made: socket.socket) -> bool:
+    """Whether the other side has not ended it."""
+    made.setblocking(False)
+    try:
+        return made.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def held_anew(address: str) -> bool:
+    """Whether a connection is taken and kept."""
+    made = dial(address)
+    if made is None:
+        return False
+    with made:
+        time.sleep(0.1)
+        return is_open(made)
+
+
+async def test_operators_endpoints_are_not_behind_it(tmp_path: Path, backends: Backends) -> None:
+    async with behind_an_edge(tmp_path, backends) as (server, front):
+        async with httpx.AsyncClient(base_url=server.connect_url) as http:
+            answers = [await http.get(path) for path in ("/metrics", "/livez", "/readyz", "/")]
+            assert [answer.status_code for answer in answers] == [404] * 4
+        async with grpc.aio.insecure_channel(front.address) as channel:
+            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await check(b"")
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_the_access_log_holds_no_token(tmp_path: Path, backends: Backends) -> None:
+    async with behind_an_edge(tmp_path, backends) as (server, front):
+        token = mint(server.secret_file, "alice")
+        async with connect(server.connect_url, token) as alice:
+            await alice.send("bob", "hello")
+            await alice.chats()
+        async with httpx.AsyncClient(base_url=server.connect_url) as http:
+            await http.get("/v1/connect", params={"token": token})
+        await eventually(lambda: front.said.count("GET /v1/connect") >= 2)
+        await eventually(lambda: "POST /cecochat.v1.Messaging/Chat" in front.said)
+        assert "POST /cecochat.v1.History/GetChats" in front.said
+        parts = token.split(".")
+        assert [part for part in parts if part in front.said] == []
+        assert "token" not in front.said.replace("token-secret", "")
+
+
+async def test_streams_outlive_silence_and_a_new_certificate(
+    tmp_path: Path, backends: Backends
+) -> None:
+    """The client that came under the old certificate goes on, and a later one sees the new one."""
+    old, new = (certificates(tmp_path / name) for name in ("old", "new"))
+    pair, trusted = tmp_path / "the edge's.pem", tmp_path / "trusted.pem"
+    trusted.write_text(old.ca_file.read_text() + new.ca_file.read_text())
+    use(old, pair)
+    settings = {"CECOCHAT_EDGE_CERT_FILE": str(pair), **HEADERS_S}
+    async with behind_an_edge(tmp_path, backends, settings) as (server, front):
+        assert server.connect_url == f"https://{front.address}"
+        tokens = [mint(server.secret_file, user) for user in ("alice", "bob")]
+        async with (
+            connect(server.connect_url, tokens[0], ca_file=trusted) as alice,
+            connect(server.connect_url, tokens[1], ca_file=trusted) as bob,
+        ):
+            heard = asyncio.create_task(until(bob, "at last"))
+            await asyncio.wait([heard], timeout=SILENT_S)
+            use(new, pair)
+            await eventually(lambda: shown(front.address, new), ARRIVES_WITHIN_S)
+            await alice.send("bob", "at last")
+            async with asyncio.timeout(ARRIVES_WITHIN_S):
+                events = await heard
+            assert not any(isinstance(event, Reconnecting) for event in events)
+
+
+def use(signed: Signed, pair: Path) -> None:
+    """Certificate and key in one file, as the edge takes it."""
+    pair.write_text(signed.cert_file.read_text() + signed.key_file.read_text())
+
+
+async def shown(address: str, signed: Signed) -> bool:
+    """Whether the edge shows that certificate."""
+    host, _, port = address.rpartition(":")
+    found = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)))
+    return found.split() == signed.cert_file.read_text().split()
+
+
+async def until(client: Client, text: str) -> list[Event]:
+    """All events up to the message with that text."""
+    events: list[Event] = []
+    async for event in client:
+        events.append(event)
+        if isinstance(event, Message) and event.text == text:
+            break
+    return events
+
+
+async def test_a_certificate_that_cannot_be_used_changes_nothing(
+    tmp_path: Path, backends: Backends
+) -> None:
+    signed, pair = certificates(tmp_path), tmp_path / "edge.pem"
+    use(signed, pair)
+    settings = {"CECOCHAT_EDGE_CERT_FILE": str(pair)}
+    async with edge(free_address(), tmp_path, backends, settings) as front:
+        pair.write_text("half of a certificate")
+        await eventually(lambda: "the edge goes on with what it had" in front.said)
+        assert await shown(front.address, signed)
+
+
+async def test_it_ends_with_the_process_that_runs_it(tmp_path: Path, backends: Backends) -> None:
+    async with edge(free_address(), tmp_path, backends) as front:
+        pids = front.pids
+        assert len(pids) >= 2
+        front.process.kill()
+        await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+async def test_a_server_that_others_can_reach_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path / "loopback") as server:
+        assert "without an edge" not in server.said
+    async with running(tmp_path / "open", {"CECOCHAT_HOST": "0.0.0.0"}) as server:
+        assert "without an edge" in server.said
+
+
+async def test_what_is_shown_is_what_haproxy_takes(backends: Backends) -> None:
+    backends.program("haproxy")
+    shown = await command({"CECOCHAT_EDGE": "chat.example.com:8443"}, "edge", "show")
+    assert "bind 0.0.0.0:8443\n" in shown
+    refused = await command({"CECOCHAT_EDGE": "chat.example.com"}, "edge", "show", code=2)
+    assert "use the host and port that clients are told" in refused

@@ -1,0 +1,113 @@
+"""What HAProxy is told: which port of the edge leads to which server."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cecochat.domain.errors import InvalidSettings
+from cecochat.edge.configuration import of_instances, of_one_machine, written
+from cecochat.ports.discovery import Instance, Service
+from cecochat.runtime.settings import load
+
+EDGE = {"CECOCHAT_EDGE": "10.0.0.1:8443"}
+
+
+def server(service: Service, name: str, told: str, behind: str) -> Instance:
+    host = behind.rpartition(":")[0]
+    return Instance(service, name, told, f"http://{host}:9", "1", behind)
+
+
+def section(text: str, name: str) -> str:
+    """The lines of one section."""
+    found = re.search(rf"^{name}\n((?: +.*\n)*)", text, re.M)
+    assert found, f"no {name}"
+    return found[1]
+
+
+def servers(text: str, backend: str) -> list[str]:
+    """Addresses of a backend's servers."""
+    return re.findall(r"server \S+ (\S+)", section(text, f"backend {backend}"))
+
+
+def test_on_one_machine_one_port_leads_to_all_three() -> None:
+    settings = load(EDGE)
+    text = written(settings, of_one_machine(settings))
+    assert re.findall(r"^frontend (\S+)", text, re.M) == ["edge-8443"]
+    assert servers(text, "connect") == ["127.0.0.1:8080"]
+    assert servers(text, "messaging-8443") == ["127.0.0.1:8081"]
+    assert servers(text, "history") == ["127.0.0.1:8082"]
+
+
+def test_each_messaging_server_of_the_machine_has_a_port_of_its_own() -> None:
+    settings = load(EDGE)
+    found = of_instances(
+        settings,
+        [
+            server("messaging", "m1", "10.0.0.1:20001", "10.0.0.1:31"),
+            server("messaging", "m2", "10.0.0.1:20002", "10.0.0.1:32"),
+            server("messaging", "elsewhere", "10.0.0.2:20001", "10.0.0.2:31"),
+        ],
+    )
+    text = written(settings, found)
+    assert servers(text, "messaging-20001") == ["10.0.0.1:31"]
+    assert servers(text, "messaging-20002") == ["10.0.0.1:32"]
+    assert servers(text, "messaging-8443") == []
+    assert "10.0.0.2" not in text
+    assert "/v1/" not in section(text, "frontend edge-20001")
+
+
+def test_any_connect_or_history_server_will_do() -> None:
+    settings = load(EDGE)
+    found = of_instances(
+        settings,
+        [
+            server("connect", "c1", "10.0.0.1:8443", "10.0.0.1:80"),
+            server("connect", "c2", "10.0.0.2:8443", "10.0.0.2:80"),
+            server("history", "h2", "10.0.0.2:8443", "10.0.0.2:82"),
+        ],
+    )
+    text = written(settings, found)
+    assert servers(text, "connect") == ["10.0.0.1:80", "10.0.0.2:80"]
+    assert servers(text, "history") == ["10.0.0.2:82"]
+
+
+def test_a_server_without_an_edge_is_not_behind_it() -> None:
+    settings = load(EDGE)
+    alone = Instance("messaging", "m1", "10.0.0.1:31", "http://10.0.0.1:9", "1")
+    assert of_instances(settings, [alone]) == []
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["10.0.0.1:82\n    server more 6.6.6.6:6", "10.0.0.1", "a:99999"]
+)
+def test_whoever_writes_to_the_registry_writes_no_lines_here(spoilt: str) -> None:
+    sound = server("history", "h1", "10.0.0.1:8443", "10.0.0.1:82")
+    others = [
+        sound._replace(address=spoilt),
+        sound._replace(behind=spoilt),
+        sound._replace(health_url=f"http://{spoilt}"),
+        sound._replace(instance_id="one two"),
+    ]
+    assert of_instances(load(EDGE), [*others, sound]) == of_instances(load(EDGE), [sound])
+
+
+def test_servers_are_in_one_order_whoever_came_first() -> None:
+    settings = load(EDGE)
+    one, two = (server("history", name, "10.0.0.1:8443", f"{name}:1") for name in "ab")
+    assert of_instances(settings, [one, two]) == of_instances(settings, [two, one])
+
+
+def test_the_edge_ends_tls_alone() -> None:
+    settings = load({**EDGE, "CECOCHAT_TLS_CERT_FILE": "/cert.pem"})
+    with pytest.raises(InvalidSettings, match="CECOCHAT_EDGE_CERT_FILE"):
+        written(settings, [])
+
+
+@pytest.mark.parametrize(
+    "edge", ["", "chat.example.com", ":8443", "chat:0", "chat:x", "chat:99999"]
+)
+def test_an_edge_is_a_host_and_a_port(edge: str) -> None:
+    with pytest.raises(InvalidSettings, match="CECOCHAT_EDGE is"):
+        of_one_machine(load({"CECOCHAT_EDGE": edge}))
