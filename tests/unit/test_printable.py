@@ -47,7 +47,7 @@ def test_escapes_are_those_of_json() -> None:
 
 
 PRINTS = {"output.py", "failure.py"}  # what others have written goes through these
-KNOWS = {"up.py", "main.py", "trace.py", "auditing.py"}  # these colour, and take care of the rest
+KNOWS = {"up.py", "main.py", "trace.py", "auditing.py", "edge.py"}  # these take care themselves
 
 
 def test_commands_print_through_what_makes_it_safe() -> None:

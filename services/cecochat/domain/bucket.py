@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 
 BUCKETS_MAX = 100_000
@@ -51,12 +50,12 @@ class Buckets:
     def __init__(self) -> None:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    def of(self, user_id: str, burst: float) -> TokenBucket:
-        """That of a user."""
+    def of(self, user_id: str, burst: float, now_s: float) -> TokenBucket:
+        """That of a user; a new one is full."""
         if user_id in self._buckets:
             self._buckets.move_to_end(user_id)
         else:
-            self._buckets[user_id] = TokenBucket(burst, time.monotonic())
+            self._buckets[user_id] = TokenBucket(burst, now_s)
             if len(self._buckets) > BUCKETS_MAX:
                 self._buckets.popitem(last=False)
         return self._buckets[user_id]

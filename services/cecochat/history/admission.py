@@ -57,8 +57,8 @@ class Admission:
             )
         if self._under_way.total() >= config.queries_at_once_per_server:
             raise _limited("this server has too many queries under way: try again", BUSY_RETRY_MS)
-        rate, burst = config.queries_rate_per_user, config.queries_burst
-        if wait_s := self._rates.of(user_id, burst).try_take(time.monotonic(), rate, burst):
+        rate, burst, now_s = config.queries_rate_per_user, config.queries_burst, time.monotonic()
+        if wait_s := self._rates.of(user_id, burst, now_s).try_take(now_s, rate, burst):
             raise _limited(
                 f"{user_id} asks too often: wait {wait_s:.2f} s", int(wait_s * 1_000) + 1
             )
