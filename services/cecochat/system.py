@@ -195,6 +195,8 @@ async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[P
             verifier=Verifier(
                 secret=development_secret(secret_file) if secret_file else None,
                 jwks_file=settings.jwks_file,
+                issuer=settings.token_issuer,
+                audience=settings.token_audience,
             ),
             tracing=tracing,
         )

@@ -168,6 +168,10 @@ class Settings:
     jwks_file: Path | None = _setting(  # noqa: RUF009 - makes a field
         None, "public keys of the tokens (JWKS, RS256 or EdDSA); unset: development tokens"
     )
+    token_issuer: str = _setting(
+        "", "who must have issued a token, its `iss`; empty: whoever has one of the keys"
+    )
+    token_audience: str = _setting("cecochat", "whom a token must be for, its `aud`")
 
     @property
     def public_host(self) -> str:
@@ -224,6 +228,12 @@ def _check_halves(settings: Settings) -> None:
         if getattr(settings, name) and not getattr(settings, other):
             raise InvalidSettings(
                 f"{PREFIX}{name.upper()} is of no use alone: set {PREFIX}{other.upper()} too"
+            )
+    for name in ("token_issuer", "token_audience"):
+        if settings.secret_file and getattr(settings, name) != getattr(Settings(), name):
+            raise InvalidSettings(
+                f"{PREFIX}{name.upper()} is for tokens of your back end, and these are development "
+                f"tokens: set {PREFIX}JWKS_FILE too"
             )
 
 

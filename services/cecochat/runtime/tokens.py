@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import secrets
 import time
 from contextlib import suppress
@@ -16,17 +14,14 @@ from prometheus_client import CollectorRegistry, Counter
 
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.ids import UserId, user_id
+from cecochat.runtime.keys import JwksFile, Keys
 from cecochat.v1 import errors_pb2
-
-log = logging.getLogger(__name__)
 
 AUDIENCE = "cecochat"
 LEEWAY_S = 0
-_PUBLIC_KEY_ALGORITHMS = ("RS256", "EdDSA")
-_JWKS_LOOK_S = 1.0
+SECRET_MIN_BYTES = 32  # RFC 7518, 3.2: as long as the hash
+_TIME_MAX_S = 1 << 40
 _UNREADABLE = "the token is no JSON Web Token that can be read"
-_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError)
-"""What reading a JWKS file raises where it is missing, no JSON or none of RFC 7517."""
 
 
 class Identity(NamedTuple):
@@ -47,29 +42,33 @@ def token_failures(registry: CollectorRegistry) -> Counter:
 
 
 class Verifier:
-    """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with the keys of a
-    JWKS file (RFC 7517).
+    """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with public keys.
 
-    The JWKS file is read again when it changes, so keys rotate by `kid` while servers run. The
-    algorithm follows from the key, never from the token.
+    The keys may change by `kid` while servers run. The algorithm follows from the key, never from
+    the token. `issuer`: whom `iss` must name; empty: anybody who has a key.
     """
 
-    def __init__(self, *, secret: bytes | None = None, jwks_file: Path | None = None) -> None:
-        if (secret is None) == (jwks_file is None):
-            raise InvalidSettings("set either a token secret or CECOCHAT_JWKS_FILE")
+    def __init__(
+        self,
+        *,
+        secret: bytes | None = None,
+        jwks_file: Path | None = None,
+        keys: Keys | None = None,
+        issuer: str = "",
+        audience: str = AUDIENCE,
+    ) -> None:
+        if [secret, jwks_file, keys].count(None) != 2:
+            raise InvalidSettings("set one of a token secret, a JWKS file and a JWKS URL")
+        if secret is not None and len(secret) < SECRET_MIN_BYTES:
+            raise InvalidSettings(
+                f"the token secret has {len(secret)} bytes: use {SECRET_MIN_BYTES} random ones or "
+                "more, or anybody can guess it"
+            )
         self._secret = secret
-        self._jwks_file = jwks_file
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._changed_ns = 0
-        self._looked_s = 0.0
+        self._keys = JwksFile(jwks_file) if jwks_file else keys
+        self._issuer = issuer
+        self._audience = audience
         self._failures: Counter | None = None
-        if jwks_file:
-            try:
-                self._read(jwks_file)
-            except _UNUSABLE as error:
-                raise InvalidSettings(
-                    f"the JWKS file {jwks_file} cannot be used: {error!r}"
-                ) from error
 
     def counted(self, registry: CollectorRegistry) -> Verifier:
         """The same for one server, which counts what it refuses."""
@@ -102,7 +101,10 @@ class Verifier:
             raise _unauthenticated(_UNREADABLE) from None
         except jwt.PyJWTError as error:
             raise _unauthenticated(f"the token does not verify ({error})") from None
-        return Identity(_subject(claims["sub"]), float(claims["exp"]))
+        expires_at_s = _time_s("exp", claims["exp"])
+        if "iat" in claims:
+            _time_s("iat", claims["iat"])
+        return Identity(_subject(claims["sub"]), expires_at_s)
 
     def _claims(self, token: str) -> dict[str, Any]:
         key, algorithm = self._key(token)
@@ -110,49 +112,33 @@ class Verifier:
             token,
             key,
             algorithms=[algorithm],
-            audience=AUDIENCE,
+            audience=self._audience,
+            issuer=self._issuer or None,
             leeway=LEEWAY_S,
             # `iat` decides nothing (RFC 7519, 4.1.6): a server whose clock is behind serves too.
-            options={"require": ["exp", "sub", "aud"], "verify_iat": False},
+            options={
+                "require": ["exp", "sub", "aud", *(["iss"] if self._issuer else [])],
+                "verify_iat": False,
+            },
         )
         return claims
 
     def _key(self, token: str) -> tuple[Any, str]:
         if self._secret is not None:
             return self._secret, "HS256"
-        assert self._jwks_file
+        assert self._keys
         kid = jwt.get_unverified_header(token).get("kid")
-        # One that is not known may just have been added: look sooner, but not for each such token.
-        look_s = _JWKS_LOOK_S if kid in self._keys else _JWKS_LOOK_S / 10
-        if time.monotonic() - self._looked_s > look_s:
-            self._reload(self._jwks_file)
-        if kid not in self._keys:
+        if (key := self._keys.find(kid)) is None:
             raise _unauthenticated(f"no key here has the token's kid {str(kid)[:80]!r}")
-        return self._keys[kid], self._keys[kid].algorithm_name
-
-    def _reload(self, path: Path) -> None:
-        """A file that cannot be used leaves the last good keys in force."""
-        try:
-            self._read(path)
-        except _UNUSABLE as error:
-            log.warning("the JWKS file %s cannot be used, the last keys stay: %r", path, error)
-
-    def _read(self, path: Path) -> None:
-        self._looked_s = time.monotonic()
-        changed_ns = path.stat().st_mtime_ns
-        if changed_ns != self._changed_ns:
-            self._keys = _keys(path)
-            self._changed_ns = changed_ns
+        return key, key.algorithm_name
 
 
-def _keys(path: Path) -> dict[str, jwt.PyJWK]:
-    keys = {key["kid"]: jwt.PyJWK(key) for key in json.loads(path.read_text())["keys"]}
-    for kid, key in keys.items():
-        if key.algorithm_name not in _PUBLIC_KEY_ALGORITHMS:
-            raise ValueError(
-                f"key {kid!r} is for {key.algorithm_name}, not {_PUBLIC_KEY_ALGORITHMS}"
-            )
-    return keys
+def _time_s(claim: str, value: Any) -> float:
+    """A NumericDate. JSON knows numbers of any length, and this one infinity as well."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and abs(value) < _TIME_MAX_S:
+        return float(value)
+    raise _unauthenticated(f"the token's {claim} is no time in seconds since 1970")
 
 
 def _subject(sub: str) -> UserId:
@@ -179,7 +165,7 @@ def _unauthenticated(what: str) -> Refusal:
 def mint(secret: bytes, user: str, lifetime_s: float) -> str:
     """A development token for a user."""
     now = time.time()
-    claims = {"sub": user_id(user), "aud": AUDIENCE, "iat": int(now), "exp": now + lifetime_s}
+    claims = {"sub": user_id(user), "aud": AUDIENCE, "iat": now, "exp": now + lifetime_s}
     return jwt.encode(claims, secret, algorithm="HS256")
 
 
