@@ -122,7 +122,11 @@ def signed_by(issuer: object) -> str:
 async def test_issuer_and_audience_are_checked_where_they_are_set(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     write_keys(path, public("e1", ED))
-    checked: dict[str, Any] = {"token_issuer": "https://a.test", "token_audience": "chat", "jwks_file": path}
+    checked: dict[str, Any] = {
+        "token_issuer": "https://a.test",
+        "token_audience": "chat",
+        "jwks_file": path,
+    }
     async with running(tmp_path / "data", **checked) as system, httpx.AsyncClient() as client:
         for name, (token, status) in ISSUERS.items():
             head = {"authorization": f"Bearer {token()}"}

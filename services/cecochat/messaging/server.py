@@ -87,6 +87,7 @@ class MessagingServer:
     def configure(self, config: Config) -> None:
         """Follow a new configuration; sessions that are open keep their queue bound."""
         self._config = config
+        self.verifier.configure(config)
         self.metrics.sessions_max.set(config.sessions_max_per_server)
         self.limits.resend_window_ms = int(config.resend_window_s * 1_000)
         self.limits.tail_max_bytes = config.tail_max_bytes
@@ -173,6 +174,11 @@ class MessagingServer:
         config, now_s = self._config, time.monotonic()
         bucket = _bucket(self._sends, user_id, config.sends_burst, now_s)
         return bucket.take(count, now_s, config.sends_rate_per_user, config.sends_burst)
+
+    def end_revoked(self) -> None:
+        """Send those away whose tokens have been revoked."""
+        for connection in list(self._connections):
+            connection.end_if_revoked()
 
     async def _check_tokens(self) -> None:
         while True:

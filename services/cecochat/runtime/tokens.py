@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from contextlib import suppress
@@ -12,8 +13,10 @@ from typing import Any, NamedTuple
 import jwt
 from prometheus_client import CollectorRegistry, Counter
 
+from cecochat.domain.configuration import Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.ids import UserId, user_id
+from cecochat.domain.revocations import SID_MAX_BYTES, Revocations
 from cecochat.runtime.keys import JwksFile, Keys
 from cecochat.v1 import errors_pb2
 
@@ -21,6 +24,7 @@ AUDIENCE = "cecochat"
 LEEWAY_S = 0
 SECRET_MIN_BYTES = 32  # RFC 7518, 3.2: as long as the hash
 _TIME_MAX_S = 1 << 40
+_ROUNDING_S = 1
 _UNREADABLE = "the token is no JSON Web Token that can be read"
 
 
@@ -29,6 +33,8 @@ class Identity(NamedTuple):
 
     user_id: str
     expires_at_s: float  # s since 1970
+    issued_at_s: float = 0.0  # s since 1970; the earliest that it can have been, where none is said
+    sid: str = ""  # the login that the token belongs to, as the back end names it
 
 
 def token_failures(registry: CollectorRegistry) -> Counter:
@@ -69,15 +75,33 @@ class Verifier:
         self._issuer = issuer
         self._audience = audience
         self._failures: Counter | None = None
+        self._lifetime_max_s = Config().tokens_lifetime_max_s
+        self._revoked: Revocations | None = Revocations()
+        self.informed = asyncio.Event()  # it has been told what is revoked
 
     def counted(self, registry: CollectorRegistry) -> Verifier:
-        """The same for one server, which counts what it refuses."""
+        """The same for one server, which counts what it refuses, and refuses everything until it is
+        told what is revoked.
+        """
         verifier = copy(self)
         verifier._failures = token_failures(registry)
+        verifier._revoked = None
+        verifier.informed = asyncio.Event()
         return verifier
 
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self._lifetime_max_s = config.tokens_lifetime_max_s
+
+    def revoke(self, revoked: Revocations) -> None:
+        """These are in force from now on, and no others."""
+        self._revoked = revoked
+        self.informed.set()
+
     def verify(self, token: str) -> Identity:
-        """The identity that a token proves. Raises `Refusal` (unauthenticated, token_expired)."""
+        """The identity that a token proves. Raises `Refusal` (unauthenticated, token_expired,
+        token_revoked, or unavailable before this server knows what is revoked).
+        """
         try:
             return self._verified(token)
         except Refusal as refusal:
@@ -101,10 +125,42 @@ class Verifier:
             raise _unauthenticated(_UNREADABLE) from None
         except jwt.PyJWTError as error:
             raise _unauthenticated(f"the token does not verify ({error})") from None
+        identity = Identity(
+            _subject(claims["sub"]),
+            _time_s("exp", claims["exp"]),
+            self._issued_at_s(claims),
+            _sid(claims.get("sid", "")),
+        )
+        self.check_revoked(identity)
+        return identity
+
+    def check_revoked(self, identity: Identity) -> None:
+        """Raises `Refusal` where the token that proved this has been revoked since."""
+        if self._revoked is None:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_UNAVAILABLE,
+                "this server does not know yet which tokens are revoked: try again",
+                1_000,
+            )
+        if identity.issued_at_s * 1_000 < self._revoked.before_ms(identity.user_id, identity.sid):
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TOKEN_REVOKED,
+                "the token has been revoked: log in again, then come back with a new one",
+            )
+
+    def _issued_at_s(self, claims: dict[str, Any]) -> float:
+        """As early as it can have been, where the token does not say. Raises `Refusal` for one that
+        holds longer than a revocation is kept.
+        """
         expires_at_s = _time_s("exp", claims["exp"])
-        if "iat" in claims:
-            _time_s("iat", claims["iat"])
-        return Identity(_subject(claims["sub"]), expires_at_s)
+        issued_at_s = _time_s("iat", claims["iat"]) if "iat" in claims else None
+        lives_s = expires_at_s - (time.time() if issued_at_s is None else issued_at_s)
+        if lives_s > self._lifetime_max_s + _ROUNDING_S:
+            raise _unauthenticated(
+                f"the token holds for {lives_s:.0f} s, and {self._lifetime_max_s} s are the most "
+                "(tokens.lifetime_max_s)"
+            )
+        return expires_at_s - self._lifetime_max_s if issued_at_s is None else issued_at_s
 
     def _claims(self, token: str) -> dict[str, Any]:
         key, algorithm = self._key(token)
@@ -139,6 +195,12 @@ def _time_s(claim: str, value: Any) -> float:
     if is_number and abs(value) < _TIME_MAX_S:
         return float(value)
     raise _unauthenticated(f"the token's {claim} is no time in seconds since 1970")
+
+
+def _sid(value: Any) -> str:
+    if isinstance(value, str) and len(value.encode(errors="replace")) <= SID_MAX_BYTES:
+        return value
+    raise _unauthenticated(f"the token's sid is no text of at most {SID_MAX_BYTES} bytes")
 
 
 def _subject(sub: str) -> UserId:
