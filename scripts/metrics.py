@@ -22,7 +22,7 @@ from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.runtime.follow import DocumentMetrics
 from cecochat.runtime.metrics import loop_lag
-from cecochat.runtime.tokens import token_failures
+from cecochat.runtime.tokens import key_age, token_failures
 from cecochat.runtime.tracing import SpanCounts
 
 
@@ -32,7 +32,7 @@ def _spans(registry: CollectorRegistry) -> None:
 
 EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans)
 ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
-VERIFYING = (token_failures, partial(DocumentMetrics, REVOCATIONS))
+VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "materialize": (MaterializeMetrics, AuditMetrics, *EVERY),

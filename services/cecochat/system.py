@@ -25,6 +25,7 @@ from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Instance, Service
+from cecochat.runtime import jwks_url
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier, development_secret
@@ -38,6 +39,7 @@ BACKEND_RETRY_S = 1.0
 EVERYWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104 - to refuse it
 SHARED = ("kafka", "cassandra", "redis", "consul")
 
+FOR_CLIENTS: tuple[Service, ...] = ("messaging", "history", "connect")
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
     "messaging": messaging,
@@ -167,7 +169,7 @@ async def serving(
             f"{PREFIX}ADVERTISE_HOST"
         )
     async with (
-        opened(settings, history=service in WITH_HISTORY) as parts,
+        opened(settings, history=service in WITH_HISTORY, clients=service in FOR_CLIENTS) as parts,
         aclosing(Turn(parts.discovery, service, instance_id)) as turn,
         SERVERS[service](parts, instance_id) as known,
     ):
@@ -177,12 +179,13 @@ async def serving(
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[Parts]:
+async def opened(
+    settings: Settings, *, history: bool = True, clients: bool = True
+) -> AsyncIterator[Parts]:
     """The ports, on the adapters that the settings choose; backends that do not answer yet are
-    waited for. `history`: whether that one too.
+    waited for. `history`: whether that one too. `clients`: whether they come here with tokens.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    secret_file = settings.secret_file
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
@@ -192,14 +195,22 @@ async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[P
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
-            verifier=Verifier(
-                secret=development_secret(secret_file) if secret_file else None,
-                jwks_file=settings.jwks_file,
-                issuer=settings.token_issuer,
-                audience=settings.token_audience,
-            ),
+            verifier=await _verifier(stack, settings, needed=clients),
             tracing=tracing,
         )
+
+
+async def _verifier(stack: AsyncExitStack, settings: Settings, *, needed: bool) -> Verifier:
+    secret_file, url, oidc = settings.secret_file, settings.jwks_url, settings.oidc_issuer
+    return Verifier(
+        secret=development_secret(secret_file) if secret_file else None,
+        jwks_file=settings.jwks_file,
+        keys=await _enter(stack, lambda: jwks_url.following(url, oidc, needed=needed))
+        if url or oidc
+        else None,
+        issuer=settings.token_issuer or oidc,
+        audience=settings.token_audience,
+    )
 
 
 async def _enter(

@@ -31,6 +31,10 @@ class Keys(Protocol):
         now.
         """
 
+    @property
+    def age_s(self) -> float:
+        """How long ago they were last known to be those that their owner publishes."""
+
 
 class KeySet(NamedTuple):
     """By `kid`. `wrong`: why the others of the set are of no use, for an operator."""
@@ -134,6 +138,11 @@ class JwksFile:
         if time.monotonic() - self._looked_s > look_s:
             self._look()
         return self._keys.get(kid or "")
+
+    @property
+    def age_s(self) -> float:
+        """As `Keys.age_s`: the file is at hand."""
+        return 0.0
 
     def _look(self) -> None:
         try:

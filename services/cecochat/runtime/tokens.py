@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jwt
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import InvalidSettings, Refusal
@@ -43,6 +43,15 @@ def token_failures(registry: CollectorRegistry) -> Counter:
         "cecochat_token_failures",
         "Tokens that did not verify, by code; of the calls without one, the calls tell.",
         ["code"],
+        registry=registry,
+    )
+
+
+def key_age(registry: CollectorRegistry) -> Gauge:
+    """Set by a verifier."""
+    return Gauge(
+        "cecochat_token_keys_age_seconds",
+        "How long ago the keys of tokens were last had from their URL; 0: they are in a file.",
         registry=registry,
     )
 
@@ -85,6 +94,8 @@ class Verifier:
         """
         verifier = copy(self)
         verifier._failures = token_failures(registry)
+        keys = self._keys
+        key_age(registry).set_function(lambda: keys.age_s if keys else 0.0)
         verifier._revoked = None
         verifier.informed = asyncio.Event()
         return verifier
