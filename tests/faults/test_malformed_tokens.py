@@ -38,7 +38,7 @@ from tests.support.rawclient import GET_MESSAGES
 
 DIALOG = "d:alice~bob"
 PAGE = GetMessagesRequest(chat_id=DIALOG).SerializeToString()
-ALICE = {"sub": "alice", "aud": "cecochat", "exp": 4_000_000_000}
+ALICE = {"sub": "alice", "aud": "cecochat", "exp": int(time.time()) + 3_600}
 KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
 PUBLIC_PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 

@@ -10,19 +10,25 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from cecochat.client import CaughtUp, Client, Reconnecting, Refused, connect
-from cecochat.domain.revocations import Revocation
+from cecochat.domain.errors import Refusal
+from cecochat.domain.revocations import Revocation, Revocations
+from cecochat.history.main import history
 from cecochat.ports.configuration import REVOCATIONS, Configuration
 from cecochat.runtime.revocations import deciding, until_now_ms
+from cecochat.runtime.tokens import Verifier, mint
 from cecochat.v1.history_pb2 import GetChatsRequest
 from cecochat.v1.messaging_pb2 import ClientFrame
 from tests.integration import streams
+from tests.integration.cluster import SECRET, Faults, cluster
 from tests.integration.streams import Stream
 from tests.integration.systems import Running, running, write_document
 from tests.support.eventually import eventually
@@ -272,25 +278,25 @@ async def until(client: Client, kind: type[Any]) -> Any:
 
 async def test_a_client_comes_back_with_another_token(tmp_path: Path) -> None:
     async with running(tmp_path) as system:
-        mint = Minting(system)
-        async with connect(system.addresses.connect, mint) as alice:
+        asked = Minting(system)
+        async with connect(system.addresses.connect, asked) as alice:
             await until(alice, CaughtUp)
             await revoke(system.configuration, "alice")
             assert (await until(alice, Reconnecting)).error.code == "token_revoked"
             await until(alice, CaughtUp)
             await alice.send("bob", "I have logged in again")
-        assert len(set(mint.given)) == len(mint.given) >= 2
+        assert len(set(asked.given)) == len(asked.given) >= 2
 
 
 async def test_a_client_never_comes_back_with_the_same_token(tmp_path: Path) -> None:
     async with running(tmp_path) as system:
         address = system.addresses.health["messaging"]
         for given in ("one", "from a back end that keeps it"):
-            mint = Minting(system)
-            mint.same = token(system, "alice")
-            async with connect(system.addresses.connect, mint.same if given == "one" else mint) as (
-                alice
-            ):
+            asked = Minting(system)
+            asked.same = token(system, "alice")
+            async with connect(
+                system.addresses.connect, asked.same if given == "one" else asked
+            ) as (alice):
                 await until(alice, CaughtUp)
                 streams_before = await metric(address, "cecochat_streams_total")
                 await revoke(system.configuration, "alice")
@@ -301,7 +307,39 @@ async def test_a_client_never_comes_back_with_the_same_token(tmp_path: Path) -> 
                     await alice.send("bob", "too late")
             # The one that was ended; no other was opened with that token.
             assert await metric(address, "cecochat_streams_total") == streams_before + 1
-            assert len(mint.given) <= 2
+            assert len(asked.given) <= 2
+
+
+async def test_a_server_that_does_not_know_what_is_revoked_lets_nobody_in(tmp_path: Path) -> None:
+    """Its store does not answer while it starts."""
+    async with cluster(tmp_path, materializes=False) as made:
+        faults = Faults()
+        faults.watching.clear()
+        live = partial(made.parts.discovery.live, "history")
+        before = live()
+        stop = asyncio.Event()
+
+        async def serve() -> None:
+            async with history(made.parts_with(faults), "history-2"):
+                await stop.wait()
+
+        serving = asyncio.create_task(serve())
+        await asyncio.sleep(1)  # the time is the subject: all others are up in less
+        assert live() == before
+        faults.watching.set()
+        await eventually(lambda: len(live()) == len(before) + 1)
+        stop.set()
+        await serving
+
+
+def test_a_verifier_of_a_server_is_closed_until_it_is_told() -> None:
+    verifier = Verifier(secret=SECRET).counted(CollectorRegistry())
+    held = mint(SECRET, "alice", 60)
+    with pytest.raises(Refusal, match="does not know yet") as refused:
+        verifier.verify(held)
+    assert refused.value.name == "unavailable"
+    verifier.revoke(Revocations())
+    assert verifier.verify(held).user_id == "alice"
 
 
 async def test_a_full_document_is_followed_and_refuses_one_more(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ ISSUERS: dict[str, tuple[Callable[[], str], int]] = {
 def signed_by(issuer: object) -> str:
     """PyJWT itself refuses to write an `iss` that is no text."""
     header, _, signature = signed("e1", ED, "EdDSA").split(".")
-    body = {"sub": "alice", "aud": "chat", "exp": 4e9, "iss": issuer}
+    body = {"sub": "alice", "aud": "chat", "exp": time.time() + 600, "iss": issuer}
     payload = jwt.utils.base64url_encode(json.dumps(body).encode()).decode()
     signature = jwt.utils.base64url_encode(ED.sign(f"{header}.{payload}".encode())).decode()
     return f"{header}.{payload}.{signature}"
