@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
-from typing import Any
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 from sanic import Request
@@ -15,10 +15,10 @@ from sanic.response import json as json_response
 from cecochat.domain import configuration as keys
 from cecochat.domain import revocations
 from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
-from cecochat.domain.revocations import Revocation, Revocations
+from cecochat.domain.revocations import Revocation
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.follow import last_good, valid
+from cecochat.runtime.follow import PAST, valid
 from cecochat.runtime.http import App, error_response
 from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tokens import Verifier
@@ -26,6 +26,8 @@ from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 BY_HTTP = "POST /revocations"
+
+Parsed = TypeVar("Parsed")
 
 
 def until_now_ms() -> int:
@@ -55,20 +57,30 @@ async def deciding(
     """What `Configuration.change` makes the next version of the document with: of one that is not
     valid, which nobody follows, it is made from the last that was.
     """
-    config = keys.parse((await configuration.get(CONFIGURATION)).value)
-    good = await last_good(configuration, REVOCATIONS, revocations.parse)
+    config = await _good(configuration, CONFIGURATION, keys.parse)
+    good = await _good(configuration, REVOCATIONS, revocations.parse)
 
     def decide(current: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             known = revocations.parse(current)
         except InvalidSettings:
-            known = good[1] if good else Revocations()
+            known = good
         made = revocations.with_one(
             known, wanted, now_ms=now_ms(), lifetime_max_s=config.tokens_lifetime_max_s
         )
         return revocations.document(made)
 
     return decide
+
+
+async def _good(configuration: Configuration, name: str, parse: Callable[[Any], Parsed]) -> Parsed:
+    """What the newest version says that is valid. Raises `Unavailable`."""
+    with suppress(InvalidSettings):
+        return parse((await configuration.get(name)).value)
+    for document in await configuration.past(name, PAST):
+        with suppress(InvalidSettings):
+            return parse(document.value)
+    return parse({})
 
 
 def add_revoking(app: App, configuration: Configuration) -> None:
