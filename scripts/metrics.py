@@ -19,10 +19,10 @@ from cecochat.history.transport import query_seconds
 from cecochat.materialize.auditor import AuditMetrics
 from cecochat.materialize.worker import MaterializeMetrics
 from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.runtime.follow import DocumentMetrics
 from cecochat.runtime.metrics import loop_lag
-from cecochat.runtime.tokens import token_failures
+from cecochat.runtime.tokens import key_age, token_failures
 from cecochat.runtime.tracing import SpanCounts
 
 
@@ -32,11 +32,12 @@ def _spans(registry: CollectorRegistry) -> None:
 
 EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans)
 ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
+VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
-    "messaging": (MessagingMetrics, ASSIGNED, token_failures, *EVERY),
+    "messaging": (MessagingMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "materialize": (MaterializeMetrics, AuditMetrics, *EVERY),
-    "history": (query_seconds, history_holes, token_failures, *EVERY),
-    "connect": (ConnectMetrics, ASSIGNED, token_failures, *EVERY),
+    "history": (query_seconds, history_holes, *VERIFYING, *EVERY),
+    "connect": (ConnectMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "control": (Decisions, late_records, *EVERY),
 }
 """Server -> what it makes at its start; `tests/integration/test_servers.py` compares."""

@@ -32,7 +32,7 @@ from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
-from cecochat.runtime import private
+from cecochat.runtime import jwks_url, private
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier, development_secret
@@ -187,7 +187,7 @@ async def serving(
     if service in FOR_CLIENTS:
         warn_if_exposed(settings)
     async with (
-        opened(settings, history=service in WITH_HISTORY) as parts,
+        opened(settings, history=service in WITH_HISTORY, clients=service in FOR_CLIENTS) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
         SERVERS[service](parts, instance_id) as known,
     ):
@@ -211,14 +211,15 @@ def warn_if_exposed(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[Parts]:
+async def opened(
+    settings: Settings, *, history: bool = True, clients: bool = True
+) -> AsyncIterator[Parts]:
     """The ports, on the adapters that the settings choose; backends that do not answer yet are
-    waited for. `history`: whether that one too.
+    waited for. `history`: whether that one too. `clients`: whether they come here with tokens.
     """
     private.check_files(settings)
     private.make_folder(settings.data_dir)
     private.protect(settings.data_dir)
-    secret_file = settings.secret_file
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
@@ -228,12 +229,22 @@ async def opened(settings: Settings, *, history: bool = True) -> AsyncIterator[P
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
-            verifier=Verifier(
-                secret=development_secret(secret_file) if secret_file else None,
-                jwks_file=settings.jwks_file,
-            ),
+            verifier=await _verifier(stack, settings, needed=clients),
             tracing=tracing,
         )
+
+
+async def _verifier(stack: AsyncExitStack, settings: Settings, *, needed: bool) -> Verifier:
+    secret_file, url, oidc = settings.secret_file, settings.jwks_url, settings.oidc_issuer
+    return Verifier(
+        secret=development_secret(secret_file) if secret_file else None,
+        jwks_file=settings.jwks_file,
+        keys=await _enter(stack, lambda: jwks_url.following(url, oidc, needed=needed))
+        if url or oidc
+        else None,
+        issuer=settings.token_issuer or oidc,
+        audience=settings.token_audience,
+    )
 
 
 async def _enter(

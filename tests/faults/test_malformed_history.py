@@ -17,6 +17,7 @@ from tests.support.rawclient import GET_MESSAGES
 GET_CHATS = "/cecochat.v1.History/GetChats"
 DIALOG = "d:alice~bob"
 ID_MAX = (1 << 63) - 1
+QUERIES_OF_ONE = 100
 REQUESTS = 3_000
 TOO_LARGE_BYTES = (64 << 10) + 1
 MAY_BE_TOLD = {"INVALID_ARGUMENT", "FORBIDDEN", "UNIMPLEMENTED", "BEHIND"}
@@ -76,12 +77,13 @@ async def test_mutated_queries(
 ) -> None:
     async with inside(tmp_path) as addresses, channel(addresses.history) as made:
         assert addresses.token_secret_file
-        metadata = bearer(minted(addresses.token_secret_file, sub="alice"))
         log_id = await log_id_of(addresses.messaging, addresses.token_secret_file)
         valid = [request for _, request, _ in expectations(log_id)]
         mutations, weights = list(MUTATIONS), list(MUTATIONS.values())
         told: set[str] = set()
-        for _ in range(REQUESTS):
+        for number in range(REQUESTS):
+            user = f"alice{number // QUERIES_OF_ONE}"  # within what a user may ask at once
+            metadata = bearer(minted(addresses.token_secret_file, sub=user))
             (mutation,) = rng.choices(mutations, weights)
             request = mutation(rng, valid)
             if len(request) >= TOO_LARGE_BYTES:

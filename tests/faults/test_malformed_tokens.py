@@ -38,7 +38,7 @@ from tests.support.rawclient import GET_MESSAGES
 
 DIALOG = "d:alice~bob"
 PAGE = GetMessagesRequest(chat_id=DIALOG).SerializeToString()
-ALICE = {"sub": "alice", "aud": "cecochat", "exp": 4_000_000_000}
+ALICE = {"sub": "alice", "aud": "cecochat", "exp": int(time.time()) + 3_600}
 KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
 PUBLIC_PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -129,7 +129,14 @@ CLAIMS: dict[str, Callable[[], dict[str, Any]]] = {
     "expiry of a list": lambda: {"exp": [1]},
     "an endless expiry": lambda: {"exp": float("inf")},
     "expiry of NaN": lambda: {"exp": float("nan")},
+    "an expiry of 400 digits": lambda: {"exp": 10**400},
+    "an expiry of 4,000 digits": lambda: {"exp": 10**4_000},
+    "expiry as text": lambda: {"exp": str(int(time.time()) + 600)},
     "endless nbf": lambda: {"nbf": float("inf")},
+    "nbf of 400 digits": lambda: {"nbf": 10**400},
+    "iat of 400 digits": lambda: {"iat": 10**400},
+    "iat of a word": lambda: {"iat": "now"},
+    "an endless iat": lambda: {"iat": float("-inf")},
     "a number as subject": lambda: {"sub": 5},
     "a space": lambda: {"sub": "al ice"},
     "an empty subject": lambda: {"sub": ""},

@@ -60,7 +60,7 @@ def write(path: Path, text: str) -> None:
 @pytest.fixture
 def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the file of keys at every token."""
-    monkeypatch.setattr("cecochat.runtime.tokens._JWKS_LOOK_S", 0.0)
+    monkeypatch.setattr("cecochat.runtime.keys._LOOK_S", 0.0)
 
 
 @pytest.fixture

@@ -328,15 +328,16 @@ class Client:
 
     async def _session(self, route: Route, token: str) -> Ended:
         options = self._options
-        return await self._stream.run(
+        ended = await self._stream.run(
             route.messaging, token, options.device, self._lookup.credentials
         )
+        self._lookup.note(ended.error, token)
+        return ended
 
     async def _pause(self, error: ChatError | None, backoff: BackOff) -> None:
         if error is None:
             return
-        expired = error.code == "token_expired"
-        if not error.retriable or (expired and not self._lookup.renewable):
+        if not self._lookup.mends(error):
             raise error
         wait_s = backoff.wait_s(self._attempt, random(), error.retry_after_s)  # noqa: S311
         self._attempt += 1

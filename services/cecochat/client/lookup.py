@@ -32,6 +32,13 @@ class Route:
     backoff: BackOff
 
 
+TOKEN_EXPIRED, TOKEN_REVOKED = "token_expired", "token_revoked"
+
+
+class NoOtherToken(Refused):
+    """The application has given the revoked token once more. Code `token_revoked`."""
+
+
 Token = str | Callable[[], Awaitable[str]]
 """A token, or what gets a fresh one: it is called for every connection and before one expires."""
 
@@ -62,6 +69,7 @@ class Lookup:
         self._token = token
         self._known: Route | None = None
         self._known_until_s = 0.0
+        self._revoked = ""  # the last token that a server said so of
         self.credentials: grpc.ChannelCredentials | None = None
         verify: ssl.SSLContext | bool = False  # certificates take a while to load
         if not self._url.startswith("http://"):
@@ -74,8 +82,22 @@ class Lookup:
         return callable(self._token)
 
     async def token(self) -> str:
-        """A token to use now."""
-        return await self._token() if callable(self._token) else self._token
+        """A token to use now. Raises `NoOtherToken`."""
+        token = await self._token() if callable(self._token) else self._token
+        if token == self._revoked:
+            raise NoOtherToken(TOKEN_REVOKED, "the token has been revoked: log in again")
+        return token
+
+    def note(self, error: ChatError | None, token: str) -> None:
+        """What came of using that token, which is not used again where it has been revoked."""
+        if error and error.code == TOKEN_REVOKED and not isinstance(error, NoOtherToken):
+            self._revoked = token
+
+    def mends(self, error: ChatError) -> bool:
+        """Whether it can be better next time: by then, or with another token."""
+        if isinstance(error, NoOtherToken) or error.code not in (TOKEN_EXPIRED, TOKEN_REVOKED):
+            return error.retriable
+        return self.renewable
 
     async def find(self) -> tuple[Route, str]:
         """Route and token for a connection; the last route if the connect server is down and it
@@ -88,6 +110,9 @@ class Lookup:
             if self._known is None or time.monotonic() > self._known_until_s:
                 raise
             return self._known, token
+        except Refused as error:
+            self.note(error, token)
+            raise
         self._known_until_s = time.monotonic() + self._known.valid_for_s
         return self._known, token
 

@@ -9,12 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from prometheus_client import CollectorRegistry
 
 from cecochat.connect.server import Directory, add_routes
+from cecochat.domain.configuration import Config
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 from cecochat.runtime.remembered import Memory, show_memory
+from cecochat.runtime.revocations import follow_revocations
 
 
 @asynccontextmanager
@@ -24,9 +26,15 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     tracer = parts.tracing.tracer("connect", server_id, registry)
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
     app = http.app("connect", server_id, registry, lambda: directory.not_ready)
-    add_routes(app, directory, parts.verifier.counted(registry), registry, tracer)
+    verifier = parts.verifier.counted(registry)
+    add_routes(app, directory, verifier, registry, tracer)
     memory = Memory()
     show_memory(app, server_id, memory)
+
+    def configure(config: Config) -> None:
+        directory.configure(config)
+        verifier.configure(config)
+
     settings = parts.settings
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(
@@ -34,13 +42,14 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
-            group.create_task(
-                follow(parts.configuration, registry, directory.configure, tracer, memory)
-            ),
+            group.create_task(follow(parts.configuration, registry, configure, tracer, memory)),
+            # Without the memory: what it holds is shown on the port that clients use.
+            group.create_task(follow_revocations(parts.configuration, registry, verifier, tracer)),
             group.create_task(directory.follow(parts.configuration, registry, tracer, memory)),
             group.create_task(watch_loop(registry)),
         ]
         await directory.ready.wait()
+        await verifier.informed.wait()
         known = instance(parts, "connect", server_id, port, port, tls=settings.tls is not None)
         await parts.discovery.register(known)
         yield known

@@ -18,8 +18,8 @@ from cecochat.control.recall import Recall
 from cecochat.control.routes import add_routes
 from cecochat.control.server import Control
 from cecochat.control.sets import Sets
-from cecochat.domain import assignment, configuration
-from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
+from cecochat.domain import assignment, configuration, revocations
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.follow import follow
@@ -40,6 +40,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         {
             CONFIGURATION: configuration.parse,
             ASSIGNMENT: partial(assignment.parse, partitions=partitions),
+            REVOCATIONS: revocations.parse,
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,

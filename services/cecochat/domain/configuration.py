@@ -77,6 +77,15 @@ class Config:
     tail_max_bytes: int = _key(
         "tail.max_bytes", 4 << 20, "bytes", 0, 1 << 30, "latest records kept in memory, a partition"
     )
+    tokens_lifetime_max_s: int = _key(
+        "tokens.lifetime_max_s",
+        30 * 86_400,
+        "s",
+        60,
+        10 * 365 * 86_400,
+        "the longest life that a token may have; so long a revocation is kept",
+        "messaging, history, connect",
+    )
     history_page_max: int = _key(
         "history.page_max", 200, "rows", 1, 1_000, "the largest page of a query", "history"
     )

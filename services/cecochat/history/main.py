@@ -10,6 +10,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from cecochat.history.admission import Admission
+from cecochat.domain.configuration import Config
 from cecochat.history.facts import Sources
 from cecochat.history.holes import HoleWatch
 from cecochat.history.letters import Letters
@@ -23,6 +24,7 @@ from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 from cecochat.runtime.remembered import Memory, show_memory
+from cecochat.runtime.revocations import add_revoking, follow_revocations
 
 
 @asynccontextmanager
@@ -39,19 +41,19 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     where = Where(Sources(log, parts.history, log_id, partitions, live))
     app = http.app("history", server_id, registry, lambda: None)
     add_routes(app, where, parts.history, Letters(log, parts.history, log_id, partitions))
+    add_revoking(app, parts.configuration)
     memory = Memory()
     show_memory(app, server_id, memory)
+    verifier = parts.verifier.counted(registry)
+
+    def configure(config: Config) -> None:
+        queries.configure(config)
+        verifier.configure(config)
+
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(
-                handler(
-                    queries,
-                    where,
-                    Admission(lambda: queries.config),
-                    parts.verifier.counted(registry),
-                    registry,
-                    tracer,
-                ),
+                handler(queries, where, Admission(lambda: queries.config), verifier, registry, tracer),
                 SERVICE,
                 settings.host,
                 settings.history_port,
@@ -65,13 +67,15 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
+            group.create_task(follow(parts.configuration, registry, configure, tracer, memory)),
             group.create_task(
-                follow(parts.configuration, registry, queries.configure, tracer, memory)
+                follow_revocations(parts.configuration, registry, verifier, tracer, memory)
             ),
             group.create_task(watch_loop(registry)),
             group.create_task(HoleWatch(parts.history, registry).run()),
         ]
         known = instance(parts, "history", server_id, port, health_port)
+        await verifier.informed.wait()
         await parts.discovery.register(known)
         await grpc.set_health(health, SERVICE, serving=True)
         yield known

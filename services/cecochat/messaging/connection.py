@@ -340,6 +340,13 @@ class Connection:
         self._token, self._identity = token, identity
         self._check_token_at_s, self._warned = 0.0, False
 
+    def end_if_revoked(self) -> None:
+        """End the session where its token does not hold any more."""
+        try:
+            self._server.verifier.check_revoked(self._identity)
+        except Refusal as refusal:
+            self.session.close(refusal)
+
     def check_token(self, now_s: float) -> None:
         """Called about once a second while the stream lives: a token expires, and its key can be
         withdrawn.

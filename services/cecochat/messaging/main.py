@@ -23,6 +23,7 @@ from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
 from cecochat.runtime.remembered import Memory, show_memory
+from cecochat.runtime.revocations import follow_revocations
 
 
 @asynccontextmanager
@@ -36,9 +37,8 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
     live = partial(parts.discovery.live, "messaging")
     memory = Memory()
-    server = MessagingServer(
-        server_id, log, parts.verifier.counted(registry), registry, live, tracer, memory
-    )
+    verifier = parts.verifier.counted(registry)
+    server = MessagingServer(server_id, log, verifier, registry, live, tracer, memory)
     app = http.app("messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
     show_memory(app, server_id, memory)
@@ -62,11 +62,17 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             group.create_task(
                 follow(parts.configuration, registry, server.configure, tracer, memory)
             ),
+            group.create_task(
+                follow_revocations(
+                    parts.configuration, registry, verifier, tracer, memory, server.end_revoked
+                )
+            ),
             group.create_task(server.run(parts.configuration)),
             group.create_task(watch_loop(registry)),
         ]
         known = instance(parts, "messaging", server_id, port, health_port)
         await parts.discovery.register(known)
+        await verifier.informed.wait()
         await server.ownership.until_ready()
         await grpc.set_health(health, SERVICE, serving=True)
         yield known

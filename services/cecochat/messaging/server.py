@@ -91,6 +91,7 @@ class MessagingServer:
     def configure(self, config: Config) -> None:
         """Follow a new configuration; sessions that are open keep their queue bound."""
         self._config = config
+        self.verifier.configure(config)
         self.metrics.sessions_max.set(config.sessions_max_per_server)
         self.limits.resend_window_ms = int(config.resend_window_s * 1_000)
         self.limits.tail_max_bytes = config.tail_max_bytes
@@ -177,6 +178,11 @@ class MessagingServer:
     def send_credit(self, user_id: str) -> SendCredit:
         """What all sessions of a user share."""
         return _of_user(self._sends, user_id, lambda: SendCredit(lambda: self._config))
+
+    def end_revoked(self) -> None:
+        """Send those away whose tokens have been revoked."""
+        for connection in list(self._connections):
+            connection.end_if_revoked()
 
     async def _check_tokens(self) -> None:
         while True:

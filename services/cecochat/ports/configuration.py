@@ -11,6 +11,7 @@ from cecochat.domain.versions import Rank, rank
 
 CONFIGURATION: Final = "configuration"
 ASSIGNMENT: Final = "assignment"
+REVOCATIONS: Final = "revocations"
 
 
 class Document(NamedTuple):

@@ -40,6 +40,7 @@ STATUS = {
     errors_pb2.ERROR_CODE_INVALID_ARGUMENT: 400,
     errors_pb2.ERROR_CODE_UNAUTHENTICATED: 401,
     errors_pb2.ERROR_CODE_TOKEN_EXPIRED: 401,
+    errors_pb2.ERROR_CODE_TOKEN_REVOKED: 401,
     errors_pb2.ERROR_CODE_FORBIDDEN: 403,
     errors_pb2.ERROR_CODE_TOO_LARGE: 413,
     errors_pb2.ERROR_CODE_RATE_LIMITED: 429,
@@ -94,6 +95,7 @@ def error_response(
     if refusal.error_code in (
         errors_pb2.ERROR_CODE_UNAUTHENTICATED,
         errors_pb2.ERROR_CODE_TOKEN_EXPIRED,
+        errors_pb2.ERROR_CODE_TOKEN_REVOKED,
     ):
         headers["www-authenticate"] = "Bearer"
     body = {

@@ -29,6 +29,7 @@ ELSEWHERE = frozenset(
     f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
 )
 """Variables of the same prefix that are for clients and tests."""
+KEYS_FROM = ("jwks_file", "jwks_url", "oidc_issuer")
 NEEDS = {
     "tls_key_file": "tls_cert_file",
     "backends_key_file": "backends_cert_file",
@@ -189,6 +190,18 @@ class Settings:
     jwks_file: Path | None = _setting(  # noqa: RUF009 - makes a field
         None, "public keys of the tokens (JWKS, RS256 or EdDSA); unset: development tokens"
     )
+    jwks_url: str = _setting(
+        "", "URL of such public keys, https://; asked again every 5 min and for a new key"
+    )
+    oidc_issuer: str = _setting(
+        "",
+        "OpenID Connect provider, https://, whose configuration says where its keys are; it is the "
+        "`token_issuer` too, unless that says another",
+    )
+    token_issuer: str = _setting(
+        "", "who must have issued a token, its `iss`; empty: whoever has one of the keys"
+    )
+    token_audience: str = _setting("cecochat", "whom a token must be for, its `aud`")
 
     @property
     def public_host(self) -> str:
@@ -217,7 +230,7 @@ class Settings:
     @property
     def secret_file(self) -> Path | None:
         """Whence development tokens are verified; None: by public keys."""
-        if self.jwks_file:
+        if self.jwks_file or self.jwks_url or self.oidc_issuer:
             return None
         return self.token_secret_file or self.data_dir / "token-secret"
 
@@ -246,11 +259,20 @@ def load(
 
 
 def _check_halves(settings: Settings) -> None:
-    """What is secret must not be left unused in silence."""
+    """What is secret must not be left unused in silence, nor two places say who may come in."""
+    given = [f"{PREFIX}{name.upper()}" for name in KEYS_FROM if getattr(settings, name)]
+    if len(given) > 1:
+        raise InvalidSettings(f"set one of {' and '.join(given)}: keys come from one place")
     for name, other in NEEDS.items():
         if getattr(settings, name) and not getattr(settings, other):
             raise InvalidSettings(
                 f"{PREFIX}{name.upper()} is of no use alone: set {PREFIX}{other.upper()} too"
+            )
+    for name in ("token_issuer", "token_audience"):
+        if settings.secret_file and getattr(settings, name) != getattr(Settings(), name):
+            raise InvalidSettings(
+                f"{PREFIX}{name.upper()} is for tokens of your back end, and these are development "
+                f"tokens: say where its keys are, with {PREFIX}JWKS_FILE or {PREFIX}JWKS_URL"
             )
 
 

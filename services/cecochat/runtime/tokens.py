@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import asyncio
 import secrets
 import time
 from contextlib import suppress
@@ -12,22 +11,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jwt
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from cecochat.domain.configuration import Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.ids import UserId, user_id
 from cecochat.runtime import private
+from cecochat.domain.revocations import SID_MAX_BYTES, Revocations
+from cecochat.runtime.keys import JwksFile, Keys
 from cecochat.v1 import errors_pb2
-
-log = logging.getLogger(__name__)
 
 AUDIENCE = "cecochat"
 LEEWAY_S = 0
-_PUBLIC_KEY_ALGORITHMS = ("RS256", "EdDSA")
-_JWKS_LOOK_S = 1.0
+SECRET_MIN_BYTES = 32  # RFC 7518, 3.2: as long as the hash
+_TIME_MAX_S = 1 << 40
+_ROUNDING_S = 1
 _UNREADABLE = "the token is no JSON Web Token that can be read"
-_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError)
-"""What reading a JWKS file raises where it is missing, no JSON or none of RFC 7517."""
 
 
 class Identity(NamedTuple):
@@ -35,6 +34,8 @@ class Identity(NamedTuple):
 
     user_id: str
     expires_at_s: float  # s since 1970
+    issued_at_s: float = 0.0  # s since 1970; the earliest that it can have been, where none is said
+    sid: str = ""  # the login that the token belongs to, as the back end names it
 
 
 def token_failures(registry: CollectorRegistry) -> Counter:
@@ -47,39 +48,72 @@ def token_failures(registry: CollectorRegistry) -> Counter:
     )
 
 
-class Verifier:
-    """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with the keys of a
-    JWKS file (RFC 7517).
+def key_age(registry: CollectorRegistry) -> Gauge:
+    """Set by a verifier."""
+    return Gauge(
+        "cecochat_token_keys_age_seconds",
+        "How long ago the keys of tokens were last had from their URL; 0: they are in a file.",
+        registry=registry,
+    )
 
-    The JWKS file is read again when it changes, so keys rotate by `kid` while servers run. The
-    algorithm follows from the key, never from the token.
+
+class Verifier:
+    """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with public keys.
+
+    The keys may change by `kid` while servers run. The algorithm follows from the key, never from
+    the token. `issuer`: whom `iss` must name; empty: anybody who has a key.
     """
 
-    def __init__(self, *, secret: bytes | None = None, jwks_file: Path | None = None) -> None:
-        if (secret is None) == (jwks_file is None):
-            raise InvalidSettings("set either a token secret or CECOCHAT_JWKS_FILE")
+    def __init__(
+        self,
+        *,
+        secret: bytes | None = None,
+        jwks_file: Path | None = None,
+        keys: Keys | None = None,
+        issuer: str = "",
+        audience: str = AUDIENCE,
+    ) -> None:
+        if [secret, jwks_file, keys].count(None) != 2:
+            raise InvalidSettings("set one of a token secret, a JWKS file and a JWKS URL")
+        if secret is not None and len(secret) < SECRET_MIN_BYTES:
+            raise InvalidSettings(
+                f"the token secret has {len(secret)} bytes: use {SECRET_MIN_BYTES} random ones or "
+                "more, or anybody can guess it"
+            )
         self._secret = secret
-        self._jwks_file = jwks_file
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._changed_ns = 0
-        self._looked_s = 0.0
+        self._keys = JwksFile(jwks_file) if jwks_file else keys
+        self._issuer = issuer
+        self._audience = audience
         self._failures: Counter | None = None
-        if jwks_file:
-            try:
-                self._read(jwks_file)
-            except _UNUSABLE as error:
-                raise InvalidSettings(
-                    f"the JWKS file {jwks_file} cannot be used: {error!r}"
-                ) from error
+        self._lifetime_max_s = Config().tokens_lifetime_max_s
+        self._revoked: Revocations | None = Revocations()
+        self.informed = asyncio.Event()  # it has been told what is revoked
 
     def counted(self, registry: CollectorRegistry) -> Verifier:
-        """The same for one server, which counts what it refuses."""
+        """The same for one server, which counts what it refuses, and refuses everything until it is
+        told what is revoked.
+        """
         verifier = copy(self)
         verifier._failures = token_failures(registry)
+        keys = self._keys
+        key_age(registry).set_function(lambda: keys.age_s if keys else 0.0)
+        verifier._revoked = None
+        verifier.informed = asyncio.Event()
         return verifier
 
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self._lifetime_max_s = config.tokens_lifetime_max_s
+
+    def revoke(self, revoked: Revocations) -> None:
+        """These are in force from now on, and no others."""
+        self._revoked = revoked
+        self.informed.set()
+
     def verify(self, token: str) -> Identity:
-        """The identity that a token proves. Raises `Refusal` (unauthenticated, token_expired)."""
+        """The identity that a token proves. Raises `Refusal` (unauthenticated, token_expired,
+        token_revoked, or unavailable before this server knows what is revoked).
+        """
         try:
             return self._verified(token)
         except Refusal as refusal:
@@ -103,7 +137,42 @@ class Verifier:
             raise _unauthenticated(_UNREADABLE) from None
         except jwt.PyJWTError as error:
             raise _unauthenticated(f"the token does not verify ({error})") from None
-        return Identity(_subject(claims["sub"]), float(claims["exp"]))
+        identity = Identity(
+            _subject(claims["sub"]),
+            _time_s("exp", claims["exp"]),
+            self._issued_at_s(claims),
+            _sid(claims.get("sid", "")),
+        )
+        self.check_revoked(identity)
+        return identity
+
+    def check_revoked(self, identity: Identity) -> None:
+        """Raises `Refusal` where the token that proved this has been revoked since."""
+        if self._revoked is None:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_UNAVAILABLE,
+                "this server does not know yet which tokens are revoked: try again",
+                1_000,
+            )
+        if identity.issued_at_s * 1_000 < self._revoked.before_ms(identity.user_id, identity.sid):
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TOKEN_REVOKED,
+                "the token has been revoked: log in again, then come back with a new one",
+            )
+
+    def _issued_at_s(self, claims: dict[str, Any]) -> float:
+        """As early as it can have been, where the token does not say. Raises `Refusal` for one that
+        holds longer than a revocation is kept.
+        """
+        expires_at_s = _time_s("exp", claims["exp"])
+        issued_at_s = _time_s("iat", claims["iat"]) if "iat" in claims else None
+        lives_s = expires_at_s - (time.time() if issued_at_s is None else issued_at_s)
+        if lives_s > self._lifetime_max_s + _ROUNDING_S:
+            raise _unauthenticated(
+                f"the token holds for {lives_s:.0f} s, and {self._lifetime_max_s} s are the most "
+                "(tokens.lifetime_max_s)"
+            )
+        return expires_at_s - self._lifetime_max_s if issued_at_s is None else issued_at_s
 
     def _claims(self, token: str) -> dict[str, Any]:
         key, algorithm = self._key(token)
@@ -111,49 +180,39 @@ class Verifier:
             token,
             key,
             algorithms=[algorithm],
-            audience=AUDIENCE,
+            audience=self._audience,
+            issuer=self._issuer or None,
             leeway=LEEWAY_S,
             # `iat` decides nothing (RFC 7519, 4.1.6): a server whose clock is behind serves too.
-            options={"require": ["exp", "sub", "aud"], "verify_iat": False},
+            options={
+                "require": ["exp", "sub", "aud", *(["iss"] if self._issuer else [])],
+                "verify_iat": False,
+            },
         )
         return claims
 
     def _key(self, token: str) -> tuple[Any, str]:
         if self._secret is not None:
             return self._secret, "HS256"
-        assert self._jwks_file
+        assert self._keys
         kid = jwt.get_unverified_header(token).get("kid")
-        # One that is not known may just have been added: look sooner, but not for each such token.
-        look_s = _JWKS_LOOK_S if kid in self._keys else _JWKS_LOOK_S / 10
-        if time.monotonic() - self._looked_s > look_s:
-            self._reload(self._jwks_file)
-        if kid not in self._keys:
+        if (key := self._keys.find(kid)) is None:
             raise _unauthenticated(f"no key here has the token's kid {str(kid)[:80]!r}")
-        return self._keys[kid], self._keys[kid].algorithm_name
-
-    def _reload(self, path: Path) -> None:
-        """A file that cannot be used leaves the last good keys in force."""
-        try:
-            self._read(path)
-        except _UNUSABLE as error:
-            log.warning("the JWKS file %s cannot be used, the last keys stay: %r", path, error)
-
-    def _read(self, path: Path) -> None:
-        self._looked_s = time.monotonic()
-        changed_ns = path.stat().st_mtime_ns
-        if changed_ns != self._changed_ns:
-            self._keys = _keys(path)
-            self._changed_ns = changed_ns
+        return key, key.algorithm_name
 
 
-def _keys(path: Path) -> dict[str, jwt.PyJWK]:
-    keys = {key["kid"]: jwt.PyJWK(key) for key in json.loads(path.read_text())["keys"]}
-    for kid, key in keys.items():
-        if key.algorithm_name not in _PUBLIC_KEY_ALGORITHMS:
-            raise ValueError(
-                f"key {kid!r} is for {key.algorithm_name}, not {_PUBLIC_KEY_ALGORITHMS}"
-            )
-    return keys
+def _time_s(claim: str, value: Any) -> float:
+    """A NumericDate. JSON knows numbers of any length, and this one infinity as well."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and abs(value) < _TIME_MAX_S:
+        return float(value)
+    raise _unauthenticated(f"the token's {claim} is no time in seconds since 1970")
+
+
+def _sid(value: Any) -> str:
+    if isinstance(value, str) and len(value.encode(errors="replace")) <= SID_MAX_BYTES:
+        return value
+    raise _unauthenticated(f"the token's sid is no text of at most {SID_MAX_BYTES} bytes")
 
 
 def _subject(sub: str) -> UserId:
@@ -180,7 +239,7 @@ def _unauthenticated(what: str) -> Refusal:
 def mint(secret: bytes, user: str, lifetime_s: float) -> str:
     """A development token for a user."""
     now = time.time()
-    claims = {"sub": user_id(user), "aud": AUDIENCE, "iat": int(now), "exp": now + lifetime_s}
+    claims = {"sub": user_id(user), "aud": AUDIENCE, "iat": now, "exp": now + lifetime_s}
     return jwt.encode(claims, secret, algorithm="HS256")
 
 

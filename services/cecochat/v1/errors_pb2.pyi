@@ -68,6 +68,8 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     """A send with this client_message_id was accepted before, and it said something else."""
     ERROR_CODE_CLOCK_AHEAD: _ErrorCode.ValueType  # 22
     """The clock of the server is far ahead of the log's: it accepts no sends until that is put right, or another server takes over."""
+    ERROR_CODE_TOKEN_REVOKED: _ErrorCode.ValueType  # 23
+    """The token was good and has been revoked: it never holds again. Come back with another one, if the application gives you one."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
@@ -117,6 +119,8 @@ ERROR_CODE_REUSED_ID: ErrorCode.ValueType  # 21
 """A send with this client_message_id was accepted before, and it said something else."""
 ERROR_CODE_CLOCK_AHEAD: ErrorCode.ValueType  # 22
 """The clock of the server is far ahead of the log's: it accepts no sends until that is put right, or another server takes over."""
+ERROR_CODE_TOKEN_REVOKED: ErrorCode.ValueType  # 23
+"""The token was good and has been revoked: it never holds again. Come back with another one, if the application gives you one."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final
