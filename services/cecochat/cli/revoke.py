@@ -10,7 +10,7 @@ import typer
 
 from cecochat.cli import changes, options, target
 from cecochat.cli.failure import UsageError, run
-from cecochat.cli.output import json_line, print_table, printable
+from cecochat.cli.output import echo, json_line, print_table
 
 if TYPE_CHECKING:
     from cecochat.domain.revocations import Revocation, Revocations
@@ -108,7 +108,7 @@ def _print_done(wanted: Revocation, document: Document, *, as_json: bool) -> Non
     if as_json:
         json_line({**wanted._asdict(), "version": document.version, "in_force": count})
         return
-    typer.echo(
+    echo(
         f"revoked: tokens of {_whose(wanted)} that were issued before {_time(wanted.before_ms)}\n"
         f"Servers follow within 2 s: they end the streams that were opened with such a token, and "
         f"refuse it.\nThis is version {document.version} of the revocations; {count} in force."
@@ -120,14 +120,14 @@ def _print_list(revoked: Revocations, *, as_json: bool) -> None:
         for each in revoked.entries():
             json_line(each._asdict())
     elif not len(revoked):
-        typer.echo("nothing is revoked")
+        echo("nothing is revoked")
     else:
         lines = [(_whose(each), _time(each.before_ms)) for each in revoked.entries()]
         print_table([("TOKENS OF", "ISSUED BEFORE"), *lines])
 
 
 def _whose(revoked: Revocation) -> str:
-    login = f", login {printable(revoked.sid)}" if revoked.sid else ""
+    login = f", login {revoked.sid}" if revoked.sid else ""
     return f"{revoked.user or 'everyone'}{login}"
 
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from cecochat.history.admission import Admission
 from cecochat.domain.configuration import Config
+from cecochat.history.admission import Admission
 from cecochat.history.facts import Sources
 from cecochat.history.holes import HoleWatch
 from cecochat.history.letters import Letters
@@ -53,7 +53,9 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(
-                handler(queries, where, Admission(lambda: queries.config), verifier, registry, tracer),
+                handler(
+                    queries, where, Admission(lambda: queries.config), verifier, registry, tracer
+                ),
                 SERVICE,
                 settings.host,
                 settings.history_port,

@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.ids import UserId, user_id
-from cecochat.runtime import private
 from cecochat.domain.revocations import SID_MAX_BYTES, Revocations
+from cecochat.runtime import private
 from cecochat.runtime.keys import JwksFile, Keys
 from cecochat.v1 import errors_pb2
 
