@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 LOG_ID = "log"
 
 
-GARBAGE = Undecodable("garbage")
-"""A record that cannot be decoded: no reader makes anything of it."""
-
-
 class Log:
     """One partition. Records stay for ever, for the oracle; readers may not go below `start`."""
 
@@ -47,7 +43,7 @@ class Log:
     def append_garbage(self, meant: LogRecord, now_ms: int) -> int:
         """Store a record so that no reader understands it; returns its offset."""
         self.meant[len(self.records)] = meant
-        self.records.append(GARBAGE)
+        self.records.append(Undecodable("garbage"))  # readers tell records apart by identity
         self.appended_at_ms.append(now_ms)
         return len(self.records) - 1
 
