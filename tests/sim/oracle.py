@@ -405,7 +405,8 @@ def _shown(device: DeviceRecord, history: History, evidence: Evidence) -> Iterat
             if (row.id, device.user) in evidence.told:
                 continue
             known = seen[row.sender, row.number] or row.id in device.told
-            known = known or (row in lost and device.knows_to_miss(row))
+            lacks = row in lost or row in evidence.holes
+            known = known or (lacks and device.knows_to_miss(row))
             if _wanted(device, row) and not known:
                 yield Broken(MISSING, f"{device.name} never shows {row}")
 
