@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from cecochat.domain.errors import InvalidSettings
@@ -241,7 +242,11 @@ def parse(document: Any) -> Config:
 
 def _known(name: str) -> tuple[str, Key, Any]:
     if name not in KEYS:
-        raise InvalidSettings(f"{name!r:.80} is no configuration key; known are {', '.join(KEYS)}")
+        close = get_close_matches(str(name)[:80], KEYS, cutoff=0.3)
+        raise InvalidSettings(
+            f"{name!r:.80} is no configuration key: use {' or '.join(close) or 'a known one'}; "
+            "`cecochat config get` lists all"
+        )
     return KEYS[name]
 
 
