@@ -46,7 +46,7 @@ MAY: dict[str, tuple[str, ...]] = {
 # What else the domain may import: nothing that does I/O, knows the time or rolls dice.
 PURE = tuple(
     "__future__ abc base64 bisect collections contextlib dataclasses enum functools "
-    "google.protobuf hashlib heapq itertools json math operator re string struct typing "
+    "google.protobuf difflib hashlib heapq itertools json math operator re string struct typing "
     "typing_extensions unicodedata".split()
 )
 
