@@ -43,6 +43,7 @@ class Cutting:
     clients: dict[str, Client]
     history: History
     cuts: list[Cut]
+    has_lost_end: bool
     afresh: set[str]  # sessions that found no state record, so do not know what counts
     told: set[tuple[int, int]]
     places: dict[str, int]
@@ -77,12 +78,11 @@ class Cutting:
         return looked or (released is not None and self._begin_at(partition, released))
 
     def do_cut_log(self, partition: int, start: int) -> bool:
-        """Somebody drops the beginning of a log, up to its end at most. Not both that and one of
-        these, which nothing in what is left would show: a log that has lost its end and whose
-        reader has not seen that yet, and copies that nobody could read.
+        """Somebody drops the beginning of a log, up to its end at most. Not in a run where a log
+        has lost its end or a copy could not be read: see ADR 0091, "Not covered".
         """
         log = self.logs[partition]
-        if self.materializers[partition].is_lost or any(each.meant for each in self.logs):
+        if self.has_lost_end or any(each.meant for each in self.logs):
             return False
         cut = Cut(partition, log.start, min(start, log.end))
         if not self._begin_at(partition, cut.start):

@@ -75,6 +75,7 @@ class World(Assigning, Spoiling, Cutting):
         self.now_ms = EPOCH_MS + 1_000_000_000
         self.logs = [Log() for _ in range(shape.partitions)]
         self.cuts: list[Cut] = []
+        self.has_lost_end = False  # whether any log has
         self.afresh: set[str] = set()
         self.watermark = [NOWHERE] * shape.partitions  # what the group `forward` has committed
         self.commits: list[tuple[int, Place]] = []  # under way, in any order
@@ -362,7 +363,10 @@ class World(Assigning, Spoiling, Cutting):
 
     def do_lose(self, partition: int, records: int) -> bool:
         """The log of a partition loses its end. It comes back later than clocks are apart."""
+        if self.cuts:
+            return False
         lost = self.logs[partition].lose(records)
+        self.has_lost_end |= bool(lost)
         self.do_tick(BACK_MS if lost else 0)
         for record in lost:
             if isinstance(record, Origin):
