@@ -20,7 +20,6 @@ from contextlib import (
     suppress,
 )
 from dataclasses import asdict, dataclass, field
-from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from cecochat.adapters import build
@@ -33,6 +32,7 @@ from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
 from cecochat.runtime import jwks_url, private
+from cecochat.runtime.loopback import is_loopback
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier, development_secret
@@ -198,10 +198,7 @@ async def serving(
 
 def warn_if_exposed(settings: Settings) -> None:
     """Say so where clients can reach the servers themselves."""
-    with suppress(ValueError):
-        if ip_address(settings.host).is_loopback:
-            return
-    if settings.host != "localhost":
+    if not is_loopback(settings.host):
         log.warning(
             "clients reach %s without an edge, where 100 KB without a token can take 1 GB of "
             "memory: listen on 127.0.0.1 behind `cecochat edge`, or let a firewall admit the edge "

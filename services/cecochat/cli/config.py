@@ -167,14 +167,12 @@ async def _watch(data: Path | None, file: Path | None, as_json: bool) -> None:
 
 
 def _known(key: str) -> str:
-    from difflib import get_close_matches
-
-    from cecochat.domain.configuration import KEYS
+    from cecochat.domain.configuration import KEYS, closest
 
     if key in KEYS:
         return key
-    near = get_close_matches(key, KEYS, n=1)
-    meant = f"did you mean {near[0]}?" if near else "`cecochat config get` lists them"
+    near = closest(key)
+    meant = f"did you mean {near}?" if near else "`cecochat config get` lists them"
     raise UsageError(f"{key!r} is no configuration key: {meant}")
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
-BUCKETS_MAX = 100_000
+USERS_MAX = 100_000
+
+Limit = TypeVar("Limit")
 
 
 class TokenBucket:
@@ -44,18 +48,18 @@ class TokenBucket:
         self._at_s = now_s
 
 
-class Buckets:
-    """One bucket a user; the one unused for longest is forgotten, and would be full again."""
+class PerUser(Generic[Limit]):
+    """One limit a user; the one unused for longest is forgotten, and would be full again."""
 
     def __init__(self) -> None:
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._limits: OrderedDict[str, Limit] = OrderedDict()
 
-    def of(self, user_id: str, burst: float, now_s: float) -> TokenBucket:
-        """That of a user; a new one is full."""
-        if user_id in self._buckets:
-            self._buckets.move_to_end(user_id)
+    def of(self, user_id: str, make: Callable[[], Limit]) -> Limit:
+        """That of a user; a new one is made."""
+        if user_id in self._limits:
+            self._limits.move_to_end(user_id)
         else:
-            self._buckets[user_id] = TokenBucket(burst, now_s)
-            if len(self._buckets) > BUCKETS_MAX:
-                self._buckets.popitem(last=False)
-        return self._buckets[user_id]
+            self._limits[user_id] = make()
+            if len(self._limits) > USERS_MAX:
+                self._limits.popitem(last=False)
+        return self._limits[user_id]

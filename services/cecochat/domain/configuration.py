@@ -242,12 +242,16 @@ def parse(document: Any) -> Config:
 
 def _known(name: str) -> tuple[str, Key, Any]:
     if name not in KEYS:
-        close = get_close_matches(str(name)[:80], KEYS, cutoff=0.3)
         raise InvalidSettings(
-            f"{name!r:.80} is no configuration key: use {' or '.join(close) or 'a known one'}; "
+            f"{name!r:.80} is no configuration key: use {closest(name) or 'a known one'}; "
             "`cecochat config get` lists all"
         )
     return KEYS[name]
+
+
+def closest(name: object) -> str | None:
+    """The key that somebody may have meant; None: none is like it."""
+    return next(iter(get_close_matches(str(name)[:80], KEYS, n=1)), None)
 
 
 def check(name: str, value: Any) -> Any:

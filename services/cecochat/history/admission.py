@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from cecochat.domain.bucket import Buckets
+from cecochat.domain.bucket import PerUser, TokenBucket
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.v1 import errors_pb2
@@ -26,8 +26,8 @@ class Admission:
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
         self._under_way: Counter[str] = Counter()
-        self._rates = Buckets()
-        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+        self._rates: PerUser[TokenBucket] = PerUser()
+        self.reading = asyncio.Semaphore(READS_AT_ONCE)  # held while a call asks the database
 
     @contextmanager
     def admitted(self, user_id: str) -> Iterator[None]:
@@ -41,12 +41,6 @@ class Admission:
             if not self._under_way[user_id]:
                 del self._under_way[user_id]
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        """For as long as a call asks the database."""
-        async with self._reads:
-            yield
-
     def _check(self, user_id: str) -> None:
         config = self._config()
         if self._under_way[user_id] >= config.queries_at_once_per_user:
@@ -58,7 +52,8 @@ class Admission:
         if self._under_way.total() >= config.queries_at_once_per_server:
             raise _limited("this server has too many queries under way: try again", BUSY_RETRY_MS)
         rate, burst, now_s = config.queries_rate_per_user, config.queries_burst, time.monotonic()
-        if wait_s := self._rates.of(user_id, burst, now_s).try_take(now_s, rate, burst):
+        bucket = self._rates.of(user_id, lambda: TokenBucket(burst, now_s))
+        if wait_s := bucket.try_take(now_s, rate, burst):
             raise _limited(
                 f"{user_id} asks too often: wait {wait_s:.2f} s", int(wait_s * 1_000) + 1
             )

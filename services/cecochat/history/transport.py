@@ -96,7 +96,7 @@ def _unary(
     async def served(user: str, context: Context) -> None:
         request = _parse(await _read(context), request_type)
         with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
-            async with admission.reading(), asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):
                 answered = await answer(user, request)
         await context.write(answered)  # until the client's window has taken it
 

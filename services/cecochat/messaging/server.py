@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from cecochat.domain.bucket import TokenBucket
+from cecochat.domain.bucket import PerUser, TokenBucket
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.limits import OwnerLimits
@@ -33,9 +32,6 @@ log = logging.getLogger(__name__)
 # With what is spread between them, below the 30 s after which a deployment kills.
 HAND_OVER_TIMEOUT_S = 8.0
 DRAIN_TIMEOUT_S = 5.0
-BUCKETS_MAX = 100_000
-
-Limit = TypeVar("Limit", TokenBucket, SendCredit)
 
 
 class MessagingServer:
@@ -64,8 +60,8 @@ class MessagingServer:
         self._config = Config()
         self._connections: set[Connection] = set()
         self._by_user: Counter[str] = Counter()
-        self._sends: OrderedDict[str, SendCredit] = OrderedDict()
-        self._connects: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._sends: PerUser[SendCredit] = PerUser()
+        self._connects: PerUser[TokenBucket] = PerUser()
         self._leaving = False  # others are to take over; serves on
         self._draining = False
         self._next_session = 0
@@ -165,9 +161,7 @@ class MessagingServer:
 
     def _check_connect_rate(self, user_id: str) -> None:
         config, now_s = self._config, time.monotonic()
-        bucket = _of_user(
-            self._connects, user_id, lambda: TokenBucket(config.connects_burst, now_s)
-        )
+        bucket = self._connects.of(user_id, lambda: TokenBucket(config.connects_burst, now_s))
         if wait_s := bucket.try_take(now_s, config.connects_rate_per_user, config.connects_burst):
             raise Refusal(
                 errors_pb2.ERROR_CODE_RATE_LIMITED,
@@ -177,7 +171,7 @@ class MessagingServer:
 
     def send_credit(self, user_id: str) -> SendCredit:
         """What all sessions of a user share."""
-        return _of_user(self._sends, user_id, lambda: SendCredit(lambda: self._config))
+        return self._sends.of(user_id, lambda: SendCredit(lambda: self._config))
 
     def end_revoked(self) -> None:
         """Send those away whose tokens have been revoked."""
@@ -214,14 +208,3 @@ class MessagingServer:
             )
         await self.ownership.for_each(lambda owned: owned.drain(DRAIN_TIMEOUT_S))
         await self.ownership.store_watermarks()
-
-
-def _of_user(known: OrderedDict[str, Limit], user_id: str, make: Callable[[], Limit]) -> Limit:
-    """The user's limit; the one unused for longest is forgotten, and would be full again."""
-    if user_id in known:
-        known.move_to_end(user_id)
-    else:
-        known[user_id] = make()
-        if len(known) > BUCKETS_MAX:
-            known.popitem(last=False)
-    return known[user_id]

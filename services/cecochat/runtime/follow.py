@@ -91,7 +91,7 @@ async def valid(
             except InvalidSettings as error:
                 metrics.refused.inc()
                 log.error("%s version %s is not followed: %s", name, document.version, error)
-                if in_force or not (earlier := await _last_good(configuration, name, parse_)):
+                if in_force or not (earlier := await _earlier(configuration, name, parse_)):
                     continue
                 good = earlier
             new = in_force is not None
@@ -116,14 +116,22 @@ def _judge_earlier(document: Document, in_force: Document, metrics: DocumentMetr
         )
 
 
-async def _last_good(
+async def _earlier(
     configuration: Configuration, name: str, parse_: Callable[[Any], Parsed]
 ) -> tuple[Document, Parsed] | None:
     """For a start while the newest version is not valid."""
     with suppress(Unavailable):
-        for document in await configuration.past(name, PAST):
-            with suppress(InvalidSettings):
-                return document, parse_(document.value)
+        return await last_good(configuration, name, parse_)
+    return None
+
+
+async def last_good(
+    configuration: Configuration, name: str, parse_: Callable[[Any], Parsed]
+) -> tuple[Document, Parsed] | None:
+    """The newest version that is valid, of those that the store keeps. Raises `Unavailable`."""
+    for document in await configuration.past(name, PAST):
+        with suppress(InvalidSettings):
+            return document, parse_(document.value)
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 import math
@@ -18,6 +17,7 @@ import jwt
 
 from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
 from cecochat.runtime.keys import SET_MAX_BYTES, read_set
+from cecochat.runtime.loopback import is_loopback
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -147,17 +147,10 @@ def check_url(url: str) -> None:
         raise InvalidSettings(f"{url!r:.200} is no URL ({error})") from None
     if not parts.hostname or parts.scheme not in ("https", "http"):
         raise InvalidSettings(f"{url!r:.200} is no URL of keys: use https://HOST/PATH")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise InvalidSettings(
             f"{url!r:.200} is not over TLS, so that anybody on the way could give keys: use https"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
 from cecochat.domain.revocations import Revocation
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.follow import PAST, valid
+from cecochat.runtime.follow import last_good, valid
 from cecochat.runtime.http import App, error_response
 from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tokens import Verifier
@@ -77,10 +77,8 @@ async def _good(configuration: Configuration, name: str, parse: Callable[[Any], 
     """What the newest version says that is valid. Raises `Unavailable`."""
     with suppress(InvalidSettings):
         return parse((await configuration.get(name)).value)
-    for document in await configuration.past(name, PAST):
-        with suppress(InvalidSettings):
-            return parse(document.value)
-    return parse({})
+    earlier = await last_good(configuration, name, parse)
+    return earlier[1] if earlier else parse({})
 
 
 def add_revoking(app: App, configuration: Configuration) -> None:
