@@ -22,8 +22,17 @@ def cpu_s(pid: int) -> float:
 
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process."""
+    return _memory_bytes(pid, "VmRSS:")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most that has been resident since the process began."""
+    return _memory_bytes(pid, "VmHWM:")
+
+
+def _memory_bytes(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise ValueError(f"process {pid} has no memory")
 

@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from cecochat.v1 import errors_pb2
+from tests.bench.meter import rss_bytes
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.hostile import Metadata, bearer, channel, metric, minted, talk
@@ -80,7 +81,7 @@ class Attack:
         assert answer.error.code == said.ends_with, (answer, said)
         self.examined += len(said.frames)
         if not self.rss_settled_kb and self.examined > SETTLED:
-            self.rss_settled_kb = rss_kb(self._server.pid)
+            self.rss_settled_kb = rss_bytes(self._server.pid) >> 10
 
 
 @pytest.mark.timeout(300)
@@ -98,7 +99,7 @@ async def test_100_000_hostile_frames_among_honest_ones(
                 await attack.run()
             took_s = time.monotonic() - began_s
             assert await crowd.settle() == [], "the honest ones noticed"
-            grew_kb = rss_kb(server.pid) - attack.rss_settled_kb
+            grew_kb = (rss_bytes(server.pid) >> 10) - attack.rss_settled_kb
             figures = {
                 "seed": base_seed,
                 "frames": attack.examined,
@@ -124,11 +125,6 @@ async def test_100_000_hostile_frames_among_honest_ones(
 
 def complaints(log: str) -> list[str]:
     return [line for line in log.splitlines() if "Traceback" in line or " ERROR " in line]
-
-
-def rss_kb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
 
 
 def open_sockets(pid: int) -> int:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cecochat.client import Client, Message, connect
+from tests.bench.meter import peak_bytes
 from tests.hostile.http2 import GOAWAY, bomb, late_bomb, long_bomb, peer
-from tests.hostile.memory import LIMIT_BYTES, peak_bytes
 from tests.support.backends import Backends
 from tests.support.edge import behind_an_edge
 from tests.support.rawclient import mint
@@ -20,6 +20,8 @@ PATHS = {
     "messaging": "/cecochat.v1.Messaging/Chat",
     "history": "/cecochat.v1.History/GetMessages",
 }
+LIMIT_BYTES = 512 << 20
+"""What a deployment gives a server: jobs/messaging.nomad.hcl."""
 BLOCKS = 12
 CONNECTIONS = 50
 NOT_MOVED_BYTES = 16 << 20

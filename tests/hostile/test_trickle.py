@@ -14,9 +14,9 @@ from statistics import quantiles
 import httpx
 import pytest
 
-from tests.hostile.test_reads import by_default, token_of
+from tests.support.rawclient import mint
 from tests.support.results import write
-from tests.support.server import Server
+from tests.support.server import Server, started
 
 TRICKLING, IDLE = 1_100, 5_000
 EVERY_S = 2.0
@@ -56,7 +56,7 @@ async def idle(host: str, port: int, count: int) -> AsyncIterator[None]:
 
 async def looked_up(server: Server, client: httpx.AsyncClient, until_s: float) -> list[float]:
     """How long lookups, `/livez` and `/readyz` take, in s, one after the other until then."""
-    headers = {"authorization": f"Bearer {token_of(server, 'alice')}"}
+    headers = {"authorization": f"Bearer {mint(server.secret_file, 'alice')}"}
     took_s = []
     while time.monotonic() < until_s:
         for path in ("/v1/connect", "/livez", "/readyz"):
@@ -71,7 +71,7 @@ async def looked_up(server: Server, client: httpx.AsyncClient, until_s: float) -
 
 @pytest.mark.timeout(180)
 async def test_those_who_say_little_starve_nobody(tmp_path: Path) -> None:
-    async with by_default(tmp_path) as server:
+    async with started(Server(tmp_path)) as server:
         host, port = "127.0.0.1", httpx.URL(server.connect_url).port
         assert port
         limits = httpx.Limits(max_keepalive_connections=0)

@@ -24,7 +24,7 @@ from cecochat.runtime.settings import load
 from cecochat.runtime.tokens import mint
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
-from tests.support.server import CECOCHAT, Server, free_ports
+from tests.support.server import CECOCHAT, Server, free_ports, started
 from tests.support.texts import real_texts
 
 WITHIN_S = 60.0
@@ -32,13 +32,8 @@ WITHIN_S = 60.0
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    """With the limits that a person has: it starts in one go."""
-    started = Server(tmp_path / "up")
-    try:
-        await started.start()
-        yield started
-    finally:
-        await started.release()
+    async with started(Server(tmp_path / "up")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

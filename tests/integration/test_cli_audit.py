@@ -13,7 +13,7 @@ import pytest
 from tests.integration.test_cli import interruptible, run, start
 from tests.support.damage import SqliteDamage
 from tests.support.eventually import eventually
-from tests.support.server import Server
+from tests.support.server import Server, started
 
 assert interruptible, "Ctrl-C ends a command here too"
 CHAT = "d:alice~bob"
@@ -21,12 +21,8 @@ CHAT = "d:alice~bob"
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    started = Server(tmp_path / "up")
-    try:
-        await started.start()
-        yield started
-    finally:
-        await started.release()
+    async with started(Server(tmp_path / "up")) as server:
+        yield server
 
 
 async def said(server: Server, count: int) -> list[str]:

@@ -9,17 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_cli import run
-from tests.support.server import Server
+from tests.support.server import Server, started
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    started = Server(tmp_path / "up")
-    try:
-        await started.start()
-        yield started
-    finally:
-        await started.release()
+    async with started(Server(tmp_path / "up")) as server:
+        yield server
 
 
 async def test_it_says_what_it_did_and_lists_what_is_in_force(server: Server) -> None:

@@ -15,19 +15,15 @@ from cecochat.runtime.tokens import mint
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
 from tests.integration import streams
 from tests.integration.test_cli import run
-from tests.support.server import Server
+from tests.support.server import Server, started
 
 STEPS = ["accepted", "acknowledged", "forwarded", "delivered", "materialized"]
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    started = Server(tmp_path / "up")
-    try:
-        await started.start()
-        yield started
-    finally:
-        await started.release()
+    async with started(Server(tmp_path / "up")) as server:
+        yield server
 
 
 def token(server: Server, user: str) -> str:

@@ -25,7 +25,7 @@ from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
 from tests.integration import streams
 from tests.integration.streams import message
-from tests.support.server import CECOCHAT, Server, command
+from tests.support.server import CECOCHAT, Server, command, started
 from tests.unit.test_printable import STEERS
 
 MARK = "STEERED"
@@ -64,11 +64,8 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     await history.write([], [], None, [hole(await log.log_id())])
     await history.close()
     await log.close()
-    try:
-        await made.start()
+    async with started(made):
         yield made
-    finally:
-        await made.release()
 
 
 def token(server: Server, user: str) -> str:

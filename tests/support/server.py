@@ -165,23 +165,32 @@ class Server:
 
 
 @asynccontextmanager
+async def started(server: Server) -> AsyncIterator[Server]:
+    """It starts in one go, with the limits that it comes with, and is gone afterwards whatever
+    happens.
+    """
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.release()
+
+
+@asynccontextmanager
 async def running(
     folder: Path,
     environment: Mapping[str, str] | None = None,
     configuration: Mapping[str, Any] | None = None,
     words: tuple[str, ...] = (),
 ) -> AsyncIterator[Server]:
-    """A server that is ready, and that is gone afterwards whatever happens."""
-    server = Server(folder, environment or {}, words=words)
-    try:
-        await server.start()  # makes the data folder
+    """A server that is ready, without limits, and that is gone afterwards whatever happens."""
+    async with started(Server(folder, environment or {}, words=words)) as server:
+        # it has made the data folder
         await server.configure({**NO_LIMITS, **(configuration or {})})
         await server.terminate()
         server.record.entries.clear()
         await server.start()
         yield server
-    finally:
-        await server.release()
 
 
 async def command(environment: Mapping[str, str], *words: str, code: int | None = 0) -> str:
