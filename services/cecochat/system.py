@@ -35,7 +35,7 @@ from cecochat.runtime import jwks_url, private
 from cecochat.runtime.loopback import is_loopback
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
-from cecochat.runtime.tokens import Verifier, development_secret
+from cecochat.runtime.tokens import Verifier
 from cecochat.runtime.tracing import Tracing
 from cecochat.runtime.turn import taking_turns
 
@@ -234,7 +234,7 @@ async def opened(
 async def _verifier(stack: AsyncExitStack, settings: Settings, *, needed: bool) -> Verifier:
     secret_file, url, oidc = settings.secret_file, settings.jwks_url, settings.oidc_issuer
     return Verifier(
-        secret=development_secret(secret_file) if secret_file else None,
+        secret=private.drawn_secret(secret_file) if secret_file else None,
         jwks_file=settings.jwks_file,
         keys=await _enter(stack, lambda: jwks_url.following(url, oidc, needed=needed))
         if url or oidc

@@ -14,7 +14,7 @@ import grpc
 from cecochat import system
 from cecochat.adapters import build
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
-from cecochat.runtime import tokens
+from cecochat.runtime import private, tokens
 from cecochat.runtime.settings import Settings
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import (
@@ -66,7 +66,7 @@ class Running:
 
     def token(self, user: str, lifetime_s: float = 3_600) -> str:
         assert self.addresses.token_secret_file
-        secret = tokens.development_secret(Path(self.addresses.token_secret_file))
+        secret = private.drawn_secret(Path(self.addresses.token_secret_file))
         return tokens.mint(secret, user, lifetime_s)
 
     def stream(

@@ -22,7 +22,7 @@ from cecochat.connect.main import connect
 from cecochat.history.main import history
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
-from cecochat.runtime import tokens
+from cecochat.runtime import private, tokens
 from cecochat.v1.errors_pb2 import ERROR_CODE_TOO_LARGE
 from cecochat.v1.messaging_pb2 import Position
 from scripts import metrics
@@ -349,7 +349,7 @@ async def test_a_lookup_is_answered_while_no_history_server_is_live(tmp_path: Pa
         await write_document(parts.configuration, ASSIGNMENT, everything)
         secret_file = parts.settings.secret_file
         assert secret_file
-        token = tokens.mint(tokens.development_secret(secret_file), "alice", 60)
+        token = tokens.mint(private.drawn_secret(secret_file), "alice", 60)
         async with messaging(parts, "only") as server, connect(parts, "connect-1") as here:
             route = await find_route(here.health_url, token)
             assert (route.messaging, route.history) == (server.address, None)

@@ -20,7 +20,8 @@ from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.letters import Letter
 from cecochat.materialize.burying import Burial
 from cecochat.ports.history import Hole
-from cecochat.runtime.tokens import development_secret, mint
+from cecochat.runtime.private import drawn_secret
+from cecochat.runtime.tokens import mint
 from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
 from tests.integration import streams
@@ -69,7 +70,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 def token(server: Server, user: str) -> str:
-    return mint(development_secret(server.secret_file), user, 3_600)
+    return mint(drawn_secret(server.secret_file), user, 3_600)
 
 
 async def said(server: Server) -> int:

@@ -205,9 +205,10 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
 
 
 def _minting(secret_file: Path, user: str) -> Token:
-    from cecochat.runtime.tokens import development_secret, mint
+    from cecochat.runtime.private import drawn_secret
+    from cecochat.runtime.tokens import mint
 
-    secret = development_secret(secret_file)
+    secret = drawn_secret(secret_file)
 
     async def renewed() -> str:
         return mint(secret, user, TOKEN_LIFETIME_S)

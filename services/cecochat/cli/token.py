@@ -32,7 +32,8 @@ def token(
     ] = None,
 ) -> None:
     """Print a development token. In production, the embedding application makes tokens."""
-    from cecochat.runtime.tokens import development_secret, mint
+    from cecochat.runtime.private import drawn_secret
+    from cecochat.runtime.tokens import mint
 
     path = secret_file or target(connect).secret_file
     if path is None or not path.exists():
@@ -40,7 +41,7 @@ def token(
             "the secret of this system is not on this machine: name its file with --secret-file, "
             "or have the application's back end make the token"
         )
-    echo(mint(development_secret(path), user, seconds(lifetime)))
+    echo(mint(drawn_secret(path), user, seconds(lifetime)))
 
 
 def seconds(text: str) -> float:

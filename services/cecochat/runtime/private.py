@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import IO
@@ -20,7 +22,8 @@ OTHERS = 0o077
 DATABASES = ("log.db", "history.db", "configuration.db")
 PARTS = ("", "-wal", "-shm", "-journal")
 OURS = frozenset(
-    {"log.lock", "token-secret", "control"} | {name + part for name in DATABASES for part in PARTS}
+    {"log.lock", "token-secret", "cluster-secret", "control"}
+    | {name + part for name in DATABASES for part in PARTS}
 )
 """What CecoChat keeps in a data folder."""
 SECRETS = ("_key_file", "_secret_file", "_password_file", "_token_file")
@@ -45,6 +48,21 @@ def opened(path: Path) -> IO[str]:
     """A file to write anew."""
     path.unlink(missing_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE), "w")
+
+
+def drawn_secret(path: Path) -> bytes:
+    """The secret in a file that only its owner may read; made where there is none, once, also by
+    several servers that start together.
+    """
+    if not path.exists():
+        make_folder(path.parent)
+        beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        with opened(beside) as file:
+            file.write(secrets.token_hex(32))
+        with suppress(FileExistsError):
+            path.hardlink_to(beside)  # never an empty secret, which anybody could sign with
+        beside.unlink()
+    return path.read_text().encode()
 
 
 # -- a data folder

@@ -184,6 +184,11 @@ class Settings:
     edge_idle_s: int = _setting(
         3_600, "how long a stream through the edge may say nothing, s", 60, 7 * 86_400
     )
+    cluster_secret_file: Path | None = _setting(  # noqa: RUF009
+        None,
+        "secret that all servers and operators of a cluster have, by which they know each other; "
+        "unset: `cluster-secret` in the data folder, made at the first start",
+    )
     token_secret_file: Path | None = _setting(  # noqa: RUF009
         None, "secret of development tokens; unset: `token-secret` in the data folder"
     )
@@ -226,6 +231,11 @@ class Settings:
         if not wanted:
             return None
         return Tls(self.backends_ca_file, self.backends_cert_file, self.backends_key_file)
+
+    @property
+    def cluster_secret(self) -> Path:
+        """The file with what the servers and operators of this cluster share."""
+        return self.cluster_secret_file or self.data_dir / "cluster-secret"
 
     @property
     def secret_file(self) -> Path | None:

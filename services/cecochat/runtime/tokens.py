@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +15,6 @@ from cecochat.domain.configuration import Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.ids import UserId, user_id
 from cecochat.domain.revocations import SID_MAX_BYTES, Revocations
-from cecochat.runtime import private
 from cecochat.runtime.keys import JwksFile, Keys
 from cecochat.v1 import errors_pb2
 
@@ -241,18 +238,3 @@ def mint(secret: bytes, user: str, lifetime_s: float) -> str:
     now = time.time()
     claims = {"sub": user_id(user), "aud": AUDIENCE, "iat": now, "exp": now + lifetime_s}
     return jwt.encode(claims, secret, algorithm="HS256")
-
-
-def development_secret(path: Path) -> bytes:
-    """The secret in a file that only its owner may read; made where there is none, once, also by
-    several servers that start together.
-    """
-    if not path.exists():
-        private.make_folder(path.parent)
-        beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        with private.opened(beside) as file:
-            file.write(secrets.token_hex(32))
-        with suppress(FileExistsError):
-            path.hardlink_to(beside)  # never an empty secret, which anybody could sign with
-        beside.unlink()
-    return path.read_text().encode()
