@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster, edge, traces
+from tests.bench import cluster, edge, floods, traces
 from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
 from tests.bench.table import table
@@ -113,12 +113,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the JSON too")
     parser.add_argument("--traces", type=int, metavar="ROUNDS", help="what traces cost, only")
     parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
+    parser.add_argument("--floods", type=int, metavar="ROUNDS", help="what floods do to others")
     arguments = parser.parse_args()
     if arguments.traces:
         in_turns("bench-traces", traces.main(arguments.traces))
         return
     if arguments.edge:
         in_turns("bench-edge", edge.main(arguments.edge))
+        return
+    if arguments.floods:
+        in_turns("bench-floods", floods.main(arguments.floods, arguments.only))
         return
     real = arguments.backends == "real"
     found = asyncio.run(measured_on_real(arguments) if real else measured(arguments))

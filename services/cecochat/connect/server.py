@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import aclosing
 from functools import partial
 from itertools import count
@@ -15,6 +16,7 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.domain import assignment, spans
+from cecochat.domain.bucket import Rates
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.partitions import partition_of
@@ -23,6 +25,7 @@ from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.follow import valid
 from cecochat.runtime.http import error_response
 from cecochat.runtime.remembered import Memory
+from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.tokens import Verifier, bearer
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -40,6 +43,7 @@ class Directory:
         self._assignment: dict[int, str] | None = None  # partition -> server id
         self._config = Config()
         self._turn = count()
+        self._rates = Rates("looks up")
         self.ready = asyncio.Event()  # it knows the assignment
 
     def configure(self, config: Config) -> None:
@@ -68,11 +72,14 @@ class Directory:
 
     def lookup(self, user_id: str) -> dict[str, Any]:
         """Where that user goes; without `history` while no history server is live. Raises `Refusal`
-        (unavailable) while nobody live owns the partition.
+        (unavailable) while nobody live owns the partition, or (rate_limited).
         """
+        config = self._config
+        self._rates.check(
+            user_id, time.monotonic(), config.connects_rate_per_user, config.connects_burst
+        )
         partition = partition_of(user_id, self._partitions)
         messaging = self._owner(partition)
-        config = self._config
         return {
             "user_id": user_id,
             "partition": partition,
@@ -127,31 +134,32 @@ def add_routes(
     tracer: Tracer = OFF,
 ) -> None:
     """`GET /v1/connect`."""
-    metrics = ConnectMetrics(registry)
+    metrics, tarpit = ConnectMetrics(registry), Tarpit()
 
     @app.get("/v1/connect")
     async def connect(request: Request) -> HTTPResponse:
-        seen = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
-        try:
-            with metrics.seconds.time():
-                identity = verifier.verify(bearer(request.headers.get("authorization")))
-                parent = request.headers.get("traceparent", "")  # heard of who is known alone
-                with tracer.serving(spans.LOOKUP, parent, seen) as span:
-                    answer = answered(identity.user_id)
-                    if span:
-                        span.set_attribute(spans.HTTP_STATUS, answer.status)
-        except Refusal as refusal:
-            return refused(refusal)
+        with metrics.seconds.time():
+            answer, refusal = answered(request)
+        metrics.lookups.labels(refusal.name if refusal else "ok").inc()
+        if refusal:
+            await tarpit.hold(refusal)
         return answer
 
-    def answered(user_id: str) -> HTTPResponse:
+    def answered(request: Request) -> tuple[HTTPResponse, Refusal | None]:
+        seen = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
         try:
-            answer = directory.lookup(user_id)
+            identity = verifier.verify(bearer(request.headers.get("authorization")))
         except Refusal as refusal:
-            return refused(refusal)
-        metrics.lookups.labels("ok").inc()
-        return json_response(answer, dumps=json.dumps)
+            return error_response(refusal), refusal
+        parent = request.headers.get("traceparent", "")  # heard of who is known alone
+        with tracer.serving(spans.LOOKUP, parent, seen) as span:
+            answer, refused = looked_up(identity.user_id)
+            if span:
+                span.set_attribute(spans.HTTP_STATUS, answer.status)
+        return answer, refused
 
-    def refused(refusal: Refusal) -> HTTPResponse:
-        metrics.lookups.labels(refusal.name).inc()
-        return error_response(refusal)
+    def looked_up(user_id: str) -> tuple[HTTPResponse, Refusal | None]:
+        try:
+            return json_response(directory.lookup(user_id), dumps=json.dumps), None
+        except Refusal as refusal:
+            return error_response(refusal), refusal

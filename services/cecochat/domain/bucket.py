@@ -6,6 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from cecochat.domain.errors import Refusal
+from cecochat.v1 import errors_pb2
+
 USERS_MAX = 100_000
 
 Limit = TypeVar("Limit")
@@ -63,3 +66,21 @@ class PerUser(Generic[Limit]):
             if len(self._limits) > USERS_MAX:
                 self._limits.popitem(last=False)
         return self._limits[user_id]
+
+
+class Rates:
+    """How often each user may do one thing: it `does` it, in a word."""
+
+    def __init__(self, does: str) -> None:
+        self._does = does
+        self._buckets: PerUser[TokenBucket] = PerUser()
+
+    def check(self, user_id: str, now_s: float, rate_per_s: float, burst: float) -> None:
+        """It does it once more. Raises `Refusal` (rate_limited)."""
+        bucket = self._buckets.of(user_id, lambda: TokenBucket(burst, now_s))
+        if wait_s := bucket.try_take(now_s, rate_per_s, burst):
+            raise Refusal(
+                errors_pb2.ERROR_CODE_RATE_LIMITED,
+                f"{user_id} {self._does} too often: wait {wait_s:.2f} s",
+                int(wait_s * 1_000) + 1,
+            )

@@ -55,16 +55,28 @@ class Config:
         "sends/s",
         0.1,
         1e6,
-        "sends a user may make for long; more wait",
+        "sends a user may make for long; more wait; a frame counts as one at least",
     )
     sends_burst: int = _key(
         "sends.burst", 200, "sends", 1, 1_000_000, "sends a user may make at once"
     )
     connects_rate_per_user: float = _key(
-        "connects.rate_per_user", 1.0, "connects/s", 0.01, 1e6, "connects a user may make for long"
+        "connects.rate_per_user",
+        1.0,
+        "connects/s",
+        0.01,
+        1e6,
+        "connects a user may make for long, and lookups before them",
+        "messaging, connect",
     )
     connects_burst: int = _key(
-        "connects.burst", 60, "connects", 1, 1_000_000, "connects a user may make at once"
+        "connects.burst",
+        60,
+        "connects",
+        1,
+        1_000_000,
+        "connects a user may make at once",
+        "messaging, connect",
     )
     text_max_bytes: int = _key(
         "text.max_bytes", 16 << 10, "bytes", 1, 32 << 10, "the longest message text, in UTF-8"

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cecochat.domain.bucket import PerUser, TokenBucket
+from cecochat.domain.bucket import Rates
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.v1 import errors_pb2
@@ -26,7 +26,7 @@ class Admission:
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
         self._under_way: Counter[str] = Counter()
-        self._rates: PerUser[TokenBucket] = PerUser()
+        self._rates = Rates("asks")
         self.reading = asyncio.Semaphore(READS_AT_ONCE)  # held while a call asks the database
 
     @contextmanager
@@ -51,12 +51,9 @@ class Admission:
             )
         if self._under_way.total() >= config.queries_at_once_per_server:
             raise _limited("this server has too many queries under way: try again", BUSY_RETRY_MS)
-        rate, burst, now_s = config.queries_rate_per_user, config.queries_burst, time.monotonic()
-        bucket = self._rates.of(user_id, lambda: TokenBucket(burst, now_s))
-        if wait_s := bucket.try_take(now_s, rate, burst):
-            raise _limited(
-                f"{user_id} asks too often: wait {wait_s:.2f} s", int(wait_s * 1_000) + 1
-            )
+        self._rates.check(
+            user_id, time.monotonic(), config.queries_rate_per_user, config.queries_burst
+        )
 
 
 def _limited(message: str, retry_after_ms: int) -> Refusal:

@@ -23,6 +23,7 @@ from cecochat.history.admission import Admission
 from cecochat.history.queries import Queries
 from cecochat.history.where import Where
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
+from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.tokens import Verifier
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -63,9 +64,13 @@ def handler(
     tracer: Tracer = OFF,
 ) -> grpc.GenericRpcHandler:
     """The service, answered by `queries` and `where`."""
-    seconds = query_seconds(registry)
     serving = partial(
-        _unary, admission=admission, verifier=verifier, seconds=seconds, tracer=tracer
+        _unary,
+        admission=admission,
+        verifier=verifier,
+        tarpit=Tarpit(),
+        seconds=query_seconds(registry),
+        tracer=tracer,
     )
     return grpc.method_handlers_generic_handler(
         SERVICE,
@@ -84,6 +89,7 @@ def _unary(
     *,
     admission: Admission,
     verifier: Verifier,
+    tarpit: Tarpit,
     seconds: Histogram,
     tracer: Tracer,
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -91,6 +97,7 @@ def _unary(
 
     async def call(_: object, context: Context) -> None:
         if refusal := await respond(context):
+            await tarpit.hold(refusal)
             await abort(context, refusal)
 
     async def served(user: str, context: Context) -> None:

@@ -65,6 +65,7 @@ class Connection:
         self._welcomed = False
         self._check_token_at_s = 0.0
         self._warned = False
+        self._credit = server.send_credit(identity.user_id)
         self.session = Session(
             session_id,
             identity.user_id,
@@ -289,21 +290,22 @@ class Connection:
     # -- sends
 
     async def _read_frames(self, partition: OwnedPartition) -> None:
+        """Over the rate, the stream is read no further for a while: nothing is lost and nobody else
+        waits. A frame counts as a send at least: one that brings none costs about as much.
+        """
         while (frame := await self._next()) is not None:
             intake.check_later(frame)
             if frame.renewed_token:
                 self._renew(frame.renewed_token)
             if frame.sends:
                 await self._take_sends(partition, frame)
+            else:
+                await self._credit.take(1)
 
     async def _take_sends(self, partition: OwnedPartition, frame: ClientFrame) -> None:
-        """Over the rate, the stream is read no further for a while: nothing is lost and nobody else
-        waits.
-        """
-        sends, credit = frame.sends, self._server.send_credit(self.session.user_id)
-        taken = 0
+        sends, taken = frame.sends, 0
         while taken < len(sends):
-            until = taken + await credit.take(len(sends) - taken)
+            until = taken + await self._credit.take(len(sends) - taken)
             await partition.room()
             if not self._take_all(partition, sends[taken:until], frame.offset):
                 return

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
-from cecochat.domain.bucket import PerUser, TokenBucket
+from cecochat.domain.bucket import PerUser, Rates
 from cecochat.domain.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.limits import OwnerLimits
@@ -61,7 +61,7 @@ class MessagingServer:
         self._connections: set[Connection] = set()
         self._by_user: Counter[str] = Counter()
         self._sends: PerUser[SendCredit] = PerUser()
-        self._connects: PerUser[TokenBucket] = PerUser()
+        self._connects = Rates("connects")
         self._leaving = False  # others are to take over; serves on
         self._draining = False
         self._next_session = 0
@@ -146,8 +146,10 @@ class MessagingServer:
                 errors_pb2.ERROR_CODE_DRAINING,
                 "this server stops: ask the connect server for another",
             )
-        self._check_connect_rate(user_id)
         config = self._config
+        self._connects.check(
+            user_id, time.monotonic(), config.connects_rate_per_user, config.connects_burst
+        )
         if len(self._connections) >= config.sessions_max_per_server:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
@@ -157,16 +159,6 @@ class MessagingServer:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
                 f"{user_id} has {config.sessions_max_per_user} sessions: close one of them first",
-            )
-
-    def _check_connect_rate(self, user_id: str) -> None:
-        config, now_s = self._config, time.monotonic()
-        bucket = self._connects.of(user_id, lambda: TokenBucket(config.connects_burst, now_s))
-        if wait_s := bucket.try_take(now_s, config.connects_rate_per_user, config.connects_burst):
-            raise Refusal(
-                errors_pb2.ERROR_CODE_RATE_LIMITED,
-                f"{user_id} connects too often: wait {wait_s:.1f} s",
-                int(wait_s * 1_000) + 1,
             )
 
     def send_credit(self, user_id: str) -> SendCredit:

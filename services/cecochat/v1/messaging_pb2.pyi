@@ -347,6 +347,8 @@ Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):
+    """Of a stream and, the last two, of all streams of a user together. A frame counts as one send at least."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FRAME_MAX_BYTES_FIELD_NUMBER: _builtins.int

@@ -11,6 +11,7 @@ import grpc
 from cecochat.domain.errors import Refusal
 from cecochat.messaging.server import MessagingServer
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate
+from cecochat.runtime.tarpit import Tarpit
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ RECEIVE_MAX_BYTES = 256 << 10  # a frame over the protocol's limit gets a typed 
 
 def handler(server: MessagingServer) -> grpc.GenericRpcHandler:
     """`cecochat.v1.Messaging`, served by `server`."""
+    tarpit = Tarpit()
 
     async def chat(_: object, context: Context) -> None:
         refusal: Refusal | None = None
@@ -39,6 +41,7 @@ def handler(server: MessagingServer) -> grpc.GenericRpcHandler:
         finally:
             server.metrics.streams.labels(refusal.name if refusal else "ok").inc()
         if refusal:
+            await tarpit.hold(refusal)
             await abort(context, refusal)
 
     return grpc.method_handlers_generic_handler(
