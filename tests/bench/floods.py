@@ -1,10 +1,11 @@
-"""What others wait while one user floods: `make bench ARGS="--floods 5"`. Quiet and flooded take
-turns in one run: a busy machine hits both.
+"""What others wait while somebody floods, with a token or without: `make bench ARGS="--floods 5"`.
+Quiet and flooded take turns in one run: a busy machine hits both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import sys
 import tempfile
@@ -16,11 +17,12 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from cecochat.client import connect
 from cecochat.v1.history_pb2 import GetChatsRequest
-from tests.bench.meter import Meter, percentiles_ms, rss_bytes
+from tests.bench.meter import Meter, forget_peak, peak_bytes, percentiles_ms, rss_bytes
 from tests.bench.pairs import Pair, open_pairs
 from tests.bench.wire import Door
-from tests.hostile.flooding import KINDS
+from tests.hostile.flooding import KINDS, USER
 from tests.support.rawclient import find, mint
 from tests.support.server import Server, started
 
@@ -30,6 +32,7 @@ SAYS_EVERY_S = 0.4  # each pair, by far below what a user may
 SECONDS = 10.0
 BEGINS_S = 2.0  # until the flood runs
 TEXT = "x" * 256
+LONG = 60  # messages of 16 KB
 
 Figures = dict[str, dict[str, float]]
 
@@ -93,6 +96,7 @@ async def quiet_and_flooded(folder: Path, rounds: int, only: str = "") -> Figure
     kinds = [kind for kind in KINDS if only in kind]
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     async with started(Server(folder)) as server:
+        await _long_messages(server)
         door, meter = Door(server.connect_url, server.secret_file), Meter({"server": [server.pid]})
         pairs = await open_pairs(door, OTHERS, repeat(TEXT), meter)
         async with grpc.aio.insecure_channel(server.ready["history"]) as history:
@@ -107,13 +111,20 @@ async def quiet_and_flooded(folder: Path, rounds: int, only: str = "") -> Figure
     return {kind: _medians(runs) for kind, runs in found.items()}
 
 
+async def _long_messages(server: Server) -> None:
+    """More than a page of them, for whoever reads no answer."""
+    async with connect(server.connect_url, mint(server.secret_file, USER)) as client:
+        for _ in range(LONG):
+            await client.send("victim", "x" * (16 << 10))
+
+
 async def _both(server: Server, others: Others, kind: str) -> dict[str, float]:
     quiet = await others.waited(SECONDS)
-    seconds = BEGINS_S + SECONDS
+    seconds, before_bytes = BEGINS_S + SECONDS, rss_bytes(server.pid)
+    forget_peak(server.pid)
     flood = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.hostile.flooding", kind,
-        "--connect", server.connect_url, "--secret", str(server.secret_file),
-        "--seconds", str(seconds),
+        sys.executable, "-m", "tests.hostile.flooding", kind, json.dumps(server.ready),
+        "--token", mint(server.secret_file, USER), "--seconds", str(seconds),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     await asyncio.sleep(BEGINS_S)
@@ -122,7 +133,8 @@ async def _both(server: Server, others: Others, kind: str) -> dict[str, float]:
     figures = {"flood_per_s": int(out) / seconds}
     for what, before in quiet.items():
         figures |= {f"{what}_p99_ms": flooded[what], f"{what}_ratio": flooded[what] / before}
-    return figures | {"rss_mb": rss_bytes(server.pid) / 1e6}
+    memory = {"before_mib": before_bytes, "most_mib": peak_bytes(server.pid)}
+    return figures | {name: found / (1 << 20) for name, found in memory.items()}
 
 
 def _medians(runs: list[dict[str, Any]]) -> dict[str, float]:

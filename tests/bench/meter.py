@@ -30,6 +30,11 @@ def peak_bytes(pid: int) -> int:
     return _memory_bytes(pid, "VmHWM:")
 
 
+def forget_peak(pid: int) -> None:
+    """`peak_bytes` begins anew (Linux: proc_pid_clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 def _memory_bytes(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(field):

@@ -1,49 +1,64 @@
-"""One user who does one thing as fast as the server lets it: `python -m tests.hostile.flooding`.
+"""Somebody who does one thing as fast as the server lets it: `python -m tests.hostile.flooding`.
 
 A process of its own, so that what it costs to flood is not what others are seen to wait. It prints
-how often the server has answered, refusals among them, or taken a frame.
+how often the server has answered, refusals among them, or taken something.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
 
 from cecochat.v1.history_pb2 import FindMessageRequest, GetChatsRequest, GetMessagesRequest
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
-from tests.support.rawclient import CHAT, CONNECTION_OF_ITS_OWN, find, mint
+from tests.hostile import http2
+from tests.hostile.answers import ask, close_window
+from tests.hostile.silence import TRICKLING, Trickling, idle
+from tests.support.rawclient import CHAT, CONNECTION_OF_ITS_OWN
 
 USER, CHAT_ID = "mallory", "d:mallory~victim"
 AT_ONCE = 64  # calls and lookups; streams are as many as a user may have
 SESSIONS = 16
-TEXT = "x" * 100
+CALLS_EACH = 100  # of a connection
+UNREAD, WITHOUT_BODY, IDLE = 300, 10_000, 5_000
+MESSAGES = GetMessagesRequest(chat_id=CHAT_ID, limit=200)
+GET_MESSAGES = "/cecochat.v1.History/GetMessages"
 
 
+@dataclass
 class Flood:
-    """`count`: how often the server has answered or taken something."""
+    """`count`: how often the server has answered or taken something. `token`: one that is as it
+    should be, of a user of its own.
+    """
 
-    def __init__(self, connect_url: str, secret_file: Path, until_s: float) -> None:
-        self.connect_url = connect_url
-        self.token = mint(secret_file, USER)
-        self.until_s = until_s
-        self.count = 0
-        self._metadata = (("authorization", f"Bearer {self.token}"),)
+    connect: str  # URL
+    messaging: str
+    history: str
+    token: str
+    until_s: float
+    count: int = 0
 
     @property
     def goes_on(self) -> bool:
         return time.monotonic() < self.until_s
 
-    async def at_once(self, count: int, one: Callable[[], Awaitable[None]]) -> None:
-        """So many who do it one time after the other, until it is over."""
+    async def over(self) -> None:
+        await asyncio.sleep(max(0.0, self.until_s - time.monotonic()))
+
+    async def each(self, count: int, one: Callable[[], Awaitable[object]]) -> None:
+        """So many at once who do it one time after the other, until it is over."""
 
         async def forever() -> None:
             while self.goes_on:
@@ -55,105 +70,179 @@ class Flood:
             for _ in range(count):
                 group.create_task(forever())
 
-    async def lookups(self) -> None:
-        limits = httpx.Limits(max_connections=AT_ONCE)
-        headers = {"authorization": f"Bearer {self.token}"}
-        async with httpx.AsyncClient(limits=limits, headers=headers, timeout=30) as client:
 
-            async def one() -> None:
-                await client.get(f"{self.connect_url}/v1/connect")
-
-            await self.at_once(AT_ONCE, one)
-
-    async def calls(self, call: str, request: bytes) -> None:
-        address = (await find(self.connect_url, self.token)).history
-        async with grpc.aio.insecure_channel(address, options=CONNECTION_OF_ITS_OWN) as channel:
-            method: Any = channel.unary_unary(f"/cecochat.v1.History/{call}")
-
-            async def one() -> None:
-                await method(request, metadata=self._metadata, timeout=30)
-
-            await self.at_once(AT_ONCE, one)
-
-    async def streams(self) -> None:
-        """A stream that says hello and leaves."""
-        address = (await find(self.connect_url, self.token)).messaging
-        async with grpc.aio.insecure_channel(address, options=CONNECTION_OF_ITS_OWN) as channel:
-
-            async def one() -> None:
-                call: Any = channel.stream_stream(CHAT)(metadata=self._metadata)
-                await call.write(ClientFrame(hello=Hello()).SerializeToString())
-                await call.read()
-                call.cancel()
-
-            await self.at_once(AT_ONCE, one)
-
-    async def frames(self, made: Callable[[int], bytes]) -> None:
-        """Streams that write one frame after the other, and read what comes."""
-        address = (await find(self.connect_url, self.token)).messaging
-        async with grpc.aio.insecure_channel(address, options=CONNECTION_OF_ITS_OWN) as channel:
-
-            async def session() -> None:
-                call: Any = channel.stream_stream(CHAT)(metadata=self._metadata)
-                await call.write(ClientFrame(hello=Hello()).SerializeToString())
-                reading = asyncio.create_task(self._read(call))
-                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
-                    async with asyncio.timeout(self.until_s - time.monotonic()):
-                        while self.goes_on:
-                            await call.write(made(self.count))
-                            self.count += 1
-                call.cancel()
-                await asyncio.wait([reading])
-
-            async with asyncio.TaskGroup() as group:
-                for _ in range(SESSIONS):
-                    group.create_task(session())
-
-    async def _read(self, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
-        with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
-            while await call.read() is not grpc.aio.EOF:
-                pass
-
-    def sends(self, number: int) -> bytes:
-        frame = ClientFrame()
-        for each in range(256):
-            send = frame.sends.add(client_message_id=f"{number}.{each}", chat_id=CHAT_ID)
-            send.message.text = TEXT
-        return frame.SerializeToString()
+def channel(address: str) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(address, options=CONNECTION_OF_ITS_OWN)
 
 
-Kind = Callable[[Flood], Awaitable[None]]
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
 
-KINDS: dict[str, Kind] = {
-    "lookups": Flood.lookups,
-    "streams": Flood.streams,
-    "empty frames": lambda flood: flood.frames(lambda _: b""),
-    "renewals": lambda flood: flood.frames(
-        lambda _: ClientFrame(renewed_token=flood.token).SerializeToString()
+
+# -- calls
+
+
+async def lookups(flood: Flood, token: str) -> None:
+    limits, headers = httpx.Limits(max_connections=AT_ONCE), dict(bearer(token))
+    async with httpx.AsyncClient(limits=limits, headers=headers, timeout=30) as client:
+        await flood.each(AT_ONCE, lambda: client.get(f"{flood.connect}/v1/connect"))
+
+
+async def calls(flood: Flood, call: str, request: bytes, token: str) -> None:
+    async with channel(flood.history) as opened:
+        method: Any = opened.unary_unary(f"/cecochat.v1.History/{call}")
+        await flood.each(AT_ONCE, lambda: method(request, metadata=bearer(token), timeout=30))
+
+
+async def unread(flood: Flood) -> None:
+    """Answers that nobody reads."""
+    async with http2.peer(flood.history) as held:
+        await close_window(held)
+        for number in range(UNREAD):
+            await ask(held, "GetMessages", flood.token, MESSAGES, 2 * number + 1)
+        flood.count = UNREAD
+        await flood.over()
+
+
+async def without_body(flood: Flood) -> None:
+    """Calls that say neither a token nor a request, each open for as long as the server likes."""
+    headers = http2.call(GET_MESSAGES)
+    async with AsyncExitStack() as stack:
+        for _ in range(WITHOUT_BODY // CALLS_EACH):
+            held = await stack.enter_async_context(http2.peer(flood.history))
+            streams = range(1, 2 * CALLS_EACH, 2)
+            await held.say(
+                b"".join(
+                    http2.frame(http2.HEADERS, headers, stream, http2.END_HEADERS)
+                    for stream in streams
+                )
+            )
+            flood.count += len(streams)
+        await flood.over()
+
+
+# -- streams
+
+
+async def streams(flood: Flood) -> None:
+    """Each says hello and leaves."""
+    async with channel(flood.messaging) as opened:
+
+        async def one() -> None:
+            call: Any = opened.stream_stream(CHAT)(metadata=bearer(flood.token))
+            await call.write(ClientFrame(hello=Hello()).SerializeToString())
+            await call.read()
+            call.cancel()
+
+        await flood.each(AT_ONCE, one)
+
+
+async def frames(flood: Flood, made: Callable[[Flood], bytes]) -> None:
+    """One after the other on each of the streams that a user may have, and what comes is read."""
+    async with channel(flood.messaging) as opened, asyncio.TaskGroup() as group:
+        for _ in range(SESSIONS):
+            group.create_task(session(flood, opened, made))
+
+
+async def session(flood: Flood, opened: grpc.aio.Channel, made: Callable[[Flood], bytes]) -> None:
+    call: Any = opened.stream_stream(CHAT)(metadata=bearer(flood.token))
+    await call.write(ClientFrame(hello=Hello()).SerializeToString())
+    reading = asyncio.create_task(read(call))
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
+        async with asyncio.timeout(flood.until_s - time.monotonic()):
+            while flood.goes_on:
+                await call.write(made(flood))
+                flood.count += 1
+    call.cancel()
+    await asyncio.wait([reading])
+
+
+async def read(call: Any) -> None:
+    with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+
+def renewal(flood: Flood) -> bytes:
+    return ClientFrame(renewed_token=flood.token).SerializeToString()
+
+
+def sends(flood: Flood) -> bytes:
+    frame = ClientFrame()
+    for number in range(256):
+        send = frame.sends.add(client_message_id=f"{flood.count}.{number}", chat_id=CHAT_ID)
+        send.message.text = "x" * 100
+    return frame.SerializeToString()
+
+
+# -- connections
+
+
+async def trickling(flood: Flood) -> None:
+    url = urlsplit(flood.connect)
+    those = [Trickling() for _ in range(TRICKLING)]
+    tasks = [asyncio.create_task(one.run(str(url.hostname), url.port or 80)) for one in those]
+    flood.count = len(those)
+    await flood.over()
+    for task in tasks:
+        task.cancel()
+
+
+async def silent(flood: Flood) -> None:
+    url = urlsplit(flood.connect)
+    async with idle(str(url.hostname), url.port or 80, IDLE):
+        flood.count = IDLE
+        await flood.over()
+
+
+Kind = Callable[[Flood], Coroutine[Any, Any, None]]
+WRONG = "e30.e30.e30"
+
+WITH_A_TOKEN: dict[str, Kind] = {
+    "lookups": lambda flood: lookups(flood, flood.token),
+    "streams": streams,
+    "empty frames": partial(frames, made=lambda _: b""),
+    "renewals": partial(frames, made=renewal),
+    "sends": partial(frames, made=sends),
+    "GetMessages": lambda flood: calls(
+        flood, "GetMessages", MESSAGES.SerializeToString(), flood.token
     ),
-    "sends": lambda flood: flood.frames(flood.sends),
-    "GetMessages": lambda flood: flood.calls(
-        "GetMessages", GetMessagesRequest(chat_id=CHAT_ID, limit=200).SerializeToString()
+    "GetChats": lambda flood: calls(
+        flood, "GetChats", GetChatsRequest().SerializeToString(), flood.token
     ),
-    "GetChats": lambda flood: flood.calls("GetChats", GetChatsRequest().SerializeToString()),
-    "FindMessage": lambda flood: flood.calls(
-        "FindMessage", FindMessageRequest(message_id=1 << 40).SerializeToString()
+    "FindMessage": lambda flood: calls(
+        flood,
+        "FindMessage",
+        FindMessageRequest(message_id=1 << 40).SerializeToString(),
+        flood.token,
     ),
+    "unread answers": unread,
 }
+WITHOUT_ONE: dict[str, Kind] = {
+    "lookups, wrong token": lambda flood: lookups(flood, WRONG),
+    "calls, wrong token": lambda flood: calls(
+        flood, "GetMessages", MESSAGES.SerializeToString(), WRONG
+    ),
+    "calls without a body": without_body,
+    "trickling connections": trickling,
+    "idle connections": silent,
+}
+KINDS = WITH_A_TOKEN | WITHOUT_ONE
 
 
-async def main() -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--connect", required=True)
-    parser.add_argument("--secret", type=Path, required=True)
+    parser.add_argument("ready", help="what `cecochat up --json` says")
+    parser.add_argument("--token", required=True)
     parser.add_argument("--seconds", type=float, default=10)
     given = parser.parse_args()
+    where = {name: json.loads(given.ready)[name] for name in ("connect", "messaging", "history")}
     os.nice(10)  # those who measure come first: a real flood comes from another machine
-    flood = Flood(given.connect, given.secret, time.monotonic() + given.seconds)
-    await KINDS[given.kind](flood)
+    flood = Flood(**where, token=given.token, until_s=time.monotonic() + given.seconds)
+    asyncio.run(KINDS[given.kind](flood))
     print(flood.count)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
