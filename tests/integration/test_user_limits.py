@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from cecochat.v1.messaging_pb2 import ClientFrame
-from tests.integration.streams import message
+from tests.integration.streams import Stream, message
 from tests.integration.systems import Running, running
 
 RATE_PER_S, BURST = 100.0, 50
@@ -38,6 +38,25 @@ async def test_a_frame_counts_as_a_send_at_least(tmp_path: Path, frame: Frame) -
         await alice.send(message("after", "d:alice~bob"))
         await alice.until("ack")
         assert loop.time() - begun_s > (MORE - BURST) / RATE_PER_S * 0.95
+
+
+async def test_of_a_stream_that_is_read_no_further_little_waits(tmp_path: Path) -> None:
+    """It was megabytes; 300,000 frames without anything in them."""
+    frame = ClientFrame(sends=[message("1", "d:alice~bob", "x" * 16_000)]).SerializeToString()
+    limits = {"sends.rate_per_user": 0.1, "sends.burst": 1}
+    async with running(tmp_path, limits) as system, system.stream("alice") as alice:
+        taken = await taken_before_it_waits(alice, frame)
+        assert taken * len(frame) < 256 << 10, "what the client's own buffers hold included"
+
+
+async def taken_before_it_waits(stream: Stream, frame: bytes) -> int:
+    for number in range(100):
+        try:
+            async with asyncio.timeout(3):
+                await stream.write(frame)
+        except TimeoutError:
+            return number
+    return 100
 
 
 async def test_lookups_of_a_user_have_a_rate(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ KEEPALIVE_MS = 20_000  # with its timeout, a dead peer is found within 45 s
 KEEPALIVE_TIMEOUT_MS = 20_000
 STOP_GRACE_S = 1.0
 CONNECTION_GRACE_MS = 15_000
+LOOKAHEAD_BYTES = 16 << 10
+"""What of a stream may wait unread here; of a larger frame the rest comes while it is read."""
 
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -30,6 +32,8 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),
+    ("grpc.http2.bdp_probe", 0),  # else the next one grows to megabytes
+    ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
     ("grpc.max_concurrent_streams", 100),  # of a connection
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),  # without a call
