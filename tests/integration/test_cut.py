@@ -174,7 +174,7 @@ async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
 async def test_the_owner_of_a_log_that_was_cut_says_soon_what_it_knows(
     partitions: Partitions,
 ) -> None:
-    """Also where all of it is gone, and nothing more is written."""
+    """Also where all of it is gone and nothing more is written, until the history has all."""
     await partitions.append(TAKEOVER)
     owner = await partitions.loading.load()
     at_ms = time.time_ns() // 1_000_000

@@ -27,8 +27,8 @@ class Undecided:
 
     A state record decides everything: its epoch was in force from `start` on, an owner appends each
     number of its epoch once, and those below `count` have counted. A takeover decides what follows
-    it, and nothing that is before it: those origins stay `unproven`, and do not count, unless a
-    state record of the owner before lands after all.
+    it, and nothing that is before it: those origins stay `unproven`, and do not count, unless the
+    reader goes on and finds that a state record of the owner before has landed after all.
     """
 
     def __init__(self, start: int, place: PlaceOf | None = None) -> None:
