@@ -171,10 +171,11 @@ async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
     assert owner.outdated
 
 
-async def test_the_owner_of_a_log_that_was_cut_says_soon_what_it_knows(
-    partitions: Partitions,
+@pytest.mark.parametrize("materialized", [0, 2])
+async def test_the_owner_of_a_log_that_was_cut_says_soon_and_once_what_it_knows(
+    partitions: Partitions, materialized: int
 ) -> None:
-    """Also where all of it is gone and nothing more is written, until the history has all."""
+    """Also where all of it is gone and nothing more is written."""
     await partitions.append(TAKEOVER)
     owner = await partitions.loading.load()
     at_ms = time.time_ns() // 1_000_000
@@ -187,8 +188,10 @@ async def test_the_owner_of_a_log_that_was_cut_says_soon_what_it_knows(
     await watermarks._release({0: owner})
     assert not owner.state_due(at_ms)
     await partitions.cut(below=2)
-    await partitions.log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, 2)})
+    await partitions.log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, materialized)})
     owner.forwarder.caught_up(1)
     await watermarks._release({0: owner})
-    await watermarks._release({0: owner})
     assert owner.state_due(at_ms)
+    owner.state(at_ms)
+    await watermarks._release({0: owner})
+    assert not owner.state_due(at_ms)
