@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.domain.errors import Trimmed
 from cecochat.domain.ids import message_id, stamp_at, time_ms
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.place import NOWHERE, Place
@@ -159,6 +160,20 @@ async def test_where_the_other_log_tells_nothing_either_all_that_it_has_counts(
     assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, event.id)
 
 
+async def test_where_the_other_owner_began_afresh_too_all_that_it_has_counts(
+    partitions: Partitions,
+) -> None:
+    """It knows how far its origins may go, and not the id of the last of them."""
+    event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
+    theirs = Origin(event.id, Place(0, 0), 0, BOB, "", (ALICE,), event.SerializeToString(), event)
+    unknown = State(1, Place(0, 0), 1, NOW, {}, event.id, {0: Copied(Place(0, 1), 0)})
+    await partitions.append(TAKEOVER, theirs, unknown, partition=1)
+    await partitions.append(TAKEOVER)
+    await partitions.cut(below=1)
+    owner = await partitions.loading.load()
+    assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, event.id)
+
+
 async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
     partitions: Partitions,
 ) -> None:
@@ -169,6 +184,22 @@ async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
     assert not owner.outdated
     owner.read(7, state(5, 5, 5), 1, 1)
     assert owner.outdated
+
+
+async def test_nobody_begins_afresh_where_a_record_that_tells_has_come_meanwhile(
+    partitions: Partitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await partitions.append(TAKEOVER, *map(to_bob, range(5)))
+    await partitions.cut(below=6)
+    forwarded = partitions.loading.forwarded
+
+    async def while_a_state_record_lands(committed: Place | None) -> int | None:
+        await partitions.append(state(5, 5, 5))
+        return await forwarded(committed)
+
+    monkeypatch.setattr(partitions.loading, "forwarded", while_a_state_record_lands)
+    with pytest.raises(Trimmed):
+        await partitions.loading.load()
 
 
 @pytest.mark.parametrize("materialized", [0, 2])
