@@ -56,8 +56,8 @@ class Undecided:
 
     def _complete(self, state: State) -> None:
         known, self.fold = self.fold, Fold.restored(state, self._place)
-        # It reads from the beginning once more: what the state has of later is not known there, and
-        # the last origin for a target may then be anyone that is gone.
+        # The log is read once more from `start`, where nothing is known yet of what comes later;
+        # the last origin for a target may be any of those that are gone.
         self.fold.clock_ms, self.last = 0, state.last
         gone = Copied(Place(0, self._start - 1), 0)
         self.fold.chain.last = {

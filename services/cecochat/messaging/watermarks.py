@@ -74,8 +74,8 @@ class Watermarks:
             log.warning("what is needed no more is not released: %s", error)
 
     async def _materialized(self, partition: int) -> int:
-        """Below which offset the history has all; of an end that the log has lost, its reader will
-        note anew where it is.
+        """Below which offset the history has all; 0 where that was said of an end which the log has
+        lost, until its reader says it anew.
         """
         committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
         done = await dealt_with(self._backplane, partition, committed)
