@@ -137,6 +137,7 @@ async def test_where_nothing_is_left_what_others_have_counts_as_brought(
     copied = owner.fold.high[1]
     assert (copied.origin.offset, copied.id) == (1, event.id)
     assert copied.origin.clock_ms, "so that it is told apart from a record that comes in its place"
+    assert owner.fold.high[0] == Copied(Place(0, 5), 0), "its own users were told of a gap, too"
     assert owner.fold.chain.last_for(1).origin == Place(0, 5)
     assert await partitions.uncopied() == (0, ALL_BEFORE)
     at_ms = time.time_ns() // 1_000_000
@@ -158,6 +159,18 @@ async def test_where_the_other_log_tells_nothing_either_all_that_it_has_counts(
     await partitions.cut(below=1)
     owner = await partitions.loading.load()
     assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, event.id)
+
+
+async def test_where_nothing_is_left_of_the_other_log_either_no_id_of_it_lies_above(
+    partitions: Partitions,
+) -> None:
+    await partitions.append(TAKEOVER, TAKEOVER, partition=1)
+    await partitions.cut(below=2, partition=1)
+    await partitions.append(TAKEOVER)
+    await partitions.cut(below=1)
+    owner = await partitions.loading.load()
+    assert owner.fold.high[1].origin.offset == 1
+    assert time_ms(owner.fold.high[1].id) > time.time_ns() // 1_000_000 + 50_000
 
 
 async def test_where_the_other_owner_began_afresh_too_all_that_it_has_counts(
