@@ -34,6 +34,13 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.ownership import asking, owned_by
 from cecochat.runtime.parts import Parts
+from cecochat.runtime.remembered import (
+    Memory,
+    Remembers,
+    document_of,
+    remembered_by,
+    show_memory,
+)
 from scripts import metrics
 from tests.integration.systems import QUICK, settings, write_document
 from tests.support.eventually import eventually
@@ -568,6 +575,41 @@ async def test_a_control_server_without_a_copy_learns_from_the_servers_what_an_e
             await eventually(lambda: owns(client, first, 16), WITHIN_S)
 
 
+async def test_a_control_server_with_an_old_copy_learns_what_came_since(tmp_path: Path) -> None:
+    async with world(tmp_path) as up, asking() as client:
+        await write_document(up.parts.configuration, CONFIGURATION, QUICK)
+        async with control(up.parts, "control-1"):
+            await eventually(lambda: on_disk(up, CONFIGURATION) is not None, WITHIN_S)
+        later = {**QUICK, "sends.burst": 7}
+        new = await write_document(up.parts.configuration, CONFIGURATION, later)
+        async with messaging(up.parts, "first") as first:
+
+            async def follows() -> bool:
+                return await document_of(client, first, CONFIGURATION) == new
+
+            await eventually(follows, WITHIN_S)
+            up.lose_documents(CONFIGURATION)
+            async with control(up.parts, "control-2"):
+                await eventually(lambda: holds(up, CONFIGURATION, new), WITHIN_S)
+
+
+async def test_a_memory_is_that_of_the_server_that_was_asked() -> None:
+    """And not that of another one, which has its address now."""
+    document = Document(CONFIGURATION, 3, {"sends.burst": 7}, 1, "x")
+    memory = Memory({CONFIGURATION: document}, taken_over=9)
+    app = http.app("messaging", "a", CollectorRegistry(), lambda: None)
+    show_memory(app, "a", memory)
+    async with http.serving(app, "127.0.0.1", 0) as port, asking() as client:
+        server = Instance("messaging", "a", "here:1", f"http://127.0.0.1:{port}", "1")
+        ranks = {CONFIGURATION: document.rank}
+        assert await remembered_by(client, server) == Remembers(ranks, taken_over=9)
+        assert await document_of(client, server, CONFIGURATION) == document
+        assert await document_of(client, server, ASSIGNMENT) is None
+        gone = server._replace(instance_id="b")
+        assert await remembered_by(client, gone) is None
+        assert await document_of(client, gone, CONFIGURATION) is None
+
+
 def everything(server_id: str) -> dict[str, str]:
     """An assignment that gives all partitions to one server."""
     return dict.fromkeys(map(str, range(PARTITIONS)), server_id)
@@ -622,12 +664,9 @@ async def test_messaging_servers_take_over_what_control_gives_them(tmp_path: Pat
     async with world(tmp_path) as up, control(up.parts, "control-1"), asking() as client:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
 
-        async def owns(instance: Instance, count: int) -> bool:
-            return len(await owned_by(client, instance) or ()) == count
-
         async with messaging(up.parts, "first") as first:
-            await eventually(lambda: owns(first, 16), WITHIN_S)
+            await eventually(lambda: owns(client, first, 16), WITHIN_S)
             async with messaging(up.parts, "second") as second:
-                await eventually(lambda: owns(second, 8), WITHIN_S)
-                await eventually(lambda: owns(first, 8), WITHIN_S)
-            await eventually(lambda: owns(first, 16), WITHIN_S)
+                await eventually(lambda: owns(client, second, 8), WITHIN_S)
+                await eventually(lambda: owns(client, first, 8), WITHIN_S)
+            await eventually(lambda: owns(client, first, 16), WITHIN_S)

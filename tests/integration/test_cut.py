@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.domain.errors import Trimmed
 from cecochat.domain.ids import message_id, stamp_at, time_ms
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.place import NOWHERE, Place
@@ -136,6 +137,7 @@ async def test_where_nothing_is_left_what_others_have_counts_as_brought(
     copied = owner.fold.high[1]
     assert (copied.origin.offset, copied.id) == (1, event.id)
     assert copied.origin.clock_ms, "so that it is told apart from a record that comes in its place"
+    assert owner.fold.high[0] == Copied(Place(0, 5), 0), "its own users were told of a gap, too"
     assert owner.fold.chain.last_for(1).origin == Place(0, 5)
     assert await partitions.uncopied() == (0, ALL_BEFORE)
     at_ms = time.time_ns() // 1_000_000
@@ -159,6 +161,32 @@ async def test_where_the_other_log_tells_nothing_either_all_that_it_has_counts(
     assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, event.id)
 
 
+async def test_where_nothing_is_left_of_the_other_log_either_no_id_of_it_lies_above(
+    partitions: Partitions,
+) -> None:
+    await partitions.append(TAKEOVER, TAKEOVER, partition=1)
+    await partitions.cut(below=2, partition=1)
+    await partitions.append(TAKEOVER)
+    await partitions.cut(below=1)
+    owner = await partitions.loading.load()
+    assert owner.fold.high[1].origin.offset == 1
+    assert time_ms(owner.fold.high[1].id) > time.time_ns() // 1_000_000 + 50_000
+
+
+async def test_where_the_other_owner_began_afresh_too_all_that_it_has_counts(
+    partitions: Partitions,
+) -> None:
+    """It knows how far its origins may go, and not the id of the last of them."""
+    event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
+    theirs = Origin(event.id, Place(0, 0), 0, BOB, "", (ALICE,), event.SerializeToString(), event)
+    unknown = State(1, Place(0, 0), 1, NOW, {}, event.id, {0: Copied(Place(0, 1), 0)})
+    await partitions.append(TAKEOVER, theirs, unknown, partition=1)
+    await partitions.append(TAKEOVER)
+    await partitions.cut(below=1)
+    owner = await partitions.loading.load()
+    assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, event.id)
+
+
 async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
     partitions: Partitions,
 ) -> None:
@@ -171,10 +199,27 @@ async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
     assert owner.outdated
 
 
-async def test_the_owner_of_a_log_that_was_cut_says_soon_what_it_knows(
-    partitions: Partitions,
+async def test_nobody_begins_afresh_where_a_record_that_tells_has_come_meanwhile(
+    partitions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where all of it is gone, and nothing more is written."""
+    await partitions.append(TAKEOVER, *map(to_bob, range(5)))
+    await partitions.cut(below=6)
+    forwarded = partitions.loading.forwarded
+
+    async def while_a_state_record_lands(committed: Place | None) -> int | None:
+        await partitions.append(state(5, 5, 5))
+        return await forwarded(committed)
+
+    monkeypatch.setattr(partitions.loading, "forwarded", while_a_state_record_lands)
+    with pytest.raises(Trimmed):
+        await partitions.loading.load()
+
+
+@pytest.mark.parametrize("materialized", [0, 2])
+async def test_the_owner_of_a_log_that_was_cut_says_soon_and_once_what_it_knows(
+    partitions: Partitions, materialized: int
+) -> None:
+    """Also where all of it is gone and nothing more is written."""
     await partitions.append(TAKEOVER)
     owner = await partitions.loading.load()
     at_ms = time.time_ns() // 1_000_000
@@ -187,8 +232,10 @@ async def test_the_owner_of_a_log_that_was_cut_says_soon_what_it_knows(
     await watermarks._release({0: owner})
     assert not owner.state_due(at_ms)
     await partitions.cut(below=2)
-    await partitions.log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, 2)})
+    await partitions.log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, materialized)})
     owner.forwarder.caught_up(1)
     await watermarks._release({0: owner})
-    await watermarks._release({0: owner})
     assert owner.state_due(at_ms)
+    owner.state(at_ms)
+    await watermarks._release({0: owner})
+    assert not owner.state_due(at_ms)

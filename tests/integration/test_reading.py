@@ -26,7 +26,7 @@ async def open_log(folder: Path) -> EmbeddedBackplane:
     return await EmbeddedBackplane.open(folder, partition_count=1, retention_bytes=0)
 
 
-async def test_where_nothing_is_left_a_partition_starts_afresh(tmp_path: Path) -> None:
+async def test_where_nothing_is_left_the_fold_is_empty(tmp_path: Path) -> None:
     log = await open_log(tmp_path)
     await (await log.producer()).append([TAKEOVER] * 5)
     await log.release(MESSAGES, 0, 5)
@@ -59,7 +59,7 @@ async def test_a_state_record_alone_is_enough(tmp_path: Path) -> None:
     await log.close()
 
 
-async def test_what_was_known_of_a_partition_that_started_afresh_is_looked_up_again(
+async def test_what_was_known_of_a_partition_without_a_state_record_is_looked_up_again(
     tmp_path: Path,
 ) -> None:
     log = await open_log(tmp_path)

@@ -27,7 +27,7 @@ def load(server: Server) -> Owner:
     position = max(min(forwarded, log.end - 1 - world.shape.resend_records), lowest)
     fold = world.known_fold_at(server.partition, position, server.place)
     if fold is None:
-        return _load_afresh(server, forwarded)
+        return _load_afresh(server)
     if noted is None:
         fold.unread = position  # copies may have gone with the end
     return _owner(server, fold, position, forwarded)
@@ -36,13 +36,13 @@ def load(server: Server) -> Owner:
 def _load_after_trim(server: Server, forwarded: int) -> Owner:
     lowest = beginning.lowest_fold(server.log, server.place)
     if lowest.last is None:
-        return _load_afresh(server, forwarded)
+        return _load_afresh(server)
     owner = _owner(server, lowest.fold, lowest.position, max(forwarded, lowest.position))
     server.begins = lowest.begins
     return owner
 
 
-def _load_afresh(server: Server, forwarded: int) -> Owner:
+def _load_afresh(server: Server) -> Owner:
     """Nothing that is left tells of the partition."""
     world, log = server.world, server.log
     world.do_tick(1)  # it looks at all partitions
@@ -51,7 +51,7 @@ def _load_afresh(server: Server, forwarded: int) -> Owner:
     had = {origin: _had(server, origin) for origin in range(len(world.logs))}
     had[server.partition] = Copied(Place(0, log.end - 1), 0)
     fold = Fold.afresh(log.end - 1, had, server.place)
-    owner = _owner(server, fold, log.end - 1, max(forwarded, log.end - 1))
+    owner = _owner(server, fold, log.end - 1, log.end - 1)
     server.begins = ALL_BEFORE
     return owner
 

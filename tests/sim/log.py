@@ -9,7 +9,7 @@ from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Trimmed, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.place import Place
-from cecochat.domain.records import LogRecord, State, Takeover, decode, encode
+from cecochat.domain.records import LogRecord, State, decode, encode
 from cecochat.domain.told import Told
 
 if TYPE_CHECKING:
@@ -100,19 +100,10 @@ class Log:
         return lost
 
     def _whole_up_to(self) -> int:
-        """Of a log that begins higher, the first record stays that says what counts, and the
-        takeovers of owners that began afresh: more is lost than anybody could tell without them.
+        """Of a log that begins higher, the first state record that tells stays: more is lost than
+        anybody could say without it. One that somebody has cut loses nothing: see `Cutting`.
         """
-        if not self.start:
-            return 0
-        told = [offset for offset, _ in self.told()][:1]
-        takeovers = [at for at in range(self.start, self.end) if self._takes_over(at)]
-        afresh = [at for at in range(self.start, self.end) if self._takes_over(at, afresh=True)]
-        return max([self.start - 1, *(told or takeovers), *afresh]) + 1
-
-    def _takes_over(self, offset: int, *, afresh: bool = False) -> bool:
-        record = self.records[offset]
-        return isinstance(record, Takeover) and (record.is_afresh or not afresh)
+        return self.told()[0][0] + 1 if self.start else 0
 
     def told(self) -> list[tuple[int, State]]:
         """The state records that tell of what is kept, and of nothing that was lost."""

@@ -155,17 +155,19 @@ def test_of_a_takeover_without_a_known_clock_the_offset_decides(offset: int, cou
     assert fold.step(10, origin(1, Place(5_000, offset), 0), 6_000) == counts
 
 
-def test_an_epoch_is_the_same_to_those_who_read_the_log_from_different_records_on() -> None:
-    """A state record of a first version tells no clock, and where the leader of a log changes, its
-    times may turn back: what one reader counts, all have to.
+@pytest.mark.parametrize("keeps_clock", [True, False])
+def test_an_epoch_is_the_same_to_those_who_read_the_log_from_different_records_on(
+    keeps_clock: bool,
+) -> None:
+    """A state record of a first version tells no clock, who begins at the takeover knows none, and
+    where the leader of a log changes, its times may turn back: what one reader counts, all have to.
     """
-    whole = Fold()
-    whole.step(0, Takeover("server", "first", 1, keeps_clock=False), 2_000)
-    later = Fold.restored(State(0, Place(0, 0), 0, 0, {}))
-    for each in (whole, later):
+    whole, restored, begun = Fold(), Fold.restored(State(0, Place(0, 0), 0, 0, {})), Fold()
+    whole.step(0, Takeover("server", "first", 1, keeps_clock=keeps_clock), 2_000)
+    for each in (whole, restored, begun):
         each.step(1, Takeover("server", "second", 2), 1_000)
-    assert whole.step(2, origin(1, later.epoch, 0), 1_001)
-    assert later.step(2, origin(1, whole.epoch, 0), 1_001)
+    for each in (whole, restored, begun):
+        assert each.step(2, origin(1, Place(1_000, 1), 0), 1_001)
 
 
 # -- copies from such a log

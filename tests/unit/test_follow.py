@@ -136,6 +136,13 @@ async def test_a_metric_tells_that_the_store_has_gone_back() -> None:
         waiting.cancel()
 
 
+async def test_the_metric_is_taken_back_by_a_later_version() -> None:
+    registry = CollectorRegistry()
+    store = Store([version(5), version(4), version(6)])
+    assert await followed(store, 6, registry) == [5, 6]
+    assert registry.get_sample_value("cecochat_configuration_went_back") == 0
+
+
 async def test_a_metric_tells_that_the_store_is_away() -> None:
     registry = CollectorRegistry()
     values = follow.valid(Store([version(1)], []), CONFIGURATION, parse, registry)

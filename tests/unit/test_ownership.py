@@ -86,11 +86,11 @@ async def test_senders_that_waited_for_room_do_not_overrun_it() -> None:
     assert taken == 2
 
 
-def owning(*live: Instance) -> tuple[Ownership, list[Instance]]:
+def owning(*live: Instance, name: str = "one") -> tuple[Ownership, list[Instance]]:
     known = list(live)
     registry = CollectorRegistry()
     made = Ownership(
-        "one",
+        name,
         Log(UNUSED, "log", 1),
         OwnerLimits(),
         MessagingMetrics(registry),
@@ -133,5 +133,46 @@ async def test_failures_are_forgotten_where_another_server_owns(
     await eventually(lambda: runs == 2)
     owner._assigned = {0: 3}  # it is given back, and not yet taken over
     assert owner.not_ready is None
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "waits", "told"),
+    [
+        ("one", 1, True, 2),
+        ("one", 2, True, 3),  # of two contents of one version the higher name has it
+        ("zoe", 2, False, 2),
+        ("one", 3, False, 2),
+    ],
+)
+async def test_who_was_taken_over_from_needs_a_later_claim(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    version: int,
+    waits: bool,
+    told: int,
+) -> None:
+    """And control is told above which version of the assignment the next one has to lie."""
+    runs = 0
+
+    async def run(_: OwnedPartition) -> Takeover:
+        nonlocal runs
+        runs += 1
+        if runs > 1:
+            await asyncio.Event().wait()
+        return LATER
+
+    monkeypatch.setattr(OwnedPartition, "run", run)
+    monkeypatch.setattr(ownership, "RETRY_S", 0)
+    owner, _ = owning(name=name)
+    owner._assigned = {0: version}
+    keeping = asyncio.create_task(owner._keep(0))
+    await eventually(lambda: runs == 2 or "waits for a later one" in caplog.text)
+    assert (runs == 1, owner._memory.taken_over) == (waits, told)
+    owner._assigned = {0: LATER.assignment_version + 1}
+    owner._reassigned.set()
+    await eventually(lambda: runs == 2)
     keeping.cancel()
     await asyncio.wait([keeping])

@@ -98,6 +98,25 @@ def test_a_state_record_proves_what_it_has_counted() -> None:
     assert (fold.epoch, fold.count) == (at(3), 4)
 
 
+def test_a_state_record_proves_nothing_behind_a_hole_that_a_failed_append_left() -> None:
+    """Number 6 never landed, so 7 does not count, though it stands before the state record."""
+    undecided, behind = Undecided(10), origin(7, 3, 7)
+    undecided.take(10, behind, at(10).clock_ms)
+    undecided.take(11, State(10, at(3), 6, 9 << 10, {}, 5 << 22), at(11).clock_ms)
+    assert undecided.complete
+    assert undecided.fold
+    assert not undecided.fold.step(10, behind, at(10).clock_ms)
+    assert undecided.fold.count == 6
+
+
+def test_what_is_known_of_a_target_from_before_the_beginning_stays_known() -> None:
+    """So a copy names that, and its target does not ask for what there never was."""
+    undecided, before = Undecided(10, lambda _: 1), Copied(at(5), 5 << 22)
+    undecided.take(10, State(9, at(3), 6, 9 << 10, {}, 5 << 22, {1: before}), at(10).clock_ms)
+    assert undecided.fold
+    assert undecided.fold.chain.last_for(1) == before
+
+
 def test_a_takeover_proves_nothing_of_what_is_before_it() -> None:
     undecided = Undecided(10)
     undecided.take(10, origin(7, 3, 4), at(10).clock_ms)

@@ -56,7 +56,7 @@ class Fold:
             case Copy():
                 return self._copy(record)
             case Takeover():
-                # by its own time, which no reader's beginning changes: it is only told apart by it
+                # its own time, not the log's clock, is the same wherever a reader begins
                 own_ms = appended_at_ms if record.keeps_clock else 0
                 self.epoch, self.count = Place(own_ms, offset), 0
                 if self.is_afresh:

@@ -23,4 +23,4 @@ class OwnerLimits:
     tail_max_bytes: int = 4 << 20
     lane_max_bytes: int = 128 << 10  # of copies that wait for one target
     state_every: int = 1_000
-    state_after_ms: int = 3_600_000  # far below any retention, so that one is always kept
+    state_after_ms: int = 3_600_000  # nothing is released behind the last one

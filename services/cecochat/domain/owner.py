@@ -313,8 +313,8 @@ class Owner:
     # -- state records and retention
 
     def state_due(self, now_ms: int) -> bool:
-        """Whether enough was read since the last state record, or it is so old that retention might
-        leave none; or it has to show whether the clock is right again.
+        """Whether enough was read since the last state record, or it is so old that it holds up
+        what is released; or a new one has to show whether the clock is right again.
         """
         if self.cursor - 1 - self._stated >= self.limits.state_every:
             return True

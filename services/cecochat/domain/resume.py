@@ -37,9 +37,9 @@ def start(
 
     No position: live. Of another log, another partition or beyond the end, or of an end that this
     log has lost: nothing can be resumed, so live after a gap. Below the first known state: from
-    there, after a gap. Raises `Refusal`
-    where this owner has not read as far as the client: it lags, or was taken over from without
-    knowing it yet, and what it calls live is the client's past.
+    there, after a gap. Raises `Refusal` where this owner has not read as far as the client: it
+    lags, or was taken over from without knowing it yet, and what it calls live is the client's
+    past.
     """
     live = read_to - 1
     if first_known > live:

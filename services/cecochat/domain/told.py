@@ -11,9 +11,9 @@ from cecochat.domain.records import LogRecord, State, Takeover
 
 class Told:
     """Takes the records of a log from `start` on, and finds the state records that tell of what
-    stands before them there. Not among them is one of a session that had read an end which the log
-    has lost; nor one that landed behind the takeover of an owner that began afresh: what counts is
-    what that one knows, which is less.
+    stands before them there. One of a session that had read an end which the log has lost is not
+    among them. Nor is one that tells of what is before the takeover of an owner that began afresh,
+    and landed behind it: what counts is what that owner knows, which is less.
     """
 
     def __init__(self, start: int) -> None:
@@ -25,7 +25,7 @@ class Told:
     def take(
         self, offset: int, record: LogRecord | Undecodable | None, appended_at_ms: int
     ) -> State | None:
-        """The next record, None: one of another kind than those two; what it tells, if it does."""
+        """The next record; None: neither a state record nor a takeover. Returns what it tells."""
         told = record if isinstance(record, State) and self._tells(offset, record) else None
         if isinstance(record, Takeover) and record.is_afresh:
             self._afresh = offset

@@ -27,8 +27,8 @@ class Undecided:
 
     A state record decides everything: its epoch was in force from `start` on, an owner appends each
     number of its epoch once, and those below `count` have counted. A takeover decides what follows
-    it, and nothing that is before it: those origins stay `unproven`, and do not count, unless a
-    state record of the owner before lands after all.
+    it, and nothing that is before it: those origins stay `unproven`, and do not count, unless the
+    reader goes on and finds that a state record of the owner before has landed after all.
     """
 
     def __init__(self, start: int, place: PlaceOf | None = None) -> None:
@@ -56,8 +56,8 @@ class Undecided:
 
     def _complete(self, state: State) -> None:
         known, self.fold = self.fold, Fold.restored(state, self._place)
-        # It reads from the beginning once more: what the state has of later is not known there, and
-        # the last origin for a target may then be anyone that is gone.
+        # The log is read once more from `start`, where nothing is known yet of what comes later;
+        # the last origin for a target may be any of those that are gone.
         self.fold.clock_ms, self.last = 0, state.last
         gone = Copied(Place(0, self._start - 1), 0)
         self.fold.chain.last = {

@@ -22,7 +22,7 @@ class Rank(NamedTuple):
 
     @override
     def __str__(self) -> str:
-        """For people."""
+        """As messages name it."""
         return f"version {self.version} ({self.digest[:8]})"
 
 

@@ -13,9 +13,9 @@ from cecochat.runtime.clock import now_ms
 def trimmed(
     log_id: str, partition: int, held: int, start: int, appended_at_ms: int, above: int
 ) -> Hole:
-    """The hole from above the offset `held` to where the log begins, of ids above `above`. Ids are
-    of their time, so none that is gone lies above the latest that could be in the first record
-    that is left, which was appended at `appended_at_ms`.
+    """The hole from above the offset `held` to where the log begins, of ids above `above`. Ids grow
+    with time, so none that is gone lies above the highest that the first record which is left can
+    have; that was appended at `appended_at_ms`.
     """
     text = f"the log had dropped the offsets {held + 1} to {start - 1} before they were read"
     span = (held + 1, start - 1, above + 1, max(_highest(appended_at_ms), above + 1))
@@ -25,8 +25,8 @@ def trimmed(
 def uncopied(
     log_id: str, partition: int, offset: int, takeover: Takeover, appended_at_ms: int
 ) -> Hole | None:
-    """What a new owner, whose takeover stands at `offset`, found dropped before it was forwarded;
-    ids as of the takeover or before. None: nothing.
+    """The hole of what was dropped before it was forwarded, as a new owner says in its takeover at
+    `offset`, which was appended at `appended_at_ms`. None: nothing was.
     """
     first, below = takeover.uncopied[0], min(takeover.uncopied[1], offset)
     if first >= below:
@@ -51,5 +51,5 @@ def unproven(log_id: str, partition: int, seen: list[Seen]) -> Hole:
 
 
 def _highest(at_ms: int) -> int:
-    """The id that none is above which was appended by then."""
+    """The highest id that a record can have which was appended by then."""
     return message_id(stamp_at(at_ms + IDS_AHEAD_MAX_MS + 1), PARTITIONS_MAX - 1)

@@ -67,7 +67,7 @@ class Loading:
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
         fold = await known_fold_at(backplane, partition, position, self.place)
         if fold is None:
-            return await self._load_afresh(forwarded)
+            return await self._load_afresh()
         if noted is None:
             fold.unread = position  # copies may have gone with the end
         return self._owner(fold, position, forwarded)
@@ -78,12 +78,12 @@ class Loading:
         """
         lowest = await lowest_fold(self.log.backplane, self.partition, end, self.place)
         if lowest.last is None:
-            return await self._load_afresh(forwarded)
+            return await self._load_afresh()
         owner = self._owner(lowest.fold, lowest.position, max(forwarded, lowest.position))
         self._begins = lowest.begins
         return owner
 
-    async def _load_afresh(self, forwarded: int) -> Owner:
+    async def _load_afresh(self) -> Owner:
         """Nothing that is left tells of the partition. Raises `Trimmed`, where something does."""
         backplane = self.log.backplane
         start, end = await backplane.bounds(MESSAGES, self.partition)
@@ -97,7 +97,7 @@ class Loading:
         had = {origin: await self._had(origin) for origin in range(self.log.partitions)}
         had[self.partition] = Copied(Place(0, end - 1), 0)
         fold = Fold.afresh(end - 1, had, self.place)
-        owner = self._owner(fold, end - 1, max(forwarded, end - 1))
+        owner = self._owner(fold, end - 1, end - 1)
         self._begins = ALL_BEFORE  # nor does it know what counts until it has taken over
         return owner
 

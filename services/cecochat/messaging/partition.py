@@ -24,10 +24,7 @@ from cecochat.messaging.tracing import MessageTraces
 from cecochat.ports.backplane import MESSAGES, NewRecord, Producer
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.logs import ids_of
-from cecochat.runtime.reading import (
-    decode_once,
-    following,
-)
+from cecochat.runtime.reading import decode_once, following
 from cecochat.runtime.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Send

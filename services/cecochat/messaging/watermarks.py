@@ -30,8 +30,8 @@ class Watermarks:
         self._backplane = backplane
         self._metrics = metrics
         self._stored: dict[int, int] = {}  # partition -> the offset to continue from
-        self._released: dict[int, int] = {}  # partition -> up to where all was released
-        self._let_go: dict[int, int] = {}  # partition -> what was released last
+        self._released: dict[int, int] = {}  # partition -> below where it was released last
+        self._settled: dict[int, int] = {}  # partition -> `done` when nothing was left to release
         self._begins: dict[int, int] = {}  # partition -> a beginning that a state record was for
         self._all_stored_s = time.monotonic()
 
@@ -68,14 +68,14 @@ class Watermarks:
     async def _release(self, owners: Mapping[int, Owner]) -> None:
         try:
             for partition, owner in owners.items():
-                if self._released.get(partition) != owner.forwarder.done:
+                if self._settled.get(partition) != owner.forwarder.done:
                     await self._release_of(partition, owner)
         except Unavailable as error:
             log.warning("what is needed no more is not released: %s", error)
 
     async def _materialized(self, partition: int) -> int:
-        """Below which offset the history has all; of an end that the log has lost, its reader will
-        note anew where it is.
+        """Below which offset the history has all; 0 where that was said of an end which the log has
+        lost, until its reader says it anew.
         """
         committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
         done = await dealt_with(self._backplane, partition, committed)
@@ -86,16 +86,16 @@ class Watermarks:
         materialized = await self._materialized(partition)
         if before := owner.released(materialized):
             await self._backplane.release(MESSAGES, partition, before)
-            self._let_go[partition] = before
+            self._released[partition] = before
         await self._look_at_beginning(partition, owner)
         if materialized > done:
-            self._released[partition] = done
+            self._settled[partition] = done
 
     async def _look_at_beginning(self, partition: int, owner: Owner) -> None:
         """Where the log begins above what this owner has released, it may have been cut, and
         readers wait for a state record that says what counts.
         """
         start, _ = await self._backplane.bounds(MESSAGES, partition)
-        if start > self._let_go.get(partition, 0) and start != self._begins.get(partition):
+        if start > self._released.get(partition, 0) and start != self._begins.get(partition):
             owner.state_soon()
             self._begins[partition] = start

@@ -100,8 +100,8 @@ class Backplane(ABC):
         A batch is never empty and is bounded (1,000 records, 1 MiB, or one record over that). Every
         reader is shown the same records with the same offsets. Where `offset` lies below what
         retention left, raises `Trimmed`; where the log does not answer, or has lost what it had
-        shown this reader, `Unavailable`. Close the
-        generator (`aclosing`) to stop; cancellation is safe at any time.
+        shown this reader, `Unavailable`. Close the generator (`aclosing`) to stop; cancellation is
+        safe at any time.
         """
 
     @abstractmethod

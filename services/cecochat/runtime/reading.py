@@ -53,10 +53,9 @@ async def first_known(backplane: Backplane, partition: int) -> int:
 async def fold_at(
     backplane: Backplane, partition: int, position: int, place: PlaceOf | None = None
 ) -> Fold:
-    """The fold after the record at `position`, which must not lie below `first_known`. Where no
-    state record is left, nobody has owned the partition for as long as records are kept: what could
-    come again is gone too, and it starts afresh. Raises `Trimmed`. `place` is for those who
-    forward: see `Chain`.
+    """The fold after the record at `position`, which must not lie below `first_known`: an empty one
+    at the end of a log that does not tell. Raises `Trimmed`. `place` is for those who forward: see
+    `Chain`.
     """
     if fold := await known_fold_at(backplane, partition, position, place):
         return fold
@@ -80,7 +79,7 @@ async def known_fold_at(
         earlier = records_between(backplane, partition, low, high)
         async with aclosing(earlier):
             records = [record async for record in earlier] + records
-        if state := _last_state(records, low - 1 if low == start else low):
+        if state := _last_state(records, start if low == start else low + 1):
             return _continued(Fold.restored(state, place), state.as_of, records)
     if start == 0:
         return _continued(Fold(place), -1, records)
@@ -154,8 +153,8 @@ def _told_in(record: Record, told: Told) -> State | None:
     return told.take(record.offset, known, record.appended_at_ms)
 
 
-def _last_state(records: list[Record], lowest: int) -> State | None:
-    told = Told(lowest + 1)
+def _last_state(records: list[Record], start: int) -> State | None:
+    told = Told(start)
     states = [state for record in records if (state := _told_in(record, told))]
     return states[-1] if states else None
 

@@ -17,14 +17,14 @@ from cecochat.ports.discovery import Discovery, Service
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 15.0
-"""With what a server then needs to stop, within the 30 s after which a deployment kills."""
+"""Together with what a server then needs to stop, below the 30 s after which a deployment kills."""
 
 
 @asynccontextmanager
 async def taking_turns(
     discovery: Discovery, service: Service, server_id: str
 ) -> AsyncIterator[Turn]:
-    """While a server runs; its turn is passed on when it has stopped."""
+    """Around a server's whole run: it passes its turn on when it has stopped."""
     turn = Turn(discovery, service, server_id)
     async with aclosing(turn), asyncio.TaskGroup() as tasks:
         looking = tasks.create_task(turn.look())
@@ -33,7 +33,7 @@ async def taking_turns(
 
 
 class Turn:
-    """To stop, of one server: from when `come` returns until `aclose`, which passes it on."""
+    """One server's turn to stop, from when `come` returns until `aclose`, which passes it on."""
 
     def __init__(self, discovery: Discovery, service: Service, server_id: str) -> None:
         self._discovery = discovery
