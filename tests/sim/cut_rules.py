@@ -68,6 +68,13 @@ CUT_RULES = [
         weights=_CUTS_UNFORWARDED,
     ),
     ablation(
+        "reading again goes on up to what is wanted",
+        (server, "Recall", without_the_beginning.recall_while_lanes_take),
+        expect=frozenset({oracle.STUCK}),
+        seed=10,
+        weights=_CUTS_UNFORWARDED,
+    ),
+    ablation(
         "an owner that knows nothing takes what others have for brought",
         (Fold, "afresh", without_the_beginning.afresh_without_others),
         expect=frozenset({oracle.MISSING, oracle.WIRE_TWICE, oracle.SWAPPED}),

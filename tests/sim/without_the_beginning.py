@@ -14,7 +14,7 @@ from cecochat.runtime.reading import Lowest
 from tests.sim import beginning, loading
 from tests.sim.history import Materializer
 from tests.sim.log import Log
-from tests.sim.server import Server
+from tests.sim.server import Recall, Server
 
 _held = Materializer.held
 
@@ -81,3 +81,8 @@ def had_by_its_own_clock(server: Server, origin: int) -> Copied:
     had, at_ms = _had(server, origin), server.now_ms() + CLOCKS_APART_MAX_MS
     unknown = not had.id and had != NOTHING
     return had._replace(id=message_id(stamp_at(at_ms), 0)) if unknown else had
+
+
+def recall_while_lanes_take(fold: Fold, cursor: int, end: int, _: int) -> Recall:
+    """Reading again ends where no lane takes anything, also before it was where one does."""
+    return Recall(fold, cursor, end, cursor)
