@@ -16,6 +16,9 @@ _UNCOUNTED |= {"materialize": 0.3, "spoil_other": 0}
 _CUTS_UNFORWARDED = _CUTS | {"assign": 4, "learn": 3, "claim": 3, "forward": 0.3, "land": 0.7}
 _CUTS_AND_CLOCKS = _CUTS | {"cut_log": 0.03, "wrong_clock": 300, "crash_all": 10, "restart": 3}
 _CUTS_AND_CLOCKS |= {"elsewhere": 5, "trim": 0.1}
+_CUTS_AND_FAILURES = _CUTS | {"cut_log": 0.02, "assign": 8, "learn": 4, "claim": 3, "fail": 6}
+_CUTS_AND_FAILURES |= {"drop": 3, "trim": 0.1, "release": 0.1, "commit": 0.2}
+_CUTS_AND_FAILURES |= {"spoil": 0, "spoil_other": 0}
 
 CUT_RULES = [
     ablation(
@@ -94,6 +97,13 @@ CUT_RULES = [
         expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
         seed=2,
         weights=_CUTS,
+    ),
+    ablation(
+        "the ids of an owner that knows nothing begin a millisecond",
+        (Fold, "_begin_ids", without_the_beginning.begin_ids_within_a_millisecond),
+        expect=frozenset({oracle.DOUBLED, oracle.MISSING, oracle.SWAPPED}),
+        seed=23,
+        weights=_CUTS_AND_FAILURES,
     ),
     ablation(
         "the owner of a cut log says soon what counts",

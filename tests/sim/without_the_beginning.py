@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cecochat.domain.fold import Fold
-from cecochat.domain.ids import message_id, stamp_at
+from cecochat.domain.ids import SEQUENCE_MAX, message_id, stamp_at
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.place import Place
 from cecochat.domain.records import NOTHING, Copied, LogRecord, Origin, State
@@ -86,3 +86,12 @@ def had_by_its_own_clock(server: Server, origin: int) -> Copied:
 def recall_while_lanes_take(fold: Fold, cursor: int, end: int, _: int) -> Recall:
     """Reading again ends where no lane takes anything, also before it was where one does."""
     return Recall(fold, cursor, end, cursor)
+
+
+_begin_ids = Fold._begin_ids
+
+
+def begin_ids_within_a_millisecond(self: Fold, appended_at_ms: int) -> None:
+    """In which those of lower partitions are below what may have been before."""
+    _begin_ids(self, appended_at_ms)
+    self.top -= SEQUENCE_MAX

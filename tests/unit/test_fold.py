@@ -262,3 +262,10 @@ def test_of_an_id_that_nothing_tells_the_clock_of_the_log_says_how_high_it_may_b
         2: 7,
         3: 0,
     }
+
+
+def test_who_begins_afresh_gives_ids_above_all_that_may_have_been_before() -> None:
+    fold = Fold.afresh(6, {0: Copied(Place(0, 6), 0)})
+    fold.step(7, Takeover("server", "session", 1), EPOCH_MS + 1_000_000)
+    before = fold.ids(0)[0]
+    assert message_id(fold.top + 1, 0) > before, "a device takes what has no higher id for known"

@@ -88,7 +88,7 @@ class Fold:
         may be; the other half is for those who answer. Where nothing tells the last id of another
         partition, it is the highest that the log's clock allows.
         """
-        self.top = stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS // 2)
+        self.top = stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS // 2) | SEQUENCE_MAX
         self.last_id = message_id(self.top, PARTITIONS_MAX - 1)
         highest = message_id(stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS), 0)
         for origin, copied in self.high.items():
