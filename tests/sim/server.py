@@ -211,7 +211,7 @@ class Server:
             if recall.cursor >= recall.wanted and not forwarder.recalls(recall.cursor):
                 self.recall = None
                 return True
-        if recall.cursor == recall.end:
+        if recall.cursor >= recall.end:  # it may begin beyond what the owner has read
             forwarder.recalled(recall.end - 1)
             self.recall = None
         return True
