@@ -89,6 +89,22 @@ async def test_while_the_commit_stalls_no_append_returns_and_no_reader_is_shown_
     await log.close()
 
 
+async def test_a_log_that_was_cut_in_its_file_begins_at_the_first_row_that_is_left(
+    tmp_path: Path,
+) -> None:
+    """Whoever deletes rows does not write down that they were there."""
+    log = await EmbeddedBackplane.open(tmp_path)
+    await append(log, [new(number) for number in range(5)])
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as rows, rows:
+        rows.execute("DELETE FROM records WHERE place IN (SELECT place FROM records LIMIT 3)")
+    log = await EmbeddedBackplane.open(tmp_path)
+    assert await log.bounds(MESSAGES, 0) == (3, 5)
+    with pytest.raises(Trimmed):
+        await read(log, 1)
+    await log.close()
+
+
 def _count(connection: sqlite3.Connection) -> int:
     (count,) = connection.execute("SELECT count(*) FROM records").fetchone()
     return int(count)

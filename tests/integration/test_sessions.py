@@ -107,6 +107,20 @@ async def test_a_position_that_means_nothing_is_a_gap(tmp_path: Path, position: 
             assert [event.message.text for event in page.messages] == ["m"]
 
 
+async def test_a_position_in_a_log_that_has_lost_all_it_had_is_a_gap(tmp_path: Path) -> None:
+    """Nothing stands there, nor may anything for long: the session does not wait for it."""
+    async with running(tmp_path) as system:
+        async with system.stream("bob") as bob:
+            known = bob.position
+        assert known
+        known.offset, known.clock_ms = known.offset + 10, known.clock_ms + 1
+        async with system.opened("bob") as again:
+            await again.hello(known)
+            gap = (await again.until("gap")).gap
+            await again.until("caught_up")
+            assert gap.from_offset == known.offset > gap.to_offset
+
+
 @pytest.mark.parametrize("tail", [4 << 20, 0], ids=["tail", "log"])
 async def test_a_position_of_an_end_that_the_log_lost_is_a_gap(tmp_path: Path, tail: int) -> None:
     """What stands there now was appended later than the client was told."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cecochat.domain.ids import UserId, dialog
@@ -30,6 +31,12 @@ CUT = 301  # offset 0 is the takeover
 async def holes(servers: Cluster) -> list[Hole]:
     assert servers.parts.history
     return await servers.parts.history.holes()
+
+
+async def owns_the_first(servers: Cluster, server_id: str) -> bool:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{servers.servers[server_id].health_url}/partitions")
+    return "0" in answer.json()["owned"]
 
 
 @pytest.mark.timeout(120)
@@ -78,6 +85,37 @@ async def test_a_new_owner_forwards_all_that_is_left_and_tells_what_is_not(
         async with servers.stream("two", BOB, at_first) as bob:
             assert await bob.until_texts(len(TEXTS) - CUT + 1) == TEXTS[CUT - 1 :]
         assert len(await holes(servers)) == 1
+
+
+async def test_what_is_said_after_a_cut_arrives_where_earlier_messages_are_lost(
+    tmp_path: Path, kafka: str
+) -> None:
+    """The recipients' owner asks for what it lacks. What is left of that proves nothing, and what
+    is to be brought stands behind it.
+    """
+    async with cluster(tmp_path, kafka, retention_ms=1) as servers:
+        log = servers.parts.backplane
+        owners = {"0": "one", "1": "three", "2": "three", "3": "three"}
+        await servers.put_assignment(owners)
+        faults, _ = await servers.start("one"), await servers.start("three")
+        async with servers.stream("three", BOB) as bob:
+            async with servers.stream("one", ALICE) as alice:
+                await alice.send(*(message(text, CHAT) for text in TEXTS[:5]))
+                await alice.until_acks(5)
+                await bob.until_texts(5)
+                faults.stalled[1] = asyncio.Event()
+                await alice.send(*(message(text, CHAT) for text in TEXTS[5:20]))
+                await alice.until_acks(20)
+            await asyncio.sleep(0.01)
+            await log.release(MESSAGES, 0, 11)
+            await log.trim()
+            await servers.start("two")
+            await servers.put_assignment(owners | {"0": "two"})
+            await eventually(lambda: owns_the_first(servers, "two"))
+            async with servers.stream("two", ALICE) as alice:
+                await alice.send(message("after", CHAT))
+                await alice.until_acks(1)
+                assert await bob.until_texts(6) == [*TEXTS[:5], "after"]
 
 
 async def test_who_waits_for_a_state_record_gets_one_soon(

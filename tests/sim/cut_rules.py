@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cecochat.domain.fold import Fold
 from cecochat.domain.undecided import Undecided
-from tests.sim import beginning, oracle, server, without, without_the_beginning
+from tests.sim import beginning, loading, oracle, server, without, without_the_beginning
 from tests.sim.ablation import HAND_OVERS, ablation
 from tests.sim.history import History, Materializer
 from tests.sim.server import Server
@@ -14,6 +14,11 @@ _CUTS_AT_HANDOVERS = _CUTS | HAND_OVERS
 _UNCOUNTED = _CUTS_AT_HANDOVERS | {"cut_log": 0.01, "assign": 8, "learn": 4, "fail": 1}
 _UNCOUNTED |= {"materialize": 0.3, "spoil_other": 0}
 _CUTS_UNFORWARDED = _CUTS | {"assign": 4, "learn": 3, "claim": 3, "forward": 0.3, "land": 0.7}
+_CUTS_AND_CLOCKS = _CUTS | {"cut_log": 0.03, "wrong_clock": 300, "crash_all": 10, "restart": 3}
+_CUTS_AND_CLOCKS |= {"elsewhere": 5, "trim": 0.1}
+_CUTS_AND_FAILURES = _CUTS | {"cut_log": 0.02, "assign": 8, "learn": 4, "claim": 3, "fail": 6}
+_CUTS_AND_FAILURES |= {"drop": 3, "trim": 0.1, "release": 0.1, "commit": 0.2}
+_CUTS_AND_FAILURES |= {"spoil": 0, "spoil_other": 0}
 
 CUT_RULES = [
     ablation(
@@ -66,6 +71,13 @@ CUT_RULES = [
         weights=_CUTS_UNFORWARDED,
     ),
     ablation(
+        "reading again goes on up to what is wanted",
+        (server, "Recall", without_the_beginning.recall_while_lanes_take),
+        expect=frozenset({oracle.STUCK}),
+        seed=10,
+        weights=_CUTS_UNFORWARDED,
+    ),
+    ablation(
         "an owner that knows nothing takes what others have for brought",
         (Fold, "afresh", without_the_beginning.afresh_without_others),
         expect=frozenset({oracle.MISSING, oracle.WIRE_TWICE, oracle.SWAPPED}),
@@ -73,11 +85,25 @@ CUT_RULES = [
         weights=_CUTS,
     ),
     ablation(
+        "an id that nothing tells is by the clock of the log",
+        (loading, "had", without_the_beginning.had_by_its_own_clock),
+        expect=frozenset({oracle.MISSING}),
+        seed=12,
+        weights=_CUTS_AND_CLOCKS,
+    ),
+    ablation(
         "the ids of an owner that knows nothing go on above all",
         (Fold, "_begin_ids", without.never),
         expect=frozenset({oracle.SWAPPED, oracle.DOUBLED}),
         seed=2,
         weights=_CUTS,
+    ),
+    ablation(
+        "the ids of an owner that knows nothing begin a millisecond",
+        (Fold, "_begin_ids", without_the_beginning.begin_ids_within_a_millisecond),
+        expect=frozenset({oracle.DOUBLED, oracle.MISSING, oracle.SWAPPED}),
+        seed=23,
+        weights=_CUTS_AND_FAILURES,
     ),
     ablation(
         "the owner of a cut log says soon what counts",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cecochat.domain.fold import Fold
-from cecochat.domain.ids import message_id, stamp_at
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.owner import Owner
 from cecochat.domain.place import Place
 from cecochat.domain.records import ALL_BEFORE, NOTHING, Copied, Origin
@@ -48,21 +46,21 @@ def _load_afresh(server: Server) -> Owner:
     world.do_tick(1)  # it looks at all partitions
     if not log.told():
         world.afresh.add(server.producer.name)
-    had = {origin: _had(server, origin) for origin in range(len(world.logs))}
-    had[server.partition] = Copied(Place(0, log.end - 1), 0)
-    fold = Fold.afresh(log.end - 1, had, server.place)
+    others = {origin: had(server, origin) for origin in range(len(world.logs))}
+    others[server.partition] = Copied(Place(0, log.end - 1), 0)
+    fold = Fold.afresh(log.end - 1, others, server.place)
     owner = _owner(server, fold, log.end - 1, log.end - 1)
     server.begins = ALL_BEFORE
     return owner
 
 
-def _had(server: Server, origin: int) -> Copied:
+def had(server: Server, origin: int) -> Copied:
     """The last of another partition that was for this one."""
     last = beginning.last_for(server.world, origin, server.partition)
     if last and (last.id or last == NOTHING):
         return last
     log = server.world.logs[origin]
-    last_id: int = message_id(stamp_at(server.now_ms() + CLOCKS_APART_MAX_MS), 0)
+    last_id = 0
     for record in log.records[log.start :]:
         last_id = record.id if isinstance(record, Origin) else last_id
     clock_ms = max(log.appended_at_ms[log.start :], default=0)

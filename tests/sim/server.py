@@ -55,12 +55,15 @@ class Connection:
 
 
 class Recall:
-    """A reading of the log again, for lanes that are behind: where it stands and where it ends."""
+    """A reading of the log again, for lanes that are behind: where it stands, where it ends, and
+    from where on they take something.
+    """
 
-    def __init__(self, fold: Fold, cursor: int, end: int) -> None:
+    def __init__(self, fold: Fold, cursor: int, end: int, wanted: int) -> None:
         self.fold = fold
         self.cursor = cursor
         self.end = end
+        self.wanted = wanted
 
 
 class Server:
@@ -198,17 +201,18 @@ class Server:
             self.recall = None  # and from the beginning, next time
             return True
         forwarder = self.owner.forwarder
-        end = min(recall.cursor + records_max, recall.end)
-        for offset in range(recall.cursor, end):
+        for offset in range(recall.cursor, min(recall.cursor + records_max, recall.end)):
             record = self.log.records[offset]
             counts = recall.fold.step(offset, record, self.log.appended_at_ms[offset])
             if counts and isinstance(record, Origin):
                 at = Place(recall.fold.clock_ms, offset)
                 forwarder.recall(at, record, recall.fold.chain.links)
-        recall.cursor = end
-        if end == recall.end:
-            forwarder.recalled(end - 1)
-        if end == recall.end or not forwarder.recalls(end):
+            recall.cursor = offset + 1
+            if recall.cursor >= recall.wanted and not forwarder.recalls(recall.cursor):
+                self.recall = None
+                return True
+        if recall.cursor >= recall.end:  # it may begin beyond what the owner has read
+            forwarder.recalled(recall.end - 1)
             self.recall = None
         return True
 
@@ -222,7 +226,8 @@ class Server:
             lowest = beginning.lowest_fold(self.log, self.place)
             self.tell(self.owner.forwarder.leave_out(lowest.begins - 1, lowest.last))
             start, fold = lowest.position + 1, lowest.fold
-        self.recall = Recall(fold, start, self.owner.cursor)
+        wanted = self.owner.forwarder.recalls_from or start
+        self.recall = Recall(fold, start, self.owner.cursor, wanted)
         return True
 
     def tell(self, lost: list[Lost]) -> None:

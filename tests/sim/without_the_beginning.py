@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from cecochat.domain.fold import Fold
+from cecochat.domain.ids import SEQUENCE_MAX, message_id, stamp_at
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.place import Place
-from cecochat.domain.records import LogRecord, Origin, State
+from cecochat.domain.records import NOTHING, Copied, LogRecord, Origin, State
 from cecochat.domain.undecided import Undecided
 from cecochat.runtime.reading import Lowest
-from tests.sim import beginning
+from tests.sim import beginning, loading
 from tests.sim.history import Materializer
 from tests.sim.log import Log
+from tests.sim.server import Recall, Server
 
 _held = Materializer.held
 
@@ -68,3 +71,27 @@ def afresh_without_others(position: int, had: Any, place: Any = None) -> Fold:
     fold = _afresh(position, had, place)
     fold.high = {}
     return fold
+
+
+_had = loading.had
+
+
+def had_by_its_own_clock(server: Server, origin: int) -> Copied:
+    """An id that nothing tells, as the server that begins afresh reckons it."""
+    had, at_ms = _had(server, origin), server.now_ms() + CLOCKS_APART_MAX_MS
+    unknown = not had.id and had != NOTHING
+    return had._replace(id=message_id(stamp_at(at_ms), 0)) if unknown else had
+
+
+def recall_while_lanes_take(fold: Fold, cursor: int, end: int, _: int) -> Recall:
+    """Reading again ends where no lane takes anything, also before it was where one does."""
+    return Recall(fold, cursor, end, cursor)
+
+
+_begin_ids = Fold._begin_ids
+
+
+def begin_ids_within_a_millisecond(self: Fold, appended_at_ms: int) -> None:
+    """In which those of lower partitions are below what may have been before."""
+    _begin_ids(self, appended_at_ms)
+    self.top -= SEQUENCE_MAX

@@ -7,9 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.fold import Fold
-from cecochat.domain.ids import EPOCH_MS, stamp_of
+from cecochat.domain.ids import EPOCH_MS, message_id, stamp_at, stamp_of
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, LogRecord, Origin, State, Takeover, decode, encode
+from cecochat.domain.records import (
+    NOTHING,
+    Copied,
+    Copy,
+    LogRecord,
+    Origin,
+    State,
+    Takeover,
+    decode,
+    encode,
+)
 from cecochat.v1.events_pb2 import Event
 
 SMALL = st.integers(0, 5)
@@ -239,3 +250,24 @@ def test_of_an_unknown_clock_the_one_before_is_named_by_its_offset(
 ) -> None:
     second = copy(Place(4_000, 70), Place(3_000, after))
     assert counts_after(copy(Place(0, 50)), second) == counts
+
+
+def test_of_an_id_that_nothing_tells_the_clock_of_the_log_says_how_high_it_may_be() -> None:
+    """That of the server that begins afresh may be years ahead, or behind."""
+    had = {0: Copied(Place(0, 6), 0), 1: Copied(Place(1, 5), 0), 2: Copied(Place(1, 4), 7)}
+    fold = Fold.afresh(6, {**had, 3: NOTHING})
+    at_ms = EPOCH_MS + 1_000_000
+    fold.step(7, Takeover("server", "session", 1), at_ms)
+    assert fold.ids(0) == {
+        0: fold.last_id,
+        1: message_id(stamp_at(at_ms + CLOCKS_APART_MAX_MS), 0),
+        2: 7,
+        3: 0,
+    }
+
+
+def test_who_begins_afresh_gives_ids_above_all_that_may_have_been_before() -> None:
+    fold = Fold.afresh(6, {0: Copied(Place(0, 6), 0)})
+    fold.step(7, Takeover("server", "session", 1), EPOCH_MS + 1_000_000)
+    before = fold.ids(0)[0]
+    assert message_id(fold.top + 1, 0) > before, "a device takes what has no higher id for known"

@@ -85,10 +85,15 @@ class Fold:
 
     def _begin_ids(self, appended_at_ms: int) -> None:
         """Ids go on above what was before, unless a clock was ahead by more than half of what it
-        may be; the other half is for those who answer.
+        may be; the other half is for those who answer. Where nothing tells the last id of another
+        partition, it is the highest that the log's clock allows.
         """
-        self.top = stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS // 2)
+        self.top = stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS // 2) | SEQUENCE_MAX
         self.last_id = message_id(self.top, PARTITIONS_MAX - 1)
+        highest = message_id(stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS), 0)
+        for origin, copied in self.high.items():
+            if not copied.id and copied != NOTHING:
+                self.high[origin] = copied._replace(id=highest)
         self.is_afresh = False
 
     def is_fenced_in(self, record: Origin) -> bool:
@@ -164,7 +169,7 @@ class Fold:
     def afresh(cls, position: int, had: dict[int, Copied], place: PlaceOf | None = None) -> Fold:
         """The fold after `position`, of a partition whose log tells nothing any more. What other
         partitions have for it by now, `had`, counts as copied: the history has that, and whoever
-        comes back is told of a gap.
+        comes back is told of a gap. An id of 0 there: it is not known.
         """
         fold = cls(place)
         fold.is_afresh, fold.high = True, had

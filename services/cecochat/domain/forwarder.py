@@ -246,6 +246,11 @@ class Forwarder:
         }
         for lane in self._behind.values():
             lane.recalls = lane.wants_recall(self._limits.lane_max_bytes)
+        return self.recalls_from
+
+    @property
+    def recalls_from(self) -> int | None:
+        """The lowest offset that the reading under way is for; None: no lane takes anything."""
         starts = (lane.behind for lane in self._behind.values() if lane.recalls)
         return min((start for start in starts if start is not None), default=None)
 
@@ -257,8 +262,9 @@ class Forwarder:
                 self._note(target, lane)
 
     def recalls(self, offset: int) -> bool:
-        """Whether to go on reading at `offset`: a lane takes that. One that is behind by less than
-        others, who are full for now, has its turn at the next reading.
+        """Whether to go on reading at `offset`, which is not below `recalls_from` as it was: a lane
+        takes that. One that is behind by less than others, who are full for now, has its turn at
+        the next reading.
         """
         return any(lane.recalls_at(offset) for lane in self._behind.values())
 

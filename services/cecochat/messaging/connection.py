@@ -158,7 +158,7 @@ class Connection:
         owner, session, log = partition.owner, self.session, partition.log
         assert owner
         begun_s = time.monotonic()
-        log_start, log_end = await log.backplane.bounds(MESSAGES, partition.partition)
+        log_start, log_end = bounds = await log.backplane.bounds(MESSAGES, partition.partition)
         start = resume.start(
             hello,
             log_id=log.id,
@@ -166,7 +166,7 @@ class Connection:
             first_known=await partition.loading.first_known(log_start),
             log_end=log_end,
             read_to=owner.cursor,
-            appended_at_ms=await self._appended_at_ms(partition, hello, log_start),
+            appended_at_ms=await self._appended_at_ms(partition, hello, bounds),
         )
         session.position = start.position
         session.began = resume.began(hello, start)
@@ -190,19 +190,25 @@ class Connection:
         self._server.metrics.resumes.labels(how).inc()
         self._server.metrics.resume_seconds.observe(time.monotonic() - begun_s)
 
-    async def _appended_at_ms(self, partition: OwnedPartition, hello: Hello, log_start: int) -> int:
-        """When the record at the position of the hello was; 0: there is nothing to compare."""
+    async def _appended_at_ms(
+        self, partition: OwnedPartition, hello: Hello, bounds: tuple[int, int]
+    ) -> int:
+        """When the record at the position of the hello was; 0: there is nothing to compare, as
+        beyond the end, where nothing may come for long.
+        """
         owner, at = partition.owner, hello.position
+        start, end = bounds
         assert owner
         if not at.clock_ms or at.log_id != partition.log.id:
             return 0
         if (clock_ms := owner.tail.clock_at(at.offset)) is not None:
             return clock_ms
         backplane, number = partition.log.backplane, partition.partition
-        if at.offset == log_start - 1:  # that record is gone, a state record may tell of it
+        if at.offset == start - 1:  # that record is gone, a state record may tell of it
             fold = await known_fold_at(backplane, number, at.offset)
             return fold.clock_ms if fold else 0
-        return await appended_at_ms(backplane, number, at.offset) if at.offset >= log_start else 0
+        held = start <= at.offset < end
+        return await appended_at_ms(backplane, number, at.offset) if held else 0
 
     async def _tell_gap(
         self, partition: OwnedPartition, hello: Hello, welcome: Welcome, log_start: int

@@ -92,12 +92,13 @@ class Forwarding:
 
     async def _read_again(self, start: int) -> None:
         forwarder, partition, end = self._owner.forwarder, self._owner.partition, self._owner.cursor
-        start, fold = await self._readable(start)
-        async with aclosing(between(self._backplane, partition, start, end)) as records:
+        first, fold = await self._readable(start)
+        start = forwarder.recalls_from or first  # the fold may begin below what lanes take
+        async with aclosing(between(self._backplane, partition, first, end)) as records:
             async for offset, record, appended_at_ms in records:
                 if fold.step(offset, record, appended_at_ms) and isinstance(record, Origin):
                     forwarder.recall(Place(fold.clock_ms, offset), record, fold.chain.links)
-                if not forwarder.recalls(offset + 1):
+                if offset + 1 >= start and not forwarder.recalls(offset + 1):
                     return
                 if offset % FORWARD_EVERY == 0:
                     self.forward()

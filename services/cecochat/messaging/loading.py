@@ -9,15 +9,13 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.fold import Fold
-from cecochat.domain.ids import message_id, stamp_at
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
+from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
 from cecochat.domain.place import Place
 from cecochat.domain.records import ALL_BEFORE, NOTHING, Copied, Origin
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
-from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import (
     between,
     dealt_with,
@@ -103,15 +101,14 @@ class Loading:
 
     async def _had(self, origin: int) -> Copied:
         """The last of another partition that was for this one. Where its log was cut, too, all that
-        it has counts as that: ids grow along a log.
+        it has counts as that: ids grow along a log. Id 0: no origin is left that has one.
         """
         backplane = self.log.backplane
         last = await last_for(backplane, origin, self.partition, self.place)
         if last and (last.id or last == NOTHING):
             return last
         start, end = await backplane.bounds(MESSAGES, origin)
-        last_id: int = message_id(stamp_at(now_ms() + CLOCKS_APART_MAX_MS), 0)
-        clock_ms = 0
+        last_id = clock_ms = 0
         async with aclosing(between(backplane, origin, start, end)) as records:
             async for _, known, at_ms in records:
                 clock_ms = max(clock_ms, at_ms)

@@ -55,6 +55,7 @@ SELECT = """SELECT place, appended_at_ms, key, value, headers FROM records
     WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"""
 NEWEST = """SELECT place, appended_at_ms FROM records
     WHERE place >= ? AND place < ? ORDER BY place DESC LIMIT 1"""
+OLDEST = "SELECT place FROM records WHERE place >= ? AND place < ? ORDER BY place LIMIT 1"
 
 
 class Extent(NamedTuple):
@@ -111,6 +112,10 @@ def place_of(stream: int, offset: int) -> int:
     return stream << OFFSET_BITS | offset
 
 
+def _offset_in(place: int) -> int:
+    return place & (OFFSETS - 1)
+
+
 def headers_text(headers: Headers) -> str:
     """Lines `name=value`. Raises ValueError where they could not be read back."""
     if not headers:
@@ -150,14 +155,18 @@ def select(connection: sqlite3.Connection, stream: int, offset: int) -> list[Rec
 
 
 def extent(connection: sqlite3.Connection, stream: int) -> Extent:
-    """Read the extent of a stream; the offsets of a stream that was emptied are not used again."""
+    """Read the extent of a stream; the offsets of a stream that was emptied are not used again. It
+    begins at the first row that is left, whether or not the one who deleted others wrote that down.
+    """
     start, trimmed_at_ms = connection.execute(
         "SELECT start, appended_at_ms FROM trimmed WHERE stream = ?", (stream,)
     ).fetchone() or (0, 0)
-    last = connection.execute(NEWEST, (place_of(stream, 0), place_of(stream + 1, 0))).fetchone()
+    bounds = (place_of(stream, 0), place_of(stream + 1, 0))
+    last = connection.execute(NEWEST, bounds).fetchone()
     if last is None:
         return Extent(start, start, trimmed_at_ms)
-    return Extent(start, (last[0] & (OFFSETS - 1)) + 1, last[1])
+    (first,) = connection.execute(OLDEST, bounds).fetchone()
+    return Extent(max(start, _offset_in(first)), _offset_in(last[0]) + 1, last[1])
 
 
 def trim(connection: sqlite3.Connection, stream: int, start: int) -> None:
