@@ -27,7 +27,7 @@ def load(server: Server) -> Owner:
     if fold is None:
         return _load_afresh(server)
     if noted is None:
-        fold.unread = position  # copies may have gone with the end
+        fold.unread = max(position, 0)  # copies may have gone with the end
     return _owner(server, fold, position, forwarded)
 
 

@@ -67,7 +67,7 @@ class Loading:
         if fold is None:
             return await self._load_afresh()
         if noted is None:
-            fold.unread = position  # copies may have gone with the end
+            fold.unread = max(position, 0)  # copies may have gone with the end
         return self._owner(fold, position, forwarded)
 
     async def _load_after_trim(self, forwarded: int, end: int) -> Owner:
