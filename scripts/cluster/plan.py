@@ -123,6 +123,7 @@ class Plan:
             "CECOCHAT_OTLP_URL": f"http://{first}:{JAEGER + OTLP_BESIDE_JAEGER}",
             "CECOCHAT_JAEGER_URL": f"http://{first}:{JAEGER}",
             "CECOCHAT_TOKEN_SECRET_FILE": "/etc/cecochat/token-secret",
+            "CECOCHAT_CLUSTER_SECRET_FILE": "/etc/cecochat/cluster-secret",
         }
         return found | SECURED if self.secrets else found
 

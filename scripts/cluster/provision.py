@@ -203,8 +203,9 @@ def _files(here: Plan) -> bool:
     HOSTS.write_text(_hosts(HOSTS.read_text(), here))
     shutil.chown(ETC, "root", USER)  # Vagrant has made it, for a secret
     ETC.chmod(0o750)
-    shutil.chown(ETC / "token-secret", "root", USER)
-    (ETC / "token-secret").chmod(0o640)
+    for name in ("token-secret", "cluster-secret"):
+        shutil.chown(ETC / name, "root", USER)
+        (ETC / name).chmod(0o640)
     settings = here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}
     changed = _write(ETC / "cluster.env", _lines(settings))
     values = plan.job_values(here, _version())

@@ -217,6 +217,8 @@ async def opened(
     private.check_files(settings)
     private.make_folder(settings.data_dir)
     private.protect(settings.data_dir)
+    if settings.cluster_secret_file is None:
+        private.drawn_secret(settings.cluster_secret)
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)

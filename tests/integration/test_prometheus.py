@@ -51,7 +51,9 @@ async def messaging_server(consul: str) -> AsyncIterator[Instance]:
     app = http.app("messaging", "messaging-1-a", registry, lambda: None)
     async with (
         http.serving(app, "127.0.0.1", 0) as port,
-        ConsulDiscovery.open(ConsulSettings(consul, namespace="my_chat")) as discovery,
+        ConsulDiscovery.open(
+            ConsulSettings(consul, b"not of interest", namespace="my_chat")
+        ) as discovery,
     ):
         health = f"http://127.0.0.1:{port}"
         known = Instance("messaging", "messaging-1-a", "127.0.0.1:1", health, "0.1.0")

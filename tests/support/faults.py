@@ -376,6 +376,17 @@ async def a_hole_that_nobody_has_acknowledged(scene: Scene) -> AsyncIterator[Non
         await database.acknowledge(hole, "the test", 6)
 
 
+@asynccontextmanager
+async def a_registration_that_nobody_signed(scene: Scene) -> AsyncIterator[None]:
+    name = f"{scene.environment['CECOCHAT_NAMESPACE']}-history"
+    url = f"http://{scene.environment['CECOCHAT_CONSUL']}/v1/agent/service"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        entry = {"Name": name, "ID": f"{name}-thief", "Address": "127.0.0.1", "Port": 6}
+        (await client.put(f"{url}/register", json=entry)).raise_for_status()
+        yield
+        (await client.put(f"{url}/deregister/{name}-thief")).raise_for_status()
+
+
 class Fault(NamedTuple, Generic[On]):
     """Inside `bring(on)`, these alerts fire."""
 
@@ -385,6 +396,7 @@ class Fault(NamedTuple, Generic[On]):
 
 OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(tokens_that_nobody_signed, ("TokensRefused",)),
+    Fault(a_registration_that_nobody_signed, ("RegistrationsUnproven",)),
     Fault(more_sessions_than_may_be, ("SessionsNearLimit",)),
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
     Fault(records_that_nobody_understands, ("DeadLetters",)),

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -152,7 +151,7 @@ def _targets(known: Mapping[str, Any], namespace: str) -> list[dict[str, Any]]:
     """With the labels that prometheus.yml gives them."""
     return [
         {
-            "targets": [urlsplit(entry["Meta"]["health_url"]).netloc],
+            "targets": [entry["Meta"]["health"]],
             "labels": {
                 "instance": entry["Meta"]["instance_id"],
                 "service": entry["Service"].removeprefix(f"{namespace}-"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import re
@@ -19,7 +20,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from cecochat.adapters import build
 from cecochat.cli import ports, target
+from cecochat.domain.errors import CecochatError
+from cecochat.ports.discovery import SERVICES, Unproven
 from cecochat.runtime import private
 from cecochat.runtime.settings import Settings
 
@@ -58,6 +62,7 @@ def examine(data: Path, loaded: Settings) -> list[Finding]:
         lambda: clock(data, time.time()),
         open_files,
         lambda: free_ports(loaded.host, known),
+        lambda: registrations(loaded),
         lambda: last_up_ready(known),
     ]
     return [check() for check in checks]
@@ -229,6 +234,27 @@ def open_files() -> Finding:
         mend = f"for thousands of connections: ulimit -Hn {OPEN_FILES_FEW}"
         return Finding("open files", "warning", f"at most {hard}", mend)
     return Finding("open files", "ok", f"at most {hard if hard >= 0 else 'unlimited'}")
+
+
+def registrations(loaded: Settings) -> Finding:
+    """Whether Consul, where there is one, tells of servers that are not of this cluster."""
+    if not loaded.consul:
+        return Finding("registrations", "ok", "none: CECOCHAT_CONSUL names no cluster")
+    try:
+        live, unproven = asyncio.run(_registered(loaded))
+    except CecochatError as error:
+        return Finding("registrations", "wrong", str(error), "see the settings")
+    if unproven:
+        names = ", ".join(f"{each.registered_id} at {each.address}" for each in unproven)
+        mend = "see docs/runbook.md, A registration that nobody signed"
+        found = f"not signed with the secret of this cluster: {names}"
+        return Finding("registrations", "wrong", found, mend)
+    return Finding("registrations", "ok", f"{live} servers of this cluster, and no others")
+
+
+async def _registered(loaded: Settings) -> tuple[int, tuple[Unproven, ...]]:
+    async with build.discovery(loaded) as discovery:
+        return sum(len(discovery.live(each)) for each in SERVICES), discovery.unproven
 
 
 def free_ports(host: str, known: dict[str, Any] | None) -> Finding:

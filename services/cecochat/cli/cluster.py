@@ -12,7 +12,7 @@ import httpx
 from cecochat.adapters import build
 from cecochat.cli import target
 from cecochat.cli.failure import Failed, UsageError
-from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
+from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service, Unproven
 from cecochat.runtime.ownership import asking
 
 NOT_FOUND = (
@@ -22,6 +22,10 @@ ASKED = 2  # history servers, for the holes
 NOBODY = (
     "Consul tells of no server: it does not answer (clients chat on all the same), or none runs "
     "with this CECOCHAT_NAMESPACE"
+)
+NOBODY_PROVEN = (
+    "Consul tells of {count} servers, and none has the secret of this command: name that of the "
+    "cluster with CECOCHAT_CLUSTER_SECRET_FILE"
 )
 
 
@@ -39,6 +43,7 @@ class Cluster:
     lacking: dict[int, list[int]] = field(default_factory=dict)
     """Partition -> those whose messages it lacks, as its owner says."""
     missing: tuple[dict[str, Any], ...] = ()  # rows of the history, as the materialize servers say
+    unproven: tuple[Unproven, ...] = ()
 
     @property
     def leader(self) -> dict[str, Any] | None:
@@ -83,7 +88,8 @@ async def look_through(discovery: Discovery | None) -> Cluster:
         servers = {service: discovery.live(service) for service in SERVICES}
         everybody = [each for instances in servers.values() for each in instances]
         if not everybody:
-            raise Failed(NOBODY)
+            count = len(discovery.unproven)
+            raise Failed(NOBODY_PROVEN.format(count=count) if count else NOBODY)
         partitions = [_get(client, each, "partitions") for each in servers["messaging"]]
         lacking = _lacking(await asyncio.gather(*partitions))
         ready = await asyncio.gather(*(_not_ready(client, each) for each in everybody))
@@ -102,7 +108,7 @@ async def look_through(discovery: Discovery | None) -> Cluster:
     names = [each.instance_id for each in everybody]
     ready_of = dict(zip(names, ready, strict=True))
     rows = tuple(missing.values())
-    return Cluster(servers, ready_of, controls, told, holes, lacking, rows)
+    return Cluster(servers, ready_of, controls, told, holes, lacking, rows, discovery.unproven)
 
 
 def _lacking(answers: list[dict[str, Any] | None]) -> dict[int, list[int]]:

@@ -30,6 +30,11 @@ MISSING = (
     "`cecochat audit` names them"
 )
 
+UNPROVEN = (
+    "{registered_id} at {address} in Consul is not signed with the cluster's secret, and nobody is "
+    "sent there: it is no server of ours, or has another CECOCHAT_CLUSTER_SECRET_FILE"
+)
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
@@ -73,6 +78,7 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
     wrong = [f"no {service} server is live" for service, live in seen.servers.items() if not live]
     if seen.leader is None:
         wrong.append("no control server leads")
+    wrong += [UNPROVEN.format(**each._asdict()) for each in seen.unproven]
     for server_id, why in seen.ready.items():
         if why:
             wrong.append(f"{server_id} is not ready: {why}")

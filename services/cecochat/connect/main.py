@@ -6,15 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from prometheus_client import CollectorRegistry
-
 from cecochat.connect.server import Directory, add_routes
 from cecochat.domain.configuration import Config
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
 from cecochat.runtime.revocations import follow_revocations
 
@@ -22,7 +20,7 @@ from cecochat.runtime.revocations import follow_revocations
 @asynccontextmanager
 async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A connect server; ready once it knows the assignment."""
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("connect", server_id, registry)
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
     app = http.app("connect", server_id, registry, lambda: directory.not_ready)

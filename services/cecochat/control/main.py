@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from prometheus_client import CollectorRegistry
-
 from cecochat.adapters import build
 from cecochat.control.decisions import Decisions
 from cecochat.control.documents import Documents
@@ -24,14 +22,14 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import show_memory
 
 
 @asynccontextmanager
 async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A control server; ready once it has seen the live messaging servers and the assignment."""
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("control", server_id, registry)
     settings, partitions = parts.settings, await parts.backplane.partition_count()
     decisions = Decisions(registry)

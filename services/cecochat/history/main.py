@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from prometheus_client import CollectorRegistry
-
 from cecochat.domain.configuration import Config
 from cecochat.history.admission import Admission
 from cecochat.history.facts import Sources
@@ -22,7 +20,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
 from cecochat.runtime.revocations import add_revoking, follow_revocations
 
@@ -30,7 +28,7 @@ from cecochat.runtime.revocations import add_revoking, follow_revocations
 @asynccontextmanager
 async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A history server; calls under way are finished when the context is left."""
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("history", server_id, registry)
     assert parts.history
     settings = parts.settings

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from prometheus_client import CollectorRegistry
-
 from cecochat.domain.configuration import Config
 from cecochat.materialize.auditor import Auditor
 from cecochat.materialize.on_request import OnRequest
@@ -17,7 +15,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
 
 
@@ -26,7 +24,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A member of the group `materialize`; what is in flight is written and committed when the
     context is left.
     """
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("materialize", server_id, registry)
     assert parts.history
     settings = parts.settings

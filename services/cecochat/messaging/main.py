@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from prometheus_client import CollectorRegistry
 from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
@@ -21,7 +20,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, http
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
 from cecochat.runtime.revocations import follow_revocations
 
@@ -31,7 +30,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A messaging server that owns what is assigned to `server_id`; drained when the context is
     left. It is known before it owns anything, since only who is known is given something.
     """
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("messaging", server_id, registry)
     backplane, settings = parts.backplane, parts.settings
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())

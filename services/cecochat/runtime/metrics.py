@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -67,6 +67,16 @@ class Lag:
         self._groups.clear()  # the partitions of some groups may be another server's by now
         for group, records in groups.items():
             self._groups.labels(str(group)).set(records)
+
+
+def show_unproven(registry: CollectorRegistry, count: Callable[[], int]) -> None:
+    """Looked at whenever the metrics are asked for."""
+    Gauge(
+        "cecochat_registrations_unproven",
+        "Registrations in Consul, as of live servers of this cluster, that are not signed with its "
+        "secret: nobody is sent there.",
+        registry=registry,
+    ).set_function(count)
 
 
 def loop_lag(registry: CollectorRegistry) -> Histogram:

@@ -8,11 +8,14 @@ import os
 import uuid
 from dataclasses import dataclass, field
 
+from prometheus_client import CollectorRegistry
+
 from cecochat import __version__
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.history import History
+from cecochat.runtime.metrics import show_unproven
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tokens import Verifier
 from cecochat.runtime.tracing import Tracing
@@ -29,6 +32,13 @@ class Parts:
     discovery: Discovery
     verifier: Verifier
     tracing: Tracing = field(default_factory=Tracing)
+
+
+def new_registry(parts: Parts) -> CollectorRegistry:
+    """The metrics of one server, with those that every server has."""
+    registry = CollectorRegistry()
+    show_unproven(registry, lambda: len(parts.discovery.unproven))
+    return registry
 
 
 def new_instance_id(service: Service) -> str:
