@@ -31,7 +31,7 @@ from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
-from cecochat.runtime import jwks_url, private
+from cecochat.runtime import certificates, jwks_url, private
 from cecochat.runtime.loopback import is_loopback
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
@@ -228,6 +228,9 @@ async def opened(
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
+            certificate=await stack.enter_async_context(
+                certificates.following(settings.tls if clients else None)
+            ),
             verifier=await _verifier(stack, settings, needed=clients),
             tracing=tracing,
         )

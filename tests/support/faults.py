@@ -28,6 +28,7 @@ from cecochat.runtime.settings import load
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from scripts.backends.launch import Backend
+from tests.support.certificates import certificates
 from tests.support.crowd import Crowd
 from tests.support.damage import to_cassandra
 from tests.support.eventually import eventually
@@ -387,6 +388,21 @@ async def a_registration_that_nobody_signed(scene: Scene) -> AsyncIterator[None]
         (await client.put(f"{url}/deregister/{name}-thief")).raise_for_status()
 
 
+@asynccontextmanager
+async def a_certificate_that_ends_tomorrow(scene: Scene) -> AsyncIterator[None]:
+    """Of one more server, since all others go on without."""
+    folder = scene.cluster.folder
+    signed = certificates(folder / "certificates")
+    tls = {
+        "CECOCHAT_TLS_CERT_FILE": str(signed.cert_file),
+        "CECOCHAT_TLS_KEY_FILE": str(signed.key_file),
+    }
+    beside = Processes(folder, {**scene.environment, **tls}, scene.cluster.record)
+    server = await beside.add("history-2")
+    yield
+    await server.terminate()
+
+
 class Fault(NamedTuple, Generic[On]):
     """Inside `bring(on)`, these alerts fire."""
 
@@ -396,6 +412,7 @@ class Fault(NamedTuple, Generic[On]):
 
 OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(tokens_that_nobody_signed, ("TokensRefused",)),
+    Fault(a_certificate_that_ends_tomorrow, ("CertificateEnds",)),
     Fault(a_registration_that_nobody_signed, ("RegistrationsUnproven",)),
     Fault(more_sessions_than_may_be, ("SessionsNearLimit",)),
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),

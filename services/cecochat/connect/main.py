@@ -36,7 +36,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     settings = parts.settings
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.connect_port, settings.tls)
+            http.serving(app, settings.host, settings.connect_port, parts.certificate)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

@@ -58,7 +58,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 settings.host,
                 settings.history_port,
                 RECEIVE_MAX_BYTES,
-                settings.tls,
+                parts.certificate,
                 CONNECTION_AGE_MS,
             )
         )

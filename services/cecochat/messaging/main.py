@@ -50,7 +50,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 settings.host,
                 settings.messaging_port,
                 RECEIVE_MAX_BYTES,
-                settings.tls,
+                parts.certificate,
             )
         )
         health_port = await stack.enter_async_context(

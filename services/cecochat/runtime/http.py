@@ -23,7 +23,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 from typing_extensions import override
 
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.runtime.tls import Tls
+from cecochat.runtime.certificates import Certificate
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,9 @@ async def _failed(request: Request, error: Exception) -> HTTPResponse:
 
 
 @asynccontextmanager
-async def serving(made: App, host: str, port: int, tls: Tls | None = None) -> AsyncIterator[int]:
+async def serving(
+    made: App, host: str, port: int, certificate: Certificate | None = None
+) -> AsyncIterator[int]:
     """Serve in the running loop; the port. Raises `InvalidSettings` for a port in use."""
     try:
         listener = socket.create_server((host, port), backlog=1_024)
@@ -179,7 +181,7 @@ async def serving(made: App, host: str, port: int, tls: Tls | None = None) -> As
         return_asyncio_server=True,
         protocol=Deadlines,
         access_log=False,
-        ssl=tls.server() if tls else None,
+        ssl=certificate.context if certificate else None,
     )
     await server.startup()
     await server.start_serving()

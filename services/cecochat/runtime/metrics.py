@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from cecochat.domain.ids import time_ms
+from cecochat.runtime.certificates import Certificate
 
 Stage = Literal["acknowledged", "forwarded", "delivered", "materialized"]
 
@@ -77,6 +79,20 @@ def show_unproven(registry: CollectorRegistry, count: Callable[[], int]) -> None
         "secret: nobody is sent there.",
         registry=registry,
     ).set_function(count)
+
+
+def show_expiry(registry: CollectorRegistry, used: Mapping[str, Certificate | None]) -> None:
+    """Looked at whenever the metrics are asked for. `used`: by who is answered with it."""
+    left = Gauge(
+        "cecochat_certificate_left_seconds",
+        "How long the certificate that is in use still holds, by who is answered with it: clients, "
+        "or the other servers (internal).",
+        ["listener"],
+        registry=registry,
+    )
+    for listener, certificate in used.items():
+        if certificate:
+            left.labels(listener).set_function(partial(getattr, certificate, "expires_in_s"))
 
 
 def loop_lag(registry: CollectorRegistry) -> Histogram:

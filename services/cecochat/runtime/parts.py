@@ -15,7 +15,8 @@ from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.history import History
-from cecochat.runtime.metrics import show_unproven
+from cecochat.runtime.certificates import Certificate
+from cecochat.runtime.metrics import show_expiry, show_unproven
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tokens import Verifier
 from cecochat.runtime.tracing import Tracing
@@ -31,6 +32,7 @@ class Parts:
     configuration: Configuration
     discovery: Discovery
     verifier: Verifier
+    certificate: Certificate | None = None  # of what clients reach; None: no TLS
     tracing: Tracing = field(default_factory=Tracing)
 
 
@@ -38,6 +40,7 @@ def new_registry(parts: Parts) -> CollectorRegistry:
     """The metrics of one server, with those that every server has."""
     registry = CollectorRegistry()
     show_unproven(registry, lambda: len(parts.discovery.unproven))
+    show_expiry(registry, {"clients": parts.certificate})
     return registry
 
 
