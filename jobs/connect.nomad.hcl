@@ -29,6 +29,12 @@ variable "command" {
   description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
 }
 
+variable "user" {
+  type        = string
+  default     = ""
+  description = "whose rights the program has; empty: those of the driver, which for raw_exec are the agent's, often root's"
+}
+
 variable "image" {
   type        = string
   default     = "cecochat:0.1.0"
@@ -228,6 +234,7 @@ job "cecochat-connect" {
 
     task "connect" {
       driver       = var.driver
+      user         = var.user
       kill_signal  = "SIGTERM"
       kill_timeout = "30s" # it waits up to 15s for its turn; then it answers the lookups under way
 

@@ -23,6 +23,12 @@ variable "command" {
   description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
 }
 
+variable "user" {
+  type        = string
+  default     = ""
+  description = "whose rights the program has; empty: those of the driver, which for raw_exec are the agent's, often root's"
+}
+
 variable "image" {
   type        = string
   default     = "cecochat:0.1.0"
@@ -160,6 +166,7 @@ job "cecochat-edge" {
 
     task "edge" {
       driver       = var.driver
+      user         = var.user
       kill_signal  = "SIGTERM"
       kill_timeout = "10s" # streams through it end at once; their clients go on when the next one is there
 

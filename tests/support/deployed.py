@@ -19,7 +19,7 @@ from tests.support.lookout import Lookout, looking
 from tests.support.nomad import Agent
 from tests.support.rawclient import NotFound
 from tests.support.scenarios import clean
-from tests.support.server import CECOCHAT
+from tests.support.server import CECOCHAT, PREFIX
 from tests.support.traffic import flowing, ring
 
 ROOT = Path(__file__).parents[2]
@@ -86,8 +86,8 @@ class Deployed:
         return self.agent.run("job", "run", "-detach", "-var-file", str(file), job)
 
     def _common(self) -> dict[str, str]:
-        names = ("CECOCHAT_NAMESPACE", "CECOCHAT_PARTITIONS", "CECOCHAT_DATA_DIR")
-        return {name: self.environment[name] for name in names}
+        names = ("NAMESPACE", "PARTITIONS", "DATA_DIR", "CLUSTER_SECRET_FILE")
+        return {f"{PREFIX}{name}": self.environment[f"{PREFIX}{name}"] for name in names}
 
     @asynccontextmanager
     async def talking(self, rng: Random) -> AsyncIterator[tuple[Crowd, Lookout]]:

@@ -24,7 +24,7 @@ def test_there_is_a_job_for_each_server_type_and_the_edge() -> None:
 @pytest.mark.parametrize("service", ORDER)
 def test_every_job_declares_what_a_cluster_differs_in(service: str) -> None:
     names = declared((JOBS / f"{service}.nomad.hcl").read_text())
-    common = {"count", "version", "driver", "command", "image", "datacenters", "settings"}
+    common = {"count", "version", "driver", "command", "user", "image", "datacenters", "settings"}
     assert names >= common | {"consul", "kafka", "cassandra", "redis", "cpu", "memory"}
 
 
