@@ -2,7 +2,7 @@
 #
 #   nomad job run -var edge='${meta.public_host}' -var certificate=/etc/cecochat/edge.pem jobs/edge.nomad.hcl
 #
-# The servers' jobs need the same `edge` to tell it to clients: docs/how-to/put-an-edge-in-front.md.
+# `cecochat deploy` runs it where its values set `edge`, which the servers' jobs need too: docs/how-to/put-an-edge-in-front.md.
 # It runs on Nomad 1.6 and later. What is in Consul, Kafka and so on is described in docs/how-to/deploy-with-nomad.md.
 
 variable "version" {

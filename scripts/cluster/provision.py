@@ -39,7 +39,7 @@ BUILD_LOCK = "requirements-build.lock"
 LOCKED = ("pyproject.toml", LOCK, BUILD_LOCK)
 SECURED = ("consul", "prometheus")  # backends that have secrets
 LAUNCHERS = ("scripts/backends", "observability")  # what decides how backends run
-PACKAGES = ("openjdk-17-jre-headless", "python3-venv")
+PACKAGES = ("openjdk-17-jre-headless", "python3-venv", "haproxy")
 
 
 def provision(here: Plan, *, with_nomad: bool) -> None:
@@ -47,6 +47,7 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
     with step("packages"):
         for package in PACKAGES:
             _package(package)
+        tools.run(["systemctl", "disable", "--now", "--quiet", "haproxy"])  # we run one of our own
     with step("user and checkout"):
         _user()
         changed = _checkout()
@@ -290,6 +291,18 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             "Nomad", command, memory, here.restarting, str(DATA), 60, units.OUTLIVE
         ) + _sign(ETC / "nomad.hcl")
         return found
+    found["cecochat-edge"] = units.unit(
+        "the edge of CecoChat",
+        f"{HOME}/venv/bin/cecochat edge run",
+        units.MEMORY["edge"],
+        {
+            "CECOCHAT_SETTINGS_FILE": f"{ETC}/cluster.env",
+            "CECOCHAT_EDGE": f"{here.address}:{plan.CONNECT}",
+            **here.restarting,
+        },
+        str(DATA),
+        stop_s=10,
+    )
     for server in here.servers():
         found[f"cecochat-{server.name}"] = units.unit(
             f"CecoChat {server.name}",

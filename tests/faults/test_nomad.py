@@ -183,8 +183,9 @@ async def test_clients_come_through_the_edge_of_a_node(
     async with agent(backends.program("nomad"), tmp_path, on_real["CECOCHAT_CONSUL"]) as started:
         found = Deployed(started, environment, tmp_path, edge=free_address())
         await shared.configure(environment, {**NO_LIMITS, **QUICK})
-        print(await asyncio.to_thread(found.run_edge))
-        print(await asyncio.to_thread(found.deploy, "1"))
+        said = await asyncio.to_thread(found.deploy, "1")
+        assert "edge: version 0 is healthy" in said
+        assert "6 jobs deployed" in said
         await eventually(lambda: shared.settled(environment, 2), within_s=60, every_s=0.2)
         secret = Path(environment["CECOCHAT_DATA_DIR"]) / "token-secret"
         crowd = Crowd(lambda: f"http://{found.edge}", secret)

@@ -65,25 +65,16 @@ class Deployed:
             *_toml(values),
             *edge,
             *port,
+            *self._edge_job(),
             *("[connect]", "port = 0", "count = 2"),
             *("[control]", f'nomad = "{self.agent.address}"'),
             *("[settings]", *_toml(self._common())),
         ]
 
-    def run_edge(self) -> str:
-        """`nomad job run jobs/edge.nomad.hcl`: what it prints."""
-        host, _, port = self.edge.rpartition(":")
-        settings = self._common() | {"CECOCHAT_EDGE_HOST": host}
-        file = self.folder / "edge.vars.json"
-        values = {
-            "command": str(CECOCHAT),
-            "consul": self.environment["CECOCHAT_CONSUL"],
-            "edge_port": int(port),
-            "settings": settings,
-        }
-        file.write_text(json.dumps(values))
-        job = str(ROOT / "jobs" / "edge.nomad.hcl")
-        return self.agent.run("job", "run", "-detach", "-var-file", str(file), job)
+    def _edge_job(self) -> list[str]:
+        host, _, _ = self.edge.rpartition(":")
+        settings = self._common() | {f"{PREFIX}EDGE_HOST": host}
+        return ["[edge-job.settings]", *_toml(settings)] if self.edge else []
 
     def _common(self) -> dict[str, str]:
         names = ("NAMESPACE", "PARTITIONS", "DATA_DIR", "CLUSTER_SECRET_FILE")

@@ -174,6 +174,11 @@ class Settings:
         "certificate, with its chain, of the edge (PEM), and its key in the same file or beside it "
         "in one with `.key` after the name; unset: no TLS",
     )
+    edge_ca_file: Path | None = _setting(  # noqa: RUF009
+        None,
+        "who signs the certificates of the servers behind the edge (PEM), to which it connects "
+        "over TLS then; unset: they speak plainly with it",
+    )
     edge_connections: int = _setting(4_000, "connections that the edge holds at once", 1, 1 << 20)
     edge_connections_per_address: int = _setting(
         256, "connections that the edge holds of one client's address", 1, 1 << 20
