@@ -147,17 +147,23 @@ def address(number: int) -> str:
 def ports_of(server: Server, host: str) -> dict[str, str]:
     """Any that are free, but for connect: clients find the others in Consul."""
     if server.service == "connect":
-        return {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_CONNECT_PORT": str(CONNECT)}
+        return {
+            "CECOCHAT_HOST": EVERYWHERE,
+            "CECOCHAT_CONNECT_PORT": str(CONNECT),
+            "CECOCHAT_INTERNAL_HOST": host,
+            "CECOCHAT_CONNECT_HEALTH_PORT": "0",
+        }
     names = {
         "messaging": ("MESSAGING_PORT", "MESSAGING_HEALTH_PORT"),
         "materialize": ("MATERIALIZE_HEALTH_PORT",),
         "history": ("HISTORY_PORT", "HISTORY_HEALTH_PORT"),
         "control": ("CONTROL_PORT",),
     }[server.service]
-    return {"CECOCHAT_HOST": host} | {f"CECOCHAT_{name}": "0" for name in names}
+    hosts = {"CECOCHAT_HOST": host, "CECOCHAT_INTERNAL_HOST": host}
+    return hosts | {f"CECOCHAT_{name}": "0" for name in names}
 
 
-FORWARDED = {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_ADVERTISE_HOST": "${NOMAD_IP_health}"}
+FORWARDED = {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_ADVERTISE_HOST": "${NOMAD_IP_connect}"}
 """Of connect: what is forwarded from the host comes to another address of the guest."""
 
 

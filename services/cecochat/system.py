@@ -32,7 +32,7 @@ from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
 from cecochat.runtime import jwks_url, private
-from cecochat.runtime.loopback import is_loopback
+from cecochat.runtime.loopback import EVERYWHERE, is_loopback
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 SECOND_SIGNAL_EXIT = 130
 BACKEND_RETRY_S = 1.0
-EVERYWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104 - to refuse it
 SHARED = ("kafka", "cassandra", "redis", "consul")
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
@@ -186,6 +185,8 @@ async def serving(
         )
     if service in FOR_CLIENTS:
         warn_if_exposed(settings)
+    if not settings.stack:  # whose servers are all on this machine
+        warn_if_alone(settings)
     async with (
         opened(settings, history=service in WITH_HISTORY, clients=service in FOR_CLIENTS) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
@@ -204,6 +205,18 @@ def warn_if_exposed(settings: Settings) -> None:
             "memory: listen on 127.0.0.1 behind `cecochat edge`, or let a firewall admit the edge "
             "alone (docs/how-to/put-an-edge-in-front.md)",
             settings.host,
+        )
+
+
+def warn_if_alone(settings: Settings) -> None:
+    """Say so where clients of other machines reach this server and the servers there do not."""
+    if is_loopback(settings.internal_host) and not is_loopback(settings.host):
+        log.warning(
+            "servers on other machines cannot ask this one how it is and what it owns, since it "
+            "answers them on %s alone: set %sINTERNAL_HOST to an address of this machine that they "
+            "reach and clients do not",
+            settings.internal_host,
+            PREFIX,
         )
 
 
@@ -265,7 +278,7 @@ async def _assign_everything(parts: Parts, messaging_id: str) -> None:
 def _addresses(settings: Settings, servers: list[Instance], took_s: float) -> Addresses:
     by_service = {server.service: server for server in servers}
     return Addresses(
-        connect=settings.edge_url or by_service["connect"].health_url,
+        connect=settings.connect_url(by_service["connect"].address),
         messaging=by_service["messaging"].address,
         history=by_service["history"].address,
         health={server.service: server.health_url for server in servers},

@@ -55,14 +55,22 @@ async def idle(host: str, port: int, count: int) -> AsyncIterator[None]:
 
 
 async def looked_up(server: Server, client: httpx.AsyncClient, until_s: float) -> list[float]:
-    """How long lookups, `/livez` and `/readyz` take, in s, one after the other until then."""
+    """How long lookups and the health for clients and for operators take, in s, one after the
+    other until then.
+    """
     headers = {"authorization": f"Bearer {mint(server.secret_file, 'alice')}"}
     took_s = []
     while time.monotonic() < until_s:
-        for path in ("/v1/connect", "/livez", "/readyz"):
+        url, internal = server.connect_url, server.ready["health"]["connect"]
+        for asked in (
+            f"{url}/v1/connect",
+            f"{url}/livez",
+            f"{internal}/livez",
+            f"{internal}/readyz",
+        ):
             begun_s = time.monotonic()
             # a connection of its own each: what is already open would say nothing
-            answer = await client.get(server.connect_url + path, headers=headers)
+            answer = await client.get(asked, headers=headers)
             assert answer.status_code == 200, answer.text
             took_s.append(time.monotonic() - begun_s)
         await asyncio.sleep(0.05)

@@ -207,7 +207,8 @@ class Cluster:
 
     async def start_connect(self) -> str:
         """Start a connect server; its URL."""
-        return (await self.stack.enter_async_context(connect(self.parts, "connect"))).health_url
+        started = await self.stack.enter_async_context(connect(self.parts, "connect"))
+        return f"http://{started.address}"
 
     async def start(self, server_id: str) -> Faults:
         """Start a messaging server, which stays for the whole test. At its end nobody is there to

@@ -41,6 +41,7 @@ PORTS = (
     "messaging_health_port",
     "materialize_health_port",
     "history_health_port",
+    "connect_health_port",
 )
 
 

@@ -31,7 +31,7 @@ from cecochat.domain.versions import digest
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
+from cecochat.runtime import http, internal
 from cecochat.runtime.ownership import asking, owned_by
 from cecochat.runtime.parts import Parts
 from scripts import metrics
@@ -56,7 +56,7 @@ class FakeMessaging:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        app = http.app("messaging", self.server_id, CollectorRegistry(), lambda: None)
+        app = internal.app("messaging", self.server_id, CollectorRegistry(), lambda: None)
 
         @app.get("/partitions")
         async def partitions(_: Request) -> HTTPResponse:

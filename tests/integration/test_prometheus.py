@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from cecochat.adapters.consul.discovery import ConsulDiscovery
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
+from cecochat.runtime import http, internal
 from scripts.backends import launch
 from scripts.backends.launch import Backend
 from scripts.backends.prometheus import RULES
@@ -48,7 +48,7 @@ async def messaging_server(consul: str) -> AsyncIterator[Instance]:
     """
     registry = CollectorRegistry()
     Gauge("cecochat_sessions", "Sessions that are open.", registry=registry).set(7)
-    app = http.app("messaging", "messaging-1-a", registry, lambda: None)
+    app = internal.app("messaging", "messaging-1-a", registry, lambda: None)
     async with (
         http.serving(app, "127.0.0.1", 0) as port,
         ConsulDiscovery.open(ConsulSettings(consul, namespace="my_chat")) as discovery,

@@ -71,6 +71,16 @@ async def test_health_and_metrics_on_each_server(tmp_path: Path) -> None:
             assert missing.json()["error"]["message"]
 
 
+async def test_clients_of_connect_find_nothing_but_their_route(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+        url, internal = system.addresses.connect, system.addresses.health["connect"]
+        assert url != internal
+        assert (await client.get(f"{internal}/v1/connect")).status_code == 404
+        assert (await client.get(f"{url}/livez")).json() == {"status": "alive"}
+        for path in ("/metrics", "/readyz", "/documents", "/documents/configuration", "/"):
+            assert (await client.get(f"{url}{path}")).status_code == 404
+
+
 async def test_metrics_move(tmp_path: Path) -> None:
     async with running(tmp_path, partitions=3) as system:
         assert await metric(system, "messaging", "cecochat_partitions_owned") == 3
@@ -103,7 +113,7 @@ async def test_a_repeated_send_is_counted_once(tmp_path: Path) -> None:
 
 async def test_a_token_that_does_not_verify_is_counted(tmp_path: Path) -> None:
     async with running(tmp_path) as system, httpx.AsyncClient() as client:
-        url, headers = system.addresses.health["connect"], {"authorization": "Bearer nonsense"}
+        url, headers = system.addresses.connect, {"authorization": "Bearer nonsense"}
         assert (await client.get(f"{url}/v1/connect", headers=headers)).status_code == 401
         failures = 'cecochat_token_failures_total{code="unauthenticated"}'
         assert await metric(system, "connect", failures) == 1
@@ -351,7 +361,8 @@ async def test_a_lookup_is_answered_while_no_history_server_is_live(tmp_path: Pa
         assert secret_file
         token = tokens.mint(private.drawn_secret(secret_file), "alice", 60)
         async with messaging(parts, "only") as server, connect(parts, "connect-1") as here:
-            route = await find_route(here.health_url, token)
+            url = f"http://{here.address}"
+            route = await find_route(url, token)
             assert (route.messaging, route.history) == (server.address, None)
             async with history(parts, "history-1") as live:
-                assert (await find_route(here.health_url, token)).history == live.address
+                assert (await find_route(url, token)).history == live.address

@@ -101,7 +101,7 @@ class Deployed:
             def connect_url() -> str:
                 if not (listed := discovery.live("connect")):
                     raise NotFound("no connect server is live")
-                return listed[0].health_url
+                return f"http://{listed[0].address}"
 
             crowd = Crowd(connect_url, Path(where["CECOCHAT_DATA_DIR"]) / "token-secret")
 

@@ -21,7 +21,7 @@ from tests.support.rawclient import CHAT, CONNECTION_OF_ITS_OWN, ERROR_TRAILER
 
 PORTS = (
     "connect_port", "messaging_port", "history_port", "messaging_health_port",
-    "materialize_health_port", "history_health_port",
+    "materialize_health_port", "history_health_port", "connect_health_port",
 )  # fmt: skip
 ANSWER_WITHIN_S = 30.0
 MADE_UP = "Internal error from Core"

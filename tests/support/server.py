@@ -39,6 +39,7 @@ PORTS = (
     "MATERIALIZE_HEALTH_PORT",
     "HISTORY_HEALTH_PORT",
     "CONTROL_PORT",
+    "CONNECT_HEALTH_PORT",
 )
 NO_LIMITS = {
     "sends.rate_per_user": 1_000_000,

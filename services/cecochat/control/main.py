@@ -21,7 +21,7 @@ from cecochat.control.sets import Sets
 from cecochat.domain import assignment, configuration, revocations
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
+from cecochat.runtime import internal
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
@@ -55,7 +55,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         decisions,
         tracer=tracer,
     )
-    app = http.app("control", server_id, registry, lambda: server.not_ready)
+    app = internal.app("control", server_id, registry, lambda: server.not_ready)
     show_memory(app, server_id, documents.memory)
     async with AsyncExitStack() as stack:
         deployment = await stack.enter_async_context(build.deployment(settings))
@@ -74,7 +74,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             server.pause(config.control_paused)
 
         port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.control_port)
+            internal.serving(app, settings, settings.control_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

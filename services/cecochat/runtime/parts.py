@@ -38,13 +38,14 @@ def new_instance_id(service: Service) -> str:
     return f"{service}-{allocation[:8]}-{start[:6]}" if allocation else f"{service}-{start}"
 
 
-def instance(
-    parts: Parts, service: Service, id_: str, port: int, health_port: int, *, tls: bool = False
-) -> Instance:
-    """A server of this process, as the discovery knows it. `tls`: its health is asked so too."""
-    host, edge = parts.settings.public_host, parts.settings.edge
-    scheme = "https" if tls else "http"
-    own, health_url = f"{host}:{port}", f"{scheme}://{host}:{health_port}"
-    if not edge or service not in FOR_CLIENTS:
-        return Instance(service, id_, own, health_url, __version__)
-    return Instance(service, id_, edge, health_url, __version__, own)
+def instance(parts: Parts, service: Service, id_: str, port: int, health_port: int) -> Instance:
+    """A server of this process, as the discovery knows it. One without clients has one port."""
+    settings = parts.settings
+    health = f"{settings.internal_address}:{health_port}"
+    url = f"http://{health}"
+    if service not in FOR_CLIENTS:
+        return Instance(service, id_, health, url, __version__)
+    own = f"{settings.public_host}:{port}"
+    if not settings.edge:
+        return Instance(service, id_, own, url, __version__)
+    return Instance(service, id_, settings.edge, url, __version__, own)
