@@ -11,6 +11,7 @@ NETWORK = "192.168.56"  # as in the Vagrantfile; what VirtualBox allows without 
 CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS = 8500, 4646, 9092, 9042, 6379
 JAEGER, PROMETHEUS, CONNECT = 16686, 9090, 8080
 CONSUL_TLS = CONSUL + 5  # after those of scripts/backends/consul.py
+METRICS_TOKEN = "/etc/cecochat/metrics-token"  # noqa: S105 - a file
 SECURE = "/etc/cecochat/secure"  # what secure.py writes
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - ports of guests are forwarded to other addresses of theirs
 
@@ -107,7 +108,10 @@ class Plan:
         return {
             "redis": ["--host", self.address, "--port", str(REDIS)],
             "jaeger": ["--host", EVERYWHERE, "--port", str(JAEGER)],
-            "prometheus": ["--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul],
+            "prometheus": [
+                *("--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul),
+                *("--token", METRICS_TOKEN),
+            ],
         }
 
     def settings(self) -> dict[str, str]:
@@ -122,6 +126,7 @@ class Plan:
             "CECOCHAT_PARTITIONS": "12",
             "CECOCHAT_OTLP_URL": f"http://{first}:{JAEGER + OTLP_BESIDE_JAEGER}",
             "CECOCHAT_JAEGER_URL": f"http://{first}:{JAEGER}",
+            "CECOCHAT_CLUSTER_SECRET_FILE": "/etc/cecochat/cluster-secret",
             "CECOCHAT_TOKEN_SECRET_FILE": "/etc/cecochat/token-secret",
         }
         return found | SECURED if self.secrets else found

@@ -256,6 +256,7 @@ def _addresses(settings: Settings, children: list[Child], took_s: float) -> Addr
         data=str(settings.data_dir),
         pid=os.getpid(),
         token_secret_file=str(settings.secret_file) if settings.secret_file else None,
+        cluster_secret_file=str(settings.cluster_secret),
         started_in_s=round(took_s, 3),
         processes={child.name: child.pid for child in children},
     )

@@ -33,6 +33,7 @@ from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
 from cecochat.runtime import jwks_url, private
 from cecochat.runtime.loopback import EVERYWHERE, is_loopback
+from cecochat.runtime.operators import Operators
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier
@@ -69,6 +70,7 @@ class Addresses:
     data: str
     pid: int
     token_secret_file: str | None  # None: tokens are verified with a JWKS file
+    cluster_secret_file: str
     started_in_s: float
     processes: dict[str, int] = field(default_factory=dict)  # server -> pid, of one a server
 
@@ -240,6 +242,7 @@ async def opened(
             backplane=await _enter(stack, lambda: build.backplane(settings)),
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
             verifier=await _verifier(stack, settings, needed=clients),
+            operators=Operators(private.drawn_secret(settings.cluster_secret)),
             tracing=tracing,
         )
 
@@ -285,5 +288,6 @@ def _addresses(settings: Settings, servers: list[Instance], took_s: float) -> Ad
         data=str(settings.data_dir),
         pid=os.getpid(),
         token_secret_file=str(settings.secret_file) if settings.secret_file else None,
+        cluster_secret_file=str(settings.cluster_secret),
         started_in_s=round(took_s, 3),
     )

@@ -17,7 +17,7 @@ from cecochat.v1.messaging_pb2 import ServerItem
 from tests.support.hostile import bearer, channel, http, inside, metric, minted, talk
 from tests.support.mutate import hello
 
-CLOSE = b"Host: x\r\nConnection: close\r\n"
+CLOSE = b"Host: localhost\r\nConnection: close\r\n"
 CONFIGURATIONS = {
     "[]": "configuration",
     "null": "configuration",

@@ -31,6 +31,7 @@ from tests.contract.openers.kafka import remove
 from tests.integration import streams
 from tests.integration.streams import Stream
 from tests.integration.systems import QUICK, settings, write_document
+from tests.support import operators
 
 PARTITIONS = 4
 SECRET = b"a secret of at least thirty-two bytes, for tests"
@@ -272,6 +273,7 @@ async def cluster(
             configuration=await stack.enter_async_context(build.configuration(chosen)),
             discovery=await stack.enter_async_context(build.discovery(chosen)),
             verifier=tokens.Verifier(secret=SECRET),
+            operators=operators.operators(),
         )
         await write_document(parts.configuration, CONFIGURATION, QUICK)
         if materializes:

@@ -29,6 +29,7 @@ from scripts import metrics
 from tests.integration import streams
 from tests.integration.streams import Ended, message
 from tests.integration.systems import PORTS, QUICK, Running, running, settings, write_document
+from tests.support import operators
 
 CHAT = "d:alice~bob"
 
@@ -40,7 +41,7 @@ def families(text: str) -> dict[str, str]:
 
 
 async def metric(system: Running, server: str, name: str) -> float:
-    async with httpx.AsyncClient() as client:
+    async with operators.client() as client:
         text = (await client.get(f"{system.addresses.health[server]}/metrics")).text
     lines = [line for line in text.splitlines() if line.startswith(name)]
     assert lines, f"no {name} in {text}"
@@ -56,7 +57,7 @@ async def until_metric(system: Running, server: str, name: str, value: float) ->
 
 
 async def test_health_and_metrics_on_each_server(tmp_path: Path) -> None:
-    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+    async with running(tmp_path) as system, operators.client() as client:
         assert set(system.addresses.health) == {"connect", "messaging", "history", "materialize"}
         for url in system.addresses.health.values():
             assert (await client.get(f"{url}/livez")).json() == {"status": "alive"}
@@ -121,7 +122,7 @@ async def test_a_token_that_does_not_verify_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("server", ["messaging", "materialize", "history", "connect"])
 async def test_a_server_has_the_metrics_that_are_listed(tmp_path: Path, server: str) -> None:
-    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+    async with running(tmp_path) as system, operators.client() as client:
         text = (await client.get(f"{system.addresses.health[server]}/metrics")).text
     assert families(text) == {metric.name: metric.type for metric in metrics.of(server)}
 

@@ -13,6 +13,7 @@ from random import Random
 from cecochat.adapters import build
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.settings import load
+from tests.support import operators
 from tests.support.crowd import Crowd
 from tests.support.listeners import pid_of
 from tests.support.lookout import Lookout, looking
@@ -87,7 +88,7 @@ class Deployed:
 
     def _common(self) -> dict[str, str]:
         names = ("CECOCHAT_NAMESPACE", "CECOCHAT_PARTITIONS", "CECOCHAT_DATA_DIR")
-        return {name: self.environment[name] for name in names}
+        return {name: self.environment[name] for name in names} | operators.SETTING
 
     @asynccontextmanager
     async def talking(self, rng: Random) -> AsyncIterator[tuple[Crowd, Lookout]]:

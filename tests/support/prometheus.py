@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.support import operators
 from tests.support.eventually import eventually
 from tests.support.server import FREE
 
@@ -28,6 +29,8 @@ global:
 rule_files: [rules.yml]
 scrape_configs:
   - job_name: cecochat
+    authorization:
+      credentials_file: token
     file_sd_configs:
       - files: [targets.json]
 """
@@ -104,6 +107,7 @@ async def watching(
 def _write(folder: Path) -> None:
     folder.mkdir()
     (folder / "prometheus.yml").write_text(CONFIGURATION)
+    (folder / "token").write_text(operators.token("metrics"))
     (folder / "rules.yml").write_text(hastened(RULES.read_text()))
 
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from cecochat.runtime import http, internal
 from cecochat.runtime.settings import Settings
 from scripts import healthcheck
+from tests.support import operators
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,7 +153,9 @@ def test_the_settings_file_is_that_of_the_command() -> None:
 
 
 async def test_a_server_that_answers_lives() -> None:
-    app = internal.app("history", "history-1", CollectorRegistry(), lambda: "not ready yet")
+    app = internal.app(
+        operators.guard(), "history", "history-1", CollectorRegistry(), lambda: "not ready yet"
+    )
     async with http.serving(app, "127.0.0.1", 0) as port:
         assert await asyncio.to_thread(healthcheck.lives, "127.0.0.1", port)
     with pytest.raises(OSError, match="refused"):

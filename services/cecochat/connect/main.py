@@ -27,7 +27,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     registry = CollectorRegistry()
     tracer = parts.tracing.tracer("connect", server_id, registry)
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
-    app = internal.app("connect", server_id, registry, lambda: directory.not_ready)
+    app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
     verifier = parts.verifier.counted(registry)
     memory = Memory()
     show_memory(app, server_id, memory)

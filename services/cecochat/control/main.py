@@ -22,6 +22,7 @@ from cecochat.domain import assignment, configuration, revocations
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
+from cecochat.runtime.asking import of_server
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance
@@ -35,6 +36,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     tracer = parts.tracing.tracer("control", server_id, registry)
     settings, partitions = parts.settings, await parts.backplane.partition_count()
     decisions = Decisions(registry)
+    asking = of_server(parts.operators, server_id, "metrics", "read")
     documents = Documents(
         parts.configuration,
         {
@@ -45,6 +47,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         settings.data_dir / "control" / settings.namespace,
         decisions,
         Recall(parts.discovery),
+        asking,
     )
     server = Control(
         server_id,
@@ -53,13 +56,14 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         documents,
         Planner(partitions),
         decisions,
+        asking,
         tracer=tracer,
     )
-    app = internal.app("control", server_id, registry, lambda: server.not_ready)
+    app = internal.app(parts.guard, "control", server_id, registry, lambda: server.not_ready)
     show_memory(app, server_id, documents.memory)
     async with AsyncExitStack() as stack:
         deployment = await stack.enter_async_context(build.deployment(settings))
-        sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act)
+        sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act, asking)
         late = Late(
             parts.backplane,
             partitions,

@@ -35,7 +35,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     )
     worker.log_keeps(settings.retention_ms)
     auditor = Auditor(parts.backplane, parts.history, registry, lambda: worker.partitions)
-    app = internal.app("materialize", server_id, registry, lambda: worker.not_ready)
+    app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
     memory = Memory()
     show_memory(app, server_id, memory)
     on_request = OnRequest(parts.backplane, parts.history, auditor.note)

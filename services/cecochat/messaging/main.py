@@ -40,7 +40,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     memory = Memory()
     verifier = parts.verifier.counted(registry)
     server = MessagingServer(server_id, log, verifier, registry, live, tracer, memory)
-    app = internal.app("messaging", server_id, registry, lambda: server.not_ready)
+    app = internal.app(parts.guard, "messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
     show_memory(app, server_id, memory)
     show_sessions(app, server)
@@ -87,6 +87,6 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 def show_partitions(app: App, ownership: Ownership) -> None:
     """`GET /partitions`: what this server owns."""
 
-    @app.get("/partitions")
+    @app.get("/partitions", ctx_scope="read")
     async def partitions(_: Request) -> HTTPResponse:
         return json_response(ownership.shown())

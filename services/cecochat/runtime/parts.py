@@ -13,6 +13,8 @@ from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.history import History
+from cecochat.runtime.guard import Guard
+from cecochat.runtime.operators import Operators
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tokens import Verifier
 from cecochat.runtime.tracing import Tracing
@@ -28,7 +30,13 @@ class Parts:
     configuration: Configuration
     discovery: Discovery
     verifier: Verifier
+    operators: Operators
     tracing: Tracing = field(default_factory=Tracing)
+
+    @property
+    def guard(self) -> Guard:
+        """What stands before the internal listeners."""
+        return Guard(self.operators, self.settings)
 
 
 def new_instance_id(service: Service) -> str:

@@ -27,7 +27,8 @@ NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 LOG_FORMATS = ("auto", "json", "text")
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 ELSEWHERE = frozenset(
-    f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
+    f"{PREFIX}{name}"
+    for name in ("CONNECT_URL", "TOKEN", "OPERATOR_TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
 )
 """Variables of the same prefix that are for clients and tests."""
 KEYS_FROM = ("jwks_file", "jwks_url", "oidc_issuer")
