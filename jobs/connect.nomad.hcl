@@ -174,9 +174,10 @@ job "cecochat-connect" {
     }
 
     network {
-      port "health" {
+      port "connect" {
         static = var.port
       }
+      port "health" {}
     }
 
     # A server that dies starts again at once in its place; control has moved its work meanwhile.
@@ -198,7 +199,7 @@ job "cecochat-connect" {
     # check that tells one start of a server from the next (ADR 40).
     service {
       name = "nomad-cecochat-connect"
-      port = "health"
+      port = "connect"
 
       meta {
         alloc_id = "${NOMAD_ALLOC_ID}"
@@ -247,13 +248,15 @@ job "cecochat-connect" {
       }
 
       env = merge({
-        CECOCHAT_EDGE         = var.edge == "" ? "" : "${var.edge}:${var.edge_port}"
-        CECOCHAT_HOST         = "${NOMAD_IP_health}"
-        CECOCHAT_CONNECT_PORT = "${NOMAD_PORT_health}"
-        CECOCHAT_CONSUL       = var.consul
-        CECOCHAT_KAFKA        = var.kafka
-        CECOCHAT_CASSANDRA    = var.cassandra
-        CECOCHAT_REDIS        = var.redis
+        CECOCHAT_EDGE                = var.edge == "" ? "" : "${var.edge}:${var.edge_port}"
+        CECOCHAT_HOST                = "${NOMAD_IP_connect}"
+        CECOCHAT_CONNECT_PORT        = "${NOMAD_PORT_connect}"
+        CECOCHAT_INTERNAL_HOST       = "${NOMAD_IP_health}"
+        CECOCHAT_CONNECT_HEALTH_PORT = "${NOMAD_PORT_health}"
+        CECOCHAT_CONSUL              = var.consul
+        CECOCHAT_KAFKA               = var.kafka
+        CECOCHAT_CASSANDRA           = var.cassandra
+        CECOCHAT_REDIS               = var.redis
       }, var.settings)
 
       resources {

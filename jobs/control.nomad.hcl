@@ -226,13 +226,13 @@ job "cecochat-control" {
       }
 
       env = merge({
-        CECOCHAT_HOST         = "${NOMAD_IP_health}"
-        CECOCHAT_CONTROL_PORT = "${NOMAD_PORT_health}"
-        CECOCHAT_CONSUL       = var.consul
-        CECOCHAT_KAFKA        = var.kafka
-        CECOCHAT_CASSANDRA    = var.cassandra
-        CECOCHAT_REDIS        = var.redis
-        CECOCHAT_NOMAD        = var.nomad
+        CECOCHAT_INTERNAL_HOST = "${NOMAD_IP_health}"
+        CECOCHAT_CONTROL_PORT  = "${NOMAD_PORT_health}"
+        CECOCHAT_CONSUL        = var.consul
+        CECOCHAT_KAFKA         = var.kafka
+        CECOCHAT_CASSANDRA     = var.cassandra
+        CECOCHAT_REDIS         = var.redis
+        CECOCHAT_NOMAD         = var.nomad
       }, var.settings)
 
       resources {

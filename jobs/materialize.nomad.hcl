@@ -227,7 +227,7 @@ job "cecochat-materialize" {
       }
 
       env = merge({
-        CECOCHAT_HOST                    = "${NOMAD_IP_health}"
+        CECOCHAT_INTERNAL_HOST           = "${NOMAD_IP_health}"
         CECOCHAT_MATERIALIZE_HEALTH_PORT = "${NOMAD_PORT_health}"
         CECOCHAT_CONSUL                  = var.consul
         CECOCHAT_KAFKA                   = var.kafka

@@ -247,6 +247,7 @@ job "cecochat-messaging" {
         CECOCHAT_EDGE                  = var.edge == "" ? "" : "${var.edge}:${NOMAD_PORT_edge}"
         CECOCHAT_HOST                  = "${NOMAD_IP_grpc}"
         CECOCHAT_MESSAGING_PORT        = "${NOMAD_PORT_grpc}"
+        CECOCHAT_INTERNAL_HOST         = "${NOMAD_IP_health}"
         CECOCHAT_MESSAGING_HEALTH_PORT = "${NOMAD_PORT_health}"
         CECOCHAT_CONSUL                = var.consul
         CECOCHAT_KAFKA                 = var.kafka

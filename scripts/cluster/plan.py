@@ -12,6 +12,7 @@ CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS = 8500, 4646, 9092, 9042, 6379
 JAEGER, PROMETHEUS = 16686, 9090
 CONNECT = 8080  # of the edge of each node, through which clients come to all of its servers
 CONSUL_TLS = CONSUL + 5  # after those of scripts/backends/consul.py
+METRICS_TOKEN = "/etc/cecochat/metrics-token"  # noqa: S105 - a file
 SECURE = "/etc/cecochat/secure"  # what secure.py writes
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - ports of guests are forwarded to other addresses of theirs
 
@@ -108,7 +109,10 @@ class Plan:
         return {
             "redis": ["--host", self.address, "--port", str(REDIS)],
             "jaeger": ["--host", EVERYWHERE, "--port", str(JAEGER)],
-            "prometheus": ["--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul],
+            "prometheus": [
+                *("--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul),
+                *("--token", METRICS_TOKEN),
+            ],
         }
 
     def settings(self) -> dict[str, str]:
@@ -152,13 +156,14 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
     of its own.
     """
     names = {
-        "connect": ("CONNECT_PORT",),
+        "connect": ("CONNECT_PORT", "CONNECT_HEALTH_PORT"),
         "messaging": ("MESSAGING_PORT", "MESSAGING_HEALTH_PORT"),
         "materialize": ("MATERIALIZE_HEALTH_PORT",),
         "history": ("HISTORY_PORT", "HISTORY_HEALTH_PORT"),
         "control": ("CONTROL_PORT",),
     }[server.service]
-    ports = {"CECOCHAT_HOST": host} | {f"CECOCHAT_{name}": "0" for name in names}
+    ports = {"CECOCHAT_HOST": host, "CECOCHAT_INTERNAL_HOST": host}
+    ports |= {f"CECOCHAT_{name}": "0" for name in names}
     if server.service in FOR_CLIENTS:
         own = server.number if server.service == "messaging" else 0
         ports["CECOCHAT_EDGE"] = f"{host}:{CONNECT + own}"

@@ -25,6 +25,7 @@ from scripts.cluster import nomad, plan, ready, secure, units
 from scripts.cluster.plan import Plan
 
 USER = "cecochat"
+SECRETS = ("token-secret", "cluster-secret")  # of all nodes; the Vagrantfile leaves them
 ETC = Path("/etc/cecochat")
 HOME = Path("/opt/cecochat")
 DATA = Path("/var/lib/cecochat")
@@ -204,9 +205,11 @@ def _files(here: Plan) -> bool:
     HOSTS.write_text(_hosts(HOSTS.read_text(), here))
     shutil.chown(ETC, "root", USER)  # Vagrant has made it, for a secret
     ETC.chmod(0o750)
-    for name in ("token-secret", "cluster-secret"):
+    for name in SECRETS:
         shutil.chown(ETC / name, "root", USER)
         (ETC / name).chmod(0o640)
+    if "prometheus" in here.backends():
+        _write(Path(plan.METRICS_TOKEN), _metrics_token(), mode=0o640)
     settings = here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}
     changed = _write(ETC / "cluster.env", _lines(settings))
     values = plan.job_values(here, _version())
@@ -221,6 +224,12 @@ def _files(here: Plan) -> bool:
         mode=0o755,
     )
     return changed
+
+
+def _metrics_token() -> str:
+    words = ("--operator", "prometheus", "--scope", "metrics", "--lifetime", "365d")
+    secret = ("--secret-file", str(ETC / "cluster-secret"))
+    return tools.run([str(HOME / "venv" / "bin" / "cecochat"), "token", *words, *secret]).strip()
 
 
 def _hosts(text: str, here: Plan) -> str:

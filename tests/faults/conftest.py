@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from cecochat.runtime.private import drawn_secret
 from scripts.backends.launch import Backend
 from tests.faults.trial import Trial
+from tests.support import operators
 from tests.support.backends import Backends
 from tests.support.outages import environment, own_backends
 
@@ -26,14 +26,11 @@ def real(
 
 
 @pytest.fixture
-def on_real(real: Mapping[str, Backend], tmp_path: Path) -> dict[str, str]:
+def on_real(real: Mapping[str, Backend]) -> dict[str, str]:
     """The variables that put a new system on them."""
     for backend in real.values():
         assert backend.answers(), f"a test before has left {backend.kind.name} stopped"
-    secret = tmp_path / "cluster-secret"
-    drawn_secret(secret)
-    named = environment(real, f"test_{uuid.uuid4().hex[:12]}")
-    return named | {"CECOCHAT_CLUSTER_SECRET_FILE": str(secret)}
+    return environment(real, f"test_{uuid.uuid4().hex[:12]}") | operators.SETTING
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ async def test_a_set_grows_with_the_load_and_shrinks_without(
     await shared.configure(where, GROWING)
     async with build.discovery(load(where)) as discovery:
         secret = Path(where["CECOCHAT_DATA_DIR"]) / "token-secret"
-        crowd = Crowd(lambda: discovery.live("connect")[0].health_url, secret)
+        crowd = Crowd(lambda: f"http://{discovery.live('connect')[0].address}", secret)
         numbers = await grow_and_shrink(where, crowd, rng)
     print(write("scale-nomad", {"seed": base_seed, "wanted": numbers}))
 

@@ -14,6 +14,7 @@ from statistics import quantiles
 import httpx
 import pytest
 
+from tests.support import operators
 from tests.support.rawclient import mint
 from tests.support.results import write
 from tests.support.server import Server, started
@@ -55,14 +56,19 @@ async def idle(host: str, port: int, count: int) -> AsyncIterator[None]:
 
 
 async def looked_up(server: Server, client: httpx.AsyncClient, until_s: float) -> list[float]:
-    """How long lookups, `/livez` and `/readyz` take, in s, one after the other until then."""
-    headers = {"authorization": f"Bearer {mint(server.secret_file, 'alice')}"}
+    """How long lookups take and what operators ask, in s, one after the other until then."""
+    lookup = {"authorization": f"Bearer {mint(server.secret_file, 'alice')}"}
+    url, internal = server.connect_url, server.ready["health"]["connect"]
+    asked = [(f"{url}/v1/connect", lookup), (f"{url}/livez", {})]
+    asked += [
+        (f"{internal}/{path}", operators.headers()) for path in ("livez", "readyz", "metrics")
+    ]
     took_s = []
     while time.monotonic() < until_s:
-        for path in ("/v1/connect", "/livez", "/readyz"):
+        for where, headers in asked:
             begun_s = time.monotonic()
             # a connection of its own each: what is already open would say nothing
-            answer = await client.get(server.connect_url + path, headers=headers)
+            answer = await client.get(where, headers=headers)
             assert answer.status_code == 200, answer.text
             took_s.append(time.monotonic() - begun_s)
         await asyncio.sleep(0.05)

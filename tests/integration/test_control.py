@@ -31,11 +31,12 @@ from cecochat.domain.versions import digest
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
-from cecochat.runtime.ownership import asking, owned_by
+from cecochat.runtime import http, internal
+from cecochat.runtime.ownership import owned_by
 from cecochat.runtime.parts import Parts
 from scripts import metrics
 from tests.integration.systems import QUICK, settings, write_document
+from tests.support import operators
 from tests.support.eventually import eventually
 
 PARTITIONS = 16
@@ -56,9 +57,11 @@ class FakeMessaging:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        app = http.app("messaging", self.server_id, CollectorRegistry(), lambda: None)
+        app = internal.app(
+            operators.guard(), "messaging", self.server_id, CollectorRegistry(), lambda: None
+        )
 
-        @app.get("/partitions")
+        @app.get("/partitions", ctx_scope="read")
         async def partitions(_: Request) -> HTTPResponse:
             self.asked += 1
             owned = {str(p): {"epoch": 1, "assignment_version": 1} for p in self.owned}
@@ -144,7 +147,7 @@ async def world(folder: Path, partitions: int = PARTITIONS) -> AsyncIterator[Wor
 
 
 async def get(instance: Instance, path: str) -> Any:
-    async with httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as client:
+    async with operators.client() as client:
         answer = await client.get(f"{instance.health_url}{path}")
         return answer.text if path == "/metrics" else answer.json()
 
@@ -292,7 +295,7 @@ async def test_what_proves_that_a_server_is_gone(answer: str) -> None:
         writer.close()
 
     listener = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with listener, asking() as client:
+    async with listener, operators.client() as client:
         url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         server = Instance("messaging", "m1", "127.0.0.1:1", url, "1")
         gone = Gone(client)
@@ -552,7 +555,7 @@ async def test_a_control_server_without_a_copy_learns_from_the_servers_what_an_e
     """And the next dead server is failed over: a version that goes back would be followed by
     nobody.
     """
-    async with world(tmp_path) as up, asking() as client:
+    async with world(tmp_path) as up, operators.client() as client:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
         async with messaging(up.parts, "first") as first:
             async with messaging(up.parts, "second"):
@@ -580,7 +583,7 @@ async def test_two_contents_of_one_version_become_one_and_nobody_takes_turns(
     """The store has lost the version that one server follows, and another was written under the
     same number, which the other server follows.
     """
-    async with world(tmp_path) as up, asking() as client, AsyncExitStack() as stack:
+    async with world(tmp_path) as up, operators.client() as client, AsyncExitStack() as stack:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
         servers = []
         for name in names:
@@ -600,7 +603,7 @@ async def test_who_was_outdone_by_another_content_of_its_version_gets_a_later_on
     """The other server is gone, and so is what it followed; its content was the earlier one."""
     first = digest(everything("a"))
     later = next(name for name in "bcdefghijklm" if digest(everything(name)) < first)
-    async with world(tmp_path) as up, asking() as client, AsyncExitStack() as stack:
+    async with world(tmp_path) as up, operators.client() as client, AsyncExitStack() as stack:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
         async with AsyncExitStack() as passing:
             servers = []
@@ -619,7 +622,7 @@ async def test_who_was_outdone_by_another_content_of_its_version_gets_a_later_on
 
 
 async def test_messaging_servers_take_over_what_control_gives_them(tmp_path: Path) -> None:
-    async with world(tmp_path) as up, control(up.parts, "control-1"), asking() as client:
+    async with world(tmp_path) as up, control(up.parts, "control-1"), operators.client() as client:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
 
         async def owns(instance: Instance, count: int) -> bool:

@@ -13,6 +13,7 @@ from random import Random
 from cecochat.adapters import build
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.settings import load
+from tests.support import operators
 from tests.support.crowd import Crowd
 from tests.support.listeners import pid_of
 from tests.support.lookout import Lookout, looking
@@ -77,8 +78,8 @@ class Deployed:
         return ["[edge-job.settings]", *_toml(settings)] if self.edge else []
 
     def _common(self) -> dict[str, str]:
-        names = ("NAMESPACE", "PARTITIONS", "DATA_DIR", "CLUSTER_SECRET_FILE")
-        return {f"{PREFIX}{name}": self.environment[f"{PREFIX}{name}"] for name in names}
+        names = ("CECOCHAT_NAMESPACE", "CECOCHAT_PARTITIONS", "CECOCHAT_DATA_DIR")
+        return {name: self.environment[name] for name in names} | operators.SETTING
 
     @asynccontextmanager
     async def talking(self, rng: Random) -> AsyncIterator[tuple[Crowd, Lookout]]:
@@ -92,7 +93,7 @@ class Deployed:
             def connect_url() -> str:
                 if not (listed := discovery.live("connect")):
                     raise NotFound("no connect server is live")
-                return listed[0].health_url
+                return f"http://{listed[0].address}"
 
             crowd = Crowd(connect_url, Path(where["CECOCHAT_DATA_DIR"]) / "token-secret")
 

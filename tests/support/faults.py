@@ -28,6 +28,7 @@ from cecochat.runtime.settings import load
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from scripts.backends.launch import Backend
+from tests.support import operators
 from tests.support.certificates import certificates
 from tests.support.crowd import Crowd
 from tests.support.damage import to_cassandra
@@ -169,7 +170,7 @@ async def taken_over(scene: Scene) -> None:
 
 
 async def _owned(server: ServerProcess) -> dict[str, Any]:
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with operators.client() as client:
         shown = await client.get(f"{server.ready['health_url']}/partitions")
     owned: dict[str, Any] = shown.json()["owned"]
     return owned

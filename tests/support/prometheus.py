@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from tests.support import operators
 from tests.support.eventually import eventually
 from tests.support.server import FREE
 
@@ -27,6 +28,8 @@ global:
 rule_files: [rules.yml]
 scrape_configs:
   - job_name: cecochat
+    authorization:
+      credentials_file: token
     file_sd_configs:
       - files: [targets.json]
 """
@@ -103,6 +106,7 @@ async def watching(
 def _write(folder: Path) -> None:
     folder.mkdir()
     (folder / "prometheus.yml").write_text(CONFIGURATION)
+    (folder / "token").write_text(operators.token("metrics"))
     (folder / "rules.yml").write_text(hastened(RULES.read_text()))
 
 

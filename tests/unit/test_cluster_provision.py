@@ -203,17 +203,16 @@ def test_what_is_no_longer_wanted_is_ended(systemctl: list[list[str]]) -> None:
 # A node
 
 
-SECRETS = ("token-secret", "cluster-secret")
-
-
 @pytest.fixture
 def node(machine: Path, systemctl: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> Node:
     """node(plan, nomad=...) makes the machine that node; what was restarted. All that takes long
     is there already.
     """
     provision.HOSTS.write_text("127.0.0.1 localhost\n")
-    for name in SECRETS:
+    for name in provision.SECRETS:
         (provision.ETC / name).touch()
+    monkeypatch.setattr(plan, "METRICS_TOKEN", str(provision.ETC / "metrics-token"))
+    monkeypatch.setattr(provision, "_metrics_token", lambda: "ey...")
     for name in ("_package", "_user", "_backend"):
         monkeypatch.setattr(provision, name, lambda *_: None)
     for name in ("_checkout", "_environment"):
@@ -255,7 +254,7 @@ def test_the_servers_alone_may_read_what_they_are_told(node: Node) -> None:
     provision.ETC.chmod(0o700)  # as Vagrant makes it
     node(plans(1)[0])
     assert provision.ETC.stat().st_mode & 0o777 == 0o750
-    for name in SECRETS:
+    for name in (*provision.SECRETS, "metrics-token"):
         assert (provision.ETC / name).stat().st_mode & 0o777 == 0o640
 
 

@@ -14,9 +14,11 @@ from cecochat.runtime.settings import load
 EDGE = {"CECOCHAT_EDGE": "10.0.0.1:8443"}
 
 
+INTERNAL = "10.9.9.9"
+
+
 def server(service: Service, name: str, told: str, behind: str) -> Instance:
-    host = behind.rpartition(":")[0]
-    return Instance(service, name, told, f"http://{host}:9", "1", behind)
+    return Instance(service, name, told, f"http://{INTERNAL}:9", "1", behind)
 
 
 def section(text: str, name: str) -> str:
@@ -70,6 +72,8 @@ def test_any_connect_or_history_server_will_do() -> None:
     )
     text = written(settings, found)
     assert servers(text, "connect") == ["10.0.0.1:80", "10.0.0.2:80"]
+    assert INTERNAL not in section(text, "backend connect"), "it answers where clients ask"
+    assert f"addr {INTERNAL} port 9" in section(text, "backend history")
     assert servers(text, "history") == ["10.0.0.2:82"]
 
 

@@ -23,9 +23,9 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
-from cecochat.runtime.registration import SECRET_BYTES_MIN
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tls import secret
+from cecochat.runtime.tokens import SECRET_MIN_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -215,10 +215,10 @@ def _cluster_secret(settings: Settings) -> bytes:
             f"{path} is not there: name the secret that the servers of this cluster have with "
             f"{PREFIX}CLUSTER_SECRET_FILE"
         )
-    found = (secret(path) or "").encode()
-    if len(found) < SECRET_BYTES_MIN:
+    found = (secret(path) or "").strip().encode()
+    if len(found) < SECRET_MIN_BYTES:
         raise InvalidSettings(
-            f"the secret in {path} has under {SECRET_BYTES_MIN} bytes, which can be guessed: "
+            f"the secret in {path} has under {SECRET_MIN_BYTES} bytes, which can be guessed: "
             f"openssl rand -hex 32 > {path}, for all servers and operators of the cluster"
         )
     return found

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import typer
 
+from cecochat.cli.asking import asking
 from cecochat.cli.failure import UsageError
 from cecochat.cli.output import echo, json_line
 from cecochat.cli.target import health_urls
@@ -101,7 +102,7 @@ async def _servers(url: str | None, file: Path | None) -> AsyncIterator[_Servers
         raise Unavailable(
             "no materialize server is known: see `cecochat status`, or name one with --server URL"
         )
-    async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
+    async with asking(file, None, "read", "change")(timeout_s=ASK_S) as client:
         yield _Servers(client, urls)
 
 

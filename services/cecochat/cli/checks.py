@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -61,7 +61,7 @@ def examine(data: Path, loaded: Settings) -> list[Finding]:
         lambda: holes(data),
         lambda: clock(data, time.time()),
         open_files,
-        lambda: free_ports(loaded.host, known),
+        lambda: free_ports({loaded.host, loaded.internal_host}, known),
         lambda: registrations(loaded),
         lambda: last_up_ready(known),
     ]
@@ -257,11 +257,11 @@ async def _registered(loaded: Settings) -> tuple[int, tuple[Unproven, ...]]:
         return sum(len(discovery.live(each)) for each in SERVICES), discovery.unproven
 
 
-def free_ports(host: str, known: dict[str, Any] | None) -> Finding:
+def free_ports(hosts: Collection[str], known: dict[str, Any] | None) -> Finding:
     """The default ports; those of a system that runs are not in the way."""
     row = range(ports.DEFAULT_BASE, ports.DEFAULT_BASE + len(ports.NAMES))
     own = str(known) if known else ""
-    busy = [port for port in row if not ports.is_free(host, port) and f":{port}" not in own]
+    busy = [port for port in row if not ports.is_free(hosts, port) and f":{port}" not in own]
     span = f"{row[0]} to {row[-1]}"
     if busy:
         mend = "`cecochat up` takes others by itself; choose them with --port-base"

@@ -11,9 +11,10 @@ import httpx
 
 from cecochat.adapters import build
 from cecochat.cli import target
+from cecochat.cli.asking import asking
 from cecochat.cli.failure import Failed, UsageError
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service, Unproven
-from cecochat.runtime.ownership import asking
+from cecochat.runtime.asking import Asking
 
 NOT_FOUND = (
     "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with --settings"
@@ -77,10 +78,10 @@ async def look(file: Path | None) -> Cluster:
     if not settings.consul:
         raise UsageError(NOT_FOUND)
     async with build.discovery(settings) as discovery:
-        return await look_through(discovery)
+        return await look_through(discovery, asking(file, None, "read"))
 
 
-async def look_through(discovery: Discovery | None) -> Cluster:
+async def look_through(discovery: Discovery | None, asking: Asking) -> Cluster:
     """The same, where it is open already; None: the settings name no Consul."""
     if discovery is None:
         raise UsageError(NOT_FOUND)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cecochat.cli import control, holes, options
+from cecochat.cli.asking import asking
 from cecochat.cli.failure import Failed, run
 from cecochat.cli.output import echo, json_line, print_table
 from cecochat.domain.balance import ranges
@@ -59,9 +60,10 @@ async def _look(file: Path | None) -> tuple[Cluster, View | None]:
     from cecochat.cli import cluster, ownership
 
     async with ownership.opened(file, None) as (configuration, discovery):
-        seen = await cluster.look_through(discovery)
+        ask = asking(file, None, "read")
+        seen = await cluster.look_through(discovery, ask)
         try:
-            return seen, await ownership.view_through(configuration, discovery, ask=True)
+            return seen, await ownership.view_through(configuration, discovery, ask)
         except Failed:
             return seen, None  # nothing is assigned
 

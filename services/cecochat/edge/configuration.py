@@ -45,7 +45,7 @@ class Behind(NamedTuple):
     service: Service
     server_id: str
     address: str  # host:port
-    health_url: str
+    health_url: str  # connect tells of its life where clients come
     port: int  # of the edge
 
 
@@ -64,17 +64,17 @@ def of_one_machine(settings: Settings) -> list[Behind]:
     """The servers of a `cecochat up` with these settings. Raises `InvalidSettings`."""
     _, port = split(settings.edge)
     connect = f"{settings.host}:{settings.connect_port}"
-    scheme = "https" if settings.tls else "http"
     return [
-        Behind("connect", "connect", connect, f"{scheme}://{connect}", port),
+        Behind("connect", "connect", connect, f"http://{connect}", port),
         _behind(settings, "messaging", settings.messaging_port, settings.messaging_health_port),
         _behind(settings, "history", settings.history_port, settings.history_health_port),
     ]
 
 
 def _behind(settings: Settings, service: Service, port: int, health_port: int) -> Behind:
-    host, (_, edge_port) = settings.host, split(settings.edge)
-    return Behind(service, service, f"{host}:{port}", f"http://{host}:{health_port}", edge_port)
+    _, edge_port = split(settings.edge)
+    health = f"http://{settings.internal_address}:{health_port}"
+    return Behind(service, service, f"{settings.host}:{port}", health, edge_port)
 
 
 def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behind]:
@@ -90,7 +90,8 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
         if each.service == "messaging" and own != host:
             continue
         port = port if each.service == "messaging" else main
-        found.append(Behind(each.service, each.instance_id, each.behind, each.health_url, port))
+        health = f"http://{each.behind}" if each.service == "connect" else each.health_url
+        found.append(Behind(each.service, each.instance_id, each.behind, health, port))
     return sorted(found)
 
 

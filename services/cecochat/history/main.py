@@ -17,7 +17,8 @@ from cecochat.history.routes import add_routes
 from cecochat.history.transport import CONNECTION_AGE_MS, RECEIVE_MAX_BYTES, SERVICE, handler
 from cecochat.history.where import Where
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import grpc, http
+from cecochat.runtime import grpc, internal
+from cecochat.runtime.asking import of_server
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
@@ -36,8 +37,9 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     log_id, partitions = await log.log_id(), await log.partition_count()
     queries = Queries(parts.history, log_id, partitions, tracer)
     live = partial(parts.discovery.live, "messaging")
-    where = Where(Sources(log, parts.history, log_id, partitions, live))
-    app = http.app("history", server_id, registry, lambda: None)
+    asking = of_server(parts.operators, server_id, "people")
+    where = Where(Sources(log, parts.history, log_id, partitions, live, asking))
+    app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
     add_routes(app, where, parts.history, Letters(log, parts.history, log_id, partitions))
     add_revoking(app, parts.configuration)
     memory = Memory()
@@ -63,7 +65,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         health_port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.history_health_port)
+            internal.serving(app, settings, settings.history_health_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

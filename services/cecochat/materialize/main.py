@@ -12,7 +12,7 @@ from cecochat.materialize.on_request import OnRequest
 from cecochat.materialize.routes import add_routes
 from cecochat.materialize.worker import Materializer
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
+from cecochat.runtime import internal
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
@@ -33,7 +33,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     )
     worker.log_keeps(settings.retention_ms)
     auditor = Auditor(parts.backplane, parts.history, registry, lambda: worker.partitions)
-    app = http.app("materialize", server_id, registry, lambda: worker.not_ready)
+    app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
     memory = Memory()
     show_memory(app, server_id, memory)
     on_request = OnRequest(parts.backplane, parts.history, auditor.note)
@@ -44,7 +44,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.materialize_health_port)
+            internal.serving(app, settings, settings.materialize_health_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

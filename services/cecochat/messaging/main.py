@@ -17,8 +17,9 @@ from cecochat.messaging.server import MessagingServer
 from cecochat.messaging.sessions import show_sessions
 from cecochat.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import grpc, http
+from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
+from cecochat.runtime.http import App
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
@@ -38,7 +39,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     memory = Memory()
     verifier = parts.verifier.counted(registry)
     server = MessagingServer(server_id, log, verifier, registry, live, tracer, memory)
-    app = http.app("messaging", server_id, registry, lambda: server.not_ready)
+    app = internal.app(parts.guard, "messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
     show_memory(app, server_id, memory)
     show_sessions(app, server)
@@ -54,7 +55,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         health_port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.messaging_health_port)
+            internal.serving(app, settings, settings.messaging_health_port)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
@@ -82,9 +83,9 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             task.cancel()
 
 
-def show_partitions(app: http.App, ownership: Ownership) -> None:
+def show_partitions(app: App, ownership: Ownership) -> None:
     """`GET /partitions`: what this server owns."""
 
-    @app.get("/partitions")
+    @app.get("/partitions", ctx_scope="read")
     async def partitions(_: Request) -> HTTPResponse:
         return json_response(ownership.shown())

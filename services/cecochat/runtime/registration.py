@@ -14,7 +14,6 @@ from cecochat.ports.discovery import Instance
 
 FORM: Final = "cecochat-registration-1"
 """Begins what is signed, so that nothing else that this secret signs can pass for it."""
-SECRET_BYTES_MIN: Final = 16
 PORT_MAX: Final = 65_535
 SCHEMES: Final = ("http", "https")
 ADDRESS: Final = re.compile(r"([A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")

@@ -15,6 +15,7 @@ import platformdirs
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.ids import PARTITIONS_MAX
+from cecochat.runtime.loopback import EVERYWHERE
 from cecochat.runtime.tls import Tls
 
 PORT_MAX = 65_535
@@ -26,7 +27,8 @@ NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 LOG_FORMATS = ("auto", "json", "text")
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 ELSEWHERE = frozenset(
-    f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
+    f"{PREFIX}{name}"
+    for name in ("CONNECT_URL", "TOKEN", "OPERATOR_TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
 )
 """Variables of the same prefix that are for clients and tests."""
 KEYS_FROM = ("jwks_file", "jwks_url", "oidc_issuer")
@@ -66,8 +68,13 @@ class Settings:
     data_dir: Path = _setting(  # noqa: RUF009 - makes a field
         default_data_dir, "folder of the log, the history and the configuration"
     )
-    host: str = _setting("127.0.0.1", "address that every server listens on")
+    host: str = _setting("127.0.0.1", "address that every server listens on for clients")
     advertise_host: str = _setting("", "host that clients are told; empty: `host`")
+    internal_host: str = _setting(
+        "127.0.0.1",
+        "address that every server listens on for operators and other servers, which are told "
+        "it; where it is 0.0.0.0, they are told what clients are",
+    )
     connect_port: int = _setting(8080, "HTTP port of the connect server", high=PORT_MAX)
     messaging_port: int = _setting(8081, "gRPC port of the messaging server", high=PORT_MAX)
     history_port: int = _setting(8082, "gRPC port of the history server", high=PORT_MAX)
@@ -75,6 +82,7 @@ class Settings:
     materialize_health_port: int = _setting(8084, "HTTP health of materialize", high=PORT_MAX)
     history_health_port: int = _setting(8085, "HTTP health of history", high=PORT_MAX)
     control_port: int = _setting(8086, "HTTP port of the control server", high=PORT_MAX)
+    connect_health_port: int = _setting(8087, "HTTP health of connect", high=PORT_MAX)
     partitions: int = _setting(
         0,
         "partitions of a log that is created, fixed from then on; 0: of one that is there, as many "
@@ -217,6 +225,15 @@ class Settings:
     def public_host(self) -> str:
         """The host that clients are told."""
         return self.advertise_host or self.host
+
+    @property
+    def internal_address(self) -> str:
+        """The host at which operators and other servers reach the internal listeners."""
+        return self.public_host if self.internal_host in EVERYWHERE else self.internal_host
+
+    def connect_url(self, address: str) -> str:
+        """Where clients ask the connect server at host:port, or the edge, for a route."""
+        return self.edge_url or f"{'https' if self.tls else 'http'}://{address}"
 
     @property
     def edge_url(self) -> str:
