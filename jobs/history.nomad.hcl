@@ -119,6 +119,12 @@ variable "memory" {
   description = "MiB"
 }
 
+# What the checks ask: over TLS where the servers speak it. They ask whether a server lives, not who it is.
+locals {
+  health = lookup(var.settings, "CECOCHAT_INTERNAL_CERT_FILE", "") == "" ? "http" : "https"
+  tls    = lookup(var.settings, "CECOCHAT_TLS_CERT_FILE", "") != ""
+}
+
 job "cecochat-history" {
   type        = "service"
   datacenters = var.datacenters
@@ -200,12 +206,14 @@ job "cecochat-history" {
 
       # Lives the process? Whether a backend answers does not count: one outage would restart them all.
       check {
-        name     = "live"
-        type     = "http"
-        port     = "health"
-        path     = "/livez"
-        interval = "5s"
-        timeout  = "2s"
+        name            = "live"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/livez"
+        interval        = "5s"
+        timeout         = "2s"
 
         check_restart {
           limit = 6 # half a minute without an answer
@@ -215,22 +223,26 @@ job "cecochat-history" {
 
       # Is it done with its start? A new version goes on when it is.
       check {
-        name      = "ready"
-        type      = "http"
-        port      = "health"
-        path      = "/readyz"
-        interval  = "2s"
-        timeout   = "2s"
-        on_update = "require_healthy"
+        name            = "ready"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/readyz"
+        interval        = "2s"
+        timeout         = "2s"
+        on_update       = "require_healthy"
       }
 
       check {
-        name         = "grpc"
-        type         = "grpc"
-        port         = "grpc"
-        grpc_service = "cecochat.v1.History"
-        interval     = "5s"
-        timeout      = "2s"
+        name            = "grpc"
+        type            = "grpc"
+        port            = "grpc"
+        grpc_service    = "cecochat.v1.History"
+        grpc_use_tls    = local.tls
+        tls_skip_verify = true
+        interval        = "5s"
+        timeout         = "2s"
       }
     }
 

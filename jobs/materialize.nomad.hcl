@@ -107,6 +107,11 @@ variable "memory" {
   description = "MiB"
 }
 
+# What the checks ask: over TLS where the servers speak it. They ask whether a server lives, not who it is.
+locals {
+  health = lookup(var.settings, "CECOCHAT_INTERNAL_CERT_FILE", "") == "" ? "http" : "https"
+}
+
 job "cecochat-materialize" {
   type        = "service"
   datacenters = var.datacenters
@@ -187,12 +192,14 @@ job "cecochat-materialize" {
 
       # Lives the process? Whether a backend answers does not count: one outage would restart them all.
       check {
-        name     = "live"
-        type     = "http"
-        port     = "health"
-        path     = "/livez"
-        interval = "5s"
-        timeout  = "2s"
+        name            = "live"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/livez"
+        interval        = "5s"
+        timeout         = "2s"
 
         check_restart {
           limit = 6 # half a minute without an answer
@@ -202,13 +209,15 @@ job "cecochat-materialize" {
 
       # Is it done with its start? A new version goes on when it is.
       check {
-        name      = "ready"
-        type      = "http"
-        port      = "health"
-        path      = "/readyz"
-        interval  = "2s"
-        timeout   = "2s"
-        on_update = "require_healthy"
+        name            = "ready"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/readyz"
+        interval        = "2s"
+        timeout         = "2s"
+        on_update       = "require_healthy"
       }
     }
 

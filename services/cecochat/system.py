@@ -245,6 +245,7 @@ async def opened(
             certificate=await stack.enter_async_context(
                 certificates.following(settings.tls if clients else None)
             ),
+            internal=await stack.enter_async_context(certificates.following(settings.internal_tls)),
             verifier=await _verifier(stack, settings, needed=clients),
             operators=operators,
             tracing=tracing,

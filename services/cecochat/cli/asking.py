@@ -43,8 +43,10 @@ def asking(file: Path | None, data: Path | None, *scopes: Scope) -> Asking:
     Raises `UsageError` where nothing is known to make tokens with.
     """
     from cecochat.runtime.asking import asking as asking_as
+    from cecochat.runtime.settings import load
 
-    return partial(asking_as, _token(file, data, scopes), _refused)
+    tls = load(file=file).internal_tls
+    return partial(asking_as, _token(file, data, scopes), _refused, tls.client() if tls else None)
 
 
 def _token(file: Path | None, data: Path | None, scopes: tuple[Scope, ...]) -> Callable[[], str]:

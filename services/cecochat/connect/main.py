@@ -42,7 +42,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             http.serving(for_clients, settings.host, settings.connect_port, parts.certificate)
         )
         health_port = await stack.enter_async_context(
-            internal.serving(app, settings, settings.connect_health_port)
+            internal.serving(app, settings, settings.connect_health_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

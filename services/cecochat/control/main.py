@@ -20,7 +20,6 @@ from cecochat.domain import assignment, configuration, revocations
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
-from cecochat.runtime.asking import of_server
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
@@ -34,7 +33,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     tracer = parts.tracing.tracer("control", server_id, registry)
     settings, partitions = parts.settings, await parts.backplane.partition_count()
     decisions = Decisions(registry)
-    asking = of_server(parts.operators, server_id, "metrics", "read")
+    asking = parts.asking(server_id, "metrics", "read")
     documents = Documents(
         parts.configuration,
         {
@@ -76,7 +75,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             server.pause(config.control_paused)
 
         port = await stack.enter_async_context(
-            internal.serving(app, settings, settings.control_port)
+            internal.serving(app, settings, settings.control_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

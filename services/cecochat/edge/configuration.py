@@ -64,8 +64,9 @@ def of_one_machine(settings: Settings) -> list[Behind]:
     """The servers of a `cecochat up` with these settings. Raises `InvalidSettings`."""
     _, port = split(settings.edge)
     connect = f"{settings.host}:{settings.connect_port}"
+    scheme = "https" if settings.tls else "http"
     return [
-        Behind("connect", "connect", connect, f"http://{connect}", port),
+        Behind("connect", "connect", connect, f"{scheme}://{connect}", port),
         _behind(settings, "messaging", settings.messaging_port, settings.messaging_health_port),
         _behind(settings, "history", settings.history_port, settings.history_health_port),
     ]
@@ -73,7 +74,8 @@ def of_one_machine(settings: Settings) -> list[Behind]:
 
 def _behind(settings: Settings, service: Service, port: int, health_port: int) -> Behind:
     _, edge_port = split(settings.edge)
-    health = f"http://{settings.internal_address}:{health_port}"
+    scheme = "https" if settings.internal_tls else "http"
+    health = f"{scheme}://{settings.internal_address}:{health_port}"
     return Behind(service, service, f"{settings.host}:{port}", health, edge_port)
 
 

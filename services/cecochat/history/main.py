@@ -18,7 +18,6 @@ from cecochat.history.transport import CONNECTION_AGE_MS, RECEIVE_MAX_BYTES, SER
 from cecochat.history.where import Where
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
-from cecochat.runtime.asking import of_server
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
@@ -37,7 +36,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     log_id, partitions = await log.log_id(), await log.partition_count()
     queries = Queries(parts.history, log_id, partitions, tracer)
     live = partial(parts.discovery.live, "messaging")
-    asking = of_server(parts.operators, server_id, "people")
+    asking = parts.asking(server_id, "people")
     where = Where(Sources(log, parts.history, log_id, partitions, live, asking))
     app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
     add_routes(app, where, parts.history, Letters(log, parts.history, log_id, partitions))
@@ -65,7 +64,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         health_port = await stack.enter_async_context(
-            internal.serving(app, settings, settings.history_health_port)
+            internal.serving(app, settings, settings.history_health_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

@@ -44,7 +44,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
-            internal.serving(app, settings, settings.materialize_health_port)
+            internal.serving(app, settings, settings.materialize_health_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

@@ -55,7 +55,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         health_port = await stack.enter_async_context(
-            internal.serving(app, settings, settings.messaging_health_port)
+            internal.serving(app, settings, settings.messaging_health_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Protocol
@@ -41,23 +42,28 @@ class _Bearer(httpx.Auth):
 def asking(
     token: Callable[[], str],
     refused: Callable[[httpx.URL, str], None],
+    context: ssl.SSLContext | None,
     *,
     timeout_s: float = ASK_S,
 ) -> httpx.AsyncClient:
     """A client that goes past any proxy. `refused` is told what a listener says that does not let
-    it in, and where.
+    it in, and where. `context`: of who asks, where listeners want a certificate.
     """
     return httpx.AsyncClient(
         timeout=timeout_s,
         trust_env=False,
+        verify=context or True,
         auth=_Bearer(token),
         event_hooks={"response": [_looking(refused)]},
     )
 
 
-def of_server(operators: Operators, server_id: str, *scopes: Scope) -> Asking:
+def of_server(
+    operators: Operators, server_id: str, *scopes: Scope, context: ssl.SSLContext | None = None
+) -> Asking:
     """What a server asks others with."""
-    return partial(asking, partial(operators.mint, server_id, scopes, SERVERS_S), _warn)
+    token = partial(operators.mint, server_id, scopes, SERVERS_S)
+    return partial(asking, token, _warn, context)
 
 
 def _warn(url: httpx.URL, why: str) -> None:

@@ -39,8 +39,9 @@ class Pem(NamedTuple):
 
 
 class Certificate:
-    """`context` is for those who listen. Each handshake takes the certificate that is in use then;
-    connections that are open stay.
+    """`context` is for those who listen, `client` for those who ask others, where both
+    sides show one. Each handshake takes the certificate that is in use then; connections that are
+    open stay.
     """
 
     def __init__(self, tls: Tls) -> None:
@@ -48,6 +49,7 @@ class Certificate:
         self._tls = tls
         self._newest = self.context = tls.server()
         self.context.sni_callback = self._choose  # called whether there is a name or not
+        self.client = tls.client() if tls.ca_file else None
         self.pem = Pem.of(tls)
         self._ends_s = _ends_s(self.pem)
         self._wrong = ""  # said already
@@ -83,6 +85,8 @@ class Certificate:
         newest, ends_s = self._tls.server(), _ends_s(pem)
         if Pem.of(self._tls) != pem:
             return  # it is being written just now
+        if self.client:
+            self._tls.use_for(self.client)
         self._newest, self._ends_s, self.pem = newest, ends_s, pem
         log.info("%s is in use from now on", self._tls.cert_file)
 

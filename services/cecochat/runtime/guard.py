@@ -13,6 +13,7 @@ from sanic import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
 from cecochat.domain.errors import Refusal
+from cecochat.runtime import peers
 from cecochat.runtime.http import App, error_response
 from cecochat.runtime.logs import ACCESS
 from cecochat.runtime.operators import ANYBODY, SCOPES, Operators, allow, bearer
@@ -33,6 +34,7 @@ class Guard:
 
     def __init__(self, operators: Operators, settings: Settings) -> None:
         self._operators = operators
+        self._asks_certificate = settings.internal_tls is not None
         named = (settings.host, settings.advertise_host, settings.internal_host)
         self._hosts = {"localhost", *(host.lower() for host in named if host)}
 
@@ -67,6 +69,8 @@ class Guard:
             return  # there is nothing to see
         scope = scope_of(request.route)
         if scope != ANYBODY:
+            if self._asks_certificate:
+                peers.check(request)
             caller = self._operators.verify(bearer(request.headers.get("authorization")))
             request.ctx.operator = caller.name
             allow(caller, scope)

@@ -13,6 +13,7 @@ from sanic.response import HTTPResponse, raw
 from sanic.response import json as json_response
 
 from cecochat.runtime import http
+from cecochat.runtime.certificates import Certificate
 from cecochat.runtime.guard import Guard, undeclared
 from cecochat.runtime.operators import ANYBODY
 from cecochat.runtime.settings import Settings
@@ -56,9 +57,11 @@ def app(
     return made
 
 
-def serving(made: http.App, settings: Settings, port: int) -> AbstractAsyncContextManager[int]:
+def serving(
+    made: http.App, settings: Settings, port: int, certificate: Certificate | None = None
+) -> AbstractAsyncContextManager[int]:
     """As `http.serving`, where the settings say that internal listeners are. None of its routes
     may leave open who may ask.
     """
     assert not (open_ones := undeclared(made)), f"who may ask {open_ones}? ctx_scope must say"
-    return http.serving(made, settings.internal_host, port)
+    return http.serving(made, settings.internal_host, port, certificate)

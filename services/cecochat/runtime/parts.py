@@ -15,10 +15,11 @@ from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.history import History
+from cecochat.runtime.asking import Asking, of_server
 from cecochat.runtime.certificates import Certificate
 from cecochat.runtime.guard import Guard
 from cecochat.runtime.metrics import show_expiry, show_unproven
-from cecochat.runtime.operators import Operators
+from cecochat.runtime.operators import Operators, Scope
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tokens import Verifier
 from cecochat.runtime.tracing import Tracing
@@ -36,7 +37,13 @@ class Parts:
     verifier: Verifier
     operators: Operators
     certificate: Certificate | None = None  # of what clients reach; None: no TLS
+    internal: Certificate | None = None  # of the internal listeners, and of who asks them
     tracing: Tracing = field(default_factory=Tracing)
+
+    def asking(self, server_id: str, *scopes: Scope) -> Asking:
+        """What that server asks others with."""
+        context = self.internal.client if self.internal else None
+        return of_server(self.operators, server_id, *scopes, context=context)
 
     @property
     def guard(self) -> Guard:
@@ -48,7 +55,7 @@ def new_registry(parts: Parts) -> CollectorRegistry:
     """The metrics of one server, with those that every server has."""
     registry = CollectorRegistry()
     show_unproven(registry, lambda: len(parts.discovery.unproven))
-    show_expiry(registry, {"clients": parts.certificate})
+    show_expiry(registry, {"clients": parts.certificate, "internal": parts.internal})
     return registry
 
 
@@ -63,7 +70,7 @@ def instance(parts: Parts, service: Service, id_: str, port: int, health_port: i
     """A server of this process, as the discovery knows it. One without clients has one port."""
     settings = parts.settings
     health = f"{settings.internal_address}:{health_port}"
-    url = f"http://{health}"
+    url = f"{'https' if parts.internal else 'http'}://{health}"
     if service not in FOR_CLIENTS:
         return Instance(service, id_, health, url, __version__)
     own = f"{settings.public_host}:{port}"

@@ -171,6 +171,15 @@ class Settings:
         None, "certificate, with its chain, of our gRPC and HTTP servers (PEM); unset: no TLS"
     )
     tls_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
+    internal_ca_file: Path | None = _setting(  # noqa: RUF009
+        None,
+        "who signs the certificates that servers and operators show each other (PEM), who talk "
+        "over mutual TLS then, with the two below; unset: plainly",
+    )
+    internal_cert_file: Path | None = _setting(  # noqa: RUF009
+        None, "certificate of that authority, with its chain, for the internal host (PEM)"
+    )
+    internal_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
     edge: str = _setting(
         "",
         "host:port of the edge in front of this server, which clients are told in place of its own "
@@ -248,6 +257,13 @@ class Settings:
             return None
         return Tls(cert_file=self.tls_cert_file, key_file=self.tls_key_file)
 
+    @property
+    def internal_tls(self) -> Tls | None:
+        """What internal listeners answer with, and who asks them shows; None: no TLS."""
+        if self.internal_ca_file is None:
+            return None
+        return Tls(self.internal_ca_file, self.internal_cert_file, self.internal_key_file)
+
     def backends_tls(self, wanted: bool) -> Tls | None:
         """How to connect to a backend, `wanted` being its own setting; None: without TLS."""
         if not wanted:
@@ -300,6 +316,11 @@ def _check_halves(settings: Settings) -> None:
             raise InvalidSettings(
                 f"{PREFIX}{name.upper()} is of no use alone: set {PREFIX}{other.upper()} too"
             )
+    names = ("internal_ca_file", "internal_cert_file", "internal_key_file")
+    missing = [name for name in names if not getattr(settings, name)]
+    if 0 < len(missing) < len(names):
+        wanted = ", ".join(f"{PREFIX}{name.upper()}" for name in missing)
+        raise InvalidSettings(f"mutual TLS between servers needs all three files: set {wanted} too")
     for name in ("token_issuer", "token_audience"):
         if settings.secret_file and getattr(settings, name) != getattr(Settings(), name):
             raise InvalidSettings(
