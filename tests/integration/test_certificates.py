@@ -18,6 +18,7 @@ from cecochat.runtime import certificates as watched
 from cecochat.runtime.tls import Tls
 from tests.integration.systems import running
 from tests.integration.test_tls import first_message
+from tests.support import operators
 from tests.support.certificates import Signed, certificates
 from tests.support.eventually import eventually
 
