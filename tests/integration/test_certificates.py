@@ -129,7 +129,7 @@ async def test_the_metric_says_how_long_it_still_holds(tmp_path: Path) -> None:
     used = certificates(tmp_path / "used")
     async with (
         running(tmp_path / "data", tls_cert_file=used.cert_file, tls_key_file=used.key_file) as up,
-        httpx.AsyncClient(trust_env=False) as client,
+        operators.client() as client,
     ):
         url = f"{up.addresses.health['messaging']}/metrics"
 
