@@ -247,6 +247,9 @@ async def test_the_edge_takes_nobody_for_a_server_without_its_authority(
         "CECOCHAT_EDGE_CA_FILE": str(ca_file),
         "CECOCHAT_TLS_CERT_FILE": str(behind.cert_file),
         "CECOCHAT_TLS_KEY_FILE": str(behind.key_file),
+        "CECOCHAT_INTERNAL_CA_FILE": str(behind.ca_file),
+        "CECOCHAT_INTERNAL_CERT_FILE": str(behind.cert_file),
+        "CECOCHAT_INTERNAL_KEY_FILE": str(behind.key_file),
     }
     async with behind_an_edge(tmp_path / "up", backends, settings) as (server, started):
         url = server.connect_url

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -116,7 +116,7 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
             f"{loaded.data_dir} is no data folder: name it with --data, or start `cecochat up`; "
             "a cluster is found by CECOCHAT_REDIS and CECOCHAT_CONSUL"
         )
-    return loaded
+    return replace(loaded, cluster_secret_file=cluster_secret(data, file))
 
 
 async def health_urls(service: Service, file: Path | None) -> list[str]:
