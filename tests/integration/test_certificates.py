@@ -21,6 +21,7 @@ from tests.integration.test_tls import first_message
 from tests.support import operators
 from tests.support.certificates import Signed, certificates
 from tests.support.eventually import eventually
+from tests.support.server import running as process
 
 DAY_S = 86_400
 
@@ -86,6 +87,23 @@ async def test_another_certificate_is_shown_on_all_ports_and_no_stream_ends(tmp_
             async with connect(url, up.token("carol"), ca_file=second.ca_file) as carol:
                 await carol.send("bob", "on a new one")
                 assert (await first_message(bob)).text == "on a new one"
+
+
+async def test_a_process_takes_it_too(tmp_path: Path) -> None:
+    """With another event loop, and looking as often as it does."""
+    first, second = (certificates(tmp_path / name) for name in ("first", "second"))
+    used = certificates(tmp_path / "used")
+    put(first, used)
+    settings = {
+        "CECOCHAT_TLS_CERT_FILE": str(used.cert_file),
+        "CECOCHAT_TLS_KEY_FILE": str(used.key_file),
+    }
+    async with process(tmp_path / "up", settings) as up:
+        ports = [urlsplit(up.connect_url).netloc, up.ready["messaging"], up.ready["history"]]
+        assert await asyncio.to_thread(shows, ports, first.ca_file)
+        put(second, used)
+        await eventually(lambda: asyncio.to_thread(shows, ports, second.ca_file), within_s=20)
+        assert "is in use from now on" in up.said
 
 
 @pytest.mark.parametrize("broken", ["key of another", "no certificate", "empty", "gone"])

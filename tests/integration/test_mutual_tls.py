@@ -5,11 +5,13 @@ authority learns no more than whether a server lives.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -100,6 +102,9 @@ async def test_another_authority_is_taken_without_a_restart(
     async with up(tmp_path / "data", used) as health:
         url = f"{health['history']}/metrics"
         assert (await answers(url, with_certificate(first))).is_success
+        stolen = Tls(second.ca_file, first.cert_file, first.key_file).client()
+        stolen.load_verify_locations(first.ca_file)
+        session = await asyncio.to_thread(session_of, url, stolen)
         put(second, used)
 
         async def taken() -> bool:
@@ -109,9 +114,10 @@ async def test_another_authority_is_taken_without_a_restart(
                 return False
 
         await eventually(taken)
-        stolen = Tls(second.ca_file, first.cert_file, first.key_file).client()
         with pytest.raises((httpx.TransportError, ssl.SSLError)):
             await answers(url, stolen)
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            await asyncio.to_thread(session_of, url, stolen, session)
         text = (await answers(url, with_certificate(second))).text
         assert 'cecochat_certificate_left_seconds{listener="internal"}' in text
 
@@ -136,6 +142,22 @@ async def test_servers_and_commands_show_theirs(
         asked = await asyncio.to_thread(CliRunner().invoke, app, words)
         assert asked.exit_code == 0, asked.output
         assert "no live session" in asked.output, "the messaging server has told"
+
+
+def session_of(
+    url: str, context: ssl.SSLContext, before: ssl.SSLSession | None = None
+) -> ssl.SSLSession | None:
+    """Of a connection on which something was answered. Raises OSError."""
+    host, port = urlsplit(url).hostname or "", urlsplit(url).port or 0
+    with (
+        socket.create_connection((host, port), 10) as plain,
+        context.wrap_socket(plain, server_hostname=host, session=before) as encrypted,
+    ):
+        encrypted.sendall(f"GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        if not (answer := encrypted.recv(1_000)):
+            raise ConnectionResetError("it was ended without an answer")
+        assert answer.startswith(b"HTTP/1.1 200")
+        return encrypted.session
 
 
 @pytest.mark.parametrize("given", [("CA",), ("CERT", "KEY"), ("CA", "CERT")])

@@ -39,9 +39,8 @@ class Pem(NamedTuple):
 
 
 class Certificate:
-    """`context` is for those who listen, `client` for those who ask others, where both
-    sides show one. Each handshake takes the certificate that is in use then; connections that are
-    open stay.
+    """`context` is for those who listen, `client` for those who ask others, where both sides show
+    one. Each handshake takes the certificate that is in use then; connections that are open stay.
     """
 
     def __init__(self, tls: Tls) -> None:

@@ -38,12 +38,15 @@ class Tls:
 
     def server(self) -> ssl.SSLContext:
         """For connections that come in. With a `ca_file`, the other side is asked for a
-        certificate of that authority: it may have none, but no other. Raises `InvalidSettings`.
+        certificate of that authority: it may have none, but no other, and shows it in each
+        handshake, so that nobody goes on with a session of before. Raises `InvalidSettings`.
         """
         try:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca_file)
             if self.ca_file:
                 context.verify_mode = ssl.CERT_OPTIONAL
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
+                context.num_tickets = 0
             context.load_cert_chain(self.cert_file or "", self.key_file)
         except OSError as error:
             raise InvalidSettings(f"{self} cannot be used: {error}") from None
