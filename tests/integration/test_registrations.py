@@ -13,9 +13,11 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from typer.testing import CliRunner
 
 from cecochat.adapters import build
 from cecochat.cli.checks import Finding, registrations
+from cecochat.cli.main import app
 from cecochat.connect.server import Directory
 from cecochat.domain import assignment
 from cecochat.domain.errors import InvalidSettings
@@ -181,3 +183,24 @@ def test_doctor_names_what_nobody_signed(settings: Settings) -> None:
     finding = asyncio.run(registered())
     assert finding.result == "wrong"
     assert THIEF in finding.found
+
+
+async def test_status_names_what_nobody_signed(
+    settings: Settings, discovery: Discovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("consul", "namespace", "data_dir"):
+        monkeypatch.setenv(f"CECOCHAT_{name.upper()}", str(getattr(settings, name)))
+    forged = f"{settings.namespace}-thief"
+
+    async def status() -> str:
+        said = await asyncio.to_thread(CliRunner().invoke, app, ["status"])
+        return f"{said.output}{said.exception}"
+
+    async with alive() as url:
+        await forge(settings, forged, url, {})
+        assert "name that of the cluster with CECOCHAT_CLUSTER_SECRET_FILE" in await status()
+        await discovery.register(messaging(url))
+        await eventually(lambda: discovery.live("messaging"))
+        said = await status()
+        await forget(settings, forged)
+    assert f"WRONG  {forged} at {THIEF}" in said
