@@ -211,8 +211,16 @@ def warn_if_exposed(settings: Settings) -> None:
 
 
 def warn_if_alone(settings: Settings) -> None:
-    """Say so where clients of other machines reach this server and the servers there do not."""
-    if is_loopback(settings.internal_host) and not is_loopback(settings.host):
+    """Say so where servers on other machines cannot ask this one, or would not be let in."""
+    if not is_loopback(settings.internal_host):
+        if settings.cluster_secret_file is None:
+            log.warning(
+                "servers on other machines let this one in by a secret that they share, and it has "
+                "one of its own, %s: give all of them the same with %sCLUSTER_SECRET_FILE",
+                settings.cluster_secret,
+                PREFIX,
+            )
+    elif not is_loopback(settings.host):
         log.warning(
             "servers on other machines cannot ask this one how it is and what it owns, since it "
             "answers them on %s alone: set %sINTERNAL_HOST to an address of this machine that they "

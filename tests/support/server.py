@@ -200,7 +200,7 @@ async def command(environment: Mapping[str, str], *words: str, code: int | None 
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     process = await asyncio.create_subprocess_exec(
         CECOCHAT, *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT, env=inherited | dict(environment),
+        stderr=asyncio.subprocess.STDOUT, env=inherited | operators.SETTING | dict(environment),
     )  # fmt: skip
     out, _ = await process.communicate()
     said = out.decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,17 +66,18 @@ def test_servers_are_told_an_address_that_can_be_reached(given: Settings, told: 
 
 
 @pytest.mark.parametrize(
-    ("given", "warned"),
+    ("given", "what_to_set"),
     [
-        (Settings(), False),
-        (Settings(host="10.0.0.5"), True),
-        (Settings(host="0.0.0.0", advertise_host="10.0.0.5", internal_host="localhost"), True),
-        (Settings(host="10.0.0.5", internal_host="10.0.0.5"), False),
+        (Settings(), []),
+        (Settings(host="10.0.0.5"), ["INTERNAL_HOST"]),
+        (Settings(host="0.0.0.0", internal_host="localhost"), ["INTERNAL_HOST"]),
+        (Settings(internal_host="10.0.0.5"), ["CLUSTER_SECRET_FILE"]),
+        (Settings(internal_host="10.0.0.5", cluster_secret_file=Path("/a")), []),
     ],
 )
 def test_a_server_that_only_its_machine_can_ask_says_so(
-    given: Settings, warned: bool, caplog: pytest.LogCaptureFixture
+    given: Settings, what_to_set: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     system.warn_if_alone(given)
-    assert [each.levelname for each in caplog.records] == ["WARNING"] * warned
-    assert ("set CECOCHAT_INTERNAL_HOST" in caplog.text) == warned
+    assert [each.levelname for each in caplog.records] == ["WARNING"] * len(what_to_set)
+    assert re.findall(r"CECOCHAT_(\w+)", caplog.text) == what_to_set
