@@ -163,5 +163,5 @@ def _targets(known: Mapping[str, Any], namespace: str) -> list[dict[str, Any]]:
             },
         }
         for entry in known.values()
-        if entry["Service"].startswith(f"{namespace}-")
+        if entry["Service"].startswith(f"{namespace}-") and "health" in entry["Meta"]
     ]
