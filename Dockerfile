@@ -43,8 +43,9 @@ ENV PATH=/opt/cecochat/bin:$PATH PYTHONUNBUFFERED=1 CECOCHAT_DATA_DIR=/data
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
-# connect, messaging, history, and the health of messaging, materialize, history and control
-EXPOSE 8080 8081 8082 8083 8084 8085 8086
+# connect, messaging and history for clients; the internal listeners of messaging, materialize, history, control and
+# connect, on 127.0.0.1 of the container unless CECOCHAT_INTERNAL_HOST says otherwise
+EXPOSE 8080 8081 8082 8083 8084 8085 8086 8087
 
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "/opt/cecochat/bin/healthcheck.py"]

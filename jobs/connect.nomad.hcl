@@ -29,6 +29,12 @@ variable "command" {
   description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
 }
 
+variable "user" {
+  type        = string
+  default     = ""
+  description = "whose rights the program has; empty: those of the driver, which for raw_exec are the agent's, often root's"
+}
+
 variable "image" {
   type        = string
   default     = "cecochat:0.1.0"
@@ -119,6 +125,11 @@ variable "memory" {
   description = "MiB"
 }
 
+# What the checks ask: over TLS where the servers speak it. They ask whether a server lives, not who it is.
+locals {
+  health = lookup(var.settings, "CECOCHAT_INTERNAL_CERT_FILE", "") == "" ? "http" : "https"
+}
+
 job "cecochat-connect" {
   type        = "service"
   datacenters = var.datacenters
@@ -168,9 +179,10 @@ job "cecochat-connect" {
     }
 
     network {
-      port "health" {
+      port "connect" {
         static = var.port
       }
+      port "health" {}
     }
 
     # A server that dies starts again at once in its place; control has moved its work meanwhile.
@@ -192,7 +204,7 @@ job "cecochat-connect" {
     # check that tells one start of a server from the next (ADR 40).
     service {
       name = "nomad-cecochat-connect"
-      port = "health"
+      port = "connect"
 
       meta {
         alloc_id = "${NOMAD_ALLOC_ID}"
@@ -201,12 +213,14 @@ job "cecochat-connect" {
 
       # Lives the process? Whether a backend answers does not count: one outage would restart them all.
       check {
-        name     = "live"
-        type     = "http"
-        port     = "health"
-        path     = "/livez"
-        interval = "5s"
-        timeout  = "2s"
+        name            = "live"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/livez"
+        interval        = "5s"
+        timeout         = "2s"
 
         check_restart {
           limit = 6 # half a minute without an answer
@@ -216,18 +230,21 @@ job "cecochat-connect" {
 
       # Is it done with its start? A new version goes on when it is.
       check {
-        name      = "ready"
-        type      = "http"
-        port      = "health"
-        path      = "/readyz"
-        interval  = "2s"
-        timeout   = "2s"
-        on_update = "require_healthy"
+        name            = "ready"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/readyz"
+        interval        = "2s"
+        timeout         = "2s"
+        on_update       = "require_healthy"
       }
     }
 
     task "connect" {
       driver       = var.driver
+      user         = var.user
       kill_signal  = "SIGTERM"
       kill_timeout = "30s" # it waits up to 15s for its turn; then it answers the lookups under way
 
@@ -240,13 +257,15 @@ job "cecochat-connect" {
       }
 
       env = merge({
-        CECOCHAT_EDGE         = var.edge == "" ? "" : "${var.edge}:${var.edge_port}"
-        CECOCHAT_HOST         = "${NOMAD_IP_health}"
-        CECOCHAT_CONNECT_PORT = "${NOMAD_PORT_health}"
-        CECOCHAT_CONSUL       = var.consul
-        CECOCHAT_KAFKA        = var.kafka
-        CECOCHAT_CASSANDRA    = var.cassandra
-        CECOCHAT_REDIS        = var.redis
+        CECOCHAT_EDGE                = var.edge == "" ? "" : "${var.edge}:${var.edge_port}"
+        CECOCHAT_HOST                = "${NOMAD_IP_connect}"
+        CECOCHAT_CONNECT_PORT        = "${NOMAD_PORT_connect}"
+        CECOCHAT_INTERNAL_HOST       = "${NOMAD_IP_health}"
+        CECOCHAT_CONNECT_HEALTH_PORT = "${NOMAD_PORT_health}"
+        CECOCHAT_CONSUL              = var.consul
+        CECOCHAT_KAFKA               = var.kafka
+        CECOCHAT_CASSANDRA           = var.cassandra
+        CECOCHAT_REDIS               = var.redis
       }, var.settings)
 
       resources {

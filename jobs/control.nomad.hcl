@@ -29,6 +29,12 @@ variable "command" {
   description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
 }
 
+variable "user" {
+  type        = string
+  default     = ""
+  description = "whose rights the program has; empty: those of the driver, which for raw_exec are the agent's, often root's"
+}
+
 variable "image" {
   type        = string
   default     = "cecochat:0.1.0"
@@ -107,6 +113,11 @@ variable "memory" {
   description = "MiB"
 }
 
+# What the checks ask: over TLS where the servers speak it. They ask whether a server lives, not who it is.
+locals {
+  health = lookup(var.settings, "CECOCHAT_INTERNAL_CERT_FILE", "") == "" ? "http" : "https"
+}
+
 job "cecochat-control" {
   type        = "service"
   datacenters = var.datacenters
@@ -180,12 +191,14 @@ job "cecochat-control" {
 
       # Lives the process? Whether a backend answers does not count: one outage would restart them all.
       check {
-        name     = "live"
-        type     = "http"
-        port     = "health"
-        path     = "/livez"
-        interval = "5s"
-        timeout  = "2s"
+        name            = "live"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/livez"
+        interval        = "5s"
+        timeout         = "2s"
 
         check_restart {
           limit = 6 # half a minute without an answer
@@ -195,18 +208,21 @@ job "cecochat-control" {
 
       # Is it done with its start? A new version goes on when it is.
       check {
-        name      = "ready"
-        type      = "http"
-        port      = "health"
-        path      = "/readyz"
-        interval  = "2s"
-        timeout   = "2s"
-        on_update = "require_healthy"
+        name            = "ready"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/readyz"
+        interval        = "2s"
+        timeout         = "2s"
+        on_update       = "require_healthy"
       }
     }
 
     task "control" {
       driver       = var.driver
+      user         = var.user
       kill_signal  = "SIGTERM"
       kill_timeout = "30s" # it waits up to 15s for its turn; then it gives up the lead, so that the other takes over at once
 
@@ -219,13 +235,13 @@ job "cecochat-control" {
       }
 
       env = merge({
-        CECOCHAT_HOST         = "${NOMAD_IP_health}"
-        CECOCHAT_CONTROL_PORT = "${NOMAD_PORT_health}"
-        CECOCHAT_CONSUL       = var.consul
-        CECOCHAT_KAFKA        = var.kafka
-        CECOCHAT_CASSANDRA    = var.cassandra
-        CECOCHAT_REDIS        = var.redis
-        CECOCHAT_NOMAD        = var.nomad
+        CECOCHAT_INTERNAL_HOST = "${NOMAD_IP_health}"
+        CECOCHAT_CONTROL_PORT  = "${NOMAD_PORT_health}"
+        CECOCHAT_CONSUL        = var.consul
+        CECOCHAT_KAFKA         = var.kafka
+        CECOCHAT_CASSANDRA     = var.cassandra
+        CECOCHAT_REDIS         = var.redis
+        CECOCHAT_NOMAD         = var.nomad
       }, var.settings)
 
       resources {

@@ -2,7 +2,7 @@
 #
 #   nomad job run -var edge='${meta.public_host}' -var certificate=/etc/cecochat/edge.pem jobs/edge.nomad.hcl
 #
-# The servers' jobs need the same `edge` to tell it to clients: docs/how-to/put-an-edge-in-front.md.
+# `cecochat deploy` runs it where its values set `edge`, which the servers' jobs need too: docs/how-to/put-an-edge-in-front.md.
 # It runs on Nomad 1.6 and later. What is in Consul, Kafka and so on is described in docs/how-to/deploy-with-nomad.md.
 
 variable "version" {
@@ -21,6 +21,12 @@ variable "command" {
   type        = string
   default     = "cecochat"
   description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
+}
+
+variable "user" {
+  type        = string
+  default     = ""
+  description = "whose rights the program has; empty: those of the driver, which for raw_exec are the agent's, often root's"
 }
 
 variable "image" {
@@ -160,6 +166,7 @@ job "cecochat-edge" {
 
     task "edge" {
       driver       = var.driver
+      user         = var.user
       kill_signal  = "SIGTERM"
       kill_timeout = "10s" # streams through it end at once; their clients go on when the next one is there
 

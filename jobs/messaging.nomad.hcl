@@ -29,6 +29,12 @@ variable "command" {
   description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
 }
 
+variable "user" {
+  type        = string
+  default     = ""
+  description = "whose rights the program has; empty: those of the driver, which for raw_exec are the agent's, often root's"
+}
+
 variable "image" {
   type        = string
   default     = "cecochat:0.1.0"
@@ -105,6 +111,12 @@ variable "memory" {
   type        = number
   default     = 512
   description = "MiB"
+}
+
+# What the checks ask: over TLS where the servers speak it. They ask whether a server lives, not who it is.
+locals {
+  health = lookup(var.settings, "CECOCHAT_INTERNAL_CERT_FILE", "") == "" ? "http" : "https"
+  tls    = lookup(var.settings, "CECOCHAT_TLS_CERT_FILE", "") != ""
 }
 
 job "cecochat-messaging" {
@@ -189,12 +201,14 @@ job "cecochat-messaging" {
 
       # Lives the process? Whether a backend answers does not count: one outage would restart them all.
       check {
-        name     = "live"
-        type     = "http"
-        port     = "health"
-        path     = "/livez"
-        interval = "5s"
-        timeout  = "2s"
+        name            = "live"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/livez"
+        interval        = "5s"
+        timeout         = "2s"
 
         check_restart {
           limit = 6 # half a minute without an answer
@@ -204,27 +218,32 @@ job "cecochat-messaging" {
 
       # Is it done with its start? A new version goes on when it is.
       check {
-        name      = "ready"
-        type      = "http"
-        port      = "health"
-        path      = "/readyz"
-        interval  = "2s"
-        timeout   = "2s"
-        on_update = "require_healthy"
+        name            = "ready"
+        type            = "http"
+        protocol        = local.health
+        tls_skip_verify = true
+        port            = "health"
+        path            = "/readyz"
+        interval        = "2s"
+        timeout         = "2s"
+        on_update       = "require_healthy"
       }
 
       check {
-        name         = "grpc"
-        type         = "grpc"
-        port         = "grpc"
-        grpc_service = "cecochat.v1.Messaging"
-        interval     = "5s"
-        timeout      = "2s"
+        name            = "grpc"
+        type            = "grpc"
+        port            = "grpc"
+        grpc_service    = "cecochat.v1.Messaging"
+        grpc_use_tls    = local.tls
+        tls_skip_verify = true
+        interval        = "5s"
+        timeout         = "2s"
       }
     }
 
     task "messaging" {
       driver       = var.driver
+      user         = var.user
       kill_signal  = "SIGTERM"
       kill_timeout = "30s" # it waits up to 15s for its turn; then it hands its partitions over, sends its clients on and finishes its appends; clients of an agent cap this at max_kill_timeout, 30s
 
@@ -240,6 +259,7 @@ job "cecochat-messaging" {
         CECOCHAT_EDGE                  = var.edge == "" ? "" : "${var.edge}:${NOMAD_PORT_edge}"
         CECOCHAT_HOST                  = "${NOMAD_IP_grpc}"
         CECOCHAT_MESSAGING_PORT        = "${NOMAD_PORT_grpc}"
+        CECOCHAT_INTERNAL_HOST         = "${NOMAD_IP_health}"
         CECOCHAT_MESSAGING_HEALTH_PORT = "${NOMAD_PORT_health}"
         CECOCHAT_CONSUL                = var.consul
         CECOCHAT_KAFKA                 = var.kafka

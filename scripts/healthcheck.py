@@ -7,7 +7,6 @@ neither has a server on any free port: both count as well while they run.
 from __future__ import annotations
 
 import http.client
-import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,7 +18,7 @@ from cecochat.runtime.settings import Settings, load
 
 TIMEOUT_S = 3.0
 PORTS = {
-    "connect": "connect_port",
+    "connect": "connect_health_port",
     "messaging": "messaging_health_port",
     "materialize": "materialize_health_port",
     "history": "history_health_port",
@@ -35,7 +34,7 @@ def main() -> int:
     try:
         settings = load(file=settings_file(words))
         address = address_of(words, settings)
-        return 0 if address is None or lives(*address, tls=encrypted(words, settings)) else 1
+        return 0 if address is None or lives(*address) else 1
     except (OSError, http.client.HTTPException, InvalidSettings) as error:
         print(error)
         return 1
@@ -60,25 +59,12 @@ def address_of(words: Sequence[str], settings: Settings) -> tuple[str, int] | No
     """Where its health is; None: there is nothing to ask."""
     server = served(words)
     port = getattr(settings, PORTS[server]) if server else 0
-    return (EVERYWHERE.get(settings.host, settings.host), port) if port else None
+    return (EVERYWHERE.get(settings.internal_host, settings.internal_host), port) if port else None
 
 
-def encrypted(words: Sequence[str], settings: Settings) -> bool:
-    """Connect alone serves its health where clients ask."""
-    return served(words) == "connect" and settings.tls is not None
-
-
-def lives(host: str, port: int, *, tls: bool) -> bool:
+def lives(host: str, port: int) -> bool:
     """Whether `/livez` says so. It asks whether the process lives, not who it is."""
-    if tls:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        made: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, port, timeout=TIMEOUT_S, context=context
-        )
-    else:
-        made = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
-    with closing(made) as connection:
+    with closing(http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)) as connection:
         connection.request("GET", "/livez")
         return connection.getresponse().status == http.client.OK
 

@@ -21,7 +21,7 @@ from cecochat.materialize.worker import MaterializeMetrics
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.runtime.follow import DocumentMetrics
-from cecochat.runtime.metrics import loop_lag
+from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
 from cecochat.runtime.tokens import key_age, token_failures
 from cecochat.runtime.tracing import SpanCounts
 
@@ -30,7 +30,15 @@ def _spans(registry: CollectorRegistry) -> None:
     registry.register(SpanCounts({}))
 
 
-EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans)
+def _unproven(registry: CollectorRegistry) -> None:
+    show_unproven(registry, lambda: 0)
+
+
+def _expiry(registry: CollectorRegistry) -> None:
+    show_expiry(registry, {})
+
+
+EVERY = (partial(DocumentMetrics, CONFIGURATION), loop_lag, _spans, _unproven, _expiry)
 ASSIGNED = partial(DocumentMetrics, ASSIGNMENT)
 VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {

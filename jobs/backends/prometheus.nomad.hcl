@@ -44,6 +44,12 @@ variable "consul" {
   description = "host:port of the Consul agent of the node"
 }
 
+variable "token" {
+  type        = string
+  default     = "/etc/cecochat/metrics-token"
+  description = "the file with the token that servers ask for: cecochat token --operator prometheus --scope metrics"
+}
+
 variable "port" {
   type        = number
   default     = 17090
@@ -152,6 +158,7 @@ job "cecochat-prometheus" {
           "--host", "${NOMAD_IP_web}",
           "--port", "${NOMAD_PORT_web}",
           "--consul", var.consul,
+          "--token", var.token,
           "--retention", var.retention,
         ]
       }

@@ -26,5 +26,10 @@ def targets_file() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state") / "targets.json"
 
 
+def metrics_token_file() -> Path:
+    """The token that it asks of who scrapes them: it writes this too."""
+    return targets_file().with_name("metrics-token")
+
+
 def _xdg(variable: str, otherwise: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / otherwise) / "cecochat"

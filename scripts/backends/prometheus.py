@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from scripts.backends import modules, probe, store, versions
+from scripts.backends import modules, places, probe, store, versions
 from scripts.backends.instance import Command, Instance, Kind
 
 PACKAGE = "github.com/prometheus/prometheus/cmd/prometheus"
@@ -16,11 +16,13 @@ CONSUL = "127.0.0.1:17500"
 OPTIONS = {
     "consul": f"host:port of the Consul that knows the servers (default {CONSUL})",
     "consul-token": "a file with the token that this Consul asks for (default: it asks for none)",
+    "token": "a file with the token that servers ask for (default: what `cecochat up` writes)",
     "retention": "how long samples are kept, as in 7d (the default)",
 }
 CONFIGURATION = Path(__file__).parents[2] / "observability" / "prometheus.yml"
 RULES = CONFIGURATION.with_name("rules.yml")
 CONSUL_THERE = "server: 127.0.0.1:8500"
+TOKEN_THERE = "/etc/cecochat/metrics-token"  # noqa: S105 - a file
 LOGGED_IN = """
         authorization:
           credentials_file: {file}"""
@@ -32,7 +34,7 @@ def installed() -> str | None:
     program, promtool = shutil.which("prometheus"), shutil.which("promtool")
     if program is None or promtool is None:
         return None
-    check = [promtool, "check", "config", str(CONFIGURATION)]
+    check = [promtool, "check", "config", "--syntax-only", str(CONFIGURATION)]
     understood = subprocess.run(check, capture_output=True, check=False).returncode == 0
     return program if understood else None
 
@@ -66,12 +68,15 @@ def running(instance: Instance, program: str, configuration: str) -> Command:
 
 
 def configuration(instance: Instance) -> str:
-    """Ours, with the Consul that this one shall ask, and its token."""
+    """Ours, with the Consul that this one shall ask, and the tokens for it and for servers."""
     text, consul = CONFIGURATION.read_text(), instance.options.get("consul", CONSUL)
     assert text.count(CONSUL_THERE) == 1, f"{CONFIGURATION} asks another Consul"
+    assert text.count(TOKEN_THERE) == 1, f"{CONFIGURATION} takes the token from elsewhere"
+    token = Path(instance.options.get("token") or places.metrics_token_file()).absolute()
+    text = text.replace(TOKEN_THERE, json.dumps(str(token)))
     asked = f"server: {consul}"
-    if token := instance.options.get("consul-token"):
-        asked += LOGGED_IN.format(file=json.dumps(token))
+    if login := instance.options.get("consul-token"):
+        asked += LOGGED_IN.format(file=json.dumps(login))
     return text.replace(CONSUL_THERE, asked)
 
 

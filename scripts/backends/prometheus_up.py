@@ -10,10 +10,15 @@ from pathlib import Path
 from scripts.backends import places, probe, prometheus, prometheus_pages, promtool
 from scripts.backends.instance import Command, Instance, Kind
 
-OPTIONS = {"targets": "the file that lists what is scraped (default: what `cecochat up` writes)"}
+OPTIONS = {
+    "targets": "the file that lists what is scraped, beside one with the token that is asked for "
+    "(default: what `cecochat up` writes)"
+}
 SCRAPED = """
 scrape_configs:
   - job_name: cecochat
+    authorization:
+      credentials_file: {token}
     file_sd_configs:
       - files: [{file}]
         refresh_interval: 5s
@@ -44,8 +49,9 @@ def configuration(instance: Instance) -> str:
     """Ours, with the file in place of Consul."""
     ours, found, _ = prometheus.CONFIGURATION.read_text().partition("\nscrape_configs:\n")
     assert found, f"{prometheus.CONFIGURATION} scrapes nothing"
-    file = Path(instance.options.get("targets") or places.targets_file())
-    return ours + SCRAPED.format(file=json.dumps(str(file.absolute())))
+    file = Path(instance.options.get("targets") or places.targets_file()).absolute()
+    token = file.with_name(places.metrics_token_file().name)
+    return ours + SCRAPED.format(file=json.dumps(str(file)), token=json.dumps(str(token)))
 
 
 KIND = Kind(

@@ -9,15 +9,17 @@ NETWORK = "192.168.56"  # as in the Vagrantfile; what VirtualBox allows without 
 
 # Where each listens: the ports that people know them by.
 CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS = 8500, 4646, 9092, 9042, 6379
-JAEGER, PROMETHEUS, CONNECT = 16686, 9090, 8080
+JAEGER, PROMETHEUS = 16686, 9090
+CONNECT = 8080  # of the edge of each node, through which clients come to all of its servers
 CONSUL_TLS = CONSUL + 5  # after those of scripts/backends/consul.py
+METRICS_TOKEN = "/etc/cecochat/metrics-token"  # noqa: S105 - a file
 SECURE = "/etc/cecochat/secure"  # what secure.py writes
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - ports of guests are forwarded to other addresses of theirs
 
 OTLP_BESIDE_JAEGER = -368  # scripts/backends/jaeger.py: 17318 where the pages are at 17686
 
 COUNTS = {"messaging": 3, "materialize": 2, "history": 2, "control": 2}
-"""Servers of each set; of connect there is one on every node, at a port that is known."""
+"""Servers of each set; of connect there are as many as nodes."""
 
 
 SECURED = {
@@ -107,7 +109,10 @@ class Plan:
         return {
             "redis": ["--host", self.address, "--port", str(REDIS)],
             "jaeger": ["--host", EVERYWHERE, "--port", str(JAEGER)],
-            "prometheus": ["--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul],
+            "prometheus": [
+                *("--host", EVERYWHERE, "--port", str(PROMETHEUS), *consul),
+                *("--token", METRICS_TOKEN),
+            ],
         }
 
     def settings(self) -> dict[str, str]:
@@ -123,6 +128,8 @@ class Plan:
             "CECOCHAT_OTLP_URL": f"http://{first}:{JAEGER + OTLP_BESIDE_JAEGER}",
             "CECOCHAT_JAEGER_URL": f"http://{first}:{JAEGER}",
             "CECOCHAT_TOKEN_SECRET_FILE": "/etc/cecochat/token-secret",
+            "CECOCHAT_CLUSTER_SECRET_FILE": "/etc/cecochat/cluster-secret",
+            "CECOCHAT_EDGE_CONNECTIONS_PER_ADDRESS": "4000",  # all clients of a test have one
         }
         return found | SECURED if self.secrets else found
 
@@ -145,20 +152,27 @@ def address(number: int) -> str:
 
 
 def ports_of(server: Server, host: str) -> dict[str, str]:
-    """Any that are free, but for connect: clients find the others in Consul."""
-    if server.service == "connect":
-        return {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_CONNECT_PORT": str(CONNECT)}
+    """Any that are free: the edge finds them in Consul. A messaging server has a port of the edge
+    of its own.
+    """
     names = {
+        "connect": ("CONNECT_PORT", "CONNECT_HEALTH_PORT"),
         "messaging": ("MESSAGING_PORT", "MESSAGING_HEALTH_PORT"),
         "materialize": ("MATERIALIZE_HEALTH_PORT",),
         "history": ("HISTORY_PORT", "HISTORY_HEALTH_PORT"),
         "control": ("CONTROL_PORT",),
     }[server.service]
-    return {"CECOCHAT_HOST": host} | {f"CECOCHAT_{name}": "0" for name in names}
+    ports = {"CECOCHAT_HOST": host, "CECOCHAT_INTERNAL_HOST": host}
+    ports |= {f"CECOCHAT_{name}": "0" for name in names}
+    if server.service in FOR_CLIENTS:
+        own = server.number if server.service == "messaging" else 0
+        ports["CECOCHAT_EDGE"] = f"{host}:{CONNECT + own}"
+    return ports
 
 
-FORWARDED = {"CECOCHAT_HOST": EVERYWHERE, "CECOCHAT_ADVERTISE_HOST": "${NOMAD_IP_health}"}
-"""Of connect: what is forwarded from the host comes to another address of the guest."""
+FOR_CLIENTS = ("connect", "messaging", "history")
+EDGE_HOST = "${attr.unique.network.ip-address}"
+"""As Nomad knows the address of a node, which is what clients are told."""
 
 
 def job_values(plan: Plan, version: str) -> dict[str, object]:
@@ -172,9 +186,11 @@ def job_values(plan: Plan, version: str) -> dict[str, object]:
         "version": f"{version}.{plan.secrets}" if plan.secrets else version,
         "command": "/opt/cecochat/venv/bin/cecochat",
         **addresses,
+        "edge": EDGE_HOST,
+        "edge_port": CONNECT,
         "settings": common,
         **sets,
-        "connect": {"count": plan.nodes, "port": CONNECT, "settings": common | FORWARDED},
+        "connect": {"count": plan.nodes, "port": 0},
     }
 
 

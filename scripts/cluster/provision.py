@@ -25,6 +25,7 @@ from scripts.cluster import nomad, plan, ready, secure, units
 from scripts.cluster.plan import Plan
 
 USER = "cecochat"
+SECRETS = ("token-secret", "cluster-secret")  # of all nodes; the Vagrantfile leaves them
 ETC = Path("/etc/cecochat")
 HOME = Path("/opt/cecochat")
 DATA = Path("/var/lib/cecochat")
@@ -39,7 +40,7 @@ BUILD_LOCK = "requirements-build.lock"
 LOCKED = ("pyproject.toml", LOCK, BUILD_LOCK)
 SECURED = ("consul", "prometheus")  # backends that have secrets
 LAUNCHERS = ("scripts/backends", "observability")  # what decides how backends run
-PACKAGES = ("openjdk-17-jre-headless", "python3-venv")
+PACKAGES = ("openjdk-17-jre-headless", "python3-venv", "haproxy")
 
 
 def provision(here: Plan, *, with_nomad: bool) -> None:
@@ -47,6 +48,7 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
     with step("packages"):
         for package in PACKAGES:
             _package(package)
+        tools.run(["systemctl", "disable", "--now", "--quiet", "haproxy"])  # we run one of our own
     with step("user and checkout"):
         _user()
         changed = _checkout()
@@ -203,8 +205,11 @@ def _files(here: Plan) -> bool:
     HOSTS.write_text(_hosts(HOSTS.read_text(), here))
     shutil.chown(ETC, "root", USER)  # Vagrant has made it, for a secret
     ETC.chmod(0o750)
-    shutil.chown(ETC / "token-secret", "root", USER)
-    (ETC / "token-secret").chmod(0o640)
+    for name in SECRETS:
+        shutil.chown(ETC / name, "root", USER)
+        (ETC / name).chmod(0o640)
+    if "prometheus" in here.backends():
+        _write(Path(plan.METRICS_TOKEN), _metrics_token(), mode=0o640)
     settings = here.settings() | {"CECOCHAT_ADVERTISE_HOST": here.address}
     changed = _write(ETC / "cluster.env", _lines(settings))
     values = plan.job_values(here, _version())
@@ -219,6 +224,12 @@ def _files(here: Plan) -> bool:
         mode=0o755,
     )
     return changed
+
+
+def _metrics_token() -> str:
+    words = ("--operator", "prometheus", "--scope", "metrics", "--lifetime", "365d")
+    secret = ("--secret-file", str(ETC / "cluster-secret"))
+    return tools.run([str(HOME / "venv" / "bin" / "cecochat"), "token", *words, *secret]).strip()
 
 
 def _hosts(text: str, here: Plan) -> str:
@@ -289,6 +300,18 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             "Nomad", command, memory, here.restarting, str(DATA), 60, units.OUTLIVE
         ) + _sign(ETC / "nomad.hcl")
         return found
+    found["cecochat-edge"] = units.unit(
+        "the edge of CecoChat",
+        f"{HOME}/venv/bin/cecochat edge run",
+        units.MEMORY["edge"],
+        {
+            "CECOCHAT_SETTINGS_FILE": f"{ETC}/cluster.env",
+            "CECOCHAT_EDGE": f"{here.address}:{plan.CONNECT}",
+            **here.restarting,
+        },
+        str(DATA),
+        stop_s=10,
+    )
     for server in here.servers():
         found[f"cecochat-{server.name}"] = units.unit(
             f"CecoChat {server.name}",

@@ -12,6 +12,7 @@ MEMORY = {
     "redis": "300M",
     "jaeger": "400M",
     "prometheus": "500M",
+    "edge": "256M",
 }
 SERVER_MEMORY = "512M"
 

@@ -232,9 +232,9 @@ async def started(
 def _ports(settings: Settings, service: Service, number: int) -> dict[str, str]:
     """The first connect and control servers have known ports; all else takes any free one."""
     ports = {f.name: 0 for f in fields(Settings) if f.name.endswith("_port")}
-    if number == 1 and service in ("connect", "control"):
-        name = f"{service}_port"
-        ports[name] = getattr(settings, name)
+    known = [name for name in ports if name.startswith(("connect_", "control_"))]
+    if number == 1:
+        ports |= {name: getattr(settings, name) for name in known if name.startswith(service)}
     return {f"{PREFIX}{name.upper()}": str(port) for name, port in ports.items()}
 
 
@@ -249,13 +249,14 @@ def _edge(settings: Settings, service: Service, number: int) -> dict[str, str]:
 def _addresses(settings: Settings, children: list[Child], took_s: float) -> Addresses:
     known = {child.name: child.instance for child in children if child.instance}
     return Addresses(
-        connect=settings.edge_url or known["connect-1"].health_url,
+        connect=settings.connect_url(known["connect-1"].address),
         messaging=known["messaging-1"].address,
         history=known["history-1"].address,
         health={name: instance.health_url for name, instance in known.items()},
         data=str(settings.data_dir),
         pid=os.getpid(),
         token_secret_file=str(settings.secret_file) if settings.secret_file else None,
+        cluster_secret_file=str(settings.cluster_secret),
         started_in_s=round(took_s, 3),
         processes={child.name: child.pid for child in children},
     )

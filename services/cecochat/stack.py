@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from prometheus_client import CollectorRegistry
 from sanic import Request
 from sanic.exceptions import NotFound
 from sanic.response import HTTPResponse
@@ -40,7 +39,7 @@ async def serving(stack: Stack) -> AsyncIterator[str]:
     """`GET /sets/SERVICE`, and `PUT` with a count and a reason. The address, host:port/SECRET: who
     does not send it as the bearer token gives no orders.
     """
-    app = http.app("stack", "stack", CollectorRegistry(), lambda: None)
+    app = http.app("stack")
     secret = secrets.token_urlsafe(16)
 
     @app.on_request

@@ -31,8 +31,9 @@ from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
-from cecochat.runtime import jwks_url, private
-from cecochat.runtime.loopback import is_loopback
+from cecochat.runtime import certificates, jwks_url, private
+from cecochat.runtime.loopback import EVERYWHERE, is_loopback
+from cecochat.runtime.operators import Operators
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier
@@ -43,7 +44,6 @@ log = logging.getLogger(__name__)
 
 SECOND_SIGNAL_EXIT = 130
 BACKEND_RETRY_S = 1.0
-EVERYWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104 - to refuse it
 SHARED = ("kafka", "cassandra", "redis", "consul")
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
@@ -70,6 +70,7 @@ class Addresses:
     data: str
     pid: int
     token_secret_file: str | None  # None: tokens are verified with a JWKS file
+    cluster_secret_file: str
     started_in_s: float
     processes: dict[str, int] = field(default_factory=dict)  # server -> pid, of one a server
 
@@ -186,6 +187,8 @@ async def serving(
         )
     if service in FOR_CLIENTS:
         warn_if_exposed(settings)
+    if not settings.stack:  # whose servers are all on this machine
+        warn_if_alone(settings)
     async with (
         opened(settings, history=service in WITH_HISTORY, clients=service in FOR_CLIENTS) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
@@ -207,6 +210,26 @@ def warn_if_exposed(settings: Settings) -> None:
         )
 
 
+def warn_if_alone(settings: Settings) -> None:
+    """Say so where servers on other machines cannot ask this one, or would not be let in."""
+    if not is_loopback(settings.internal_host):
+        if settings.cluster_secret_file is None:
+            log.warning(
+                "servers on other machines let this one in by a secret that they share, and it has "
+                "one of its own, %s: give all of them the same with %sCLUSTER_SECRET_FILE",
+                settings.cluster_secret,
+                PREFIX,
+            )
+    elif not is_loopback(settings.host):
+        log.warning(
+            "servers on other machines cannot ask this one how it is and what it owns, since it "
+            "answers them on %s alone: set %sINTERNAL_HOST to an address of this machine that they "
+            "reach and clients do not",
+            settings.internal_host,
+            PREFIX,
+        )
+
+
 @asynccontextmanager
 async def opened(
     settings: Settings, *, history: bool = True, clients: bool = True
@@ -217,6 +240,7 @@ async def opened(
     private.check_files(settings)
     private.make_folder(settings.data_dir)
     private.protect(settings.data_dir)
+    operators = Operators(private.drawn_secret(settings.cluster_secret))
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
@@ -226,7 +250,12 @@ async def opened(
             discovery=await _enter(stack, lambda: build.discovery(settings)),
             backplane=await _enter(stack, lambda: build.backplane(settings)),
             history=await _enter(stack, lambda: build.history(settings)) if history else None,
+            certificate=await stack.enter_async_context(
+                certificates.following(settings.tls if clients else None)
+            ),
+            internal=await stack.enter_async_context(certificates.following(settings.internal_tls)),
             verifier=await _verifier(stack, settings, needed=clients),
+            operators=operators,
             tracing=tracing,
         )
 
@@ -265,12 +294,13 @@ async def _assign_everything(parts: Parts, messaging_id: str) -> None:
 def _addresses(settings: Settings, servers: list[Instance], took_s: float) -> Addresses:
     by_service = {server.service: server for server in servers}
     return Addresses(
-        connect=settings.edge_url or by_service["connect"].health_url,
+        connect=settings.connect_url(by_service["connect"].address),
         messaging=by_service["messaging"].address,
         history=by_service["history"].address,
         health={server.service: server.health_url for server in servers},
         data=str(settings.data_dir),
         pid=os.getpid(),
         token_secret_file=str(settings.secret_file) if settings.secret_file else None,
+        cluster_secret_file=str(settings.cluster_secret),
         started_in_s=round(took_s, 3),
     )

@@ -29,7 +29,7 @@ from scripts.backends import consul as consul_kind
 from scripts.backends.instance import Command, Kind
 from scripts.backends.instance import Instance as Place_
 from scripts.backends.probe import listens
-from tests.contract.openers import Place
+from tests.contract.openers import SECRET, Place
 from tests.contract.private import Private, private
 from tests.support.certificates import Signed, certificates
 from tests.support.eventually import eventually
@@ -65,7 +65,7 @@ async def discovery(consul: Private) -> AsyncGenerator[ConsulDiscovery]:
 
 
 def opened(consul: Private) -> Any:
-    return ConsulDiscovery.open(ConsulSettings(consul.address, grace_s=GRACE_S))
+    return ConsulDiscovery.open(ConsulSettings(consul.address, SECRET, grace_s=GRACE_S))
 
 
 @asynccontextmanager
@@ -109,7 +109,15 @@ async def test_the_catalog_shows_a_server_with_its_meta(
         service, check = found["Service"], found["Checks"][-1]
         assert service["ID"] == "cecochat-messaging-m1"
         assert (service["Address"], service["Port"]) == ("127.0.0.1", 7002)
-        assert service["Meta"] == {"instance_id": "m1", "health_url": url, "version": "1.0"}
+        scheme, _, health = url.partition("://")
+        signed = service["Meta"].pop("signature")
+        assert len(signed) == 64
+        assert service["Meta"] == {
+            "instance_id": "m1",
+            "health": health,
+            "health_scheme": scheme,
+            "version": "1.0",
+        }
         assert (check["Status"], check["Type"]) == ("passing", "http")
         await discovery.deregister(messaging("m1", url))
         assert await get(consul.address, "/v1/health/service/cecochat-messaging") == []
@@ -246,7 +254,7 @@ async def test_an_acl_token_is_used(place: Place, stack: AsyncExitStack) -> None
     }
     made = private(configured({"acl": acl}), place.folder / "consul", place.backends)
     consul = await stack.enter_async_context(made)
-    settings = ConsulSettings(consul.address, token=ROOT_TOKEN)
+    settings = ConsulSettings(consul.address, SECRET, token=ROOT_TOKEN)
     assert ROOT_TOKEN not in repr(settings)
     async with alive() as url, ConsulDiscovery.open(settings) as discovery:
         await eventually(lambda: _registers(discovery, url))
@@ -303,7 +311,7 @@ async def test_tls_with_a_client_certificate(
     tls = {"ca_file": ca_file, "cert_file": cert_file, "key_file": key_file}
     kind = configured({"tls": {"https": {**tls, "verify_incoming": True}}}, "https")
     consul = await stack.enter_async_context(private(kind, place.folder / "consul", place.backends))
-    settings = ConsulSettings(consul.address, tls=Tls(*signed))
+    settings = ConsulSettings(consul.address, SECRET, tls=Tls(*signed))
     async with alive() as url, ConsulDiscovery.open(settings) as discovery:
         await discovery.register(messaging("m1", url))
         await eventually(lambda: ids(discovery) == "m1")
@@ -317,5 +325,5 @@ async def test_tls_with_a_client_certificate(
 @pytest.mark.parametrize("address", ["", "consul", "consul:", ":8500", "consul:http"])
 async def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InvalidSettings, match="use host:port"):
-        async with ConsulDiscovery.open(ConsulSettings(address)):
+        async with ConsulDiscovery.open(ConsulSettings(address, SECRET)):
             pass

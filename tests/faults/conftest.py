@@ -11,6 +11,7 @@ import pytest
 
 from scripts.backends.launch import Backend
 from tests.faults.trial import Trial
+from tests.support import operators
 from tests.support.backends import Backends
 from tests.support.outages import environment, own_backends
 
@@ -29,7 +30,7 @@ def on_real(real: Mapping[str, Backend]) -> dict[str, str]:
     """The variables that put a new system on them."""
     for backend in real.values():
         assert backend.answers(), f"a test before has left {backend.kind.name} stopped"
-    return environment(real, f"test_{uuid.uuid4().hex[:12]}")
+    return environment(real, f"test_{uuid.uuid4().hex[:12]}") | operators.SETTING
 
 
 @pytest.fixture

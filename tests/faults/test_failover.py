@@ -7,11 +7,11 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-import httpx
 import pytest
 
 from tests.faults.test_cluster import all_back, failed_over, gaps
 from tests.faults.trial import Trial
+from tests.support import operators
 from tests.support.eventually import eventually
 from tests.support.evidence import absences
 from tests.support.processes import Processes, ServerProcess
@@ -26,7 +26,7 @@ AWAY_S = 180.0
 
 async def leader(cluster: Processes) -> ServerProcess:
     """The control server that leads."""
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with operators.client() as client:
         for server in cluster.of("control"):
             if (await client.get(f"{server.ready['health_url']}/control")).json()["leads"]:
                 return server

@@ -17,7 +17,7 @@ from cecochat.v1.messaging_pb2 import ServerItem
 from tests.support.hostile import bearer, channel, http, inside, metric, minted, talk
 from tests.support.mutate import hello
 
-CLOSE = b"Host: x\r\nConnection: close\r\n"
+CLOSE = b"Host: localhost\r\nConnection: close\r\n"
 CONFIGURATIONS = {
     "[]": "configuration",
     "null": "configuration",
@@ -125,7 +125,7 @@ async def test_a_broken_assignment_moves_nobody(
         for number, text in enumerate(ASSIGNMENTS, 1):
             caplog.clear()
             store.put("assignment", text.replace("ID", "messaging-x"))
-            for url in (addresses.health["messaging"], addresses.connect):
+            for url in (addresses.health["messaging"], addresses.health["connect"]):
                 await until_at_least(url, "cecochat_assignment_refused_total", number)
             said = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
             assert len(said) == 2, (text[:80], said)
@@ -146,7 +146,7 @@ async def test_text_that_cannot_be_decoded_stops_nobody(tmp_path: Path) -> None:
         for name in ("configuration", "assignment"):
             store.put(name, b'{"\xff\xfe": 1}')
         store.put("configuration", '{"text.max_bytes": 77}')
-        for url in (addresses.health["messaging"], addresses.connect):
+        for url in (addresses.health["messaging"], addresses.health["connect"]):
             await until_at_least(url, "cecochat_configuration_version", 2)
         assert await limits.text_max_bytes() == 77
 

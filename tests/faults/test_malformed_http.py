@@ -15,13 +15,13 @@ import pytest
 from cecochat.v1.errors_pb2 import ErrorCode
 from tests.support.hostile import bearer, http, inside, judge_text, minted
 
-CLOSE = b"Host: x\r\nConnection: close\r\n"
+CLOSE = b"Host: localhost\r\nConnection: close\r\n"
 NAMES = [value.name for value in ErrorCode.DESCRIPTOR.values]
 CODES = {name.removeprefix("ERROR_CODE_").lower() for name in NAMES}
 GET = b"GET /v1/connect HTTP/1.1\r\n" + CLOSE
 REQUESTS = {
     b"POST /v1/connect HTTP/1.1\r\n" + CLOSE + b"Content-Length: 2\r\n\r\n{}": 405,
-    b"DELETE /readyz HTTP/1.1\r\n" + CLOSE + b"\r\n": 405,
+    b"DELETE /livez HTTP/1.1\r\n" + CLOSE + b"\r\n": 405,
     b"TRACE /livez HTTP/1.1\r\n" + CLOSE + b"\r\n": 405,
     b"BREW /livez HTTP/1.1\r\n" + CLOSE + b"\r\n": 405,
     b"CONNECT example.org:80 HTTP/1.1\r\n" + CLOSE + b"\r\n": 400,
@@ -67,7 +67,7 @@ async def test_hostile_requests_are_answered_as_json(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with inside(tmp_path) as addresses:
-        for url in addresses.health.values():
+        for url in (addresses.connect, *addresses.health.values()):
             for request, expected in REQUESTS.items():
                 answer = await http(url, request)
                 status = judged(answer, request)
@@ -79,7 +79,7 @@ async def test_hostile_requests_are_answered_as_json(
 async def test_garbage_behind_a_good_request(tmp_path: Path, rng: Random) -> None:
     """Pipelining: the first answer is whole; what follows is answered or the connection closed."""
     async with inside(tmp_path) as addresses:
-        good = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        good = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
         for _ in range(50):
             answer = await http(addresses.connect, good + rng.randbytes(200) + b"\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), answer
@@ -97,7 +97,12 @@ async def test_noise_on_every_port(
 ) -> None:
     """On the gRPC ports too; afterwards all of them still answer."""
     async with inside(tmp_path) as addresses:
-        urls = [*addresses.health.values(), addresses.messaging, addresses.history]
+        urls = [
+            *addresses.health.values(),
+            addresses.connect,
+            addresses.messaging,
+            addresses.history,
+        ]
         async with asyncio.TaskGroup() as group:
             for url in urls:
                 for _ in range(20):

@@ -169,7 +169,7 @@ async def test_a_set_grows_with_the_load_and_shrinks_without(
     await shared.configure(where, GROWING)
     async with build.discovery(load(where)) as discovery:
         secret = Path(where["CECOCHAT_DATA_DIR"]) / "token-secret"
-        crowd = Crowd(lambda: discovery.live("connect")[0].health_url, secret)
+        crowd = Crowd(lambda: f"http://{discovery.live('connect')[0].address}", secret)
         numbers = await grow_and_shrink(where, crowd, rng)
     print(write("scale-nomad", {"seed": base_seed, "wanted": numbers}))
 
@@ -183,8 +183,9 @@ async def test_clients_come_through_the_edge_of_a_node(
     async with agent(backends.program("nomad"), tmp_path, on_real["CECOCHAT_CONSUL"]) as started:
         found = Deployed(started, environment, tmp_path, edge=free_address())
         await shared.configure(environment, {**NO_LIMITS, **QUICK})
-        print(await asyncio.to_thread(found.run_edge))
-        print(await asyncio.to_thread(found.deploy, "1"))
+        said = await asyncio.to_thread(found.deploy, "1")
+        assert "edge: version 0 is healthy" in said
+        assert "6 jobs deployed" in said
         await eventually(lambda: shared.settled(environment, 2), within_s=60, every_s=0.2)
         secret = Path(environment["CECOCHAT_DATA_DIR"]) / "token-secret"
         crowd = Crowd(lambda: f"http://{found.edge}", secret)

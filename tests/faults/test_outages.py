@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-import httpx
 import pytest
 
 from scripts.backends.launch import Backend
 from tests.faults.test_cluster import RATE_PER_S, all_back, count
 from tests.faults.trial import Trial
+from tests.support import operators
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.processes import Processes
@@ -75,7 +75,7 @@ async def test_redis_and_consul_are_away_for_a_minute(trial: Trial) -> None:
 async def lag(cluster: Processes) -> float:
     """Records that the most backward partition is behind, as the servers tell."""
     lags = []
-    async with httpx.AsyncClient() as client:
+    async with operators.client() as client:
         for server in cluster.of("materialize"):
             text = (await client.get(f"{server.ready['health_url']}/metrics")).text
             (line,) = (line for line in text.splitlines() if line.startswith(LAG))

@@ -62,7 +62,7 @@ async def _page(discovery: Discovery, chat: str, token: str, rng: Random) -> Non
     """Raises `NotFound`, `grpc.aio.AioRpcError`."""
     if not (listed := discovery.live("connect")):
         raise NotFound("no connect server is live")
-    route = await find(rng.choice(listed).health_url, token)
+    route = await find(f"http://{rng.choice(listed).address}", token)
     if not route.history:
         raise NotFound("no history server is live")
     async with history(route.history, token) as pages:
@@ -75,7 +75,7 @@ async def talking(cluster: Processes, discovery: Discovery, rng: Random) -> Asyn
 
     def connect_url() -> str:
         live = discovery.live("connect")
-        return rng.choice(live).health_url if live else cluster.connect_url
+        return f"http://{rng.choice(live).address}" if live else cluster.connect_url
 
     crowd = Crowd(connect_url, cluster.secret_file, cluster.record)
     who, chats = ring(USERS)

@@ -231,3 +231,42 @@ async def test_what_is_shown_is_what_haproxy_takes(backends: Backends) -> None:
     assert "bind 0.0.0.0:8443\n" in shown
     refused = await command({"CECOCHAT_EDGE": "chat.example.com"}, "edge", "show", code=2)
     assert "use the host and port that clients are told" in refused
+
+
+async def test_the_edge_takes_nobody_for_a_server_without_its_authority(
+    tmp_path: Path, backends: Backends
+) -> None:
+    """All the way is encrypted; who sits at the address of a server is told nothing."""
+    behind, other = certificates(tmp_path / "behind"), certificates(tmp_path / "other")
+    front = certificates(tmp_path / "front")
+    pem, ca_file = tmp_path / "edge.pem", tmp_path / "trusted.pem"
+    use(front, pem)
+    ca_file.write_bytes(behind.ca_file.read_bytes())
+    settings = {
+        "CECOCHAT_EDGE_CERT_FILE": str(pem),
+        "CECOCHAT_EDGE_CA_FILE": str(ca_file),
+        "CECOCHAT_TLS_CERT_FILE": str(behind.cert_file),
+        "CECOCHAT_TLS_KEY_FILE": str(behind.key_file),
+        "CECOCHAT_INTERNAL_CA_FILE": str(behind.ca_file),
+        "CECOCHAT_INTERNAL_CERT_FILE": str(behind.cert_file),
+        "CECOCHAT_INTERNAL_KEY_FILE": str(behind.key_file),
+    }
+    async with behind_an_edge(tmp_path / "up", backends, settings) as (server, started):
+        url = server.connect_url
+        tokens = [mint(server.secret_file, user) for user in ("alice", "bob")]
+        async with connect(url, tokens[1], ca_file=front.ca_file) as bob:
+            async with connect(url, tokens[0], ca_file=front.ca_file) as alice:
+                await alice.send("bob", "encrypted all the way")
+            async with asyncio.timeout(ARRIVES_WITHIN_S):
+                await until(bob, "encrypted all the way")
+        ca_file.write_bytes(other.ca_file.read_bytes())
+        await eventually(lambda: "takes the new configuration" in started.said, within_s=20)
+        verify = ssl.create_default_context(cafile=front.ca_file)
+        async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
+
+            async def refused() -> bool:
+                headers = {"authorization": f"Bearer {tokens[0]}"}
+                answer = await client.get(f"{url}/v1/connect", headers=headers)
+                return answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+
+            await eventually(refused, within_s=20)

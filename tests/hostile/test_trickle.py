@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.hostile.silence import TRICKLING, Trickling, idle
+from tests.support import operators
 from tests.support.rawclient import mint
 from tests.support.results import write
 from tests.support.server import Server, started
@@ -22,15 +23,20 @@ WITHIN_S = 25.0  # 10 s, the time until Sanic looks, and that of a busy machine
 
 
 async def looked_up(server: Server, client: httpx.AsyncClient, until_s: float) -> list[float]:
-    """How long lookups, `/livez` and `/readyz` take, in s, one after the other until then."""
+    """How long lookups take and what operators ask, in s, one after the other until then."""
+    url, internal = server.connect_url, server.ready["health"]["connect"]
+    asked: list[tuple[str, dict[str, str]]] = [(f"{url}/livez", {})]
+    asked += [
+        (f"{internal}/{path}", operators.headers()) for path in ("livez", "readyz", "metrics")
+    ]
     took_s: list[float] = []
     while time.monotonic() < until_s:
         user = f"user{len(took_s)}"  # one alone may not look up so often
-        headers = {"authorization": f"Bearer {mint(server.secret_file, user)}"}
-        for path in ("/v1/connect", "/livez", "/readyz"):
+        lookup = {"authorization": f"Bearer {mint(server.secret_file, user)}"}
+        for where, headers in [(f"{url}/v1/connect", lookup), *asked]:
             begun_s = time.monotonic()
             # a connection of its own each: what is already open would say nothing
-            answer = await client.get(server.connect_url + path, headers=headers)
+            answer = await client.get(where, headers=headers)
             assert answer.status_code == 200, answer.text
             took_s.append(time.monotonic() - begun_s)
         await asyncio.sleep(0.05)

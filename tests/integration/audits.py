@@ -23,6 +23,7 @@ from tests.contract.openers.cassandra import drop_keyspace
 from tests.integration import streams
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
 from tests.integration.systems import QUICK, write_document
+from tests.support import operators
 from tests.support.damage import Damage, SqliteDamage, to_cassandra
 from tests.support.eventually import eventually
 
@@ -146,7 +147,7 @@ async def comparing(servers: Cluster, name: str) -> AsyncIterator[Asking]:
     """One materialize server more."""
     async with (
         materialize(servers.parts, name) as server,
-        httpx.AsyncClient(timeout=30, trust_env=False) as client,
+        operators.client() as client,
     ):
         yield Asking(server.health_url, client)
 

@@ -31,6 +31,7 @@ from tests.contract.openers.kafka import remove
 from tests.integration import streams
 from tests.integration.streams import Stream
 from tests.integration.systems import QUICK, settings, write_document
+from tests.support import operators
 
 PARTITIONS = 4
 SECRET = b"a secret of at least thirty-two bytes, for tests"
@@ -207,7 +208,8 @@ class Cluster:
 
     async def start_connect(self) -> str:
         """Start a connect server; its URL."""
-        return (await self.stack.enter_async_context(connect(self.parts, "connect"))).health_url
+        started = await self.stack.enter_async_context(connect(self.parts, "connect"))
+        return f"http://{started.address}"
 
     async def start(self, server_id: str) -> Faults:
         """Start a messaging server, which stays for the whole test. At its end nobody is there to
@@ -271,6 +273,7 @@ async def cluster(
             configuration=await stack.enter_async_context(build.configuration(chosen)),
             discovery=await stack.enter_async_context(build.discovery(chosen)),
             verifier=tokens.Verifier(secret=SECRET),
+            operators=operators.operators(),
         )
         await write_document(parts.configuration, CONFIGURATION, QUICK)
         if materializes:

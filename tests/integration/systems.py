@@ -26,6 +26,7 @@ from cecochat.v1.history_pb2 import (
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration import streams
 from tests.integration.streams import Stream
+from tests.support import operators
 
 QUICK: Mapping[str, Any] = {
     "sends.rate_per_user": 100_000.0,
@@ -41,6 +42,7 @@ PORTS = (
     "messaging_health_port",
     "materialize_health_port",
     "history_health_port",
+    "connect_health_port",
 )
 
 
@@ -54,7 +56,8 @@ class Refused(Exception):
 
 
 def settings(folder: Path, **others: Any) -> Settings:
-    return Settings(data_dir=folder, **{**dict.fromkeys(PORTS, 0), **others})
+    ours = {"cluster_secret_file": operators.SECRET_FILE, **dict.fromkeys(PORTS, 0)}
+    return Settings(data_dir=folder, **{**ours, **others})
 
 
 @dataclass

@@ -22,12 +22,14 @@ from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Discovery
 from tests.integration.systems import write_document
 from tests.integration.test_control import World, world
+from tests.support import operators
 
 
 @pytest.fixture
 async def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """Its messaging servers are found as if by Consul."""
     monkeypatch.setenv("CECOCHAT_CONSUL", "127.0.0.1:1")
+    monkeypatch.setenv("CECOCHAT_CLUSTER_SECRET_FILE", str(operators.SECRET_FILE))
     async with world(tmp_path) as up:
 
         @asynccontextmanager

@@ -31,8 +31,8 @@ from cecochat.domain.versions import digest
 from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
-from cecochat.runtime.ownership import asking, owned_by
+from cecochat.runtime import http, internal
+from cecochat.runtime.ownership import owned_by
 from cecochat.runtime.parts import Parts
 from cecochat.runtime.remembered import (
     Memory,
@@ -43,6 +43,7 @@ from cecochat.runtime.remembered import (
 )
 from scripts import metrics
 from tests.integration.systems import QUICK, settings, write_document
+from tests.support import operators
 from tests.support.eventually import eventually
 
 PARTITIONS = 16
@@ -63,9 +64,11 @@ class FakeMessaging:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        app = http.app("messaging", self.server_id, CollectorRegistry(), lambda: None)
+        app = internal.app(
+            operators.guard(), "messaging", self.server_id, CollectorRegistry(), lambda: None
+        )
 
-        @app.get("/partitions")
+        @app.get("/partitions", ctx_scope="read")
         async def partitions(_: Request) -> HTTPResponse:
             self.asked += 1
             owned = {str(p): {"epoch": 1, "assignment_version": 1} for p in self.owned}
@@ -151,7 +154,7 @@ async def world(folder: Path, partitions: int = PARTITIONS) -> AsyncIterator[Wor
 
 
 async def get(instance: Instance, path: str) -> Any:
-    async with httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as client:
+    async with operators.client() as client:
         answer = await client.get(f"{instance.health_url}{path}")
         return answer.text if path == "/metrics" else answer.json()
 
@@ -299,7 +302,7 @@ async def test_what_proves_that_a_server_is_gone(answer: str) -> None:
         writer.close()
 
     listener = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with listener, asking() as client:
+    async with listener, operators.client() as client:
         url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         server = Instance("messaging", "m1", "127.0.0.1:1", url, "1")
         gone = Gone(client)
@@ -559,7 +562,7 @@ async def test_a_control_server_without_a_copy_learns_from_the_servers_what_an_e
     """And the next dead server is failed over: a version that goes back would be followed by
     nobody.
     """
-    async with world(tmp_path) as up, asking() as client:
+    async with world(tmp_path) as up, operators.client() as client:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
         async with messaging(up.parts, "first") as first:
             async with messaging(up.parts, "second"):
@@ -576,7 +579,7 @@ async def test_a_control_server_without_a_copy_learns_from_the_servers_what_an_e
 
 
 async def test_a_control_server_with_an_old_copy_learns_what_came_since(tmp_path: Path) -> None:
-    async with world(tmp_path) as up, asking() as client:
+    async with world(tmp_path) as up, operators.client() as client:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
         async with control(up.parts, "control-1"):
             await eventually(lambda: on_disk(up, CONFIGURATION) is not None, WITHIN_S)
@@ -597,9 +600,9 @@ async def test_a_memory_is_that_of_the_server_that_was_asked() -> None:
     """And not that of another one, which has its address now."""
     document = Document(CONFIGURATION, 3, {"sends.burst": 7}, 1, "x")
     memory = Memory({CONFIGURATION: document}, taken_over=9)
-    app = http.app("messaging", "a", CollectorRegistry(), lambda: None)
+    app = internal.app(operators.guard(), "messaging", "a", CollectorRegistry(), lambda: None)
     show_memory(app, "a", memory)
-    async with http.serving(app, "127.0.0.1", 0) as port, asking() as client:
+    async with http.serving(app, "127.0.0.1", 0) as port, operators.client() as client:
         server = Instance("messaging", "a", "here:1", f"http://127.0.0.1:{port}", "1")
         ranks = {CONFIGURATION: document.rank}
         assert await remembered_by(client, server) == Remembers(ranks, taken_over=9)
@@ -622,7 +625,7 @@ async def test_two_contents_of_one_version_become_one_and_nobody_takes_turns(
     """The store has lost the version that one server follows, and another was written under the
     same number, which the other server follows.
     """
-    async with world(tmp_path) as up, asking() as client, AsyncExitStack() as stack:
+    async with world(tmp_path) as up, operators.client() as client, AsyncExitStack() as stack:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
         servers = []
         for name in names:
@@ -642,7 +645,7 @@ async def test_who_was_outdone_by_another_content_of_its_version_gets_a_later_on
     """The other server is gone, and so is what it followed; its content was the earlier one."""
     first = digest(everything("a"))
     later = next(name for name in "bcdefghijklm" if digest(everything(name)) < first)
-    async with world(tmp_path) as up, asking() as client, AsyncExitStack() as stack:
+    async with world(tmp_path) as up, operators.client() as client, AsyncExitStack() as stack:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
         async with AsyncExitStack() as passing:
             servers = []
@@ -661,7 +664,7 @@ async def test_who_was_outdone_by_another_content_of_its_version_gets_a_later_on
 
 
 async def test_messaging_servers_take_over_what_control_gives_them(tmp_path: Path) -> None:
-    async with world(tmp_path) as up, control(up.parts, "control-1"), asking() as client:
+    async with world(tmp_path) as up, control(up.parts, "control-1"), operators.client() as client:
         await write_document(up.parts.configuration, CONFIGURATION, QUICK)
 
         async with messaging(up.parts, "first") as first:

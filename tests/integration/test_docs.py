@@ -58,13 +58,13 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|#)(?P<target>[^)\s#]+)(?:#[^)\s
 
 
 def free_row() -> int:
-    """The first of six ports in a row that nobody has, below those of outgoing connections."""
+    """The first of eight ports in a row that nobody has, below those of outgoing connections."""
     for first in sample(FREE[::10], 100):
         with ExitStack() as stack, suppress(OSError):
             for port in range(first, first + len(PORTS)):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
             return first
-    raise AssertionError("no six free ports in a row")
+    raise AssertionError("no eight free ports in a row")
 
 
 def text_of(page: Path) -> str:

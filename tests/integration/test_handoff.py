@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cecochat.client import Client, Message, Reconnecting, connect
@@ -20,6 +19,7 @@ from cecochat.messaging.main import messaging
 from cecochat.v1.messaging_pb2 import ServerItem
 from tests.integration.cluster import PARTITIONS, Cluster, Faults, cluster, user_on
 from tests.integration.streams import message
+from tests.support import operators
 from tests.support.eventually import eventually
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Talk:
 
 async def until_owned(servers: Cluster, by: str, *partitions: int) -> None:
     """Wait until that server says so."""
-    async with httpx.AsyncClient() as http:
+    async with operators.client() as http:
 
         async def owned() -> bool:
             answer = await http.get(f"{servers.servers[by].health_url}/partitions")
@@ -180,7 +180,7 @@ def last(items: list[ServerItem]) -> ServerItem:
 async def test_a_server_without_partitions_is_ready_and_says_so(tmp_path: Path, kafka: str) -> None:
     async with cluster(tmp_path, kafka) as servers:
         await servers.start("one")
-        async with httpx.AsyncClient(base_url=servers.servers["one"].health_url) as http:
+        async with operators.client(base_url=servers.servers["one"].health_url) as http:
             assert (await http.get("/readyz")).status_code == 200
             shown = (await http.get("/partitions")).json()
             assert shown == {"server_id": "one", "owned": {}, "taking_over": [], "lacking": {}}
@@ -216,6 +216,6 @@ async def test_a_slow_target_holds_up_nobody(tmp_path: Path, kafka: str) -> None
             await eventually(lambda: faults.failed > 0)
             faults.unavailable.clear()
             assert await bob.until_texts(count) == texts
-        async with httpx.AsyncClient(base_url=servers.servers["one"].health_url) as http:
+        async with operators.client(base_url=servers.servers["one"].health_url) as http:
             metrics = (await http.get("/metrics")).text
         assert "cecochat_forward_recalls_total 0.0" not in metrics

@@ -119,7 +119,9 @@ async def test_the_last_good_keys_outlive_the_provider(
         there.held.clear()  # it takes requests, and says nothing
         assert await looked_up(system, held) == "OK"
         there.held.set()
-        assert await metric(system.addresses.connect, "cecochat_token_keys_age_seconds") > 0
+        assert (
+            await metric(system.addresses.health["connect"], "cecochat_token_keys_age_seconds") > 0
+        )
         there.publish(public("e2", FRESH))
         assert await looked_up(system, signed("e2", FRESH, "EdDSA")) == "OK"
         assert await looked_up(system, held) == "unauthenticated"

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cecochat.adapters import build
@@ -22,6 +21,7 @@ from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
 from tests.integration.streams import delivered_texts, message
+from tests.support import operators
 from tests.support.eventually import eventually
 
 ALICE, BOB = user_on(0, "alice"), user_on(1, "bob")
@@ -61,7 +61,7 @@ def spoils(spoil: Spoil, matches: Callable[[NewRecord], bool], *which: int) -> S
 
 
 async def metric(servers: Cluster, server_id: str, name: str) -> float:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with operators.client() as client:
         text = (await client.get(f"{servers.servers[server_id].health_url}/metrics")).text
     found = re.search(rf"^{re.escape(name)} (.*)$", text, re.M)
     return float(found[1]) if found else 0.0
@@ -261,7 +261,7 @@ async def whole(servers: Cluster) -> bool:
 
 async def lacking(servers: Cluster) -> dict[str, list[int]]:
     """What `cecochat status` is told."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with operators.client() as client:
         answer = await client.get(f"{servers.servers['one'].health_url}/partitions")
     found: dict[str, list[int]] = answer.json()["lacking"]
     return found

@@ -17,10 +17,11 @@ from prometheus_client import CollectorRegistry, Gauge
 from cecochat.adapters.consul.discovery import ConsulDiscovery
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
+from cecochat.runtime import http, internal
 from scripts.backends import launch
 from scripts.backends.launch import Backend
 from scripts.backends.prometheus import RULES
+from tests.support import operators
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.prometheus import Prometheus
@@ -41,6 +42,12 @@ async def started(backend: Backend) -> AsyncIterator[str]:
         await asyncio.to_thread(backend.kill)
 
 
+def told(consul: str, token: Path) -> dict[str, str]:
+    """Whom it asks, and with what."""
+    token.write_text(operators.token("metrics"))
+    return {"consul": consul, "token": str(token)}
+
+
 @asynccontextmanager
 async def messaging_server(consul: str) -> AsyncIterator[Instance]:
     """What of it Prometheus sees: it is registered, and carries seven sessions. Where its clients
@@ -48,10 +55,12 @@ async def messaging_server(consul: str) -> AsyncIterator[Instance]:
     """
     registry = CollectorRegistry()
     Gauge("cecochat_sessions", "Sessions that are open.", registry=registry).set(7)
-    app = http.app("messaging", "messaging-1-a", registry, lambda: None)
+    app = internal.app(operators.guard(), "messaging", "messaging-1-a", registry, lambda: None)
     async with (
         http.serving(app, "127.0.0.1", 0) as port,
-        ConsulDiscovery.open(ConsulSettings(consul, namespace="my_chat")) as discovery,
+        ConsulDiscovery.open(
+            ConsulSettings(consul, b"not of interest", namespace="my_chat")
+        ) as discovery,
     ):
         health = f"http://127.0.0.1:{port}"
         known = Instance("messaging", "messaging-1-a", "127.0.0.1:1", health, "0.1.0")
@@ -74,7 +83,9 @@ async def test_each_server_is_scraped_once_under_its_name(
     async with (
         started(launch.private("consul", tmp_path / "consul")) as consul,
         messaging_server(consul) as server,
-        started(launch.private("prometheus", tmp_path / "p", {"consul": consul})) as prometheus,
+        started(
+            launch.private("prometheus", tmp_path / "p", told(consul, tmp_path / "token"))
+        ) as prometheus,
         httpx.AsyncClient(trust_env=False, base_url=f"http://{prometheus}/api/v1") as client,
     ):
         await as_a_job_registers_it(client, consul)

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from cecochat.adapters.embedded import sqlite
@@ -25,6 +24,7 @@ from cecochat.v1 import history_pb2
 from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
 from tests.integration.streams import message, receipt
 from tests.integration.systems import Running, running
+from tests.support import operators
 from tests.support.eventually import eventually
 from tests.support.server import CECOCHAT
 
@@ -97,7 +97,7 @@ async def cli(up: Running, *words: str, code: int = 0) -> tuple[str, str]:
 
 
 async def metric(up: Running, server: str, name: str) -> float:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with operators.client() as client:
         text = (await client.get(f"{up.addresses.health[server]}/metrics")).text
     return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(name))
 

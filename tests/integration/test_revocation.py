@@ -31,6 +31,7 @@ from tests.integration import streams
 from tests.integration.cluster import SECRET, Faults, cluster
 from tests.integration.streams import Stream
 from tests.integration.systems import Running, running, write_document
+from tests.support import operators
 from tests.support.eventually import eventually
 from tests.support.hostile import ask, bearer, channel, metric, minted
 
@@ -234,7 +235,7 @@ REQUESTS: dict[str, tuple[Mapping[str, Any], int]] = {
 
 
 async def test_the_back_end_revokes_over_http(tmp_path: Path) -> None:
-    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+    async with running(tmp_path) as system, operators.client() as client:
         url = f"{system.addresses.health['history']}/revocations"
         for name, (body, status) in REQUESTS.items():
             answer = await client.post(url, json=body)
@@ -352,7 +353,7 @@ async def test_a_full_document_is_followed_and_refuses_one_more(tmp_path: Path) 
             system.configuration, REVOCATIONS, {"users": dict.fromkeys(names, now_ms)}
         )
         old, bob = token(system, "alice"), token(system, "bob")
-        async with opened(system, old) as (alice,), httpx.AsyncClient() as client:
+        async with opened(system, old) as (alice,), operators.client() as client:
             since_s = await revoke(system.configuration, "alice")
             await judge_end(alice, since_s)
             await followed(system, since_s)

@@ -23,6 +23,7 @@ from cecochat.runtime.tls import Tls
 from scripts.backends.instance import Failed
 from scripts.cluster import acl
 from tests.conftest import backends_key
+from tests.contract.openers import SECRET
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.livez import alive
@@ -163,7 +164,7 @@ async def test_without_a_token_nothing_is_told_or_taken(secured: Secured) -> Non
         put = await ask(secured, "agent/service/register", token, method="PUT", json=named)
         assert put.status_code == status, put.text
     async with (
-        ConsulDiscovery.open(ConsulSettings(secured.http_at(FIRST))) as nobody,
+        ConsulDiscovery.open(ConsulSettings(secured.http_at(FIRST), SECRET)) as nobody,
         alive() as url,
     ):
         with pytest.raises(InvalidSettings, match="see the token"):
@@ -196,7 +197,7 @@ async def test_the_token_of_prometheus_lets_it_find_servers(secured: Secured) ->
         assert itself["Config"]["Datacenter"] == "dc1"
         assert list((await client.get(f"{url}/catalog/services")).json()) == ["cecochat-messaging"]
         [found] = (await client.get(f"{url}/health/service/cecochat-messaging")).json()
-        assert found["Service"]["Meta"]["health_url"] == health
+        assert found["Service"]["Meta"]["health"] == health.removeprefix("http://")
 
 
 async def test_with_its_token_cecochat_registers_finds_and_leads(secured: Secured) -> None:
@@ -220,7 +221,7 @@ async def test_with_its_token_cecochat_registers_finds_and_leads(secured: Secure
 
 
 def _discovery(address: str, token: str, tls: Tls | None = None) -> Any:
-    return ConsulDiscovery.open(ConsulSettings(address, token=token, tls=tls))
+    return ConsulDiscovery.open(ConsulSettings(address, SECRET, token=token, tls=tls))
 
 
 def messaging(name: str, url: str) -> Instance:

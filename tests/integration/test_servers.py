@@ -29,6 +29,7 @@ from scripts import metrics
 from tests.integration import streams
 from tests.integration.streams import Ended, message
 from tests.integration.systems import PORTS, QUICK, Running, running, settings, write_document
+from tests.support import operators
 
 CHAT = "d:alice~bob"
 
@@ -40,7 +41,7 @@ def families(text: str) -> dict[str, str]:
 
 
 async def metric(system: Running, server: str, name: str) -> float:
-    async with httpx.AsyncClient() as client:
+    async with operators.client() as client:
         text = (await client.get(f"{system.addresses.health[server]}/metrics")).text
     lines = [line for line in text.splitlines() if line.startswith(name)]
     assert lines, f"no {name} in {text}"
@@ -56,7 +57,7 @@ async def until_metric(system: Running, server: str, name: str, value: float) ->
 
 
 async def test_health_and_metrics_on_each_server(tmp_path: Path) -> None:
-    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+    async with running(tmp_path) as system, operators.client() as client:
         assert set(system.addresses.health) == {"connect", "messaging", "history", "materialize"}
         for url in system.addresses.health.values():
             assert (await client.get(f"{url}/livez")).json() == {"status": "alive"}
@@ -69,6 +70,16 @@ async def test_health_and_metrics_on_each_server(tmp_path: Path) -> None:
             missing = await client.get(f"{url}/nothing")
             assert missing.status_code == 404
             assert missing.json()["error"]["message"]
+
+
+async def test_clients_of_connect_find_nothing_but_their_route(tmp_path: Path) -> None:
+    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+        url, internal = system.addresses.connect, system.addresses.health["connect"]
+        assert url != internal
+        assert (await client.get(f"{internal}/v1/connect")).status_code == 404
+        assert (await client.get(f"{url}/livez")).json() == {"status": "alive"}
+        for path in ("/metrics", "/readyz", "/documents", "/documents/configuration", "/"):
+            assert (await client.get(f"{url}{path}")).status_code == 404
 
 
 async def test_metrics_move(tmp_path: Path) -> None:
@@ -103,7 +114,7 @@ async def test_a_repeated_send_is_counted_once(tmp_path: Path) -> None:
 
 async def test_a_token_that_does_not_verify_is_counted(tmp_path: Path) -> None:
     async with running(tmp_path) as system, httpx.AsyncClient() as client:
-        url, headers = system.addresses.health["connect"], {"authorization": "Bearer nonsense"}
+        url, headers = system.addresses.connect, {"authorization": "Bearer nonsense"}
         assert (await client.get(f"{url}/v1/connect", headers=headers)).status_code == 401
         failures = 'cecochat_token_failures_total{code="unauthenticated"}'
         assert await metric(system, "connect", failures) == 1
@@ -111,7 +122,7 @@ async def test_a_token_that_does_not_verify_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("server", ["messaging", "materialize", "history", "connect"])
 async def test_a_server_has_the_metrics_that_are_listed(tmp_path: Path, server: str) -> None:
-    async with running(tmp_path) as system, httpx.AsyncClient() as client:
+    async with running(tmp_path) as system, operators.client() as client:
         text = (await client.get(f"{system.addresses.health[server]}/metrics")).text
     assert families(text) == {metric.name: metric.type for metric in metrics.of(server)}
 
@@ -351,7 +362,8 @@ async def test_a_lookup_is_answered_while_no_history_server_is_live(tmp_path: Pa
         assert secret_file
         token = tokens.mint(private.drawn_secret(secret_file), "alice", 60)
         async with messaging(parts, "only") as server, connect(parts, "connect-1") as here:
-            route = await find_route(here.health_url, token)
+            url = f"http://{here.address}"
+            route = await find_route(url, token)
             assert (route.messaging, route.history) == (server.address, None)
             async with history(parts, "history-1") as live:
-                assert (await find_route(here.health_url, token)).history == live.address
+                assert (await find_route(url, token)).history == live.address

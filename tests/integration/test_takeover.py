@@ -8,7 +8,6 @@ from contextlib import aclosing, asynccontextmanager
 from itertools import cycle
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
@@ -19,6 +18,7 @@ from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration.cluster import Cluster, cluster, user_on
 from tests.integration.streams import Ended, Stream, delivered_texts, message
+from tests.support import operators
 from tests.support.eventually import eventually
 
 ALICE = user_on(0, "alice")
@@ -248,7 +248,7 @@ async def test_how_long_the_log_takes_nothing_is_seen(tmp_path: Path, kafka: str
 async def metric(servers: Cluster, server_id: str, line: str) -> float:
     """Its value; `line` is its name with labels."""
     url = servers.servers[server_id].health_url
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with operators.client() as client:
         text = (await client.get(f"{url}/metrics")).text
     (value,) = [each.split()[-1] for each in text.splitlines() if each.startswith(f"{line} ")]
     return float(value)

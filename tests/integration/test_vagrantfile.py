@@ -265,18 +265,23 @@ def test_guests_are_told_of_nomad(
     assert told == [nomad] * 3
 
 
-def test_the_secret_is_drawn_once_and_kept_from_others(ruby: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "name"), [("SECRET", "token-secret"), ("CLUSTER_SECRET", "cluster-secret")]
+)
+def test_a_secret_is_drawn_once_and_kept_from_others(
+    ruby: str, tmp_path: Path, variable: str, name: str
+) -> None:
     evaluate = partial(evaluated, ruby, project(tmp_path / "project"))
     first, again = evaluate(), evaluate("lxc", NODES="2")
     shells = [shell_of(guest, "secret") for guest in [*first.values(), *again.values()]]
-    (secret,) = {shell["env"]["SECRET"] for shell in shells}
+    (secret,) = {shell["env"][variable] for shell in shells}
     assert len(secret) >= 32
     assert all(shell["sensitive"] for shell in shells), "Vagrant would print it"
     assert secret not in json.dumps([shell["inline"] for shell in shells])
-    (file,) = tmp_path.rglob("token-secret")
+    (file,) = tmp_path.rglob(name)
     assert file.stat().st_mode & 0o077 == 0
     file.unlink()
-    assert shell_of(evaluate()["server1"], "secret")["env"]["SECRET"] != secret
+    assert shell_of(evaluate()["server1"], "secret")["env"][variable] != secret
 
 
 def test_the_secret_is_there_before_what_needs_it(evaluate: Evaluate) -> None:

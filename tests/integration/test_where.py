@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
@@ -25,6 +24,7 @@ from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
 from tests.integration.cluster import Cluster, cluster, user_on
 from tests.integration.streams import Stream, message, receipt, typed
+from tests.support import operators
 from tests.support.eventually import eventually
 
 ALICE = user_on(0, "alice")
@@ -48,7 +48,7 @@ async def servers(tmp_path: Path) -> AsyncIterator[Cluster]:
 async def asked(servers: Cluster, id_: int, status: int = 200, **params: str) -> dict[str, Any]:
     """As an operator asks the history server."""
     (server,) = servers.parts.discovery.live("history")
-    async with httpx.AsyncClient(base_url=server.health_url) as http:
+    async with operators.client(base_url=server.health_url) as http:
         answer = await http.get(f"/where/{id_}", params=params)
     assert answer.status_code == status, answer.text
     body: dict[str, Any] = answer.json()
@@ -369,7 +369,7 @@ async def test_what_is_no_message_id_is_refused(servers: Cluster, id_: Any) -> N
 
 
 async def test_the_sessions_that_a_messaging_server_shows(servers: Cluster) -> None:
-    async with httpx.AsyncClient(base_url=servers.servers["two"].health_url) as http:
+    async with operators.client(base_url=servers.servers["two"].health_url) as http:
         many = {"user": [f"user{n}" for n in range(101)]}
         assert (await http.get("/sessions")).status_code == 400
         assert (await http.get("/sessions", params=many)).status_code == 400

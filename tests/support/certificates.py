@@ -26,13 +26,13 @@ class Signed(NamedTuple):
     key_file: Path
 
 
-def certificates(folder: Path) -> Signed:
+def certificates(folder: Path, days: float = 1) -> Signed:
     """An authority nobody knows yet, and a certificate from it."""
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name, name = _name(f"authority of {folder.name}"), _name("server")
-    ca = _certificate(ca_name, ca_name, ca_key, ca_key, ca=True)
-    certificate = _certificate(name, ca_name, key, ca_key, ca=False)
+    ca = _certificate(ca_name, ca_name, ca_key, ca_key, days, ca=True)
+    certificate = _certificate(name, ca_name, key, ca_key, days, ca=False)
     signed = Signed(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
     signed.ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     signed.cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -70,6 +70,7 @@ def _certificate(
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     issuer_key: ec.EllipticCurvePrivateKey,
+    days: float,
     *,
     ca: bool,
 ) -> x509.Certificate:
@@ -81,7 +82,7 @@ def _certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(_usage(ca=ca), critical=True)
         .add_extension(x509.SubjectAlternativeName(HERE), critical=False)

@@ -13,13 +13,14 @@ from random import Random
 from cecochat.adapters import build
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.settings import load
+from tests.support import operators
 from tests.support.crowd import Crowd
 from tests.support.listeners import pid_of
 from tests.support.lookout import Lookout, looking
 from tests.support.nomad import Agent
 from tests.support.rawclient import NotFound
 from tests.support.scenarios import clean
-from tests.support.server import CECOCHAT
+from tests.support.server import CECOCHAT, PREFIX
 from tests.support.traffic import flowing, ring
 
 ROOT = Path(__file__).parents[2]
@@ -65,29 +66,20 @@ class Deployed:
             *_toml(values),
             *edge,
             *port,
+            *self._edge_job(),
             *("[connect]", "port = 0", "count = 2"),
             *("[control]", f'nomad = "{self.agent.address}"'),
             *("[settings]", *_toml(self._common())),
         ]
 
-    def run_edge(self) -> str:
-        """`nomad job run jobs/edge.nomad.hcl`: what it prints."""
-        host, _, port = self.edge.rpartition(":")
-        settings = self._common() | {"CECOCHAT_EDGE_HOST": host}
-        file = self.folder / "edge.vars.json"
-        values = {
-            "command": str(CECOCHAT),
-            "consul": self.environment["CECOCHAT_CONSUL"],
-            "edge_port": int(port),
-            "settings": settings,
-        }
-        file.write_text(json.dumps(values))
-        job = str(ROOT / "jobs" / "edge.nomad.hcl")
-        return self.agent.run("job", "run", "-detach", "-var-file", str(file), job)
+    def _edge_job(self) -> list[str]:
+        host, _, _ = self.edge.rpartition(":")
+        settings = self._common() | {f"{PREFIX}EDGE_HOST": host}
+        return ["[edge-job.settings]", *_toml(settings)] if self.edge else []
 
     def _common(self) -> dict[str, str]:
         names = ("CECOCHAT_NAMESPACE", "CECOCHAT_PARTITIONS", "CECOCHAT_DATA_DIR")
-        return {name: self.environment[name] for name in names}
+        return {name: self.environment[name] for name in names} | operators.SETTING
 
     @asynccontextmanager
     async def talking(self, rng: Random) -> AsyncIterator[tuple[Crowd, Lookout]]:
@@ -101,7 +93,7 @@ class Deployed:
             def connect_url() -> str:
                 if not (listed := discovery.live("connect")):
                     raise NotFound("no connect server is live")
-                return listed[0].health_url
+                return f"http://{listed[0].address}"
 
             crowd = Crowd(connect_url, Path(where["CECOCHAT_DATA_DIR"]) / "token-secret")
 

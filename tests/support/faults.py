@@ -28,6 +28,8 @@ from cecochat.runtime.settings import load
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from scripts.backends.launch import Backend
+from tests.support import operators
+from tests.support.certificates import certificates
 from tests.support.crowd import Crowd
 from tests.support.damage import to_cassandra
 from tests.support.eventually import eventually
@@ -168,7 +170,7 @@ async def taken_over(scene: Scene) -> None:
 
 
 async def _owned(server: ServerProcess) -> dict[str, Any]:
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with operators.client() as client:
         shown = await client.get(f"{server.ready['health_url']}/partitions")
     owned: dict[str, Any] = shown.json()["owned"]
     return owned
@@ -376,6 +378,32 @@ async def a_hole_that_nobody_has_acknowledged(scene: Scene) -> AsyncIterator[Non
         await database.acknowledge(hole, "the test", 6)
 
 
+@asynccontextmanager
+async def a_registration_that_nobody_signed(scene: Scene) -> AsyncIterator[None]:
+    name = f"{scene.environment['CECOCHAT_NAMESPACE']}-history"
+    url = f"http://{scene.environment['CECOCHAT_CONSUL']}/v1/agent/service"
+    async with httpx.AsyncClient(trust_env=False) as client:
+        entry = {"Name": name, "ID": f"{name}-thief", "Address": "127.0.0.1", "Port": 6}
+        (await client.put(f"{url}/register", json=entry)).raise_for_status()
+        yield
+        (await client.put(f"{url}/deregister/{name}-thief")).raise_for_status()
+
+
+@asynccontextmanager
+async def a_certificate_that_ends_tomorrow(scene: Scene) -> AsyncIterator[None]:
+    """Of one more server, since all others go on without."""
+    folder = scene.cluster.folder
+    signed = certificates(folder / "certificates")
+    tls = {
+        "CECOCHAT_TLS_CERT_FILE": str(signed.cert_file),
+        "CECOCHAT_TLS_KEY_FILE": str(signed.key_file),
+    }
+    beside = Processes(folder, {**scene.environment, **tls}, scene.cluster.record)
+    server = await beside.add("history-2")
+    yield
+    await server.terminate()
+
+
 class Fault(NamedTuple, Generic[On]):
     """Inside `bring(on)`, these alerts fire."""
 
@@ -385,6 +413,8 @@ class Fault(NamedTuple, Generic[On]):
 
 OF_A_CLUSTER: tuple[Fault[Scene], ...] = (
     Fault(tokens_that_nobody_signed, ("TokensRefused",)),
+    Fault(a_certificate_that_ends_tomorrow, ("CertificateEnds",)),
+    Fault(a_registration_that_nobody_signed, ("RegistrationsUnproven",)),
     Fault(more_sessions_than_may_be, ("SessionsNearLimit",)),
     Fault(a_document_that_nobody_understands, ("DocumentRefused",)),
     Fault(records_that_nobody_understands, ("DeadLetters",)),

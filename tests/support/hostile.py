@@ -17,11 +17,12 @@ from cecochat import system
 from cecochat.runtime.settings import Settings
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ServerFrame, ServerItem
+from tests.support import operators
 from tests.support.rawclient import CHAT, CONNECTION_OF_ITS_OWN, ERROR_TRAILER
 
 PORTS = (
     "connect_port", "messaging_port", "history_port", "messaging_health_port",
-    "materialize_health_port", "history_health_port",
+    "materialize_health_port", "history_health_port", "connect_health_port",
 )  # fmt: skip
 ANSWER_WITHIN_S = 30.0
 MADE_UP = "Internal error from Core"
@@ -152,7 +153,8 @@ def _typed(metadata: Any) -> errors_pb2.Error | None:
 
 def settings(folder: Path, **others: Any) -> Settings:
     """Any free ports."""
-    return Settings(data_dir=folder, **(dict.fromkeys(PORTS, 0) | others))
+    ours = {"cluster_secret_file": operators.SECRET_FILE, **dict.fromkeys(PORTS, 0)}
+    return Settings(data_dir=folder, **{**ours, **others})
 
 
 @asynccontextmanager
@@ -182,6 +184,8 @@ async def http(url: str, request: bytes) -> bytes:
 
 async def metric(url: str, name: str) -> float:
     """The sum of a metric over its labels, 0 where there is none yet."""
-    answer = await http(url, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    authorized = f"{head}Authorization: Bearer {operators.token()}\r\n\r\n"
+    answer = await http(url, authorized.encode())
     lines = answer.decode().splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))

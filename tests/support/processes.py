@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import shared
+from tests.support import operators, shared
 from tests.support.eventually import eventually
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
 from tests.support.server import NO_LIMITS, PREFIX, DidNotStart, free_ports
@@ -189,6 +189,7 @@ class Processes:
             f"{PREFIX}DATA_DIR": str(self.folder / "data"),
             "XDG_STATE_HOME": str(self.folder / "state"),
             "PYTHONFAULTHANDLER": "1",
+            **operators.SETTING,
         }
         return inherited | own | dict(self.environment)
 

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
+from tests.support import operators
 from tests.support.eventually import eventually
 from tests.support.server import FREE
 
@@ -28,6 +28,8 @@ global:
 rule_files: [rules.yml]
 scrape_configs:
   - job_name: cecochat
+    authorization:
+      credentials_file: token
     file_sd_configs:
       - files: [targets.json]
 """
@@ -104,6 +106,7 @@ async def watching(
 def _write(folder: Path) -> None:
     folder.mkdir()
     (folder / "prometheus.yml").write_text(CONFIGURATION)
+    (folder / "token").write_text(operators.token("metrics"))
     (folder / "rules.yml").write_text(hastened(RULES.read_text()))
 
 
@@ -152,7 +155,7 @@ def _targets(known: Mapping[str, Any], namespace: str) -> list[dict[str, Any]]:
     """With the labels that prometheus.yml gives them."""
     return [
         {
-            "targets": [urlsplit(entry["Meta"]["health_url"]).netloc],
+            "targets": [entry["Meta"]["health"]],
             "labels": {
                 "instance": entry["Meta"]["instance_id"],
                 "service": entry["Service"].removeprefix(f"{namespace}-"),
@@ -160,5 +163,5 @@ def _targets(known: Mapping[str, Any], namespace: str) -> list[dict[str, Any]]:
             },
         }
         for entry in known.values()
-        if entry["Service"].startswith(f"{namespace}-")
+        if entry["Service"].startswith(f"{namespace}-") and "health" in entry["Meta"]
     ]

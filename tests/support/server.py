@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import workers
+from tests.support import operators, workers
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
 
 FREE = workers.own(range(10_000, 32_000))
@@ -39,6 +39,7 @@ PORTS = (
     "MATERIALIZE_HEALTH_PORT",
     "HISTORY_HEALTH_PORT",
     "CONTROL_PORT",
+    "CONNECT_HEALTH_PORT",
 )
 NO_LIMITS = {
     "sends.rate_per_user": 1_000_000,
@@ -155,6 +156,7 @@ class Server:
             name: value for name, value in os.environ.items() if not name.startswith(PREFIX)
         }
         own = {"XDG_STATE_HOME": str(self.folder / "state"), "PYTHONFAULTHANDLER": "1"}
+        own |= operators.SETTING
         return inherited | own | dict(self.ports) | dict(self.environment)
 
     async def release(self) -> None:
@@ -198,7 +200,7 @@ async def command(environment: Mapping[str, str], *words: str, code: int | None 
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     process = await asyncio.create_subprocess_exec(
         CECOCHAT, *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT, env=inherited | dict(environment),
+        stderr=asyncio.subprocess.STDOUT, env=inherited | operators.SETTING | dict(environment),
     )  # fmt: skip
     out, _ = await process.communicate()
     said = out.decode()

@@ -11,6 +11,7 @@ from cecochat.adapters import build
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.discovery import Instance, Service
 from cecochat.runtime.settings import load
+from tests.support import operators
 
 
 async def owners(environment: Mapping[str, str]) -> dict[str, str]:
@@ -39,7 +40,7 @@ async def settled(environment: Mapping[str, str], count: int) -> bool:
 
 async def leader(environment: Mapping[str, str]) -> Instance | None:
     """The control server that leads."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with operators.client() as client:
         for control in await live(environment, "control"):
             try:
                 if (await client.get(f"{control.health_url}/control")).json()["leads"]:
@@ -53,7 +54,7 @@ async def wanted(environment: Mapping[str, str], service: Service) -> list[int]:
     """How many servers of it the leader has wanted, in order."""
     control = await leader(environment)
     assert control, "no control server leads"
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with operators.client() as client:
         found = (await client.get(f"{control.health_url}/decisions")).json()["decisions"]
     scaled = [each for each in reversed(found) if each["kind"] == "scaled"]
     return [each["to"] for each in scaled if each["service"] == service]

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cecochat.cli.deploy import ORDER, values_of
+from cecochat.cli.deploy import ORDER, values_of, wanted
 from cecochat.cli.failure import UsageError
 from cecochat.cli.nomad import Jobs, _is_as_it_was, _literal, declared
 from cecochat.domain.errors import InvalidSettings, Unavailable
@@ -24,7 +24,7 @@ def test_there_is_a_job_for_each_server_type_and_the_edge() -> None:
 @pytest.mark.parametrize("service", ORDER)
 def test_every_job_declares_what_a_cluster_differs_in(service: str) -> None:
     names = declared((JOBS / f"{service}.nomad.hcl").read_text())
-    common = {"count", "version", "driver", "command", "image", "datacenters", "settings"}
+    common = {"count", "version", "driver", "command", "user", "image", "datacenters", "settings"}
     assert names >= common | {"consul", "kafka", "cassandra", "redis", "cpu", "memory"}
 
 
@@ -57,6 +57,16 @@ async def test_a_nomad_without_a_leader_is_no_wrong_job(said: str, error: type[E
     with pytest.raises(error, match=said):
         await jobs.register({"ID": "cecochat-history"}, 0)
     await jobs.aclose()
+
+
+def test_an_edge_is_deployed_first_and_where_one_is_wanted() -> None:
+    assert wanted({"edge": "${meta.public_host}"}) == ("edge", *ORDER)
+    assert wanted({"edge": ""}) == wanted({}) == ORDER
+    values = {"edge": "chat", "edge-job": {"memory": 64}}
+    assert values_of("edge", {"edge", "memory"}, values) == {"edge": "chat", "memory": 64}
+    assert values_of("history", {"edge", "memory"}, values) == {"edge": "chat"}
+    with pytest.raises(UsageError, match=r"\[edge-job\] has size"):
+        values_of("edge", {"edge"}, {"edge": "chat", "edge-job": {"size": 1}})
 
 
 def test_a_table_with_a_variable_that_is_none_is_named() -> None:

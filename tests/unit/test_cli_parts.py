@@ -87,13 +87,13 @@ def test_a_busy_port_is_named_and_others_are_taken() -> None:
         port = busy.getsockname()[1]
         # Others in that row may be in use, too, on a machine where more goes on.
         with pytest.raises(UsageError, match=rf"port {port}\b.* in use: stop what uses it"):
-            ports.choose("127.0.0.1", port, {})
+            ports.choose({"127.0.0.1"}, port, {})
         with pytest.raises(UsageError, match="CECOCHAT_HISTORY_PORT"):
-            ports.choose("127.0.0.1", None, {"CECOCHAT_HISTORY_PORT": str(port)})
+            ports.choose({"127.0.0.1"}, None, {"CECOCHAT_HISTORY_PORT": str(port)})
 
 
 def test_ports_that_the_environment_fixes_stay() -> None:
-    chosen = ports.choose("127.0.0.1", None, {"CECOCHAT_MESSAGING_PORT": "0"})
+    chosen = ports.choose({"127.0.0.1"}, None, {"CECOCHAT_MESSAGING_PORT": "0"})
     assert "messaging_port" not in chosen.ports
     assert len(chosen.ports) == len(ports.NAMES) - 1
 

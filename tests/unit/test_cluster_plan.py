@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cecochat.cli.deploy import ORDER, values_of
+from cecochat.cli.deploy import ORDER, values_of, wanted
 from cecochat.cli.nomad import declared
 from cecochat.runtime.settings import load
 from scripts.backends import kafka
@@ -150,7 +150,22 @@ def test_servers_of_one_node_do_not_fight_for_ports() -> None:
         assert ports, f"{server.name} would take the default port"
         load({**here.settings(), **given_ports})  # all are settings
         taken += [port for port in ports.values() if port]
-    assert taken == [plan.CONNECT], "all others are found in Consul"
+    assert taken == [], "the edge finds them in Consul"
+
+
+@every_size
+def test_without_nomad_each_messaging_server_has_a_port_of_the_edge(nodes: int) -> None:
+    for here in plans(nodes):
+        told = {each.name: plan.ports_of(each, here.address) for each in here.servers()}
+        edges = {name: load(found).edge for name, found in told.items()}
+        main = f"{here.address}:{plan.CONNECT}"
+        own = [edge for name, edge in edges.items() if name.startswith("messaging")]
+        assert len({main, *own}) == 1 + len(own)
+        for name, edge in edges.items():
+            if name.startswith(("connect", "history")):
+                assert edge == main
+            elif not name.startswith("messaging"):
+                assert edge == ""
 
 
 # With Nomad
@@ -160,7 +175,8 @@ def test_servers_of_one_node_do_not_fight_for_ports() -> None:
 def test_the_values_are_those_that_the_jobs_declare(nodes: int) -> None:
     here = plans(nodes)[-1]
     values = tomllib.loads(provision._toml(plan.job_values(here, "1.2.3+abc")))
-    names = {service: declared((JOBS / f"{service}.nomad.hcl").read_text()) for service in ORDER}
+    jobs = wanted(values)
+    names = {service: declared((JOBS / f"{service}.nomad.hcl").read_text()) for service in jobs}
     assert values.keys() <= set().union(*names.values()) | set(ORDER)
     for service in ORDER:
         found = values_of(service, names[service], values)
@@ -182,11 +198,17 @@ def test_a_job_is_told_nothing_twice() -> None:
     assert told["CECOCHAT_REPLICATION"] == "3"
 
 
-def test_connect_answers_at_every_address_of_its_guest_and_tells_one() -> None:
+def test_clients_come_through_the_edge_of_each_node() -> None:
+    """At every address of its guest, as what is forwarded from the host needs."""
     values = plan.job_values(plans(3)[1], "1")
-    settings = values["connect"]["settings"]  # type: ignore[index]
-    assert settings.items() - values["settings"].items() == plan.FORWARDED.items()  # type: ignore[attr-defined]
-    assert values["settings"].items() <= settings.items()  # type: ignore[attr-defined]
+    assert wanted(values) == ("edge", *ORDER)
+    names = declared((JOBS / "edge.nomad.hcl").read_text())
+    found = values_of("edge", names, values)
+    assert (found["edge"], found["edge_port"]) == (plan.EDGE_HOST, plan.CONNECT)
+    assert load(found["settings"]).edge_host == plan.EVERYWHERE
+    for service in ("connect", "history", "messaging"):
+        names = declared((JOBS / f"{service}.nomad.hcl").read_text())
+        assert values_of(service, names, values)["edge"] == plan.EDGE_HOST
 
 
 plain = st.text(st.characters(min_codepoint=32, max_codepoint=126)) | st.integers(0, 2**31)

@@ -209,7 +209,10 @@ def node(machine: Path, systemctl: list[list[str]], monkeypatch: pytest.MonkeyPa
     is there already.
     """
     provision.HOSTS.write_text("127.0.0.1 localhost\n")
-    (provision.ETC / "token-secret").touch()
+    for name in provision.SECRETS:
+        (provision.ETC / name).touch()
+    monkeypatch.setattr(plan, "METRICS_TOKEN", str(provision.ETC / "metrics-token"))
+    monkeypatch.setattr(provision, "_metrics_token", lambda: "ey...")
     for name in ("_package", "_user", "_backend"):
         monkeypatch.setattr(provision, name, lambda *_: None)
     for name in ("_checkout", "_environment"):
@@ -251,7 +254,8 @@ def test_the_servers_alone_may_read_what_they_are_told(node: Node) -> None:
     provision.ETC.chmod(0o700)  # as Vagrant makes it
     node(plans(1)[0])
     assert provision.ETC.stat().st_mode & 0o777 == 0o750
-    assert (provision.ETC / "token-secret").stat().st_mode & 0o777 == 0o640
+    for name in (*provision.SECRETS, "metrics-token"):
+        assert (provision.ETC / name).stat().st_mode & 0o777 == 0o640
 
 
 def test_a_node_of_a_larger_cluster_starts_again_all_that_knows_its_size(node: Node) -> None:

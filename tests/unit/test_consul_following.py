@@ -14,25 +14,33 @@ from aiohttp import web
 
 from cecochat.adapters.consul import following
 from cecochat.adapters.consul.discovery import ConsulDiscovery
+from cecochat.adapters.consul.services import registration
 from cecochat.adapters.consul.settings import ConsulSettings
-from cecochat.ports.discovery import Instance
+from cecochat.ports.discovery import Instance, Unproven
 from tests.support.eventually import eventually
 
 PATH = "/v1/health/service/cecochat-messaging"
 DEADLINE_S = 30
+SECRET = b"of the tests of this file"
 Query = dict[str, str]
 Answer = Callable[[], Awaitable[web.StreamResponse]]
+
+
+def entry(name: str) -> dict[str, Any]:
+    """As Consul lists a server that has no address but its node's."""
+    instance = Instance("messaging", name, "10.0.0.1:7", "http://10.0.0.1:8", "1")
+    meta = registration(ConsulSettings("unset:0", SECRET), instance)["meta"]
+    service = {"ID": name, "Address": "", "Port": 7, "Meta": meta}
+    return {"Node": {"Address": "10.0.0.1"}, "Service": service}
 
 
 def entries(index: int, *ids: str) -> Answer:
     """An answer that lists these instances."""
 
     async def answer() -> web.StreamResponse:
-        body: list[dict[str, Any]] = [
-            {"Node": {"Address": "10.0.0.1"}, "Service": {"ID": name, "Address": "", "Port": 7}}
-            for name in ids
-        ]
-        return web.json_response(body, headers={"X-Consul-Index": str(index)})
+        return web.json_response(
+            [entry(name) for name in ids], headers={"X-Consul-Index": str(index)}
+        )
 
     return answer
 
@@ -57,7 +65,7 @@ class Fake:
     answers: list[Answer] = field(default_factory=lambda: [nothing_new])
     queries: list[Query] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
-    settings: ConsulSettings = field(default_factory=lambda: ConsulSettings("unset:0"))
+    settings: ConsulSettings = field(default_factory=lambda: ConsulSettings("unset:0", SECRET))
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path != PATH:
@@ -73,7 +81,7 @@ async def consul() -> AsyncGenerator[Fake]:
     server = web.Server(fake.answer, handler_cancellation=True)
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    fake.settings = ConsulSettings(f"127.0.0.1:{port}", grace_s=0.3)
+    fake.settings = ConsulSettings(f"127.0.0.1:{port}", SECRET, grace_s=0.3)
     yield fake
     listening.close()
     await server.shutdown(0)
@@ -157,9 +165,13 @@ async def test_answers_without_a_wait_are_paced(
     assert min(pauses) >= 0.19
 
 
-async def test_what_others_have_registered_without_our_meta_is_found(consul: Fake) -> None:
-    consul.answers = [entries(5, "job-7"), nothing_new]
+async def test_what_others_have_registered_without_our_meta_is_not_believed(consul: Fake) -> None:
+    async def listed() -> web.StreamResponse:
+        job = {"ID": "job-7", "Address": "", "Port": 7}
+        body = [{"Node": {"Address": "10.0.0.1"}, "Service": job}, entry("a")]
+        return web.json_response(body, headers={"X-Consul-Index": "5"})
+
+    consul.answers = [listed, nothing_new]
     async with ConsulDiscovery.open(consul.settings) as discovery:
-        assert discovery.live("messaging") == (
-            Instance("messaging", "job-7", "10.0.0.1:7", "", ""),
-        )
+        assert ids(discovery) == "a"
+        assert discovery.unproven == (Unproven("messaging", "job-7", "10.0.0.1:7"),)

@@ -14,9 +14,11 @@ from cecochat.runtime.settings import load
 EDGE = {"CECOCHAT_EDGE": "10.0.0.1:8443"}
 
 
+INTERNAL = "10.9.9.9"
+
+
 def server(service: Service, name: str, told: str, behind: str) -> Instance:
-    host = behind.rpartition(":")[0]
-    return Instance(service, name, told, f"http://{host}:9", "1", behind)
+    return Instance(service, name, told, f"http://{INTERNAL}:9", "1", behind)
 
 
 def section(text: str, name: str) -> str:
@@ -70,6 +72,8 @@ def test_any_connect_or_history_server_will_do() -> None:
     )
     text = written(settings, found)
     assert servers(text, "connect") == ["10.0.0.1:80", "10.0.0.2:80"]
+    assert INTERNAL not in section(text, "backend connect"), "it answers where clients ask"
+    assert f"addr {INTERNAL} port 9" in section(text, "backend history")
     assert servers(text, "history") == ["10.0.0.2:82"]
 
 
@@ -99,10 +103,41 @@ def test_servers_are_in_one_order_whoever_came_first() -> None:
     assert of_instances(settings, [one, two]) == of_instances(settings, [two, one])
 
 
-def test_the_edge_ends_tls_alone() -> None:
+def test_servers_that_speak_tls_need_somebody_whom_the_edge_trusts() -> None:
     settings = load({**EDGE, "CECOCHAT_TLS_CERT_FILE": "/cert.pem"})
-    with pytest.raises(InvalidSettings, match="CECOCHAT_EDGE_CERT_FILE"):
+    with pytest.raises(InvalidSettings, match="CECOCHAT_EDGE_CA_FILE"):
         written(settings, [])
+
+
+def lines_of(text: str) -> list[str]:
+    """Of the servers, in the order of the configuration."""
+    return re.findall(r"^ +server (.*)$", text, re.M)
+
+
+def test_the_edge_encrypts_to_servers_of_an_authority_that_it_trusts() -> None:
+    settings = load({**EDGE, "CECOCHAT_EDGE_CA_FILE": "/ca's.pem"})
+    found = of_instances(
+        settings,
+        [
+            server("connect", "c1", "10.0.0.1:8443", "10.0.0.1:80"),
+            server("history", "h1", "10.0.0.1:8443", "history.local:82"),
+        ],
+    )
+    connect, history = lines_of(written(settings, found))
+    assert connect.endswith(r" ssl alpn http/1.1 verify required ca-file '/ca'\''s.pem'")
+    assert " proto h2 " in history
+    assert history.endswith(
+        r" ssl alpn h2 verify required ca-file '/ca'\''s.pem' verifyhost history.local"
+    )
+
+
+def test_a_health_over_tls_is_asked_so() -> None:
+    sound = server("history", "h1", "10.0.0.1:8443", "10.0.0.1:82")
+    encrypted = sound._replace(health_url="https://10.0.0.1:9")
+    settings = load(EDGE)
+    (line,) = lines_of(written(settings, of_instances(settings, [encrypted])))
+    assert line.endswith(" check-ssl verify none")
+    assert " ssl " not in line
 
 
 @pytest.mark.parametrize(

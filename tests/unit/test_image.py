@@ -13,9 +13,10 @@ from typing import NamedTuple
 import pytest
 from prometheus_client import CollectorRegistry
 
-from cecochat.runtime import http
+from cecochat.runtime import http, internal
 from cecochat.runtime.settings import Settings
 from scripts import healthcheck
+from tests.support import operators
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,8 +135,8 @@ def test_the_server_is_known_by_its_command(words: list[str], server: str | None
     ("server", "settings", "address"),
     [
         ("messaging", Settings(), ("127.0.0.1", 8083)),
-        ("connect", Settings(host="0.0.0.0", connect_port=80), ("127.0.0.1", 80)),
-        ("history", Settings(host="10.0.0.1"), ("10.0.0.1", 8085)),
+        ("connect", Settings(internal_host="0.0.0.0"), ("127.0.0.1", 8087)),
+        ("history", Settings(internal_host="10.0.0.1"), ("10.0.0.1", 8085)),
         ("control", Settings(control_port=0), None),
     ],
 )
@@ -152,8 +153,10 @@ def test_the_settings_file_is_that_of_the_command() -> None:
 
 
 async def test_a_server_that_answers_lives() -> None:
-    app = http.app("history", "history-1", CollectorRegistry(), lambda: "not ready yet")
+    app = internal.app(
+        operators.guard(), "history", "history-1", CollectorRegistry(), lambda: "not ready yet"
+    )
     async with http.serving(app, "127.0.0.1", 0) as port:
-        assert await asyncio.to_thread(healthcheck.lives, "127.0.0.1", port, tls=False)
+        assert await asyncio.to_thread(healthcheck.lives, "127.0.0.1", port)
     with pytest.raises(OSError, match="refused"):
-        healthcheck.lives("127.0.0.1", port, tls=False)
+        healthcheck.lives("127.0.0.1", port)

@@ -4,6 +4,7 @@ of it is known to Nomad 1.6.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -230,3 +231,23 @@ def test_nomad_takes_it(file: Path, words: str, backends: Backends) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_checks_follow_what_the_servers_speak(backends: Backends) -> None:
+    """With a certificate in the settings, and not without."""
+    program = backends.program("nomad")
+    settings = '{"CECOCHAT_INTERNAL_CERT_FILE" = "/a.pem", "CECOCHAT_TLS_CERT_FILE" = "/b.pem"}'
+    for file in SERVERS:
+        for words, http, encrypted in (
+            ([], "http", False),
+            (["-var", f"settings={settings}"], "https", True),
+        ):
+            argv = [program, "job", "run", "-output", *words, str(file)]
+            done = subprocess.run(argv, capture_output=True, text=True, check=True)
+            (service,) = json.loads(done.stdout)["Job"]["TaskGroups"][0]["Services"]
+            for check in service["Checks"]:
+                assert check["TLSSkipVerify"], "it asks whether a server lives, not who it is"
+                if check["Type"] == "http":
+                    assert check["Protocol"] == http
+                else:
+                    assert check["GRPCUseTLS"] is encrypted

@@ -265,8 +265,9 @@ def test_prometheus_asks_the_consul_that_it_is_given(tmp_path: Path) -> None:
     """All else is as it is for users."""
     theirs = prometheus.CONFIGURATION.read_text()
     ours = prometheus.configuration(kind("prometheus").instance(tmp_path))
-    given = kind("prometheus").instance(tmp_path, options={"consul": "db:1"})
-    assert prometheus.configuration(given) == theirs.replace("127.0.0.1:8500", "db:1")
+    given = kind("prometheus").instance(tmp_path, options={"consul": "db:1", "token": "/a/t"})
+    expected = theirs.replace("127.0.0.1:8500", "db:1")
+    assert prometheus.configuration(given) == expected.replace(prometheus.TOKEN_THERE, '"/a/t"')
     assert f"127.0.0.1:{kind('consul').ports['http']}" in ours
 
 
@@ -314,7 +315,9 @@ def test_what_up_has_written_is_scraped_without_consul(
     assert f'- files: ["{tmp_path}/a: b/cecochat/targets.json"]' in text
     assert "- rules.yml" in text
     assert "consul" not in text.partition("scrape_configs")[2]
+    assert f'credentials_file: "{tmp_path}/a: b/cecochat/metrics-token"' in text
     assert places.targets_file() == target.targets_file()
+    assert places.metrics_token_file() == target.metrics_token_file()
 
 
 def test_a_promtool_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cecochat import system
 from cecochat.domain.errors import InvalidSettings
 from cecochat.runtime.settings import Settings, as_environment, load
 from cecochat.runtime.tls import secret
@@ -47,3 +49,35 @@ def test_a_secret_that_is_no_text_is_not_told(tmp_path: Path) -> None:
         secret(file)
     file.write_bytes(b"secret\n")
     assert secret(file) == "secret"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (Settings(), "127.0.0.1"),
+        (Settings(host="0.0.0.0", advertise_host="10.0.0.5"), "127.0.0.1"),
+        (Settings(host="10.0.0.5", internal_host="10.1.0.5"), "10.1.0.5"),
+        (Settings(host="10.0.0.5", internal_host="0.0.0.0"), "10.0.0.5"),
+        (Settings(advertise_host="chat.internal", internal_host="::"), "chat.internal"),
+    ],
+)
+def test_servers_are_told_an_address_that_can_be_reached(given: Settings, told: str) -> None:
+    assert given.internal_address == told
+
+
+@pytest.mark.parametrize(
+    ("given", "what_to_set"),
+    [
+        (Settings(), []),
+        (Settings(host="10.0.0.5"), ["INTERNAL_HOST"]),
+        (Settings(host="0.0.0.0", internal_host="localhost"), ["INTERNAL_HOST"]),
+        (Settings(internal_host="10.0.0.5"), ["CLUSTER_SECRET_FILE"]),
+        (Settings(internal_host="10.0.0.5", cluster_secret_file=Path("/a")), []),
+    ],
+)
+def test_a_server_that_only_its_machine_can_ask_says_so(
+    given: Settings, what_to_set: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    system.warn_if_alone(given)
+    assert [each.levelname for each in caplog.records] == ["WARNING"] * len(what_to_set)
+    assert re.findall(r"CECOCHAT_(\w+)", caplog.text) == what_to_set

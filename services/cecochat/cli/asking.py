@@ -1,17 +1,27 @@
-"""Asks a history server over its HTTP port, which is for operators."""
+"""Asks servers at their internal listeners, as an operator."""
 
 from __future__ import annotations
 
+import getpass
+import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from cecochat.cli.failure import Failed, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
+    from cecochat.runtime.asking import Asking
+    from cecochat.runtime.operators import Scope
+
+TOKEN = "CECOCHAT_OPERATOR_TOKEN"  # noqa: S105 - a name
+LIFETIME_S = 60.0
 ASK_S = 15.0  # above what the server gives itself
 NOT_FOUND = 404
 
@@ -19,22 +29,63 @@ Server = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="HTTP port of a history server; default: one that Consul knows, else that of "
+        help="Internal listener of a history server; default: one that Consul knows, else that of "
         "what `cecochat up` started last.",
     ),
 ]
 
 
+# -- who asks
+
+
+def asking(file: Path | None, data: Path | None, *scopes: Scope) -> Asking:
+    """Makes clients that ask as whoever runs the command; one that is not let in raises `Refusal`.
+    Raises `UsageError` where nothing is known to make tokens with.
+    """
+    from cecochat.runtime.asking import asking as asking_as
+    from cecochat.runtime.settings import load
+
+    tls = load(file=file).internal_tls
+    return partial(asking_as, _token(file, data, scopes), _refused, tls.client() if tls else None)
+
+
+def _token(file: Path | None, data: Path | None, scopes: tuple[Scope, ...]) -> Callable[[], str]:
+    from cecochat.cli.target import cluster_secret
+    from cecochat.runtime.operators import SECRET_FILE, Operators
+
+    if given := os.environ.get(TOKEN):
+        return lambda: given
+    secret = cluster_secret(data, file)
+    if not secret.exists():
+        raise UsageError(
+            f"servers answer operators alone, and the secret of their cluster is not at {secret}: "
+            f"name its file with {SECRET_FILE}, or give a token of `cecochat token --operator` in "
+            f"{TOKEN}"
+        )
+    operators = Operators(secret.read_bytes())
+    return partial(operators.mint, getpass.getuser(), scopes, LIFETIME_S)
+
+
+def _refused(_: httpx.URL, why: str) -> NoReturn:
+    from cecochat.domain.errors import Refusal
+    from cecochat.v1 import errors_pb2
+
+    raise Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, why)
+
+
+# -- a history server
+
+
 async def ask_history(
-    path: str, has: str, server: str | None, file: Path | None, **params: str
+    path: str, has: str, scope: Scope, server: str | None, file: Path | None, **params: str
 ) -> dict[str, Any]:
     """The first answer of a history server, which has the field `has`. Raises `UsageError`,
-    `Failed`.
+    `Failed`, `Refusal`.
     """
     import httpx
 
     why = "none is known: see `cecochat status`, or name one with --server URL"
-    async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
+    async with asking(file, None, scope)(timeout_s=ASK_S) as client:
         for url in [server] if server else await _servers(file):
             try:
                 return _read(await client.get(f"{url.rstrip('/')}/{path}", params=params), has)

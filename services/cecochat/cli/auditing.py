@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 import typer
 
+from cecochat.cli.asking import asking
 from cecochat.cli.failure import UsageError
 from cecochat.cli.output import echo, json_line
 from cecochat.cli.target import health_urls
-from cecochat.domain.errors import Unavailable
+from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.printable import printable
 
 ASK_S = 60.0  # a step of some thousand records, on a busy machine
@@ -55,11 +56,15 @@ class _Servers:
         self._urls = urls
 
     async def states(self) -> list[dict[str, Any]]:
-        """What each that answers knows by itself. Raises `Unavailable` where none does."""
+        """What each that answers knows by itself. Raises `Unavailable` where none does, and
+        `Refusal`.
+        """
         answers = await asyncio.gather(
             *(self._ask("GET", url, "audit") for url in self._urls), return_exceptions=True
         )
         known = [each for each in answers if isinstance(each, dict)]
+        if refused := next((each for each in answers if isinstance(each, Refusal)), None):
+            raise refused
         if not known:
             raise Unavailable(f"no materialize server answers ({answers[0]})")
         return known
@@ -101,7 +106,7 @@ async def _servers(url: str | None, file: Path | None) -> AsyncIterator[_Servers
         raise Unavailable(
             "no materialize server is known: see `cecochat status`, or name one with --server URL"
         )
-    async with httpx.AsyncClient(timeout=ASK_S, trust_env=False) as client:
+    async with asking(file, None, "read", "change")(timeout_s=ASK_S) as client:
         yield _Servers(client, urls)
 
 

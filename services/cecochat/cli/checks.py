@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import re
 import resource
 import shutil
 import sqlite3
+import ssl
 import statistics
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from cecochat.adapters import build
 from cecochat.cli import ports, target
+from cecochat.domain.errors import CecochatError
+from cecochat.ports.discovery import SERVICES, Unproven
 from cecochat.runtime import private
 from cecochat.runtime.settings import Settings
 
@@ -57,7 +62,8 @@ def examine(data: Path, loaded: Settings) -> list[Finding]:
         lambda: holes(data),
         lambda: clock(data, time.time()),
         open_files,
-        lambda: free_ports(loaded.host, known),
+        lambda: free_ports({loaded.host, loaded.internal_host}, known),
+        lambda: registrations(loaded),
         lambda: last_up_ready(known),
     ]
     return [check() for check in checks]
@@ -231,11 +237,32 @@ def open_files() -> Finding:
     return Finding("open files", "ok", f"at most {hard if hard >= 0 else 'unlimited'}")
 
 
-def free_ports(host: str, known: dict[str, Any] | None) -> Finding:
+def registrations(loaded: Settings) -> Finding:
+    """Whether Consul, where there is one, tells of servers that are not of this cluster."""
+    if not loaded.consul:
+        return Finding("registrations", "ok", "none: CECOCHAT_CONSUL names no cluster")
+    try:
+        live, unproven = asyncio.run(_registered(loaded))
+    except CecochatError as error:
+        return Finding("registrations", "wrong", str(error), "see the settings")
+    if unproven:
+        names = ", ".join(f"{each.registered_id} at {each.address}" for each in unproven)
+        mend = "see docs/runbook.md, A registration that nobody signed"
+        found = f"not signed with the secret of this cluster: {names}"
+        return Finding("registrations", "wrong", found, mend)
+    return Finding("registrations", "ok", f"{live} servers of this cluster, and no others")
+
+
+async def _registered(loaded: Settings) -> tuple[int, tuple[Unproven, ...]]:
+    async with build.discovery(loaded) as discovery:
+        return sum(len(discovery.live(each)) for each in SERVICES), discovery.unproven
+
+
+def free_ports(hosts: Collection[str], known: dict[str, Any] | None) -> Finding:
     """The default ports; those of a system that runs are not in the way."""
     row = range(ports.DEFAULT_BASE, ports.DEFAULT_BASE + len(ports.NAMES))
     own = str(known) if known else ""
-    busy = [port for port in row if not ports.is_free(host, port) and f":{port}" not in own]
+    busy = [port for port in row if not ports.is_free(hosts, port) and f":{port}" not in own]
     span = f"{row[0]} to {row[-1]}"
     if busy:
         mend = "`cecochat up` takes others by itself; choose them with --port-base"
@@ -254,10 +281,19 @@ def last_up_ready(known: dict[str, Any] | None) -> Finding:
     return Finding("last up", "ok", f"ready at {known['connect']}")
 
 
+def _of_anybody() -> ssl.SSLContext:
+    """It is asked whether it is ready, not who it is."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def _not_ready(name: str, url: str) -> str:
     try:
         # A URL of our own making, from the file that `up` wrote.
-        with urllib.request.urlopen(f"{url}/readyz", timeout=READY_TIMEOUT_S):  # noqa: S310
+        with urllib.request.urlopen(  # noqa: S310
+            f"{url}/readyz", timeout=READY_TIMEOUT_S, context=_of_anybody()
+        ):
             return ""
     except urllib.error.HTTPError as error:
         return f"{name} is not ready: {error.read(300).decode(errors='replace')}"

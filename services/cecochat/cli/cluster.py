@@ -11,9 +11,10 @@ import httpx
 
 from cecochat.adapters import build
 from cecochat.cli import target
+from cecochat.cli.asking import asking
 from cecochat.cli.failure import Failed, UsageError
-from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
-from cecochat.runtime.ownership import asking
+from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service, Unproven
+from cecochat.runtime.asking import Asking
 
 NOT_FOUND = (
     "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with --settings"
@@ -22,6 +23,10 @@ ASKED = 2  # history servers, for the holes
 NOBODY = (
     "Consul tells of no server: it does not answer (clients chat on all the same), or none runs "
     "with this CECOCHAT_NAMESPACE"
+)
+NOBODY_PROVEN = (
+    "Consul tells of {count} servers, and none has the secret of this command: name that of the "
+    "cluster with CECOCHAT_CLUSTER_SECRET_FILE"
 )
 
 
@@ -39,6 +44,7 @@ class Cluster:
     lacking: dict[int, list[int]] = field(default_factory=dict)
     """Partition -> those whose messages it lacks, as its owner says."""
     missing: tuple[dict[str, Any], ...] = ()  # rows of the history, as the materialize servers say
+    unproven: tuple[Unproven, ...] = ()
 
     @property
     def leader(self) -> dict[str, Any] | None:
@@ -72,10 +78,10 @@ async def look(file: Path | None) -> Cluster:
     if not settings.consul:
         raise UsageError(NOT_FOUND)
     async with build.discovery(settings) as discovery:
-        return await look_through(discovery)
+        return await look_through(discovery, asking(file, None, "read"))
 
 
-async def look_through(discovery: Discovery | None) -> Cluster:
+async def look_through(discovery: Discovery | None, asking: Asking) -> Cluster:
     """The same, where it is open already; None: the settings name no Consul."""
     if discovery is None:
         raise UsageError(NOT_FOUND)
@@ -83,7 +89,8 @@ async def look_through(discovery: Discovery | None) -> Cluster:
         servers = {service: discovery.live(service) for service in SERVICES}
         everybody = [each for instances in servers.values() for each in instances]
         if not everybody:
-            raise Failed(NOBODY)
+            count = len(discovery.unproven)
+            raise Failed(NOBODY_PROVEN.format(count=count) if count else NOBODY)
         partitions = [_get(client, each, "partitions") for each in servers["messaging"]]
         lacking = _lacking(await asyncio.gather(*partitions))
         ready = await asyncio.gather(*(_not_ready(client, each) for each in everybody))
@@ -102,7 +109,7 @@ async def look_through(discovery: Discovery | None) -> Cluster:
     names = [each.instance_id for each in everybody]
     ready_of = dict(zip(names, ready, strict=True))
     rows = tuple(missing.values())
-    return Cluster(servers, ready_of, controls, told, holes, lacking, rows)
+    return Cluster(servers, ready_of, controls, told, holes, lacking, rows, discovery.unproven)
 
 
 def _lacking(answers: list[dict[str, Any] | None]) -> dict[int, list[int]]:

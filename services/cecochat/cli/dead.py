@@ -110,7 +110,7 @@ def drop(
 async def _letters(
     server: str | None, file: Path | None, path: str = "letters"
 ) -> list[dict[str, Any]]:
-    return list((await ask_history(path, "letters", server, file))["letters"])
+    return list((await ask_history(path, "letters", "people", server, file))["letters"])
 
 
 async def _letter(name: str, server: str | None, file: Path | None) -> dict[str, Any]:

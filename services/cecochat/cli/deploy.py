@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ORDER = ("materialize", "history", "messaging", "connect", "control")
 """What others need comes first."""
+EDGE = "edge"
+"""Before them all, where one is wanted: servers tell clients to come through it."""
 
 
 class Job(NamedTuple):
@@ -46,7 +48,8 @@ def deploy(
         typer.Option(
             "--vars",
             metavar="FILE",
-            help="Values of the jobs' variables, in TOML; a table [messaging] is for that job.",
+            help="Values of the jobs' variables, in TOML; a table [messaging] is for that job, "
+            "[edge-job] for that of the edge, which is wanted where `edge` is set.",
         ),
     ] = None,
     jobs: Annotated[Path, typer.Option(help="The folder of the job files.")] = Path("jobs"),
@@ -62,8 +65,8 @@ def deploy(
     ] = True,
     settings: options.SettingsFile = None,
 ) -> None:
-    """Deploy all server sets to Nomad (CECOCHAT_NOMAD, default 127.0.0.1:4646), and print what
-    changed.
+    """Deploy all server sets, and the edge where one is wanted, to Nomad (CECOCHAT_NOMAD, default
+    127.0.0.1:4646), and print what changed.
     """
     run(_deploy(jobs, _values(vars_), settings, only_plan=plan, wait=wait))
 
@@ -75,14 +78,24 @@ def _values(file: Path | None) -> dict[str, Any]:
         raise UsageError(f"{file} cannot be used: {error}") from None
 
 
+def wanted(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The jobs to deploy, in order."""
+    return (EDGE, *ORDER) if values.get(EDGE) else ORDER
+
+
+def table_of(service: str) -> str:
+    """The table of the values that is for that job alone: `edge` is a value of several."""
+    return f"{EDGE}-job" if service == EDGE else service
+
+
 def values_of(service: str, names: set[str], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the variables that a job declares. Raises `UsageError` for one of its table
     that it does not.
     """
-    own: Mapping[str, Any] = values.get(service, {})
+    own: Mapping[str, Any] = values.get(table_of(service), {})
     if unknown := own.keys() - names:
         raise UsageError(
-            f"[{service}] has {', '.join(sorted(unknown))}: its job declares "
+            f"[{table_of(service)}] has {', '.join(sorted(unknown))}: its job declares "
             f"{', '.join(sorted(names))}"
         )
     return {**{name: value for name, value in values.items() if name in names}, **own}
@@ -114,9 +127,9 @@ async def _deploy(
 async def _planned(nomad: Jobs, folder: Path, values: Mapping[str, Any]) -> list[Job]:
     from cecochat.cli.nomad import declared
 
-    texts = {service: _read(folder / f"{service}.nomad.hcl") for service in ORDER}
+    texts = {service: _read(folder / f"{service}.nomad.hcl") for service in wanted(values)}
     names = {service: declared(text) for service, text in texts.items()}
-    if unknown := values.keys() - set().union(*names.values()) - set(ORDER):
+    if unknown := values.keys() - set().union(*names.values()) - set(map(table_of, texts)):
         raise UsageError(f"no job declares {', '.join(sorted(unknown))}")
     planned = []
     for service, text in texts.items():
@@ -160,7 +173,10 @@ async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
     version = int(running["Version"]) if running else 0
     echo(f"{job.service}: version {version} ...", err=True)
     try:
-        healthy, said = await nomad.rolled_out(job.id, version)
+        if job.spec["Type"] == "system":
+            healthy, said = await nomad.runs_everywhere(job.id, version)
+        else:
+            healthy, said = await nomad.rolled_out(job.id, version)
     except Unavailable as error:
         names = ", ".join(each.service for each in done)
         raise Failed(

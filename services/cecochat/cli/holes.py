@@ -68,7 +68,7 @@ def ack(
 
 async def known(server: str | None, file: Path | None) -> list[dict[str, Any]]:
     """What a history server says. Raises `UsageError`, `Failed`."""
-    return list((await ask_history("holes", "holes", server, file))["holes"])
+    return list((await ask_history("holes", "holes", "read", server, file))["holes"])
 
 
 def is_open(hole: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 
 from cecochat.cli import failure
-from cecochat.runtime.logs import OWN, JsonLines, TextLines, handler
+from cecochat.runtime.logs import ACCESS, OWN, JsonLines, TextLines, handler
 
 
 def to_standard_error(
@@ -20,6 +20,7 @@ def to_standard_error(
     lines = JsonLines(service=service, instance_id=instance_id) if as_json else TextLines(service)
     logging.basicConfig(level=logging.WARNING, handlers=[handler(lines)])
     logging.getLogger(OWN).setLevel(level)
+    logging.getLogger(ACCESS).setLevel(logging.INFO)  # whatever the configuration says
     logging.getLogger("sanic").setLevel(logging.ERROR)  # it warns of being in production mode
     if as_json:
         sys.excepthook = _end

@@ -19,6 +19,8 @@ HERE = "127.0.0.1:4646"
 ASK_S = 10.0
 POLL_S = 0.5
 SILENT_S = 60.0
+STEADY_S = 5.0
+EVERYWHERE_S = 180.0
 DECLARED = re.compile(r'^variable\s+"(\w+)"', re.MULTILINE)
 ENDED = ("successful", "failed", "cancelled")
 LEADERLESS = ("No cluster leader", "leadership lost", "not the leader", "leadership transfer")
@@ -114,6 +116,22 @@ class Jobs:
                 raise Unavailable(f"Nomad has no deployment of {job_id} version {version}")
             await asyncio.sleep(POLL_S)
 
+    async def runs_everywhere(self, job_id: str, version: int) -> tuple[bool, str]:
+        """The same of a system job, of which Nomad has no deployment: whether on all of its nodes
+        that version runs, and has for some seconds.
+        """
+        begun_s, steady_s, seen = time.monotonic(), time.monotonic(), ""
+        while time.monotonic() - begun_s < EVERYWHERE_S:
+            found = await self._ask("GET", f"job/{job_id}/allocations") or ()
+            states = [_state(each) for each in found if each["DesiredStatus"] == "run"]
+            now = ", ".join(sorted(states))
+            if now != seen or any(f"version {version} running" not in each for each in states):
+                steady_s, seen = time.monotonic(), now
+            if states and time.monotonic() - steady_s > STEADY_S:
+                return True, now
+            await asyncio.sleep(POLL_S)
+        return False, seen or "no node fits"
+
     async def _deployment(self, job_id: str, version: int) -> dict[str, Any] | None:
         found = await self._ask("GET", f"job/{job_id}/deployments") or ()
         return next((each for each in found if each["JobVersion"] == version), None)
@@ -164,6 +182,15 @@ def _is_as_it_was(diff: Mapping[str, Any]) -> bool:
 def _words(name: str) -> str:
     """`InPlaceUpdate` as `in place update`."""
     return re.sub(r"(?<!^)([A-Z])", r" \1", name).lower()
+
+
+def _state(allocation: Mapping[str, Any]) -> str:
+    tasks = (allocation.get("TaskStates") or {}).values()
+    restarts = sum(task["Restarts"] for task in tasks)
+    running = tasks and all(task["State"] == "running" for task in tasks)
+    state = "running" if running else allocation["ClientStatus"]
+    again = f" after {restarts} restarts" if restarts else ""
+    return f"{allocation['NodeName']}: version {allocation['JobVersion']} {state}{again}"
 
 
 def _unplaced(of: Mapping[str, Any]) -> str:

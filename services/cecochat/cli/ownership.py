@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from cecochat.adapters import build
 from cecochat.cli import changes, target
+from cecochat.cli.asking import asking
 from cecochat.cli.failure import Failed, UsageError
 from cecochat.cli.output import echo
 from cecochat.domain import assignment
@@ -22,7 +23,8 @@ from cecochat.domain.balance import ranges
 from cecochat.domain.ids import PARTITIONS_MAX
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
-from cecochat.runtime.ownership import asking, owned_by
+from cecochat.runtime.asking import Asking
+from cecochat.runtime.ownership import owned_by
 
 POLL_S = 0.1
 
@@ -101,13 +103,14 @@ async def opened(
 async def view(file: Path | None, data: Path | None, *, ask: bool) -> View:
     """`ask`: also what the live servers own. Raises `UsageError`, `Failed`."""
     async with opened(file, data) as (configuration, discovery):
-        return await view_through(configuration, discovery, ask=ask)
+        asked = asking(file, data, "read") if ask and discovery else None
+        return await view_through(configuration, discovery, asked)
 
 
 async def view_through(
-    configuration: Configuration, discovery: Discovery | None, *, ask: bool
+    configuration: Configuration, discovery: Discovery | None, ask: Asking | None
 ) -> View:
-    """As `view`, where they are open already."""
+    """As `view`, where they are open already. `ask`: whom to ask the live servers as."""
     document = await configuration.get(ASSIGNMENT)
     owners = assignment.parse(document.value, PARTITIONS_MAX)
     if not owners:
@@ -118,12 +121,12 @@ async def view_through(
             )
         raise Failed("no partition is assigned yet: start messaging and control servers")
     live = {each.instance_id: each for each in discovery.live("messaging")} if discovery else None
-    owned = await _owned(live) if live and ask else {}
+    owned = await _owned(live, ask) if live and ask else {}
     return View(document.version, document.changed_by, owners, live, owned)
 
 
-async def _owned(live: Mapping[str, Instance]) -> dict[str, frozenset[int] | None]:
-    async with asking() as client:
+async def _owned(live: Mapping[str, Instance], ask: Asking) -> dict[str, frozenset[int] | None]:
+    async with ask() as client:
         answers = await asyncio.gather(*(owned_by(client, each) for each in live.values()))
     return dict(zip(live, answers, strict=True))
 
@@ -146,13 +149,13 @@ async def move(
     """Assign them to a live server and wait until it owns them. Raises `UsageError`, `Failed`."""
     begun_s = time.monotonic()
     async with opened(file, data) as (configuration, discovery):
-        seen = await view_through(configuration, discovery, ask=False)
+        seen = await view_through(configuration, discovery, None)
         _check(seen, partitions, to)
         assert seen.live
         version = await _assign(configuration, seen, partitions, to)
         try:
             async with asyncio.timeout(timeout_s):
-                await _until_owned(seen.live[to], partitions)
+                await _until_owned(seen.live[to], partitions, asking(file, data, "read"))
         except TimeoutError:
             raise Failed(
                 f"{to} does not own {ranges(partitions)} after {timeout_s:g} s; they are assigned "
@@ -180,9 +183,9 @@ async def _assign(configuration: Configuration, seen: View, partitions: list[int
     return (await changes.change(configuration, ASSIGNMENT, decide)).version
 
 
-async def _until_owned(server: Instance, partitions: list[int]) -> None:
+async def _until_owned(server: Instance, partitions: list[int], ask: Asking) -> None:
     told = 0
-    async with asking() as client:
+    async with ask() as client:
         while True:
             count = len((await owned_by(client, server) or frozenset()) & set(partitions))
             if count != told and sys.stderr.isatty():

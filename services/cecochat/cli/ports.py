@@ -5,7 +5,7 @@ for.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from cecochat.cli.failure import UsageError
@@ -17,6 +17,8 @@ NAMES = (
     "messaging_health_port",
     "materialize_health_port",
     "history_health_port",
+    "control_port",
+    "connect_health_port",
 )
 DEFAULT_BASE = 8080
 STEP = 10
@@ -30,15 +32,17 @@ class Chosen(NamedTuple):
     note: str = ""
 
 
-def choose(host: str, base: int | None, environ: Mapping[str, str]) -> Chosen:
-    """Ports that are free now. Raises `UsageError` where one that was asked for is in use."""
+def choose(hosts: Collection[str], base: int | None, environ: Mapping[str, str]) -> Chosen:
+    """Ports that are free now on each of these addresses. Raises `UsageError` where one that was
+    asked for is in use.
+    """
     if base is not None:
         row = row_from(base)
-        _refuse(_busy(host, row), "give another --port-base")
+        _refuse(_busy(hosts, row), "give another --port-base")
         return Chosen(row)
     fixed = {name: int(environ[key]) for name in NAMES if (key := variable(name)) in environ}
-    _refuse(_busy(host, fixed), f"change {', '.join(map(variable, fixed))}")
-    return _first_free(host, [name for name in NAMES if name not in fixed])
+    _refuse(_busy(hosts, fixed), f"change {', '.join(map(variable, fixed))}")
+    return _first_free(hosts, [name for name in NAMES if name not in fixed])
 
 
 def row_from(base: int) -> dict[str, int]:
@@ -51,11 +55,11 @@ def variable(name: str) -> str:
     return f"CECOCHAT_{name.upper()}"
 
 
-def _first_free(host: str, names: list[str]) -> Chosen:
+def _first_free(hosts: Collection[str], names: list[str]) -> Chosen:
     in_the_way: list[int] = []
     for base in range(DEFAULT_BASE, DEFAULT_BASE + TRIES * STEP, STEP):
         row = {name: base + NAMES.index(name) for name in names}
-        busy = _busy(host, row)
+        busy = _busy(hosts, row)
         if not busy and in_the_way:
             taken = _listed(list(row.values()))
             return Chosen(row, f"port {_listed(in_the_way)} in use: taking {taken} instead")
@@ -65,8 +69,8 @@ def _first_free(host: str, names: list[str]) -> Chosen:
     raise UsageError(f"no {len(names)} free ports in a row were found: choose with --port-base")
 
 
-def _busy(host: str, row: Mapping[str, int]) -> list[int]:
-    return [port for port in row.values() if port and not is_free(host, port)]
+def _busy(hosts: Collection[str], row: Mapping[str, int]) -> list[int]:
+    return [port for port in row.values() if port and not is_free(hosts, port)]
 
 
 def _refuse(busy: list[int], otherwise: str) -> None:
@@ -80,10 +84,11 @@ def _listed(ports: list[int]) -> str:
     return ", ".join(map(str, ports))
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether somebody could listen there now."""
+def is_free(hosts: Collection[str], port: int) -> bool:
+    """Whether somebody could listen there now, on each of these addresses."""
     try:
-        socket.create_server((host, port)).close()
+        for host in hosts:
+            socket.create_server((host, port)).close()
     except OSError:
         return False
     return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cecochat.cli import control, holes, options
+from cecochat.cli.asking import asking
 from cecochat.cli.failure import Failed, run
 from cecochat.cli.output import echo, json_line, print_table
 from cecochat.domain.balance import ranges
@@ -28,6 +29,11 @@ LATE = {
 MISSING = (
     "the history lacks {rows} of the log, and nobody has repaired that: partitions {partitions}; "
     "`cecochat audit` names them"
+)
+
+UNPROVEN = (
+    "{registered_id} at {address} in Consul is not signed with the cluster's secret, and nobody is "
+    "sent there: it is no server of ours, or has another CECOCHAT_CLUSTER_SECRET_FILE"
 )
 
 
@@ -54,9 +60,10 @@ async def _look(file: Path | None) -> tuple[Cluster, View | None]:
     from cecochat.cli import cluster, ownership
 
     async with ownership.opened(file, None) as (configuration, discovery):
-        seen = await cluster.look_through(discovery)
+        ask = asking(file, None, "read")
+        seen = await cluster.look_through(discovery, ask)
         try:
-            return seen, await ownership.view_through(configuration, discovery, ask=True)
+            return seen, await ownership.view_through(configuration, discovery, ask)
         except Failed:
             return seen, None  # nothing is assigned
 
@@ -73,6 +80,7 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
     wrong = [f"no {service} server is live" for service, live in seen.servers.items() if not live]
     if seen.leader is None:
         wrong.append("no control server leads")
+    wrong += [UNPROVEN.format(**each._asdict()) for each in seen.unproven]
     for server_id, why in seen.ready.items():
         if why:
             wrong.append(f"{server_id} is not ready: {why}")

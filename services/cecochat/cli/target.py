@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cecochat.runtime.settings import Settings
 
 TOKEN_LIFETIME_S = 3_600.0
+METRICS_LIFETIME_S = 365 * 86_400.0  # of a file that each `up` writes anew
 TRACES = ("otlp_url", "jaeger_url")
 BACKENDS = ("kafka", "cassandra", "redis", "consul", "namespace")
 
@@ -39,6 +40,11 @@ def targets_file() -> Path:
     return state_dir() / "targets.json"
 
 
+def metrics_token_file() -> Path:
+    """Written beside it, too: the token that Prometheus needs to scrape them."""
+    return state_dir() / "metrics-token"
+
+
 def last_up() -> dict[str, Any] | None:
     """What `up` started last, running or not; None: nothing yet, or the file is damaged."""
     try:
@@ -54,16 +60,25 @@ def remember(addresses: dict[str, Any], settings: Settings) -> None:
         "backends": {name: getattr(settings, name) for name in BACKENDS},
         "traces": {name: getattr(settings, name) for name in TRACES},
     }
-    _save(pointer_file(), addresses, mode=0o600)
-    _save(targets_file(), _targets(addresses["health"], settings.namespace), mode=0o644)
+    targets = _targets(addresses["health"], settings.namespace)
+    _save(pointer_file(), json.dumps(addresses) + "\n", mode=0o600)
+    _save(targets_file(), json.dumps(targets) + "\n", mode=0o644)
+    _save(metrics_token_file(), _metrics_token(settings), mode=0o600)
 
 
-def _save(path: Path, known: Any, mode: int) -> None:
+def _metrics_token(settings: Settings) -> str:
+    from cecochat.runtime.operators import Operators
+
+    operators = Operators(settings.cluster_secret.read_bytes())
+    return operators.mint("prometheus", ["metrics"], METRICS_LIFETIME_S)
+
+
+def _save(path: Path, text: str, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
     beside.unlink(missing_ok=True)
     beside.touch(mode=mode)
-    beside.write_text(json.dumps(known) + "\n")
+    beside.write_text(text)
     beside.replace(path)
 
 
@@ -101,7 +116,7 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
             f"{loaded.data_dir} is no data folder: name it with --data, or start `cecochat up`; "
             "a cluster is found by CECOCHAT_REDIS and CECOCHAT_CONSUL"
         )
-    return loaded
+    return replace(loaded, cluster_secret_file=cluster_secret(data, file))
 
 
 async def health_urls(service: Service, file: Path | None) -> list[str]:
@@ -116,6 +131,21 @@ async def health_urls(service: Service, file: Path | None) -> list[str]:
             return [each.health_url for each in discovery.live(service)]
     health: dict[str, str] = (last_up() or {}).get("health", {})
     return [url for name, url in health.items() if name.partition("-")[0] == service]
+
+
+def cluster_secret(data: Path | None, file: Path | None) -> Path:
+    """The file that makes who reads it an operator: as the settings say, else that of the system
+    that `up` started last. It may not be there. Raises `InvalidSettings`.
+    """
+    from cecochat.runtime.settings import load
+
+    known = last_up() or {}
+    folder = data or (Path(known["data"]) if known else None)
+    loaded = load(file=file, data_dir=folder)
+    is_that_of_up = str(loaded.data_dir) == known.get("data")
+    if loaded.cluster_secret_file is None and is_that_of_up and "cluster_secret_file" in known:
+        return Path(known["cluster_secret_file"])
+    return loaded.cluster_secret
 
 
 def traces(name: str) -> str:

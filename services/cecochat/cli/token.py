@@ -1,37 +1,80 @@
-"""`cecochat token`: a token of any user, in development mode."""
+"""`cecochat token`: a token of any user in development mode, or of an operator."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cecochat.cli import options
 from cecochat.cli.failure import UsageError
 from cecochat.cli.output import echo
-from cecochat.cli.target import target
+from cecochat.cli.target import cluster_secret, target
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from cecochat.runtime.operators import Scope
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+EXAMPLE = (
+    "Example: CECOCHAT_TOKEN=$(cecochat token alice --lifetime 8h); "
+    "cecochat token --operator prometheus --scope metrics --lifetime 90d"
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command("token", epilog="Example: CECOCHAT_TOKEN=$(cecochat token alice --lifetime 8h)")(
-        token
-    )
+    app.command("token", epilog=EXAMPLE)(token)
 
 
 def token(
-    user: Annotated[str, typer.Argument(help="The user id that the token proves.")],
+    user: Annotated[
+        str | None, typer.Argument(help="The user id that the token proves; none with --operator.")
+    ] = None,
     lifetime: Annotated[str, typer.Option(help="How long it holds: 90s, 15m, 1h, 7d.")] = "1h",
     connect: options.Connect = None,
     secret_file: Annotated[
-        Path | None, typer.Option(help="The secret; default: that of the last `cecochat up`.")
+        Path | None,
+        typer.Option(
+            help="The secret; default: that of the last `cecochat up`, or what the settings say."
+        ),
     ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A token for the internal listeners, of that person or program, made with the "
+            "cluster's secret.",
+        ),
+    ] = None,
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SCOPE",
+            help="With --operator, what it is for: metrics, read (what servers own, follow, decide "
+            "and lack), people (who talks to whom, texts of dead letters) or change (revoking, "
+            "auditing); several times for several. Default: all.",
+        ),
+    ] = [],  # noqa: B006 - Typer copies it
+    settings: options.SettingsFile = None,
 ) -> None:
-    """Print a development token. In production, the embedding application makes tokens."""
+    """Print a development token, or one of an operator. In production, the embedding application
+    makes tokens of users.
+    """
+    if (user is None) == (operator is None):
+        raise UsageError("whose token? Name a user, or an operator with --operator NAME")
+    if scope and operator is None:
+        raise UsageError("--scope says what an operator's token is for: add --operator NAME")
+    if operator is not None:
+        echo(_of_operator(operator, scope, seconds(lifetime), secret_file, settings))
+    else:
+        echo(_of_user(user or "", seconds(lifetime), connect, secret_file))
+
+
+def _of_user(user: str, lifetime_s: float, connect: str | None, secret_file: Path | None) -> str:
     from cecochat.runtime.private import drawn_secret
     from cecochat.runtime.tokens import mint
 
@@ -41,7 +84,33 @@ def token(
             "the secret of this system is not on this machine: name its file with --secret-file, "
             "or have the application's back end make the token"
         )
-    echo(mint(drawn_secret(path), user, seconds(lifetime)))
+    return mint(drawn_secret(path), user, lifetime_s)
+
+
+def _of_operator(
+    name: str,
+    wanted: Collection[str],
+    lifetime_s: float,
+    secret_file: Path | None,
+    settings: Path | None,
+) -> str:
+    from cecochat.runtime.operators import SECRET_FILE, Operators
+
+    path = secret_file or cluster_secret(None, settings)
+    if not path.exists():
+        raise UsageError(
+            f"the secret of the cluster is not at {path}: name its file with --secret-file or "
+            f"{SECRET_FILE}"
+        )
+    return Operators(path.read_bytes()).mint(name, _scopes(wanted), lifetime_s)
+
+
+def _scopes(wanted: Collection[str]) -> list[Scope]:
+    from cecochat.runtime.operators import SCOPES
+
+    if unknown := set(wanted) - set(SCOPES):
+        raise UsageError(f"--scope {min(unknown)}: use one of {', '.join(SCOPES)}")
+    return [each for each in SCOPES if each in wanted or not wanted]
 
 
 def seconds(text: str) -> float:

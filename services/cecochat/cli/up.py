@@ -89,7 +89,7 @@ def up(
     _refuse_some(loaded)
     counts = _counts(servers, loaded) if processes else None
     given = {**(settings.from_file(file) if file else {}), **os.environ}
-    chosen = ports.choose(loaded.host, port_base, given)
+    chosen = ports.choose({loaded.host, loaded.internal_host}, port_base, given)
     if chosen.note and loaded.edge:
         raise UsageError(f"{chosen.note}, where the edge does not look: stop what uses it first")
     if chosen.note:

@@ -64,7 +64,7 @@ def where(
     and which step it waits for.
 
     A history server answers, from the log, the watermarks, the sessions and the database. This is
-    for operators, over the HTTP port that is not for clients. With --as USER it is asked as clients
+    for operators, at the listener that is not for clients. With --as USER it is asked as clients
     may: about what that user has sent or is sent, without the sessions of others.
 
     Exit code 1 where there is no such message, or it does not count.
@@ -90,7 +90,8 @@ async def _ask(
     message_id: int, chat: str | None, server: str | None, file: Path | None
 ) -> dict[str, Any]:
     """The first answer of a history server. Raises `UsageError`, `Failed`."""
-    return await ask_history(f"where/{message_id}", "steps", server, file, chat=chat or "")
+    path = f"where/{message_id}"
+    return await ask_history(path, "steps", "people", server, file, chat=chat or "")
 
 
 async def _ask_as(

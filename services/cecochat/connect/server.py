@@ -133,8 +133,12 @@ def add_routes(
     registry: CollectorRegistry,
     tracer: Tracer = OFF,
 ) -> None:
-    """`GET /v1/connect`."""
+    """`GET /v1/connect`, and for balancers `GET /livez`, which says nothing else."""
     metrics, tarpit = ConnectMetrics(registry), Tarpit()
+
+    @app.get("/livez")
+    async def livez(_: Request) -> HTTPResponse:
+        return json_response({"status": "alive"})
 
     @app.get("/v1/connect")
     async def connect(request: Request) -> HTTPResponse:

@@ -24,7 +24,7 @@ from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.versions import Rank, missing
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
 from cecochat.runtime import private
-from cecochat.runtime.ownership import asking
+from cecochat.runtime.asking import Asking
 from cecochat.runtime.remembered import Memory
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Documents:
         folder: Path,
         decisions: Decisions,
         recall: Recall,
+        asking: Asking,
     ) -> None:
         self.memory = Memory()
         self.newest: dict[str, int] = {}  # version in the store, valid or not; absent: not seen
@@ -59,6 +60,7 @@ class Documents:
         self._folder = folder
         self._decisions = decisions
         self._recall = recall
+        self._asking = asking
         self._judging = asyncio.Lock()
         self._refused: dict[str, Rank] = {}
         self._heard_s = -math.inf
@@ -79,7 +81,7 @@ class Documents:
         """
         for name in self._parsers:
             await self._load(name)
-        async with asking() as client, asyncio.TaskGroup() as group:
+        async with self._asking() as client, asyncio.TaskGroup() as group:
             await self._remember(client)
             for name in self._parsers:
                 group.create_task(self._follow(name))

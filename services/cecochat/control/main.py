@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from prometheus_client import CollectorRegistry
-
 from cecochat.adapters import build
 from cecochat.control.decisions import Decisions
 from cecochat.control.documents import Documents
@@ -21,20 +19,21 @@ from cecochat.control.sets import Sets
 from cecochat.domain import assignment, configuration, revocations
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
+from cecochat.runtime import internal
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import show_memory
 
 
 @asynccontextmanager
 async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A control server; ready once it has seen the live messaging servers and the assignment."""
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("control", server_id, registry)
     settings, partitions = parts.settings, await parts.backplane.partition_count()
     decisions = Decisions(registry)
+    asking = parts.asking(server_id, "metrics", "read")
     documents = Documents(
         parts.configuration,
         {
@@ -45,6 +44,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         settings.data_dir / "control" / settings.namespace,
         decisions,
         Recall(parts.discovery),
+        asking,
     )
     server = Control(
         server_id,
@@ -53,13 +53,14 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         documents,
         Planner(partitions),
         decisions,
+        asking,
         tracer=tracer,
     )
-    app = http.app("control", server_id, registry, lambda: server.not_ready)
+    app = internal.app(parts.guard, "control", server_id, registry, lambda: server.not_ready)
     show_memory(app, server_id, documents.memory)
     async with AsyncExitStack() as stack:
         deployment = await stack.enter_async_context(build.deployment(settings))
-        sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act)
+        sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act, asking)
         late = Late(
             parts.backplane,
             partitions,
@@ -74,7 +75,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             server.pause(config.control_paused)
 
         port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.control_port)
+            internal.serving(app, settings, settings.control_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

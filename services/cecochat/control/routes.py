@@ -20,11 +20,11 @@ def add_routes(
 ) -> None:
     """`GET /decisions` and `GET /control`."""
 
-    @app.get("/decisions")
+    @app.get("/decisions", ctx_scope="read")
     async def last(_: Request) -> HTTPResponse:
         return json_response({"decisions": list(decisions.last)}, dumps=json.dumps)
 
-    @app.get("/control")
+    @app.get("/control", ctx_scope="read")
     async def state(_: Request) -> HTTPResponse:
         body = {
             "server_id": server_id,

@@ -25,8 +25,9 @@ from cecochat.domain.balance import CONTROL
 from cecochat.domain.errors import Conflict, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
 from cecochat.ports.discovery import Discovery, Instance
+from cecochat.runtime.asking import Asking
 from cecochat.runtime.changes import changed
-from cecochat.runtime.ownership import asking, owned_by
+from cecochat.runtime.ownership import owned_by
 from cecochat.runtime.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Control:
         documents: Documents,
         planner: Planner,
         decisions: Decisions,
+        asking: Asking,
         clock: Callable[[], float] = time.monotonic,
         tracer: Tracer = OFF,
     ) -> None:
@@ -61,6 +63,7 @@ class Control:
         self._documents = documents
         self._planner = planner
         self._decisions = decisions
+        self._asking = asking
         self._clock = clock
         self._tracer = tracer
         self._changed = documents.changed
@@ -146,7 +149,7 @@ class Control:
         """While discovery does not answer, the servers are asked; who was gone then counts as dead
         until discovery says so too, or it answers again.
         """
-        async with asking() as client:
+        async with self._asking() as client:
             gone = Gone(client)
             while True:
                 away = not self._discovery.answers
@@ -164,7 +167,7 @@ class Control:
         whether they still own what they were given.
         """
         asked_all_s = -math.inf
-        async with asking() as client:
+        async with self._asking() as client:
             while True:
                 awaited = self._planner.awaited
                 if self._clock() - asked_all_s > ASK_ALL_S:

@@ -16,7 +16,7 @@ from cecochat.domain.errors import CannotScale, Unavailable
 from cecochat.domain.scaling import Observed, Policy, Scaler
 from cecochat.ports.deployment import Deployment, Limits, ServerSet
 from cecochat.ports.discovery import Discovery, Service
-from cecochat.runtime.ownership import asking
+from cecochat.runtime.asking import Asking
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Sets:
         discovery: Discovery,
         decisions: Decisions,
         may_act: Callable[[], bool],
+        asking: Asking,
     ) -> None:
         self.config = Config()
         self.seen: dict[Service, Seen] = {}
@@ -81,12 +82,13 @@ class Sets:
         self._discovery = discovery
         self._decisions = decisions
         self._may_act = may_act
+        self._asking = asking
         self._scalers = {service: Scaler() for service in SCALED}
         self._silent: set[Service] = set()
 
     async def run(self) -> None:
         """Look at every set now and then."""
-        async with asking() as client:
+        async with self._asking() as client:
             loads = Loads(client)
             while True:
                 for service in SCALED:

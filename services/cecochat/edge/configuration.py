@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -43,7 +45,7 @@ class Behind(NamedTuple):
     service: Service
     server_id: str
     address: str  # host:port
-    health_url: str
+    health_url: str  # connect tells of its life where clients come
     port: int  # of the edge
 
 
@@ -71,8 +73,10 @@ def of_one_machine(settings: Settings) -> list[Behind]:
 
 
 def _behind(settings: Settings, service: Service, port: int, health_port: int) -> Behind:
-    host, (_, edge_port) = settings.host, split(settings.edge)
-    return Behind(service, service, f"{host}:{port}", f"http://{host}:{health_port}", edge_port)
+    _, edge_port = split(settings.edge)
+    scheme = "https" if settings.internal_tls else "http"
+    health = f"{scheme}://{settings.internal_address}:{health_port}"
+    return Behind(service, service, f"{settings.host}:{port}", health, edge_port)
 
 
 def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behind]:
@@ -88,7 +92,8 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
         if each.service == "messaging" and own != host:
             continue
         port = port if each.service == "messaging" else main
-        found.append(Behind(each.service, each.instance_id, each.behind, each.health_url, port))
+        health = f"http://{each.behind}" if each.service == "connect" else each.health_url
+        found.append(Behind(each.service, each.instance_id, each.behind, health, port))
     return sorted(found)
 
 
@@ -113,21 +118,23 @@ def _is_address(text: str) -> bool:
 
 def written(settings: Settings, servers: Sequence[Behind]) -> str:
     """The whole configuration. Raises `InvalidSettings`."""
-    if settings.tls:
+    if settings.tls and not settings.edge_ca_file:
         raise InvalidSettings(
-            f"{PREFIX}TLS_CERT_FILE is for servers without an edge, which ends TLS: set "
-            f"{PREFIX}EDGE_CERT_FILE alone"
+            f"{PREFIX}TLS_CERT_FILE makes servers speak TLS, with the edge too: name who signs "
+            f"their certificates with {PREFIX}EDGE_CA_FILE, or set {PREFIX}EDGE_CERT_FILE alone"
         )
     _, main = split(settings.edge)
     ports = sorted({server.port for server in servers if server.service == "messaging"} - {main})
     parts = [_global(settings), _defaults(settings), _addresses()]
     parts += [_frontend(settings, main, FOR_CLIENTS)]
     parts += [_frontend(settings, port, ("messaging",)) for port in ports]
+    ca_file = settings.edge_ca_file
     for service in ("connect", "history"):
-        parts.append(_backend(service, [each for each in servers if each.service == service]))
+        of = [each for each in servers if each.service == service]
+        parts.append(_backend(service, of, ca_file))
     for port in (main, *ports):
         owners = [each for each in servers if (each.service, each.port) == ("messaging", port)]
-        parts.append(_backend(f"messaging-{port}", owners))
+        parts.append(_backend(f"messaging-{port}", owners, ca_file))
     return "\n".join(parts)
 
 
@@ -197,10 +204,9 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("'", r"'\''") + "'"
 
 
-def _backend(name: str, servers: Sequence[Behind]) -> str:
-    return _section(
-        f"backend {name}", "option httpchk GET /livez", *(_server(each) for each in servers)
-    )
+def _backend(name: str, servers: Sequence[Behind], ca_file: Path | None) -> str:
+    lines = (f"{_server(each)}{_tls(each, ca_file)}" for each in servers)
+    return _section(f"backend {name}", "option httpchk GET /livez", *lines)
 
 
 def _server(server: Behind) -> str:
@@ -209,3 +215,24 @@ def _server(server: Behind) -> str:
     check = f"check addr {health.hostname} port {health.port} check-proto h1 {INTERVALS}"
     grpc = "" if server.service == "connect" else " proto h2"
     return f"server {server.server_id} {server.address}{grpc} {check}"
+
+
+def _tls(server: Behind, ca_file: Path | None) -> str:
+    """How HAProxy encrypts to it, and whom it takes for it: who has a certificate of that authority
+    and, where the address is a name, of that name. HAProxy compares no IP addresses.
+    """
+    check = " check-ssl" if server.health_url.startswith("https:") else ""
+    if ca_file is None:
+        return f"{check} verify none" if check else ""  # it asks whether it lives, not who it is
+    alpn = "http/1.1" if server.service == "connect" else "h2"
+    host, _ = split(server.address)
+    name = "" if _is_ip(host) else f" verifyhost {host}"
+    return f" ssl alpn {alpn} verify required ca-file {_quoted(str(ca_file))}{name}{check}"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -78,6 +78,7 @@ class Edge:
     async def _follow_certificate(self) -> None:
         file = self._settings.edge_cert_file
         files = [file, file.with_name(f"{file.name}.key")] if file else []
+        files += [self._settings.edge_ca_file] if self._settings.edge_ca_file else []
         async with aclosing(changes(files)) as changed:
             async for _ in changed:
                 self._stale.set()

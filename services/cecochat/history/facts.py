@@ -19,8 +19,8 @@ from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
 from cecochat.ports.discovery import Instance
 from cecochat.ports.history import History, MarkRow
 from cecochat.runtime import finding
+from cecochat.runtime.asking import Asking
 from cecochat.runtime.finding import Found, Standing
-from cecochat.runtime.ownership import asking
 from cecochat.runtime.reading import dealt_with, still_holds
 from cecochat.runtime.sessions import Sessions, sessions_on
 from cecochat.v1.events_pb2 import Event
@@ -38,6 +38,7 @@ class Sources(NamedTuple):
     log_id: str
     partitions: int
     live: Callable[[], tuple[Instance, ...]]
+    asking: Asking
 
 
 class _Target(NamedTuple):
@@ -150,7 +151,7 @@ class Gathering:
             stands = await self._standing(partition_of(user, self._sources.partitions))
             if stands.server_id in live:
                 asked.setdefault(stands.server_id, []).append(user)
-        async with asking() as client:
+        async with self._sources.asking() as client:
             answers = await asyncio.gather(
                 *(sessions_on(client, live[server], users) for server, users in asked.items())
             )

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from prometheus_client import CollectorRegistry
-
 from cecochat.domain.configuration import Config
 from cecochat.history.admission import Admission
 from cecochat.history.facts import Sources
@@ -19,10 +17,10 @@ from cecochat.history.routes import add_routes
 from cecochat.history.transport import CONNECTION_AGE_MS, RECEIVE_MAX_BYTES, SERVICE, handler
 from cecochat.history.where import Where
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import grpc, http
+from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
 from cecochat.runtime.revocations import add_revoking, follow_revocations
 
@@ -30,7 +28,7 @@ from cecochat.runtime.revocations import add_revoking, follow_revocations
 @asynccontextmanager
 async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A history server; calls under way are finished when the context is left."""
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("history", server_id, registry)
     assert parts.history
     settings = parts.settings
@@ -38,8 +36,9 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     log_id, partitions = await log.log_id(), await log.partition_count()
     queries = Queries(parts.history, log_id, partitions, tracer)
     live = partial(parts.discovery.live, "messaging")
-    where = Where(Sources(log, parts.history, log_id, partitions, live))
-    app = http.app("history", server_id, registry, lambda: None)
+    asking = parts.asking(server_id, "people")
+    where = Where(Sources(log, parts.history, log_id, partitions, live, asking))
+    app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
     add_routes(app, where, parts.history, Letters(log, parts.history, log_id, partitions))
     add_revoking(app, parts.configuration)
     memory = Memory()
@@ -60,12 +59,12 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 settings.host,
                 settings.history_port,
                 RECEIVE_MAX_BYTES,
-                settings.tls,
+                parts.certificate,
                 CONNECTION_AGE_MS,
             )
         )
         health_port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.history_health_port)
+            internal.serving(app, settings, settings.history_health_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

@@ -27,7 +27,7 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
     any more.
     """
 
-    @app.get("/where/<message_id:str>")
+    @app.get("/where/<message_id:str>", ctx_scope="people")
     async def find(request: Request, message_id: str) -> HTTPResponse:
         try:
             number = int(message_id) if message_id.isdecimal() and len(message_id) < 20 else 0
@@ -38,14 +38,14 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
             return _not_now(error)
         return json_response(as_json(answer), dumps=json.dumps)
 
-    @app.get("/letters")
+    @app.get("/letters", ctx_scope="people")
     async def dead_letters(_: Request) -> HTTPResponse:
         try:
             return json_response({"letters": await letters.all()}, dumps=json.dumps)
         except Unavailable as error:
             return _not_now(error)
 
-    @app.get("/letters/<position:str>")
+    @app.get("/letters/<position:str>", ctx_scope="people")
     async def dead_letter(_: Request, position: str) -> HTTPResponse:
         try:
             found = await letters.called(position)
@@ -53,7 +53,7 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
             return _not_now(error)
         return json_response({"letters": found}, dumps=json.dumps)
 
-    @app.get("/holes")
+    @app.get("/holes", ctx_scope="read")
     async def holes(_: Request) -> HTTPResponse:
         try:
             known = await history.holes()

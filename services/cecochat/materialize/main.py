@@ -6,18 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from prometheus_client import CollectorRegistry
-
 from cecochat.domain.configuration import Config
 from cecochat.materialize.auditor import Auditor
 from cecochat.materialize.on_request import OnRequest
 from cecochat.materialize.routes import add_routes
 from cecochat.materialize.worker import Materializer
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http
+from cecochat.runtime import internal
 from cecochat.runtime.follow import follow
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
 
 
@@ -26,7 +24,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A member of the group `materialize`; what is in flight is written and committed when the
     context is left.
     """
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("materialize", server_id, registry)
     assert parts.history
     settings = parts.settings
@@ -35,7 +33,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     )
     worker.log_keeps(settings.retention_ms)
     auditor = Auditor(parts.backplane, parts.history, registry, lambda: worker.partitions)
-    app = http.app("materialize", server_id, registry, lambda: worker.not_ready)
+    app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
     memory = Memory()
     show_memory(app, server_id, memory)
     on_request = OnRequest(parts.backplane, parts.history, auditor.note)
@@ -46,7 +44,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
     async with AsyncExitStack() as stack:
         health_port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.materialize_health_port)
+            internal.serving(app, settings, settings.materialize_health_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [

@@ -25,12 +25,12 @@ def add_routes(
     what is missing.
     """
 
-    @app.get("/audit")
+    @app.get("/audit", ctx_scope="read")
     async def state(_: Request) -> HTTPResponse:
         body = {"server_id": server_id, "partitions": partitions, **auditor.as_json()}
         return json_response(body, dumps=json.dumps)
 
-    @app.post("/audit/<partition:int>")
+    @app.post("/audit/<partition:int>", ctx_scope="change")
     async def step(request: Request, partition: int) -> HTTPResponse:
         asked = {name: _number(request.args.get(name, "")) for name in ("after", "since")}
         if partition >= partitions:

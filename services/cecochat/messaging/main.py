@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from prometheus_client import CollectorRegistry
 from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
@@ -18,10 +17,11 @@ from cecochat.messaging.server import MessagingServer
 from cecochat.messaging.sessions import show_sessions
 from cecochat.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import grpc, http
+from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
+from cecochat.runtime.http import App
 from cecochat.runtime.metrics import watch_loop
-from cecochat.runtime.parts import Parts, instance
+from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
 from cecochat.runtime.revocations import follow_revocations
 
@@ -31,7 +31,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """A messaging server that owns what is assigned to `server_id`; drained when the context is
     left. It is known before it owns anything, since only who is known is given something.
     """
-    registry = CollectorRegistry()
+    registry = new_registry(parts)
     tracer = parts.tracing.tracer("messaging", server_id, registry)
     backplane, settings = parts.backplane, parts.settings
     log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
@@ -39,7 +39,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     memory = Memory()
     verifier = parts.verifier.counted(registry)
     server = MessagingServer(server_id, log, verifier, registry, live, tracer, memory)
-    app = http.app("messaging", server_id, registry, lambda: server.not_ready)
+    app = internal.app(parts.guard, "messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, server.ownership)
     show_memory(app, server_id, memory)
     show_sessions(app, server)
@@ -51,11 +51,11 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 settings.host,
                 settings.messaging_port,
                 RECEIVE_MAX_BYTES,
-                settings.tls,
+                parts.certificate,
             )
         )
         health_port = await stack.enter_async_context(
-            http.serving(app, settings.host, settings.messaging_health_port)
+            internal.serving(app, settings, settings.messaging_health_port, parts.internal)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [
@@ -83,9 +83,9 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             task.cancel()
 
 
-def show_partitions(app: http.App, ownership: Ownership) -> None:
+def show_partitions(app: App, ownership: Ownership) -> None:
     """`GET /partitions`: what this server owns."""
 
-    @app.get("/partitions")
+    @app.get("/partitions", ctx_scope="read")
     async def partitions(_: Request) -> HTTPResponse:
         return json_response(ownership.shown())

@@ -23,7 +23,7 @@ USERS_MAX = 100
 def show_sessions(app: App, server: MessagingServer) -> None:
     """Users of partitions that this server does not own are left out of the answer."""
 
-    @app.get("/sessions")
+    @app.get("/sessions", ctx_scope="people")
     async def sessions(request: Request) -> HTTPResponse:
         users = dict.fromkeys(request.args.getlist("user", []))
         if not 1 <= len(users) <= USERS_MAX:

@@ -22,6 +22,14 @@ class Instance(NamedTuple):
     behind: str = ""  # host:port that the edge reaches it at; empty: there is no edge
 
 
+class Unproven(NamedTuple):
+    """A registration that no server of this cluster has signed: nobody is sent there."""
+
+    service: Service
+    registered_id: str  # in the registry
+    address: str
+
+
 class Discovery(ABC):
     """A registry of live instances."""
 
@@ -37,14 +45,20 @@ class Discovery(ABC):
 
     @abstractmethod
     def live(self, service: Service) -> tuple[Instance, ...]:
-        """The last known healthy instances, by instance_id; answers from memory, never from the
-        network. While the registry is away they stay, and for a grace after it.
+        """The last known healthy instances that servers of this cluster have registered, by
+        instance_id; answers from memory, never from the network. While the registry is away they
+        stay, and for a grace after it.
         """
 
     @property
     @abstractmethod
     def answers(self) -> bool:
         """Whether the registry answers just now. While it does not, nobody is found dead."""
+
+    @property
+    @abstractmethod
+    def unproven(self) -> tuple[Unproven, ...]:
+        """What is registered just now for these services and not believed."""
 
     @abstractmethod
     def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:

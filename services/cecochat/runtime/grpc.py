@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.runtime.tls import Tls
+from cecochat.runtime.certificates import Certificate, Pem
 from cecochat.runtime.tokens import Identity, Verifier, bearer
 from cecochat.v1 import errors_pb2
 
@@ -75,7 +75,7 @@ async def serving(
     host: str,
     port: int,
     receive_max_bytes: int,
-    tls: Tls | None = None,
+    certificate: Certificate | None = None,
     connection_age_ms: int = 0,
 ) -> AsyncIterator[tuple[int, Health]]:
     """Serve one service with health (not serving until it is said) and reflection; the port, and
@@ -98,7 +98,7 @@ async def serving(
     reflection.enable_server_reflection([name, reflection.SERVICE_NAME, health.SERVICE_NAME], made)
     await set_health(servicer, name, serving=False)
     try:
-        bound = _bind(made, f"{host}:{port}", tls)
+        bound = _bind(made, f"{host}:{port}", certificate)
     except RuntimeError:
         raise InvalidSettings(f"port {port} is in use: choose another for {name}") from None
     await made.start()
@@ -109,14 +109,29 @@ async def serving(
         await made.stop(STOP_GRACE_S)
 
 
-def _bind(made: grpc.aio.Server, address: str, tls: Tls | None) -> int:
-    if tls is None:
+def _bind(made: grpc.aio.Server, address: str, certificate: Certificate | None) -> int:
+    if certificate is None:
         return made.add_insecure_port(address)
-    tls.server()  # a file that cannot be used is told before gRPC says nothing but "failed"
-    assert tls.cert_file
-    key_file = tls.key_file or tls.cert_file  # one file may hold both
-    pair = (key_file.read_bytes(), tls.cert_file.read_bytes())
-    return made.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+    return made.add_secure_port(address, _credentials(certificate))
+
+
+def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
+    """That are asked at each handshake whether the certificate is another one."""
+    given = certificate.pem
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
+        if certificate.pem is given:
+            return None
+        given = certificate.pem
+        return _pair(given)
+
+    # The stub lacks that None means as before.
+    return grpc.dynamic_ssl_server_credentials(_pair(given), changed)  # type: ignore[arg-type]
+
+
+def _pair(pem: Pem) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(pem.key, pem.chain)])
 
 
 async def set_health(servicer: Health, name: str, *, serving: bool) -> None:

@@ -1,6 +1,4 @@
-"""HTTP as every server here runs it: Sanic in the server's own loop, health, metrics, typed
-errors.
-"""
+"""HTTP as every server here runs it: Sanic in the server's own loop, with typed errors."""
 
 from __future__ import annotations
 
@@ -9,21 +7,20 @@ import itertools
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sanic import Request, Sanic
 from sanic.exceptions import SanicException
 from sanic.http import Stage
-from sanic.response import HTTPResponse, raw
+from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 from sanic.server.protocols.http_protocol import HttpProtocol
 from typing_extensions import override
 
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.runtime.tls import Tls
+from cecochat.runtime.certificates import Certificate
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -108,15 +105,8 @@ def error_response(
     return json_response({"error": body}, status=status, headers=headers, dumps=json.dumps)
 
 
-def app(
-    name: str, instance_id: str, registry: CollectorRegistry, not_ready: Callable[[], str | None]
-) -> App:
-    """An application with `/livez`, `/readyz` (503 and why, while `not_ready` says so) and
-    `/metrics`.
-
-    `/livez?instance=ID` asks for one start of a server: another one on the same port, such as the
-    next after a kill, answers 410, so that nobody takes the dead for alive.
-    """
+def app(name: str) -> App:
+    """An application without a route."""
     unique = f"{name}-{next(_numbers)}"  # in a process
     made: App = Sanic(unique, configure_logging=False, request_class=ReadableRequest)
     made.config.FALLBACK_ERROR_FORMAT = "json"
@@ -127,26 +117,6 @@ def app(
     made.config.ACCESS_LOG = False
     made.config.MOTD = False
     made.config.TOUCHUP = False  # it rewrites methods of the class, which several apps share
-
-    @made.get("/livez")
-    async def livez(request: Request) -> HTTPResponse:
-        asked = request.args.get("instance", instance_id)
-        if asked == instance_id:
-            return json_response({"status": "alive"})
-        why = f"this is {instance_id}, {asked} was here before"
-        return json_response({"status": "gone", "why": why}, status=410)
-
-    @made.get("/readyz")
-    async def readyz(_: Request) -> HTTPResponse:
-        why = not_ready()
-        if why is None:
-            return json_response({"status": "ready"})
-        return json_response({"status": "not ready", "why": why}, status=503)
-
-    @made.get("/metrics")
-    async def metrics(_: Request) -> HTTPResponse:
-        return raw(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
-
     made.exception(Exception)(_failed)
     return made
 
@@ -166,7 +136,9 @@ async def _failed(request: Request, error: Exception) -> HTTPResponse:
 
 
 @asynccontextmanager
-async def serving(made: App, host: str, port: int, tls: Tls | None = None) -> AsyncIterator[int]:
+async def serving(
+    made: App, host: str, port: int, certificate: Certificate | None = None
+) -> AsyncIterator[int]:
     """Serve in the running loop; the port. Raises `InvalidSettings` for a port in use."""
     try:
         listener = socket.create_server((host, port), backlog=1_024)
@@ -179,7 +151,7 @@ async def serving(made: App, host: str, port: int, tls: Tls | None = None) -> As
         return_asyncio_server=True,
         protocol=Deadlines,
         access_log=False,
-        ssl=tls.server() if tls else None,
+        ssl=certificate.context if certificate else None,
     )
     await server.startup()
     await server.start_serving()

@@ -16,6 +16,7 @@ from typing_extensions import override
 from cecochat.domain.printable import as_json, printable
 
 OWN = "cecochat"
+ACCESS = f"{OWN}.operators"  # who of them has looked at people or changed something
 EVERY_S = 30.0
 KEPT = 1_000  # different lines that are remembered
 

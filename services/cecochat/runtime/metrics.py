@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from cecochat.domain.ids import time_ms
+from cecochat.runtime.certificates import Certificate
 
 Stage = Literal["acknowledged", "forwarded", "delivered", "materialized"]
 
@@ -67,6 +69,30 @@ class Lag:
         self._groups.clear()  # the partitions of some groups may be another server's by now
         for group, records in groups.items():
             self._groups.labels(str(group)).set(records)
+
+
+def show_unproven(registry: CollectorRegistry, count: Callable[[], int]) -> None:
+    """Looked at whenever the metrics are asked for."""
+    Gauge(
+        "cecochat_registrations_unproven",
+        "Registrations in Consul, as of live servers of this cluster, that are not signed with its "
+        "secret: nobody is sent there.",
+        registry=registry,
+    ).set_function(count)
+
+
+def show_expiry(registry: CollectorRegistry, used: Mapping[str, Certificate | None]) -> None:
+    """Looked at whenever the metrics are asked for. `used`: by who is answered with it."""
+    left = Gauge(
+        "cecochat_certificate_left_seconds",
+        "How long the certificate that is in use still holds, by who is answered with it: clients, "
+        "or the other servers (internal).",
+        ["listener"],
+        registry=registry,
+    )
+    for listener, certificate in used.items():
+        if certificate:
+            left.labels(listener).set_function(partial(getattr, certificate, "expires_in_s"))
 
 
 def loop_lag(registry: CollectorRegistry) -> Histogram:

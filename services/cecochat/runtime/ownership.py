@@ -8,13 +8,6 @@ import httpx
 
 from cecochat.ports.discovery import Instance
 
-ASK_S = 1.0
-
-
-def asking() -> httpx.AsyncClient:
-    """A client for what one server asks another, to be closed; it goes past any proxy."""
-    return httpx.AsyncClient(timeout=ASK_S, trust_env=False)
-
 
 async def owned_by(client: httpx.AsyncClient, server: Instance) -> frozenset[int] | None:
     """The partitions that it owns: whose takeover it has read back. None: no answer, or that of

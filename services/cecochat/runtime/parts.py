@@ -8,11 +8,18 @@ import os
 import uuid
 from dataclasses import dataclass, field
 
+from prometheus_client import CollectorRegistry
+
 from cecochat import __version__
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.history import History
+from cecochat.runtime.asking import Asking, of_server
+from cecochat.runtime.certificates import Certificate
+from cecochat.runtime.guard import Guard
+from cecochat.runtime.metrics import show_expiry, show_unproven
+from cecochat.runtime.operators import Operators, Scope
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tokens import Verifier
 from cecochat.runtime.tracing import Tracing
@@ -28,7 +35,28 @@ class Parts:
     configuration: Configuration
     discovery: Discovery
     verifier: Verifier
+    operators: Operators
+    certificate: Certificate | None = None  # of what clients reach; None: no TLS
+    internal: Certificate | None = None  # of the internal listeners, and of who asks them
     tracing: Tracing = field(default_factory=Tracing)
+
+    def asking(self, server_id: str, *scopes: Scope) -> Asking:
+        """What that server asks others with."""
+        context = self.internal.client if self.internal else None
+        return of_server(self.operators, server_id, *scopes, context=context)
+
+    @property
+    def guard(self) -> Guard:
+        """What stands before the internal listeners."""
+        return Guard(self.operators, self.settings)
+
+
+def new_registry(parts: Parts) -> CollectorRegistry:
+    """The metrics of one server, with those that every server has."""
+    registry = CollectorRegistry()
+    show_unproven(registry, lambda: len(parts.discovery.unproven))
+    show_expiry(registry, {"clients": parts.certificate, "internal": parts.internal})
+    return registry
 
 
 def new_instance_id(service: Service) -> str:
@@ -38,13 +66,14 @@ def new_instance_id(service: Service) -> str:
     return f"{service}-{allocation[:8]}-{start[:6]}" if allocation else f"{service}-{start}"
 
 
-def instance(
-    parts: Parts, service: Service, id_: str, port: int, health_port: int, *, tls: bool = False
-) -> Instance:
-    """A server of this process, as the discovery knows it. `tls`: its health is asked so too."""
-    host, edge = parts.settings.public_host, parts.settings.edge
-    scheme = "https" if tls else "http"
-    own, health_url = f"{host}:{port}", f"{scheme}://{host}:{health_port}"
-    if not edge or service not in FOR_CLIENTS:
-        return Instance(service, id_, own, health_url, __version__)
-    return Instance(service, id_, edge, health_url, __version__, own)
+def instance(parts: Parts, service: Service, id_: str, port: int, health_port: int) -> Instance:
+    """A server of this process, as the discovery knows it. One without clients has one port."""
+    settings = parts.settings
+    health = f"{settings.internal_address}:{health_port}"
+    url = f"{'https' if parts.internal else 'http'}://{health}"
+    if service not in FOR_CLIENTS:
+        return Instance(service, id_, health, url, __version__)
+    own = f"{settings.public_host}:{port}"
+    if not settings.edge:
+        return Instance(service, id_, own, url, __version__)
+    return Instance(service, id_, settings.edge, url, __version__, own)

@@ -46,13 +46,13 @@ class Remembers(NamedTuple):
 def show_memory(app: App, server_id: str, memory: Memory) -> None:
     """`GET /documents`: of which version each is, and `GET /documents/NAME`."""
 
-    @app.get("/documents")
+    @app.get("/documents", ctx_scope="read")
     async def documents(_: Request) -> HTTPResponse:
         ranks = {name: document.rank._asdict() for name, document in memory.documents.items()}
         body = {"server_id": server_id, "documents": ranks, "taken_over": memory.taken_over}
         return json_response(body, dumps=json.dumps)
 
-    @app.get("/documents/<name:str>")
+    @app.get("/documents/<name:str>", ctx_scope="read")
     async def document(_: Request, name: str) -> HTTPResponse:
         kept = memory.documents.get(name)
         body = {"server_id": server_id, "document": kept._asdict() if kept else None}

@@ -19,6 +19,7 @@ from cecochat.domain.revocations import Revocation
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.follow import last_good, valid
+from cecochat.runtime.guard import concerns
 from cecochat.runtime.http import App, error_response
 from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tokens import Verifier
@@ -86,10 +87,11 @@ def add_revoking(app: App, configuration: Configuration) -> None:
     application. `user` may be absent where `everyone` is true, `sid` and `before_ms` always.
     """
 
-    @app.post("/revocations")
+    @app.post("/revocations", ctx_scope="change")
     async def revoke(request: Request) -> HTTPResponse:
         try:
             wanted = _wanted(request)
+            concerns(request, wanted.user or "everyone", *([wanted.sid] if wanted.sid else []))
             decide = await deciding(configuration, wanted)
             stored = await configuration.change(REVOCATIONS, decide, by=BY_HTTP)
         except Refusal as refusal:

@@ -15,6 +15,7 @@ import platformdirs
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.ids import PARTITIONS_MAX
+from cecochat.runtime.loopback import EVERYWHERE
 from cecochat.runtime.tls import Tls
 
 PORT_MAX = 65_535
@@ -26,7 +27,8 @@ NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 LOG_FORMATS = ("auto", "json", "text")
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 ELSEWHERE = frozenset(
-    f"{PREFIX}{name}" for name in ("CONNECT_URL", "TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
+    f"{PREFIX}{name}"
+    for name in ("CONNECT_URL", "TOKEN", "OPERATOR_TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
 )
 """Variables of the same prefix that are for clients and tests."""
 KEYS_FROM = ("jwks_file", "jwks_url", "oidc_issuer")
@@ -66,8 +68,13 @@ class Settings:
     data_dir: Path = _setting(  # noqa: RUF009 - makes a field
         default_data_dir, "folder of the log, the history and the configuration"
     )
-    host: str = _setting("127.0.0.1", "address that every server listens on")
+    host: str = _setting("127.0.0.1", "address that every server listens on for clients")
     advertise_host: str = _setting("", "host that clients are told; empty: `host`")
+    internal_host: str = _setting(
+        "127.0.0.1",
+        "address that every server listens on for operators and other servers, which are told "
+        "it; where it is 0.0.0.0, they are told what clients are",
+    )
     connect_port: int = _setting(8080, "HTTP port of the connect server", high=PORT_MAX)
     messaging_port: int = _setting(8081, "gRPC port of the messaging server", high=PORT_MAX)
     history_port: int = _setting(8082, "gRPC port of the history server", high=PORT_MAX)
@@ -75,6 +82,7 @@ class Settings:
     materialize_health_port: int = _setting(8084, "HTTP health of materialize", high=PORT_MAX)
     history_health_port: int = _setting(8085, "HTTP health of history", high=PORT_MAX)
     control_port: int = _setting(8086, "HTTP port of the control server", high=PORT_MAX)
+    connect_health_port: int = _setting(8087, "HTTP health of connect", high=PORT_MAX)
     partitions: int = _setting(
         0,
         "partitions of a log that is created, fixed from then on; 0: of one that is there, as many "
@@ -163,6 +171,15 @@ class Settings:
         None, "certificate, with its chain, of our gRPC and HTTP servers (PEM); unset: no TLS"
     )
     tls_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
+    internal_ca_file: Path | None = _setting(  # noqa: RUF009
+        None,
+        "who signs the certificates that servers and operators show each other (PEM), who talk "
+        "over mutual TLS then, with the two below; unset: plainly",
+    )
+    internal_cert_file: Path | None = _setting(  # noqa: RUF009
+        None, "certificate of that authority, with its chain, for the internal host (PEM)"
+    )
+    internal_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
     edge: str = _setting(
         "",
         "host:port of the edge in front of this server, which clients are told in place of its own "
@@ -173,6 +190,11 @@ class Settings:
         None,
         "certificate, with its chain, of the edge (PEM), and its key in the same file or beside it "
         "in one with `.key` after the name; unset: no TLS",
+    )
+    edge_ca_file: Path | None = _setting(  # noqa: RUF009
+        None,
+        "who signs the certificates of the servers behind the edge (PEM), to which it connects "
+        "over TLS then; unset: they speak plainly with it",
     )
     edge_connections: int = _setting(4_000, "connections that the edge holds at once", 1, 1 << 20)
     edge_connections_per_address: int = _setting(
@@ -214,6 +236,15 @@ class Settings:
         return self.advertise_host or self.host
 
     @property
+    def internal_address(self) -> str:
+        """The host at which operators and other servers reach the internal listeners."""
+        return self.public_host if self.internal_host in EVERYWHERE else self.internal_host
+
+    def connect_url(self, address: str) -> str:
+        """Where clients ask the connect server at host:port, or the edge, for a route."""
+        return self.edge_url or f"{'https' if self.tls else 'http'}://{address}"
+
+    @property
     def edge_url(self) -> str:
         """Where clients ask for a route, through the edge; empty: there is no edge."""
         scheme = "https" if self.edge_cert_file else "http"
@@ -225,6 +256,13 @@ class Settings:
         if self.tls_cert_file is None:
             return None
         return Tls(cert_file=self.tls_cert_file, key_file=self.tls_key_file)
+
+    @property
+    def internal_tls(self) -> Tls | None:
+        """What internal listeners answer with, and who asks them shows; None: no TLS."""
+        if self.internal_ca_file is None:
+            return None
+        return Tls(self.internal_ca_file, self.internal_cert_file, self.internal_key_file)
 
     def backends_tls(self, wanted: bool) -> Tls | None:
         """How to connect to a backend, `wanted` being its own setting; None: without TLS."""
@@ -278,6 +316,11 @@ def _check_halves(settings: Settings) -> None:
             raise InvalidSettings(
                 f"{PREFIX}{name.upper()} is of no use alone: set {PREFIX}{other.upper()} too"
             )
+    names = ("internal_ca_file", "internal_cert_file", "internal_key_file")
+    missing = [name for name in names if not getattr(settings, name)]
+    if 0 < len(missing) < len(names):
+        wanted = ", ".join(f"{PREFIX}{name.upper()}" for name in missing)
+        raise InvalidSettings(f"mutual TLS between servers needs all three files: set {wanted} too")
     for name in ("token_issuer", "token_audience"):
         if settings.secret_file and getattr(settings, name) != getattr(Settings(), name):
             raise InvalidSettings(

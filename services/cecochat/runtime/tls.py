@@ -27,10 +27,26 @@ class Tls:
             raise InvalidSettings(f"{self} cannot be used: {error}") from None
         return context
 
+    def use_for(self, context: ssl.SSLContext) -> None:
+        """Give a context of `client` what the files hold now. It trusts the authority of before
+        too. Raises OSError.
+        """
+        if self.ca_file:
+            context.load_verify_locations(self.ca_file)
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file)
+
     def server(self) -> ssl.SSLContext:
-        """For connections that come in. Raises `InvalidSettings`."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        """For connections that come in. With a `ca_file`, the other side is asked for a
+        certificate of that authority: it may have none, but no other, and shows it in each
+        handshake, so that nobody goes on with a session of before. Raises `InvalidSettings`.
+        """
         try:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca_file)
+            if self.ca_file:
+                context.verify_mode = ssl.CERT_OPTIONAL
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
+                context.num_tickets = 0
             context.load_cert_chain(self.cert_file or "", self.key_file)
         except OSError as error:
             raise InvalidSettings(f"{self} cannot be used: {error}") from None

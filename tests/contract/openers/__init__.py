@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tests.support.backends import Backends
 
 PARTITIONS = 4  # of every log that is opened
+SECRET = b"a cluster secret of the tests, long enough"
 
 
 class Place(NamedTuple):

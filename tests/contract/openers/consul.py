@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 from cecochat.adapters.consul.discovery import ConsulDiscovery
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.ports.discovery import Discovery
-from tests.contract.openers import Place
+from tests.contract.openers import SECRET, Place
 
 
 async def discovery(place: Place, stack: AsyncExitStack) -> Discovery:
-    settings = ConsulSettings(place.backends.address("consul"), place.namespace)
+    settings = ConsulSettings(place.backends.address("consul"), SECRET, place.namespace)
     return await stack.enter_async_context(ConsulDiscovery.open(settings))

@@ -13,10 +13,16 @@ from typing_extensions import override
 from cecochat.adapters.consul.connection import Trouble, answer, client, refused
 from cecochat.adapters.consul.following import Following
 from cecochat.adapters.consul.leading import Candidate
-from cecochat.adapters.consul.services import NODE_CHECK, check_id, registration, service_id
+from cecochat.adapters.consul.services import (
+    NODE_CHECK,
+    check_id,
+    is_registered,
+    registration,
+    service_id,
+)
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
+from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service, Unproven
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +100,11 @@ class ConsulDiscovery(Discovery):
     def answers(self) -> bool:
         return not self._closed and not self._trouble
 
+    @property
+    @override
+    def unproven(self) -> tuple[Unproven, ...]:
+        return tuple(each for service in SERVICES for each in self._following[service].unproven)
+
     @override
     async def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
         changed = asyncio.Event()
@@ -139,7 +150,9 @@ class ConsulDiscovery(Discovery):
         await self._consul.close()
 
     async def _stay_registered(self) -> None:
-        """An agent that has lost its data, or was away at the start, is told again."""
+        """An agent that has lost its data, or was away at the start, is told again, and
+        so is one that somebody else has told otherwise.
+        """
         while True:
             await asyncio.sleep(REGISTER_AGAIN_S)
             async with self._registering:
@@ -154,7 +167,7 @@ class ConsulDiscovery(Discovery):
         if self._registered:
             known = await answer(self._settings, self._consul.agent.services())
             for registered, instance in self._registered.items():
-                if registered not in known:
+                if not is_registered(known.get(registered), registration(self._settings, instance)):
                     await self._put(instance)
 
     async def _put(self, instance: Instance) -> None:

@@ -5,22 +5,30 @@ https://developer.hashicorp.com/consul/api-docs/features/blocking
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 from collections.abc import Callable
 from typing import Any
 
 from cecochat.adapters.consul.connection import CALL_S, Trouble, answer
-from cecochat.adapters.consul.services import instance_of, name
+from cecochat.adapters.consul.services import address_of, instance_of, name
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.adapters.consul.snapshot import Snapshot
 from cecochat.domain.errors import Unavailable
-from cecochat.ports.discovery import Instance, Service
+from cecochat.ports.discovery import Instance, Service, Unproven
+
+log = logging.getLogger(__name__)
 
 WAIT_S = 55  # of a query; Consul adds up to a sixteenth
 WAIT_AND_MORE_S = 70.0
 PACE_S = 0.05  # from one query to the next, however fast they are answered
 RETRY_S, RETRY_MAX_S = 0.25, 2.0  # each wait half to fully random
+
+UNPROVEN = (
+    "%r at %r in Consul is not signed with the secret of this cluster: nobody is sent there. It is "
+    "either no server of ours, or one that has another CECOCHAT_CLUSTER_SECRET_FILE"
+)
 
 
 class Following:
@@ -43,6 +51,12 @@ class Following:
         self._snapshot = Snapshot(settings.grace_s)
         self._index: int | None = None  # that the last answer showed; None: answer at once
         self._failures = 0
+        self._unproven: dict[str, Unproven] = {}  # by their ids in Consul
+
+    @property
+    def unproven(self) -> tuple[Unproven, ...]:
+        """What the last answer listed and is not believed."""
+        return tuple(self._unproven.values())
 
     @property
     def live(self) -> tuple[Instance, ...]:
@@ -86,10 +100,23 @@ class Following:
         else:
             self._index = max(index, 1)
         before = self.live
-        instances = [instance_of(self._service, entry) for entry in entries]
-        self._snapshot.answered(instances, self._now())
+        self._snapshot.answered(self._believed(entries), self._now())
         if self.live != before:
             self._changed()
+
+    def _believed(self, entries: list[Any]) -> list[Instance]:
+        """Those that servers of this cluster have signed; of the others, each is said once."""
+        instances, unproven = [], {}
+        for entry in entries:
+            try:
+                instances.append(instance_of(self._settings, self._service, entry))
+            except ValueError:
+                found = Unproven(self._service, entry["Service"]["ID"], address_of(entry))
+                unproven[found.registered_id] = found
+                if found.registered_id not in self._unproven:
+                    log.error(UNPROVEN, found.registered_id, found.address)
+        self._unproven = unproven
+        return instances
 
     def _failed(self, error: Unavailable) -> float:
         """How long to pause."""

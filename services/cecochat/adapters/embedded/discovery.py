@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing_extensions import override
 
 from cecochat.domain.errors import Unavailable
-from cecochat.ports.discovery import Discovery, Instance, Service
+from cecochat.ports.discovery import Discovery, Instance, Service, Unproven
 
 
 class EmbeddedDiscovery(Discovery):
@@ -38,6 +38,11 @@ class EmbeddedDiscovery(Discovery):
     @override
     def answers(self) -> bool:
         return not self._closed
+
+    @property
+    @override
+    def unproven(self) -> tuple[Unproven, ...]:
+        return ()  # nobody else writes here
 
     @override
     async def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:

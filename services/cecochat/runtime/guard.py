@@ -1,0 +1,131 @@
+"""Who passes to the internal listeners, and the log of those who look at people or change
+something.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from sanic import Request
+from sanic.response import BaseHTTPResponse, HTTPResponse
+
+from cecochat.domain.errors import Refusal
+from cecochat.runtime import peers
+from cecochat.runtime.http import App, error_response
+from cecochat.runtime.logs import ACCESS
+from cecochat.runtime.operators import ANYBODY, SCOPES, Operators, allow, bearer
+from cecochat.runtime.settings import PREFIX, Settings
+from cecochat.v1 import errors_pb2
+
+log = logging.getLogger(ACCESS)
+
+LOGGED = ("people", "change")
+MISDIRECTED = 421
+NOBODY = "somebody without a token"
+
+
+class Guard:
+    """Checks the host that is asked, and the token for what the route declares with `ctx_scope`: a
+    scope, or that anybody may ask.
+    """
+
+    def __init__(self, operators: Operators, settings: Settings) -> None:
+        self._operators = operators
+        self._asks_certificate = settings.internal_tls is not None
+        named = (settings.host, settings.advertise_host, settings.internal_host)
+        self._hosts = {"localhost", *(host.lower() for host in named if host)}
+
+    def watch(self, app: App) -> None:
+        """Let nothing pass to this application that may not."""
+        app.register_middleware(self._admit, "request")
+        app.register_middleware(_note, "response")
+
+    async def _admit(self, request: Request) -> HTTPResponse | None:
+        try:
+            if not all(map(self._is_ours, request.headers.getall("host", []))):
+                return error_response(_misdirected(), MISDIRECTED)
+            self._check_token(request)
+        except Refusal as refusal:
+            return error_response(refusal)
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        """A page of somebody else's can have its own name lead here, and no address (DNS
+        rebinding).
+        """
+        try:
+            parts = urlsplit(f"//{host}")
+            name = parts.hostname or ""
+            known = name in self._hosts or bool(ip_address(name))
+            return known and parts.username is None
+        except ValueError:
+            return False
+
+    def _check_token(self, request: Request) -> None:
+        if request.route is None:
+            return  # there is nothing to see
+        scope = scope_of(request.route)
+        if scope != ANYBODY:
+            if self._asks_certificate:
+                peers.check(request)
+            caller = self._operators.verify(bearer(request.headers.get("authorization")))
+            request.ctx.operator = caller.name
+            allow(caller, scope)
+
+
+def scope_of(route: object) -> str:
+    """What a route declares; empty, and so nobody's, where it declares nothing."""
+    return str(getattr(getattr(route, "ctx", None), "scope", ""))
+
+
+def undeclared(app: App) -> list[str]:
+    """The routes that do not say who may ask them."""
+    known = (ANYBODY, *SCOPES)
+    return [route.path for route in app.router.routes if scope_of(route) not in known]
+
+
+def concerns(request: Request, *whom: str) -> None:
+    """Whom a call is about, where neither its path nor its query says so; for the log."""
+    request.ctx.concerns = whom
+
+
+# -- the log
+
+
+async def _note(request: Request, response: BaseHTTPResponse) -> None:
+    if scope_of(request.route) not in LOGGED:
+        return
+    who = getattr(request.ctx, "operator", NOBODY)
+    whom = list(_whom(request))
+    said = {
+        "operator": who,
+        "address": request.ip,
+        "method": request.method,
+        "path": request.path,
+        "concerns": whom,
+        "status": response.status,
+    }
+    about = f" ({', '.join(whom)})" if whom else ""
+    log.info(
+        "%s at %s: %s %s%s: %s", who, request.ip, request.method, request.path, about,
+        response.status, extra=said,
+    )  # fmt: skip
+
+
+def _whom(request: Request) -> Iterator[str]:
+    yield from map(str, request.match_info.values())
+    for name in ("user", "chat"):
+        yield from request.args.getlist(name, [])
+    told: Iterable[str] = getattr(request.ctx, "concerns", ())
+    yield from told
+
+
+def _misdirected() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        "this server is not called that: ask it by its address, or by the name that "
+        f"{PREFIX}INTERNAL_HOST or {PREFIX}ADVERTISE_HOST says",
+    )
