@@ -89,7 +89,7 @@ async def cli(up: Running, *words: str, code: int = 0) -> tuple[str, str]:
         *words,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=kept | {"XDG_STATE_HOME": str(state)},
+        env=kept | operators.SETTING | {"XDG_STATE_HOME": str(state)},
     )
     out, err = await process.communicate()
     assert process.returncode == code, (words, out, err)
