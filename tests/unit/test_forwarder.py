@@ -191,6 +191,19 @@ TestForwarding: Any = Forwarding.TestCase
 TestForwarding.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
+def test_what_is_to_be_brought_again_lies_above_the_watermark() -> None:
+    """Also while a copy of something later is under way."""
+    forwarder = Forwarder(3, -1, OwnerLimits())
+    for offset in range(2):
+        before = place(offset - 1)
+        forwarder.add(place(offset), origin(offset, ("a",)), {0: Link(["a"], before)})
+    forwarder.take(2)
+    forwarder.acknowledged(0)
+    assert forwarder.done == 0
+    forwarder.rewind(0, -1)
+    assert forwarder.done == -1
+
+
 def test_a_reading_does_not_go_on_for_lanes_that_are_hardly_behind() -> None:
     """From where the one far behind is full, it would read all that lies between for nothing."""
     forwarder = Forwarder(3, -1, OwnerLimits(lane_max_bytes=0))

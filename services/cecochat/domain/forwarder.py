@@ -146,10 +146,13 @@ class Lane:
 
     @property
     def owed_from(self) -> int | None:
-        """The lowest origin offset that this target may lack; None: it has all."""
-        if self.under_way:
-            return self.under_way[0]
-        return self._waiting[0].at.offset if self._waiting else self.behind
+        """The lowest origin offset that this target may lack; None: it has all. What it is behind
+        by lies above all else, unless it was rewound while copies were under way.
+        """
+        waiting = self._waiting[0].at.offset if self._waiting else None
+        under_way = self.under_way[0] if self.under_way else None
+        known = (each for each in (under_way, waiting, self.behind) if each is not None)
+        return min(known, default=None)
 
 
 class Forwarder:
