@@ -18,7 +18,10 @@ from tests.support.edge import edge, free_address
 from tests.support.server import Server, running
 
 SESSIONS = {"sessions.max_per_server": 10_000}
-WIDE = {"CECOCHAT_EDGE_CONNECTIONS_PER_ADDRESS": "10000"}
+WIDE = {
+    "CECOCHAT_EDGE_CONNECTIONS_PER_ADDRESS": "10000",
+    "CECOCHAT_EDGE_REQUESTS_PER_ADDRESS": "10000",
+}
 WAYS = ("no edge", "edge", "edge with TLS")
 TIME = ["--seconds", "8", "--warm-up", "3"]
 LOADS = {

@@ -122,6 +122,25 @@ def held_anew(address: str) -> bool:
         return is_open(made)
 
 
+async def test_an_address_has_so_many_requests_and_no_more(
+    tmp_path: Path, backends: Backends
+) -> None:
+    """Whatever it asks: refusing a wrong token costs a server as much as answering."""
+    limit = {"CECOCHAT_EDGE_REQUESTS_PER_ADDRESS": "1"}  # ten in ten seconds
+    async with behind_an_edge(tmp_path, backends, limit) as (server, front):
+        async with httpx.AsyncClient(base_url=server.connect_url) as http:
+            answers = [await http.get("/v1/connect") for _ in range(12)]
+        statuses = [answer.status_code for answer in answers]
+        taken = statuses.count(401)
+        assert statuses == [401] * taken + [429] * (12 - taken)
+        assert 8 <= taken <= 10, "whether it is up was asked too"
+        async with grpc.aio.insecure_channel(front.address) as channel:
+            call: Any = channel.unary_unary("/cecochat.v1.History/GetChats")
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call(b"")
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE, "clients come back later"
+
+
 async def test_operators_endpoints_are_not_behind_it(tmp_path: Path, backends: Backends) -> None:
     async with behind_an_edge(tmp_path, backends) as (server, front):
         async with httpx.AsyncClient(base_url=server.connect_url) as http:

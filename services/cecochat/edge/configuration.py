@@ -21,6 +21,8 @@ from cecochat.runtime.settings import PORT_MAX, PREFIX, Settings
 HEADERS_MAX = 64
 STREAMS_MAX = 32
 """On one connection: the client opens one, others a few."""
+RATE_S = 10
+"""Over so long the requests of an address are counted: clients that come back do so all at once."""
 INTERVALS = "inter 2s downinter 500ms fall 3 rise 1"
 RELOADS_MAX = 10
 """A worker that serves old streams ends after so many reloads, however many are left."""
@@ -180,7 +182,8 @@ def _defaults(settings: Settings) -> str:
 
 
 def _addresses() -> str:
-    return _section("backend addresses", "stick-table type ipv6 size 100k expire 2m store conn_cur")
+    kept = f"conn_cur,http_req_rate({RATE_S}s)"
+    return _section("backend addresses", f"stick-table type ipv6 size 100k expire 2m store {kept}")
 
 
 def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str:
@@ -188,6 +191,7 @@ def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str
     certificate = settings.edge_cert_file
     tls = f" ssl crt {_quoted(str(certificate))} alpn {http}" if certificate else ""
     limit = settings.edge_connections_per_address
+    requests = settings.edge_requests_per_address * RATE_S
     known = " or ".join(f"{{ {PATHS[service]} }}" for service in services)
     backends = {service: service for service in services} | {"messaging": f"messaging-{port}"}
     return _section(
@@ -196,6 +200,7 @@ def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str
         "tcp-request connection track-sc0 src table addresses",
         f"tcp-request connection reject if {{ sc0_conn_cur(addresses) gt {limit} }}",
         f"http-request deny deny_status 404 unless {known}",
+        f"http-request deny deny_status 429 if {{ sc0_http_req_rate(addresses) gt {requests} }}",
         *(f"use_backend {backends[each]} if {{ {PATHS[each]} }}" for each in services),
     )
 

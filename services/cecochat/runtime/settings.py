@@ -200,6 +200,13 @@ class Settings:
     edge_connections_per_address: int = _setting(
         256, "connections that the edge holds of one client's address", 1, 1 << 20
     )
+    edge_requests_per_address: int = _setting(
+        200,
+        "lookups, streams and queries a second that the edge takes of one client's address, "
+        "counted over 10 s",
+        1,
+        1 << 20,
+    )
     edge_header_s: int = _setting(
         10, "how long a client has, from connecting, to have sent its headers, s", 1, 3_600
     )
