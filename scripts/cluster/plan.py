@@ -130,6 +130,7 @@ class Plan:
             "CECOCHAT_TOKEN_SECRET_FILE": "/etc/cecochat/token-secret",
             "CECOCHAT_CLUSTER_SECRET_FILE": "/etc/cecochat/cluster-secret",
             "CECOCHAT_EDGE_CONNECTIONS_PER_ADDRESS": "4000",  # all clients of a test have one
+            "CECOCHAT_EDGE_REQUESTS_PER_ADDRESS": "4000",
         }
         return found | SECURED if self.secrets else found
 
