@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from cecochat.client import connect
@@ -21,6 +24,7 @@ LONG = "x" * (16 << 10)
 MESSAGES = 220
 CALLS = 300
 GREW_MAX_KB = 64 << 10
+NO_REQUEST_WITHIN_S = 60.0
 
 
 async def say_long(server: Server, messages: int) -> None:
@@ -46,3 +50,21 @@ async def test_answers_that_nobody_reads_hold_little(tmp_path: Path) -> None:
             grew_kb = (rss_bytes(server.pid) - before) >> 10
         print(write("hostile-reads", {"calls": CALLS, "grew_kb": grew_kb}))
         assert grew_kb < GREW_MAX_KB
+
+
+async def test_a_call_that_never_sends_its_request_ends(tmp_path: Path) -> None:
+    async with started(Server(tmp_path)) as server:
+        metadata = (("authorization", f"Bearer {mint(server.secret_file, 'alice')}"),)
+        async with grpc.aio.insecure_channel(server.ready["history"]) as channel:
+            method: Any = channel.stream_unary("/cecochat.v1.History/GetChats")
+            call = method(silence(), metadata=metadata)
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                async with asyncio.timeout(NO_REQUEST_WITHIN_S):
+                    await call
+        assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "no request within" in str(refused.value.details())
+
+
+async def silence() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
