@@ -117,6 +117,7 @@ class Materializer:
         self.partition = partition
         self.log = world.logs[partition]
         self.committed = NOWHERE  # up to where it has dealt with all
+        self.noted = NOWHERE  # what was known of the log when this began
         self.strays: list[Event] = []  # sent by one that died
         self.writing: list[Event] = []
         self.restart()
@@ -143,8 +144,10 @@ class Materializer:
         log has lost.
         """
         log, held = self.log, min(self.committed.offset, reached.offset)
-        if lost := [place for place in (reached, self.committed) if not log.holds(place)]:
+        lost = [place for place in (reached, self.committed) if not log.holds(place)]
+        if lost:
             self.note_loss(max(lost))
+        self.noted = NOWHERE if lost else max(reached, self.committed)
         if reached in lost:
             held = -1
         elif reached.offset < log.start - 1:
@@ -157,6 +160,13 @@ class Materializer:
         loss = Loss(LOG_ID, self.partition, known, first, at_ms or self.world.now_ms)
         if not any(loss.is_told_by(each) for each in history.told.values()):
             history.note(loss.hole(history.up_to.get(self.partition, 0)))
+
+    def look_back(self) -> None:
+        """What was known when this began may have been lost before it came that far again."""
+        if self.place.lies_above(self.noted):
+            if not self.log.holds(self.noted):
+                self.note_loss(self.noted)
+            self.noted = NOWHERE
 
     def note_trim(self, reached: Place) -> None:
         """The log has dropped what is not in the history."""
@@ -248,6 +258,7 @@ class Materializer:
             self.durable = self.cursor - 1
             clock_ms = max(self.fold.clock_ms, self.place.clock_ms)
             self.place = Place(clock_ms, self.durable)
+            self.look_back()
             self.world.history.reached(self.partition, self.place, self.last_id)
 
 

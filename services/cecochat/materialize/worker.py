@@ -109,6 +109,7 @@ class Materializer:
         self._burial = Burial(backplane)
         self._reached: dict[int, Place] = {}  # partition -> where to continue
         self._committed: dict[int, Place] = {}
+        self._noted: dict[int, Place] = {}  # partition -> how far the log was known when this began
         self._writing: dict[int, int] = {}  # partition -> ms when what it writes was appended
         self._metrics.lag_seconds.set_function(self._lag_s)
         self.not_ready: str | None = None  # why it makes no progress
@@ -149,7 +150,7 @@ class Materializer:
         finally:
             self._metrics.partitions.dec()
             await self._commit(partition)
-            for known in (self._reached, self._committed, self._writing):
+            for known in (self._reached, self._committed, self._noted, self._writing):
                 known.pop(partition, None)  # another member goes on from here
 
     async def _follow(self, partition: int) -> None:
@@ -185,6 +186,8 @@ class Materializer:
         ]
         if lost:
             await self._note_loss(partition, max(lost))
+        else:
+            self._noted[partition] = max(reached, done)
         if reached in lost:
             log.error(
                 "partition %s: this history has read it up to offset %s, of which the log has lost "
@@ -218,6 +221,14 @@ class Materializer:
         holes = await self._patiently(self._history.holes)
         if not any(loss.is_told_by(each) for each in holes):
             await self._note(loss.hole(last_ids.get(partition, 0)), None)
+
+    async def _lost_below(self, partition: int, place: Place) -> list[Place]:
+        """What was known when this began, where the log has lost that before this came as far."""
+        noted = self._noted.get(partition, place)
+        if not place.lies_above(noted):
+            return []
+        del self._noted[partition]
+        return [] if await still_holds(self._backplane, partition, noted) else [noted]
 
     async def _note(self, hole: Hole, progress: Progress | None) -> None:
         partition = hole.partition
@@ -287,13 +298,13 @@ class Materializer:
 
     async def _write(self, rows: Rows, offset: int) -> None:
         partition = rows.partition
-        for place in rows.lost:
-            await self._note_loss(partition, place)
         if rows.letters:
             await self._burial.bury(rows.letters)
             self._metrics.dead.inc(len(rows.letters))
         # An owner of a first version keeps no clock; what was known stays true.
         clock_ms = max(rows.clock_ms, self._reached[partition].clock_ms)
+        for lost in rows.lost + await self._lost_below(partition, Place(clock_ms, offset)):
+            await self._note_loss(partition, lost)
         progress = Progress(self._log_id, partition, offset, clock_ms)
         spans_of = (rows.messages, rows.traced, rows.read_ns)
         with (
