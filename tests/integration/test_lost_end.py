@@ -4,6 +4,7 @@ says that they know.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from contextlib import closing
@@ -112,6 +113,33 @@ async def test_doctor_says_what_was_lost_before_the_history_had_it(
 
 def is_in(id_: int, hole: Hole) -> bool:
     return hole.partition == partition_in(id_) and hole.first_id <= id_ <= hole.last_id
+
+
+@pytest.mark.timeout(180)
+async def test_a_backup_that_is_restored_alarms_nobody(tmp_path: Path) -> None:
+    """Made while people talked, the log last. Who restores it knows what came later."""
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    server = Server(tmp_path, {"CECOCHAT_PARTITIONS": str(PARTITIONS)})
+    async with started(server):
+        talking = asyncio.create_task(talk(server))
+        await asyncio.sleep(0.5)
+        copy.mkdir(mode=0o700)
+        for name in ("configuration.db", "history.db", "log.db"):
+            await asyncio.to_thread(back_up, data / name, copy / name)
+        shutil.copy(data / "token-secret", copy)
+        await talking
+        await server.terminate()
+        data.rename(tmp_path / "aside")
+        await command({}, "restore", str(copy), "--data", str(data))
+        await server.start()
+        said = set(await talk(server))
+        await eventually(lambda: said <= stored(data), within_s=30, every_s=0.2)
+        assert await holes(data) == []
+
+
+def back_up(live: Path, copy: Path) -> None:
+    with closing(sqlite3.connect(live)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
 
 
 async def told_of(data: Path, partitions: set[int]) -> list[Hole]:

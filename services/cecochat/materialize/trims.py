@@ -55,8 +55,8 @@ class Loss(NamedTuple):
         """The hole of what the history had not read of it, of ids above `above`."""
         first, known = self.goes_on_at, self.known.offset
         text = (
-            f"the log has lost its end and goes on at offset {first}: it had reached {known} at "
-            "least, and what was not read by then is missing"
+            f"the log has lost its end: it had reached offset {known} at least and goes on at "
+            f"{first}, and nothing tells whether all that is gone had been read"
         )
         span = (first, known, above + 1, max(_highest(self.before_ms), above + 1))
         return Hole(self.log_id, self.partition, *span, "", "lost", text, now_ms())

@@ -215,7 +215,7 @@ class Materializer:
     async def _note_loss(self, partition: int, known: Place) -> None:
         """The log has lost an end that had reached that place. A hole is told, once a loss."""
         first, at_ms = await goes_on_at(self._backplane, partition, known)
-        before_ms = now_ms() if at_ms is None else at_ms
+        before_ms = max(now_ms(), known.clock_ms) if at_ms is None else at_ms
         loss = Loss(self._log_id, partition, known, first, before_ms)
         last_ids = await self._patiently(self._history.last_ids)
         holes = await self._patiently(self._history.holes)
