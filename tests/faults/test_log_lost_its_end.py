@@ -5,18 +5,22 @@ is put back under the same log id. What went with it is gone; all that comes aft
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.client import ChatError, Client
 from cecochat.client import connect as connected
+from cecochat.domain.ids import partition_in
 from cecochat.domain.partitions import partition_of
 from cecochat.ports.backplane import MESSAGES, Backplane
 from scripts.backends.launch import Backend
@@ -96,10 +100,15 @@ async def test_an_older_volume_is_put_back(
             await until_lag(cluster, lambda records: records < RATE_PER_S)
             stored = [each for of in (await crowd.histories()).values() for each in of]
             gapped = assert_told(taken, crowd.record.entries, mark)
+            holes = await known_holes(on_real)
+            names = [hole["name"] for hole in holes]
+            await command(on_real, "holes", "ack", *names, "--by", "the test")
             await eventually(lambda: is_well(on_real), within_s=60, every_s=1)
     kept = [each for each in stored if each.message_id in taken.ids]
+    missing = taken.ids - {each.message_id for each in kept}
     figures = {
         "gone": len(taken.ids),
+        "holes": len(holes),
         "gone_but_in_the_history": len(kept),
         "of_these_not_shown": not_shown(crowd.record.entries, kept),
         "sent_twice": sent_twice(taken, crowd.record.entries),
@@ -109,6 +118,7 @@ async def test_an_older_volume_is_put_back(
     name = f"log-lost-{lost}-restarted-{which}"
     report(name, base_seed, crowd, **figures | {"violations": len(found)})
     assert found == []
+    assert untold(missing, holes) == set(), "acknowledged, in no history, and nobody is told"
     assert len(taken.ids) > (0 if folder else RATE_PER_S), "hardly anything was lost"
 
 
@@ -150,6 +160,9 @@ async def test_an_older_copy_of_the_folder_is_restored(
             found = await crowd.settle(within_s=60)
             gapped = assert_told(taken, crowd.record.entries, mark)
             assert not told_of_a_gap(crowd.record.entries[again:]), "they had been told already"
+            history = await EmbeddedHistory.open(data)
+            assert await history.holes() == [], "who has restored it knows"
+            await history.close()
     figures = {"gone": len(taken.ids), "gaps": gapped, "violations": len(found)}
     report("log-lost-folder-restored", base_seed, crowd, **figures)
     assert found == []
@@ -217,6 +230,22 @@ def sent_twice(taken: Taken, entries: Sequence[Entry]) -> int:
     for key, id_ in shown_in(entries):
         ids.setdefault(key, set()).add(id_)
     return sum(bool(of & taken.ids) and bool(of - taken.ids) for of in ids.values())
+
+
+async def known_holes(environment: dict[str, str]) -> list[dict[str, Any]]:
+    """What operators are told: that the log has lost its end, of each partition once."""
+    said = await command(environment, "holes", "list", "--json", code=1)
+    holes = [json.loads(line) for line in said.splitlines()]
+    assert {hole["reason"] for hole in holes} == {"lost"}
+    assert len({hole["partition"] for hole in holes}) == len(holes), "one loss, one hole"
+    return holes
+
+
+def untold(ids: set[int] | frozenset[int], holes: list[dict[str, Any]]) -> set[int]:
+    """What of these no hole names."""
+    spans = {hole["partition"]: (int(hole["first_id"]), int(hole["last_id"])) for hole in holes}
+    outside = ((id_, spans.get(partition_in(id_), (1, 0))) for id_ in ids)
+    return {id_ for id_, (first, last) in outside if not first <= id_ <= last}
 
 
 async def is_well(environment: dict[str, str]) -> bool:

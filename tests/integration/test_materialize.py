@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
-from cecochat.domain.ids import UserId, dialog
+from cecochat.domain.ids import UserId, dialog, time_ms
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Origin, State, Takeover, encode
 from cecochat.materialize import worker
@@ -229,6 +229,79 @@ async def test_a_log_that_lost_its_end_is_read_again(
         await append(log, BEGAN_MS + 9, origin(1, 11), origin(2, 12))
         assert await materialized(log, history, 3) == Place(BEGAN_MS + 9, 3)
     assert await ids_in(history) == [1, 2, 3, 4, 5, 6, 11, 12]
+    (hole,) = await history.holes()
+    assert (hole.reason, hole.first_offset, hole.last_offset) == ("lost", 2, 6)
+    assert hole.first_id == 7, "what is here is not missing"
+
+
+# -- what shows that it has lost its end: each alone, and all of them
+
+LOST = Place(BEGAN_MS + 5, 6)
+"""A place of before, in a log that ends at offset 2 and goes on at `BEGAN_MS + 9`."""
+
+
+@asynccontextmanager
+async def lost(folder: Path, says: Takeover) -> AsyncIterator[EmbeddedBackplane]:
+    async with opened(folder) as log:
+        await append(log, BEGAN_MS, TAKEOVER, origin(0, 1))
+        await append(log, BEGAN_MS + 9, NewRecord(0, *encode(says)))
+        yield log
+
+
+async def commit(log: EmbeddedBackplane) -> None:
+    """As one who had read up to it."""
+    after = LOST._replace(offset=LOST.offset + 1)
+    await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: after})
+
+
+QUIET, TELLING = Takeover("server", "later", 2), Takeover("server", "later", 2, lost=LOST)
+
+
+@pytest.mark.parametrize(
+    ("reached", "committed", "takeover"),
+    [(True, False, QUIET), (False, True, QUIET), (False, False, TELLING), (True, True, TELLING)],
+)
+async def test_an_end_that_is_lost_is_told_once_whatever_shows_it(
+    tmp_path: Path, history: EmbeddedHistory, reached: bool, committed: bool, takeover: Takeover
+) -> None:
+    async with lost(tmp_path, takeover) as log:
+        if reached:
+            await history.write([], [], Progress(await log.log_id(), 0, LOST.offset, LOST.clock_ms))
+        for _ in range(2):
+            if committed:
+                await commit(log)
+            await materialized(log, history, 2)
+        (hole,) = await history.holes()
+    assert (hole.reason, hole.first_offset, hole.last_offset) == ("lost", 2, 6)
+    assert hole.first_id <= 2
+    assert time_ms(hole.last_id) >= BEGAN_MS + 9
+
+
+async def test_an_end_that_is_lost_again_is_told_again(
+    tmp_path: Path, history: EmbeddedHistory
+) -> None:
+    """At the same offset, after as much had come."""
+    async with lost(tmp_path, TELLING) as log:
+        await materialized(log, history, 2)
+        (first,) = await history.holes()
+        again = Takeover("server", "last", 3, lost=Place(BEGAN_MS + 20, 3))
+        await append(log, BEGAN_MS + 30, NewRecord(0, *encode(again)))
+        await materialized(log, history, 3)
+        assert [each for each in await history.holes() if each != first]
+
+
+async def test_what_is_still_there_alarms_nobody(tmp_path: Path, history: EmbeddedHistory) -> None:
+    """Also where it was dropped since by retention."""
+    async with opened(tmp_path) as log:
+        await append(log, BEGAN_MS, TAKEOVER, origin(0, 1), origin(1, 2))
+        await materialized(log, history, 2)
+        await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(BEGAN_MS, 3)})
+        await log.release(MESSAGES, 0, 3)
+        await log.trim()
+        state = State(2, Place(BEGAN_MS, 0), 2, 0, {}, clock_ms=BEGAN_MS)
+        await append(log, BEGAN_MS + 9, NewRecord(0, *encode(state)), TAKEOVER)
+        await materialized(log, history, 4)
+        assert await history.holes() == []
 
 
 async def test_a_history_that_lags_behind_retention_goes_on_where_the_log_begins(

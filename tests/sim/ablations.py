@@ -1,4 +1,6 @@
-"""The rules less one each. Those about logs that are cut are in `cut_rules`."""
+"""The rules less one each. Those about logs that are cut are in `cut_rules`, those about
+telling what a log has lost in `loss_rules`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,8 @@ from tests.sim.client import Client
 from tests.sim.cut_rules import CUT_RULES
 from tests.sim.history import Audit, History, Materializer
 from tests.sim.log import Log
+from tests.sim.loss_rules import LOSS_RULES
+from tests.sim.loss_rules import LOSSES as _LOSSES
 from tests.sim.server import Server
 from tests.sim.world import Shape, World
 
@@ -47,8 +51,6 @@ _QUIET_HANDOVERS = {"skew": 40, "assign": 8, "learn": 4, "claim": 3, "send": 0.3
 _QUIET_HANDOVERS |= {"land": 4, "answer": 3, "forward": 5, "commit": 10, "land_commit": 10}
 _QUIET_HANDOVERS |= {"pause": 0.1, "crash": 0.3, "crash_all": 0, "stall": 0}
 _FORGETS = Shape(resend_records=0, state_every=2)  # a new owner starts from state records alone
-_LOSSES = {"lose": 40.0, "commit": 2, "land_commit": 2, "materialize": 3, "connect": 3, "cut": 2}
-_LOSSES |= {"land_row": 2, "crash": 0.3, "pause": 0.3, "fail": 0.3}
 _LOST_STATES = _LOSSES | {"send": 3, "forward": 2, "land": 0.5}
 _CLOCKS_SET_BACK_AND_FORTH = {"wrong_clock": 1_000.0, "expire": 20, "read": 3, "connect": 3}
 _CLOCKS_SET_BACK_AND_FORTH |= {"crash": 0.1, "send": 2}
@@ -416,6 +418,7 @@ ABLATIONS = [
         seed=56,
         weights=_CLOCKS_SET_BACK_AND_FORTH,
     ),
+    *LOSS_RULES,
     *CUT_RULES,
     *ASSIGNMENT_RULES,
 ]

@@ -7,6 +7,7 @@ Cuts are drawn from a stream of their own, so that the other faults of a seed st
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,7 +44,7 @@ class Cutting:
     clients: dict[str, Client]
     history: History
     cuts: list[Cut]
-    has_lost_end: bool
+    losses: Counter[int]  # of the end of each log
     afresh: set[str]  # sessions that found no state record, so do not know what counts
     told: set[tuple[int, int]]
     places: dict[str, int]
@@ -82,7 +83,7 @@ class Cutting:
         has lost its end or a copy could not be read: see ADR 0091, "Not covered".
         """
         log = self.logs[partition]
-        if self.has_lost_end or any(each.meant for each in self.logs):
+        if self.losses or any(each.meant for each in self.logs):
             return False
         cut = Cut(partition, log.start, min(start, log.end))
         if not self._begin_at(partition, cut.start):

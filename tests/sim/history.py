@@ -14,7 +14,7 @@ from cecochat.domain.ids import partition_in
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import LogRecord, Origin, Takeover
 from cecochat.history.holes import REASONS
-from cecochat.materialize.trims import trimmed, uncopied, unproven
+from cecochat.materialize.trims import Loss, trimmed, uncopied, unproven
 from cecochat.ports.history import Hole
 from cecochat.v1.events_pb2 import Event
 from tests.sim import beginning
@@ -117,6 +117,7 @@ class Materializer:
         self.partition = partition
         self.log = world.logs[partition]
         self.committed = NOWHERE  # up to where it has dealt with all
+        self.noted = NOWHERE  # what was known of the log when this began
         self.strays: list[Event] = []  # sent by one that died
         self.writing: list[Event] = []
         self.restart()
@@ -143,11 +144,29 @@ class Materializer:
         log has lost.
         """
         log, held = self.log, min(self.committed.offset, reached.offset)
-        if not log.holds(reached):
+        lost = [place for place in (reached, self.committed) if not log.holds(place)]
+        if lost:
+            self.note_loss(max(lost))
+        self.noted = NOWHERE if lost else max(reached, self.committed)
+        if reached in lost:
             held = -1
         elif reached.offset < log.start - 1:
             self.note_trim(reached)
         return Place(reached.clock_ms, max(held, log.start - 1))
+
+    def note_loss(self, known: Place) -> None:
+        """The log has lost an end that had reached that place: a hole is told, once a loss."""
+        history, (first, at_ms) = self.world.history, self.log.goes_on_at(known)
+        loss = Loss(LOG_ID, self.partition, known, first, at_ms or self.world.now_ms)
+        if not any(loss.is_told_by(each) for each in history.told.values()):
+            history.note(loss.hole(history.up_to.get(self.partition, 0)))
+
+    def look_back(self) -> None:
+        """What was known when this began may have been lost before it came that far again."""
+        if self.place.lies_above(self.noted):
+            if not self.log.holds(self.noted):
+                self.note_loss(self.noted)
+            self.noted = NOWHERE
 
     def note_trim(self, reached: Place) -> None:
         """The log has dropped what is not in the history."""
@@ -201,6 +220,8 @@ class Materializer:
             at = (offset, record, appended_at_ms)
             if hole := uncopied(LOG_ID, self.partition, *at):
                 self.world.history.note(hole)
+            if record.lost.offset >= 0:
+                self.note_loss(record.lost)
 
     def land(self, index: int) -> bool:
         """A row is durable."""
@@ -237,6 +258,7 @@ class Materializer:
             self.durable = self.cursor - 1
             clock_ms = max(self.fold.clock_ms, self.place.clock_ms)
             self.place = Place(clock_ms, self.durable)
+            self.look_back()
             self.world.history.reached(self.partition, self.place, self.last_id)
 
 

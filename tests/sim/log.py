@@ -83,6 +83,16 @@ class Log:
             return place.offset < self.end
         return place.offset < self.end and place.holds_where(self.appended_at_ms[place.offset])
 
+    def goes_on_at(self, lost: Place) -> tuple[int, int | None]:
+        """The first offset that was appended to since it lost its end with that place in it, and
+        when; None: nothing was yet.
+        """
+        since = (
+            at for at in range(self.start, self.end) if self.appended_at_ms[at] > lost.clock_ms
+        )
+        first = next(since, self.end)
+        return first, self.appended_at_ms[first] if first < self.end else None
+
     def last(self, position: int) -> LogRecord | Undecodable | None:
         """The record at a position; None: the position is before all."""
         return self.records[position] if position >= 0 else None

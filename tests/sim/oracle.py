@@ -36,7 +36,8 @@ SENT_AWAY = "a device has to come back for nothing"
 UNACKNOWLEDGED = "a stream is not told that its send was taken"
 FAR_AHEAD = "id far ahead of its time"
 DISAGREE = "servers follow different assignments"
-SILENT = "history lacks what a log has dropped, and does not say so"
+SILENT = "history lacks what a log has dropped or lost, and does not say so"
+TOLD_AGAIN = "more holes than ends that were lost"
 EXCEPTION = "exception"
 
 
@@ -231,6 +232,9 @@ class Evidence:
     so.
     """
     ranges: list[Range] = field(default_factory=list)  # of which it says so
+    taken: set[Row] = field(default_factory=set)
+    """What went with the end of a log, where anything was left that shows it: the same."""
+    told_too_often: list[str] = field(default_factory=list)  # ends that were lost, as holes
 
     @property
     def kept(self) -> set[Row]:
@@ -249,11 +253,12 @@ def judge(evidence: Evidence) -> list[Broken]:
         return [Broken(STUCK, "does not come to rest")]
     if not evidence.agrees:
         return [Broken(DISAGREE, "and nothing mends it")]
+    broken = list(_losses(evidence))
     _excuse(evidence)
     history: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in sorted(evidence.kept | evidence.lost):
         history[row.sender, row.number].append(row)
-    broken = [*_history(evidence), *_ids(evidence), *_looks(evidence)]
+    broken += [*_history(evidence), *_ids(evidence), *_looks(evidence)]
     false = [row for row in evidence.alarms if row not in evidence.lost]
     broken += [Broken(FALSE_ALARM, f"{row} was called missing") for row in false]
     broken += _times(evidence)
@@ -264,6 +269,17 @@ def judge(evidence: Evidence) -> list[Broken]:
         broken += _wire(device)
         broken += _shown(device, history, evidence)
     return broken
+
+
+def _losses(evidence: Evidence) -> Iterator[Broken]:
+    """What was acknowledged and is gone with the end of a log is told, by one hole a loss."""
+    for detail in evidence.told_too_often:
+        yield Broken(TOLD_AGAIN, detail)
+    wires = [item for device in evidence.devices for item in device.wire]
+    acked = {item.id for item in wires if isinstance(item, Acknowledgement)}
+    for row in evidence.taken - evidence.kept:
+        if row.id in acked and not any(each.has(row) for each in evidence.ranges):
+            yield Broken(SILENT, f"{row}")
 
 
 def _excuse(evidence: Evidence) -> None:

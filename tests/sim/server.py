@@ -14,7 +14,7 @@ from cecochat.domain.errors import Refusal, Trimmed, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.forwarder import Lost
 from cecochat.domain.ids import ChatId, UserId, authorise
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, LogRecord, Origin
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.domain.versions import Claim
@@ -81,6 +81,7 @@ class Server:
         self.claimed = False
         self.recall: Recall | None = None
         self.producer = world.new_producer(self)
+        self.lost_end = NOWHERE  # noted of an end that the log lost
         self.begins = 0  # below that, its owner forwards nothing
         self.owner = load(self)
         self.let_go = 0  # what it has released last
@@ -100,14 +101,22 @@ class Server:
         self.claimed = True
         self.owner.forwarder.skip(done)
         owner, lacks = self.owner, uncopied(self)
-        takeover = owner.takeover(f"n{self.node}", self.version, self.now_ms(), lacks)
+        told = (lacks, self.lost_end)
+        takeover = owner.takeover(f"n{self.node}", self.version, self.now_ms(), *told)
         self.append(self.partition, takeover)
         return True
 
     def forwarded(self) -> int | None:
         """Up to where the targets have all; None: that was noted of an end that the log lost."""
         noted = self.world.watermark[self.partition]
-        return noted.offset if self.log.holds(noted) else None
+        if self.log.holds(noted):
+            return noted.offset
+        self.sees_loss(noted)
+        return None
+
+    def sees_loss(self, noted: Place) -> None:
+        """The log has lost the end in which that is."""
+        self.lost_end = max(self.lost_end, noted)
 
     def place(self, user: str) -> int:
         """The partition of a user, as this node reckons."""

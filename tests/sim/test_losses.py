@@ -57,11 +57,16 @@ def say(made: World, device: str, chat: str, messages: int) -> None:
 
 
 def materialize(made: World) -> None:
+    """The history has all, and it is noted that it has."""
+    store(made)
+    made.do_commit_materialized(HOME)
+
+
+def store(made: World) -> None:
     """The history has all."""
     while made.do_materialize(HOME, 10):
         while made.do_land_row(HOME, 0):
             pass
-    made.do_commit_materialized(HOME)
 
 
 def forward(made: World) -> None:
@@ -121,6 +126,15 @@ def while_a_gap_is_filled(made: World) -> None:
         pass
 
 
+def while_the_history_is_read_again(made: World) -> None:
+    """It had come further than this, and further than the log goes by then."""
+    say(made, "a0", "d:a~c", 3)
+    store(made)
+    say(made, "a0", "d:a~c", 2)
+    made.do_crash_materializer(HOME)
+    lose_and_go_on(made, 1, lost=5)
+
+
 def broken(made: World) -> set[str]:
     """The promises that are broken in the end."""
     return {each.kind for each in judge(made.evidence(settle(made)))}
@@ -134,6 +148,11 @@ def broken(made: World) -> set[str]:
             while_nothing_is_forwarded,
             (Server, "forwarded", without.forwarded_by_offset),
             oracle.MISSING,
+        ),
+        (
+            while_the_history_is_read_again,
+            (Materializer, "look_back", without.never),
+            oracle.SILENT,
         ),
         (while_a_gap_is_filled, (World, "covers", without.covers_by_offset), oracle.MISSING),
     ],

@@ -14,6 +14,8 @@ from tests.sim.oracle import (
     DeviceRecord,
     Evidence,
     GapTold,
+    Loss,
+    Range,
     Row,
     SendRecord,
     Shown,
@@ -208,3 +210,23 @@ def test_a_loss_that_operators_were_told_is_no_silent_one() -> None:
     for told in ((11, "b"), (10, "a")):
         kinds = {each.kind for each in judge(replace(evidence, told={told}))}
         assert kinds == {oracle.MISSING}
+
+
+@pytest.mark.parametrize(
+    ("ranges", "kinds"),
+    [([Range(0, 11, 90)], set()), ([Range(0, 12, 90)], {oracle.SILENT}), ([], {oracle.SILENT})],
+)
+def test_what_went_with_the_end_of_a_log_is_in_the_history_or_told(
+    ranges: list[Range], kinds: set[str]
+) -> None:
+    gone = Row(11, "a", 2, CHAT, ("b",))
+    evidence = replace(good(), taken={gone}, loss=Loss(frozenset({11})), ranges=ranges)
+    assert evidence.valid
+    evidence.valid.remove(gone)
+    assert judge(evidence) == [], "the history has it"
+    evidence = replace(good(), taken={gone}, loss=Loss(frozenset({11})), ranges=ranges)
+    assert evidence.valid
+    evidence.valid.remove(gone)
+    evidence.history.remove(gone)
+    evidence.devices[0].sends.pop()
+    assert {each.kind for each in judge(evidence)} == kinds

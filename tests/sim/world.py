@@ -18,13 +18,13 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.ids import EPOCH_MS
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, Origin
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.assigning import Assigning
 from tests.sim.client import Client
 from tests.sim.cutting import Cut, Cutting
 from tests.sim.history import Audit, History, Materializer
 from tests.sim.log import LOG_ID, Log, Producer
+from tests.sim.losing import Losing
 from tests.sim.oracle import Evidence, Look, Loss
 from tests.sim.server import Server, recipients_of
 from tests.sim.spoiling import Action, Spoiling
@@ -37,7 +37,6 @@ OUTBOX_MAX = 3
 LOOK = 6  # messages of a page
 ROUNDS_MAX = 120
 TICK_MS = 30_000
-BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
 
 
 class Shape(NamedTuple):
@@ -66,16 +65,16 @@ class Shape(NamedTuple):
         )
 
 
-class World(Assigning, Spoiling, Cutting):
+class World(Assigning, Spoiling, Cutting, Losing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape)
+        Losing.__init__(self)
         self.shape = shape
         self.now_ms = EPOCH_MS + 1_000_000_000
         self.logs = [Log() for _ in range(shape.partitions)]
         self.cuts: list[Cut] = []
-        self.has_lost_end = False  # whether any log has
         self.afresh: set[str] = set()
         self.watermark = [NOWHERE] * shape.partitions  # what the group `forward` has committed
         self.commits: list[tuple[int, Place]] = []  # under way, in any order
@@ -93,10 +92,6 @@ class World(Assigning, Spoiling, Cutting):
         self.history = History()
         self.talkers: list[tuple[str, str]] = []  # (device, chat), of those that write
         self.looks: list[Look] = []
-        self.lost: set[int] = set()  # ids of what a log has lost
-        self.lost_copies: set[tuple[str, int]] = (
-            set()
-        )  # (recipient, id) of what it has lost as copy
         self.sent_away: list[str] = []  # devices, in what is tried afterwards
         self.unacknowledged: list[str] = []  # sends, there
         self.told: set[tuple[int, int]] = set()  # (message id, target): lost, and its owner said so
@@ -176,6 +171,7 @@ class World(Assigning, Spoiling, Cutting):
 
     # -- time and nodes
 
+    @override
     def do_tick(self, ms: int) -> None:
         """Time passes, and those that are awake notice."""
         for step_ms in [TICK_MS] * (ms // TICK_MS) + [ms % TICK_MS]:
@@ -327,18 +323,6 @@ class World(Assigning, Spoiling, Cutting):
         server = self.running(node, partition)
         return server.commit() if server else False
 
-    def do_land_commit(self, index: int) -> bool:
-        """A commit lands, in whatever order."""
-        if index >= len(self.commits):
-            return False
-        partition, place = self.commits.pop(index)
-        self.watermark[partition] = place
-        return True
-
-    def do_forget(self, partition: int) -> None:
-        """The group's commit is lost."""
-        self.watermark[partition] = NOWHERE
-
     def do_expire(self, node: int, partition: int) -> bool:
         server = self.running(node, partition)
         if not server or not server.owner.ready:
@@ -358,26 +342,6 @@ class World(Assigning, Spoiling, Cutting):
         before = connection.session.position
         server.attach(connection, records)
         return connection not in server.joining or connection.session.position > before
-
-    # -- a log that loses its end
-
-    def do_lose(self, partition: int, records: int) -> bool:
-        """The log of a partition loses its end. It comes back later than clocks are apart."""
-        if self.cuts:
-            return False
-        lost = self.logs[partition].lose(records)
-        self.has_lost_end |= bool(lost)
-        self.do_tick(BACK_MS if lost else 0)
-        for record in lost:
-            if isinstance(record, Origin):
-                self.lost.add(record.id)
-            elif isinstance(record, Copy):
-                self.lost_copies |= {(user, record.id) for user in record.recipient_ids}
-        for client in self.clients.values():
-            if lost and self.place(client.user) == partition:
-                client.record.gap_expected = True
-                client.record.forgets = True
-        return bool(lost)
 
     # -- clients
 
@@ -551,4 +515,6 @@ class World(Assigning, Spoiling, Cutting):
             self.agrees,
             gone,
             self.history.ranges(),
+            self.to_be_told(),
+            self.told_too_often(),
         )

@@ -74,7 +74,15 @@ def copies(draw: st.DrawFn) -> Copy:
 
 PLACES = st.builds(Place, INT63, st.integers(-1, 1 << 40))
 COPIED = st.builds(Copied, PLACES, INT63)
-TAKEOVERS = st.builds(Takeover, TEXT, TEXT, INT63, st.tuples(INT63, INT63), st.booleans())
+TAKEOVERS = st.builds(
+    Takeover,
+    TEXT,
+    TEXT,
+    INT63,
+    st.tuples(INT63, INT63),
+    st.booleans(),
+    st.builds(Place, INT63, st.integers(-1, (1 << 63) - 2)),
+)
 STATES = st.builds(
     State,
     st.integers(-1, 1 << 40),

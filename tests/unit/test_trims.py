@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cecochat.domain.clock import OwnClock
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import message_id, stamp_at
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.owner import Owner
-from cecochat.materialize.trims import trimmed
+from cecochat.domain.place import Place
+from cecochat.materialize.trims import Loss, trimmed
 
 APPENDED_AT_MS = 1_795_000_000_000
 
@@ -27,3 +30,42 @@ def farthest_id(appended_at_ms: int) -> int:
 def test_the_hole_of_a_trim_has_every_id_that_was_dropped() -> None:
     hole = trimmed("log", 0, -1, 1, APPENDED_AT_MS, 0)
     assert farthest_id(APPENDED_AT_MS) <= hole.last_id
+
+
+# -- an end that is lost
+
+KNOWN = Place(APPENDED_AT_MS - 5, 20)
+LOSS = Loss("log", 0, KNOWN, goes_on_at=10, before_ms=APPENDED_AT_MS)
+
+
+def test_the_hole_of_a_lost_end_has_every_id_that_went_with_it() -> None:
+    hole = LOSS.hole(above=7)
+    assert (hole.reason, hole.first_offset, hole.last_offset) == ("lost", 10, 20)
+    assert hole.first_id == 8
+    assert farthest_id(APPENDED_AT_MS) <= hole.last_id
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        LOSS,
+        LOSS._replace(known=Place(APPENDED_AT_MS - 1, 30)),
+        LOSS._replace(known=Place(1, 12)),
+        LOSS._replace(goes_on_at=15),  # retention has dropped what is before
+    ],
+)
+def test_one_loss_is_told_once_whatever_shows_it(seen: Loss) -> None:
+    assert seen.is_told_by(LOSS.hole(above=7))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        LOSS._replace(goes_on_at=9),  # it has taken more
+        LOSS._replace(known=Place(APPENDED_AT_MS + 1, 11)),  # after the first record since
+        LOSS._replace(partition=1),
+        LOSS._replace(log_id="another"),
+    ],
+)
+def test_another_loss_is_told(later: Loss) -> None:
+    assert not later.is_told_by(LOSS.hole(above=7))

@@ -72,7 +72,7 @@ class Reconnecting:
 class Hole:
     """Messages of a chat that may be missing in the history for good, with ids from `first_id` to
     `last_id`, both among them; told where a gap was filled from it. `reason`: `trimmed`,
-    `unproven` or `refused`.
+    `unproven`, `refused` or `lost`.
     """
 
     chat_id: str

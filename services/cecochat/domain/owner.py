@@ -20,7 +20,7 @@ from cecochat.domain.forwarder import Forwarder
 from cecochat.domain.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.missing import Incoming
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import Copy, LogRecord, Missing, Origin, State, Takeover
 from cecochat.domain.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.session import Session
@@ -96,10 +96,11 @@ class Owner:
         assignment_version: int,
         now_ms: int,
         uncopied: tuple[int, int] = (0, 0),
+        lost: Place = NOWHERE,
     ) -> Takeover:
         """The record to append first."""
         self._taken_over_ms = now_ms
-        return Takeover(server_id, self.session, assignment_version, uncopied)
+        return Takeover(server_id, self.session, assignment_version, uncopied, lost=lost)
 
     # -- sends
 

@@ -35,6 +35,9 @@ class Takeover:
     # from this offset to below that, at most to below this record: dropped before copied
     uncopied: tuple[int, int] = (0, 0)
     keeps_clock: bool = True
+    # it was noted that all up to there was copied, in an end that the log has lost; nowhere: no
+    # loss was seen
+    lost: Place = NOWHERE
 
     @property
     def is_afresh(self) -> bool:
@@ -155,6 +158,8 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
                 keeps_clock=record.keeps_clock,
                 uncopied_from=record.uncopied[0],
                 uncopied_below=record.uncopied[1],
+                lost_below=record.lost.offset + 1,
+                lost_clock_ms=record.lost.clock_ms,
             )
             return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
         case Missing():
@@ -265,6 +270,7 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
                 takeover.assignment_version,
                 (takeover.uncopied_from, takeover.uncopied_below),
                 takeover.keeps_clock,
+                Place(takeover.lost_clock_ms, takeover.lost_below - 1),
             )
         case "state":
             return _state(StateValue.FromString(value))

@@ -25,6 +25,7 @@ REASONS: dict[HoleReason, history_pb2.Hole.Reason.ValueType] = {
     "trimmed": history_pb2.Hole.REASON_TRIMMED,
     "unproven": history_pb2.Hole.REASON_UNPROVEN,
     "refused": history_pb2.Hole.REASON_REFUSED,
+    "lost": history_pb2.Hole.REASON_LOST,
 }
 """Those of the history; `uncopied` concerns devices."""
 

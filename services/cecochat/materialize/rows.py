@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.letters import Letter
+from cecochat.domain.place import Place
 from cecochat.domain.records import Origin, Takeover
 from cecochat.materialize.trims import uncopied
 from cecochat.ports.backplane import Record
@@ -26,6 +27,7 @@ class Rows:
     messages: list[MessageRow] = field(default_factory=list)
     marks: list[MarkRow] = field(default_factory=list)
     holes: list[Hole] = field(default_factory=list)
+    lost: list[Place] = field(default_factory=list)  # in ends that the log has lost
     letters: list[Letter] = field(default_factory=list)
     traced: list[tuple[int, Origin]] = field(default_factory=list)  # with their offsets
     clock_ms: int = 0  # of the log, behind the batch
@@ -59,10 +61,12 @@ class Rows:
         )
 
     def takeover(self, record: Record, takeover: Takeover) -> None:
-        """A new owner, who may have found something dropped."""
+        """A new owner, who may have found something dropped or lost."""
         at = (record.offset, takeover, record.appended_at_ms)
         if hole := uncopied(self.log_id, self.partition, *at):
             self.holes.append(hole)
+        if takeover.lost.offset >= 0:
+            self.lost.append(takeover.lost)
 
     def refuse(self, row: Row, why: str) -> Letter:
         """Go on without that row, of which this is the letter; of a message a hole stays."""

@@ -1,9 +1,12 @@
-"""What the log has dropped before it was in the history, as holes."""
+"""What the log has dropped or lost before it was in the history, as holes."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cecochat.domain.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.limits import IDS_AHEAD_MAX_MS
+from cecochat.domain.place import Place
 from cecochat.domain.records import Takeover
 from cecochat.domain.undecided import Seen
 from cecochat.ports.history import Hole
@@ -37,6 +40,34 @@ def uncopied(
     )
     span = (first, below - 1, 1, _highest(appended_at_ms))
     return Hole(log_id, partition, *span, "", "uncopied", text, now_ms())
+
+
+class Loss(NamedTuple):
+    """An end that a log has lost."""
+
+    log_id: str
+    partition: int
+    known: Place  # in that end, as it was noted of it
+    goes_on_at: int  # the first offset that was appended to since
+    before_ms: int  # when that was, or by when nothing was
+
+    def hole(self, above: int) -> Hole:
+        """The hole of what the history had not read of it, of ids above `above`."""
+        first, known = self.goes_on_at, self.known.offset
+        text = (
+            f"the log has lost its end: it had reached offset {known} at least and goes on at "
+            f"{first}, and nothing tells whether all that is gone had been read"
+        )
+        span = (first, known, above + 1, max(_highest(self.before_ms), above + 1))
+        return Hole(self.log_id, self.partition, *span, "", "lost", text, now_ms())
+
+    def is_told_by(self, hole: Hole) -> bool:
+        """Whether that is the same loss, or one that has taken all of this, too: it was found in a
+        log that was shorter, or as long, and later than what is known of this.
+        """
+        same = (hole.log_id, hole.partition, hole.reason) == (self.log_id, self.partition, "lost")
+        reaches = hole.last_id >= _highest(self.known.clock_ms)
+        return same and hole.first_offset <= self.goes_on_at and reaches
 
 
 def unproven(log_id: str, partition: int, seen: list[Seen]) -> Hole:

@@ -18,7 +18,7 @@ from cecochat.domain.place import NOWHERE, Place
 from cecochat.materialize.burying import Burial
 from cecochat.materialize.rows import Rows, rows_of
 from cecochat.materialize.tracing import materializing
-from cecochat.materialize.trims import trimmed, unproven
+from cecochat.materialize.trims import Loss, trimmed, unproven
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
 from cecochat.runtime.clock import now_ms
@@ -28,6 +28,7 @@ from cecochat.runtime.reading import (
     appended_at_ms,
     decided,
     following,
+    goes_on_at,
     known_fold_at,
     still_holds,
 )
@@ -108,6 +109,7 @@ class Materializer:
         self._burial = Burial(backplane)
         self._reached: dict[int, Place] = {}  # partition -> where to continue
         self._committed: dict[int, Place] = {}
+        self._noted: dict[int, Place] = {}  # partition -> how far the log was known when this began
         self._writing: dict[int, int] = {}  # partition -> ms when what it writes was appended
         self._metrics.lag_seconds.set_function(self._lag_s)
         self.not_ready: str | None = None  # why it makes no progress
@@ -148,14 +150,14 @@ class Materializer:
         finally:
             self._metrics.partitions.dec()
             await self._commit(partition)
-            for known in (self._reached, self._committed, self._writing):
+            for known in (self._reached, self._committed, self._noted, self._writing):
                 known.pop(partition, None)  # another member goes on from here
 
     async def _follow(self, partition: int) -> None:
         loop, gather_s = asyncio.get_running_loop(), self._history.gather_s
         place = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
         self._reached[partition] = place = place or Place(0, 0)  # also while it waits, from here on
-        held = await self._held(partition, place.offset)
+        held = await self._held(partition, place)
         self._reached[partition] = held._replace(offset=held.offset + 1)
         await self._commit(partition)  # retention must wait for a database that lost rows
         position, fold = await self._fold(partition, held.offset)
@@ -170,13 +172,23 @@ class Materializer:
                 # What comes meanwhile is one larger batch, and all partitions share a write.
                 await asyncio.sleep(gather_s - loop.time() % gather_s)
 
-    async def _held(self, partition: int, committed: int) -> Place:
+    async def _held(self, partition: int, committed: Place) -> Place:
         """Up to where the history holds the log; a database that lost rows gets them again."""
+        done = committed._replace(offset=committed.offset - 1)
         known = await self._patiently(lambda: self._history.progress(self._log_id))
         reached = known.get(partition, NOWHERE)
         start, end = await self._backplane.bounds(MESSAGES, partition)
-        held = min(committed - 1, reached.offset)
-        if not await still_holds(self._backplane, partition, reached):
+        held = min(done.offset, reached.offset)
+        lost = [
+            place
+            for place in (reached, done)
+            if not await still_holds(self._backplane, partition, place)
+        ]
+        if lost:
+            await self._note_loss(partition, max(lost))
+        else:
+            self._noted[partition] = max(reached, done)
+        if reached in lost:
             log.error(
                 "partition %s: this history has read it up to offset %s, of which the log has lost "
                 "the end: all that is left is read again",
@@ -199,6 +211,24 @@ class Materializer:
         hole = trimmed(self._log_id, partition, reached.offset, start, at_ms, above)
         progress = Progress(self._log_id, partition, start - 1, reached.clock_ms)
         await self._note(hole, progress)
+
+    async def _note_loss(self, partition: int, known: Place) -> None:
+        """The log has lost an end that had reached that place. A hole is told, once a loss."""
+        first, at_ms = await goes_on_at(self._backplane, partition, known)
+        before_ms = max(now_ms(), known.clock_ms) if at_ms is None else at_ms
+        loss = Loss(self._log_id, partition, known, first, before_ms)
+        last_ids = await self._patiently(self._history.last_ids)
+        holes = await self._patiently(self._history.holes)
+        if not any(loss.is_told_by(each) for each in holes):
+            await self._note(loss.hole(last_ids.get(partition, 0)), None)
+
+    async def _lost_below(self, partition: int, place: Place) -> list[Place]:
+        """What was known when this began, where the log has lost that before this came as far."""
+        noted = self._noted.get(partition, place)
+        if not place.lies_above(noted):
+            return []
+        del self._noted[partition]
+        return [] if await still_holds(self._backplane, partition, noted) else [noted]
 
     async def _note(self, hole: Hole, progress: Progress | None) -> None:
         partition = hole.partition
@@ -273,6 +303,8 @@ class Materializer:
             self._metrics.dead.inc(len(rows.letters))
         # An owner of a first version keeps no clock; what was known stays true.
         clock_ms = max(rows.clock_ms, self._reached[partition].clock_ms)
+        for lost in rows.lost + await self._lost_below(partition, Place(clock_ms, offset)):
+            await self._note_loss(partition, lost)
         progress = Progress(self._log_id, partition, offset, clock_ms)
         spans_of = (rows.messages, rows.traced, rows.read_ns)
         with (

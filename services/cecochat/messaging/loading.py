@@ -12,7 +12,7 @@ from cecochat.domain.fold import Fold
 from cecochat.domain.limits import OwnerLimits
 from cecochat.domain.owner import Owner
 from cecochat.domain.partitions import partition_of
-from cecochat.domain.place import Place
+from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import ALL_BEFORE, NOTHING, Copied, Origin
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
@@ -50,6 +50,7 @@ class Loading:
         self._limits = limits
         self._metrics = metrics
         self._named = {"partition": partition}  # in the log
+        self.lost = NOWHERE  # the last that was known of an end which the log has lost
         self._begins = 0  # below that, the owner that was loaded forwards nothing
         self._lowest: tuple[int, int] | None = None  # (start of the log, first known position)
 
@@ -138,7 +139,8 @@ class Loading:
     async def forwarded(self, committed: Place | None) -> int | None:
         """Up to where the targets have all by that, as `dealt_with`."""
         done = await dealt_with(self.log.backplane, self.partition, committed)
-        if done is None:
+        if committed and done is None:
+            self.lost = max(self.lost, committed._replace(offset=committed.offset - 1))
             log.error(
                 "partition %s: the log has lost its end and gives offsets again: all that is left "
                 "is copied to the other partitions again, which count nothing twice",

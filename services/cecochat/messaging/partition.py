@@ -174,7 +174,8 @@ class OwnedPartition:
         owner.forwarder.skip(-1 if noted is None else noted)
         self.claimed = True
         uncopied = self.loading.uncopied(committed, end)
-        self._queue(owner.takeover(self._server_id, self.version, now_ms(), uncopied))
+        told = (uncopied, self.loading.lost)
+        self._queue(owner.takeover(self._server_id, self.version, now_ms(), *told))
 
     def _start(self) -> None:
         self._metrics.partitions.inc()

@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 from cecochat.domain.errors import CecochatError
 from cecochat.domain.place import Place
 
-HoleReason = Literal["trimmed", "unproven", "refused", "uncopied"]
+HoleReason = Literal["trimmed", "unproven", "refused", "lost", "uncopied"]
 """The log had dropped them before they were read; what is left of the log does not prove that they
-count; the database refuses the row for what it is. The last is no hole of the history: the log had
-dropped them before they were copied to the partitions of all recipients, whose devices may lack
-them.
+count; the database refuses the row for what it is; the log has lost its end, with whatever of it
+was not read yet. The last is no hole of the history: the log had dropped them before they were
+copied to the partitions of all recipients, whose devices may lack them.
 """
 
 

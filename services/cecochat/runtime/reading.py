@@ -130,6 +130,19 @@ async def still_holds(backplane: Backplane, partition: int, place: Place) -> boo
     return place.holds_where(await appended_at_ms(backplane, partition, place.offset))
 
 
+async def goes_on_at(backplane: Backplane, partition: int, lost: Place) -> tuple[int, int | None]:
+    """Where a log goes on that has lost its end with that place in it: the first offset that was
+    appended to since, and when; None: nothing was yet. Raises `Trimmed`.
+    """
+    _, end = await backplane.bounds(MESSAGES, partition)
+    first = min(lost.offset, end)
+    if lost.clock_ms:
+        first = await backplane.offset_at(MESSAGES, partition, lost.clock_ms + 1)
+    if first >= end:
+        return first, None
+    return first, await appended_at_ms(backplane, partition, first)
+
+
 async def dealt_with(backplane: Backplane, partition: int, committed: Place | None) -> int | None:
     """Up to where a group has dealt with the partition, by what it has committed; -1: nothing.
     None: that was of an end that the log has lost, and says nothing of what stands there now.

@@ -119,6 +119,8 @@ class Hole(_message.Message):
         """Nothing tells any more whether they were accepted."""
         REASON_REFUSED: Hole._Reason.ValueType  # 3
         """The database does not take this one message."""
+        REASON_LOST: Hole._Reason.ValueType  # 4
+        """The log had lost its end before they were in the history. Whether it held more than what is there, nothing tells any more."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
     REASON_UNSPECIFIED: Hole.Reason.ValueType  # 0
@@ -128,6 +130,8 @@ class Hole(_message.Message):
     """Nothing tells any more whether they were accepted."""
     REASON_REFUSED: Hole.Reason.ValueType  # 3
     """The database does not take this one message."""
+    REASON_LOST: Hole.Reason.ValueType  # 4
+    """The log had lost its end before they were in the history. Whether it held more than what is there, nothing tells any more."""
 
     FIRST_ID_FIELD_NUMBER: _builtins.int
     LAST_ID_FIELD_NUMBER: _builtins.int

@@ -33,6 +33,8 @@ class Takeover(_message.Message):
     KEEPS_CLOCK_FIELD_NUMBER: _builtins.int
     UNCOPIED_FROM_FIELD_NUMBER: _builtins.int
     UNCOPIED_BELOW_FIELD_NUMBER: _builtins.int
+    LOST_BELOW_FIELD_NUMBER: _builtins.int
+    LOST_CLOCK_MS_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
     session: _builtins.str
     """Names the producer session, so that an owner knows its own takeover."""
@@ -46,6 +48,11 @@ class Takeover(_message.Message):
     both 0: none.
     """
     uncopied_below: _builtins.int
+    lost_below: _builtins.int
+    """It was noted that all below this offset had been copied, where the log's clock was the other, and the log has lost that end;
+    both 0: no loss was seen.
+    """
+    lost_clock_ms: _builtins.int
     def __init__(
         self,
         *,
@@ -55,10 +62,12 @@ class Takeover(_message.Message):
         keeps_clock: _builtins.bool = ...,
         uncopied_from: _builtins.int = ...,
         uncopied_below: _builtins.int = ...,
+        lost_below: _builtins.int = ...,
+        lost_clock_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_version", b"assignment_version", "keeps_clock", b"keeps_clock", "server_id", b"server_id", "session", b"session", "uncopied_below", b"uncopied_below", "uncopied_from", b"uncopied_from"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment_version", b"assignment_version", "keeps_clock", b"keeps_clock", "lost_below", b"lost_below", "lost_clock_ms", b"lost_clock_ms", "server_id", b"server_id", "session", b"session", "uncopied_below", b"uncopied_below", "uncopied_from", b"uncopied_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,130 @@
+"""Logs that lose their end, and what has to be told of that: whatever was acknowledged and is in no
+history, where anything outside of the log shows that it has lost something.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.records import Copy, Origin, Takeover
+from tests.sim.oracle import Row
+
+if TYPE_CHECKING:
+    from tests.sim.client import Client
+    from tests.sim.cutting import Cut
+    from tests.sim.history import History, Materializer
+    from tests.sim.log import Log
+
+BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
+
+
+class Losing:
+    """The part of the world that takes the ends of logs."""
+
+    logs: list[Log]
+    cuts: list[Cut]
+    history: History
+    materializers: list[Materializer]
+    watermark: list[Place]
+    clients: dict[str, Client]
+    commits: list[tuple[int, Place]]
+    places: dict[str, int]
+
+    def __init__(self) -> None:
+        self.losses: Counter[int] = Counter()  # how often the log of a partition lost its end
+        self.lost: set[int] = set()  # ids of what a log has lost
+        self.lost_copies: set[tuple[str, int]] = set()  # (recipient, id) of what was lost as copy
+        self.taken: set[Row] = set()  # what is to be in the history, or told
+        self._by_watermark: dict[int, set[Row]] = {}
+        """Partition -> the same, where it is the watermark alone that shows it."""
+        self._ends: dict[int, int] = {}  # partition -> below which offset the last loss left it
+
+    def do_tick(self, ms: int) -> None:
+        """Time passes."""
+        raise NotImplementedError
+
+    def valid(self) -> dict[Row, tuple[int, int]]:
+        """What the whole logs say, and where: (partition, offset)."""
+        raise NotImplementedError
+
+    def do_lose(self, partition: int, records: int) -> bool:
+        """The log of a partition loses its end. It comes back later than clocks are apart."""
+        if self.cuts:
+            return False
+        valid = self.valid()
+        lost = self.logs[partition].lose(records)
+        self.do_tick(BACK_MS if lost else 0)
+        for record in lost:
+            if isinstance(record, Origin):
+                self.lost.add(record.id)
+            elif isinstance(record, Copy):
+                self.lost_copies |= {(user, record.id) for user in record.recipient_ids}
+        for client in self.clients.values():
+            if lost and self.places[client.user] == partition:
+                client.record.gap_expected = True
+                client.record.forgets = True
+        if lost:
+            self.losses[partition] += 1
+            end = self._ends[partition] = self.logs[partition].end
+            self._expect(
+                {row for row, at in valid.items() if _is_in(at, partition, end)}, partition
+            )
+        return bool(lost)
+
+    def _expect(self, rows: set[Row], partition: int) -> None:
+        """That all of it is told, by what shows the loss."""
+        log = self.logs[partition]
+        progress = self.history.progress.get(partition, NOWHERE)
+        before = self._by_watermark.pop(partition, set())
+        if not (log.holds(progress) and log.holds(self.materializers[partition].committed)):
+            self.taken |= before | rows
+        elif not log.holds(self.watermark[partition]):
+            self._by_watermark[partition] = before | rows
+
+    # -- the watermark, which an owner overwrites
+
+    def do_land_commit(self, index: int) -> bool:
+        """A commit lands, in whatever order."""
+        if index >= len(self.commits):
+            return False
+        partition, place = self.commits.pop(index)
+        self._note(partition, place)
+        return True
+
+    def do_forget(self, partition: int) -> None:
+        """The group's commit is lost."""
+        self._note(partition, NOWHERE)
+
+    def _note(self, partition: int, place: Place) -> None:
+        """Where that hides a loss before any owner was there who could have seen it, nobody can
+        tell.
+        """
+        log, rows = self.logs[partition], self._by_watermark.get(partition, set())
+        since = log.records[self._ends.get(partition, 0) :]
+        if rows and log.holds(place) and not log.holds(self.watermark[partition]):
+            if any(isinstance(record, Takeover) for record in since):
+                self.taken |= rows
+            del self._by_watermark[partition]
+        self.watermark[partition] = place
+
+    def to_be_told(self) -> set[Row]:
+        """What is to be in the history or in a range that it tells, once somebody knew of it."""
+        return self.taken.union(*self._by_watermark.values())
+
+    def told_too_often(self) -> list[str]:
+        """Partitions of which more losses were told than there were."""
+        told = Counter(
+            hole.partition for hole in self.history.told.values() if hole.reason == "lost"
+        )
+        return [
+            f"partition {partition}: {times} for {self.losses[partition]}"
+            for partition, times in told.items()
+            if times > self.losses[partition]
+        ]
+
+
+def _is_in(at: tuple[int, int], partition: int, end: int) -> bool:
+    """Whether a place lies at that offset of a partition, or above."""
+    return at[0] == partition and at[1] >= end
