@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from cecochat.client import ChatError, chat_of, peer_of
 from cecochat.client.backoff import LEAST_S, BackOff
-from cecochat.client.events import CaughtUp
+from cecochat.client.events import CaughtUp, hole_of
 from cecochat.client.inbox import Entry, Inbox
 from cecochat.client.local import LocalDevice
 from cecochat.client.receipts import Marks
 from cecochat.domain.client import Device
+from cecochat.v1 import history_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (
     Ack,
@@ -25,6 +26,14 @@ from cecochat.v1.messaging_pb2 import (
     ServerItem,
     Welcome,
 )
+
+
+def test_a_hole_for_a_reason_of_a_later_version_is_a_hole() -> None:
+    reason_99 = b"\x18\x63"
+    raw = history_pb2.Hole(chat_id="d:a~b").SerializeToString() + reason_99
+    hole = history_pb2.Hole.FromString(raw)
+    assert (hole_of(hole).chat_id, hole_of(hole).reason) == ("d:a~b", "unspecified")
+
 
 back_offs = st.builds(
     BackOff,

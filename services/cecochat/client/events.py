@@ -159,8 +159,14 @@ def receipt_of(chat_id: str, mark: history_pb2.Mark) -> Receipt:
 
 def hole_of(hole: history_pb2.Hole) -> Hole:
     """A hole of the history, as it travels."""
-    reason = history_pb2.Hole.Reason.Name(hole.reason).removeprefix("REASON_").lower()
-    return Hole(hole.chat_id, hole.first_id, hole.last_id, reason)
+    return Hole(hole.chat_id, hole.first_id, hole.last_id, _reason(hole.reason))
+
+
+def _reason(number: history_pb2.Hole.Reason.ValueType) -> str:
+    try:
+        return history_pb2.Hole.Reason.Name(number).removeprefix("REASON_").lower()
+    except ValueError:  # of a later version of the server
+        return "unspecified"
 
 
 def missing(hole: history_pb2.Hole) -> events_pb2.Event:
