@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx
 import pytest
 
 from cecochat.domain.ids import UserId, dialog
@@ -19,6 +18,7 @@ from cecochat.runtime.reading import first_known
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration.cluster import Cluster, cluster, user_on
 from tests.integration.streams import message
+from tests.support import operators
 from tests.support.eventually import eventually
 
 ALICE, BOB = user_on(0), user_on(1)
@@ -34,7 +34,7 @@ async def holes(servers: Cluster) -> list[Hole]:
 
 
 async def owns_the_first(servers: Cluster, server_id: str) -> bool:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with operators.client() as client:
         answer = await client.get(f"{servers.servers[server_id].health_url}/partitions")
     return "0" in answer.json()["owned"]
 
