@@ -22,14 +22,14 @@ from cecochat.v1.history_pb2 import GetChatsRequest
 from tests.bench.meter import Meter, forget_peak, peak_bytes, percentiles_ms, rss_bytes
 from tests.bench.pairs import Pair, open_pairs
 from tests.bench.wire import Door
-from tests.hostile.flooding import KINDS, USER
+from tests.hostile.flooding import KINDS, VICTIM
 from tests.support.rawclient import find, mint
 from tests.support.server import Server, started
 
-OTHERS = 8  # pairs of users
+OTHERS = 16  # pairs of users
 EVERY_S = 0.1  # somebody looks up, and somebody asks for the chats
 SAYS_EVERY_S = 0.4  # each pair, by far below what a user may
-SECONDS = 10.0
+SECONDS = 6.0
 BEGINS_S = 2.0  # until the flood runs
 TEXT = "x" * 256
 LONG = 60  # messages of 16 KB
@@ -113,9 +113,15 @@ async def quiet_and_flooded(folder: Path, rounds: int, only: str = "") -> Figure
 
 async def _long_messages(server: Server) -> None:
     """More than a page of them, for whoever reads no answer."""
-    async with connect(server.connect_url, mint(server.secret_file, USER)) as client:
+    token = mint(server.secret_file, _user("unread answers"))
+    async with connect(server.connect_url, token) as client:
         for _ in range(LONG):
-            await client.send("victim", "x" * (16 << 10))
+            await client.send(VICTIM, "x" * (16 << 10))
+
+
+def _user(kind: str) -> str:
+    """One for each kind, who has not used up yet what the next one needs."""
+    return kind.translate(str.maketrans({" ": "-", ",": None}))
 
 
 async def _both(server: Server, others: Others, kind: str) -> dict[str, float]:
@@ -124,7 +130,8 @@ async def _both(server: Server, others: Others, kind: str) -> dict[str, float]:
     forget_peak(server.pid)
     flood = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.hostile.flooding", kind, json.dumps(server.ready),
-        "--token", mint(server.secret_file, USER), "--seconds", str(seconds),
+        "--user", _user(kind), "--token", mint(server.secret_file, _user(kind)),
+        "--seconds", str(seconds),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     await asyncio.sleep(BEGINS_S)

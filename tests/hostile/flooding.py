@@ -27,28 +27,33 @@ from tests.hostile import http2
 from tests.hostile.answers import ask, close_window
 from tests.hostile.silence import TRICKLING, Trickling, idle
 from tests.support.rawclient import CHAT, CONNECTION_OF_ITS_OWN
+from tests.support.records import dialog
 
-USER, CHAT_ID = "mallory", "d:mallory~victim"
+VICTIM = "victim"
 AT_ONCE = 64  # calls and lookups; streams are as many as a user may have
 SESSIONS = 16
 CALLS_EACH = 100  # of a connection
 UNREAD, WITHOUT_BODY, IDLE = 300, 10_000, 5_000
-MESSAGES = GetMessagesRequest(chat_id=CHAT_ID, limit=200)
 GET_MESSAGES = "/cecochat.v1.History/GetMessages"
 
 
 @dataclass
 class Flood:
-    """`count`: how often the server has answered or taken something. `token`: one that is as it
-    should be, of a user of its own.
+    """`count`: how often the server has answered or taken something. `token`: of `user`, and as it
+    should be.
     """
 
     connect: str  # URL
     messaging: str
     history: str
+    user: str
     token: str
     until_s: float
     count: int = 0
+
+    @property
+    def messages(self) -> GetMessagesRequest:
+        return GetMessagesRequest(chat_id=dialog(self.user, VICTIM), limit=200)
 
     @property
     def goes_on(self) -> bool:
@@ -99,7 +104,7 @@ async def unread(flood: Flood) -> None:
     async with http2.peer(flood.history) as held:
         await close_window(held)
         for number in range(UNREAD):
-            await ask(held, "GetMessages", flood.token, MESSAGES, 2 * number + 1)
+            await ask(held, "GetMessages", flood.token, flood.messages, 2 * number + 1)
         flood.count = UNREAD
         await flood.over()
 
@@ -146,10 +151,10 @@ async def frames(flood: Flood, made: Callable[[Flood], bytes]) -> None:
 
 async def session(flood: Flood, opened: grpc.aio.Channel, made: Callable[[Flood], bytes]) -> None:
     call: Any = opened.stream_stream(CHAT)(metadata=bearer(flood.token))
-    await call.write(ClientFrame(hello=Hello()).SerializeToString())
     reading = asyncio.create_task(read(call))
     with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
         async with asyncio.timeout(flood.until_s - time.monotonic()):
+            await call.write(ClientFrame(hello=Hello()).SerializeToString())
             while flood.goes_on:
                 await call.write(made(flood))
                 flood.count += 1
@@ -168,9 +173,9 @@ def renewal(flood: Flood) -> bytes:
 
 
 def sends(flood: Flood) -> bytes:
-    frame = ClientFrame()
+    frame, chat_id = ClientFrame(), dialog(flood.user, VICTIM)
     for number in range(256):
-        send = frame.sends.add(client_message_id=f"{flood.count}.{number}", chat_id=CHAT_ID)
+        send = frame.sends.add(client_message_id=f"{flood.count}.{number}", chat_id=chat_id)
         send.message.text = "x" * 100
     return frame.SerializeToString()
 
@@ -205,7 +210,7 @@ WITH_A_TOKEN: dict[str, Kind] = {
     "renewals": partial(frames, made=renewal),
     "sends": partial(frames, made=sends),
     "GetMessages": lambda flood: calls(
-        flood, "GetMessages", MESSAGES.SerializeToString(), flood.token
+        flood, "GetMessages", flood.messages.SerializeToString(), flood.token
     ),
     "GetChats": lambda flood: calls(
         flood, "GetChats", GetChatsRequest().SerializeToString(), flood.token
@@ -221,7 +226,7 @@ WITH_A_TOKEN: dict[str, Kind] = {
 WITHOUT_ONE: dict[str, Kind] = {
     "lookups, wrong token": lambda flood: lookups(flood, WRONG),
     "calls, wrong token": lambda flood: calls(
-        flood, "GetMessages", MESSAGES.SerializeToString(), WRONG
+        flood, "GetMessages", flood.messages.SerializeToString(), WRONG
     ),
     "calls without a body": without_body,
     "trickling connections": trickling,
@@ -234,12 +239,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("ready", help="what `cecochat up --json` says")
+    parser.add_argument("--user", required=True)
     parser.add_argument("--token", required=True)
     parser.add_argument("--seconds", type=float, default=10)
     given = parser.parse_args()
     where = {name: json.loads(given.ready)[name] for name in ("connect", "messaging", "history")}
     os.nice(10)  # those who measure come first: a real flood comes from another machine
-    flood = Flood(**where, token=given.token, until_s=time.monotonic() + given.seconds)
+    until_s = time.monotonic() + given.seconds
+    flood = Flood(**where, user=given.user, token=given.token, until_s=until_s)
     asyncio.run(KINDS[given.kind](flood))
     print(flood.count)
 

@@ -20,7 +20,7 @@ class Trickling:
     async def run(self, host: str, port: int) -> None:
         reader, writer = await asyncio.open_connection(host, port)
         begun_s = time.monotonic()
-        listening = asyncio.create_task(reader.read())
+        listening = asyncio.create_task(_to_the_end(reader))
         with suppress(ConnectionError):
             writer.write(b"GET /v1/connect HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             while not listening.done():
@@ -29,6 +29,11 @@ class Trickling:
                 await asyncio.wait([listening], timeout=EVERY_S)
         self.ended_after_s = time.monotonic() - begun_s
         writer.close()
+
+
+async def _to_the_end(reader: asyncio.StreamReader) -> None:
+    with suppress(ConnectionError):
+        await reader.read()
 
 
 @asynccontextmanager
