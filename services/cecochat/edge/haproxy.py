@@ -42,7 +42,7 @@ async def check(configuration: str) -> None:
         file = Path(folder) / "haproxy.cfg"
         file.write_text(configuration)
         process = await asyncio.create_subprocess_exec(
-            _needed(), "-c", "-q", "-f", str(file), stdout=PIPE, stderr=STDOUT
+            _needed(), "-c", "-f", str(file), stdout=PIPE, stderr=STDOUT
         )
         async with asyncio.timeout(CHECKED_WITHIN_S):
             said, _ = await process.communicate()
