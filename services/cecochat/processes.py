@@ -31,8 +31,8 @@ COUNTS: dict[Service, int] = {
     "control": 1,
     "connect": 1,
 }
-"""How many of each run unless it is said. They are stopped in the opposite order: nobody is sent to
-a server that stops, and control does not move what is about to end.
+"""How many of each run unless told otherwise. They are stopped in the opposite order: nobody is
+sent to a server that stops, and control does not move what is about to end.
 """
 
 PROGRAM = (sys.executable, "-m", "cecochat", "serve")

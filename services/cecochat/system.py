@@ -26,6 +26,7 @@ from cecochat.adapters import build
 from cecochat.connect.main import connect
 from cecochat.control.main import control
 from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.edge.configuration import split
 from cecochat.history.main import history
 from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
@@ -240,7 +241,9 @@ async def opened(
     private.check_files(settings)
     private.make_folder(settings.data_dir)
     private.protect(settings.data_dir)
-    operators = Operators(private.drawn_secret(settings.cluster_secret))
+    operators = Operators(_cluster_secret(settings))
+    if settings.edge:
+        split(settings.edge)  # clients are told this
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
@@ -258,6 +261,19 @@ async def opened(
             operators=operators,
             tracing=tracing,
         )
+
+
+def _cluster_secret(settings: Settings) -> bytes:
+    """Raises `InvalidSettings` where it is not in the file that the settings name: another one,
+    made here, would keep this server apart from all others.
+    """
+    named = settings.cluster_secret_file
+    if named and not named.exists():
+        raise InvalidSettings(
+            f"{PREFIX}CLUSTER_SECRET_FILE: {named} is not there. All servers and operators of a "
+            f"cluster have the same: copy it, or make one with openssl rand -hex 32 > {named}"
+        )
+    return private.drawn_secret(settings.cluster_secret)
 
 
 async def _verifier(stack: AsyncExitStack, settings: Settings, *, needed: bool) -> Verifier:

@@ -121,7 +121,7 @@ async def _long_messages(server: Server) -> None:
 
 def _user(kind: str) -> str:
     """One for each kind, who has not used up yet what the next one needs."""
-    return kind.translate(str.maketrans({" ": "-", ",": None}))
+    return kind.replace(",", "").replace(" ", "-")
 
 
 async def _both(server: Server, others: Others, kind: str) -> dict[str, float]:

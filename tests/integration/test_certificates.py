@@ -165,5 +165,6 @@ async def test_the_metric_says_how_long_it_still_holds(tmp_path: Path) -> None:
 def test_what_is_no_certificate_stops_the_start(tmp_path: Path) -> None:
     signed = certificates(tmp_path / "used")
     signed.cert_file.write_text("no certificate")
-    with pytest.raises(InvalidSettings, match="cannot be used"):
+    files = f"^{signed.cert_file}, {signed.key_file} cannot be used"
+    with pytest.raises(InvalidSettings, match=files):
         watched.Certificate(Tls(cert_file=signed.cert_file, key_file=signed.key_file))

@@ -152,6 +152,20 @@ async def test_a_secret_that_anybody_could_have_written_stops_the_start(server: 
     assert f"everybody on this machine can write {secret} (666): chmod o= {secret}" in said
 
 
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"CECOCHAT_CLUSTER_SECRET_FILE": "/nowhere"}, "CECOCHAT_CLUSTER_SECRET_FILE: /nowhere"),
+        ({"CECOCHAT_EDGE": "chat.example.com"}, "CECOCHAT_EDGE is 'chat.example.com'"),
+    ],
+)
+async def test_what_is_mistyped_stops_the_start(
+    server: Server, settings: dict[str, str], wanted: str
+) -> None:
+    up = ("up", "--data", str(server.folder / "data"))
+    assert wanted in await command(environment(server) | settings, *up, code=2)
+
+
 async def test_public_keys_that_anybody_can_change_stop_the_start(server: Server) -> None:
     keys = server.folder.parent / "jwks.json"
     keys.write_text('{"keys": []}')
@@ -163,21 +177,25 @@ async def test_public_keys_that_anybody_can_change_stop_the_start(server: Server
 
 
 async def test_a_secret_that_everybody_can_read_is_said(server: Server) -> None:
-    secret = server.folder.parent / "secret"
+    secret = server.folder.parent / "the secret"
     secret.write_text("x" * 32)
     secret.chmod(0o644)
     server.environment = {"CECOCHAT_TOKEN_SECRET_FILE": str(secret)}
     await server.start()
-    assert f"everybody on this machine can read {secret} (644): chmod o= {secret}" in server.said
-    await doctor(server, f"chmod o= {secret}", code=1)
+    assert f"everybody on this machine can read {secret} (644): chmod o= '{secret}'" in server.said
+    await doctor(server, f"chmod o= '{secret}'", code=1)
+    named = server.folder.parent / "settings.env"
+    named.write_text(f"CECOCHAT_TOKEN_SECRET_FILE={secret}\n")
+    server.environment, settings = {}, ("--settings", str(named))
+    await doctor(server, f"chmod o= '{secret}'", *settings, code=1)
     secret.chmod(0o640)
-    await doctor(server, "none that the settings name is open to everybody", code=0)
+    await doctor(server, "none that the settings name is open to everybody", *settings, code=0)
 
 
-async def doctor(server: Server, says: str, code: int) -> None:
+async def doctor(server: Server, says: str, *more: str, code: int) -> None:
     data = ("--data", str(server.folder / "data"))
     known = environment(server) | dict(server.environment)
-    assert says in await command(known, "doctor", *data, code=code)
+    assert says in await command(known, "doctor", *data, *more, code=code)
 
 
 async def test_what_is_restored_is_its_owners_alone(server: Server) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
 from cecochat.domain.errors import InvalidSettings
+from cecochat.edge import haproxy
 from cecochat.edge.configuration import of_instances, of_one_machine, written
 from cecochat.ports.discovery import Instance, Service
 from cecochat.runtime.settings import load
@@ -146,3 +150,21 @@ def test_a_health_over_tls_is_asked_so() -> None:
 def test_an_edge_is_a_host_and_a_port(edge: str) -> None:
     with pytest.raises(InvalidSettings, match="CECOCHAT_EDGE is"):
         of_one_machine(load({"CECOCHAT_EDGE": edge}))
+
+
+async def test_a_file_that_cannot_be_read_is_a_change_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(haproxy, "CERTIFICATE_EVERY_S", 0.01)
+    file = tmp_path / "edge.pem"
+    file.write_text("one")
+    async with aclosing(haproxy.changes([file])) as changes, asyncio.timeout(10):
+        seen = asyncio.create_task(anext(changes))
+        await asyncio.sleep(0)  # it has looked once
+        file.unlink()
+        file.mkdir()  # as for who has no right to read it: not even root reads this
+        await seen
+        file.rmdir()
+        await anext(changes)
+        file.write_text("two")
+        await anext(changes)

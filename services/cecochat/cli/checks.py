@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import re
 import resource
+import shlex
 import shutil
 import sqlite3
 import ssl
@@ -116,7 +117,7 @@ def rights(data: Path) -> Finding:
     if not (found := private.exposed(data) if data.is_dir() else []):
         return Finding("rights", "ok", "the data folder is its owner's alone")
     names = ", ".join(str(path) for path in found[:3]) + (" ..." if found[3:] else "")
-    mend = f"chmod -R go= {data}, or start `cecochat up` once"
+    mend = f"chmod -R go= {shlex.quote(str(data))}, or start `cecochat up` once"
     return Finding("rights", "wrong", f"others have rights to {names}", mend)
 
 
@@ -126,7 +127,7 @@ def secrets(loaded: Settings) -> Finding:
     if not found:
         return Finding("secrets", "ok", "none that the settings name is open to everybody")
     names = ", ".join(f"{path} ({variable})" for variable, path in found)
-    mend = f"chmod o= {' '.join(path for _, path in found)}"
+    mend = f"chmod o= {shlex.join(path for _, path in found)}"
     return Finding("secrets", "wrong", f"everybody has rights to {names}", mend)
 
 
@@ -276,7 +277,7 @@ def last_up_ready(known: dict[str, Any] | None) -> Finding:
         return Finding("last up", "ok", "none yet; start one with `cecochat up`")
     faults = [fault for name, url in known["health"].items() if (fault := _not_ready(name, url))]
     if faults:
-        mend = f"start it again: cecochat up --data {known['data']}"
+        mend = f"start it again: cecochat up --data {shlex.quote(known['data'])}"
         return Finding("last up", "wrong", "; ".join(faults), mend)
     return Finding("last up", "ok", f"ready at {known['connect']}")
 

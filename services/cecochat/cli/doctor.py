@@ -22,6 +22,7 @@ def doctor(
     data: Annotated[
         Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
     ] = None,
+    file: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
     """Check this machine; exit code 1 if something is wrong."""
@@ -29,7 +30,7 @@ def doctor(
     from cecochat.cli.target import last_up
     from cecochat.runtime.settings import load
 
-    settings, known = load(), last_up()
+    settings, known = load(file=file), last_up()
     folder = data or (Path(known["data"]) if known else settings.data_dir)
     findings = examine(folder, settings)
     for check, result, found, mend in findings:
@@ -37,8 +38,8 @@ def doctor(
             json_line({"check": check, "result": result, "found": found, "mend": mend})
             continue
         text, colour = SIGNS[result]
-        echo(f"  {check:<12}  {found}", f"{text:<5}", fg=colour)
+        echo(f"  {check:<13}  {found}", f"{text:<5}", fg=colour)
         if mend:
-            echo(f"{'':21}-> {mend}")
+            echo(f"{'':22}-> {mend}")
     if any(finding.result == "wrong" for finding in findings):
         raise typer.Exit(1)

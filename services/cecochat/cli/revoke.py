@@ -52,9 +52,11 @@ def revoke(
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
-    """Revoke the tokens of a user that were issued before now. Its streams that were opened with
-    them end, and calls with them are refused, within two seconds on every server. A token that is
-    issued later holds: to keep a user out, have your back end issue none.
+    """Revoke the tokens of a user that were issued before now.
+
+    Within two seconds, on every server, streams that were opened with them end, and calls with them
+    are refused. A token that is issued later holds: to keep a user out, have your back end issue
+    none.
     """
     if [bool(user), everyone, list_].count(True) != 1:
         raise UsageError("name a user, or use --everyone or --list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -165,7 +166,8 @@ def hint() -> str:
         return "; start a system with: cecochat up"
     if _runs(known.get("pid")):
         return f"; the last `cecochat up` is at {known['connect']}"
-    return f"; the last `cecochat up` has ended, go on with: cecochat up --data {known['data']}"
+    data = shlex.quote(known["data"])
+    return f"; the last `cecochat up` has ended, go on with: cecochat up --data {data}"
 
 
 def _runs(pid: Any) -> bool:

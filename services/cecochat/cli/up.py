@@ -71,8 +71,8 @@ def up(
         bool, typer.Option("--json", help="Print one line of JSON with every address, once ready.")
     ] = False,
 ) -> None:
-    """Run the whole system, in one process on SQLite unless it is said; Ctrl-C stops it, a second
-    one at once.
+    """Run the whole system, in one process on SQLite unless told otherwise. Ctrl-C stops it; a
+    second one, at once.
 
     Further settings are CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE.
     """

@@ -69,14 +69,14 @@ class PerUser(Generic[Limit]):
 
 
 class Rates:
-    """How often each user may do one thing: it `does` it, in a word."""
+    """How often each user may do one thing. `does` says what, as in "alice looks up"."""
 
     def __init__(self, does: str) -> None:
         self._does = does
         self._buckets: PerUser[TokenBucket] = PerUser()
 
     def check(self, user_id: str, now_s: float, rate_per_s: float, burst: float) -> None:
-        """It does it once more. Raises `Refusal` (rate_limited)."""
+        """The user does it once more. Raises `Refusal` (rate_limited)."""
         bucket = self._buckets.of(user_id, lambda: TokenBucket(burst, now_s))
         if wait_s := bucket.try_take(now_s, rate_per_s, burst):
             raise Refusal(

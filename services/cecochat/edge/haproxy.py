@@ -42,7 +42,7 @@ async def check(configuration: str) -> None:
         file = Path(folder) / "haproxy.cfg"
         file.write_text(configuration)
         process = await asyncio.create_subprocess_exec(
-            _needed(), "-c", "-q", "-f", str(file), stdout=PIPE, stderr=STDOUT
+            _needed(), "-c", "-f", str(file), stdout=PIPE, stderr=STDOUT
         )
         async with asyncio.timeout(CHECKED_WITHIN_S):
             said, _ = await process.communicate()
@@ -103,7 +103,7 @@ class HAProxy:
 
 
 async def changes(files: Iterable[Path]) -> AsyncGenerator[None]:
-    """Yields after each change of what the files hold."""
+    """Yields after each change of what the files hold, or of why they cannot be read."""
     files = list(files)
     seen = _digest(files)
     while True:
@@ -116,5 +116,13 @@ async def changes(files: Iterable[Path]) -> AsyncGenerator[None]:
 def _digest(files: list[Path]) -> bytes:
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.read_bytes() if file.exists() else b"")
+        digest.update(_content(file))
     return digest.digest()
+
+
+def _content(file: Path) -> bytes:
+    """Or why it cannot be read, which HAProxy will say too."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        return str(error).encode()

@@ -24,7 +24,7 @@ log = logging.getLogger(ACCESS)
 
 LOGGED = ("people", "change")
 MISDIRECTED = 421
-NOBODY = "somebody without a token"
+UNKNOWN = "somebody unknown"
 
 
 class Guard:
@@ -53,7 +53,7 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """A page of somebody else's can have its own name lead here, and no address (DNS
+        """Somebody else's page can make its own name lead here, but not an address (DNS
         rebinding).
         """
         try:
@@ -98,7 +98,7 @@ def concerns(request: Request, *whom: str) -> None:
 async def _note(request: Request, response: BaseHTTPResponse) -> None:
     if scope_of(request.route) not in LOGGED:
         return
-    who = getattr(request.ctx, "operator", NOBODY)
+    who = getattr(request.ctx, "operator", UNKNOWN)
     whom = list(_whom(request))
     said = {
         "operator": who,

@@ -63,5 +63,6 @@ def serving(
     """As `http.serving`, where the settings say that internal listeners are. None of its routes
     may leave open who may ask.
     """
-    assert not (open_ones := undeclared(made)), f"who may ask {open_ones}? ctx_scope must say"
+    if open_ones := undeclared(made):
+        raise ValueError(f"who may ask {open_ones}? ctx_scope must say")
     return http.serving(made, settings.internal_host, port, certificate)

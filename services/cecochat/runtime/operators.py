@@ -19,7 +19,7 @@ from cecochat.v1 import errors_pb2
 AUDIENCE = "cecochat-operators"
 NAME_MAX_BYTES = 128
 SECRET_FILE = f"{PREFIX}CLUSTER_SECRET_FILE"
-MINT = "`cecochat token --operator NAME`"
+MINT = "cecochat token --operator NAME"
 
 Scope = Literal["metrics", "read", "people", "change"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
@@ -65,8 +65,8 @@ class Operators:
         except jwt.ExpiredSignatureError:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOKEN_EXPIRED,
-                f"the operator's token has expired: get another one with {MINT}, and look whether "
-                "the clocks agree",
+                f"the operator's token has expired: get another one with `{MINT}`, and look "
+                "whether the clocks agree",
             ) from None
         except jwt.InvalidSignatureError:
             raise _unauthenticated(
@@ -97,7 +97,7 @@ def allow(caller: Operator, scope: str) -> None:
     raise Refusal(
         errors_pb2.ERROR_CODE_FORBIDDEN,
         f"this needs the scope `{scope}`, and the token of {caller.name} has {held}: get another "
-        f"one with {MINT} --scope {scope}",
+        f"one with `{MINT} --scope {scope}`",
     )
 
 
@@ -118,5 +118,5 @@ def _operator(name: object, scope: object) -> Operator:
 def _unauthenticated(what: str) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_UNAUTHENTICATED,
-        f"{what}: send `authorization: Bearer <token>`, with one of {MINT}",
+        f"{what}: send `authorization: Bearer <token>`, with one of `{MINT}`",
     )

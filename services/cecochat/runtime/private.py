@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from shlex import quote
 from typing import IO
 
 from cecochat.domain.errors import InvalidSettings
@@ -133,7 +134,8 @@ def check_files(settings: Settings) -> None:
     where anybody can read a secret.
     """
     for variable, path, mode in open_files(settings):
-        text = f"{variable}: everybody on this machine can %s {path} ({mode:03o}): chmod o= {path}"
+        can, mend = "write" if mode & stat.S_IWOTH else "read", f"chmod o= {quote(str(path))}"
+        text = f"{variable}: everybody on this machine can {can} {path} ({mode:03o}): {mend}"
         if mode & stat.S_IWOTH:
-            raise InvalidSettings(text % "write")
-        log.warning("%s", text % "read")
+            raise InvalidSettings(text)
+        log.warning("%s", text)

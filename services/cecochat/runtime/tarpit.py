@@ -1,5 +1,5 @@
-"""Who is refused again and again waits for it: a refusal costs a server as much as an answer, and
-whoever floods it is refused as fast as it says so.
+"""Refusals of a flood are told late: a refusal costs a server as much as an answer, and whoever
+floods it asks again as soon as it is told.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ HELD = frozenset(
 
 
 class Tarpit:
-    """Of one server. The first refusals of a second are told at once."""
+    """Holds back the refusals of one server, but for the first of each second."""
 
     def __init__(self) -> None:
         self._bucket = TokenBucket(BURST, time.monotonic())
         self._waiting = 0
 
     async def hold(self, refusal: Refusal) -> None:
-        """Before it is told."""
+        """Wait before this refusal is told, where there have been many."""
         if refusal.error_code not in HELD or self._waiting >= WAITING_MAX:
             return
         if not self._bucket.try_take(time.monotonic(), RATE_PER_S, BURST):

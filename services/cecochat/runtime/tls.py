@@ -6,6 +6,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from cecochat.domain.errors import InvalidSettings
 
 
@@ -16,6 +18,12 @@ class Tls:
     ca_file: Path | None = None
     cert_file: Path | None = None  # with its chain
     key_file: Path | None = None
+
+    @override
+    def __str__(self) -> str:
+        """Its files, for messages."""
+        files = (self.cert_file, self.key_file, self.ca_file)
+        return ", ".join(str(file) for file in files if file)
 
     def client(self) -> ssl.SSLContext:
         """For connections that go out: the peer is verified. Raises `InvalidSettings`."""

@@ -35,7 +35,7 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     ERROR_CODE_TOO_LARGE: _ErrorCode.ValueType  # 5
     """A frame, a text or a document is over its limit."""
     ERROR_CODE_RATE_LIMITED: _ErrorCode.ValueType  # 6
-    """Too many connects in a short time: come back after retry_after_ms."""
+    """Too many connects, lookups or queries in a short time: come back after retry_after_ms."""
     ERROR_CODE_TOO_MANY_SESSIONS: _ErrorCode.ValueType  # 7
     """The user or the server holds as many sessions as it may."""
     ERROR_CODE_WRONG_SERVER: _ErrorCode.ValueType  # 8
@@ -86,7 +86,7 @@ ERROR_CODE_FORBIDDEN: ErrorCode.ValueType  # 4
 ERROR_CODE_TOO_LARGE: ErrorCode.ValueType  # 5
 """A frame, a text or a document is over its limit."""
 ERROR_CODE_RATE_LIMITED: ErrorCode.ValueType  # 6
-"""Too many connects in a short time: come back after retry_after_ms."""
+"""Too many connects, lookups or queries in a short time: come back after retry_after_ms."""
 ERROR_CODE_TOO_MANY_SESSIONS: ErrorCode.ValueType  # 7
 """The user or the server holds as many sessions as it may."""
 ERROR_CODE_WRONG_SERVER: ErrorCode.ValueType  # 8
