@@ -26,7 +26,6 @@ from cecochat.adapters import build
 from cecochat.connect.main import connect
 from cecochat.control.main import control
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.edge.configuration import split
 from cecochat.history.main import history
 from cecochat.materialize.main import materialize
 from cecochat.messaging.main import messaging
@@ -242,8 +241,6 @@ async def opened(
     private.make_folder(settings.data_dir)
     private.protect(settings.data_dir)
     operators = Operators(_cluster_secret(settings))
-    if settings.edge:
-        split(settings.edge)  # clients are told this
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
-from cecochat.runtime.settings import PORT_MAX, PREFIX, Settings
+from cecochat.runtime.settings import PREFIX, Settings, split_address
 
 HEADERS_MAX = 64
 STREAMS_MAX = 32
@@ -51,20 +51,9 @@ class Behind(NamedTuple):
     port: int  # of the edge
 
 
-def split(address: str) -> tuple[str, int]:
-    """Host and port of the edge. Raises `InvalidSettings`."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) <= PORT_MAX:
-        raise InvalidSettings(
-            f"{PREFIX}EDGE is {address!r}: use the host and port that clients are told, such as "
-            "chat.example.com:8443"
-        )
-    return host, int(port)
-
-
 def of_one_machine(settings: Settings) -> list[Behind]:
     """The servers of a `cecochat up` with these settings. Raises `InvalidSettings`."""
-    _, port = split(settings.edge)
+    _, port = split_address(settings.edge)
     connect = f"{settings.host}:{settings.connect_port}"
     scheme = "https" if settings.tls else "http"
     return [
@@ -75,7 +64,7 @@ def of_one_machine(settings: Settings) -> list[Behind]:
 
 
 def _behind(settings: Settings, service: Service, port: int, health_port: int) -> Behind:
-    _, edge_port = split(settings.edge)
+    _, edge_port = split_address(settings.edge)
     scheme = "https" if settings.internal_tls else "http"
     health = f"{scheme}://{settings.internal_address}:{health_port}"
     return Behind(service, service, f"{settings.host}:{port}", health, edge_port)
@@ -85,12 +74,12 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
     """Messaging servers that tell clients an address with this edge's host, and the connect and
     history servers of all machines, since any of them will do. Raises `InvalidSettings`.
     """
-    host, main = split(settings.edge)
+    host, main = split_address(settings.edge)
     found = []
     for each in instances:
         if not each.behind or each.service not in FOR_CLIENTS or not _is_plain(each):
             continue
-        own, port = split(each.address)
+        own, port = split_address(each.address)
         if each.service == "messaging" and own != host:
             continue
         port = port if each.service == "messaging" else main
@@ -112,7 +101,7 @@ def _is_plain(instance: Instance) -> bool:
 
 def _is_address(text: str) -> bool:
     try:
-        split(text)
+        split_address(text)
     except InvalidSettings:
         return False
     return True
@@ -125,7 +114,7 @@ def written(settings: Settings, servers: Sequence[Behind]) -> str:
             f"{PREFIX}TLS_CERT_FILE makes servers speak TLS, with the edge too: name who signs "
             f"their certificates with {PREFIX}EDGE_CA_FILE, or set {PREFIX}EDGE_CERT_FILE alone"
         )
-    _, main = split(settings.edge)
+    _, main = split_address(settings.edge)
     ports = sorted({server.port for server in servers if server.service == "messaging"} - {main})
     parts = [_global(settings), _defaults(settings), _addresses()]
     parts += [_frontend(settings, main, FOR_CLIENTS)]
@@ -230,7 +219,7 @@ def _tls(server: Behind, ca_file: Path | None) -> str:
     if ca_file is None:
         return f"{check} verify none" if check else ""  # it asks whether it lives, not who it is
     alpn = "http/1.1" if server.service == "connect" else "h2"
-    host, _ = split(server.address)
+    host, _ = split_address(server.address)
     name = "" if _is_ip(host) else f" verifyhost {host}"
     return f" ssl alpn {alpn} verify required ca-file {_quoted(str(ca_file))}{name}{check}"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cecochat.adapters import build
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.edge.configuration import of_instances, of_one_machine, split, written
+from cecochat.edge.configuration import of_instances, of_one_machine, written
 from cecochat.edge.haproxy import HAProxy, changes
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Service
-from cecochat.runtime.settings import Settings
+from cecochat.runtime.settings import Settings, split_address
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Edge:
         self._taken = self.configuration()
         haproxy = await HAProxy.start(self._taken, self._folder)
         try:
-            _, port = split(self._settings.edge)
+            _, port = split_address(self._settings.edge)
             await haproxy.listening(self._settings.edge_host, port)
             started.set()
             async with asyncio.TaskGroup() as group:

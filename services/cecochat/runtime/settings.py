@@ -310,6 +310,8 @@ def load(
     values |= {name: value for name, value in flags.items() if value is not None}
     settings = Settings(**values)
     _check_halves(settings)
+    if settings.edge:
+        split_address(settings.edge)
     return settings
 
 
@@ -334,6 +336,17 @@ def _check_halves(settings: Settings) -> None:
                 f"{PREFIX}{name.upper()} is for tokens of your back end, and these are development "
                 f"tokens: say where its keys are, with {PREFIX}JWKS_FILE or {PREFIX}JWKS_URL"
             )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of the edge. Raises `InvalidSettings`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) <= PORT_MAX:
+        raise InvalidSettings(
+            f"{PREFIX}EDGE is {address!r}: use the host and port that clients are told, such as "
+            "chat.example.com:8443"
+        )
+    return host, int(port)
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
