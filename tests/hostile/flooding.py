@@ -22,7 +22,7 @@ import grpc
 import httpx
 
 from cecochat.v1.history_pb2 import FindMessageRequest, GetChatsRequest, GetMessagesRequest
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, ServerFrame
 from tests.hostile import http2
 from tests.hostile.answers import ask, close_window
 from tests.hostile.silence import TRICKLING, Trickling, idle
@@ -180,6 +180,35 @@ def sends(flood: Flood) -> bytes:
     return frame.SerializeToString()
 
 
+async def replays(flood: Flood) -> None:
+    """Each stream is brought all that the log holds, and when it is, another one."""
+    async with channel(flood.messaging) as opened:
+        begun = await welcomed(opened, flood)
+
+        async def one() -> None:
+            call: Any = opened.stream_stream(CHAT)(metadata=bearer(flood.token))
+            hello = Hello(position=Position(log_id=begun.log_id, partition=begun.partition))
+            await call.write(ClientFrame(hello=hello).SerializeToString())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, flood.until_s - time.monotonic())):
+                    while (frame := await call.read()) is not grpc.aio.EOF:
+                        flood.count += 1
+                        items = ServerFrame.FromString(frame).items
+                        if items[-1].HasField("caught_up"):
+                            break
+            call.cancel()
+
+        await flood.each(SESSIONS, one)
+
+
+async def welcomed(opened: grpc.aio.Channel, flood: Flood) -> Position:
+    call: Any = opened.stream_stream(CHAT)(metadata=bearer(flood.token))
+    await call.write(ClientFrame(hello=Hello()).SerializeToString())
+    frame = ServerFrame.FromString(await call.read())
+    call.cancel()
+    return frame.items[0].welcome.position
+
+
 # -- connections
 
 
@@ -209,6 +238,7 @@ WITH_A_TOKEN: dict[str, Kind] = {
     "empty frames": partial(frames, made=lambda _: b""),
     "renewals": partial(frames, made=renewal),
     "sends": partial(frames, made=sends),
+    "replays": replays,
     "GetMessages": lambda flood: calls(
         flood, "GetMessages", flood.messages.SerializeToString(), flood.token
     ),

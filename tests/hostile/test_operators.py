@@ -23,6 +23,7 @@ from cecochat.runtime import internal
 from cecochat.runtime.asking import of_server
 from cecochat.runtime.guard import scope_of
 from cecochat.runtime.http import app
+from cecochat.runtime.logs import TextLines
 from cecochat.runtime.operators import AUDIENCE, SCOPES, Operators
 from cecochat.runtime.settings import Settings
 from tests.support import operators
@@ -226,6 +227,21 @@ async def test_who_looks_at_people_is_logged_and_so_is_who_may_not(
     assert {line.address for line in lines} == {"127.0.0.1"}  # type: ignore[attr-defined]
     assert "eyJ" not in caplog.text, "a token"
     assert "an operator at 127.0.0.1: POST /revocations (alice, phone): 200" in caplog.text
+
+
+async def test_nobody_writes_lines_of_their_own_into_that_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As text, where a name in the query is decoded."""
+    caplog.set_level(logging.INFO, "cecochat.operators")
+    caplog.handler.setFormatter(TextLines())
+    forged = "eve\n2026-11-28 01:00:00,000 INFO cecochat.operators: root at 10.0.0.1: GET /sessions"
+    async with servers(tmp_path) as up, httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{up.urls['messaging']}/sessions", params={"user": forged})
+        assert answer.status_code == 401
+    said = [line for line in caplog.text.splitlines() if "cecochat.operators" in line]
+    assert len(said) == 1, said
+    assert r"(eve\n2026" in said[0]
 
 
 async def test_a_server_of_another_secret_is_told_why(

@@ -132,6 +132,19 @@ def test_an_exception_and_odd_text_stay_on_one_line(
     assert 'ValueError: two\nlines, "quoted" \ud800' in line["exception"]
 
 
+def test_in_text_nobody_else_begins_a_line(writing: Writing) -> None:
+    written = writing(TextLines())
+    OURS.info("refused: %s", "alice\n2026-11-28 01:00:00,000 INFO cecochat.operators: forged")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        OURS.exception("it failed")
+    said, failed, *trace = written.lines
+    assert said.endswith(r"refused: alice\n2026-11-28 01:00:00,000 INFO cecochat.operators: forged")
+    assert failed.endswith("it failed")
+    assert len(trace) > 1, "a trace keeps its lines"
+
+
 def test_a_value_that_is_no_json_is_told_in_words(writing: Writing) -> None:
     written = writing(JsonLines())
     OURS.warning("odd", extra={"error": OSError("full"), "frame": b"a secret"})

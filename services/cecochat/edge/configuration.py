@@ -23,6 +23,8 @@ STREAMS_MAX = 32
 """On one connection: the client opens one, others a few."""
 RATE_S = 10
 """Over so long the requests of an address are counted: clients that come back do so all at once."""
+LOGGED = 1_000
+"""So many of them have a line in the log: 326,000 that were given up at once had one each."""
 INTERVALS = "inter 2s downinter 500ms fall 3 rise 1"
 RELOADS_MAX = 10
 """A worker that serves old streams ends after so many reloads, however many are left."""
@@ -188,6 +190,7 @@ def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str
         f"bind {settings.edge_host}:{port}{tls}",
         "tcp-request connection track-sc0 src table addresses",
         f"tcp-request connection reject if {{ sc0_conn_cur(addresses) gt {limit} }}",
+        f"http-request set-log-level silent if {{ sc0_http_req_rate(addresses) gt {LOGGED} }}",
         f"http-request deny deny_status 404 unless {known}",
         f"http-request deny deny_status 429 if {{ sc0_http_req_rate(addresses) gt {requests} }}",
         *(f"use_backend {backends[each]} if {{ {PATHS[each]} }}" for each in services),

@@ -7,14 +7,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from cecochat.domain import frames, intake, resume
-from cecochat.domain.errors import Refusal, Trimmed, Unavailable
+from cecochat.domain.errors import Refusal, Trimmed, Unavailable, Undecodable
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import message_id, stamp_at
+from cecochat.domain.records import LogRecord
 from cecochat.domain.session import Replay, Session, replace
 from cecochat.messaging.partition import OwnedPartition
 from cecochat.ports.backplane import MESSAGES
@@ -37,6 +38,7 @@ TOKEN_CHECK_S = 15.0
 
 Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[object]]
+Records = AsyncGenerator[tuple[int, LogRecord | Undecodable, int]]
 
 
 class Connection:
@@ -66,6 +68,7 @@ class Connection:
         self._check_token_at_s = 0.0
         self._warned = False
         self._credit = server.send_credit(identity.user_id)
+        self._replays = server.replays(identity.user_id)
         self.session = Session(
             session_id,
             identity.user_id,
@@ -273,11 +276,19 @@ class Connection:
             partition.log.backplane, partition.partition, session.position + 1, high + 1
         )
         async with aclosing(records):
-            async for record in records:
-                replay.feed(*record)
+            while await self._replay_some(records, replay):
                 if not session.has_room:
                     await self._written()
         session.position = max(session.position, high)
+
+    async def _replay_some(self, records: Records, replay: Replay) -> bool:
+        """For one turn of this user's; whether there may be more."""
+        async with self._replays.turn() as until_s:
+            async for record in records:
+                replay.feed(*record)
+                if not self.session.has_room or time.monotonic() > until_s:
+                    return True
+        return False
 
     async def _written(self) -> None:
         while self.session.queued_bytes and not self.session.closed:

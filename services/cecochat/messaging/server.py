@@ -20,6 +20,7 @@ from cecochat.messaging.credit import SendCredit
 from cecochat.messaging.loading import Log
 from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.messaging.ownership import NEXT_OWNER_MS, Ownership
+from cecochat.messaging.replaying import Replays
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.remembered import Memory
@@ -61,6 +62,7 @@ class MessagingServer:
         self._connections: set[Connection] = set()
         self._by_user: Counter[str] = Counter()
         self._sends: PerUser[SendCredit] = PerUser()
+        self._replays: PerUser[Replays] = PerUser()
         self._connects = Rates("connects")
         self._leaving = False  # others are to take over; serves on
         self._draining = False
@@ -164,6 +166,10 @@ class MessagingServer:
     def send_credit(self, user_id: str) -> SendCredit:
         """What all sessions of a user share."""
         return self._sends.of(user_id, lambda: SendCredit(lambda: self._config))
+
+    def replays(self, user_id: str) -> Replays:
+        """Whose turn it is among the sessions of a user that missed something."""
+        return self._replays.of(user_id, Replays)
 
     def end_revoked(self) -> None:
         """Send those away whose tokens have been revoked."""

@@ -51,7 +51,7 @@ class JsonLines(logging.Formatter):
 
 class TextLines(logging.Formatter):
     """Time, level, `who`, logger and message; then, where there are, `details` as JSON and the
-    trace.
+    trace. All of that stands on one line, so that no text of others looks like a line of ours.
     """
 
     def __init__(self, who: str = "") -> None:
@@ -72,7 +72,7 @@ class TextLines(logging.Formatter):
             parts.append(f"({more['left_out']} more like it were left out)")
         if trace_id := (span_ids() | more).get("trace_id"):
             parts.append(f"[trace {trace_id}]")
-        return " ".join(parts)
+        return " ".join(parts).replace("\n", "\\n")
 
 
 class WithoutPayload(logging.Filter):

@@ -13,7 +13,9 @@ from cecochat.v1 import errors_pb2
 
 RATE_PER_S, BURST = 50.0, 100
 LATE_S = 1.0
-WAITING_MAX = 500
+LATE_PER_S = 100.0
+"""Of those that wait so many are told a second, however many wait: the others wait for longer."""
+WAITING_MAX = 2_000
 """Beyond that many they are told at once: to let them wait would cost memory."""
 HELD = frozenset(
     {
@@ -41,6 +43,6 @@ class Tarpit:
             return
         self._waiting += 1
         try:
-            await asyncio.sleep(LATE_S)
+            await asyncio.sleep(LATE_S + self._waiting / LATE_PER_S)
         finally:
             self._waiting -= 1

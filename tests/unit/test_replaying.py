@@ -1,0 +1,45 @@
+"""The turns in which the sessions of a user are brought what they missed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from cecochat.messaging.replaying import TURN_S, Replays
+
+SESSIONS, SECONDS = 16, 0.5
+
+
+async def test_a_user_has_one_turn_at_a_time_and_half_of_the_time() -> None:
+    replays, worked_s, taken = Replays(), 0.0, [0] * SESSIONS
+    until_s = time.monotonic() + SECONDS
+
+    async def session(number: int) -> None:
+        nonlocal worked_s
+        while time.monotonic() < until_s:
+            async with replays.turn() as to_s:
+                begun_s = time.monotonic()
+                while time.monotonic() < to_s:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                worked_s += time.monotonic() - begun_s
+                taken[number] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(SESSIONS):
+            group.create_task(session(number))
+    spent_s = time.monotonic() - until_s + SECONDS
+    assert worked_s < 0.6 * spent_s
+    assert min(taken) >= max(taken) - 1, "in turn"
+    assert sum(taken) > SESSIONS
+
+
+async def test_a_turn_that_fails_is_the_next_ones() -> None:
+    replays = Replays()
+    for _ in range(2):
+        async with asyncio.timeout(1):
+            try:
+                async with replays.turn() as to_s:
+                    assert to_s <= time.monotonic() + TURN_S
+                    raise ConnectionError
+            except ConnectionError:
+                continue
