@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, Origin, Takeover
+from cecochat.domain.records import Copy, Takeover
 from tests.sim.oracle import Row
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ class Losing:
         valid = self.valid()
         lost = self.logs[partition].lose(records)
         self.do_tick(BACK_MS if lost else 0)
+        end = self.logs[partition].end
+        gone = {row for row, at in valid.items() if _is_in(at, partition, end)}
+        self.lost |= {row.id for row in gone}  # one that does not count gives its id to another
         for record in lost:
-            if isinstance(record, Origin):
-                self.lost.add(record.id)
-            elif isinstance(record, Copy):
+            if isinstance(record, Copy):
                 self.lost_copies |= {(user, record.id) for user in record.recipient_ids}
         for client in self.clients.values():
             if lost and self.places[client.user] == partition:
@@ -67,10 +68,8 @@ class Losing:
                 client.record.forgets = True
         if lost:
             self.losses[partition] += 1
-            end = self._ends[partition] = self.logs[partition].end
-            self._expect(
-                {row for row, at in valid.items() if _is_in(at, partition, end)}, partition
-            )
+            self._ends[partition] = end
+            self._expect(gone, partition)
         return bool(lost)
 
     def _expect(self, rows: set[Row], partition: int) -> None:
