@@ -108,7 +108,9 @@ async def test_a_broken_configuration_changes_nothing(
             assert await limits.text_max_bytes() == 1234
         store.put("configuration", '{"text.max_bytes": 4321}')
         await until_at_least(
-            addresses.connect, "cecochat_configuration_version", good + len(CONFIGURATIONS) + 1
+            addresses.health["connect"],
+            "cecochat_configuration_version",
+            good + len(CONFIGURATIONS) + 1,
         )
         async with asyncio.timeout(10):
             while await limits.text_max_bytes() != 4321:
