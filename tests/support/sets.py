@@ -14,6 +14,7 @@ import httpx
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
 from cecochat.runtime.ownership import owned_by
 from cecochat.runtime.turn import WAIT_S
+from tests.support import operators
 
 EVERY_S = 0.1
 SECOND_S = 1.0
@@ -62,7 +63,7 @@ async def watching(discovery: Discovery, service: Service) -> AsyncIterator[Seen
     """While inside."""
     seen = Seen()
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=5) as client,
+        operators.client(timeout=5) as client,
         asyncio.TaskGroup() as tasks,
     ):
         task = tasks.create_task(_watch(seen, client, discovery, service))
