@@ -45,6 +45,7 @@ class Cutting:
     history: History
     cuts: list[Cut]
     losses: Counter[int]  # of the end of each log
+    servers: dict[tuple[int, int], Server]  # (node, partition)
     afresh: set[str]  # sessions that found no state record, so do not know what counts
     told: set[tuple[int, int]]
     places: dict[str, int]
@@ -85,6 +86,10 @@ class Cutting:
         log = self.logs[partition]
         if self.losses or any(each.meant for each in self.logs):
             return False
+        if any(
+            number == partition and not each.claimed for (_, number), each in self.servers.items()
+        ):
+            return False  # one that knows what was before: ADR 0099, "Open"
         cut = Cut(partition, log.start, min(start, log.end))
         if not self._begin_at(partition, cut.start):
             return False
