@@ -33,7 +33,7 @@ from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
 from cecochat.runtime import certificates, jwks_url, private
 from cecochat.runtime.loopback import EVERYWHERE, is_loopback
-from cecochat.runtime.operators import Operators
+from cecochat.runtime.operators import Operators, cluster_secret
 from cecochat.runtime.parts import Parts, new_instance_id
 from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import Verifier
@@ -240,7 +240,9 @@ async def opened(
     private.check_files(settings)
     private.make_folder(settings.data_dir)
     private.protect(settings.data_dir)
-    operators = Operators(_cluster_secret(settings))
+    if settings.cluster_secret_file is None:
+        private.drawn_secret(settings.cluster_secret)
+    operators = Operators(cluster_secret(settings))
     async with AsyncExitStack() as stack:
         tracing = Tracing(settings.otlp_url)
         stack.push_async_callback(tracing.close)
@@ -258,19 +260,6 @@ async def opened(
             operators=operators,
             tracing=tracing,
         )
-
-
-def _cluster_secret(settings: Settings) -> bytes:
-    """Raises `InvalidSettings` where it is not in the file that the settings name: another one,
-    made here, would keep this server apart from all others.
-    """
-    named = settings.cluster_secret_file
-    if named and not named.exists():
-        raise InvalidSettings(
-            f"{PREFIX}CLUSTER_SECRET_FILE: {named} is not there. All servers and operators of a "
-            f"cluster have the same: copy it, or make one with openssl rand -hex 32 > {named}"
-        )
-    return private.drawn_secret(settings.cluster_secret)
 
 
 async def _verifier(stack: AsyncExitStack, settings: Settings, *, needed: bool) -> Verifier:

@@ -23,9 +23,9 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
-from cecochat.runtime.settings import PREFIX, Settings
+from cecochat.runtime.operators import cluster_secret
+from cecochat.runtime.settings import Settings
 from cecochat.runtime.tls import secret
-from cecochat.runtime.tokens import SECRET_MIN_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -199,26 +199,9 @@ def _consul(settings: Settings) -> AbstractAsyncContextManager[Discovery]:
     return ConsulDiscovery.open(
         ConsulSettings(
             settings.consul,
-            _cluster_secret(settings),
+            cluster_secret(settings),
             namespace=settings.namespace,
             token=secret(settings.consul_token_file),
             tls=settings.backends_tls(settings.consul_tls),
         )
     )
-
-
-def _cluster_secret(settings: Settings) -> bytes:
-    """Raises `InvalidSettings`: one that is made here would be that of no server."""
-    path = settings.cluster_secret
-    if not path.exists():
-        raise InvalidSettings(
-            f"{path} is not there: name the secret that the servers of this cluster have with "
-            f"{PREFIX}CLUSTER_SECRET_FILE"
-        )
-    found = (secret(path) or "").strip().encode()
-    if len(found) < SECRET_MIN_BYTES:
-        raise InvalidSettings(
-            f"the secret in {path} has under {SECRET_MIN_BYTES} bytes, which can be guessed: "
-            f"openssl rand -hex 32 > {path}, for all servers and operators of the cluster"
-        )
-    return found

@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import jwt
 
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.runtime.settings import PREFIX
+from cecochat.runtime import tls
+from cecochat.runtime.settings import PREFIX, Settings
 from cecochat.runtime.tokens import SECRET_MIN_BYTES
 from cecochat.v1 import errors_pb2
 
@@ -35,6 +36,25 @@ class Operator(NamedTuple):
 
     name: str
     scopes: frozenset[str]
+
+
+def cluster_secret(settings: Settings) -> bytes:
+    """What the servers and operators of a cluster share. Raises `InvalidSettings` where the file is
+    not there: another one, made here, would be that of nobody else.
+    """
+    path = settings.cluster_secret
+    if not path.exists():
+        raise InvalidSettings(
+            f"{SECRET_FILE}: {path} is not there. All servers and operators of a cluster have the "
+            f"same: copy it, or make one with openssl rand -hex 32 > {path}"
+        )
+    found = (tls.secret(path) or "").strip().encode()
+    if len(found) < SECRET_MIN_BYTES:
+        raise InvalidSettings(
+            f"the secret in {path} has under {SECRET_MIN_BYTES} bytes, which can be guessed: "
+            f"openssl rand -hex 32 > {path}, for all servers and operators of the cluster"
+        )
+    return found
 
 
 class Operators:
