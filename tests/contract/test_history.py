@@ -213,18 +213,31 @@ async def test_texts_are_not_interpreted(history: History) -> None:
     assert page.events == [every_byte]
 
 
-async def test_unread_counts_stop_at_the_maximum(history: History) -> None:
+async def test_unread_messages_are_counted_among_the_last(history: History) -> None:
     dialog_ = dialog()
     a, b = users(dialog_)
     rows = [message(each, dialog_, a) for each in range(1, UNREAD_MAX + 51)]
     await history.write([*rows, message(UNREAD_MAX + 51, dialog_, b)], [], NOWHERE)
     (chat,), _ = await history.chats(b, before=None, limit=1)
-    assert chat.unread_count == UNREAD_MAX
+    assert chat.unread_count == UNREAD_MAX - 1
     await history.write([], [MarkRow(dialog_, b, 0, 60)], NOWHERE)
     (chat,), _ = await history.chats(b, before=None, limit=1)
     assert chat.unread_count == UNREAD_MAX - 10
     (chat,), _ = await history.chats(a, before=None, limit=1)
     assert chat.unread_count == 1
+
+
+async def test_of_own_messages_no_more_are_looked_at_than_that(history: History) -> None:
+    """Who has written so many has seen what was before: counting is bounded by what is read."""
+    dialog_ = dialog()
+    a, b = users(dialog_)
+    own = [message(each, dialog_, b) for each in range(2, UNREAD_MAX + 2)]
+    await history.write([message(1, dialog_, a), *own[:-1]], [], NOWHERE)
+    (chat,), _ = await history.chats(b, before=None, limit=1)
+    assert chat.unread_count == 1
+    await history.write([own[-1]], [], NOWHERE)
+    (chat,), _ = await history.chats(b, before=None, limit=1)
+    assert chat.unread_count == 0
 
 
 async def test_progress_is_kept_for_each_log_and_only_moves_up(history: History) -> None:

@@ -201,6 +201,41 @@ async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
     assert owner.outdated
 
 
+async def test_who_has_read_ahead_begins_anew_behind_one_that_began_afresh(
+    partitions: Partitions,
+) -> None:
+    """And not once more, wherever it is loaded from then."""
+    await partitions.append(TAKEOVER, *map(to_bob, range(5)))
+    before = await partitions.loading.load()
+    read: list[LogRecord] = [TAKEOVER, *map(to_bob, range(5))]
+    for offset, record in enumerate(read):
+        before.read(offset, record, 1, 1)
+    await partitions.cut(below=6)
+    afresh = await partitions.loading.load()
+    takeover = afresh.takeover("another", 1, 1, partitions.loading.uncopied(None, 6))
+    await partitions.append(takeover)
+    before.read(6, takeover, 1, 1)
+    assert before.outdated
+    again = await partitions.loading.load()
+    assert again.cursor == 7, "it is loaded from above that takeover"
+
+
+async def test_who_has_claimed_as_one_that_began_afresh_leaves_it_at_that(
+    partitions: Partitions,
+) -> None:
+    """Two of them would else make each other begin anew, and so on."""
+    await partitions.append(TAKEOVER)
+    await partitions.cut(below=1)
+    first, second = [await partitions.loading.load() for _ in range(2)]
+    takeovers = [
+        each.takeover("server", 1, 1, partitions.loading.uncopied(None, 1))
+        for each in (first, second)
+    ]
+    assert takeovers[0].is_afresh
+    second.read(1, takeovers[0], 1, 1)
+    assert not second.outdated
+
+
 async def test_nobody_begins_afresh_where_a_record_that_tells_has_come_meanwhile(
     partitions: Partitions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from cecochat.domain import fold
 from cecochat.domain.fold import Fold
+from cecochat.domain.owner import Owner
 from cecochat.domain.undecided import Undecided
 from tests.sim import beginning, loading, oracle, server, without, without_the_beginning
 from tests.sim.ablation import HAND_OVERS, ablation
@@ -19,7 +21,8 @@ _CUTS_AND_CLOCKS |= {"elsewhere": 5, "trim": 0.1}
 _CUTS_AND_FAILURES = _CUTS | {"cut_log": 0.02, "assign": 8, "learn": 4, "claim": 3, "fail": 6}
 _CUTS_AND_FAILURES |= {"drop": 3, "trim": 0.1, "release": 0.1, "commit": 0.2}
 _CUTS_AND_FAILURES |= {"spoil": 0, "spoil_other": 0}
-
+_CUTS_AT_RESTARTS = _CUTS | {"cut_log": 0.02, "upheaval": 0.05, "assign": 3, "learn": 2, "cut": 4}
+_CUTS_AT_RESTARTS |= {"elsewhere": 6, "crash": 1.5, "restart": 4}
 CUT_RULES = [
     ablation(
         "what is left of a cut log is read",
@@ -90,6 +93,20 @@ CUT_RULES = [
         expect=frozenset({oracle.MISSING}),
         seed=12,
         weights=_CUTS_AND_CLOCKS,
+    ),
+    ablation(
+        "an owner that knows nothing begins anew no more once it has claimed",
+        (Owner, "_is_outdated_by", without_the_beginning.outdated_whatever_it_claims),
+        expect=frozenset({oracle.STUCK}),
+        seed=0,
+        weights=_CUTS_AT_RESTARTS,
+    ),
+    ablation(
+        "a device that begins behind an id that is supposed misses nothing for it",
+        (fold, "_lowered", without_the_beginning.as_supposed),
+        expect=frozenset({oracle.MISSING}),
+        seed=1643,
+        weights=_CUTS_AT_RESTARTS,
     ),
     ablation(
         "the ids of an owner that knows nothing go on above all",

@@ -86,10 +86,6 @@ class Cutting:
         log = self.logs[partition]
         if self.losses or any(each.meant for each in self.logs):
             return False
-        if any(
-            number == partition and not each.claimed for (_, number), each in self.servers.items()
-        ):
-            return False  # one that knows what was before: ADR 0099, "Open"
         cut = Cut(partition, log.start, min(start, log.end))
         if not self._begin_at(partition, cut.start):
             return False

@@ -46,12 +46,13 @@ class History:
         return int(event.client_message_id) in self.unfit
 
     def note(self, hole: Hole) -> None:
-        """Something may be missing for good. What of it has landed, and is not shown yet, comes to
-        light later.
+        """Something may be missing for good. What of it has landed, or was refused, and is not
+        shown yet, comes to light later.
         """
         self.told[f"{hole.reason} {hole.name} {hole.last_offset}"] = hole
         if hole.reason in REASONS:
-            hidden = {row for row in self.rows if not self.shows(row)}
+            known = self.rows.keys() | self.holes
+            hidden = {row for row in known if not self.shows(row)}
             self.late |= {row for row in hidden if Range(*_ids(hole)).has(row)}
 
     def ranges(self) -> list[Range]:

@@ -76,6 +76,7 @@ def _owner(server: Server, fold: Fold, position: int, forwarded: int) -> Owner:
         cursor=position + 1,
         forwarded=forwarded,
         limits=server.world.shape.limits(),
+        log_end=server.log.end,
     )
 
 

@@ -332,7 +332,7 @@ class Server:
             return
         if start.gapped or not hello.HasField("position"):
             welcome.position.clock_ms = fold.clock_ms
-            welcome.up_to.update(fold.ids(self.partition))
+            welcome.up_to.update((fold.ids if start.gapped else fold.since)(self.partition))
         session.push(frames.welcome(welcome))
         if start.gapped:
             gap = resume.gap(

@@ -7,8 +7,9 @@ from typing import Any
 from cecochat.domain.fold import Fold
 from cecochat.domain.ids import SEQUENCE_MAX, message_id, stamp_at
 from cecochat.domain.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.owner import Owner
 from cecochat.domain.place import Place
-from cecochat.domain.records import NOTHING, Copied, LogRecord, Origin, State
+from cecochat.domain.records import NOTHING, Copied, LogRecord, Origin, State, Takeover
 from cecochat.domain.undecided import Undecided
 from cecochat.runtime.reading import Lowest
 from tests.sim import beginning, loading
@@ -95,3 +96,15 @@ def begin_ids_within_a_millisecond(self: Fold, appended_at_ms: int) -> None:
     """In which those of lower partitions are below what may have been before."""
     _begin_ids(self, appended_at_ms)
     self.top -= SEQUENCE_MAX
+
+
+def never_outdated(self: Owner, other: Takeover) -> bool:
+    return False
+
+
+def outdated_whatever_it_claims(self: Owner, other: Takeover) -> bool:
+    return other.is_afresh and self.cursor > self._log_end
+
+
+def as_supposed(last_id: int, origin: int) -> int:
+    return last_id

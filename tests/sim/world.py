@@ -499,13 +499,14 @@ class World(Assigning, Spoiling, Cutting, Losing):
         for client in self.clients.values():
             client.record.unanswered = [int(each) for each in client.device.outbox]
         valid, gone = self.valid(), self.gone()
+        late = self.history.late & gone
         return Evidence(
             [client.record for client in self.clients.values()],
-            self.history.rows.keys() - (self.history.late & gone),
+            self.history.rows.keys() - late,
             set(valid),
             quiet,
             self.looks,
-            self.history.holes,
+            self.history.holes - late,
             Loss(self.lost, self.lost_copies),
             self.now_ms,
             self.told_lost(),

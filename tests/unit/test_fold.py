@@ -254,16 +254,29 @@ def test_of_an_unknown_clock_the_one_before_is_named_by_its_offset(
 
 def test_of_an_id_that_nothing_tells_the_clock_of_the_log_says_how_high_it_may_be() -> None:
     """That of the server that begins afresh may be years ahead, or behind."""
-    had = {0: Copied(Place(0, 6), 0), 1: Copied(Place(1, 5), 0), 2: Copied(Place(1, 4), 7)}
+    known = message_id(stamp_at(EPOCH_MS + 5), 2)
+    had = {0: Copied(Place(0, 6), 0), 1: Copied(Place(1, 5), 0), 2: Copied(Place(1, 4), known)}
     fold = Fold.afresh(6, {**had, 3: NOTHING})
     at_ms = EPOCH_MS + 1_000_000
     fold.step(7, Takeover("server", "session", 1), at_ms)
     assert fold.ids(0) == {
         0: fold.last_id,
         1: message_id(stamp_at(at_ms + CLOCKS_APART_MAX_MS), 0),
-        2: 7,
+        2: known,
         3: 0,
     }
+
+
+def test_a_device_that_begins_takes_for_new_what_is_only_supposed_to_be_there() -> None:
+    """The other owner may have gone on all the time, with a clock that is behind."""
+    known = message_id(stamp_at(EPOCH_MS + 5), 2)
+    fold = Fold.afresh(6, {1: Copied(Place(1, 5), 0), 2: Copied(Place(1, 4), known), 3: NOTHING})
+    at_ms = EPOCH_MS + 1_000_000
+    fold.step(7, Takeover("server", "session", 1), at_ms)
+    given_ms = at_ms - CLOCKS_APART_MAX_MS
+    since = fold.since(0)
+    assert since[1] < message_id(stamp_at(given_ms), 1) < fold.ids(0)[1]
+    assert {**since, 1: fold.ids(0)[1]} == fold.ids(0)
 
 
 def test_who_begins_afresh_gives_ids_above_all_that_may_have_been_before() -> None:

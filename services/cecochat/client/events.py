@@ -98,7 +98,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One line in a user's list of chats. `unread_count` counts up to 1,000."""
+    """One line in a user's list of chats. `unread_count` counts among the last 1,000 messages."""
 
     chat_id: str
     last_message: Message

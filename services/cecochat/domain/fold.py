@@ -7,14 +7,17 @@ from __future__ import annotations
 from cecochat.domain.chain import Chain, PlaceOf
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.ids import (
+    PARTITION_BITS,
     PARTITIONS_MAX,
+    SEQUENCE_BITS,
     SEQUENCE_MAX,
     STAMP_MAX,
     message_id,
+    partition_in,
     stamp_at,
     stamp_of,
 )
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.limits import CLOCKS_APART_MAX_MS, IDS_AHEAD_MAX_MS
 from cecochat.domain.place import NOWHERE, Place
 from cecochat.domain.records import NOTHING, Copied, Copy, LogRecord, Origin, State, Takeover
 
@@ -86,14 +89,15 @@ class Fold:
     def _begin_ids(self, appended_at_ms: int) -> None:
         """Ids go on above what was before, unless a clock was ahead by more than half of what it
         may be; the other half is for those who answer. Where nothing tells the last id of another
-        partition, it is the highest that the log's clock allows.
+        partition, it is the highest that the log's clock allows; that it names another
+        partition shows that it is supposed.
         """
         self.top = stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS // 2) | SEQUENCE_MAX
         self.last_id = message_id(self.top, PARTITIONS_MAX - 1)
-        highest = message_id(stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS), 0)
+        highest = stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS)
         for origin, copied in self.high.items():
             if not copied.id and copied != NOTHING:
-                self.high[origin] = copied._replace(id=highest)
+                self.high[origin] = copied._replace(id=message_id(highest, origin ^ 1))
         self.is_afresh = False
 
     def is_fenced_in(self, record: Origin) -> bool:
@@ -165,6 +169,15 @@ class Fold:
         ids = {origin: copied.id for origin, copied in self.high.items()}
         return ids | {partition: self.last_id} if self.last_id else ids
 
+    def since(self, partition: int) -> dict[int, int]:
+        """The same for a device that begins here, and takes nothing below for new: where an id is
+        only supposed, one that is below all that may come.
+        """
+        return {
+            origin: id_ if origin == partition else _lowered(id_, origin)
+            for origin, id_ in self.ids(partition).items()
+        }
+
     @classmethod
     def afresh(cls, position: int, had: dict[int, Copied], place: PlaceOf | None = None) -> Fold:
         """The fold after `position`, of a partition whose log tells nothing any more. What other
@@ -187,3 +200,10 @@ class Fold:
         fold.clock_ms = state.clock_ms
         fold._keeps_clock = state.clock_ms > 0 or state.as_of < 0
         return fold
+
+
+def _lowered(last_id: int, origin: int) -> int:
+    """The last id of a partition; below all that it may give yet, where that is only supposed."""
+    if partition_in(last_id) == origin:
+        return last_id
+    return max(last_id - (IDS_AHEAD_MAX_MS << PARTITION_BITS + SEQUENCE_BITS), 0)

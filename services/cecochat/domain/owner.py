@@ -40,7 +40,7 @@ class Pending(NamedTuple):
 
 class Owner:
     """See the module. `session` names the producer session; `fold` stands just below `cursor`, the
-    next offset to read.
+    next offset to read. It was loaded from a log that went up to below `log_end`.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Owner:
         cursor: int,
         forwarded: int,
         limits: OwnerLimits,
+        log_end: int = 0,
     ) -> None:
         self.partition = partition
         self.session = session
@@ -63,6 +64,7 @@ class Owner:
         )
         self.superseded: Takeover | None = None
         self._is_afresh = fold.is_afresh
+        self._log_end = log_end
         self.outdated = False  # a record tells what this owner began without: one is to begin anew
         self.crowded = False  # a queue has become half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
@@ -234,6 +236,15 @@ class Owner:
             self.clock.compare(self._taken_over_ms, appended_at_ms)
         elif self.epoch is not None:
             self.superseded = record
+        else:
+            self.outdated |= self._is_outdated_by(record)
+
+    def _is_outdated_by(self, other: Takeover) -> bool:
+        """Whether another owner began afresh since this one was loaded: what was before then counts
+        for nobody. An own takeover that says the same, and is on its way, does so again.
+        """
+        says_the_same = self._is_afresh and self._taken_over_ms > 0
+        return other.is_afresh and self.cursor > self._log_end and not says_the_same
 
     def _read_origin(self, record: Origin, appended_at_ms: int, now_ms: int) -> None:
         at = self.place

@@ -179,7 +179,7 @@ class Connection:
             await self._tell_gap(partition, hello, welcome, log_start)
         else:
             if not hello.HasField("position"):  # its fold stands where the session starts: live
-                welcome.up_to.update(owner.fold.ids(partition.partition))
+                welcome.up_to.update(owner.fold.since(partition.partition))
                 welcome.position.clock_ms = owner.fold.clock_ms
             session.push(frames.welcome(welcome))
         self._welcomed = True

@@ -51,6 +51,7 @@ class Loading:
         self._metrics = metrics
         self._named = {"partition": partition}  # in the log
         self.lost = NOWHERE  # the last that was known of an end which the log has lost
+        self._end = 0  # of the log when the owner was loaded
         self._begins = 0  # below that, the owner that was loaded forwards nothing
         self._lowest: tuple[int, int] | None = None  # (start of the log, first known position)
 
@@ -58,6 +59,7 @@ class Loading:
         """An owner with what the log says of the partition."""
         backplane, partition = self.log.backplane, self.partition
         start, end = await backplane.bounds(MESSAGES, partition)
+        self._end = end
         lowest = await self.first_known(start)
         noted = await self.forwarded(await self.committed())
         forwarded = lowest if noted is None else noted
@@ -126,6 +128,7 @@ class Loading:
             cursor=position + 1,
             forwarded=forwarded,
             limits=self._limits,
+            log_end=self._end,
         )
 
     def place(self, user_id: str) -> int:

@@ -98,7 +98,7 @@ class ChatRow(NamedTuple):
     chat_id: str
     last_message_id: int
     last_event: bytes
-    unread_count: int  # messages of others above the user's read_up_to, counted up to UNREAD_MAX
+    unread_count: int  # messages of others above the user's read_up_to, of the last UNREAD_MAX
     marks: list[MarkRow]
 
 

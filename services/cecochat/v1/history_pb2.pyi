@@ -271,7 +271,7 @@ class Chat(_message.Message):
     HOLES_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     unread_count: _builtins.int
-    """Messages of others above the caller's `read_up_to`; counted up to 1,000."""
+    """Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat."""
     @_builtins.property
     def last_message(self) -> _events_pb2.Event: ...
     @_builtins.property

@@ -282,32 +282,25 @@ class CassandraHistory(History):
     async def _unread(
         self, user_id: str, chat_id: str, read_up_to: int, last: int, shown: Shown
     ) -> int:
-        """Messages of others above `read_up_to` up to `last`, newest first, to the maximum."""
-        count, lowest = 0, bucket_of(read_up_to)
-        if read_up_to >= last:
-            return count
-        if lowest == bucket_of(last):
-            return await self._unread_in(lowest, user_id, chat_id, read_up_to, last, shown)
-        async for buckets in self._buckets(chat_id, bucket_of(last)):
-            counted = [
-                await self._unread_in(bucket, user_id, chat_id, read_up_to, last, shown)
-                for bucket in buckets
-                if bucket >= lowest
-            ]
-            count += sum(counted)
-            if count >= UNREAD_MAX or buckets[-1] <= lowest:
-                break
-        return min(count, UNREAD_MAX)
+        """Messages of others above `read_up_to` up to `last`, of the newest."""
+        senders: list[tuple[str, int]] = []
+        lowest = bucket_of(read_up_to)
+        if read_up_to < last:
+            async for bucket in self._buckets_from(chat_id, last, lowest):
+                left = UNREAD_MAX - len(senders)
+                key = (chat_id, bucket, read_up_to, last + 1, left)
+                senders += await self._database.run(self._statements.senders_above.bind(key))
+                if len(senders) == UNREAD_MAX:
+                    break
+        return sum(sender != user_id and id_ in shown for sender, id_ in senders)
 
-    async def _unread_in(
-        self, bucket: int, user_id: str, chat_id: str, read_up_to: int, last: int, shown: Shown
-    ) -> int:
-        count, below, more = 0, last + 1, True
-        while more and count < UNREAD_MAX:
-            select = self._statements.senders_above
-            key = (chat_id, bucket, read_up_to, below, UNREAD_MAX)
-            rows = await self._database.run(select.bind(key))
-            count += sum(sender != user_id and id_ in shown for sender, id_ in rows)
-            more = len(rows) == UNREAD_MAX
-            below = rows[-1][1] if rows else below
-        return min(count, UNREAD_MAX)
+    async def _buckets_from(self, chat_id: str, last: int, lowest: int) -> AsyncIterator[int]:
+        """The chat's buckets from that of message `last` down to `lowest`."""
+        if bucket_of(last) == lowest:
+            yield lowest  # as most are: without asking the index
+            return
+        async for buckets in self._buckets(chat_id, bucket_of(last)):
+            for bucket in buckets:
+                if bucket < lowest:
+                    return
+                yield bucket

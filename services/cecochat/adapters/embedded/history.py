@@ -103,8 +103,8 @@ CHATS_BY_ID = """SELECT chat_id, last_message_id, event
     FROM chats_by_user JOIN messages USING (chat_id)
     WHERE chats_by_user.user_id = ? AND chat_id > ? AND message_id = last_message_id
     ORDER BY chat_id LIMIT ?"""
-UNREAD = """SELECT count(*) FROM (SELECT 1 FROM messages
-    WHERE chat_id = ? AND message_id > ? AND user_id <> ? LIMIT ?)"""
+UNREAD = """SELECT count(*) FILTER (WHERE user_id <> ?) FROM (SELECT user_id FROM messages
+    WHERE chat_id = ? AND message_id > ? ORDER BY message_id DESC LIMIT ?)"""
 MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
     WHERE chat_id = ? ORDER BY user_id"""
 
@@ -367,5 +367,5 @@ def _chat(user_id: str, row: tuple[str, int, bytes], connection: sqlite3.Connect
     chat_id, last_message_id, event = row
     marks = _marks(chat_id, connection)
     read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
-    (unread,) = connection.execute(UNREAD, (chat_id, read_up_to, user_id, UNREAD_MAX)).fetchone()
+    (unread,) = connection.execute(UNREAD, (user_id, chat_id, read_up_to, UNREAD_MAX)).fetchone()
     return ChatRow(chat_id, last_message_id, event, unread, marks)
