@@ -165,6 +165,14 @@ async def test_answers_without_a_wait_are_paced(
     assert min(pauses) >= 0.19
 
 
+async def test_a_long_list_is_taken_in_seldom(consul: Fake) -> None:
+    consul.answers = [entries(5, *map(str, range(300)))]
+    async with ConsulDiscovery.open(consul.settings):
+        await eventually(lambda: len(consul.queries) == 3)
+    pauses = [after - before for before, after in zip(consul.at, consul.at[1:], strict=False)]
+    assert min(pauses) >= 0.3
+
+
 async def test_what_others_have_registered_without_our_meta_is_not_believed(consul: Fake) -> None:
     async def listed() -> web.StreamResponse:
         job = {"ID": "job-7", "Address": "", "Port": 7}

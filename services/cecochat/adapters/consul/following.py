@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 WAIT_S = 55  # of a query; Consul adds up to a sixteenth
 WAIT_AND_MORE_S = 70.0
 PACE_S = 0.05  # from one query to the next, however fast they are answered
+PACE_ENTRY_S = 0.001  # and more for each entry: whoever can write to Consul can list thousands
 RETRY_S, RETRY_MAX_S = 0.25, 2.0  # each wait half to fully random
 
 UNPROVEN = (
@@ -72,6 +73,7 @@ class Following:
                 pause_s = self._failed(error)
             else:
                 self._answered(index, entries)
+                pause_s += PACE_ENTRY_S * len(entries)
             self.asked.set()
             await asyncio.sleep(pause_s)
 
