@@ -19,7 +19,7 @@ from sanic import Sanic
 
 from cecochat import system
 from cecochat.ports.configuration import ASSIGNMENT
-from cecochat.runtime import internal
+from cecochat.runtime import guard, internal
 from cecochat.runtime.asking import of_server
 from cecochat.runtime.guard import scope_of
 from cecochat.runtime.http import app
@@ -242,6 +242,24 @@ async def test_nobody_writes_lines_of_their_own_into_that_log(
     said = [line for line in caplog.text.splitlines() if "cecochat.operators" in line]
     assert len(said) == 1, said
     assert r"(eve\n2026" in said[0]
+
+
+async def test_nobody_without_a_token_fills_that_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cecochat.operators")
+    monkeypatch.setattr(guard, "UNKNOWN_PER_S", 0.001)
+    async with servers(tmp_path) as up, operators.client() as client:
+        url = f"{up.urls['messaging']}/sessions"
+        for _ in range(guard.UNKNOWN_BURST + 20):
+            await client.get(url, params={"user": "alice"}, headers={"authorization": ""})
+        await client.get(url, params={"user": "alice"})
+        monkeypatch.setattr(guard, "UNKNOWN_PER_S", 1_000_000)
+        await client.get(url, params={"user": "alice"}, headers={"authorization": ""})
+    lines = [each.getMessage() for each in caplog.records if each.name == "cecochat.operators"]
+    assert len(lines) == guard.UNKNOWN_BURST + 3
+    assert lines[-3].startswith("an operator at")
+    assert lines[-2] == "somebody unknown: 20 more calls, without a line each"
 
 
 async def test_a_server_of_another_secret_is_told_why(

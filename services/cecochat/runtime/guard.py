@@ -5,6 +5,7 @@ something.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from sanic import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
+from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.errors import Refusal
 from cecochat.runtime import peers
 from cecochat.runtime.http import App, error_response
@@ -25,6 +27,7 @@ log = logging.getLogger(ACCESS)
 LOGGED = ("people", "change")
 MISDIRECTED = 421
 UNKNOWN = "somebody unknown"
+UNKNOWN_PER_S, UNKNOWN_BURST = 10, 100  # lines of the log; who has no token fills no disk
 
 
 class Guard:
@@ -37,11 +40,13 @@ class Guard:
         self._asks_certificate = settings.internal_tls is not None
         named = (settings.host, settings.advertise_host, settings.internal_host)
         self._hosts = {"localhost", *(host.lower() for host in named if host)}
+        self._unknown = TokenBucket(UNKNOWN_BURST, time.monotonic())
+        self._left_out = 0  # of the lines about them, since the last one
 
     def watch(self, app: App) -> None:
         """Let nothing pass to this application that may not."""
         app.register_middleware(self._admit, "request")
-        app.register_middleware(_note, "response")
+        app.register_middleware(self._note, "response")
 
     async def _admit(self, request: Request) -> HTTPResponse | None:
         try:
@@ -51,6 +56,23 @@ class Guard:
         except Refusal as refusal:
             return error_response(refusal)
         return None
+
+    async def _note(self, request: Request, response: BaseHTTPResponse) -> None:
+        if scope_of(request.route) not in LOGGED:
+            return
+        who = getattr(request.ctx, "operator", UNKNOWN)
+        if who != UNKNOWN or self._may_log():
+            _write(who, request, response)
+
+    def _may_log(self) -> bool:
+        """Whether one more line about somebody unknown is written, after how many are not."""
+        if self._unknown.try_take(time.monotonic(), UNKNOWN_PER_S, UNKNOWN_BURST):
+            self._left_out += 1
+            return False
+        if self._left_out:
+            log.warning("%s: %s more calls, without a line each", UNKNOWN, self._left_out)
+            self._left_out = 0
+        return True
 
     def _is_ours(self, host: str) -> bool:
         """Somebody else's page can make its own name lead here, but not an address (DNS
@@ -95,10 +117,7 @@ def concerns(request: Request, *whom: str) -> None:
 # -- the log
 
 
-async def _note(request: Request, response: BaseHTTPResponse) -> None:
-    if scope_of(request.route) not in LOGGED:
-        return
-    who = getattr(request.ctx, "operator", UNKNOWN)
+def _write(who: str, request: Request, response: BaseHTTPResponse) -> None:
     whom = list(_whom(request))
     said = {
         "operator": who,
