@@ -11,19 +11,19 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from cecochat.connect.server import ConnectMetrics
-from cecochat.control.decisions import Decisions
-from cecochat.control.late import late_records
-from cecochat.history.holes import history_holes
-from cecochat.history.transport import query_seconds
-from cecochat.materialize.auditor import AuditMetrics
-from cecochat.materialize.worker import MaterializeMetrics
-from cecochat.messaging.metrics import MessagingMetrics
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.runtime.follow import DocumentMetrics
 from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
 from cecochat.runtime.tokens import key_age, token_failures
-from cecochat.runtime.tracing import SpanCounts
+from cecochat.servers.connect.server import ConnectMetrics
+from cecochat.servers.control.decisions import Decisions
+from cecochat.servers.control.late import late_records
+from cecochat.servers.history.holes import history_holes
+from cecochat.servers.history.transport import query_seconds
+from cecochat.servers.materialize.auditor import AuditMetrics
+from cecochat.servers.materialize.worker import MaterializeMetrics
+from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.telemetry.tracing import SpanCounts
 
 
 def _spans(registry: CollectorRegistry) -> None:

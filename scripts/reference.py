@@ -18,7 +18,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from cecochat import client
 from cecochat.cli.main import app
-from cecochat.domain.configuration import KEYS
+from cecochat.domain.cluster.configuration import KEYS
 from cecochat.domain.errors import RETRIABLE
 from cecochat.runtime import grpc, http
 from cecochat.runtime.settings import PREFIX, Settings

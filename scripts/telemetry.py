@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cecochat.domain.spans import ATTRIBUTES, RESOURCE, SPECS
+from cecochat.telemetry.spans import ATTRIBUTES, RESOURCE, SPECS
 from scripts import metrics
 from scripts.markdown import in_code, page, table
 

@@ -20,17 +20,17 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from cecochat.adapters import build
-from cecochat.domain.ids import UserId, dialog, message_id, stamp_at
-from cecochat.domain.partitions import partition_of
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, LogRecord, Origin, Takeover, encode
-from cecochat.materialize import auditor
-from cecochat.materialize.auditor import Auditor
-from cecochat.materialize.on_request import OnRequest
-from cecochat.materialize.worker import Materializer
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.log.ids import UserId, dialog, message_id, stamp_at
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copy, LogRecord, Origin, Takeover, encode
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, NewRecord
 from cecochat.ports.history import History
 from cecochat.runtime.settings import Settings
+from cecochat.servers.materialize import auditor
+from cecochat.servers.materialize.auditor import Auditor
+from cecochat.servers.materialize.on_request import OnRequest
+from cecochat.servers.materialize.worker import Materializer
 from cecochat.v1.events_pb2 import Event
 from tests.support.eventually import eventually
 from tests.support.texts import real_texts

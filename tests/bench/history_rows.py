@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings
-from cecochat.domain.ids import message_id, stamp_at
+from cecochat.domain.log.ids import message_id, stamp_at
 from cecochat.ports.history import History, MessageRow, Progress
 from tests.bench.meter import cpu_s, percentiles_ms
 

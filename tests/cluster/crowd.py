@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from cecochat.domain.ids import time_ms
+from cecochat.domain.log.ids import time_ms
 from tests.support.crowd import Crowd
 from tests.support.evidence import absences
 from tests.support.records import Acked, Entry, Refused, Sent

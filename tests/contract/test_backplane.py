@@ -10,7 +10,7 @@ from contextlib import aclosing
 import pytest
 
 from cecochat.domain.errors import ProducerEnded, Trimmed
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Backplane, NewRecord, Record, Topic
 from tests.contract.conftest import OpenBackplane
 from tests.contract.openers import PARTITIONS

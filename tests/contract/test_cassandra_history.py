@@ -24,8 +24,8 @@ from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
 from cecochat.adapters.cassandra.statements import BUCKET_MS, bucket_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.domain.ids import message_id, partition_in, stamp_at, stamp_of
-from cecochat.domain.place import Place as LogPlace
+from cecochat.domain.log.ids import message_id, partition_in, stamp_at, stamp_of
+from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.history import ChatRow, MarkRow, MessageRow, Page, Progress
 from cecochat.runtime.tls import Tls
 from scripts.backends import cassandra as cassandra_kind

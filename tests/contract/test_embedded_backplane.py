@@ -19,7 +19,7 @@ from cecochat.adapters.embedded.folder import FolderInUse
 from cecochat.adapters.embedded.records import Extent
 from cecochat.adapters.embedded.sqlite import Database
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, NewRecord, Producer, Record
 from tests.contract import log_child
 from tests.contract.test_backplane import DEADLINE_S, NOW_MS, append, new, read, values

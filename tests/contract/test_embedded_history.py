@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from cecochat.adapters.embedded.history import FILE, EmbeddedHistory
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 from cecochat.ports.history import Progress
 from tests.contract.test_history import NOW_MS, check, dialog, message
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
 from tests.contract.conftest import OpenHistory
 from tests.contract.openers import cassandra

@@ -19,10 +19,10 @@ from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.embedded import sqlite as embedded
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.ids import message_id
-from cecochat.domain.place import Place
-from cecochat.materialize.comparing import Expected, missing
+from cecochat.domain.log.ids import message_id
+from cecochat.domain.log.place import Place
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow, Progress, RowsRefused
+from cecochat.servers.materialize.comparing import Expected, missing
 from scripts.backends import cassandra as cassandra_kind
 from scripts.backends.launch import Backend
 from scripts.backends.ports import free

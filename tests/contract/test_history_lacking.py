@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from cecochat.adapters.cassandra.history import CassandraHistory
-from cecochat.domain.ids import message_id, stamp_at
+from cecochat.domain.log.ids import message_id, stamp_at
 from cecochat.ports.history import History, Lacking, MarkRow, MessageRow, Page
 from tests.contract.openers import Place, cassandra
 from tests.contract.test_history import (

@@ -30,7 +30,7 @@ from cecochat.domain.errors import (
     Unavailable,
     Undecodable,
 )
-from cecochat.domain.place import Place as LogPlace
+from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record
 from cecochat.runtime.reading import decode_once
 from cecochat.runtime.tls import Tls

@@ -24,7 +24,7 @@ from cecochat.adapters.kafka.cluster import Cluster
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.topics import Topics, names_of
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.domain.place import Place as LogPlace
+from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.backplane import LETTERS_KEPT_MS, MESSAGES
 from scripts.backends import kafka as kafka_kind
 from scripts.backends import ports

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from cecochat.adapters.redis.configuration import RedisConfiguration
 from cecochat.adapters.redis.settings import RedisSettings
-from cecochat.domain.configuration import parse
+from cecochat.domain.cluster.configuration import parse
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.runtime.follow import valid

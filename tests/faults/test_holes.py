@@ -19,9 +19,9 @@ from cecochat.adapters.kafka.backplane import KafkaBackplane
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.client import connect as connected
 from cecochat.client import open_history
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import partition_in
-from cecochat.domain.records import Origin
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.records import Origin
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.runtime.reading import between, decided
 from scripts.backends.launch import Backend, private

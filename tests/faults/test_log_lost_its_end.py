@@ -20,8 +20,8 @@ from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.client import ChatError, Client
 from cecochat.client import connect as connected
-from cecochat.domain.ids import partition_in
-from cecochat.domain.partitions import partition_of
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.log.ids import partition_in
 from cecochat.ports.backplane import MESSAGES, Backplane
 from scripts.backends.launch import Backend
 from tests.faults.test_cluster import all_back, report

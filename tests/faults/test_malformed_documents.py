@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cecochat import system
+from cecochat.run import system
 from cecochat.v1.messaging_pb2 import ServerItem
 from tests.support.hostile import bearer, channel, http, inside, metric, minted, talk
 from tests.support.mutate import hello

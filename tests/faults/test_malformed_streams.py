@@ -14,11 +14,11 @@ from typing import Any
 import grpc
 import pytest
 
-from cecochat import system
 from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
-from cecochat.domain.session import Session
-from cecochat.messaging import connection
-from cecochat.messaging.connection import Connection
+from cecochat.domain.session.session import Session
+from cecochat.run import system
+from cecochat.servers.messaging import connection
+from cecochat.servers.messaging.connection import Connection
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Send, ServerFrame
 from tests.support.eventually import eventually
 from tests.support.hostile import (

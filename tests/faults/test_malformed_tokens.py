@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import RSAAlgorithm
 
-from cecochat import system
+from cecochat.run import system
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from cecochat.v1.messaging_pb2 import ClientFrame, Send

@@ -11,8 +11,8 @@ from random import Random
 import httpx
 import pytest
 
-from cecochat.cli.waterfall import Bar, bars, query
-from cecochat.domain import spans
+from cecochat.cli.operate.waterfall import Bar, bars, query
+from cecochat.telemetry import spans
 from scripts.backends.launch import Backend, private
 from tests.support.backends import Backends
 from tests.support.crowd import Crowd

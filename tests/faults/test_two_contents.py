@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cecochat.adapters import build
-from cecochat.domain.versions import Rank, digest, rank
+from cecochat.domain.cluster.versions import Rank, digest, rank
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
 from cecochat.runtime.settings import load
 from tests.faults.test_cluster import RATE_PER_S, all_back, count

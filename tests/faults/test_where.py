@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from cecochat.adapters import build
+from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.partitions import partition_of
-from cecochat.domain.records import Origin
+from cecochat.domain.log.records import Origin
 from cecochat.ports.backplane import MESSAGES
 from cecochat.runtime.reading import decode_once, records_between
 from cecochat.runtime.settings import load

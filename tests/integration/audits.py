@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 
 from cecochat.adapters.cassandra.settings import CassandraSettings
-from cecochat.domain.ids import UserId, dialog
-from cecochat.materialize.main import materialize
+from cecochat.domain.log.ids import UserId, dialog
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES
 from cecochat.ports.configuration import CONFIGURATION
+from cecochat.servers.materialize.main import materialize
 from tests.contract.openers.cassandra import drop_keyspace
 from tests.integration import streams
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on

@@ -14,18 +14,18 @@ from typing_extensions import override
 
 from cecochat.adapters import build
 from cecochat.adapters.kafka.settings import KafkaSettings
-from cecochat.connect.main import connect
+from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
-from cecochat.domain.partitions import partition_of
-from cecochat.domain.place import Place
-from cecochat.history.main import history
-from cecochat.materialize.main import materialize
-from cecochat.messaging.main import messaging
+from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record, Topic
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Configuration, Document
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import tokens
 from cecochat.runtime.parts import Parts
+from cecochat.servers.connect.main import connect
+from cecochat.servers.history.main import history
+from cecochat.servers.materialize.main import materialize
+from cecochat.servers.messaging.main import messaging
 from cecochat.v1.messaging_pb2 import Position
 from tests.contract.openers.kafka import remove
 from tests.integration import streams

@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from cecochat import system
 from cecochat.adapters import build
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
+from cecochat.run import system
 from cecochat.runtime import private, tokens
 from cecochat.runtime.settings import Settings
 from cecochat.v1 import errors_pb2

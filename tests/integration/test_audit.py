@@ -14,14 +14,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.ids import partition_in
-from cecochat.domain.place import Place
-from cecochat.materialize import auditor, on_request
-from cecochat.materialize.auditor import Auditor
-from cecochat.materialize.main import materialize
+from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import History, Progress
+from cecochat.servers.materialize import auditor, on_request
+from cecochat.servers.materialize.auditor import Auditor
+from cecochat.servers.materialize.main import materialize
 from cecochat.v1.events_pb2 import Event
 from tests.integration.audits import (
     ALICE,
@@ -182,7 +182,7 @@ async def test_no_false_alarm_while_servers_come_and_go(
 ) -> None:
     servers, _ = running
     talk, owners, audits = Talk(), ("one", "two"), 0
-    with caplog.at_level(logging.ERROR, "cecochat.materialize.auditor"):
+    with caplog.at_level(logging.ERROR, "cecochat.servers.materialize.auditor"):
         for number in range(6):
             async with (
                 comparing(servers, f"a{number}") as operator,

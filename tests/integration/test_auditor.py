@@ -16,14 +16,14 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import Refusal, Unavailable
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import encode
-from cecochat.materialize import auditor, on_request
-from cecochat.materialize.auditor import Auditor
-from cecochat.materialize.comparing import Budget, Missing, Walk
-from cecochat.materialize.on_request import OnRequest
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import encode
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
 from cecochat.runtime.reading import fold_at
+from cecochat.servers.materialize import auditor, on_request
+from cecochat.servers.materialize.auditor import Auditor
+from cecochat.servers.materialize.comparing import Budget, Missing, Walk
+from cecochat.servers.materialize.on_request import OnRequest
 from tests.integration.test_materialize import (
     BEGAN_MS,
     TAKEOVER,

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from cecochat.adapters import build
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
+from cecochat.cli.cluster.partitions import parse
 from cecochat.cli.failure import Failed, UsageError
 from cecochat.cli.main import app
-from cecochat.cli.partitions import parse
-from cecochat.control.main import control
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Discovery
+from cecochat.servers.control.main import control
 from tests.integration.systems import write_document
 from tests.integration.test_control import World, world
 from tests.support import operators

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import pytest
 
-from cecochat import system
 from cecochat.client import (
     CaughtUp,
     Client,
@@ -29,6 +28,7 @@ from cecochat.client import (
     connect,
     find_route,
 )
+from cecochat.run import system
 from cecochat.runtime.settings import load
 from cecochat.runtime.tokens import mint
 from tests.integration.systems import Running, running

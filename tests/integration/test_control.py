@@ -22,15 +22,12 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
-from cecochat import system
 from cecochat.adapters import build
-from cecochat.control.gone import Gone
-from cecochat.control.main import control
+from cecochat.domain.cluster.versions import digest
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.versions import digest
-from cecochat.messaging.main import messaging
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.ports.discovery import Instance
+from cecochat.run import system
 from cecochat.runtime import http, internal
 from cecochat.runtime.ownership import owned_by
 from cecochat.runtime.parts import Parts
@@ -41,6 +38,9 @@ from cecochat.runtime.remembered import (
     remembered_by,
     show_memory,
 )
+from cecochat.servers.control.gone import Gone
+from cecochat.servers.control.main import control
+from cecochat.servers.messaging.main import messaging
 from scripts import metrics
 from tests.integration.systems import QUICK, settings, write_document
 from tests.support import operators
@@ -271,14 +271,14 @@ async def test_while_discovery_is_away_who_is_provably_gone_is_failed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also by a control server that does not lead, since nobody comes to lead meanwhile."""
-    monkeypatch.setattr("cecochat.control.server.LOOK_S", 0.1)
+    monkeypatch.setattr("cecochat.servers.control.server.LOOK_S", 0.1)
     async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
         await up.join("a", "b", "c", "d")
         await up.becomes(a=4, b=4, c=4, d=4)
         with pytest.MonkeyPatch.context() as away:
             discovery = type(up.parts.discovery)
             away.setattr(discovery, "answers", property(lambda _: False))
-            away.setattr("cecochat.control.server.Control.leads", False, raising=False)
+            away.setattr("cecochat.servers.control.server.Control.leads", False, raising=False)
             await up.die("d")
             await eventually(lambda: no_trace_of("d", up), WITHIN_S)
             assert await metric(instance, "cecochat_control_failovers_total") == 1
@@ -345,7 +345,7 @@ async def test_one_whose_store_is_silent_gives_up_the_lead(
     """
     for name in ("server.RETRY_S", "documents.RETRY_S", "documents.CHECK_EVERY_S"):
         monkeypatch.setattr(f"cecochat.control.{name}", 0.05)
-    monkeypatch.setattr("cecochat.control.documents.SILENT_S", 0.5)
+    monkeypatch.setattr("cecochat.servers.control.documents.SILENT_S", 0.5)
     async with (
         world(tmp_path) as up,
         build.configuration(up.parts.settings) as own,
@@ -385,7 +385,7 @@ async def test_an_assignment_that_is_not_valid_is_not_followed_and_written_over(
 async def test_what_a_live_server_does_not_take_over_goes_back_and_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.control.planner.HANDOVER_MAX_S", 2.0)
+    monkeypatch.setattr("cecochat.servers.control.planner.HANDOVER_MAX_S", 2.0)
     async with world(tmp_path) as up, control(up.parts, "control-1") as instance:
         await up.join("a")
         await up.becomes(a=16)
@@ -401,8 +401,8 @@ async def test_what_a_live_server_does_not_take_over_goes_back_and_is_counted(
 async def test_a_store_that_is_away_for_a_while_is_written_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.control.server.RETRY_S", 0.05)
-    monkeypatch.setattr("cecochat.control.documents.RETRY_S", 0.05)
+    monkeypatch.setattr("cecochat.servers.control.server.RETRY_S", 0.05)
+    monkeypatch.setattr("cecochat.servers.control.documents.RETRY_S", 0.05)
     asked: Counter[str] = Counter()
     async with (
         world(tmp_path) as up,
@@ -425,7 +425,7 @@ async def test_a_store_that_is_away_for_a_while_is_written_when_it_is_back(
 async def test_a_store_that_goes_away_after_an_overtaken_write_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.control.server.RETRY_S", 0.05)
+    monkeypatch.setattr("cecochat.servers.control.server.RETRY_S", 0.05)
     async with (
         world(tmp_path) as up,
         build.configuration(up.parts.settings) as own,

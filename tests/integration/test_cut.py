@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.errors import Trimmed
-from cecochat.domain.ids import message_id, stamp_at, time_ms
-from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import (
+from cecochat.domain.log.ids import message_id, stamp_at, time_ms
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import (
     ALL_BEFORE,
     Copied,
     LogRecord,
@@ -24,11 +24,11 @@ from cecochat.domain.records import (
     Takeover,
     encode,
 )
-from cecochat.messaging.loading import Loading, Log
-from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.messaging.watermarks import Watermarks
 from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, NewRecord
 from cecochat.runtime.reading import lowest_fold
+from cecochat.servers.messaging.loading import Loading, Log
+from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.watermarks import Watermarks
 from cecochat.v1.events_pb2 import Event
 from tests.integration.cluster import user_on
 

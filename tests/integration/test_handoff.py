@@ -14,8 +14,8 @@ import pytest
 
 from cecochat.client import Client, Message, Reconnecting, connect
 from cecochat.client.lookup import Lookup
-from cecochat.domain.ids import UserId, dialog
-from cecochat.messaging.main import messaging
+from cecochat.domain.log.ids import UserId, dialog
+from cecochat.servers.messaging.main import messaging
 from cecochat.v1.messaging_pb2 import ServerItem
 from tests.integration.cluster import PARTITIONS, Cluster, Faults, cluster, user_on
 from tests.integration.streams import message

@@ -8,10 +8,10 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
-from cecochat.control.late import DROP_SLACK_MS, Late, late_records
-from cecochat.domain.ids import UserId, dialog
-from cecochat.materialize.main import materialize
+from cecochat.domain.log.ids import UserId, dialog
 from cecochat.ports.backplane import MESSAGES, Backplane
+from cecochat.servers.control.late import DROP_SLACK_MS, Late, late_records
+from cecochat.servers.materialize.main import materialize
 from tests.contract.test_backplane import append, new
 from tests.integration.cluster import PARTITIONS, cluster, user_on
 from tests.integration.streams import message

@@ -11,15 +11,15 @@ import pytest
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
-from cecochat.cli import dead
+from cecochat.cli.data import dead
 from cecochat.cli.failure import UsageError
-from cecochat.cli.holes import named
-from cecochat.domain.ids import UserId, dialog
-from cecochat.domain.letters import BYTES_MAX, Letter
-from cecochat.history.letters import Letters
-from cecochat.materialize.burying import Burial
+from cecochat.cli.operate.holes import named
+from cecochat.domain.log.ids import UserId, dialog
+from cecochat.domain.log.letters import BYTES_MAX, Letter
 from cecochat.ports.backplane import NewRecord
 from cecochat.ports.history import Hole
+from cecochat.servers.history.letters import Letters
+from cecochat.servers.materialize.burying import Burial
 from cecochat.v1.events_pb2 import Event, Message
 from tests.integration.cluster import PARTITIONS, cluster, user_on
 from tests.integration.streams import message

@@ -15,11 +15,11 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from cecochat.history import queries
-from cecochat.messaging.partition import OwnedPartition
-from cecochat.runtime import logs
-from cecochat.runtime.logs import JsonLines, TextLines
-from cecochat.runtime.tracing import Tracing
+from cecochat.servers.history import queries
+from cecochat.servers.messaging.partition import OwnedPartition
+from cecochat.telemetry import logs
+from cecochat.telemetry.logs import JsonLines, TextLines
+from cecochat.telemetry.tracing import Tracing
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from cecochat.v1.messaging_pb2 import ClientFrame, Send
 from tests.integration import streams

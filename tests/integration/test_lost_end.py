@@ -14,10 +14,10 @@ import pytest
 
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.client import connect as connected
-from cecochat.domain.ids import partition_in
-from cecochat.domain.partitions import partition_of
-from cecochat.domain.place import Place
-from cecochat.domain.records import Takeover
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Takeover
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
 from cecochat.ports.history import Hole
 from cecochat.runtime.clock import now_ms

@@ -15,13 +15,13 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
-from cecochat.domain.ids import UserId, dialog, time_ms
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Origin, State, Takeover, encode
-from cecochat.materialize import worker
+from cecochat.domain.log.ids import UserId, dialog, time_ms
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Origin, State, Takeover, encode
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
 from cecochat.ports.history import Progress
 from cecochat.runtime.reading import still_holds
+from cecochat.servers.materialize import worker
 from cecochat.v1.events_pb2 import Event
 from tests.integration.cluster import Cluster, Faults, cluster, user_on
 from tests.integration.streams import message

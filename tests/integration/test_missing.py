@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from cecochat.adapters import build
-from cecochat.domain.ids import UserId, dialog
-from cecochat.domain.missing import Incoming
-from cecochat.messaging import watermarks
+from cecochat.domain.log.ids import UserId, dialog
+from cecochat.domain.ownership.missing import Incoming
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord
+from cecochat.servers.messaging import watermarks
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
 from tests.integration.streams import delivered_texts, message

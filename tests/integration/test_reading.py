@@ -9,15 +9,15 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.errors import Trimmed
-from cecochat.domain.fold import Fold
-from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.place import Place
-from cecochat.domain.records import Copied, State, Takeover, encode
-from cecochat.messaging.loading import Log
-from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.messaging.partition import OwnedPartition
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Copied, State, Takeover, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.runtime.reading import first_known, fold_at
+from cecochat.servers.messaging.loading import Log
+from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.partition import OwnedPartition
 
 TAKEOVER = NewRecord(0, *encode(Takeover("server", "session", 1)))
 

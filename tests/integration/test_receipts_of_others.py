@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.domain.ids import PARTITION_BITS, SEQUENCE_BITS
+from cecochat.domain.log.ids import PARTITION_BITS, SEQUENCE_BITS
 from cecochat.v1.errors_pb2 import ErrorCode
 from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
 from tests.integration.streams import Stream, message, receipt

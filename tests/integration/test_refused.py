@@ -17,9 +17,9 @@ import pytest
 
 from cecochat.adapters.embedded import sqlite
 from cecochat.adapters.embedded.history import FILE
-from cecochat.cli import checks
+from cecochat.cli.operate import checks
 from cecochat.client import CaughtUp, Client, Hole, Message, Sent, connect
-from cecochat.domain.ids import UserId, dialog
+from cecochat.domain.log.ids import UserId, dialog
 from cecochat.v1 import history_pb2
 from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
 from tests.integration.streams import message, receipt

@@ -16,15 +16,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
 from cecochat.adapters import build
-from cecochat.cli.checks import Finding, registrations
 from cecochat.cli.main import app
-from cecochat.connect.server import Directory
-from cecochat.domain import assignment
+from cecochat.cli.operate.checks import Finding, registrations
+from cecochat.domain.cluster import assignment
 from cecochat.domain.errors import InvalidSettings
 from cecochat.edge.configuration import of_instances, written
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.metrics import show_unproven
 from cecochat.runtime.settings import Settings
+from cecochat.servers.connect.server import Directory
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.livez import alive

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from cecochat.adapters import build
-from cecochat.domain.ids import UserId, dialog
-from cecochat.domain.owner import Owner
-from cecochat.materialize.main import materialize
-from cecochat.messaging import watermarks
-from cecochat.messaging.watermarks import Watermarks
+from cecochat.domain.log.ids import UserId, dialog
+from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
+from cecochat.servers.materialize.main import materialize
+from cecochat.servers.messaging import watermarks
+from cecochat.servers.messaging.watermarks import Watermarks
 from cecochat.v1.events_pb2 import Event
 from tests.integration.cluster import PARTITIONS, Cluster, cluster, user_on
 from tests.integration.streams import message

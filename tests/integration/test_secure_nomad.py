@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from cecochat.adapters.nomad.deployment import NomadDeployment
-from cecochat.cli.nomad import Jobs
+from cecochat.cli.cluster.nomad import Jobs
 from cecochat.domain.errors import CannotScale
 from cecochat.runtime.settings import Settings, load
 from scripts.backends import places

@@ -6,11 +6,11 @@ import httpx
 import pytest
 from typing_extensions import override
 
-from cecochat import stack
 from cecochat.adapters.local.deployment import LocalDeployment
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.deployment import Limits, ServerSet
 from cecochat.ports.discovery import Service
+from cecochat.run import stack
 from cecochat.runtime.settings import Settings
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
-from cecochat.domain.ids import UserId, dialog
-from cecochat.domain.place import Place
+from cecochat.domain.log.ids import UserId, dialog
+from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Position
@@ -307,7 +307,7 @@ async def test_an_assignment_that_is_not_valid_changes_nothing(
 async def test_watermarks_that_cannot_be_stored_disturb_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr("cecochat.messaging.watermarks.RELEASE_EVERY", 1)
+    monkeypatch.setattr("cecochat.servers.messaging.watermarks.RELEASE_EVERY", 1)
     async with cluster(tmp_path) as servers:
         await servers.assign("one")
         faults = await servers.start("one")
@@ -323,8 +323,8 @@ async def test_watermarks_that_cannot_be_stored_disturb_nobody(
 async def test_offsets_that_do_not_move_are_stored_again_before_the_log_forgets_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.messaging.watermarks.AGAIN_S", 0.0)
-    monkeypatch.setattr("cecochat.materialize.worker.COMMIT_AGAIN_S", 0.0)
+    monkeypatch.setattr("cecochat.servers.messaging.watermarks.AGAIN_S", 0.0)
+    monkeypatch.setattr("cecochat.servers.materialize.worker.COMMIT_AGAIN_S", 0.0)
     async with cluster(tmp_path) as servers:
         await servers.assign("one")
         await servers.start("one")

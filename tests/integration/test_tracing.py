@@ -19,10 +19,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from typing_extensions import override
 
 from cecochat.client import Client, Message, connect
-from cecochat.domain import spans
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.runtime import changes
-from cecochat.runtime.tracing import Tracing, traceparent
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import Tracing, traceparent
 from tests.integration.systems import QUICK, Running, running
 from tests.integration.test_client import next_of
 from tests.integration.test_servers import until_metric
@@ -41,7 +41,7 @@ async def up(
     tmp_path: Path, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Running]:
     monkeypatch.setattr("cecochat.system.Tracing", lambda _: Tracing(exporter=exported))
-    monkeypatch.setattr("cecochat.runtime.exporting.EXPORT_EVERY_MS", 50)
+    monkeypatch.setattr("cecochat.telemetry.exporting.EXPORT_EVERY_MS", 50)
     async with running(tmp_path / "data", partitions=PARTITIONS) as started:
         keys = {"trace.ratio": 0.0, "trace.slow_ms": 1e6}
         document = await started.configure({**QUICK, **keys})
@@ -224,7 +224,7 @@ class _Collector(SpanExporter):
 async def traced_to(
     collector: SpanExporter, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Tracing, Client]]:
-    monkeypatch.setattr("cecochat.runtime.exporting.EXPORT_EVERY_MS", 50)
+    monkeypatch.setattr("cecochat.telemetry.exporting.EXPORT_EVERY_MS", 50)
     tracing = Tracing(exporter=collector)
     monkeypatch.setattr("cecochat.system.Tracing", lambda _: tracing)
     async with running(folder, partitions=1) as up:
@@ -250,9 +250,9 @@ async def test_a_collector_that_refuses_is_counted(
 async def test_a_collector_that_hangs_holds_up_nobody_and_takes_no_more_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.runtime.exporting.QUEUE_MAX", 100)
-    monkeypatch.setattr("cecochat.runtime.exporting.BATCH_MAX", 10)
-    monkeypatch.setattr("cecochat.runtime.exporting.FLUSH_S", 0.1)
+    monkeypatch.setattr("cecochat.telemetry.exporting.QUEUE_MAX", 100)
+    monkeypatch.setattr("cecochat.telemetry.exporting.BATCH_MAX", 10)
+    monkeypatch.setattr("cecochat.telemetry.exporting.FLUSH_S", 0.1)
     collector = _Collector(SpanExportResult.SUCCESS)
     async with traced_to(collector, tmp_path, monkeypatch) as (tracing, alice):
 

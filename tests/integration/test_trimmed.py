@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
-from cecochat.domain.ids import message_id, stamp_at
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import LogRecord, Origin, State, Takeover, encode
-from cecochat.materialize.worker import Materializer
+from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import LogRecord, Origin, State, Takeover, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.history import Hole
+from cecochat.servers.materialize.worker import Materializer
 from cecochat.v1.events_pb2 import Event, Message
 from tests.support.eventually import eventually
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.domain.ids import UserId, dialog
-from cecochat.materialize.main import materialize
-from cecochat.messaging import watermarks
+from cecochat.domain.log.ids import UserId, dialog
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
 from cecochat.ports.history import Hole
 from cecochat.runtime.reading import first_known
+from cecochat.servers.materialize.main import materialize
+from cecochat.servers.messaging import watermarks
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration.cluster import Cluster, cluster, user_on
 from tests.integration.streams import message

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from cecochat.client import Message, connect
-from cecochat.domain.ids import UserId, dialog
-from cecochat.domain.records import Headers, LogRecord, Origin, encode
-from cecochat.messaging import partition
+from cecochat.domain.log.ids import UserId, dialog
+from cecochat.domain.log.records import Headers, LogRecord, Origin, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import CONFIGURATION
+from cecochat.servers.messaging import partition
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration.cluster import cluster, user_on
 from tests.integration.streams import message

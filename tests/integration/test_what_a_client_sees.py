@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cecochat.domain.ids import partition_in
-from cecochat.domain.partitions import partition_of
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.log.ids import partition_in
 from tests.integration.streams import Stream, message
 from tests.integration.systems import QUICK, running
 

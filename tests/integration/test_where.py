@@ -13,13 +13,13 @@ import grpc
 import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
-from cecochat.domain.ids import UserId, dialog, message_id, stamp_at
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, Origin, Takeover, decode, encode
-from cecochat.materialize.worker import Materializer
+from cecochat.domain.log.ids import UserId, dialog, message_id, stamp_at
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copy, Origin, Takeover, decode, encode
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord, Record
 from cecochat.ports.history import Progress
 from cecochat.runtime.reading import records_between
+from cecochat.servers.materialize.worker import Materializer
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
 from tests.integration.cluster import Cluster, cluster, user_on

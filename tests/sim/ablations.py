@@ -4,16 +4,16 @@ telling what a log has lost in `loss_rules`.
 
 from __future__ import annotations
 
-from cecochat.domain import resume
-from cecochat.domain.client import Device
-from cecochat.domain.clock import OwnClock
-from cecochat.domain.fold import Fold
-from cecochat.domain.forwarder import Forwarder, Lane
-from cecochat.domain.missing import Incoming
-from cecochat.domain.owner import Owner
-from cecochat.domain.sent import SentTable
-from cecochat.domain.session import Session
-from cecochat.domain.told import Told
+from cecochat.domain.device.device import Device
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.told import Told
+from cecochat.domain.ownership.clock import OwnClock
+from cecochat.domain.ownership.forwarder import Forwarder, Lane
+from cecochat.domain.ownership.missing import Incoming
+from cecochat.domain.ownership.owner import Owner
+from cecochat.domain.ownership.sent import SentTable
+from cecochat.domain.session import resume
+from cecochat.domain.session.session import Session
 from tests.sim import oracle, without
 from tests.sim.ablation import HAND_OVERS, Override, ablation
 from tests.sim.assignment_rules import ASSIGNMENT_RULES

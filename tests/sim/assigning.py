@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from cecochat.domain.versions import Claim, Rank, missing, rank
+from cecochat.domain.cluster.versions import Claim, Rank, missing, rank
 from tests.sim.server import MOVED, Server
 from tests.sim.spoiling import Action
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cecochat.domain.chain import PlaceOf
-from cecochat.domain.records import Copied
-from cecochat.domain.undecided import Undecided
+from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.records import Copied
+from cecochat.domain.log.undecided import Undecided
 from cecochat.runtime.reading import Lowest
 from tests.sim.log import Log
 

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cecochat.domain.client import (
+from cecochat.domain.device.device import (
     CaughtUp,
     Device,
     Disconnected,
@@ -17,7 +17,7 @@ from cecochat.domain.client import (
     Rejected,
     Sent,
 )
-from cecochat.domain.ids import ChatId, participants
+from cecochat.domain.log.ids import ChatId, participants
 from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem
 from tests.sim.oracle import DeviceRecord, Range, Resumed, SendRecord, Shown

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cecochat.domain import fold
-from cecochat.domain.fold import Fold
-from cecochat.domain.owner import Owner
-from cecochat.domain.undecided import Undecided
+from cecochat.domain.log import fold
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.undecided import Undecided
+from cecochat.domain.ownership.owner import Owner
 from tests.sim import beginning, loading, oracle, server, without, without_the_beginning
 from tests.sim.ablation import HAND_OVERS, ablation
 from tests.sim.history import History, Materializer

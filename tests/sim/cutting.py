@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from cecochat.domain.fold import Fold
-from cecochat.domain.place import Place
-from cecochat.domain.records import Origin, Takeover
-from cecochat.domain.told import Told
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Origin, Takeover
+from cecochat.domain.log.told import Told
 from cecochat.v1.events_pb2 import Event
 from tests.sim.history import History, Materializer, row_of
 from tests.sim.log import Log

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cecochat.domain.clock import LOOK_AGAIN_MS
-from cecochat.domain.missing import ASK_SELDOM_MS
+from cecochat.domain.ownership.clock import LOOK_AGAIN_MS
+from cecochat.domain.ownership.missing import ASK_SELDOM_MS
 from tests.sim.world import ROUNDS_MAX, World
 
 HOUSES_MAX = 8

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import partition_in
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import LogRecord, Origin, Takeover
-from cecochat.history.holes import REASONS
-from cecochat.materialize.trims import Loss, trimmed, uncopied, unproven
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import LogRecord, Origin, Takeover
 from cecochat.ports.history import Hole
+from cecochat.servers.history.holes import REASONS
+from cecochat.servers.materialize.trims import Loss, trimmed, uncopied, unproven
 from cecochat.v1.events_pb2 import Event
 from tests.sim import beginning
 from tests.sim.log import LOG_ID

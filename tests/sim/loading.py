@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cecochat.domain.fold import Fold
-from cecochat.domain.owner import Owner
-from cecochat.domain.place import Place
-from cecochat.domain.records import ALL_BEFORE, NOTHING, Copied, Origin
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import ALL_BEFORE, NOTHING, Copied, Origin
+from cecochat.domain.ownership.owner import Owner
 from tests.sim import beginning
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Trimmed, Undecodable
-from cecochat.domain.fold import Fold
-from cecochat.domain.place import Place
-from cecochat.domain.records import LogRecord, State, decode, encode
-from cecochat.domain.told import Told
+from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import LogRecord, State, decode, encode
+from cecochat.domain.log.told import Told
 
 if TYPE_CHECKING:
     from tests.sim.server import Server

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, Takeover
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copy, Takeover
 from tests.sim.oracle import Row
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cecochat.materialize.trims import Loss
+from cecochat.servers.materialize.trims import Loss
 from tests.sim import oracle, without
 from tests.sim.ablation import ablation
 from tests.sim.history import Materializer

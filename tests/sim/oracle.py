@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cecochat.domain.ids import partition_in, time_ms
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.log.ids import partition_in, time_ms
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.v1.messaging_pb2 import ServerItem
 
 LOST = "acknowledged message lost"

@@ -9,15 +9,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cecochat.domain import frames, resume
+from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import Refusal, Trimmed, Undecodable
-from cecochat.domain.fold import Fold
-from cecochat.domain.forwarder import Lost
-from cecochat.domain.ids import ChatId, UserId, authorise
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, LogRecord, Origin
-from cecochat.domain.session import Replay, Session, replace
-from cecochat.domain.versions import Claim
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import ChatId, UserId, authorise
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copy, LogRecord, Origin
+from cecochat.domain.ownership.forwarder import Lost
+from cecochat.domain.session import frames, resume
+from cecochat.domain.session.session import Replay, Session, replace
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
 from tests.sim import beginning

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from cecochat.domain.records import Origin, Takeover
+from cecochat.domain.log.records import Origin, Takeover
 from tests.sim.log import Log, Producer
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from cecochat.domain.owner import Owner
+from cecochat.domain.ownership.owner import Owner
 from tests.sim import oracle
 from tests.sim.without_the_beginning import never_outdated
 from tests.sim.world import GROUP, World

@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 import pytest
 
-from cecochat.domain.client import Device
-from cecochat.domain.fold import Fold
-from cecochat.domain.forwarder import Forwarder
-from cecochat.domain.owner import Owner
-from cecochat.domain.sent import SentTable
-from cecochat.domain.session import Replay, Session
+from cecochat.domain.device.device import Device
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.ownership.forwarder import Forwarder
+from cecochat.domain.ownership.owner import Owner
+from cecochat.domain.ownership.sent import SentTable
+from cecochat.domain.session.session import Replay, Session
 from cecochat.runtime.reading import Lowest
 from tests.sim import beginning
 from tests.sim.ablations import ABLATIONS

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cecochat.domain import frames, resume
-from cecochat.domain.client import Device, Happening, Received, Sent
-from cecochat.domain.clock import OwnClock
+from cecochat.domain.cluster.versions import Rank, missing
+from cecochat.domain.device.device import Device, Happening, Received, Sent
 from cecochat.domain.errors import Refusal
-from cecochat.domain.fold import Fold
-from cecochat.domain.forwarder import Forwarder, Lane
-from cecochat.domain.ids import EPOCH_MS, SEQUENCE_BITS
-from cecochat.domain.owner import Owner
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copied, Copy, LogRecord, Origin, State
-from cecochat.domain.session import Session
-from cecochat.domain.told import Told
-from cecochat.domain.versions import Rank, missing
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_BITS
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copied, Copy, LogRecord, Origin, State
+from cecochat.domain.log.told import Told
+from cecochat.domain.ownership.clock import OwnClock
+from cecochat.domain.ownership.forwarder import Forwarder, Lane
+from cecochat.domain.ownership.owner import Owner
+from cecochat.domain.session import frames, resume
+from cecochat.domain.session.session import Session
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken, Send
 from tests.sim.assigning import Assignment

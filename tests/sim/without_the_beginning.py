@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import SEQUENCE_MAX, message_id, stamp_at
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS
-from cecochat.domain.owner import Owner
-from cecochat.domain.place import Place
-from cecochat.domain.records import NOTHING, Copied, LogRecord, Origin, State, Takeover
-from cecochat.domain.undecided import Undecided
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import SEQUENCE_MAX, message_id, stamp_at
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import NOTHING, Copied, LogRecord, Origin, State, Takeover
+from cecochat.domain.log.undecided import Undecided
+from cecochat.domain.ownership.owner import Owner
 from cecochat.runtime.reading import Lowest
 from tests.sim import beginning, loading
 from tests.sim.history import Materializer

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
-from cecochat.domain.chain import PlaceOf
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import EPOCH_MS
-from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import EPOCH_MS
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim.assigning import Assigning
 from tests.sim.client import Client

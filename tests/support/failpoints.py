@@ -14,10 +14,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from cecochat.cli.main import main
-from cecochat.materialize.worker import Materializer
-from cecochat.messaging import partition
-from cecochat.messaging.forward import Forwarding
 from cecochat.runtime.clock import now_ms
+from cecochat.servers.materialize.worker import Materializer
+from cecochat.servers.messaging import partition
+from cecochat.servers.messaging.forward import Forwarding
 
 VARIABLE = "FAILPOINT"
 

@@ -16,10 +16,10 @@ from redis.asyncio import Redis
 
 from cecochat.adapters import build
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
-from cecochat.domain.fold import Fold
-from cecochat.domain.partitions import partition_of
-from cecochat.domain.place import Place
-from cecochat.domain.records import NOTHING, Copied, encode
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import NOTHING, Copied, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.history import Hole

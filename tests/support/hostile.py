@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import grpc
 import jwt
 
-from cecochat import system
+from cecochat.run import system
 from cecochat.runtime.settings import Settings
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ServerFrame, ServerItem

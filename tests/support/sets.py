@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
+from cecochat.run.turn import WAIT_S
 from cecochat.runtime.ownership import owned_by
-from cecochat.runtime.turn import WAIT_S
 from tests.support import operators
 
 EVERY_S = 0.1

@@ -21,10 +21,10 @@ from aiokafka.protocol.types import (  # type: ignore[import-untyped]
 from typing_extensions import override
 
 from cecochat.adapters import build
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import message_id, stamp_at
-from cecochat.domain.partitions import partition_of
-from cecochat.domain.records import Origin, encode
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.records import Origin, encode
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord
 from cecochat.runtime.reading import fold_at
 from cecochat.runtime.settings import load

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from cecochat.control.planner import (
+from cecochat.domain.cluster.balance import plan
+from cecochat.servers.control.planner import (
     DOUBTED_S,
     HANDOVER_MAX_S,
     QUIET_MAX_S,
@@ -16,7 +17,6 @@ from cecochat.control.planner import (
     Decision,
     Planner,
 )
-from cecochat.domain.balance import plan
 
 BY = "control/test"
 DAY_S = 86_400.0

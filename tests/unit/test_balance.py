@@ -10,15 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.balance import (
-    Move,
-    after,
-    grouped,
-    may_balance,
-    plan,
-    ranges,
-    why,
-)
+from cecochat.domain.cluster.balance import Move, after, grouped, may_balance, plan, ranges, why
 
 SERVERS = "abcdefgh"
 live_sets = st.sets(st.sampled_from(SERVERS[:6]), min_size=1)

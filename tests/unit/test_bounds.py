@@ -8,20 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain import assignment, configuration, resume
-from cecochat.domain.bucket import TokenBucket
-from cecochat.domain.clock import LOOK_AGAIN_MS, OwnClock
-from cecochat.domain.configuration import KEYS, Config
+from cecochat.domain.cluster import assignment, configuration
+from cecochat.domain.cluster.configuration import KEYS, Config
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import EPOCH_MS, SEQUENCE_MAX, message_id, stamp_at, time_ms
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
-from cecochat.domain.owner import Owner
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copied, Copy, Takeover, decode, encode
-from cecochat.domain.resume import Start
-from cecochat.domain.sent import Accepted, SentTable
-from cecochat.domain.session import Session
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_MAX, message_id, stamp_at, time_ms
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copied, Copy, Takeover, decode, encode
+from cecochat.domain.ownership.clock import LOOK_AGAIN_MS, OwnClock
+from cecochat.domain.ownership.owner import Owner
+from cecochat.domain.ownership.sent import Accepted, SentTable
+from cecochat.domain.session import resume
+from cecochat.domain.session.bucket import TokenBucket
+from cecochat.domain.session.resume import Start
+from cecochat.domain.session.session import Session
 from cecochat.v1.messaging_pb2 import Hello, Position, Send
 
 # -- the sent table

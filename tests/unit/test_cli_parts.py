@@ -12,22 +12,25 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cecochat.cli import audit, checks, cluster, ports, status
-from cecochat.cli.cluster import Cluster
-from cecochat.cli.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
+from cecochat.cli import ports
+from cecochat.cli.chat.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
+from cecochat.cli.chat.token import seconds
+from cecochat.cli.cluster import cluster, status
+from cecochat.cli.cluster.cluster import Cluster
+from cecochat.cli.data import audit
+from cecochat.cli.data.ledger import Ledger
+from cecochat.cli.data.transcript import read
 from cecochat.cli.failure import UsageError, judge
-from cecochat.cli.ledger import Ledger
 from cecochat.cli.main import app
+from cecochat.cli.operate import checks
 from cecochat.cli.output import message_json
-from cecochat.cli.token import seconds
-from cecochat.cli.transcript import read
 from cecochat.client import Message, Receipt, StateInUse
 from cecochat.client.errors import NotReachable, Refused
-from cecochat.control.late import DROP, GROUPS
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.printable import printable
-from cecochat.history.holes import as_json
 from cecochat.ports.history import Hole
+from cecochat.servers.control.late import DROP, GROUPS
+from cecochat.servers.history.holes import as_json
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CHAT = "d:alice~bob"

@@ -15,7 +15,7 @@ from cecochat.client.events import CaughtUp, hole_of
 from cecochat.client.inbox import Entry, Inbox
 from cecochat.client.local import LocalDevice
 from cecochat.client.receipts import Marks
-from cecochat.domain.client import Device
+from cecochat.domain.device.device import Device
 from cecochat.v1 import history_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (

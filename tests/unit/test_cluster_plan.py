@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cecochat.cli.deploy import ORDER, values_of, wanted
-from cecochat.cli.nomad import declared
+from cecochat.cli.cluster.deploy import ORDER, values_of, wanted
+from cecochat.cli.cluster.nomad import declared
 from cecochat.runtime.settings import load
 from scripts.backends import kafka
 from scripts.cluster import plan, provision

@@ -9,14 +9,14 @@ from unittest.mock import Mock
 import pytest
 from prometheus_client import CollectorRegistry
 
-from cecochat.domain import frames
 from cecochat.domain.errors import Refusal, Trimmed
-from cecochat.domain.place import Place
-from cecochat.messaging.connection import Connection
-from cecochat.messaging.loading import Log
-from cecochat.messaging.ownership import Ownership
-from cecochat.messaging.server import MessagingServer
+from cecochat.domain.log.place import Place
+from cecochat.domain.session import frames
 from cecochat.runtime.tokens import Identity, Verifier
+from cecochat.servers.messaging.connection import Connection
+from cecochat.servers.messaging.loading import Log
+from cecochat.servers.messaging.ownership import Ownership
+from cecochat.servers.messaging.server import MessagingServer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import Hello
 
@@ -94,7 +94,7 @@ async def test_a_client_that_reads_is_told_why(connection: Connection, line: Lin
 async def test_a_client_that_does_not_read_is_left_after_a_grace(
     connection: Connection, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cecochat.messaging.connection.CLOSE_GRACE_S", 0.01)
+    monkeypatch.setattr("cecochat.servers.messaging.connection.CLOSE_GRACE_S", 0.01)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(connection.run())
         await line.opened.wait()

@@ -7,7 +7,15 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.client import CaughtUp, Device, Disconnected, Gapped, Received, Rejected, Sent
+from cecochat.domain.device.device import (
+    CaughtUp,
+    Device,
+    Disconnected,
+    Gapped,
+    Received,
+    Rejected,
+    Sent,
+)
 from cecochat.domain.errors import Refusal
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event

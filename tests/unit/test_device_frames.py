@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.client import Device
-from cecochat.domain.intake import FRAME_MAX_BYTES
+from cecochat.domain.device.device import Device
+from cecochat.domain.session.intake import FRAME_MAX_BYTES
 from cecochat.v1.messaging_pb2 import CaughtUp, Position, Send, ServerItem, Welcome
 
 TEXT_MAX_BYTES = 32 << 10  # the highest that the configuration allows

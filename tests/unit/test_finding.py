@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain import search
 from cecochat.domain.errors import Trimmed
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import message_id
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import (
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import message_id
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import (
     NOTHING,
     Copy,
     LogRecord,
@@ -27,9 +26,9 @@ from cecochat.domain.records import (
     encode,
 )
 from cecochat.ports.backplane import Backplane, Record
-from cecochat.runtime import finding
 from cecochat.runtime.reading import first_known
 from cecochat.v1.events_pb2 import Event
+from cecochat.where import finding, search
 
 PARTITION = 3
 OTHERS = (5, 8)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import EPOCH_MS, message_id, stamp_at, stamp_of
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import (
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import EPOCH_MS, message_id, stamp_at, stamp_of
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import (
     NOTHING,
     Copied,
     Copy,

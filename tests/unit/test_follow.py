@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
-from cecochat.domain.configuration import parse
+from cecochat.domain.cluster.configuration import parse
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 from cecochat.runtime import follow

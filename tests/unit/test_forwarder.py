@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
-from cecochat.domain.chain import Chain, Link
-from cecochat.domain.forwarder import Forwarder, Lost
-from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copied, Copy, Origin
+from cecochat.domain.log.chain import Chain, Link
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copied, Copy, Origin
+from cecochat.domain.ownership.forwarder import Forwarder, Lost
 from cecochat.v1.events_pb2 import Event
 
 PLACES = {name: n for n, name in enumerate("abcde")}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain import frames, wire
 from cecochat.domain.errors import Refusal
-from cecochat.domain.place import Place
+from cecochat.domain.log import wire
+from cecochat.domain.log.place import Place
+from cecochat.domain.session import frames
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesResponse

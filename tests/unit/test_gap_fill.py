@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cecochat.domain.client import Device, Received
-from cecochat.domain.ids import message_id
-from cecochat.domain.partitions import partition_of
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.device.device import Device, Received
+from cecochat.domain.log.ids import message_id
 from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import Delivered, Gap, Position, ServerItem, Welcome
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cecochat.domain import ids
 from cecochat.domain.errors import Refusal
-from cecochat.domain.ids import UserId
+from cecochat.domain.log import ids
+from cecochat.domain.log.ids import UserId
 from cecochat.v1 import errors_pb2
 
 USER_IDS = st.from_regex(r"[A-Za-z0-9._:@+\-]{1,64}", fullmatch=True).map(UserId)

@@ -9,37 +9,40 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / "services" / "cecochat"
-EMPTY = (ROOT / "__init__.py", ROOT / "adapters" / "__init__.py")  # import nothing of cecochat
+DIVIDED = ("domain", "adapters", "servers")  # each folder in them has a rule of its own
+EMPTY = (
+    ROOT / "__init__.py",
+    *(ROOT / name / "__init__.py" for name in DIVIDED),
+)  # import nothing of cecochat
 
 CONTRACTS = ("ports", "domain", "v1")
 ADAPTERS = ("embedded", "kafka", "cassandra", "redis", "consul", "nomad", "local")
 SERVERS = ("messaging", "materialize", "history", "connect", "control")
-MAINS = tuple(f"{server}.main" for server in SERVERS)
+MAINS = tuple(f"servers.{server}.main" for server in SERVERS)
+PROCESS = ("runtime", "telemetry", *CONTRACTS)  # what any server has
 
 # A package -> what it may import of cecochat besides itself. Not named: not allowed.
 MAY: dict[str, tuple[str, ...]] = {
     "v1": (),
-    "domain": ("v1",),
+    "domain.errors": ("v1",),
+    "domain.printable": (),
+    "domain.log": ("domain.errors", "v1"),
+    "domain.session": ("domain.errors", "domain.log", "v1"),
+    "domain.ownership": ("domain.errors", "domain.log", "domain.session", "v1"),
+    "domain.cluster": ("domain.errors", "domain.log", "v1"),
+    "domain.device": ("domain.errors", "domain.log", "domain.cluster", "v1"),
     "ports": ("domain", "v1"),
-    "runtime": CONTRACTS,
-    "client": ("domain", "v1"),  # a library for others: it brings no server along
+    "telemetry": CONTRACTS,
+    "runtime": ("telemetry", *CONTRACTS),
+    "where": ("runtime", *CONTRACTS),
+    "client": ("domain", "telemetry.spans", "v1"),  # a library for others: no server comes along
     **dict.fromkeys((f"adapters.{name}" for name in ADAPTERS), ("runtime", *CONTRACTS)),
     "adapters.build": ("adapters", "runtime", *CONTRACTS),  # it alone knows which adapter is in use
-    **dict.fromkeys(SERVERS, ("adapters.build", "runtime", *CONTRACTS)),
-    "system": ("adapters.build", "runtime", *CONTRACTS, *MAINS),
-    "stack": ("runtime", *CONTRACTS),
-    "processes": ("runtime", "stack", "system", *CONTRACTS),
+    **dict.fromkeys((f"servers.{name}" for name in SERVERS), ("adapters.build", *PROCESS)),
+    "servers.history": ("adapters.build", "where", *PROCESS),
+    "run": ("adapters.build", *MAINS, *PROCESS),
     "edge": ("adapters.build", "runtime", *CONTRACTS),
-    "cli": (
-        "adapters.build",
-        "client",
-        "edge",
-        "processes",
-        "runtime",
-        "system",
-        *CONTRACTS,
-        *MAINS,
-    ),
+    "cli": ("adapters.build", "client", "edge", "run", *MAINS, *PROCESS),
     "__main__": ("cli",),
 }
 
@@ -52,9 +55,9 @@ PURE = tuple(
 
 
 def package_of(module: str) -> str:
-    """The key of `MAY`: `domain` for domain.fold, `adapters.kafka` for adapters.kafka.producer."""
+    """The key of `MAY`: `ports` for ports.history, `domain.log` for domain.log.fold."""
     parts = module.split(".")
-    return ".".join(parts[: 2 if parts[0] == "adapters" else 1])
+    return ".".join(parts[: 2 if parts[0] in DIVIDED else 1])
 
 
 def imported(source: str) -> Iterator[str]:
@@ -78,7 +81,7 @@ def wrong_imports(module: str, source: str) -> list[str]:
     for name in imported(source):
         inside = name.removeprefix("cecochat.")
         if inside == name:
-            allowed = package != "domain" or within(name, PURE)
+            allowed = not within(package, ("domain",)) or within(name, PURE)
         else:
             allowed = inside == "__version__" or within(inside, (package, *MAY[package]))
         if not allowed:
@@ -112,25 +115,27 @@ def test_importing_a_root_imports_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("domain.fold", "import asyncio"),
-        ("domain.fold", "from time import monotonic"),
-        ("domain.fold", "import os.path"),
-        ("domain.fold", "def f() -> int:\n    import random\n    return random.randrange(2)"),
-        ("domain.fold", "from google.cloud import storage"),
-        ("domain.fold", "from cecochat.ports.backplane import Record"),
+        ("domain.log.fold", "import asyncio"),
+        ("domain.log.fold", "from time import monotonic"),
+        ("domain.log.fold", "import os.path"),
+        ("domain.log.fold", "def f() -> int:\n    import random\n    return random.randrange(2)"),
+        ("domain.log.fold", "from google.cloud import storage"),
+        ("domain.log.fold", "from cecochat.ports.backplane import Record"),
+        ("domain.log.fold", "from cecochat.domain.session import frames"),
+        ("domain.session.frames", "from cecochat.domain.ownership.owner import Owner"),
         ("ports.backplane", "from cecochat.adapters import build"),
-        ("messaging.main", "from cecochat.adapters.embedded.log import Log"),
-        ("messaging.main", "from cecochat.adapters import embedded"),
-        ("messaging.main", "import cecochat.history"),
-        ("connect.app", "from cecochat.messaging.session import Session"),
+        ("servers.messaging.main", "from cecochat.adapters.embedded.log import Log"),
+        ("servers.messaging.main", "from cecochat.adapters import embedded"),
+        ("servers.messaging.main", "import cecochat.servers.history"),
+        ("servers.connect.app", "from cecochat.servers.messaging.session import Session"),
         ("adapters.embedded.log", "from cecochat.adapters.kafka import producer"),
         ("adapters.embedded.log", "from cecochat.adapters.build import build"),
         ("client.stream", "from cecochat.runtime.settings import Settings"),
-        ("client.stream", "from cecochat import messaging"),
+        ("client.stream", "from cecochat import servers"),
         ("runtime.serve", "from cecochat.adapters.build import build"),
-        ("messaging.main", "from cecochat.system import run"),
-        ("system", "from cecochat.adapters.embedded.log import Log"),
-        ("cli.up", "from cecochat.messaging.session import Session"),
+        ("servers.messaging.main", "from cecochat.run.system import run"),
+        ("run.system", "from cecochat.adapters.embedded.log import Log"),
+        ("cli.up", "from cecochat.servers.messaging.session import Session"),
         ("cli.up", "from cecochat import *"),
     ],
 )
@@ -141,15 +146,15 @@ def test_a_wrong_import_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("domain.fold", "from collections.abc import Sequence"),
-        ("domain.fold", "from cecochat.v1.log_pb2 import State"),
-        ("domain.fold", "from google.protobuf.message import DecodeError"),
+        ("domain.log.fold", "from collections.abc import Sequence"),
+        ("domain.log.fold", "from cecochat.v1.log_pb2 import State"),
+        ("domain.log.fold", "from google.protobuf.message import DecodeError"),
         ("ports.backplane", "from cecochat.domain.errors import Trimmed"),
         ("adapters.build", "from cecochat.adapters.embedded.log import Log"),
-        ("messaging.main", "from cecochat.adapters.build import build"),
-        ("messaging.main", "from cecochat import __version__"),
-        ("cli.up", "from cecochat.messaging import main"),
-        ("cli.up", "from cecochat.history.main import serve"),
+        ("servers.messaging.main", "from cecochat.adapters.build import build"),
+        ("servers.messaging.main", "from cecochat import __version__"),
+        ("cli.up", "from cecochat.servers.messaging import main"),
+        ("cli.up", "from cecochat.servers.history.main import serve"),
     ],
 )
 def test_a_right_import_is_allowed(module: str, source: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cecochat.domain import intake
 from cecochat.domain.errors import Refusal
+from cecochat.domain.session import intake
 from cecochat.v1.events_pb2 import Receipt
 from cecochat.v1.messaging_pb2 import Send
 

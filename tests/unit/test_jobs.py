@@ -17,7 +17,7 @@ import pytest
 from hcl2.utils import SerializationOptions
 
 from cecochat import __version__
-from cecochat.runtime.turn import WAIT_S
+from cecochat.run.turn import WAIT_S
 from scripts.backends.kinds import KINDS
 from tests.support.backends import Backends
 

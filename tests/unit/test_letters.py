@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.letters import BYTES_MAX, Letter, parse
+from cecochat.domain.log.letters import BYTES_MAX, Letter, parse
 
 
 @given(

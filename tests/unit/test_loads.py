@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from cecochat.control.loads import Loads
-from cecochat.domain.configuration import Config
-from cecochat.domain.scaling import Load, Strain
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.cluster.scaling import Load, Strain
 from cecochat.ports.discovery import Instance, Service
+from cecochat.servers.control.loads import Loads
 
 CONFIG = Config()
 
@@ -26,7 +26,7 @@ class Servers:
         self.metrics: dict[str, str] = {}
         self.now_s = 0.0
         self.client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
-        monkeypatch.setattr("cecochat.control.loads.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("cecochat.servers.control.loads.time.monotonic", lambda: self.now_s)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         text = self.metrics.get(request.url.host)

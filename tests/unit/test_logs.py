@@ -17,15 +17,15 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from cecochat.cli import logs as command_line
-from cecochat.cli import up
+from cecochat.cli.cluster import up
 from cecochat.cli.main import app
-from cecochat.control.decisions import Decisions
-from cecochat.control.planner import Decision
-from cecochat.domain.balance import Move
+from cecochat.domain.cluster.balance import Move
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime import logs
-from cecochat.runtime.logs import EVERY_S, KEPT, JsonLines, TextLines
 from cecochat.runtime.settings import Settings, as_environment, load
+from cecochat.servers.control.decisions import Decisions
+from cecochat.servers.control.planner import Decision
+from cecochat.telemetry import logs
+from cecochat.telemetry.logs import EVERY_S, KEPT, JsonLines, TextLines
 
 OURS = logging.getLogger("cecochat.of.a.test")
 THEIRS = logging.getLogger("library.of.a.test")
@@ -178,7 +178,7 @@ def test_a_decision_is_fields_in_json_and_a_sentence_in_text(writing: Writing) -
     assert line["details"] == details
     (text,) = as_text.lines
     said = f"moved: not live: messaging-a {json.dumps(details)}"
-    assert text.endswith(f" INFO control cecochat.control.decisions: {said}")
+    assert text.endswith(f" INFO control cecochat.servers.control.decisions: {said}")
 
 
 # -- what is left out

@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Refusal
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import message_id, stamp_at
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copied, Copy, Origin, Takeover
-from cecochat.domain.revocations import Revocations
-from cecochat.messaging.metrics import MessagingMetrics, ReadBatch
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copied, Copy, Origin, Takeover
 from cecochat.runtime import metrics
 from cecochat.runtime.tokens import Verifier, mint
+from cecochat.servers.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.v1.events_pb2 import Event
 from tests.support.eventually import eventually
 

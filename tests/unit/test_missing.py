@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from cecochat.domain.fold import Fold
-from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.missing import ASK_AFTER_MS, ASK_SELDOM_MS, Incoming
-from cecochat.domain.owner import Owner
-from cecochat.domain.place import Place
-from cecochat.domain.records import Copied, Copy, Missing, Origin, Takeover, decode, encode
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Copied, Copy, Missing, Origin, Takeover, decode, encode
+from cecochat.domain.ownership.missing import ASK_AFTER_MS, ASK_SELDOM_MS, Incoming
+from cecochat.domain.ownership.owner import Owner
 from cecochat.v1.events_pb2 import Event
 
 NOW_MS = 1_000

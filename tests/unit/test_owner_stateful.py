@@ -15,12 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from typing_extensions import override
 
 from cecochat.domain.errors import Refusal
-from cecochat.domain.fold import Fold
-from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.owner import Owner
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, LogRecord, Origin
-from cecochat.domain.session import Replay, Session, concerns
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copy, LogRecord, Origin
+from cecochat.domain.ownership.owner import Owner
+from cecochat.domain.session.session import Replay, Session, concerns
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem

@@ -9,15 +9,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import ProducerEnded
-from cecochat.domain.limits import OwnerLimits
-from cecochat.domain.place import Place
-from cecochat.domain.records import Copied, State, Takeover
-from cecochat.messaging import ownership, partition
-from cecochat.messaging.loading import Loading, Log
-from cecochat.messaging.metrics import MessagingMetrics
-from cecochat.messaging.ownership import Ownership
-from cecochat.messaging.partition import OwnedPartition
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Copied, State, Takeover
 from cecochat.ports.discovery import Instance
+from cecochat.servers.messaging import ownership, partition
+from cecochat.servers.messaging.loading import Loading, Log
+from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.ownership import Ownership
+from cecochat.servers.messaging.partition import OwnedPartition
 from tests.support.eventually import eventually
 
 UNUSED: Any = None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.partitions import murmur2, partition_of
+from cecochat.domain.cluster.partitions import murmur2, partition_of
 
 # From Kafka's UtilsTest, as signed 32-bit integers.
 KAFKA = {

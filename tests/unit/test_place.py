@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.place import NOWHERE, Place
+from cecochat.domain.log.place import NOWHERE, Place
 
 CLOCKS = st.integers(1, 5)
 OFFSETS = st.integers(0, 5)

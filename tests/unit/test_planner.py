@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from cecochat.control.planner import (
+from cecochat.domain.cluster.balance import Move
+from cecochat.servers.control.planner import (
     DOUBTED_S,
     GRACE_S,
     HANDOVER_MAX_S,
@@ -17,7 +18,6 @@ from cecochat.control.planner import (
     Decision,
     Planner,
 )
-from cecochat.domain.balance import Move
 from tests.unit.planner_world import BY, World, a_day
 
 

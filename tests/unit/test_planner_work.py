@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cecochat.control.planner import HANDOVER_MAX_S, Assignment, Planner
-from cecochat.domain.balance import after, by_server, plan
+from cecochat.domain.cluster.balance import after, by_server, plan
+from cecochat.servers.control.planner import HANDOVER_MAX_S, Assignment, Planner
 from tests.support.steps import steps_of
 
 BY = "control/test"

@@ -52,7 +52,7 @@ KNOWS = {"up.py", "main.py", "trace.py", "auditing.py", "edge.py"}  # these take
 
 def test_commands_print_through_what_makes_it_safe() -> None:
     folder = Path(__file__).parents[2] / "services" / "cecochat" / "cli"
-    found = {path.name for path in folder.glob("*.py") if prints(path.read_text())}
+    found = {path.name for path in folder.rglob("*.py") if prints(path.read_text())}
     assert found == PRINTS | KNOWS
 
 

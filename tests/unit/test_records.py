@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import (
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import (
     Copied,
     Copy,
     LogRecord,

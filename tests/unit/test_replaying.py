@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from cecochat.messaging.replaying import TURN_S, Replays
+from cecochat.servers.messaging.replaying import TURN_S, Replays
 
 SESSIONS, SECONDS = 16, 0.5
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.domain.revocations import (
+from cecochat.domain.cluster.revocations import (
     ENTRIES_MAX,
     Revocation,
     Revocations,
@@ -15,6 +14,7 @@ from cecochat.domain.revocations import (
     parse,
     with_one,
 )
+from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.v1 import errors_pb2
 
 NOW_MS = 1_800_000_000_000

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from cecochat.domain.scaling import (
+from cecochat.domain.cluster.scaling import (
     HEADROOM,
     LASTING_S,
     Load,

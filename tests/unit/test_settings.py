@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cecochat import system
 from cecochat.domain.errors import InvalidSettings
+from cecochat.run import system
 from cecochat.runtime.settings import Settings, as_environment, load
 from cecochat.runtime.tls import secret
 

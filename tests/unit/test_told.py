@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cecochat.domain.place import Place
-from cecochat.domain.records import ALL_BEFORE, LogRecord, State, Takeover
-from cecochat.domain.told import Told
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import ALL_BEFORE, LogRecord, State, Takeover
+from cecochat.domain.log.told import Told
 
 START = 10
 TAKEOVER = Takeover("server", "session", 1)

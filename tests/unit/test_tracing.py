@@ -18,20 +18,21 @@ from typing_extensions import override
 
 from cecochat.adapters import build
 from cecochat.cli import changes as cli_changes
-from cecochat.cli import trace as cli_trace
-from cecochat.domain import ids, spans
-from cecochat.domain.configuration import parse
+from cecochat.cli.operate import trace as cli_trace
+from cecochat.domain.cluster.configuration import parse
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copy, Origin, decode, encode
-from cecochat.domain.session import Session
-from cecochat.materialize.tracing import materializing
-from cecochat.messaging.tracing import MessageTraces
+from cecochat.domain.log import ids
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copy, Origin, decode, encode
+from cecochat.domain.session.session import Session
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import MessageRow
 from cecochat.runtime import changes
 from cecochat.runtime.settings import Settings
-from cecochat.runtime.tracing import OFF, Tracer, Tracing, trace_of, traceparent, valid
+from cecochat.servers.materialize.tracing import materializing
+from cecochat.servers.messaging.tracing import MessageTraces
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import OFF, Tracer, Tracing, trace_of, traceparent, valid
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 
@@ -244,7 +245,7 @@ async def test_a_document_that_a_person_changes_has_its_trace(
 ) -> None:
     monkeypatch.setenv("CECOCHAT_OTLP_URL", "http://there")
     by_hand = InMemorySpanExporter()
-    monkeypatch.setattr("cecochat.runtime.tracing.Tracing", lambda _: Tracing(exporter=by_hand))
+    monkeypatch.setattr("cecochat.telemetry.tracing.Tracing", lambda _: Tracing(exporter=by_hand))
     async with build.configuration(Settings(data_dir=tmp_path)) as store:
         document = await cli_changes.change(store, CONFIGURATION, lambda _: {"log.level": "debug"})
         with changes.applying(tracing.tracer("history", "h"), store, document, new=True):
@@ -288,7 +289,7 @@ def test_spans_are_begun_where_their_specification_is_asked_for() -> None:
     services = Path(spans.__file__).parents[1]
     begin = re.compile(r"\.(?:start_span|start_as_current_span)\((?!\w+\.name\b)")
     wrong = [path for path in services.rglob("*.py") if begin.search(path.read_text())]
-    assert wrong == [services / "runtime" / "tracing.py"]  # `Tracer.start`
+    assert wrong == [services / "telemetry" / "tracing.py"]  # `Tracer.start`
 
 
 # -- where to

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cecochat.domain.clock import OwnClock
-from cecochat.domain.fold import Fold
-from cecochat.domain.ids import message_id, stamp_at
-from cecochat.domain.limits import CLOCKS_APART_MAX_MS, OwnerLimits
-from cecochat.domain.owner import Owner
-from cecochat.domain.place import Place
-from cecochat.materialize.trims import Loss, trimmed
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
+from cecochat.domain.log.place import Place
+from cecochat.domain.ownership.clock import OwnClock
+from cecochat.domain.ownership.owner import Owner
+from cecochat.servers.materialize.trims import Loss, trimmed
 
 APPENDED_AT_MS = 1_795_000_000_000
 

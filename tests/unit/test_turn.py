@@ -8,8 +8,8 @@ import pytest
 
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import turn
-from cecochat.runtime.turn import Turn, taking_turns
+from cecochat.run import turn
+from cecochat.run.turn import Turn, taking_turns
 
 AT_ONCE_S = 5.0  # for whom nothing is to be waited for, on whatever machine
 

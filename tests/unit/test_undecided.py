@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.fold import Fold
-from cecochat.domain.place import NOWHERE, Place
-from cecochat.domain.records import Copied, LogRecord, Origin, State, Takeover
-from cecochat.domain.undecided import Undecided
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copied, LogRecord, Origin, State, Takeover
+from cecochat.domain.log.undecided import Undecided
 from cecochat.v1.events_pb2 import Event
 
 TAKEOVER = Takeover("server", "session", 1)

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.versions import Claim, Rank, digest, missing, rank
+from cecochat.domain.cluster.versions import Claim, Rank, digest, missing, rank
 
 VALUES = st.dictionaries(st.text(max_size=2), st.integers(0, 2) | st.text(max_size=2), max_size=2)
 RANKS = st.builds(rank, st.integers(0, 4), VALUES)

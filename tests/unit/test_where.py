@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from cecochat.domain.place import Place as LogPlace
-from cecochat.domain.where import (
+from cecochat.domain.log.place import Place as LogPlace
+from cecochat.v1.events_pb2 import Event
+from cecochat.where.answer import (
     Answer,
     Device,
     Facts,
@@ -21,7 +22,6 @@ from cecochat.domain.where import (
     seen_by,
     trace_of,
 )
-from cecochat.v1.events_pb2 import Event
 
 ID = 1 << 40
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

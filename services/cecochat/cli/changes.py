@@ -23,7 +23,7 @@ async def change(
     document = await configuration.change(name, decide, by=by)
     if otlp := traces("otlp_url"):
         from cecochat.runtime.changes import changed
-        from cecochat.runtime.tracing import Tracing
+        from cecochat.telemetry.tracing import Tracing
 
         tracing = Tracing(otlp)
         changed(tracing.tracer("cli", by), configuration, document, begun_ns)

@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 
 from cecochat.cli import failure
-from cecochat.runtime.logs import ACCESS, OWN, JsonLines, TextLines, handler
+from cecochat.telemetry.logs import ACCESS, OWN, JsonLines, TextLines, handler
 
 
 def to_standard_error(

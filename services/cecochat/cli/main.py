@@ -11,33 +11,12 @@ import sys
 
 import typer
 
-from cecochat.cli import (
-    audit,
-    chat,
-    config,
-    connect,
-    control,
-    dead,
-    deploy,
-    doctor,
-    edge,
-    export,
-    history,
-    holes,
-    importing,
-    logs,
-    partitions,
-    restore,
-    revoke,
-    send,
-    serve,
-    status,
-    token,
-    trace,
-    up,
-    where,
-)
+from cecochat.cli import logs
+from cecochat.cli.chat import chat, connect, history, send, token
+from cecochat.cli.cluster import config, control, deploy, edge, partitions, serve, status, up
+from cecochat.cli.data import audit, dead, export, importing, restore
 from cecochat.cli.failure import judge
+from cecochat.cli.operate import doctor, holes, revoke, trace, where
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, or not now, "

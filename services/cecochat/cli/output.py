@@ -61,7 +61,7 @@ def hole_json(hole: Hole) -> dict[str, Any]:
 
 
 def _minute(id_: int) -> str:
-    from cecochat.domain.ids import time_ms
+    from cecochat.domain.log.ids import time_ms
 
     at = datetime.fromtimestamp(time_ms(id_) / 1_000).astimezone()
     return at.strftime("%Y-%m-%d %H:%M")

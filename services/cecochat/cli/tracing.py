@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from cecochat.cli.failure import UsageError
 from cecochat.cli.target import traces
-from cecochat.domain.spans import COMMAND
+from cecochat.telemetry.spans import COMMAND
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def tracing() -> Iterator[AbstractContextManager[object]]:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    from cecochat.runtime.exporting import over_http
+    from cecochat.telemetry.exporting import over_http
 
     if not (otlp := traces("otlp_url")):
         raise UsageError("CECOCHAT_OTLP_URL says where spans go, such as http://127.0.0.1:17318")

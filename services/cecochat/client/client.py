@@ -24,7 +24,7 @@ from cecochat.client.names import chat_of
 from cecochat.client.state import FileState, State
 from cecochat.client.stream import Ended, Stream
 from cecochat.client.tracing import answered, refused, sending
-from cecochat.domain.client import Device
+from cecochat.domain.device.device import Device
 from cecochat.v1 import events_pb2
 from cecochat.v1.messaging_pb2 import Send, ServerItem
 

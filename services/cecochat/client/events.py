@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cecochat.client.errors import ChatError
-from cecochat.domain import ids
+from cecochat.domain.log import ids
 from cecochat.v1 import events_pb2, history_pb2
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cecochat.client.events import Event
-from cecochat.domain.client import Device
+from cecochat.domain.device.device import Device
 
 Step = Callable[[Device], object]
 _ENTRY_BYTES = 200  # about what Python adds

@@ -19,9 +19,9 @@ from cecochat.client.events import (
 from cecochat.client.inbox import Step
 from cecochat.client.progress import Progress
 from cecochat.client.receipts import Marks
-from cecochat.domain import client as domain
-from cecochat.domain.client import Device
-from cecochat.domain.place import Place
+from cecochat.domain.device import device as domain
+from cecochat.domain.device.device import Device
+from cecochat.domain.log.place import Place
 from cecochat.v1 import events_pb2
 from cecochat.v1.messaging_pb2 import (
     Ack,

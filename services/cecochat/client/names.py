@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cecochat.client.errors import ChatError, refused
-from cecochat.domain import ids
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log import ids
 
 
 def chat_of(me: str, chat: str) -> ids.ChatId:

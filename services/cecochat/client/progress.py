@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cecochat.client.events import Event
 from cecochat.client.inbox import Entry, Inbox, Step
-from cecochat.domain.client import Device
+from cecochat.domain.device.device import Device
 from cecochat.v1.messaging_pb2 import Send
 
 

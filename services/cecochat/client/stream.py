@@ -14,7 +14,7 @@ from cecochat.client.errors import ChatError, NotReachable, refused
 from cecochat.client.events import hole_of, missing, receipt_of
 from cecochat.client.history import HistoryCalls
 from cecochat.client.local import LocalDevice
-from cecochat.domain import client as domain
+from cecochat.domain.device import device as domain
 from cecochat.v1 import history_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Gap, ReadToken, ServerFrame, ServerItem
 

@@ -8,7 +8,7 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from cecochat.domain.spans import MESSAGE_ID, SEND
+from cecochat.telemetry.spans import MESSAGE_ID, SEND
 from cecochat.v1.messaging_pb2 import Send
 
 _W3C = TraceContextTextMapPropagator()

@@ -1,0 +1,1 @@
+"""What CecoChat decides, without I/O, clock or randomness."""

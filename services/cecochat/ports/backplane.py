@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.letters import KEPT_DAYS
-from cecochat.domain.place import Place
-from cecochat.domain.records import LogRecord
+from cecochat.domain.log.letters import KEPT_DAYS
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import LogRecord
 
 MESSAGES: Final = "messages"
 DEAD_LETTERS: Final = "messages.dead"

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from cecochat.domain.cluster.versions import Rank, rank
 from cecochat.domain.errors import Conflict
-from cecochat.domain.versions import Rank, rank
 
 CONFIGURATION: Final = "configuration"
 ASSIGNMENT: Final = "assignment"

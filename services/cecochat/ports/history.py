@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from cecochat.domain.errors import CecochatError
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 
 HoleReason = Literal["trimmed", "unproven", "refused", "lost", "uncopied"]
 """The log had dropped them before they were read; what is left of the log does not prove that they

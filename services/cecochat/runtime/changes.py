@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 from opentelemetry.trace import Span
 
-from cecochat.domain import spans
 from cecochat.ports.configuration import Configuration, Document
-from cecochat.runtime.tracing import Attributes, Tracer, contained, trace_of, until_done
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import Attributes, Tracer, contained, trace_of, until_done
 
 MS_NS = 1_000_000
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
-from cecochat.domain.ids import time_ms
+from cecochat.domain.log.ids import time_ms
 from cecochat.runtime.certificates import Certificate
 
 Stage = Literal["acknowledged", "forwarded", "delivered", "materialized"]

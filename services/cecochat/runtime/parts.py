@@ -22,7 +22,7 @@ from cecochat.runtime.metrics import show_expiry, show_unproven
 from cecochat.runtime.operators import Operators, Scope
 from cecochat.runtime.settings import Settings
 from cecochat.runtime.tokens import Verifier
-from cecochat.runtime.tracing import Tracing
+from cecochat.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)

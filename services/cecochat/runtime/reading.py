@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
-from cecochat.domain.chain import PlaceOf
 from cecochat.domain.errors import Trimmed, Unavailable, Undecodable
-from cecochat.domain.fold import Fold
-from cecochat.domain.place import Place
-from cecochat.domain.records import Copied, LogRecord, State, decode, is_state, is_takeover
-from cecochat.domain.told import Told
-from cecochat.domain.undecided import Undecided
+from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Copied, LogRecord, State, decode, is_state, is_takeover
+from cecochat.domain.log.told import Told
+from cecochat.domain.log.undecided import Undecided
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
-from cecochat.domain.versions import Rank
+from cecochat.domain.cluster.versions import Rank
 from cecochat.ports.configuration import Document
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.http import App

@@ -12,10 +12,10 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
-from cecochat.domain import configuration as keys
-from cecochat.domain import revocations
+from cecochat.domain.cluster import configuration as keys
+from cecochat.domain.cluster import revocations
+from cecochat.domain.cluster.revocations import Revocation
 from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
-from cecochat.domain.revocations import Revocation
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.follow import last_good, valid
@@ -23,7 +23,7 @@ from cecochat.runtime.guard import concerns
 from cecochat.runtime.http import App, error_response
 from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tokens import Verifier
-from cecochat.runtime.tracing import OFF, Tracer
+from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 BY_HTTP = "POST /revocations"

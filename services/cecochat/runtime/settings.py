@@ -14,7 +14,7 @@ from typing import Any
 import platformdirs
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.domain.ids import PARTITIONS_MAX
+from cecochat.domain.log.ids import PARTITIONS_MAX
 from cecochat.runtime.loopback import EVERYWHERE
 from cecochat.runtime.tls import Tls
 

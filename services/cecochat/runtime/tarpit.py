@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from cecochat.domain.bucket import TokenBucket
 from cecochat.domain.errors import Refusal
+from cecochat.domain.session.bucket import TokenBucket
 from cecochat.v1 import errors_pb2
 
 RATE_PER_S, BURST = 50.0, 100

@@ -6,10 +6,10 @@ import sys
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
-from cecochat import stack
 from cecochat.adapters.local.deployment import LocalDeployment
 from cecochat.ports.deployment import Deployment
-from cecochat.processes import Processes
+from cecochat.run import stack
+from cecochat.run.processes import Processes
 from tests.contract.openers import Place
 from tests.integration.systems import settings
 

@@ -18,7 +18,7 @@ from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepared, written_us
 from cecochat.adapters.cassandra.writes import Writer
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
     ChatRow,

@@ -20,8 +20,8 @@ from cassandra.query import BoundStatement
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.holes import SHARD, read_holes
 from cecochat.adapters.cassandra.statements import Statements
-from cecochat.domain.ids import partition_in
-from cecochat.domain.place import Place
+from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.place import Place
 from cecochat.ports.history import Hole, MessageRow, Progress
 
 FRESH_S: Final = 0.1

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from cassandra.query import PreparedStatement
 
 from cecochat.adapters.cassandra.database import Database
-from cecochat.domain.ids import time_ms
+from cecochat.domain.log.ids import time_ms
 
 BUCKET_MS: Final = 10 * 24 * 3_600 * 1_000
 

@@ -19,7 +19,7 @@ from cecochat.adapters.embedded.share import Group
 from cecochat.adapters.embedded.sqlite import Database, Work
 from cecochat.adapters.embedded.streams import Reader, Stream
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import (
     DEAD_LETTERS,
     LETTERS_KEPT_MS,

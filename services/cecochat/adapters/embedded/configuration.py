@@ -15,8 +15,8 @@ from typing import Any
 from typing_extensions import override
 
 from cecochat.adapters.embedded.sqlite import Database, execute_all
+from cecochat.domain.cluster.versions import Rank
 from cecochat.domain.errors import Conflict, Unavailable
-from cecochat.domain.versions import Rank
 from cecochat.ports.configuration import Configuration, Document
 
 FILE = "configuration.db"

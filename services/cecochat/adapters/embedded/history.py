@@ -13,8 +13,8 @@ from typing_extensions import override
 from cecochat.adapters.embedded import holes as kept
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.ids import partition_in
-from cecochat.domain.place import Place
+from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
     ChatRow,

@@ -23,7 +23,7 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.share import Member
 from cecochat.adapters.kafka.topics import Log, name_of, open_log
 from cecochat.adapters.kafka.trimming import Clock, Trimmer
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, Producer, Record, Topic
 
 LANES: Final = 2

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.cluster import Cluster, check
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 
 KEPT_MS: Final = 10 * 365 * 86_400_000
 """Longer than any log waits for its readers."""

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.place import Place
+from cecochat.domain.log.place import Place
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from typing_extensions import override
 
 from cecochat.adapters.redis.connection import answer, check, client
 from cecochat.adapters.redis.settings import RedisSettings
+from cecochat.domain.cluster.versions import Rank
 from cecochat.domain.errors import Conflict, Unavailable
-from cecochat.domain.versions import Rank
 from cecochat.ports.configuration import Configuration, Document
 
 log = logging.getLogger(__name__)

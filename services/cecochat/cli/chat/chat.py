@@ -1,0 +1,30 @@
+"""`cecochat chat`: a conversation in the terminal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cecochat.cli import options
+from cecochat.cli.failure import run
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("chat", epilog="Example: cecochat chat --as alice bob")(chat)
+
+
+def chat(
+    peer: Annotated[str, typer.Argument(metavar="USER", help="The user to chat with.")],
+    as_: options.As = None,
+    connect: options.Connect = None,
+    token: options.Token = None,
+) -> None:
+    """Chat. Shows what was missed, and how far each message got: … ✓ sent ✓✓ delivered, read.
+
+    Ctrl-D leaves. What could not be sent by then is sent the next time.
+    """
+    from cecochat.cli.chat.window import converse
+
+    run(converse(peer, as_, connect, token))

@@ -1,0 +1,165 @@
+"""A chat window: what happens at a client, on a screen."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+
+from cecochat.cli.chat.conversation import Conversation
+from cecochat.cli.chat.screen import Screen, screen_for
+from cecochat.cli.failure import Failed
+from cecochat.cli.output import REACH_S, hole_line
+from cecochat.cli.target import Target, check_user, state_dir, target, token_for
+from cecochat.client import (
+    CaughtUp,
+    Client,
+    Event,
+    Hole,
+    Message,
+    Receipt,
+    Reconnecting,
+    Rejected,
+    SendRejected,
+    Sent,
+    StateInUse,
+    Token,
+    chat_of,
+    connect,
+    find_route,
+    peer_of,
+)
+
+CONTEXT = 10  # earlier messages to show
+MISSED_MAX = 500  # beyond that, missed messages are shown as they come
+WINDOWS_MAX = 9  # of one user on this machine
+ANSWER_S = 3.0
+
+
+async def converse(peer: str, as_: str | None, url: str | None, token: str | None) -> None:
+    """Chat until the person leaves."""
+    where = target(url)
+    async with AsyncExitStack() as stack:
+        given = token_for(where, as_, token)
+        user = (await find_route(where.connect_url, given)).user_id
+        check_user(as_, user)
+        client = await _open(stack, where, user, given)
+        window = Window(client, chat_of(client.user_id, peer))
+        screen = screen_for(Conversation(client.user_id, peer))
+        stack.enter_context(screen.shown())
+        await window.run(screen)
+
+
+async def _open(stack: AsyncExitStack, where: Target, user: str, token: Token) -> Client:
+    """Each window of a user is a device with a state of its own."""
+    for number in range(1, WINDOWS_MAX + 1):
+        state = state_dir() / "chat" / where.name / f"{user}-{number}.json"
+        opening = connect(
+            where.connect_url, token, state=state, device="terminal", timeout_s=REACH_S
+        )
+        with suppress(StateInUse):
+            return await stack.enter_async_context(opening)
+    raise Failed(f"{user} has {WINDOWS_MAX} chat windows open: close one")
+
+
+class Window:
+    """One chat of a client, on a screen."""
+
+    def __init__(self, client: Client, chat_id: str) -> None:
+        self._client = client
+        self._chat_id = chat_id
+        self._missed: list[Message] | None = []  # None: they are shown
+        self._opened = asyncio.Event()  # what was said before is shown
+
+    async def run(self, screen: Screen) -> None:
+        """Until the person leaves."""
+        answers: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(self._listen(screen))
+            async for text in screen.lines():
+                if text.strip():
+                    answer = group.create_task(self._say(text, screen))
+                    answers.add(answer)
+                    answer.add_done_callback(answers.discard)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    await asyncio.gather(self._opened.wait(), *answers)
+            for task in (listening, *answers):
+                task.cancel()
+        waiting = screen.conversation.unanswered
+        screen.conversation.settle_all()
+        screen.refresh()
+        if waiting:
+            screen.note(f"{waiting} not sent yet: kept, and sent the next time you chat")
+
+    async def _say(self, text: str, screen: Screen) -> None:
+        conversation = screen.conversation
+        line = conversation.say(text, datetime.now(UTC).astimezone())
+        screen.refresh()
+        try:
+            conversation.accepted(line, await self._client.send(self._chat_id, text))
+        except SendRejected as error:
+            conversation.refused(line, error.message)
+        screen.refresh()
+
+    # -- what happens
+
+    async def _listen(self, screen: Screen) -> None:
+        async for event in self._client:
+            await self._take(event, screen)
+            screen.refresh()
+
+    async def _take(self, event: Event, screen: Screen) -> None:
+        conversation = screen.conversation
+        match event:
+            case Message():
+                self._message(event, screen)
+            case Receipt(chat_id=chat_id, user_id=user) if chat_id == self._chat_id:
+                if user != conversation.me:
+                    conversation.mark(event)
+            case Sent(message) if message.chat_id == self._chat_id:
+                self._message(message, screen)
+            case Rejected(text=text, error=error):
+                screen.note(f"not sent: {text} ({error.message})")
+            case Hole(chat_id=chat_id) if chat_id == self._chat_id:
+                screen.note(hole_line(event))
+            case CaughtUp():
+                await self._caught_up(screen)
+            case Reconnecting():
+                screen.status = "reconnecting …"
+
+    def _message(self, message: Message, screen: Screen) -> None:
+        if message.chat_id != self._chat_id:
+            other = peer_of(self._client.user_id, message.chat_id)
+            screen.note(f"[{other}] {message.text[:200]}")
+        elif self._missed is not None and len(self._missed) < MISSED_MAX:
+            self._missed.append(message)
+        else:
+            self._show(message, screen)
+
+    def _show(self, message: Message, screen: Screen) -> None:
+        screen.conversation.show(message)
+        if message.user_id != self._client.user_id:
+            self._client.mark_read(self._chat_id, message.id)
+
+    async def _caught_up(self, screen: Screen) -> None:
+        screen.status = f"{screen.conversation.me} with {screen.conversation.peer}: connected"
+        if self._missed is None:
+            return
+        missed, self._missed = sorted(self._missed, key=lambda message: message.id), None
+        await self._show_context(screen, missed[0].id if missed else None)
+        others = sum(message.user_id != self._client.user_id for message in missed)
+        if others:
+            screen.note(f"-- {others} missed --")
+        for message in missed:
+            self._show(message, screen)
+        self._opened.set()
+
+    async def _show_context(self, screen: Screen, before: int | None) -> None:
+        page = await self._client.history(self._chat_id, CONTEXT, before=before)
+        for mark in page.marks:
+            if mark.user_id != self._client.user_id:
+                screen.conversation.mark(mark)
+        for message in page.messages:
+            self._show(message, screen)
+        screen.refresh()

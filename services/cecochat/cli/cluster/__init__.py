@@ -1,0 +1,1 @@
+"""Commands that start servers and say what each has to do."""

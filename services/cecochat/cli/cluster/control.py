@@ -1,0 +1,114 @@
+"""`cecochat control`: what the control server sees, has decided and would do; pausing it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cecochat.cli import options
+from cecochat.cli.failure import run
+from cecochat.cli.output import echo, json_line, print_table
+
+app = typer.Typer(
+    no_args_is_help=True, help="See what the control server does and why, and pause it."
+)
+PAUSED = "control.paused"
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.add_typer(app, name="control")
+
+
+@app.command(epilog="Example: cecochat control status")
+def status(
+    settings: options.SettingsFile = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many decisions to print.")] = 10,
+    json: options.Json = False,
+) -> None:
+    """Print who leads, what the server sets carry, and the last decisions with their reasons."""
+    from cecochat.cli.cluster import cluster
+
+    seen = run(cluster.look(settings))
+    led, decisions = seen.led(), seen.decisions[:limit]
+    if json:
+        json_line({**led, "standby": len(seen.controls) - 1, "decisions": decisions})
+        return
+    paused = "; paused: it moves what has no live owner, and nothing else" if led["paused"] else ""
+    echo(f"{led['server_id']} leads, {len(seen.controls) - 1} stand by{paused}\n")
+    print_table(sets(led["sets"]))
+    if decisions:
+        echo("")
+        print_table([_decision(each) for each in reversed(decisions)])
+
+
+@app.command(epilog="Example: cecochat control plan")
+def plan(settings: options.SettingsFile = None, json: options.Json = False) -> None:
+    """Print how control would change the server sets if the load stayed as it is; nothing is
+    changed. `cecochat partitions plan` tells the same of partitions.
+    """
+    from cecochat.cli.cluster import cluster
+
+    led = run(cluster.look(settings)).led()
+    planned = {service: of["next"] for service, of in led["sets"].items() if of.get("next")}
+    if json:
+        json_line(planned)
+    elif not planned:
+        echo("nothing to change: every set is as large as it should be")
+    else:
+        print_table(
+            [
+                (service, f"{led['sets'][service]['wanted']} -> {each['to']}", each["reason"])
+                for service, each in planned.items()
+            ]
+        )
+
+
+@app.command(epilog="Example: cecochat control pause")
+def pause(settings: options.SettingsFile = None) -> None:
+    """Balance and scale no more. Partitions of a server that dies go to others all the same."""
+    version = run(_set(settings, paused=True))
+    echo(f"paused as of version {version}; go on with: cecochat control resume")
+
+
+@app.command(epilog="Example: cecochat control resume")
+def resume(settings: options.SettingsFile = None) -> None:
+    """Balance and scale again."""
+    echo(f"control acts again as of version {run(_set(settings, paused=False))}")
+
+
+async def _set(file: Path | None, *, paused: bool) -> int:
+    from cecochat.adapters import build
+    from cecochat.cli import changes, target
+    from cecochat.ports.configuration import CONFIGURATION
+
+    async with build.configuration(target.settings(None, file)) as configuration:
+        document = await changes.change(
+            configuration, CONFIGURATION, lambda current: {**current, PAUSED: paused}
+        )
+    return document.version
+
+
+def sets(seen: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Server sets as the lines of a table."""
+    lines: list[tuple[str, ...]] = [("SET", "WANTED", "LIVE", "LIMITS", "CARRIES")]
+    for service, of in seen.items():
+        loads = [f"{each['total']:,.4g} {each['name']}" for each in of["loads"]]
+        strains = [f"{each['value']:,.4g} {each['name']}" for each in of["strains"]]
+        known = of["wanted"] is not None
+        wanted, limits = (str(of["wanted"]), f"{of['min']}-{of['max']}") if known else ("", "")
+        lines.append((service, wanted, str(of["live"]), limits, ", ".join([*loads, *strains])))
+    return lines
+
+
+def _decision(decision: dict[str, Any]) -> tuple[str, ...]:
+    at = datetime.fromtimestamp(decision["at_ms"] / 1_000, UTC).astimezone()
+    what = str(decision["kind"])
+    if what == "scaled":
+        what += f" {decision['service']} {decision['before']} -> {decision['to']}"
+    elif "version" in decision:
+        what += f" (version {decision['version']})"
+    return at.strftime("%H:%M:%S"), what, str(decision["reason"])

@@ -1,0 +1,1 @@
+"""Commands that bring messages in and out, and compare them."""

@@ -1,0 +1,192 @@
+"""`cecochat dead`: records that could not be taken, kept for 30 days, and what becomes of them."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from cecochat.cli import options
+from cecochat.cli.asking import Server, ask_history
+from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.operate.holes import Data, at, is_called, only_one
+from cecochat.cli.output import echo, json_line, print_table
+from cecochat.runtime.clock import now_ms
+
+if TYPE_CHECKING:
+    from cecochat.ports.history import History, Hole
+    from cecochat.v1.events_pb2 import Event
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="See the dead letters: records that nobody can read, and messages that the history "
+    "database refuses. Store these once it takes them, or give them up.",
+)
+Name = Annotated[str, typer.Argument(metavar="LETTER", help="As `dead list` says: 12:3400.")]
+NOTHING_WAITS = {
+    "kept": "nothing waits for it; it goes by itself after 30 days",
+    "stored": "it is in the history by now",
+    "dropped": "it is given up already",
+}
+SHOWN_BYTES = 2_000
+
+
+def add_to(root: typer.Typer) -> None:
+    """Register the commands."""
+    root.add_typer(app, name="dead")
+
+
+@app.command("list", epilog="Example: cecochat dead list")
+def list_(
+    server: Server = None, settings: options.SettingsFile = None, json: options.Json = False
+) -> None:
+    """Print the dead letters, newest last; of each partition the newest 200. A letter that WAITS is
+    a message which the history lacks; one that is KEPT is there for people alone.
+    """
+    letters = run(_letters(server, settings))
+    if json:
+        for letter in letters:
+            json_line(letter)
+    elif not letters:
+        echo("there is no dead letter")
+    else:
+        print_table([("LETTER", "AT", "STATE", "CHAT", "BYTES", "WHY"), *map(_line, letters)])
+
+
+@app.command(epilog="Example: cecochat dead show 12:3400")
+def show(
+    name: Name,
+    server: Server = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Print one dead letter with what it holds."""
+    letter = run(_letter(name, server, settings))
+    if json:
+        json_line(letter)
+        return
+    value = base64.b64decode(letter.pop("value"))
+    letter["key"] = base64.b64decode(letter["key"]).decode(errors="replace")
+    letter["at"] = at(letter.pop("at_ms"))
+    for field, of in letter.items():
+        if of not in ("", 0):
+            echo(f"{field:<11} {of}")
+    echo(value[:SHOWN_BYTES].decode(errors="replace"))
+
+
+@app.command(epilog="Example: cecochat dead retry 12:3400")
+def retry(
+    name: Name,
+    server: Server = None,
+    data: Data = None,
+    settings: options.SettingsFile = None,
+) -> None:
+    """Store a refused message in the history and close its hole: once the database takes it, as
+    after a limit was raised.
+    """
+    run(_retry(name, server, data, settings))
+    echo(f"{name} is in the history; its hole is closed")
+
+
+@app.command(epilog="Example: cecochat dead drop 12:3400 --by anna")
+def drop(
+    name: Name,
+    by: Annotated[
+        str | None, typer.Option(help="Who gives it up; default: the user of this machine.")
+    ] = None,
+    server: Server = None,
+    data: Data = None,
+    settings: options.SettingsFile = None,
+) -> None:
+    """Give a refused message up: its hole is acknowledged, and stays for who reads the history."""
+    run(_drop(name, by or getpass.getuser(), server, data, settings))
+    echo(f"{name} is given up: its hole is acknowledged")
+
+
+async def _letters(
+    server: str | None, file: Path | None, path: str = "letters"
+) -> list[dict[str, Any]]:
+    return list((await ask_history(path, "letters", "people", server, file))["letters"])
+
+
+async def _letter(name: str, server: str | None, file: Path | None) -> dict[str, Any]:
+    """With what it holds. Raises `UsageError`, `Failed`."""
+    letters = await _letters(server, file, f"letters/{quote(name.partition('/')[0], safe=':')}")
+    found = [each for each in letters if is_called(name, each["name"], each["message_id"])]
+    if not found:
+        letters = await _letters(server, file)
+        there = ", ".join(letter["name"] for letter in letters[-20:]) or "none"
+        raise UsageError(f"there is no dead letter {name}; there are: {there}")
+    only_one(name, [(each["name"], each["message_id"]) for each in found])
+    return found[0]
+
+
+async def _waiting(
+    name: str, server: str | None, file: Path | None, *states: str
+) -> dict[str, Any]:
+    """One in one of these states. Raises `UsageError`, `Failed`."""
+    letter = await _letter(name, server, file)
+    if letter["state"] not in states:
+        raise Failed(f"{name}: {NOTHING_WAITS[letter['state']]}")
+    return letter
+
+
+async def _retry(name: str, server: str | None, data: Path | None, file: Path | None) -> None:
+    from cecochat.adapters import build
+    from cecochat.cli import target
+    from cecochat.v1.events_pb2 import Event
+
+    letter = await _waiting(name, server, file, "waits", "dropped")
+    if letter["cut_bytes"]:
+        raise Failed(f"{name} is cut: {letter['cut_bytes']} of its bytes did not fit in")
+    value = base64.b64decode(letter["value"])
+    async with build.history(target.settings(data, file)) as history:
+        await _store(history, name, Event.FromString(value), value)
+
+
+async def _store(history: History, name: str, event: Event, value: bytes) -> None:
+    """Raises `Failed`."""
+    from cecochat.ports.history import MessageRow, RowsRefused
+
+    recipients = tuple(event.recipient_ids)
+    row = MessageRow(event.id, event.chat_id, event.user_id, recipients, value)
+    try:
+        await history.write([row], [], None)
+    except RowsRefused as refused:
+        raise Failed(f"{name} is refused again: {refused.rows[0][1]}") from None
+    for hole in await _holes_of(history, event.id):
+        await history.close_hole(hole)
+
+
+async def _drop(
+    name: str, by: str, server: str | None, data: Path | None, file: Path | None
+) -> None:
+    from cecochat.adapters import build
+    from cecochat.cli import target
+
+    letter = await _waiting(name, server, file, "waits")
+    async with build.history(target.settings(data, file)) as history:
+        for hole in await _holes_of(history, int(letter["message_id"])):
+            await history.acknowledge(hole, by, now_ms())
+
+
+async def _holes_of(history: History, message_id: int) -> list[Hole]:
+    """Of a message that was refused: its id is its own, whereas a log may give offsets again."""
+    refused = [each for each in await history.holes() if each.reason == "refused"]
+    return [each for each in refused if each.first_id == message_id]
+
+
+def _line(letter: dict[str, Any]) -> tuple[str, ...]:
+    cut = f" ({letter['cut_bytes']} cut)" if letter["cut_bytes"] else ""
+    return (
+        letter["name"],
+        at(letter["at_ms"]),
+        letter["state"],
+        letter["chat_id"],
+        f"{letter['bytes']}{cut}",
+        f"{letter['kind']}: {letter['reason']}"[:100],
+    )

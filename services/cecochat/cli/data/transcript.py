@@ -1,0 +1,74 @@
+"""A conversation in a file: JSON Lines of {"from", "to", "text", "client_message_id"?}."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cecochat.cli.failure import UsageError
+from cecochat.domain.errors import Refusal
+from cecochat.domain.log import ids
+
+
+class Entry(NamedTuple):
+    """A message to be sent. `client_message_id` follows from the file, so it is the same again."""
+
+    line: int
+    sender: str
+    chat_id: ids.ChatId
+    text: str
+    client_message_id: str
+
+
+HOLE = '{"hole":'
+"""How `history --json` begins a line that says where messages are missing: nothing to send."""
+
+
+class Transcript(NamedTuple):
+    """All of a file; `name` follows from its content."""
+
+    name: str
+    entries: list[Entry]
+
+
+def read(path: Path) -> Transcript:
+    """Every line is checked before anything is sent. Raises `UsageError` naming the line."""
+    try:
+        content = path.read_bytes()
+        lines = content.decode().split("\n")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: {error}") from None
+    name = hashlib.sha256(content).hexdigest()[:16]
+    entries = [
+        _entry(path, number, line, name)
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith(HOLE)
+    ]
+    return Transcript(name, entries)
+
+
+def _entry(path: Path, number: int, line: str, name: str) -> Entry:
+    try:
+        fields = json.loads(line)
+        sender, to = ids.user_id(_text(fields, "from")), ids.user_id(_text(fields, "to"))
+        chat_id = ids.chat_id(ids.dialog(sender, to))
+        given = fields.get("client_message_id")
+        chosen = _text(fields, "client_message_id") if given else f"{name}-{number}"
+        return Entry(number, sender, chat_id, _text(fields, "text"), chosen)
+    except (ValueError, AttributeError, KeyError, TypeError, Refusal) as error:
+        raise UsageError(
+            f'{path}, line {number}: {error}; a line is {{"from": "alice", "to": "bob", '
+            '"text": "hello"}'
+        ) from None
+
+
+def _text(fields: dict[str, Any], key: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"no {key!r}")
+    value.encode()  # half of a surrogate pair is no text
+    return value

@@ -1,0 +1,1 @@
+"""Commands of an operator who looks for what is wrong."""

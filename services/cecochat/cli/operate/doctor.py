@@ -1,0 +1,45 @@
+"""`cecochat doctor`: says what is wrong with this machine, and how to mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cecochat.cli import options
+from cecochat.cli.output import echo, json_line
+
+SIGNS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "wrong": ("WRONG", "red")}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("doctor", epilog="Example: cecochat doctor --data /srv/chat")(doctor)
+
+
+def doctor(
+    data: Annotated[
+        Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
+    ] = None,
+    file: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Check this machine; exit code 1 if something is wrong."""
+    from cecochat.cli.operate.checks import examine
+    from cecochat.cli.target import last_up
+    from cecochat.runtime.settings import load
+
+    settings, known = load(file=file), last_up()
+    folder = data or (Path(known["data"]) if known else settings.data_dir)
+    findings = examine(folder, settings)
+    for check, result, found, mend in findings:
+        if json:
+            json_line({"check": check, "result": result, "found": found, "mend": mend})
+            continue
+        text, colour = SIGNS[result]
+        echo(f"  {check:<13}  {found}", f"{text:<5}", fg=colour)
+        if mend:
+            echo(f"{'':22}-> {mend}")
+    if any(finding.result == "wrong" for finding in findings):
+        raise typer.Exit(1)

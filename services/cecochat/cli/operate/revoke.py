@@ -1,0 +1,137 @@
+"""`cecochat revoke`: tokens that hold no more, and streams that end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cecochat.cli import changes, options, target
+from cecochat.cli.failure import UsageError, run
+from cecochat.cli.output import echo, json_line, print_table
+
+if TYPE_CHECKING:
+    from cecochat.domain.cluster.revocations import Revocation, Revocations
+    from cecochat.ports.configuration import Document
+
+EXAMPLES = (
+    "Examples: cecochat revoke alice; cecochat revoke alice --sid phone-7; "
+    "cecochat revoke --everyone --before 2026-11-27T12:00:00Z; cecochat revoke --list"
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("revoke", epilog=EXAMPLES)(revoke)
+
+
+def revoke(
+    user: Annotated[
+        str | None, typer.Argument(help="Whose tokens hold no more; none with --everyone.")
+    ] = None,
+    sid: Annotated[
+        str, typer.Option(help="Only those of one login: the claim `sid` of its tokens.")
+    ] = "",
+    everyone: Annotated[bool, typer.Option(help="Those of all users.")] = False,
+    before: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Only those that were issued before, such as 2026-11-27T12:00:00Z; without a zone "
+            "it is the time of this machine. Default: now.",
+        ),
+    ] = "",
+    list_: Annotated[
+        bool, typer.Option("--list", help="Print the revocations that are in force.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
+    ] = None,
+    settings: options.SettingsFile = None,
+    json: options.Json = False,
+) -> None:
+    """Revoke the tokens of a user that were issued before now.
+
+    Within two seconds, on every server, streams that were opened with them end, and calls with them
+    are refused. A token that is issued later holds: to keep a user out, have your back end issue
+    none.
+    """
+    if [bool(user), everyone, list_].count(True) != 1:
+        raise UsageError("name a user, or use --everyone or --list")
+    if list_:
+        _print_list(run(_in_force(data, settings)), as_json=json)
+        return
+    wanted = _wanted(user or "", sid, before)
+    document = run(_revoke(data, settings, wanted))
+    _print_done(wanted, document, as_json=json)
+
+
+def _wanted(user: str, sid: str, before: str) -> Revocation:
+    from cecochat.domain.cluster.revocations import Revocation
+    from cecochat.runtime.revocations import until_now_ms
+
+    return Revocation(user, sid, _time_ms(before) if before else until_now_ms())
+
+
+def _time_ms(text: str) -> int:
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1_000)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{text!r:.80} is no time: write it as 2026-11-27T12:00:00Z (ISO 8601)"
+        ) from None
+
+
+async def _revoke(data: Path | None, file: Path | None, wanted: Revocation) -> Document:
+    from cecochat.adapters import build
+    from cecochat.ports.configuration import REVOCATIONS
+    from cecochat.runtime.revocations import deciding
+
+    async with build.configuration(target.settings(data, file)) as configuration:
+        decide = await deciding(configuration, wanted)
+        return await changes.change(configuration, REVOCATIONS, decide)
+
+
+async def _in_force(data: Path | None, file: Path | None) -> Revocations:
+    from cecochat.adapters import build
+    from cecochat.domain.cluster.revocations import parse
+    from cecochat.ports.configuration import REVOCATIONS
+
+    async with build.configuration(target.settings(data, file)) as configuration:
+        return parse((await configuration.get(REVOCATIONS)).value)
+
+
+def _print_done(wanted: Revocation, document: Document, *, as_json: bool) -> None:
+    from cecochat.domain.cluster.revocations import parse
+
+    count = len(parse(document.value))
+    if as_json:
+        json_line({**wanted._asdict(), "version": document.version, "in_force": count})
+        return
+    echo(
+        f"revoked: tokens of {_whose(wanted)} that were issued before {_time(wanted.before_ms)}\n"
+        f"Servers follow within 2 s: they end the streams that were opened with such a token, and "
+        f"refuse it.\nThis is version {document.version} of the revocations; {count} in force."
+    )
+
+
+def _print_list(revoked: Revocations, *, as_json: bool) -> None:
+    if as_json:
+        for each in revoked.entries():
+            json_line(each._asdict())
+    elif not len(revoked):
+        echo("nothing is revoked")
+    else:
+        lines = [(_whose(each), _time(each.before_ms)) for each in revoked.entries()]
+        print_table([("TOKENS OF", "ISSUED BEFORE"), *lines])
+
+
+def _whose(revoked: Revocation) -> str:
+    login = f", login {revoked.sid}" if revoked.sid else ""
+    return f"{revoked.user or 'everyone'}{login}"
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1_000, UTC).astimezone().isoformat(" ", "milliseconds")

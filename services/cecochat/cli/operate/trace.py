@@ -1,0 +1,123 @@
+"""`cecochat trace`: the spans of a message, as Jaeger has them, drawn in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cecochat.cli import options
+from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.output import json_line
+from cecochat.cli.target import traces
+from cecochat.domain.printable import printable
+from cecochat.telemetry.spans import MATERIALIZE
+
+if TYPE_CHECKING:
+    from cecochat.cli.operate.waterfall import Bar
+
+WIDTH = 40
+ASK_S = 10.0
+TRIES, TRY_S = 8, 1.0
+HAVE_A_PART = ("messaging", "materialize")  # the second alone where it was late in the history
+Jaeger = Annotated[
+    str | None,
+    typer.Option(
+        "--jaeger",
+        metavar="URL",
+        help="Where it answers; default: CECOCHAT_JAEGER_URL, else that of the last `cecochat up`.",
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("trace", epilog="Example: cecochat trace 913245669936866304")(trace)
+
+
+def trace(
+    message_id: Annotated[int, typer.Argument(metavar="MESSAGE_ID", help="As `send` prints it.")],
+    jaeger: Jaeger = None,
+    json: options.Json = False,
+) -> None:
+    """Draw what a message went through and how long each step took. Only messages that were
+    sampled have a trace: `trace.ratio` of the configuration, and `cecochat send --trace`.
+    """
+    if not (where := jaeger or traces("jaeger_url")):
+        raise UsageError("CECOCHAT_JAEGER_URL says where Jaeger is; `make observe` starts one")
+    found = run(_find(where, message_id))
+    if json:
+        for bar in found:
+            json_line(bar._asdict())
+        return
+    for line in lines(found):
+        typer.echo(line)
+    typer.echo(f"\n{where.rstrip('/')}/trace/{found[0].trace_id}")
+
+
+async def _find(jaeger: str, message_id: int) -> list[Bar]:
+    """The whole of it: spans come within some seconds of their end. Raises `Failed`."""
+    import asyncio
+
+    from cecochat.cli.operate.waterfall import bars
+
+    found: dict[str, Any] = {}
+    for _ in range(TRIES):
+        before, found = found, await _ask(jaeger, message_id)
+        if found and _is_whole(found, before):
+            break
+        await asyncio.sleep(TRY_S)
+    if not found:
+        raise Failed(
+            f"Jaeger has no trace of message {message_id}: it was not sampled, or was sent too "
+            "long ago. `cecochat where` answers for every message"
+        )
+    return bars(found)
+
+
+def _is_whole(found: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Servers send their spans once a second: it is there up to the history, and nothing came."""
+    materialized = any(span["operationName"] == MATERIALIZE.name for span in found["spans"])
+    return materialized and len(found["spans"]) == len(before.get("spans", ()))
+
+
+async def _ask(jaeger: str, message_id: int) -> dict[str, Any]:
+    """The trace as it is now; empty: none yet. Raises `Failed`."""
+    import httpx
+
+    from cecochat.cli.operate.waterfall import query
+
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=ASK_S) as client:
+            for service in HAVE_A_PART:
+                answer = await client.get(
+                    f"{jaeger.rstrip('/')}/api/traces", params=query(message_id, service)
+                )
+                found: list[dict[str, Any]] = answer.raise_for_status().json().get("data") or []
+                if found:
+                    return found[0]
+    except httpx.HTTPStatusError as error:
+        raise Failed(f"Jaeger at {jaeger}: {error.response.text[:200]}") from None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise Failed(
+            f"Jaeger at {jaeger} does not answer ({error!r}): `make observe` starts one, and "
+            "--jaeger says where another is"
+        ) from None
+    return {}
+
+
+def lines(found: list[Bar]) -> list[str]:
+    """The waterfall, a line a span."""
+    whole_us = max((bar.start_us + bar.duration_us for bar in found), default=0) or 1
+    wide = max(len(bar.name) + 2 * bar.depth for bar in found)
+    return [_line(bar, whole_us, wide) for bar in found]
+
+
+def _line(bar: Bar, whole_us: int, wide: int) -> str:
+    left = min(bar.start_us * WIDTH // whole_us, WIDTH - 1)
+    long = max(1, min(round(bar.duration_us * WIDTH / whole_us), WIDTH - left))
+    drawn = f"{' ' * left}{'█' * long}".ljust(WIDTH)
+    label = f"{'  ' * bar.depth}{bar.name}".ljust(wide)
+    took = f"{bar.duration_us / 1_000:8.2f} ms"
+    wrong = f"  {typer.style('ERROR', fg='red')} {printable(bar.error)}" if bar.error else ""
+    return printable(f"{label}  {drawn}  {took}  {bar.server}") + wrong

@@ -1,0 +1,1 @@
+"""What a client must do to keep its half of the promises."""

@@ -1,0 +1,1 @@
+"""What the records of a partition are, and what they mean in their order, to every reader."""

@@ -1,0 +1,319 @@
+"""The five kinds of record in a partition of the log, and how they are written.
+
+An origin record is something a user did, in that user's partition. Copy records bring it to the
+partitions of those concerned, byte for byte. A takeover record starts an epoch; a state record
+tells later readers what all before it meant. A missing record asks for copies once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from cecochat.domain.errors import Undecodable
+from cecochat.domain.log.ids import PARTITIONS_MAX, message_id
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.log_pb2 import State as StateValue
+from cecochat.v1.log_pb2 import Takeover as TakeoverValue
+
+FORMAT_VERSION = "1"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Takeover:
+    """A new owner starts; its place is the epoch."""
+
+    server_id: str
+    session: str
+    assignment_version: int
+    # from this offset to below that, at most to below this record: dropped before copied
+    uncopied: tuple[int, int] = (0, 0)
+    keeps_clock: bool = True
+    # it was noted that all up to there was copied, in an end that the log has lost; nowhere: no
+    # loss was seen
+    lost: Place = NOWHERE
+
+    @property
+    def is_afresh(self) -> bool:
+        """Whether its owner knows nothing of what is before it."""
+        return self.uncopied[1] == ALL_BEFORE
+
+
+class Copied(NamedTuple):
+    """An origin that is copied: the last from a partition, or the last to one."""
+
+    origin: Place
+    id: int
+
+
+NOTHING = Copied(NOWHERE, 0)
+ALL_BEFORE = (1 << 63) - 1
+"""As the end of what is uncopied: all before the takeover."""
+
+
+@dataclass(slots=True, frozen=True)
+class State:
+    """What the fold knew after the record at `as_of`."""
+
+    as_of: int
+    epoch: Place
+    count: int
+    top: int
+    high: dict[int, Copied]
+    last_id: int = 0
+    last: dict[int, Copied] = field(default_factory=dict)  # as in `Chain`
+    owed: dict[int, Place] = field(default_factory=dict)  # as in `Fold`
+    unread: int = -1  # as in `Fold`
+    clock_ms: int = 0
+
+
+@dataclass(slots=True)
+class Origin:
+    """Something a user did, valid only as number `number` of epoch `epoch`."""
+
+    id: int
+    epoch: Place
+    number: int
+    user_id: str
+    client_message_id: str
+    recipient_ids: tuple[str, ...]
+    event: bytes
+    parsed: Event  # what `event` says
+    trace: str = ""  # the `traceparent` of its append; empty: it has no trace
+
+
+@dataclass(slots=True)
+class Copy:
+    """An origin brought to the partition of some of its recipients."""
+
+    id: int
+    origin_partition: int
+    origin: Place
+    after: Place  # the origin before it that concerns this partition; nowhere: none is known
+    recipient_ids: tuple[str, ...]  # those in this partition
+    event: bytes
+    trace: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Missing:
+    """The owner of `target` lacks copies from the partition in which this stands: all above
+    `high`.
+
+    It is written as an origin of an epoch that no takeover begins: readers of a version that does
+    not know it step over it as over any origin that does not count.
+    """
+
+    target: int
+    high: Place
+
+
+NO_EPOCH = (1 << 63) - 1
+
+LogRecord = Takeover | State | Origin | Copy | Missing
+
+
+def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
+    """Key, value and headers of a record."""
+    match record:
+        case Origin():
+            return (
+                record.user_id.encode(),
+                record.event,
+                (
+                    ("kind", "origin"),
+                    ("v", FORMAT_VERSION),
+                    ("id", str(record.id)),
+                    ("epoch", str(record.epoch.offset)),
+                    ("number", str(record.number)),
+                    ("clock", str(record.epoch.clock_ms)),
+                    *_trace(record),
+                ),
+            )
+        case Copy():
+            return (
+                "\n".join(record.recipient_ids).encode(),
+                record.event,
+                (
+                    ("kind", "copy"),
+                    ("v", FORMAT_VERSION),
+                    ("id", str(record.id)),
+                    ("origin", f"{record.origin_partition}:{record.origin.offset}"),
+                    ("after", str(record.after.offset)),
+                    ("clocks", f"{record.origin.clock_ms}:{record.after.clock_ms}"),
+                    *_trace(record),
+                ),
+            )
+        case Takeover():
+            takeover = TakeoverValue(
+                server_id=record.server_id,
+                session=record.session,
+                assignment_version=record.assignment_version,
+                keeps_clock=record.keeps_clock,
+                uncopied_from=record.uncopied[0],
+                uncopied_below=record.uncopied[1],
+                lost_below=record.lost.offset + 1,
+                lost_clock_ms=record.lost.clock_ms,
+            )
+            return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
+        case Missing():
+            return (
+                b"",
+                b"",
+                (
+                    ("kind", "origin"),
+                    ("v", FORMAT_VERSION),
+                    ("id", "0"),
+                    ("epoch", str(NO_EPOCH)),
+                    ("number", "0"),
+                    ("missing", f"{record.target}:{record.high.offset}"),
+                    ("clock", str(record.high.clock_ms)),
+                ),
+            )
+        case State():
+            state = StateValue(
+                as_of=record.as_of,
+                epoch=record.epoch.offset,
+                epoch_clock_ms=record.epoch.clock_ms,
+                count=record.count,
+                top=record.top,
+                copied=_copied_values(record.high),
+                last_id=record.last_id,
+                last=_copied_values(record.last),
+                owed=_copied_values({at: Copied(place, 0) for at, place in record.owed.items()}),
+                unread_before=record.unread + 1,
+                clock_ms=record.clock_ms,
+            )
+            return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+
+
+def _copied_values(places: dict[int, Copied]) -> dict[int, StateValue.Copied]:
+    return {
+        partition: StateValue.Copied(
+            offset=copied.origin.offset, clock_ms=copied.origin.clock_ms, message_id=copied.id
+        )
+        for partition, copied in places.items()
+    }
+
+
+def _trace(record: Origin | Copy) -> Headers:
+    """Whether it is there means nothing to the protocol (W3C Trace Context)."""
+    return (("traceparent", record.trace),) if record.trace else ()
+
+
+def is_state(headers: Headers) -> bool:
+    """Whether a record is a state record, without decoding it."""
+    return headers[:1] == (("kind", "state"),)
+
+
+def is_takeover(headers: Headers) -> bool:
+    """Whether a record is a takeover, without decoding it."""
+    return headers[:1] == (("kind", "takeover"),)
+
+
+def decode(key: bytes, value: bytes, headers: Headers) -> LogRecord:
+    """The record that was written as these. Raises `Undecodable`."""
+    try:
+        return _decode(key, value, dict(headers))
+    except (KeyError, ValueError, DecodeError) as error:
+        raise Undecodable(f"not a record of this log ({error!r}): headers {headers!r}") from error
+
+
+def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
+    if header["v"] != FORMAT_VERSION:
+        raise ValueError(f"format version {header['v']}, this code reads {FORMAT_VERSION}")
+    match header["kind"]:
+        case "origin" if "missing" in header:
+            target, _, high = header["missing"].partition(":")
+            place = Place(_number(header.get("clock", "0")), _number(high, low=-1))
+            return Missing(_number(target, high=PARTITIONS_MAX), place)
+        case "origin":
+            event = _event(value, header)
+            return Origin(
+                event.id,
+                Place(_number(header.get("clock", "0")), _number(header["epoch"])),
+                _number(header["number"]),
+                key.decode(),
+                event.client_message_id,
+                tuple(event.recipient_ids),
+                value,
+                event,
+                header.get("traceparent", ""),
+            )
+        case "copy":
+            origin_partition, _, origin_offset = header["origin"].partition(":")
+            # a first version named no clocks
+            origin_clock, _, after_clock = header.get("clocks", "0:0").partition(":")
+            event = _event(value, header)  # goes out as it is: no client could read past none
+            if not event.id:
+                raise ValueError("it brings no event")
+            return Copy(
+                event.id,
+                _number(origin_partition, high=PARTITIONS_MAX),
+                Place(_number(origin_clock), _number(origin_offset)),
+                Place(_number(after_clock), _number(header["after"], low=-1)),
+                tuple(key.decode().split("\n")),
+                value,
+                header.get("traceparent", ""),
+            )
+        case "takeover":
+            takeover = TakeoverValue.FromString(value)
+            return Takeover(
+                takeover.server_id,
+                takeover.session,
+                takeover.assignment_version,
+                (takeover.uncopied_from, takeover.uncopied_below),
+                takeover.keeps_clock,
+                Place(takeover.lost_clock_ms, takeover.lost_below - 1),
+            )
+        case "state":
+            return _state(StateValue.FromString(value))
+        case kind:
+            raise ValueError(f"unknown kind {kind!r}")
+
+
+def _event(value: bytes, header: dict[str, str]) -> Event:
+    """The event of that id; what is empty, or cut short, reads as an event, too."""
+    event = Event.FromString(value)
+    if event.id != _number(header["id"]):
+        raise ValueError(f"its value is not the event {header['id']}")
+    return event
+
+
+def _state(value: StateValue) -> State:
+    high = _copied(value.copied)
+    for origin, offset in value.high.items():  # of a first version, which kept no ids
+        high[origin] = Copied(Place(0, offset), message_id(value.top, origin))
+    return State(
+        value.as_of,
+        Place(value.epoch_clock_ms, value.epoch),
+        value.count,
+        value.top,
+        high,
+        value.last_id,
+        _copied(value.last),
+        {origin: copied.origin for origin, copied in _copied(value.owed).items()},
+        value.unread_before - 1,
+        value.clock_ms,
+    )
+
+
+def _copied(values: Mapping[int, StateValue.Copied]) -> dict[int, Copied]:
+    return {
+        partition: Copied(Place(value.clock_ms, value.offset), value.message_id)
+        for partition, value in values.items()
+    }
+
+
+def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:
+    """A number from `low` to below `high`: what is out of range could not be written again."""
+    number = int(text)
+    if not low <= number < high:
+        raise ValueError(f"{text} is out of range")
+    return number

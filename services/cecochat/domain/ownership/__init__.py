@@ -1,0 +1,1 @@
+"""What the owner of a partition does: accept sends, read them back, deliver and forward."""

@@ -1,0 +1,398 @@
+"""The ownership of one partition by one producer session: accepts sends, reads the log, delivers,
+forwards.
+
+Pure: the shell appends what `takeover`, `accept`, `state` and `forwarder` hand out, feeds every
+record of the partition to `read` in order, and passes the time in. Nothing is acknowledged,
+delivered or forwarded but what was read back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cecochat.domain.errors import Refusal, Undecodable
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.domain.log.records import Copy, LogRecord, Missing, Origin, State, Takeover
+from cecochat.domain.ownership.clock import LOOK_AGAIN_MS, OwnClock
+from cecochat.domain.ownership.forwarder import Forwarder
+from cecochat.domain.ownership.missing import Incoming
+from cecochat.domain.ownership.sent import Accepted, Key, SentTable, content_of
+from cecochat.domain.ownership.tail import Tail, Valid
+from cecochat.domain.session import frames
+from cecochat.domain.session.session import Session
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import Send
+
+
+class Pending(NamedTuple):
+    """A send whose append is under way, and the sessions that wait for it."""
+
+    content: int
+    sessions: list[Session]
+    accepted_ms: int
+
+
+class Owner:
+    """See the module. `session` names the producer session; `fold` stands just below `cursor`, the
+    next offset to read. It was loaded from a log that went up to below `log_end`.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        session: str,
+        fold: Fold,
+        *,
+        cursor: int,
+        forwarded: int,
+        limits: OwnerLimits,
+        log_end: int = 0,
+    ) -> None:
+        self.partition = partition
+        self.session = session
+        self.fold = fold
+        self.cursor = cursor
+        self.limits = limits
+        self.epoch: Place | None = (
+            None  # known once the own takeover is read; then this owner accepts
+        )
+        self.superseded: Takeover | None = None
+        self._is_afresh = fold.is_afresh
+        self._log_end = log_end
+        self.outdated = False  # a record tells what this owner began without: one is to begin anew
+        self.crowded = False  # a queue has become half full: let its client read
+        self.forwarder = Forwarder(partition, forwarded, limits)
+        self.incoming = Incoming(partition, fold)
+        self.sent = SentTable(cursor - 1, limits)
+        self.tail = Tail(self.place)
+        self.sessions: dict[str, list[Session]] = {}
+        self.pending: dict[Key, Pending] = {}
+        self._number = 0
+        self._stamp = 0
+        self._stated = cursor - 1  # `as_of` of the last state record
+        self._stated_at_ms: int | None = None  # when it was read or made, or this began to read
+        self.clock = OwnClock()
+        self._taken_over_ms = 0  # when the takeover was made
+        self._made: dict[int, int] = {}  # `as_of` of the state records made -> when
+        self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of those read back
+
+    @property
+    def place(self) -> Place:
+        """Up to where it has read the log."""
+        return Place(self.fold.clock_ms, self.cursor - 1)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has read its own takeover and none after it."""
+        return self.epoch is not None and self.superseded is None
+
+    def takeover(
+        self,
+        server_id: str,
+        assignment_version: int,
+        now_ms: int,
+        uncopied: tuple[int, int] = (0, 0),
+        lost: Place = NOWHERE,
+    ) -> Takeover:
+        """The record to append first."""
+        self._taken_over_ms = now_ms
+        return Takeover(server_id, self.session, assignment_version, uncopied, lost=lost)
+
+    # -- sends
+
+    def accept(
+        self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
+    ) -> Origin:
+        """The record to append for a checked send that was not settled. Raises `Refusal`, and
+        nothing has changed, where the clock is ahead of the log's, or beyond all message ids.
+        """
+        if not self.clock.is_right(now_ms):
+            raise _clock_ahead()
+        origin = self._origin(session.user_id, send, recipients, now_ms)
+        key = (session.user_id, send.client_message_id)
+        self.pending[key] = Pending(content_of(send), [session], now_ms)
+        return origin
+
+    def settles(self, session: Session, send: Send, seen: int) -> bool:
+        """Whether a send needs no append: it is a repeat (acknowledged again, or joined to the one
+        under way), or the session takes no more, or its client has to catch up first.
+
+        Ask this before anything that can refuse a send: what was accepted once must not be refused
+        when it comes again.
+        """
+        if session.closed or session.blocked:
+            return True
+        key = (session.user_id, send.client_message_id)
+        first = self.sent.find(key) or self.under_way(key)
+        if first is None:
+            if refusal := self._refuses(seen):
+                session.close(refusal)
+            return refusal is not None
+        if first.content != content_of(send):
+            session.refuse(key[1], _reused(key[1]))
+        elif isinstance(first, Accepted):
+            session.push(frames.ack(key[1], first.message_id, first.at))
+        elif session not in first.sessions:
+            first.sessions.append(session)
+        return True
+
+    def _refuses(self, seen: int) -> Refusal | None:
+        """Why a send from a client at that position cannot be taken for a new one."""
+        if seen >= self.cursor:
+            return _ahead(seen)
+        return None if self.sent.covers(seen) else _catch_up()
+
+    def is_repeat(self, key: Key) -> bool:
+        """Whether a send of that key was accepted before."""
+        return key in self.pending or self.sent.find(key) is not None
+
+    def under_way(self, key: Key) -> Pending | None:
+        """That send, if its append is under way."""
+        return self.pending.get(key)
+
+    def _origin(self, user: str, send: Send, recipients: Sequence[str], now_ms: int) -> Origin:
+        assert self.epoch is not None, "an owner accepts only once it has read its takeover"
+        event = Event(
+            id=message_id(self.next_stamp(now_ms, send.seen_id), self.partition),
+            user_id=user,
+            chat_id=send.chat_id,
+            client_message_id=send.client_message_id,
+            recipient_ids=recipients,
+        )
+        body = send.WhichOneof("body")
+        assert body is not None, "a send without a body is refused at the edge"
+        getattr(event, body).CopyFrom(getattr(send, body))
+        number, self._number = self._number, self._number + 1
+        return Origin(
+            event.id,
+            self.epoch,
+            number,
+            user,
+            send.client_message_id,
+            tuple(recipients),
+            event.SerializeToString(),
+            event,
+        )
+
+    def next_stamp(self, now_ms: int, seen_id: int = 0) -> int:
+        """Strictly increasing, and above everything this partition has seen, whatever the clocks
+        do; above the whole millisecond of `seen_id`, too, unless that is far in the future. A clock
+        that is behind the log's is not asked.
+        """
+        now_ms = max(now_ms, self.fold.clock_ms)
+        answers = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
+        stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, answers + 1)
+        if stamp > STAMP_MAX:
+            raise _no_more_ids()
+        self._stamp = stamp
+        return stamp
+
+    # -- the log
+
+    def read(self, offset: int, record: LogRecord, appended_at_ms: int, now_ms: int) -> bool:
+        """The next record of the partition, as read from the log; whether it counts."""
+        self.cursor = offset + 1
+        if self._stated_at_ms is None:
+            self._stated_at_ms = now_ms
+        if not self.fold.step(offset, record, appended_at_ms):
+            return False
+        match record:
+            case Origin():
+                self._read_origin(record, appended_at_ms, now_ms)
+            case Copy():
+                self._publish(Valid(self.place, record.recipient_ids, record.event))
+            case Takeover():
+                self._read_takeover(record, appended_at_ms)
+            case Missing():
+                self._read_missing(record)
+            case State():
+                self.outdated |= self._is_afresh and self.epoch is None
+                self._stated = max(self._stated, record.as_of)
+                self._stated_at_ms = now_ms
+                if (made_ms := self._made.get(record.as_of)) is not None:
+                    self._states.append((offset, record.as_of))
+                    self.clock.compare(made_ms, appended_at_ms)
+        return True
+
+    def skip(self, offset: int, record: Undecodable, appended_at_ms: int) -> bool:
+        """The next record cannot be understood. Whether this owner has to end its epoch: it may be
+        a send of its own, which nobody will ever read, and then none behind it counts.
+        """
+        self.cursor = offset + 1
+        self.fold.step(offset, record, appended_at_ms)
+        return self.ready and bool(self.pending)
+
+    def _read_takeover(self, record: Takeover, appended_at_ms: int) -> None:
+        if record.session == self.session:
+            self.epoch = self.fold.epoch
+            if self._is_afresh:
+                self.state_soon()
+            self.clock.compare(self._taken_over_ms, appended_at_ms)
+        elif self.epoch is not None:
+            self.superseded = record
+        else:
+            self.outdated |= self._is_outdated_by(record)
+
+    def _is_outdated_by(self, other: Takeover) -> bool:
+        """Whether another owner began afresh since this one was loaded: what was before then counts
+        for nobody. An own takeover that says the same, and is on its way, does so again.
+        """
+        says_the_same = self._is_afresh and self._taken_over_ms > 0
+        return other.is_afresh and self.cursor > self._log_end and not says_the_same
+
+    def _read_origin(self, record: Origin, appended_at_ms: int, now_ms: int) -> None:
+        at = self.place
+        key = (record.user_id, record.client_message_id)
+        waiting = self.pending.pop(key, None)
+        content = waiting.content if waiting else content_of(record.parsed)
+        self.sent.add(key, Accepted(record.id, at, now_ms, content))
+        self.forwarder.add(at, record, self.fold.chain.links)
+        if waiting:
+            self.clock.compare(waiting.accepted_ms, appended_at_ms)
+            ack = frames.ack(record.client_message_id, record.id, at)
+            for session in waiting.sessions:
+                if session in self.sessions.get(record.user_id, ()):
+                    session.deliver(at.offset, ack)
+        self._publish(Valid(at, (record.user_id,), record.event))
+
+    def _publish(self, valid: Valid) -> None:
+        self.tail.add(valid, self.limits.tail_max_bytes)
+        for user in valid.user_ids:
+            for session in self.sessions.get(user, ()):
+                if session.position < valid.at.offset:
+                    session.deliver(valid.at.offset, valid.chunk)
+                    self.crowded |= not session.has_room
+
+    def _read_missing(self, record: Missing) -> None:
+        """Bring a target the copies again that it lacks, if there are any."""
+        last, high = self.fold.chain.last_for(record.target).origin, record.high
+        if self.ready and last.lies_above(high):
+            # what it has from an end that this log has lost says nothing of what stands there now
+            held = high.holds_where(self.tail.clock_at(high.offset) or 0)
+            self.forwarder.rewind(record.target, high.offset if held else -1)
+
+    # -- sessions
+
+    def can_attach(self, session: Session) -> bool:
+        """Whether the tail holds all that the session has not been told."""
+        return session.position >= self.tail.floor.offset
+
+    def attach(self, session: Session) -> bool:
+        """Queue what the session has not been told, say that it is caught up, and keep it informed
+        from now on. False: its queue has no room for all of that; come back when it was read.
+        """
+        if not self.tail.replay(session):
+            return False
+        self.sessions.setdefault(session.user_id, []).append(session)
+        self._tell_position(session)
+        return True
+
+    def _tell_position(self, session: Session) -> None:
+        session.position = max(session.position, self.cursor - 1)
+        session.push(frames.caught_up(self.place))
+
+    def detach(self, session: Session) -> None:
+        """The session is gone; unknown is fine."""
+        sessions = self.sessions.get(session.user_id, [])
+        if session in sessions:
+            sessions.remove(session)
+            if not sessions:
+                del self.sessions[session.user_id]
+
+    def end(self, refusal: Refusal, address: str = "") -> None:
+        """Close all sessions; this owner is done."""
+        for session in [s for sessions in self.sessions.values() for s in sessions]:
+            session.close(refusal, address)
+        self.sessions.clear()
+
+    def expire(self, now_ms: int) -> None:
+        """Forget old sends; call it about once a second. Idle sessions are told a position that
+        stays covered.
+        """
+        self.clock.go_on(now_ms)
+        announced = self.sent.expire(now_ms)
+        for sessions in self.sessions.values():
+            for session in sessions:
+                if session.position < announced:
+                    self._tell_position(session)
+
+    # -- state records and retention
+
+    def state_due(self, now_ms: int) -> bool:
+        """Whether enough was read since the last state record, or it is so old that it holds up
+        what is released; or a new one has to show whether the clock is right again.
+        """
+        if self.cursor - 1 - self._stated >= self.limits.state_every:
+            return True
+        since_ms = now_ms if self._stated_at_ms is None else self._stated_at_ms
+        return now_ms - since_ms >= self.limits.state_after_ms or self.clock.look_due(now_ms)
+
+    def state_soon(self) -> None:
+        """A reader needs a state record to go on: the next one is due."""
+        self._stated = min(self._stated, self.cursor - 1 - self.limits.state_every)
+
+    def state(self, now_ms: int) -> State:
+        """What is known now, as a record to append."""
+        self._stated, self._stated_at_ms = self.cursor - 1, now_ms
+        self._made[self._stated] = now_ms
+        self.clock.looks(now_ms)
+        return self.fold.state(self._stated)
+
+    def released(self, materialized: int) -> int | None:
+        """The lowest offset that the protocol still needs, when history has everything below
+        `materialized`.
+
+        It lies behind what is forwarded and materialized and behind a state record of its own that
+        readers from there start with: one of a session before may tell of an end that was lost.
+        """
+        safe = min(self.forwarder.done + 1, materialized)
+        released = None
+        while self._states and self._states[0][0] < safe:
+            _, as_of = self._states.popleft()
+            self._made.pop(as_of, None)
+            released = as_of + 1
+        return released
+
+
+def _reused(client_message_id: str) -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_REUSED_ID,
+        f"client_message_id {client_message_id!r} was accepted before with another content: take a "
+        "new id for a new message",
+    )
+
+
+def _ahead(seen: int) -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_PROTOCOL,
+        f"offset {seen} is ahead of all that this server has told: say the position of this stream",
+    )
+
+
+def _clock_ahead() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_CLOCK_AHEAD,
+        "the clock of this server is more than a minute ahead of the log's: it accepts nothing "
+        "until that is put right",
+        LOOK_AGAIN_MS,
+    )
+
+
+def _no_more_ids() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        "no message id is left for this time: the clock of the server is decades ahead",
+    )
+
+
+def _catch_up() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_CATCH_UP,
+        "this position is too old to tell a repeat from a new send: reconnect, then send again",
+    )

@@ -1,0 +1,70 @@
+"""What an owner keeps of the latest records for the sessions that resume."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from itertools import islice
+
+from cecochat.domain.log.place import Place
+from cecochat.domain.session import frames
+from cecochat.domain.session.session import Session
+
+
+class Valid:
+    """A valid record that concerns some users; its chunk is made when a session needs it."""
+
+    __slots__ = ("_chunk", "at", "event", "user_ids")
+
+    def __init__(self, at: Place, user_ids: tuple[str, ...], event: bytes) -> None:
+        self.at = at
+        self.user_ids = user_ids
+        self.event = event
+        self._chunk: frames.Chunk | None = None
+
+    @property
+    def chunk(self) -> frames.Chunk:
+        """What its sessions are sent, the same bytes for all of them."""
+        if self._chunk is None:
+            self._chunk = frames.delivered(self.at, self.event)
+        return self._chunk
+
+
+class Tail:
+    """The latest valid records, bounded in bytes: what most resuming sessions need."""
+
+    def __init__(self, floor: Place) -> None:
+        self.floor = floor  # everything valid above it is here
+        self._records: deque[Valid] = deque()
+        self._bytes = 0
+
+    def add(self, valid: Valid, max_bytes: int) -> None:
+        """The next valid record."""
+        self._records.append(valid)
+        self._bytes += len(valid.event)
+        while self._bytes > max_bytes:
+            dropped = self._records.popleft()
+            self._bytes -= len(dropped.event)
+            self.floor = dropped.at
+
+    def replay(self, session: Session) -> bool:
+        """Queue what the session has not been told, as far as it has room; whether that was all.
+        Its position must not lie below `floor`.
+        """
+        for valid in islice(self._records, self._number_up_to(session.position), None):
+            if session.user_id in valid.user_ids:
+                if not session.has_room:
+                    return False
+                session.deliver(valid.at.offset, valid.chunk)
+        return True
+
+    def clock_at(self, offset: int) -> int | None:
+        """The log's clock at the last valid record up to `offset`; None: that is not known here."""
+        number = self._number_up_to(offset)
+        if number:
+            return self._records[number - 1].at.clock_ms
+        known = self.floor.clock_ms and offset >= self.floor.offset
+        return self.floor.clock_ms if known else None
+
+    def _number_up_to(self, offset: int) -> int:
+        return bisect_right(self._records, offset, key=lambda valid: valid.at.offset)

@@ -1,0 +1,262 @@
+"""One process a server, on this machine: what `cecochat up --processes` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, fields
+
+from typing_extensions import override
+
+from cecochat.domain.errors import CannotScale, InvalidSettings, Unavailable
+from cecochat.ports.deployment import Allocation, Limits, ServerSet, Status
+from cecochat.ports.discovery import Instance, Service
+from cecochat.run import stack
+from cecochat.run.system import Addresses
+from cecochat.runtime.settings import PREFIX, Settings, as_environment
+
+log = logging.getLogger(__name__)
+
+COUNTS: dict[Service, int] = {
+    "history": 2,
+    "materialize": 2,
+    "messaging": 2,
+    "control": 1,
+    "connect": 1,
+}
+"""How many of each run unless told otherwise. They are stopped in the opposite order: nobody is
+sent to a server that stops, and control does not move what is about to end.
+"""
+
+PROGRAM = (sys.executable, "-m", "cecochat", "serve")
+SERVERS_MAX = 16  # of a set on one machine
+READY_WITHIN_S = 120.0
+STOPPED_WITHIN_S = 30.0
+AGAIN_AFTER_S = 1.0  # a server that dies at once is not started in a busy loop
+
+
+@dataclass
+class Child:
+    """A server's process, and the next one where it ends before it is told to."""
+
+    name: str  # messaging-1
+    service: Service
+    environment: Mapping[str, str]
+    program: Sequence[str]
+    process: Process | None = None
+    instance: Instance | None = None
+    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self) -> None:
+        """Returns once it is ready. Raises `InvalidSettings` where it ends before."""
+        self.instance = None
+        try:
+            await self._start()
+        except (OSError, ValueError, TypeError) as error:
+            raise InvalidSettings(f"{self.name} cannot be started: {error!r}") from error
+
+    async def _start(self) -> None:
+        self.process = process = await asyncio.create_subprocess_exec(
+            *(*self.program, self.service, "--json", "--attached"),
+            stdin=PIPE,  # its end tells the child that this process is gone
+            stdout=PIPE,
+            env=self.environment,
+            start_new_session=True,  # Ctrl-C is for this process, which stops them in order
+        )
+        assert process.stdout
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_WITHIN_S):
+                if line := await process.stdout.readline():
+                    self.instance = Instance(**json.loads(line))
+                    return
+        raise InvalidSettings(f"{self.name} did not become ready: it says why above")
+
+    async def keep(self) -> None:
+        """Start it again whenever it ends, until it is not wanted any more."""
+        while not self.unwanted.is_set():
+            try:
+                if self.process is None or self.process.returncode is not None:
+                    await self.start()
+            except InvalidSettings as error:
+                log.error("%s", error)
+                await self.stop()
+            if self.unwanted.is_set():  # while it started
+                await self.stop()
+            code = await self.process.wait() if self.process else None
+            if not self.unwanted.is_set():
+                log.warning("%s (%s) ended with %s: starting it again", self.name, self.where, code)
+                await asyncio.sleep(AGAIN_AFTER_S)
+
+    async def stop(self) -> None:
+        """Let it drain and end."""
+        process = self.process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOPPED_WITHIN_S):
+                await process.wait()
+        except TimeoutError:
+            log.warning("%s did not stop within %s s: killed", self.name, STOPPED_WITHIN_S)
+            process.kill()
+            await process.wait()
+
+    async def leave(self) -> None:
+        """Stop for good."""
+        self.unwanted.set()
+        await self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self.process
+        return self.process.pid
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"pid {self.process.pid}" if self.process else "no process"
+
+    def allocation(self) -> Allocation:
+        """As the deployment port tells of it."""
+        status: Status = "pending"
+        if self.process and self.process.returncode is not None:
+            status = "failed"
+        elif self.instance:
+            status = "running"
+        version = self.instance.version if self.instance else ""
+        return Allocation(self.name, status, version, self.where)
+
+
+class Processes(stack.Stack):
+    """The servers of this machine, whose numbers change while they run. `fixed`: sets whose number
+    a person has chosen.
+    """
+
+    def __init__(
+        self, settings: Settings, fixed: Mapping[Service, int], program: Sequence[str] = PROGRAM
+    ) -> None:
+        self.children: dict[Service, list[Child]] = {service: [] for service in COUNTS}
+        self.environment: dict[str, str] = dict(os.environ) | as_environment(settings)
+        self._settings = settings
+        self._fixed = fixed
+        self._program = program
+        self._group = asyncio.TaskGroup()
+        self._started = False
+
+    @override
+    def state(self, service: Service) -> ServerSet:
+        children = self.children[service]
+        fixed = self._fixed.get(service)
+        limits = Limits(fixed, fixed) if fixed else Limits(1, SERVERS_MAX)
+        return ServerSet(len(children), limits, tuple(child.allocation() for child in children))
+
+    @override
+    def scale(self, service: Service, count: int, reason: str) -> None:
+        if not self._started:
+            raise Unavailable("the servers of this machine are being started")
+        limits = self.state(service).limits
+        if not limits.min <= count <= limits.max:
+            raise CannotScale(
+                f"{count} {service} servers: this machine's `cecochat up` runs {limits.min} to "
+                f"{limits.max} of them"
+            )
+        children = self.children[service]
+        if count != len(children):
+            log.info("%s: %s servers now, %s before: %s", service, count, len(children), reason)
+        while len(children) > count:
+            self._group.create_task(children.pop().leave())
+        while len(children) < count:
+            self._group.create_task(self._add(service).keep())
+
+    def _add(self, service: Service) -> Child:
+        children = self.children[service]
+        number = int(children[-1].name.rpartition("-")[2]) + 1 if children else 1
+        ports = _ports(self._settings, service, number) | _edge(self._settings, service, number)
+        child = Child(f"{service}-{number}", service, self.environment | ports, self._program)
+        children.append(child)
+        return child
+
+    @asynccontextmanager
+    async def running(self, counts: Mapping[Service, int]) -> AsyncIterator[None]:
+        """So many of each, ready, each started again should it end; leaving the context stops them.
+        Raises `InvalidSettings` where one does not start.
+        """
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for service, count in counts.items():
+                    for _ in range(count):
+                        starting.create_task(self._add(service).start())
+            async with self._group:
+                for child in self.all():
+                    self._group.create_task(child.keep())
+                self._started = True
+                yield
+                await self._stop()
+        finally:
+            await self._stop()
+
+    def all(self) -> list[Child]:
+        """Every child that is wanted."""
+        return [child for children in self.children.values() for child in children]
+
+    async def _stop(self) -> None:
+        for service in reversed(COUNTS):
+            async with asyncio.TaskGroup() as group:
+                for child in self.children[service]:
+                    group.create_task(child.leave())
+
+
+@asynccontextmanager
+async def started(
+    settings: Settings, counts: Mapping[Service, int], fixed: Mapping[Service, int]
+) -> AsyncIterator[Addresses]:
+    """So many servers of each kind, and a control server that may change these numbers, but for
+    those that are `fixed`. Raises `InvalidSettings`.
+    """
+    begun_s = time.monotonic()
+    servers = Processes(settings, fixed)
+    async with stack.serving(servers) as address:
+        servers.environment[f"{PREFIX}STACK"] = address
+        async with servers.running(counts):
+            yield _addresses(settings, servers.all(), time.monotonic() - begun_s)
+
+
+def _ports(settings: Settings, service: Service, number: int) -> dict[str, str]:
+    """The first connect and control servers have known ports; all else takes any free one."""
+    ports = {f.name: 0 for f in fields(Settings) if f.name.endswith("_port")}
+    known = [name for name in ports if name.startswith(("connect_", "control_"))]
+    if number == 1:
+        ports |= {name: getattr(settings, name) for name in known if name.startswith(service)}
+    return {f"{PREFIX}{name.upper()}": str(port) for name, port in ports.items()}
+
+
+def _edge(settings: Settings, service: Service, number: int) -> dict[str, str]:
+    """Each messaging server has a port of the edge of its own, one after the other."""
+    if not settings.edge or service != "messaging":
+        return {}
+    host, _, port = settings.edge.rpartition(":")
+    return {f"{PREFIX}EDGE": f"{host}:{int(port) + number - 1}"}
+
+
+def _addresses(settings: Settings, children: list[Child], took_s: float) -> Addresses:
+    known = {child.name: child.instance for child in children if child.instance}
+    return Addresses(
+        connect=settings.connect_url(known["connect-1"].address),
+        messaging=known["messaging-1"].address,
+        history=known["history-1"].address,
+        health={name: instance.health_url for name, instance in known.items()},
+        data=str(settings.data_dir),
+        pid=os.getpid(),
+        token_secret_file=str(settings.secret_file) if settings.secret_file else None,
+        cluster_secret_file=str(settings.cluster_secret),
+        started_in_s=round(took_s, 3),
+        processes={child.name: child.pid for child in children},
+    )

@@ -1,0 +1,63 @@
+"""Starts a connect server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from cecochat.domain.cluster.configuration import Config
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import http, internal
+from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
+from cecochat.runtime.parts import Parts, instance, new_registry
+from cecochat.runtime.remembered import Memory, show_memory
+from cecochat.runtime.revocations import follow_revocations
+from cecochat.servers.connect.server import Directory, add_routes
+
+
+@asynccontextmanager
+async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """A connect server; ready once it knows the assignment. Clients share no listener with those
+    who ask for its health.
+    """
+    registry = new_registry(parts)
+    tracer = parts.tracing.tracer("connect", server_id, registry)
+    directory = Directory(parts.discovery, await parts.backplane.partition_count())
+    app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
+    verifier = parts.verifier.counted(registry)
+    memory = Memory()
+    show_memory(app, server_id, memory)
+    for_clients = http.app("connect-for-clients")
+    add_routes(for_clients, directory, verifier, registry, tracer)
+
+    def configure(config: Config) -> None:
+        directory.configure(config)
+        verifier.configure(config)
+
+    settings = parts.settings
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(
+            http.serving(for_clients, settings.host, settings.connect_port, parts.certificate)
+        )
+        health_port = await stack.enter_async_context(
+            internal.serving(app, settings, settings.connect_health_port, parts.internal)
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [
+            group.create_task(follow(parts.configuration, registry, configure, tracer, memory)),
+            group.create_task(
+                follow_revocations(parts.configuration, registry, verifier, tracer, memory)
+            ),
+            group.create_task(directory.follow(parts.configuration, registry, tracer, memory)),
+            group.create_task(watch_loop(registry)),
+        ]
+        await directory.ready.wait()
+        await verifier.informed.wait()
+        known = instance(parts, "connect", server_id, port, health_port)
+        await parts.discovery.register(known)
+        yield known
+        await parts.discovery.deregister(known)
+        for task in tasks:
+            task.cancel()

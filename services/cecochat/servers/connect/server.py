@@ -1,0 +1,170 @@
+"""The connect server: where a caller's messaging server is, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import aclosing
+from functools import partial
+from itertools import count
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from sanic import Request, Sanic
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.domain.cluster import assignment
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.errors import Refusal
+from cecochat.domain.session.bucket import Rates
+from cecochat.ports.configuration import ASSIGNMENT, Configuration
+from cecochat.ports.discovery import Discovery, Instance
+from cecochat.runtime.follow import valid
+from cecochat.runtime.http import error_response
+from cecochat.runtime.remembered import Memory
+from cecochat.runtime.tarpit import Tarpit
+from cecochat.runtime.tokens import Verifier, bearer
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.v1 import errors_pb2
+
+VALID_FOR_S = 60
+RETRY_MS = 1_000
+
+
+class Directory:
+    """Answers from what it was last told, never from the network."""
+
+    def __init__(self, discovery: Discovery, partitions: int) -> None:
+        self._discovery = discovery
+        self._partitions = partitions
+        self._assignment: dict[int, str] | None = None  # partition -> server id
+        self._config = Config()
+        self._turn = count()
+        self._rates = Rates("looks up")
+        self.ready = asyncio.Event()  # it knows the assignment
+
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self._config = config
+
+    async def follow(
+        self,
+        configuration: Configuration,
+        registry: CollectorRegistry,
+        tracer: Tracer = OFF,
+        memory: Memory | None = None,
+    ) -> None:
+        """Follow the assignment, until cancelled."""
+        parse = partial(assignment.parse, partitions=self._partitions)
+        followed = valid(configuration, ASSIGNMENT, parse, registry, tracer, memory)
+        async with aclosing(followed) as assignments:
+            async for _, owners in assignments:
+                self._assignment = owners
+                self.ready.set()
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why it cannot answer yet; None: ready."""
+        return "waiting for the assignment" if self._assignment is None else None
+
+    def lookup(self, user_id: str) -> dict[str, Any]:
+        """Where that user goes; without `history` while no history server is live. Raises `Refusal`
+        (unavailable) while nobody live owns the partition, or (rate_limited).
+        """
+        config = self._config
+        self._rates.check(
+            user_id, time.monotonic(), config.connects_rate_per_user, config.connects_burst
+        )
+        partition = partition_of(user_id, self._partitions)
+        messaging = self._owner(partition)
+        return {
+            "user_id": user_id,
+            "partition": partition,
+            "server_id": messaging.instance_id,
+            "messaging": messaging.address,
+            **self._history(),
+            "valid_for_s": VALID_FOR_S,
+            "backoff": {
+                "base_s": config.connect_backoff_base_s,
+                "factor": config.connect_backoff_factor,
+                "max_s": config.connect_backoff_max_s,
+                "jitter": config.connect_backoff_jitter,
+            },
+        }
+
+    def _owner(self, partition: int) -> Instance:
+        server_id = (self._assignment or {}).get(partition)
+        for instance in self._discovery.live("messaging"):
+            if instance.instance_id == server_id:
+                return instance
+        raise Refusal(
+            errors_pb2.ERROR_CODE_UNAVAILABLE,
+            f"no live messaging server owns partition {partition} just now: try again",
+            RETRY_MS,
+        )
+
+    def _history(self) -> dict[str, str]:
+        """In turn, so that who asks again, since one did not answer, is given another."""
+        instances = self._discovery.live("history")
+        if not instances:
+            return {}  # who chats needs none just now
+        return {"history": instances[next(self._turn) % len(instances)].address}
+
+
+class ConnectMetrics:
+    """What a connect server counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.lookups = Counter(
+            "cecochat_connects", "Lookups, by code.", ["code"], registry=registry
+        )
+        self.seconds = Histogram(
+            "cecochat_connect_seconds", "Time to answer a lookup.", registry=registry
+        )
+
+
+def add_routes(
+    app: Sanic[Any, Any],
+    directory: Directory,
+    verifier: Verifier,
+    registry: CollectorRegistry,
+    tracer: Tracer = OFF,
+) -> None:
+    """`GET /v1/connect`, and for balancers `GET /livez`, which says nothing else."""
+    metrics, tarpit = ConnectMetrics(registry), Tarpit()
+
+    @app.get("/livez")
+    async def livez(_: Request) -> HTTPResponse:
+        return json_response({"status": "alive"})
+
+    @app.get("/v1/connect")
+    async def connect(request: Request) -> HTTPResponse:
+        with metrics.seconds.time():
+            answer, refusal = answered(request)
+        metrics.lookups.labels(refusal.name if refusal else "ok").inc()
+        if refusal:
+            await tarpit.hold(refusal)
+        return answer
+
+    def answered(request: Request) -> tuple[HTTPResponse, Refusal | None]:
+        seen = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
+        try:
+            identity = verifier.verify(bearer(request.headers.get("authorization")))
+        except Refusal as refusal:
+            return error_response(refusal), refusal
+        parent = request.headers.get("traceparent", "")  # heard of who is known alone
+        with tracer.serving(spans.LOOKUP, parent, seen) as span:
+            answer, refused = looked_up(identity.user_id)
+            if span:
+                span.set_attribute(spans.HTTP_STATUS, answer.status)
+        return answer, refused
+
+    def looked_up(user_id: str) -> tuple[HTTPResponse, Refusal | None]:
+        try:
+            return json_response(directory.lookup(user_id), dumps=json.dumps), None
+        except Refusal as refusal:
+            return error_response(refusal), refusal

@@ -1,0 +1,196 @@
+"""The central documents as control keeps them: the last good ones, in memory and on disk, stored
+again where the store has lost them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cecochat.domain.cluster.versions import Rank, missing
+from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
+from cecochat.runtime import private
+from cecochat.runtime.asking import Asking
+from cecochat.runtime.remembered import Memory
+from cecochat.servers.control.decisions import Decisions
+from cecochat.servers.control.recall import Recall
+
+log = logging.getLogger(__name__)
+
+CHECK_EVERY_S = 2.0
+RETRY_S = 1.0
+SILENT_S = 10.0
+
+Parse = Callable[[Any], Any]
+
+
+class Documents:
+    """Follows the documents that `parsers` names. What is valid is told by these, and a version
+    earlier than the last good one is never news: the store has lost it, and gets it back.
+
+    `recall`: what the live servers remember, which may be more than this control server does.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        parsers: Mapping[str, Parse],
+        folder: Path,
+        decisions: Decisions,
+        recall: Recall,
+        asking: Asking,
+    ) -> None:
+        self.memory = Memory()
+        self.newest: dict[str, int] = {}  # version in the store, valid or not; absent: not seen
+        self.changed = asyncio.Event()
+        self._configuration = configuration
+        self._parsers = parsers
+        self._folder = folder
+        self._decisions = decisions
+        self._recall = recall
+        self._asking = asking
+        self._judging = asyncio.Lock()
+        self._refused: dict[str, Rank] = {}
+        self._heard_s = -math.inf
+
+    @property
+    def good(self) -> Mapping[str, Document]:
+        """The last good ones, by name."""
+        return self.memory.documents
+
+    @property
+    def silent(self) -> bool:
+        """Whether the store has not answered for some time."""
+        return time.monotonic() - self._heard_s > SILENT_S
+
+    async def run(self) -> None:
+        """Follow them until cancelled. Nothing is known before the servers have been asked: who
+        goes by an empty store alone would begin with versions that they all have seen before.
+        """
+        for name in self._parsers:
+            await self._load(name)
+        async with self._asking() as client, asyncio.TaskGroup() as group:
+            await self._remember(client)
+            for name in self._parsers:
+                group.create_task(self._follow(name))
+            group.create_task(self._check_again(client))
+
+    async def check(self, name: str) -> None:
+        """Look at the store now. Raises `Unavailable`."""
+        await self.judge(await self._configuration.get(name))
+
+    async def judge(self, document: Document) -> None:
+        """Keep a version that the store holds, or give it back the one that it has lost."""
+        self._heard_s = time.monotonic()
+        async with self._judging:
+            await self._keep(document)
+            if lost := self._lacking(document):
+                await self._restore(lost, document)
+            elif document.version != self.newest.get(document.name):
+                self.newest[document.name] = document.version
+                self.changed.set()
+
+    def _lacking(self, stored: Document) -> Document | None:
+        """What the store has to be given, which holds that document."""
+        if (good := self.good.get(stored.name)) is None:
+            return None
+        taken_over = self.memory.taken_over if stored.name == ASSIGNMENT else 0
+        version = missing(stored.rank, good.rank, taken_over)
+        return good._replace(version=version) if version else None
+
+    async def _restore(self, lost: Document, stored: Document) -> None:
+        if await self._configuration.restore(lost):
+            self._decisions.restored(lost, stored)
+            await self._keep(lost)
+            self.newest[lost.name] = lost.version
+            self.changed.set()
+
+    async def _keep(self, document: Document) -> None:
+        """Where it is valid and later than the last good one."""
+        name, good = document.name, self.good.get(document.name)
+        if (good and document.rank <= good.rank) or document.rank == self._refused.get(name):
+            return
+        try:
+            self._parsers[name](document.value)
+        except InvalidSettings as error:
+            self._refused[name] = document.rank
+            log.error("%s version %s is not kept: %s", name, document.version, error)
+            return
+        self.memory.keep(document)
+        self.changed.set()
+        try:
+            await asyncio.to_thread(_write, self._file(name), document)
+        except OSError as error:
+            log.error("the last good %s is in memory only: %s", name, error)
+
+    async def _remember(self, client: httpx.AsyncClient) -> None:
+        """Ask the live servers for what they know and this one does not."""
+        async for document in self._recall.later_than(self.memory, client):
+            async with self._judging:
+                await self._keep(document)
+
+    async def _follow(self, name: str) -> None:
+        known = True
+        while True:
+            try:
+                async with aclosing(self._configuration.watch(name)) as documents:
+                    async for document in documents:
+                        known = True
+                        await self.judge(document)
+            except Unavailable as error:
+                if known:
+                    log.warning("the %s cannot be followed just now: %s", name, error)
+                known = False
+            await asyncio.sleep(RETRY_S)
+
+    async def _check_again(self, client: httpx.AsyncClient) -> None:
+        """The servers, and then the store, which may lack what they know."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S)
+            await self._remember(client)
+            for name in self._parsers:
+                with suppress(Unavailable):
+                    await self.check(name)
+
+    # -- on disk
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+    async def _load(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            try:
+                document = Document(**json.loads(await asyncio.to_thread(_read, self._file(name))))
+                self._parsers[name](document.value)
+            except (ValueError, TypeError, InvalidSettings) as error:
+                log.error("%s holds no %s and is not used: %s", self._file(name), name, error)
+            else:
+                self.memory.keep(document)
+                self.changed.set()
+
+
+def _read(path: Path) -> str:
+    return path.read_text()
+
+
+def _write(path: Path, document: Document) -> None:
+    """All or nothing, also when the machine stops in the middle."""
+    private.make_folder(path.parent)
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with private.opened(beside) as file:
+        json.dump({**document._asdict(), "value": dict(document.value)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,95 @@
+"""Starts a control server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from cecochat.adapters import build
+from cecochat.domain.cluster import assignment, configuration, revocations
+from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import internal
+from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
+from cecochat.runtime.parts import Parts, instance, new_registry
+from cecochat.runtime.remembered import show_memory
+from cecochat.servers.control.decisions import Decisions
+from cecochat.servers.control.documents import Documents
+from cecochat.servers.control.late import Late, late_records
+from cecochat.servers.control.planner import Planner
+from cecochat.servers.control.recall import Recall
+from cecochat.servers.control.routes import add_routes
+from cecochat.servers.control.server import Control
+from cecochat.servers.control.sets import Sets
+
+
+@asynccontextmanager
+async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """A control server; ready once it has seen the live messaging servers and the assignment."""
+    registry = new_registry(parts)
+    tracer = parts.tracing.tracer("control", server_id, registry)
+    settings, partitions = parts.settings, await parts.backplane.partition_count()
+    decisions = Decisions(registry)
+    asking = parts.asking(server_id, "metrics", "read")
+    documents = Documents(
+        parts.configuration,
+        {
+            CONFIGURATION: configuration.parse,
+            ASSIGNMENT: partial(assignment.parse, partitions=partitions),
+            REVOCATIONS: revocations.parse,
+        },
+        settings.data_dir / "control" / settings.namespace,
+        decisions,
+        Recall(parts.discovery),
+        asking,
+    )
+    server = Control(
+        server_id,
+        parts.configuration,
+        parts.discovery,
+        documents,
+        Planner(partitions),
+        decisions,
+        asking,
+        tracer=tracer,
+    )
+    app = internal.app(parts.guard, "control", server_id, registry, lambda: server.not_ready)
+    show_memory(app, server_id, documents.memory)
+    async with AsyncExitStack() as stack:
+        deployment = await stack.enter_async_context(build.deployment(settings))
+        sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act, asking)
+        late = Late(
+            parts.backplane,
+            partitions,
+            settings.retention_ms,
+            late_records(registry),
+            lambda: server.leads,
+        )
+        add_routes(app, server_id, server, sets, late, decisions)
+
+        def configure(config: configuration.Config) -> None:
+            sets.config = config
+            server.pause(config.control_paused)
+
+        port = await stack.enter_async_context(
+            internal.serving(app, settings, settings.control_port, parts.internal)
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [
+            group.create_task(follow(parts.configuration, registry, configure, tracer)),
+            group.create_task(server.run()),
+            group.create_task(sets.run()),
+            group.create_task(late.run()),
+            group.create_task(watch_loop(registry)),
+        ]
+        await server.ready.wait()
+        known = instance(parts, "control", server_id, port, port)
+        await parts.discovery.register(known)
+        tasks.append(group.create_task(server.stand()))
+        yield known
+        await parts.discovery.deregister(known)
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,60 @@
+"""Which calls are let in: so many of a user and of all at once, so often for each user."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.errors import Refusal
+from cecochat.domain.session.bucket import Rates
+from cecochat.v1 import errors_pb2
+
+READS_AT_ONCE = 16
+"""Calls that ask the database at the same time: each may hold a page of the longest messages."""
+BUSY_RETRY_MS = 500
+
+
+class Admission:
+    """A call is under way until its answer has left the server: one whose client does not read
+    counts until its connection ends.
+    """
+
+    def __init__(self, config: Callable[[], Config]) -> None:
+        self._config = config
+        self._under_way: Counter[str] = Counter()
+        self._rates = Rates("asks")
+        self.reading = asyncio.Semaphore(READS_AT_ONCE)  # held while a call asks the database
+
+    @contextmanager
+    def admitted(self, user_id: str) -> Iterator[None]:
+        """For as long as a call is under way. Raises `Refusal` (rate_limited)."""
+        self._check(user_id)
+        self._under_way[user_id] += 1
+        try:
+            yield
+        finally:
+            self._under_way[user_id] -= 1
+            if not self._under_way[user_id]:
+                del self._under_way[user_id]
+
+    def _check(self, user_id: str) -> None:
+        config = self._config()
+        if self._under_way[user_id] >= config.queries_at_once_per_user:
+            raise _limited(
+                f"{user_id} has {config.queries_at_once_per_user} queries under way: read their "
+                "answers first",
+                BUSY_RETRY_MS,
+            )
+        if self._under_way.total() >= config.queries_at_once_per_server:
+            raise _limited("this server has too many queries under way: try again", BUSY_RETRY_MS)
+        self._rates.check(
+            user_id, time.monotonic(), config.queries_rate_per_user, config.queries_burst
+        )
+
+
+def _limited(message: str, retry_after_ms: int) -> Refusal:
+    return Refusal(errors_pb2.ERROR_CODE_RATE_LIMITED, message, retry_after_ms)

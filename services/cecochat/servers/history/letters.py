@@ -1,0 +1,127 @@
+"""The dead letters, newest last, with what became of each."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final, Literal
+
+from google.protobuf.message import DecodeError
+
+from cecochat.domain.log.letters import Letter, parse
+from cecochat.ports.backplane import DEAD_LETTERS, Backplane, Record
+from cecochat.ports.history import History, Hole
+from cecochat.v1.events_pb2 import Event
+
+SHOWN_MAX: Final = 200
+"""Of each partition, the newest."""
+
+State = Literal["waits", "dropped", "stored", "kept"]
+"""A message that is missing in the history; one that an operator has given up; one that is there by
+now; what has nothing to wait for.
+"""
+
+
+_Key = tuple[str, int]
+"""Position and message: a log that lost its end gives the same offset again."""
+
+
+class Letters:
+    """Reads them from the log each time: there are none, or few."""
+
+    def __init__(self, backplane: Backplane, history: History, log_id: str, partitions: int):
+        self._backplane = backplane
+        self._history = history
+        self._log_id = log_id
+        self._partitions = partitions
+
+    async def all(self) -> list[dict[str, Any]]:
+        """The newest of each partition, as JSON without what they hold. Raises `Unavailable`."""
+        return [_as_json(*each) for each in await self._found(range(self._partitions))]
+
+    async def called(self, position: str) -> list[dict[str, Any]]:
+        """Those of one record, as JSON with what they hold; more than one where the log gave its
+        offset again. Raises `Unavailable`.
+        """
+        partition = position.partition(":")[0]
+        if not partition.isdecimal() or len(partition) > 4 or int(partition) >= self._partitions:
+            return []
+        found = await self._found(range(int(partition), int(partition) + 1))
+        return [
+            _as_json(letter, at_ms, hole) | _content(letter)
+            for letter, at_ms, hole in found
+            if letter.position == position
+        ]
+
+    async def _found(self, partitions: range) -> list[tuple[Letter, int, Hole | None]]:
+        """With when each was buried and its hole, oldest first."""
+        holes = {
+            (hole.name, hole.first_id): hole
+            for hole in await self._history.holes()
+            if hole.reason == "refused" and hole.log_id == self._log_id
+        }
+        found: dict[_Key, tuple[int, Letter]] = {}  # one that was buried twice is one
+        for partition in partitions:
+            async with aclosing(self._records(partition)) as records:
+                async for record in records:
+                    if letter := parse(record.key, record.value, record.headers):
+                        key = (letter.position, letter.message_id)
+                        found[key] = (record.appended_at_ms, letter)
+        return [
+            (letter, at_ms, holes.get(key))
+            for key, (at_ms, letter) in sorted(found.items(), key=lambda each: each[1][0])
+        ]
+
+    async def _records(self, partition: int) -> AsyncGenerator[Record]:
+        start, end = await self._backplane.bounds(DEAD_LETTERS, partition)
+        start = max(start, end - SHOWN_MAX)
+        if start == end:
+            return
+        async with aclosing(self._backplane.read(DEAD_LETTERS, partition, start)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    yield record
+                if batch[-1].offset >= end - 1:
+                    return
+
+
+def _as_json(letter: Letter, at_ms: int, hole: Hole | None) -> dict[str, Any]:
+    event = _event(letter)
+    return {
+        "name": letter.position,
+        "state": _state(letter, hole),
+        "kind": letter.kind,
+        "reason": letter.reason,
+        "at_ms": at_ms,
+        "message_id": str(letter.message_id or ""),
+        "chat_id": event.chat_id if event else "",
+        "user_id": event.user_id if event else "",
+        "bytes": len(letter.value) + letter.cut_bytes,
+        "cut_bytes": letter.cut_bytes,
+    }
+
+
+def _content(letter: Letter) -> dict[str, str]:
+    return {
+        "key": base64.b64encode(letter.key).decode(),
+        "value": base64.b64encode(letter.value).decode(),
+    }
+
+
+def _event(letter: Letter) -> Event | None:
+    """What a row that is refused was made of."""
+    if letter.kind != "refused" or letter.cut_bytes:
+        return None
+    try:
+        return Event.FromString(letter.value)
+    except DecodeError:
+        return None
+
+
+def _state(letter: Letter, hole: Hole | None) -> State:
+    if not letter.message_id:
+        return "kept"
+    if not hole:
+        return "stored"
+    return "dropped" if hole.acknowledged_at_ms else "waits"

@@ -1,0 +1,173 @@
+"""The queries: who may ask, what a page holds, and whether the history is far enough for a
+token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.errors import Refusal
+from cecochat.domain.log import ids, wire
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.ports.history import ChatRow, History, MarkRow, Page
+from cecochat.servers.history.holes import ALL, told, told_to
+from cecochat.servers.history.pages import chats_within, events_within
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import Event
+from cecochat.v1.history_pb2 import (
+    Chat,
+    GetChatsRequest,
+    GetChatsResponse,
+    GetMessagesRequest,
+    GetMessagesResponse,
+    Mark,
+)
+from cecochat.v1.messaging_pb2 import ReadToken
+
+PAGE_DEFAULT = 50
+BEHIND_RETRY_MS = 25
+
+
+class Queries:
+    """Answers as bytes of the response protos: events go out as they were stored."""
+
+    def __init__(
+        self, history: History, log_id: str, partitions: int, tracer: Tracer = OFF
+    ) -> None:
+        self._history = history
+        self._log_id = log_id
+        self._partitions = partitions
+        self._tracer = tracer
+        self.config = Config()
+
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration."""
+        self.config = config
+
+    async def messages(self, user: str, request: GetMessagesRequest) -> bytes:
+        """A page of a chat. Raises `Refusal` (invalid_argument, forbidden, unimplemented,
+        behind).
+        """
+        chat = ids.chat_id(request.chat_id)
+        ids.authorise(ids.UserId(user), chat)
+        limit = self._limit(request.limit)
+        before, after = _bound(request, "before"), _bound(request, "after")
+        if request.HasField("token"):
+            await self._hold(request.token)
+        with self._reading("messages"):
+            page = await self._history.messages(chat, before=before, after=after, limit=limit)
+        max_bytes = self.config.history_page_max_bytes
+        page = events_within(page, max_bytes, oldest_first=after is not None)
+        with self._reading("marks"):
+            marks = await self._history.marks(chat)
+        with self._reading("holes"):
+            holes = await self._history.holes()  # after the page, so that it lacks no other
+        rest = GetMessagesResponse(
+            has_more=page.has_more,
+            marks=_marks(marks),
+            holes=told(holes, chat, self._partitions, _span(page, before, after)) if holes else (),
+        )
+        return wire.repeated(1, page.events) + rest.SerializeToString()
+
+    async def chats(self, user: str, request: GetChatsRequest) -> bytes:
+        """A page of the user's own chats. Raises `Refusal` (invalid_argument, behind)."""
+        if request.before < 0:
+            raise _invalid(f"before is {request.before}: use a message id, or 0 for the newest")
+        if request.before and request.HasField("after_chat_id"):
+            raise _invalid("give before or after_chat_id, not both")
+        if request.HasField("token"):
+            await self._hold(request.token)
+        limit = self._limit(request.limit)
+        with self._reading("chats"):
+            if request.HasField("after_chat_id"):
+                after = request.after_chat_id
+                rows, has_more = await self._history.chats_by_id(user, after=after, limit=limit)
+            else:
+                before = request.before or None
+                rows, has_more = await self._history.chats(user, before=before, limit=limit)
+        with self._reading("holes"):
+            holes = await self._history.holes()
+        kept = chats_within(rows, self.config.history_page_max_bytes)
+        has_more |= len(kept) < len(rows)
+        chats = [_chat(row) for row in kept]
+        for chat in chats if holes else ():
+            chat.holes.extend(told(holes, chat.chat_id, self._partitions))
+        is_first = not request.before and not request.after_chat_id
+        of_user = told_to(holes, user) if is_first else ()
+        answer = GetChatsResponse(chats=chats, has_more=has_more, holes=of_user)
+        return answer.SerializeToString()
+
+    def _reading(self, what: str) -> AbstractContextManager[None]:
+        seen = {
+            spans.DB: self._history.system,
+            spans.DB_OPERATION: "SELECT",
+            spans.DB_COLLECTION: what,
+        }
+        return self._tracer.child(spans.READ, seen, name=f"SELECT {what}")
+
+    def _limit(self, limit: int) -> int:
+        highest = self.config.history_page_max
+        if not 0 <= limit <= highest:
+            raise _invalid(f"limit is {limit}: use 1 to {highest}, or 0 for {PAGE_DEFAULT}")
+        return limit or min(PAGE_DEFAULT, highest)
+
+    async def _hold(self, token: ReadToken) -> None:
+        """Refuse to answer from a history that does not hold what the token asks for."""
+        if token.log_id != self._log_id:
+            raise _invalid(
+                "token: it is of another log; ask without a token, or with one of this log"
+            )
+        if unknown := [p for p in token.offsets if not 0 <= p < self._partitions]:
+            raise _invalid(f"token: partition {unknown[0]}; use 0 to {self._partitions - 1}")
+        with self._reading("progress"):
+            progress = await self._history.progress(token.log_id)
+        asked = {p: Place(token.clocks.get(p, 0), at) for p, at in token.offsets.items()}
+        behind = [p for p, at in asked.items() if at.lies_above(progress.get(p, NOWHERE))]
+        if behind:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_BEHIND,
+                f"the history is not yet that far in partitions {sorted(behind)[:8]}: ask again",
+                BEHIND_RETRY_MS,
+            )
+
+
+def _bound(request: GetMessagesRequest, name: str) -> int | None:
+    if request.WhichOneof("bound") != name:
+        return None
+    value: int = getattr(request, name)
+    if value < 0:
+        raise _invalid(f"{name} is {value}: use a message id, 0 or above")
+    return value
+
+
+def _span(page: Page, before: int | None, after: int | None) -> tuple[int, int]:
+    """Of ids that a page covers, both among them."""
+    events = [Event.FromString(each) for each in (*page.events[:1], *page.events[-1:])]
+    ends = page.has_more and bool(events)
+    if after is not None:
+        return after + 1, events[-1].id if ends else ALL[1]
+    return events[0].id if ends else ALL[0], ALL[1] if before is None else before - 1
+
+
+def _chat(row: ChatRow) -> Chat:
+    return Chat(
+        chat_id=row.chat_id,
+        last_message=Event.FromString(row.last_event),
+        unread_count=row.unread_count,
+        marks=_marks(row.marks),
+    )
+
+
+def _marks(rows: Iterable[MarkRow]) -> list[Mark]:
+    return [
+        Mark(user_id=r.user_id, delivered_up_to=r.delivered_up_to, read_up_to=r.read_up_to)
+        for r in rows
+    ]
+
+
+def _invalid(message: str) -> Refusal:
+    return Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, message)

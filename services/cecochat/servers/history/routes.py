@@ -1,0 +1,67 @@
+"""What operators ask over the history server's HTTP port: `GET /where/MESSAGE_ID`, `/holes`,
+`/letters`, `/letters/LETTER`.
+"""
+
+from __future__ import annotations
+
+import json
+
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.ports.history import History
+from cecochat.runtime.http import App, error_response
+from cecochat.servers.history.holes import as_json as hole_as_json
+from cecochat.servers.history.letters import Letters
+from cecochat.v1 import errors_pb2
+from cecochat.where.answer import as_json
+from cecochat.where.server import Where
+
+RETRY_MS = 1_000
+
+
+def add_routes(app: App, where: Where, history: History, letters: Letters) -> None:
+    """`/where/MESSAGE_ID?chat=ID`: in whose history to look, if the log does not hold the message
+    any more.
+    """
+
+    @app.get("/where/<message_id:str>", ctx_scope="people")
+    async def find(request: Request, message_id: str) -> HTTPResponse:
+        try:
+            number = int(message_id) if message_id.isdecimal() and len(message_id) < 20 else 0
+            answer = await where.for_operator(number, request.args.get("chat", ""))
+        except Refusal as refusal:
+            return error_response(refusal)
+        except Unavailable as error:
+            return _not_now(error)
+        return json_response(as_json(answer), dumps=json.dumps)
+
+    @app.get("/letters", ctx_scope="people")
+    async def dead_letters(_: Request) -> HTTPResponse:
+        try:
+            return json_response({"letters": await letters.all()}, dumps=json.dumps)
+        except Unavailable as error:
+            return _not_now(error)
+
+    @app.get("/letters/<position:str>", ctx_scope="people")
+    async def dead_letter(_: Request, position: str) -> HTTPResponse:
+        try:
+            found = await letters.called(position)
+        except Unavailable as error:
+            return _not_now(error)
+        return json_response({"letters": found}, dumps=json.dumps)
+
+    @app.get("/holes", ctx_scope="read")
+    async def holes(_: Request) -> HTTPResponse:
+        try:
+            known = await history.holes()
+        except Unavailable as error:
+            return _not_now(error)
+        return json_response({"holes": [hole_as_json(each) for each in known]}, dumps=json.dumps)
+
+
+def _not_now(error: Unavailable) -> HTTPResponse:
+    code = errors_pb2.ERROR_CODE_UNAVAILABLE
+    return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))

@@ -1,0 +1,154 @@
+"""`cecochat.v1.History` over gRPC; answers are bytes already.
+
+Its unary calls are served as streams of one message each way, which is the same on the wire: so a
+call is refused before its request is read, and is known to be under way until its answer has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from prometheus_client import CollectorRegistry, Histogram
+
+from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
+from cecochat.runtime.tarpit import Tarpit
+from cecochat.runtime.tokens import Verifier
+from cecochat.servers.history.admission import Admission
+from cecochat.servers.history.queries import Queries
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.v1 import errors_pb2
+from cecochat.v1.history_pb2 import FindMessageRequest, GetChatsRequest, GetMessagesRequest
+from cecochat.where.server import Where
+
+log = logging.getLogger(__name__)
+
+SERVICE = "cecochat.v1.History"
+RECEIVE_MAX_BYTES = 64 << 10
+REQUEST_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 10.0
+CONNECTION_AGE_MS = 120_000
+"""An answer that nobody reads is held until its connection ends: gRPC has no other end for it."""
+
+NOT_NOW = Refusal(
+    errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000
+)
+
+Request = TypeVar("Request", bound=Message)
+
+
+def query_seconds(registry: CollectorRegistry) -> Histogram:
+    """Measured by the handler."""
+    return Histogram(
+        "cecochat_query_seconds",
+        "Time to answer, by call and code.",
+        ["call", "code"],
+        registry=registry,
+    )
+
+
+def handler(
+    queries: Queries,
+    where: Where,
+    admission: Admission,
+    verifier: Verifier,
+    registry: CollectorRegistry,
+    tracer: Tracer = OFF,
+) -> grpc.GenericRpcHandler:
+    """The service, answered by `queries` and `where`."""
+    serving = partial(
+        _unary,
+        admission=admission,
+        verifier=verifier,
+        tarpit=Tarpit(),
+        seconds=query_seconds(registry),
+        tracer=tracer,
+    )
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            "GetMessages": serving("GetMessages", queries.messages, GetMessagesRequest),
+            "GetChats": serving("GetChats", queries.chats, GetChatsRequest),
+            "FindMessage": serving("FindMessage", where.call, FindMessageRequest),
+        },
+    )
+
+
+def _unary(
+    name: str,
+    answer: Callable[[str, Request], Awaitable[bytes]],
+    request_type: type[Request],
+    *,
+    admission: Admission,
+    verifier: Verifier,
+    tarpit: Tarpit,
+    seconds: Histogram,
+    tracer: Tracer,
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    full = f"{SERVICE}/{name}"
+
+    async def call(_: object, context: Context) -> None:
+        if refusal := await respond(context):
+            await tarpit.hold(refusal)
+            await abort(context, refusal)
+
+    async def served(user: str, context: Context) -> None:
+        request = _parse(await _read(context), request_type)
+        with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
+            async with admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):
+                answered = await answer(user, request)
+        await context.write(answered)  # until the client's window has taken it
+
+    async def respond(context: Context) -> Refusal | None:
+        begun_s = time.monotonic()
+        refusal: Refusal | None = None
+        try:
+            _, identity = authenticate(context, verifier)
+            with admission.admitted(identity.user_id):
+                await served(identity.user_id, context)
+        except Refusal as refused:
+            refusal = refused
+        except (Unavailable, TimeoutError) as error:
+            log.warning("%s: %s", name, error or "the history is too slow")
+            refusal = NOT_NOW
+        except Exception:
+            log.exception("%s failed", name)
+            refusal = INTERNAL
+        finally:
+            code = refusal.name if refusal else "ok"
+            seconds.labels(name, code).observe(time.monotonic() - begun_s)
+        return refusal
+
+    return grpc.stream_stream_rpc_method_handler(call)
+
+
+async def _read(context: Context) -> bytes:
+    """The request, which has to come soon. Raises `Refusal`."""
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            raw = await context.read()
+    except TimeoutError:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_TIMEOUT, f"no request within {REQUEST_TIMEOUT_S:g} s: send one"
+        ) from None
+    if raw is grpc.aio.EOF:
+        raise Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, "the call has no request: send one")
+    return bytes(raw)
+
+
+def _parse(raw: bytes, request_type: type[Request]) -> Request:
+    try:
+        return request_type.FromString(raw)
+    except DecodeError:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+            f"the request is no cecochat.v1.{request_type.__name__}: encode it with the proto",
+        ) from None

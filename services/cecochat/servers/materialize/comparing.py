@@ -1,0 +1,289 @@
+"""What should be in the history, read from the log, and what of it is not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from typing_extensions import override
+
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, Record
+from cecochat.ports.history import History, Hole, MarkRow, MessageRow
+from cecochat.runtime.clock import now_ms
+from cecochat.runtime.reading import (
+    between,
+    dealt_with,
+    decided,
+    following,
+    known_fold_at,
+    still_holds,
+)
+from cecochat.servers.materialize.rows import rows_of
+from cecochat.v1.events_pb2 import Event
+
+log = logging.getLogger(__name__)
+
+What = Literal["absent", "other", "chat", "mark"]
+Key = tuple[What, str, str, int]
+"""What is wrong, whose it is, in which chat; and the message, where it is about one alone."""
+
+MEANING: dict[What, str] = {
+    "absent": "absent from the history",
+    "other": "other bytes in the history than in the log",
+    "chat": "above the last in the list of chats of {user_id}",
+    "mark": "above the marks of {user_id}, whose receipt says so far",
+}
+ROWS_AT_ONCE = 5_000
+
+
+class Expected(NamedTuple):
+    """A row that the record at an offset comes to."""
+
+    partition: int
+    offset: int
+    row: MessageRow | MarkRow
+
+
+class Missing(NamedTuple):
+    """A row that the history lacks, or has otherwise."""
+
+    what: What
+    user_id: str  # whose list of chats or marks; else the sender
+    expected: Expected
+
+    @property
+    def message_id(self) -> int:
+        """Of the message, or up to which the marks should be."""
+        row = self.expected.row
+        if isinstance(row, MessageRow):
+            return row.message_id
+        return max(row.delivered_up_to, row.read_up_to)
+
+    @property
+    def key(self) -> Key:
+        """The same for the same harm, whichever record shows it."""
+        alone = self.what in ("absent", "other")
+        chat = self.expected.row.chat_id
+        return self.what, self.user_id, chat, self.message_id if alone else 0
+
+    @override
+    def __str__(self) -> str:
+        partition, offset, row = self.expected
+        what = MEANING[self.what].format(user_id=self.user_id)
+        return (
+            f"partition {partition}, offset {offset}: message {self.message_id} of "
+            f"{row.chat_id}: {what}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """For people and programs; the id is a string."""
+        return {
+            "what": self.what,
+            "partition": self.expected.partition,
+            "offset": self.expected.offset,
+            "message_id": str(self.message_id),
+            "chat_id": self.expected.row.chat_id,
+            "user_id": self.user_id,
+            "text": str(self),
+        }
+
+
+@dataclass
+class Budget:
+    """How much of the log may still be read: what it comes to is compared at once, in memory."""
+
+    records: int
+    bytes: int
+
+    def is_spent(self) -> bool:
+        """Whether nothing may be read any more."""
+        return self.records <= 0 or self.bytes <= 0
+
+    def spend(self, record: Record) -> None:
+        """On a record that was read."""
+        self.records -= 1
+        self.bytes -= len(record.value)
+
+
+class Walk:
+    """Reads a partition of the log forward, from behind a place on."""
+
+    def __init__(self, backplane: Backplane, partition: int, place: Place) -> None:
+        self.clock_ms, self.position = place  # what it has read up to
+        self._backplane = backplane
+        self._partition = partition
+        self._fold: Fold | None = None
+
+    @property
+    def place(self) -> Place:
+        """What it has read up to."""
+        return Place(self.clock_ms, self.position)
+
+    def begin_again(self) -> None:
+        """From the beginning of the log."""
+        self.clock_ms, self.position = NOWHERE
+        self._fold = None
+
+    async def check(self) -> bool:
+        """Whether the log still holds what was read. One that has lost its end is read again from
+        the beginning. Raises `Unavailable`.
+        """
+        held = await still_holds(self._backplane, self._partition, self.place)
+        if not held:
+            log.warning(
+                "partition %s: the log has lost its end, which was compared up to offset %s: all "
+                "that is left is compared again",
+                self._partition,
+                self.position,
+                extra={"partition": self._partition},
+            )
+            self.begin_again()
+        return held
+
+    @property
+    def last_id(self) -> int:
+        """The id of the last valid origin up to here; 0: none, or it was not read yet."""
+        return self._fold.last_id if self._fold else 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is known what counts from here on."""
+        return self._fold is not None
+
+    async def read(self, up_to: int, budget: Budget) -> list[Expected]:
+        """What the next records come to, up to that offset; what is read is taken off the budget,
+        which the last record may overdraw. Where it raises (`Trimmed`, `Unavailable`), a new walk
+        has to begin from before.
+        """
+        fold = self._fold = self._fold or await self._begin(up_to)
+        expected: list[Expected] = []
+        if fold is None or budget.is_spent():
+            return expected
+        async with aclosing(self._records(up_to)) as records:
+            async for record in records:
+                expected += self._expected(fold, record)
+                self.clock_ms, self.position = fold.clock_ms, record.offset
+                budget.spend(record)
+                if budget.is_spent():
+                    break
+        return expected
+
+    def _expected(self, fold: Fold, record: Record) -> list[Expected]:
+        rows = rows_of("", self._partition, fold, [record])
+        known: list[MessageRow | MarkRow] = [*rows.messages, *rows.marks]
+        return [Expected(self._partition, record.offset, row) for row in known]
+
+    async def _records(self, up_to: int) -> AsyncGenerator[Record]:
+        if self.position >= up_to:
+            return
+        batches = following(self._backplane, self._partition, self.place)
+        async with aclosing(batches):
+            async for batch in batches:
+                for record in batch:
+                    if record.offset > up_to:
+                        return
+                    yield record
+                if batch[-1].offset >= up_to:
+                    return
+
+    async def _begin(self, up_to: int) -> Fold | None:
+        """What retention has dropped cannot be compared any more. None: nothing can be for now, as
+        all up to there is gone, or nothing that is left tells what counts.
+        """
+        start, end = await self._backplane.bounds(MESSAGES, self._partition)
+        self.position = max(self.position, min(start - 1, up_to))
+        if self.position < start - 1:
+            return None
+        return await _fold_at(self._backplane, self._partition, self.position, (start, end))
+
+
+async def _fold_at(
+    backplane: Backplane, partition: int, position: int, bounds: tuple[int, int]
+) -> Fold | None:
+    """As materialize has it, but without waiting for a record that tells what counts."""
+    if fold := await known_fold_at(backplane, partition, position):
+        return fold
+    start, end = bounds
+    fold = (await decided(backplane, partition, start, end)).fold
+    if fold:
+        async with aclosing(between(backplane, partition, start, position + 1)) as records:
+            async for offset, record, appended_at_ms in records:
+                fold.step(offset, record, appended_at_ms)
+    return fold
+
+
+async def whole(backplane: Backplane, partition: int) -> int:
+    """Up to where materialize says that the history holds the partition; -1: it holds nothing. It
+    says so behind what is durable, and takes it back where the database has lost rows.
+    """
+    committed = await backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
+    done = await dealt_with(backplane, partition, committed)
+    return -1 if done is None else done
+
+
+async def missing(history: History, expected: Sequence[Expected]) -> dict[Key, Missing]:
+    """What the history lacks of these rows now. Raises `Unavailable`."""
+    found: dict[Key, Missing] = {}
+    for at in range(0, len(expected), ROWS_AT_ONCE):
+        for each in await _missing(history, expected[at : at + ROWS_AT_ONCE]):
+            found.setdefault(each.key, each)
+    return found
+
+
+async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[Missing]:
+    """What the history is known to lack, since it refuses it, is told as a hole instead."""
+    messages: list[MessageRow] = []
+    marks: list[MarkRow] = []
+    of_message: dict[int, Expected] = {}
+    of_mark: dict[tuple[str, str], Expected] = {}  # the first of each: it may be the one
+    refused = {hole.last_id for hole in await history.holes() if hole.reason == "refused"}
+    for each in expected:
+        if isinstance(each.row, MessageRow):
+            if each.row.message_id in refused:
+                continue
+            messages.append(each.row)
+            of_message[each.row.message_id] = each
+        else:
+            marks.append(each.row)
+            of_mark.setdefault((each.row.user_id, each.row.chat_id), each)
+    lacking = await history.lacking(messages, marks)
+    return [
+        *(Missing("absent", row.user_id, of_message[row.message_id]) for row in lacking.absent),
+        *(Missing("other", row.user_id, of_message[row.message_id]) for row in lacking.other),
+        *(Missing("chat", user, of_message[row.message_id]) for user, row in lacking.chats),
+        *(
+            Missing("mark", row.user_id, of_mark[row.user_id, row.chat_id]._replace(row=row))
+            for row in lacking.marks
+        ),
+    ]
+
+
+def hole_of(log_id: str, each: Missing) -> Hole:
+    """What stays of a message that is missing and whose record the log has dropped since."""
+    partition, offset, row = each.expected
+    assert isinstance(row, MessageRow)
+    return Hole(
+        log_id,
+        partition,
+        *(offset, offset, row.message_id, row.message_id),
+        row.chat_id,
+        "trimmed",
+        f"{each}; the log has dropped its record since",
+        now_ms(),
+        user_id=row.user_id,
+        client_message_id=Event.FromString(row.event).client_message_id,
+    )
+
+
+async def restore(history: History, found: Iterable[Missing]) -> None:
+    """Write again what is missing. Raises `Unavailable`."""
+    rows = [each.expected.row for each in found]
+    await history.restore(
+        [row for row in rows if isinstance(row, MessageRow)],
+        [row for row in rows if isinstance(row, MarkRow)],
+    )

@@ -1,0 +1,61 @@
+"""Starts a materialize server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from cecochat.domain.cluster.configuration import Config
+from cecochat.ports.discovery import Instance
+from cecochat.runtime import internal
+from cecochat.runtime.follow import follow
+from cecochat.runtime.metrics import watch_loop
+from cecochat.runtime.parts import Parts, instance, new_registry
+from cecochat.runtime.remembered import Memory, show_memory
+from cecochat.servers.materialize.auditor import Auditor
+from cecochat.servers.materialize.on_request import OnRequest
+from cecochat.servers.materialize.routes import add_routes
+from cecochat.servers.materialize.worker import Materializer
+
+
+@asynccontextmanager
+async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
+    """A member of the group `materialize`; what is in flight is written and committed when the
+    context is left.
+    """
+    registry = new_registry(parts)
+    tracer = parts.tracing.tracer("materialize", server_id, registry)
+    assert parts.history
+    settings = parts.settings
+    worker = Materializer(
+        parts.backplane, parts.history, await parts.backplane.log_id(), registry, tracer
+    )
+    worker.log_keeps(settings.retention_ms)
+    auditor = Auditor(parts.backplane, parts.history, registry, lambda: worker.partitions)
+    app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
+    memory = Memory()
+    show_memory(app, server_id, memory)
+    on_request = OnRequest(parts.backplane, parts.history, auditor.note)
+    add_routes(app, server_id, auditor, on_request, await parts.backplane.partition_count())
+
+    def configure(config: Config) -> None:
+        auditor.rate = config.audit_rate
+
+    async with AsyncExitStack() as stack:
+        health_port = await stack.enter_async_context(
+            internal.serving(app, settings, settings.materialize_health_port, parts.internal)
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [
+            group.create_task(follow(parts.configuration, registry, configure, tracer, memory)),
+            group.create_task(worker.run()),
+            group.create_task(auditor.run()),
+            group.create_task(watch_loop(registry)),
+        ]
+        known = instance(parts, "materialize", server_id, health_port, health_port)
+        await parts.discovery.register(known)
+        yield known
+        await parts.discovery.deregister(known)
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,56 @@
+"""What a materialize server tells operators of its comparison of log and history, over HTTP."""
+
+from __future__ import annotations
+
+import json
+
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.domain.errors import Refusal, Trimmed, Unavailable
+from cecochat.runtime.http import App, error_response
+from cecochat.servers.materialize.auditor import Auditor
+from cecochat.servers.materialize.on_request import OnRequest
+from cecochat.v1 import errors_pb2
+
+RETRY_MS = 1_000
+
+
+def add_routes(
+    app: App, server_id: str, auditor: Auditor, on_request: OnRequest, partitions: int
+) -> None:
+    """`GET /audit`: how far it is. `POST /audit/N?after=OFFSET`: compare the next records of the
+    partition N now; `since=MS` in the place of `after` where it begins, `repair=1` to write again
+    what is missing.
+    """
+
+    @app.get("/audit", ctx_scope="read")
+    async def state(_: Request) -> HTTPResponse:
+        body = {"server_id": server_id, "partitions": partitions, **auditor.as_json()}
+        return json_response(body, dumps=json.dumps)
+
+    @app.post("/audit/<partition:int>", ctx_scope="change")
+    async def step(request: Request, partition: int) -> HTTPResponse:
+        asked = {name: _number(request.args.get(name, "")) for name in ("after", "since")}
+        if partition >= partitions:
+            code = errors_pb2.ERROR_CODE_INVALID_ARGUMENT
+            return error_response(Refusal(code, f"use a partition below {partitions}"))
+        try:
+            done = await on_request.step(
+                partition,
+                asked["after"],
+                since_ms=asked["since"] or 0,
+                repair=request.args.get("repair") == "1",
+            )
+        except Refusal as refusal:
+            return error_response(refusal)
+        except (Unavailable, Trimmed) as error:
+            code = errors_pb2.ERROR_CODE_UNAVAILABLE
+            return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))
+        found = [each.as_json() for each in done.missing]
+        return json_response({**done._asdict(), "missing": found}, dumps=json.dumps)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 20 else None

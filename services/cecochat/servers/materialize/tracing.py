@@ -1,0 +1,97 @@
+"""The spans of messages that become rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from opentelemetry.trace import Span
+
+from cecochat.domain.log.ids import time_ms
+from cecochat.domain.log.records import Origin
+from cecochat.ports.backplane import MESSAGES
+from cecochat.ports.history import MessageRow
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import Attributes, Tracer, contained, trace_of, until_done
+
+Traced = Sequence[tuple[int, Origin]]
+
+
+@contextmanager
+def materializing(
+    tracer: Tracer,
+    system: str,
+    partition: int,
+    messages: Sequence[MessageRow],
+    traced: Traced,
+    begun_ns: int,
+) -> Iterator[None]:
+    """The write of a batch of messages, of which `traced` have a trace: (offset, record).
+    `begun_ns`: when the batch was read.
+    """
+    made: list[Span] = []
+    with contained():
+        if tracer.on and traced:
+            made = _begin_all(tracer, system, partition, traced, begun_ns, len(messages))
+    with until_done(made):
+        yield
+    with contained():
+        if tracer.on and messages:
+            _trace_late(tracer, partition, messages, traced, begun_ns)
+
+
+def _trace_late(
+    tracer: Tracer, partition: int, messages: Sequence[MessageRow], traced: Traced, begun_ns: int
+) -> None:
+    """What is in the history too late, and has no trace that is known here. The log does not tell
+    whether it was accepted late: if so, this joins the trace that it was given then. The oldest
+    come first.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    if now_ms - time_ms(messages[0].message_id) <= tracer.slow_ms:
+        return
+    known = {origin.id for _, origin in traced}
+    for message_id in (row.message_id for row in messages if row.message_id not in known):
+        late_ms = now_ms - time_ms(message_id)
+        if late_ms <= tracer.slow_ms or not tracer.spares_one():
+            return
+        seen = {**_seen(partition, message_id, len(messages)), spans.LATE: late_ms}
+        trace_id = trace_of(spans.MESSAGE_ID, message_id)
+        tracer.start(spans.MATERIALIZE, attributes=seen, start_ns=begun_ns, trace_id=trace_id).end()
+
+
+def _begin_all(
+    tracer: Tracer, system: str, partition: int, traced: Traced, begun_ns: int, count: int
+) -> list[Span]:
+    """The write first. It has links to up to 128 messages, which is what OpenTelemetry keeps; each
+    of these has one to it.
+    """
+    each = [_begin(tracer, partition, *of, begun_ns, count) for of in traced]
+    seen: Attributes = {
+        spans.DB: system,
+        spans.DB_OPERATION: "INSERT",
+        spans.DB_COLLECTION: "messages",
+        spans.BATCH: count,
+    }
+    write = tracer.start(spans.WRITE, each[0], seen, links=each[1:])
+    for other in each[1:]:
+        other.add_link(write.get_span_context())
+    return [write, *each]
+
+
+def _begin(
+    tracer: Tracer, partition: int, offset: int, origin: Origin, begun_ns: int, count: int
+) -> Span:
+    seen = {**_seen(partition, origin.id, count), spans.OFFSET: offset}
+    return tracer.start(spans.MATERIALIZE, origin.trace, seen, start_ns=begun_ns)
+
+
+def _seen(partition: int, message_id: int, count: int) -> Attributes:
+    return {
+        spans.MESSAGE_ID: str(message_id),
+        spans.DESTINATION: MESSAGES,
+        spans.PARTITION: str(partition),
+        spans.OPERATION: "process",
+        spans.BATCH: count,
+    }

@@ -1,0 +1,376 @@
+"""Turns the log into the history: one partition at a time, behind nothing but what is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
+from cecochat.ports.history import History, Hole, Progress, RowsRefused
+from cecochat.runtime.clock import now_ms
+from cecochat.runtime.metrics import AGES_S, Lag, MessageAges
+from cecochat.runtime.reading import (
+    appended_at_ms,
+    decided,
+    following,
+    goes_on_at,
+    known_fold_at,
+    still_holds,
+)
+from cecochat.servers.materialize.burying import Burial
+from cecochat.servers.materialize.rows import Rows, rows_of
+from cecochat.servers.materialize.tracing import materializing
+from cecochat.servers.materialize.trims import Loss, trimmed, unproven
+from cecochat.telemetry.logs import ids_of
+from cecochat.telemetry.tracing import OFF, Tracer
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+COMMIT_EVERY_S = 1.0
+LAG_EVERY_S = 5.0
+FINISH_S = 2.0  # what a write that is under way gets when its partition goes to another member
+COMMIT_AGAIN_S = 3_600.0  # what does not move, before the log forgets it
+
+
+class MaterializeMetrics:
+    """What a materialize server counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ages = MessageAges(registry)
+        self.rows = Counter("cecochat_rows_written", "Rows written.", ["table"], registry=registry)
+        self.dead = Counter(
+            "cecochat_dead_letters", "Records that could not be understood.", registry=registry
+        )
+        self.refused = Counter(
+            "cecochat_rows_refused",
+            "Records whose rows the database refuses for what they are; they are dead letters.",
+            registry=registry,
+        )
+        self.holes = Counter(
+            "cecochat_holes_found",
+            "Ranges of the log that cannot be materialized any more, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.retries = Counter(
+            "cecochat_history_retries", "Writes that the database did not take.", registry=registry
+        )
+        self.write_seconds = Histogram(
+            "cecochat_history_write_seconds",
+            "Time until the database has the rows of a batch, retries included.",
+            buckets=AGES_S,
+            registry=registry,
+        )
+        self.lag = Lag("materialize", "is behind", registry)
+        self.lag_seconds = Gauge(
+            "cecochat_materialize_lag_seconds",
+            "Age of the oldest record that is being written.",
+            registry=registry,
+        )
+        self.retention = Gauge(
+            "cecochat_retention_seconds", "How long the log keeps records.", registry=registry
+        )
+        self.partitions = Gauge(
+            "cecochat_partitions_materialized", "Partitions worked on.", registry=registry
+        )
+
+
+class Materializer:
+    """Works on the partitions that the consumer group gives it. A database that is down is waited
+    for.
+    """
+
+    def __init__(
+        self,
+        backplane: Backplane,
+        history: History,
+        log_id: str,
+        registry: CollectorRegistry,
+        tracer: Tracer = OFF,
+    ) -> None:
+        self._backplane = backplane
+        self._history = history
+        self._log_id = log_id
+        self._tracer = tracer
+        self._metrics = MaterializeMetrics(registry)
+        self._burial = Burial(backplane)
+        self._reached: dict[int, Place] = {}  # partition -> where to continue
+        self._committed: dict[int, Place] = {}
+        self._noted: dict[int, Place] = {}  # partition -> how far the log was known when this began
+        self._writing: dict[int, int] = {}  # partition -> ms when what it writes was appended
+        self._metrics.lag_seconds.set_function(self._lag_s)
+        self.not_ready: str | None = None  # why it makes no progress
+
+    def log_keeps(self, retention_ms: int) -> None:
+        """For people: how old a record is, at least, when the log may drop it."""
+        self._metrics.retention.set(retention_ms / 1_000)
+
+    def _lag_s(self) -> float:
+        now_s = time.time()
+        return max((now_s - ms / 1_000 for ms in self._writing.values()), default=0.0)
+
+    @property
+    def partitions(self) -> list[int]:
+        """Those that it works on now."""
+        return list(self._reached)
+
+    async def run(self) -> None:
+        """Materialize until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._commit_now_and_then())
+            group.create_task(self._tell_lag())
+            group.create_task(self._backplane.share(MESSAGES, MATERIALIZE_GROUP, self._work))
+
+    async def _work(self, partition: int) -> None:
+        self._metrics.partitions.inc()
+        try:
+            while True:
+                try:
+                    await self._follow(partition)
+                except (Unavailable, ProducerEnded, Trimmed) as error:
+                    self._burial.forget()
+                    named = {"partition": partition}
+                    log.warning(
+                        "partition %s: the log cannot be read: %s", partition, error, extra=named
+                    )
+                    await asyncio.sleep(RETRY_S[-1])
+        finally:
+            self._metrics.partitions.dec()
+            await self._commit(partition)
+            for known in (self._reached, self._committed, self._noted, self._writing):
+                known.pop(partition, None)  # another member goes on from here
+
+    async def _follow(self, partition: int) -> None:
+        loop, gather_s = asyncio.get_running_loop(), self._history.gather_s
+        place = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
+        self._reached[partition] = place = place or Place(0, 0)  # also while it waits, from here on
+        held = await self._held(partition, place)
+        self._reached[partition] = held._replace(offset=held.offset + 1)
+        await self._commit(partition)  # retention must wait for a database that lost rows
+        position, fold = await self._fold(partition, held.offset)
+        self._reached[partition] = Place(max(fold.clock_ms, held.clock_ms), position + 1)
+        batches = following(self._backplane, partition, Place(fold.clock_ms, position))
+        async with aclosing(batches):
+            async for batch in batches:
+                self._writing[partition] = batch[0].appended_at_ms
+                rows = rows_of(self._log_id, partition, fold, batch)
+                await _to_its_end(self._write(rows, batch[-1].offset))
+                del self._writing[partition]
+                # What comes meanwhile is one larger batch, and all partitions share a write.
+                await asyncio.sleep(gather_s - loop.time() % gather_s)
+
+    async def _held(self, partition: int, committed: Place) -> Place:
+        """Up to where the history holds the log; a database that lost rows gets them again."""
+        done = committed._replace(offset=committed.offset - 1)
+        known = await self._patiently(lambda: self._history.progress(self._log_id))
+        reached = known.get(partition, NOWHERE)
+        start, end = await self._backplane.bounds(MESSAGES, partition)
+        held = min(done.offset, reached.offset)
+        lost = [
+            place
+            for place in (reached, done)
+            if not await still_holds(self._backplane, partition, place)
+        ]
+        if lost:
+            await self._note_loss(partition, max(lost))
+        else:
+            self._noted[partition] = max(reached, done)
+        if reached in lost:
+            log.error(
+                "partition %s: this history has read it up to offset %s, of which the log has lost "
+                "the end: all that is left is read again",
+                partition,
+                reached.offset,
+                extra={"partition": partition},
+            )
+            held = -1
+        elif reached.offset < start - 1:
+            await self._note_trim(partition, reached, (start, end))
+        return Place(reached.clock_ms, max(held, start - 1))
+
+    async def _note_trim(self, partition: int, reached: Place, bounds: tuple[int, int]) -> None:
+        """The log has dropped what is not in here: all that is left is read, and a hole is told."""
+        last_ids = await self._patiently(self._history.last_ids)
+        start, end = bounds
+        left = start < end
+        at_ms = await appended_at_ms(self._backplane, partition, start) if left else now_ms()
+        above = last_ids.get(partition, 0)
+        hole = trimmed(self._log_id, partition, reached.offset, start, at_ms, above)
+        progress = Progress(self._log_id, partition, start - 1, reached.clock_ms)
+        await self._note(hole, progress)
+
+    async def _note_loss(self, partition: int, known: Place) -> None:
+        """The log has lost an end that had reached that place. A hole is told, once a loss."""
+        first, at_ms = await goes_on_at(self._backplane, partition, known)
+        before_ms = max(now_ms(), known.clock_ms) if at_ms is None else at_ms
+        loss = Loss(self._log_id, partition, known, first, before_ms)
+        last_ids = await self._patiently(self._history.last_ids)
+        holes = await self._patiently(self._history.holes)
+        if not any(loss.is_told_by(each) for each in holes):
+            await self._note(loss.hole(last_ids.get(partition, 0)), None)
+
+    async def _lost_below(self, partition: int, place: Place) -> list[Place]:
+        """What was known when this began, where the log has lost that before this came as far."""
+        noted = self._noted.get(partition, place)
+        if not place.lies_above(noted):
+            return []
+        del self._noted[partition]
+        return [] if await still_holds(self._backplane, partition, noted) else [noted]
+
+    async def _note(self, hole: Hole, progress: Progress | None) -> None:
+        partition = hole.partition
+        log.error(
+            "partition %s: messages may be missing in the history, with ids from %s to %s: %s",
+            partition,
+            hole.first_id,
+            hole.last_id,
+            hole.text,
+            extra={"partition": partition},
+        )
+        await self._patiently(lambda: self._history.write([], [], progress, [hole]))
+        self._metrics.holes.labels(hole.reason).inc()
+
+    async def _fold(self, partition: int, position: int) -> tuple[int, Fold]:
+        """From where to read on, and the fold there. Where what is left of the log does not tell,
+        that is its beginning, once a later record has decided what counts.
+        """
+        if fold := await known_fold_at(self._backplane, partition, position):
+            return position, fold
+        start, _ = await self._backplane.bounds(MESSAGES, partition)
+        log.warning(
+            "partition %s: the log begins at %s, and reading waits for a state record or a "
+            "takeover that says what counts",
+            partition,
+            start,
+            extra={"partition": partition},
+        )
+        undecided = await decided(self._backplane, partition, start)
+        assert undecided.fold, "it was read until that was known"
+        if undecided.unproven:
+            await self._note(unproven(self._log_id, partition, undecided.unproven), None)
+        return start - 1, undecided.fold
+
+    async def _commit_now_and_then(self) -> None:
+        loop = asyncio.get_running_loop()
+        all_s = loop.time()
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            if loop.time() - all_s > COMMIT_AGAIN_S:
+                self._committed.clear()
+                all_s = loop.time()
+            await self._commit(*self._reached)
+
+    async def _tell_lag(self) -> None:
+        while True:
+            await asyncio.sleep(LAG_EVERY_S)
+            reached = dict(self._reached)
+            with suppress(Unavailable):  # the lag known last stays
+                bounds = [
+                    await self._backplane.bounds(MESSAGES, partition) for partition in reached
+                ]
+                ends = (end for _, end in bounds)
+                behind = {p: end - reached[p].offset for p, end in zip(reached, ends, strict=True)}
+                self._metrics.lag.set(behind)
+
+    async def _commit(self, *partitions: int) -> None:
+        """Behind what is durable; one that fails is made up for by the next."""
+        reached = {p: self._reached[p] for p in partitions if p in self._reached}
+        moved = {p: at for p, at in reached.items() if self._committed.get(p) != at}
+        try:
+            if moved:
+                await self._backplane.commit(MATERIALIZE_GROUP, MESSAGES, moved)
+                self._committed |= moved
+        except Unavailable as error:
+            log.warning("offsets are not committed: %s", error)
+
+    async def _write(self, rows: Rows, offset: int) -> None:
+        partition = rows.partition
+        if rows.letters:
+            await self._burial.bury(rows.letters)
+            self._metrics.dead.inc(len(rows.letters))
+        # An owner of a first version keeps no clock; what was known stays true.
+        clock_ms = max(rows.clock_ms, self._reached[partition].clock_ms)
+        for lost in rows.lost + await self._lost_below(partition, Place(clock_ms, offset)):
+            await self._note_loss(partition, lost)
+        progress = Progress(self._log_id, partition, offset, clock_ms)
+        spans_of = (rows.messages, rows.traced, rows.read_ns)
+        with (
+            self._metrics.write_seconds.time(),
+            materializing(self._tracer, self._history.system, partition, *spans_of),
+        ):
+            await self._store(rows, progress)
+        for hole in rows.holes:
+            self._metrics.holes.labels(hole.reason).inc()
+        self._reached[partition] = Place(clock_ms, offset + 1)
+        if rows.messages:
+            self._metrics.ages.observe("materialized", rows.messages[0].message_id)
+        self._metrics.rows.labels("messages").inc(len(rows.messages))
+        self._metrics.rows.labels("marks").inc(len(rows.marks))
+        if log.isEnabledFor(logging.DEBUG):
+            _tell(partition, rows)
+
+    async def _store(self, rows: Rows, progress: Progress) -> None:
+        """All rows but those that are refused, which must not stop the others."""
+        written = False
+        while not written:
+            try:
+                await self._patiently(
+                    lambda: self._history.write(rows.messages, rows.marks, progress, rows.holes)
+                )
+                written = True
+            except RowsRefused as refused:
+                await self._bury_refused(rows, refused)
+
+    async def _bury_refused(self, rows: Rows, refused: RowsRefused) -> None:
+        letters = [rows.refuse(row, why) for row, why in refused.rows]
+        await self._burial.bury(letters)
+        self._metrics.refused.inc(len(letters))
+        for each in letters:
+            named = {"partition": each.partition}
+            log.error("the record at %s is refused: %s", each.position, each.reason, extra=named)
+
+    async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Call the database until it answers: one that is down is waited for, never skipped."""
+        try:
+            for attempt in itertools.count():
+                try:
+                    return await call()
+                except Unavailable as error:
+                    self._metrics.retries.inc()
+                    self.not_ready = f"waiting for the history database: {error}"
+                    log.warning("%s", self.not_ready)
+                    await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        finally:
+            self.not_ready = None  # if others wait, they will say so again
+        raise AssertionError("it was called until it answered")
+
+
+def _tell(partition: int, rows: Rows) -> None:
+    traces = {origin.id: origin.trace for _, origin in rows.traced}
+    for id_, *_ in rows.messages:
+        known = {"message_id": str(id_), "partition": partition, **ids_of(traces.get(id_, ""))}
+        log.debug("message %s is in the history", id_, extra=known)
+
+
+async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
+    """Also where this is cancelled meanwhile, if that does not take long."""
+    task = asyncio.create_task(write)
+    try:
+        await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait([task], timeout=FINISH_S)
+            task.cancel()

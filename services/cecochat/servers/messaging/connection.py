@@ -1,0 +1,391 @@
+"""One device's connection, whatever the transport: reads frames, checks them, resumes, writes what
+the session queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from cecochat.domain.errors import Refusal, Trimmed, Unavailable, Undecodable
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.records import LogRecord
+from cecochat.domain.session import frames, intake, resume
+from cecochat.domain.session.session import Replay, Session, replace
+from cecochat.ports.backplane import MESSAGES
+from cecochat.runtime.clock import now_ms
+from cecochat.runtime.reading import appended_at_ms, between, fold_at, known_fold_at
+from cecochat.runtime.tokens import Identity
+from cecochat.servers.messaging.partition import OwnedPartition
+from cecochat.v1 import errors_pb2
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
+
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from cecochat.servers.messaging.server import MessagingServer
+
+HELLO_TIMEOUT_S = 10.0
+WRITE_BYTES = 64 << 10
+CLOSE_GRACE_S = 1.0  # for the last frame to be written to a client that does not read
+TOKEN_WARNING_S = 30.0
+TOKEN_CHECK_S = 15.0
+
+Read = Callable[[], Awaitable[bytes | None]]
+Write = Callable[[bytes], Awaitable[object]]
+Records = AsyncGenerator[tuple[int, LogRecord | Undecodable, int]]
+
+
+class Connection:
+    """From the first frame to the last. `run` returns why the server ended it; None: the client
+    left.
+    """
+
+    def __init__(
+        self,
+        server: MessagingServer,
+        token: str,
+        identity: Identity,
+        session_id: str,
+        read: Read,
+        write: Write,
+    ) -> None:
+        self._server = server
+        self._token = token
+        self._identity = identity
+        self._read = read
+        self._write = write
+        self._queued = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._deadline: asyncio.Timeout | None = None  # of the writer, while it writes
+        self._left = False
+        self._welcomed = False
+        self._check_token_at_s = 0.0
+        self._warned = False
+        self._credit = server.send_credit(identity.user_id)
+        self._replays = server.replays(identity.user_id)
+        self.session = Session(
+            session_id,
+            identity.user_id,
+            queue_max_bytes=server.config.queue_max_bytes,
+            wake=self._wake,
+        )
+
+    # -- life
+
+    async def run(self) -> Refusal | None:
+        """Serve until either side ends it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                reader = group.create_task(self._serve())
+                try:
+                    async with asyncio.timeout(None) as self._deadline:
+                        await self._write_frames()
+                except TimeoutError:
+                    pass  # the client does not read: its last frame is lost on it
+                finally:
+                    self._deadline = None  # the session can still be closed while the reader ends
+                reader.cancel()
+        finally:
+            self.session.ended()
+        return self.session.closed
+
+    def _wake(self) -> None:
+        self._queued.set()
+        if self.session.closed:
+            self._taken.set()
+            if self._deadline:
+                loop = asyncio.get_running_loop()
+                self._deadline.reschedule(loop.time() + CLOSE_GRACE_S)
+
+    async def _write_frames(self) -> None:
+        session = self.session
+        while not self._left:
+            await self._queued.wait()
+            self._queued.clear()
+            while frame := session.take(WRITE_BYTES):
+                await self._write(frame)
+                session.written()
+                self._taken.set()
+            if session.closed:
+                return
+
+    async def _serve(self) -> None:
+        partition: OwnedPartition | None = None
+        try:
+            hello = await self._first_frame()
+            partition = self._server.ownership.partition_for(self.session.user_id)
+            self.session.device_id = hello.device_id
+            replace(self.session, self._server.sessions_of(self.session.user_id))
+            await self._resume(partition, hello)
+            await self._read_frames(partition)
+            self._left = True
+            self._queued.set()
+        except Refusal as refusal:
+            self.session.close(refusal)
+        except (Trimmed, Unavailable) as error:
+            known = {"session_id": self.session.id}  # not in the words, which thousands may share
+            log.warning("a session is sent away: %s", error, extra=known)
+            if partition and isinstance(error, Trimmed):
+                partition.loading.look_again()
+            self.session.close(_not_now())
+        finally:
+            if partition and partition.owner:
+                partition.owner.detach(self.session)
+
+    async def _next(self) -> ClientFrame | None:
+        frame = await self._read()
+        return None if frame is None else intake.parse(frame)
+
+    async def _first_frame(self) -> Hello:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                frame = await self._next()
+        except TimeoutError:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TIMEOUT,
+                f"no hello within {HELLO_TIMEOUT_S:g} s: say hello first",
+            ) from None
+        frame = frame or ClientFrame()
+        intake.check_hello(frame)
+        return frame.hello
+
+    # -- resume
+
+    async def _resume(self, partition: OwnedPartition, hello: Hello) -> None:
+        owner, session, log = partition.owner, self.session, partition.log
+        assert owner
+        begun_s = time.monotonic()
+        log_start, log_end = bounds = await log.backplane.bounds(MESSAGES, partition.partition)
+        start = resume.start(
+            hello,
+            log_id=log.id,
+            partition=partition.partition,
+            first_known=await partition.loading.first_known(log_start),
+            log_end=log_end,
+            read_to=owner.cursor,
+            appended_at_ms=await self._appended_at_ms(partition, hello, bounds),
+        )
+        session.position = start.position
+        session.began = resume.began(hello, start)
+        welcome = self._welcome(partition, start.position)
+        welcome.position.clock_ms = hello.position.clock_ms
+        if start.gapped:
+            await self._tell_gap(partition, hello, welcome, log_start)
+        else:
+            if not hello.HasField("position"):  # its fold stands where the session starts: live
+                welcome.up_to.update(owner.fold.since(partition.partition))
+                welcome.position.clock_ms = owner.fold.clock_ms
+            session.push(frames.welcome(welcome))
+        self._welcomed = True
+        how = "gap" if start.gapped else "tail" if hello.HasField("position") else "live"
+        while not self._attached(partition):
+            if owner.can_attach(session):
+                await self._written()
+            else:
+                how = "gap" if start.gapped else "log"
+                await self._replay(partition)
+        self._server.metrics.resumes.labels(how).inc()
+        self._server.metrics.resume_seconds.observe(time.monotonic() - begun_s)
+
+    async def _appended_at_ms(
+        self, partition: OwnedPartition, hello: Hello, bounds: tuple[int, int]
+    ) -> int:
+        """When the record at the position of the hello was; 0: there is nothing to compare, as
+        beyond the end, where nothing may come for long.
+        """
+        owner, at = partition.owner, hello.position
+        start, end = bounds
+        assert owner
+        if not at.clock_ms or at.log_id != partition.log.id:
+            return 0
+        if (clock_ms := owner.tail.clock_at(at.offset)) is not None:
+            return clock_ms
+        backplane, number = partition.log.backplane, partition.partition
+        if at.offset == start - 1:  # that record is gone, a state record may tell of it
+            fold = await known_fold_at(backplane, number, at.offset)
+            return fold.clock_ms if fold else 0
+        held = start <= at.offset < end
+        return await appended_at_ms(backplane, number, at.offset) if held else 0
+
+    async def _tell_gap(
+        self, partition: OwnedPartition, hello: Hello, welcome: Welcome, log_start: int
+    ) -> None:
+        """Welcome, and say what of the history is missed and what the stream will bring."""
+        log, number, position = partition.log, partition.partition, welcome.position.offset
+        fold = await self._fold_at(partition, position)
+        welcome.position.clock_ms = fold.clock_ms
+        welcome.up_to.update(fold.ids(number))
+        gap = resume.gap(hello, log.id, number, position, fold, log.partitions)  # it moves on
+        if hello.position.log_id != log.id:
+            began_ms = await appended_at_ms(log.backplane, number, log_start)
+            welcome.log_began_id = message_id(stamp_at(began_ms), 0)
+        self.session.push(frames.welcome(welcome))
+        self.session.push(frames.gap(gap))
+
+    async def _fold_at(self, partition: OwnedPartition, position: int) -> Fold:
+        """What is known there; of a log that was cut, its owner alone may know. Raises
+        `Trimmed`.
+        """
+        log, owner, number = partition.log, partition.owner, partition.partition
+        assert owner
+        if position == owner.cursor - 1:
+            return owner.fold
+        if fold := await known_fold_at(log.backplane, number, position):
+            return fold
+        raise Trimmed(number, position, (await log.backplane.bounds(MESSAGES, number))[0])
+
+    def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
+        config = self._server.config
+        return Welcome(
+            session_id=self.session.id,
+            position=Position(
+                log_id=partition.log.id, partition=partition.partition, offset=offset
+            ),
+            limits=Limits(
+                frame_max_bytes=intake.FRAME_MAX_BYTES,
+                text_max_bytes=config.text_max_bytes,
+                sends_per_frame_max=intake.SENDS_PER_FRAME_MAX,
+                queue_max_bytes=config.queue_max_bytes,
+                sends_rate_per_s=config.sends_rate_per_user,
+                sends_burst=config.sends_burst,
+            ),
+            server_time_ms=now_ms(),
+            user_id=self.session.user_id,
+            server_id=self._server.server_id,
+            partition_count=partition.log.partitions,
+        )
+
+    async def _replay(self, partition: OwnedPartition) -> None:
+        """Bring what the tail no longer has from the log, no faster than the client reads."""
+        owner, session = partition.owner, self.session
+        assert owner
+        backplane, number = partition.log.backplane, partition.partition
+        replay = Replay(session, await fold_at(backplane, number, session.position))
+        while not owner.can_attach(session):
+            await self._replay_to(owner.tail.floor.offset, replay, partition)
+
+    async def _replay_to(self, high: int, replay: Replay, partition: OwnedPartition) -> None:
+        session = self.session
+        records = between(
+            partition.log.backplane, partition.partition, session.position + 1, high + 1
+        )
+        async with aclosing(records):
+            while await self._replay_some(records, replay):
+                if not session.has_room:
+                    await self._written()
+        session.position = max(session.position, high)
+
+    async def _replay_some(self, records: Records, replay: Replay) -> bool:
+        """For one turn of this user's; whether there may be more."""
+        async with self._replays.turn() as until_s:
+            async for record in records:
+                replay.feed(*record)
+                if not self.session.has_room or time.monotonic() > until_s:
+                    return True
+        return False
+
+    async def _written(self) -> None:
+        while self.session.queued_bytes and not self.session.closed:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def _attached(self, partition: OwnedPartition) -> bool:
+        """Attach the session, if the tail and the session's queue allow it."""
+        self._server.ownership.check(partition)
+        owner = partition.owner
+        assert owner
+        if self.session.closed:
+            raise self.session.closed
+        return owner.can_attach(self.session) and owner.attach(self.session)
+
+    # -- sends
+
+    async def _read_frames(self, partition: OwnedPartition) -> None:
+        """Over the rate, the stream is read no further for a while: nothing is lost and nobody else
+        waits. A frame counts as a send at least: one that brings none costs about as much.
+        """
+        while (frame := await self._next()) is not None:
+            intake.check_later(frame)
+            if frame.renewed_token:
+                self._renew(frame.renewed_token)
+            if frame.sends:
+                await self._take_sends(partition, frame)
+            else:
+                await self._credit.take(1)
+
+    async def _take_sends(self, partition: OwnedPartition, frame: ClientFrame) -> None:
+        sends, taken = frame.sends, 0
+        while taken < len(sends):
+            until = taken + await self._credit.take(len(sends) - taken)
+            await partition.room()
+            if not self._take_all(partition, sends[taken:until], frame.offset):
+                return
+            taken = until
+
+    def _take_all(self, partition: OwnedPartition, sends: Sequence[Send], seen: int) -> bool:
+        """Whether all were taken: what follows a send that is refused is not."""
+        for send in sends:
+            if partition.settles(self.session, send, seen):
+                continue
+            try:
+                recipients = intake.check_send(
+                    self.session.user_id,
+                    send,
+                    self._server.config.text_max_bytes,
+                    partition.id_max,
+                )
+            except Refusal as refusal:
+                self.session.refuse(send.client_message_id, refusal)
+                self._server.metrics.refused.labels(refusal.name).inc()
+                return False
+            partition.accept(self.session, send, recipients)
+        return True
+
+    # -- the token
+
+    def _renew(self, token: str) -> None:
+        identity = self._server.verifier.verify(token)
+        if identity.user_id != self.session.user_id:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_FORBIDDEN,
+                "renewed_token is of another user: open a new stream for it",
+            )
+        self._token, self._identity = token, identity
+        self._check_token_at_s, self._warned = 0.0, False
+
+    def end_if_revoked(self) -> None:
+        """End the session where its token does not hold any more."""
+        try:
+            self._server.verifier.check_revoked(self._identity)
+        except Refusal as refusal:
+            self.session.close(refusal)
+
+    def check_token(self, now_s: float) -> None:
+        """Called about once a second while the stream lives: a token expires, and its key can be
+        withdrawn.
+        """
+        left_s = self._identity.expires_at_s - now_s
+        if now_s < self._check_token_at_s and left_s > TOKEN_WARNING_S:
+            return
+        self._check_token_at_s = now_s + TOKEN_CHECK_S
+        try:
+            self._server.verifier.verify(self._token)
+        except Refusal as refusal:
+            self.session.close(refusal)
+            return
+        if left_s <= TOKEN_WARNING_S and self._welcomed and not self._warned:
+            self._warned = True
+            self.session.push(frames.token_expiring(int(left_s * 1_000)))
+
+
+def _not_now() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        "the log does not answer, or retention overtook the resume: reconnect to be told which",
+    )

@@ -1,0 +1,43 @@
+"""What a user may send: a burst at once, a rate for long, shared by the sessions in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.session.bucket import TokenBucket
+
+TURN_S = 0.02  # what a session takes when it has waited, as time at the rate
+LOOK_S = 1.0  # how soon somebody who waits sees that the rate has changed
+
+
+class SendCredit:
+    """The credit of one user. Nobody goes into debt: a session that ends while it waits has taken
+    nothing, and the others have its turn.
+    """
+
+    def __init__(self, config: Callable[[], Config]) -> None:
+        self._config = config
+        self._bucket = TokenBucket(config().sends_burst, time.monotonic())
+        self._turn = asyncio.Lock()  # it is fair: who waits for longest is next
+
+    async def take(self, wanted: int) -> int:
+        """Wait until there is credit, and take it for up to `wanted` sends; for how many."""
+        async with self._turn:
+            while not (taken := self._take_now(wanted)):  # noqa: ASYNC110 - it comes with time
+                await asyncio.sleep(min(LOOK_S, self._wait_s(wanted)))
+            return taken
+
+    def _take_now(self, wanted: int) -> int:
+        config = self._config()
+        return self._bucket.take_up_to(
+            wanted, time.monotonic(), config.sends_rate_per_user, config.sends_burst
+        )
+
+    def _wait_s(self, wanted: int) -> float:
+        config = self._config()
+        turn = int(config.sends_rate_per_user * TURN_S)
+        count = max(1, min(wanted, turn, config.sends_burst))
+        return self._bucket.wait_s(count, config.sends_rate_per_user)

@@ -1,0 +1,134 @@
+"""The asyncio shell of a forwarder: appends its copies, one batch a target at a time, and reads
+again what a lane has forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+from cecochat.domain.errors import Trimmed, Unavailable
+from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Copy, Origin, encode
+from cecochat.domain.ownership.forwarder import Lost
+from cecochat.domain.ownership.owner import Owner
+from cecochat.ports.backplane import Backplane, NewRecord, Producer
+from cecochat.runtime.reading import between, fold_at, lowest_fold
+from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.tracing import MessageTraces
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+AT_ONCE = 1_000  # copies
+FORWARD_EVERY = 100  # records that are read again
+
+
+class Forwarding:
+    """The copies of one owner. `forward` and `recall` are for an owner that is ready; `moved` is
+    called at each step.
+    """
+
+    def __init__(
+        self,
+        backplane: Backplane,
+        owner: Owner,
+        producer: Producer,
+        group: asyncio.TaskGroup,
+        metrics: MessagingMetrics,
+        traces: MessageTraces,
+        moved: Callable[[], None],
+        place: PlaceOf,
+    ) -> None:
+        self._backplane = backplane
+        self._owner = owner
+        self._producer = producer
+        self._group = group
+        self._metrics = metrics
+        self._traces = traces
+        self._moved = moved
+        self._place = place
+        self._work = asyncio.Event()  # there may be something to read again
+        self._appends: set[asyncio.Task[None]] = set()
+
+    def forward(self) -> None:
+        """Emit what is owed: the next batch to every target that has none under way."""
+        for target, copies in self._owner.forwarder.take(AT_ONCE):
+            append = self._group.create_task(self._append(target, copies))
+            self._appends.add(append)
+            append.add_done_callback(self._appends.discard)
+        if self._owner.forwarder.is_behind:
+            self._work.set()
+
+    async def _append(self, target: int, copies: list[Copy]) -> None:
+        begun_s = time.monotonic()
+        with self._traces.forwarding(target, copies):
+            await self._producer.append([NewRecord(target, *encode(copy)) for copy in copies])
+        self._metrics.append_seconds.labels("copies").observe(time.monotonic() - begun_s)
+        self._metrics.ages.observe("forwarded", copies[0].id)
+        self._metrics.appended.inc(len(copies))
+        self._owner.forwarder.acknowledged(target, len(copies))
+        self._moved()
+        self.forward()
+
+    async def recall(self) -> None:
+        """Read again what lanes have forgotten, whenever they have room, until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while (start := self._owner.forwarder.begin_recall()) is not None:
+                self._metrics.recalls.inc()
+                try:
+                    await self._read_again(start)
+                except (Unavailable, Trimmed) as error:
+                    log.warning("what lanes have forgotten cannot be read just now: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                self.forward()
+
+    async def _read_again(self, start: int) -> None:
+        forwarder, partition, end = self._owner.forwarder, self._owner.partition, self._owner.cursor
+        first, fold = await self._readable(start)
+        start = forwarder.recalls_from or first  # the fold may begin below what lanes take
+        async with aclosing(between(self._backplane, partition, first, end)) as records:
+            async for offset, record, appended_at_ms in records:
+                if fold.step(offset, record, appended_at_ms) and isinstance(record, Origin):
+                    forwarder.recall(Place(fold.clock_ms, offset), record, fold.chain.links)
+                if offset + 1 >= start and not forwarder.recalls(offset + 1):
+                    return
+                if offset % FORWARD_EVERY == 0:
+                    self.forward()
+        forwarder.recalled(end - 1)
+
+    async def _readable(self, start: int) -> tuple[int, Fold]:
+        """Where reading again can start, and what is known just before; what the log has dropped
+        by then is left out.
+        """
+        backplane, partition = self._backplane, self._owner.partition
+        try:
+            return start, await fold_at(backplane, partition, start - 1, self._place)
+        except Trimmed:
+            end = self._owner.cursor
+            lowest = await lowest_fold(backplane, partition, end, self._place)
+            for lost in self._owner.forwarder.leave_out(lowest.begins - 1, lowest.last):
+                self._tell(lost)
+            return lowest.position + 1, lowest.fold
+
+    def _tell(self, lost: Lost) -> None:
+        self._metrics.lost.inc()
+        log.error(
+            "partition %s: messages between the offsets %s and %s for partition %s are lost to its "
+            "devices: they could not be read there, and the log has dropped them here",
+            self._owner.partition,
+            *(lost.start, lost.end, lost.target),
+            extra={"partition": self._owner.partition},
+        )
+
+    def stop(self) -> None:
+        """Wait for nothing any more; what was given to the producer may land yet."""
+        for append in self._appends:
+            append.cancel()

@@ -1,0 +1,176 @@
+"""What a messaging server counts."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.records import Copy, LogRecord, Origin
+from cecochat.runtime.metrics import Lag, MessageAges
+
+
+class ReadBatch:
+    """What a batch of records comes to: its oldest message of each kind, and what does not
+    count.
+    """
+
+    __slots__ = ("broken_copies", "copy", "origin", "repeated_copies", "void_origins")
+
+    def __init__(self) -> None:
+        self.origin: Origin | None = None
+        self.copy: Copy | None = None
+        self.void_origins = 0
+        self.repeated_copies = 0
+        self.broken_copies = 0
+
+    def add(self, record: LogRecord, counts: bool, fold: Fold) -> None:
+        """The next record, and what is known after it."""
+        if isinstance(record, Copy):
+            self.copy = self.copy or (record if counts else None)
+            repeated = not fold.is_new(record, fold.high_of(record.origin_partition))
+            self.repeated_copies += not counts and repeated
+            self.broken_copies += not counts and not repeated
+        elif isinstance(record, Origin):
+            self.origin = self.origin or (record if counts else None)
+            self.void_origins += not counts
+
+
+class MessagingMetrics:
+    """Registered with the server's own registry; no label has unbounded values."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ages = MessageAges(registry)
+        self.streams = Counter(
+            "cecochat_streams",
+            "Streams that ended, by code; ok: the client left.",
+            ["code"],
+            registry=registry,
+        )
+        self.resume_seconds = Histogram(
+            "cecochat_resume_seconds",
+            "From a session's hello until it was told all that it had missed.",
+            registry=registry,
+        )
+        self.sessions = Gauge("cecochat_sessions", "Sessions that are open.", registry=registry)
+        self.sessions_max = Gauge(
+            "cecochat_sessions_max", "Sessions that it may hold.", registry=registry
+        )
+        self.queue_bytes = Gauge(
+            "cecochat_queue_bytes",
+            "Bytes that wait: sessions, to be read by clients; append, for the log to take them.",
+            ["queue"],
+            registry=registry,
+        )
+        self.append_wait = Gauge(
+            "cecochat_append_wait_seconds",
+            "How long the oldest append that is under way has taken so far.",
+            registry=registry,
+        )
+        self.append_seconds = Histogram(
+            "cecochat_append_seconds",
+            "From an append to its being durable, of own records and of copies, a batch each.",
+            ["records"],
+            registry=registry,
+        )
+        self.partitions = Gauge(
+            "cecochat_partitions_owned", "Partitions whose takeover is done.", registry=registry
+        )
+        self.forward_lag = Lag("forward", "has read and not forwarded", registry)
+        self.uncopied = Counter(
+            "cecochat_uncopied_records",
+            "Records that the log had dropped before they were forwarded.",
+            registry=registry,
+        )
+        self.appended = Counter(
+            "cecochat_records_appended", "Records appended, of every kind.", registry=registry
+        )
+        self.sends = Counter(
+            "cecochat_sends_accepted",
+            "Sends that were checked and appended; repeats are not.",
+            registry=registry,
+        )
+        self.refused = Counter(
+            "cecochat_sends_refused", "Sends refused, by code.", ["code"], registry=registry
+        )
+        self.repeats = Counter(
+            "cecochat_sends_repeated",
+            "Sends that were accepted before, and joined to the first.",
+            registry=registry,
+        )
+        self.void = Counter(
+            "cecochat_records_void",
+            "Records read that do not count: origin, of a fenced owner.",
+            ["kind"],
+            registry=registry,
+        )
+        self.not_counted = Counter(
+            "cecochat_copies_not_counted",
+            "Copies read that do not count: repeat, copied before; broken_chain, since the one "
+            "before it is missing, so both are brought again.",
+            ["reason"],
+            registry=registry,
+        )
+        self.chains_broken = Gauge(
+            "cecochat_chains_broken",
+            "Partitions whose copies are missing in a partition owned here, although they were "
+            "asked for, so that some messages are not delivered.",
+            registry=registry,
+        )
+        self.clock_ahead = Gauge(
+            "cecochat_clock_ahead_seconds",
+            "How far the clock of this server is ahead of the log's, at least. Over 60 it accepts "
+            "no sends.",
+            registry=registry,
+        )
+        self.asked = Counter(
+            "cecochat_copies_asked_again",
+            "Times that another partition was asked to bring its copies again.",
+            registry=registry,
+        )
+        self.lost = Counter(
+            "cecochat_copies_lost",
+            "Times that copies could not be brought again, since the log has dropped the messages; "
+            "the history has them, devices were not told.",
+            registry=registry,
+        )
+        self.disconnects = Counter(
+            "cecochat_disconnects",
+            "Sessions ended by the server, by code.",
+            ["code"],
+            registry=registry,
+        )
+        self.resumes = Counter(
+            "cecochat_resumes",
+            "Sessions started, by how: live, tail, log, gap.",
+            ["how"],
+            registry=registry,
+        )
+        self.takeovers = Counter(
+            "cecochat_takeovers", "Takeovers of a partition.", registry=registry
+        )
+        self.recalls = Counter(
+            "cecochat_forward_recalls",
+            "Readings of the log again, for targets that had fallen behind.",
+            registry=registry,
+        )
+        self.producer_failures = Counter(
+            "cecochat_producer_failures", "Epochs that a failed append ended.", registry=registry
+        )
+        self.takeover_seconds = Histogram(
+            "cecochat_takeover_seconds",
+            "From the start of a takeover to accepting.",
+            registry=registry,
+        )
+
+    def read(self, batch: ReadBatch) -> None:
+        """A batch was read by an owner that is ready."""
+        if batch.origin:
+            self.ages.observe("acknowledged", batch.origin.id)
+        if batch.copy:
+            self.ages.observe("delivered", batch.copy.id)
+        if batch.repeated_copies:
+            self.not_counted.labels("repeat").inc(batch.repeated_copies)
+        if batch.broken_copies:
+            self.not_counted.labels("broken_chain").inc(batch.broken_copies)
+        if batch.void_origins:
+            self.void.labels("origin").inc(batch.void_origins)

@@ -1,0 +1,287 @@
+"""Which partitions a messaging server owns: what the assignment gives it, until another server has
+taken over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from cecochat.domain.cluster import assignment
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.cluster.versions import Claim
+from cecochat.domain.errors import ProducerEnded, Refusal
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.ownership.owner import Owner
+from cecochat.ports.configuration import ASSIGNMENT, Configuration
+from cecochat.ports.discovery import Instance
+from cecochat.runtime.follow import valid
+from cecochat.runtime.remembered import Memory
+from cecochat.servers.messaging.loading import Log
+from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.partition import OwnedPartition
+from cecochat.servers.messaging.watermarks import Watermarks
+from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.v1 import errors_pb2
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.2
+FAILING_S = 10.0  # takeovers that fail for longer are no passing thing
+LOOK_AGAIN_S = 0.2  # whether the other servers are stopped too
+NEXT_OWNER_MS = 200
+
+
+class Ownership:
+    """`run` follows the assignment until it is cancelled.
+
+    A partition that is given to another server is served on until that one has taken over; one that
+    is given to nobody is let go at once. `live`: the messaging servers that are known to run.
+    """
+
+    def __init__(
+        self,
+        server_id: str,
+        log_: Log,
+        limits: OwnerLimits,
+        metrics: MessagingMetrics,
+        registry: CollectorRegistry,
+        live: Callable[[], tuple[Instance, ...]],
+        tracer: Tracer = OFF,
+        memory: Memory | None = None,
+    ) -> None:
+        self._server_id = server_id
+        self._log = log_
+        self._limits = limits
+        self._metrics = metrics
+        self._registry = registry
+        self._live = live
+        self._tracer = tracer
+        self._memory = memory or Memory()
+        self._assigned: dict[int, int] | None = None  # partition -> latest version that gives it
+        self._reassigned = asyncio.Event()
+        self._progress = asyncio.Event()  # `not_ready` may have changed
+        self._owned: dict[int, OwnedPartition] = {}
+        self._outdone: dict[int, Claim] = {}  # partition -> of the last takeover by another
+        self._failing: dict[int, float] = {}  # partition -> since when its takeovers fail, s
+        self._started = False
+
+    async def run(self, configuration: Configuration) -> None:
+        """Own what the assignment says, and store how far it is forwarded."""
+        parse = partial(assignment.parse, partitions=self._log.partitions)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Watermarks(self._log.backplane, self._metrics).keep(self._owners))
+            tasks: dict[int, asyncio.Task[None]] = {}
+            followed = valid(
+                configuration, ASSIGNMENT, parse, self._registry, self._tracer, self._memory
+            )
+            async with aclosing(followed) as assignments:
+                async for version, owners in assignments:
+                    self._assigned = {
+                        p: version for p, owner in owners.items() if owner == self._server_id
+                    }
+                    self._reassigned.set()
+                    self._reassigned = asyncio.Event()
+                    self._progress.set()
+                    for partition in tasks.keys() - self._assigned.keys():
+                        if partition not in owners or not self._is_claimed(partition):
+                            tasks.pop(partition).cancel()
+                    for partition in self._assigned.keys() - tasks.keys():
+                        tasks[partition] = group.create_task(self._keep(partition))
+
+    def _is_claimed(self, partition: int) -> bool:
+        owned = self._owned.get(partition)
+        return owned is not None and owned.claimed
+
+    async def _keep(self, partition: int) -> None:
+        """Take the partition over, again and again, as long as it is assigned to this server."""
+        named = {"partition": partition}
+        while True:
+            owned = await self._begin(partition)
+            try:
+                later = await owned.run()
+                log.info("partition %s: taken over by %s", partition, later.server_id, extra=named)
+                self._outdone[partition] = Claim(later.assignment_version, later.server_id)
+                self._memory.see_takeover(later.assignment_version)
+                await asyncio.sleep(RETRY_S)  # two that are told to own it must not take turns
+            except ProducerEnded as error:
+                self._metrics.producer_failures.inc()
+                self._failing.setdefault(partition, time.monotonic())
+                log.warning("partition %s: %s; taking it over again", partition, error, extra=named)
+                _check_cancelled()
+                await asyncio.sleep(RETRY_S)
+            finally:
+                if self._owned.get(partition) is owned:  # else it is assigned here again already
+                    del self._owned[partition]
+                self._progress.set()
+
+    async def _begin(self, partition: int) -> OwnedPartition:
+        assert self._assigned is not None
+        outdone = self._outdone.get(partition, Claim(0, ""))
+        while (version := self._assigned.get(partition)) is None or (
+            Claim(version, self._server_id) < outdone
+        ):
+            self._failing.pop(partition, None)  # it is another's, who may not be failing
+            if version is not None:
+                log.warning(
+                    "partition %s: version %s of the assignment gives it, but %s took it by "
+                    "version %s, so it waits for a later one",
+                    partition,
+                    version,
+                    outdone.server_id,
+                    outdone.version,
+                    extra={"partition": partition},
+                )
+                if version == outdone.version:  # of another content, which may be gone
+                    self._memory.see_takeover(version + 1)
+            await self._reassigned.wait()
+        self._owned[partition] = owned = OwnedPartition(
+            self._log,
+            partition,
+            self._server_id,
+            version,
+            self._limits,
+            self._metrics,
+            on_ready=partial(self._ready, partition),
+            address_of=self._address_of,
+            tracer=self._tracer,
+        )
+        return owned
+
+    def _ready(self, partition: int) -> None:
+        self._failing.pop(partition, None)
+        self._progress.set()
+
+    def _address_of(self, server_id: str) -> str:
+        return next((each.address for each in self._live() if each.instance_id == server_id), "")
+
+    def _owners(self) -> dict[int, Owner]:
+        return {
+            partition: owned.owner
+            for partition, owned in self._owned.items()
+            if owned.ready.is_set() and owned.owner
+        }
+
+    # -- what others ask
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no session should come here now; None: ready. Later takeovers pass so quickly that
+        only those that keep failing count.
+        """
+        if self._assigned is None:
+            return "waiting for the assignment"
+        if not self._started and (waiting := self._taking_over()):
+            return f"taking over partitions {waiting}"
+        late_s = time.monotonic() - FAILING_S
+        failing = [p for p in self._assigned if self._failing.get(p, late_s) < late_s]
+        return f"partitions {failing} cannot be taken over" if failing else None
+
+    def _taking_over(self) -> list[int]:
+        owners = self._owners()
+        return sorted(p for p in self._assigned or () if p not in owners)
+
+    async def until_ready(self) -> None:
+        """Wait until every partition that is assigned at the start is taken over."""
+        while self.not_ready:
+            self._progress.clear()
+            await self._progress.wait()
+        self._started = True
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be appended."""
+        return sum(owned.queued_bytes for owned in self._owned.values())
+
+    @property
+    def append_wait_s(self) -> float:
+        """How long the oldest append that is under way has taken so far."""
+        return max((owned.append_wait_s for owned in self._owned.values()), default=0.0)
+
+    def shown(self) -> dict[str, Any]:
+        """For people and for the control server, as JSON."""
+        return {
+            "server_id": self._server_id,
+            "owned": {
+                str(partition): {
+                    "epoch": owner.epoch and owner.epoch.offset,
+                    "assignment_version": self._owned[partition].version,
+                }
+                for partition, owner in sorted(self._owners().items())
+            },
+            "taking_over": self._taking_over(),
+            "lacking": {
+                str(partition): sorted(owner.incoming.broken)
+                for partition, owner in sorted(self._owners().items())
+                if owner.incoming.broken
+            },
+        }
+
+    def partition_for(self, user_id: str) -> OwnedPartition:
+        """The partition of a user. Raises `Refusal` where this server does not own it or not
+        yet.
+        """
+        partition = partition_of(user_id, self._log.partitions)
+        owned = self._owned.get(partition)
+        if owned and owned.ready.is_set():
+            return owned
+        if partition in (self._assigned or ()):
+            raise _taking_over(partition)
+        raise Refusal(
+            errors_pb2.ERROR_CODE_WRONG_SERVER,
+            f"{user_id} is on partition {partition}, not here: ask the connect server again",
+        )
+
+    def check(self, owned: OwnedPartition) -> None:
+        """Raises `Refusal` where this is not, or no longer, what owns the partition."""
+        if self._owned.get(owned.partition) is not owned or not owned.ready.is_set():
+            raise _taking_over(owned.partition)
+
+    # -- the end
+
+    async def hand_over(self, deadline_s: float) -> None:
+        """Serve on until other servers have taken everything over, while there are others."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while self._owners() and self._has_others():
+                    self._progress.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_AGAIN_S):
+                            await self._progress.wait()
+        except TimeoutError:
+            log.warning("nobody took over partitions %s", sorted(self._owners()))
+
+    def _has_others(self) -> bool:
+        return any(each.instance_id != self._server_id for each in self._live())
+
+    async def for_each(self, do: Callable[[OwnedPartition], Coroutine[Any, Any, None]]) -> None:
+        """Do it with everything that is owned, at once."""
+        async with asyncio.TaskGroup() as group:
+            for owned in self._owned.values():
+                group.create_task(do(owned))
+
+    async def store_watermarks(self) -> None:
+        """Store how far everything is forwarded."""
+        await Watermarks(self._log.backplane, self._metrics).store(self._owners())
+
+
+def _check_cancelled() -> None:
+    """A failure that meets a cancellation hides it (until Python 3.13), and must not."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _taking_over(partition: int) -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_UNAVAILABLE,
+        f"partition {partition} is being taken over: try again at once",
+        NEXT_OWNER_MS,
+    )

@@ -1,0 +1,208 @@
+"""The messaging server: serves the sessions of the users whose partitions it owns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry
+
+from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.errors import Refusal
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.session.bucket import PerUser, Rates
+from cecochat.domain.session.session import Session
+from cecochat.ports.configuration import Configuration
+from cecochat.ports.discovery import Instance
+from cecochat.runtime.remembered import Memory
+from cecochat.runtime.tokens import Identity, Verifier
+from cecochat.servers.messaging.connection import Connection, Read, Write
+from cecochat.servers.messaging.credit import SendCredit
+from cecochat.servers.messaging.loading import Log
+from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.ownership import NEXT_OWNER_MS, Ownership
+from cecochat.servers.messaging.replaying import Replays
+from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.v1 import errors_pb2
+
+log = logging.getLogger(__name__)
+
+# With what is spread between them, below the 30 s after which a deployment kills.
+HAND_OVER_TIMEOUT_S = 8.0
+DRAIN_TIMEOUT_S = 5.0
+
+
+class MessagingServer:
+    """`run` follows the assignment until it is cancelled; `serve` is called by a transport, once a
+    stream.
+    """
+
+    def __init__(
+        self,
+        server_id: str,
+        log_: Log,
+        verifier: Verifier,
+        registry: CollectorRegistry,
+        live: Callable[[], tuple[Instance, ...]] = tuple,
+        tracer: Tracer = OFF,
+        memory: Memory | None = None,
+    ) -> None:
+        self.server_id = server_id
+        self.log = log_
+        self.verifier = verifier
+        self.metrics = MessagingMetrics(registry)
+        self.limits = OwnerLimits()
+        self.ownership = Ownership(
+            server_id, log_, self.limits, self.metrics, registry, live, tracer, memory
+        )
+        self._config = Config()
+        self._connections: set[Connection] = set()
+        self._by_user: Counter[str] = Counter()
+        self._sends: PerUser[SendCredit] = PerUser()
+        self._replays: PerUser[Replays] = PerUser()
+        self._connects = Rates("connects")
+        self._leaving = False  # others are to take over; serves on
+        self._draining = False
+        self._next_session = 0
+        self._measure()
+
+    def _measure(self) -> None:
+        """What is looked at when the metrics are asked for."""
+        metrics, ownership = self.metrics, self.ownership
+        metrics.sessions_max.set(self._config.sessions_max_per_server)
+        metrics.append_wait.set_function(lambda: ownership.append_wait_s)
+        metrics.queue_bytes.labels("append").set_function(lambda: ownership.queued_bytes)
+        metrics.queue_bytes.labels("sessions").set_function(
+            lambda: sum(each.session.queued_bytes for each in self._connections)
+        )
+
+    # -- configuration
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    def configure(self, config: Config) -> None:
+        """Follow a new configuration; sessions that are open keep their queue bound."""
+        self._config = config
+        self.verifier.configure(config)
+        self.metrics.sessions_max.set(config.sessions_max_per_server)
+        self.limits.resend_window_ms = int(config.resend_window_s * 1_000)
+        self.limits.tail_max_bytes = config.tail_max_bytes
+
+    # -- ownership
+
+    async def run(self, configuration: Configuration) -> None:
+        """Own what the assignment says, and look after the sessions, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._check_tokens())
+            group.create_task(self.ownership.run(configuration))
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no session should come here now; None: ready."""
+        return "draining" if self._leaving else self.ownership.not_ready
+
+    # -- sessions
+
+    async def serve(
+        self, token: str, identity: Identity, read: Read, write: Write
+    ) -> Refusal | None:
+        """Serve one stream to its end; returns why the server ended it. Raises `Refusal` before the
+        first frame.
+        """
+        self._admit(identity.user_id)
+        self._next_session += 1
+        session_id = f"{self.server_id}/{self._next_session}"
+        connection = Connection(self, token, identity, session_id, read, write)
+        self._connections.add(connection)
+        self._by_user[identity.user_id] += 1
+        self.metrics.sessions.inc()
+        try:
+            refusal = await connection.run()
+        finally:
+            self._forget(connection, identity.user_id)
+        if refusal:
+            self.metrics.disconnects.labels(refusal.name).inc()
+        return refusal
+
+    def sessions_of(self, user_id: str) -> list[Session]:
+        """Those that are open, also while they catch up."""
+        open_ = (connection.session for connection in self._connections)
+        return [session for session in open_ if session.user_id == user_id]
+
+    def _forget(self, connection: Connection, user_id: str) -> None:
+        self._connections.discard(connection)
+        self._by_user[user_id] -= 1
+        if not self._by_user[user_id]:
+            del self._by_user[user_id]
+        self.metrics.sessions.dec()
+
+    def _admit(self, user_id: str) -> None:
+        if self._draining:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_DRAINING,
+                "this server stops: ask the connect server for another",
+            )
+        config = self._config
+        self._connects.check(
+            user_id, time.monotonic(), config.connects_rate_per_user, config.connects_burst
+        )
+        if len(self._connections) >= config.sessions_max_per_server:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
+                f"this server holds {config.sessions_max_per_server} sessions: try again later",
+            )
+        if self._by_user[user_id] >= config.sessions_max_per_user:
+            raise Refusal(
+                errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
+                f"{user_id} has {config.sessions_max_per_user} sessions: close one of them first",
+            )
+
+    def send_credit(self, user_id: str) -> SendCredit:
+        """What all sessions of a user share."""
+        return self._sends.of(user_id, lambda: SendCredit(lambda: self._config))
+
+    def replays(self, user_id: str) -> Replays:
+        """Whose turn it is among the sessions of a user that missed something."""
+        return self._replays.of(user_id, Replays)
+
+    def end_revoked(self) -> None:
+        """Send those away whose tokens have been revoked."""
+        for connection in list(self._connections):
+            connection.end_if_revoked()
+
+    async def _check_tokens(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            now_s = time.time()
+            for connection in list(self._connections):
+                connection.check_token(now_s)
+
+    # -- the end
+
+    async def drain(self) -> None:
+        """Serve on while other servers take over. Then take no new sessions and no more sends,
+        answer those under way, send the sessions away over the drain time, forward what is owed.
+        """
+        self._leaving = True
+        await self.ownership.hand_over(HAND_OVER_TIMEOUT_S)
+        self._draining = True
+        await self.ownership.for_each(lambda owned: owned.finish_sends(DRAIN_TIMEOUT_S))
+        connections = list(self._connections)
+        pause_s = self._config.drain_spread_s / max(len(connections), 1)
+        for number, connection in enumerate(connections):
+            await asyncio.sleep(pause_s if number else 0)
+            connection.session.close(
+                Refusal(
+                    errors_pb2.ERROR_CODE_DRAINING,
+                    "this server stops: ask the connect server where to go, then resume",
+                    NEXT_OWNER_MS,
+                )
+            )
+        await self.ownership.for_each(lambda owned: owned.drain(DRAIN_TIMEOUT_S))
+        await self.ownership.store_watermarks()

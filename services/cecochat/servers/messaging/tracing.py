@@ -1,0 +1,147 @@
+"""The spans of the messages of one partition: accepted, appended, forwarded, delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from opentelemetry.trace import Span
+
+from cecochat.domain.log.ids import time_ms
+from cecochat.domain.log.records import Copy, LogRecord, Origin
+from cecochat.domain.ownership.owner import Owner
+from cecochat.ports.backplane import MESSAGES
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import (
+    Attributes,
+    Tracer,
+    contained,
+    failed,
+    trace_of,
+    traceparent,
+    until_done,
+    valid,
+)
+
+
+class MessageTraces:
+    """What is not traced costs a look at `Tracer.on`, or at a record's `trace`."""
+
+    def __init__(self, tracer: Tracer, partition: int) -> None:
+        self._tracer = tracer
+        self._partition = partition
+        self._accepting: dict[int, Span] = {}  # by message id, until it is read back
+        self._queued: list[Span] = []  # appends that wait for their batch
+
+    def accept(self, asked: str, origin: Origin) -> None:
+        """A send is to be appended as `origin`. `asked`: the sender's `traceparent`."""
+        if self._tracer.sampled(asked):
+            with contained():
+                self._accept(asked if valid(asked) else "", origin)
+
+    def _accept(self, asked: str, origin: Origin) -> None:
+        seen: Attributes = {spans.MESSAGE_ID: str(origin.id), spans.PARTITION: str(self._partition)}
+        accept = self._tracer.start(spans.ACCEPT, asked, seen)
+        append = self._append(accept, origin.id, self._partition, "origin")
+        origin.trace = traceparent(append)
+        self._accepting[origin.id] = accept
+        self._queued.append(append)
+
+    def _append(self, parent: str | Span, message_id: int, partition: int, kind: str) -> Span:
+        seen: Attributes = {
+            spans.MESSAGE_ID: str(message_id),
+            spans.DESTINATION: MESSAGES,
+            spans.PARTITION: str(partition),
+            spans.OPERATION: "send",
+            spans.RECORD: kind,
+        }
+        return self._tracer.start(spans.APPEND, parent, seen)
+
+    @contextmanager
+    def appending(self) -> Iterator[None]:
+        """The append of all that is queued now."""
+        batch, self._queued = self._queued, []
+        with until_done(batch):
+            yield
+
+    @contextmanager
+    def forwarding(self, target: int, copies: Sequence[Copy]) -> Iterator[None]:
+        """The append of copies: each carries the context of its own append on."""
+        batch: list[Span] = []
+        with contained():
+            for copy in copies if self._tracer.on else ():
+                if copy.trace:
+                    span = self._append(copy.trace, copy.id, target, "copy")
+                    copy.trace = traceparent(span)
+                    batch.append(span)
+        with until_done(batch):
+            yield
+
+    def read(self, owner: Owner, offset: int, record: LogRecord, now_ms: int) -> None:
+        """The owner has read a record that counts."""
+        if not self._tracer.on or not isinstance(record, Origin | Copy):
+            return
+        if isinstance(record, Origin):
+            with contained():
+                self._read_back(owner, offset, record, now_ms)
+        if record.trace:
+            with contained():
+                self._deliver(owner, offset, record)
+
+    def _read_back(self, owner: Owner, offset: int, record: Origin, now_ms: int) -> None:
+        if accept := self._accepting.pop(record.id, None):
+            accept.set_attribute(spans.OFFSET, offset)
+            accept.end()
+        elif not record.trace and record.epoch == owner.epoch:
+            self._trace_late(offset, record, now_ms)
+
+    def _trace_late(self, offset: int, record: Origin, now_ms: int) -> None:
+        """What took too long is traced from here on; what went before is told by its times."""
+        begun_ms = time_ms(record.id)
+        if now_ms - begun_ms <= self._tracer.slow_ms or not self._tracer.spares_one():
+            return
+        seen: Attributes = {
+            spans.MESSAGE_ID: str(record.id),
+            spans.PARTITION: str(self._partition),
+            spans.OFFSET: offset,
+            spans.LATE: now_ms - begun_ms,
+        }
+        accept = self._tracer.start(
+            spans.ACCEPT,
+            attributes=seen,
+            start_ns=begun_ms * 1_000_000,
+            trace_id=trace_of(spans.MESSAGE_ID, record.id),
+        )
+        record.trace = traceparent(accept)
+        accept.end()
+
+    def _deliver(self, owner: Owner, offset: int, record: Origin | Copy) -> None:
+        users = (record.user_id,) if isinstance(record, Origin) else record.recipient_ids
+        told: Attributes = {
+            spans.MESSAGE_ID: str(record.id),
+            spans.PARTITION: str(self._partition),
+            spans.OFFSET: offset,
+        }
+        for session in (each for user in users for each in owner.sessions.get(user, ())):
+            if session.position == offset:
+                span = self._tracer.start(
+                    spans.DELIVER, record.trace, {**told, spans.SESSION: session.id}
+                )
+                session.when_written(partial(_written, span))
+
+    def end(self) -> None:
+        """The owner has ended: what it had under way counts only where another finds it."""
+        with contained():
+            for span in (*self._accepting.values(), *self._queued):
+                failed(span, "the owner ended before this was read back")
+        self._accepting.clear()
+        self._queued.clear()
+
+
+def _written(span: Span, done: bool) -> None:
+    with contained():
+        if done:
+            span.end()
+        else:
+            failed(span, "the session ended before this was written")

@@ -1,0 +1,49 @@
+"""The gRPC transport: raw frames both ways, so that what the log holds is not parsed and serialized
+again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import grpc
+
+from cecochat.domain.errors import Refusal
+from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate
+from cecochat.runtime.tarpit import Tarpit
+from cecochat.servers.messaging.server import MessagingServer
+
+log = logging.getLogger(__name__)
+
+SERVICE = "cecochat.v1.Messaging"
+RECEIVE_MAX_BYTES = 256 << 10  # a frame over the protocol's limit gets a typed answer up to here
+
+
+def handler(server: MessagingServer) -> grpc.GenericRpcHandler:
+    """`cecochat.v1.Messaging`, served by `server`."""
+    tarpit = Tarpit()
+
+    async def chat(_: object, context: Context) -> None:
+        refusal: Refusal | None = None
+        try:
+            token, identity = authenticate(context, server.verifier)
+
+            async def read() -> bytes | None:
+                frame = await context.read()
+                return None if frame is grpc.aio.EOF else frame
+
+            refusal = await server.serve(token, identity, read, context.write)
+        except Refusal as refused:
+            refusal = refused
+        except Exception:
+            log.exception("a stream failed")
+            refusal = INTERNAL
+        finally:
+            server.metrics.streams.labels(refusal.name if refusal else "ok").inc()
+        if refusal:
+            await tarpit.hold(refusal)
+            await abort(context, refusal)
+
+    return grpc.method_handlers_generic_handler(
+        SERVICE, {"Chat": grpc.stream_stream_rpc_method_handler(chat)}
+    )

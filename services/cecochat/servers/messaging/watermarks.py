@@ -1,0 +1,101 @@
+"""How far the partitions of a server are forwarded, stored for all of them together; and what of
+the log they need no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from cecochat.domain.errors import Unavailable
+from cecochat.domain.log.place import Place
+from cecochat.domain.ownership.owner import Owner
+from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, Backplane
+from cecochat.runtime.reading import dealt_with
+from cecochat.servers.messaging.metrics import MessagingMetrics
+
+log = logging.getLogger(__name__)
+
+STORE_EVERY_S = 1.0
+RELEASE_EVERY = 5  # times that it was stored
+AGAIN_S = 3_600.0  # what does not move is stored again, before the log forgets it
+
+
+class Watermarks:
+    """Best effort: a stale watermark only costs repeated copies and a longer log."""
+
+    def __init__(self, backplane: Backplane, metrics: MessagingMetrics) -> None:
+        self._backplane = backplane
+        self._metrics = metrics
+        self._stored: dict[int, int] = {}  # partition -> the offset to continue from
+        self._released: dict[int, int] = {}  # partition -> below where it was released last
+        self._settled: dict[int, int] = {}  # partition -> `done` when nothing was left to release
+        self._begins: dict[int, int] = {}  # partition -> a beginning that a state record was for
+        self._all_stored_s = time.monotonic()
+
+    async def keep(self, owners: Callable[[], Mapping[int, Owner]]) -> None:
+        """Store and release now and then, until cancelled. `owners`: those that are ready."""
+        times = 0
+        while True:
+            await asyncio.sleep(STORE_EVERY_S)
+            await self.store(owners())
+            times += 1
+            if times % RELEASE_EVERY == 0:
+                await self._release(owners())
+
+    async def store(self, owners: Mapping[int, Owner]) -> None:
+        """Commit what has moved, with one call."""
+        if time.monotonic() - self._all_stored_s > AGAIN_S:
+            self._stored.clear()
+            self._all_stored_s = time.monotonic()
+        reached = {partition: owner.forwarder.done + 1 for partition, owner in owners.items()}
+        self._metrics.forward_lag.set({p: o.cursor - reached[p] for p, o in owners.items()})
+        broken = sum(len(owner.incoming.broken) for owner in owners.values())
+        self._metrics.chains_broken.set(broken)
+        ahead_ms = max((owner.clock.ahead_ms for owner in owners.values()), default=0)
+        self._metrics.clock_ahead.set(max(0, ahead_ms) / 1_000)
+        moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
+        places = {p: Place(owners[p].fold.clock_ms, at) for p, at in moved.items()}
+        try:
+            if moved:
+                await self._backplane.commit(FORWARD_GROUP, MESSAGES, places)
+                self._stored |= moved
+        except Unavailable as error:
+            log.warning("watermarks are not stored: %s", error)
+
+    async def _release(self, owners: Mapping[int, Owner]) -> None:
+        try:
+            for partition, owner in owners.items():
+                if self._settled.get(partition) != owner.forwarder.done:
+                    await self._release_of(partition, owner)
+        except Unavailable as error:
+            log.warning("what is needed no more is not released: %s", error)
+
+    async def _materialized(self, partition: int) -> int:
+        """Below which offset the history has all; 0 where that was said of an end which the log has
+        lost, until its reader says it anew.
+        """
+        committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
+        done = await dealt_with(self._backplane, partition, committed)
+        return 0 if done is None else done + 1
+
+    async def _release_of(self, partition: int, owner: Owner) -> None:
+        done = owner.forwarder.done
+        materialized = await self._materialized(partition)
+        if before := owner.released(materialized):
+            await self._backplane.release(MESSAGES, partition, before)
+            self._released[partition] = before
+        await self._look_at_beginning(partition, owner)
+        if materialized > done:
+            self._settled[partition] = done
+
+    async def _look_at_beginning(self, partition: int, owner: Owner) -> None:
+        """Where the log begins above what this owner has released, it may have been cut, and
+        readers wait for a state record that says what counts.
+        """
+        start, _ = await self._backplane.bounds(MESSAGES, partition)
+        if start > self._released.get(partition, 0) and start != self._begins.get(partition):
+            owner.state_soon()
+            self._begins[partition] = start

@@ -1,0 +1,246 @@
+"""Gathers what is known about one message: from the log, the watermarks, the sessions and the
+database, never from traces, so that it works for every message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, TypeVar
+
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.errors import Unavailable
+from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.place import NOWHERE
+from cecochat.domain.log.records import Origin
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
+from cecochat.ports.discovery import Instance
+from cecochat.ports.history import History, MarkRow
+from cecochat.runtime.asking import Asking
+from cecochat.runtime.reading import dealt_with, still_holds
+from cecochat.v1.events_pb2 import Event
+from cecochat.where import answer as where
+from cecochat.where import finding
+from cecochat.where.answer import Facts, Owner, Place, Receiver
+from cecochat.where.finding import Found, Standing
+from cecochat.where.sessions import Sessions, sessions_on
+
+DATABASE_S = 3.0  # a database that is down is a fact too, and must not hide the others
+
+T = TypeVar("T")
+
+
+class Sources(NamedTuple):
+    """Where facts come from; `live`: the messaging servers that are known to run."""
+
+    backplane: Backplane
+    history: History
+    log_id: str
+    partitions: int
+    live: Callable[[], tuple[Instance, ...]]
+    asking: Asking
+
+
+class _Target(NamedTuple):
+    """A partition with recipients."""
+
+    standing: Standing
+    forwarded: bool
+    copy: Place | None
+
+
+class Gathering:
+    """The facts of one message: `locate` it first. Raises `Trimmed`, `Unavailable`."""
+
+    def __init__(self, sources: Sources, message_id: int) -> None:
+        self.event: Event | None = None
+        self.counts = True  # unless the log says otherwise
+        self._sources = sources
+        self._message_id = message_id
+        self._partition = partition_in(message_id)
+        self._found: Found | None = None
+        self._kept = True
+        self._standings: dict[int, Standing] = {}
+
+    async def locate(self, chat_id: str) -> None:
+        """Find it in the log; and if the log does not hold it any more, in that chat's history."""
+        found, self._kept = await finding.find_origin(
+            self._sources.backplane, self._partition, self._message_id
+        )
+        if found and isinstance(found.known, Origin):
+            self._found, self.event, self.counts = found, found.known.parsed, found.counts
+        elif chat_id:
+            self.event = await self._row(chat_id)
+
+    async def facts(self) -> Facts:
+        """All of them, as far as they can be had."""
+        forwarded_to = await self._forwarded_to()
+        targets = await self._targets(forwarded_to)
+        sessions = await self._sessions()
+        return Facts(
+            message_id=self._message_id,
+            event=self.event,
+            record=await self._record(),
+            kept=self._kept,
+            owner=await self._owner(self._partition, self.event and self.event.user_id, sessions),
+            forwarded_to=forwarded_to,
+            receivers=await self._receivers(targets, sessions),
+            materialized_to=await self._materialized_to(),
+            row=await self._has_row(),
+            row_at_ms=await self._row_at_ms(),
+        )
+
+    @property
+    def _recipients(self) -> Iterable[str]:
+        """Those that it is on its way to."""
+        return self.event.recipient_ids if self.event and self.counts else ()
+
+    # -- the log
+
+    async def _forwarded_to(self) -> int:
+        """0 also for a watermark of an end that the log has lost: it forwards anew."""
+        backplane = self._sources.backplane
+        committed = await backplane.committed(FORWARD_GROUP, MESSAGES, self._partition)
+        done = await dealt_with(backplane, self._partition, committed)
+        return 0 if done is None else done + 1
+
+    async def _standing(self, partition: int) -> Standing:
+        if partition not in self._standings:
+            self._standings[partition] = await finding.standing(self._sources.backplane, partition)
+        return self._standings[partition]
+
+    async def _record(self) -> where.Record | None:
+        found, partition, backplane = self._found, self._partition, self._sources.backplane
+        if not (found and isinstance(found.known, Origin)):
+            return None
+        return where.Record(
+            place=_place(partition, found),
+            epoch=found.known.epoch,
+            number=found.known.number,
+            server_id=await finding.taken_over_by(backplane, partition, found.known.epoch),
+            counts=found.counts,
+            epoch_in_force=found.epoch,
+            server_in_force=await finding.taken_over_by(backplane, partition, found.epoch),
+            traceparent=dict(found.record.headers).get("traceparent"),
+        )
+
+    async def _targets(self, forwarded_to: int) -> dict[int, _Target]:
+        wanted = {partition_of(user, self._sources.partitions) for user in self._recipients}
+        return {each: await self._target(each, forwarded_to) for each in sorted(wanted)}
+
+    async def _target(self, partition: int, forwarded_to: int) -> _Target:
+        """What retention has dropped was forwarded: it waits for that."""
+        stands = await self._standing(partition)
+        if self._found is None:
+            return _Target(stands, forwarded=True, copy=None)
+        origin = self._found.place
+        if origin.lies_above(stands.fold.high_of(self._partition)):
+            return _Target(stands, forwarded_to > origin.offset, copy=None)
+        copy, _ = await finding.find_copy(
+            self._sources.backplane, partition, self._partition, origin
+        )
+        return _Target(stands, forwarded=True, copy=copy and _place(partition, copy))
+
+    # -- the sessions
+
+    async def _sessions(self) -> dict[str, Sessions]:
+        """What the owners say of the recipients, and of the sender."""
+        live = {each.instance_id: each for each in self._sources.live()}
+        asked: dict[str, list[str]] = {}
+        for user in (*([self.event.user_id] if self.event else ()), *self._recipients):
+            stands = await self._standing(partition_of(user, self._sources.partitions))
+            if stands.server_id in live:
+                asked.setdefault(stands.server_id, []).append(user)
+        async with self._sources.asking() as client:
+            answers = await asyncio.gather(
+                *(sessions_on(client, live[server], users) for server, users in asked.items())
+            )
+        return {user: each for answer in answers for user, each in answer.items()}
+
+    async def _owner(
+        self, partition: int, user: str | None, sessions: dict[str, Sessions]
+    ) -> Owner:
+        server_id = (await self._standing(partition)).server_id
+        live = any(each.instance_id == server_id for each in self._sources.live())
+        told = sessions.get(user) if user else None
+        return Owner(server_id, live, told.read_to if told else None)
+
+    # -- the database
+
+    async def _receivers(
+        self, targets: dict[int, _Target], sessions: dict[str, Sessions]
+    ) -> tuple[Receiver, ...]:
+        if not (self.event and targets):
+            return ()
+        marks = await _or_none(self._sources.history.marks(self.event.chat_id))
+        return tuple([await self._receiver(u, targets, sessions, marks) for u in self._recipients])
+
+    async def _receiver(
+        self,
+        user: str,
+        targets: dict[int, _Target],
+        sessions: dict[str, Sessions],
+        marks: list[MarkRow] | None,
+    ) -> Receiver:
+        partition = partition_of(user, self._sources.partitions)
+        mark = next((each for each in marks or () if each.user_id == user), None)
+        nothing = None if marks is None else 0
+        return Receiver(
+            user_id=user,
+            partition=partition,
+            owner=await self._owner(partition, user, sessions),
+            devices=sessions[user].devices if user in sessions else None,
+            forwarded=targets[partition].forwarded,
+            copy=targets[partition].copy,
+            delivered_up_to=mark.delivered_up_to if mark else nothing,
+            read_up_to=mark.read_up_to if mark else nothing,
+        )
+
+    async def _materialized_to(self) -> int | None:
+        """-1 also for a progress of an end that the log has lost: it begins anew."""
+        progress = await _or_none(self._sources.history.progress(self._sources.log_id))
+        if progress is None:
+            return None
+        place = progress.get(self._partition, NOWHERE)
+        held = await still_holds(self._sources.backplane, self._partition, place)
+        return place.offset if held else -1
+
+    async def _has_row(self) -> bool | None:
+        """None: it is no message, or the database does not answer."""
+        if not (self.event and self.event.HasField("message")):
+            return None
+        page = await _or_none(self._page(self.event.chat_id))
+        return None if page is None else page is not _NO_ROW
+
+    async def _row_at_ms(self) -> int | None:
+        if not (self.event and self.event.HasField("message")):
+            return None
+        history = self._sources.history
+        return await _or_none(history.written_at_ms(self.event.chat_id, self._message_id))
+
+    async def _row(self, chat_id: str) -> Event | None:
+        page = await _or_none(self._page(chat_id))
+        return page if page is not _NO_ROW else None
+
+    async def _page(self, chat_id: str) -> Event:
+        page = await self._sources.history.messages(
+            chat_id, before=None, after=self._message_id - 1, limit=1
+        )
+        events = [Event.FromString(each) for each in page.events]
+        return next((each for each in events if each.id == self._message_id), _NO_ROW)
+
+
+_NO_ROW = Event()
+
+
+async def _or_none(call: Awaitable[T]) -> T | None:
+    """None where the database does not answer."""
+    try:
+        async with asyncio.timeout(DATABASE_S):
+            return await call
+    except (Unavailable, TimeoutError):
+        return None
+
+
+def _place(partition: int, found: Found) -> Place:
+    return Place(partition, found.record.offset, found.record.appended_at_ms)

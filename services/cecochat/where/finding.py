@@ -1,0 +1,179 @@
+"""Finding one message in the log, without an index: an origin by its id, a copy by its origin."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import NamedTuple
+
+from cecochat.domain.errors import Trimmed, Undecodable
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.place import Place
+from cecochat.domain.log.records import Copy, LogRecord, Origin, State, Takeover
+from cecochat.ports.backplane import MESSAGES, Backplane, Record
+from cecochat.runtime.reading import (
+    decode_once,
+    first_known,
+    fold_at,
+    records_between,
+    state_in,
+    still_holds,
+)
+from cecochat.where.search import Precedes, Search, before_copy, before_origin
+
+LATE = 2_000
+"""Records behind where an origin would count, in which one that does not is looked for."""
+
+
+class Found(NamedTuple):
+    """A record, and what the fold makes of it: its place, whether it counts, and under which
+    epoch.
+    """
+
+    record: Record
+    known: LogRecord
+    place: Place
+    counts: bool
+    epoch: Place
+
+
+class Finding(NamedTuple):
+    """`kept`: the log reaches as far back as the record would have been."""
+
+    found: Found | None
+    kept: bool
+
+
+class Standing(NamedTuple):
+    """A partition at its end: whose takeover was the last (None: not known any more), and what
+    has counted.
+    """
+
+    start: int
+    end: int
+    server_id: str | None
+    fold: Fold
+
+
+class _Beginning(NamedTuple):
+    position: int  # `fold` stands behind it
+    fold: Fold
+    kept: bool
+
+
+async def find_origin(backplane: Backplane, partition: int, message_id: int) -> Finding:
+    """The origin record with that id: the one that counts, else one that does not. Raises
+    `Trimmed` where retention overtakes it, `Unavailable`.
+    """
+    begun = await _begin(backplane, partition, before_origin(message_id))
+    void: Found | None = None
+    passed_at: int | None = None
+    async with aclosing(_folded(backplane, partition, begun)) as records:
+        async for each in records:
+            if isinstance(each.known, Origin) and each.known.id == message_id:
+                if each.counts:
+                    return Finding(each, kept=True)
+                void = each
+            elif isinstance(each.known, Origin) and each.counts and each.known.id > message_id:
+                passed_at = each.record.offset if passed_at is None else passed_at
+            if passed_at is not None and each.record.offset > passed_at + LATE:
+                break
+    return Finding(void, begun.kept)
+
+
+async def find_copy(
+    backplane: Backplane, partition: int, origin_partition: int, origin: Place
+) -> Finding:
+    """The copy that counts of the origin at that place of its partition. Raises as
+    `find_origin`.
+    """
+    begun = await _begin(backplane, partition, before_copy(origin_partition, origin))
+    async with aclosing(_folded(backplane, partition, begun)) as records:
+        async for each in records:
+            copy = each.known
+            if not (isinstance(copy, Copy) and each.counts):
+                continue
+            if copy.origin_partition == origin_partition and not origin.lies_above(copy.origin):
+                exact = copy.origin.is_same(origin)
+                return Finding(each if exact else None, begun.kept)
+    return Finding(None, begun.kept)
+
+
+async def standing(backplane: Backplane, partition: int) -> Standing:
+    """The partition as it is now. Raises `Unavailable`."""
+    start, end = await backplane.bounds(MESSAGES, partition)
+    fold = await fold_at(backplane, partition, end - 1)
+    return Standing(start, end, await taken_over_by(backplane, partition, fold.epoch), fold)
+
+
+async def taken_over_by(backplane: Backplane, partition: int, epoch: Place) -> str | None:
+    """Whose takeover record began that epoch; None: nobody's, or the log does not hold it any
+    more.
+    """
+    if epoch.offset < 0:
+        return None
+    try:
+        if await still_holds(backplane, partition, epoch):
+            return await _taken_over_at(backplane, partition, epoch.offset)
+    except Trimmed:
+        pass
+    return None
+
+
+async def _taken_over_at(backplane: Backplane, partition: int, offset: int) -> str | None:
+    async with aclosing(records_between(backplane, partition, offset, offset + 1)) as records:
+        async for record in records:
+            known = decode_once(record)
+            return known.server_id if isinstance(known, Takeover) else None
+    return None
+
+
+async def _begin(backplane: Backplane, partition: int, precedes: Precedes) -> _Beginning:
+    start, end = await backplane.bounds(MESSAGES, partition)
+    search = Search(start, end, precedes)
+    while (at := search.at) is not None:
+        search.saw(at, *await _first_state(backplane, partition, at, search.high))
+    if search.state:
+        return _Beginning(search.state.as_of, Fold.restored(search.state), kept=True)
+    if start == 0:
+        return _Beginning(-1, Fold(), kept=True)
+    position = await first_known(backplane, partition)
+    if position >= end - 1:  # no state is left: nothing can be said of what was
+        return _Beginning(position, Fold(), kept=False)
+    fold = await fold_at(backplane, partition, position)
+    return _Beginning(position, fold, kept=precedes(fold.state(position)))
+
+
+async def _first_state(
+    backplane: Backplane, partition: int, low: int, high: int
+) -> tuple[int, State | None]:
+    """The first state record from `low` to below `high`, and its offset."""
+    async with aclosing(records_between(backplane, partition, low, high)) as records:
+        async for record in records:
+            state = state_in(record)
+            if state and await _tells_of_this_log(backplane, partition, record, state):
+                return record.offset, state
+    return high, None
+
+
+async def _tells_of_this_log(
+    backplane: Backplane, partition: int, record: Record, state: State
+) -> bool:
+    """False for one of a session that had read an end which the log has lost."""
+    place = Place(state.clock_ms, state.as_of)
+    return state.as_of < record.offset and await still_holds(backplane, partition, place)
+
+
+async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> AsyncGenerator[Found]:
+    """What can be read behind the beginning, up to the end that the log has now."""
+    _, end = await backplane.bounds(MESSAGES, partition)
+    fold = begun.fold
+    records = records_between(backplane, partition, begun.position + 1, end)
+    async with aclosing(records):
+        async for record in records:
+            known = decode_once(record)
+            epoch = fold.epoch
+            counts = fold.step(record.offset, known, record.appended_at_ms)
+            if not isinstance(known, Undecodable):
+                place = Place(fold.clock_ms, record.offset)
+                yield Found(record, known, place, counts, epoch)
