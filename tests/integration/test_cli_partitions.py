@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cecochat.adapters import build
 from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 from cecochat.cli.cluster.partitions import parse
-from cecochat.cli.failure import Failed, UsageError
+from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.main import app
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Discovery

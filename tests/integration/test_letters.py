@@ -12,7 +12,7 @@ from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
 from cecochat.cli.data import dead
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 from cecochat.cli.operate.holes import named
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.domain.log.letters import BYTES_MAX, Letter

@@ -9,7 +9,7 @@ import pytest
 
 from cecochat.cli.cluster.deploy import ORDER, values_of, wanted
 from cecochat.cli.cluster.nomad import Jobs, _is_as_it_was, _literal, declared
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.runtime.settings import load
 

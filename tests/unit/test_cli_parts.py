@@ -20,7 +20,8 @@ from cecochat.cli.cluster.cluster import Cluster
 from cecochat.cli.data import audit
 from cecochat.cli.data.ledger import Ledger
 from cecochat.cli.data.transcript import read
-from cecochat.cli.failure import UsageError, judge
+from cecochat.cli.errors import UsageError
+from cecochat.cli.failure import judge
 from cecochat.cli.main import app
 from cecochat.cli.operate import checks
 from cecochat.cli.output import message_json

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,18 @@ def test_imports_point_inward() -> None:
     found = {module: wrong_imports(module, path.read_text()) for module, path in modules()}
     assert len(found) > 20, "the sources were not found"
     assert {module: names for module, names in found.items() if names} == {}
+
+
+def test_no_modules_import_each_other() -> None:
+    sources = dict(modules())
+    graph = {name: set(within_the_project(path, sources.keys())) for name, path in sources.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names them
+
+
+def within_the_project(path: Path, known: KeysView[str]) -> Iterator[str]:
+    for name in imported(path.read_text()):
+        inside = name.removeprefix("cecochat.")
+        yield from {inside, inside.rpartition(".")[0]} & known
 
 
 def test_importing_a_root_imports_nothing_else() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from cecochat.cli.failure import Failed, UsageError
+from cecochat.cli.errors import Failed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

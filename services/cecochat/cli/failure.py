@@ -6,34 +6,12 @@ import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cecochat.cli.errors import FAILED, NOT_REACHABLE, REFUSED, USAGE, CommandError
+
 if TYPE_CHECKING:
     from cecochat.domain.errors import CecochatError
 
-FAILED, USAGE, NOT_REACHABLE, REFUSED = 1, 2, 3, 4
-
 T = TypeVar("T")
-
-
-class CommandError(Exception):
-    """Base of what commands themselves raise; it costs no import of the protos."""
-
-    code = FAILED
-
-
-class UsageError(CommandError):
-    """The command was given something that cannot work; the message says what would."""
-
-    code = USAGE
-
-
-class SomeRefused(CommandError):
-    """The server refused some of many; which, is said already."""
-
-    code = REFUSED
-
-
-class Failed(CommandError):
-    """The command did not do all that it was told to."""
 
 
 def judge(error: Exception) -> tuple[str, int]:

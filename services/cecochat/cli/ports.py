@@ -8,7 +8,7 @@ import socket
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 
 NAMES = (
     "connect_port",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from cecochat.client import Token

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 from cecochat.cli.target import traces
 from cecochat.telemetry.spans import COMMAND
 

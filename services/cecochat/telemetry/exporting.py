@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -21,7 +21,6 @@ from typing_extensions import override
 from cecochat import __version__
 from cecochat.domain.errors import InvalidSettings
 from cecochat.telemetry.spans import INSTANCE, RELEASE, SERVICE
-from cecochat.telemetry.tracing import GIVEN
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +39,21 @@ def over_http(otlp: str) -> SpanExporter:
 
 
 class Exporting:
-    """Of a process. `counts`: what becomes of the spans is counted there."""
+    """Of a process. `counts`: what becomes of the spans is counted there. `given`: the id of the
+    next trace; 0: by chance.
+    """
 
-    def __init__(self, otlp: str, exporter: SpanExporter | None, counts: dict[str, int]) -> None:
+    def __init__(
+        self,
+        otlp: str,
+        exporter: SpanExporter | None,
+        counts: dict[str, int],
+        given: Callable[[], int],
+    ) -> None:
         """Raises `InvalidSettings`."""
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `_Counting` says it
         self._counts = counts
+        self._ids = _Ids(given)
         self._processor = BatchSpanProcessor(
             _Counting(exporter or over_http(otlp), counts, otlp),
             max_queue_size=QUEUE_MAX,
@@ -57,7 +65,9 @@ class Exporting:
         """For one server."""
         named = {SERVICE: f"cecochat-{service}", INSTANCE: server_id}
         resource = Resource({**named, RELEASE: __version__})
-        provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=_Ids())
+        provider = TracerProvider(
+            ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=self._ids
+        )
         provider.add_span_processor(_Ended(self._processor, self._counts))
         return provider.get_tracer("cecochat", __version__)
 
@@ -71,9 +81,12 @@ class Exporting:
 class _Ids(RandomIdGenerator):
     """By chance, where none is given."""
 
+    def __init__(self, given: Callable[[], int]) -> None:
+        self._given = given
+
     @override
     def generate_trace_id(self) -> int:
-        return GIVEN.get() or super().generate_trace_id()
+        return self._given() or super().generate_trace_id()
 
 
 class _Ended(SpanProcessor):

@@ -105,7 +105,7 @@ class Tracing:
         if otlp or exporter:
             from cecochat.telemetry.exporting import Exporting  # a tenth of a second to import
 
-            self._exporting = Exporting(otlp, exporter, self.counts)
+            self._exporting = Exporting(otlp, exporter, self.counts, GIVEN.get)
 
     def tracer(
         self, service: str, server_id: str, registry: CollectorRegistry | None = None

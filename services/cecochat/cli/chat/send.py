@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import SomeRefused, UsageError, run, say
+from cecochat.cli.errors import SomeRefused, UsageError
+from cecochat.cli.failure import run, say
 from cecochat.cli.output import REACH_S, echo, json_line
 from cecochat.cli.target import check_user, target, token_for
 from cecochat.cli.tracing import tracing

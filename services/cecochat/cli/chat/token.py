@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 from cecochat.cli.output import echo
 from cecochat.cli.target import cluster_secret, target
 

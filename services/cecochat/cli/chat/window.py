@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from cecochat.cli.chat.conversation import Conversation
 from cecochat.cli.chat.screen import Screen, screen_for
-from cecochat.cli.failure import Failed
+from cecochat.cli.errors import Failed
 from cecochat.cli.output import REACH_S, hole_line
 from cecochat.cli.target import Target, check_user, state_dir, target, token_for
 from cecochat.client import (

@@ -12,7 +12,7 @@ import httpx
 from cecochat.adapters import build
 from cecochat.cli import target
 from cecochat.cli.asking import asking
-from cecochat.cli.failure import Failed, UsageError
+from cecochat.cli.errors import Failed, UsageError
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service, Unproven
 from cecochat.runtime.asking import Asking
 

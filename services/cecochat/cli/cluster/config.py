@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cecochat.cli import options, target
-from cecochat.cli.failure import UsageError, run
+from cecochat.cli.errors import UsageError
+from cecochat.cli.failure import run
 from cecochat.cli.output import echo, json_line
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.errors import Failed, UsageError
+from cecochat.cli.failure import run
 from cecochat.cli.output import echo, print_table
 
 if TYPE_CHECKING:

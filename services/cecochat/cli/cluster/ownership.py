@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from cecochat.adapters import build
 from cecochat.cli import changes, target
 from cecochat.cli.asking import asking
-from cecochat.cli.failure import Failed, UsageError
+from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.output import echo
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.balance import ranges

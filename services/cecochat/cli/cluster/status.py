@@ -11,7 +11,8 @@ import typer
 from cecochat.cli import options
 from cecochat.cli.asking import asking
 from cecochat.cli.cluster import control
-from cecochat.cli.failure import Failed, run
+from cecochat.cli.errors import Failed
+from cecochat.cli.failure import run
 from cecochat.cli.operate import holes
 from cecochat.cli.output import echo, json_line, print_table
 from cecochat.domain.cluster.balance import ranges

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cecochat.cli import logs, options, ports, target
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 from cecochat.cli.output import json_line
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import UsageError, run
+from cecochat.cli.errors import UsageError
+from cecochat.cli.failure import run
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 

@@ -15,7 +15,7 @@ import httpx
 import typer
 
 from cecochat.cli.asking import asking
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 from cecochat.cli.output import echo, json_line
 from cecochat.cli.target import health_urls
 from cecochat.domain.errors import Refusal, Unavailable

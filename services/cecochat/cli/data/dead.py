@@ -12,7 +12,8 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
-from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.errors import Failed, UsageError
+from cecochat.cli.failure import run
 from cecochat.cli.operate.holes import Data, at, is_called, only_one
 from cecochat.cli.output import echo, json_line, print_table
 from cecochat.runtime.clock import now_ms

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import SomeRefused, UsageError, run
+from cecochat.cli.errors import SomeRefused, UsageError
+from cecochat.cli.failure import run
 from cecochat.cli.output import echo
 from cecochat.cli.target import target
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cecochat.cli.failure import Failed
+from cecochat.cli.errors import Failed
 from cecochat.cli.output import echo
 
 CLIENTS = """\

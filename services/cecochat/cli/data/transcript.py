@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cecochat.cli.failure import UsageError
+from cecochat.cli.errors import UsageError
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log import ids
 

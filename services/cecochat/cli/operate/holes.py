@@ -11,7 +11,8 @@ import typer
 
 from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
-from cecochat.cli.failure import UsageError, run
+from cecochat.cli.errors import UsageError
+from cecochat.cli.failure import run
 from cecochat.cli.output import echo, json_line, print_table
 from cecochat.runtime.clock import now_ms
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cecochat.cli import changes, options, target
-from cecochat.cli.failure import UsageError, run
+from cecochat.cli.errors import UsageError
+from cecochat.cli.failure import run
 from cecochat.cli.output import echo, json_line, print_table
 
 if TYPE_CHECKING:

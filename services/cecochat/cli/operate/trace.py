@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cecochat.cli import options
-from cecochat.cli.failure import Failed, UsageError, run
+from cecochat.cli.errors import Failed, UsageError
+from cecochat.cli.failure import run
 from cecochat.cli.output import json_line
 from cecochat.cli.target import traces
 from cecochat.domain.printable import printable

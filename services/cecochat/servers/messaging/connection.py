@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 from cecochat.domain.errors import Refusal, Trimmed, Unavailable, Undecodable
 from cecochat.domain.log.fold import Fold
@@ -21,14 +20,12 @@ from cecochat.ports.backplane import MESSAGES
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import appended_at_ms, between, fold_at, known_fold_at
 from cecochat.runtime.tokens import Identity
+from cecochat.servers.messaging.gate import Gate
 from cecochat.servers.messaging.partition import OwnedPartition
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
 
 log = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from cecochat.servers.messaging.server import MessagingServer
 
 HELLO_TIMEOUT_S = 10.0
 WRITE_BYTES = 64 << 10
@@ -48,14 +45,14 @@ class Connection:
 
     def __init__(
         self,
-        server: MessagingServer,
+        gate: Gate,
         token: str,
         identity: Identity,
         session_id: str,
         read: Read,
         write: Write,
     ) -> None:
-        self._server = server
+        self._gate = gate
         self._token = token
         self._identity = identity
         self._read = read
@@ -67,12 +64,12 @@ class Connection:
         self._welcomed = False
         self._check_token_at_s = 0.0
         self._warned = False
-        self._credit = server.send_credit(identity.user_id)
-        self._replays = server.replays(identity.user_id)
+        self._credit = gate.send_credit(identity.user_id)
+        self._replays = gate.replays(identity.user_id)
         self.session = Session(
             session_id,
             identity.user_id,
-            queue_max_bytes=server.config.queue_max_bytes,
+            queue_max_bytes=gate.config.queue_max_bytes,
             wake=self._wake,
         )
 
@@ -119,9 +116,9 @@ class Connection:
         partition: OwnedPartition | None = None
         try:
             hello = await self._first_frame()
-            partition = self._server.ownership.partition_for(self.session.user_id)
+            partition = self._gate.ownership.partition_for(self.session.user_id)
             self.session.device_id = hello.device_id
-            replace(self.session, self._server.sessions_of(self.session.user_id))
+            replace(self.session, self._gate.sessions_of(self.session.user_id))
             await self._resume(partition, hello)
             await self._read_frames(partition)
             self._left = True
@@ -190,8 +187,8 @@ class Connection:
             else:
                 how = "gap" if start.gapped else "log"
                 await self._replay(partition)
-        self._server.metrics.resumes.labels(how).inc()
-        self._server.metrics.resume_seconds.observe(time.monotonic() - begun_s)
+        self._gate.metrics.resumes.labels(how).inc()
+        self._gate.metrics.resume_seconds.observe(time.monotonic() - begun_s)
 
     async def _appended_at_ms(
         self, partition: OwnedPartition, hello: Hello, bounds: tuple[int, int]
@@ -241,7 +238,7 @@ class Connection:
         raise Trimmed(number, position, (await log.backplane.bounds(MESSAGES, number))[0])
 
     def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
-        config = self._server.config
+        config = self._gate.config
         return Welcome(
             session_id=self.session.id,
             position=Position(
@@ -257,7 +254,7 @@ class Connection:
             ),
             server_time_ms=now_ms(),
             user_id=self.session.user_id,
-            server_id=self._server.server_id,
+            server_id=self._gate.server_id,
             partition_count=partition.log.partitions,
         )
 
@@ -297,7 +294,7 @@ class Connection:
 
     def _attached(self, partition: OwnedPartition) -> bool:
         """Attach the session, if the tail and the session's queue allow it."""
-        self._server.ownership.check(partition)
+        self._gate.ownership.check(partition)
         owner = partition.owner
         assert owner
         if self.session.closed:
@@ -337,12 +334,12 @@ class Connection:
                 recipients = intake.check_send(
                     self.session.user_id,
                     send,
-                    self._server.config.text_max_bytes,
+                    self._gate.config.text_max_bytes,
                     partition.id_max,
                 )
             except Refusal as refusal:
                 self.session.refuse(send.client_message_id, refusal)
-                self._server.metrics.refused.labels(refusal.name).inc()
+                self._gate.metrics.refused.labels(refusal.name).inc()
                 return False
             partition.accept(self.session, send, recipients)
         return True
@@ -350,7 +347,7 @@ class Connection:
     # -- the token
 
     def _renew(self, token: str) -> None:
-        identity = self._server.verifier.verify(token)
+        identity = self._gate.verifier.verify(token)
         if identity.user_id != self.session.user_id:
             raise Refusal(
                 errors_pb2.ERROR_CODE_FORBIDDEN,
@@ -362,7 +359,7 @@ class Connection:
     def end_if_revoked(self) -> None:
         """End the session where its token does not hold any more."""
         try:
-            self._server.verifier.check_revoked(self._identity)
+            self._gate.verifier.check_revoked(self._identity)
         except Refusal as refusal:
             self.session.close(refusal)
 
@@ -375,7 +372,7 @@ class Connection:
             return
         self._check_token_at_s = now_s + TOKEN_CHECK_S
         try:
-            self._server.verifier.verify(self._token)
+            self._gate.verifier.verify(self._token)
         except Refusal as refusal:
             self.session.close(refusal)
             return
