@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import NOWHERE, Place
-from cecochat.domain.log.records import Copied, LogRecord, Origin, State, Takeover
+from cecochat.domain.log.records import Copied, Copy, LogRecord, Origin, State, Takeover
 from cecochat.domain.log.undecided import Undecided
 from cecochat.v1.events_pb2 import Event
 
@@ -137,6 +137,25 @@ def test_copies_are_known_above_the_first_state_record() -> None:
     assert not undecided.complete
     undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7), at(13).clock_ms)
     assert undecided.complete
+
+
+def test_copies_before_a_state_record_count_as_that_says() -> None:
+    """One that came before its turn did not count, though what was missing has come by then."""
+    early, late = (
+        Copy(number << 22, 1, at(number), at(number - 1), ("bob",), b"") for number in (6, 5)
+    )
+    state = State(11, at(3), 0, 5, {1: Copied(at(5), 5 << 22)}, owed={1: at(6)})
+    records: list[LogRecord] = [early, late, state, early]
+    undecided = Undecided(10)
+    for offset, record in enumerate(records, start=10):
+        undecided.take(offset, record, at(offset).clock_ms)
+    fold = undecided.fold
+    assert fold
+    counts = [
+        fold.step(offset, record, at(offset).clock_ms)
+        for offset, record in enumerate(records, start=10)
+    ]
+    assert counts == [False, False, True, True]
 
 
 def to_bob(number: int) -> Origin:

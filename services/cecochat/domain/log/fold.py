@@ -42,6 +42,7 @@ class Fold:
         # origin partition -> the highest origin that concerns this one and is known not to be here;
         # nothing where the chain of copies is whole
         self.owed: dict[int, Place] = {}
+        self.copied_to = -1  # `high` says already which copies up to there have counted
         self.unread = -1  # the last offset that nobody could read: it may have been a copy
         self.chain = Chain(place, {})
         self.clock_ms = 0  # the latest append time; 0: not known
@@ -57,7 +58,7 @@ class Fold:
             case Origin():
                 return self._origin(offset, record)
             case Copy():
-                return self._copy(record)
+                return offset > self.copied_to and self._copy(record)
             case Takeover():
                 # its own time, not the log's clock, is the same wherever a reader begins
                 own_ms = appended_at_ms if record.keeps_clock else 0

@@ -40,7 +40,7 @@ class Undecided:
         self.unproven: list[Seen] = []
         self._taken_over = -1
         self.last: dict[int, Copied] = {}  # the last origin for each target, as a state record knew
-        self.complete = False  # the fold is exact for copies too, above the last state record
+        self.complete = False  # the fold is exact for copies too
 
     def take(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
         """The next record of the log, and when it was appended."""
@@ -56,8 +56,9 @@ class Undecided:
 
     def _complete(self, state: State) -> None:
         known, self.fold = self.fold, Fold.restored(state, self._place)
-        # The log is read once more from `start`, where nothing is known yet of what comes later;
-        # the last origin for a target may be any of those that are gone.
+        # The log is read once more from `start`, where nothing is known yet of what comes later,
+        # but for copies; the last origin for a target may be any of those that are gone.
+        self.fold.copied_to = state.as_of
         self.fold.clock_ms, self.last = 0, state.last
         gone = Copied(Place(0, self._start - 1), 0)
         self.fold.chain.last = {
