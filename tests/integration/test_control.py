@@ -344,7 +344,7 @@ async def test_one_whose_store_is_silent_gives_up_the_lead(
     again.
     """
     for name in ("server.RETRY_S", "documents.RETRY_S", "documents.CHECK_EVERY_S"):
-        monkeypatch.setattr(f"cecochat.control.{name}", 0.05)
+        monkeypatch.setattr(f"cecochat.servers.control.{name}", 0.05)
     monkeypatch.setattr("cecochat.servers.control.documents.SILENT_S", 0.5)
     async with (
         world(tmp_path) as up,

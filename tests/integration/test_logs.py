@@ -118,7 +118,7 @@ async def test_a_message_is_found_by_its_id_and_its_trace_at_debug(
     tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracing = Tracing(exporter=InMemorySpanExporter())
-    monkeypatch.setattr("cecochat.system.Tracing", lambda _: tracing)
+    monkeypatch.setattr("cecochat.run.system.Tracing", lambda _: tracing)
     async with running(tmp_path, {**QUICK, "log.level": "debug"}) as system:
         id_ = str(await sent(system, "one", TEXT, f"00-{TRACE}-{SPAN}-01"))
         await eventually(lambda: log.of("is in the history"))

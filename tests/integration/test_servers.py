@@ -301,7 +301,7 @@ async def check_all_once(
 UP = """
 import asyncio, sys
 from pathlib import Path
-from cecochat import system
+from cecochat.run import system
 from cecochat.runtime.settings import Settings
 ports = dict.fromkeys(sys.argv[2].split(","), 0)
 settings = Settings(data_dir=Path(sys.argv[1]), **ports)

@@ -40,7 +40,7 @@ def exported() -> InMemorySpanExporter:
 async def up(
     tmp_path: Path, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Running]:
-    monkeypatch.setattr("cecochat.system.Tracing", lambda _: Tracing(exporter=exported))
+    monkeypatch.setattr("cecochat.run.system.Tracing", lambda _: Tracing(exporter=exported))
     monkeypatch.setattr("cecochat.telemetry.exporting.EXPORT_EVERY_MS", 50)
     async with running(tmp_path / "data", partitions=PARTITIONS) as started:
         keys = {"trace.ratio": 0.0, "trace.slow_ms": 1e6}
@@ -226,7 +226,7 @@ async def traced_to(
 ) -> AsyncIterator[tuple[Tracing, Client]]:
     monkeypatch.setattr("cecochat.telemetry.exporting.EXPORT_EVERY_MS", 50)
     tracing = Tracing(exporter=collector)
-    monkeypatch.setattr("cecochat.system.Tracing", lambda _: tracing)
+    monkeypatch.setattr("cecochat.run.system.Tracing", lambda _: tracing)
     async with running(folder, partitions=1) as up:
         await up.configure({**QUICK, "trace.ratio": 1.0})
         async with connect(up.addresses.connect, up.token("alice")) as alice:
