@@ -259,7 +259,8 @@ class Server:
             if all(looked):
                 incoming.compared(incoming.unread)
         for origin in incoming.due(now_ms):
-            if self.compare(origin) and (missing := incoming.ask(origin, now_ms)):
+            held = self.world.logs[origin].holds(self.owner.fold.high_of(origin))
+            if self.compare(origin) and (missing := incoming.ask(origin, now_ms, held=held)):
                 self.append(origin, missing)
 
     def compare(self, origin: int) -> bool:

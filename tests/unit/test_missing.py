@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.limits import OwnerLimits
-from cecochat.domain.log.place import Place
+from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, Missing, Origin, Takeover, decode, encode
 from cecochat.domain.ownership.missing import ASK_AFTER_MS, ASK_SELDOM_MS, Incoming
 from cecochat.domain.ownership.owner import Owner
@@ -70,6 +70,14 @@ def test_what_was_said_to_be_there_and_is_not_is_not_asked_for() -> None:
     incoming.compare(2, Copied(at(5), 1))
     assert incoming.ask(2, ASK_AFTER_MS) is None
     assert not incoming.broken
+
+
+def test_a_log_that_has_lost_what_counted_last_is_asked_for_all_that_it_has() -> None:
+    """What stands at that offset there now, and before it, this partition has never had."""
+    incoming = Incoming(1, fold_with_a_broken_chain())
+    incoming.due(0)
+    assert incoming.due(ASK_AFTER_MS) == [2]
+    assert incoming.ask(2, ASK_AFTER_MS, held=False) == Missing(1, NOWHERE)
 
 
 def test_a_question_counts_for_nobody_who_does_not_know_it() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.place import Place
+from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Missing
 
 ASK_AFTER_MS = 2_000
@@ -70,9 +70,10 @@ class Incoming:
             return known
         return Standstill(high, now_ms + ASK_AFTER_MS, ASK_AFTER_MS)
 
-    def ask(self, origin: int, now_ms: int) -> Missing | None:
+    def ask(self, origin: int, now_ms: int, *, held: bool = True) -> Missing | None:
         """What to append to that partition, so that its owner brings copies again; None: nothing is
-        missing any more.
+        missing any more. `held`: whether its log has what counted last here, and has not lost that
+        with its end.
         """
         if origin not in self._fold.owed:
             return None
@@ -80,4 +81,4 @@ class Incoming:
         wait_ms = min(2 * wait_ms, ASK_SELDOM_MS)
         self._standing[origin] = Standstill(high, now_ms + wait_ms, wait_ms)
         self.broken.add(origin)
-        return Missing(self._partition, self._fold.high_of(origin))
+        return Missing(self._partition, self._fold.high_of(origin) if held else NOWHERE)

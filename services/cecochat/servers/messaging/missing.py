@@ -14,7 +14,7 @@ from cecochat.domain.log.chain import PlaceOf
 from cecochat.domain.log.records import NOTHING, Copied, Missing, encode
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import Backplane, NewRecord, Producer
-from cecochat.runtime.reading import last_for
+from cecochat.runtime.reading import last_for, still_holds
 from cecochat.servers.messaging.metrics import MessagingMetrics
 
 log = logging.getLogger(__name__)
@@ -93,8 +93,19 @@ class MissingCopies:
         due = [origin for origin in self._incoming.due(now_ms) if origin not in self._asking]
         looked = await asyncio.gather(*map(self._compare, due))
         for origin in compress(due, looked):
-            if missing := self._incoming.ask(origin, now_ms):
+            held = await self._holds_ours(origin)
+            if missing := self._incoming.ask(origin, now_ms, held=held):
                 self._asking[origin] = self._group.create_task(self._append(origin, missing))
+
+    async def _holds_ours(self, origin: int) -> bool:
+        """Whether that partition has what counted last here; where that cannot be read just now, it
+        is asked for what comes behind, and soon once more.
+        """
+        try:
+            high = self._owner.fold.high_of(origin)
+            return await still_holds(self._backplane, origin, high)
+        except (Unavailable, Trimmed):
+            return True
 
     async def _append(self, origin: int, missing: Missing) -> None:
         """Nothing else waits for it: that partition may be without a leader."""
