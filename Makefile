@@ -108,7 +108,7 @@ cluster-box: ## the box that it takes where no public one can be had (lxc, docke
 bench: $(dev) ## measure; prints a table and JSON (BACKENDS=real: a cluster of processes)
 	$(bin)/python -m tests.bench --backends $(BACKENDS) $(ARGS)
 
-protos: $(dev) ## generate services/cecochat/v1 from protos/
+protos: $(dev) ## generate the code of protos/ below services/
 	$(bin)/python scripts/protos.py generate
 
 reference: $(dev) ## write docs/reference/, jobs/ and what observability/ has of pages and dashboards, from the code

@@ -19,9 +19,9 @@ from cecochat.servers.connect.server import ConnectMetrics
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.late import late_records
 from cecochat.servers.history.holes import history_holes
-from cecochat.servers.history.transport import query_seconds
+from cecochat.servers.history.transport import QueryMetrics
 from cecochat.servers.materialize.auditor import AuditMetrics
-from cecochat.servers.materialize.worker import MaterializeMetrics
+from cecochat.servers.materialize.metrics import MaterializeMetrics
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.telemetry.tracing import SpanCounts
 
@@ -44,7 +44,7 @@ VERIFYING = (token_failures, key_age, partial(DocumentMetrics, REVOCATIONS))
 MADE: dict[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "messaging": (MessagingMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "materialize": (MaterializeMetrics, AuditMetrics, *EVERY),
-    "history": (query_seconds, history_holes, *VERIFYING, *EVERY),
+    "history": (QueryMetrics, history_holes, *VERIFYING, *EVERY),
     "connect": (ConnectMetrics, ASSIGNED, *VERIFYING, *EVERY),
     "control": (Decisions, late_records, *EVERY),
 }

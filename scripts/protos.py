@@ -1,6 +1,6 @@
-"""Generate `services/cecochat/v1` from `protos/`, and judge and release changes of the contracts.
+"""Generate the code of `protos/` below `services/`, and judge and release changes of the contracts.
 
-scripts/protos.py generate    write services/cecochat/v1 anew
+scripts/protos.py generate    write the generated code anew
 scripts/protos.py release     take protos/ as it is for what later changes must not break
 """
 
@@ -15,21 +15,24 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 BASELINE = PROTOS / "baseline.binpb"
 SOURCES = ROOT / "services"
-PACKAGE = Path("cecochat/v1")
+PUBLIC = Path("cecochat/v1")  # what clients and the log hold
+INTERNAL = Path("cecochat/internal/v1")  # what servers ask each other
+PACKAGES = (PUBLIC, INTERNAL)
 
 BIN = Path(sys.executable).parent
 
 
 def generate(sources: Path) -> None:
-    """Write the modules and stubs of every proto into `sources`/cecochat/v1, and no others.
+    """Write the modules and stubs of every proto into its package in `sources`, and no others.
 
     Only a proto with a service gets a `_pb2_grpc` module. Raises CalledProcessError where protoc
     refuses a proto and has said why.
     """
-    (sources / PACKAGE).mkdir(parents=True, exist_ok=True)
-    for old in (sources / PACKAGE).glob("*_pb2*"):
-        old.unlink()
-    protos = sorted((PROTOS / PACKAGE).glob("*.proto"))
+    for package in PACKAGES:
+        (sources / package).mkdir(parents=True, exist_ok=True)
+        for old in (sources / package).glob("*_pb2*"):
+            old.unlink()
+    protos = sorted(proto for package in PACKAGES for proto in (PROTOS / package).glob("*.proto"))
     _protoc(protos, f"--python_out={sources}", f"--mypy_out=quiet:{sources}")
     with_services = [proto for proto in protos if re.search(r"^service ", proto.read_text(), re.M)]
     _protoc(with_services, f"--grpc_python_out={sources}", f"--mypy_grpc_out=quiet:{sources}")

@@ -36,10 +36,17 @@ EVERYWHERE = OPEN | {
     ("GET", "documents"): "read",
     ("GET", "documents/<name:str>"): "read",
 }
+SCALED = EVERYWHERE | {("GET", "internal/v1/load"): "metrics"}
 DECLARED = {
-    "connect": EVERYWHERE,
-    "messaging": EVERYWHERE | {("GET", "partitions"): "read", ("GET", "sessions"): "people"},
-    "history": EVERYWHERE
+    "connect": SCALED,
+    "messaging": SCALED
+    | {
+        ("GET", "partitions"): "read",
+        ("GET", "sessions"): "people",
+        ("GET", "internal/v1/partitions"): "read",
+        ("GET", "internal/v1/sessions"): "people",
+    },
+    "history": SCALED
     | {
         ("GET", "where/<message_id:str>"): "people",
         ("GET", "letters"): "people",
@@ -47,8 +54,7 @@ DECLARED = {
         ("GET", "holes"): "read",
         ("POST", "revocations"): "change",
     },
-    "materialize": EVERYWHERE
-    | {("GET", "audit"): "read", ("POST", "audit/<partition:int>"): "change"},
+    "materialize": SCALED | {("GET", "audit"): "read", ("POST", "audit/<partition:int>"): "change"},
     "control": EVERYWHERE | {("GET", "decisions"): "read", ("GET", "control"): "read"},
 }
 """Server -> method and path of each route -> who may ask: what docs/reference/http-api.md says."""

@@ -18,18 +18,17 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from sanic import Request
-from sanic.response import HTTPResponse
-from sanic.response import json as json_response
 
 from cecochat.adapters import build
 from cecochat.domain.cluster.versions import digest
 from cecochat.domain.errors import Unavailable
+from cecochat.internal.client import InternalClient
+from cecochat.internal.routes import InternalRoutes
+from cecochat.internal.v1.internal_pb2 import OwnedPartition
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.ports.discovery import Instance
 from cecochat.run import system
 from cecochat.runtime import http, internal
-from cecochat.runtime.ownership import owned_by
 from cecochat.runtime.parts import Parts
 from cecochat.runtime.remembered import (
     Memory,
@@ -67,19 +66,17 @@ class FakeMessaging:
         app = internal.app(
             operators.guard(), "messaging", self.server_id, CollectorRegistry(), lambda: None
         )
-
-        @app.get("/partitions", ctx_scope="read")
-        async def partitions(_: Request) -> HTTPResponse:
-            self.asked += 1
-            owned = {str(p): {"epoch": 1, "assignment_version": 1} for p in self.owned}
-            return json_response({"server_id": self.server_id, "owned": owned, "taking_over": []})
-
+        InternalRoutes(app, self.server_id).partitions(self._answer)
         async with http.serving(app, "127.0.0.1", 0) as port, asyncio.TaskGroup() as group:
             url = f"http://127.0.0.1:{port}"
             self.instance = Instance("messaging", self.server_id, f"127.0.0.1:{port}", url, "1")
             following = group.create_task(self._follow())
             yield
             following.cancel()
+
+    def _answer(self) -> list[OwnedPartition]:
+        self.asked += 1
+        return [OwnedPartition(partition=each) for each in self.owned]
 
     async def _follow(self) -> None:
         async with aclosing(self.parts.configuration.watch(ASSIGNMENT)) as documents:
@@ -553,7 +550,7 @@ def elsewhere(up: World, name: str) -> Parts:
 
 
 async def owns(client: httpx.AsyncClient, instance: Instance, count: int) -> bool:
-    return len(await owned_by(client, instance) or ()) == count
+    return len(await InternalClient(client).owned_by(instance) or ()) == count
 
 
 async def test_a_control_server_without_a_copy_learns_from_the_servers_what_an_empty_store_has_lost(

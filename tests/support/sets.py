@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
+from cecochat.internal.client import InternalClient
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service
 from cecochat.run.turn import WAIT_S
-from cecochat.runtime.ownership import owned_by
 from tests.support import operators
 
 EVERY_S = 0.1
@@ -80,7 +80,7 @@ async def _watch(
         known |= set(listed)
         seen.left_s |= {each.instance_id: time.monotonic() for each in listed}
         if service == "messaging":  # it serves on when it has left, until others have taken over
-            serve = [bool(await owned_by(client, each)) for each in known]
+            serve = [bool(await InternalClient(client).owned_by(each)) for each in known]
         else:
             serve = [await _ready(client, each) for each in listed]
         seen.serving.append(sum(serve))

@@ -20,7 +20,7 @@ CONTRACTS = ("ports", "domain", "v1")
 ADAPTERS = ("embedded", "kafka", "cassandra", "redis", "consul", "nomad", "local")
 SERVERS = ("messaging", "materialize", "history", "connect", "control")
 MAINS = tuple(f"servers.{server}.main" for server in SERVERS)
-PROCESS = ("runtime", "telemetry", *CONTRACTS)  # what any server has
+PROCESS = ("internal", "runtime", "telemetry", *CONTRACTS)  # what any server has
 
 # A package -> what it may import of cecochat besides itself. Not named: not allowed.
 MAY: dict[str, tuple[str, ...]] = {
@@ -35,7 +35,8 @@ MAY: dict[str, tuple[str, ...]] = {
     "ports": ("domain", "v1"),
     "telemetry": CONTRACTS,
     "runtime": ("telemetry", *CONTRACTS),
-    "where": ("runtime", *CONTRACTS),
+    "internal": ("runtime", *CONTRACTS),  # what servers ask each other: both sides
+    "where": ("internal", "runtime", *CONTRACTS),
     "client": ("domain", "telemetry.spans", "v1"),  # a library for others: no server comes along
     **dict.fromkeys((f"adapters.{name}" for name in ADAPTERS), ("runtime", *CONTRACTS)),
     "adapters.build": ("adapters", "runtime", *CONTRACTS),  # it alone knows which adapter is in use

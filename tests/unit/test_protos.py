@@ -1,4 +1,4 @@
-"""The contracts: generated code as `protos/` gives it, and no change that breaks a client."""
+"""The contracts: generated code as `protos/` gives it, and no change that breaks others."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.protos import BASELINE, PACKAGE, PROTOS, SOURCES, buf, generate
+from scripts.protos import BASELINE, INTERNAL, PACKAGES, PROTOS, PUBLIC, SOURCES, buf, generate
 
 
 def generated(sources: Path) -> dict[str, bytes]:
-    """File name -> content of everything that `generate` writes."""
-    return {path.name: path.read_bytes() for path in (sources / PACKAGE).glob("*_pb2*")}
+    """Path below `sources` -> content of everything that `generate` writes."""
+    return {
+        path.relative_to(sources).as_posix(): path.read_bytes()
+        for package in PACKAGES
+        for path in (sources / package).glob("*_pb2*")
+    }
 
 
 def breaks(protos: Path) -> str:
@@ -70,15 +74,22 @@ FIELD = "string client_message_id = 4;"
 )
 def test_a_breaking_change_is_refused(tmp_path: Path, change: Change, told: str) -> None:
     protos = shutil.copytree(PROTOS, tmp_path / "protos")
-    events = protos / PACKAGE / "events.proto"
+    events = protos / PUBLIC / "events.proto"
     events.write_text(change(events.read_text()))
     said = breaks(protos)
     assert "events.proto" in said
     assert told in said
 
 
+def test_what_servers_ask_each_other_is_held_to_the_same(tmp_path: Path) -> None:
+    protos = shutil.copytree(PROTOS, tmp_path / "protos")
+    internal = protos / INTERNAL / "internal.proto"
+    internal.write_text(replaced("uint64 rows_written = 1;", "")(internal.read_text()))
+    assert "internal.proto" in breaks(protos)
+
+
 def test_an_addition_is_not_refused(tmp_path: Path) -> None:
     protos = shutil.copytree(PROTOS, tmp_path / "protos")
-    events = protos / PACKAGE / "events.proto"
+    events = protos / PUBLIC / "events.proto"
     events.write_text(replaced(FIELD, f"{FIELD}\n  string added = 999;")(events.read_text()))
     assert breaks(protos) == ""

@@ -13,6 +13,7 @@ from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import partition_in
 from cecochat.domain.log.place import NOWHERE
 from cecochat.domain.log.records import Origin
+from cecochat.internal.client import InternalClient
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
 from cecochat.ports.discovery import Instance
 from cecochat.ports.history import History, MarkRow
@@ -151,7 +152,8 @@ class Gathering:
             stands = await self._standing(partition_of(user, self._sources.partitions))
             if stands.server_id in live:
                 asked.setdefault(stands.server_id, []).append(user)
-        async with self._sources.asking() as client:
+        async with self._sources.asking() as http:
+            client = InternalClient(http)
             answers = await asyncio.gather(
                 *(sessions_on(client, live[server], users) for server, users in asked.items())
             )

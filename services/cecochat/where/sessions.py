@@ -1,14 +1,24 @@
-"""What messaging servers say about the sessions of users, asked over HTTP."""
+"""What messaging servers say about the sessions of users."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import httpx
-
+from cecochat.domain.session.session import How
+from cecochat.internal.client import InternalClient
+from cecochat.internal.v1.internal_pb2 import (
+    BEGAN_GAP,
+    BEGAN_RESUMED,
+    Began,
+    Session,
+    UserSessions,
+)
 from cecochat.ports.discovery import Instance
 from cecochat.where.answer import Device
+
+# A way to begin that only a newer server knows is no proof that a device had a message.
+HOW: dict[Began.ValueType, How] = {BEGAN_RESUMED: "resumed", BEGAN_GAP: "gap"}
 
 
 class Sessions(NamedTuple):
@@ -19,25 +29,23 @@ class Sessions(NamedTuple):
 
 
 async def sessions_on(
-    client: httpx.AsyncClient, server: Instance, users: Sequence[str]
+    client: InternalClient, server: Instance, users: Sequence[str]
 ) -> dict[str, Sessions]:
-    """Of the users that it owns. Empty also where it does not answer, or another has its address
-    now.
-    """
-    try:
-        answer = await client.get(f"{server.health_url}/sessions", params={"user": list(users)})
-        return _read(answer.json(), server.instance_id) if answer.is_success else {}
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
-        return {}
+    """Of the users that it owns. Empty also where it does not answer."""
+    said = await client.sessions(server, users)
+    return {user: _sessions(each) for user, each in (said or {}).items()}
 
 
-def _read(body: Any, server_id: str) -> dict[str, Sessions]:
-    if body["server_id"] != server_id:
-        return {}
-    return {user: _sessions(each) for user, each in body["users"].items()}
+def _sessions(said: UserSessions) -> Sessions:
+    return Sessions(said.read_to, tuple(map(_device, said.sessions)))
 
 
-def _sessions(of: Any) -> Sessions:
-    known = Device._fields
-    devices = (Device(**{name: each[name] for name in known}) for each in of["sessions"])
-    return Sessions(int(of["read_to"]), tuple(devices))
+def _device(said: Session) -> Device:
+    return Device(
+        session_id=said.session_id,
+        device=said.device,
+        position=said.position,
+        began_at=said.began_at,
+        began=HOW.get(said.began, "live"),
+        queued_bytes=said.queued_bytes,
+    )

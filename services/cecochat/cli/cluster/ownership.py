@@ -21,10 +21,10 @@ from cecochat.cli.output import echo
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.balance import ranges
 from cecochat.domain.log.ids import PARTITIONS_MAX
+from cecochat.internal.client import InternalClient
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.asking import Asking
-from cecochat.runtime.ownership import owned_by
 
 POLL_S = 0.1
 
@@ -125,9 +125,10 @@ async def view_through(
     return View(document.version, document.changed_by, owners, live, owned)
 
 
-async def _owned(live: Mapping[str, Instance], ask: Asking) -> dict[str, frozenset[int] | None]:
-    async with ask() as client:
-        answers = await asyncio.gather(*(owned_by(client, each) for each in live.values()))
+async def _owned(live: Mapping[str, Instance], ask: Asking) -> dict[str, Collection[int] | None]:
+    async with ask() as http:
+        client = InternalClient(http)
+        answers = await asyncio.gather(*map(client.owned_by, live.values()))
     return dict(zip(live, answers, strict=True))
 
 
@@ -185,9 +186,10 @@ async def _assign(configuration: Configuration, seen: View, partitions: list[int
 
 async def _until_owned(server: Instance, partitions: list[int], ask: Asking) -> None:
     told = 0
-    async with ask() as client:
+    async with ask() as http:
+        client = InternalClient(http)
         while True:
-            count = len((await owned_by(client, server) or frozenset()) & set(partitions))
+            count = len((await client.owned_by(server) or {}).keys() & set(partitions))
             if count != told and sys.stderr.isatty():
                 echo(f"{count} of {len(partitions)} taken over", err=True)
             if count == len(partitions):

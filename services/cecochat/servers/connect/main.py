@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from cecochat.domain.cluster.configuration import Config
+from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http, internal
 from cecochat.runtime.follow import follow
@@ -14,7 +15,7 @@ from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
 from cecochat.runtime.revocations import follow_revocations
-from cecochat.servers.connect.server import Directory, add_routes
+from cecochat.servers.connect.server import ConnectMetrics, Directory, add_routes
 
 
 @asynccontextmanager
@@ -30,7 +31,9 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     memory = Memory()
     show_memory(app, server_id, memory)
     for_clients = http.app("connect-for-clients")
-    add_routes(for_clients, directory, verifier, registry, tracer)
+    metrics = ConnectMetrics(registry)
+    InternalRoutes(app, server_id).load(lambda: metrics.load)
+    add_routes(for_clients, directory, verifier, metrics, tracer)
 
     def configure(config: Config) -> None:
         directory.configure(config)

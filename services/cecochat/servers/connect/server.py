@@ -20,6 +20,7 @@ from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Refusal
 from cecochat.domain.session.bucket import Rates
+from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.follow import valid
@@ -119,23 +120,34 @@ class ConnectMetrics:
     """What a connect server counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.lookups = Counter(
+        self._load = ConnectLoad()  # what control asks for, which the metric says too
+        self._lookups = Counter(
             "cecochat_connects", "Lookups, by code.", ["code"], registry=registry
         )
         self.seconds = Histogram(
             "cecochat_connect_seconds", "Time to answer a lookup.", registry=registry
         )
 
+    @property
+    def load(self) -> Load:
+        """What this server carries now."""
+        return Load(connect=self._load)
+
+    def answered(self, refusal: Refusal | None) -> None:
+        """A lookup has its answer."""
+        self._lookups.labels(refusal.name if refusal else "ok").inc()
+        self._load.lookups += 1
+
 
 def add_routes(
     app: Sanic[Any, Any],
     directory: Directory,
     verifier: Verifier,
-    registry: CollectorRegistry,
+    metrics: ConnectMetrics,
     tracer: Tracer = OFF,
 ) -> None:
     """`GET /v1/connect`, and for balancers `GET /livez`, which says nothing else."""
-    metrics, tarpit = ConnectMetrics(registry), Tarpit()
+    tarpit = Tarpit()
 
     @app.get("/livez")
     async def livez(_: Request) -> HTTPResponse:
@@ -145,7 +157,7 @@ def add_routes(
     async def connect(request: Request) -> HTTPResponse:
         with metrics.seconds.time():
             answer, refusal = answered(request)
-        metrics.lookups.labels(refusal.name if refusal else "ok").inc()
+        metrics.answered(refusal)
         if refusal:
             await tarpit.hold(refusal)
         return answer

@@ -1,19 +1,17 @@
-"""What the servers of a set carry, from their metrics."""
+"""What the servers of a set carry, as they say it themselves."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
-
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.scaling import Load, Strain
+from cecochat.internal.client import InternalClient
+from cecochat.internal.v1 import internal_pb2
 from cecochat.ports.discovery import Instance, Service
 
 QUERIES_MIN = 1.0  # a second: what fewer take says little about the load
@@ -29,7 +27,7 @@ class Carried(NamedTuple):
 
 class _Reading(NamedTuple):
     at_s: float
-    values: Mapping[str, float]  # by name of the sample, summed over labels
+    said: internal_pb2.Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +37,16 @@ class _Pair:
     before: _Reading
     now: _Reading
 
-    def rate(self, name: str) -> float:
+    def rate(self, counter: Callable[[internal_pb2.Load], float]) -> float:
+        """How much a counter rises in a second."""
         took_s = self.now.at_s - self.before.at_s
-        return max(self.now.values.get(name, 0) - self.before.values.get(name, 0), 0) / took_s
+        return max(counter(self.now.said) - counter(self.before.said), 0) / took_s
 
 
 class Loads:
-    """Reads the metrics of servers now and then; rates are those since the reading before."""
+    """Asks servers now and then what they carry; rates are those since the answer before."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: InternalClient) -> None:
         self._client = client
         self._before: dict[str, _Reading] = {}  # by instance
 
@@ -65,53 +64,45 @@ class Loads:
         return Carried(loads, strains, complete=len(pairs) == len(servers))
 
     async def _read(self, server: Instance) -> _Reading | None:
-        try:
-            answer = await self._client.get(f"{server.health_url}/metrics")
-            values = Counter[str]()
-            for family in text_string_to_metric_families(answer.raise_for_status().text):
-                for sample in family.samples:
-                    values[sample.name] += sample.value  # type: ignore[assignment]
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-            return None
-        return _Reading(time.monotonic(), values)
+        said = await self._client.load(server)
+        return _Reading(time.monotonic(), said) if said else None
 
 
 def _carried(
     service: Service, pairs: Sequence[_Pair], config: Config
 ) -> tuple[tuple[Load, ...], tuple[Strain, ...]]:
-    def rate(name: str) -> float:
-        return sum(pair.rate(name) for pair in pairs)
+    def rate(counter: Callable[[internal_pb2.Load], float]) -> float:
+        return sum(pair.rate(counter) for pair in pairs)
 
-    def now(name: str) -> list[float]:
-        return [pair.now.values.get(name, 0.0) for pair in pairs]
-
+    now = [pair.now.said for pair in pairs]
     match service:
         case "messaging":
-            sessions = sum(now("cecochat_sessions"))
-            sends = rate("cecochat_sends_accepted_total")
+            sessions = float(sum(said.messaging.sessions for said in now))
+            sends = rate(lambda said: said.messaging.sends_accepted)
             return (
                 Load("sessions", sessions, config.scale_messaging_target),
                 Load("sends/s", sends, config.scale_messaging_target_sends),
             ), ()
         case "materialize":
-            if rate("cecochat_history_retries_total"):
+            if rate(lambda said: said.materialize.history_retries):
                 return (), ()  # the database holds them up: neither more nor fewer help
-            behind = max(now("cecochat_materialize_lag_records"), default=0.0)
-            rows = Load(
-                "rows/s", rate("cecochat_rows_written_total"), config.scale_materialize_target
+            rows = rate(lambda said: said.materialize.rows_written)
+            behind = float(max((said.materialize.lag_records for said in now), default=0))
+            return (
+                (Load("rows/s", rows, config.scale_materialize_target),),
+                (Strain("records behind", behind, config.scale_materialize_lag_max),),
             )
-            return (rows,), (Strain("records behind", behind, config.scale_materialize_lag_max),)
         case "history":
-            queries = rate("cecochat_query_seconds_count")
+            queries = rate(lambda said: said.history.queries)
             mean_ms = 0.0
             if queries >= QUERIES_MIN:
-                mean_ms = rate("cecochat_query_seconds_sum") / queries * 1_000
+                mean_ms = rate(lambda said: said.history.query_seconds) / queries * 1_000
             return (
                 (Load("queries/s", queries, config.scale_history_target),),
                 (Strain("ms a query", mean_ms, config.scale_history_latency_max_ms),),
             )
         case "connect":
-            lookups = rate("cecochat_connects_total")
+            lookups = rate(lambda said: said.connect.lookups)
             return (Load("lookups/s", lookups, config.scale_connect_target),), ()
         case "control":
             return (), ()

@@ -14,16 +14,14 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 
-import httpx
-
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.balance import CONTROL
 from cecochat.domain.errors import Conflict, Unavailable
+from cecochat.internal.client import InternalClient
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.asking import Asking
 from cecochat.runtime.changes import changed
-from cecochat.runtime.ownership import owned_by
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.documents import Documents
 from cecochat.servers.control.gone import Gone
@@ -167,7 +165,8 @@ class Control:
         whether they still own what they were given.
         """
         asked_all_s = -math.inf
-        async with self._asking() as client:
+        async with self._asking() as http:
+            client = InternalClient(http)
             while True:
                 awaited = self._planner.awaited
                 if self._clock() - asked_all_s > ASK_ALL_S:
@@ -179,8 +178,8 @@ class Control:
                             group.create_task(self._ask(client, instance))
                 await asyncio.sleep(TICK_S)
 
-    async def _ask(self, client: httpx.AsyncClient, instance: Instance) -> None:
-        owned = await owned_by(client, instance)
+    async def _ask(self, client: InternalClient, instance: Instance) -> None:
+        owned = await client.owned_by(instance)
         if owned is not None:
             self._planner.see_owned(instance.instance_id, owned, self._clock())
             self._changed.set()

@@ -12,6 +12,7 @@ from typing import Any
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.scaling import Observed, Policy, Scaler
 from cecochat.domain.errors import CannotScale, Unavailable
+from cecochat.internal.client import InternalClient
 from cecochat.ports.deployment import Deployment, Limits, ServerSet
 from cecochat.ports.discovery import Discovery, Service
 from cecochat.runtime.asking import Asking
@@ -88,8 +89,8 @@ class Sets:
 
     async def run(self) -> None:
         """Look at every set now and then."""
-        async with self._asking() as client:
-            loads = Loads(client)
+        async with self._asking() as http:
+            loads = Loads(InternalClient(http))
             while True:
                 for service in SCALED:
                     try:

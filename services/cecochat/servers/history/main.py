@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from cecochat.domain.cluster.configuration import Config
+from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
@@ -24,6 +25,7 @@ from cecochat.servers.history.transport import (
     CONNECTION_AGE_MS,
     RECEIVE_MAX_BYTES,
     SERVICE,
+    QueryMetrics,
     handler,
 )
 from cecochat.where.facts import Sources
@@ -48,6 +50,8 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     add_revoking(app, parts.configuration)
     memory = Memory()
     show_memory(app, server_id, memory)
+    metrics = QueryMetrics(registry)
+    InternalRoutes(app, server_id).load(lambda: metrics.load)
     verifier = parts.verifier.counted(registry)
 
     def configure(config: Config) -> None:
@@ -58,7 +62,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         port, health = await stack.enter_async_context(
             grpc.serving(
                 handler(
-                    queries, where, Admission(lambda: queries.config), verifier, registry, tracer
+                    queries, where, Admission(lambda: queries.config), verifier, metrics, tracer
                 ),
                 SERVICE,
                 settings.host,

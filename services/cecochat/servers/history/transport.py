@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from prometheus_client import CollectorRegistry, Histogram
 
 from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.tokens import Verifier
@@ -45,14 +46,28 @@ NOT_NOW = Refusal(
 Request = TypeVar("Request", bound=Message)
 
 
-def query_seconds(registry: CollectorRegistry) -> Histogram:
-    """Measured by the handler."""
-    return Histogram(
-        "cecochat_query_seconds",
-        "Time to answer, by call and code.",
-        ["call", "code"],
-        registry=registry,
-    )
+class QueryMetrics:
+    """What the handler counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._load = HistoryLoad()  # what control asks for, which the metric says too
+        self._seconds = Histogram(
+            "cecochat_query_seconds",
+            "Time to answer, by call and code.",
+            ["call", "code"],
+            registry=registry,
+        )
+
+    @property
+    def load(self) -> Load:
+        """What this server carries now."""
+        return Load(history=self._load)
+
+    def answered(self, call: str, refusal: Refusal | None, took_s: float) -> None:
+        """A query has its answer."""
+        self._seconds.labels(call, refusal.name if refusal else "ok").observe(took_s)
+        self._load.queries += 1
+        self._load.query_seconds += took_s
 
 
 def handler(
@@ -60,7 +75,7 @@ def handler(
     where: Where,
     admission: Admission,
     verifier: Verifier,
-    registry: CollectorRegistry,
+    metrics: QueryMetrics,
     tracer: Tracer = OFF,
 ) -> grpc.GenericRpcHandler:
     """The service, answered by `queries` and `where`."""
@@ -69,7 +84,7 @@ def handler(
         admission=admission,
         verifier=verifier,
         tarpit=Tarpit(),
-        seconds=query_seconds(registry),
+        metrics=metrics,
         tracer=tracer,
     )
     return grpc.method_handlers_generic_handler(
@@ -90,7 +105,7 @@ def _unary(
     admission: Admission,
     verifier: Verifier,
     tarpit: Tarpit,
-    seconds: Histogram,
+    metrics: QueryMetrics,
     tracer: Tracer,
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     full = f"{SERVICE}/{name}"
@@ -123,8 +138,7 @@ def _unary(
             log.exception("%s failed", name)
             refusal = INTERNAL
         finally:
-            code = refusal.name if refusal else "ok"
-            seconds.labels(name, code).observe(time.monotonic() - begun_s)
+            metrics.answered(name, refusal, time.monotonic() - begun_s)
         return refusal
 
     return grpc.stream_stream_rpc_method_handler(call)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from cecochat.domain.cluster.configuration import Config
+from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
 from cecochat.runtime.follow import follow
@@ -36,6 +37,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
     memory = Memory()
     show_memory(app, server_id, memory)
+    InternalRoutes(app, server_id).load(lambda: worker.load)
     on_request = OnRequest(parts.backplane, parts.history, auditor.note)
     add_routes(app, server_id, auditor, on_request, await parts.backplane.partition_count())
 

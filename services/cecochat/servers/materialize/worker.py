@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.internal.v1.internal_pb2 import Load
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.metrics import AGES_S, Lag, MessageAges
 from cecochat.runtime.reading import (
     appended_at_ms,
     decided,
@@ -28,6 +28,7 @@ from cecochat.runtime.reading import (
     still_holds,
 )
 from cecochat.servers.materialize.burying import Burial
+from cecochat.servers.materialize.metrics import MaterializeMetrics
 from cecochat.servers.materialize.rows import Rows, rows_of
 from cecochat.servers.materialize.tracing import materializing
 from cecochat.servers.materialize.trims import Loss, trimmed, unproven
@@ -43,49 +44,6 @@ COMMIT_EVERY_S = 1.0
 LAG_EVERY_S = 5.0
 FINISH_S = 2.0  # what a write that is under way gets when its partition goes to another member
 COMMIT_AGAIN_S = 3_600.0  # what does not move, before the log forgets it
-
-
-class MaterializeMetrics:
-    """What a materialize server counts."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.ages = MessageAges(registry)
-        self.rows = Counter("cecochat_rows_written", "Rows written.", ["table"], registry=registry)
-        self.dead = Counter(
-            "cecochat_dead_letters", "Records that could not be understood.", registry=registry
-        )
-        self.refused = Counter(
-            "cecochat_rows_refused",
-            "Records whose rows the database refuses for what they are; they are dead letters.",
-            registry=registry,
-        )
-        self.holes = Counter(
-            "cecochat_holes_found",
-            "Ranges of the log that cannot be materialized any more, by reason.",
-            ["reason"],
-            registry=registry,
-        )
-        self.retries = Counter(
-            "cecochat_history_retries", "Writes that the database did not take.", registry=registry
-        )
-        self.write_seconds = Histogram(
-            "cecochat_history_write_seconds",
-            "Time until the database has the rows of a batch, retries included.",
-            buckets=AGES_S,
-            registry=registry,
-        )
-        self.lag = Lag("materialize", "is behind", registry)
-        self.lag_seconds = Gauge(
-            "cecochat_materialize_lag_seconds",
-            "Age of the oldest record that is being written.",
-            registry=registry,
-        )
-        self.retention = Gauge(
-            "cecochat_retention_seconds", "How long the log keeps records.", registry=registry
-        )
-        self.partitions = Gauge(
-            "cecochat_partitions_materialized", "Partitions worked on.", registry=registry
-        )
 
 
 class Materializer:
@@ -121,6 +79,11 @@ class Materializer:
     def _lag_s(self) -> float:
         now_s = time.time()
         return max((now_s - ms / 1_000 for ms in self._writing.values()), default=0.0)
+
+    @property
+    def load(self) -> Load:
+        """What it carries now."""
+        return Load(materialize=self._metrics.load)
 
     @property
     def partitions(self) -> list[int]:
@@ -283,7 +246,7 @@ class Materializer:
                 ]
                 ends = (end for _, end in bounds)
                 behind = {p: end - reached[p].offset for p, end in zip(reached, ends, strict=True)}
-                self._metrics.lag.set(behind)
+                self._metrics.behind(behind)
 
     async def _commit(self, *partitions: int) -> None:
         """Behind what is durable; one that fails is made up for by the next."""
@@ -317,8 +280,7 @@ class Materializer:
         self._reached[partition] = Place(clock_ms, offset + 1)
         if rows.messages:
             self._metrics.ages.observe("materialized", rows.messages[0].message_id)
-        self._metrics.rows.labels("messages").inc(len(rows.messages))
-        self._metrics.rows.labels("marks").inc(len(rows.marks))
+        self._metrics.wrote(rows)
         if log.isEnabledFor(logging.DEBUG):
             _tell(partition, rows)
 
@@ -349,7 +311,7 @@ class Materializer:
                 try:
                     return await call()
                 except Unavailable as error:
-                    self._metrics.retries.inc()
+                    self._metrics.retry()
                     self.not_ready = f"waiting for the history database: {error}"
                     log.warning("%s", self.not_ready)
                     await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])

@@ -11,6 +11,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
+from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
@@ -22,7 +23,7 @@ from cecochat.runtime.revocations import follow_revocations
 from cecochat.servers.messaging.loading import Log
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer
-from cecochat.servers.messaging.sessions import show_sessions
+from cecochat.servers.messaging.sessions import show_sessions, user_sessions
 from cecochat.servers.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler
 
 
@@ -43,6 +44,10 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     show_partitions(app, server.ownership)
     show_memory(app, server_id, memory)
     show_sessions(app, server)
+    routes = InternalRoutes(app, server_id)
+    routes.load(lambda: server.load)
+    routes.partitions(server.ownership.owned)
+    routes.sessions(partial(user_sessions, server))
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(
@@ -84,7 +89,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
 
 def show_partitions(app: App, ownership: Ownership) -> None:
-    """`GET /partitions`: what this server owns."""
+    """`GET /partitions`: what this server owns, for people."""
 
     @app.get("/partitions", ctx_scope="read")
     async def partitions(_: Request) -> HTTPResponse:

@@ -98,9 +98,11 @@ class MissingCopies:
                 self._asking[origin] = self._group.create_task(self._append(origin, missing))
 
     async def _holds_ours(self, origin: int) -> bool:
-        """Whether that partition has what counted last here; where that cannot be read just now, it
-        is asked for what comes behind, and soon once more.
+        """Whether that partition has what counted last here; where that cannot be read just now, or
+        there is no such partition, it is asked for what comes behind.
         """
+        if origin >= self._partitions:
+            return True
         try:
             high = self._owner.fold.high_of(origin)
             return await still_holds(self._backplane, origin, high)

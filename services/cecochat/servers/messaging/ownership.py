@@ -20,6 +20,7 @@ from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import ProducerEnded, Refusal
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.ownership.owner import Owner
+from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.follow import valid
@@ -205,8 +206,13 @@ class Ownership:
         """How long the oldest append that is under way has taken so far."""
         return max((owned.append_wait_s for owned in self._owned.values()), default=0.0)
 
+    def owned(self) -> list[InternalPartition]:
+        """What is owned, for servers and commands."""
+        owners = sorted(self._owners().items())
+        return [InternalPartition(partition=p, read_to=owner.cursor) for p, owner in owners]
+
     def shown(self) -> dict[str, Any]:
-        """For people and for the control server, as JSON."""
+        """What is owned, for people, as JSON."""
         return {
             "server_id": self._server_id,
             "owned": {

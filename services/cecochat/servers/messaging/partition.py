@@ -313,7 +313,7 @@ class OwnedPartition:
     def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
         """Append a checked send that was not settled."""
         assert self.owner
-        self._metrics.sends.inc()
+        self._metrics.accept()
         origin = self.owner.accept(session, send, recipients, now_ms())
         self._traces.accept(send.traceparent, origin)
         self._queue(origin)

@@ -15,6 +15,7 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.session.bucket import PerUser, Rates
 from cecochat.domain.session.session import Session
+from cecochat.internal.v1.internal_pb2 import Load, MessagingLoad
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import Instance
 from cecochat.runtime.remembered import Memory
@@ -106,6 +107,14 @@ class MessagingServer:
     def not_ready(self) -> str | None:
         """Why no session should come here now; None: ready."""
         return "draining" if self._leaving else self.ownership.not_ready
+
+    @property
+    def load(self) -> Load:
+        """What it carries now."""
+        carried = MessagingLoad(
+            sessions=len(self._connections), sends_accepted=self.metrics.accepted
+        )
+        return Load(messaging=carried)
 
     # -- sessions
 

@@ -1,5 +1,5 @@
-"""`GET /sessions?user=ID&user=ID`: the live sessions of some users, and how far this server has
-read their partitions.
+"""The live sessions of some users, and how far this server has read their partitions: for servers
+and commands, and at `GET /sessions?user=ID&user=ID` for people.
 """
 
 from __future__ import annotations
@@ -12,12 +12,24 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.domain.errors import Refusal
-from cecochat.domain.session.session import Session
+from cecochat.domain.session import session as domain
+from cecochat.internal.routes import users_in
+from cecochat.internal.v1.internal_pb2 import (
+    BEGAN_GAP,
+    BEGAN_LIVE,
+    BEGAN_RESUMED,
+    Began,
+    Session,
+    UserSessions,
+)
 from cecochat.runtime.http import App, error_response
 from cecochat.servers.messaging.server import MessagingServer
-from cecochat.v1 import errors_pb2
 
-USERS_MAX = 100
+BEGAN: dict[domain.How, Began.ValueType] = {
+    "live": BEGAN_LIVE,
+    "resumed": BEGAN_RESUMED,
+    "gap": BEGAN_GAP,
+}
 
 
 def show_sessions(app: App, server: MessagingServer) -> None:
@@ -25,43 +37,55 @@ def show_sessions(app: App, server: MessagingServer) -> None:
 
     @app.get("/sessions", ctx_scope="people")
     async def sessions(request: Request) -> HTTPResponse:
-        users = dict.fromkeys(request.args.getlist("user", []))
-        if not 1 <= len(users) <= USERS_MAX:
-            return error_response(_which(len(users)))
-        found = {user: shown for user in users if (shown := _of(server, user))}
+        try:
+            users = users_in(request)
+        except Refusal as refusal:
+            return error_response(refusal)
+        found = {user: _shown(said) for user in users if (said := user_sessions(server, user))}
         return json_response({"server_id": server.server_id, "users": found}, dumps=json.dumps)
 
 
-def _of(server: MessagingServer, user: str) -> dict[str, Any] | None:
+def user_sessions(server: MessagingServer, user: str) -> UserSessions | None:
+    """None: this server does not own the partition of that user, or not yet."""
     try:
         partition = server.ownership.partition_for(user)
     except Refusal:
         return None
     assert partition.owner, "it is ready"
-    return {
-        "partition": partition.partition,
-        "read_to": partition.owner.cursor,
-        "sessions": [shown for each in server.sessions_of(user) if (shown := _shown(each))],
-    }
+    return UserSessions(
+        user_id=user,
+        partition=partition.partition,
+        read_to=partition.owner.cursor,
+        sessions=[said for each in server.sessions_of(user) if (said := _session(each))],
+    )
 
 
-def _shown(session: Session) -> dict[str, Any] | None:
+def _session(session: domain.Session) -> Session | None:
     """None: its client has not said hello, or is being sent away."""
     began = session.began
     if began is None or session.closed:
         return None
-    return {
-        "session_id": session.id,
-        "device": began.device,
-        "position": session.position,
-        "began_at": began.position,
-        "began": began.how,
-        "queued_bytes": session.queued_bytes,
-    }
-
-
-def _which(count: int) -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
-        f"{count} users: name 1 to {USERS_MAX}, as /sessions?user=alice&user=bob",
+    return Session(
+        session_id=session.id,
+        device=began.device,
+        position=session.position,
+        began_at=began.position,
+        began=BEGAN[began.how],
+        queued_bytes=session.queued_bytes,
     )
+
+
+def _shown(said: UserSessions) -> dict[str, Any]:
+    hows = {began: how for how, began in BEGAN.items()}
+    sessions = [
+        {
+            "session_id": each.session_id,
+            "device": each.device,
+            "position": each.position,
+            "began_at": each.began_at,
+            "began": hows[each.began],
+            "queued_bytes": each.queued_bytes,
+        }
+        for each in said.sessions
+    ]
+    return {"partition": said.partition, "read_to": said.read_to, "sessions": sessions}

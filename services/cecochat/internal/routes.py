@@ -1,0 +1,74 @@
+"""Answers what the contract between servers has, on the internal listener of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from google.protobuf.message import Message
+from sanic import Request
+from sanic.response import HTTPResponse, raw
+
+from cecochat.domain.errors import Refusal
+from cecochat.internal import paths
+from cecochat.internal.v1.internal_pb2 import (
+    Load,
+    OwnedPartition,
+    Partitions,
+    Sessions,
+    UserSessions,
+)
+from cecochat.runtime.http import App, error_response
+from cecochat.v1 import errors_pb2
+
+
+class InternalRoutes:
+    """Adds routes to an internal application, each with the scope that it asks for. A server adds
+    those for which it has an answer.
+    """
+
+    def __init__(self, app: App, server_id: str) -> None:
+        self._app = app
+        self._server_id = server_id
+
+    def load(self, carries: Callable[[], Load]) -> None:
+        """What this server carries now, in the field of its kind."""
+
+        @self._app.get(paths.LOAD, ctx_scope="metrics")
+        async def say_load(_: Request) -> HTTPResponse:
+            said = carries()
+            said.server_id = self._server_id
+            return _protobuf(said)
+
+    def partitions(self, owned: Callable[[], Iterable[OwnedPartition]]) -> None:
+        """What this server owns now."""
+
+        @self._app.get(paths.PARTITIONS, ctx_scope="read")
+        async def say_partitions(_: Request) -> HTTPResponse:
+            return _protobuf(Partitions(server_id=self._server_id, owned=owned()))
+
+    def sessions(self, of: Callable[[str], UserSessions | None]) -> None:
+        """The sessions of users; `of` returns None for a user whose partition is not owned here."""
+
+        @self._app.get(paths.SESSIONS, ctx_scope="people")
+        async def say_sessions(request: Request) -> HTTPResponse:
+            try:
+                users = users_in(request)
+            except Refusal as refusal:
+                return error_response(refusal)
+            found = [said for user in users if (said := of(user))]
+            return _protobuf(Sessions(server_id=self._server_id, users=found))
+
+
+def users_in(request: Request) -> list[str]:
+    """Whom a question about sessions names, each once. Raises `Refusal`."""
+    users = list(dict.fromkeys(request.args.getlist(paths.USER, [])))
+    if 1 <= len(users) <= paths.USERS_MAX:
+        return users
+    raise Refusal(
+        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        f"{len(users)} users: name 1 to {paths.USERS_MAX}, as ?user=alice&user=bob",
+    )
+
+
+def _protobuf(message: Message) -> HTTPResponse:
+    return raw(message.SerializeToString(), content_type=paths.PROTOBUF)
