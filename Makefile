@@ -111,7 +111,7 @@ bench: $(dev) ## measure; prints a table and JSON (BACKENDS=real: a cluster of p
 protos: $(dev) ## generate services/cecochat/v1 from protos/
 	$(bin)/python scripts/protos.py generate
 
-reference: $(dev) ## write docs/reference/, and telemetry.md and dashboards/ of observability/, from the code
+reference: $(dev) ## write docs/reference/, jobs/ and what observability/ has of pages and dashboards, from the code
 	$(bin)/python -m scripts.reference
 
 protos-release: $(dev) ## take protos/ as it is for what later changes must not break

@@ -3,6 +3,7 @@
 #   nomad job run jobs/history.nomad.hcl
 #   nomad job run -var count=4 -var-file=production.hcl jobs/history.nomad.hcl
 #
+# Written by `make reference` from jobs/server.hcl.template and scripts/jobs.py.
 # It runs on Nomad 1.6 and later. What is in Consul, Kafka and so on is described in docs/how-to/deploy-with-nomad.md.
 
 variable "count" {

@@ -3,6 +3,7 @@
 #   nomad job run jobs/messaging.nomad.hcl
 #   nomad job run -var count=4 -var-file=production.hcl jobs/messaging.nomad.hcl
 #
+# Written by `make reference` from jobs/server.hcl.template and scripts/jobs.py.
 # It runs on Nomad 1.6 and later. What is in Consul, Kafka and so on is described in docs/how-to/deploy-with-nomad.md.
 
 variable "count" {
@@ -169,8 +170,8 @@ job "cecochat-messaging" {
 
     network {
       port "grpc" {}
-      port "health" {}
       port "edge" {} # the edge of the node listens there for this server
+      port "health" {}
     }
 
     # A server that dies starts again at once in its place; control has moved its work meanwhile.

@@ -23,7 +23,7 @@ from cecochat.domain.errors import RETRIABLE
 from cecochat.runtime import grpc, http
 from cecochat.runtime.settings import declared, variable
 from cecochat.v1 import errors_pb2
-from scripts import dashboards, telemetry
+from scripts import dashboards, jobs, telemetry
 from scripts.markdown import in_code, page, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +41,7 @@ def pages() -> dict[str, str]:
         "docs/reference/cli.md": page(CLI, "\n".join(_cli())),
         "docs/reference/python-client.md": page(CLIENT, "\n".join(_client())),
         "observability/telemetry.md": telemetry.text(),
+        **jobs.files(),
     }
 
 
