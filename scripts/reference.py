@@ -21,7 +21,7 @@ from cecochat.cli.main import app
 from cecochat.domain.cluster.configuration import KEYS
 from cecochat.domain.errors import RETRIABLE
 from cecochat.runtime import grpc, http
-from cecochat.runtime.settings import PREFIX, Settings
+from cecochat.runtime.settings import declared, variable
 from cecochat.v1 import errors_pb2
 from scripts import dashboards, jobs, telemetry
 from scripts.markdown import in_code, page, table
@@ -51,7 +51,8 @@ SETTINGS = """
 # Settings
 
 What a server process is told at its start: environment variables, each a field of `Settings` in
-`services/cecochat/runtime/settings.py`. Flags of `cecochat up` come before them. An unknown or
+`services/cecochat/runtime/settings.py`, or of what `backend.py` in a folder of
+`services/cecochat/adapters/` declares. Flags of `cecochat up` come before them. An unknown or
 malformed variable with the prefix `CECOCHAT_` stops the start and is named. What changes while
 servers run is in [Configuration](configuration.md).
 """
@@ -60,12 +61,11 @@ _FOLDER = "`cecochat/default` in the user's data folder (Linux: `~/.local/share`
 
 def _settings() -> str:
     rows = []
-    for field in fields(Settings):
+    for field in declared().values():
         default = _FOLDER if field.default is MISSING else in_code(_shown(field.default))
         low, high = field.metadata["low"], field.metadata["high"]
         allowed = f"{low:,} to {high:,}" if field.type == "int" else ""
-        name = f"`{PREFIX}{field.name.upper()}`"
-        rows.append((name, default, allowed, field.metadata["meaning"]))
+        rows.append((f"`{variable(field.name)}`", default, allowed, field.metadata["meaning"]))
     return table("Variable | Default | Range | Meaning", rows)
 
 

@@ -26,7 +26,7 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin, Takeover, encode
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, NewRecord
 from cecochat.ports.history import History
-from cecochat.runtime.settings import Settings
+from cecochat.runtime.settings import made
 from cecochat.servers.materialize import auditor
 from cecochat.servers.materialize.auditor import Auditor
 from cecochat.servers.materialize.on_request import OnRequest
@@ -129,7 +129,7 @@ async def main() -> None:
     asked = parser.parse_args()
     auditor.SLOW_SHARE = 0.0
     async with AsyncExitStack() as stack:
-        settings = Settings(
+        settings = made(
             data_dir=Path(stack.enter_context(tempfile.TemporaryDirectory())),
             partitions=PARTITIONS,
             kafka=asked.kafka,
@@ -138,10 +138,10 @@ async def main() -> None:
         )
         backplane = await stack.enter_async_context(build.backplane(settings))
         history = await stack.enter_async_context(build.history(settings))
-        made = records(asked.messages, asked.pairs)
-        ends, count = [len(each) for each in made], asked.messages
-        await append(backplane, made)
-        del made
+        log = records(asked.messages, asked.pairs)
+        ends, count = [len(each) for each in log], asked.messages
+        await append(backplane, log)
+        del log
         await measured("materialize", count, lambda: materialize(backplane, history, ends))
         await measured("audit, at once", count, lambda: at_once(backplane, history))
         await measured("audit, rounds", count, lambda: all_the_time(backplane, history, ends))

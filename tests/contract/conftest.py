@@ -1,7 +1,4 @@
-"""One fixture a port, on every adapter of it.
-
-An adapter joins by its name in the list of its port and a module of that name in `openers`.
-"""
+"""One fixture a port, on every adapter whose folder declares that port; see `openers`."""
 
 from __future__ import annotations
 
@@ -9,9 +6,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,23 +15,13 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
-from tests.contract.openers import Place
+from tests.contract.openers import Place, names, opener
 from tests.support.backends import Backends
-
-BACKPLANES = ["embedded", "kafka"]
-HISTORIES = ["embedded", "cassandra"]
-CONFIGURATIONS = ["embedded", "redis"]
-DISCOVERIES = ["embedded", "consul"]
-DEPLOYMENTS = ["embedded", "local", "nomad"]
 
 OpenBackplane = Callable[..., Awaitable[Backplane]]
 OpenHistory = Callable[[], Awaitable[History]]
 OpenConfiguration = Callable[[], Awaitable[Configuration]]
 OpenDiscovery = Callable[[], Awaitable[Discovery]]
-
-
-def opener(adapter: str) -> Any:
-    return import_module(f"tests.contract.openers.{adapter}")
 
 
 @pytest.fixture
@@ -52,14 +37,14 @@ def place(tmp_path: Path, backends: Backends) -> Place:
     return Place(tmp_path, f"test_{uuid.uuid4().hex[:12]}", backends)
 
 
-@pytest.fixture(params=BACKPLANES)
+@pytest.fixture(params=names("backplane"))
 def open_backplane(
     request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
 ) -> OpenBackplane:
     """Opens the same log, of `PARTITIONS` partitions, each time; the one before must be closed.
     It takes `retention_ms` and `clock`.
     """
-    return partial(opener(request.param).backplane, place, stack)
+    return partial(opener(request.param, "backplane"), place, stack)
 
 
 @pytest.fixture
@@ -68,12 +53,12 @@ async def backplane(open_backplane: OpenBackplane) -> Backplane:
     return await open_backplane()
 
 
-@pytest.fixture(params=HISTORIES)
+@pytest.fixture(params=names("history"))
 def open_history(
     request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
 ) -> OpenHistory:
     """Opens the same history each time; the one before must be closed."""
-    return lambda: opener(request.param).history(place, stack)
+    return partial(opener(request.param, "history"), place, stack)
 
 
 @pytest.fixture
@@ -82,12 +67,12 @@ async def history(open_history: OpenHistory) -> History:
     return await open_history()
 
 
-@pytest.fixture(params=CONFIGURATIONS)
+@pytest.fixture(params=names("configuration"))
 def open_configuration(
     request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
 ) -> OpenConfiguration:
     """Opens the same configuration each time; several may be open at once."""
-    return lambda: opener(request.param).configuration(place, stack)
+    return partial(opener(request.param, "configuration"), place, stack)
 
 
 @pytest.fixture
@@ -96,12 +81,12 @@ async def configuration(open_configuration: OpenConfiguration) -> Configuration:
     return await open_configuration()
 
 
-@pytest.fixture(params=DISCOVERIES)
+@pytest.fixture(params=names("discovery"))
 def open_discovery(
     request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
 ) -> OpenDiscovery:
     """Opens the same registry each time; several may be open at once, where it is shared."""
-    return lambda: opener(request.param).discovery(place, stack)
+    return partial(opener(request.param, "discovery"), place, stack)
 
 
 @pytest.fixture
@@ -110,10 +95,10 @@ async def discovery(open_discovery: OpenDiscovery) -> Discovery:
     return await open_discovery()
 
 
-@pytest.fixture(params=DEPLOYMENTS)
+@pytest.fixture(params=names("deployment"))
 async def deployment(
     request: pytest.FixtureRequest, place: Place, stack: AsyncExitStack
 ) -> Deployment:
     """A deployment that runs one messaging server, or what stands in for it."""
-    made: Deployment = await opener(request.param).deployment(place, stack)
+    made: Deployment = await opener(request.param, "deployment")(place, stack)
     return made

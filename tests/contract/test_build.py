@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 
 from cecochat.adapters import build
+from cecochat.adapters.embedded import backend
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Unavailable
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import Progress
-from cecochat.runtime.settings import Settings
+from cecochat.runtime.settings import Settings, made
 from tests.contract.test_backplane import append, new, read, values
 
 
 async def test_retention_ends_before_the_log_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "TRIM_EVERY_S", 0)
+    monkeypatch.setattr(backend, "TRIM_EVERY_S", 0)
     trimmed = asyncio.Event()
     trim = EmbeddedBackplane.trim
 
@@ -35,7 +36,7 @@ async def test_retention_ends_before_the_log_is_closed(
 
 
 async def test_a_mechanism_that_does_not_exist_is_named() -> None:
-    settings = Settings(kafka="127.0.0.1:1", kafka_sasl="SCRAM-SHA512")
+    settings = made(kafka="127.0.0.1:1", kafka_sasl="SCRAM-SHA512")
     with pytest.raises(InvalidSettings, match=r"CECOCHAT_KAFKA_SASL: use .*SCRAM-SHA-512"):
         async with build.backplane(settings):
             pass

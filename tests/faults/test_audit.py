@@ -49,7 +49,7 @@ async def delete_a_message(cluster: Processes, crowd: Crowd) -> int:
     async with build.history(settings) as opened:
         page = await opened.messages(min(crowd.chats), before=None, after=0, limit=1)
     event = Event.FromString(page.events[0])
-    async with to_cassandra(settings.cassandra, settings.namespace) as damage:
+    async with to_cassandra(settings.value("cassandra"), settings.namespace) as damage:
         await damage.delete_message(event.chat_id, event.id)
     return event.id
 

@@ -15,7 +15,7 @@ from cecochat.adapters import build
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 from cecochat.run import system
 from cecochat.runtime import private, tokens
-from cecochat.runtime.settings import Settings
+from cecochat.runtime.settings import Settings, made
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import (
     GetChatsRequest,
@@ -57,7 +57,7 @@ class Refused(Exception):
 
 def settings(folder: Path, **others: Any) -> Settings:
     ours = {"cluster_secret_file": operators.SECRET_FILE, **dict.fromkeys(PORTS, 0)}
-    return Settings(data_dir=folder, **{**ours, **others})
+    return made(data_dir=folder, **{**ours, **others})
 
 
 @dataclass

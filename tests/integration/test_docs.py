@@ -42,7 +42,11 @@ ON_MACHINES = ROOT / "docs" / "tutorials" / "cluster.md"
 PROOF = ROOT / "docs" / "explanation" / "proof.md"
 """Its examples run tests, in this checkout: tests/faults/test_proof.py runs them."""
 
+A_BACKEND = ROOT / "docs" / "how-to" / "add-a-backend.md"
+"""Its examples add a folder to a checkout: tests/integration/test_add_a_backend.py runs them."""
+
 DEFAULT_FOLDER = ".local/share/cecochat/default"
+ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND)
 PROGRAMS = {"curl ": "curl", "openssl ": "openssl", "cecochat edge ": "haproxy"}
 """What an example holds -> the program that it needs."""
 
@@ -78,7 +82,7 @@ def name(page: Path) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "page",
-    [p for p in PAGES if p not in (ON_MACHINES, PROOF) and any(b.run for b in blocks(text_of(p)))],
+    [p for p in PAGES if p not in ELSEWHERE and any(b.run for b in blocks(text_of(p)))],
     ids=name,
 )
 async def test_the_examples_of_a_page_work(page: Path, tmp_path: Path, backends: Backends) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.adapters import build
+from cecochat.adapters.embedded import backend as embedded_backend
+from cecochat.adapters.kafka import backend as kafka_backend
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.domain.ownership.missing import Incoming
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord
@@ -223,8 +224,8 @@ async def test_what_the_log_has_dropped_meanwhile_is_told(
     """
     monkeypatch.setattr(watermarks, "STORE_EVERY_S", 0.05)
     monkeypatch.setattr(watermarks, "RELEASE_EVERY", 1)
-    monkeypatch.setattr(build, "TRIM_EVERY_S", 0.05)
-    monkeypatch.setattr(build, "TRIM_KAFKA_EVERY_S", 0.05)
+    monkeypatch.setattr(embedded_backend, "TRIM_EVERY_S", 0.05)
+    monkeypatch.setattr(kafka_backend, "TRIM_EVERY_S", 0.05)
     elsewhere = dialog(UserId(ALICE), UserId(user_on(2)))
     async with cluster(tmp_path, kafka, retention_ms=1) as servers:
         await servers.put_assignment({"0": "one"})

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from cecochat.adapters.embedded import sqlite
+from cecochat.adapters.embedded import checks, sqlite
 from cecochat.adapters.embedded.history import FILE
-from cecochat.cli.operate import checks
 from cecochat.client import CaughtUp, Client, Hole, Message, Sent, connect
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.v1 import history_pb2

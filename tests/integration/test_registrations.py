@@ -16,14 +16,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
 from cecochat.adapters import build
+from cecochat.adapters.consul.backend import examine
 from cecochat.cli.main import app
-from cecochat.cli.operate.checks import Finding, registrations
 from cecochat.domain.cluster import assignment
 from cecochat.domain.errors import InvalidSettings
 from cecochat.edge.configuration import of_instances, written
 from cecochat.ports.discovery import Discovery, Instance
+from cecochat.runtime.backends import Finding
 from cecochat.runtime.metrics import show_unproven
-from cecochat.runtime.settings import Settings
+from cecochat.runtime.settings import Settings, made
 from cecochat.servers.connect.server import Directory
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
@@ -40,7 +41,7 @@ def settings(tmp_path: Path, backends: Backends) -> Settings:
     file = tmp_path / "cluster-secret"
     file.write_text(secrets.token_hex(32))
     namespace = f"test_{secrets.token_hex(6)}"
-    return Settings(
+    return made(
         consul=backends.address("consul"), namespace=namespace, edge=EDGE, data_dir=tmp_path
     )
 
@@ -69,19 +70,21 @@ async def forge(settings: Settings, registered_id: str, url: str, meta: dict[str
         "Check": {"HTTP": f"{url}/livez", "Interval": "1s", "Status": "passing"},
     }
     async with httpx.AsyncClient(trust_env=False) as client:
-        put = await client.put(f"http://{settings.consul}/v1/agent/service/register", json=body)
+        put = await client.put(
+            f"http://{settings.value('consul')}/v1/agent/service/register", json=body
+        )
         assert put.is_success, put.text
 
 
 async def forget(settings: Settings, registered_id: str) -> None:
-    url = f"http://{settings.consul}/v1/agent/service/deregister/{registered_id}"
+    url = f"http://{settings.value('consul')}/v1/agent/service/deregister/{registered_id}"
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.put(url)).is_success
 
 
 async def listed(settings: Settings) -> list[dict[str, Any]]:
     """What Consul says is healthy."""
-    url = f"http://{settings.consul}/v1/health/service/{settings.namespace}-messaging?passing=1"
+    url = f"http://{settings.value('consul')}/v1/health/service/{settings.namespace}-messaging?passing=1"
     async with httpx.AsyncClient(trust_env=False) as client:
         return [entry["Service"] for entry in (await client.get(url)).json()]
 
@@ -179,11 +182,11 @@ def test_doctor_names_what_nobody_signed(settings: Settings) -> None:
         forged = f"{settings.namespace}-thief"
         async with alive() as url:
             await forge(settings, forged, url, {})
-            finding = await asyncio.to_thread(registrations, settings)
+            (finding,) = await asyncio.to_thread(examine, settings)
             await forget(settings, forged)
         return finding
 
-    assert registrations(settings).result == "ok"
+    assert [each.result for each in examine(settings)] == ["ok"]
     finding = asyncio.run(registered())
     assert finding.result == "wrong"
     assert THIEF in finding.found
@@ -194,7 +197,7 @@ async def test_status_names_what_nobody_signed(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(settings.data_dir))  # no `up` of whoever runs this
     for name in ("consul", "namespace", "data_dir"):
-        monkeypatch.setenv(f"CECOCHAT_{name.upper()}", str(getattr(settings, name)))
+        monkeypatch.setenv(f"CECOCHAT_{name.upper()}", str(settings.value(name)))
     forged = f"{settings.namespace}-thief"
 
     async def status() -> str:

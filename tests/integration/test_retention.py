@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.adapters import build
+from cecochat.adapters.embedded import backend as embedded_backend
+from cecochat.adapters.kafka import backend as kafka_backend
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
@@ -38,8 +39,8 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(Watermarks, "_release", seen)
     monkeypatch.setattr(watermarks, "STORE_EVERY_S", 0.05)
     monkeypatch.setattr(watermarks, "RELEASE_EVERY", 1)
-    monkeypatch.setattr(build, "TRIM_EVERY_S", 0.05)
-    monkeypatch.setattr(build, "TRIM_KAFKA_EVERY_S", 0.05)
+    monkeypatch.setattr(embedded_backend, "TRIM_EVERY_S", 0.05)
+    monkeypatch.setattr(kafka_backend, "TRIM_EVERY_S", 0.05)
     return counted
 
 

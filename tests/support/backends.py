@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import pytest
 
+from cecochat.runtime.backends import found
+from cecochat.runtime.settings import variable
 from scripts.backends import launch, porcupine, promtool
 
 LISTENING_WITHIN_S = 2.0
@@ -23,6 +25,7 @@ VARIABLE = "CECOCHAT_BACKENDS"
 SERVERS = ("kafka", "cassandra", "redis", "consul")
 PROGRAMS = ("curl", "haproxy", "nomad", "openssl", "ruby", "shellcheck", "tmux", "vagrant")
 REMEDIES = {
+    **{each.name: f"say where it is, in {variable(each.chosen_by)}" for each in found()},
     **dict.fromkeys(SERVERS, "run `make backends backends-up`"),
     **dict.fromkeys(PROGRAMS, "install it (a package of Debian has its name)"),
     "nomad": "put the program `nomad` (1.6 or later) on PATH",

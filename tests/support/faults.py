@@ -291,7 +291,7 @@ async def a_row_of_the_history_is_deleted(scene: Scene) -> AsyncIterator[None]:
     async with build.history(settings) as rows:
         page = await rows.messages(min(scene.crowd.chats), before=None, after=None, limit=1)
     event = Event.FromString(page.events[0])
-    async with to_cassandra(settings.cassandra, settings.namespace) as damage:
+    async with to_cassandra(settings.value("cassandra"), settings.namespace) as damage:
         await damage.delete_message(event.chat_id, event.id)
 
     async def named() -> bool:

@@ -17,7 +17,7 @@ EMPTY = (
 )  # import nothing of cecochat
 
 CONTRACTS = ("ports", "domain", "v1")
-ADAPTERS = ("embedded", "kafka", "cassandra", "redis", "consul", "nomad", "local")
+ADAPTERS = tuple(path.parent.name for path in ROOT.glob("adapters/*/__init__.py"))
 SERVERS = ("messaging", "materialize", "history", "connect", "control")
 MAINS = tuple(f"servers.{server}.main" for server in SERVERS)
 PROCESS = ("internal", "runtime", "telemetry", *CONTRACTS)  # what any server has
@@ -39,7 +39,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "where": ("internal", "runtime", *CONTRACTS),
     "client": ("domain", "telemetry.spans", "v1"),  # a library for others: no server comes along
     **dict.fromkeys((f"adapters.{name}" for name in ADAPTERS), ("runtime", *CONTRACTS)),
-    "adapters.build": ("adapters", "runtime", *CONTRACTS),  # it alone knows which adapter is in use
+    "adapters.build": ("adapters.embedded", "runtime", *CONTRACTS),  # the rest by their folder
     **dict.fromkeys((f"servers.{name}" for name in SERVERS), ("adapters.build", *PROCESS)),
     "servers.history": ("adapters.build", "where", *PROCESS),
     "run": ("adapters.build", *MAINS, *PROCESS),
@@ -144,6 +144,7 @@ def test_importing_a_root_imports_nothing_else() -> None:
         ("servers.connect.app", "from cecochat.servers.messaging.session import Session"),
         ("adapters.embedded.log", "from cecochat.adapters.kafka import producer"),
         ("adapters.embedded.log", "from cecochat.adapters.build import build"),
+        ("adapters.build", "from cecochat.adapters.kafka import backend"),
         ("client.stream", "from cecochat.runtime.settings import Settings"),
         ("client.stream", "from cecochat import servers"),
         ("runtime.serve", "from cecochat.adapters.build import build"),

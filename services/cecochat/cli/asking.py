@@ -98,9 +98,10 @@ async def _servers(file: Path | None) -> list[str]:
     """The HTTP ports of history servers: of a cluster, or of what `up` started last."""
     from cecochat.adapters import build
     from cecochat.cli import target
+    from cecochat.runtime import backends
 
     settings = target.settings(None, file)
-    if not settings.consul:
+    if not backends.is_shared("discovery", settings):
         url = (target.last_up() or {}).get("health", {}).get("history")
         return [url] if url else []
     async with build.discovery(settings) as discovery:

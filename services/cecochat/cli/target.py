@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 TOKEN_LIFETIME_S = 3_600.0
 METRICS_LIFETIME_S = 365 * 86_400.0  # of a file that each `up` writes anew
 TRACES = ("otlp_url", "jaeger_url")
-BACKENDS = ("kafka", "cassandra", "redis", "consul", "namespace")
 
 
 def state_dir() -> Path:
@@ -58,13 +57,20 @@ def last_up() -> dict[str, Any] | None:
 def remember(addresses: dict[str, Any], settings: Settings) -> None:
     """Make this the system that commands talk to."""
     addresses = addresses | {
-        "backends": {name: getattr(settings, name) for name in BACKENDS},
+        "backends": {name: settings.value(name) for name in _finding()},
         "traces": {name: getattr(settings, name) for name in TRACES},
     }
     targets = _targets(addresses["health"], settings.namespace)
     _save(pointer_file(), json.dumps(addresses) + "\n", mode=0o600)
     _save(targets_file(), json.dumps(targets) + "\n", mode=0o644)
     _save(metrics_token_file(), _metrics_token(settings), mode=0o600)
+
+
+def _finding() -> list[str]:
+    """The settings by which a system is found again."""
+    from cecochat.runtime import backends
+
+    return [*backends.choosing(), "namespace"]
 
 
 def _metrics_token(settings: Settings) -> str:
@@ -105,14 +111,15 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
     """Those of the environment and of `file`, with the data folder and the backends of the system
     that `up` started last where nothing else is said. Raises `UsageError`, `InvalidSettings`.
     """
-    from cecochat.runtime.settings import SETTINGS_FILE, load
+    from cecochat.runtime import backends
+    from cecochat.runtime.settings import SETTINGS_FILE, load, variable
 
     known = last_up() or {}
     folder = data or (Path(known["data"]) if known else None)
-    named = (SETTINGS_FILE, *(f"CECOCHAT_{name.upper()}" for name in BACKENDS))
+    named = (SETTINGS_FILE, *map(variable, _finding()))
     said = file or data or any(map(os.environ.get, named))
     loaded = load(file=file, data_dir=folder, **({} if said else known.get("backends", {})))
-    if not loaded.redis and not loaded.data_dir.is_dir():
+    if not backends.is_shared("configuration", loaded) and not loaded.data_dir.is_dir():
         raise UsageError(
             f"{loaded.data_dir} is no data folder: name it with --data, or start `cecochat up`; "
             "a cluster is found by CECOCHAT_REDIS and CECOCHAT_CONSUL"
@@ -125,9 +132,10 @@ async def health_urls(service: Service, file: Path | None) -> list[str]:
     `UsageError`.
     """
     from cecochat.adapters import build
+    from cecochat.runtime import backends
 
     chosen = settings(None, file)
-    if chosen.consul:
+    if backends.is_shared("discovery", chosen):
         async with build.discovery(chosen) as discovery:
             return [each.health_url for each in discovery.live(service)]
     health: dict[str, str] = (last_up() or {}).get("health", {})

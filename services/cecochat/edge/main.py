@@ -14,6 +14,7 @@ from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.edge.configuration import of_instances, of_one_machine, written
 from cecochat.edge.haproxy import HAProxy, changes
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Service
+from cecochat.runtime import backends
 from cecochat.runtime.settings import Settings, split_address
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ async def edge(settings: Settings) -> AsyncIterator[str]:
     """The edge of this machine, while in the context; the URL that clients are to be told."""
     async with AsyncExitStack() as stack:
         discovery = None
-        if settings.consul:
+        if backends.is_shared("discovery", settings):
             discovery = await stack.enter_async_context(build.discovery(settings))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cecochat-edge-")))
         group = await stack.enter_async_context(asyncio.TaskGroup())

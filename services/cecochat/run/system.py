@@ -27,7 +27,7 @@ from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
 from cecochat.run.turn import taking_turns
-from cecochat.runtime import certificates, jwks_url, private
+from cecochat.runtime import backends, certificates, jwks_url, private
 from cecochat.runtime.loopback import EVERYWHERE, is_loopback
 from cecochat.runtime.operators import Operators, cluster_secret
 from cecochat.runtime.parts import Parts, new_instance_id
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 
 SECOND_SIGNAL_EXIT = 130
 BACKEND_RETRY_S = 1.0
-SHARED = ("kafka", "cassandra", "redis", "consul")
 
 WITH_HISTORY: tuple[Service, ...] = ("materialize", "history")
 SERVERS: dict[Service, Callable[[Parts, str], AbstractAsyncContextManager[Instance]]] = {
@@ -175,10 +174,10 @@ async def serving(
     settings: Settings, service: Service, instance_id: str
 ) -> AsyncIterator[Instance]:
     """One server of a cluster. Raises `InvalidSettings`."""
-    missing = [f"{PREFIX}{name.upper()}" for name in SHARED if not getattr(settings, name)]
-    if missing:
+    if missing := backends.not_shared(settings):
         raise InvalidSettings(
-            f"a server alone needs backends that others share with it: set {', '.join(missing)}"
+            "a server alone needs backends that others share with it: set "
+            f"{backends.to_share(missing)}"
         )
     if settings.public_host in EVERYWHERE:
         raise InvalidSettings(

@@ -8,13 +8,12 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from shlex import quote
 from typing import IO
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime.settings import PREFIX, Settings
+from cecochat.runtime.settings import Settings, declared, variable
 
 log = logging.getLogger(__name__)
 
@@ -122,20 +121,20 @@ def open_files(settings: Settings) -> Iterator[tuple[str, Path, int]]:
     """The secrets that everybody on this machine can read, and the files of any kind that
     everybody can write: variable, path, mode. A right of the file's group is taken as meant.
     """
-    for field in fields(Settings):
-        path = getattr(settings, field.name) if field.name.endswith("_file") else None
-        wrong = stat.S_IWOTH | (stat.S_IROTH if field.name.endswith(SECRETS) else 0)
+    for name in declared():
+        path = settings.value(name) if name.endswith("_file") else None
+        wrong = stat.S_IWOTH | (stat.S_IROTH if name.endswith(SECRETS) else 0)
         if path and (mode := _mode(path)) & wrong:
-            yield f"{PREFIX}{field.name.upper()}", path, mode
+            yield variable(name), path, mode
 
 
 def check_files(settings: Settings) -> None:
     """Raises `InvalidSettings` where anybody could have written a key or whom to trust, and warns
     where anybody can read a secret.
     """
-    for variable, path, mode in open_files(settings):
+    for name, path, mode in open_files(settings):
         can, mend = "write" if mode & stat.S_IWOTH else "read", f"chmod o= {quote(str(path))}"
-        text = f"{variable}: everybody on this machine can {can} {path} ({mode:03o}): {mend}"
+        text = f"{name}: everybody on this machine can {can} {path} ({mode:03o}): {mend}"
         if mode & stat.S_IWOTH:
             raise InvalidSettings(text)
         log.warning("%s", text)

@@ -5,55 +5,35 @@ parsed once.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.log.ids import PARTITIONS_MAX
+from cecochat.runtime import folders
 from cecochat.runtime.loopback import EVERYWHERE
 from cecochat.runtime.tls import Tls
+from cecochat.runtime.variables import parse, setting
 
 PORT_MAX = 65_535
 PREFIX = "CECOCHAT_"
 SETTINGS_FILE = f"{PREFIX}SETTINGS_FILE"
 PARTITIONS = 12
 PARTITIONS_IN_A_CLUSTER = 60
-NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 LOG_FORMATS = ("auto", "json", "text")
-TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 ELSEWHERE = frozenset(
     f"{PREFIX}{name}"
     for name in ("CONNECT_URL", "TOKEN", "OPERATOR_TOKEN", "BACKENDS", "SEED", "SETTINGS_FILE")
 )
 """Variables of the same prefix that are for clients and tests."""
 KEYS_FROM = ("jwks_file", "jwks_url", "oidc_issuer")
-NEEDS = {
-    "tls_key_file": "tls_cert_file",
-    "backends_key_file": "backends_cert_file",
-    "kafka_password_file": "kafka_username",
-    "cassandra_password_file": "cassandra_username",
-}
-"""Setting -> what it says nothing without: a server meant to encrypt or to log in would not."""
+PARTS = "of_backends"
 
-
-def _setting(
-    default: Any,
-    meaning: str,
-    low: int = 0,
-    high: int = 1 << 53,
-    choices: tuple[str, ...] = (),
-    *,
-    secret: bool = False,
-) -> Any:
-    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata, repr=not secret)
+Part = TypeVar("Part")
 
 
 def default_data_dir() -> Path:
@@ -65,177 +45,162 @@ def default_data_dir() -> Path:
 class Settings:
     """One per process. A field `x` is the variable `CECOCHAT_X`. Port 0: any free one."""
 
-    data_dir: Path = _setting(  # noqa: RUF009 - makes a field
+    data_dir: Path = setting(  # noqa: RUF009 - makes a field
         default_data_dir, "folder of the log, the history and the configuration"
     )
-    host: str = _setting("127.0.0.1", "address that every server listens on for clients")
-    advertise_host: str = _setting("", "host that clients are told; empty: `host`")
-    internal_host: str = _setting(
+    host: str = setting("127.0.0.1", "address that every server listens on for clients")
+    advertise_host: str = setting("", "host that clients are told; empty: `host`")
+    internal_host: str = setting(
         "127.0.0.1",
         "address that every server listens on for operators and other servers, which are told "
         "it; where it is 0.0.0.0, they are told what clients are",
     )
-    connect_port: int = _setting(8080, "HTTP port of the connect server", high=PORT_MAX)
-    messaging_port: int = _setting(8081, "gRPC port of the messaging server", high=PORT_MAX)
-    history_port: int = _setting(8082, "gRPC port of the history server", high=PORT_MAX)
-    messaging_health_port: int = _setting(8083, "HTTP health of messaging", high=PORT_MAX)
-    materialize_health_port: int = _setting(8084, "HTTP health of materialize", high=PORT_MAX)
-    history_health_port: int = _setting(8085, "HTTP health of history", high=PORT_MAX)
-    control_port: int = _setting(8086, "HTTP port of the control server", high=PORT_MAX)
-    connect_health_port: int = _setting(8087, "HTTP health of connect", high=PORT_MAX)
-    partitions: int = _setting(
+    connect_port: int = setting(8080, "HTTP port of the connect server", high=PORT_MAX)
+    messaging_port: int = setting(8081, "gRPC port of the messaging server", high=PORT_MAX)
+    history_port: int = setting(8082, "gRPC port of the history server", high=PORT_MAX)
+    messaging_health_port: int = setting(8083, "HTTP health of messaging", high=PORT_MAX)
+    materialize_health_port: int = setting(8084, "HTTP health of materialize", high=PORT_MAX)
+    history_health_port: int = setting(8085, "HTTP health of history", high=PORT_MAX)
+    control_port: int = setting(8086, "HTTP port of the control server", high=PORT_MAX)
+    connect_health_port: int = setting(8087, "HTTP health of connect", high=PORT_MAX)
+    partitions: int = setting(
         0,
         "partitions of a log that is created, fixed from then on; 0: of one that is there, as many "
         f"as it has, else {PARTITIONS_IN_A_CLUSTER} on Kafka and {PARTITIONS} embedded",
         0,
         PARTITIONS_MAX,
     )
-    retention_ms: int = _setting(
+    retention_ms: int = setting(
         7 * 86_400_000,
         "how long the log keeps what nothing needs any more, ms: a device that was away for so "
         "long still resumes where it was; what something needs stays, however old it is",
         1,
     )
-    retention_bytes: int = _setting(
+    retention_bytes: int = setting(
         1 << 30, "how much a partition keeps, bytes; embedded: Kafka's log has no such limit", 1
     )
-    log_format: str = _setting(
+    log_format: str = setting(
         "auto",
         "lines of the log on standard error: json, text, or auto: text on a terminal and JSON "
         "elsewhere; of `cecochat up`, and the servers that it runs, text everywhere",
         choices=LOG_FORMATS,
     )
-    namespace: str = _setting(
+    namespace: str = setting(
         "cecochat",
         "what this system's topics, keyspace, keys and services in shared backends begin with",
     )
-    kafka: str = _setting("", "brokers, host:port with commas between; empty: the embedded log")
-    cassandra: str = _setting("", "nodes, host:port with commas; empty: the embedded history")
-    redis: str = _setting("", "host:port; empty: the embedded configuration")
-    consul: str = _setting("", "host:port of an agent; empty: discovery within this process")
-    otlp_url: str = _setting("", "URL of a collector for traces, OTLP over HTTP; empty: no traces")
-    jaeger_url: str = _setting("", "URL of Jaeger, for links and `cecochat trace`")
-    prometheus_url: str = _setting("", "URL of Prometheus, for the link that `cecochat up` prints")
-    nomad: str = _setting("", "host:port of an agent, where Nomad runs the servers")
-    stack: str = _setting(
+    otlp_url: str = setting("", "URL of a collector for traces, OTLP over HTTP; empty: no traces")
+    jaeger_url: str = setting("", "URL of Jaeger, for links and `cecochat trace`")
+    prometheus_url: str = setting("", "URL of Prometheus, for the link that `cecochat up` prints")
+    nomad: str = setting("", "host:port of an agent, where Nomad runs the servers")
+    stack: str = setting(
         "", "where the `cecochat up` that runs this server takes orders; it sets this", secret=True
     )
-    replication: int = _setting(
+    replication: int = setting(
         0,
         "copies that Kafka and Cassandra keep; 0: 3, or as many as there are servers, and a start "
         "is refused where there are fewer; another number says that you mean it",
         0,
         9,
     )
-    accept_loss: bool = _setting(
+    accept_loss: bool = setting(
         False,
         "start also where one lost machine may lose what was acknowledged: with a "
         "`min.insync.replicas` or a consistency that is too low for the number of copies",
     )
-    cassandra_datacenter: str = _setting("", "the local datacenter; empty: that of the first node")
-    cassandra_consistency: str = _setting("LOCAL_QUORUM", "consistency of reads and writes")
-    kafka_tls: bool = _setting(False, "connect to Kafka over TLS")
-    kafka_username: str = _setting("", "user of SASL; empty: none")
-    kafka_sasl: str = _setting("SCRAM-SHA-512", "mechanism of SASL")
-    kafka_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009
-    kafka_instance: str = _setting(
-        "",
-        "this server's name in its consumer group, the same over restarts (static membership): its "
-        "partitions wait for it a moment; empty: they go to others at once",
-    )
-    kafka_linger_ms: int = _setting(
-        5,
-        "how far apart requests on one connection to a broker begin, those to append and to read "
-        "what is new, ms: more saves CPU and costs latency; the first after a pause does not wait",
-        0,
-        1_000,
-    )
-    cassandra_tls: bool = _setting(False, "connect to Cassandra over TLS")
-    cassandra_username: str = _setting("", "user; empty: none")
-    cassandra_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009
-    redis_tls: bool = _setting(False, "connect to Redis over TLS")
-    redis_username: str = _setting("", "user; empty: the default one")
-    redis_password_file: Path | None = _setting(None, "file with its password")  # noqa: RUF009
-    consul_tls: bool = _setting(False, "connect to Consul over TLS")
-    consul_token_file: Path | None = _setting(None, "file with the ACL token")  # noqa: RUF009
-    nomad_tls: bool = _setting(False, "connect to Nomad over TLS")
-    nomad_token_file: Path | None = _setting(None, "file with the ACL token")  # noqa: RUF009
-    backends_ca_file: Path | None = _setting(  # noqa: RUF009
+    nomad_tls: bool = setting(False, "connect to Nomad over TLS")
+    nomad_token_file: Path | None = setting(None, "file with the ACL token")  # noqa: RUF009
+    backends_ca_file: Path | None = setting(  # noqa: RUF009
         None, "who signs the backends' certificates (PEM); unset: the system's authorities"
     )
-    backends_cert_file: Path | None = _setting(  # noqa: RUF009
+    backends_cert_file: Path | None = setting(  # noqa: RUF009
         None, "our certificate for backends that ask for one (PEM)"
     )
-    backends_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
-    tls_cert_file: Path | None = _setting(  # noqa: RUF009
+    backends_key_file: Path | None = setting(  # noqa: RUF009
+        None, "its key (PEM)", needs="backends_cert_file"
+    )
+    tls_cert_file: Path | None = setting(  # noqa: RUF009
         None, "certificate, with its chain, of our gRPC and HTTP servers (PEM); unset: no TLS"
     )
-    tls_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
-    internal_ca_file: Path | None = _setting(  # noqa: RUF009
+    tls_key_file: Path | None = setting(  # noqa: RUF009
+        None, "its key (PEM)", needs="tls_cert_file"
+    )
+    internal_ca_file: Path | None = setting(  # noqa: RUF009
         None,
         "who signs the certificates that servers and operators show each other (PEM), who talk "
         "over mutual TLS then, with the two below; unset: plainly",
     )
-    internal_cert_file: Path | None = _setting(  # noqa: RUF009
+    internal_cert_file: Path | None = setting(  # noqa: RUF009
         None, "certificate of that authority, with its chain, for the internal host (PEM)"
     )
-    internal_key_file: Path | None = _setting(None, "its key (PEM)")  # noqa: RUF009
-    edge: str = _setting(
+    internal_key_file: Path | None = setting(None, "its key (PEM)")  # noqa: RUF009
+    edge: str = setting(
         "",
         "host:port of the edge in front of this server, which clients are told in place of its own "
         "address; empty: there is no edge",
     )
-    edge_host: str = _setting("0.0.0.0", "address that the edge listens on")  # noqa: S104
-    edge_cert_file: Path | None = _setting(  # noqa: RUF009
+    edge_host: str = setting("0.0.0.0", "address that the edge listens on")  # noqa: S104
+    edge_cert_file: Path | None = setting(  # noqa: RUF009
         None,
         "certificate, with its chain, of the edge (PEM), and its key in the same file or beside it "
         "in one with `.key` after the name; unset: no TLS",
     )
-    edge_ca_file: Path | None = _setting(  # noqa: RUF009
+    edge_ca_file: Path | None = setting(  # noqa: RUF009
         None,
         "who signs the certificates of the servers behind the edge (PEM), to which it connects "
         "over TLS then; unset: they speak plainly with it",
     )
-    edge_connections: int = _setting(4_000, "connections that the edge holds at once", 1, 1 << 20)
-    edge_connections_per_address: int = _setting(
+    edge_connections: int = setting(4_000, "connections that the edge holds at once", 1, 1 << 20)
+    edge_connections_per_address: int = setting(
         256, "connections that the edge holds of one client's address", 1, 1 << 20
     )
-    edge_requests_per_address: int = _setting(
+    edge_requests_per_address: int = setting(
         200,
         "lookups, streams and queries a second that the edge takes of one client's address, "
         "counted over 10 s",
         1,
         1 << 20,
     )
-    edge_header_s: int = _setting(
+    edge_header_s: int = setting(
         10, "how long a client has, from connecting, to have sent its headers, s", 1, 3_600
     )
-    edge_idle_s: int = _setting(
+    edge_idle_s: int = setting(
         3_600, "how long a stream through the edge may say nothing, s", 60, 7 * 86_400
     )
-    cluster_secret_file: Path | None = _setting(  # noqa: RUF009
+    cluster_secret_file: Path | None = setting(  # noqa: RUF009
         None,
         "secret that all servers and operators of a cluster have, by which they know each other; "
         "unset: `cluster-secret` in the data folder, made at the first start",
     )
-    token_secret_file: Path | None = _setting(  # noqa: RUF009
+    token_secret_file: Path | None = setting(  # noqa: RUF009
         None, "secret of development tokens; unset: `token-secret` in the data folder"
     )
-    jwks_file: Path | None = _setting(  # noqa: RUF009 - makes a field
+    jwks_file: Path | None = setting(  # noqa: RUF009 - makes a field
         None, "public keys of the tokens (JWKS, RS256 or EdDSA); unset: development tokens"
     )
-    jwks_url: str = _setting(
+    jwks_url: str = setting(
         "", "URL of such public keys, https://; asked again every 5 min and for a new key"
     )
-    oidc_issuer: str = _setting(
+    oidc_issuer: str = setting(
         "",
         "OpenID Connect provider, https://, whose configuration says where its keys are; it is the "
         "`token_issuer` too, unless that says another",
     )
-    token_issuer: str = _setting(
+    token_issuer: str = setting(
         "", "who must have issued a token, its `iss`; empty: whoever has one of the keys"
     )
-    token_audience: str = _setting("cecochat", "whom a token must be for, its `aud`")
+    token_audience: str = setting("cecochat", "whom a token must be for, its `aud`")
+    of_backends: tuple[Any, ...] = ()
+    """What the folders of `adapters/` declare, as far as it is not the default: ask with `of`."""
+
+    def of(self, kind: type[Part]) -> Part:
+        """The settings that a backend declares."""
+        return next((each for each in self.of_backends if isinstance(each, kind)), None) or kind()
+
+    def value(self, name: str) -> Any:
+        """That of any setting, also of a backend's. Raises `InvalidSettings`."""
+        kind = _declaring(name)
+        return getattr(self if kind is Settings else self.of(kind), name)
 
     @property
     def public_host(self) -> str:
@@ -290,6 +255,32 @@ class Settings:
         return self.token_secret_file or self.data_dir / "token-secret"
 
 
+def declared() -> dict[str, Field[Any]]:
+    """Every setting by its name: those of every process, then what the backends declare."""
+    return {f.name: f for kind in _kinds() for f in fields(kind) if f.name != PARTS}
+
+
+def _kinds() -> list[type[Any]]:
+    return [Settings, *(each.variables for each in folders.backends() if each.variables)]
+
+
+def _declaring(name: str) -> type[Any]:
+    for kind in _kinds():
+        if name in {f.name for f in fields(kind)}:
+            return kind
+    raise InvalidSettings(f"{name} is no setting; known are {', '.join(declared())}")
+
+
+def made(**values: Any) -> Settings:
+    """Settings by their names, a backend's among them. Raises `InvalidSettings`."""
+    of_kind: dict[type[Any], dict[str, Any]] = {kind: {} for kind in _kinds()}
+    for name, value in values.items():
+        of_kind[_declaring(name)][name] = value
+    own = of_kind.pop(Settings)
+    parts = tuple(kind(**given) for kind, given in of_kind.items())
+    return Settings(**own, of_backends=tuple(part for part in parts if part != type(part)()))
+
+
 def load(
     environ: Mapping[str, str] | None = None, *, file: Path | None = None, **flags: Any
 ) -> Settings:
@@ -299,20 +290,27 @@ def load(
     environ = os.environ if environ is None else environ
     if file is None and environ.get(SETTINGS_FILE):
         file = Path(environ[SETTINGS_FILE])
-    given = from_file(file) if file else {}
-    known = {f"{PREFIX}{f.name.upper()}": f for f in fields(Settings)}
-    values: dict[str, Any] = {}
-    for name, text in {**given, **environ}.items():
-        if name in known:
-            values[known[name].name] = _parse(name, text, known[name])
-        elif name.startswith(PREFIX) and name not in ELSEWHERE:
-            raise InvalidSettings(f"{name} is no setting; known are {', '.join(known)}")
+    values = dict(_parsed({**(from_file(file) if file else {}), **environ}))
     values |= {name: value for name, value in flags.items() if value is not None}
-    settings = Settings(**values)
+    settings = made(**values)
     _check_halves(settings)
     if settings.edge:
         split_address(settings.edge)
     return settings
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def _parsed(given: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    known = {variable(name): f for name, f in declared().items()}
+    for name, text in given.items():
+        if name in known:
+            yield known[name].name, parse(name, text, known[name])
+        elif name.startswith(PREFIX) and name not in ELSEWHERE:
+            raise InvalidSettings(f"{name} is no setting; known are {', '.join(known)}")
 
 
 def _check_halves(settings: Settings) -> None:
@@ -320,11 +318,10 @@ def _check_halves(settings: Settings) -> None:
     given = [f"{PREFIX}{name.upper()}" for name in KEYS_FROM if getattr(settings, name)]
     if len(given) > 1:
         raise InvalidSettings(f"set one of {' and '.join(given)}: keys come from one place")
-    for name, other in NEEDS.items():
-        if getattr(settings, name) and not getattr(settings, other):
-            raise InvalidSettings(
-                f"{PREFIX}{name.upper()} is of no use alone: set {PREFIX}{other.upper()} too"
-            )
+    for name, each in declared().items():
+        other = each.metadata["needs"]
+        if other and settings.value(name) and not settings.value(other):
+            raise InvalidSettings(f"{variable(name)} is of no use alone: set {variable(other)} too")
     names = ("internal_ca_file", "internal_cert_file", "internal_key_file")
     missing = [name for name in names if not getattr(settings, name)]
     if 0 < len(missing) < len(names):
@@ -351,11 +348,8 @@ def split_address(address: str) -> tuple[str, int]:
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """What makes another process load these very settings."""
-    values = {f.name: getattr(settings, f.name) for f in fields(Settings)}
-    return {
-        f"{PREFIX}{name.upper()}": "" if value is None else str(value)
-        for name, value in values.items()
-    }
+    values = {name: settings.value(name) for name in declared()}
+    return {variable(name): "" if value is None else str(value) for name, value in values.items()}
 
 
 def from_file(path: Path) -> dict[str, str]:
@@ -377,26 +371,3 @@ def from_file(path: Path) -> dict[str, str]:
             )
         found[name.strip()] = value.strip()
     return found
-
-
-def _parse(name: str, text: str, of: Any) -> Any:
-    if "Path" in str(of.type):
-        return Path(text).expanduser() if text else None
-    if of.type == "bool":
-        if text.lower() not in TRUTH:
-            raise InvalidSettings(f"{name} is {text!r}: use true or false")
-        return TRUTH[text.lower()]
-    if name == f"{PREFIX}NAMESPACE" and not NAMESPACE.fullmatch(text):
-        raise InvalidSettings(f"{name} is {text!r}: use a letter, then letters, digits and _ (a-z)")
-    if (choices := of.metadata["choices"]) and text not in choices:
-        raise InvalidSettings(f"{name} is {text!r}: use one of {', '.join(choices)}")
-    if of.type != "int":
-        return text
-    low, high = of.metadata["low"], of.metadata["high"]
-    try:
-        value = int(text)
-    except ValueError:
-        raise InvalidSettings(f"{name} is {text!r}: use a whole number") from None
-    if not low <= value <= high:
-        raise InvalidSettings(f"{name} is {value}: use {low} to {high}")
-    return value

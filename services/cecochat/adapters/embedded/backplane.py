@@ -15,7 +15,6 @@ from typing_extensions import override
 from cecochat.adapters.embedded import records as layout
 from cecochat.adapters.embedded.folder import FolderLock
 from cecochat.adapters.embedded.records import Log, stream_of
-from cecochat.adapters.embedded.share import Group
 from cecochat.adapters.embedded.sqlite import Database, Work
 from cecochat.adapters.embedded.streams import Reader, Stream
 from cecochat.domain.errors import ProducerEnded, Trimmed, Unavailable
@@ -30,6 +29,7 @@ from cecochat.ports.backplane import (
     Record,
     Topic,
 )
+from cecochat.ports.sharing import Group
 
 FILE = "log.db"
 TRIM_OFFSETS = 1_000

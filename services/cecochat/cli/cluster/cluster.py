@@ -14,6 +14,7 @@ from cecochat.cli import target
 from cecochat.cli.asking import asking
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service, Unproven
+from cecochat.runtime import backends
 from cecochat.runtime.asking import Asking
 
 NOT_FOUND = (
@@ -75,7 +76,7 @@ class Cluster:
 async def look(file: Path | None) -> Cluster:
     """Ask discovery, and every server over HTTP. Raises `UsageError`."""
     settings = target.settings(None, file)
-    if not settings.consul:
+    if not backends.is_shared("discovery", settings):
         raise UsageError(NOT_FOUND)
     async with build.discovery(settings) as discovery:
         return await look_through(discovery, asking(file, None, "read"))

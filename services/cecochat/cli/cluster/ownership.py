@@ -24,6 +24,7 @@ from cecochat.domain.log.ids import PARTITIONS_MAX
 from cecochat.internal.client import InternalClient
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
+from cecochat.runtime import backends
 from cecochat.runtime.asking import Asking
 
 POLL_S = 0.1
@@ -93,7 +94,7 @@ async def opened(
     """
     settings = target.settings(data, file)
     async with build.configuration(settings) as configuration:
-        if not settings.consul:
+        if not backends.is_shared("discovery", settings):
             yield configuration, None
             return
         async with build.discovery(settings) as discovery:

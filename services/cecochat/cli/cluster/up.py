@@ -100,7 +100,9 @@ def up(
 
 def _settings_file(given: Path | None, backends: str) -> Path | None:
     """What says where the backends are. Raises `UsageError`."""
-    if given or backends == "embedded" or os.environ.get("CECOCHAT_KAFKA"):
+    from cecochat.runtime.backends import choices
+
+    if given or backends == "embedded" or any(map(os.environ.get, choices("backplane"))):
         return given
     noted = target.state_dir() / "backends.env"
     if not noted.exists():
@@ -115,17 +117,20 @@ def _refuse_some(settings: Settings) -> None:
     """Raises `UsageError` where only some of the backends are real: two systems on one log that do
     not know of each other would take its partitions from each other for ever.
     """
-    missing = [name for name in target.BACKENDS[:4] if not getattr(settings, name)]
-    if 0 < len(missing) < 4:
-        names = ", ".join(f"CECOCHAT_{name.upper()}" for name in missing)
+    from cecochat.runtime import backends
+
+    missing = backends.not_shared(settings)
+    if 0 < len(missing) < len(backends.DATA):
+        names = backends.to_share(missing)
         raise UsageError(f"real backends come together: set {names} too")
 
 
 def _counts(servers: list[str], settings: Settings) -> Counts:
     """How many servers of each kind, and which of these numbers are fixed. Raises `UsageError`."""
     from cecochat.run.processes import COUNTS
+    from cecochat.runtime.backends import not_shared
 
-    if not (settings.kafka and settings.cassandra and settings.redis and settings.consul):
+    if not_shared(settings):
         raise UsageError("several processes need backends that they share: add --backends real")
     counts: dict[Service, int] = {}
     for each in servers:
@@ -140,6 +145,7 @@ def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
     import uvloop
 
     from cecochat.run import processes, system
+    from cecochat.runtime.backends import chosen
 
     def ready(addresses: Addresses) -> None:
         known = addresses.as_json()
@@ -153,7 +159,7 @@ def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
     started = processes.started(settings, *counts) if counts else system.started(settings)
     uvloop.run(system.run(started, ready))
     if not as_json:
-        where = "Kafka" if settings.kafka else "the data folder"
+        where = chosen("backplane", settings).keeps_in
         typer.echo(f"Stopped; every acknowledged message is in {where}.")
 
 

@@ -1,0 +1,71 @@
+"""Cassandra or ScyllaDB, for the history."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cecochat.ports.history import History
+from cecochat.runtime.backends import Backend
+from cecochat.runtime.settings import Settings
+from cecochat.runtime.tls import secret
+from cecochat.runtime.variables import setting
+
+if TYPE_CHECKING:
+    from cecochat.adapters.cassandra.settings import CassandraSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CassandraVariables:
+    """What the environment says of Cassandra."""
+
+    cassandra: str = setting("", "nodes, host:port with commas; empty: the embedded history")
+    cassandra_datacenter: str = setting("", "the local datacenter; empty: that of the first node")
+    cassandra_consistency: str = setting("LOCAL_QUORUM", "consistency of reads and writes")
+    cassandra_tls: bool = setting(False, "connect to Cassandra over TLS")
+    cassandra_username: str = setting("", "user; empty: none")
+    cassandra_password_file: Path | None = setting(  # noqa: RUF009
+        None, "file with its password", needs="cassandra_username"
+    )
+
+
+@asynccontextmanager
+async def history(settings: Settings) -> AsyncGenerator[History]:
+    """The history in Cassandra."""
+    from cecochat.adapters.cassandra.history import CassandraHistory
+
+    opened = await CassandraHistory.open(_settings(settings))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def _settings(settings: Settings) -> CassandraSettings:
+    from cecochat.adapters.cassandra.settings import CassandraSettings
+
+    said = settings.of(CassandraVariables)
+    return CassandraSettings(
+        tuple(address.strip() for address in said.cassandra.split(",")),
+        namespace=settings.namespace,
+        datacenter=said.cassandra_datacenter,
+        replication_factor=settings.replication,
+        consistency=said.cassandra_consistency,
+        accept_loss=settings.accept_loss,
+        username=said.cassandra_username,
+        password=secret(said.cassandra_password_file) or "",
+        tls=settings.backends_tls(said.cassandra_tls),
+    )
+
+
+BACKEND: Final = Backend(
+    name="cassandra",
+    ports={"history": history},
+    chosen_by="cassandra",
+    variables=CassandraVariables,
+    shared=True,
+    keeps_in="Cassandra",
+)

@@ -1,0 +1,104 @@
+"""The embedded backend: SQLite in the data folder, and the rest within this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from cecochat.ports.backplane import Backplane
+from cecochat.ports.configuration import Configuration
+from cecochat.ports.deployment import Deployment
+from cecochat.ports.discovery import Discovery
+from cecochat.ports.history import History
+from cecochat.runtime.backends import Backend, Clock, Finding
+from cecochat.runtime.settings import Settings
+from cecochat.runtime.trimming import trimming
+
+TRIM_EVERY_S = 10.0
+
+
+@asynccontextmanager
+async def backplane(settings: Settings, *, clock: Clock = time.time) -> AsyncGenerator[Backplane]:
+    """The log in SQLite."""
+    from cecochat.adapters.embedded.backplane import EmbeddedBackplane
+
+    opened = await EmbeddedBackplane.open(
+        settings.data_dir,
+        partition_count=settings.partitions or None,
+        retention_ms=settings.retention_ms,
+        retention_bytes=settings.retention_bytes,
+        clock=clock,
+    )
+    try:
+        async with trimming(opened, TRIM_EVERY_S):
+            yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def history(settings: Settings) -> AsyncGenerator[History]:
+    """The history in SQLite."""
+    from cecochat.adapters.embedded.history import EmbeddedHistory
+
+    opened = await EmbeddedHistory.open(settings.data_dir)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
+    """The configuration in SQLite."""
+    from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
+
+    opened = await EmbeddedConfiguration.open(settings.data_dir)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
+    """The servers of this process."""
+    from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
+
+    registry = EmbeddedDiscovery()
+    try:
+        yield registry
+    finally:
+        await registry.close()
+
+
+@asynccontextmanager
+async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
+    """One server of each set, in this process."""
+    from cecochat.adapters.embedded.deployment import EmbeddedDeployment
+
+    yield EmbeddedDeployment()
+
+
+def examine(settings: Settings) -> Sequence[Finding]:
+    """Whether the data folder is a good place for SQLite, and whether the history has holes."""
+    from cecochat.adapters.embedded import checks
+
+    data = settings.data_dir
+    looking = (checks.file_system, checks.free_space, checks.fsync_latency, checks.holes)
+    return [look(data) for look in looking]
+
+
+BACKEND: Final = Backend(
+    name="embedded",
+    ports={
+        "backplane": backplane,
+        "history": history,
+        "configuration": configuration,
+        "discovery": discovery,
+        "deployment": deployment,
+    },
+    examine=examine,
+)

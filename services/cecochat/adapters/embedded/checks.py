@@ -1,0 +1,104 @@
+"""What `doctor` looks at in a data folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from cecochat.runtime.backends import Finding
+
+NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "vboxsf", "afs", "ceph")
+FREE_LITTLE_BYTES, FREE_TOO_LITTLE_BYTES = 2 << 30, 100 << 20
+FSYNC_SLOW_MS = 20.0
+FSYNCS = 20
+
+
+def file_system(data: Path) -> Finding:
+    """SQLite's write-ahead log needs shared memory, which a network file system does not give."""
+    kind = _file_system_of(data)
+    if kind.startswith(NETWORK_FILE_SYSTEMS):
+        mend = "put the data on a local disk with `cecochat up --data DIR`"
+        return Finding("file system", "wrong", f"{kind}: SQLite is not safe on it", mend)
+    if kind in ("tmpfs", "ramfs"):
+        mend = "use it for trials only; `cecochat up --data DIR` puts the data on a disk"
+        return Finding("file system", "warning", f"{kind}: lost when the machine stops", mend)
+    return Finding("file system", "ok", kind)
+
+
+def _file_system_of(data: Path) -> str:
+    """From Linux's table of mounts; elsewhere: unknown."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return "unknown"
+    real = data.resolve()
+    over = [(len(m[1]), m[2]) for m in mounts if real.is_relative_to(m[1].replace("\\040", " "))]
+    return max(over)[1] if over else "unknown"
+
+
+def free_space(data: Path) -> Finding:
+    """Room for the log and the history."""
+    free_bytes = shutil.disk_usage(_existing(data)).free
+    found = f"{free_bytes / (1 << 30):.1f} GiB free"
+    mend = "free some space: with a full disk nothing is acknowledged"
+    if free_bytes < FREE_TOO_LITTLE_BYTES:
+        return Finding("disk", "wrong", found, mend)
+    if free_bytes < FREE_LITTLE_BYTES:
+        return Finding("disk", "warning", found, mend)
+    return Finding("disk", "ok", found)
+
+
+def _existing(path: Path) -> Path:
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
+
+
+def fsync_latency(data: Path) -> Finding:
+    """How long a commit takes: no message is acknowledged before."""
+    try:
+        with tempfile.TemporaryFile(dir=data) as file:
+            median_ms = statistics.median(_fsync_ms(file.fileno()) for _ in range(FSYNCS))
+    except OSError as error:
+        return Finding("fsync", "wrong", f"{error.strerror}", "see the data folder above")
+    found = f"{median_ms:.2f} ms (median of {FSYNCS})"
+    if median_ms > FSYNC_SLOW_MS:
+        mend = "put the data on a faster disk: every acknowledgement waits for this"
+        return Finding("fsync", "warning", found, mend)
+    return Finding("fsync", "ok", found)
+
+
+def _fsync_ms(descriptor: int) -> float:
+    os.write(descriptor, bytes(4_096))
+    begun_s = time.perf_counter()
+    os.fsync(descriptor)
+    return (time.perf_counter() - begun_s) * 1_000
+
+
+def holes(data: Path) -> Finding:
+    """Whether the history here lacks what was acknowledged, and nobody has said that they know."""
+    file = data / "history.db"
+    try:
+        open_ones = _open_holes(file) if file.exists() else []
+    except sqlite3.Error as error:
+        return Finding("holes", "wrong", f"{file}: {error}", "see the data folder above")
+    if not open_ones:
+        return Finding("holes", "ok", "none that nobody knows of")
+    name, reason, text = open_ones[0]
+    found = f"{len(open_ones)} not acknowledged, the first {name}: {reason}, {text}"
+    return Finding("holes", "wrong", found, "see `cecochat holes list`, then `cecochat holes ack`")
+
+
+def _open_holes(file: Path) -> list[tuple[str, str, str]]:
+    """Read by itself, since a folder of a version before has no such table."""
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        tables = "SELECT 1 FROM sqlite_master WHERE name = 'holes'"
+        if connection.execute(tables).fetchone() is None:
+            return []
+        select = """SELECT partition || ':' || first_offset, reason, text FROM holes
+            WHERE acknowledged_at_ms = 0 ORDER BY partition, first_offset"""
+        return connection.execute(select).fetchall()

@@ -1,0 +1,29 @@
+"""Nomad, which runs the servers of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from cecochat.ports.deployment import Deployment
+from cecochat.runtime.backends import Backend
+from cecochat.runtime.settings import Settings
+from cecochat.runtime.tls import secret
+
+
+@asynccontextmanager
+async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
+    """The jobs of an agent."""
+    from cecochat.adapters.nomad.deployment import NomadDeployment
+
+    yield NomadDeployment(
+        settings.nomad,
+        tls=settings.backends_tls(settings.nomad_tls),
+        token=secret(settings.nomad_token_file),
+    )
+
+
+BACKEND: Final = Backend(
+    name="nomad", ports={"deployment": deployment}, chosen_by="nomad", shared=True
+)

@@ -1,0 +1,63 @@
+"""Redis, for the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cecochat.ports.configuration import Configuration
+from cecochat.runtime.backends import Backend
+from cecochat.runtime.settings import Settings
+from cecochat.runtime.tls import secret
+from cecochat.runtime.variables import setting
+
+if TYPE_CHECKING:
+    from cecochat.adapters.redis.settings import RedisSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RedisVariables:
+    """What the environment says of Redis."""
+
+    redis: str = setting("", "host:port; empty: the embedded configuration")
+    redis_tls: bool = setting(False, "connect to Redis over TLS")
+    redis_username: str = setting("", "user; empty: the default one")
+    redis_password_file: Path | None = setting(None, "file with its password")  # noqa: RUF009
+
+
+@asynccontextmanager
+async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
+    """The configuration in Redis."""
+    from cecochat.adapters.redis.configuration import RedisConfiguration
+
+    opened = await RedisConfiguration.open(_settings(settings))
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def _settings(settings: Settings) -> RedisSettings:
+    from cecochat.adapters.redis.settings import RedisSettings
+
+    said = settings.of(RedisVariables)
+    return RedisSettings(
+        said.redis,
+        namespace=settings.namespace,
+        username=said.redis_username or None,
+        password=secret(said.redis_password_file),
+        tls=settings.backends_tls(said.redis_tls),
+    )
+
+
+BACKEND: Final = Backend(
+    name="redis",
+    ports={"configuration": configuration},
+    chosen_by="redis",
+    variables=RedisVariables,
+    shared=True,
+    keeps_in="Redis",
+)

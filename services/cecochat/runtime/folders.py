@@ -1,0 +1,18 @@
+"""Finds what the folders of `adapters/` declare: who adds a folder has nothing else to change."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+ADAPTERS = "cecochat.adapters"
+
+
+@cache
+def backends() -> tuple[Any, ...]:
+    """`BACKEND` in `backend.py` of each folder, a `runtime.backends.Backend`; by name."""
+    folders = sorted(pkgutil.iter_modules(import_module(ADAPTERS).__path__), key=lambda f: f.name)
+    names = [folder.name for folder in folders if folder.ispkg]
+    return tuple(import_module(f"{ADAPTERS}.{name}.backend").BACKEND for name in names)
