@@ -36,14 +36,15 @@ class TokenBucket:
         """How long after the last look `count` tokens will be there, in s."""
         return max(0.0, count - self._tokens) / rate_per_s
 
-    def try_take(self, now_s: float, rate_per_s: float, burst: float) -> float:
-        """Take one token if it is there: 0.0; else take none and say in how many seconds it will
-        be.
+    def try_take(self, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0) -> float:
+        """Take so many tokens, or the whole burst, if they are there: 0.0; else take none and say
+        in how many seconds they will be.
         """
         self._fill(now_s, rate_per_s, burst)
-        if self._tokens < 1:
-            return (1 - self._tokens) / rate_per_s
-        self._tokens -= 1
+        tokens = min(tokens, burst)
+        if self._tokens < tokens:
+            return (tokens - self._tokens) / rate_per_s
+        self._tokens -= tokens
         return 0.0
 
     def _fill(self, now_s: float, rate_per_s: float, burst: float) -> None:
@@ -75,10 +76,14 @@ class Rates:
         self._does = does
         self._buckets: PerUser[TokenBucket] = PerUser()
 
-    def check(self, user_id: str, now_s: float, rate_per_s: float, burst: float) -> None:
-        """The user does it once more. Raises `Refusal` (rate_limited)."""
+    def check(
+        self, user_id: str, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0
+    ) -> None:
+        """The user does it once more, at the cost of so many tokens. Raises `Refusal`
+        (rate_limited).
+        """
         bucket = self._buckets.of(user_id, lambda: TokenBucket(burst, now_s))
-        if wait_s := bucket.try_take(now_s, rate_per_s, burst):
+        if wait_s := bucket.try_take(now_s, rate_per_s, burst, tokens):
             raise Refusal(
                 errors_pb2.ERROR_CODE_RATE_LIMITED,
                 f"{user_id} {self._does} too often: wait {wait_s:.2f} s",

@@ -30,9 +30,11 @@ class Admission:
         self.reading = asyncio.Semaphore(READS_AT_ONCE)  # held while a call asks the database
 
     @contextmanager
-    def admitted(self, user_id: str) -> Iterator[None]:
-        """For as long as a call is under way. Raises `Refusal` (rate_limited)."""
-        self._check(user_id)
+    def admitted(self, user_id: str, cost: int = 1) -> Iterator[None]:
+        """For as long as a call is under way that costs as much as so many queries. Raises
+        `Refusal` (rate_limited).
+        """
+        self._check(user_id, cost)
         self._under_way[user_id] += 1
         try:
             yield
@@ -41,7 +43,7 @@ class Admission:
             if not self._under_way[user_id]:
                 del self._under_way[user_id]
 
-    def _check(self, user_id: str) -> None:
+    def _check(self, user_id: str, cost: int) -> None:
         config = self._config()
         if self._under_way[user_id] >= config.queries_at_once_per_user:
             raise _limited(
@@ -52,7 +54,7 @@ class Admission:
         if self._under_way.total() >= config.queries_at_once_per_server:
             raise _limited("this server has too many queries under way: try again", BUSY_RETRY_MS)
         self._rates.check(
-            user_id, time.monotonic(), config.queries_rate_per_user, config.queries_burst
+            user_id, time.monotonic(), config.queries_rate_per_user, config.queries_burst, cost
         )
 
 

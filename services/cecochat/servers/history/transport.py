@@ -37,6 +37,10 @@ RECEIVE_MAX_BYTES = 64 << 10
 REQUEST_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 10.0
 CONNECTION_AGE_MS = 120_000
+FIND_COST = 10
+"""A question for one message reads the log of each partition that it concerns and asks a messaging
+server: as much as so many queries.
+"""
 """An answer that nobody reads is held until its connection ends: gRPC has no other end for it."""
 
 NOT_NOW = Refusal(
@@ -92,7 +96,7 @@ def handler(
         {
             "GetMessages": serving("GetMessages", queries.messages, GetMessagesRequest),
             "GetChats": serving("GetChats", queries.chats, GetChatsRequest),
-            "FindMessage": serving("FindMessage", where.call, FindMessageRequest),
+            "FindMessage": serving("FindMessage", where.call, FindMessageRequest, cost=FIND_COST),
         },
     )
 
@@ -102,6 +106,7 @@ def _unary(
     answer: Callable[[str, Request], Awaitable[bytes]],
     request_type: type[Request],
     *,
+    cost: int = 1,
     admission: Admission,
     verifier: Verifier,
     tarpit: Tarpit,
@@ -127,7 +132,7 @@ def _unary(
         refusal: Refusal | None = None
         try:
             _, identity = authenticate(context, verifier)
-            with admission.admitted(identity.user_id):
+            with admission.admitted(identity.user_id, cost):
                 await served(identity.user_id, context)
         except Refusal as refused:
             refusal = refused
