@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,9 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         """Nothing happens if it is gone."""
-        if self.alive:
-            os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # or goes just now
+            if self.alive:
+                os.kill(self.pid, number)
 
     @property
     def memory_bytes(self) -> int:

@@ -352,7 +352,9 @@ async def test_one_whose_store_is_silent_gives_up_the_lead(
         async with control(replace(up.parts, settings=other), "control-2") as second:
             await up.join("a", "b")
             await up.becomes(a=8, b=8)
-            assert await metric(first, "cecochat_control_leads") == 1
+            await eventually(
+                lambda: _leads(first)
+            )  # a busy machine makes its store look silent, too
             with pytest.MonkeyPatch.context() as away:
                 for method in ("get", "put"):
                     away.setattr(own, method, unavailable(Counter(), method))

@@ -60,7 +60,7 @@ _FORKED = frozenset(
 
 _TRUSTING: Override = (Server, "waits_in_vain", False)
 """Else it costs time alone: an owner that cannot read back what it has appended begins anew."""
-_UNMENDED: Override = (Incoming, "ask", without.never)
+_UNMENDED: Override = (Incoming, "ask", without.never_asks)
 """Else it costs time alone: what is missing would be asked for, and come after all."""
 
 ABLATIONS = [
@@ -192,7 +192,7 @@ ABLATIONS = [
     ),
     ablation(
         "what is missing is asked for",
-        (Incoming, "ask", without.never),
+        (Incoming, "ask", without.never_asks),
         expect=frozenset({oracle.MISSING}),
         seed=1,
         weights=_UNREADABLE,

@@ -36,6 +36,10 @@ def never(*_: object) -> None:
     return None
 
 
+def never_asks(*_: object, held: bool) -> None:
+    return None
+
+
 def skip_and_go_on(self: Owner, offset: int, *_: object) -> bool:
     self.cursor = offset + 1
     return False
