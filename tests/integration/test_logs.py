@@ -16,7 +16,7 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cecochat.servers.history import queries
-from cecochat.servers.messaging.partition import OwnedPartition
+from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.telemetry import logs
 from cecochat.telemetry.logs import JsonLines, TextLines
 from cecochat.telemetry.tracing import Tracing
@@ -163,7 +163,7 @@ async def test_neither_a_text_nor_a_token_is_logged_or_told(
             str(await streams.refused(system.addresses.messaging, TOKEN)),
             *await refused_lookups(system),
         ]
-        monkeypatch.setattr(OwnedPartition, "accept", fail)
+        monkeypatch.setattr(ReadyPartition, "accept", fail)
         told.append(
             await refusal(system, ClientFrame(offset=0, sends=[message("four", CHAT, TEXT)]))
         )

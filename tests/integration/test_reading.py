@@ -15,9 +15,8 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, State, Takeover, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.runtime.reading import first_known, fold_at
-from cecochat.servers.messaging.loading import Log
+from cecochat.servers.messaging.loading import Loading, Log
 from cecochat.servers.messaging.metrics import MessagingMetrics
-from cecochat.servers.messaging.partition import OwnedPartition
 
 TAKEOVER = NewRecord(0, *encode(Takeover("server", "session", 1)))
 
@@ -67,21 +66,13 @@ async def test_what_was_known_of_a_partition_without_a_state_record_is_looked_up
     await producer.append([TAKEOVER] * 5)
     await log.release(MESSAGES, 0, 5)
     await log.trim()
-    owned = OwnedPartition(
-        Log(log, "log", 1),
-        0,
-        "server",
-        1,
-        OwnerLimits(),
-        MessagingMetrics(CollectorRegistry()),
-        on_ready=lambda: None,
-        address_of=lambda _: "",
-    )
-    assert await owned.loading.first_known(5) == 4
+    metrics = MessagingMetrics(CollectorRegistry())
+    loading = Loading(Log(log, "log", 1), 0, OwnerLimits(), metrics)
+    assert await loading.first_known(5) == 4
     state = State(as_of=9, epoch=Place(5_000, 9), count=0, top=0, high={})
     await producer.append([*[TAKEOVER] * 5, NewRecord(0, *encode(state))])
     with pytest.raises(Trimmed):
         await fold_at(log, 0, 6)
-    owned.loading.look_again()
-    assert await owned.loading.first_known(5) == 9
+    loading.look_again()
+    assert await loading.first_known(5) == 9
     await log.close()

@@ -9,9 +9,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import ProducerEnded
+from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, State, Takeover
+from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.discovery import Instance
 from cecochat.servers.messaging import ownership, partition
 from cecochat.servers.messaging.loading import Loading, Log
@@ -55,8 +57,8 @@ async def test_a_target_that_is_down_delays_no_takeover(monkeypatch: pytest.Monk
     async def served(*_: object) -> Takeover:
         return LATER
 
-    async def loaded(_: object) -> None:
-        return None
+    async def loaded(_: object) -> Owner:
+        return Owner(0, "session", Fold(), cursor=0, forwarded=-1, limits=OwnerLimits())
 
     monkeypatch.setattr(partition, "CLOSE_S", 0.01)
     monkeypatch.setattr(Loading, "load", loaded)
@@ -66,21 +68,21 @@ async def test_a_target_that_is_down_delays_no_takeover(monkeypatch: pytest.Monk
 
 
 async def test_senders_that_waited_for_room_do_not_overrun_it() -> None:
-    owned = owned_partition()
+    appending = owned_partition().appending
     taken = 0
 
     async def send() -> None:
         nonlocal taken
-        await owned.room()
+        await appending.room()
         taken += 1
-        owned._queue(LARGE)
+        appending.queue(LARGE)
 
-    owned._room.clear()
+    appending._room.clear()
     async with asyncio.TaskGroup() as group:
         senders = [group.create_task(send()) for _ in range(5)]
         await asyncio.sleep(0)
-        owned._room.set()
-        await eventually(lambda: not owned._room.is_set())
+        appending._room.set()
+        await eventually(lambda: not appending._room.is_set())
         for sender in senders:
             sender.cancel()
     assert taken == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -11,6 +10,7 @@ from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http, internal
 from cecochat.runtime.follow import follow
+from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
@@ -47,20 +47,16 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.connect_health_port, parts.internal)
         )
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [
-            group.create_task(follow(parts.configuration, registry, configure, tracer, memory)),
-            group.create_task(
-                follow_revocations(parts.configuration, registry, verifier, tracer, memory)
-            ),
-            group.create_task(directory.follow(parts.configuration, registry, tracer, memory)),
-            group.create_task(watch_loop(registry)),
-        ]
+        await stack.enter_async_context(
+            running(
+                follow(parts.configuration, registry, configure, tracer, memory),
+                follow_revocations(parts.configuration, registry, verifier, tracer, memory),
+                directory.follow(parts.configuration, registry, tracer, memory),
+                watch_loop(registry),
+            )
+        )
         await directory.ready.wait()
         await verifier.informed.wait()
         known = instance(parts, "connect", server_id, port, health_port)
-        await parts.discovery.register(known)
+        await stack.enter_async_context(registered(parts.discovery, known))
         yield known
-        await parts.discovery.deregister(known)
-        for task in tasks:
-            task.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -13,6 +12,7 @@ from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
 from cecochat.runtime.follow import follow
+from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import show_memory
@@ -77,19 +77,17 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         port = await stack.enter_async_context(
             internal.serving(app, settings, settings.control_port, parts.internal)
         )
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [
-            group.create_task(follow(parts.configuration, registry, configure, tracer)),
-            group.create_task(server.run()),
-            group.create_task(sets.run()),
-            group.create_task(late.run()),
-            group.create_task(watch_loop(registry)),
-        ]
+        await stack.enter_async_context(
+            running(
+                follow(parts.configuration, registry, configure, tracer),
+                server.run(),
+                sets.run(),
+                late.run(),
+                watch_loop(registry),
+            )
+        )
         await server.ready.wait()
         known = instance(parts, "control", server_id, port, port)
-        await parts.discovery.register(known)
-        tasks.append(group.create_task(server.stand()))
+        await stack.enter_async_context(registered(parts.discovery, known))
+        await stack.enter_async_context(running(server.stand()))
         yield known
-        await parts.discovery.deregister(known)
-        for task in tasks:
-            task.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
+from cecochat.runtime.lifetime import registered, running, said_to_serve
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
@@ -75,21 +75,16 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.history_health_port, parts.internal)
         )
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [
-            group.create_task(follow(parts.configuration, registry, configure, tracer, memory)),
-            group.create_task(
-                follow_revocations(parts.configuration, registry, verifier, tracer, memory)
-            ),
-            group.create_task(watch_loop(registry)),
-            group.create_task(HoleWatch(parts.history, registry).run()),
-        ]
+        await stack.enter_async_context(
+            running(
+                follow(parts.configuration, registry, configure, tracer, memory),
+                follow_revocations(parts.configuration, registry, verifier, tracer, memory),
+                watch_loop(registry),
+                HoleWatch(parts.history, registry).run(),
+            )
+        )
         known = instance(parts, "history", server_id, port, health_port)
         await verifier.informed.wait()
-        await parts.discovery.register(known)
-        await grpc.set_health(health, SERVICE, serving=True)
+        await stack.enter_async_context(registered(parts.discovery, known))
+        await stack.enter_async_context(said_to_serve(health, SERVICE))
         yield known
-        await grpc.set_health(health, SERVICE, serving=False)
-        await parts.discovery.deregister(known)
-        for task in tasks:
-            task.cancel()

@@ -21,7 +21,7 @@ from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import appended_at_ms, between, fold_at, known_fold_at
 from cecochat.runtime.tokens import Identity
 from cecochat.servers.messaging.gate import Gate
-from cecochat.servers.messaging.partition import OwnedPartition
+from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Limits, Position, Send, Welcome
 
@@ -113,7 +113,7 @@ class Connection:
                 return
 
     async def _serve(self) -> None:
-        partition: OwnedPartition | None = None
+        partition: ReadyPartition | None = None
         try:
             hello = await self._first_frame()
             partition = self._gate.ownership.partition_for(self.session.user_id)
@@ -132,7 +132,7 @@ class Connection:
                 partition.loading.look_again()
             self.session.close(_not_now())
         finally:
-            if partition and partition.owner:
+            if partition:
                 partition.owner.detach(self.session)
 
     async def _next(self) -> ClientFrame | None:
@@ -154,9 +154,8 @@ class Connection:
 
     # -- resume
 
-    async def _resume(self, partition: OwnedPartition, hello: Hello) -> None:
+    async def _resume(self, partition: ReadyPartition, hello: Hello) -> None:
         owner, session, log = partition.owner, self.session, partition.log
-        assert owner
         begun_s = time.monotonic()
         log_start, log_end = bounds = await log.backplane.bounds(MESSAGES, partition.partition)
         start = resume.start(
@@ -191,14 +190,13 @@ class Connection:
         self._gate.metrics.resume_seconds.observe(time.monotonic() - begun_s)
 
     async def _appended_at_ms(
-        self, partition: OwnedPartition, hello: Hello, bounds: tuple[int, int]
+        self, partition: ReadyPartition, hello: Hello, bounds: tuple[int, int]
     ) -> int:
         """When the record at the position of the hello was; 0: there is nothing to compare, as
         beyond the end, where nothing may come for long.
         """
         owner, at = partition.owner, hello.position
         start, end = bounds
-        assert owner
         if not at.clock_ms or at.log_id != partition.log.id:
             return 0
         if (clock_ms := owner.tail.clock_at(at.offset)) is not None:
@@ -211,7 +209,7 @@ class Connection:
         return await appended_at_ms(backplane, number, at.offset) if held else 0
 
     async def _tell_gap(
-        self, partition: OwnedPartition, hello: Hello, welcome: Welcome, log_start: int
+        self, partition: ReadyPartition, hello: Hello, welcome: Welcome, log_start: int
     ) -> None:
         """Welcome, and say what of the history is missed and what the stream will bring."""
         log, number, position = partition.log, partition.partition, welcome.position.offset
@@ -225,19 +223,18 @@ class Connection:
         self.session.push(frames.welcome(welcome))
         self.session.push(frames.gap(gap))
 
-    async def _fold_at(self, partition: OwnedPartition, position: int) -> Fold:
+    async def _fold_at(self, partition: ReadyPartition, position: int) -> Fold:
         """What is known there; of a log that was cut, its owner alone may know. Raises
         `Trimmed`.
         """
         log, owner, number = partition.log, partition.owner, partition.partition
-        assert owner
         if position == owner.cursor - 1:
             return owner.fold
         if fold := await known_fold_at(log.backplane, number, position):
             return fold
         raise Trimmed(number, position, (await log.backplane.bounds(MESSAGES, number))[0])
 
-    def _welcome(self, partition: OwnedPartition, offset: int) -> Welcome:
+    def _welcome(self, partition: ReadyPartition, offset: int) -> Welcome:
         config = self._gate.config
         return Welcome(
             session_id=self.session.id,
@@ -258,16 +255,15 @@ class Connection:
             partition_count=partition.log.partitions,
         )
 
-    async def _replay(self, partition: OwnedPartition) -> None:
+    async def _replay(self, partition: ReadyPartition) -> None:
         """Bring what the tail no longer has from the log, no faster than the client reads."""
         owner, session = partition.owner, self.session
-        assert owner
         backplane, number = partition.log.backplane, partition.partition
         replay = Replay(session, await fold_at(backplane, number, session.position))
         while not owner.can_attach(session):
             await self._replay_to(owner.tail.floor.offset, replay, partition)
 
-    async def _replay_to(self, high: int, replay: Replay, partition: OwnedPartition) -> None:
+    async def _replay_to(self, high: int, replay: Replay, partition: ReadyPartition) -> None:
         session = self.session
         records = between(
             partition.log.backplane, partition.partition, session.position + 1, high + 1
@@ -292,18 +288,17 @@ class Connection:
             self._taken.clear()
             await self._taken.wait()
 
-    def _attached(self, partition: OwnedPartition) -> bool:
+    def _attached(self, partition: ReadyPartition) -> bool:
         """Attach the session, if the tail and the session's queue allow it."""
         self._gate.ownership.check(partition)
         owner = partition.owner
-        assert owner
         if self.session.closed:
             raise self.session.closed
         return owner.can_attach(self.session) and owner.attach(self.session)
 
     # -- sends
 
-    async def _read_frames(self, partition: OwnedPartition) -> None:
+    async def _read_frames(self, partition: ReadyPartition) -> None:
         """Over the rate, the stream is read no further for a while: nothing is lost and nobody else
         waits. A frame counts as a send at least: one that brings none costs about as much.
         """
@@ -316,16 +311,16 @@ class Connection:
             else:
                 await self._credit.take(1)
 
-    async def _take_sends(self, partition: OwnedPartition, frame: ClientFrame) -> None:
+    async def _take_sends(self, partition: ReadyPartition, frame: ClientFrame) -> None:
         sends, taken = frame.sends, 0
         while taken < len(sends):
             until = taken + await self._credit.take(len(sends) - taken)
-            await partition.room()
+            await partition.appending.room()
             if not self._take_all(partition, sends[taken:until], frame.offset):
                 return
             taken = until
 
-    def _take_all(self, partition: OwnedPartition, sends: Sequence[Send], seen: int) -> bool:
+    def _take_all(self, partition: ReadyPartition, sends: Sequence[Send], seen: int) -> bool:
         """Whether all were taken: what follows a send that is refused is not."""
         for send in sends:
             if partition.settles(self.session, send, seen):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
 from cecochat.runtime.http import App
+from cecochat.runtime.lifetime import drained, registered, running, said_to_serve
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
@@ -62,30 +62,22 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.messaging_health_port, parts.internal)
         )
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [
-            group.create_task(
-                follow(parts.configuration, registry, server.configure, tracer, memory)
-            ),
-            group.create_task(
-                follow_revocations(
-                    parts.configuration, registry, verifier, tracer, memory, server.end_revoked
-                )
-            ),
-            group.create_task(server.run(parts.configuration)),
-            group.create_task(watch_loop(registry)),
-        ]
+        following = (parts.configuration, registry)
+        await stack.enter_async_context(
+            running(
+                follow(*following, server.configure, tracer, memory),
+                follow_revocations(*following, verifier, tracer, memory, server.end_revoked),
+                server.run(parts.configuration),
+                watch_loop(registry),
+            )
+        )
+        await stack.enter_async_context(drained(server.drain))
         known = instance(parts, "messaging", server_id, port, health_port)
-        await parts.discovery.register(known)
+        await stack.enter_async_context(registered(parts.discovery, known))
         await verifier.informed.wait()
         await server.ownership.until_ready()
-        await grpc.set_health(health, SERVICE, serving=True)
+        await stack.enter_async_context(said_to_serve(health, SERVICE))
         yield known
-        await grpc.set_health(health, SERVICE, serving=False)
-        await parts.discovery.deregister(known)
-        await server.drain()
-        for task in tasks:
-            task.cancel()
 
 
 def show_partitions(app: App, ownership: Ownership) -> None:

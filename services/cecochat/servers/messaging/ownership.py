@@ -28,6 +28,7 @@ from cecochat.runtime.remembered import Memory
 from cecochat.servers.messaging.loading import Log
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.partition import OwnedPartition
+from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.servers.messaging.watermarks import Watermarks
 from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -165,9 +166,7 @@ class Ownership:
 
     def _owners(self) -> dict[int, Owner]:
         return {
-            partition: owned.owner
-            for partition, owned in self._owned.items()
-            if owned.ready.is_set() and owned.owner
+            partition: owned.ready.owner for partition, owned in self._owned.items() if owned.ready
         }
 
     # -- what others ask
@@ -199,12 +198,12 @@ class Ownership:
     @property
     def queued_bytes(self) -> int:
         """What waits to be appended."""
-        return sum(owned.queued_bytes for owned in self._owned.values())
+        return sum(owned.appending.queued_bytes for owned in self._owned.values())
 
     @property
     def append_wait_s(self) -> float:
         """How long the oldest append that is under way has taken so far."""
-        return max((owned.append_wait_s for owned in self._owned.values()), default=0.0)
+        return max((owned.appending.wait_s for owned in self._owned.values()), default=0.0)
 
     def owned(self) -> list[InternalPartition]:
         """What is owned, for servers and commands."""
@@ -230,14 +229,14 @@ class Ownership:
             },
         }
 
-    def partition_for(self, user_id: str) -> OwnedPartition:
+    def partition_for(self, user_id: str) -> ReadyPartition:
         """The partition of a user. Raises `Refusal` where this server does not own it or not
         yet.
         """
         partition = partition_of(user_id, self._log.partitions)
         owned = self._owned.get(partition)
-        if owned and owned.ready.is_set():
-            return owned
+        if owned and owned.ready:
+            return owned.ready
         if partition in (self._assigned or ()):
             raise _taking_over(partition)
         raise Refusal(
@@ -245,10 +244,11 @@ class Ownership:
             f"{user_id} is on partition {partition}, not here: ask the connect server again",
         )
 
-    def check(self, owned: OwnedPartition) -> None:
+    def check(self, ready: ReadyPartition) -> None:
         """Raises `Refusal` where this is not, or no longer, what owns the partition."""
-        if self._owned.get(owned.partition) is not owned or not owned.ready.is_set():
-            raise _taking_over(owned.partition)
+        owned = self._owned.get(ready.partition)
+        if owned is None or owned.ready is not ready:
+            raise _taking_over(ready.partition)
 
     # -- the end
 

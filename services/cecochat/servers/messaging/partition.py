@@ -11,23 +11,21 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
-from cecochat.domain.log.ids import PARTITIONS_MAX, message_id, stamp_at
-from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
-from cecochat.domain.log.records import LogRecord, Takeover, encode
+from cecochat.domain.log.limits import OwnerLimits
+from cecochat.domain.log.records import Takeover
 from cecochat.domain.ownership.owner import Owner
-from cecochat.domain.session.session import Session
-from cecochat.ports.backplane import MESSAGES, NewRecord, Producer
+from cecochat.ports.backplane import MESSAGES, Producer
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.reading import decode_once, following
+from cecochat.servers.messaging.appending import Appending
 from cecochat.servers.messaging.forward import Forwarding
 from cecochat.servers.messaging.loading import Loading, Log
 from cecochat.servers.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.servers.messaging.missing import MissingCopies
+from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.servers.messaging.tracing import MessageTraces
-from cecochat.telemetry.logs import ids_of
 from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
-from cecochat.v1.messaging_pb2 import Send
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +33,6 @@ log = logging.getLogger(__name__)
 # holes in the offsets that nothing fills.
 NEAR_RECORDS = 100
 STALLED_S = 0.5
-QUEUED_MAX_BYTES = 4 << 20
 YIELD_BYTES = 64 << 10
 CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a burst is slow
 HOUSEKEEPING_S = 1.0
@@ -65,9 +62,8 @@ class OwnedPartition:
         self.log = log_
         self.partition = partition
         self.version = version  # of the assignment
-        self.owner: Owner | None = None
+        self.ready: ReadyPartition | None = None  # from its takeover to its end
         self.claimed = False  # its takeover is on the way
-        self.ready = asyncio.Event()
         self._named = {"partition": partition}  # in the log
         self._server_id = server_id
         self._limits = limits
@@ -76,17 +72,10 @@ class OwnedPartition:
         self._address_of = address_of
         self._traces = MessageTraces(tracer, partition)
         self._begun_s = time.monotonic()
-        self._queued: list[NewRecord] = []  # for this partition; copies have lanes of their own
-        self._queued_bytes = 0
-        self._appending_since_s: float | None = None
         self._stands = (-1, self._begun_s)  # the cursor while it waits, and since when
-        self._work = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._intake = asyncio.Event()
-        self._intake.set()
         self._moved = asyncio.Event()
-        self.loading = Loading(log_, partition, limits, metrics)
+        self._loading = Loading(log_, partition, limits, metrics)
+        self.appending = Appending(partition, metrics, self._traces, self._moved.set)
 
     # -- life
 
@@ -103,11 +92,13 @@ class OwnedPartition:
         producer = await self.log.backplane.producer()
         superseded: Takeover | None = None
         try:
-            self.owner = await self.loading.load()
-            superseded = await self._serve(self.owner, producer)
+            owner = await self._loading.load()
+            try:
+                superseded = await self._serve(owner, producer)
+            finally:
+                self._end(owner, superseded)
             return superseded
         finally:
-            self._end(superseded)
             await self._close(producer)
 
     async def _close(self, producer: Producer) -> None:
@@ -130,7 +121,7 @@ class OwnedPartition:
                 self._metrics,
                 self._traces,
                 self._moved.set,
-                self.loading.place,
+                self._loading.place,
             )
             missing = MissingCopies(
                 self.log.backplane,
@@ -138,11 +129,11 @@ class OwnedPartition:
                 producer,
                 group,
                 self._metrics,
-                self.loading.place,
+                self._loading.place,
                 self.log.partitions,
             )
             helpers = [
-                group.create_task(self._append(producer)),
+                group.create_task(self.appending.run(producer)),
                 group.create_task(self._keep_house(owner)),
                 group.create_task(self._claim(owner)),
                 group.create_task(forwarding.recall()),
@@ -166,38 +157,45 @@ class OwnedPartition:
                 async with asyncio.timeout(STALLED_S):
                     await self._moved.wait()
         start, end = await backplane.bounds(MESSAGES, partition)
-        committed = await self.loading.committed()
-        lowest = await self.loading.first_known(start)
-        noted = await self.loading.forwarded(committed)
+        committed = await self._loading.committed()
+        lowest = await self._loading.first_known(start)
+        noted = await self._loading.forwarded(committed)
         if max(lowest, -1 if noted is None else noted) < owner.forwarder.skipped:
             raise ProducerEnded("what was forwarded is less than it was when this owner began")
         owner.forwarder.skip(-1 if noted is None else noted)
         self.claimed = True
-        uncopied = self.loading.uncopied(committed, end)
-        told = (uncopied, self.loading.lost)
-        self._queue(owner.takeover(self._server_id, self.version, now_ms(), *told))
+        uncopied = self._loading.uncopied(committed, end)
+        told = (uncopied, self._loading.lost)
+        self.appending.queue(owner.takeover(self._server_id, self.version, now_ms(), *told))
 
-    def _start(self) -> None:
+    def _start(self, owner: Owner) -> None:
         self._metrics.partitions.inc()
         self._metrics.takeovers.inc()
         self._metrics.takeover_seconds.observe(time.monotonic() - self._begun_s)
-        self.ready.set()
+        self.ready = ReadyPartition(
+            self.log,
+            self.partition,
+            owner,
+            self._loading,
+            self.appending,
+            self._metrics,
+            self._traces,
+        )
         self._on_ready()
 
-    def _end(self, superseded: Takeover | None) -> None:
-        if self.ready.is_set():
+    def _end(self, owner: Owner, superseded: Takeover | None) -> None:
+        if self.ready:
             self._metrics.partitions.dec()
-        self.ready.clear()
+        self.ready = None
         self._traces.end()
         self._moved.set()
-        if self.owner:
-            self.owner.end(
-                Refusal(
-                    errors_pb2.ERROR_CODE_MOVED,
-                    "the partition is being taken over: ask the connect server where, then resume",
-                ),
-                self._address_of(superseded.server_id) if superseded else "",
-            )
+        owner.end(
+            Refusal(
+                errors_pb2.ERROR_CODE_MOVED,
+                "the partition is being taken over: ask the connect server where, then resume",
+            ),
+            self._address_of(superseded.server_id) if superseded else "",
+        )
 
     async def _follow(self, owner: Owner, forwarding: Forwarding) -> Takeover:
         batches = following(self.log.backplane, self.partition, owner.place)
@@ -238,89 +236,15 @@ class OwnedPartition:
         owner.crowded = False
 
     def _after_batch(self, owner: Owner, forwarding: Forwarding, now: int) -> None:
-        if not self.ready.is_set():
-            self._start()
+        if self.ready is None:
+            self._start(owner)
         owner.forwarder.caught_up(owner.cursor - 1)
         forwarding.forward()
         self._state_if_due(owner, now)
 
     def _state_if_due(self, owner: Owner, now: int) -> None:
         if owner.state_due(now):
-            self._queue(owner.state(now))
-
-    # -- appending
-
-    def _queue(self, record: LogRecord) -> None:
-        new = NewRecord(self.partition, *encode(record))
-        self._queued.append(new)
-        self._queued_bytes += len(new.key) + len(new.value)
-        if self._queued_bytes > QUEUED_MAX_BYTES:
-            self._room.clear()
-        self._work.set()
-
-    async def _append(self, producer: Producer) -> None:
-        """One batch at a time, as the log takes them: what comes meanwhile is the next batch."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            batch, self._queued, self._queued_bytes = self._queued, [], 0
-            self._appending_since_s = time.monotonic()
-            with self._traces.appending():
-                await producer.append(batch)
-            self._metrics.append_seconds.labels("own").observe(self.append_wait_s)
-            self._appending_since_s = None
-            self._metrics.appended.inc(len(batch))
-            self._room.set()
-            self._moved.set()
-
-    @property
-    def queued_bytes(self) -> int:
-        """What waits for the append under way."""
-        return self._queued_bytes
-
-    @property
-    def append_wait_s(self) -> float:
-        """How long the append under way has taken so far."""
-        since_s = self._appending_since_s
-        return 0.0 if since_s is None else time.monotonic() - since_s
-
-    async def room(self) -> None:
-        """Wait until sends may be taken in: intake stops while the log does not keep up, and for
-        good before a drain.
-        """
-        while not (self._room.is_set() and self._intake.is_set()):  # who woke first may fill it
-            await self._room.wait()
-            await self._intake.wait()
-
-    # -- sessions
-
-    def settles(self, session: Session, send: Send, seen: int) -> bool:
-        """Whether a send needs no append; also where the owner has ended and closes the session."""
-        owner = self.owner
-        if owner is None or not owner.ready:
-            return True
-        if owner.is_repeat((session.user_id, send.client_message_id)):
-            self._metrics.repeats.inc()
-        return owner.settles(session, send, seen)
-
-    def id_max(self) -> int:
-        """Above what this partition has seen, and above what a clock a minute ahead has stamped."""
-        assert self.owner
-        fold = self.owner.fold
-        ahead = stamp_at(max(now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)
-        return message_id(max(fold.top, ahead), PARTITIONS_MAX - 1)
-
-    def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
-        """Append a checked send that was not settled."""
-        assert self.owner
-        self._metrics.accept()
-        origin = self.owner.accept(session, send, recipients, now_ms())
-        self._traces.accept(send.traceparent, origin)
-        self._queue(origin)
-        if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
-            known = {"message_id": str(origin.id), "session_id": session.id, **self._named}
-            traced = ids_of(origin.trace or send.traceparent)
-            log.debug("message %s is accepted", origin.id, extra={**known, **traced})
+            self.appending.queue(owner.state(now))
 
     # -- housekeeping
 
@@ -338,8 +262,7 @@ class OwnedPartition:
         log has lost it, and nothing that comes later would say so.
         """
         now_s, waits = time.monotonic(), self.claimed and (not owner.ready or bool(owner.pending))
-        under_way = self._queued or self._appending_since_s is not None
-        if not waits or under_way or self._stands[0] != owner.cursor:
+        if not waits or self.appending.is_under_way or self._stands[0] != owner.cursor:
             self._stands = (owner.cursor, now_s)
         elif now_s - self._stands[1] > LOST_S:
             raise ProducerEnded(f"offset {owner.cursor} was appended and is not there to be read")
@@ -348,28 +271,26 @@ class OwnedPartition:
 
     async def finish_sends(self, deadline_s: float) -> None:
         """Take no more sends, and answer those under way."""
-        self._intake.clear()
+        self.appending.stop_intake()
         await self._until(lambda owner: not owner.pending, deadline_s, "answered")
 
     async def drain(self, deadline_s: float) -> None:
         """Wait for the copies under way and leave a state record, so that the next owner starts
         quickly.
         """
-        owner = self.owner
-        if owner is None or not owner.ready:
+        if self.ready is None or not self.ready.owner.ready:
             return
-        self._queue(owner.state(now_ms()))
+        self.appending.queue(self.ready.owner.state(now_ms()))
         await self._until(
-            lambda owner: not (owner.pending or self._queued or owner.forwarder.owes),
+            lambda owner: not (owner.pending or self.appending.waits or owner.forwarder.owes),
             deadline_s,
             "forwarded",
         )
 
     async def _until(self, done: Callable[[Owner], bool], deadline_s: float, what: str) -> None:
-        owner = self.owner
         try:
             async with asyncio.timeout(deadline_s):
-                while owner and self.ready.is_set() and not done(owner):
+                while self.ready and not done(self.ready.owner):
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:

@@ -51,7 +51,6 @@ def user_sessions(server: MessagingServer, user: str) -> UserSessions | None:
         partition = server.ownership.partition_for(user)
     except Refusal:
         return None
-    assert partition.owner, "it is ready"
     return UserSessions(
         user_id=user,
         partition=partition.partition,

@@ -1,0 +1,59 @@
+"""What sessions see of a partition: there is none before its takeover was read back."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from cecochat.domain.log.ids import PARTITIONS_MAX, message_id, stamp_at
+from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
+from cecochat.domain.ownership.owner import Owner
+from cecochat.domain.session.session import Session
+from cecochat.runtime.clock import now_ms
+from cecochat.servers.messaging.appending import Appending
+from cecochat.servers.messaging.loading import Loading, Log
+from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.tracing import MessageTraces
+from cecochat.telemetry.logs import ids_of
+from cecochat.v1.messaging_pb2 import Send
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadyPartition:
+    """A partition that this server owns; once it does no longer, all its sessions are closed."""
+
+    log: Log
+    partition: int
+    owner: Owner
+    loading: Loading
+    appending: Appending
+    metrics: MessagingMetrics
+    traces: MessageTraces
+
+    def settles(self, session: Session, send: Send, seen: int) -> bool:
+        """Whether a send needs no append; also where the owner has ended and closes the session."""
+        if not self.owner.ready:
+            return True
+        if self.owner.is_repeat((session.user_id, send.client_message_id)):
+            self.metrics.repeats.inc()
+        return self.owner.settles(session, send, seen)
+
+    def id_max(self) -> int:
+        """Above what this partition has seen, and above what a clock a minute ahead has stamped."""
+        fold = self.owner.fold
+        ahead = stamp_at(max(now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)
+        return message_id(max(fold.top, ahead), PARTITIONS_MAX - 1)
+
+    def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
+        """Append a checked send that was not settled. Raises `Refusal`."""
+        self.metrics.accept()
+        origin = self.owner.accept(session, send, recipients, now_ms())
+        self.traces.accept(send.traceparent, origin)
+        self.appending.queue(origin)
+        if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
+            known = {"message_id": str(origin.id), "session_id": session.id}
+            traced = ids_of(origin.trace or send.traceparent)
+            extra = {**known, "partition": self.partition, **traced}
+            log.debug("message %s is accepted", origin.id, extra=extra)
