@@ -128,7 +128,7 @@ async def test_a_resume_that_retention_overtook_makes_the_next_look_again(
     async def trimmed(*_: object) -> None:
         raise Trimmed(0, 6, 5)
 
-    partition = Mock(owner=None)
+    partition = Mock()
     monkeypatch.setattr(Connection, "_first_frame", hello)
     monkeypatch.setattr(Connection, "_resume", trimmed)
     monkeypatch.setattr(Ownership, "partition_for", lambda *_: partition)
