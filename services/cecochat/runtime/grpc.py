@@ -96,7 +96,7 @@ async def serving(
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, made)
     reflection.enable_server_reflection([name, reflection.SERVICE_NAME, health.SERVICE_NAME], made)
-    await set_health(servicer, name, serving=False)
+    await _set_health(servicer, name, serving=False)
     try:
         bound = _bind(made, f"{host}:{port}", certificate)
     except RuntimeError:
@@ -105,7 +105,7 @@ async def serving(
     try:
         yield bound, servicer
     finally:
-        await set_health(servicer, name, serving=False)
+        await _set_health(servicer, name, serving=False)
         await made.stop(STOP_GRACE_S)
 
 
@@ -134,12 +134,20 @@ def _pair(pem: Pem) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(pem.key, pem.chain)])
 
 
-async def set_health(servicer: Health, name: str, *, serving: bool) -> None:
+async def _set_health(servicer: Health, name: str, *, serving: bool) -> None:
     """Say whether calls should come here: of the service, and of "", the server as a whole."""
     answer = health_pb2.HealthCheckResponse
     status = answer.SERVING if serving else answer.NOT_SERVING
     for each in ("", name):
         await servicer.set(each, status)
+
+
+@asynccontextmanager
+async def said_to_serve(health: Health, name: str) -> AsyncIterator[None]:
+    """As its health tells, until the context is left."""
+    await _set_health(health, name, serving=True)
+    yield
+    await _set_health(health, name, serving=False)
 
 
 def authenticate(context: Context, verifier: Verifier) -> tuple[str, Identity]:

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from cecochat.ports.discovery import Discovery, Instance
-from cecochat.runtime import grpc
 
 
 @asynccontextmanager
@@ -38,11 +37,3 @@ async def registered(discovery: Discovery, known: Instance) -> AsyncIterator[Non
     await discovery.register(known)
     yield
     await discovery.deregister(known)
-
-
-@asynccontextmanager
-async def said_to_serve(health: grpc.Health, service: str) -> AsyncIterator[None]:
-    """As gRPC's health protocol says."""
-    await grpc.set_health(health, service, serving=True)
-    yield
-    await grpc.set_health(health, service, serving=False)

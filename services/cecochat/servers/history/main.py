@@ -11,7 +11,7 @@ from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
-from cecochat.runtime.lifetime import registered, running, said_to_serve
+from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
@@ -86,5 +86,5 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         known = instance(parts, "history", server_id, port, health_port)
         await verifier.informed.wait()
         await stack.enter_async_context(registered(parts.discovery, known))
-        await stack.enter_async_context(said_to_serve(health, SERVICE))
+        await stack.enter_async_context(grpc.said_to_serve(health, SERVICE))
         yield known

@@ -15,7 +15,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.follow import follow
 from cecochat.runtime.http import App
-from cecochat.runtime.lifetime import drained, registered, running, said_to_serve
+from cecochat.runtime.lifetime import drained, registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.runtime.remembered import Memory, show_memory
@@ -76,7 +76,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await stack.enter_async_context(registered(parts.discovery, known))
         await verifier.informed.wait()
         await server.ownership.until_ready()
-        await stack.enter_async_context(said_to_serve(health, SERVICE))
+        await stack.enter_async_context(grpc.said_to_serve(health, SERVICE))
         yield known
 
 

@@ -91,9 +91,9 @@ class MissingCopies:
     async def _ask(self) -> None:
         now_ms = time.monotonic_ns() // 1_000_000
         due = [origin for origin in self._incoming.due(now_ms) if origin not in self._asking]
-        looked = await asyncio.gather(*map(self._compare, due))
-        for origin in compress(due, looked):
-            held = await self._holds_ours(origin)
+        asked = list(compress(due, await asyncio.gather(*map(self._compare, due))))
+        holds = await asyncio.gather(*map(self._holds_ours, asked))
+        for origin, held in zip(asked, holds, strict=True):
             if missing := self._incoming.ask(origin, now_ms, held=held):
                 self._asking[origin] = self._group.create_task(self._append(origin, missing))
 
