@@ -13,7 +13,7 @@ from cecochat.domain.log.ids import UserId, dialog
 from cecochat.domain.log.records import Headers, LogRecord, Origin, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import CONFIGURATION
-from cecochat.servers.messaging import partition
+from cecochat.servers.messaging import appending
 from cecochat.v1.messaging_pb2 import Position
 from tests.integration.cluster import cluster, user_on
 from tests.integration.streams import message
@@ -34,7 +34,7 @@ async def test_a_send_that_cannot_be_read_back_is_accepted_again(
         spoilt = isinstance(record, Origin) and next(origins) in (2, 5)
         return key, value, (("kind", "unheard of"), ("v", "1")) if spoilt else headers
 
-    monkeypatch.setattr(partition, "encode", spoiling)
+    monkeypatch.setattr(appending, "encode", spoiling)
     async with (
         running(tmp_path) as up,
         connect(up.addresses.connect, up.token("bob")) as bob,
