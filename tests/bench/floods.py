@@ -31,6 +31,7 @@ EVERY_S = 0.1  # somebody looks up, and somebody asks for the chats
 SAYS_EVERY_S = 0.4  # each pair, by far below what a user may
 SECONDS = 6.0
 BEGINS_S = 2.0  # until the flood runs
+OVER_S = 3.0  # until the one before is forgotten
 TEXT = "x" * 256
 LONG = 60  # messages of 16 KB
 
@@ -112,11 +113,12 @@ async def quiet_and_flooded(folder: Path, rounds: int, only: str = "") -> Figure
 
 
 async def _long_messages(server: Server) -> None:
-    """More than a page of them, for whoever reads no answer."""
-    token = mint(server.secret_file, _user("unread answers"))
-    async with connect(server.connect_url, token) as client:
-        for _ in range(LONG):
-            await client.send(VICTIM, "x" * (16 << 10))
+    """More than a page of them, for those who ask for pages."""
+    for kind in ("unread answers", "GetMessages"):
+        token = mint(server.secret_file, _user(kind))
+        async with connect(server.connect_url, token) as client:
+            for _ in range(LONG):
+                await client.send(VICTIM, "x" * (16 << 10))
 
 
 def _user(kind: str) -> str:
@@ -125,6 +127,7 @@ def _user(kind: str) -> str:
 
 
 async def _both(server: Server, others: Others, kind: str) -> dict[str, float]:
+    await asyncio.sleep(OVER_S)
     quiet = await others.waited(SECONDS)
     seconds, before_bytes = BEGINS_S + SECONDS, rss_bytes(server.pid)
     forget_peak(server.pid)

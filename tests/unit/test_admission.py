@@ -21,3 +21,19 @@ def test_what_costs_as_much_as_many_queries_may_be_asked_less_often(cost: int, t
         pass
     with admission.admitted("bob", cost):
         pass
+
+
+def test_large_answers_are_owed_and_at_most_a_burst_of_them() -> None:
+    """64 KiB of an answer cost one query more: alice, who has 10, has asked for a thousand."""
+    config = Config(queries_burst=10, queries_rate_per_user=100.0)
+    admission = Admission(lambda: config)
+    with admission.admitted("alice"):
+        admission.answered("alice", 1_000 * (64 << 10))
+    with pytest.raises(Refusal, match=r"wait 0\.1\d s") as refused, admission.admitted("alice"):
+        pass
+    assert 100 < refused.value.retry_after_ms <= 111  # 10 owed and 1 more at 100 a second
+    with admission.admitted("bob"):
+        admission.answered("bob", (64 << 10) - 1)
+    for _ in range(9):
+        with admission.admitted("bob"):
+            pass

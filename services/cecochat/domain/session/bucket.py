@@ -47,6 +47,11 @@ class TokenBucket:
         self._tokens -= tokens
         return 0.0
 
+    def owe(self, now_s: float, rate_per_s: float, burst: float, tokens: float) -> None:
+        """Take so many tokens that are not there yet; at most a burst is owed."""
+        self._fill(now_s, rate_per_s, burst)
+        self._tokens = max(-burst, self._tokens - tokens)
+
     def _fill(self, now_s: float, rate_per_s: float, burst: float) -> None:
         self._tokens = min(burst, self._tokens + max(0.0, now_s - self._at_s) * rate_per_s)
         self._at_s = now_s
@@ -82,10 +87,19 @@ class Rates:
         """The user does it once more, at the cost of so many tokens. Raises `Refusal`
         (rate_limited).
         """
-        bucket = self._buckets.of(user_id, lambda: TokenBucket(burst, now_s))
+        bucket = self._bucket(user_id, now_s, burst)
         if wait_s := bucket.try_take(now_s, rate_per_s, burst, tokens):
             raise Refusal(
                 errors_pb2.ERROR_CODE_RATE_LIMITED,
                 f"{user_id} {self._does} too often: wait {wait_s:.2f} s",
                 int(wait_s * 1_000) + 1,
             )
+
+    def owe(
+        self, user_id: str, now_s: float, rate_per_s: float, burst: float, tokens: float
+    ) -> None:
+        """What the user did cost so many tokens more than it seemed to before."""
+        self._bucket(user_id, now_s, burst).owe(now_s, rate_per_s, burst, tokens)
+
+    def _bucket(self, user_id: str, now_s: float, burst: float) -> TokenBucket:
+        return self._buckets.of(user_id, lambda: TokenBucket(burst, now_s))

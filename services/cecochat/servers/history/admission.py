@@ -16,6 +16,8 @@ from cecochat.v1 import errors_pb2
 READS_AT_ONCE = 16
 """Calls that ask the database at the same time: each may hold a page of the longest messages."""
 BUSY_RETRY_MS = 500
+BYTES_A_QUERY = 64 << 10
+"""An answer costs its user one query more for each of these."""
 
 
 class Admission:
@@ -42,6 +44,17 @@ class Admission:
             self._under_way[user_id] -= 1
             if not self._under_way[user_id]:
                 del self._under_way[user_id]
+
+    def answered(self, user_id: str, size_bytes: int) -> None:
+        """The answer turned out so large: what it cost is owed by the user."""
+        config = self._config()
+        self._rates.owe(
+            user_id,
+            time.monotonic(),
+            config.queries_rate_per_user,
+            config.queries_burst,
+            size_bytes // BYTES_A_QUERY,
+        )
 
     def _check(self, user_id: str, cost: int) -> None:
         config = self._config()

@@ -37,11 +37,11 @@ RECEIVE_MAX_BYTES = 64 << 10
 REQUEST_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 10.0
 CONNECTION_AGE_MS = 120_000
+"""An answer that nobody reads is held until its connection ends: gRPC has no other end for it."""
 FIND_COST = 10
 """A question for one message reads the log of each partition that it concerns and asks a messaging
 server: as much as so many queries.
 """
-"""An answer that nobody reads is held until its connection ends: gRPC has no other end for it."""
 
 NOT_NOW = Refusal(
     errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000
@@ -125,6 +125,7 @@ def _unary(
         with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
             async with admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):
                 answered = await answer(user, request)
+        admission.answered(user, len(answered))
         await context.write(answered)  # until the client's window has taken it
 
     async def respond(context: Context) -> Refusal | None:
