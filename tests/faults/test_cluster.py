@@ -18,7 +18,7 @@ import pytest
 
 from cecochat.adapters import build
 from cecochat.ports.backplane import DEAD_LETTERS, Backplane, NewRecord
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually

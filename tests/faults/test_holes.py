@@ -23,7 +23,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import partition_in
 from cecochat.domain.log.records import Origin
 from cecochat.ports.backplane import MESSAGES, Backplane
-from cecochat.runtime.reading import between, decided
+from cecochat.ports.reading import between, decided
 from scripts.backends.launch import Backend, private
 from tests.faults.test_cluster import report
 from tests.faults.test_outages import until_lag
