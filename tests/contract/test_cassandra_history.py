@@ -27,7 +27,7 @@ from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.domain.log.ids import message_id, partition_in, stamp_at, stamp_of
 from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.history import ChatRow, MarkRow, MessageRow, Page, Progress
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 from scripts.backends import cassandra as cassandra_kind
 from scripts.backends.instance import Command, Instance
 from scripts.backends.launch import Backend

@@ -32,8 +32,8 @@ from cecochat.domain.errors import (
 )
 from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record
-from cecochat.runtime.reading import decode_once
-from cecochat.runtime.tls import Tls
+from cecochat.ports.reading import decode_once
+from cecochat.settings.tls import Tls
 from scripts.backends import kafka as kafka_kind
 from scripts.backends import ports
 from scripts.backends.instance import Command, Instance, Kind

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from cecochat.adapters import build
+from cecochat.auth.tokens import mint
 from cecochat.client import History, open_history
 from cecochat.ports.configuration import CONFIGURATION
-from cecochat.runtime.settings import load
-from cecochat.runtime.tokens import mint
+from cecochat.settings.settings import load
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.server import CECOCHAT, Server, free_ports, started

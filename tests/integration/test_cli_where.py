@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from cecochat.auth.tokens import mint
 from cecochat.client import CaughtUp, connect
-from cecochat.runtime.tokens import mint
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
 from tests.integration import streams
 from tests.integration.test_cli import run

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from cecochat.auth.tokens import mint
 from cecochat.client import (
     CaughtUp,
     Client,
@@ -29,8 +30,7 @@ from cecochat.client import (
     find_route,
 )
 from cecochat.run import system
-from cecochat.runtime.settings import load
-from cecochat.runtime.tokens import mint
+from cecochat.settings.settings import load
 from tests.integration.systems import Running, running
 from tests.support.eventually import eventually
 from tests.support.server import free_ports

@@ -20,6 +20,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.adapters import build
+from cecochat.documents.remembered import Memory, Remembers, document_of, remembered_by, show_memory
 from cecochat.domain.cluster.versions import digest
 from cecochat.domain.errors import Unavailable
 from cecochat.internal.client import InternalClient
@@ -30,13 +31,6 @@ from cecochat.ports.discovery import Instance
 from cecochat.run import system
 from cecochat.runtime import http, internal
 from cecochat.runtime.parts import Parts
-from cecochat.runtime.remembered import (
-    Memory,
-    Remembers,
-    document_of,
-    remembered_by,
-    show_memory,
-)
 from cecochat.servers.control.gone import Gone
 from cecochat.servers.control.main import control
 from cecochat.servers.messaging.main import messaging

@@ -16,13 +16,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from cecochat.auth import tokens
 from cecochat.client import find_route
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.run import system
-from cecochat.runtime import private, tokens
 from cecochat.servers.connect.main import connect
 from cecochat.servers.history.main import history
 from cecochat.servers.messaging.main import messaging
+from cecochat.settings import private
 from cecochat.v1.errors_pb2 import ERROR_CODE_TOO_LARGE
 from cecochat.v1.messaging_pb2 import Position
 from scripts import metrics

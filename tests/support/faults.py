@@ -23,8 +23,8 @@ from cecochat.domain.log.records import NOTHING, Copied, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.history import Hole
-from cecochat.runtime.reading import fold_at
-from cecochat.runtime.settings import load
+from cecochat.ports.reading import fold_at
+from cecochat.settings.settings import load
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from scripts.backends.launch import Backend
