@@ -1,7 +1,7 @@
 """The alerts on a cluster: silent while nothing is wrong, and each there under its fault.
 
-Their real `for` is tried by promtool, in tests/unit/test_rules.py; here time runs faster, as
-tests/support/prometheus.py says.
+Their rules and their real `for` are tried by promtool, in tests/unit/test_rules.py. Here servers
+that run show that each rule finds its metric; time runs faster: see tests/support/prometheus.py.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def program(backends: Backends) -> str:
     return there
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_alerts_are_silent_in_peace_and_fire_under_their_faults(
     real: Mapping[str, Backend],
