@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry
 from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.auth.tokens import Verifier
-from cecochat.documents.follow import last_good, valid
-from cecochat.documents.remembered import Memory
+from cecochat.documents.follow import Following, last_good, valid
 from cecochat.domain.cluster import configuration as keys
 from cecochat.domain.cluster import revocations
 from cecochat.domain.cluster.revocations import Revocation
@@ -23,7 +21,6 @@ from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configurati
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.guard import concerns
 from cecochat.runtime.http import App, error_response
-from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 BY_HTTP = "POST /revocations"
@@ -37,16 +34,10 @@ def until_now_ms() -> int:
 
 
 async def follow_revocations(
-    configuration: Configuration,
-    registry: CollectorRegistry,
-    verifier: Verifier,
-    tracer: Tracer = OFF,
-    memory: Memory | None = None,
-    applied: Callable[[], None] = lambda: None,
+    following: Following, verifier: Verifier, applied: Callable[[], None] = lambda: None
 ) -> None:
     """Tell a server's verifier what is revoked, now and after each change, until cancelled."""
-    followed = valid(configuration, REVOCATIONS, revocations.parse, registry, tracer, memory)
-    async with aclosing(followed) as versions:
+    async with aclosing(valid(following, REVOCATIONS, revocations.parse)) as versions:
         async for _, revoked in versions:
             verifier.revoke(revoked)
             applied()

@@ -68,7 +68,7 @@ class Where:
 
     def _check(self, message_id: int) -> None:
         known = 0 < message_id < 1 << 63
-        if not known or ids.partition_in(message_id) >= self._sources.partitions:
+        if not known or ids.partition_in(message_id) >= self._sources.log.partitions:
             raise Refusal(
                 errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
                 f"{message_id} is no message id of this log: use one as a send or the history "

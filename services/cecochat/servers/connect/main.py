@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from cecochat.documents.follow import follow
-from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.follow import Following, follow
+from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
@@ -28,8 +28,8 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
     app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
     verifier = parts.verifier.counted(registry)
-    memory = Memory()
-    show_memory(app, server_id, memory)
+    following = Following(parts.configuration, registry, tracer)
+    show_memory(app, server_id, following.memory)
     for_clients = http.app("connect-for-clients")
     metrics = ConnectMetrics(registry)
     InternalRoutes(app, server_id).load(lambda: metrics.load)
@@ -49,9 +49,9 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await stack.enter_async_context(
             running(
-                follow(parts.configuration, registry, configure, tracer, memory),
-                follow_revocations(parts.configuration, registry, verifier, tracer, memory),
-                directory.follow(parts.configuration, registry, tracer, memory),
+                follow(following, configure),
+                follow_revocations(following, verifier),
+                directory.follow(following),
                 watch_loop(registry),
             )
         )

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from cecochat.adapters import build
-from cecochat.documents.follow import follow
+from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.domain.cluster import assignment, configuration, revocations
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
@@ -79,7 +79,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await stack.enter_async_context(
             running(
-                follow(parts.configuration, registry, configure, tracer),
+                follow(Following(parts.configuration, registry, tracer), configure),
                 server.run(),
                 sets.run(),
                 late.run(),

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from cecochat.documents.follow import follow
-from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.follow import Following, follow
+from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import add_revoking, follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
+from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.lifetime import registered, running
@@ -39,17 +40,16 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     tracer = parts.tracing.tracer("history", server_id, registry)
     assert parts.history
     settings = parts.settings
-    log = parts.backplane
-    log_id, partitions = await log.log_id(), await log.partition_count()
-    queries = Queries(parts.history, log_id, partitions, tracer)
+    log = await Log.of(parts.backplane)
+    queries = Queries(parts.history, log, tracer)
     live = partial(parts.discovery.live, "messaging")
     asking = parts.asking(server_id, "people")
-    where = Where(Sources(log, parts.history, log_id, partitions, live, asking))
+    where = Where(Sources(log, parts.history, live, asking))
     app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
-    add_routes(app, where, parts.history, Letters(log, parts.history, log_id, partitions))
+    add_routes(app, where, parts.history, Letters(log, parts.history))
     add_revoking(app, parts.configuration)
-    memory = Memory()
-    show_memory(app, server_id, memory)
+    following = Following(parts.configuration, registry, tracer)
+    show_memory(app, server_id, following.memory)
     metrics = QueryMetrics(registry)
     InternalRoutes(app, server_id).load(lambda: metrics.load)
     verifier = parts.verifier.counted(registry)
@@ -77,8 +77,8 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await stack.enter_async_context(
             running(
-                follow(parts.configuration, registry, configure, tracer, memory),
-                follow_revocations(parts.configuration, registry, verifier, tracer, memory),
+                follow(following, configure),
+                follow_revocations(following, verifier),
                 watch_loop(registry),
                 HoleWatch(parts.history, registry).run(),
             )

@@ -11,11 +11,12 @@ from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log import ids, wire
 from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.ports.backplane import Log
 from cecochat.ports.history import ChatRow, History, MarkRow, Page
 from cecochat.servers.history.holes import ALL, told, told_to
 from cecochat.servers.history.pages import chats_within, events_within
 from cecochat.telemetry import spans
-from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.telemetry.tracing import Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import (
@@ -35,12 +36,10 @@ BEHIND_RETRY_MS = 25
 class Queries:
     """Answers as bytes of the response protos: events go out as they were stored."""
 
-    def __init__(
-        self, history: History, log_id: str, partitions: int, tracer: Tracer = OFF
-    ) -> None:
+    def __init__(self, history: History, log: Log, tracer: Tracer) -> None:
         self._history = history
-        self._log_id = log_id
-        self._partitions = partitions
+        self._log_id = log.id
+        self._partitions = log.partitions
         self._tracer = tracer
         self.config = Config()
 
