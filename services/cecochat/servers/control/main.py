@@ -20,7 +20,6 @@ from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.documents import Documents
 from cecochat.servers.control.late import Late, late_records
 from cecochat.servers.control.planner import Planner
-from cecochat.servers.control.recall import Recall
 from cecochat.servers.control.routes import add_routes
 from cecochat.servers.control.server import Control
 from cecochat.servers.control.sets import Sets
@@ -43,7 +42,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,
-        Recall(parts.discovery),
+        parts.discovery,
         asking,
     )
     server = Control(
@@ -54,7 +53,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         Planner(partitions),
         decisions,
         asking,
-        tracer=tracer,
+        tracer,
     )
     app = internal.app(parts.guard, "control", server_id, registry, lambda: server.not_ready)
     show_memory(app, server_id, documents.memory)

@@ -22,13 +22,7 @@ from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.letters import Letters
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.routes import add_routes
-from cecochat.servers.history.transport import (
-    CONNECTION_AGE_MS,
-    RECEIVE_MAX_BYTES,
-    SERVICE,
-    QueryMetrics,
-    handler,
-)
+from cecochat.servers.history.transport import QueryMetrics, service
 from cecochat.where.facts import Sources
 from cecochat.where.server import Where
 
@@ -53,6 +47,8 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     metrics = QueryMetrics(registry)
     InternalRoutes(app, server_id).load(lambda: metrics.load)
     verifier = parts.verifier.counted(registry)
+    admission = Admission(lambda: queries.config)
+    calls = service(queries, where, admission, verifier, metrics, tracer)
 
     def configure(config: Config) -> None:
         queries.configure(config)
@@ -60,17 +56,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
-            grpc.serving(
-                handler(
-                    queries, where, Admission(lambda: queries.config), verifier, metrics, tracer
-                ),
-                SERVICE,
-                settings.host,
-                settings.history_port,
-                RECEIVE_MAX_BYTES,
-                parts.certificate,
-                CONNECTION_AGE_MS,
-            )
+            grpc.serving(calls, settings.host, settings.history_port, parts.certificate)
         )
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.history_health_port, parts.internal)
@@ -86,5 +72,5 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         known = instance(parts, "history", server_id, port, health_port)
         await verifier.informed.wait()
         await stack.enter_async_context(registered(parts.discovery, known))
-        await stack.enter_async_context(grpc.said_to_serve(health, SERVICE))
+        await stack.enter_async_context(grpc.said_to_serve(health, calls))
         yield known

@@ -26,7 +26,7 @@ from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer
 from cecochat.servers.messaging.sessions import show_sessions, user_sessions
-from cecochat.servers.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler
+from cecochat.servers.messaging.transport.grpc import service
 
 
 @asynccontextmanager
@@ -44,6 +44,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     host = Host(server_id, log, MessagingMetrics(registry), live, tracer)
     ownership = Ownership(host, following)
     server = MessagingServer(host, ownership, verifier)
+    chat = service(server)
     app = internal.app(parts.guard, "messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, ownership)
     show_memory(app, server_id, following.memory)
@@ -54,14 +55,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.sessions(partial(user_sessions, server))
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
-            grpc.serving(
-                handler(server),
-                SERVICE,
-                settings.host,
-                settings.messaging_port,
-                RECEIVE_MAX_BYTES,
-                parts.certificate,
-            )
+            grpc.serving(chat, settings.host, settings.messaging_port, parts.certificate)
         )
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.messaging_health_port, parts.internal)
@@ -80,7 +74,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await stack.enter_async_context(registered(parts.discovery, known))
         await verifier.informed.wait()
         await ownership.until_ready()
-        await stack.enter_async_context(grpc.said_to_serve(health, SERVICE))
+        await stack.enter_async_context(grpc.said_to_serve(health, chat))
         yield known
 
 
