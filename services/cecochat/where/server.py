@@ -22,9 +22,9 @@ class Where:
         self._sources = sources
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def for_operator(self, message_id: int, chat_id: str = "") -> where.Answer:
+    async def for_operator(self, message_id: int, chat_id: str) -> where.Answer:
         """Where that message is. `chat_id`: in whose history to look, if the log does not hold it
-        any more.
+        any more; or empty.
 
         Raises `Refusal` (invalid_argument), `Unavailable`.
         """
@@ -32,7 +32,7 @@ class Where:
             ids.chat_id(chat_id)
         return await self._find(message_id, chat_id, None)
 
-    async def for_participant(self, user: str, message_id: int, chat_id: str = "") -> where.Answer:
+    async def for_participant(self, user: str, message_id: int, chat_id: str) -> where.Answer:
         """The same, for who has sent or is sent it; the sessions of others are not shown. Raises
         `Refusal` (not_found to everybody else) too.
         """
