@@ -16,7 +16,7 @@ from cecochat.documents.follow import Following, last_good, valid
 from cecochat.domain.cluster import configuration as keys
 from cecochat.domain.cluster import revocations
 from cecochat.domain.cluster.revocations import Revocation
-from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
+from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.guard import concerns
@@ -125,8 +125,7 @@ def _before_ms(body: Mapping[str, Any]) -> int:
 
 
 def _invalid(what: str) -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+    return Invalid(
         f'{what}: send {{"user": ID}}, with "sid" and "before_ms" as you like, or '
         '{"everyone": true}',
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cecochat.domain.errors import Refusal, Trimmed, Unavailable
+from cecochat.domain.errors import Invalid, Refusal, Trimmed, Unavailable
 from cecochat.domain.log import ids
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
@@ -69,8 +69,7 @@ class Where:
     def _check(self, message_id: int) -> None:
         known = 0 < message_id < 1 << 63
         if not known or ids.partition_in(message_id) >= self._sources.log.partitions:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+            raise Invalid(
                 f"{message_id} is no message id of this log: use one as a send or the history "
                 "gives it",
             )

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from prometheus_client import CollectorRegistry, Histogram
 
 from cecochat.auth.tokens import Verifier
-from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.errors import Invalid, Refusal, Unavailable
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
 from cecochat.runtime.grpc import INTERNAL, Context, Service, abort, authenticate, caller
 from cecochat.runtime.tarpit import Tarpit
@@ -158,7 +158,7 @@ async def _read(context: Context) -> bytes:
             errors_pb2.ERROR_CODE_TIMEOUT, f"no request within {REQUEST_TIMEOUT_S:g} s: send one"
         ) from None
     if raw is grpc.aio.EOF:
-        raise Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, "the call has no request: send one")
+        raise Invalid("the call has no request: send one")
     return bytes(raw)
 
 
@@ -166,7 +166,6 @@ def _parse(raw: bytes, request_type: type[Request]) -> Request:
     try:
         return request_type.FromString(raw)
     except DecodeError:
-        raise Refusal(
-            errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        raise Invalid(
             f"the request is no cecochat.v1.{request_type.__name__}: encode it with the proto",
         ) from None
