@@ -26,14 +26,15 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("connect", server_id, registry)
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
-    app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
-    verifier = parts.verifier.counted(registry)
     following = Following(parts.configuration, registry, tracer)
-    show_memory(app, server_id, following.memory)
-    for_clients = http.app("connect-for-clients")
+    verifier = parts.verifier.counted(registry)
     metrics = ConnectMetrics(registry)
-    InternalRoutes(app, server_id).load(lambda: metrics.load)
+    for_clients = http.app("connect-for-clients")
     add_routes(for_clients, directory, verifier, metrics, tracer)
+
+    app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
+    show_memory(app, server_id, following.memory)
+    InternalRoutes(app, server_id).load(lambda: metrics.load)
 
     def configure(config: Config) -> None:
         directory.configure(config)

@@ -39,16 +39,17 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     live = partial(parts.discovery.live, "messaging")
     asking = parts.asking(server_id, "people")
     where = Where(Sources(log, parts.history, live, asking))
-    app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
-    add_routes(app, where, parts.history, Letters(log, parts.history))
-    add_revoking(app, parts.configuration)
     following = Following(parts.configuration, registry, tracer)
-    show_memory(app, server_id, following.memory)
     metrics = QueryMetrics(registry)
-    InternalRoutes(app, server_id).load(lambda: metrics.load)
     verifier = parts.verifier.counted(registry)
     admission = Admission(lambda: queries.config)
     calls = service(queries, where, admission, verifier, metrics, tracer)
+
+    app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
+    add_routes(app, where, parts.history, Letters(log, parts.history))
+    add_revoking(app, parts.configuration)
+    show_memory(app, server_id, following.memory)
+    InternalRoutes(app, server_id).load(lambda: metrics.load)
 
     def configure(config: Config) -> None:
         queries.configure(config)

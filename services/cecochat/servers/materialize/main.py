@@ -34,11 +34,12 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     )
     worker.log_keeps(settings.retention_ms)
     auditor = Auditor(parts.backplane, parts.history, registry, lambda: worker.partitions)
-    app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
+    on_request = OnRequest(parts.backplane, parts.history, auditor.note)
     following = Following(parts.configuration, registry, tracer)
+
+    app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
     show_memory(app, server_id, following.memory)
     InternalRoutes(app, server_id).load(lambda: worker.load)
-    on_request = OnRequest(parts.backplane, parts.history, auditor.note)
     add_routes(app, server_id, auditor, on_request, await parts.backplane.partition_count())
 
     def configure(config: Config) -> None:

@@ -45,6 +45,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     ownership = Ownership(host, following)
     server = MessagingServer(host, ownership, verifier)
     chat = service(server)
+
     app = internal.app(parts.guard, "messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, ownership)
     show_memory(app, server_id, following.memory)
@@ -53,6 +54,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.load(lambda: server.load)
     routes.partitions(ownership.owned)
     routes.sessions(partial(user_sessions, server))
+
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(chat, settings.host, settings.messaging_port, parts.certificate)
