@@ -5,7 +5,6 @@ history, where anything outside of the log shows that it has lost something.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, Takeover
@@ -13,9 +12,6 @@ from tests.sim.cutting import Cutting
 from tests.sim.evidence import Row
 from tests.sim.nodes import Nodes
 from tests.sim.shape import Shape
-
-if TYPE_CHECKING:
-    pass
 
 BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
 
