@@ -70,10 +70,10 @@ forecast: $(dev)
 	@$(bin)/python -m tests.support.backends
 
 test: forecast lint type ## all checks, and every test that this machine has the backends for
-	$(bin)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
+	$(bin)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
 
 test-all: lint type ## the same with the tests that take many minutes
-	$(bin)/python -m pytest -n 2 --no-loadscope-reorder --slow $(ARGS)
+	$(bin)/python -m pytest -n 4 --no-loadscope-reorder --slow $(ARGS)
 
 # ARGS=trixie: another release of Debian, and so another Python. For a nightly run; 5 to 10 minutes.
 fresh: ## README's two commands, typed in a bare Debian with nothing installed (as root)

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cecochat.auth.tokens import mint
 from cecochat.client import Client, Event, Message, Reconnecting, connect
-from cecochat.runtime.tokens import mint
 
 CECOCHAT = Path(sys.executable).with_name("cecochat")
 ALICE, HATTER = "alice", "hatter"

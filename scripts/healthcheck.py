@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime.settings import Settings, load
+from cecochat.settings.settings import Settings, load
 
 TIMEOUT_S = 3.0
 PORTS = {

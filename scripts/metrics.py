@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from cecochat.auth.tokens import key_age, token_failures
+from cecochat.documents.follow import DocumentMetrics
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
-from cecochat.runtime.follow import DocumentMetrics
 from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
-from cecochat.runtime.tokens import key_age, token_failures
 from cecochat.servers.connect.server import ConnectMetrics
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.late import late_records

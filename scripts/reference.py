@@ -21,7 +21,7 @@ from cecochat.cli.main import app
 from cecochat.domain.cluster.configuration import KEYS
 from cecochat.domain.errors import RETRIABLE
 from cecochat.runtime import grpc, http
-from cecochat.runtime.settings import declared, variable
+from cecochat.settings.settings import declared, variable
 from cecochat.v1 import errors_pb2
 from scripts import dashboards, jobs, telemetry
 from scripts.markdown import in_code, page, table
@@ -51,7 +51,7 @@ SETTINGS = """
 # Settings
 
 What a server process is told at its start: environment variables, each a field of `Settings` in
-`services/cecochat/runtime/settings.py`, or of what `backend.py` in a folder of
+`services/cecochat/settings/settings.py`, or of what `backend.py` in a folder of
 `services/cecochat/adapters/` declares. Flags of `cecochat up` come before them. An unknown or
 malformed variable with the prefix `CECOCHAT_` stops the start and is named. What changes while
 servers run is in [Configuration](configuration.md).

@@ -26,11 +26,11 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin, Takeover, encode
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, NewRecord
 from cecochat.ports.history import History
-from cecochat.runtime.settings import made
 from cecochat.servers.materialize import auditor
 from cecochat.servers.materialize.auditor import Auditor
 from cecochat.servers.materialize.on_request import OnRequest
 from cecochat.servers.materialize.worker import Materializer
+from cecochat.settings.settings import made
 from cecochat.v1.events_pb2 import Event
 from tests.support.eventually import eventually
 from tests.support.texts import real_texts

@@ -17,7 +17,7 @@ from typing import Any
 
 from cecochat.adapters import build
 from cecochat.ports.backplane import MESSAGES
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from scripts.backends.launch import Backend
 from tests.bench.generate import generate as generator
 from tests.support.backends import Backends

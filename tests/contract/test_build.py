@@ -13,7 +13,7 @@ from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Unavailable
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import Progress
-from cecochat.runtime.settings import Settings, made
+from cecochat.settings.settings import Settings, made
 from tests.support.backplane import append, new, read, values
 
 

@@ -15,7 +15,7 @@ from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 from scripts.backends import cassandra as cassandra_kind
 from scripts.backends.instance import Command, Instance
 from scripts.backends.launch import Backend

@@ -24,7 +24,7 @@ from cecochat.adapters.consul.leading import EVERY_S, LOCK_DELAY_S
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import Instance
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 from scripts.backends import consul as consul_kind
 from scripts.backends.instance import Command, Kind
 from scripts.backends.instance import Instance as Place_

@@ -23,7 +23,7 @@ from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX, name_of, names_of
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable, Undecodable
 from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.backplane import MESSAGES, NewRecord, Producer
-from cecochat.runtime.reading import decode_once
+from cecochat.ports.reading import decode_once
 from tests.contract.openers import PARTITIONS, Place
 from tests.contract.openers import kafka as opener
 from tests.support.backplane import GIVEN_UP, NOW_MS, Workers, append, new, read, values

@@ -12,7 +12,7 @@ import pytest
 from cecochat.adapters.kafka.backplane import KafkaBackplane
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 from scripts.backends import kafka as kafka_kind
 from scripts.backends import ports
 from scripts.backends.instance import Command, Instance, Kind

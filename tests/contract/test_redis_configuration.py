@@ -19,11 +19,11 @@ from redis.asyncio import Redis
 
 from cecochat.adapters.redis.configuration import RedisConfiguration
 from cecochat.adapters.redis.settings import RedisSettings
+from cecochat.documents.follow import valid
 from cecochat.domain.cluster.configuration import parse
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
-from cecochat.runtime.follow import valid
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 from scripts.backends import redis as redis_kind
 from scripts.backends.instance import Command, Instance, Kind
 from scripts.backends.probe import listens
@@ -222,7 +222,7 @@ async def test_followers_keep_what_they_have_while_it_is_down_and_when_it_comes_
     down_s: float,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "cecochat.runtime.follow")
+    caplog.set_level(logging.INFO, "cecochat.documents.follow")
     for version in range(3):
         value = {"sends.burst": version + 1}
         last = await configuration.put(CONFIGURATION, value, expected=version, by="x")

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from cecochat.adapters import build
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from cecochat.v1.events_pb2 import Event
 from tests.faults.test_cluster import all_back, talking
 from tests.support.crowd import Crowd

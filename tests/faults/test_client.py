@@ -17,8 +17,8 @@ from random import Random
 
 import pytest
 
+from cecochat.auth.tokens import mint
 from cecochat.client import Client, Closed, Message, NotReachable, Reconnecting, connect
-from cecochat.runtime.tokens import mint
 from tests.support.server import Server, running
 
 USERS = ("ann", "bea", "cyd", "dot")

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from cecochat.adapters import build
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from tests.faults.test_cluster import FAILED_OVER_S, RATE_PER_S, all_back, count
 from tests.faults.trial import Trial
 from tests.support.eventually import eventually

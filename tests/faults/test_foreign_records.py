@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 
 from cecochat.adapters import build
 from cecochat.ports.backplane import DEAD_LETTERS
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from tests.faults.test_cluster import count, report
 from tests.faults.test_malformed_log import COPY, NOT_RECORDS, ORIGIN
 from tests.faults.test_outages import until_lag

@@ -23,7 +23,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import partition_in
 from cecochat.domain.log.records import Origin
 from cecochat.ports.backplane import MESSAGES, Backplane
-from cecochat.runtime.reading import between, decided
+from cecochat.ports.reading import between, decided
 from scripts.backends.launch import Backend, private
 from tests.faults.test_cluster import report
 from tests.faults.test_outages import until_lag
@@ -38,7 +38,7 @@ from tests.support.server import command
 from tests.support.traffic import flowing, ring
 
 USERS = 40
-RATE_PER_S = 100
+RATE_PER_S = 50
 MUTATION = "28KiB"  # Cassandra itself has one of 25 at its start
 REFUSED = 10
 pytestmark = pytest.mark.timeout(420)

@@ -12,7 +12,7 @@ import pytest
 
 from cecochat.adapters import build
 from cecochat.ports.backplane import DEAD_LETTERS, Backplane, NewRecord
-from cecochat.runtime.settings import Settings
+from cecochat.settings.settings import Settings
 from cecochat.v1.events_pb2 import Event
 from tests.support.crowd import Crowd
 from tests.support.hostile import inside, metric

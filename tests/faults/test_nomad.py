@@ -18,7 +18,7 @@ import pytest
 from cecochat.adapters import build
 from cecochat.client import find_route
 from cecochat.ports.discovery import SERVICES, Service
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from scripts.backends.launch import Backend, private
 from tests.support import shared
 from tests.support.backends import Backends

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from cecochat.adapters import build
 from cecochat.ports.configuration import REVOCATIONS, Document
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from cecochat.v1.history_pb2 import GetChatsRequest
 from tests.faults.trial import Trial
 from tests.integration import streams

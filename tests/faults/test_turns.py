@@ -18,7 +18,7 @@ import pytest
 
 from cecochat.adapters import build
 from cecochat.ports.discovery import Discovery, Service
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from tests.faults.test_cluster import all_back, gaps, report
 from tests.support.crowd import Crowd

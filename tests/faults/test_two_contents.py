@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from cecochat.adapters import build
 from cecochat.domain.cluster.versions import Rank, digest, rank
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from tests.faults.test_cluster import RATE_PER_S, all_back, count
 from tests.faults.trial import Trial
 from tests.support.eventually import eventually

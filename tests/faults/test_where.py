@@ -18,8 +18,8 @@ from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.records import Origin
 from cecochat.ports.backplane import MESSAGES
-from cecochat.runtime.reading import decode_once, records_between
-from cecochat.runtime.settings import load
+from cecochat.ports.reading import decode_once, records_between
+from cecochat.settings.settings import load
 from tests.support import shared
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually

@@ -17,14 +17,14 @@ import jwt
 import pytest
 from sanic import Sanic
 
+from cecochat.auth.operators import AUDIENCE, SCOPES, Operators
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.run import system
 from cecochat.runtime import guard, internal
 from cecochat.runtime.asking import of_server
 from cecochat.runtime.guard import scope_of
 from cecochat.runtime.http import app
-from cecochat.runtime.operators import AUDIENCE, SCOPES, Operators
-from cecochat.runtime.settings import Settings
+from cecochat.settings.settings import Settings
 from cecochat.telemetry.logs import TextLines
 from tests.support import operators
 from tests.support.hostile import minted, settings

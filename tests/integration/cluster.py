@@ -14,13 +14,13 @@ from typing_extensions import override
 
 from cecochat.adapters import build
 from cecochat.adapters.kafka.settings import KafkaSettings
+from cecochat.auth import tokens
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
 from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record, Topic
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Configuration, Document
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import tokens
 from cecochat.runtime.parts import Parts
 from cecochat.servers.connect.main import connect
 from cecochat.servers.history.main import history

@@ -12,10 +12,11 @@ from typing import Any
 import grpc
 
 from cecochat.adapters import build
+from cecochat.auth import tokens
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 from cecochat.run import system
-from cecochat.runtime import private, tokens
-from cecochat.runtime.settings import Settings, made
+from cecochat.settings import private
+from cecochat.settings.settings import Settings, made
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import (
     GetChatsRequest,

@@ -19,7 +19,7 @@ from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import encode
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
-from cecochat.runtime.reading import fold_at
+from cecochat.ports.reading import fold_at
 from cecochat.servers.materialize import auditor, on_request
 from cecochat.servers.materialize.auditor import Auditor
 from cecochat.servers.materialize.comparing import Budget, Missing, Walk

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from cecochat.auth import certificates as watched
 from cecochat.client import connect
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime import certificates as watched
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 from tests.integration.systems import running
 from tests.integration.test_tls import first_message
 from tests.support import operators

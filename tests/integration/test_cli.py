@@ -13,7 +13,7 @@ import pytest
 
 from cecochat.adapters import build
 from cecochat.ports.configuration import CONFIGURATION
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from tests.support.commands import WITHIN_S, first_lines, rows, run, start, until_history_grows
 from tests.support.server import Server, free_ports
 

@@ -6,8 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+from cecochat.auth.tokens import mint
 from cecochat.client import CaughtUp, connect
-from cecochat.runtime.tokens import mint
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
 from tests.integration import streams
 from tests.support.commands import run

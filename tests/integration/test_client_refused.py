@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cecochat.auth.tokens import mint
 from cecochat.client import (
     CaughtUp,
     NotReachable,
@@ -19,7 +20,6 @@ from cecochat.client import (
     connect,
     find_route,
 )
-from cecochat.runtime.tokens import mint
 from tests.integration.clients import device, next_of
 from tests.integration.systems import Running
 from tests.support.eventually import eventually

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cecochat.auth.tokens import mint
 from cecochat.client import CaughtUp, Client, Message, Receipt, Reconnecting, Sent, connect
 from cecochat.run import system
-from cecochat.runtime.settings import load
-from cecochat.runtime.tokens import mint
+from cecochat.settings.settings import load
 from tests.integration.clients import WITHIN_S, device, edit, next_of, said_by, texts_of
 from tests.integration.systems import Running
 from tests.support.eventually import eventually

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.documents.remembered import Memory, Remembers, document_of, remembered_by, show_memory
 from cecochat.domain.cluster.versions import digest
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http, internal
-from cecochat.runtime.remembered import Memory, Remembers, document_of, remembered_by, show_memory
 from cecochat.servers.control.main import control
 from cecochat.servers.messaging.main import messaging
 from tests.integration.control_world import (

@@ -25,7 +25,7 @@ from cecochat.domain.log.records import (
     encode,
 )
 from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, NewRecord
-from cecochat.runtime.reading import lowest_fold
+from cecochat.ports.reading import lowest_fold
 from cecochat.servers.messaging.loading import Loading, Log
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.watermarks import Watermarks

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from cecochat.auth import jwks_url
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.runtime import jwks_url
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from tests.integration import streams
 from tests.integration.systems import Running, running
 from tests.integration.test_token_keys import PRIVATE

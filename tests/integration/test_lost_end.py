@@ -20,8 +20,8 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Takeover
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
 from cecochat.ports.history import Hole
+from cecochat.ports.reading import between
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.reading import between
 from tests.integration.cluster import Cluster, cluster, user_on
 from tests.integration.streams import message
 from tests.support.eventually import eventually

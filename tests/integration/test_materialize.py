@@ -20,7 +20,7 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Origin, State, Takeover, encode
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
 from cecochat.ports.history import Progress
-from cecochat.runtime.reading import still_holds
+from cecochat.ports.reading import still_holds
 from cecochat.servers.materialize import worker
 from cecochat.v1.events_pb2 import Event
 from tests.integration.cluster import Cluster, Faults, cluster, user_on

@@ -17,12 +17,12 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from cecochat.auth import certificates as watched
 from cecochat.cli.main import app
 from cecochat.client import connect
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime import certificates as watched
-from cecochat.runtime.settings import load
-from cecochat.runtime.tls import Tls
+from cecochat.settings.settings import load
+from cecochat.settings.tls import Tls
 from tests.integration.systems import running
 from tests.integration.test_certificates import put
 from tests.support import operators

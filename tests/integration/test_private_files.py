@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cecochat.adapters.embedded import backplane, configuration, folder, history
-from cecochat.runtime import private
+from cecochat.settings import private
 from tests.support.server import CECOCHAT, Server, command
 
 NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")

@@ -14,7 +14,7 @@ from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, State, Takeover, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
-from cecochat.runtime.reading import first_known, fold_at
+from cecochat.ports.reading import first_known, fold_at
 from cecochat.servers.messaging.loading import Loading, Log
 from cecochat.servers.messaging.metrics import MessagingMetrics
 

@@ -22,10 +22,10 @@ from cecochat.domain.cluster import assignment
 from cecochat.domain.errors import InvalidSettings
 from cecochat.edge.configuration import of_instances, written
 from cecochat.ports.discovery import Discovery, Instance
-from cecochat.runtime.backends import Finding
 from cecochat.runtime.metrics import show_unproven
-from cecochat.runtime.settings import Settings, made
 from cecochat.servers.connect.server import Directory
+from cecochat.settings.backends import Finding
+from cecochat.settings.settings import Settings, made
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.livez import alive

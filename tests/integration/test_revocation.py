@@ -18,12 +18,12 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.auth.tokens import Verifier, mint
 from cecochat.client import CaughtUp, Client, Reconnecting, Refused, connect
+from cecochat.documents.revocations import deciding, until_now_ms
 from cecochat.domain.cluster.revocations import Revocation, Revocations
 from cecochat.domain.errors import Refusal
 from cecochat.ports.configuration import REVOCATIONS, Configuration
-from cecochat.runtime.revocations import deciding, until_now_ms
-from cecochat.runtime.tokens import Verifier, mint
 from cecochat.servers.history.main import history
 from cecochat.v1.history_pb2 import GetChatsRequest
 from cecochat.v1.messaging_pb2 import ClientFrame

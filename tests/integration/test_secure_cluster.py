@@ -19,7 +19,7 @@ from cecochat.adapters.consul.discovery import ConsulDiscovery
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import Instance
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 from scripts.backends.instance import Failed
 from scripts.cluster import acl
 from tests.conftest import backends_key

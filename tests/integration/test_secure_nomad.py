@@ -21,7 +21,7 @@ import pytest
 from cecochat.adapters.nomad.deployment import NomadDeployment
 from cecochat.cli.cluster.nomad import Jobs
 from cecochat.domain.errors import CannotScale
-from cecochat.runtime.settings import Settings, load
+from cecochat.settings.settings import Settings, load
 from scripts.backends import places
 from scripts.cluster import nomad, plan, ready, secure
 from scripts.cluster.plan import Plan

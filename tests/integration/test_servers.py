@@ -16,13 +16,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from cecochat.auth import tokens
 from cecochat.client import find_route
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.run import system
-from cecochat.runtime import private, tokens
 from cecochat.servers.connect.main import connect
 from cecochat.servers.history.main import history
 from cecochat.servers.messaging.main import messaging
+from cecochat.settings import private
 from cecochat.v1.errors_pb2 import ERROR_CODE_TOO_LARGE
 from cecochat.v1.messaging_pb2 import Position
 from scripts import metrics
@@ -302,7 +303,7 @@ UP = """
 import asyncio, sys
 from pathlib import Path
 from cecochat.run import system
-from cecochat.runtime.settings import Settings
+from cecochat.settings.settings import Settings
 ports = dict.fromkeys(sys.argv[2].split(","), 0)
 settings = Settings(data_dir=Path(sys.argv[1]), **ports)
 told = lambda addresses: print(addresses.messaging, flush=True)

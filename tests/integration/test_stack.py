@@ -11,7 +11,7 @@ from cecochat.domain.errors import Unavailable
 from cecochat.ports.deployment import Limits, ServerSet
 from cecochat.ports.discovery import Service
 from cecochat.run import stack
-from cecochat.runtime.settings import Settings
+from cecochat.settings.settings import Settings
 
 
 class One(stack.Stack):

@@ -17,11 +17,11 @@ import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
+from cecochat.auth.tokens import mint
 from cecochat.domain.log.letters import Letter
 from cecochat.ports.history import Hole
-from cecochat.runtime.private import drawn_secret
-from cecochat.runtime.tokens import mint
 from cecochat.servers.materialize.burying import Burial
+from cecochat.settings.private import drawn_secret
 from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
 from tests.integration import streams

@@ -15,9 +15,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from cecochat.auth.tokens import Verifier
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime.settings import load
-from cecochat.runtime.tokens import Verifier
+from cecochat.settings.settings import load
 from tests.integration import streams
 from tests.integration.systems import running
 from tests.integration.test_tokens import ED, RSA, code_of, public, signed, write_keys
@@ -53,7 +53,7 @@ def test_a_key_that_is_of_no_use_stops_a_start_and_changes_nothing_later(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("cecochat.runtime.keys._LOOK_S", 0.0)
+    monkeypatch.setattr("cecochat.auth.keys._LOOK_S", 0.0)
     path = tmp_path / "jwks.json"
     write_keys(path, public("good", ED))
     verifier = Verifier(jwks_file=path)
@@ -78,7 +78,7 @@ def test_content_decides_whether_a_file_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy that keeps the time, and two writes within one tick, look the same by their mtime."""
-    monkeypatch.setattr("cecochat.runtime.keys._LOOK_S", 0.0)
+    monkeypatch.setattr("cecochat.auth.keys._LOOK_S", 0.0)
     path = tmp_path / "jwks.json"
     write_keys(path, public("old", RSA))
     verifier, before = Verifier(jwks_file=path), path.stat()

@@ -17,8 +17,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from cecochat.auth.tokens import Verifier
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.runtime.tokens import Verifier
 from cecochat.v1.errors_pb2 import ErrorCode
 from cecochat.v1.messaging_pb2 import ClientFrame
 from tests.integration import streams
@@ -60,7 +60,7 @@ def write(path: Path, text: str) -> None:
 @pytest.fixture
 def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the file of keys at every token."""
-    monkeypatch.setattr("cecochat.runtime.keys._LOOK_S", 0.0)
+    monkeypatch.setattr("cecochat.auth.keys._LOOK_S", 0.0)
 
 
 @pytest.fixture

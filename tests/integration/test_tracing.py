@@ -19,8 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from typing_extensions import override
 
 from cecochat.client import Client, Message, connect
+from cecochat.documents import changes
 from cecochat.ports.configuration import CONFIGURATION
-from cecochat.runtime import changes
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracing, traceparent
 from tests.integration.clients import next_of

@@ -12,7 +12,7 @@ import pytest
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
 from cecochat.ports.history import Hole
-from cecochat.runtime.reading import first_known
+from cecochat.ports.reading import first_known
 from cecochat.servers.materialize.main import materialize
 from cecochat.servers.messaging import watermarks
 from cecochat.v1.messaging_pb2 import Position

@@ -18,7 +18,7 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, Origin, Takeover, decode, encode
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord, Record
 from cecochat.ports.history import Progress
-from cecochat.runtime.reading import records_between
+from cecochat.ports.reading import records_between
 from cecochat.servers.materialize.worker import Materializer
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep

@@ -43,7 +43,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.document = NONE
-        self.taken_over = 0  # see `cecochat.runtime.remembered.Memory`
+        self.taken_over = 0  # see `cecochat.documents.remembered.Memory`
 
     def keep(self, document: Assignment) -> bool:
         """Follow a version, where it is later; whether it is."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cecochat.domain.log.chain import PlaceOf
 from cecochat.domain.log.records import Copied
 from cecochat.domain.log.undecided import Undecided
-from cecochat.runtime.reading import Lowest
+from cecochat.ports.reading import Lowest
 from tests.sim.log import Log
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from cecochat.domain.ownership.forwarder import Forwarder
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.ownership.sent import SentTable
 from cecochat.domain.session.session import Replay, Session
-from cecochat.runtime.reading import Lowest
+from cecochat.ports.reading import Lowest
 from tests.sim import beginning
 from tests.sim.ablations import ABLATIONS
 from tests.sim.campaign import campaign

@@ -11,7 +11,7 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, LogRecord, Origin, State, Takeover
 from cecochat.domain.log.undecided import Undecided
 from cecochat.domain.ownership.owner import Owner
-from cecochat.runtime.reading import Lowest
+from cecochat.ports.reading import Lowest
 from tests.sim import beginning, loading
 from tests.sim.history import Materializer
 from tests.sim.log import Log

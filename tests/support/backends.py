@@ -15,8 +15,8 @@ from typing import NoReturn
 
 import pytest
 
-from cecochat.runtime.backends import found
-from cecochat.runtime.settings import variable
+from cecochat.settings.backends import found
+from cecochat.settings.settings import variable
 from scripts.backends import launch, porcupine, promtool
 
 LISTENING_WITHIN_S = 2.0

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any
 
+from cecochat.auth.tokens import mint
 from cecochat.client import History, open_history
-from cecochat.runtime.tokens import mint
 from tests.support.server import CECOCHAT, Server
 from tests.support.texts import real_texts
 

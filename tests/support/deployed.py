@@ -12,7 +12,7 @@ from random import Random
 
 from cecochat.adapters import build
 from cecochat.ports.discovery import Instance
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from tests.support import operators
 from tests.support.crowd import Crowd
 from tests.support.listeners import pid_of

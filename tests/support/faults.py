@@ -13,7 +13,7 @@ import httpx
 from cecochat.adapters import build
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import Hole
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from tests.support.certificates import certificates
 from tests.support.faults_of_backends import (

@@ -16,8 +16,8 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
 from cecochat.ports.configuration import ASSIGNMENT
-from cecochat.runtime.reading import fold_at
-from cecochat.runtime.settings import load
+from cecochat.ports.reading import fold_at
+from cecochat.settings.settings import load
 from cecochat.v1.events_pb2 import Event
 from scripts.backends.launch import Backend
 from tests.support.damage import to_cassandra

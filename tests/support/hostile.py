@@ -14,7 +14,7 @@ import grpc
 import jwt
 
 from cecochat.run import system
-from cecochat.runtime.settings import Settings
+from cecochat.settings.settings import Settings
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ServerFrame, ServerItem
 from tests.support import operators

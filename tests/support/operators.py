@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 
+from cecochat.auth.operators import SCOPES, Operators, Scope
 from cecochat.runtime.guard import Guard
-from cecochat.runtime.operators import SCOPES, Operators, Scope
-from cecochat.runtime.private import drawn_secret
-from cecochat.runtime.settings import Settings
+from cecochat.settings.private import drawn_secret
+from cecochat.settings.settings import Settings
 
 _folder = tempfile.TemporaryDirectory(prefix="cecochat-operators-")
 SECRET_FILE = Path(_folder.name) / "cluster-secret"

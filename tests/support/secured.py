@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 from scripts.backends import ports
 from scripts.backends.kinds import kind
 from scripts.backends.launch import Backend

@@ -10,7 +10,7 @@ import httpx
 from cecochat.adapters import build
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.discovery import Instance, Service
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from tests.support import operators
 
 

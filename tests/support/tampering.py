@@ -26,8 +26,8 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import message_id, stamp_at
 from cecochat.domain.log.records import Origin, encode
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord
-from cecochat.runtime.reading import fold_at
-from cecochat.runtime.settings import load
+from cecochat.ports.reading import fold_at
+from cecochat.settings.settings import load
 from cecochat.v1.events_pb2 import Event
 from tests.support.records import dialog
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime import backends, folders
-from cecochat.runtime.backends import DATA, Backend
-from cecochat.runtime.settings import Settings, declared, load, made
-from cecochat.runtime.variables import setting
+from cecochat.settings import backends, folders
+from cecochat.settings.backends import DATA, Backend
+from cecochat.settings.settings import Settings, declared, load, made
+from cecochat.settings.variables import setting
 
 ROOT = Path(__file__).parents[2] / "services" / "cecochat"
 CLIENT_LIBRARIES = ("aiokafka", "cassandra", "redis", "consul")
@@ -82,7 +82,7 @@ def test_no_two_backends_declare_the_same_setting() -> None:
 
 def test_finding_them_imports_no_client_library() -> None:
     program = (
-        "import sys; from cecochat.runtime.settings import load; load({}); print(*sys.modules)"
+        "import sys; from cecochat.settings.settings import load; load({}); print(*sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "cecochat.adapters.kafka.backend" in said.stdout.split()

@@ -11,7 +11,7 @@ from cecochat.cli.cluster.deploy import ORDER, values_of, wanted
 from cecochat.cli.cluster.nomad import Jobs, _is_as_it_was, _literal, declared
 from cecochat.cli.errors import UsageError
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cecochat.cli.cluster.deploy import ORDER, values_of, wanted
 from cecochat.cli.cluster.nomad import declared
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from scripts.backends import kafka
 from scripts.cluster import plan, provision
 from scripts.cluster.plan import COUNTS, Server

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from scripts.backends import tools
 from scripts.backends.kinds import KINDS
 from scripts.cluster import nomad, plan, provision, ready, units

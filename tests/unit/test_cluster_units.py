@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 from scripts.backends.kinds import KINDS
 from scripts.cluster import nomad, provision
 from scripts.cluster.plan import Plan

@@ -9,10 +9,10 @@ from unittest.mock import Mock
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.auth.tokens import Identity, Verifier
 from cecochat.domain.errors import Refusal, Trimmed
 from cecochat.domain.log.place import Place
 from cecochat.domain.session import frames
-from cecochat.runtime.tokens import Identity, Verifier
 from cecochat.servers.messaging.connection import Connection
 from cecochat.servers.messaging.loading import Log
 from cecochat.servers.messaging.ownership import Ownership

@@ -13,7 +13,7 @@ from cecochat.domain.errors import InvalidSettings
 from cecochat.edge import haproxy
 from cecochat.edge.configuration import of_instances, of_one_machine, written
 from cecochat.ports.discovery import Instance, Service
-from cecochat.runtime.settings import load
+from cecochat.settings.settings import load
 
 EDGE = {"CECOCHAT_EDGE": "10.0.0.1:8443"}
 

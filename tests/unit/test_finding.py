@@ -26,7 +26,7 @@ from cecochat.domain.log.records import (
     encode,
 )
 from cecochat.ports.backplane import Backplane, Record
-from cecochat.runtime.reading import first_known
+from cecochat.ports.reading import first_known
 from cecochat.v1.events_pb2 import Event
 from cecochat.where import finding, search
 

@@ -12,11 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
+from cecochat.documents import follow
+from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster.configuration import parse
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
-from cecochat.runtime import follow
-from cecochat.runtime.remembered import Memory
 from tests.support.eventually import eventually
 
 DEADLINE_S = 30

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.runtime import http, internal
-from cecochat.runtime.settings import Settings
+from cecochat.settings.settings import Settings
 from scripts import healthcheck
 from tests.support import operators
 

@@ -20,7 +20,7 @@ CONTRACTS = ("ports", "domain", "v1")
 ADAPTERS = tuple(path.parent.name for path in ROOT.glob("adapters/*/__init__.py"))
 SERVERS = ("messaging", "materialize", "history", "connect", "control")
 MAINS = tuple(f"servers.{server}.main" for server in SERVERS)
-PROCESS = ("internal", "runtime", "telemetry", *CONTRACTS)  # what any server has
+PROCESS = ("internal", "documents", "runtime", "auth", "settings", "telemetry", *CONTRACTS)
 
 # A package -> what it may import of cecochat besides itself. Not named: not allowed.
 MAY: dict[str, tuple[str, ...]] = {
@@ -34,16 +34,21 @@ MAY: dict[str, tuple[str, ...]] = {
     "domain.device": ("domain.errors", "domain.log", "domain.cluster", "v1"),
     "ports": ("domain", "v1"),
     "telemetry": CONTRACTS,
-    "runtime": ("telemetry", *CONTRACTS),
+    "settings": ("domain", "v1"),
+    "auth": ("settings", *CONTRACTS),
+    "runtime": ("auth", "settings", "telemetry", *CONTRACTS),
+    "documents": ("runtime", "auth", "telemetry", *CONTRACTS),
     "internal": ("runtime", *CONTRACTS),  # what servers ask each other: both sides
     "where": ("internal", "runtime", *CONTRACTS),
     "client": ("domain", "telemetry.spans", "v1"),  # a library for others: no server comes along
-    **dict.fromkeys((f"adapters.{name}" for name in ADAPTERS), ("runtime", *CONTRACTS)),
-    "adapters.build": ("adapters.embedded", "runtime", *CONTRACTS),  # the rest by their folder
+    **dict.fromkeys(
+        (f"adapters.{name}" for name in ADAPTERS), ("settings", "auth", "runtime", *CONTRACTS)
+    ),
+    "adapters.build": ("adapters.embedded", "settings", *CONTRACTS),  # the rest by their folder
     **dict.fromkeys((f"servers.{name}" for name in SERVERS), ("adapters.build", *PROCESS)),
     "servers.history": ("adapters.build", "where", *PROCESS),
     "run": ("adapters.build", *MAINS, *PROCESS),
-    "edge": ("adapters.build", "runtime", *CONTRACTS),
+    "edge": ("adapters.build", "settings", *CONTRACTS),
     "cli": ("adapters.build", "client", "edge", "run", *MAINS, *PROCESS),
     "__main__": ("cli",),
 }
@@ -145,7 +150,7 @@ def test_importing_a_root_imports_nothing_else() -> None:
         ("adapters.embedded.log", "from cecochat.adapters.kafka import producer"),
         ("adapters.embedded.log", "from cecochat.adapters.build import build"),
         ("adapters.build", "from cecochat.adapters.kafka import backend"),
-        ("client.stream", "from cecochat.runtime.settings import Settings"),
+        ("client.stream", "from cecochat.settings.settings import Settings"),
         ("client.stream", "from cecochat import servers"),
         ("runtime.serve", "from cecochat.adapters.build import build"),
         ("servers.messaging.main", "from cecochat.run.system import run"),

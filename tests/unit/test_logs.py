@@ -21,9 +21,9 @@ from cecochat.cli.cluster import up
 from cecochat.cli.main import app
 from cecochat.domain.cluster.balance import Move
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime.settings import Settings, as_environment, load
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.planner import Decision
+from cecochat.settings.settings import Settings, as_environment, load
 from cecochat.telemetry import logs
 from cecochat.telemetry.logs import EVERY_S, KEPT, JsonLines, TextLines
 

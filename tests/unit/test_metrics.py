@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.auth.tokens import Verifier, mint
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.fold import Fold
@@ -16,7 +17,6 @@ from cecochat.domain.log.ids import message_id, stamp_at
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, Origin, Takeover
 from cecochat.runtime import metrics
-from cecochat.runtime.tokens import Verifier, mint
 from cecochat.servers.messaging.metrics import MessagingMetrics, ReadBatch
 from cecochat.v1.events_pb2 import Event
 from tests.support.eventually import eventually

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from cecochat.adapters.consul.services import instance_of, registration
 from cecochat.adapters.consul.settings import ConsulSettings
+from cecochat.auth.registration import health_parts, health_url, is_signed, signature
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import SERVICES, Instance
-from cecochat.runtime.registration import health_parts, health_url, is_signed, signature
 
 SECRET = b"of the tests of this file"
 SETTINGS = ConsulSettings("unset:0", SECRET)

@@ -9,8 +9,8 @@ import pytest
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.run import system
-from cecochat.runtime.settings import Settings, as_environment, load, made
-from cecochat.runtime.tls import secret
+from cecochat.settings.settings import Settings, as_environment, load, made
+from cecochat.settings.tls import secret
 
 
 def test_another_process_loads_the_very_settings(tmp_path: Path) -> None:

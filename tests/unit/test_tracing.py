@@ -19,6 +19,7 @@ from typing_extensions import override
 from cecochat.adapters import build
 from cecochat.cli import changes as cli_changes
 from cecochat.cli.operate import trace as cli_trace
+from cecochat.documents import changes
 from cecochat.domain.cluster.configuration import parse
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
 from cecochat.domain.log import ids
@@ -27,10 +28,9 @@ from cecochat.domain.log.records import Copy, Origin, decode, encode
 from cecochat.domain.session.session import Session
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import MessageRow
-from cecochat.runtime import changes
-from cecochat.runtime.settings import Settings
 from cecochat.servers.materialize.tracing import materializing
 from cecochat.servers.messaging.tracing import MessageTraces
+from cecochat.settings.settings import Settings
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import OFF, Tracer, Tracing, trace_of, traceparent, valid
 from cecochat.v1 import errors_pb2

@@ -13,8 +13,8 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
-from cecochat.runtime import backends
-from cecochat.runtime.settings import Settings
+from cecochat.settings import backends
+from cecochat.settings.settings import Settings
 
 
 def backplane(settings: Settings) -> AbstractAsyncContextManager[Backplane]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from cecochat.auth.operators import Scope
     from cecochat.runtime.asking import Asking
-    from cecochat.runtime.operators import Scope
 
 TOKEN = "CECOCHAT_OPERATOR_TOKEN"  # noqa: S105 - a name
 LIFETIME_S = 60.0
@@ -43,15 +43,15 @@ def asking(file: Path | None, data: Path | None, *scopes: Scope) -> Asking:
     Raises `UsageError` where nothing is known to make tokens with.
     """
     from cecochat.runtime.asking import asking as asking_as
-    from cecochat.runtime.settings import load
+    from cecochat.settings.settings import load
 
     tls = load(file=file).internal_tls
     return partial(asking_as, _token(file, data, scopes), _refused, tls.client() if tls else None)
 
 
 def _token(file: Path | None, data: Path | None, scopes: tuple[Scope, ...]) -> Callable[[], str]:
+    from cecochat.auth.operators import SECRET_FILE, Operators
     from cecochat.cli.target import cluster_secret
-    from cecochat.runtime.operators import SECRET_FILE, Operators
 
     if given := os.environ.get(TOKEN):
         return lambda: given
@@ -98,7 +98,7 @@ async def _servers(file: Path | None) -> list[str]:
     """The HTTP ports of history servers: of a cluster, or of what `up` started last."""
     from cecochat.adapters import build
     from cecochat.cli import target
-    from cecochat.runtime import backends
+    from cecochat.settings import backends
 
     settings = target.settings(None, file)
     if not backends.is_shared("discovery", settings):

@@ -22,7 +22,7 @@ async def change(
     by, begun_ns = getpass.getuser(), time.time_ns()
     document = await configuration.change(name, decide, by=by)
     if otlp := traces("otlp_url"):
-        from cecochat.runtime.changes import changed
+        from cecochat.documents.changes import changed
         from cecochat.telemetry.tracing import Tracing
 
         tracing = Tracing(otlp)

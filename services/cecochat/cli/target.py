@@ -17,7 +17,7 @@ from cecochat.cli.errors import UsageError
 if TYPE_CHECKING:
     from cecochat.client import Token
     from cecochat.ports.discovery import Service
-    from cecochat.runtime.settings import Settings
+    from cecochat.settings.settings import Settings
 
 TOKEN_LIFETIME_S = 3_600.0
 METRICS_LIFETIME_S = 365 * 86_400.0  # of a file that each `up` writes anew
@@ -68,13 +68,13 @@ def remember(addresses: dict[str, Any], settings: Settings) -> None:
 
 def _finding() -> list[str]:
     """The settings by which a system is found again."""
-    from cecochat.runtime import backends
+    from cecochat.settings import backends
 
     return [*backends.choosing(), "namespace"]
 
 
 def _metrics_token(settings: Settings) -> str:
-    from cecochat.runtime.operators import Operators
+    from cecochat.auth.operators import Operators
 
     operators = Operators(settings.cluster_secret.read_bytes())
     return operators.mint("prometheus", ["metrics"], METRICS_LIFETIME_S)
@@ -111,8 +111,8 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
     """Those of the environment and of `file`, with the data folder and the backends of the system
     that `up` started last where nothing else is said. Raises `UsageError`, `InvalidSettings`.
     """
-    from cecochat.runtime import backends
-    from cecochat.runtime.settings import SETTINGS_FILE, load, variable
+    from cecochat.settings import backends
+    from cecochat.settings.settings import SETTINGS_FILE, load, variable
 
     known = last_up() or {}
     folder = data or (Path(known["data"]) if known else None)
@@ -132,7 +132,7 @@ async def health_urls(service: Service, file: Path | None) -> list[str]:
     `UsageError`.
     """
     from cecochat.adapters import build
-    from cecochat.runtime import backends
+    from cecochat.settings import backends
 
     chosen = settings(None, file)
     if backends.is_shared("discovery", chosen):
@@ -146,7 +146,7 @@ def cluster_secret(data: Path | None, file: Path | None) -> Path:
     """The file that makes who reads it an operator: as the settings say, else that of the system
     that `up` started last. It may not be there. Raises `InvalidSettings`.
     """
-    from cecochat.runtime.settings import load
+    from cecochat.settings.settings import load
 
     known = last_up() or {}
     folder = data or (Path(known["data"]) if known else None)
@@ -161,7 +161,7 @@ def traces(name: str) -> str:
     """Where traces go, `otlp_url`, or are, `jaeger_url`: as the settings say, else those of the
     system that `up` started last.
     """
-    from cecochat.runtime.settings import load
+    from cecochat.settings.settings import load
 
     said: str = getattr(load(), name) or (last_up() or {}).get("traces", {}).get(name, "")
     return said
@@ -221,7 +221,7 @@ def target(connect_url: str | None) -> Target:
 
 def _secret_of_a_cluster() -> Path | None:
     """What the settings name; set where a cluster takes development tokens, as a test cluster."""
-    from cecochat.runtime.settings import load
+    from cecochat.settings.settings import load
 
     return load().token_secret_file
 
@@ -245,8 +245,8 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
 
 
 def _minting(secret_file: Path, user: str) -> Token:
-    from cecochat.runtime.private import drawn_secret
-    from cecochat.runtime.tokens import mint
+    from cecochat.auth.tokens import mint
+    from cecochat.settings.private import drawn_secret
 
     secret = drawn_secret(secret_file)
 

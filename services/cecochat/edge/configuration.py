@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
-from cecochat.runtime.settings import PREFIX, Settings, split_address
+from cecochat.settings.settings import PREFIX, Settings, split_address
 
 HEADERS_MAX = 64
 STREAMS_MAX = 32

@@ -14,8 +14,8 @@ from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.edge.configuration import of_instances, of_one_machine, written
 from cecochat.edge.haproxy import HAProxy, changes
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Service
-from cecochat.runtime import backends
-from cecochat.runtime.settings import Settings, split_address
+from cecochat.settings import backends
+from cecochat.settings.settings import Settings, split_address
 
 log = logging.getLogger(__name__)
 

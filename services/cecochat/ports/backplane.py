@@ -45,7 +45,7 @@ class Record:
     value: bytes
     headers: Headers
     decoded: LogRecord | Undecodable | None = field(default=None, compare=False, repr=False)
-    """What it says, once `runtime.reading.decode_once` was asked: for all readers of a process."""
+    """What it says, once `ports.reading.decode_once` was asked: for all readers of a process."""
 
 
 class Producer(ABC):

@@ -20,7 +20,7 @@ from cecochat.ports.deployment import Allocation, Limits, ServerSet, Status
 from cecochat.ports.discovery import Instance, Service
 from cecochat.run import stack
 from cecochat.run.system import Addresses
-from cecochat.runtime.settings import PREFIX, Settings, as_environment
+from cecochat.settings.settings import PREFIX, Settings, as_environment
 
 log = logging.getLogger(__name__)
 

@@ -23,21 +23,22 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from cecochat.adapters import build
+from cecochat.auth import certificates, jwks_url
+from cecochat.auth.operators import Operators, cluster_secret
+from cecochat.auth.tokens import Verifier
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
 from cecochat.run.turn import taking_turns
-from cecochat.runtime import backends, certificates, jwks_url, private
-from cecochat.runtime.loopback import EVERYWHERE, is_loopback
-from cecochat.runtime.operators import Operators, cluster_secret
 from cecochat.runtime.parts import Parts, new_instance_id
-from cecochat.runtime.settings import PREFIX, Settings
-from cecochat.runtime.tokens import Verifier
 from cecochat.servers.connect.main import connect
 from cecochat.servers.control.main import control
 from cecochat.servers.history.main import history
 from cecochat.servers.materialize.main import materialize
 from cecochat.servers.messaging.main import messaging
+from cecochat.settings import backends, private
+from cecochat.settings.loopback import EVERYWHERE, is_loopback
+from cecochat.settings.settings import PREFIX, Settings
 from cecochat.telemetry.tracing import Tracing
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Protocol
 import httpx
 from typing_extensions import override
 
-from cecochat.runtime.operators import Operators, Scope
+from cecochat.auth.operators import Operators, Scope
 
 log = logging.getLogger(__name__)
 

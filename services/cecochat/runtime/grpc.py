@@ -12,9 +12,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from cecochat.auth.certificates import Certificate, Pem
+from cecochat.auth.tokens import Identity, Verifier, bearer
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.runtime.certificates import Certificate, Pem
-from cecochat.runtime.tokens import Identity, Verifier, bearer
 from cecochat.v1 import errors_pb2
 
 ERROR_TRAILER = "cecochat-error-bin"

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from sanic import Request
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
+from cecochat.auth import peers
+from cecochat.auth.operators import ANYBODY, SCOPES, Operators, allow, bearer
 from cecochat.domain.errors import Refusal
 from cecochat.domain.session.bucket import TokenBucket
-from cecochat.runtime import peers
 from cecochat.runtime.http import App, error_response
-from cecochat.runtime.operators import ANYBODY, SCOPES, Operators, allow, bearer
-from cecochat.runtime.settings import PREFIX, Settings
+from cecochat.settings.settings import PREFIX, Settings
 from cecochat.telemetry.logs import ACCESS
 from cecochat.v1 import errors_pb2
 

@@ -19,8 +19,8 @@ from sanic.response import json as json_response
 from sanic.server.protocols.http_protocol import HttpProtocol
 from typing_extensions import override
 
+from cecochat.auth.certificates import Certificate
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.runtime.certificates import Certificate
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from sanic import Request
 from sanic.response import HTTPResponse, raw
 from sanic.response import json as json_response
 
+from cecochat.auth.certificates import Certificate
+from cecochat.auth.operators import ANYBODY
 from cecochat.runtime import http
-from cecochat.runtime.certificates import Certificate
 from cecochat.runtime.guard import Guard, undeclared
-from cecochat.runtime.operators import ANYBODY
-from cecochat.runtime.settings import Settings
+from cecochat.settings.settings import Settings
 
 
 def app(

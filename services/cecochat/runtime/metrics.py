@@ -10,8 +10,8 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
+from cecochat.auth.certificates import Certificate
 from cecochat.domain.log.ids import time_ms
-from cecochat.runtime.certificates import Certificate
 
 Stage = Literal["acknowledged", "forwarded", "delivered", "materialized"]
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 
 from cecochat import __version__
+from cecochat.auth.certificates import Certificate
+from cecochat.auth.operators import Operators, Scope
+from cecochat.auth.tokens import Verifier
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import FOR_CLIENTS, Discovery, Instance, Service
 from cecochat.ports.history import History
 from cecochat.runtime.asking import Asking, of_server
-from cecochat.runtime.certificates import Certificate
 from cecochat.runtime.guard import Guard
 from cecochat.runtime.metrics import show_expiry, show_unproven
-from cecochat.runtime.operators import Operators, Scope
-from cecochat.runtime.settings import Settings
-from cecochat.runtime.tokens import Verifier
+from cecochat.settings.settings import Settings
 from cecochat.telemetry.tracing import Tracing
 
 

@@ -17,8 +17,8 @@ from cecochat.internal.client import InternalClient
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
 from cecochat.ports.discovery import Instance
 from cecochat.ports.history import History, MarkRow
+from cecochat.ports.reading import dealt_with, still_holds
 from cecochat.runtime.asking import Asking
-from cecochat.runtime.reading import dealt_with, still_holds
 from cecochat.v1.events_pb2 import Event
 from cecochat.where import answer as where
 from cecochat.where import finding

@@ -11,7 +11,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin, State, Takeover
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
-from cecochat.runtime.reading import (
+from cecochat.ports.reading import (
     decode_once,
     first_known,
     fold_at,

@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cecochat.runtime import backends
-from cecochat.runtime.backends import Backend, Port
-from cecochat.runtime.settings import made, variable
+from cecochat.settings import backends
+from cecochat.settings.backends import Backend, Port
+from cecochat.settings.settings import made, variable
 from tests.support.backends import Backends
 
 PARTITIONS = 4  # of every log that is opened

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 
 PORT: Final = 9042
 CONSISTENCIES: Final = (

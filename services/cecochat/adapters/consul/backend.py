@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from cecochat.ports.discovery import Discovery
-from cecochat.runtime.backends import Backend, Finding
-from cecochat.runtime.settings import Settings
-from cecochat.runtime.tls import secret
-from cecochat.runtime.variables import setting
+from cecochat.settings.backends import Backend, Finding
+from cecochat.settings.settings import Settings
+from cecochat.settings.tls import secret
+from cecochat.settings.variables import setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def discovery(settings: Settings) -> AbstractAsyncContextManager[Discovery]:
     """The registry in Consul."""
     from cecochat.adapters.consul.discovery import ConsulDiscovery
     from cecochat.adapters.consul.settings import ConsulSettings
-    from cecochat.runtime.operators import cluster_secret
+    from cecochat.auth.operators import cluster_secret
 
     said = settings.of(ConsulVariables)
     return ConsulDiscovery.open(

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from cecochat.domain.errors import CecochatError
 from cecochat.ports.discovery import SERVICES, Discovery, Unproven
-from cecochat.runtime.backends import Finding
+from cecochat.settings.backends import Finding
 
 Open = Callable[[], AbstractAsyncContextManager[Discovery]]
 

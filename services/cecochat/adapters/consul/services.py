@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cecochat.adapters.consul.settings import ConsulSettings
+from cecochat.auth.registration import health_parts, health_url, is_signed, signature
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import Instance, Service
-from cecochat.runtime.registration import health_parts, health_url, is_signed, signature
 
 NODE_CHECK: Final = "serfHealth"
 """The check of a machine, by the other machines of the Consul cluster."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
 from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
-from cecochat.runtime.backends import Backend, Clock, Finding
-from cecochat.runtime.settings import Settings
-from cecochat.runtime.trimming import trimming
+from cecochat.ports.trimming import trimming
+from cecochat.settings.backends import Backend, Clock, Finding
+from cecochat.settings.settings import Settings
 
 TRIM_EVERY_S = 10.0
 

@@ -11,7 +11,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from cecochat.runtime.backends import Finding
+from cecochat.settings.backends import Finding
 
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "vboxsf", "afs", "ceph")
 FREE_LITTLE_BYTES, FREE_TOO_LITTLE_BYTES = 2 << 30, 100 << 20

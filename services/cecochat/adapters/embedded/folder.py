@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from cecochat.domain.errors import CecochatError
-from cecochat.runtime import private
+from cecochat.settings import private
 
 LOCK_FILE = "log.lock"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cecochat.adapters.embedded import backplane, configuration, history
 from cecochat.adapters.embedded.folder import FolderLock
 from cecochat.domain.errors import CecochatError
-from cecochat.runtime import private
+from cecochat.settings import private
 
 DATABASES = (backplane.FILE, history.FILE, configuration.FILE)
 SECRET = "token-secret"  # noqa: S105 - a name

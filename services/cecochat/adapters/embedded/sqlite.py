@@ -20,7 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from typing_extensions import override
 
 from cecochat.domain.errors import Unavailable
-from cecochat.runtime import private
+from cecochat.settings import private
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")

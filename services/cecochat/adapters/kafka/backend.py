@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.backplane import Backplane
-from cecochat.runtime.backends import Backend, Clock
-from cecochat.runtime.settings import Settings
-from cecochat.runtime.tls import secret
-from cecochat.runtime.trimming import trimming
-from cecochat.runtime.variables import setting
+from cecochat.ports.trimming import trimming
+from cecochat.settings.backends import Backend, Clock
+from cecochat.settings.settings import Settings
+from cecochat.settings.tls import secret
+from cecochat.settings.variables import setting
 
 if TYPE_CHECKING:
     from cecochat.adapters.kafka.settings import KafkaSettings

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 
 DAY_MS: Final = 24 * 3_600_000
 PARTITIONS_DEFAULT: Final = 60

@@ -7,8 +7,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from cecochat.ports.deployment import Deployment
-from cecochat.runtime.backends import Backend
-from cecochat.runtime.settings import Settings
+from cecochat.settings.backends import Backend
+from cecochat.settings.settings import Settings
 
 
 @asynccontextmanager

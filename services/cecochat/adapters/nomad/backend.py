@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from cecochat.ports.deployment import Deployment
-from cecochat.runtime.backends import Backend
-from cecochat.runtime.settings import Settings
-from cecochat.runtime.tls import secret
+from cecochat.settings.backends import Backend
+from cecochat.settings.settings import Settings
+from cecochat.settings.tls import secret
 
 
 @asynccontextmanager

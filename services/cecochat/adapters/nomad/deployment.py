@@ -18,7 +18,7 @@ from typing_extensions import override
 from cecochat.domain.errors import CannotScale, InvalidSettings, Unavailable
 from cecochat.ports.deployment import Allocation, Deployment, Limits, ServerSet, Status
 from cecochat.ports.discovery import Service
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 
 ASK_S: Final = 5
 WITHOUT_LIMITS: Final = Limits(0, 1_000)  # of a group that has no `scaling` block

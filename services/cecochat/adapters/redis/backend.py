@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cecochat.ports.configuration import Configuration
-from cecochat.runtime.backends import Backend
-from cecochat.runtime.settings import Settings
-from cecochat.runtime.tls import secret
-from cecochat.runtime.variables import setting
+from cecochat.settings.backends import Backend
+from cecochat.settings.settings import Settings
+from cecochat.settings.tls import secret
+from cecochat.settings.variables import setting
 
 if TYPE_CHECKING:
     from cecochat.adapters.redis.settings import RedisSettings

@@ -16,7 +16,7 @@ from cecochat.cli.target import cluster_secret, target
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from cecochat.runtime.operators import Scope
+    from cecochat.auth.operators import Scope
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 EXAMPLE = (
@@ -75,8 +75,8 @@ def token(
 
 
 def _of_user(user: str, lifetime_s: float, connect: str | None, secret_file: Path | None) -> str:
-    from cecochat.runtime.private import drawn_secret
-    from cecochat.runtime.tokens import mint
+    from cecochat.auth.tokens import mint
+    from cecochat.settings.private import drawn_secret
 
     path = secret_file or target(connect).secret_file
     if path is None or not path.exists():
@@ -94,7 +94,7 @@ def _of_operator(
     secret_file: Path | None,
     settings: Path | None,
 ) -> str:
-    from cecochat.runtime.operators import SECRET_FILE, Operators
+    from cecochat.auth.operators import SECRET_FILE, Operators
 
     path = secret_file or cluster_secret(None, settings)
     if not path.exists():
@@ -106,7 +106,7 @@ def _of_operator(
 
 
 def _scopes(wanted: Collection[str]) -> list[Scope]:
-    from cecochat.runtime.operators import SCOPES
+    from cecochat.auth.operators import SCOPES
 
     if unknown := set(wanted) - set(SCOPES):
         raise UsageError(f"--scope {min(unknown)}: use one of {', '.join(SCOPES)}")

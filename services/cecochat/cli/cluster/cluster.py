@@ -14,8 +14,8 @@ from cecochat.cli import target
 from cecochat.cli.asking import asking
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service, Unproven
-from cecochat.runtime import backends
 from cecochat.runtime.asking import Asking
+from cecochat.settings import backends
 
 NOT_FOUND = (
     "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with --settings"

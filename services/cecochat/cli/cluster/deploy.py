@@ -106,7 +106,7 @@ async def _deploy(
     folder: Path, values: Mapping[str, Any], file: Path | None, *, only_plan: bool, wait: bool
 ) -> None:
     from cecochat.cli.cluster.nomad import Jobs
-    from cecochat.runtime.settings import load
+    from cecochat.settings.settings import load
 
     async with aclosing(Jobs(load(file=file))) as nomad:
         planned = await _planned(nomad, folder, values)

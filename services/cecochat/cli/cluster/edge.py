@@ -13,7 +13,7 @@ from cecochat.cli import logs, options, ports
 from cecochat.cli.failure import run as finish
 
 if TYPE_CHECKING:
-    from cecochat.runtime.settings import Settings
+    from cecochat.settings.settings import Settings
 
 PortBase = Annotated[
     int | None,
@@ -70,7 +70,7 @@ def run(settings: options.SettingsFile = None, port_base: PortBase = None) -> No
 
 
 def _loaded(file: Path | None, port_base: int | None) -> Settings:
-    from cecochat.runtime.settings import load
+    from cecochat.settings.settings import load
 
     row: dict[str, Any] = ports.row_from(port_base) if port_base else {}
     return load(file=file, **row)

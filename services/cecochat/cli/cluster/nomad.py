@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import httpx
 
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.runtime.settings import Settings
-from cecochat.runtime.tls import secret
+from cecochat.settings.settings import Settings
+from cecochat.settings.tls import secret
 
 HERE = "127.0.0.1:4646"
 ASK_S = 10.0

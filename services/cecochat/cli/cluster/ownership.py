@@ -24,8 +24,8 @@ from cecochat.domain.log.ids import PARTITIONS_MAX
 from cecochat.internal.client import InternalClient
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
-from cecochat.runtime import backends
 from cecochat.runtime.asking import Asking
+from cecochat.settings import backends
 
 POLL_S = 0.1
 

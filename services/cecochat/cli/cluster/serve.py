@@ -14,7 +14,7 @@ from cecochat.cli.output import echo, json_line
 
 if TYPE_CHECKING:
     from cecochat.ports.discovery import Instance, Service
-    from cecochat.runtime.settings import Settings
+    from cecochat.settings.settings import Settings
 
 Ready = Annotated[
     bool, typer.Option("--json", help="Print one line of JSON with its addresses, once ready.")
@@ -50,7 +50,7 @@ def _command(service: Service) -> Callable[..., None]:
         settings: options.SettingsFile = None, json: Ready = False, attached: Attached = False
     ) -> None:
         from cecochat.runtime.parts import new_instance_id
-        from cecochat.runtime.settings import load
+        from cecochat.settings.settings import load
 
         loaded, instance_id = load(file=settings), new_instance_id(service)
         logs.to_standard_error(loaded.log_format, service, instance_id, level=logging.INFO)

@@ -18,7 +18,7 @@ from cecochat.cli.output import json_line
 if TYPE_CHECKING:
     from cecochat.ports.discovery import Service
     from cecochat.run.system import Addresses
-    from cecochat.runtime.settings import Settings
+    from cecochat.settings.settings import Settings
 
     Counts = tuple[dict[Service, int], dict[Service, int]]
 
@@ -76,7 +76,7 @@ def up(
 
     Further settings are CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE.
     """
-    from cecochat.runtime import settings
+    from cecochat.settings import settings
 
     flags: dict[str, Any] = {"data_dir": data and data.expanduser().absolute(), "host": host}
     file = _settings_file(settings_file, backends)
@@ -100,7 +100,7 @@ def up(
 
 def _settings_file(given: Path | None, backends: str) -> Path | None:
     """What says where the backends are. Raises `UsageError`."""
-    from cecochat.runtime.backends import choices
+    from cecochat.settings.backends import choices
 
     if given or backends == "embedded" or any(map(os.environ.get, choices("backplane"))):
         return given
@@ -117,7 +117,7 @@ def _refuse_some(settings: Settings) -> None:
     """Raises `UsageError` where only some of the backends are real: two systems on one log that do
     not know of each other would take its partitions from each other for ever.
     """
-    from cecochat.runtime import backends
+    from cecochat.settings import backends
 
     missing = backends.not_shared(settings)
     if 0 < len(missing) < len(backends.DATA):
@@ -128,7 +128,7 @@ def _refuse_some(settings: Settings) -> None:
 def _counts(servers: list[str], settings: Settings) -> Counts:
     """How many servers of each kind, and which of these numbers are fixed. Raises `UsageError`."""
     from cecochat.run.processes import COUNTS
-    from cecochat.runtime.backends import not_shared
+    from cecochat.settings.backends import not_shared
 
     if not_shared(settings):
         raise UsageError("several processes need backends that they share: add --backends real")
@@ -145,7 +145,7 @@ def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
     import uvloop
 
     from cecochat.run import processes, system
-    from cecochat.runtime.backends import chosen
+    from cecochat.settings.backends import chosen
 
     def ready(addresses: Addresses) -> None:
         known = addresses.as_json()

@@ -56,7 +56,7 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
         _warn_of_readers()
         yield sys.stdout
         return
-    from cecochat.runtime import private
+    from cecochat.settings import private
 
     beside = output.with_name(f"{output.name}.new")
     try:

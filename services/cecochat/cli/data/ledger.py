@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cecochat.client import StateInUse
-from cecochat.runtime import private
+from cecochat.settings import private
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS devices (user_id TEXT PRIMARY KEY, snapshot TEXT NOT NULL);

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from cecochat.cli import ports, target
-from cecochat.runtime import backends, private
-from cecochat.runtime.backends import Finding
-from cecochat.runtime.settings import Settings
+from cecochat.settings import backends, private
+from cecochat.settings.backends import Finding
+from cecochat.settings.settings import Settings
 
 OPEN_FILES_FEW = 4_096
 YEAR_2025_S = 1_735_689_600

@@ -28,7 +28,7 @@ def doctor(
     """Check this machine; exit code 1 if something is wrong."""
     from cecochat.cli.operate.checks import examine
     from cecochat.cli.target import last_up
-    from cecochat.runtime.settings import load
+    from cecochat.settings.settings import load
 
     settings, known = load(file=file), last_up()
     folder = data or (Path(known["data"]) if known else settings.data_dir)

@@ -70,8 +70,8 @@ def revoke(
 
 
 def _wanted(user: str, sid: str, before: str) -> Revocation:
+    from cecochat.documents.revocations import until_now_ms
     from cecochat.domain.cluster.revocations import Revocation
-    from cecochat.runtime.revocations import until_now_ms
 
     return Revocation(user, sid, _time_ms(before) if before else until_now_ms())
 
@@ -87,8 +87,8 @@ def _time_ms(text: str) -> int:
 
 async def _revoke(data: Path | None, file: Path | None, wanted: Revocation) -> Document:
     from cecochat.adapters import build
+    from cecochat.documents.revocations import deciding
     from cecochat.ports.configuration import REVOCATIONS
-    from cecochat.runtime.revocations import deciding
 
     async with build.configuration(target.settings(data, file)) as configuration:
         decide = await deciding(configuration, wanted)

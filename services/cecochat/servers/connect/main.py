@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from cecochat.documents.follow import follow
+from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import http, internal
-from cecochat.runtime.follow import follow
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.runtime.remembered import Memory, show_memory
-from cecochat.runtime.revocations import follow_revocations
 from cecochat.servers.connect.server import ConnectMetrics, Directory, add_routes
 
 

@@ -15,6 +15,9 @@ from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
+from cecochat.auth.tokens import Verifier, bearer
+from cecochat.documents.follow import valid
+from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.partitions import partition_of
@@ -23,11 +26,8 @@ from cecochat.domain.session.bucket import Rates
 from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
-from cecochat.runtime.follow import valid
 from cecochat.runtime.http import error_response
-from cecochat.runtime.remembered import Memory
 from cecochat.runtime.tarpit import Tarpit
-from cecochat.runtime.tokens import Verifier, bearer
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2

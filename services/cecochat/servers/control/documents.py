@@ -18,14 +18,14 @@ from typing import Any
 
 import httpx
 
+from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster.versions import Rank, missing
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
-from cecochat.runtime import private
 from cecochat.runtime.asking import Asking
-from cecochat.runtime.remembered import Memory
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.recall import Recall
+from cecochat.settings import private
 
 log = logging.getLogger(__name__)
 

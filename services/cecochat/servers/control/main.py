@@ -7,15 +7,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from cecochat.adapters import build
+from cecochat.documents.follow import follow
+from cecochat.documents.remembered import show_memory
 from cecochat.domain.cluster import assignment, configuration, revocations
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
-from cecochat.runtime.follow import follow
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.runtime.remembered import show_memory
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.documents import Documents
 from cecochat.servers.control.late import Late, late_records

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
+from cecochat.documents.remembered import Memory, document_of, remembered_by
 from cecochat.domain.cluster.versions import Rank
 from cecochat.ports.configuration import Document
 from cecochat.ports.discovery import SERVICES, Discovery, Instance
-from cecochat.runtime.remembered import Memory, document_of, remembered_by
 
 
 class Recall:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 
+from cecochat.documents.changes import changed
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.balance import CONTROL
 from cecochat.domain.errors import Conflict, Unavailable
@@ -21,7 +22,6 @@ from cecochat.internal.client import InternalClient
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.asking import Asking
-from cecochat.runtime.changes import changed
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.documents import Documents
 from cecochat.servers.control.gone import Gone

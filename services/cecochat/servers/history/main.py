@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from cecochat.documents.follow import follow
+from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.revocations import add_revoking, follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
-from cecochat.runtime.follow import follow
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.runtime.remembered import Memory, show_memory
-from cecochat.runtime.revocations import add_revoking, follow_revocations
 from cecochat.servers.history.admission import Admission
 from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.letters import Letters

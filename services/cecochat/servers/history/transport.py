@@ -17,11 +17,11 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import CollectorRegistry, Histogram
 
+from cecochat.auth.tokens import Verifier
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
 from cecochat.runtime.tarpit import Tarpit
-from cecochat.runtime.tokens import Verifier
 from cecochat.servers.history.admission import Admission
 from cecochat.servers.history.queries import Queries
 from cecochat.telemetry import spans

@@ -14,8 +14,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, Record
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow
-from cecochat.runtime.clock import now_ms
-from cecochat.runtime.reading import (
+from cecochat.ports.reading import (
     between,
     dealt_with,
     decided,
@@ -23,6 +22,7 @@ from cecochat.runtime.reading import (
     known_fold_at,
     still_holds,
 )
+from cecochat.runtime.clock import now_ms
 from cecochat.servers.materialize.rows import rows_of
 from cecochat.v1.events_pb2 import Event
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from cecochat.documents.follow import follow
+from cecochat.documents.remembered import Memory, show_memory
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import internal
-from cecochat.runtime.follow import follow
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.runtime.remembered import Memory, show_memory
 from cecochat.servers.materialize.auditor import Auditor
 from cecochat.servers.materialize.on_request import OnRequest
 from cecochat.servers.materialize.routes import add_routes

@@ -13,8 +13,8 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
 from cecochat.ports.backplane import Record
 from cecochat.ports.history import Hole, MarkRow, MessageRow, Row
+from cecochat.ports.reading import decode_once
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.reading import decode_once
 from cecochat.servers.materialize.trims import uncopied
 
 

@@ -18,8 +18,7 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.internal.v1.internal_pb2 import Load
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
-from cecochat.runtime.clock import now_ms
-from cecochat.runtime.reading import (
+from cecochat.ports.reading import (
     appended_at_ms,
     decided,
     following,
@@ -27,6 +26,7 @@ from cecochat.runtime.reading import (
     known_fold_at,
     still_holds,
 )
+from cecochat.runtime.clock import now_ms
 from cecochat.servers.materialize.burying import Burial
 from cecochat.servers.materialize.metrics import MaterializeMetrics
 from cecochat.servers.materialize.rows import Rows, rows_of

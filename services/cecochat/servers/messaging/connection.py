@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
+from cecochat.auth.tokens import Identity
 from cecochat.domain.errors import Refusal, Trimmed, Unavailable, Undecodable
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import message_id, stamp_at
@@ -17,9 +18,8 @@ from cecochat.domain.log.records import LogRecord
 from cecochat.domain.session import frames, intake, resume
 from cecochat.domain.session.session import Replay, Session, replace
 from cecochat.ports.backplane import MESSAGES
+from cecochat.ports.reading import appended_at_ms, between, fold_at, known_fold_at
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.reading import appended_at_ms, between, fold_at, known_fold_at
-from cecochat.runtime.tokens import Identity
 from cecochat.servers.messaging.gate import Gate
 from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.v1 import errors_pb2

@@ -18,7 +18,7 @@ from cecochat.domain.log.records import Copy, Origin, encode
 from cecochat.domain.ownership.forwarder import Lost
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import Backplane, NewRecord, Producer
-from cecochat.runtime.reading import between, fold_at, lowest_fold
+from cecochat.ports.reading import between, fold_at, lowest_fold
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.tracing import MessageTraces
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from cecochat.auth.tokens import Verifier
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.session.session import Session
-from cecochat.runtime.tokens import Verifier
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership

@@ -15,7 +15,7 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import ALL_BEFORE, NOTHING, Copied, Origin
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
-from cecochat.runtime.reading import (
+from cecochat.ports.reading import (
     between,
     dealt_with,
     first_known,

@@ -10,16 +10,16 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
+from cecochat.documents.follow import follow
+from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.revocations import follow_revocations
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
-from cecochat.runtime.follow import follow
 from cecochat.runtime.http import App
 from cecochat.runtime.lifetime import drained, registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.runtime.remembered import Memory, show_memory
-from cecochat.runtime.revocations import follow_revocations
 from cecochat.servers.messaging.loading import Log
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer

@@ -14,7 +14,7 @@ from cecochat.domain.log.chain import PlaceOf
 from cecochat.domain.log.records import NOTHING, Copied, Missing, encode
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import Backplane, NewRecord, Producer
-from cecochat.runtime.reading import last_for, still_holds
+from cecochat.ports.reading import last_for, still_holds
 from cecochat.servers.messaging.metrics import MessagingMetrics
 
 log = logging.getLogger(__name__)

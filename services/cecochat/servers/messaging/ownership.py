@@ -14,6 +14,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from cecochat.documents.follow import valid
+from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.cluster.versions import Claim
@@ -23,8 +25,6 @@ from cecochat.domain.ownership.owner import Owner
 from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Instance
-from cecochat.runtime.follow import valid
-from cecochat.runtime.remembered import Memory
 from cecochat.servers.messaging.loading import Log
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.partition import OwnedPartition

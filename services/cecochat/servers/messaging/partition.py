@@ -15,8 +15,8 @@ from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.records import Takeover
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import MESSAGES, Producer
+from cecochat.ports.reading import decode_once, following
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.reading import decode_once, following
 from cecochat.servers.messaging.appending import Appending
 from cecochat.servers.messaging.forward import Forwarding
 from cecochat.servers.messaging.loading import Loading, Log

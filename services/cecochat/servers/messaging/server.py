@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
+from cecochat.auth.tokens import Identity, Verifier
+from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.limits import OwnerLimits
@@ -18,8 +20,6 @@ from cecochat.domain.session.session import Session
 from cecochat.internal.v1.internal_pb2 import Load, MessagingLoad
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.discovery import Instance
-from cecochat.runtime.remembered import Memory
-from cecochat.runtime.tokens import Identity, Verifier
 from cecochat.servers.messaging.connection import Connection, Read, Write
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.loading import Log

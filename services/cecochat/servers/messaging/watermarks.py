@@ -13,7 +13,7 @@ from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.place import Place
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, Backplane
-from cecochat.runtime.reading import dealt_with
+from cecochat.ports.reading import dealt_with
 from cecochat.servers.messaging.metrics import MessagingMetrics
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ import platformdirs
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.log.ids import PARTITIONS_MAX
-from cecochat.runtime import folders
-from cecochat.runtime.loopback import EVERYWHERE
-from cecochat.runtime.tls import Tls
-from cecochat.runtime.variables import parse, setting
+from cecochat.settings import folders
+from cecochat.settings.loopback import EVERYWHERE
+from cecochat.settings.tls import Tls
+from cecochat.settings.variables import parse, setting
 
 PORT_MAX = 65_535
 PREFIX = "CECOCHAT_"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime import folders
-from cecochat.runtime.settings import Settings, variable
+from cecochat.settings import folders
+from cecochat.settings.settings import Settings, variable
 
 Port = Literal["backplane", "history", "configuration", "discovery", "deployment"]
 DATA: tuple[Port, ...] = ("backplane", "history", "configuration", "discovery")

@@ -12,17 +12,17 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
+from cecochat.auth.tokens import Verifier
+from cecochat.documents.follow import last_good, valid
+from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster import configuration as keys
 from cecochat.domain.cluster import revocations
 from cecochat.domain.cluster.revocations import Revocation
 from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime.clock import now_ms
-from cecochat.runtime.follow import last_good, valid
 from cecochat.runtime.guard import concerns
 from cecochat.runtime.http import App, error_response
-from cecochat.runtime.remembered import Memory
-from cecochat.runtime.tokens import Verifier
 from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 

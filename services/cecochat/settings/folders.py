@@ -12,7 +12,7 @@ ADAPTERS = "cecochat.adapters"
 
 @cache
 def backends() -> tuple[Any, ...]:
-    """`BACKEND` in `backend.py` of each folder, a `runtime.backends.Backend`; by name."""
+    """`BACKEND` in `backend.py` of each folder, a `settings.backends.Backend`; by name."""
     folders = sorted(pkgutil.iter_modules(import_module(ADAPTERS).__path__), key=lambda f: f.name)
     names = [folder.name for folder in folders if folder.ispkg]
     return tuple(import_module(f"{ADAPTERS}.{name}.backend").BACKEND for name in names)

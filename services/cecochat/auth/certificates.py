@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from cryptography import x509
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime.tls import Tls
+from cecochat.settings.tls import Tls
 
 log = logging.getLogger(__name__)
 

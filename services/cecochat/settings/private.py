@@ -13,7 +13,7 @@ from shlex import quote
 from typing import IO
 
 from cecochat.domain.errors import InvalidSettings
-from cecochat.runtime.settings import Settings, declared, variable
+from cecochat.settings.settings import Settings, declared, variable
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 import jwt
 
+from cecochat.auth.tokens import SECRET_MIN_BYTES
 from cecochat.domain.errors import InvalidSettings, Refusal
-from cecochat.runtime import tls
-from cecochat.runtime.settings import PREFIX, Settings
-from cecochat.runtime.tokens import SECRET_MIN_BYTES
+from cecochat.settings import tls
+from cecochat.settings.settings import PREFIX, Settings
 from cecochat.v1 import errors_pb2
 
 AUDIENCE = "cecochat-operators"

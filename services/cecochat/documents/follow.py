@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from cecochat.documents.changes import applying
+from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster.configuration import Config, parse
 from cecochat.domain.cluster.versions import Rank
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
-from cecochat.runtime.changes import applying
-from cecochat.runtime.remembered import Memory
 from cecochat.telemetry.tracing import OFF, Tracer
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jwt
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from cecochat.auth.keys import JwksFile, Keys
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import SID_MAX_BYTES, Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.log.ids import UserId, user_id
-from cecochat.runtime.keys import JwksFile, Keys
 from cecochat.v1 import errors_pb2
 
 AUDIENCE = "cecochat"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from sanic import Request
 
 from cecochat.domain.errors import Refusal
-from cecochat.runtime.settings import PREFIX
+from cecochat.settings.settings import PREFIX
 from cecochat.v1 import errors_pb2
 
 
