@@ -18,20 +18,10 @@ from scripts.backends.launch import Backend
 from tests.faults.test_cluster import talking
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
-from tests.support.faults import (
-    COUNTS,
-    OF_A_CLUSTER,
-    OF_ONE_MACHINE,
-    PARTITIONS,
-    RETENTION_MS,
-    Fault,
-    On,
-    Scene,
-    reading,
-    taken_over,
-)
+from tests.support.faults import OF_A_CLUSTER, OF_ONE_MACHINE, Fault, On, reading
 from tests.support.processes import processes
 from tests.support.prometheus import Prometheus, watching
+from tests.support.scene import COUNTS, PARTITIONS, RETENTION_MS, Scene, taken_over
 from tests.support.server import Server
 
 OF_A_SLOW_MACHINE = {"EventLoopLate", "MessagesLate"}
