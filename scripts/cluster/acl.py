@@ -99,15 +99,10 @@ class Acl:
         return True
 
     def token(self, name: str, secret: str) -> bool:
-        """With the policy of that name; another secret takes the place of the one before. Whether
-        anything has changed. Raises Refused.
-        """
+        """With the policy of that name; whether there was none. Raises Refused."""
         accessor = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.cecochat"))
-        for known in self._ask("GET", "tokens"):
-            if known["AccessorID"] == accessor:
-                if known["SecretID"] == secret:
-                    return False
-                self._ask("DELETE", f"token/{accessor}")
+        if accessor in {known["AccessorID"] for known in self._ask("GET", "tokens")}:
+            return False
         wanted = {"AccessorID": accessor, "SecretID": secret, "Description": name}
         self._ask("PUT", "token", wanted | {"Policies": [{"Name": name}]})
         return True
@@ -125,11 +120,7 @@ class Acl:
 
 
 def apply(
-    management: str,
-    tokens: Mapping[str, str],
-    host: str = "127.0.0.1",
-    port: int = plan.CONSUL,
-    within_s: float = WITHIN_S,
+    management: str, tokens: Mapping[str, str], host: str = "127.0.0.1", port: int = plan.CONSUL
 ) -> list[str]:
     """All of it; what has changed. Waits where Consul has no leader just now. Raises Failed."""
     acl = Acl(host, port, management)
@@ -137,7 +128,7 @@ def apply(
     for name, rules in POLICIES.items():
         steps[f"policy {name}"] = partial(acl.policy, name, rules)
         steps[f"token {name}"] = partial(acl.token, name, tokens[name])
-    until = time.monotonic() + within_s
+    until = time.monotonic() + WITHIN_S
     return [what for what, step in steps.items() if _done(step, what, until)]
 
 

@@ -46,14 +46,12 @@ class Server:
 
 @dataclass(frozen=True)
 class Plan:
-    """One node's view of a cluster of `nodes`. `node`: its number, from 1. `secrets`: a sign of
-    those that it has; empty: an open cluster.
-    """
+    """One node's view of a cluster of `nodes`. `node`: its number, from 1."""
 
     node: int
     nodes: int
     kafka_cluster_id: str
-    secrets: str = ""
+    secured: bool = False
 
     @property
     def name(self) -> str:
@@ -75,11 +73,6 @@ class Plan:
         """host:port of each node, with commas."""
         return ",".join(f"{address(number)}:{port}" for number in self.numbers)
 
-    @property
-    def restarting(self) -> dict[str, str]:
-        """Environment of a unit that other secrets start again."""
-        return {"SECRETS": self.secrets} if self.secrets else {}
-
     def backends(self) -> dict[str, list[str]]:
         """Backend -> what `python3 -m scripts.backends run` is told, beside its data folder."""
         quorum = ",".join(f"{number}@{address(number)}:{KAFKA + 1}" for number in self.numbers)
@@ -97,13 +90,13 @@ class Plan:
                 *("--nodes", ",".join(map(address, self.numbers))),
             ],
         }
-        if self.secrets:
+        if self.secured:
             found["consul"] += ["--settings", f"{SECURE}/consul.json"]
         return found if self.node > 1 else found | self._of_the_first_node()
 
     def _of_the_first_node(self) -> dict[str, list[str]]:
         consul = ["--consul", f"{self.address}:{CONSUL}"]
-        if self.secrets:
+        if self.secured:
             consul = ["--consul", f"127.0.0.1:{CONSUL}"]
             consul += ["--consul-token", f"{SECURE}/token-prometheus"]
         return {
@@ -132,7 +125,7 @@ class Plan:
             "CECOCHAT_EDGE_CONNECTIONS_PER_ADDRESS": "4000",  # all clients of a test have one
             "CECOCHAT_EDGE_REQUESTS_PER_ADDRESS": "4000",
         }
-        return found | SECURED if self.secrets else found
+        return found | SECURED if self.secured else found
 
     def servers(self) -> list[Server]:
         """Those of this node without Nomad: dealt out in turn, so that each set is on several."""
@@ -177,14 +170,12 @@ EDGE_HOST = "${attr.unique.network.ip-address}"
 
 
 def job_values(plan: Plan, version: str) -> dict[str, object]:
-    """What `cecochat deploy --vars` takes. Other secrets are another version: servers read them at
-    their start.
-    """
+    """What `cecochat deploy --vars` takes."""
     common = plan.settings()
     addresses = {name: common.pop(f"CECOCHAT_{name.upper()}") for name in ADDRESSED}
     sets: Mapping[str, object] = {name: {"count": count} for name, count in COUNTS.items()}
     return {
-        "version": f"{version}.{plan.secrets}" if plan.secrets else version,
+        "version": version,
         "command": "/opt/cecochat/venv/bin/cecochat",
         **addresses,
         "edge": EDGE_HOST,

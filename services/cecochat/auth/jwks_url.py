@@ -37,7 +37,7 @@ class JwksUrl:
     the provider is away or says what is no JWKS.
     """
 
-    def __init__(self, client: httpx.AsyncClient, url: str = "", issuer: str = "") -> None:
+    def __init__(self, client: httpx.AsyncClient, url: str, issuer: str) -> None:
         """One of both: where the JWKS is, or whose configuration says so. Raises
         `InvalidSettings`.
         """

@@ -64,7 +64,7 @@ class Lookup:
     Where the URL is `https://`, so is everything behind it over TLS: `credentials` are for gRPC.
     """
 
-    def __init__(self, connect_url: str, token: Token, ca_file: Path | None = None) -> None:
+    def __init__(self, connect_url: str, token: Token, ca_file: Path | None) -> None:
         self._url = connect_url.rstrip("/")
         self._token = token
         self._known: Route | None = None

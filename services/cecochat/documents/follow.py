@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -48,37 +49,37 @@ class DocumentMetrics:
         )
 
 
-async def follow(
-    configuration: Configuration,
-    registry: CollectorRegistry,
-    apply: Callable[[Config], None],
-    tracer: Tracer = OFF,
-    memory: Memory | None = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Following:
+    """One server that follows central documents: where they are, and what tells that it does.
+    `memory` keeps what is in force.
+    """
+
+    configuration: Configuration
+    registry: CollectorRegistry
+    tracer: Tracer = OFF
+    memory: Memory = field(default_factory=Memory)
+
+
+async def follow(following: Following, apply: Callable[[Config], None]) -> None:
     """Apply the configuration now and after each change, until cancelled; the last good one stays
     in force.
     """
-    followed = valid(configuration, CONFIGURATION, parse, registry, tracer, memory)
-    async with aclosing(followed) as versions:
+    async with aclosing(valid(following, CONFIGURATION, parse)) as versions:
         async for _, config in versions:
             apply(config)
-            tracer.configure(config)
+            following.tracer.configure(config)
             logging.getLogger("cecochat").setLevel(config.log_level.upper())
 
 
 async def valid(
-    configuration: Configuration,
-    name: str,
-    parse_: Callable[[Any], Parsed],
-    registry: CollectorRegistry,
-    tracer: Tracer = OFF,
-    memory: Memory | None = None,
+    following: Following, name: str, parse_: Callable[[Any], Parsed]
 ) -> AsyncGenerator[tuple[int, Parsed]]:
     """Version and value of the document now and after each change, those that are valid and later
-    than what is in force. One is in force when the next is asked for; `memory` keeps it.
+    than what is in force. One is in force when the next is asked for.
     """
-    metrics = DocumentMetrics(name, registry)
-    memory = memory or Memory()
+    configuration = following.configuration
+    metrics = DocumentMetrics(name, following.registry)
     in_force: Document | None = None
     async with aclosing(_versions(configuration, name, metrics.followed)) as documents:
         async for document in documents:
@@ -96,9 +97,9 @@ async def valid(
                 good = earlier
             new = in_force is not None
             in_force, value = good
-            memory.keep(in_force)
+            following.memory.keep(in_force)
             metrics.version.set(in_force.version)
-            with applying(tracer, configuration, in_force, new=new):
+            with applying(following.tracer, configuration, in_force, new=new):
                 yield in_force.version, value
 
 

@@ -88,7 +88,7 @@ class WithoutPayload(logging.Filter):
 
 
 class Repeats(logging.Filter):
-    """Lets a warning or error through once in `every_s`, and then says in `left_out` how many like
+    """Lets a warning or error through once in `EVERY_S`, and then says in `left_out` how many like
     it were left out.
 
     Like it: of CecoChat's own, the same words. Of a library, the same template about the same
@@ -96,11 +96,8 @@ class Repeats(logging.Filter):
     traceback of ours always passes.
     """
 
-    def __init__(
-        self, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._every_s = every_s
         self._clock = clock
         self._lock = threading.Lock()  # the driver of Cassandra logs from threads of its own
         self._last: OrderedDict[int, tuple[float, int]] = OrderedDict()  # when, left out since
@@ -124,7 +121,7 @@ class Repeats(logging.Filter):
         """Since it passed last; None: it does not pass now."""
         now_s = self._clock()
         passed_s, left_out = self._last.pop(key, (float("-inf"), 0))
-        passes = now_s - passed_s >= self._every_s
+        passes = now_s - passed_s >= EVERY_S
         self._last[key] = (now_s, 0) if passes else (passed_s, left_out + 1)
         if len(self._last) > KEPT:
             self._last.popitem(last=False)

@@ -205,7 +205,7 @@ class Tracer:
             yield it
 
     @contextmanager
-    def child(self, spec: Spec, attributes: Attributes, *, name: str = "") -> Iterator[None]:
+    def child(self, spec: Spec, attributes: Attributes, *, name: str) -> Iterator[None]:
         """Something that the call of `serving` waits for; nothing where that has no span."""
         above = trace.get_current_span()
         if not above.is_recording():

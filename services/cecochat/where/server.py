@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cecochat.domain.errors import Refusal, Trimmed, Unavailable
+from cecochat.domain.errors import Invalid, Refusal, Trimmed, Unavailable
 from cecochat.domain.log import ids
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
@@ -22,9 +22,9 @@ class Where:
         self._sources = sources
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def for_operator(self, message_id: int, chat_id: str = "") -> where.Answer:
+    async def for_operator(self, message_id: int, chat_id: str) -> where.Answer:
         """Where that message is. `chat_id`: in whose history to look, if the log does not hold it
-        any more.
+        any more; or empty.
 
         Raises `Refusal` (invalid_argument), `Unavailable`.
         """
@@ -32,7 +32,7 @@ class Where:
             ids.chat_id(chat_id)
         return await self._find(message_id, chat_id, None)
 
-    async def for_participant(self, user: str, message_id: int, chat_id: str = "") -> where.Answer:
+    async def for_participant(self, user: str, message_id: int, chat_id: str) -> where.Answer:
         """The same, for who has sent or is sent it; the sessions of others are not shown. Raises
         `Refusal` (not_found to everybody else) too.
         """
@@ -68,9 +68,8 @@ class Where:
 
     def _check(self, message_id: int) -> None:
         known = 0 < message_id < 1 << 63
-        if not known or ids.partition_in(message_id) >= self._sources.partitions:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        if not known or ids.partition_in(message_id) >= self._sources.log.partitions:
+            raise Invalid(
                 f"{message_id} is no message id of this log: use one as a send or the history "
                 "gives it",
             )
