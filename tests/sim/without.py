@@ -134,7 +134,7 @@ _leave_out = Lane.leave_out
 def leave_out_and_wait(self: Lane, lowest: int) -> None:
     """The next copy names the one before it, which the target can never get."""
     _leave_out(self, lowest)
-    self._dropped_from = None
+    self._lost_from = None
 
 
 def fold_by_timestamp(self: World, partition: int, position: int, *_: object) -> Fold:

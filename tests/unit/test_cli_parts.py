@@ -72,7 +72,7 @@ def test_help_does_not_wait_for_what_it_does_not_need() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InvalidSettings("that is no number"), 2),
+        (InvalidSettings("that is not a number"), 2),
         (NotReachable("nothing listens there"), 3),
         (Unavailable("Nomad has no leader"), 3),
         (Refused("invalid", "too long"), 4),
