@@ -1,4 +1,4 @@
-"""What the configuration on Redis needs to be told."""
+"""The settings of the configuration on Redis."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from cecochat.runtime.tls import Tls
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """Where Redis is, and who we are to it."""
+    """Where Redis is, and how to log in."""
 
     address: str  # host:port
     namespace: str = "cecochat"  # before the name of each key and channel
-    username: str | None = None  # of an ACL; a password alone is that of the user `default`
+    username: str | None = None  # of an ACL; without it, the password is for the user `default`
     password: str | None = field(default=None, repr=False)
-    tls: Tls | None = None  # None: without
-    timeout_s: float = 5.0  # of each call, connecting included
+    tls: Tls | None = None  # None: plain TCP
+    timeout_s: float = 5.0  # for each call, including to connect
     reread_s: float = 1.0  # a watch reads again at least this often

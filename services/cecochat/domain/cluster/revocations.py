@@ -125,7 +125,7 @@ def _check(wanted: Revocation, now_ms: int) -> None:
     if len(wanted.sid.encode()) > SID_MAX_BYTES:
         raise _invalid(f"the sid has over {SID_MAX_BYTES} bytes, which no token's has: use its sid")
     if not 0 < wanted.before_ms <= now_ms + CLOCKS_APART_MS:
-        raise _invalid("tokens cannot be revoked ahead of time: use a time that has passed")
+        raise _invalid("the time is out of range: use one after 1970 that is not in the future")
 
 
 def _invalid(message: str) -> Refusal:
