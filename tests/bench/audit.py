@@ -108,7 +108,7 @@ async def all_the_time(backplane: Backplane, history: History, ends: list[int]) 
     looking.rate = 2_000.0
     while True:
         await looking.round()
-        assert not looking.known
+        assert not looking.missing_rows
         if all(looking.complete[p].offset + 1 >= end for p, end in enumerate(ends)):
             return
 

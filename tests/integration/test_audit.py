@@ -235,7 +235,7 @@ async def test_what_materialize_does_not_say_is_whole_would_be_a_false_alarm(
     looking = looking_at(servers)
     for _ in range(3):
         await looking.round()
-    assert looking.known == {}
+    assert looking.missing_rows == {}
 
     async def end(backplane: object, partition: int) -> int:
         return (await servers.parts.backplane.bounds(MESSAGES, partition))[1] - 1
@@ -243,7 +243,7 @@ async def test_what_materialize_does_not_say_is_whole_would_be_a_false_alarm(
     monkeypatch.setattr(auditor, "whole", end)
     for _ in range(3):
         await looking.round()
-    assert len(looking.known) > len(talk.ids)
+    assert len(looking.missing_rows) > len(talk.ids)
 
 
 async def test_who_compares_a_partition_next_finds_what_was_missing_before(
@@ -383,8 +383,8 @@ async def test_where_materialize_takes_back_what_it_said_all_is_compared_again(
     await damage.delete_message(CHAT, talk.ids[5])
     for _ in range(2):
         await looking.round()
-    assert looking.known == {}, "what was compared is not compared again for now"
+    assert looking.missing_rows == {}, "what was compared is not compared again for now"
     await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, end - 10)})
     for _ in range(2):
         await looking.round()
-    assert [each.message_id for each in looking.known.values()] == [talk.ids[5]]
+    assert [each.message_id for each in looking.missing_rows.values()] == [talk.ids[5]]

@@ -118,7 +118,7 @@ async def test_of_what_may_be_dropped_the_last_is_named_for_each_target(
     """So a lane that leaves it out tells that, and its target asks for it."""
     await partitions.append(TAKEOVER, *map(to_bob, range(5)), state(5, 5, 5))
     await partitions.cut(below=3)
-    lowest = await lowest_fold(partitions.log, 0, 7, partitions.loading.place)
+    lowest = await lowest_fold(partitions.log, 0, 7, partitions.loading.partition_of)
     assert lowest.last == {1: Copied(Place(0, 5), id_of(5))}
     assert lowest.fold.chain.last_for(1).origin == Place(0, 2)
 

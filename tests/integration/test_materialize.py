@@ -142,7 +142,7 @@ async def test_a_write_under_way_ends_before_its_partition_goes_to_another() -> 
         await asyncio.sleep(0.05)
         done.set()
 
-    working = asyncio.create_task(worker._to_its_end(write()))
+    working = asyncio.create_task(worker._finished(write()))
     await begun.wait()
     working.cancel()
     await asyncio.wait([working])

@@ -1,5 +1,5 @@
-"""What the live servers remember of the central documents: each holds those that it follows, so
-these outlive the store and the copies of the control servers.
+"""What the live servers remember of the central documents. Each server keeps the documents that it
+follows, so these survive the store and the copies of the control servers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cecochat.runtime.remembered import Memory, document_of, remembered_by
 
 
 class Recall:
-    """Asks all servers that discovery knows as live, at once; who does not answer is left out."""
+    """Asks all live servers at once. Those that do not answer are left out."""
 
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = discovery
@@ -24,12 +24,12 @@ class Recall:
     async def later_than(
         self, memory: Memory, client: httpx.AsyncClient
     ) -> AsyncGenerator[Document]:
-        """The documents that a server follows in a later version than `memory` holds. The highest
-        takeover that a server has seen goes into `memory`.
+        """Yield the documents that some server follows in a later version than `memory` has. Also
+        notes in `memory` the highest version by which a server has seen a takeover.
         """
         for name, (rank, server) in (await self._latest(memory, client)).items():
-            known = memory.documents.get(name)
-            if (known is None or rank > known.rank) and (
+            remembered = memory.documents.get(name)
+            if (remembered is None or rank > remembered.rank) and (
                 document := await document_of(client, server, name)
             ):
                 yield document
@@ -37,7 +37,7 @@ class Recall:
     async def _latest(
         self, memory: Memory, client: httpx.AsyncClient
     ) -> dict[str, tuple[Rank, Instance]]:
-        """Name -> the latest version of it that a server follows, and which server."""
+        """Name -> the latest version of this document that a server follows, and which server."""
         servers = [each for service in SERVICES for each in self._discovery.live(service)]
         answers = await asyncio.gather(*(remembered_by(client, each) for each in servers))
         latest: dict[str, tuple[Rank, Instance]] = {}

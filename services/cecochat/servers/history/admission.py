@@ -1,4 +1,4 @@
-"""Which calls are let in: so many of a user and of all at once, so often for each user."""
+"""Which calls are admitted: so many at once, per user and in all, and so often per user."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cecochat.domain.session.bucket import Rates
 from cecochat.v1 import errors_pb2
 
 READS_AT_ONCE = 16
-"""Calls that ask the database at the same time: each may hold a page of the longest messages."""
+"""How many calls may ask the database at once. Each may have a page of the longest messages."""
 BUSY_RETRY_MS = 500
 BYTES_A_QUERY = 64 << 10
-"""An answer costs its user one query more for each of these."""
+"""An answer costs its user one more query for each of these many bytes."""
 
 
 class Admission:
-    """A call is under way until its answer has left the server: one whose client does not read
-    counts until its connection ends.
+    """Admits calls. A call is under way until its answer has left the server; if its client does
+    not read, that is until the connection ends.
     """
 
     def __init__(self, config: Callable[[], Config]) -> None:
@@ -33,8 +33,8 @@ class Admission:
 
     @contextmanager
     def admitted(self, user_id: str, cost: int = 1) -> Iterator[None]:
-        """For as long as a call is under way that costs as much as so many queries. Raises
-        `Refusal` (rate_limited).
+        """Admit a call that costs as much as `cost` queries, for as long as the context lasts.
+        Raises `Refusal` (rate_limited).
         """
         self._check(user_id, cost)
         self._under_way[user_id] += 1
@@ -46,7 +46,7 @@ class Admission:
                 del self._under_way[user_id]
 
     def answered(self, user_id: str, size_bytes: int) -> None:
-        """The answer turned out so large: what it cost is owed by the user."""
+        """Let the user pay for the size of an answer."""
         config = self._config()
         self._rates.owe(
             user_id,

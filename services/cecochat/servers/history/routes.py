@@ -1,5 +1,5 @@
-"""What operators ask over the history server's HTTP port: `GET /where/MESSAGE_ID`, `/holes`,
-`/letters`, `/letters/LETTER`.
+"""What operators can ask on the history server's internal listener: `GET /where/MESSAGE_ID`,
+`/holes`, `/letters`, `/letters/LETTER`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ RETRY_MS = 1_000
 
 
 def add_routes(app: App, where: Where, history: History, letters: Letters) -> None:
-    """`/where/MESSAGE_ID?chat=ID`: in whose history to look, if the log does not hold the message
-    any more.
+    """Add the routes. `/where/MESSAGE_ID?chat=ID` says in which chat's history to look if the log
+    no longer has the message.
     """
 
     @app.get("/where/<message_id:str>", ctx_scope="people")
@@ -35,7 +35,7 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
         except Refusal as refusal:
             return error_response(refusal)
         except Unavailable as error:
-            return _not_now(error)
+            return _unavailable(error)
         return json_response(as_json(answer), dumps=json.dumps)
 
     @app.get("/letters", ctx_scope="people")
@@ -43,25 +43,25 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
         try:
             return json_response({"letters": await letters.all()}, dumps=json.dumps)
         except Unavailable as error:
-            return _not_now(error)
+            return _unavailable(error)
 
     @app.get("/letters/<position:str>", ctx_scope="people")
     async def dead_letter(_: Request, position: str) -> HTTPResponse:
         try:
             found = await letters.called(position)
         except Unavailable as error:
-            return _not_now(error)
+            return _unavailable(error)
         return json_response({"letters": found}, dumps=json.dumps)
 
     @app.get("/holes", ctx_scope="read")
     async def holes(_: Request) -> HTTPResponse:
         try:
-            known = await history.holes()
+            found = await history.holes()
         except Unavailable as error:
-            return _not_now(error)
-        return json_response({"holes": [hole_as_json(each) for each in known]}, dumps=json.dumps)
+            return _unavailable(error)
+        return json_response({"holes": [hole_as_json(each) for each in found]}, dumps=json.dumps)
 
 
-def _not_now(error: Unavailable) -> HTTPResponse:
+def _unavailable(error: Unavailable) -> HTTPResponse:
     code = errors_pb2.ERROR_CODE_UNAVAILABLE
     return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))

@@ -1,4 +1,4 @@
-"""The spans of messages that become rows."""
+"""The spans of messages that are written to the history."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def materializing(
     traced: Traced,
     begun_ns: int,
 ) -> Iterator[None]:
-    """The write of a batch of messages, of which `traced` have a trace: (offset, record).
-    `begun_ns`: when the batch was read.
+    """Trace the write of a batch of messages. `traced` are those that have a trace, as (offset,
+    record), and `begun_ns` is when the batch was read.
     """
     made: list[Span] = []
     with contained():
@@ -44,37 +44,38 @@ def materializing(
 def _trace_late(
     tracer: Tracer, partition: int, messages: Sequence[MessageRow], traced: Traced, begun_ns: int
 ) -> None:
-    """What is in the history too late, and has no trace that is known here. The log does not tell
-    whether it was accepted late: if so, this joins the trace that it was given then. The oldest
-    come first.
+    """Trace messages that were written too late and have no trace yet, the oldest first. If a
+    message was already accepted late it got a trace then, and this span joins it.
     """
     now_ms = time.time_ns() // 1_000_000
     if now_ms - time_ms(messages[0].message_id) <= tracer.slow_ms:
         return
-    known = {origin.id for _, origin in traced}
-    for message_id in (row.message_id for row in messages if row.message_id not in known):
+    traced_ids = {origin.id for _, origin in traced}
+    for message_id in (row.message_id for row in messages if row.message_id not in traced_ids):
         late_ms = now_ms - time_ms(message_id)
         if late_ms <= tracer.slow_ms or not tracer.spares_one():
             return
-        seen = {**_seen(partition, message_id, len(messages)), spans.LATE: late_ms}
+        attributes = {**_attributes(partition, message_id, len(messages)), spans.LATE: late_ms}
         trace_id = trace_of(spans.MESSAGE_ID, message_id)
-        tracer.start(spans.MATERIALIZE, attributes=seen, start_ns=begun_ns, trace_id=trace_id).end()
+        tracer.start(
+            spans.MATERIALIZE, attributes=attributes, start_ns=begun_ns, trace_id=trace_id
+        ).end()
 
 
 def _begin_all(
     tracer: Tracer, system: str, partition: int, traced: Traced, begun_ns: int, count: int
 ) -> list[Span]:
-    """The write first. It has links to up to 128 messages, which is what OpenTelemetry keeps; each
-    of these has one to it.
+    """Begin the span of the write and those of the messages. The write comes first. It has links to
+    up to 128 messages, which is what OpenTelemetry keeps, and each of these has a link to it.
     """
-    each = [_begin(tracer, partition, *of, begun_ns, count) for of in traced]
-    seen: Attributes = {
+    each = [_begin(tracer, partition, *pair, begun_ns, count) for pair in traced]
+    attributes: Attributes = {
         spans.DB: system,
         spans.DB_OPERATION: "INSERT",
         spans.DB_COLLECTION: "messages",
         spans.BATCH: count,
     }
-    write = tracer.start(spans.WRITE, each[0], seen, links=each[1:])
+    write = tracer.start(spans.WRITE, each[0], attributes, links=each[1:])
     for other in each[1:]:
         other.add_link(write.get_span_context())
     return [write, *each]
@@ -83,11 +84,11 @@ def _begin_all(
 def _begin(
     tracer: Tracer, partition: int, offset: int, origin: Origin, begun_ns: int, count: int
 ) -> Span:
-    seen = {**_seen(partition, origin.id, count), spans.OFFSET: offset}
-    return tracer.start(spans.MATERIALIZE, origin.trace, seen, start_ns=begun_ns)
+    attributes = {**_attributes(partition, origin.id, count), spans.OFFSET: offset}
+    return tracer.start(spans.MATERIALIZE, origin.trace, attributes, start_ns=begun_ns)
 
 
-def _seen(partition: int, message_id: int, count: int) -> Attributes:
+def _attributes(partition: int, message_id: int, count: int) -> Attributes:
     return {
         spans.MESSAGE_ID: str(message_id),
         spans.DESTINATION: MESSAGES,

@@ -14,7 +14,7 @@ from cecochat.servers.messaging.replaying import Replays
 
 
 class Gate(Protocol):
-    """All connections of a server share it."""
+    """The side of a messaging server that its connections see."""
 
     server_id: str
     verifier: Verifier
@@ -26,10 +26,10 @@ class Gate(Protocol):
         """The configuration in force."""
 
     def sessions_of(self, user_id: str) -> list[Session]:
-        """Those that are open, also while they catch up."""
+        """The open sessions of a user, including those that are catching up."""
 
     def send_credit(self, user_id: str) -> SendCredit:
-        """What all sessions of a user share."""
+        """The send credit that all sessions of a user share."""
 
     def replays(self, user_id: str) -> Replays:
-        """Whose turn it is among the sessions of a user that missed something."""
+        """The turns that the sessions of a user take to catch up."""
