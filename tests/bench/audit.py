@@ -56,9 +56,20 @@ def records(count: int, pairs: int) -> list[list[LogRecord]]:
         value, offset = event.SerializeToString(), len(made[partition])
         to = (recipient,)
         made[partition].append(
-            Origin(id_, Place(0, 0), numbers[partition], sender, "", to, value, event)
+            Origin(
+                id_,
+                Place(0, 0),
+                numbers[partition],
+                UserId(sender),
+                "",
+                tuple(map(UserId, to)),
+                value,
+                event,
+            )
         )
-        made[target].append(Copy(id_, partition, Place(0, offset), NOWHERE, to, value))
+        made[target].append(
+            Copy(id_, partition, Place(0, offset), NOWHERE, tuple(map(UserId, to)), value)
+        )
         numbers[partition] += 1
     return made
 

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES
 from cecochat.ports.configuration import CONFIGURATION
@@ -165,14 +165,14 @@ def marks_are_lost(servers: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callabl
 async def holds_all(servers: Cluster, talk: Talk) -> None:
     """At least: whoever left may not have read the last answers."""
     assert servers.parts.history
-    page = await servers.parts.history.messages(CHAT, before=None, after=0, limit=100_000)
+    page = await servers.parts.history.messages(ChatId(CHAT), before=None, after=0, limit=100_000)
     held = [Event.FromString(event).id for event in page.events]
     assert set(talk.ids) <= set(held)
-    (mark,) = await servers.parts.history.marks(CHAT)
+    (mark,) = await servers.parts.history.marks(ChatId(CHAT))
     assert mark.user_id == BOB
     assert min(mark.delivered_up_to, mark.read_up_to) >= talk.read_up_to
     for user in (ALICE, BOB):
-        ((chat,), _) = await servers.parts.history.chats(user, before=None, limit=9)
+        ((chat,), _) = await servers.parts.history.chats(UserId(user), before=None, limit=9)
         assert chat.last_message_id == held[-1]
 
 

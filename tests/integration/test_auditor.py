@@ -143,7 +143,7 @@ async def test_where_nothing_that_is_left_tells_what_counts_nothing_is_said_to_b
     looking = auditing(log, history, [0])
     await looking.round()
     assert looking.complete[0].offset == 3
-    with pytest.raises(Unavailable, match="what counts"):
+    with pytest.raises(Unavailable, match="which records count"):
         await OnRequest(log, history, lambda _: None).step(0, None)
     await append(log, BEGAN_MS, TAKEOVER)
     await materialized(log, history, 6)

@@ -301,7 +301,7 @@ class Server:
             return
         session = Session(
             "s",
-            connection.client.user,
+            UserId(connection.client.user),
             queue_max_bytes=self.world.shape.queue_max_bytes,
             wake=_nothing,
         )
@@ -438,11 +438,11 @@ class Server:
             self.owner.end(refusal)
 
 
-def recipients_of(user: str, chat: str, members: frozenset[str]) -> Sequence[str] | None:
+def recipients_of(user: str, chat: str, members: frozenset[str]) -> Sequence[UserId] | None:
     """Whom a send concerns besides its sender; None: it may not send there."""
     if chat.startswith("d:"):
         return authorise(UserId(user), ChatId(chat))
-    return sorted(members - {user}) if user in members else None
+    return [UserId(each) for each in sorted(members - {user})] if user in members else None
 
 
 def _nothing() -> None:

@@ -9,7 +9,7 @@ from cecochat.domain.cluster.versions import Rank, missing
 from cecochat.domain.device.device import Device, Happening, Received, Sent
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_BITS
+from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_BITS, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, LogRecord, Origin, State
 from cecochat.domain.log.told import Told
@@ -45,7 +45,7 @@ def skip_and_go_on(self: Owner, offset: int, *_: object) -> bool:
     return False
 
 
-def _key(origin: Origin) -> tuple[str, str]:
+def _key(origin: Origin) -> tuple[UserId, str]:
     return origin.user_id, origin.client_message_id
 
 

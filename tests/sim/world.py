@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from cecochat.domain.log.chain import PlaceOf
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import EPOCH_MS
+from cecochat.domain.log.ids import EPOCH_MS, UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.v1.messaging_pb2 import ReadToken
@@ -133,7 +133,7 @@ class World(Assigning, Spoiling, Cutting, Losing):
             return fold
         return self.logs[partition].fold_at(position, place or self.place)
 
-    def recipients(self, node: int, user: str, chat: str) -> Sequence[str] | None:
+    def recipients(self, node: int, user: str, chat: str) -> Sequence[UserId] | None:
         """Whom a send concerns, as far as that node knows; None: it is to be refused."""
         if self.refuses[node]:
             return None

@@ -18,6 +18,7 @@ from cecochat.adapters import build
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import ChatId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
@@ -289,7 +290,7 @@ async def a_row_of_the_history_is_deleted(scene: Scene) -> AsyncIterator[None]:
     """By somebody with a shell of the database; and repaired in the end."""
     settings = load(scene.environment)
     async with build.history(settings) as rows:
-        page = await rows.messages(min(scene.crowd.chats), before=None, after=None, limit=1)
+        page = await rows.messages(ChatId(min(scene.crowd.chats)), before=None, after=None, limit=1)
     event = Event.FromString(page.events[0])
     async with to_cassandra(settings.value("cassandra"), settings.namespace) as damage:
         await damage.delete_message(event.chat_id, event.id)
@@ -371,7 +372,7 @@ On = TypeVar("On")
 @asynccontextmanager
 async def a_hole_that_nobody_has_acknowledged(scene: Scene) -> AsyncIterator[None]:
     """Told, as materialize tells one."""
-    hole = Hole("a log", 0, 1, 2, 3, 4, "", "trimmed", "as the test says", 5)
+    hole = Hole("a log", 0, 1, 2, 3, 4, ChatId(""), "trimmed", "as the test says", 5)
     async with build.history(load(scene.environment)) as database:
         await database.write([], [], None, [hole])
         yield

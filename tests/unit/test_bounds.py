@@ -12,7 +12,7 @@ from cecochat.domain.cluster import assignment, configuration
 from cecochat.domain.cluster.configuration import KEYS, Config
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_MAX, message_id, stamp_at, time_ms
+from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_MAX, UserId, message_id, stamp_at, time_ms
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, Takeover, decode, encode
@@ -40,10 +40,10 @@ def test_the_table_knows_every_send_above_its_floor(
 ) -> None:
     table = SentTable(9, OwnerLimits(resend_window_ms=window_ms, resend_entries_max=entries_max))
     now_ms, offset, announced = 1_000, 10, 9
-    accepted: dict[tuple[str, str], Place] = {}
+    accepted: dict[tuple[UserId, str], Place] = {}
     for step, value in steps:
         if step == "add":
-            key = ("user", f"{value} {offset if unique else ''}")
+            key = (UserId("user"), f"{value} {offset if unique else ''}")
             accepted[key] = Place(now_ms, offset)
             table.add(key, Accepted(offset, accepted[key], now_ms, 0))
             offset += 1
@@ -67,7 +67,7 @@ def test_the_table_knows_every_send_above_its_floor(
 def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int) -> None:
     table = SentTable(-1, OwnerLimits(resend_entries_max=entries_max))
     for offset in range(sends):
-        table.add(("user", str(offset)), Accepted(offset, Place(0, offset), 0, 0))
+        table.add((UserId("user"), str(offset)), Accepted(offset, Place(0, offset), 0, 0))
     table.expire(1)
     table.expire(1)
     assert len(table) == min(sends, entries_max)
@@ -99,17 +99,17 @@ def test_a_state_record_is_due_by_number_and_by_time() -> None:
 def test_a_clock_beyond_all_ids_changes_nothing() -> None:
     owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
     owner.read(0, owner.takeover("server", 1, EPOCH_MS), EPOCH_MS + 1, EPOCH_MS + 2)
-    session = Session("s", "alice", queue_max_bytes=1_000, wake=lambda: None)
+    session = Session("s", UserId("alice"), queue_max_bytes=1_000, wake=lambda: None)
     send = Send(client_message_id="1", chat_id="d:alice~bob")
     send.message.text = "hello"
     for year in (2090, 9_999):
         far_ms = (year - 1_970) * 366 * 86_400_000
         with pytest.raises(Refusal, match="ahead of the log's"):
-            owner.accept(session, send, ("bob",), far_ms)
+            owner.accept(session, send, (UserId("bob"),), far_ms)
         with pytest.raises(Refusal, match="no message ids are left"):
             owner.next_stamp(far_ms)
     assert not owner.pending
-    origin = owner.accept(session, send, ("bob",), EPOCH_MS + 5)
+    origin = owner.accept(session, send, (UserId("bob"),), EPOCH_MS + 5)
     assert (origin.number, time_ms(origin.id)) == (0, EPOCH_MS + 5)
     assert owner.read(1, decode(*encode(origin)), 2, 0)
 
@@ -174,7 +174,7 @@ def test_a_clock_behind_the_log_is_not_asked() -> None:
 def test_a_copy_far_ahead_of_the_log_does_not_take_this_partition_with_it() -> None:
     fold, now_ms = Fold(), EPOCH_MS + 10_000
     id_ = message_id(stamp_at(now_ms + 10 * 366 * 86_400_000), 7)
-    assert fold.step(0, Copy(id_, 7, Place(1, 0), NOWHERE, ("bob",), b""), now_ms)
+    assert fold.step(0, Copy(id_, 7, Place(1, 0), NOWHERE, (UserId("bob"),), b""), now_ms)
     assert fold.top == stamp_at(now_ms + CLOCKS_APART_MAX_MS) | SEQUENCE_MAX
 
 

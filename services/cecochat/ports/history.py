@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from cecochat.domain.errors import CecochatError
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 
 HoleReason = Literal["trimmed", "unproven", "refused", "lost", "uncopied"]
@@ -21,21 +22,25 @@ HoleReason = Literal["trimmed", "unproven", "refused", "lost", "uncopied"]
 """
 
 
+ANY_CHAT: Final = ChatId("")
+"""The `chat_id` of a hole that may concern any chat of the partition's users."""
+
+
 class MessageRow(NamedTuple):
     """A message as it is stored. Writing the same row again changes nothing."""
 
     message_id: int
-    chat_id: str
-    user_id: str  # the sender
-    recipient_ids: tuple[str, ...]  # the other participants, frozen when it was accepted
+    chat_id: ChatId
+    user_id: UserId  # the sender
+    recipient_ids: tuple[UserId, ...]  # the other participants, frozen when it was accepted
     event: bytes  # the serialized Event
 
 
 class MarkRow(NamedTuple):
     """Up to which message ids a user has received and read a chat. Marks only move up."""
 
-    chat_id: str
-    user_id: str
+    chat_id: ChatId
+    user_id: UserId
     delivered_up_to: int
     read_up_to: int
 
@@ -65,13 +70,13 @@ class Hole(NamedTuple):
     last_offset: int
     first_id: int
     last_id: int
-    chat_id: str  # the only chat that it concerns; empty: any chat of the partition's users
+    chat_id: ChatId  # the only chat that it concerns, or `ANY_CHAT`
     reason: HoleReason
     text: str  # what happened, in plain words
     found_at_ms: int  # ms since 1970
     acknowledged_at_ms: int = 0  # by an operator; 0: not yet
     acknowledged_by: str = ""
-    user_id: str = ""  # the sender, if the hole is one message
+    user_id: UserId = UserId("")  # the sender, if the hole is one message
     client_message_id: str = ""  # if the hole is one message
 
     @property
@@ -85,7 +90,7 @@ class Lacking(NamedTuple):
 
     absent: list[MessageRow]  # it does not have these
     other: list[MessageRow]  # it has these with other bytes
-    chats: list[tuple[str, MessageRow]]  # (user id, message): the user's chat list is older
+    chats: list[tuple[UserId, MessageRow]]  # (user id, message): the user's chat list is older
     marks: list[MarkRow]  # it has these marks lower
 
 
@@ -101,7 +106,7 @@ class Page(NamedTuple):
 class ChatRow(NamedTuple):
     """One line in a user's list of chats."""
 
-    chat_id: str
+    chat_id: ChatId
     last_message_id: int
     last_event: bytes
     unread_count: int  # messages of others above the user's read_up_to, of the last UNREAD_MAX
@@ -124,9 +129,9 @@ class RowsRefused(CecochatError):
         self.rows = rows  # (row, why it is refused)
 
 
-def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[str, str], MessageRow]:
+def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[UserId, ChatId], MessageRow]:
     """(User id, chat id) -> the last of these messages, for every participant of each chat."""
-    last: dict[tuple[str, str], MessageRow] = {}
+    last: dict[tuple[UserId, ChatId], MessageRow] = {}
     for row in messages:
         for user_id in (row.user_id, *row.recipient_ids):
             key = (user_id, row.chat_id)
@@ -137,7 +142,7 @@ def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[str, str], Messa
 
 def highest(marks: Iterable[MarkRow]) -> list[MarkRow]:
     """Join these marks into one per user and chat, with the highest values."""
-    joined: dict[tuple[str, str], MarkRow] = {}
+    joined: dict[tuple[ChatId, UserId], MarkRow] = {}
     for mark in marks:
         chat_id, user_id, delivered, read = mark
         other = joined.get((chat_id, user_id), mark)
@@ -228,7 +233,7 @@ class History(ABC):
 
     @abstractmethod
     async def messages(
-        self, chat_id: str, *, before: int | None, after: int | None, limit: int
+        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
     ) -> Page:
         """The `limit` messages just below `before`, or just above `after`, or the newest if neither
         is given. Give at most one of them.
@@ -239,7 +244,7 @@ class History(ABC):
 
     @abstractmethod
     async def chats(
-        self, user_id: str, *, before: int | None, limit: int
+        self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         """The user's chats by last message id, newest first and below `before`, and whether there
         are more.
@@ -247,17 +252,17 @@ class History(ABC):
 
     @abstractmethod
     async def chats_by_id(
-        self, user_id: str, *, after: str, limit: int
+        self, user_id: UserId, *, after: str, limit: int
     ) -> tuple[list[ChatRow], bool]:
         """The user's chats in the order of their ids, above `after`, and whether there are more. In
         this order no chat is missed that gets a new message meanwhile.
         """
 
     @abstractmethod
-    async def marks(self, chat_id: str) -> list[MarkRow]:
+    async def marks(self, chat_id: ChatId) -> list[MarkRow]:
         """The marks of all users in a chat, sorted by user id."""
 
-    async def written_at_ms(self, chat_id: str, message_id: int) -> int | None:
+    async def written_at_ms(self, chat_id: ChatId, message_id: int) -> int | None:
         """When a message was first stored, in ms since 1970 by the clock of the server that stored
         it; None if it is not here, or if this database does not keep that.
         """

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.ids import ChatId, partition_in
 from cecochat.domain.log.place import NOWHERE
 from cecochat.domain.log.records import Origin
 from cecochat.internal.client import InternalClient
@@ -174,7 +174,7 @@ class Gathering:
     ) -> tuple[Receiver, ...]:
         if not (self.event and targets):
             return ()
-        marks = await _or_none(self._sources.history.marks(self.event.chat_id))
+        marks = await _or_none(self._sources.history.marks(ChatId(self.event.chat_id)))
         return tuple([await self._receiver(u, targets, sessions, marks) for u in self._recipients])
 
     async def _receiver(
@@ -218,7 +218,8 @@ class Gathering:
         if not (self.event and self.event.HasField("message")):
             return None
         history = self._sources.history
-        return await _or_none(history.written_at_ms(self.event.chat_id, self._message_id))
+        chat_id = ChatId(self.event.chat_id)
+        return await _or_none(history.written_at_ms(chat_id, self._message_id))
 
     async def _row(self, chat_id: str) -> Event | None:
         page = await _or_none(self._page(chat_id))
@@ -226,7 +227,7 @@ class Gathering:
 
     async def _page(self, chat_id: str) -> Event:
         page = await self._sources.history.messages(
-            chat_id, before=None, after=self._message_id - 1, limit=1
+            ChatId(chat_id), before=None, after=self._message_id - 1, limit=1
         )
         events = [Event.FromString(each) for each in page.events]
         return next((each for each in events if each.id == self._message_id), _NO_ROW)

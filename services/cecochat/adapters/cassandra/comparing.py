@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from cecochat.adapters.cassandra.database import Database, Rows
 from cecochat.adapters.cassandra.statements import Statements, bucket_of
 from cecochat.adapters.cassandra.writes import buckets_of
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.ports.history import Lacking, MarkRow, MessageRow, highest, last_in_chats
 
 # A request names chats and ids separately, so the server looks for every id in every chat. ScyllaDB
@@ -26,7 +27,7 @@ class _Request(NamedTuple):
     """Message ids of some chats in one bucket."""
 
     bucket: int
-    chats: list[str]
+    chats: list[ChatId]
     ids: list[int]
 
 
@@ -59,7 +60,7 @@ async def lacking(
     return Lacking(absent, other, behind, low_marks)
 
 
-def _reaches(current_marks: dict[tuple[str, str], MarkRow], wanted: MarkRow) -> bool:
+def _reaches(current_marks: dict[tuple[UserId, ChatId], MarkRow], wanted: MarkRow) -> bool:
     current = current_marks.get(
         (wanted.user_id, wanted.chat_id), wanted._replace(delivered_up_to=0, read_up_to=0)
     )
@@ -80,7 +81,7 @@ async def _events(
 
 
 def _requests(messages: Sequence[MessageRow]) -> Iterator[_Request]:
-    wanted: dict[tuple[int, str], list[int]] = defaultdict(list)
+    wanted: dict[tuple[int, ChatId], list[int]] = defaultdict(list)
     for row in messages:
         wanted[bucket_of(row.message_id), row.chat_id].append(row.message_id)
     open_: _Request | None = None
@@ -109,9 +110,9 @@ def _fits(request: _Request, bucket: int, more: int) -> bool:
 
 async def _buckets(
     database: Database, make: Statements, messages: Sequence[MessageRow]
-) -> set[tuple[str, int]]:
+) -> set[tuple[ChatId, int]]:
     """The (chat id, bucket) pairs that are in the index. Nobody finds the messages of others."""
-    chat_ids: dict[int, list[str]] = defaultdict(list)
+    chat_ids: dict[int, list[ChatId]] = defaultdict(list)
     for chat_id, bucket in buckets_of(messages):
         chat_ids[bucket].append(chat_id)
     asked = [(bucket, part) for bucket, some in chat_ids.items() for part in _parts(some)]
@@ -127,8 +128,8 @@ async def _buckets(
 
 async def _chats(
     database: Database, make: Statements, messages: Sequence[MessageRow]
-) -> dict[tuple[str, str], int]:
-    members: dict[str, set[str]] = defaultdict(set)
+) -> dict[tuple[UserId, ChatId], int]:
+    members: dict[ChatId, set[UserId]] = defaultdict(set)
     for user_id, chat_id in last_in_chats(messages):
         members[chat_id].add(user_id)
     answers = await asyncio.gather(
@@ -144,7 +145,7 @@ async def _chats(
 
 async def _marks(
     database: Database, make: Statements, marks: Sequence[MarkRow]
-) -> dict[tuple[str, str], MarkRow]:
+) -> dict[tuple[UserId, ChatId], MarkRow]:
     chats = sorted({mark.chat_id for mark in marks})
     answers: list[Rows] = await asyncio.gather(
         *(database.run(make.marks.bind((part,))) for part in _parts(chats))
@@ -153,7 +154,7 @@ async def _marks(
     return {(mark.user_id, mark.chat_id): mark for mark in found}
 
 
-def _parts(chat_ids: Sequence[str]) -> Iterator[list[str]]:
+def _parts(chat_ids: Sequence[ChatId]) -> Iterator[list[ChatId]]:
     rest = iter(chat_ids)
     while part := list(islice(rest, CHATS_AT_ONCE)):
         yield part

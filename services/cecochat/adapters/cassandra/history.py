@@ -18,6 +18,7 @@ from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepared, written_us
 from cecochat.adapters.cassandra.writes import Writer
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
@@ -131,7 +132,7 @@ class CassandraHistory(History):
 
     @override
     async def messages(
-        self, chat_id: str, *, before: int | None, after: int | None, limit: int
+        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
     ) -> Page:
         if before is not None and after is not None:
             raise ValueError("both before and after were given: give at most one of them")
@@ -145,7 +146,7 @@ class CassandraHistory(History):
 
     @override
     async def chats(
-        self, user_id: str, *, before: int | None, limit: int
+        self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         below = ID_MAX if before is None else before
         shown = await self._wholeness.shows()
@@ -158,10 +159,10 @@ class CassandraHistory(History):
 
     @override
     async def chats_by_id(
-        self, user_id: str, *, after: str, limit: int
+        self, user_id: UserId, *, after: str, limit: int
     ) -> tuple[list[ChatRow], bool]:
         shown = await self._wholeness.shows()
-        page: list[tuple[str, int]] = []
+        page: list[tuple[ChatId, int]] = []
         more = True
         while more and not page:
             select = self._statements.chats_by_id.bind((user_id, after, limit + 1))
@@ -174,11 +175,11 @@ class CassandraHistory(History):
         return await self._chat_rows(user_id, page, shown), more
 
     @override
-    async def marks(self, chat_id: str) -> list[MarkRow]:
+    async def marks(self, chat_id: ChatId) -> list[MarkRow]:
         return (await self._marks([chat_id]))[chat_id]
 
     @override
-    async def written_at_ms(self, chat_id: str, message_id: int) -> int | None:
+    async def written_at_ms(self, chat_id: ChatId, message_id: int) -> int | None:
         select = self._statements.written.bind((chat_id, bucket_of(message_id), message_id))
         rows = await self._database.run(select)
         return written_us(message_id, rows[0][0]) // 1_000 if rows else None
@@ -189,7 +190,7 @@ class CassandraHistory(History):
         await self._database.close()
 
     async def _events(
-        self, chat_id: str, bound: int, limit: int, shown: Shown, *, up: bool = False
+        self, chat_id: ChatId, bound: int, limit: int, shown: Shown, *, up: bool = False
     ) -> list[bytes]:
         """Up to `limit` events below the id `bound`, or above it if `up`."""
         found: list[bytes] = []
@@ -202,7 +203,7 @@ class CassandraHistory(History):
         return found
 
     async def _rows(
-        self, chat_id: str, bound: int, at_once: int, *, up: bool = False
+        self, chat_id: ChatId, bound: int, at_once: int, *, up: bool = False
     ) -> AsyncGenerator[tuple[int, bytes]]:
         """Yield ids and events below the id `bound`, or above it if `up`. They are read `at_once`
         at a time, until the caller has enough.
@@ -222,7 +223,7 @@ class CassandraHistory(History):
                     next_ = select.bind((chat_id, bucket, rows[-1][0], at_once))
                     rows = list(await self._database.run(next_))
 
-    async def _last_shown(self, chat_id: str, last: int, shown: Shown) -> int:
+    async def _last_shown(self, chat_id: ChatId, last: int, shown: Shown) -> int:
         """The highest message id of a chat that may be shown, up to `last`; 0 if there is none."""
         if last in shown:
             return last
@@ -233,7 +234,7 @@ class CassandraHistory(History):
         return 0
 
     async def _buckets(
-        self, chat_id: str, start: int, *, up: bool = False
+        self, chat_id: ChatId, start: int, *, up: bool = False
     ) -> AsyncIterator[list[int]]:
         """Yield the chat's buckets from `start` on, up or down. One comes first, since most pages
         need no more, then two, four and eight at a time.
@@ -251,13 +252,13 @@ class CassandraHistory(History):
             if len(rows) < INDEX_ROWS:
                 return
 
-    async def _marks(self, chat_ids: list[str]) -> dict[str, list[MarkRow]]:
+    async def _marks(self, chat_ids: list[ChatId]) -> dict[ChatId, list[MarkRow]]:
         """Chat id -> marks. A request for several chats costs about as much as one for a single
         chat.
         """
         select = self._statements.marks
         parts = [chat_ids[at : at + CHATS_AT_ONCE] for at in range(0, len(chat_ids), CHATS_AT_ONCE)]
-        marks: dict[str, list[MarkRow]] = {chat_id: [] for chat_id in chat_ids}
+        marks: dict[ChatId, list[MarkRow]] = {chat_id: [] for chat_id in chat_ids}
         for rows in await asyncio.gather(
             *(self._database.run(select.bind((part,))) for part in parts)
         ):
@@ -266,7 +267,7 @@ class CassandraHistory(History):
         return marks
 
     async def _chat_rows(
-        self, user_id: str, page: list[tuple[str, int]], shown: Shown
+        self, user_id: UserId, page: list[tuple[ChatId, int]], shown: Shown
     ) -> list[ChatRow]:
         marks = await self._marks([chat_id for chat_id, _ in page])
         return await asyncio.gather(
@@ -274,7 +275,7 @@ class CassandraHistory(History):
         )
 
     async def _chat(
-        self, user_id: str, chat_id: str, last: int, marks: list[MarkRow], shown: Shown
+        self, user_id: UserId, chat_id: ChatId, last: int, marks: list[MarkRow], shown: Shown
     ) -> ChatRow:
         read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
         select = self._statements.message.bind((chat_id, bucket_of(last), last))
@@ -288,12 +289,12 @@ class CassandraHistory(History):
         return ChatRow(chat_id, last, rows[0][0], unread, marks)
 
     async def _unread(
-        self, user_id: str, chat_id: str, read_up_to: int, last: int, shown: Shown
+        self, user_id: UserId, chat_id: ChatId, read_up_to: int, last: int, shown: Shown
     ) -> int:
         """How many messages of others are above `read_up_to` and up to `last`, among the newest
         `UNREAD_MAX`.
         """
-        senders: list[tuple[str, int]] = []
+        senders: list[tuple[UserId, int]] = []
         lowest = bucket_of(read_up_to)
         if read_up_to < last:
             async for bucket in self._buckets_from(chat_id, last, lowest):
@@ -304,7 +305,7 @@ class CassandraHistory(History):
                     break
         return sum(sender != user_id and id_ in shown for sender, id_ in senders)
 
-    async def _buckets_from(self, chat_id: str, last: int, lowest: int) -> AsyncIterator[int]:
+    async def _buckets_from(self, chat_id: ChatId, last: int, lowest: int) -> AsyncIterator[int]:
         """Yield the chat's buckets from that of the message `last` down to `lowest`."""
         if bucket_of(last) == lowest:
             yield lowest  # this is the usual case, which needs no look at the index

@@ -14,7 +14,7 @@ from cassandra.query import BoundStatement
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, first_us
 from cecochat.domain.errors import Unavailable
-from cecochat.ports.history import Hole, MarkRow, MessageRow, Row
+from cecochat.ports.history import ANY_CHAT, Hole, MarkRow, MessageRow, Row
 
 SHARD: Final = 0  # a small table is a single partition of the database, which is read whole
 KEY_BYTES_MAX: Final = 65_535
@@ -27,7 +27,7 @@ def put_holes(make: Statements, holes: Iterable[Hole]) -> Iterator[BoundStatemen
     """The statements that store holes. Those that are there already stay acknowledged."""
     for hole in holes:
         fits = len(hole.chat_id.encode()) <= HOLE_CHAT_BYTES_MAX
-        stored = hole if fits else hole._replace(chat_id="")
+        stored = hole if fits else hole._replace(chat_id=ANY_CHAT)
         yield make.put_hole.bind((SHARD, *stored[:10], *stored[12:]))
 
 

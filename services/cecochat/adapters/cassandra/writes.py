@@ -28,6 +28,7 @@ from cecochat.adapters.cassandra.statements import (
     greatest_us,
 )
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.log.ids import ChatId
 from cecochat.ports.history import (
     Hole,
     Lacking,
@@ -62,7 +63,7 @@ class Writer:
         self._settings = settings
         self._waiting: list[_Write] = []
         self._rounds: asyncio.Task[None] | None = None
-        self._indexed_buckets: set[tuple[str, int]] = set()  # certainly in the index
+        self._indexed_buckets: set[tuple[ChatId, int]] = set()  # certainly in the index
 
     async def write(
         self,
@@ -155,7 +156,7 @@ class Writer:
         chats = ((user_id, row.chat_id, row.message_id, now_us) for user_id, row in lacking.chats)
         await self._put([*map(make.raise_chat.bind, chats), *_mark_rows(make, marks, now_us)])
 
-    def _remember(self, buckets: set[tuple[str, int]]) -> None:
+    def _remember(self, buckets: set[tuple[ChatId, int]]) -> None:
         if len(self._indexed_buckets) + len(buckets) > KNOWN_BUCKETS_MAX:
             self._indexed_buckets.clear()  # it does no harm to write a row of the index again
         self._indexed_buckets |= buckets
@@ -220,13 +221,13 @@ def _message_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatemen
     return make.insert_message.bind(values)
 
 
-def buckets_of(messages: Iterable[MessageRow]) -> set[tuple[str, int]]:
+def buckets_of(messages: Iterable[MessageRow]) -> set[tuple[ChatId, int]]:
     """The (chat id, bucket) pairs of these messages."""
     return {(row.chat_id, bucket_of(row.message_id)) for row in messages}
 
 
 def _bucket_rows(
-    make: Statements, buckets: Iterable[tuple[str, int]], at_us: int = LOWEST_US
+    make: Statements, buckets: Iterable[tuple[ChatId, int]], at_us: int = LOWEST_US
 ) -> Iterator[BoundStatement]:
     return (make.insert_bucket.bind((*bucket, at_us)) for bucket in buckets)
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 from cecochat.adapters.embedded import holes as hole_table
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
@@ -138,7 +138,7 @@ class _Writes(Work[_Written, None]):
         self, connection: sqlite3.Connection, payloads: Sequence[_Written]
     ) -> Sequence[Exception | None]:
         rows: list[tuple[str, int, str, bytes]] = []
-        chats: dict[tuple[str, str], int] = {}  # (user id, chat id) -> last message id
+        chats: dict[tuple[UserId, ChatId], int] = {}  # (user id, chat id) -> last message id
         marks: list[MarkRow] = []
         for written in payloads:
             marks += written.marks
@@ -230,7 +230,7 @@ class EmbeddedHistory(History):
 
     @override
     async def messages(
-        self, chat_id: str, *, before: int | None, after: int | None, limit: int
+        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
     ) -> Page:
         if before is not None and after is not None:
             raise ValueError("both before and after were given: give at most one of them")
@@ -245,7 +245,7 @@ class EmbeddedHistory(History):
 
     @override
     async def chats(
-        self, user_id: str, *, before: int | None, limit: int
+        self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         below = ID_MAX if before is None else before
         rows = await self.database.read(partial(_chats, CHAT_LIST, (user_id, below, limit + 1)))
@@ -253,14 +253,14 @@ class EmbeddedHistory(History):
 
     @override
     async def chats_by_id(
-        self, user_id: str, *, after: str, limit: int
+        self, user_id: UserId, *, after: str, limit: int
     ) -> tuple[list[ChatRow], bool]:
         bound = (user_id, after, limit + 1)
         rows = await self.database.read(partial(_chats, CHATS_BY_ID, bound))
         return rows[:limit], len(rows) > limit
 
     @override
-    async def marks(self, chat_id: str) -> list[MarkRow]:
+    async def marks(self, chat_id: ChatId) -> list[MarkRow]:
         return await self.database.read(partial(_marks, chat_id))
 
     @override
@@ -317,7 +317,7 @@ def _progress(log_id: str, connection: sqlite3.Connection) -> dict[int, Place]:
     return {partition: Place(*at) for partition, *at in connection.execute(sql, (log_id,))}
 
 
-def _marks(chat_id: str, connection: sqlite3.Connection) -> list[MarkRow]:
+def _marks(chat_id: ChatId, connection: sqlite3.Connection) -> list[MarkRow]:
     return [MarkRow(*row) for row in connection.execute(MARKS_OF, (chat_id,))]
 
 
@@ -354,7 +354,7 @@ def _compared(
 
 
 def _chats(
-    sql: str, bound: tuple[str, int | str, int], connection: sqlite3.Connection
+    sql: str, bound: tuple[UserId, int | str, int], connection: sqlite3.Connection
 ) -> list[ChatRow]:
     connection.execute("BEGIN")  # one snapshot, so that a row and its count belong together
     try:
@@ -365,7 +365,9 @@ def _chats(
         connection.execute("COMMIT")
 
 
-def _chat(user_id: str, row: tuple[str, int, bytes], connection: sqlite3.Connection) -> ChatRow:
+def _chat(
+    user_id: UserId, row: tuple[ChatId, int, bytes], connection: sqlite3.Connection
+) -> ChatRow:
     chat_id, last_message_id, event = row
     marks = _marks(chat_id, connection)
     read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, Origin
 
@@ -17,12 +18,12 @@ from cecochat.domain.log.records import NOTHING, Copied, Origin
 class Link(NamedTuple):
     """A copy that an origin needs: for whom it is, and which origin precedes it in the chain."""
 
-    user_ids: list[str]
+    user_ids: list[UserId]
     after: Place  # the previous origin that concerns the same partition, or `NOWHERE`
 
 
 Links = dict[int, Link]  # by target partition
-PlaceOf = Callable[[str], int]
+PlaceOf = Callable[[UserId], int]
 """A function that returns the partition of a user id."""
 
 
@@ -51,12 +52,12 @@ class Chain:
         """The last origin that concerns this partition."""
         return self.last.get(target, NOTHING)
 
-    def _targets(self, origin: Origin, partition_of: PlaceOf) -> dict[int, list[str]]:
-        targets: dict[int, list[str]] = {}
+    def _targets(self, origin: Origin, partition_of: PlaceOf) -> dict[int, list[UserId]]:
+        targets: dict[int, list[UserId]] = {}
         for user_id in self.recipients(origin):
             targets.setdefault(partition_of(user_id), []).append(user_id)
         return targets
 
-    def recipients(self, origin: Origin) -> Sequence[str]:
+    def recipients(self, origin: Origin) -> Sequence[UserId]:
         """The recipients that were frozen when the origin was accepted, not the chat's of today."""
         return origin.recipient_ids

@@ -7,14 +7,14 @@ later readers what all records before it meant. A missing record asks for copies
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.log.ids import PARTITIONS_MAX, message_id
+from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.log_pb2 import State as StateValue
@@ -81,9 +81,9 @@ class Origin:
     id: int
     epoch: Place
     number: int
-    user_id: str
+    user_id: UserId
     client_message_id: str
-    recipient_ids: tuple[str, ...]
+    recipient_ids: tuple[UserId, ...]
     event: bytes
     parsed: Event  # `event`, parsed
     trace: str = ""  # the `traceparent` of its append (W3C Trace Context), or empty
@@ -97,7 +97,7 @@ class Copy:
     origin_partition: int
     origin: Place
     after: Place  # the previous origin that concerns this partition, or `NOWHERE`
-    recipient_ids: tuple[str, ...]  # those in this partition
+    recipient_ids: tuple[UserId, ...]  # those in this partition
     event: bytes
     trace: str = ""
 
@@ -244,9 +244,9 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
                 event.id,
                 Place(_number(header.get("clock", "0")), _number(header["epoch"])),
                 _number(header["number"]),
-                key.decode(),
+                UserId(key.decode()),
                 event.client_message_id,
-                tuple(event.recipient_ids),
+                _user_ids(event.recipient_ids),
                 value,
                 event,
                 header.get("traceparent", ""),
@@ -263,7 +263,7 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
                 _number(origin_partition, high=PARTITIONS_MAX),
                 Place(_number(origin_clock), _number(origin_offset)),
                 Place(_number(after_clock), _number(header["after"], low=-1)),
-                tuple(key.decode().split("\n")),
+                _user_ids(key.decode().split("\n")),
                 value,
                 header.get("traceparent", ""),
             )
@@ -281,6 +281,10 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
             return _state(StateValue.FromString(value))
         case kind:
             raise ValueError(f"its kind {kind!r} is unknown")
+
+
+def _user_ids(texts: Iterable[str]) -> tuple[UserId, ...]:
+    return tuple(map(UserId, texts))
 
 
 def _event(value: bytes, header: dict[str, str]) -> Event:

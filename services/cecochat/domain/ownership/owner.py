@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
+from cecochat.domain.log.ids import (
+    SEQUENCE_MAX,
+    STAMP_MAX,
+    UserId,
+    message_id,
+    stamp_at,
+    stamp_of,
+)
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Missing, Origin, State, Takeover
@@ -71,7 +78,7 @@ class Owner:
         self.incoming = Incoming(partition, fold)
         self.sent = SentTable(cursor - 1, limits)
         self.tail = Tail(self.place)
-        self.sessions: dict[str, list[Session]] = {}
+        self.sessions: dict[UserId, list[Session]] = {}
         self.pending: dict[Key, Pending] = {}
         self._number = 0
         self._stamp = 0
@@ -107,7 +114,7 @@ class Owner:
     # -- sends
 
     def accept(
-        self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
+        self, session: Session, send: Send, recipients: Sequence[UserId], now_ms: int
     ) -> Origin:
         """The record to append for a send that was checked and that `settles` did not settle.
 
@@ -163,7 +170,9 @@ class Owner:
         """The send with that key, if its append is under way."""
         return self.pending.get(key)
 
-    def _origin(self, user_id: str, send: Send, recipients: Sequence[str], now_ms: int) -> Origin:
+    def _origin(
+        self, user_id: UserId, send: Send, recipients: Sequence[UserId], now_ms: int
+    ) -> Origin:
         assert self.epoch is not None, "an owner accepts only once it has read its takeover"
         event = Event(
             id=message_id(self.next_stamp(now_ms, send.seen_id), self.partition),

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
 
-Key = tuple[str, str]
+Key = tuple[UserId, str]
 """User id and client message id."""
 
 

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import deque
 from itertools import islice
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
@@ -16,7 +17,7 @@ class Valid:
 
     __slots__ = ("_chunk", "at", "event", "user_ids")
 
-    def __init__(self, at: Place, user_ids: tuple[str, ...], event: bytes) -> None:
+    def __init__(self, at: Place, user_ids: tuple[UserId, ...], event: bytes) -> None:
         self.at = at
         self.user_ids = user_ids
         self.event = event

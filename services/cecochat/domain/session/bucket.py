@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.v1 import errors_pb2
 
 USERS_MAX = 100_000
@@ -63,9 +64,9 @@ class PerUser(Generic[Limit]):
     """
 
     def __init__(self) -> None:
-        self._limits: OrderedDict[str, Limit] = OrderedDict()
+        self._limits: OrderedDict[UserId, Limit] = OrderedDict()
 
-    def of(self, user_id: str, make: Callable[[], Limit]) -> Limit:
+    def of(self, user_id: UserId, make: Callable[[], Limit]) -> Limit:
         """The limit of a user, made with `make` if there is none."""
         if user_id in self._limits:
             self._limits.move_to_end(user_id)
@@ -86,7 +87,7 @@ class Rates:
         self._buckets: PerUser[TokenBucket] = PerUser()
 
     def check(
-        self, user_id: str, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0
+        self, user_id: UserId, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0
     ) -> None:
         """Take the cost of doing it once more. Raises `Refusal` (rate_limited) if the user has too
         few tokens.
@@ -100,10 +101,10 @@ class Rates:
             )
 
     def owe(
-        self, user_id: str, now_s: float, rate_per_s: float, burst: float, tokens: float
+        self, user_id: UserId, now_s: float, rate_per_s: float, burst: float, tokens: float
     ) -> None:
         """Take `tokens` more, for something that turned out to cost more than was taken before."""
         self._bucket(user_id, now_s, burst).owe(now_s, rate_per_s, burst, tokens)
 
-    def _bucket(self, user_id: str, now_s: float, burst: float) -> TokenBucket:
+    def _bucket(self, user_id: UserId, now_s: float, burst: float) -> TokenBucket:
         return self._buckets.of(user_id, lambda: TokenBucket(burst, now_s))

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log import ids
+from cecochat.domain.log.ids import UserId
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Receipt
 from cecochat.v1.messaging_pb2 import ClientFrame, Send
@@ -68,8 +69,8 @@ def check_later(frame: ClientFrame) -> None:
 
 
 def check_send(
-    user_id: str, send: Send, text_max_bytes: int, id_max: Callable[[], int]
-) -> tuple[str, ...]:
+    user_id: UserId, send: Send, text_max_bytes: int, id_max: Callable[[], int]
+) -> tuple[UserId, ...]:
     """Check a send, and return the other participants of its chat, who become its recipients.
     `id_max` returns an id that no message so far has exceeded. Raises `Refusal`.
     """
@@ -96,8 +97,8 @@ def check_send(
 
 
 @lru_cache(maxsize=65_536)
-def _recipients(user_id: str, chat_id: str) -> tuple[str, ...]:
-    return ids.authorise(ids.UserId(user_id), ids.chat_id(chat_id))
+def _recipients(user_id: UserId, chat_id: str) -> tuple[UserId, ...]:
+    return ids.authorise(user_id, ids.chat_id(chat_id))
 
 
 def _check_text(text: str, max_bytes: int) -> None:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
 from cecochat.domain.session import frames
@@ -38,7 +39,7 @@ class Session:
     """
 
     def __init__(
-        self, id_: str, user_id: str, *, queue_max_bytes: int, wake: Callable[[], None]
+        self, id_: str, user_id: UserId, *, queue_max_bytes: int, wake: Callable[[], None]
     ) -> None:
         self.id = id_
         self.user_id = user_id
@@ -174,7 +175,7 @@ class Replay:
         self._session.position = max(self._session.position, offset)
 
 
-def concerns(record: LogRecord, user_id: str) -> bool:
+def concerns(record: LogRecord, user_id: UserId) -> bool:
     """Whether a record is to be shown to that user's devices."""
     match record:
         case Origin():

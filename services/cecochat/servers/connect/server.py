@@ -19,6 +19,7 @@ from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.bucket import Rates
 from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
@@ -72,7 +73,7 @@ class Directory:
         """Why this server cannot answer yet, or None if it is ready."""
         return "waiting for the assignment" if self._assignment is None else None
 
-    def lookup(self, user_id: str) -> dict[str, Any]:
+    def lookup(self, user_id: UserId) -> dict[str, Any]:
         """Where a user has to go, as an object for JSON. There is no `history` while no history
         server is live. Raises `Refusal`: unavailable while no live server owns the user's
         partition, or rate_limited.
@@ -178,7 +179,7 @@ def add_routes(
                 span.set_attribute(spans.HTTP_STATUS, answer.status)
         return answer, refused
 
-    def looked_up(user_id: str) -> tuple[HTTPResponse, Refusal | None]:
+    def looked_up(user_id: UserId) -> tuple[HTTPResponse, Refusal | None]:
         try:
             return json_response(directory.lookup(user_id), dumps=json.dumps), None
         except Refusal as refusal:

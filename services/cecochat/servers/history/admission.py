@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.bucket import Rates
 from cecochat.v1 import errors_pb2
 
@@ -27,12 +28,12 @@ class Admission:
 
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
-        self._under_way: Counter[str] = Counter()
+        self._under_way: Counter[UserId] = Counter()
         self._rates = Rates("asks")
         self.reading = asyncio.Semaphore(READS_AT_ONCE)  # held while a call asks the database
 
     @contextmanager
-    def admitted(self, user_id: str, cost: int = 1) -> Iterator[None]:
+    def admitted(self, user_id: UserId, cost: int = 1) -> Iterator[None]:
         """Admit a call that costs as much as `cost` queries, for as long as the context lasts.
         Raises `Refusal` (rate_limited).
         """
@@ -45,7 +46,7 @@ class Admission:
             if not self._under_way[user_id]:
                 del self._under_way[user_id]
 
-    def answered(self, user_id: str, size_bytes: int) -> None:
+    def answered(self, user_id: UserId, size_bytes: int) -> None:
         """Let the user pay for the size of an answer."""
         config = self._config()
         self._rates.owe(
@@ -56,7 +57,7 @@ class Admission:
             size_bytes // BYTES_A_QUERY,
         )
 
-    def _check(self, user_id: str, cost: int) -> None:
+    def _check(self, user_id: UserId, cost: int) -> None:
         config = self._config()
         if self._under_way[user_id] >= config.queries_at_once_per_user:
             raise _limited(

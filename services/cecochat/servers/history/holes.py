@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import ChatId, participants
+from cecochat.domain.log.ids import ChatId, UserId, participants
 from cecochat.ports.history import History, Hole, HoleReason
 from cecochat.v1 import history_pb2
 
@@ -31,7 +31,7 @@ REASONS: dict[HoleReason, history_pb2.Hole.Reason.ValueType] = {
 
 
 def told(
-    holes: Iterable[Hole], chat_id: str, partitions: int, span: tuple[int, int] = ALL
+    holes: Iterable[Hole], chat_id: ChatId, partitions: int, span: tuple[int, int] = ALL
 ) -> list[history_pb2.Hole]:
     """The holes that a reader of a chat is told about: those that overlap the span of ids, and
     concern the chat itself or the partition of one of its participants.
@@ -48,17 +48,17 @@ def told(
     return found
 
 
-def told_to(holes: Iterable[Hole], user_id: str) -> list[history_pb2.Hole]:
+def told_to(holes: Iterable[Hole], user_id: UserId) -> list[history_pb2.Hole]:
     """The holes in single chats of which this user is a participant."""
     return [_proto(hole, hole.chat_id) for hole in holes if user_id in _members(hole.chat_id)]
 
 
-def _members(chat_id: str) -> tuple[str, ...]:
+def _members(chat_id: ChatId) -> tuple[UserId, ...]:
     """The participants of a dialog; nobody for any other chat."""
-    return participants(ChatId(chat_id)) if chat_id.startswith("d:") else ()
+    return participants(chat_id) if chat_id.startswith("d:") else ()
 
 
-def _proto(hole: Hole, chat_id: str) -> history_pb2.Hole:
+def _proto(hole: Hole, chat_id: ChatId) -> history_pb2.Hole:
     return history_pb2.Hole(
         first_id=hole.first_id,
         last_id=hole.last_id,

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log import ids, wire
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.history import ChatRow, History, MarkRow, Page
 from cecochat.servers.history.holes import ALL, told, told_to
@@ -46,12 +47,12 @@ class Queries:
         """Follow a new configuration."""
         self.config = config
 
-    async def messages(self, user_id: str, request: GetMessagesRequest) -> bytes:
+    async def messages(self, user_id: UserId, request: GetMessagesRequest) -> bytes:
         """A page of a chat, as a serialized `GetMessagesResponse`. Raises `Refusal`
         (invalid_argument, forbidden, unimplemented, behind).
         """
         chat_id = ids.chat_id(request.chat_id)
-        ids.authorise(ids.UserId(user_id), chat_id)
+        ids.authorise(user_id, chat_id)
         limit = self._limit(request.limit)
         before, after = _bound(request, "before"), _bound(request, "after")
         if request.HasField("token"):
@@ -72,7 +73,7 @@ class Queries:
         )
         return wire.repeated(1, page.events) + rest.SerializeToString()
 
-    async def chats(self, user_id: str, request: GetChatsRequest) -> bytes:
+    async def chats(self, user_id: UserId, request: GetChatsRequest) -> bytes:
         """A page of the user's own chats, as a serialized `GetChatsResponse`. Raises `Refusal`
         (invalid_argument, behind).
         """
@@ -95,8 +96,8 @@ class Queries:
         kept = chats_within(rows, self.config.history_page_max_bytes)
         has_more |= len(kept) < len(rows)
         chats = [_chat(row) for row in kept]
-        for chat in chats if holes else ():
-            chat.holes.extend(told(holes, chat.chat_id, self._partitions))
+        for row, chat in zip(kept, chats, strict=True) if holes else ():
+            chat.holes.extend(told(holes, row.chat_id, self._partitions))
         is_first = not request.before and not request.after_chat_id
         of_user = told_to(holes, user_id) if is_first else ()
         answer = GetChatsResponse(chats=chats, has_more=has_more, holes=of_user)

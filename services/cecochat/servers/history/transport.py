@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from prometheus_client import CollectorRegistry, Histogram
 
 from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.log.ids import UserId
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
 from cecochat.runtime.tarpit import Tarpit
@@ -105,7 +106,7 @@ def handler(
 
 def _unary(
     name: str,
-    answer: Callable[[str, Request], Awaitable[bytes]],
+    answer: Callable[[UserId, Request], Awaitable[bytes]],
     request_type: type[Request],
     *,
     cost: int = 1,
@@ -122,7 +123,7 @@ def _unary(
             await tarpit.hold(refusal)
             await abort(context, refusal)
 
-    async def served(user_id: str, context: Context) -> None:
+    async def served(user_id: UserId, context: Context) -> None:
         request = _parse(await _read(context), request_type)
         with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
             async with admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from typing_extensions import override
 
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, Record
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow
@@ -29,7 +30,7 @@ from cecochat.v1.events_pb2 import Event
 log = logging.getLogger(__name__)
 
 What = Literal["absent", "other", "chat", "mark"]
-Key = tuple[What, str, str, int]
+Key = tuple[What, UserId, ChatId, int]
 """What is wrong, the user id, the chat id, and the message id if it is about a single message."""
 
 MEANING: dict[What, str] = {
@@ -53,7 +54,7 @@ class Missing(NamedTuple):
     """A row that the history lacks, or has with another content."""
 
     what: What
-    user_id: str  # the sender, or whose chat list or mark it is
+    user_id: UserId  # the sender, or whose chat list or mark it is
     expected: Expected
 
     @property
@@ -248,7 +249,7 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
     messages: list[MessageRow] = []
     marks: list[MarkRow] = []
     of_message: dict[int, Expected] = {}
-    of_mark: dict[tuple[str, str], Expected] = {}  # the first of each user and chat
+    of_mark: dict[tuple[UserId, ChatId], Expected] = {}  # the first of each user and chat
     refused = {hole.last_id for hole in await history.holes() if hole.reason == "refused"}
     for each in expected:
         if isinstance(each.row, MessageRow):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.letters import Letter
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
@@ -38,17 +39,16 @@ class Rows:
     def add(self, record: Record, origin: Origin) -> None:
         """Add the row of a valid origin."""
         event = origin.parsed
+        chat_id, user_id = ChatId(event.chat_id), UserId(event.user_id)
         if event.HasField("message"):
             self.messages.append(
-                MessageRow(
-                    event.id, event.chat_id, event.user_id, origin.recipient_ids, origin.event
-                )
+                MessageRow(event.id, chat_id, user_id, origin.recipient_ids, origin.event)
             )
             self._message_records.append(record)
         elif event.HasField("receipt"):
             receipt = event.receipt
             self.marks.append(
-                MarkRow(event.chat_id, event.user_id, receipt.delivered_up_to, receipt.read_up_to)
+                MarkRow(chat_id, user_id, receipt.delivered_up_to, receipt.read_up_to)
             )
             self._mark_records.append(record)
         if origin.trace:

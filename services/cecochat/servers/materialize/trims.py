@@ -9,7 +9,7 @@ from cecochat.domain.log.limits import IDS_AHEAD_MAX_MS
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Takeover
 from cecochat.domain.log.undecided import Seen
-from cecochat.ports.history import Hole
+from cecochat.ports.history import ANY_CHAT, Hole
 from cecochat.runtime.clock import now_ms
 
 
@@ -23,7 +23,7 @@ def trimmed(
     """
     text = f"the log had dropped the offsets {held + 1} to {start - 1} before they were read"
     span = (held + 1, start - 1, above + 1, max(_highest(appended_at_ms), above + 1))
-    return Hole(log_id, partition, *span, "", "trimmed", text, now_ms())
+    return Hole(log_id, partition, *span, ANY_CHAT, "trimmed", text, now_ms())
 
 
 def uncopied(
@@ -40,7 +40,7 @@ def uncopied(
         "recipients: devices may lack messages that the history has"
     )
     span = (first, below - 1, 1, _highest(appended_at_ms))
-    return Hole(log_id, partition, *span, "", "uncopied", text, now_ms())
+    return Hole(log_id, partition, *span, ANY_CHAT, "uncopied", text, now_ms())
 
 
 class Loss(NamedTuple):
@@ -60,7 +60,7 @@ class Loss(NamedTuple):
             f"{first}, and it is not known whether everything that is gone had been read"
         )
         span = (first, last, above + 1, max(_highest(self.before_ms), above + 1))
-        return Hole(self.log_id, self.partition, *span, "", "lost", text, now_ms())
+        return Hole(self.log_id, self.partition, *span, ANY_CHAT, "lost", text, now_ms())
 
     def is_told_by(self, hole: Hole) -> bool:
         """Whether a hole covers this loss: it begins no later, and ends after what is known to be
@@ -79,7 +79,7 @@ def unproven(log_id: str, partition: int, seen: list[Seen]) -> Hole:
         "record says which of them count"
     )
     span = (seen[0].offset, seen[-1].offset, min(ids), max(ids))
-    return Hole(log_id, partition, *span, "", "unproven", text, now_ms())
+    return Hole(log_id, partition, *span, ANY_CHAT, "unproven", text, now_ms())
 
 
 def _highest(at_ms: int) -> int:

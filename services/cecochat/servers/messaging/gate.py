@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.session import Session
 from cecochat.runtime.tokens import Verifier
 from cecochat.servers.messaging.credit import SendCredit
@@ -25,11 +26,11 @@ class Gate(Protocol):
     def config(self) -> Config:
         """The configuration in force."""
 
-    def sessions_of(self, user_id: str) -> list[Session]:
+    def sessions_of(self, user_id: UserId) -> list[Session]:
         """The open sessions of a user, including those that are catching up."""
 
-    def send_credit(self, user_id: str) -> SendCredit:
+    def send_credit(self, user_id: UserId) -> SendCredit:
         """The send credit that all sessions of a user share."""
 
-    def replays(self, user_id: str) -> Replays:
+    def replays(self, user_id: UserId) -> Replays:
         """The turns that the sessions of a user take to catch up."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import ALL_BEFORE, NOTHING, Copied, Origin
@@ -135,7 +136,7 @@ class Loading:
             log_end=self._end,
         )
 
-    def partition_of(self, user_id: str) -> int:
+    def partition_of(self, user_id: UserId) -> int:
         """The partition of a user."""
         return partition_of(user_id, self.log.partitions)
 

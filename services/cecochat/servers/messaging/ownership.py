@@ -18,6 +18,7 @@ from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import ProducerEnded, Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.ownership.owner import Owner
 from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
@@ -231,7 +232,7 @@ class Ownership:
             },
         }
 
-    def partition_for(self, user_id: str) -> ReadyPartition:
+    def partition_for(self, user_id: UserId) -> ReadyPartition:
         """The partition of a user. Raises `Refusal` if this server does not own it, or not yet."""
         partition = partition_of(user_id, self._log.partitions)
         owned = self._owned.get(partition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from cecochat.domain.log.ids import PARTITIONS_MAX, message_id, stamp_at
+from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.session.session import Session
@@ -48,7 +48,7 @@ class ReadyPartition:
         ahead = stamp_at(max(now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)
         return message_id(max(fold.top, ahead), PARTITIONS_MAX - 1)
 
-    def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
+    def accept(self, session: Session, send: Send, recipients: tuple[UserId, ...]) -> None:
         """Append a send that was checked and not settled. Raises `Refusal`."""
         self.metrics.accept()
         origin = self.owner.accept(session, send, recipients, now_ms())

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.session.bucket import PerUser, Rates
 from cecochat.domain.session.session import Session
@@ -61,7 +62,7 @@ class MessagingServer:
         )
         self._config = Config()
         self._connections: set[Connection] = set()
-        self._by_user: Counter[str] = Counter()
+        self._by_user: Counter[UserId] = Counter()
         self._sends: PerUser[SendCredit] = PerUser()
         self._replays: PerUser[Replays] = PerUser()
         self._connects = Rates("connects")
@@ -139,19 +140,19 @@ class MessagingServer:
             self.metrics.disconnects.labels(refusal.name).inc()
         return refusal
 
-    def sessions_of(self, user_id: str) -> list[Session]:
+    def sessions_of(self, user_id: UserId) -> list[Session]:
         """The open sessions of a user, including those that are catching up."""
         open_ = (connection.session for connection in self._connections)
         return [session for session in open_ if session.user_id == user_id]
 
-    def _forget(self, connection: Connection, user_id: str) -> None:
+    def _forget(self, connection: Connection, user_id: UserId) -> None:
         self._connections.discard(connection)
         self._by_user[user_id] -= 1
         if not self._by_user[user_id]:
             del self._by_user[user_id]
         self.metrics.sessions.dec()
 
-    def _admit(self, user_id: str) -> None:
+    def _admit(self, user_id: UserId) -> None:
         if self._draining:
             raise Refusal(
                 errors_pb2.ERROR_CODE_DRAINING,
@@ -174,11 +175,11 @@ class MessagingServer:
                 "close one of them first",
             )
 
-    def send_credit(self, user_id: str) -> SendCredit:
+    def send_credit(self, user_id: UserId) -> SendCredit:
         """The send credit that all sessions of a user share."""
         return self._sends.of(user_id, lambda: SendCredit(lambda: self._config))
 
-    def replays(self, user_id: str) -> Replays:
+    def replays(self, user_id: UserId) -> Replays:
         """The turns that the sessions of a user take to catch up."""
         return self._replays.of(user_id, Replays)
 

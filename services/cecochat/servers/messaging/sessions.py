@@ -12,6 +12,7 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session import session as domain
 from cecochat.internal.routes import users_in
 from cecochat.internal.v1.internal_pb2 import (
@@ -49,7 +50,7 @@ def show_sessions(app: App, server: MessagingServer) -> None:
         return json_response({"server_id": server.server_id, "users": found}, dumps=json.dumps)
 
 
-def user_sessions(server: MessagingServer, user_id: str) -> UserSessions | None:
+def user_sessions(server: MessagingServer, user_id: UserId) -> UserSessions | None:
     """The sessions of a user; None if this server does not own the user's partition, or not yet."""
     try:
         partition = server.ownership.partition_for(user_id)
