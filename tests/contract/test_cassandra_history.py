@@ -317,7 +317,7 @@ def test_a_consistency_that_reads_past_what_was_written_is_refused_unless_it_is_
     if safe:
         check_copies(settings, found, found)
     else:
-        with pytest.raises(InvalidSettings, match=f"{consistency}: of {copies} .*ACCEPT_LOSS=true"):
+        with pytest.raises(InvalidSettings, match=f"{consistency} is no majority of {copies} .*ACCEPT"):
             check_copies(settings, found, found)
 
 

@@ -24,14 +24,14 @@ from cecochat.domain.log.ids import (
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Missing, Origin, State, Takeover
-from cecochat.domain.ownership.clock import LOOK_AGAIN_MS, OwnClock
+from cecochat.domain.ownership import refusals
+from cecochat.domain.ownership.clock import OwnClock
 from cecochat.domain.ownership.forwarder import Forwarder
 from cecochat.domain.ownership.missing import Incoming
 from cecochat.domain.ownership.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.ownership.tail import Tail, Valid
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
-from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
 
@@ -122,7 +122,7 @@ class Owner:
         the last message id.
         """
         if not self.clock.is_right(now_ms):
-            raise _clock_ahead()
+            raise refusals.clock_ahead()
         origin = self._origin(session.user_id, send, recipients, now_ms)
         key = (session.user_id, send.client_message_id)
         self.pending[key] = Pending(content_of(send), [session], now_ms)
@@ -147,7 +147,7 @@ class Owner:
                 session.close(refusal)
             return refusal is not None
         if first.content != content_of(send):
-            session.refuse(key[1], _reused(key[1]))
+            session.refuse(key[1], refusals.reused_id(key[1]))
         elif isinstance(first, Accepted):
             session.push(frames.ack(key[1], first.message_id, first.at))
         elif session not in first.sessions:
@@ -159,8 +159,8 @@ class Owner:
         one; None if it can.
         """
         if seen >= self.cursor:
-            return _ahead(seen)
-        return None if self.sent.covers(seen) else _catch_up()
+            return refusals.ahead(seen)
+        return None if self.sent.covers(seen) else refusals.catch_up()
 
     def is_repeat(self, key: Key) -> bool:
         """Whether a send with that key was accepted before, or its append is under way."""
@@ -207,7 +207,7 @@ class Owner:
         seen = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
         stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, seen + 1)
         if stamp > STAMP_MAX:
-            raise _no_more_ids()
+            raise refusals.no_more_ids()
         self._stamp = stamp
         return stamp
 
@@ -379,44 +379,3 @@ class Owner:
             self._states_made_ms.pop(as_of, None)
             released = as_of + 1
         return released
-
-
-def _reused(client_message_id: str) -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_REUSED_ID,
-        f"client_message_id {client_message_id!r} was accepted before with other content: use a "
-        "new id for a new message",
-    )
-
-
-def _ahead(seen: int) -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_PROTOCOL,
-        f"offset {seen} is ahead of everything that this server has delivered: use the last offset "
-        "of this stream",
-    )
-
-
-def _clock_ahead() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_CLOCK_AHEAD,
-        "the clock of this server is more than a minute ahead of the log's: it accepts no messages "
-        "until an operator has corrected it",
-        LOOK_AGAIN_MS,
-    )
-
-
-def _no_more_ids() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_UNAVAILABLE,
-        "the clock of this server is decades ahead, where no message ids are left: an operator has "
-        "to correct it",
-    )
-
-
-def _catch_up() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_CATCH_UP,
-        "this position is too old to tell a repeated send from a new one: reconnect and catch up, "
-        "then send again",
-    )
