@@ -56,9 +56,20 @@ def records(count: int, pairs: int) -> list[list[LogRecord]]:
         value, offset = event.SerializeToString(), len(made[partition])
         to = (recipient,)
         made[partition].append(
-            Origin(id_, Place(0, 0), numbers[partition], sender, "", to, value, event)
+            Origin(
+                id_,
+                Place(0, 0),
+                numbers[partition],
+                UserId(sender),
+                "",
+                tuple(map(UserId, to)),
+                value,
+                event,
+            )
         )
-        made[target].append(Copy(id_, partition, Place(0, offset), NOWHERE, to, value))
+        made[target].append(
+            Copy(id_, partition, Place(0, offset), NOWHERE, tuple(map(UserId, to)), value)
+        )
         numbers[partition] += 1
     return made
 
@@ -108,7 +119,7 @@ async def all_the_time(backplane: Backplane, history: History, ends: list[int]) 
     looking.rate = 2_000.0
     while True:
         await looking.round()
-        assert not looking.known
+        assert not looking.missing_rows
         if all(looking.complete[p].offset + 1 >= end for p, end in enumerate(ends)):
             return
 

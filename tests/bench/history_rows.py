@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings
-from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.ids import ChatId, UserId, message_id, stamp_at
 from cecochat.ports.history import History, MessageRow, Progress
 from tests.bench.meter import cpu_s, percentiles_ms
 
@@ -34,7 +34,13 @@ def messages(users: int, count: int) -> Iterator[MessageRow]:
         low, high = sorted((f"user{sender}", f"user{recipient}"))
         id_ = message_id(stamp_at(begin + number), sender % 60)
         event = random.randbytes(EVENT_BYTES)
-        yield MessageRow(id_, f"d:{low}~{high}", f"user{sender}", (f"user{recipient}",), event)
+        yield MessageRow(
+            id_,
+            ChatId(f"d:{low}~{high}"),
+            UserId(f"user{sender}"),
+            (UserId(f"user{recipient}"),),
+            event,
+        )
 
 
 def long_chat(count: int, days: int) -> Iterator[MessageRow]:
@@ -42,7 +48,13 @@ def long_chat(count: int, days: int) -> Iterator[MessageRow]:
     begin = time.time_ns() // 1_000_000 - days * DAY_MS
     for number in range(count):
         id_ = message_id(stamp_at(begin + number * days * DAY_MS // count), 1)
-        yield MessageRow(id_, "d:x~y", "xy"[number % 2], ("yx"[number % 2],), random.randbytes(300))
+        yield MessageRow(
+            id_,
+            ChatId("d:x~y"),
+            UserId("xy"[number % 2]),
+            (UserId("yx"[number % 2]),),
+            random.randbytes(300),
+        )
 
 
 async def write(history: History, rows: Iterator[MessageRow], writers: int) -> int:
@@ -109,16 +121,16 @@ async def main() -> None:
         await write(history, long_chat(5_000, 60), 1)
 
         def page() -> Awaitable[object]:
-            return history.messages("d:x~y", before=None, after=None, limit=50)
+            return history.messages(ChatId("d:x~y"), before=None, after=None, limit=50)
 
         def old_page() -> Awaitable[object]:
             at = time.time_ns() // 1_000_000 - 30 * DAY_MS
             return history.messages(
-                "d:x~y", before=message_id(stamp_at(at), 0), after=None, limit=50
+                ChatId("d:x~y"), before=message_id(stamp_at(at), 0), after=None, limit=50
             )
 
         def chats() -> Awaitable[object]:
-            return history.chats(f"user{random.randrange(2_000)}", before=None, limit=50)
+            return history.chats(UserId(f"user{random.randrange(2_000)}"), before=None, limit=50)
 
         for what, call, times in (
             ("page of 50, newest", page, 1_000),

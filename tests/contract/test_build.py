@@ -37,7 +37,7 @@ async def test_retention_ends_before_the_log_is_closed(
 
 async def test_a_mechanism_that_does_not_exist_is_named() -> None:
     settings = made(kafka="127.0.0.1:1", kafka_sasl="SCRAM-SHA512")
-    with pytest.raises(InvalidSettings, match=r"CECOCHAT_KAFKA_SASL: use .*SCRAM-SHA-512"):
+    with pytest.raises(InvalidSettings, match=r"CECOCHAT_KAFKA_SASL is .*SCRAM-SHA-512"):
         async with build.backplane(settings):
             pass
 

@@ -20,7 +20,7 @@ from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
 from cecochat.adapters.cassandra.statements import bucket_of
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import message_id, partition_in, stamp_at, stamp_of
+from cecochat.domain.log.ids import ChatId, UserId, message_id, partition_in, stamp_at, stamp_of
 from cecochat.domain.log.place import Place as LogPlace
 from cecochat.ports.history import ChatRow, MarkRow, Page, Progress
 from tests.contract.openers.cassandra import drop_keyspace
@@ -92,7 +92,7 @@ async def test_a_newer_schema_is_accepted_and_a_change_meanwhile_survived(
             for history in (before, after):
                 page = await history.messages(CHAT, before=None, after=None, limit=9)
                 assert page == Page([b"event %d" % at(day) for day in (0, 1, 11)], False)
-                (chat,), _ = await history.chats("b", before=None, limit=9)
+                (chat,), _ = await history.chats(UserId("b"), before=None, limit=9)
                 assert chat.last_message_id == at(11)
 
 
@@ -102,15 +102,19 @@ async def test_late_and_repeated_writes_of_another_server_change_nothing(
     async with opened(settings) as one, opened(settings) as other:
         await write(one, message(at(20)), message(at(20, 1)))
         await one.write(
-            [], [MarkRow(CHAT, "b", at(20), at(20))], Progress("log", 3, 9, NEW_YEAR_MS)
+            [],
+            [MarkRow(CHAT, UserId("b"), at(20), at(20))],
+            Progress("log", 3, 9, NEW_YEAR_MS),
         )
         await write(other, message(at(20))._replace(event=b"zzz"), message(at(3)))
-        await other.write([], [MarkRow(CHAT, "b", 0, at(3))], Progress("log", 3, 5, NEW_YEAR_MS))
-        event, marks = b"event %d" % at(20, 1), [MarkRow(CHAT, "b", at(20), at(20))]
+        await other.write(
+            [], [MarkRow(CHAT, UserId("b"), 0, at(3))], Progress("log", 3, 5, NEW_YEAR_MS)
+        )
+        event, marks = b"event %d" % at(20, 1), [MarkRow(CHAT, UserId("b"), at(20), at(20))]
         for history in (one, other):
             page = await history.messages(CHAT, before=None, after=None, limit=9)
             assert page.events == [b"event %d" % each for each in (at(3), at(20), at(20, 1))]
-            chats = await history.chats("b", before=None, limit=9)
+            chats = await history.chats(UserId("b"), before=None, limit=9)
             assert chats == ([ChatRow(CHAT, at(20, 1), event, 1, marks)], False)
             assert (await history.progress("log"))[3] == LogPlace(NEW_YEAR_MS, 9)
 
@@ -167,20 +171,20 @@ async def test_unread_messages_are_counted_over_buckets(
     new = [message(at(90, number), "a") for number in range(7)]
     async with opened(settings) as history:
         await write(history, *old, *own, *new)
-        (chat,), _ = await history.chats("b", before=None, limit=1)
+        (chat,), _ = await history.chats(UserId("b"), before=None, limit=1)
         assert chat.unread_count == 12
-        mark = MarkRow(CHAT, "b", 0, at(0, 1))
+        mark = MarkRow(CHAT, UserId("b"), 0, at(0, 1))
         await history.write([], [mark], Progress("log", 0, 0))
-        (chat,), _ = await history.chats("b", before=None, limit=1)
+        (chat,), _ = await history.chats(UserId("b"), before=None, limit=1)
         assert chat.unread_count == 10
 
 
 async def test_more_chats_than_the_driver_reads_at_once(settings: CassandraSettings) -> None:
-    rows = [message(at(1, number), "u", f"d:u~v{number:02}") for number in range(30)]
+    rows = [message(at(1, number), "u", ChatId(f"d:u~v{number:02}")) for number in range(30)]
     async with opened(settings) as history:
         history._database._session.default_fetch_size = 7
         await write(history, *rows)
-        chats, more = await history.chats("u", before=None, limit=29)
+        chats, more = await history.chats(UserId("u"), before=None, limit=29)
     assert [chat.chat_id for chat in chats] == [row.chat_id for row in reversed(rows[1:])]
     assert more
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import UNREAD_MAX, ChatRow, History, MarkRow, MessageRow, Page, Progress
 from tests.contract.conftest import OpenHistory
@@ -32,22 +33,28 @@ def dropped() -> Iterator[None]:
 on_one_database = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def dialog() -> str:
+def dialog() -> ChatId:
     """A chat of two that nobody has used."""
     world = next(worlds)
-    return f"d:a{world}~b{world}"
+    return ChatId(f"d:a{world}~b{world}")
 
 
-def users(chat: str) -> list[str]:
+def users(chat: ChatId) -> list[UserId]:
     """Of a dialog."""
-    return chat[2:].split("~")
+    return list(map(UserId, chat[2:].split("~")))
 
 
-def message(message_id: int, chat: str, sender: str | None = None) -> MessageRow:
+def message(message_id: int, chat: ChatId, sender: str | None = None) -> MessageRow:
     """`sender`: the first of the two, unless another is given."""
     sender = sender or users(chat)[0]
     recipients = tuple(user for user in users(chat) if user != sender)
-    return MessageRow(message_id, chat, sender, recipients, b"event %d" % message_id)
+    return MessageRow(
+        message_id,
+        chat,
+        UserId(sender),
+        recipients,
+        b"event %d" % message_id,
+    )
 
 
 def events(ids: Sequence[int]) -> list[bytes]:
@@ -64,17 +71,19 @@ def happenings(draw: st.DrawFn) -> tuple[list[MessageRow], list[MarkRow]]:
     messages = []
     for message_id in ids:
         chat = draw(st.sampled_from(dialogs))
-        messages.append(message(message_id, chat, draw(st.sampled_from(users(chat)))))
+        messages.append(
+            message(message_id, ChatId(chat), draw(st.sampled_from(users(ChatId(chat)))))
+        )
     marks = []
     places = st.sampled_from([0, *ids, *(each + 1 for each in ids)])
     for _ in range(draw(st.integers(0, 8))):
         chat = draw(st.sampled_from(dialogs))
-        user = draw(st.sampled_from(users(chat)))
-        marks.append(MarkRow(chat, user, draw(places), draw(places)))
+        user = draw(st.sampled_from(users(ChatId(chat))))
+        marks.append(MarkRow(ChatId(chat), user, draw(places), draw(places)))
     return messages, marks
 
 
-def chats_of(user: str, messages: list[MessageRow], marks: list[MarkRow]) -> list[ChatRow]:
+def chats_of(user: UserId, messages: list[MessageRow], marks: list[MarkRow]) -> list[ChatRow]:
     """The model of `History.chats`."""
     rows = []
     for chat in {row.chat_id for row in messages if user in (row.user_id, *row.recipient_ids)}:
@@ -87,7 +96,7 @@ def chats_of(user: str, messages: list[MessageRow], marks: list[MarkRow]) -> lis
     return sorted(rows, key=lambda row: -row.last_message_id)
 
 
-def marks_of(chat: str, marks: list[MarkRow]) -> list[MarkRow]:
+def marks_of(chat: ChatId, marks: list[MarkRow]) -> list[MarkRow]:
     """The model of `History.marks`."""
     here = [mark for mark in marks if mark.chat_id == chat]
     return [
@@ -143,13 +152,13 @@ async def test_pages_joined_are_everything_once_in_order(
 ) -> None:
     world = next(worlds)
     chat = f"d:a~b{world}"
-    await history.write([message(each, chat) for each in ids], [], NOWHERE)
-    await history.write([message(each, f"d:a~c{world}") for each in ids], [], NOWHERE)
+    await history.write([message(each, ChatId(chat)) for each in ids], [], NOWHERE)
+    await history.write([message(each, ChatId(f"d:a~c{world}")) for each in ids], [], NOWHERE)
     found: list[int] = []
     bound: int | None = 0 if forwards else None
     while True:
         before, after = (None, bound) if forwards else (bound, None)
-        page = await history.messages(chat, before=before, after=after, limit=limit)
+        page = await history.messages(ChatId(chat), before=before, after=after, limit=limit)
         assert len(page.events) <= limit
         assert page.events or not page.has_more
         numbers = [int(event.split()[1]) for event in page.events]
@@ -167,12 +176,12 @@ async def test_pages_of_chats_joined_are_all_chats_newest_first(
     history: History, ids: list[int], limit: int
 ) -> None:
     user = f"u{next(worlds)}"
-    rows = [message(each, f"d:{user}~{number:03}", user) for number, each in enumerate(ids)]
+    rows = [message(each, ChatId(f"d:{user}~{number:03}"), user) for number, each in enumerate(ids)]
     await history.write(rows, [], NOWHERE)
     found: list[int] = []
     more, before = True, None
     while more:
-        chats, more = await history.chats(user, before=before, limit=limit)
+        chats, more = await history.chats(UserId(user), before=before, limit=limit)
         assert len(chats) <= limit
         found += [chat.last_message_id for chat in chats]
         before = found[-1] if found else None

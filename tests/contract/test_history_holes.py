@@ -19,7 +19,7 @@ from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.embedded import sqlite as embedded
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import message_id
+from cecochat.domain.log.ids import ChatId, UserId, message_id
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow, Progress, RowsRefused
 from cecochat.servers.materialize.comparing import Expected, missing
@@ -40,7 +40,9 @@ def log() -> str:
 
 
 def hole(log_id: str, first_offset: int, chat: str = "") -> Hole:
-    return Hole(log_id, 3, first_offset, 19, 100, 200, chat, "trimmed", "dropped: ½ of it", 77)
+    return Hole(
+        log_id, 3, first_offset, 19, 100, 200, ChatId(chat), "trimmed", "dropped: ½ of it", 77
+    )
 
 
 async def of(history: History, log_id: str) -> list[Hole]:
@@ -122,7 +124,7 @@ async def test_the_last_id_of_a_partition_is_known(history: History) -> None:
     missing = Hole(log_id, partition, 2, 2, ids[1], ids[1], chat, "refused", "", 1)
     await history.write([], [], Progress(log_id, partition, 2), [missing])
     assert (await history.last_ids())[partition] == ids[1]
-    wide = missing._replace(last_id=ids[2], chat_id="", reason="trimmed")
+    wide = missing._replace(last_id=ids[2], chat_id=ChatId(""), reason="trimmed")
     await history.write([], [], Progress(log_id, partition, 3), [wide])
     assert (await history.last_ids())[partition] == ids[1], "who knows what comes with such ids"
     await history.write([message(ids[1], chat)], [], None)  # again, and now it is taken
@@ -171,7 +173,7 @@ async def limited(
         yield history
 
 
-def large(id_: int, chat: str) -> MessageRow:
+def large(id_: int, chat: ChatId) -> MessageRow:
     return message(id_, chat)._replace(event=bytes(ROW_BYTES_MAX + 5_000))
 
 
@@ -181,7 +183,7 @@ async def test_rows_that_are_refused_are_named_and_stop_no_others(limited: Histo
     chat, other, log_id = dialog(), dialog(), log()
     bad = [large(3, chat), large(5, chat)]
     rows = [message(2, chat), bad[0], message(4, chat), bad[1]]
-    marks = [MarkRow(chat, users(chat)[0], 2, 2)]
+    marks = [MarkRow(chat, UserId(users(chat)[0]), 2, 2)]
     outcomes = await asyncio.gather(
         limited.write(rows, marks, Progress(log_id, 1, 9)),
         limited.write([message(6, other)], [], Progress(log_id, 2, 5)),
@@ -228,7 +230,7 @@ async def test_a_key_that_the_driver_cannot_pack_stops_no_others(backends: Backe
     settings = CassandraSettings((backends.address("cassandra"),), namespace=namespace)
     history, chat, log_id = await CassandraHistory.open(settings), dialog(), log()
     try:
-        bad = message(3, chat)._replace(chat_id="d:" + "x" * 70_000)
+        bad = message(3, chat)._replace(chat_id=ChatId("d:" + "x" * 70_000))
         refused, none = await asyncio.gather(
             history.write([message(2, chat), bad], [], Progress(log_id, 1, 9)),
             history.write([message(6, chat)], [], Progress(log_id, 2, 5)),
@@ -239,7 +241,7 @@ async def test_a_key_that_the_driver_cannot_pack_stops_no_others(backends: Backe
         assert [row for row, _ in refused.rows] == [bad]
         hole = Hole(log_id, 1, 3, 3, 3, 3, bad.chat_id, "refused", "too long", 7)
         await history.write([message(2, chat)], [], Progress(log_id, 1, 9), [hole])
-        assert await history.holes() == [hole._replace(chat_id="")]
+        assert await history.holes() == [hole._replace(chat_id=ChatId(""))]
     finally:
         await history.close()
         await drop_keyspace(settings)
@@ -247,8 +249,8 @@ async def test_a_key_that_the_driver_cannot_pack_stops_no_others(backends: Backe
 
 async def test_a_refused_message_without_a_chat_is_not_called_missing(history: History) -> None:
     """The database cannot even be asked for it."""
-    row, log_id = message(3, dialog())._replace(chat_id=""), log()
-    hole = Hole(log_id, 1, 3, 3, row.message_id, row.message_id, "", "refused", "no key", 7)
+    row, log_id = message(3, dialog())._replace(chat_id=ChatId("")), log()
+    hole = Hole(log_id, 1, 3, 3, row.message_id, row.message_id, ChatId(""), "refused", "no key", 7)
     await history.write([], [], Progress(log_id, 1, 9), [hole])
     assert await missing(history, [Expected(1, 3, row)]) == {}
 

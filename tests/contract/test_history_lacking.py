@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from cecochat.adapters.cassandra.history import CassandraHistory
-from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.ids import ChatId, UserId, message_id, stamp_at
 from cecochat.ports.history import History, Lacking, MarkRow, MessageRow, Page
 from tests.contract.openers import Place, cassandra
 from tests.contract.test_history import (
@@ -68,7 +68,7 @@ async def test_what_was_written_is_not_lacking_and_what_was_not_is(
     assert (lacking.other, lacking.marks) == ([], [])
 
 
-def _concerns(row: MessageRow, user: str, chat: str) -> bool:
+def _concerns(row: MessageRow, user: UserId, chat: ChatId) -> bool:
     return row.chat_id == chat and user in (row.user_id, *row.recipient_ids)
 
 
@@ -76,8 +76,15 @@ async def test_lower_marks_and_marks_that_are_not_there_are_lacking(history: His
     chat = dialog()
     one, other = users(chat)
     await history.write([], [MarkRow(chat, one, 7, 5)], NOWHERE)
-    wanted = [MarkRow(chat, one, 7, 6), MarkRow(chat, one, 6, 7), MarkRow(chat, other, 1, 0)]
-    assert (await history.lacking([], wanted)).marks == [MarkRow(chat, one, 7, 7), wanted[2]]
+    wanted = [
+        MarkRow(chat, one, 7, 6),
+        MarkRow(chat, one, 6, 7),
+        MarkRow(chat, other, 1, 0),
+    ]
+    assert (await history.lacking([], wanted)).marks == [
+        MarkRow(chat, one, 7, 7),
+        wanted[2],
+    ]
     assert (
         await history.lacking([], [MarkRow(chat, one, 7, 5), MarkRow(chat, one, 2, 0)]) == NOTHING
     )
@@ -99,7 +106,10 @@ async def test_harm_of_every_kind_is_lacking_and_is_restored(
     chat = dialog()
     one, other = users(chat)
     rows = [message(NOW + number, chat) for number in range(5)]
-    last, mark = rows[-1], MarkRow(chat, other, rows[3].message_id, rows[2].message_id)
+    last, mark = (
+        rows[-1],
+        MarkRow(chat, other, rows[3].message_id, rows[2].message_id),
+    )
     await history.write(rows, [mark], NOWHERE)
     await damage.delete_message(chat, rows[1].message_id)
     await damage.spoil_message(chat, rows[2].message_id)

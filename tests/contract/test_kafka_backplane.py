@@ -63,7 +63,7 @@ async def test_servers_that_open_at_once_have_one_log(open_server: Open) -> None
 
 async def test_a_count_that_is_not_the_topics_is_refused(open_server: Open) -> None:
     await open_server()
-    with pytest.raises(InvalidSettings, match=f"partition count 5: .* has {PARTITIONS}"):
+    with pytest.raises(InvalidSettings, match=f"has {PARTITIONS} partitions, .* ask for 5"):
         await open_server(partition_count=5)
     assert await (await open_server(partition_count=None)).partition_count() == PARTITIONS
 
@@ -155,7 +155,7 @@ async def test_a_reader_below_what_retention_left_is_told_where_the_log_starts(
 async def test_a_reader_beyond_the_end_is_told_so_and_not_moved(open_server: Open) -> None:
     log = await open_server()
     await append(log, [new(1)])
-    with pytest.raises(Unavailable, match="offset 2 lies beyond the end, 1"):
+    with pytest.raises(Unavailable, match=r"offset 2 of .* lies beyond the end, 1"):
         await read(log, 1, offset=2)
 
 

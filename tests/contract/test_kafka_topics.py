@@ -192,11 +192,11 @@ async def test_fewer_copies_than_there_could_be_are_refused_unless_they_are_stat
     await two.start()
     await until_brokers(alone, 2)
     said = await refused(alone)
-    assert "has 1 of 2 copies" in said
+    assert "has only 1 of the 2 replicas" in said
     assert "kafka-reassign-partitions.sh" in said
     await opens(alone, replication=1)
     await opens(both)
-    assert "replication 3: a partition of both.messages has 2" in await refused(both, replication=3)
+    assert "has only 2 of the 3 replicas" in await refused(both, replication=3)
 
 
 # -- partitions
@@ -222,14 +222,14 @@ async def test_a_log_with_more_partitions_than_it_was_made_with_is_refused(
     await add_partitions(settings, names_of(settings)[:topics], PARTITIONS + 1)
     for wanted in (PARTITIONS, PARTITIONS + 1, None):
         said = await refused(settings, partition_count=wanted)
-        assert f"has {PARTITIONS + 1} partitions and the log was made with {PARTITIONS}" in said
+        assert f"has {PARTITIONS + 1} partitions, but the log was created with {PARTITIONS}" in said
 
 
 async def test_a_log_of_before_is_taken_as_it_is_and_noted(settings: KafkaSettings) -> None:
     await made(settings, {}, PARTITIONS)
     await opens(settings, partition_count=None)
     await add_partitions(settings, names_of(settings)[:1], PARTITIONS + 1)
-    assert f"was made with {PARTITIONS}" in await refused(settings, partition_count=None)
+    assert f"was created with {PARTITIONS}" in await refused(settings, partition_count=None)
 
 
 async def test_a_server_that_runs_takes_no_partitions_that_somebody_adds(

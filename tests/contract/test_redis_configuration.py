@@ -308,7 +308,7 @@ async def test_tls_with_a_client_certificate_and_an_acl_user(secure: RedisSettin
 async def test_another_authority_is_refused(secure: RedisSettings, tmp_path: Path) -> None:
     assert secure.tls is not None
     other = replace(secure.tls, ca_file=certificates(tmp_path / "other").ca_file)
-    with pytest.raises(InvalidSettings, match=r"certificate verify failed.*see the CA file"):
+    with pytest.raises(InvalidSettings, match=r"certificate verify failed.*check the CA file"):
         await RedisConfiguration.open(replace(secure, tls=other))
 
 
@@ -320,7 +320,7 @@ async def test_a_certificate_for_another_host_is_refused(secure: RedisSettings) 
 
 @pytest.mark.parametrize("wrong", [{"password": "guess"}, {"username": "nobody"}])
 async def test_wrong_credentials_are_refused(secure: RedisSettings, wrong: dict[str, str]) -> None:
-    with pytest.raises(InvalidSettings, match="see the username and the password") as caught:
+    with pytest.raises(InvalidSettings, match="check the username and the password") as caught:
         await RedisConfiguration.open(replace(secure, **wrong))  # type: ignore[arg-type]
     assert "guess" not in str(caught.value)
 

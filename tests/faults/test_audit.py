@@ -13,6 +13,7 @@ from random import Random
 import pytest
 
 from cecochat.adapters import build
+from cecochat.domain.log.ids import ChatId
 from cecochat.settings.settings import load
 from cecochat.v1.events_pb2 import Event
 from tests.faults.test_cluster import all_back, talking
@@ -47,7 +48,7 @@ async def delete_a_message(cluster: Processes, crowd: Crowd) -> int:
     """By somebody with a shell of the database; its id."""
     settings = load(cluster.environment)
     async with build.history(settings) as opened:
-        page = await opened.messages(min(crowd.chats), before=None, after=0, limit=1)
+        page = await opened.messages(ChatId(min(crowd.chats)), before=None, after=0, limit=1)
     event = Event.FromString(page.events[0])
     async with to_cassandra(settings.value("cassandra"), settings.namespace) as damage:
         await damage.delete_message(event.chat_id, event.id)

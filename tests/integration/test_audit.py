@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES
 from cecochat.ports.configuration import CONFIGURATION
@@ -165,14 +165,14 @@ def marks_are_lost(servers: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callabl
 async def holds_all(servers: Cluster, talk: Talk) -> None:
     """At least: whoever left may not have read the last answers."""
     assert servers.parts.history
-    page = await servers.parts.history.messages(CHAT, before=None, after=0, limit=100_000)
+    page = await servers.parts.history.messages(ChatId(CHAT), before=None, after=0, limit=100_000)
     held = [Event.FromString(event).id for event in page.events]
     assert set(talk.ids) <= set(held)
-    (mark,) = await servers.parts.history.marks(CHAT)
+    (mark,) = await servers.parts.history.marks(ChatId(CHAT))
     assert mark.user_id == BOB
     assert min(mark.delivered_up_to, mark.read_up_to) >= talk.read_up_to
     for user in (ALICE, BOB):
-        ((chat,), _) = await servers.parts.history.chats(user, before=None, limit=9)
+        ((chat,), _) = await servers.parts.history.chats(UserId(user), before=None, limit=9)
         assert chat.last_message_id == held[-1]
 
 
@@ -235,7 +235,7 @@ async def test_what_materialize_does_not_say_is_whole_would_be_a_false_alarm(
     looking = looking_at(servers)
     for _ in range(3):
         await looking.round()
-    assert looking.known == {}
+    assert looking.missing_rows == {}
 
     async def end(backplane: object, partition: int) -> int:
         return (await servers.parts.backplane.bounds(MESSAGES, partition))[1] - 1
@@ -243,7 +243,7 @@ async def test_what_materialize_does_not_say_is_whole_would_be_a_false_alarm(
     monkeypatch.setattr(auditor, "whole", end)
     for _ in range(3):
         await looking.round()
-    assert len(looking.known) > len(talk.ids)
+    assert len(looking.missing_rows) > len(talk.ids)
 
 
 async def test_who_compares_a_partition_next_finds_what_was_missing_before(
@@ -383,8 +383,8 @@ async def test_where_materialize_takes_back_what_it_said_all_is_compared_again(
     await damage.delete_message(CHAT, talk.ids[5])
     for _ in range(2):
         await looking.round()
-    assert looking.known == {}, "what was compared is not compared again for now"
+    assert looking.missing_rows == {}, "what was compared is not compared again for now"
     await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(0, end - 10)})
     for _ in range(2):
         await looking.round()
-    assert [each.message_id for each in looking.known.values()] == [talk.ids[5]]
+    assert [each.message_id for each in looking.missing_rows.values()] == [talk.ids[5]]

@@ -127,7 +127,7 @@ async def test_of_a_log_that_begins_in_the_middle_all_that_is_left_is_compared(
     await log.commit(MATERIALIZE_GROUP, MESSAGES, {0: Place(BEGAN_MS, 7)})
     for _ in range(2):
         await looking.round()
-    assert ids_of(looking.known.values()) == {4, 5}
+    assert ids_of(looking.missing_rows.values()) == {4, 5}
     assert looking.complete[0].offset == 3
     step = await OnRequest(log, history, lambda _: None).step(0, None)
     assert (step.up_to, step.whole) == (6, 6)
@@ -143,7 +143,7 @@ async def test_where_nothing_that_is_left_tells_what_counts_nothing_is_said_to_b
     looking = auditing(log, history, [0])
     await looking.round()
     assert looking.complete[0].offset == 3
-    with pytest.raises(Unavailable, match="what counts"):
+    with pytest.raises(Unavailable, match="which records count"):
         await OnRequest(log, history, lambda _: None).step(0, None)
     await append(log, BEGAN_MS, TAKEOVER)
     await materialized(log, history, 6)
@@ -194,7 +194,7 @@ async def test_after_the_log_lost_its_end_what_has_the_same_offsets_is_compared(
             looking = auditing(former, history, [0])
         for _ in range(2):
             await looking.round()
-        assert ids_of(looking.known.values()) == {11}
+        assert ids_of(looking.missing_rows.values()) == {11}
         assert ids_of((await asked.step(0, 6)).missing) == {11}
 
 
@@ -208,12 +208,12 @@ async def test_what_is_missing_and_has_left_the_log_becomes_a_hole(
     looking = auditing(log, history, [0])
     for _ in range(2):
         await looking.round()
-    assert {each.what for each in looking.known.values()} == {"absent", "chat"}
+    assert {each.what for each in looking.missing_rows.values()} == {"absent", "chat"}
     assert await history.holes() == []
     await log.release(MESSAGES, 0, 6)
     await log.trim()
     await looking.round()
-    assert looking.known == {}
+    assert looking.missing_rows == {}
     (hole,) = await history.holes()
     assert (hole.name, hole.first_id, hole.last_id, hole.chat_id) == ("0:2", 2, 2, CHAT)
     assert (hole.log_id, hole.user_id) == (await log.log_id(), "alice")
@@ -228,14 +228,14 @@ async def test_what_is_missing_of_a_partition_that_goes_away_is_left_to_who_gets
     looking = auditing(log, history, mine)
     for _ in range(2):
         await looking.round()
-    assert ids_of(looking.known.values()) == {2}
+    assert ids_of(looking.missing_rows.values()) == {2}
     mine.clear()
     await looking.round()
-    assert looking.known == {}
+    assert looking.missing_rows == {}
     next_one = auditing(log, history, [0])
     for _ in range(2):
         await next_one.round()
-    assert ids_of(next_one.known.values()) == {2}
+    assert ids_of(next_one.missing_rows.values()) == {2}
 
 
 async def test_what_is_compared_at_once_is_bounded_in_bytes(

@@ -78,7 +78,7 @@ async def test_what_cannot_be_audited_is_said_in_one_line(server: Server) -> Non
     for words, code, says in (
         (("--since", "yesterday"), 2, "use 30m, 12h, 7d or a time"),
         (("--follow", "--repair"), 2, "--follow only shows"),
-        (("--partition", "12"), 2, "use a partition below 12"),
+        (("--partition", "12"), 2, "use one below 12"),
         (("--server", server.connect_url), 3, "no materialize server answers"),
         (("--server", "http://127.0.0.1:1"), 3, "no materialize server answers"),
     ):

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.errors import Trimmed
-from cecochat.domain.log.ids import message_id, stamp_at, time_ms
+from cecochat.domain.log.ids import UserId, message_id, stamp_at, time_ms
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import (
     ALL_BEFORE,
@@ -44,7 +44,9 @@ def id_of(number: int) -> int:
 def to_bob(number: int, epoch: int = 0) -> Origin:
     event = Event(id=id_of(number), user_id=ALICE, recipient_ids=[BOB])
     place = Place(0, epoch)
-    return Origin(event.id, place, number, ALICE, "", (BOB,), event.SerializeToString(), event)
+    return Origin(
+        event.id, place, number, UserId(ALICE), "", (UserId(BOB),), event.SerializeToString(), event
+    )
 
 
 def state(as_of: int, count: int, last: int, epoch: int = 0) -> State:
@@ -119,7 +121,7 @@ async def test_of_what_may_be_dropped_the_last_is_named_for_each_target(
     """So a lane that leaves it out tells that, and its target asks for it."""
     await partitions.append(TAKEOVER, *map(to_bob, range(5)), state(5, 5, 5))
     await partitions.cut(below=3)
-    lowest = await lowest_fold(partitions.log, 0, 7, partitions.host.log.place)
+    lowest = await lowest_fold(partitions.log, 0, 7, partitions.host.log.partition_of)
     assert lowest.last == {1: Copied(Place(0, 5), id_of(5))}
     assert lowest.fold.chain.last_for(1).origin == Place(0, 2)
 
@@ -129,7 +131,16 @@ async def test_where_nothing_is_left_what_others_have_counts_as_brought(
 ) -> None:
     """So what comes back late is nothing new, and a gap is filled up to there."""
     event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
-    theirs = Origin(event.id, Place(0, 0), 0, BOB, "", (ALICE,), event.SerializeToString(), event)
+    theirs = Origin(
+        event.id,
+        Place(0, 0),
+        0,
+        UserId(BOB),
+        "",
+        (UserId(ALICE),),
+        event.SerializeToString(),
+        event,
+    )
     await partitions.append(TAKEOVER, theirs, partition=1)
     await partitions.append(TAKEOVER, *map(to_bob, range(5)))
     await partitions.cut(below=6)
@@ -153,7 +164,16 @@ async def test_where_the_other_log_tells_nothing_either_all_that_it_has_counts(
     partitions: Partitions,
 ) -> None:
     event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
-    theirs = Origin(event.id, Place(0, 0), 1, BOB, "", (ALICE,), event.SerializeToString(), event)
+    theirs = Origin(
+        event.id,
+        Place(0, 0),
+        1,
+        UserId(BOB),
+        "",
+        (UserId(ALICE),),
+        event.SerializeToString(),
+        event,
+    )
     await partitions.append(TAKEOVER, theirs, theirs, partition=1)
     await partitions.cut(below=1, partition=1)
     await partitions.append(TAKEOVER)
@@ -181,7 +201,16 @@ async def test_where_the_other_owner_began_afresh_too_all_that_it_has_counts(
 ) -> None:
     """It knows how far its origins may go, and not the id of the last of them."""
     event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
-    theirs = Origin(event.id, Place(0, 0), 0, BOB, "", (ALICE,), event.SerializeToString(), event)
+    theirs = Origin(
+        event.id,
+        Place(0, 0),
+        0,
+        UserId(BOB),
+        "",
+        (UserId(ALICE),),
+        event.SerializeToString(),
+        event,
+    )
     unknown = State(1, Place(0, 0), 1, NOW, {}, event.id, {0: Copied(Place(0, 1), 0)})
     await partitions.append(TAKEOVER, theirs, unknown, partition=1)
     await partitions.append(TAKEOVER)

@@ -66,10 +66,10 @@ async def test_what_is_kept_beyond_the_retention_is_late_until_it_is_dropped(
     await append(log, [new(number, 1) for number in range(5)])
     then[0] = now
     await append(log, [new(5, 1)])
-    looking._tell(await looking._look())
+    looking._set(await looking._look())
     assert looking.shown()["drop"] == {"records": 5, "partitions": "1"}
     await log.release(MESSAGES, 1, 6)
     await log.trim()
-    looking._tell(await looking._look())
+    looking._set(await looking._look())
     assert looking.shown() == {}
     await log.close()

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import CecochatError, Trimmed, Unavailable
-from cecochat.domain.log.ids import UserId, dialog, time_ms
+from cecochat.domain.log.ids import ChatId, UserId, dialog, time_ms
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Origin, State, Takeover, encode
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
@@ -142,7 +142,7 @@ async def test_a_write_under_way_ends_before_its_partition_goes_to_another() -> 
         await asyncio.sleep(0.05)
         done.set()
 
-    working = asyncio.create_task(worker._to_its_end(write()))
+    working = asyncio.create_task(worker._finished(write()))
     await begun.wait()
     working.cancel()
     await asyncio.wait([working])
@@ -162,7 +162,9 @@ def origin(number: int, id_: int) -> NewRecord:
     event = Event(id=id_, user_id="alice", chat_id="d:alice~bob", recipient_ids=["bob"])
     event.message.text = str(id_)
     value = event.SerializeToString()
-    record = Origin(id_, Place(BEGAN_MS, 0), number, "alice", "", ("bob",), value, event)
+    record = Origin(
+        id_, Place(BEGAN_MS, 0), number, UserId("alice"), "", (UserId("bob"),), value, event
+    )
     return NewRecord(0, *encode(record))
 
 
@@ -210,7 +212,7 @@ async def materialized(log: EmbeddedBackplane, history: EmbeddedHistory, offset:
 
 
 async def ids_in(history: EmbeddedHistory) -> list[int]:
-    page = await history.messages("d:alice~bob", before=None, after=0, limit=10)
+    page = await history.messages(ChatId("d:alice~bob"), before=None, after=0, limit=10)
     return [Event.FromString(event).id for event in page.events]
 
 

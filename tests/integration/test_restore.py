@@ -45,13 +45,13 @@ async def test_the_folder_is_that_of_the_same_log(copy: Path, tmp_path: Path) ->
 
 async def test_what_is_there_is_never_replaced(copy: Path, tmp_path: Path) -> None:
     before = {file.name: file.read_bytes() for file in (tmp_path / "data").glob("*.db")}
-    assert "move that folder aside first" in await restore(copy, tmp_path / "data", code=1)
+    assert "move that folder away first" in await restore(copy, tmp_path / "data", code=1)
     assert {file.name: file.read_bytes() for file in (tmp_path / "data").glob("*.db")} == before
 
 
 async def test_a_folder_in_use_is_left_alone(copy: Path, tmp_path: Path) -> None:
     async with running(tmp_path / "live"):
-        assert "is in use by the process" in await restore(copy, tmp_path / "live", code=1)
+        assert "is in use by process" in await restore(copy, tmp_path / "live", code=1)
 
 
 async def test_a_copy_that_is_damaged_leaves_nothing_behind(copy: Path, tmp_path: Path) -> None:

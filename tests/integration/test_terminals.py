@@ -18,6 +18,7 @@ import pytest
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.auth.tokens import mint
+from cecochat.domain.log.ids import ChatId
 from cecochat.domain.log.letters import Letter
 from cecochat.ports.history import Hole
 from cecochat.servers.materialize.burying import Burial
@@ -39,7 +40,7 @@ CHAT = "d:alice~bob"
 
 
 def hole(log_id: str) -> Hole:
-    return Hole(log_id, 1, 5, 6, ID, ID, f"d:{HOSTILE}", "refused", HOSTILE, 1)
+    return Hole(log_id, 1, 5, 6, ID, ID, ChatId(f"d:{HOSTILE}"), "refused", HOSTILE, 1)
 
 
 def letters() -> list[Letter]:

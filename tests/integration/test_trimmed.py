@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
-from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.ids import ChatId, UserId, message_id, stamp_at
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import LogRecord, Origin, State, Takeover, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
@@ -48,7 +48,9 @@ def origin(number: int, epoch: int = 0, place: int | None = None) -> Origin:
     )
     place = number if place is None else place
     raw = event.SerializeToString()
-    return Origin(event.id, Place(0, epoch), place, "a", str(number), ("b",), raw, event)
+    return Origin(
+        event.id, Place(0, epoch), place, UserId("a"), str(number), (UserId("b"),), raw, event
+    )
 
 
 def state(as_of: int, count: int, epoch: int = 0) -> State:
@@ -96,7 +98,7 @@ class Servers:
         ).offset >= offset
 
     async def shown(self) -> list[int]:
-        page = await self.history.messages(CHAT, before=None, after=0, limit=200)
+        page = await self.history.messages(ChatId(CHAT), before=None, after=0, limit=200)
         return [int(Event.FromString(event).message.text) for event in page.events]
 
     async def holes(self) -> Sequence[Hole]:

@@ -216,7 +216,16 @@ def origin(number: int, at: int = 0) -> Origin:
         id=id_, user_id=ALICE, chat_id=CHAT, client_message_id=f"m{id_}", recipient_ids=[BOB]
     )
     event.message.text = "by hand"
-    return Origin(id_, epoch, number, ALICE, f"m{id_}", (BOB,), event.SerializeToString(), event)
+    return Origin(
+        id_,
+        epoch,
+        number,
+        UserId(ALICE),
+        f"m{id_}",
+        (UserId(BOB),),
+        event.SerializeToString(),
+        event,
+    )
 
 
 async def written(
@@ -247,7 +256,7 @@ async def test_a_fenced_owner_and_an_owner_that_is_dead(tmp_path: Path) -> None:
 
 
 def copied(of: Origin, at: Place, after: Place = NOWHERE) -> Copy:
-    return Copy(of.id, 0, at, after, (BOB,), of.event)
+    return Copy(of.id, 0, at, after, (UserId(BOB),), of.event)
 
 
 async def test_a_copy_from_an_end_that_is_lost_is_not_taken_for_that_of_a_later_message(

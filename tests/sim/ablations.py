@@ -259,7 +259,7 @@ ABLATIONS = [
     ),
     ablation(
         "a state record tells of nothing that was lost",
-        (Told, "_tells", without.told_whatever_was_lost),
+        (Told, "_is_valid", without.told_whatever_was_lost),
         expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.EXCEPTION}),
         seed=51,
         weights=_LOST_STATES,

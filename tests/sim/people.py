@@ -16,7 +16,7 @@ LOOK = 6  # messages of a page
 class People(State):
     """The part of the world that chats."""
 
-    def recipients(self, node: int, user: str, chat: str) -> Sequence[str] | None:
+    def recipients(self, node: int, user: str, chat: str) -> Sequence[UserId] | None:
         """Whom a send concerns, as far as that node knows; None: it is to be refused."""
         if self.refuses[node]:
             return None
@@ -97,8 +97,8 @@ class People(State):
         return bool(events)
 
 
-def recipients_of(user: str, chat: str, members: frozenset[str]) -> Sequence[str] | None:
+def recipients_of(user: str, chat: str, members: frozenset[str]) -> Sequence[UserId] | None:
     """Whom a send concerns besides its sender; None: it may not send there."""
     if chat.startswith("d:"):
         return authorise(UserId(user), ChatId(chat))
-    return sorted(members - {user}) if user in members else None
+    return [UserId(each) for each in sorted(members - {user})] if user in members else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import Refusal, Trimmed, Undecodable
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
 from cecochat.domain.ownership.forwarder import Lost
@@ -251,7 +252,7 @@ class Server:
             return
         session = Session(
             "s",
-            connection.client.user,
+            UserId(connection.client.user),
             queue_max_bytes=self.world.shape.queue_max_bytes,
             wake=_nothing,
         )

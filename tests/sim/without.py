@@ -9,7 +9,7 @@ from cecochat.domain.cluster.versions import Rank, missing
 from cecochat.domain.device.device import Device, Happening, Received, Sent
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_BITS
+from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_BITS, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, LogRecord, Origin, State
 from cecochat.domain.log.told import Told
@@ -46,7 +46,7 @@ def skip_and_go_on(self: Owner, offset: int, *_: object) -> bool:
     return False
 
 
-def _key(origin: Origin) -> tuple[str, str]:
+def _key(origin: Origin) -> tuple[UserId, str]:
     return origin.user_id, origin.client_message_id
 
 
@@ -135,7 +135,7 @@ _leave_out = Lane.leave_out
 def leave_out_and_wait(self: Lane, lowest: int) -> None:
     """The next copy names the one before it, which the target can never get."""
     _leave_out(self, lowest)
-    self._dropped_from = None
+    self._lost_from = None
 
 
 def fold_by_timestamp(self: World, partition: int, position: int, *_: object) -> Fold:

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import BUCKET_MS
-from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.ids import ChatId, UserId, message_id, stamp_at
 from cecochat.ports.history import MessageRow, Progress
 
-CHAT = "d:a~b"
+CHAT = ChatId("d:a~b")
 NEW_YEAR_MS = 1_767_225_600_000  # 2026-01-01
 
 
@@ -29,9 +29,9 @@ def at(days: float, number: int = 0) -> int:
     return message_id(stamp_at(NEW_YEAR_MS + int(days * BUCKET_MS / 10)) + number, 7)
 
 
-def message(id_: int, sender: str = "a", chat: str = CHAT) -> MessageRow:
-    recipients = tuple(user for user in chat[2:].split("~") if user != sender)
-    return MessageRow(id_, chat, sender, recipients, b"event %d" % id_)
+def message(id_: int, sender: str = "a", chat: ChatId = CHAT) -> MessageRow:
+    recipients = tuple(UserId(user) for user in chat[2:].split("~") if user != sender)
+    return MessageRow(id_, chat, UserId(sender), recipients, b"event %d" % id_)
 
 
 async def write(history: CassandraHistory, *rows: MessageRow) -> None:

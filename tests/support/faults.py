@@ -11,6 +11,7 @@ import grpc
 import httpx
 
 from cecochat.adapters import build
+from cecochat.domain.log.ids import ChatId
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import Hole
 from cecochat.settings.settings import load
@@ -139,7 +140,7 @@ On = TypeVar("On")
 @asynccontextmanager
 async def a_hole_that_nobody_has_acknowledged(scene: Scene) -> AsyncIterator[None]:
     """Told, as materialize tells one."""
-    hole = Hole("a log", 0, 1, 2, 3, 4, "", "trimmed", "as the test says", 5)
+    hole = Hole("a log", 0, 1, 2, 3, 4, ChatId(""), "trimmed", "as the test says", 5)
     async with build.history(load(scene.environment)) as database:
         await database.write([], [], None, [hole])
         yield

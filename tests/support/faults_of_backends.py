@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from cecochat.adapters import build
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import ChatId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, encode
 from cecochat.ports.backplane import MESSAGES, NewRecord
@@ -144,7 +145,7 @@ async def a_row_of_the_history_is_deleted(scene: Scene) -> AsyncIterator[None]:
     """By somebody with a shell of the database; and repaired in the end."""
     settings = load(scene.environment)
     async with build.history(settings) as rows:
-        page = await rows.messages(min(scene.crowd.chats), before=None, after=None, limit=1)
+        page = await rows.messages(ChatId(min(scene.crowd.chats)), before=None, after=None, limit=1)
     event = Event.FromString(page.events[0])
     async with to_cassandra(settings.value("cassandra"), settings.namespace) as damage:
         await damage.delete_message(event.chat_id, event.id)

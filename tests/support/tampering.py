@@ -23,7 +23,7 @@ from typing_extensions import override
 from cecochat.adapters import build
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.ids import UserId, message_id, stamp_at
 from cecochat.domain.log.records import Origin, encode
 from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord
 from cecochat.ports.reading import fold_at
@@ -145,5 +145,7 @@ def _record(partition: int, id_: int, after: Fold, number: int, sender: str, to:
     event.message.text = "one of many"
     at = after.count + number
     written = event.SerializeToString()
-    origin = Origin(id_, after.epoch, at, sender, event.client_message_id, (to,), written, event)
+    origin = Origin(
+        id_, after.epoch, at, UserId(sender), event.client_message_id, (UserId(to),), written, event
+    )
     return NewRecord(partition, *encode(origin))

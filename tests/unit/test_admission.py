@@ -6,6 +6,7 @@ import pytest
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.servers.history.admission import Admission
 
 
@@ -15,11 +16,14 @@ def test_what_costs_as_much_as_many_queries_may_be_asked_less_often(cost: int, t
     config = Config(queries_burst=40, queries_rate_per_user=0.1)
     admission = Admission(lambda: config)
     for _ in range(times):
-        with admission.admitted("alice", cost):
+        with admission.admitted(UserId("alice"), cost):
             pass
-    with pytest.raises(Refusal, match="alice asks too often"), admission.admitted("alice", cost):
+    with (
+        pytest.raises(Refusal, match="alice asks too often"),
+        admission.admitted(UserId("alice"), cost),
+    ):
         pass
-    with admission.admitted("bob", cost):
+    with admission.admitted(UserId("bob"), cost):
         pass
 
 
@@ -27,13 +31,16 @@ def test_large_answers_are_owed_and_at_most_a_burst_of_them() -> None:
     """64 KiB of an answer cost one query more: alice, who has 10, has asked for a thousand."""
     config = Config(queries_burst=10, queries_rate_per_user=100.0)
     admission = Admission(lambda: config)
-    with admission.admitted("alice"):
-        admission.answered("alice", 1_000 * (64 << 10))
-    with pytest.raises(Refusal, match=r"wait 0\.1\d s") as refused, admission.admitted("alice"):
+    with admission.admitted(UserId("alice")):
+        admission.answered(UserId("alice"), 1_000 * (64 << 10))
+    with (
+        pytest.raises(Refusal, match=r"wait 0\.1\d s") as refused,
+        admission.admitted(UserId("alice")),
+    ):
         pass
     assert 100 < refused.value.retry_after_ms <= 111  # 10 owed and 1 more at 100 a second
-    with admission.admitted("bob"):
-        admission.answered("bob", (64 << 10) - 1)
+    with admission.admitted(UserId("bob")):
+        admission.answered(UserId("bob"), (64 << 10) - 1)
     for _ in range(9):
-        with admission.admitted("bob"):
+        with admission.admitted(UserId("bob")):
             pass

@@ -28,6 +28,7 @@ from cecochat.cli.output import message_json
 from cecochat.client import Message, Receipt, StateInUse
 from cecochat.client.errors import NotReachable, Refused
 from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.domain.log.ids import ChatId
 from cecochat.domain.printable import printable
 from cecochat.ports.history import Hole
 from cecochat.servers.control.late import DROP, GROUPS
@@ -72,7 +73,7 @@ def test_help_does_not_wait_for_what_it_does_not_need() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InvalidSettings("that is no number"), 2),
+        (InvalidSettings("that is not a number"), 2),
         (NotReachable("nothing listens there"), 3),
         (Unavailable("Nomad has no leader"), 3),
         (Refused("invalid", "too long"), 4),
@@ -278,8 +279,8 @@ def test_an_up_that_is_gone_is_found() -> None:
 
 
 def test_status_says_wrong_for_each_hole_that_nobody_knows_of() -> None:
-    trimmed = Hole("log", 3, 10, 19, 1, 2, "", "trimmed", "the log had dropped 10 to 19", 5)
-    refused = Hole("log", 7, 91, 91, 6, 6, "d:a~b", "refused", "too large", 5)
+    trimmed = Hole("log", 3, 10, 19, 1, 2, ChatId(""), "trimmed", "the log had dropped 10 to 19", 5)
+    refused = Hole("log", 7, 91, 91, 6, 6, ChatId("d:a~b"), "refused", "too large", 5)
     known = refused._replace(partition=8, acknowledged_at_ms=9, acknowledged_by="anna")
     leader = {"leads": True, "sets": {}, "late": {}}
     holes = [as_json(each) for each in (trimmed, refused, known)]

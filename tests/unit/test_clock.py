@@ -8,7 +8,7 @@ import pytest
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_MAX, message_id, stamp_at, time_ms
+from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_MAX, UserId, message_id, stamp_at, time_ms
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, Takeover, decode, encode
@@ -43,17 +43,17 @@ def test_a_state_record_is_due_by_number_and_by_time() -> None:
 def test_a_clock_beyond_all_ids_changes_nothing() -> None:
     owner = Owner(0, "session", Fold(lambda _: 0), cursor=0, forwarded=-1, limits=OwnerLimits())
     owner.read(0, owner.takeover("server", 1, EPOCH_MS), EPOCH_MS + 1, EPOCH_MS + 2)
-    session = Session("s", "alice", queue_max_bytes=1_000, wake=lambda: None)
+    session = Session("s", UserId("alice"), queue_max_bytes=1_000, wake=lambda: None)
     send = Send(client_message_id="1", chat_id="d:alice~bob")
     send.message.text = "hello"
     for year in (2090, 9_999):
         far_ms = (year - 1_970) * 366 * 86_400_000
         with pytest.raises(Refusal, match="ahead of the log's"):
-            owner.accept(session, send, ("bob",), far_ms)
+            owner.accept(session, send, (UserId("bob"),), far_ms)
         with pytest.raises(Refusal, match="no message id is left"):
             owner.next_stamp(far_ms)
     assert not owner.pending
-    origin = owner.accept(session, send, ("bob",), EPOCH_MS + 5)
+    origin = owner.accept(session, send, (UserId("bob"),), EPOCH_MS + 5)
     assert (origin.number, time_ms(origin.id)) == (0, EPOCH_MS + 5)
     assert owner.read(1, decode(*encode(origin)), 2, 0)
 
@@ -118,5 +118,5 @@ def test_a_clock_behind_the_log_is_not_asked() -> None:
 def test_a_copy_far_ahead_of_the_log_does_not_take_this_partition_with_it() -> None:
     fold, now_ms = Fold(), EPOCH_MS + 10_000
     id_ = message_id(stamp_at(now_ms + 10 * 366 * 86_400_000), 7)
-    assert fold.step(0, Copy(id_, 7, Place(1, 0), NOWHERE, ("bob",), b""), now_ms)
+    assert fold.step(0, Copy(id_, 7, Place(1, 0), NOWHERE, (UserId("bob"),), b""), now_ms)
     assert fold.top == stamp_at(now_ms + CLOCKS_APART_MAX_MS) | SEQUENCE_MAX

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.documents.follow import Following
 from cecochat.domain.errors import Refusal, Trimmed
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.session import frames
 from cecochat.ports.backplane import Log
@@ -56,7 +57,7 @@ def connection(line: Line) -> Connection:
     registry = CollectorRegistry()
     host = Host("server", Log(UNUSED, "log", 1), MessagingMetrics(registry))
     server = MessagingServer(host, Ownership(host, Following(UNUSED, registry)), verifier)
-    identity = Identity("alice", 1e12)
+    identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)
 
 

@@ -149,7 +149,7 @@ async def test_failures_are_said_once_and_asked_again_ever_more_slowly(
     for failures, pause_s in enumerate(pauses[:5]):
         assert pause_s >= 0.01 * 2**failures / 2
     assert [message.split(": ", 1)[-1] for message in caplog.messages] == [
-        "500 No cluster leader: the servers known last stay in use",
+        "500 No cluster leader: the servers that were live stay in use until it answers",
         "Consul answers again",
     ]
 

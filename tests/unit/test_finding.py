@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import message_id
+from cecochat.domain.log.ids import UserId, message_id
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import (
     NOTHING,
@@ -109,7 +109,9 @@ class Log:
         id_ = message_id(stamp, source)
         last = self.last_of(source)
         at = self.sources[source] = Place(last.clock_ms + 1, last.offset + 1 + number % 3)
-        self.append(Copy(id_, source, at, high, ("bob",), Event(id=id_).SerializeToString()))
+        self.append(
+            Copy(id_, source, at, high, (UserId("bob"),), Event(id=id_).SerializeToString())
+        )
 
     def last_of(self, source: int) -> Place:
         return self.sources.get(source, Place(BEGAN_MS, -1))
@@ -135,7 +137,7 @@ class Log:
         if (high := self.fold.high.get(source, NOTHING).origin) != NOWHERE:
             id_ = message_id(1, source)
             event = Event(id=id_).SerializeToString()
-            self.append(Copy(id_, source, high, NOWHERE, ("bob",), event))
+            self.append(Copy(id_, source, high, NOWHERE, (UserId("bob"),), event))
 
     def state(self, _: int) -> None:
         self.states.append(self.fold.state(len(self.records) - 1))
@@ -170,7 +172,7 @@ class FakeBackplane:
 def origin(stamp: int, epoch: Place, number: int) -> Origin:
     id_ = message_id(stamp, PARTITION)
     event = Event(id=id_, user_id="alice")
-    return Origin(id_, epoch, number, "alice", "", (), event.SerializeToString(), event)
+    return Origin(id_, epoch, number, UserId("alice"), "", (), event.SerializeToString(), event)
 
 
 ACTIONS = ("origin",) * 5 + (

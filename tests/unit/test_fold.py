@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import EPOCH_MS, message_id, stamp_at, stamp_of
+from cecochat.domain.log.ids import EPOCH_MS, UserId, message_id, stamp_at, stamp_of
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import (
@@ -31,7 +31,7 @@ EPOCHS = st.builds(Place, st.integers(0, 3), st.integers(-1, 12))
 
 def origin(id_: int, epoch: Place, number: int) -> Origin:
     event = Event(id=id_, user_id="alice")
-    return Origin(id_, epoch, number, "alice", "", (), event.SerializeToString(), event)
+    return Origin(id_, epoch, number, UserId("alice"), "", (), event.SerializeToString(), event)
 
 
 Log = list[tuple[LogRecord | None, int]]
@@ -185,7 +185,7 @@ def test_an_epoch_is_the_same_to_those_who_read_the_log_from_different_records_o
 
 
 def copy(at: Place, after: Place = NOWHERE) -> Copy:
-    return Copy(1, 7, at, after, ("b",), b"")
+    return Copy(1, 7, at, after, (UserId("b"),), b"")
 
 
 def counts_after(first: Copy, second: Copy) -> bool:

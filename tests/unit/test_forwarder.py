@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from typing_extensions import override
 
 from cecochat.domain.log.chain import Chain, Link
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, Origin
@@ -30,7 +31,14 @@ def place(offset: int) -> Place:
 def origin(offset: int, recipients: tuple[str, ...]) -> Origin:
     event = Event(id=offset + 1, user_id="s", recipient_ids=recipients)
     return Origin(
-        offset + 1, Place(1_000, 0), 0, "s", "", recipients, event.SerializeToString(), event
+        offset + 1,
+        Place(1_000, 0),
+        0,
+        UserId("s"),
+        "",
+        tuple(map(UserId, recipients)),
+        event.SerializeToString(),
+        event,
     )
 
 
@@ -196,7 +204,7 @@ def test_what_is_to_be_brought_again_lies_above_the_watermark() -> None:
     forwarder = Forwarder(3, -1, OwnerLimits())
     for offset in range(2):
         before = place(offset - 1)
-        forwarder.add(place(offset), origin(offset, ("a",)), {0: Link(["a"], before)})
+        forwarder.add(place(offset), origin(offset, ("a",)), {0: Link([UserId("a")], before)})
     forwarder.take(2)
     forwarder.acknowledged(0)
     assert forwarder.done == 0
@@ -207,7 +215,7 @@ def test_what_is_to_be_brought_again_lies_above_the_watermark() -> None:
 def test_a_reading_does_not_go_on_for_lanes_that_are_hardly_behind() -> None:
     """From where the one far behind is full, it would read all that lies between for nothing."""
     forwarder = Forwarder(3, -1, OwnerLimits(lane_max_bytes=0))
-    to_a, to_b = {0: Link(["a"], NOWHERE)}, {1: Link(["b"], NOWHERE)}
+    to_a, to_b = {0: Link([UserId("a")], NOWHERE)}, {1: Link([UserId("b")], NOWHERE)}
     for offset, recipient in enumerate("aaabbb"):
         links = to_a if recipient == "a" else to_b
         forwarder.add(place(offset), origin(offset, (recipient,)), links)
@@ -224,7 +232,9 @@ def test_what_the_log_has_dropped_is_left_out_and_told() -> None:
     """The next copy names the one before that, so that its target goes on."""
     forwarder = Forwarder(3, -1, OwnerLimits())
     for offset in range(6):
-        forwarder.add(place(offset), origin(offset, ("a",)), {0: Link(["a"], place(offset - 1))})
+        forwarder.add(
+            place(offset), origin(offset, ("a",)), {0: Link([UserId("a")], place(offset - 1))}
+        )
     forwarder.take(10)
     forwarder.acknowledged(0, 6)
     forwarder.rewind(0, 1)
@@ -232,7 +242,7 @@ def test_what_the_log_has_dropped_is_left_out_and_told() -> None:
     assert forwarder.begin_recall() == 2
     assert forwarder.leave_out(3, {0: Copied(place(3), 1)}) == [Lost(0, 2, 3)]
     for offset in (4, 5):
-        links = {0: Link(["a"], place(offset - 1))}
+        links = {0: Link([UserId("a")], place(offset - 1))}
         forwarder.recall(place(offset), origin(offset, ("a",)), links)
     forwarder.recalled(5)
     ((_, copies),) = forwarder.take(10)

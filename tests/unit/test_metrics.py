@@ -13,7 +13,7 @@ from cecochat.auth.tokens import Verifier, mint
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import message_id, stamp_at
+from cecochat.domain.log.ids import UserId, message_id, stamp_at
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, Origin, Takeover
 from cecochat.runtime import metrics
@@ -39,11 +39,13 @@ def id_of(age_s: float) -> int:
 
 
 def origin(age_s: float) -> Origin:
-    return Origin(id_of(age_s), Place(5_000, 0), 0, "alice", "m", ("bob",), b"", Event())
+    return Origin(
+        id_of(age_s), Place(5_000, 0), 0, UserId("alice"), "m", (UserId("bob"),), b"", Event()
+    )
 
 
 def copied(age_s: float) -> Copy:
-    return Copy(id_of(age_s), 3, Place(5_000, 1), NOWHERE, ("bob",), b"")
+    return Copy(id_of(age_s), 3, Place(5_000, 1), NOWHERE, (UserId("bob"),), b"")
 
 
 def test_the_age_of_a_message_follows_from_its_id(registry: CollectorRegistry) -> None:

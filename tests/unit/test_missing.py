@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, Missing, Origin, Takeover, decode, encode
@@ -19,7 +20,7 @@ def at(offset: int) -> Place:
     return Place(NOW_MS, offset)
 
 
-BROKEN = Copy(7, 2, at(9), at(8), ("bob",), b"")
+BROKEN = Copy(7, 2, at(9), at(8), (UserId("bob"),), b"")
 
 
 def fold_with_a_broken_chain() -> Fold:
@@ -33,7 +34,7 @@ def test_what_comes_by_itself_is_not_asked_for() -> None:
     fold = fold_with_a_broken_chain()
     incoming = Incoming(1, fold)
     assert incoming.due(0) == []
-    assert fold.step(1, Copy(6, 2, at(8), at(5), ("bob",), b""), NOW_MS)
+    assert fold.step(1, Copy(6, 2, at(8), at(5), (UserId("bob"),), b""), NOW_MS)
     assert fold.step(2, BROKEN, NOW_MS)
     assert incoming.due(ASK_AFTER_MS) == []
     assert not fold.owed
@@ -43,7 +44,7 @@ def test_a_chain_that_moves_is_given_time() -> None:
     fold = fold_with_a_broken_chain()
     incoming = Incoming(1, fold)
     incoming.due(0)
-    fold.step(1, Copy(6, 2, at(7), at(5), ("bob",), b""), NOW_MS)
+    fold.step(1, Copy(6, 2, at(7), at(5), (UserId("bob"),), b""), NOW_MS)
     assert incoming.due(ASK_AFTER_MS) == []
     assert incoming.due(2 * ASK_AFTER_MS) == [2]
 
@@ -97,7 +98,9 @@ def origin(owner: Owner, number: int, to: str) -> Origin:
     assert owner.epoch is not None
     event = Event(id=number + 1, user_id="alice", recipient_ids=[to])
     written = event.SerializeToString()
-    return Origin(number + 1, owner.epoch, number, "alice", "", (to,), written, event)
+    return Origin(
+        number + 1, owner.epoch, number, UserId("alice"), "", (UserId(to),), written, event
+    )
 
 
 def an_owner() -> Owner:

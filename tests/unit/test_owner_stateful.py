@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
@@ -160,7 +161,7 @@ class Partition(RuleBasedStateMachine):
         event.message.text = "x" * 20
         at = elsewhere(self.foreign + 2 if skipped else self.foreign)
         value = event.SerializeToString()
-        self.append(Copy(event.id, 1, at, elsewhere(after), (user,), value))
+        self.append(Copy(event.id, 1, at, elsewhere(after), (UserId(user),), value))
 
     # -- clients
 
@@ -169,7 +170,9 @@ class Partition(RuleBasedStateMachine):
         client, owner = self.clients[number], self.owner
         if client.session:
             owner.detach(client.session)
-        session = Session("s", client.user_id, queue_max_bytes=QUEUE_MAX_BYTES, wake=lambda: None)
+        session = Session(
+            "s", UserId(client.user_id), queue_max_bytes=QUEUE_MAX_BYTES, wake=lambda: None
+        )
         if live and not client.told and not client.unanswered:
             client.from_offset = client.position = owner.cursor - 1
         session.position = client.position
@@ -242,7 +245,9 @@ class Partition(RuleBasedStateMachine):
             assert not client.session.blocked
             assert client.position >= self.owner.sent.floor
             others = tuple(user for user in USERS if user != client.user_id)
-            self.append(self.owner.accept(client.session, made, others, self.now_ms))
+            self.append(
+                self.owner.accept(client.session, made, tuple(map(UserId, others)), self.now_ms)
+            )
 
     @precondition(lambda self: any(client.session for client in self.clients))
     @rule(number=st.integers(0, 3))
@@ -304,7 +309,7 @@ class Partition(RuleBasedStateMachine):
         return [
             offset
             for offset, record in self.valid.items()
-            if offset > client.from_offset and concerns(record, client.user_id)
+            if offset > client.from_offset and concerns(record, UserId(client.user_id))
         ]
 
     @override

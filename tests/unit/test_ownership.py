@@ -160,7 +160,7 @@ async def test_who_was_taken_over_from_needs_a_later_claim(
     owner, _ = owning(name=name)
     owner._assigned = {0: version}
     keeping = asyncio.create_task(owner._keep(0))
-    await eventually(lambda: runs == 2 or "waits for a later one" in caplog.text)
+    await eventually(lambda: runs == 2 or "waits for a later version" in caplog.text)
     assert (runs == 1, owner._memory.taken_over) == (waits, told)
     owner._assigned = {0: LATER.assignment_version + 1}
     owner._reassigned.set()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import (
     Copied,
@@ -51,9 +52,9 @@ def origins(draw: st.DrawFn) -> Origin:
         event.id,
         Place(draw(INT63), draw(INT63)),
         draw(INT63),
-        event.user_id,
+        UserId(event.user_id),
         event.client_message_id,
-        tuple(event.recipient_ids),
+        tuple(map(UserId, event.recipient_ids)),
         event.SerializeToString(),
         event,
     )
@@ -157,7 +158,7 @@ def test_a_record_with_a_changed_header_is_undecodable_or_written_again(
 )
 def test_an_origin_with_a_wrong_header_is_undecodable(header: str, value: str) -> None:
     event = Event(id=1, user_id="alice")
-    origin = Origin(1, Place(5, 0), 0, "alice", "", (), event.SerializeToString(), event)
+    origin = Origin(1, Place(5, 0), 0, UserId("alice"), "", (), event.SerializeToString(), event)
     key, body, headers = encode(origin)
     wrong = tuple((name, value if name == header else was) for name, was in headers)
     with pytest.raises(Undecodable):
@@ -171,7 +172,7 @@ def test_an_origin_with_a_wrong_header_is_undecodable(header: str, value: str) -
      ("clocks", "1:x"), ("clocks", "-1:0"), ("clocks", "0:-1"), ("clocks", f"1:{1 << 63}")],
 )  # fmt: skip
 def test_a_copy_with_a_wrong_header_is_undecodable(header: str, value: str) -> None:
-    key, body, headers = encode(Copy(1, 2, Place(5, 3), NOWHERE, ("bob",), b""))
+    key, body, headers = encode(Copy(1, 2, Place(5, 3), NOWHERE, (UserId("bob"),), b""))
     wrong = tuple((name, value if name == header else was) for name, was in headers)
     with pytest.raises(Undecodable):
         decode(key, body, wrong)
@@ -212,7 +213,7 @@ def test_an_origin_without_headers_is_undecodable() -> None:
     for missing in ("kind", "v", "id", "epoch", "number"):
         event = Event(id=1, user_id="alice")
         key, body, headers = encode(
-            Origin(1, Place(5, 0), 0, "alice", "", (), event.SerializeToString(), event)
+            Origin(1, Place(5, 0), 0, UserId("alice"), "", (), event.SerializeToString(), event)
         )
         with pytest.raises(Undecodable):
             decode(key, body, tuple(h for h in headers if h[0] != missing))
@@ -221,7 +222,7 @@ def test_an_origin_without_headers_is_undecodable() -> None:
 @pytest.mark.parametrize("value", [b"", Event(id=8, chat_id="d:a~b").SerializeToString()])
 def test_a_copy_brings_the_event_that_it_names(value: bytes) -> None:
     """An empty value reads as an event, too. It counted, and all real copies behind it did not."""
-    key, _, headers = encode(Copy(7, 3, Place(1, 99_999), NOWHERE, ("bob",), b""))
+    key, _, headers = encode(Copy(7, 3, Place(1, 99_999), NOWHERE, (UserId("bob"),), b""))
     with pytest.raises(Undecodable, match="not the event 7"):
         decode(key, value, headers)
     zero = tuple((name, "0" if name == "id" else text) for name, text in headers)

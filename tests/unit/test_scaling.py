@@ -118,19 +118,20 @@ def test_what_is_taken_back_is_asked_for_less_and_less_often(least: int) -> None
 def test_limits_that_a_person_changes_hold_at_once() -> None:
     scaler = Made()
     assert scaler.decide(observed(4, 100), Policy(6, 8, 60), 0) == Scaling(
-        6, "4 are fewer than the least, 6"
+        6, "4 are fewer than the minimum, 6"
     )
     assert scaler.decide(observed(6, 100), Policy(1, 5, 60), 1) == Scaling(
-        5, "6 are more than the most, 5"
+        5, "6 are more than the maximum, 5"
     )
 
 
 def test_a_lower_limit_takes_servers_out_one_after_the_other() -> None:
     scaler, policy = Made(), Policy(1, 3, 60)
-    assert scaler.decide(observed(5, 100), policy, 0) == Scaling(4, "5 are more than the most, 3")
+    first = scaler.decide(observed(5, 100), policy, 0)
+    assert first == Scaling(4, "5 are more than the maximum, 3")
     assert scaler.decide(observed(4, 100, live=5), policy, 5) is None, "one stops yet"
     assert scaler.decide(observed(4, 100, live=4), policy, 10) == Scaling(
-        3, "4 are more than the most, 3"
+        3, "4 are more than the maximum, 3"
     )
     assert scaler.decide(observed(3, 250), policy, 15) is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.domain.ownership.sent import Accepted, SentTable
@@ -22,10 +23,10 @@ def test_the_table_knows_every_send_above_its_floor(
 ) -> None:
     table = SentTable(9, OwnerLimits(resend_window_ms=window_ms, resend_entries_max=entries_max))
     now_ms, offset, announced = 1_000, 10, 9
-    accepted: dict[tuple[str, str], Place] = {}
+    accepted: dict[tuple[UserId, str], Place] = {}
     for step, value in steps:
         if step == "add":
-            key = ("user", f"{value} {offset if unique else ''}")
+            key = (UserId("user"), f"{value} {offset if unique else ''}")
             accepted[key] = Place(now_ms, offset)
             table.add(key, Accepted(offset, accepted[key], now_ms, 0))
             offset += 1
@@ -49,7 +50,7 @@ def test_the_table_knows_every_send_above_its_floor(
 def test_the_table_is_bounded_once_it_has_been_told(sends: int, entries_max: int) -> None:
     table = SentTable(-1, OwnerLimits(resend_entries_max=entries_max))
     for offset in range(sends):
-        table.add(("user", str(offset)), Accepted(offset, Place(0, offset), 0, 0))
+        table.add((UserId("user"), str(offset)), Accepted(offset, Place(0, offset), 0, 0))
     table.expire(1)
     table.expire(1)
     assert len(table) == min(sends, entries_max)

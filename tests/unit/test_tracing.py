@@ -23,6 +23,7 @@ from cecochat.documents import changes
 from cecochat.domain.cluster.configuration import parse
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Refusal
 from cecochat.domain.log import ids
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, Origin, decode, encode
 from cecochat.domain.session.session import Session
@@ -57,7 +58,15 @@ def tracer(**keys: float) -> Tracer:
 def origin(trace: str = "", id_: int = 7) -> Origin:
     event = Event(id=id_, user_id="alice", client_message_id="m", recipient_ids=["bob"])
     return Origin(
-        id_, Place(5_000, 0), 0, "alice", "m", ("bob",), event.SerializeToString(), event, trace
+        id_,
+        Place(5_000, 0),
+        0,
+        UserId("alice"),
+        "m",
+        (UserId("bob"),),
+        event.SerializeToString(),
+        event,
+        trace,
     )
 
 
@@ -107,7 +116,7 @@ def test_a_message_that_is_traced_carries_the_context_of_its_append() -> None:
     read = decode(*encode(record))
     assert isinstance(read, Origin)
     assert read.trace == record.trace
-    copy = Copy(7, 0, Place(5_000, 1), NOWHERE, ("bob",), record.event, record.trace)
+    copy = Copy(7, 0, Place(5_000, 1), NOWHERE, (UserId("bob"),), record.event, record.trace)
     assert decode(*encode(copy)) == copy
 
 
@@ -133,7 +142,7 @@ def test_a_fault_of_a_trace_is_none_of_a_message(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(one, "start", lambda *_, **__: 1 / 0)
     traces, record = MessageTraces(one, 0), origin()
     traces.accept(ASKED, record)
-    copies = [Copy(7, 0, Place(5_000, 1), NOWHERE, ("bob",), b"", ASKED)]
+    copies = [Copy(7, 0, Place(5_000, 1), NOWHERE, (UserId("bob"),), b"", ASKED)]
     with traces.appending(), traces.forwarding(1, copies):
         pass
     assert record.trace == ""
@@ -164,7 +173,10 @@ def rows(*ages_ms: int) -> list[MessageRow]:
     now_ms = time.time_ns() // 1_000_000
     shift = ids.PARTITION_BITS + ids.SEQUENCE_BITS
     numbers = [(now_ms - age_ms - ids.EPOCH_MS) << shift for age_ms in ages_ms]
-    return [MessageRow(number, "d:alice~bob", "alice", ("bob",), b"") for number in numbers]
+    return [
+        MessageRow(number, ChatId("d:alice~bob"), UserId("alice"), (UserId("bob"),), b"")
+        for number in numbers
+    ]
 
 
 def ended(exported: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
@@ -309,7 +321,7 @@ def test_the_context_of_no_span_is_empty() -> None:
 
 
 def session(told: list[bool]) -> Session:
-    made = Session("s", "alice", queue_max_bytes=100, wake=lambda: None)
+    made = Session("s", UserId("alice"), queue_max_bytes=100, wake=lambda: None)
     made.push(b"before")
     made.when_written(told.append)
     return made

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, LogRecord, Origin, State, Takeover
 from cecochat.domain.log.undecided import Undecided
@@ -20,7 +21,7 @@ def at(offset: int) -> Place:
 
 
 def origin(id_: int, epoch: int, number: int) -> Origin:
-    return Origin(id_ << 22, at(epoch), number, "a", str(id_), (), b"", Event())
+    return Origin(id_ << 22, at(epoch), number, UserId("a"), str(id_), (), b"", Event())
 
 
 @st.composite
@@ -142,7 +143,8 @@ def test_copies_are_known_above_the_first_state_record() -> None:
 def test_copies_before_a_state_record_count_as_that_says() -> None:
     """One that came before its turn did not count, though what was missing has come by then."""
     early, late = (
-        Copy(number << 22, 1, at(number), at(number - 1), ("bob",), b"") for number in (6, 5)
+        Copy(number << 22, 1, at(number), at(number - 1), (UserId("bob"),), b"")
+        for number in (6, 5)
     )
     state = State(11, at(3), 0, 5, {1: Copied(at(5), 5 << 22)}, owed={1: at(6)})
     records: list[LogRecord] = [early, late, state, early]
@@ -160,7 +162,9 @@ def test_copies_before_a_state_record_count_as_that_says() -> None:
 
 def to_bob(number: int) -> Origin:
     event = Event(recipient_ids=["bob"])
-    return Origin(number << 22, at(0), number, "a", str(number), ("bob",), b"", event)
+    return Origin(
+        number << 22, at(0), number, UserId("a"), str(number), (UserId("bob"),), b"", event
+    )
 
 
 def test_what_is_forwarded_again_names_nothing_that_comes_later() -> None:

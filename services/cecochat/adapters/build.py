@@ -1,4 +1,4 @@
-"""Opens what the settings choose behind each port."""
+"""Opens the backend that the settings choose for each port."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from cecochat.settings.settings import Settings
 
 
 def backplane(settings: Settings) -> AbstractAsyncContextManager[Backplane]:
-    """The log, with the tasks that it needs; a failure of these cancels the body."""
+    """Open the log, with the tasks that it needs. If one of these fails, the body is cancelled."""
     return _opened("backplane", settings)
 
 
 def history(settings: Settings) -> AbstractAsyncContextManager[History]:
-    """The history database."""
+    """Open the history database."""
     return _opened("history", settings)
 
 
 def configuration(settings: Settings) -> AbstractAsyncContextManager[Configuration]:
-    """The central configuration."""
+    """Open the central configuration."""
     return _opened("configuration", settings)
 
 
 def discovery(settings: Settings) -> AbstractAsyncContextManager[Discovery]:
-    """The registry of live servers."""
+    """Open the registry of live servers."""
     return _opened("discovery", settings)
 
 
 def deployment(settings: Settings) -> AbstractAsyncContextManager[Deployment]:
-    """What runs the servers."""
+    """Open the deployment, which runs the servers."""
     chosen = backends.chosen("deployment", settings)
     if not chosen.chosen_by and backends.is_shared("discovery", settings):
         return _by_others()
@@ -57,5 +57,5 @@ async def _by_others() -> AsyncGenerator[Deployment]:
 
 
 def restore(copy: Path, folder: Path) -> Restored:
-    """Make a data folder of a copy of one, embedded. Raises `CecochatError`."""
+    """Make an embedded data folder from a copy of one. Raises `CecochatError`."""
     return restored(copy, folder)

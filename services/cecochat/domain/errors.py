@@ -1,5 +1,5 @@
-"""Errors with a stable code. One table maps a code to gRPC and HTTP; messages say what was wrong
-and what to do.
+"""The errors that this package raises. Those for clients have a stable code, which one table maps
+to gRPC and HTTP. Messages say what was wrong and what to do.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ RETRIABLE = frozenset(
 
 
 class CecochatError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """The base class of everything that this package raises on purpose."""
 
 
 class Refusal(CecochatError):
-    """A typed answer to a client: what was wrong and what to do. `retry_after_ms` 0: as the
-    back-off says.
+    """An error for a client, with a code: what was wrong and what to do. If `retry_after_ms` is 0,
+    the client waits as long as its back-off says.
     """
 
     def __init__(self, code: ErrorCode.ValueType, message: str, retry_after_ms: int = 0) -> None:
@@ -48,11 +48,11 @@ class Refusal(CecochatError):
 
     @property
     def name(self) -> str:
-        """The code as metrics, JSON and logs name it: `rate_limited`."""
+        """The code as metrics, JSON and logs name it, for example `rate_limited`."""
         return ErrorCode.Name(self.error_code).removeprefix("ERROR_CODE_").lower()
 
     def proto(self) -> errors_pb2.Error:
-        """The refusal as it travels."""
+        """The refusal as a protobuf message."""
         return errors_pb2.Error(
             code=self.error_code,
             message=self.message,
@@ -73,21 +73,22 @@ class ProducerEnded(CecochatError):
 
 
 class Trimmed(CecochatError):
-    """Retention has dropped what was to be read."""
+    """Retention has dropped what should have been read."""
 
     def __init__(self, partition: int, offset: int, start: int) -> None:
         super().__init__(
-            f"partition {partition}: offset {offset} is dropped, the log starts at {start}"
+            f"partition {partition} no longer has offset {offset}: retention has dropped what was "
+            f"before {start}"
         )
         self.start = start
 
 
 class Unavailable(CecochatError):
-    """A backend does not answer just now; the same call can be made again."""
+    """A backend does not answer at the moment. The same call can be made again."""
 
 
 class Conflict(CecochatError):
-    """Somebody else changed the document first: read it again, decide again, put again."""
+    """Somebody else has changed the document first. Read it again, decide again, and put again."""
 
 
 class CannotScale(CecochatError):

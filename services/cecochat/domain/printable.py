@@ -1,7 +1,7 @@
-"""Text of others without what would steer a terminal, or show something else than what it is.
+"""Makes foreign text safe to print: without characters that control a terminal or disguise text.
 
-That is what Unicode calls controls (C0, DEL, C1), formats (bidirectional overrides and isolates,
-invisible characters), line separators, and what is not assigned.
+These are the characters that Unicode calls controls (C0, DEL, C1), formats (bidirectional overrides
+and isolates, invisible characters) and line separators, and those that are not assigned.
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-JOINER = "\N{ZERO WIDTH JOINER}"  # it makes one emoji of several
+JOINER = "\N{ZERO WIDTH JOINER}"  # joins several emoji into one
 LINES = "\n\t"
 
 
 def printable(text: str) -> str:
-    """For a person: each such character is replaced; line feeds and tabs stay."""
+    """The text for a person: each unsafe character is replaced; line feeds and tabs stay."""
     if text.isprintable():
         return text
     return "".join(c if c in LINES or _is_safe(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def as_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
-    """For a program, on one line: each such character is escaped, so that nothing is lost."""
+    """The value as JSON on one line, for a program: each unsafe character is escaped, so that
+    nothing is lost.
+    """
     text = json.dumps(value, ensure_ascii=False, default=default)
     if text.isprintable():
         return text
@@ -34,5 +36,5 @@ def _is_safe(character: str) -> bool:
 
 
 def _escaped(character: str) -> str:
-    """As JSON writes it (RFC 8259, 7); outside of strings its text is ASCII."""
+    """The character as JSON escapes it (RFC 8259, section 7)."""
     return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"

@@ -9,6 +9,7 @@ from sanic import Request
 from sanic.response import HTTPResponse, raw
 
 from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.internal import paths
 from cecochat.internal.v1.internal_pb2 import (
     Load,
@@ -58,9 +59,9 @@ class InternalRoutes:
             return _protobuf(Sessions(server_id=self._server_id, users=found))
 
 
-def users_in(request: Request) -> list[str]:
+def users_in(request: Request) -> list[UserId]:
     """Whom a question about sessions names, each once. Raises `Refusal`."""
-    users = list(dict.fromkeys(request.args.getlist(paths.USER, [])))
+    users = list(map(UserId, dict.fromkeys(request.args.getlist(paths.USER, []))))
     if 1 <= len(users) <= paths.USERS_MAX:
         return users
     raise Invalid(

@@ -1,4 +1,6 @@
-"""The PUB/SUB backplane that is also the event log: partitioned, ordered, durable."""
+"""The backplane: the partitioned, ordered and durable event log, which also carries messages from
+server to server.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.letters import KEPT_DAYS
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import LogRecord
@@ -17,18 +20,18 @@ MESSAGES: Final = "messages"
 DEAD_LETTERS: Final = "messages.dead"
 FORWARD_GROUP: Final = "forward"
 MATERIALIZE_GROUP: Final = "materialize"
-"""Whose commits others ask for, too."""
+"""The group of the materialize servers. Others ask for what it has committed."""
 Topic = Literal["messages", "messages.dead"]
 
 LETTERS_KEPT_MS: Final = KEPT_DAYS * 24 * 3_600_000
-"""What is in `messages.dead` goes by age alone."""
+"""How long dead letters are kept. They are dropped by age alone."""
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values, printable ASCII without a line break, in a fixed order."""
 
 
 class NewRecord(NamedTuple):
-    """What a producer appends to a partition."""
+    """A record to append, and the partition to append it to."""
 
     partition: int
     key: bytes
@@ -38,7 +41,7 @@ class NewRecord(NamedTuple):
 
 @dataclass(slots=True)
 class Record:
-    """What a reader gets: durable, and the same for every reader for ever."""
+    """A record that was read. It is durable, and for ever the same for every reader."""
 
     offset: int
     appended_at_ms: int  # the log's own clock, ms since 1970
@@ -46,48 +49,50 @@ class Record:
     value: bytes
     headers: Headers
     decoded: LogRecord | Undecodable | None = field(default=None, compare=False, repr=False)
-    """What it says, once `ports.reading.decode_once` was asked: for all readers of a process."""
+    """The record, decoded, once some reader of this process has called
+    `ports.reading.decode_once`.
+    """
 
 
 class Producer(ABC):
     """One producer session: a FIFO per partition that ends with its first failure.
 
-    Not shared between owners. After a failure every later append of the session fails with
-    `ProducerEnded` too, so nothing of this session can land behind a hole; what was given before
-    may have landed or not.
+    A session belongs to one owner. After a failure every later append fails with `ProducerEnded`,
+    too, so that nothing of this session can land behind a hole. What was passed in before may have
+    landed or not.
     """
 
     @abstractmethod
     async def append(self, records: Sequence[NewRecord]) -> None:
-        """Append in order; returns when every record is durable (Kafka: acks=all; SQLite:
-        synchronous=FULL commit).
+        """Append records in order. Returns when all of them are durable (in Kafka by acks=all, in
+        SQLite by a commit with synchronous=FULL).
 
-        The order of calls is the order in the log, also for calls made without waiting for those
-        before: the records are queued before the first suspension. An adapter may join several
+        The order of the calls is the order in the log, even if a call does not wait for those
+        before it: the records are queued before the first suspension. An adapter may join several
         calls into one write.
 
-        Raises `ProducerEnded`. Cancelling the wait does not take the records back.
+        Raises `ProducerEnded`. Cancelling the call does not take the records back.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Wait for what is queued, then end the session. Idempotent."""
+        """Wait for what is queued, then end the session. It may be called again."""
 
 
 class Backplane(ABC):
-    """Topics of a fixed number of partitions. Offsets of a partition increase; on some adapters
-    they have holes.
+    """Topics with a fixed number of partitions. The offsets of a partition increase, but some
+    adapters leave holes between them.
     """
 
     @abstractmethod
     async def log_id(self) -> str:
-        """Names this very log: a position of another log id means nothing here. Same for all
-        topics, for ever.
+        """The id of this log, which never changes and is the same for all topics. A position in a
+        log of another id means nothing here.
         """
 
     @abstractmethod
     async def partition_count(self) -> int:
-        """How many partitions `messages` has; fixed when the log is created, 1 to 4,096."""
+        """How many partitions each topic has: 1 to 4,096, fixed when the log is created."""
 
     @abstractmethod
     async def producer(self, topic: Topic = MESSAGES) -> Producer:
@@ -95,32 +100,31 @@ class Backplane(ABC):
 
     @abstractmethod
     def read(self, topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:
-        """Batches of durable records from `offset` on, in order, without end: waits at the end of
-        the log for more.
+        """Yield batches of durable records from `offset` on, in order and without end: at the end
+        of the log, wait for more.
 
-        A batch is never empty and is bounded (1,000 records, 1 MiB, or one record over that). Every
-        reader is shown the same records with the same offsets. Where `offset` lies below what
-        retention left, raises `Trimmed`; where the log does not answer, or has lost what it had
-        shown this reader, `Unavailable`. Close the generator (`aclosing`) to stop; cancellation is
-        safe at any time.
+        A batch is never empty. It has at most 1,000 records and 1 MiB, or a single larger record.
+        Every reader gets the same records with the same offsets. Close the generator (`aclosing`)
+        to stop; cancelling is safe at any time.
+
+        Raises `Trimmed` if retention has dropped `offset`. Raises `Unavailable` if the log does not
+        answer, or has lost what this reader was given.
         """
 
     @abstractmethod
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
-        """(start, end): the lowest offset that is kept, and the offset that the next record will
-        get at least.
-        """
+        """The lowest offset that is kept, and the lowest that the next record can get."""
 
     @abstractmethod
     async def committed(self, group: str, topic: Topic, partition: int) -> Place | None:
-        """Where the group continues: its offset is one above the last that it has dealt with; None:
-        it never committed.
+        """The place from which the group continues, one offset above the last that it has dealt
+        with; None if it never committed.
         """
 
     @abstractmethod
     async def commit(self, group: str, topic: Topic, places: dict[int, Place]) -> None:
-        """Store partition -> where to continue, durably. Not fenced: the last one to land wins.
-        Raises `Unavailable`.
+        """Store durably from where the group continues, by partition. Commits are not fenced: the
+        last one to land wins. Raises `Unavailable`.
         """
 
     @abstractmethod
@@ -130,33 +134,35 @@ class Backplane(ABC):
         """Run `work(partition)` for each partition that the group gives this member, until
         cancelled.
 
-        A partition is worked on by one member at a time. When one is taken away, its `work` is
-        cancelled and waited for (so it can finish and commit what is in flight) before anybody else
-        gets it. If `work` raises, so does this.
+        Only one member at a time works on a partition. When a partition is taken away, its `work`
+        is cancelled. It can then finish and commit what it has begun, and no other member gets the
+        partition before. If `work` raises, so does this.
         """
 
     @abstractmethod
     async def release(self, topic: Topic, partition: int, before: int) -> None:
-        """Say that the protocol needs no record below `before` any more. What was released stays
-        released; `trim` drops it.
+        """Say that the protocol no longer needs the records below `before`. This cannot be taken
+        back. `trim` drops them.
         """
 
     @abstractmethod
     async def trim(self) -> None:
-        """Drop what is released and older than the retention, and nothing else: what nobody has
-        released stays, however old it is. Dead letters go by age alone. `build` calls it now and
-        then. Raises `Unavailable`.
+        """Drop what is released and also older than the retention. What was not released stays,
+        however old it is. Dead letters are dropped by age alone. What `build` opens calls this from
+        time to time. Raises `Unavailable`.
         """
 
     @abstractmethod
     async def offset_at(self, topic: Topic, partition: int, at_ms: int) -> int:
-        """The offset of the first record that was appended at `at_ms` or later, by the log's own
-        clock; where there is none, that of the end. Raises `Unavailable`.
+        """The offset of the first record that was appended at `at_ms` or later, in ms since 1970 by
+        the log's own clock; the end if there is none. Raises `Unavailable`.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything. Readers end with an error, producers are closed. Idempotent."""
+        """Close the log. Readers end with an error, and producers are closed. It may be called
+        again.
+        """
 
 
 class Log(NamedTuple):
@@ -171,6 +177,6 @@ class Log(NamedTuple):
         """Ask it."""
         return cls(backplane, await backplane.log_id(), await backplane.partition_count())
 
-    def place(self, user_id: str) -> int:
+    def partition_of(self, user_id: UserId) -> int:
         """The partition of a user."""
         return partition_of(user_id, self.partitions)

@@ -1,4 +1,4 @@
-"""Central, dynamic configuration: versioned JSON documents that everybody follows while running."""
+"""Central configuration: versioned JSON documents that all servers follow while they run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ REVOCATIONS: Final = "revocations"
 
 
 class Document(NamedTuple):
-    """One version of a document. `version` counts from 1; version 0 with an empty value: never
-    written.
+    """One version of a document. Versions count from 1; a document that was never written has
+    version 0 and an empty value.
     """
 
     name: str
@@ -27,16 +27,16 @@ class Document(NamedTuple):
 
     @property
     def rank(self) -> Rank:
-        """Where it stands among the versions of this document: who follows it goes by that."""
+        """Where this version stands among all versions of the document. Followers compare this."""
         return rank(self.version, self.value)
 
 
 class Configuration(ABC):
-    """Documents changed by compare-and-set. It keeps bytes; what is valid is judged by writers and
-    by readers. Every call raises `Unavailable`, within seconds, while the store does not answer.
+    """Documents that are changed by compare-and-set. The store does not validate them: writers and
+    readers do. Every call raises `Unavailable` within seconds if the store does not answer.
     """
 
-    system: str  # as the semantic conventions name the store
+    system: str  # the name of the store in OpenTelemetry's semantic conventions
 
     @abstractmethod
     async def get(self, name: str) -> Document:
@@ -44,15 +44,15 @@ class Configuration(ABC):
 
     @abstractmethod
     async def put(self, name: str, value: Mapping[str, Any], *, expected: int, by: str) -> Document:
-        """Make `value` version `expected + 1`, durably, and announce it. Raises `Conflict` if
-        another was faster.
+        """Store `value` durably as version `expected + 1`, and announce it. `by` says who changes
+        it. Raises `Conflict` if the current version is not `expected`.
         """
 
     async def change(
         self, name: str, decide: Callable[[Mapping[str, Any]], Mapping[str, Any]], *, by: str
     ) -> Document:
-        """Put what `decide` makes of the current value, decided again as often as another was
-        faster. Raises what `decide` raises.
+        """Put what `decide` returns for the current value. If another writer was faster, decide
+        again. Raises what `decide` raises.
         """
         while True:
             current = await self.get(name)
@@ -64,26 +64,26 @@ class Configuration(ABC):
 
     @abstractmethod
     async def restore(self, document: Document) -> bool:
-        """Store a document again, as the version that it is, where the store holds a lower one: it
-        was lost and came back empty or old. Announces it; whether it was stored.
+        """Store a document again under its own version if the store has a lower one, because it
+        lost its data and came back empty or old. Announces it. Returns whether it was stored.
         """
 
     @abstractmethod
     async def past(self, name: str, limit: int = 20) -> list[Document]:
-        """Earlier versions and the current one, newest first; at least the last 100 are kept."""
+        """The last `limit` versions, newest first. At least the last 100 are kept."""
 
     @abstractmethod
     def watch(self, name: str) -> AsyncGenerator[Document]:
-        """The current version at once, then each other one that the store holds; versions may be
-        skipped, never repeated.
+        """Yield the current version at once, then each new one. Versions may be skipped, but are
+        never repeated.
 
-        They turn back only where the store has lost its data. Who follows keeps what it has then,
-        by `Document.rank`.
+        Versions go back only if the store has lost its data. A follower then keeps what it has, by
+        comparing `Document.rank`.
 
-        A change is seen within 2 s, also one made by another process, also if an announcement is
+        Every change is seen within 2 s, even if another process makes it or its announcement is
         lost.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything. Idempotent."""
+        """Close the store and end all watches. It may be called again."""

@@ -1,4 +1,4 @@
-"""How many servers of a set run, how they fare, and changing their number."""
+"""What runs the servers of each set: how many there are, how they are, and how to have more."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ Status = Literal["pending", "running", "failed", "ended"]
 
 
 class Limits(NamedTuple):
-    """How few and how many servers a deployment can run of a set; both ends are included."""
+    """How many servers of a set a deployment can run: from `min` to `max`, both included."""
 
     min: int
     max: int
 
 
 class Allocation(NamedTuple):
-    """One place of a server, which may be started again in it."""
+    """A slot in which a deployment runs one server, and starts it again if it ends."""
 
     id: str
     status: Status
     version: str
-    where: str  # the node, or the process
+    where: str  # which node or process it is on
 
 
 class ServerSet(NamedTuple):
-    """A set as its deployment sees it: who is live is what discovery tells."""
+    """A set as its deployment sees it. Which servers are live is up to discovery."""
 
     wanted: int
     limits: Limits
     allocations: tuple[Allocation, ...]
-    rollout: str = ""  # what the deployment says of its last change, for people
+    rollout: str = ""  # what the deployment says about its last change, in its own words
 
 
 class Deployment(ABC):
-    """Runs server sets, and scales them. Calls raise `Unavailable` where it does not answer."""
+    """Runs server sets and scales them. Calls raise `Unavailable` if it does not answer."""
 
     @abstractmethod
     async def state(self, service: Service) -> ServerSet:
-        """The set as it is now. Raises `CannotScale` where it does not run that set."""
+        """The set as it is now. Raises `CannotScale` if this deployment does not run that set."""
 
     @abstractmethod
     async def scale(self, service: Service, count: int, reason: str) -> None:
-        """Want `count` servers; returns when the change is accepted, not when it is done. A server
-        that is not wanted any more drains first.
+        """Ask for `count` servers. Returns when the change is accepted, not when it is done. A
+        server that is no longer wanted drains before it stops.
 
-        Raises `CannotScale` where this deployment cannot run that many.
+        Raises `CannotScale` if this deployment cannot run that many.
         """

@@ -16,14 +16,14 @@ class Instance(NamedTuple):
 
     service: Service
     instance_id: str  # unique for each start
-    address: str  # host:port that clients reach it at
-    health_url: str  # its HTTP health, e.g. http://127.0.0.1:7101
+    address: str  # host:port at which clients reach it
+    health_url: str  # its internal listener, e.g. http://127.0.0.1:7101
     version: str
-    behind: str = ""  # host:port that the edge reaches it at; empty: there is no edge
+    behind: str = ""  # host:port at which the edge reaches it; empty: there is no edge
 
 
 class Unproven(NamedTuple):
-    """A registration that no server of this cluster has signed: nobody is sent there."""
+    """A registration that no server of this cluster has signed. No client is sent there."""
 
     service: Service
     registered_id: str  # in the registry
@@ -35,46 +35,50 @@ class Discovery(ABC):
 
     @abstractmethod
     async def register(self, instance: Instance) -> None:
-        """Make it known; again with the same instance_id: replace it. Where the registry does not
-        answer just now, it is made known when it does.
+        """Register an instance, or replace the one with the same `instance_id`. If the registry
+        does not answer at the moment, this is done when it does.
         """
 
     @abstractmethod
     async def deregister(self, instance: Instance) -> None:
-        """Forget it. Unknown is fine, and so is a registry that does not answer: it finds out."""
+        """Remove an instance, if it is registered. A registry that does not answer finds out later
+        that the instance is gone.
+        """
 
     @abstractmethod
     def live(self, service: Service) -> tuple[Instance, ...]:
-        """The last known healthy instances that servers of this cluster have registered, by
-        instance_id; answers from memory, never from the network. While the registry is away they
-        stay, and for a grace after it.
+        """The healthy instances that servers of this cluster have registered, sorted by
+        `instance_id`. This answers from memory, never from the network. If the registry goes away,
+        the instances stay as they were, also for a grace period after it is back.
         """
 
     @property
     @abstractmethod
     def answers(self) -> bool:
-        """Whether the registry answers just now. While it does not, nobody is found dead."""
+        """Whether the registry answers at the moment. While it does not, none is found dead."""
 
     @property
     @abstractmethod
     def unproven(self) -> tuple[Unproven, ...]:
-        """What is registered just now for these services and not believed."""
+        """The current registrations for these services that are not trusted."""
 
     @abstractmethod
     def watch(self, service: Service) -> AsyncGenerator[tuple[Instance, ...]]:
-        """The set now, then the set after each change; changes in a row may be joined."""
+        """Yield the live instances at once, then again after each change. Several changes may be
+        joined.
+        """
 
     @abstractmethod
     def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
-        """Stand as a candidate until the generator is closed, which gives the role up: whether this
-        one leads now, then each change. A candidate that is the id of an instance which is
-        registered, of the service that the role is named after, leads no longer than that lives.
+        """Stand as a candidate for a role: yield whether this candidate leads now, then each change
+        of that. Closing the generator gives the role up. If `candidate` is the id of an instance
+        that is registered for the service `role`, it leads only as long as that instance lives.
 
-        Advisory: two may lead for a moment, as after a pause. What a leader writes must be guarded
-        by compare-and-set. While the registry is away nobody comes to lead, and who leads stops
-        within 10 s.
+        Leading is advisory: two candidates may lead for a moment, for example after a pause, so
+        what a leader writes has to be guarded by compare-and-set. If the registry goes away, the
+        leader stops leading within 10 s, and no candidate starts.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Deregister what this object registered and release everything. Idempotent."""
+        """Deregister what this object has registered, and end watches. It may be called again."""

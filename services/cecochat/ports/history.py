@@ -4,41 +4,50 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from cecochat.domain.errors import CecochatError
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 
 HoleReason = Literal["trimmed", "unproven", "refused", "lost", "uncopied"]
-"""The log had dropped them before they were read; what is left of the log does not prove that they
-count; the database refuses the row for what it is; the log has lost its end, with whatever of it
-was not read yet. The last is no hole of the history: the log had dropped them before they were
-copied to the partitions of all recipients, whose devices may lack them.
+"""Why messages may be missing.
+
+- `trimmed`: the log dropped them before they were read.
+- `unproven`: what is left of the log does not prove that they count.
+- `refused`: the database refuses the row.
+- `lost`: the log has lost its end, before all of it was read.
+- `uncopied`: the log dropped them before they were copied to the partitions of all recipients. The
+  history has them, but devices of the recipients may not.
 """
 
 
+ANY_CHAT: Final = ChatId("")
+"""The `chat_id` of a hole that may concern any chat of the partition's users."""
+
+
 class MessageRow(NamedTuple):
-    """A message as it is kept: writing the same row again changes nothing."""
+    """A message as it is stored. Writing the same row again changes nothing."""
 
     message_id: int
-    chat_id: str
-    user_id: str  # the sender
-    recipient_ids: tuple[str, ...]  # the other participants, frozen when it was accepted
+    chat_id: ChatId
+    user_id: UserId  # the sender
+    recipient_ids: tuple[UserId, ...]  # the other participants, frozen when it was accepted
     event: bytes  # the serialized Event
 
 
 class MarkRow(NamedTuple):
-    """How far a user has received and read a chat, as message ids. Marks only move up."""
+    """Up to which message ids a user has received and read a chat. Marks only move up."""
 
-    chat_id: str
-    user_id: str
+    chat_id: ChatId
+    user_id: UserId
     delivered_up_to: int
     read_up_to: int
 
 
 class Progress(NamedTuple):
-    """The history holds every valid origin of that partition of that log, up to and including
-    `offset`, where the log's clock is `clock_ms`.
+    """The history has every valid origin of this partition of this log up to and including
+    `offset`, where the log's clock is `clock_ms` (ms since 1970; 0 if not known).
     """
 
     log_id: str
@@ -48,9 +57,11 @@ class Progress(NamedTuple):
 
 
 class Hole(NamedTuple):
-    """Messages that may be missing here although they were acknowledged: of one origin partition,
-    with ids from `first_id` to `last_id`, both among them. Two are the same if all fields up to
-    `first_id`, `chat_id` and `reason` are: one that has grown is another.
+    """Messages that may be missing from the history although they were acknowledged. They are of
+    one origin partition, with ids from `first_id` to `last_id`, both included.
+
+    Two holes are the same if `chat_id`, `reason` and all fields up to `first_id` are the same. A
+    hole that has grown is another hole.
     """
 
     log_id: str
@@ -59,33 +70,33 @@ class Hole(NamedTuple):
     last_offset: int
     first_id: int
     last_id: int
-    chat_id: str  # the only one that it concerns; empty: any chat of the partition's users
+    chat_id: ChatId  # the only chat that it concerns, or `ANY_CHAT`
     reason: HoleReason
-    text: str  # for people
+    text: str  # what happened, in plain words
     found_at_ms: int  # ms since 1970
     acknowledged_at_ms: int = 0  # by an operator; 0: not yet
     acknowledged_by: str = ""
-    user_id: str = ""  # of a hole of one message: who sent it, and as what
-    client_message_id: str = ""
+    user_id: UserId = UserId("")  # the sender, if the hole is one message
+    client_message_id: str = ""  # if the hole is one message
 
     @property
     def name(self) -> str:
-        """How people name it."""
+        """How people name the hole: `partition:first_offset`."""
         return f"{self.partition}:{self.first_offset}"
 
 
 class Lacking(NamedTuple):
-    """What the database should have and does not."""
+    """Rows that the database should have, and does not have or has otherwise."""
 
-    absent: list[MessageRow]  # no reader would find them
-    other: list[MessageRow]  # that have other bytes there
-    chats: list[tuple[str, MessageRow]]  # users, whose lists of chats are not up to that message
-    marks: list[MarkRow]  # that are lower there
+    absent: list[MessageRow]  # it does not have these
+    other: list[MessageRow]  # it has these with other bytes
+    chats: list[tuple[UserId, MessageRow]]  # (user id, message): the user's chat list is older
+    marks: list[MarkRow]  # it has these marks lower
 
 
 class Page(NamedTuple):
-    """Events in ascending order of their ids, and whether there are more in the direction asked
-    for.
+    """Events in ascending order of their ids, and whether there are more in the direction that was
+    asked for.
     """
 
     events: list[bytes]
@@ -95,7 +106,7 @@ class Page(NamedTuple):
 class ChatRow(NamedTuple):
     """One line in a user's list of chats."""
 
-    chat_id: str
+    chat_id: ChatId
     last_message_id: int
     last_event: bytes
     unread_count: int  # messages of others above the user's read_up_to, of the last UNREAD_MAX
@@ -108,45 +119,48 @@ UNREAD_MAX = 1_000
 
 
 class RowsRefused(CecochatError):
-    """The database refuses these rows for what they are: it never will take them as they are."""
+    """The database refuses these rows, and will never take them as they are."""
 
     def __init__(self, rows: Sequence[tuple[Row, str]]) -> None:
-        super().__init__(f"{len(rows)} rows are refused, the first since {rows[0][1]}")
-        self.rows = rows  # with the reason of each
+        super().__init__(
+            f"the history database refuses {len(rows)} rows; the reason for the first is: "
+            f"{rows[0][1]}"
+        )
+        self.rows = rows  # (row, why it is refused)
 
 
-def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[str, str], MessageRow]:
-    """(User, chat) -> the last of these messages, of every participant."""
-    last: dict[tuple[str, str], MessageRow] = {}
+def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[UserId, ChatId], MessageRow]:
+    """(User id, chat id) -> the last of these messages, for every participant of each chat."""
+    last: dict[tuple[UserId, ChatId], MessageRow] = {}
     for row in messages:
-        for user in (row.user_id, *row.recipient_ids):
-            key = (user, row.chat_id)
+        for user_id in (row.user_id, *row.recipient_ids):
+            key = (user_id, row.chat_id)
             if key not in last or last[key].message_id < row.message_id:
                 last[key] = row
     return last
 
 
 def highest(marks: Iterable[MarkRow]) -> list[MarkRow]:
-    """What these marks come to: one a user and chat."""
-    found: dict[tuple[str, str], MarkRow] = {}
+    """Join these marks into one per user and chat, with the highest values."""
+    joined: dict[tuple[ChatId, UserId], MarkRow] = {}
     for mark in marks:
-        chat, user, delivered, read = mark
-        known = found.get((chat, user), mark)
-        found[chat, user] = MarkRow(
-            chat, user, max(delivered, known.delivered_up_to), max(read, known.read_up_to)
+        chat_id, user_id, delivered, read = mark
+        other = joined.get((chat_id, user_id), mark)
+        joined[chat_id, user_id] = MarkRow(
+            chat_id, user_id, max(delivered, other.delivered_up_to), max(read, other.read_up_to)
         )
-    return list(found.values())
+    return list(joined.values())
 
 
 class History(ABC):
-    """Rows keyed by what is in the records, so that writing twice equals writing once, in any
-    order.
+    """The database of messages and marks. The keys of its rows come from the records, so writing a
+    row twice, or rows in another order, has the same result.
     """
 
-    system: str  # as the semantic conventions name the database
+    system: str  # the name of the database in OpenTelemetry's semantic conventions
     gather_s: float = 0.05
-    """How long a writer under steady load gathers rows before it writes them: what a write costs
-    besides its rows is shared by more of them, and answers that wait for a row wait so long.
+    """How long a writer under steady load gathers rows before it writes them. A longer time spreads
+    the fixed cost of a write over more rows, but answers that wait for a row wait longer.
     """
 
     @abstractmethod
@@ -157,102 +171,103 @@ class History(ABC):
         progress: Progress | None,
         holes: Sequence[Hole] = (),
     ) -> None:
-        """Store all of it, durably, when this returns. A row that is there already stays as it is;
-        a mark takes the
-        higher of both values. A message also moves `chats_by_user` of every participant up to it.
+        """Store all of this; it is durable when the call returns.
 
-        `progress` says how far the log is in here with these rows and without what `holes` name; it
-        is stored with or after them, never before. None: this says nothing of how far it is. A hole
-        that is known already takes the new values, and stays acknowledged.
+        A message that is there already stays as it is, and a mark takes the higher of both values.
+        A message also moves up the chat list of every participant.
 
-        Raises `Unavailable` where the database is down: the same call can be made again; and
-        `RowsRefused`, naming all such rows, where it is up, takes others in their place and will
-        never take these: the call can be made again without them. Nothing is said of how far it is.
+        `progress` says how much of the log is in the history, with these rows and apart from
+        `holes`. It is stored together with them or after them, never before; None leaves it as it
+        is. A hole that is there already takes the new values, and stays acknowledged.
+
+        Raises `Unavailable` if the database is down: the same call can be made again. Raises
+        `RowsRefused` if the database is up but will never take some of the rows, and names all of
+        them: the call can be made again without them. In both cases `progress` is not stored.
         """
 
     @abstractmethod
     async def progress(self, log_id: str) -> dict[int, Place]:
-        """Partition -> the highest place of that log up to which all origins are in here; absent:
-        none.
+        """Partition -> the place up to which the history has all origins of this log. A partition
+        of which it has none is absent.
         """
 
     @abstractmethod
     async def last_ids(self) -> dict[int, int]:
-        """Origin partition -> the highest id of its messages up to which all is in here but for
-        holes; absent: not known.
+        """Origin partition -> the message id up to which the history has all its messages, apart
+        from holes. A partition for which this is not known is absent.
         """
 
     @abstractmethod
     async def holes(self) -> list[Hole]:
-        """All that are known, of all logs, by partition and offset. Asked after a page was read, it
-        holds whatever that page may lack.
+        """All holes, of all logs, sorted by partition and offset. If you call this after you have
+        read a page, it has everything that the page may lack.
         """
 
     @abstractmethod
     async def acknowledge(self, hole: Hole, by: str, at_ms: int) -> None:
-        """Note that an operator knows of it; who reads the history is told of it all the same.
-        Raises `Unavailable`.
+        """Note that an operator (`by`) knows of this hole since `at_ms`. Readers of the history are
+        told of it all the same. Raises `Unavailable`.
         """
 
     @abstractmethod
     async def close_hole(self, hole: Hole) -> None:
-        """Nothing is missing there any more. Raises `Unavailable`."""
+        """Remove a hole, since nothing is missing there any more. Raises `Unavailable`."""
 
     @abstractmethod
     async def lacking(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> Lacking:
-        """What the database lacks of these rows, some thousand at most: of what is written and not
-        shown yet, nothing. A list of chats and a mark is named once, with the highest that is
-        asked for. Raises `Unavailable`.
+        """Which of these rows the database lacks; pass a few thousand at most. It does not lack
+        rows that are written but not shown yet. A chat list and a mark are named once, with the
+        highest value that was asked for. Raises `Unavailable`.
         """
 
     @abstractmethod
     async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
-        """Store again rows that were written before: `lacking` has none of them when this returns,
-        whatever stood there. Marks and lists of chats still only move up, and the progress stays.
+        """Store again rows that were written before, over whatever is there now. When this returns,
+        `lacking` has none of them. Marks and chat lists still only move up, and the progress stays.
 
-        Raises `Unavailable`: a part may be stored then, and the same call can be made again.
+        Raises `Unavailable`. Some rows may be stored then, and the same call can be made again.
         """
 
-    # What is read shows a message only once every valid origin of its partition with a lower id is
-    # stored, so that no later message of a sender is seen without an earlier one.
+    # Reads show a message only if every valid origin of its partition with a lower id is stored,
+    # so that nobody sees a later message of a sender without an earlier one.
 
     @abstractmethod
     async def messages(
-        self, chat_id: str, *, before: int | None, after: int | None, limit: int
+        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
     ) -> Page:
-        """The `limit` messages just below `before`, or just above `after`, or the newest; at most
-        one bound is given.
+        """The `limit` messages just below `before`, or just above `after`, or the newest if neither
+        is given. Give at most one of them.
 
-        Stable: a page asked for again holds the same, unless messages with ids inside it have come
-        since.
+        Reading a page again returns the same messages, unless messages with ids inside the page
+        have come since.
         """
 
     @abstractmethod
     async def chats(
-        self, user_id: str, *, before: int | None, limit: int
+        self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
-        """The user's chats by last message id, newest first, below `before`; and whether there are
-        more.
+        """The user's chats by last message id, newest first and below `before`, and whether there
+        are more.
         """
 
     @abstractmethod
     async def chats_by_id(
-        self, user_id: str, *, after: str, limit: int
+        self, user_id: UserId, *, after: str, limit: int
     ) -> tuple[list[ChatRow], bool]:
-        """The user's chats in the order of their ids, above `after`; and whether there are more.
-        None is missed that moves meanwhile.
+        """The user's chats in the order of their ids, above `after`, and whether there are more. In
+        this order no chat is missed that gets a new message meanwhile.
         """
 
     @abstractmethod
-    async def marks(self, chat_id: str) -> list[MarkRow]:
-        """The marks of all who have one in that chat, by user id."""
+    async def marks(self, chat_id: ChatId) -> list[MarkRow]:
+        """The marks of all users in a chat, sorted by user id."""
 
-    async def written_at_ms(self, chat_id: str, message_id: int) -> int | None:
-        """When a message was first stored, ms since 1970 by the clock of who stored it; None: it is
-        not here, or this database does not keep that.
+    async def written_at_ms(self, chat_id: ChatId, message_id: int) -> int | None:
+        """When a message was first stored, in ms since 1970 by the clock of the server that stored
+        it; None if it is not here, or if this database does not keep that.
         """
         return None
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything. Idempotent."""
+        """Close the database. It may be called again."""

@@ -1,4 +1,4 @@
-"""A consumer group inside one process: each partition with one member at a time."""
+"""A consumer group within one process: each partition belongs to one member at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ class _Member:
 
 
 class Group:
-    """Members in the order of joining; partition p belongs to member p modulo their number."""
+    """The members in the order in which they joined. With n members, partition p belongs to member
+    p modulo n.
+    """
 
     def __init__(self, partition_count: int) -> None:
         self._partition_count = partition_count
         self._members: list[_Member] = []
 
     async def join(self, work: Work) -> None:
-        """Be a member until cancelled or until `work` raises."""
+        """Be a member until cancelled, or until `work` raises: then this raises the same."""
         member = _Member()
         self._members.append(member)
         self._announce()
@@ -48,13 +50,13 @@ class Group:
         return range(self._members.index(member), self._partition_count, len(self._members))
 
     async def _give_up(self, member: _Member) -> None:
-        lost = member.held.keys() - self._share_of(member)
-        if not lost:
+        surplus = member.held.keys() - self._share_of(member)
+        if not surplus:
             return
-        for partition in lost:
+        for partition in surplus:
             member.held[partition].cancel()
-        await asyncio.wait([member.held[partition] for partition in lost])
-        for partition in lost:
+        await asyncio.wait([member.held[partition] for partition in surplus])
+        for partition in surplus:
             del member.held[partition]
         self._announce()
 

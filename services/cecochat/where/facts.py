@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.ids import ChatId, partition_in
 from cecochat.domain.log.place import NOWHERE
 from cecochat.domain.log.records import Origin
 from cecochat.internal.client import InternalClient
@@ -125,7 +125,7 @@ class Gathering:
         )
 
     async def _targets(self, forwarded_to: int) -> dict[int, _Target]:
-        wanted = set(map(self._sources.log.place, self._recipients))
+        wanted = set(map(self._sources.log.partition_of, self._recipients))
         return {each: await self._target(each, forwarded_to) for each in sorted(wanted)}
 
     async def _target(self, partition: int, forwarded_to: int) -> _Target:
@@ -148,7 +148,7 @@ class Gathering:
         live = {each.instance_id: each for each in self._sources.live()}
         asked: dict[str, list[str]] = {}
         for user in (*([self.event.user_id] if self.event else ()), *self._recipients):
-            stands = await self._standing(self._sources.log.place(user))
+            stands = await self._standing(self._sources.log.partition_of(user))
             if stands.server_id in live:
                 asked.setdefault(stands.server_id, []).append(user)
         async with self._sources.asking() as http:
@@ -173,7 +173,7 @@ class Gathering:
     ) -> tuple[Receiver, ...]:
         if not (self.event and targets):
             return ()
-        marks = await _or_none(self._sources.history.marks(self.event.chat_id))
+        marks = await _or_none(self._sources.history.marks(ChatId(self.event.chat_id)))
         return tuple([await self._receiver(u, targets, sessions, marks) for u in self._recipients])
 
     async def _receiver(
@@ -183,7 +183,7 @@ class Gathering:
         sessions: dict[str, Sessions],
         marks: list[MarkRow] | None,
     ) -> Receiver:
-        partition = self._sources.log.place(user)
+        partition = self._sources.log.partition_of(user)
         mark = next((each for each in marks or () if each.user_id == user), None)
         nothing = None if marks is None else 0
         return Receiver(
@@ -217,7 +217,8 @@ class Gathering:
         if not (self.event and self.event.HasField("message")):
             return None
         history = self._sources.history
-        return await _or_none(history.written_at_ms(self.event.chat_id, self._message_id))
+        chat_id = ChatId(self.event.chat_id)
+        return await _or_none(history.written_at_ms(chat_id, self._message_id))
 
     async def _row(self, chat_id: str) -> Event | None:
         page = await _or_none(self._page(chat_id))
@@ -225,7 +226,7 @@ class Gathering:
 
     async def _page(self, chat_id: str) -> Event:
         page = await self._sources.history.messages(
-            chat_id, before=None, after=self._message_id - 1, limit=1
+            ChatId(chat_id), before=None, after=self._message_id - 1, limit=1
         )
         events = [Event.FromString(each) for each in page.events]
         return next((each for each in events if each.id == self._message_id), _NO_ROW)

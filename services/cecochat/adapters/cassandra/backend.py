@@ -1,4 +1,4 @@
-"""Cassandra or ScyllaDB, for the history."""
+"""The backend on Cassandra or ScyllaDB, which serves the history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CassandraVariables:
-    """What the environment says of Cassandra."""
+    """The settings for Cassandra in the environment."""
 
     cassandra: str = setting("", "nodes, host:port with commas; empty: the embedded history")
     cassandra_datacenter: str = setting("", "the local datacenter; empty: that of the first node")
@@ -34,7 +34,7 @@ class CassandraVariables:
 
 @asynccontextmanager
 async def history(settings: Settings) -> AsyncGenerator[History]:
-    """The history in Cassandra."""
+    """Open the history in Cassandra."""
     from cecochat.adapters.cassandra.history import CassandraHistory
 
     opened = await CassandraHistory.open(_settings(settings))
@@ -47,17 +47,17 @@ async def history(settings: Settings) -> AsyncGenerator[History]:
 def _settings(settings: Settings) -> CassandraSettings:
     from cecochat.adapters.cassandra.settings import CassandraSettings
 
-    said = settings.of(CassandraVariables)
+    variables = settings.of(CassandraVariables)
     return CassandraSettings(
-        tuple(address.strip() for address in said.cassandra.split(",")),
+        tuple(address.strip() for address in variables.cassandra.split(",")),
         namespace=settings.namespace,
-        datacenter=said.cassandra_datacenter,
+        datacenter=variables.cassandra_datacenter,
         replication_factor=settings.replication,
-        consistency=said.cassandra_consistency,
+        consistency=variables.cassandra_consistency,
         accept_loss=settings.accept_loss,
-        username=said.cassandra_username,
-        password=secret(said.cassandra_password_file) or "",
-        tls=settings.backends_tls(said.cassandra_tls),
+        username=variables.cassandra_username,
+        password=secret(variables.cassandra_password_file) or "",
+        tls=settings.backends_tls(variables.cassandra_tls),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the database lacks of rows that should be there: many looked up with one request."""
+"""Finds which rows the database lacks. One request looks up many rows."""
 
 # mypy: disable-error-code="import-untyped"
 
@@ -13,20 +13,21 @@ from typing import Final, NamedTuple
 from cecochat.adapters.cassandra.database import Database, Rows
 from cecochat.adapters.cassandra.statements import Statements, bucket_of
 from cecochat.adapters.cassandra.writes import buckets_of
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.ports.history import Lacking, MarkRow, MessageRow, highest, last_in_chats
 
-# A request names chats and ids apart, so the server looks for every id in every chat. ScyllaDB
-# takes up to 100 of each.
+# A request names chats and ids separately, so the server looks for every id in every chat. ScyllaDB
+# accepts up to 100 of each.
 CHATS_AT_ONCE: Final = 20
 IDS_AT_ONCE: Final = 100
 LOOKED_FOR_AT_ONCE: Final = 400
 
 
 class _Request(NamedTuple):
-    """Ids of some chats in one bucket."""
+    """Message ids of some chats in one bucket."""
 
     bucket: int
-    chats: list[str]
+    chats: list[ChatId]
     ids: list[int]
 
 
@@ -36,8 +37,8 @@ async def lacking(
     messages: Sequence[MessageRow],
     marks: Sequence[MarkRow],
 ) -> Lacking:
-    """As `History.lacking`."""
-    events, known, last, marked = await asyncio.gather(
+    """Like `History.lacking`."""
+    events, buckets, last, current_marks = await asyncio.gather(
         _events(database, make, messages),
         _buckets(database, make, messages),
         _chats(database, make, messages),
@@ -46,7 +47,7 @@ async def lacking(
     absent, other = [], []
     for row in messages:
         event = events.get(row.message_id)
-        if event is None or (row.chat_id, bucket_of(row.message_id)) not in known:
+        if event is None or (row.chat_id, bucket_of(row.message_id)) not in buckets:
             absent.append(row)
         elif event != row.event:
             other.append(row)
@@ -55,14 +56,18 @@ async def lacking(
         for key, row in last_in_chats(messages).items()
         if last.get(key, 0) < row.message_id
     ]
-    return Lacking(absent, other, behind, [m for m in highest(marks) if not _reaches(marked, m)])
+    low_marks = [mark for mark in highest(marks) if not _reaches(current_marks, mark)]
+    return Lacking(absent, other, behind, low_marks)
 
 
-def _reaches(marked: dict[tuple[str, str], MarkRow], wanted: MarkRow) -> bool:
-    found = marked.get(
+def _reaches(current_marks: dict[tuple[UserId, ChatId], MarkRow], wanted: MarkRow) -> bool:
+    current = current_marks.get(
         (wanted.user_id, wanted.chat_id), wanted._replace(delivered_up_to=0, read_up_to=0)
     )
-    return found.delivered_up_to >= wanted.delivered_up_to and found.read_up_to >= wanted.read_up_to
+    return (
+        current.delivered_up_to >= wanted.delivered_up_to
+        and current.read_up_to >= wanted.read_up_to
+    )
 
 
 async def _events(
@@ -76,18 +81,18 @@ async def _events(
 
 
 def _requests(messages: Sequence[MessageRow]) -> Iterator[_Request]:
-    wanted: dict[tuple[int, str], list[int]] = defaultdict(list)
+    wanted: dict[tuple[int, ChatId], list[int]] = defaultdict(list)
     for row in messages:
         wanted[bucket_of(row.message_id), row.chat_id].append(row.message_id)
     open_: _Request | None = None
-    for (bucket, chat), every in sorted(wanted.items()):
-        for at in range(0, len(every), IDS_AT_ONCE):
-            ids = every[at : at + IDS_AT_ONCE]
+    for (bucket, chat_id), all_ids in sorted(wanted.items()):
+        for at in range(0, len(all_ids), IDS_AT_ONCE):
+            ids = all_ids[at : at + IDS_AT_ONCE]
             if open_ and not _fits(open_, bucket, len(ids)):
                 yield open_
                 open_ = None
             open_ = open_ or _Request(bucket, [], [])
-            open_.chats.append(chat)
+            open_.chats.append(chat_id)
             open_.ids.extend(ids)
     if open_:
         yield open_
@@ -105,26 +110,28 @@ def _fits(request: _Request, bucket: int, more: int) -> bool:
 
 async def _buckets(
     database: Database, make: Statements, messages: Sequence[MessageRow]
-) -> set[tuple[str, int]]:
-    """Those that are in the index: of others nobody finds the messages."""
-    chats: dict[int, list[str]] = defaultdict(list)
-    for chat, bucket in buckets_of(messages):
-        chats[bucket].append(chat)
-    asked = [(bucket, part) for bucket, some in chats.items() for part in _parts(some)]
+) -> set[tuple[ChatId, int]]:
+    """The (chat id, bucket) pairs that are in the index. Nobody finds the messages of others."""
+    chat_ids: dict[int, list[ChatId]] = defaultdict(list)
+    for chat_id, bucket in buckets_of(messages):
+        chat_ids[bucket].append(chat_id)
+    asked = [(bucket, part) for bucket, some in chat_ids.items() for part in _parts(some)]
     answers = await asyncio.gather(
         *(database.run(make.buckets_of.bind((part, bucket))) for bucket, part in asked)
     )
     return {
-        (chat, bucket) for (bucket, _), rows in zip(asked, answers, strict=True) for (chat,) in rows
+        (chat_id, bucket)
+        for (bucket, _), rows in zip(asked, answers, strict=True)
+        for (chat_id,) in rows
     }
 
 
 async def _chats(
     database: Database, make: Statements, messages: Sequence[MessageRow]
-) -> dict[tuple[str, str], int]:
-    members: dict[str, set[str]] = defaultdict(set)
-    for user, chat in last_in_chats(messages):
-        members[chat].add(user)
+) -> dict[tuple[UserId, ChatId], int]:
+    members: dict[ChatId, set[UserId]] = defaultdict(set)
+    for user_id, chat_id in last_in_chats(messages):
+        members[chat_id].add(user_id)
     answers = await asyncio.gather(
         *(
             database.run(
@@ -133,12 +140,12 @@ async def _chats(
             for part in _parts(sorted(members))
         )
     )
-    return {(user, chat): last for rows in answers for user, chat, last in rows}
+    return {(user_id, chat_id): last for rows in answers for user_id, chat_id, last in rows}
 
 
 async def _marks(
     database: Database, make: Statements, marks: Sequence[MarkRow]
-) -> dict[tuple[str, str], MarkRow]:
+) -> dict[tuple[UserId, ChatId], MarkRow]:
     chats = sorted({mark.chat_id for mark in marks})
     answers: list[Rows] = await asyncio.gather(
         *(database.run(make.marks.bind((part,))) for part in _parts(chats))
@@ -147,7 +154,7 @@ async def _marks(
     return {(mark.user_id, mark.chat_id): mark for mark in found}
 
 
-def _parts(chats: Sequence[str]) -> Iterator[list[str]]:
-    rest = iter(chats)
+def _parts(chat_ids: Sequence[ChatId]) -> Iterator[list[ChatId]]:
+    rest = iter(chat_ids)
     while part := list(islice(rest, CHATS_AT_ONCE)):
         yield part

@@ -1,4 +1,4 @@
-"""A connected cluster for asyncio: statements that are awaited, and a bound on those in flight."""
+"""A connected cluster for asyncio. Statements are awaited, and only so many are in flight."""
 
 # mypy: disable-error-code="import-untyped"
 
@@ -37,7 +37,7 @@ from cecochat.domain.errors import InvalidSettings, Unavailable
 
 Rows = list[tuple[Any, ...]]
 
-PROTOCOL_VERSION = 4  # the newest that ScyllaDB has too; 5 adds checksums that Python computes
+PROTOCOL_VERSION = 4  # the newest that ScyllaDB knows; 5 adds checksums, computed in Python
 CONNECT_TIMEOUT_S = 5.0
 RECONNECT_S = (0.1, 2.0)  # the first and the longest delay
 HEARTBEAT_S = 10.0
@@ -46,7 +46,9 @@ FAILURES = (NoHostAvailable, DriverException, ConnectionException, protocol.Erro
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """The driver logs one with each attempt to reach a node that is down; the message says it."""
+    """Remove the traceback that the driver logs with each attempt to reach a node that is down. The
+    message says enough.
+    """
     record.exc_info = None
     return True
 
@@ -56,7 +58,7 @@ for _name in ("cluster", "connection", "pool"):
 
 
 class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
-    """Ask again if asking twice changes nothing: the same node where only time ran out, else the
+    """Sends a request again if it is idempotent: to the same node if it timed out, otherwise to the
     next.
     """
 
@@ -83,7 +85,7 @@ class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
 
 
 class _Request:
-    """One statement on its way; `answer` is that of its current page."""
+    """A statement on its way. `answer` is the answer of its current page."""
 
     __slots__ = ("answer", "future")
 
@@ -93,10 +95,10 @@ class _Request:
 
 
 class Database:
-    """A connected cluster. Statements fail with `Unavailable`, or raise what makes them invalid."""
+    """A connected cluster. Statements raise `Unavailable`, or the driver's error if invalid."""
 
     def __init__(self, cluster: Cluster, session: Session, settings: CassandraSettings) -> None:
-        """Use `connect`."""
+        """Use `connect` instead."""
         self._cluster = cluster
         self._session = session
         self._settings = settings
@@ -125,7 +127,7 @@ class Database:
         parameters: Sequence[Any] | None = None,
         timeout_s: float | None = None,
     ) -> Rows:
-        """All rows of the answer. Cancelling does not take the statement back."""
+        """Run a statement and return all rows. Cancelling does not take the statement back."""
         request = await self._send(statement, parameters, timeout_s)
         rows = await self._rows(request)
         while request.future.has_more_pages:
@@ -134,13 +136,14 @@ class Database:
             request.future.start_fetching_next_page()
             rows += await self._rows(request)
         if not request.future.is_schema_agreed:
-            raise Unavailable("the nodes of Cassandra do not agree on the schema: is one down?")
+            raise Unavailable(
+                "the nodes of Cassandra do not agree on the schema: check whether one is down"
+            )
         return rows
 
     async def run_all(self, statements: Iterable[Statement]) -> None:
-        """Run them at once, as far as the bound allows; returns when all have ended.
-
-        Raises the first error of them.
+        """Run the statements side by side, as far as the limit allows. Returns when all have ended,
+        and raises the first error.
         """
         answers = [(await self._send(each)).answer for each in statements]
         for outcome in await asyncio.gather(*answers, return_exceptions=True):
@@ -148,7 +151,7 @@ class Database:
                 raise _translated(outcome) from outcome
 
     async def prepare(self, statements: Iterable[str]) -> list[PreparedStatement]:
-        """Idempotent statements, prepared on all nodes."""
+        """Prepare statements on all nodes. All of them have to be idempotent."""
 
         def prepare() -> list[PreparedStatement]:
             prepared = [self._session.prepare(each) for each in statements]
@@ -167,12 +170,14 @@ class Database:
         return {centre: centres.count(centre) for centre in centres}
 
     def coordinator(self, statement: BoundStatement) -> object:
-        """The first replica of the row that it writes: rows that share it share a request."""
+        """The first replica of the row that a statement writes. Rows with the same one can share a
+        request.
+        """
         replicas = self._cluster.metadata.get_replicas(statement.keyspace, statement.routing_key)
         return replicas[0] if replicas else None
 
     async def close(self) -> None:
-        """Let what is in flight end, and disconnect. Idempotent."""
+        """Wait for what is in flight, and disconnect. It may be called again."""
         if self._closed:
             return
         self._closed = True
@@ -239,7 +244,7 @@ def _cluster(settings: CassandraSettings, connection_class: type[LoopConnection]
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.datacenter)),
         retry_policy=RetryIdempotent(),
         consistency_level=ConsistencyLevel.name_to_value[settings.consistency],
-        serial_consistency_level=ConsistencyLevel.SERIAL,  # one lock of the schema for all centres
+        serial_consistency_level=ConsistencyLevel.SERIAL,  # all data centres share the schema lock
         request_timeout=settings.request_timeout_s,
         row_factory=tuple_factory,
     )
@@ -265,14 +270,16 @@ def _cluster(settings: CassandraSettings, connection_class: type[LoopConnection]
 
 
 def _discard(connecting: asyncio.Future[tuple[Cluster, Session]]) -> None:
-    """Of an open that nobody waits for any more."""
+    """Disconnect a cluster for which nobody waits any more."""
     if not connecting.cancelled() and connecting.exception() is None:
         cluster, _ = connecting.result()
         threading.Thread(target=cluster.shutdown, daemon=True).start()
 
 
 def _translated(error: BaseException) -> BaseException:
-    """What the database does not do just now can be asked again; an invalid statement is a bug."""
+    """The error to raise: `Unavailable` if the same statement can be run again, or the error as it
+    is if the statement is invalid, which is a bug.
+    """
     if isinstance(error, FAILURES) and not isinstance(
         error, Invalid | protocol.RequestValidationException
     ):
@@ -281,13 +288,15 @@ def _translated(error: BaseException) -> BaseException:
 
 
 def _refused(error: BaseException) -> Exception:
-    """Why there is no connection: what waiting does not heal is a wrong setting."""
+    """The error to raise if connecting failed: `InvalidSettings` if waiting does not help."""
     unavailable = _unavailable(error)
     causes = error.errors.values() if isinstance(error, NoHostAvailable) else [error]
     if any(isinstance(cause, AuthenticationFailed) for cause in causes):
-        return InvalidSettings(f"{unavailable}: see the username and the password")
-    if "CERTIFICATE_VERIFY_FAILED" in str(unavailable):  # of which the driver keeps the text
-        return InvalidSettings(f"{unavailable}: see the CA file, and the names in the certificate")
+        return InvalidSettings(f"{unavailable}: check the username and the password")
+    if "CERTIFICATE_VERIFY_FAILED" in str(unavailable):  # the driver keeps only the text
+        return InvalidSettings(
+            f"{unavailable}: check the CA file, and the names in the certificate"
+        )
     return unavailable
 
 

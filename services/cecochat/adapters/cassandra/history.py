@@ -18,6 +18,7 @@ from cecochat.adapters.cassandra.settings import CassandraSettings
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, prepared, written_us
 from cecochat.adapters.cassandra.writes import Writer
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
@@ -32,22 +33,22 @@ from cecochat.ports.history import (
     highest,
 )
 
-INDEX_ROWS: Final = 16  # buckets looked up at a time
+INDEX_ROWS: Final = 16  # how many buckets to look up at a time
 BUCKETS_AT_ONCE: Final = 8
 CHATS_AT_ONCE: Final = 25
-LOOKED_AT_ONCE: Final = 16  # messages, for the newest that may be shown
+LOOKED_AT_ONCE: Final = 16  # how many messages to read at a time to find one that may be shown
 
 
 class CassandraHistory(History):
-    """All of it in one keyspace."""
+    """The whole history in one keyspace."""
 
     system = "cassandra"
-    gather_s = 0.25  # a third of the CPU of both sides, compared with 0.05 (ADR 0032)
+    gather_s = 0.25  # takes a third of the CPU on both sides, compared with 0.05 (ADR 0032)
 
     def __init__(
         self, database: Database, statements: Statements, settings: CassandraSettings
     ) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self._database = database
         self._statements = statements
         self._writer = Writer(database, statements, settings)
@@ -55,7 +56,9 @@ class CassandraHistory(History):
 
     @classmethod
     async def open(cls, settings: CassandraSettings) -> CassandraHistory:
-        """Open it, or create it. Raises `Unavailable` within `settings.open_timeout_s`."""
+        """Open the history, or create it. Raises `InvalidSettings`, and `Unavailable` within
+        `settings.open_timeout_s`.
+        """
         try:
             async with asyncio.timeout(settings.open_timeout_s):
                 return await cls._open(settings)
@@ -94,16 +97,18 @@ class CassandraHistory(History):
     async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
         await self._writer.restore(messages, marks)
         left = await self.lacking(messages, marks)
-        if any(left):  # changed or deleted by somebody, with a timestamp of that time
-            there = await self._marks([mark.chat_id for mark in left.marks])
-            users = {(mark.chat_id, mark.user_id) for mark in left.marks}
-            now = [m for each in there.values() for m in each if (m.chat_id, m.user_id) in users]
-            await self._writer.overrule(left, highest([*left.marks, *now]))
+        if any(left):  # somebody has changed or deleted them, with a later timestamp
+            marks_of = await self._marks([mark.chat_id for mark in left.marks])
+            keys = {(mark.chat_id, mark.user_id) for mark in left.marks}
+            current = [m for each in marks_of.values() for m in each if m[:2] in keys]
+            await self._writer.overrule(left, highest([*left.marks, *current]))
         self._writer.forget()
 
     @override
     async def progress(self, log_id: str) -> dict[int, Place]:
-        """Whoever asks may write again what the database has lost, the index of buckets too."""
+        """Like the port says. It also forgets what is cached: the caller may write again what the
+        database has lost, including the index of buckets.
+        """
         self._writer.forget()
         return await self._wholeness.progress(log_id)
 
@@ -127,10 +132,10 @@ class CassandraHistory(History):
 
     @override
     async def messages(
-        self, chat_id: str, *, before: int | None, after: int | None, limit: int
+        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
     ) -> Page:
         if before is not None and after is not None:
-            raise ValueError("at most one of before and after")
+            raise ValueError("both before and after were given: give at most one of them")
         shown = await self._wholeness.shows()
         if after is not None:
             found = await self._events(chat_id, after, limit + 1, shown, up=True)
@@ -141,40 +146,40 @@ class CassandraHistory(History):
 
     @override
     async def chats(
-        self, user_id: str, *, before: int | None, limit: int
+        self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         below = ID_MAX if before is None else before
         shown = await self._wholeness.shows()
         rows = await self._database.run(self._statements.chats.bind((user_id,)))
-        # One by one, without a task each: nearly all are shown as they are.
-        found = [(await self._last_shown(chat, last, shown), chat) for chat, last in rows]
-        newest = sorted(((last, chat) for last, chat in found if 0 < last < below), reverse=True)
-        page = [(chat, last) for last, chat in newest[:limit]]
+        # They run one by one, without tasks: for nearly all there is nothing to look up.
+        found = [(await self._last_shown(chat_id, last, shown), chat_id) for chat_id, last in rows]
+        newest = sorted((pair for pair in found if 0 < pair[0] < below), reverse=True)
+        page = [(chat_id, last) for last, chat_id in newest[:limit]]
         return await self._chat_rows(user_id, page, shown), len(newest) > limit
 
     @override
     async def chats_by_id(
-        self, user_id: str, *, after: str, limit: int
+        self, user_id: UserId, *, after: str, limit: int
     ) -> tuple[list[ChatRow], bool]:
         shown = await self._wholeness.shows()
-        page: list[tuple[str, int]] = []
+        page: list[tuple[ChatId, int]] = []
         more = True
         while more and not page:
             select = self._statements.chats_by_id.bind((user_id, after, limit + 1))
             rows = list(await self._database.run(select))
             more = len(rows) > limit
-            for chat, last in rows[:limit]:
-                if visible := await self._last_shown(chat, last, shown):
-                    page.append((chat, visible))
-                after = chat
+            for chat_id, last in rows[:limit]:
+                if visible := await self._last_shown(chat_id, last, shown):
+                    page.append((chat_id, visible))
+                after = chat_id
         return await self._chat_rows(user_id, page, shown), more
 
     @override
-    async def marks(self, chat_id: str) -> list[MarkRow]:
+    async def marks(self, chat_id: ChatId) -> list[MarkRow]:
         return (await self._marks([chat_id]))[chat_id]
 
     @override
-    async def written_at_ms(self, chat_id: str, message_id: int) -> int | None:
+    async def written_at_ms(self, chat_id: ChatId, message_id: int) -> int | None:
         select = self._statements.written.bind((chat_id, bucket_of(message_id), message_id))
         rows = await self._database.run(select)
         return written_us(message_id, rows[0][0]) // 1_000 if rows else None
@@ -185,9 +190,9 @@ class CassandraHistory(History):
         await self._database.close()
 
     async def _events(
-        self, chat_id: str, bound: int, limit: int, shown: Shown, *, up: bool = False
+        self, chat_id: ChatId, bound: int, limit: int, shown: Shown, *, up: bool = False
     ) -> list[bytes]:
-        """Up to `limit` events from the bound on, which is not among them."""
+        """Up to `limit` events below the id `bound`, or above it if `up`."""
         found: list[bytes] = []
         async with aclosing(self._rows(chat_id, bound, limit, up=up)) as rows:
             async for id_, event in rows:
@@ -198,9 +203,11 @@ class CassandraHistory(History):
         return found
 
     async def _rows(
-        self, chat_id: str, bound: int, at_once: int, *, up: bool = False
+        self, chat_id: ChatId, bound: int, at_once: int, *, up: bool = False
     ) -> AsyncGenerator[tuple[int, bytes]]:
-        """Ids and events from the bound on, read so many at a time, until the caller has enough."""
+        """Yield ids and events below the id `bound`, or above it if `up`. They are read `at_once`
+        at a time, until the caller has enough.
+        """
         select = self._statements.messages_above if up else self._statements.messages_below
         async for buckets in self._buckets(chat_id, bucket_of(bound), up=up):
             pages = await asyncio.gather(
@@ -216,8 +223,8 @@ class CassandraHistory(History):
                     next_ = select.bind((chat_id, bucket, rows[-1][0], at_once))
                     rows = list(await self._database.run(next_))
 
-    async def _last_shown(self, chat_id: str, last: int, shown: Shown) -> int:
-        """The highest message id of a chat that may be shown, `last` or below; 0: none."""
+    async def _last_shown(self, chat_id: ChatId, last: int, shown: Shown) -> int:
+        """The highest message id of a chat that may be shown, up to `last`; 0 if there is none."""
         if last in shown:
             return last
         async with aclosing(self._rows(chat_id, last, LOOKED_AT_ONCE)) as rows:
@@ -227,10 +234,10 @@ class CassandraHistory(History):
         return 0
 
     async def _buckets(
-        self, chat_id: str, start: int, *, up: bool = False
+        self, chat_id: ChatId, start: int, *, up: bool = False
     ) -> AsyncIterator[list[int]]:
-        """The chat's buckets from `start` on: one first, as most pages need no more, then two,
-        four, eight at a time.
+        """Yield the chat's buckets from `start` on, up or down. One comes first, since most pages
+        need no more, then two, four and eight at a time.
         """
         select = self._statements.buckets_up if up else self._statements.buckets_down
         width = 1
@@ -245,11 +252,13 @@ class CassandraHistory(History):
             if len(rows) < INDEX_ROWS:
                 return
 
-    async def _marks(self, chat_ids: list[str]) -> dict[str, list[MarkRow]]:
-        """A request for some chats costs about what one for a single chat does."""
+    async def _marks(self, chat_ids: list[ChatId]) -> dict[ChatId, list[MarkRow]]:
+        """Chat id -> marks. A request for several chats costs about as much as one for a single
+        chat.
+        """
         select = self._statements.marks
         parts = [chat_ids[at : at + CHATS_AT_ONCE] for at in range(0, len(chat_ids), CHATS_AT_ONCE)]
-        marks: dict[str, list[MarkRow]] = {chat: [] for chat in chat_ids}
+        marks: dict[ChatId, list[MarkRow]] = {chat_id: [] for chat_id in chat_ids}
         for rows in await asyncio.gather(
             *(self._database.run(select.bind((part,))) for part in parts)
         ):
@@ -258,15 +267,15 @@ class CassandraHistory(History):
         return marks
 
     async def _chat_rows(
-        self, user_id: str, page: list[tuple[str, int]], shown: Shown
+        self, user_id: UserId, page: list[tuple[ChatId, int]], shown: Shown
     ) -> list[ChatRow]:
-        marks = await self._marks([chat for chat, _ in page])
+        marks = await self._marks([chat_id for chat_id, _ in page])
         return await asyncio.gather(
-            *(self._chat(user_id, chat, last, marks[chat], shown) for chat, last in page)
+            *(self._chat(user_id, chat_id, last, marks[chat_id], shown) for chat_id, last in page)
         )
 
     async def _chat(
-        self, user_id: str, chat_id: str, last: int, marks: list[MarkRow], shown: Shown
+        self, user_id: UserId, chat_id: ChatId, last: int, marks: list[MarkRow], shown: Shown
     ) -> ChatRow:
         read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
         select = self._statements.message.bind((chat_id, bucket_of(last), last))
@@ -275,15 +284,17 @@ class CassandraHistory(History):
         )
         if not rows:
             raise Unavailable(
-                f"message {last} of {chat_id} has not reached all replicas: ask again"
+                f"the message {last} of {chat_id} has not reached all replicas yet: ask again"
             )
         return ChatRow(chat_id, last, rows[0][0], unread, marks)
 
     async def _unread(
-        self, user_id: str, chat_id: str, read_up_to: int, last: int, shown: Shown
+        self, user_id: UserId, chat_id: ChatId, read_up_to: int, last: int, shown: Shown
     ) -> int:
-        """Messages of others above `read_up_to` up to `last`, of the newest."""
-        senders: list[tuple[str, int]] = []
+        """How many messages of others are above `read_up_to` and up to `last`, among the newest
+        `UNREAD_MAX`.
+        """
+        senders: list[tuple[UserId, int]] = []
         lowest = bucket_of(read_up_to)
         if read_up_to < last:
             async for bucket in self._buckets_from(chat_id, last, lowest):
@@ -294,10 +305,10 @@ class CassandraHistory(History):
                     break
         return sum(sender != user_id and id_ in shown for sender, id_ in senders)
 
-    async def _buckets_from(self, chat_id: str, last: int, lowest: int) -> AsyncIterator[int]:
-        """The chat's buckets from that of message `last` down to `lowest`."""
+    async def _buckets_from(self, chat_id: ChatId, last: int, lowest: int) -> AsyncIterator[int]:
+        """Yield the chat's buckets from that of the message `last` down to `lowest`."""
         if bucket_of(last) == lowest:
-            yield lowest  # as most are: without asking the index
+            yield lowest  # this is the usual case, which needs no look at the index
             return
         async for buckets in self._buckets(chat_id, bucket_of(last)):
             for bucket in buckets:

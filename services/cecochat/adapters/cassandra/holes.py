@@ -1,4 +1,4 @@
-"""The table of holes, and how the rows are found that the database refuses for what they are."""
+"""The table of holes, and how to find the rows that the database refuses for good."""
 
 # mypy: disable-error-code="import-untyped"
 
@@ -14,40 +14,40 @@ from cassandra.query import BoundStatement
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, first_us
 from cecochat.domain.errors import Unavailable
-from cecochat.ports.history import Hole, MarkRow, MessageRow, Row
+from cecochat.ports.history import ANY_CHAT, Hole, MarkRow, MessageRow, Row
 
-SHARD: Final = 0  # a small table is one partition of the database, and is read whole
+SHARD: Final = 0  # a small table is a single partition of the database, which is read whole
 KEY_BYTES_MAX: Final = 65_535
-"""Of a part of a primary key, in Cassandra; and none may be empty."""
+"""The most bytes that Cassandra allows for a part of a primary key, none of which may be empty."""
 HOLE_CHAT_BYTES_MAX: Final = 1_024
-"""It is part of a hole's key; what is longer is no chat of anybody."""
+"""The most bytes of a chat id in the key of a hole. No chat of anybody has a longer id."""
 
 
 def put_holes(make: Statements, holes: Iterable[Hole]) -> Iterator[BoundStatement]:
-    """The statements that store them; those that are there stay acknowledged."""
+    """The statements that store holes. Those that are there already stay acknowledged."""
     for hole in holes:
-        named = len(hole.chat_id.encode()) <= HOLE_CHAT_BYTES_MAX
-        fit = hole if named else hole._replace(chat_id="")
-        yield make.put_hole.bind((SHARD, *fit[:10], *fit[12:]))
+        fits = len(hole.chat_id.encode()) <= HOLE_CHAT_BYTES_MAX
+        stored = hole if fits else hole._replace(chat_id=ANY_CHAT)
+        yield make.put_hole.bind((SHARD, *stored[:10], *stored[12:]))
 
 
 async def read_holes(database: Database, make: Statements) -> list[Hole]:
-    """All of them, by partition and offset. Raises `Unavailable`."""
+    """All holes, sorted by partition and offset. Raises `Unavailable`."""
     rows = await database.run(make.holes.bind((SHARD,)))
     return [
         Hole._make((*row[:10], row[10] or 0, row[11] or "", *row[12:]))
         for row in rows
-        if row[9] is not None  # or it was acknowledged while it was closed
+        if row[9] is not None  # else it was acknowledged while it was being closed
     ]
 
 
 def acknowledging(make: Statements, hole: Hole, by: str, at_ms: int) -> BoundStatement:
-    """The statement that notes that an operator knows of it."""
+    """The statement that notes that an operator knows of a hole."""
     return make.acknowledge_hole.bind((at_ms, by, *_key(hole)))
 
 
 def closing(make: Statements, hole: Hole) -> BoundStatement:
-    """The statement that takes it out."""
+    """The statement that removes a hole."""
     return make.delete_hole.bind(_key(hole))
 
 
@@ -56,18 +56,18 @@ def _key(hole: Hole) -> tuple[str | int, ...]:
 
 
 def message_row(make: Statements, row: MessageRow) -> BoundStatement:
-    """The statement that stores it."""
-    id_, chat = row.message_id, row.chat_id
+    """The statement that stores a message."""
+    id_ = row.message_id
     return make.insert_message.bind(
-        (chat, bucket_of(id_), id_, row.user_id, row.event, first_us(id_))
+        (row.chat_id, bucket_of(id_), id_, row.user_id, row.event, first_us(id_))
     )
 
 
 async def refused(
     database: Database, make: Statements, messages: Sequence[MessageRow], marks: Sequence[MarkRow]
 ) -> list[tuple[Row, str]]:
-    """Which of these rows the database will never take, with the reasons; it is asked for one
-    message at a time, and has the others then. Raises `Unavailable`.
+    """Which of these rows the database will never take, with the reasons. It is given one message
+    at a time, and has all others after this. Raises `Unavailable`.
     """
     rows: list[Row] = [*messages, *marks]
     reasons = await asyncio.gather(*(_reason(database, make, row) for row in rows))
@@ -75,9 +75,9 @@ async def refused(
 
 
 async def _reason(database: Database, make: Statements, row: Row) -> str:
-    """Why it is refused; empty: it is not."""
-    if unfit := _unfit(row):
-        return unfit
+    """Why a row is refused, or an empty string if it is not."""
+    if reason := _why_unfit(row):
+        return reason
     if isinstance(row, MarkRow):
         return ""
     try:
@@ -88,22 +88,25 @@ async def _reason(database: Database, make: Statements, row: Row) -> str:
     return ""
 
 
-def _unfit(row: Row) -> str:
+def _why_unfit(row: Row) -> str:
     recipients = row.recipient_ids if isinstance(row, MessageRow) else ()
     for key in (row.chat_id, row.user_id, *recipients):
         if not 0 < len(key.encode()) <= KEY_BYTES_MAX:
-            return f"Cassandra: a key of {len(key.encode())} bytes: 1 to {KEY_BYTES_MAX:,}"
+            return (
+                f"Cassandra: a part of its key has {len(key.encode())} bytes, and 1 to "
+                f"{KEY_BYTES_MAX:,} are allowed"
+            )
     return ""
 
 
 async def _touch(
     database: Database, make: Statements, row: MessageRow, error: InvalidRequest
 ) -> None:
-    """A small write of the same row has to go through; or it is not for this row that the database
-    refuses it, as where a table is missing or a disk is full. Raises `Unavailable`.
+    """Check that a small write of the same row is taken. If it is not, the row is not the reason,
+    but for example a table that is missing or a full disk. Raises `Unavailable`.
     """
     touch = make.touch_message.bind((row.chat_id, bucket_of(row.message_id), row.message_id))
     try:
         await database.run(touch)
     except InvalidRequest:
-        raise Unavailable(f"Cassandra refuses whatever is written: {error}") from error
+        raise Unavailable(f"Cassandra refuses all writes: {error}") from error

@@ -1,7 +1,8 @@
-"""How far the history is whole, partition by partition of the log.
+"""Up to where the history is complete, for each partition of the log.
 
-Rows of a round are written side by side, so a later message of a sender may be stored before an
-earlier one. What is above the highest id up to which all is stored is therefore not shown.
+The rows of a round are written side by side, so a later message of a sender may be stored before an
+earlier one. So messages are shown only up to the id up to which all messages of their partition are
+stored.
 """
 
 # mypy: disable-error-code="import-untyped"
@@ -25,13 +26,11 @@ from cecochat.domain.log.place import Place
 from cecochat.ports.history import Hole, MessageRow, Progress
 
 FRESH_S: Final = 0.1
-"""An older answer is asked for again. It shows less than there is, never more."""
+"""How old an answer may be. An old answer shows less than there is, but never more."""
 
 ID_MAX: Final = (1 << 63) - 1
 PLACE: Final = struct.Struct(">qq")
-"""Clock and offset, big-endian, so that the database takes the greater place for the greater
-value.
-"""
+"""Clock and offset in big-endian, so that for the database a greater place is a greater value."""
 
 
 def rows_of(
@@ -40,8 +39,8 @@ def rows_of(
     progress: Progress | None,
     holes: Sequence[Hole],
 ) -> Iterator[BoundStatement]:
-    """The statements that note what was written; a lower one changes nothing. What is known to be
-    a hole of one message counts as written: it may come later.
+    """The statements that note what was written. Lower values than those stored change nothing. A
+    message that is known to be a hole counts as written.
     """
     if progress is None:
         return
@@ -59,7 +58,7 @@ def rows_of(
 
 
 class Wholeness:
-    """Reads the table, and remembers for a moment what it said."""
+    """Reads the table `reached`, and remembers its content for a moment."""
 
     def __init__(self, database: Database, statements: Statements) -> None:
         self._database = database
@@ -70,22 +69,22 @@ class Wholeness:
         self._read_s = float("-inf")
 
     async def progress(self, log_id: str) -> dict[int, Place]:
-        """Partition -> place, read anew. Raises `Unavailable`."""
+        """Partition -> place, read from the database. Raises `Unavailable`."""
         await self._read()
         return self._places.get(log_id, {})
 
     async def last_ids(self) -> dict[int, int]:
-        """Of each origin partition, read anew. Raises `Unavailable`."""
+        """Origin partition -> last id, read from the database. Raises `Unavailable`."""
         await self._read()
         return {partition: id_ for partition, id_ in self._last_ids.items() if id_ < ID_MAX}
 
     async def holes(self) -> list[Hole]:
-        """Those that were known after what `shows` told last was written. Raises `Unavailable`."""
+        """The holes, read after what `shows` returned last was written. Raises `Unavailable`."""
         await self.shows()
         return self._holes
 
     def forget(self) -> None:
-        """It has moved: read it again when it is asked for."""
+        """Forget what was read, since it has changed."""
         self._read_s = float("-inf")
 
     async def shows(self) -> Shown:
@@ -96,28 +95,28 @@ class Wholeness:
 
     async def _read(self) -> None:
         begun_s, make = time.monotonic(), self._statements
-        now, first = await asyncio.gather(
+        reached, old_progress = await asyncio.gather(
             self._database.run(make.reached.bind((SHARD,))),
             self._database.run(make.progress.bind(())),
         )
-        holes = await read_holes(self._database, make)  # after what has gone past them
+        holes = await read_holes(self._database, make)  # must come after what has gone past them
         last_ids: dict[int, int] = {}
         places: dict[str, dict[int, Place]] = defaultdict(dict)
-        for log_id, partition, up_to in first:
+        for log_id, partition, up_to in old_progress:
             places[log_id][partition] = Place(0, up_to)
-        for partition, log_id, place, last_id in now:
+        for partition, log_id, place, last_id in reached:
             if place is not None:
                 places[log_id][partition] = Place(*PLACE.unpack(place))
-            # Of several logs: ids are of their time, so the highest holds for all of them.
+            # There may be several logs. Ids grow with time, so the highest holds for all of them.
             last_ids[partition] = max(last_id or 0, last_ids.get(partition, 0))
-        for _, partition, _ in first:  # a first version kept no ids: all that it wrote is shown
+        for _, partition, _ in old_progress:  # the first version kept no ids, so all is shown
             last_ids[partition] = last_ids.get(partition) or ID_MAX
         self._last_ids, self._places, self._holes = last_ids, places, holes
         self._read_s = begun_s
 
 
 class Shown:
-    """Which rows may be shown, by their ids: `id_ in shown`."""
+    """Says which messages may be shown: those for which `id_ in shown`."""
 
     def __init__(self, last_ids: dict[int, int]) -> None:
         self._last_ids = last_ids

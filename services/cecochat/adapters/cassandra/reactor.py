@@ -1,4 +1,6 @@
-"""The driver's connections on the event loop that awaits their answers: no thread between."""
+"""The driver's connections on the event loop that waits for their answers, without a thread in
+between.
+"""
 
 # mypy: disable-error-code="import-untyped"
 
@@ -27,12 +29,14 @@ def connections_on(loop: asyncio.AbstractEventLoop) -> type[LoopConnection]:
 
 
 class LoopConnection(Connection):  # type: ignore[misc]
-    """Made by the driver in a thread, which connects and waits; from then on served by the loop."""
+    """A connection. The driver makes it in a thread, which connects and waits; from then on the
+    event loop serves it.
+    """
 
     _loop: ClassVar[asyncio.AbstractEventLoop]
     _thread: ClassVar[int]
     holders: ClassVar[Callable[[], list[Any]]] = list
-    """The pools of the cluster, once there are some, and its control connection."""
+    """Returns the pools of the cluster, once there are some, and its control connection."""
     is_closed: bool
     in_buffer_size = 1 << 16
 
@@ -48,7 +52,7 @@ class LoopConnection(Connection):  # type: ignore[misc]
     @classmethod
     @override
     def initialize_reactor(cls) -> None:
-        """The loop runs already."""
+        """Do nothing, since the loop is running."""
 
     @classmethod
     @override
@@ -72,7 +76,7 @@ class LoopConnection(Connection):  # type: ignore[misc]
 
     @classmethod
     def on_loop(cls, call: Callable[..., object], *args: Any) -> None:
-        """Call it in the loop's thread: at once, where this is that."""
+        """Call `call` in the loop's thread: at once if this is that thread."""
         if threading.get_ident() == cls._thread:
             call(*args)
         elif not cls._loop.is_closed():
@@ -83,7 +87,7 @@ class LoopConnection(Connection):  # type: ignore[misc]
             self._loop.add_reader(self._socket.fileno(), self._receive)
 
     def _send_soon(self, data: bytes) -> None:
-        """All that is asked for in one turn of the loop is one write."""
+        """Send data at the end of this turn of the loop, in one write with all other data."""
         self._unsent.append(data)
         if not self._flushing:
             self._flushing = True
@@ -130,8 +134,8 @@ class LoopConnection(Connection):  # type: ignore[misc]
             self.process_io_buffer()
 
     def _lost(self, error: Exception) -> None:
-        """Its pool learns it now: else it would choose it for the next request, and stop the loop
-        for 2 s, in which no other comes.
+        """Tell the pool now that this connection is lost. Otherwise it would choose it for the next
+        request, and block the loop for 2 s while it waits for another.
         """
         self.defunct(error)
         for holder in type(self).holders():
@@ -145,7 +149,7 @@ class LoopConnection(Connection):  # type: ignore[misc]
 
 
 class _Timer:
-    """`callback` on the loop, unless it is cancelled before."""
+    """Calls `callback` on the loop, unless it is cancelled before."""
 
     def __init__(
         self, connection: type[LoopConnection], timeout_s: float, callback: Callable[[], object]
@@ -157,7 +161,7 @@ class _Timer:
         connection.on_loop(self._start, timeout_s)
 
     def cancel(self) -> None:
-        """From any thread."""
+        """Cancel the timer. Any thread may call this."""
         self._cancelled = True
         self._connection.on_loop(self._stop)
 

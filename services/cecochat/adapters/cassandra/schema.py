@@ -1,4 +1,4 @@
-"""The tables, and how they come to be: numbered migrations that only go forward."""
+"""The tables, and how they are created: by numbered migrations that only go forward."""
 
 # mypy: disable-error-code="import-untyped"
 
@@ -19,14 +19,15 @@ from cecochat.domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-STATEMENT_TIMEOUT_S: Final = 20.0  # of a change of the schema, until all nodes agree
-LOCK_TTL_S: Final = 30  # above one statement's, and below how long another server's open waits
+STATEMENT_TIMEOUT_S: Final = 20.0  # for a change of the schema, until all nodes agree
+LOCK_TTL_S: Final = 30  # longer than one statement, shorter than other servers wait to open
 LOCK_RETRY_S: Final = 0.2
 
 
 class Migration(NamedTuple):
-    """Statements that may run again after a part of them has. They add: servers of the version
-    before go on running beside them, so a later migration takes out what no version uses.
+    """Statements, which may run again after some of them have run. They only add, since servers of
+    the previous version keep running. What no version uses any more is removed by a later
+    migration.
     """
 
     version: int
@@ -37,7 +38,7 @@ MIGRATIONS: Final = (
     Migration(
         1,
         (
-            # Windows of compaction are those of the buckets: what a bucket holds ends in one file.
+            # The windows of compaction are the buckets, so each bucket ends up in one file.
             """CREATE TABLE IF NOT EXISTS {keyspace}.messages_by_chat (
                 chat_id text, bucket int, message_id bigint, user_id text, event blob,
                 PRIMARY KEY ((chat_id, bucket), message_id))
@@ -61,7 +62,7 @@ MIGRATIONS: Final = (
     Migration(
         2,
         (
-            # In the place of `progress`. All in one partition: it is read whole, and is small.
+            # This replaces `progress`. It is small and read whole, so it is one partition.
             """CREATE TABLE IF NOT EXISTS {keyspace}.reached (
                 shard int, partition int, log_id text, up_to blob, last_id bigint,
                 PRIMARY KEY (shard, partition, log_id))""",
@@ -70,7 +71,7 @@ MIGRATIONS: Final = (
     Migration(
         3,
         (
-            # All in one partition, too: there are none, or few.
+            # This is one partition, too: there are no holes, or few.
             """CREATE TABLE IF NOT EXISTS {keyspace}.holes (
                 shard int, partition int, log_id text, first_offset bigint, chat_id text,
                 last_offset bigint, first_id bigint, last_id bigint, reason text, detail text,
@@ -82,7 +83,7 @@ MIGRATIONS: Final = (
     ),
 )
 
-# Two nodes that create one table at once give it two ids, and it is broken: this id is given.
+# If two nodes create a table at once, it gets two ids and is broken, so this one has a fixed id.
 LOCK_TABLE: Final = """CREATE TABLE IF NOT EXISTS {keyspace}.schema_migrations (
     kind text, version int, holder text, since timestamp, PRIMARY KEY (kind, version))
     WITH id = {table_id}"""
@@ -99,10 +100,12 @@ UNLOCK: Final = """DELETE FROM {keyspace}.schema_migrations
 
 
 async def migrate(database: Database, settings: CassandraSettings) -> None:
-    """Bring the keyspace to the newest version of this code; several servers may at once.
+    """Bring the keyspace to the newest version that this code knows. Several servers may do so at
+    once.
 
-    One that is newer still is accepted: migrations only add. Raises `Unavailable`, and
-    `InvalidSettings` where it keeps fewer copies than it could, or reads may miss what was written.
+    A keyspace of a newer version is accepted, since migrations only add. Raises `Unavailable`, and
+    `InvalidSettings` if it has fewer copies than it could have, or if reads may miss what was
+    written.
     """
     schema = Schema(database, settings)
     if missing := await schema.missing():
@@ -113,29 +116,32 @@ async def migrate(database: Database, settings: CassandraSettings) -> None:
 
 
 class Schema:
-    """The schema of one keyspace, seen by one server."""
+    """The schema of one keyspace, as one server sees it."""
 
     def __init__(self, database: Database, settings: CassandraSettings) -> None:
         self._database = database
         self._settings = settings
-        self._me = uuid.uuid4().hex
+        self._holder = uuid.uuid4().hex  # this server, as the holder of the lock
 
     async def missing(self) -> list[Migration]:
-        """What has not been applied yet."""
-        tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
-        known = await self.run(tables, self._settings.namespace)
-        if ("schema_migrations",) not in known:
+        """The migrations that have not been applied yet."""
+        select = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
+        tables = await self.run(select, self._settings.namespace)
+        if ("schema_migrations",) not in tables:
             return list(MIGRATIONS)
         try:
             applied = {version for (version,) in await self.run(APPLIED)}
-        except InvalidRequest:  # another server is creating it: listed before it can be read
+        except InvalidRequest:  # another server is creating it: it is listed but not readable yet
             return list(MIGRATIONS)
         if (newest := max(applied, default=0)) > MIGRATIONS[-1].version:
-            log.info("the schema is newer (%s) than this code: it only has more", newest)
+            log.info(
+                "the schema has version %s, which is newer than this code: that does no harm",
+                newest,
+            )
         return [each for each in MIGRATIONS if each.version not in applied]
 
     async def prepare(self) -> None:
-        """The keyspace, and the table that holds the lock."""
+        """Create the keyspace, and the table that has the lock."""
         namespace, factor = self._settings.namespace, self._settings.replication_factor
         replication = {"class": "NetworkTopologyStrategy"} | {
             centre: str(factor or min(COPIES, nodes))
@@ -148,39 +154,41 @@ class Schema:
         await self.run(LOCK_TABLE)
 
     async def check_copies(self) -> None:
-        """Raises `InvalidSettings`."""
+        """Check the number of copies. Raises `InvalidSettings`."""
         select = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"
         ((replication,),) = await self.run(select, self._settings.namespace)
         copies = {name: int(value) for name, value in replication.items() if value.isdecimal()}
         check_copies(self._settings, copies, self._database.nodes())
 
     async def bring_up(self) -> None:
-        """Apply what is missing, one server at a time."""
+        """Apply the missing migrations, one server at a time."""
         while await self.missing():
-            if await self._applied(LOCK, self._me, LOCK_TTL_S):
+            if await self._applied(LOCK, self._holder, LOCK_TTL_S):
                 try:
                     await self._apply(await self.missing())
                 finally:
-                    await self._applied(UNLOCK, self._me)
+                    await self._applied(UNLOCK, self._holder)
             else:
                 await asyncio.sleep(LOCK_RETRY_S)
 
     async def _apply(self, migrations: list[Migration]) -> None:
         for migration in migrations:
             for statement in migration.statements:
-                if not await self._applied(KEEP, LOCK_TTL_S, self._me, self._me):
-                    raise Unavailable("the lock of the schema was lost: try again")
+                if not await self._applied(KEEP, LOCK_TTL_S, self._holder, self._holder):
+                    raise Unavailable("this server has lost the lock of the schema: try again")
                 await self.run(statement)
-            await self._applied(APPLY, migration.version, self._me)
-            log.info("keyspace %s: version %s", self._settings.namespace, migration.version)
+            await self._applied(APPLY, migration.version, self._holder)
+            log.info(
+                "the keyspace %s has version %s now", self._settings.namespace, migration.version
+            )
 
     async def _applied(self, cql: str, *parameters: Any) -> bool:
-        """Whether a conditional statement found its condition."""
+        """Run a conditional statement, and return whether it was applied."""
         ((applied, *_),) = await self.run(cql, *parameters)
         return bool(applied)
 
     async def run(self, cql: str, *parameters: Any) -> Rows:
-        """A statement on this keyspace."""
+        """Run a statement on this keyspace."""
         namespace = self._settings.namespace
         table_id = uuid.uuid5(uuid.NAMESPACE_URL, f"cecochat:{namespace}.schema_migrations")
         statement = SimpleStatement(cql.format(keyspace=namespace, table_id=table_id))

@@ -1,7 +1,7 @@
-"""The prepared statements, and how an id is placed in time.
+"""The prepared statements, and the times that message ids stand for.
 
-Every write is a maximum or a first value, decided by the timestamp that it carries, so that late
-and repeated writes change nothing.
+Every write keeps the maximum of some values, or the first. Its timestamp makes sure of that, so
+late and repeated writes change nothing.
 """
 
 # mypy: disable-error-code="import-untyped"
@@ -20,7 +20,7 @@ BUCKET_MS: Final = 10 * 24 * 3_600 * 1_000
 
 
 class Statements(NamedTuple):
-    """Prepared, in the order of `CQL`."""
+    """The prepared statements, in the order of `CQL`."""
 
     insert_message: PreparedStatement
     insert_bucket: PreparedStatement
@@ -83,7 +83,7 @@ CQL: Final = (
     "SELECT log_id, partition, up_to FROM {keyspace}.progress",
     """SELECT WRITETIME(event) FROM {keyspace}.messages_by_chat
         WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
-    # A write of this very row that changes nothing: it is older than whatever is there.
+    # A write to a row that changes nothing, since it is older than whatever is there.
     """UPDATE {keyspace}.messages_by_chat USING TIMESTAMP 1 SET event = null
         WHERE chat_id = ? AND bucket = ? AND message_id = ?""",
     """INSERT INTO {keyspace}.holes (shard, log_id, partition, first_offset, last_offset, first_id,
@@ -106,36 +106,38 @@ CQL: Final = (
 )
 
 LOWEST_US: Final = 1
-"""The timestamp of what only grows: of equal timestamps the greater value wins."""
+"""The timestamp of values that only grow: if timestamps are equal, the greater value wins."""
 
 
 async def prepared(database: Database, namespace: str) -> Statements:
-    """Raises `Unavailable`."""
+    """Prepare all statements. Raises `Unavailable`."""
     return Statements(*await database.prepare(each.format(keyspace=namespace) for each in CQL))
 
 
 def bucket_of(message_id: int) -> int:
-    """Ten days since 1970: the windows that time-window compaction has, too."""
+    """The bucket of a message: the number of ten days since 1970. Time-window compaction has the
+    same windows.
+    """
     return time_ms(message_id) // BUCKET_MS
 
 
 def greatest_us(message_id: int) -> int:
-    """A timestamp with which the greatest id wins: its time. Ids of one microsecond tie, and of
-    equal timestamps the greater value wins.
+    """The timestamp, in us, with which the greatest id wins: its time. Ids of one millisecond have
+    the same timestamp, and then the greater value wins.
     """
     return time_ms(message_id) * 1_000
 
 
 def first_us(message_id: int) -> int:
-    """A timestamp with which the first write of an id wins, and which is about its time: that
-    minus how late this write is.
+    """The timestamp, in us, with which the first write of an id wins: the time of the id, minus how
+    late this write is.
     """
     return 2 * greatest_us(message_id) - time.time_ns() // 1_000
 
 
 def written_us(message_id: int, timestamp_us: int) -> int:
-    """When the write was made that `first_us` gave this timestamp, us since 1970. Where a row was
-    restored, the timestamp is that time.
+    """When a row was written, in us since 1970, given its timestamp. `first_us` has made the
+    timestamp, unless the row was restored: then it is the time itself.
     """
     greatest = greatest_us(message_id)
     restored = greatest < timestamp_us <= time.time_ns() // 1_000

@@ -1,4 +1,6 @@
-"""Writes that come together are one round: rows, then what points at them, then the progress."""
+"""Joins writes that arrive together into one round: first the messages, then what points to them,
+then the progress.
+"""
 
 # mypy: disable-error-code="import-untyped"
 
@@ -26,6 +28,7 @@ from cecochat.adapters.cassandra.statements import (
     greatest_us,
 )
 from cecochat.domain.errors import Unavailable
+from cecochat.domain.log.ids import ChatId
 from cecochat.ports.history import (
     Hole,
     Lacking,
@@ -36,9 +39,9 @@ from cecochat.ports.history import (
     last_in_chats,
 )
 
-ROUND_MESSAGES: Final = 1_000  # then the next round begins: a loop binds a row in 10 µs, about
+ROUND_MESSAGES: Final = 1_000  # the most in a round: it takes about 10 µs to bind a row
 KNOWN_BUCKETS_MAX: Final = 65_536
-ROW_BYTES: Final = 60  # what the server counts for a row beside its values, about
+ROW_BYTES: Final = 60  # about what the server counts for a row in addition to its values
 
 
 class _Write(NamedTuple):
@@ -50,7 +53,7 @@ class _Write(NamedTuple):
 
 
 class Writer:
-    """Joins the writes that come while a round is under way, of all partitions, into the next."""
+    """Joins the writes of all partitions that arrive during one round into the next."""
 
     def __init__(
         self, database: Database, statements: Statements, settings: CassandraSettings
@@ -60,7 +63,7 @@ class Writer:
         self._settings = settings
         self._waiting: list[_Write] = []
         self._rounds: asyncio.Task[None] | None = None
-        self._known_buckets: set[tuple[str, int]] = set()  # that are in the index for certain
+        self._indexed_buckets: set[tuple[ChatId, int]] = set()  # certainly in the index
 
     async def write(
         self,
@@ -69,7 +72,7 @@ class Writer:
         progress: Progress | None,
         holes: Sequence[Hole],
     ) -> None:
-        """As `History.write`."""
+        """Like `History.write`."""
         done = asyncio.get_running_loop().create_future()
         self._waiting.append(_Write(messages, marks, progress, holes, done))
         if self._rounds is None:
@@ -77,13 +80,13 @@ class Writer:
         await done
 
     async def close(self) -> None:
-        """Wait for the round under way."""
+        """Wait for the round that is under way."""
         if self._rounds is not None:
             await self._rounds
 
     def forget(self) -> None:
-        """What is known to be in the database, which may have been restored since."""
-        self._known_buckets.clear()
+        """Forget what is in the database, since somebody may have restored an older copy of it."""
+        self._indexed_buckets.clear()
 
     async def _run_rounds(self) -> None:
         try:
@@ -103,27 +106,27 @@ class Writer:
     async def _run_round(self, writes: list[_Write]) -> None:
         (error,) = await asyncio.gather(self._store(writes), return_exceptions=True)
         for write in writes:
-            # of one row, it may be, not of all writes; the driver itself packs no key above 64 KiB
+            # A single row may be the reason. The driver raises struct.error for a key above 64 KiB.
             if isinstance(error, InvalidRequest | struct.error):
-                (outcome,) = await asyncio.gather(self._sort_out(write), return_exceptions=True)
+                (outcome,) = await asyncio.gather(self._store_alone(write), return_exceptions=True)
             else:
                 outcome = error
-            _tell(write, outcome)
+            _finish(write, outcome)
 
-    async def _sort_out(self, write: _Write) -> None:
-        """Store it alone. Raises `RowsRefused`, `Unavailable`."""
+    async def _store_alone(self, write: _Write) -> None:
+        """Store one write by itself. Raises `RowsRefused` and `Unavailable`."""
         make = self._statements
         if found := await refused(self._database, make, write.messages, write.marks):
             raise RowsRefused(found)
         try:
             await self._store([write])
         except InvalidRequest as error:
-            raise Unavailable(f"Cassandra refuses what is written: {error}") from error
+            raise Unavailable(f"Cassandra refuses a write: {error}") from error
 
     async def _store(self, writes: list[_Write]) -> None:
         make = self._statements
         messages = [row for write in writes for row in write.messages]
-        buckets = buckets_of(messages) - self._known_buckets
+        buckets = buckets_of(messages) - self._indexed_buckets
         await self._put([*_message_rows(make, messages), *_bucket_rows(make, buckets)])
         self._remember(buckets)
         marks = [row for write in writes for row in write.marks]
@@ -136,27 +139,27 @@ class Writer:
         )
 
     async def restore(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> None:
-        """Write rows again, all of them and what points at them, as they were written before."""
+        """Write all these rows again, and what points to them, as they were written before."""
         make = self._statements
         buckets = buckets_of(messages)
         await self._put([*_message_rows(make, messages), *_bucket_rows(make, buckets)])
         await self._put([*_chat_rows(make, messages), *_mark_rows(make, marks)])
 
     async def overrule(self, lacking: Lacking, marks: Sequence[MarkRow]) -> None:
-        """Write what is lacking so that it stands above whatever is there, deletions too: its
-        timestamp is now. `marks` in the place of those that are lacking.
+        """Write what is lacking over whatever is there, even deletions, with the current time as
+        the timestamp. `marks` are written instead of those in `lacking`.
         """
         make, now_us = self._statements, time.time_ns() // 1_000
         messages = [*lacking.absent, *lacking.other]
         rows = (_message_row(make, row, now_us) for row in messages)
         await self._put([*rows, *_bucket_rows(make, buckets_of(messages), now_us)])
-        chats = ((user, row.chat_id, row.message_id, now_us) for user, row in lacking.chats)
+        chats = ((user_id, row.chat_id, row.message_id, now_us) for user_id, row in lacking.chats)
         await self._put([*map(make.raise_chat.bind, chats), *_mark_rows(make, marks, now_us)])
 
-    def _remember(self, buckets: set[tuple[str, int]]) -> None:
-        if len(self._known_buckets) + len(buckets) > KNOWN_BUCKETS_MAX:
-            self._known_buckets.clear()  # writing a row of the index again changes nothing
-        self._known_buckets |= buckets
+    def _remember(self, buckets: set[tuple[ChatId, int]]) -> None:
+        if len(self._indexed_buckets) + len(buckets) > KNOWN_BUCKETS_MAX:
+            self._indexed_buckets.clear()  # it does no harm to write a row of the index again
+        self._indexed_buckets |= buckets
 
     async def _put(self, rows: Iterable[BoundStatement]) -> None:
         by_coordinator = defaultdict(list)
@@ -167,7 +170,7 @@ class Writer:
         )
 
     def _requests(self, rows: Iterable[BoundStatement]) -> Iterator[Statement]:
-        """The rows in batches, as large as the server takes without a warning."""
+        """The rows in batches that are as large as the server takes without a warning."""
         batch: list[BoundStatement] = []
         partitions: set[bytes] = set()
         size = 0
@@ -184,7 +187,7 @@ class Writer:
             yield _request(batch)
 
 
-def _tell(write: _Write, error: BaseException | None) -> None:
+def _finish(write: _Write, error: BaseException | None) -> None:
     if write.done.done():
         return
     if error is None:
@@ -194,7 +197,9 @@ def _tell(write: _Write, error: BaseException | None) -> None:
 
 
 def _request(rows: list[BoundStatement]) -> Statement:
-    """Unlogged: a part of it may be stored when it fails, and all of it is written again."""
+    """A request with these rows. The batch is unlogged: if it fails, a part of it may be stored,
+    and all of it is written again.
+    """
     if len(rows) == 1:
         return rows[0]
     batch = BatchStatement(BatchType.UNLOGGED)
@@ -205,7 +210,7 @@ def _request(rows: list[BoundStatement]) -> Statement:
 
 
 def _message_rows(make: Statements, messages: Sequence[MessageRow]) -> Iterator[BoundStatement]:
-    """Those of a chat together: they are one partition of a batch."""
+    """The statements for messages. Those of a chat come together, since they share a partition."""
     for row in sorted(messages, key=lambda row: (row.chat_id, row.message_id)):
         yield _message_row(make, row, first_us(row.message_id))
 
@@ -216,13 +221,13 @@ def _message_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatemen
     return make.insert_message.bind(values)
 
 
-def buckets_of(messages: Iterable[MessageRow]) -> set[tuple[str, int]]:
-    """Chats and their buckets."""
+def buckets_of(messages: Iterable[MessageRow]) -> set[tuple[ChatId, int]]:
+    """The (chat id, bucket) pairs of these messages."""
     return {(row.chat_id, bucket_of(row.message_id)) for row in messages}
 
 
 def _bucket_rows(
-    make: Statements, buckets: Iterable[tuple[str, int]], at_us: int = LOWEST_US
+    make: Statements, buckets: Iterable[tuple[ChatId, int]], at_us: int = LOWEST_US
 ) -> Iterator[BoundStatement]:
     return (make.insert_bucket.bind((*bucket, at_us)) for bucket in buckets)
 
@@ -230,12 +235,12 @@ def _bucket_rows(
 def _mark_rows(
     make: Statements, marks: Iterable[MarkRow], at_us: int = LOWEST_US
 ) -> Iterator[BoundStatement]:
-    """One timestamp for all values, so that they only grow."""
+    """The statements for marks. All have the same timestamp, so that values only grow."""
     return (make.raise_marks.bind((*mark, at_us)) for mark in marks)
 
 
 def _chat_rows(make: Statements, messages: Sequence[MessageRow]) -> Iterator[BoundStatement]:
-    """One row a user and chat, however many messages."""
-    for (user, chat), row in sorted(last_in_chats(messages).items()):
+    """The statements for chat lists: one per user and chat, however many messages there are."""
+    for (user_id, chat_id), row in sorted(last_in_chats(messages).items()):
         id_ = row.message_id
-        yield make.raise_chat.bind((user, chat, id_, greatest_us(id_)))
+        yield make.raise_chat.bind((user_id, chat_id, id_, greatest_us(id_)))

@@ -1,4 +1,4 @@
-"""Consul, for discovery."""
+"""The Consul backend, which serves discovery."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cecochat.settings.variables import setting
 
 @dataclass(frozen=True, slots=True)
 class ConsulVariables:
-    """What the environment says of Consul."""
+    """The settings for Consul in the environment."""
 
     consul: str = setting("", "host:port of an agent; empty: discovery within this process")
     consul_tls: bool = setting(False, "connect to Consul over TLS")
@@ -25,27 +25,27 @@ class ConsulVariables:
 
 
 def discovery(settings: Settings) -> AbstractAsyncContextManager[Discovery]:
-    """The registry in Consul."""
+    """Open the registry in Consul."""
     from cecochat.adapters.consul.discovery import ConsulDiscovery
     from cecochat.adapters.consul.settings import ConsulSettings
     from cecochat.auth.operators import cluster_secret
 
-    said = settings.of(ConsulVariables)
+    variables = settings.of(ConsulVariables)
     return ConsulDiscovery.open(
         ConsulSettings(
-            said.consul,
+            variables.consul,
             cluster_secret(settings),
             namespace=settings.namespace,
-            token=secret(said.consul_token_file),
-            tls=settings.backends_tls(said.consul_tls),
+            token=secret(variables.consul_token_file),
+            tls=settings.backends_tls(variables.consul_tls),
         )
     )
 
 
 def examine(settings: Settings) -> Sequence[Finding]:
-    """Whether Consul, where there is one, tells of servers that are not of this cluster."""
+    """Check whether Consul, if it is used, lists servers that are not of this cluster."""
     if not settings.of(ConsulVariables).consul:
-        return [Finding("registrations", "ok", "none: CECOCHAT_CONSUL names no cluster")]
+        return [Finding("registrations", "ok", "there are none, since CECOCHAT_CONSUL is not set")]
     from cecochat.adapters.consul.checks import registrations
 
     return [registrations(lambda: discovery(settings))]

@@ -1,4 +1,4 @@
-"""What `doctor` looks at in Consul."""
+"""What `cecochat doctor` checks in Consul."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Open = Callable[[], AbstractAsyncContextManager[Discovery]]
 
 
 def registrations(open_discovery: Open) -> Finding:
-    """Whether it tells of servers that are not of this cluster."""
+    """Check whether Consul lists servers that are not of this cluster."""
     try:
         live, unproven = asyncio.run(_registered(open_discovery))
     except CecochatError as error:
-        return Finding("registrations", "wrong", str(error), "see the settings")
+        return Finding("registrations", "wrong", str(error), "check the settings for Consul")
     if unproven:
         names = ", ".join(f"{each.registered_id} at {each.address}" for each in unproven)
         mend = "see docs/runbook.md, A registration that nobody signed"
-        found = f"not signed with the secret of this cluster: {names}"
+        found = f"these are not signed with the secret of this cluster: {names}"
         return Finding("registrations", "wrong", found, mend)
-    return Finding("registrations", "ok", f"{live} servers of this cluster, and no others")
+    return Finding("registrations", "ok", f"there are {live} servers of this cluster and no others")
 
 
 async def _registered(open_discovery: Open) -> tuple[int, tuple[Unproven, ...]]:

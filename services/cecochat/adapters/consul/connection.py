@@ -1,4 +1,4 @@
-"""The client of Consul as it is used here: a deadline for each call, and one error."""
+"""The client of Consul: each call has a deadline, and every failure is `Unavailable`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ Answer = TypeVar("Answer")
 
 
 class _Http(consul.aio.HTTPClient):  # type: ignore[misc]
-    """With a context of ours, and `answer` as the only deadline: py-consul's own session trusts the
-    system's authorities too and ends each request after 5 minutes.
+    """An HTTP client with our own TLS context, and without a deadline, which `answer` has.
+    py-consul's own session also trusts the system's authorities, and ends each request after 5
+    minutes.
     """
 
     def __init__(self, host: str, port: int, scheme: str, context: ssl.SSLContext | None) -> None:
@@ -38,14 +39,16 @@ class _Client(consul.aio.Consul):  # type: ignore[misc]
     def __init__(self, settings: ConsulSettings, host: str, port: int) -> None:
         self._context = settings.tls.client() if settings.tls else None
         super().__init__(host=host, port=port, scheme="https" if settings.tls else "http")
-        self.token = settings.token  # not CONSUL_HTTP_TOKEN, which py-consul would prefer
+        self.token = settings.token  # else py-consul uses CONSUL_HTTP_TOKEN
 
     def http_connect(self, host: str, port: int, scheme: str, *_: object) -> _Http:
         return _Http(host, port, scheme, self._context)
 
 
 def client(settings: ConsulSettings) -> Any:
-    """Connects with its first call; to be made in the running loop. Raises `InvalidSettings`."""
+    """Make a client, in the running event loop. It connects with its first call. Raises
+    `InvalidSettings`.
+    """
     host, _, port = settings.address.rpartition(":")
     if not host or not port.isdecimal():
         raise InvalidSettings(f"the address of Consul is {settings.address!r}: use host:port")
@@ -55,18 +58,22 @@ def client(settings: ConsulSettings) -> Any:
 async def answer(
     settings: ConsulSettings, call: Awaitable[Answer], within_s: float = CALL_S
 ) -> Answer:
-    """The answer within the deadline. Raises `Unavailable`."""
+    """Wait for the answer to a call. Raises `Unavailable` on failure, or after the deadline."""
     try:
         async with asyncio.timeout(within_s):
             return await call
     except TimeoutError as error:
-        raise Unavailable(f"Consul at {settings.address}: no answer in {within_s:g} s") from error
+        raise Unavailable(
+            f"Consul at {settings.address} did not answer within {within_s:g} s"
+        ) from error
     except (consul.ConsulException, aiohttp.ClientError, OSError) as error:
         raise Unavailable(f"Consul at {settings.address}: {error or repr(error)}") from error
 
 
 def refused(error: BaseException | None) -> bool:
-    """Whether waiting does not help: the token may not do that, or the certificate is not good."""
+    """Whether waiting does not help: the token does not allow the call, or the certificate of
+    Consul is not trusted.
+    """
     return isinstance(
         error,
         consul.ACLPermissionDenied | consul.ACLDisabled | aiohttp.ClientConnectorCertificateError,
@@ -74,23 +81,25 @@ def refused(error: BaseException | None) -> bool:
 
 
 class Trouble:
-    """Says once that Consul does not answer, and once that it does again."""
+    """Logs once that Consul does not answer, and once that it answers again. It is true while some
+    calls fail.
+    """
 
     def __init__(self) -> None:
-        self._with: set[str] = set()
+        self._failing: set[str] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._with)
+        return bool(self._failing)
 
-    def begins(self, what: str, error: Unavailable) -> None:
-        """A call for `what` failed."""
-        if not self._with:
-            log.warning("%s: the servers known last stay in use", error)
-        self._with.add(what)
+    def begins(self, purpose: str, error: Unavailable) -> None:
+        """Note that a call for this purpose failed."""
+        if not self._failing:
+            log.warning("%s: the servers that were live stay in use until it answers", error)
+        self._failing.add(purpose)
 
-    def ends(self, what: str) -> None:
-        """A call for `what` was answered."""
-        if what in self._with:
-            self._with.remove(what)
-            if not self._with:
+    def ends(self, purpose: str) -> None:
+        """Note that a call for this purpose was answered."""
+        if purpose in self._failing:
+            self._failing.remove(purpose)
+            if not self._failing:
                 log.info("Consul answers again")

@@ -1,4 +1,4 @@
-"""Discovery through Consul: servers register with a check, and everybody follows."""
+"""Discovery by Consul: servers register with a health check, and each follows all services."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ REGISTERING = "registering"
 
 
 class ConsulDiscovery(Discovery):
-    """Service `{namespace}-messaging` and so on. All services are followed, so that `live` answers
-    from memory; while Consul is away, with the servers that were known last.
+    """The services are `{namespace}-messaging` and so on. All of them are followed, so that `live`
+    answers from memory. While Consul is away, it returns the servers that were live before.
     """
 
     def __init__(self, settings: ConsulSettings, consul: Any) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self._settings = settings
         self._consul = consul
         self._trouble = Trouble()
@@ -53,8 +53,8 @@ class ConsulDiscovery(Discovery):
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: ConsulSettings) -> AsyncGenerator[ConsulDiscovery]:
-        """With the servers that live now; that Consul does not answer just now stops no start.
-        Raises `InvalidSettings`.
+        """Connect to Consul, and find the servers that are live. It does no harm if Consul does not
+        answer yet. Raises `InvalidSettings`.
         """
         opened = cls(settings, client(settings))
         async with asyncio.TaskGroup() as tasks:
@@ -72,9 +72,7 @@ class ConsulDiscovery(Discovery):
 
     @override
     async def register(self, instance: Instance) -> None:
-        """Where Consul does not answer, it is registered when it does. Raises `InvalidSettings`
-        where it refuses.
-        """
+        """Like the port says. Raises `InvalidSettings` if Consul refuses the registration."""
         async with self._registering:
             self._registered[service_id(self._settings, instance)] = instance
             try:
@@ -82,12 +80,12 @@ class ConsulDiscovery(Discovery):
             except Unavailable as error:
                 if refused(error.__cause__):
                     del self._registered[service_id(self._settings, instance)]
-                    raise InvalidSettings(f"{error}: see the token and the CA file") from error
+                    raise InvalidSettings(f"{error}: check the token and the CA file") from error
                 self._trouble.begins(REGISTERING, error)
 
     @override
     async def deregister(self, instance: Instance) -> None:
-        """Where Consul does not answer, it finds out by its check."""
+        """Like the port says. If Consul does not answer, its health check will notice."""
         async with self._registering:
             await self._forget(service_id(self._settings, instance))
 
@@ -126,8 +124,8 @@ class ConsulDiscovery(Discovery):
     def lead(self, role: str, candidate: str) -> AsyncGenerator[bool]:
         def checks() -> list[str]:
             own = [
-                check_id(registered)
-                for registered, instance in self._registered.items()
+                check_id(id_)
+                for id_, instance in self._registered.items()
                 if (instance.service, instance.instance_id) == (role, candidate)
             ]
             return [NODE_CHECK, *own]
@@ -145,13 +143,13 @@ class ConsulDiscovery(Discovery):
         for task in self._tasks:
             task.cancel()
         async with self._registering:
-            for registered in tuple(self._registered):
-                await self._forget(registered)
+            for id_ in tuple(self._registered):
+                await self._forget(id_)
         await self._consul.close()
 
     async def _stay_registered(self) -> None:
-        """An agent that has lost its data, or was away at the start, is told again, and
-        so is one that somebody else has told otherwise.
+        """Register again on an agent that has lost its data or was away at the start, or on which
+        somebody else has changed our registration.
         """
         while True:
             await asyncio.sleep(REGISTER_AGAIN_S)
@@ -165,21 +163,21 @@ class ConsulDiscovery(Discovery):
 
     async def _register_missing(self) -> None:
         if self._registered:
-            known = await answer(self._settings, self._consul.agent.services())
-            for registered, instance in self._registered.items():
-                if not is_registered(known.get(registered), registration(self._settings, instance)):
+            entries = await answer(self._settings, self._consul.agent.services())
+            for id_, instance in self._registered.items():
+                if not is_registered(entries.get(id_), registration(self._settings, instance)):
                     await self._put(instance)
 
     async def _put(self, instance: Instance) -> None:
         arguments = registration(self._settings, instance)
         await answer(self._settings, self._consul.agent.service.register(**arguments))
 
-    async def _forget(self, registered: str) -> None:
-        self._registered.pop(registered, None)
+    async def _forget(self, id_: str) -> None:
+        self._registered.pop(id_, None)
         try:
-            await answer(self._settings, self._consul.agent.service.deregister(registered))
+            await answer(self._settings, self._consul.agent.service.deregister(id_))
         except Unavailable as error:
-            log.warning("%s is not deregistered, its check will tell: %s", registered, error)
+            log.warning("%s is not deregistered, but its check will fail soon: %s", id_, error)
 
     def _wake(self) -> None:
         for watcher in self._watchers:

@@ -1,5 +1,5 @@
-"""Following one service by blocking queries:
-https://developer.hashicorp.com/consul/api-docs/features/blocking
+"""Follows one service by blocking queries
+(https://developer.hashicorp.com/consul/api-docs/features/blocking).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from cecochat.ports.discovery import Instance, Service, Unproven
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 55  # of a query; Consul adds up to a sixteenth
+WAIT_S = 55  # how long a query waits for a change; Consul adds up to a sixteenth
 WAIT_AND_MORE_S = 70.0
-PACE_S = 0.05  # from one query to the next, however fast they are answered
-PACE_ENTRY_S = 0.001  # and more for each entry: whoever can write to Consul can list thousands
-RETRY_S, RETRY_MAX_S = 0.25, 2.0  # each wait half to fully random
+PACE_S = 0.05  # the pause between two queries, however fast they are answered
+PACE_ENTRY_S = 0.001  # added for each entry: whoever can write to Consul can list thousands
+RETRY_S, RETRY_MAX_S = 0.25, 2.0  # each wait is half to all of this, at random
 
 UNPROVEN = (
-    "%r at %r in Consul is not signed with the secret of this cluster: nobody is sent there. It is "
-    "either no server of ours, or one that has another CECOCHAT_CLUSTER_SECRET_FILE"
+    "%r at %r in Consul is not signed with the secret of this cluster, so no client is sent there. "
+    "It is no server of ours, or it has another CECOCHAT_CLUSTER_SECRET_FILE: check that file"
 )
 
 
 class Following:
-    """The live servers of one service, as one endless series of queries tells."""
+    """The live servers of one service, kept up to date by an endless series of queries."""
 
     def __init__(
         self,
@@ -43,20 +43,20 @@ class Following:
         trouble: Trouble,
         changed: Callable[[], None],
     ) -> None:
-        self.asked = asyncio.Event()  # once: there is an answer, or none to be had just now
+        self.asked = asyncio.Event()  # set once the first query was answered, or has failed
         self._settings = settings
         self._consul = consul
         self._service = service
         self._trouble = trouble
         self._changed = changed
         self._snapshot = Snapshot(settings.grace_s)
-        self._index: int | None = None  # that the last answer showed; None: answer at once
+        self._index: int | None = None  # of the last answer; None: the next query does not wait
         self._failures = 0
         self._unproven: dict[str, Unproven] = {}  # by their ids in Consul
 
     @property
     def unproven(self) -> tuple[Unproven, ...]:
-        """What the last answer listed and is not believed."""
+        """What the last answer listed without a valid signature."""
         return tuple(self._unproven.values())
 
     @property
@@ -64,7 +64,7 @@ class Following:
         return self._snapshot.live
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Query again and again, until cancelled."""
         while True:
             pause_s = PACE_S
             try:
@@ -78,8 +78,8 @@ class Following:
             await asyncio.sleep(pause_s)
 
     async def _query(self) -> tuple[int, list[Any]]:
-        """The index and the entries that are healthy, when they are others than at our index, or
-        after a wait.
+        """The index and the healthy entries, as soon as the index is not ours any more, or after a
+        wait.
         """
         grace_s = self._snapshot.grace_left_s(self._now())
         wait_s = WAIT_S if grace_s is None else min(WAIT_S, math.ceil(grace_s) or 1)
@@ -96,18 +96,18 @@ class Following:
     def _answered(self, index: int, entries: list[Any]) -> None:
         self._failures = 0
         self._trouble.ends(self._service)
-        if self._index is not None and index < self._index:  # Consul has lost its state
+        if self._index is not None and index < self._index:  # Consul has lost its data
             self._snapshot.disturbed()
             self._index = None
         else:
             self._index = max(index, 1)
         before = self.live
-        self._snapshot.answered(self._believed(entries), self._now())
+        self._snapshot.answered(self._signed(entries), self._now())
         if self.live != before:
             self._changed()
 
-    def _believed(self, entries: list[Any]) -> list[Instance]:
-        """Those that servers of this cluster have signed; of the others, each is said once."""
+    def _signed(self, entries: list[Any]) -> list[Instance]:
+        """The entries that servers of this cluster have signed. Each other one is logged once."""
         instances, unproven = [], {}
         for entry in entries:
             try:
@@ -121,7 +121,7 @@ class Following:
         return instances
 
     def _failed(self, error: Unavailable) -> float:
-        """How long to pause."""
+        """Take in a failure, and return how many seconds to wait."""
         self._trouble.begins(self._service, error)
         self._snapshot.disturbed()
         self._index = None

@@ -1,7 +1,8 @@
-"""Election of a leader by a lock of a session (developer.hashicorp.com/consul, "leader election").
+"""Elects a leader by a lock that belongs to a session (developer.hashicorp.com/consul, "leader
+election").
 
-A session ends when the health check of its server fails, or, at the latest after twice its time to
-live, when it is not renewed; its lock is free then, after the lock delay.
+A session ends when the health check of its server fails. It also ends when it is not renewed, at
+the latest after twice its time to live. Then its lock is free, after the lock delay.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from cecochat.domain.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-TTL_S: Final = 10  # Consul takes no less
+TTL_S: Final = 10  # the least that Consul accepts
 LOCK_DELAY_S: Final = 1
 EVERY_S: Final = 1.0
 CALL_S: Final = 3.0
 
 
 class Candidate:
-    """One who stands for a role."""
+    """A candidate for a role."""
 
     def __init__(
         self,
@@ -38,7 +39,9 @@ class Candidate:
         trouble: Trouble,
         checks: Callable[[], list[str]],
     ) -> None:
-        """`checks`: ids of the health checks that the session hangs on, when it is made."""
+        """Make a candidate. `checks` returns the ids of the health checks that its session depends
+        on, at the time when the session is created.
+        """
         self._settings = settings
         self._consul = client
         self._key = f"{settings.namespace}/leaders/{role}"
@@ -48,9 +51,9 @@ class Candidate:
         self._session: str | None = None
 
     async def stand(self) -> AsyncGenerator[bool]:
-        """As the port says."""
+        """Like `Discovery.lead`."""
         loop = asyncio.get_running_loop()
-        leads: bool | None = None  # not asked yet
+        leads: bool | None = None  # None: not asked yet
         until_s = 0.0
         try:
             while True:
@@ -73,7 +76,9 @@ class Candidate:
             await self._give_up()
 
     async def _holds(self) -> bool:
-        """Renew, and take the lock where it is free. Raises `Unavailable`."""
+        """Renew the session, take the lock if it is free, and return whether this candidate holds
+        it. Raises `Unavailable`.
+        """
         session = self._consul.session
         try:
             if self._session is None:
@@ -86,7 +91,7 @@ class Candidate:
                 await self._ask(session.renew(self._session))
         except Unavailable as error:
             if isinstance(error.__cause__, consul.NotFound):
-                self._session = None  # it has ended; the next call makes another
+                self._session = None  # it has ended; the next call creates another
                 return False
             raise
         return bool(

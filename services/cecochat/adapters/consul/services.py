@@ -1,4 +1,4 @@
-"""How a server is written into Consul's catalog, and read from it."""
+"""How a server is written to Consul's catalog, and read from there."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import Instance, Service
 
 NODE_CHECK: Final = "serfHealth"
-"""The check of a machine, by the other machines of the Consul cluster."""
+"""The check by which the machines of the Consul cluster watch each other."""
 SIGNATURE: Final = "signature"
-"""Of all that is registered, in its meta."""
+"""The key in a registration's meta that has the signature of all the rest."""
 
 
 def name(settings: ConsulSettings, service: Service) -> str:
-    """Of a service in the catalog."""
+    """The name of a service in the catalog."""
     return f"{settings.namespace}-{service}"
 
 
 def service_id(settings: ConsulSettings, instance: Instance) -> str:
-    """Of a server, on its agent, which may hold those of other services and namespaces."""
+    """The id of a server on its agent, which may have other services and namespaces, too."""
     return f"{name(settings, instance.service)}-{instance.instance_id}"
 
 
-def check_id(registered: str) -> str:
-    """Of the check of a service with that id, as Consul names it."""
-    return f"service:{registered}"
+def check_id(service_id: str) -> str:
+    """The id that Consul gives to the check of the server with this service id."""
+    return f"service:{service_id}"
 
 
 def registration(settings: ConsulSettings, instance: Instance) -> dict[str, Any]:
-    """The arguments to register it, with its check. It counts as healthy until two checks fail: it
-    registers when it serves. Raises `InvalidSettings` for an instance that nobody would believe.
+    """The arguments to register an instance and its check. It counts as healthy at once, since it
+    registers only when it serves, and until two checks fail. Raises `InvalidSettings` if its health
+    URL cannot be registered.
     """
     host, _, port = instance.address.rpartition(":")
     return {
@@ -45,7 +46,7 @@ def registration(settings: ConsulSettings, instance: Instance) -> dict[str, Any]
         "check": {
             "Name": "the process lives",
             "HTTP": f"{instance.health_url}/livez?instance={instance.instance_id}",
-            "TLSSkipVerify": True,  # it asks whether the process lives, not who it is
+            "TLSSkipVerify": True,  # the check asks whether the process lives, not who it is
             "Interval": "1s",  # Consul takes no less
             "Timeout": "1s",
             "FailuresBeforeCritical": 2,  # one may be a moment's load
@@ -72,16 +73,18 @@ def _meta(settings: ConsulSettings, instance: Instance) -> dict[str, str]:
 
 
 def is_registered(entry: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> bool:
-    """Whether an agent's entry is what these arguments register. Others may have written another in
-    its place.
+    """Whether an agent's entry is what these arguments register. Somebody else may have written
+    another in its place.
     """
     names = {"Service": "name", "Address": "address", "Port": "port", "Meta": "meta"}
-    return entry is not None and all(entry[key] == arguments[of] for key, of in names.items())
+    return entry is not None and all(
+        entry[key] == arguments[argument] for key, argument in names.items()
+    )
 
 
 def instance_of(settings: ConsulSettings, service: Service, entry: Mapping[str, Any]) -> Instance:
-    """From an entry of the health API. Raises ValueError for one that no server of this cluster has
-    signed.
+    """The instance of an entry of the health API. Raises ValueError if no server of this cluster
+    has signed it.
     """
     meta = entry["Service"].get("Meta") or {}
     instance = Instance(
@@ -98,7 +101,7 @@ def instance_of(settings: ConsulSettings, service: Service, entry: Mapping[str, 
 
 
 def address_of(entry: Mapping[str, Any]) -> str:
-    """host:port of an entry of the health API, signed or not."""
+    """The address (host:port) of an entry of the health API, signed or not."""
     found = entry["Service"]
     host = found.get("Address") or entry["Node"]["Address"]
     return f"[{host}]:{found['Port']}" if ":" in host else f"{host}:{found['Port']}"

@@ -1,4 +1,4 @@
-"""Which servers live, by what Consul has answered and by what it may have forgotten."""
+"""Which servers are live: those that Consul lists, and those that it may have forgotten."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from cecochat.ports.discovery import Instance
 class Snapshot:
     """The live instances of one service.
 
-    A Consul that starts lists what its disk says at first, then takes every check for failed until
-    it has run, and knows no service at all if it lost its data. So after a disturbance, the
-    instances that were live stay for a grace, listed or not; then the answers are the truth again.
+    When Consul starts, it first lists what is on its disk, and then counts every check as failed
+    until that check has run. If it has lost its data, it lists no service at all. So after a
+    disturbance, the instances that were live stay live for a grace period, listed or not. After
+    that, its answers are taken as they are.
     """
 
     def __init__(self, grace_s: float) -> None:
@@ -22,12 +23,12 @@ class Snapshot:
         self._until: float | None = None  # the grace begins with the first answer
 
     def disturbed(self) -> None:
-        """No answer, or one that shows that Consul has lost its state."""
+        """Note that Consul did not answer, or that its answer shows that it has lost its data."""
         self._kept = {instance.instance_id: instance for instance in self.live}
         self._until = None
 
     def answered(self, instances: Iterable[Instance], now: float) -> None:
-        """What Consul lists as healthy at the time `now`, in s."""
+        """Take in what Consul lists as healthy at the time `now`, in s."""
         if self._until is None:
             self._until = now + self._grace_s
         if now >= self._until:
@@ -36,5 +37,5 @@ class Snapshot:
         self.live = tuple(live[instance_id] for instance_id in sorted(live))
 
     def grace_left_s(self, now: float) -> float | None:
-        """How much of the grace is left; None: nobody needs it."""
+        """How many seconds of the grace period are left; None if no instance needs it."""
         return max(0.0, self._until - now) if self._kept and self._until is not None else None

@@ -1,4 +1,4 @@
-"""The embedded backend: SQLite in the data folder, and the rest within this process."""
+"""The embedded backend: SQLite in the data folder, and everything else within this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRIM_EVERY_S = 10.0
 
 @asynccontextmanager
 async def backplane(settings: Settings, *, clock: Clock = time.time) -> AsyncGenerator[Backplane]:
-    """The log in SQLite."""
+    """Open the log in SQLite."""
     from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 
     opened = await EmbeddedBackplane.open(
@@ -40,7 +40,7 @@ async def backplane(settings: Settings, *, clock: Clock = time.time) -> AsyncGen
 
 @asynccontextmanager
 async def history(settings: Settings) -> AsyncGenerator[History]:
-    """The history in SQLite."""
+    """Open the history in SQLite."""
     from cecochat.adapters.embedded.history import EmbeddedHistory
 
     opened = await EmbeddedHistory.open(settings.data_dir)
@@ -52,7 +52,7 @@ async def history(settings: Settings) -> AsyncGenerator[History]:
 
 @asynccontextmanager
 async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
-    """The configuration in SQLite."""
+    """Open the configuration in SQLite."""
     from cecochat.adapters.embedded.configuration import EmbeddedConfiguration
 
     opened = await EmbeddedConfiguration.open(settings.data_dir)
@@ -64,7 +64,7 @@ async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
 
 @asynccontextmanager
 async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
-    """The servers of this process."""
+    """Open a registry of the servers of this process."""
     from cecochat.adapters.embedded.discovery import EmbeddedDiscovery
 
     registry = EmbeddedDiscovery()
@@ -76,19 +76,19 @@ async def discovery(settings: Settings) -> AsyncGenerator[Discovery]:
 
 @asynccontextmanager
 async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
-    """One server of each set, in this process."""
+    """Open the deployment that has one server of each set in this process."""
     from cecochat.adapters.embedded.deployment import EmbeddedDeployment
 
     yield EmbeddedDeployment()
 
 
 def examine(settings: Settings) -> Sequence[Finding]:
-    """Whether the data folder is a good place for SQLite, and whether the history has holes."""
+    """Check whether SQLite is safe and fast in the data folder, and whether it has holes."""
     from cecochat.adapters.embedded import checks
 
     data = settings.data_dir
-    looking = (checks.file_system, checks.free_space, checks.fsync_latency, checks.holes)
-    return [look(data) for look in looking]
+    all_checks = (checks.file_system, checks.free_space, checks.fsync_latency, checks.holes)
+    return [check(data) for check in all_checks]
 
 
 BACKEND: Final = Backend(

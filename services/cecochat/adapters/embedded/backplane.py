@@ -1,4 +1,4 @@
-"""The backplane on SQLite: one file, one process; readers are handed what is committed."""
+"""The backplane on SQLite: one file that one process uses. Readers are handed what is committed."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from cecochat.ports.sharing import Group
 
 FILE = "log.db"
 TRIM_OFFSETS = 1_000
-"""Offsets dropped in one step, so that appends wait for milliseconds at most."""
+"""How many offsets are dropped in one step. It is few, so that appends wait only milliseconds."""
 
 Clock = Callable[[], float]
 _Row = tuple[int, int, bytes, bytes, str]
 Placed = tuple[int, Record]
-"""A stream and what was appended to it."""
+"""The number of a stream, and a record that was appended to it."""
 
 
 class _Append(NamedTuple):
@@ -47,7 +47,9 @@ class _Append(NamedTuple):
 
 
 class _Session(Producer):
-    """`ended` is set by the writer at the first failure, before anything behind it is applied."""
+    """A producer session. The writer sets `ended` at the first failure, before it applies anything
+    that was submitted later.
+    """
 
     def __init__(self, database: Database, appends: _Appends, topic: Topic) -> None:
         self.topic = topic
@@ -80,10 +82,11 @@ class _Session(Producer):
 
 
 class _Appends(Work[_Append, Sequence[Placed]]):
-    """Gives offsets and times, inserts, and hands over what is committed.
+    """Gives offsets and append times to records, inserts them, and hands them to readers once they
+    are committed.
 
-    An offset given to what then fails stays unused: after a failed commit nobody knows whether
-    the row is there.
+    If an append fails, its offsets are not used again: after a failed commit nobody knows whether
+    the rows are there.
     """
 
     def __init__(self, log: Log, streams: dict[int, Stream], clock: Clock) -> None:
@@ -105,7 +108,7 @@ class _Appends(Work[_Append, Sequence[Placed]]):
             else self._place(producer.topic, records, rows)
             for producer, records in payloads
         ]
-        rows.sort()  # by place: what lies together is inserted together
+        rows.sort()  # by the key of the table, so that neighbours are inserted together
         layout.INSERT.write(connection, rows)
         return results
 
@@ -139,9 +142,9 @@ class _Appends(Work[_Append, Sequence[Placed]]):
 
 
 class EmbeddedBackplane(Backplane):
-    """All topics in `log.db` of a data folder that this process alone has open.
+    """All topics in the `log.db` of a data folder, which only this process has open.
 
-    `retention_ms` and `retention_bytes` are for each partition; None: for ever.
+    `retention_ms` and `retention_bytes` apply to each partition; None means no limit.
     """
 
     def __init__(
@@ -154,7 +157,7 @@ class EmbeddedBackplane(Backplane):
         retention_bytes: int | None,
         clock: Clock,
     ) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self.database = database
         self._lock = lock
         self._log = log
@@ -177,9 +180,10 @@ class EmbeddedBackplane(Backplane):
         clock: Clock = time.time,
         database: Callable[[Path], Database] = Database,
     ) -> EmbeddedBackplane:
-        """Open the log, or create it with `partition_count` (default 12), which is then fixed.
+        """Open the log, or create it with `partition_count` partitions (12 by default).
 
-        Raises `FolderInUse`, `InvalidSettings` for another count than the log has, `Unavailable`.
+        Raises `InvalidSettings` if the log has another number of partitions, which is fixed. Raises
+        `FolderInUse` if another process has the folder open, and `Unavailable`.
         """
         lock = FolderLock(folder)
         try:
@@ -236,7 +240,7 @@ class EmbeddedBackplane(Backplane):
     ) -> Sequence[Record]:
         offset = reader.next
         batch = await self.database.read(partial(layout.select, stream=number, offset=offset))
-        # `start` moves before the rows go, so this sees every trim that the select may have met.
+        # `start` moves before rows are deleted, so this notices any trim that ran with the select.
         if offset < stream.start:
             raise Trimmed(partition, offset, stream.start)
         reader.next = batch[-1].offset + 1
@@ -278,8 +282,8 @@ class EmbeddedBackplane(Backplane):
 
     @override
     async def trim(self) -> None:
-        """As the port says; what is released also goes by size."""
-        letters = stream_of(DEAD_LETTERS, 0)  # and above: they go by age alone
+        """Like the port says, but what is released is also dropped by size."""
+        letters = stream_of(DEAD_LETTERS, 0)  # from here on, streams are trimmed by age alone
         for number, stream in self._streams.items():
             end = stream.end if number >= letters else min(stream.released, stream.end)
             if end <= stream.start:

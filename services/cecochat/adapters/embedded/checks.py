@@ -1,4 +1,4 @@
-"""What `doctor` looks at in a data folder."""
+"""What `cecochat doctor` checks in a data folder."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ FSYNCS = 20
 
 
 def file_system(data: Path) -> Finding:
-    """SQLite's write-ahead log needs shared memory, which a network file system does not give."""
+    """Check the file system: SQLite's write-ahead log needs shared memory, which a network file
+    system does not have.
+    """
     kind = _file_system_of(data)
     if kind.startswith(NETWORK_FILE_SYSTEMS):
         mend = "put the data on a local disk with `cecochat up --data DIR`"
-        return Finding("file system", "wrong", f"{kind}: SQLite is not safe on it", mend)
+        return Finding("file system", "wrong", f"{kind}, on which SQLite is not safe", mend)
     if kind in ("tmpfs", "ramfs"):
         mend = "use it for trials only; `cecochat up --data DIR` puts the data on a disk"
-        return Finding("file system", "warning", f"{kind}: lost when the machine stops", mend)
+        found = f"{kind}, which is lost when the machine stops"
+        return Finding("file system", "warning", found, mend)
     return Finding("file system", "ok", kind)
 
 
 def _file_system_of(data: Path) -> str:
-    """From Linux's table of mounts; elsewhere: unknown."""
+    """The type of the file system in Linux's table of mounts; on other systems "unknown"."""
     try:
         mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     except OSError:
@@ -43,10 +46,10 @@ def _file_system_of(data: Path) -> str:
 
 
 def free_space(data: Path) -> Finding:
-    """Room for the log and the history."""
+    """Check whether there is room for the log and the history."""
     free_bytes = shutil.disk_usage(_existing(data)).free
     found = f"{free_bytes / (1 << 30):.1f} GiB free"
-    mend = "free some space: with a full disk nothing is acknowledged"
+    mend = "free some space: no message is acknowledged while the disk is full"
     if free_bytes < FREE_TOO_LITTLE_BYTES:
         return Finding("disk", "wrong", found, mend)
     if free_bytes < FREE_LITTLE_BYTES:
@@ -59,7 +62,7 @@ def _existing(path: Path) -> Path:
 
 
 def fsync_latency(data: Path) -> Finding:
-    """How long a commit takes: no message is acknowledged before."""
+    """Check how long a commit takes, since no message is acknowledged before."""
     try:
         with tempfile.TemporaryFile(dir=data) as file:
             median_ms = statistics.median(_fsync_ms(file.fileno()) for _ in range(FSYNCS))
@@ -80,21 +83,21 @@ def _fsync_ms(descriptor: int) -> float:
 
 
 def holes(data: Path) -> Finding:
-    """Whether the history here lacks what was acknowledged, and nobody has said that they know."""
+    """Check whether the history has holes that no operator has acknowledged."""
     file = data / "history.db"
     try:
         open_ones = _open_holes(file) if file.exists() else []
     except sqlite3.Error as error:
         return Finding("holes", "wrong", f"{file}: {error}", "see the data folder above")
     if not open_ones:
-        return Finding("holes", "ok", "none that nobody knows of")
+        return Finding("holes", "ok", "there are none, or all are acknowledged")
     name, reason, text = open_ones[0]
-    found = f"{len(open_ones)} not acknowledged, the first {name}: {reason}, {text}"
+    found = f"{len(open_ones)} are not acknowledged, the first is {name}: {reason}, {text}"
     return Finding("holes", "wrong", found, "see `cecochat holes list`, then `cecochat holes ack`")
 
 
 def _open_holes(file: Path) -> list[tuple[str, str, str]]:
-    """Read by itself, since a folder of a version before has no such table."""
+    """Read the table on its own, since a folder of an earlier version does not have it."""
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         tables = "SELECT 1 FROM sqlite_master WHERE name = 'holes'"
         if connection.execute(tables).fetchone() is None:

@@ -1,4 +1,4 @@
-"""The configuration on SQLite; several processes may use one file at once."""
+"""The configuration on SQLite. Several processes may use the same file at once."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ NEWEST = """SELECT name, version, value, changed_at_ms, changed_by FROM versions
 
 
 class EmbeddedConfiguration(Configuration):
-    """All documents in `configuration.db` of a data folder; at least the last 100 versions stay."""
+    """All documents in the `configuration.db` of a data folder. The last 100 versions are kept."""
 
     system = "sqlite"
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self._database = database
         self._clock = clock
         self._watchers: set[asyncio.Event] = set()
@@ -52,7 +52,7 @@ class EmbeddedConfiguration(Configuration):
     async def open(
         cls, folder: Path, *, clock: Callable[[], float] = time.time
     ) -> EmbeddedConfiguration:
-        """Open or create it. Raises `Unavailable`."""
+        """Open or create the file. Raises `Unavailable`."""
         database = Database(folder / FILE)
         await database.prepare(partial(execute_all, statements=SCHEMA))
         return cls(database, clock)
@@ -93,7 +93,7 @@ class EmbeddedConfiguration(Configuration):
                 if document.rank != seen:
                     seen = document.rank
                     yield document
-                with suppress(TimeoutError):  # time to look for what another process has changed
+                with suppress(TimeoutError):  # then look whether another process has changed it
                     async with asyncio.timeout(POLL_S):
                         await changed.wait()
             raise Unavailable("the configuration was closed")
@@ -119,7 +119,9 @@ def _past(name: str, limit: int, connection: sqlite3.Connection) -> list[Documen
 
 
 def _value(text: str) -> Any:
-    """What is no JSON is given as it stands: readers refuse it, and keep the version before."""
+    """The value, parsed. Text that is no JSON is returned as it is: readers refuse it, and keep the
+    version that they have.
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -131,7 +133,7 @@ def _put(document: Document, connection: sqlite3.Connection) -> None:
     if document.version != current + 1:
         raise Conflict(
             f"{document.name} is at version {current}, not {document.version - 1}: "
-            "read it, decide and put again"
+            "read it again, decide again, and put again"
         )
     _insert(document, connection)
 

@@ -1,4 +1,4 @@
-"""Deployment of one process that runs one server of each set."""
+"""Deployments that do not scale: servers that others start, and all servers in one process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cecochat.ports.discovery import Service
 
 
 class ByOthers(Deployment):
-    """Of servers that a person, or a service manager, starts one by one."""
+    """The deployment of servers that a person or a service manager starts one by one."""
 
     @override
     async def state(self, service: Service) -> ServerSet:
         raise CannotScale(
-            f"nobody here runs the {service} servers: CECOCHAT_NOMAD names what does, and "
-            "`cecochat up --processes` does it itself"
+            f"nothing here can scale the {service} servers: set CECOCHAT_NOMAD if Nomad runs them, "
+            "or run them with `cecochat up --processes`"
         )
 
     @override
@@ -28,7 +28,7 @@ class ByOthers(Deployment):
 
 
 class EmbeddedDeployment(Deployment):
-    """One of each, always."""
+    """The deployment that always has one server of each set."""
 
     @override
     async def state(self, service: Service) -> ServerSet:
@@ -39,6 +39,6 @@ class EmbeddedDeployment(Deployment):
     async def scale(self, service: Service, count: int, reason: str) -> None:
         if count != 1:
             raise CannotScale(
-                f"{count} {service} servers: the embedded mode runs one of each in one process; "
-                "run `cecochat up --processes`, or deploy with Nomad, to have more"
+                f"there cannot be {count} {service} servers: the embedded mode runs one of each in "
+                "one process; to have more, run `cecochat up --processes` or deploy with Nomad"
             )

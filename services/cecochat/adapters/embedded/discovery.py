@@ -1,4 +1,4 @@
-"""Discovery inside one process: servers that run together share the object."""
+"""Discovery within one process: its servers share this object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from cecochat.ports.discovery import Discovery, Instance, Service, Unproven
 
 
 class EmbeddedDiscovery(Discovery):
-    """A registry in memory; what is registered is live until it is deregistered."""
+    """A registry in memory. An instance is live from when it is registered until it is
+    deregistered.
+    """
 
     def __init__(self) -> None:
         self._instances: dict[tuple[Service, str], Instance] = {}

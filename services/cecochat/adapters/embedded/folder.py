@@ -17,10 +17,12 @@ class FolderInUse(CecochatError):
 
 
 class FolderLock:
-    """An advisory lock (flock): it ends with the process, and its file names the process."""
+    """An advisory lock (flock). It ends with the process, whose id is in the file."""
 
     def __init__(self, folder: Path) -> None:
-        """Create the folder if need be and lock it. Raises `FolderInUse` with the holder's pid."""
+        """Create the folder if there is none, and lock it. Raises `FolderInUse` with the holder's
+        process id.
+        """
         private.make_folder(folder)
         path = folder / LOCK_FILE
         private.make_file(path)
@@ -31,12 +33,12 @@ class FolderLock:
             self._file.close()
             pid = path.read_text("ascii").strip() or "unknown"
             raise FolderInUse(
-                f"{folder} is in use by the process {pid}: stop it, or choose another folder"
+                f"{folder} is in use by process {pid}: stop that process, or choose another folder"
             ) from None
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()
 
     def release(self) -> None:
-        """Let others in. Idempotent."""
+        """Release the lock. It may be called again."""
         self._file.close()

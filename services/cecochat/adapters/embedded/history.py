@@ -1,4 +1,4 @@
-"""The history database on SQLite; writes that come together are one commit."""
+"""The history database on SQLite. Writes that arrive together share one commit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from typing_extensions import override
 
-from cecochat.adapters.embedded import holes as kept
+from cecochat.adapters.embedded import holes as hole_table
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import partition_in
+from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
@@ -61,7 +61,7 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS last_ids (
         partition INTEGER PRIMARY KEY,
         last_id INTEGER NOT NULL)""",
-    *kept.SCHEMA,
+    *hole_table.SCHEMA,
 )
 MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
 ONE_MESSAGE = "INSERT INTO messages VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -109,7 +109,7 @@ MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
     WHERE chat_id = ? ORDER BY user_id"""
 
 COMPARED = 256  # rows in one statement
-# One statement tells only what differs: a row that is stepped to costs the interpreter lock.
+# These return only what differs, since each returned row has to wait for the interpreter lock.
 LACKING_MESSAGES = """WITH wanted (number, chat, id, event) AS (VALUES {rows})
     SELECT number, messages.event IS NULL FROM wanted
     LEFT JOIN messages ON chat_id = chat AND message_id = id
@@ -138,31 +138,31 @@ class _Writes(Work[_Written, None]):
         self, connection: sqlite3.Connection, payloads: Sequence[_Written]
     ) -> Sequence[Exception | None]:
         rows: list[tuple[str, int, str, bytes]] = []
-        chats: dict[tuple[str, str], int] = {}  # one update a chat and user, however many messages
+        chats: dict[tuple[UserId, ChatId], int] = {}  # (user id, chat id) -> last message id
         marks: list[MarkRow] = []
         for written in payloads:
             marks += written.marks
             for message_id, chat_id, user_id, recipient_ids, event in written.messages:
                 rows.append((chat_id, message_id, user_id, event))
-                for participant in (user_id, *recipient_ids):
-                    key = (participant, chat_id)
+                for participant_id in (user_id, *recipient_ids):
+                    key = (participant_id, chat_id)
                     chats[key] = max(chats.get(key, message_id), message_id)
         self._messages.write(connection, rows)
         CHATS.write(connection, [(*key, last) for key, last in chats.items()])
         MARKS.write(connection, marks)
-        kept.write(connection, [hole for written in payloads for hole in written.holes])
+        hole_table.write(connection, [hole for written in payloads for hole in written.holes])
         LAST_IDS.write(connection, list(_last_ids(payloads).items()))
         PROGRESS.write(connection, [each.progress for each in payloads if each.progress])
         return [None] * len(payloads)
 
 
 class EmbeddedHistory(History):
-    """All of it in `history.db` of a data folder."""
+    """The whole history in the `history.db` of a data folder."""
 
     system = "sqlite"
 
     def __init__(self, database: Database) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self.database = database
         self._writes = _Writes(MESSAGES)
         self._restores = _Writes(RESTORED)
@@ -171,7 +171,7 @@ class EmbeddedHistory(History):
     async def open(
         cls, folder: Path, *, database: Callable[[Path], Database] = Database
     ) -> EmbeddedHistory:
-        """Open or create it. Raises `Unavailable`."""
+        """Open or create the file. Raises `Unavailable`."""
         opened = database(folder / FILE)
         await opened.prepare(_prepare)
         return cls(opened)
@@ -196,10 +196,10 @@ class EmbeddedHistory(History):
         except sqlite3.Error as error:
             if _is_too_big(error):
                 await self._refuse(written.messages)
-            raise Unavailable(f"the history was not written: {error}") from error
+            raise Unavailable(f"the history could not be written: {error}") from error
 
     async def _refuse(self, messages: Sequence[MessageRow]) -> None:
-        """Raises `RowsRefused`, if one of them alone is too much."""
+        """Raise `RowsRefused` if one of the messages is too big by itself."""
         if refused := await self.database.write(partial(_too_big, messages)):
             raise RowsRefused(refused)
 
@@ -218,22 +218,22 @@ class EmbeddedHistory(History):
 
     @override
     async def holes(self) -> list[Hole]:
-        return await self.database.read(kept.read)
+        return await self.database.read(hole_table.read)
 
     @override
     async def acknowledge(self, hole: Hole, by: str, at_ms: int) -> None:
-        await self.database.write(partial(kept.acknowledge, hole=hole, by=by, at_ms=at_ms))
+        await self.database.write(partial(hole_table.acknowledge, hole=hole, by=by, at_ms=at_ms))
 
     @override
     async def close_hole(self, hole: Hole) -> None:
-        await self.database.write(partial(kept.close, hole=hole))
+        await self.database.write(partial(hole_table.close, hole=hole))
 
     @override
     async def messages(
-        self, chat_id: str, *, before: int | None, after: int | None, limit: int
+        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
     ) -> Page:
         if before is not None and after is not None:
-            raise ValueError("at most one of before and after")
+            raise ValueError("both before and after were given: give at most one of them")
         if after is not None:
             found = await self.database.read(partial(_events, ABOVE, (chat_id, after, limit + 1)))
             return Page(found[:limit], len(found) > limit)
@@ -245,7 +245,7 @@ class EmbeddedHistory(History):
 
     @override
     async def chats(
-        self, user_id: str, *, before: int | None, limit: int
+        self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
         below = ID_MAX if before is None else before
         rows = await self.database.read(partial(_chats, CHAT_LIST, (user_id, below, limit + 1)))
@@ -253,14 +253,14 @@ class EmbeddedHistory(History):
 
     @override
     async def chats_by_id(
-        self, user_id: str, *, after: str, limit: int
+        self, user_id: UserId, *, after: str, limit: int
     ) -> tuple[list[ChatRow], bool]:
         bound = (user_id, after, limit + 1)
         rows = await self.database.read(partial(_chats, CHATS_BY_ID, bound))
         return rows[:limit], len(rows) > limit
 
     @override
-    async def marks(self, chat_id: str) -> list[MarkRow]:
+    async def marks(self, chat_id: ChatId) -> list[MarkRow]:
         return await self.database.read(partial(_marks, chat_id))
 
     @override
@@ -273,7 +273,7 @@ def _events(sql: str, bound: tuple[str | int, ...], connection: sqlite3.Connecti
 
 
 def _last_ids(payloads: Sequence[_Written]) -> dict[int, int]:
-    """Of each origin partition the highest id that is stored, or named as a hole of one message."""
+    """Origin partition -> the highest id that is stored, or that is a hole of one message."""
     ids = [row.message_id for written in payloads if written.progress for row in written.messages]
     ids += [hole.last_id for written in payloads for hole in written.holes if hole.chat_id]
     last: dict[int, int] = {}
@@ -283,14 +283,16 @@ def _last_ids(payloads: Sequence[_Written]) -> dict[int, int]:
 
 
 def _is_too_big(error: sqlite3.Error) -> bool:
-    """Of a row or a value; all else that SQLite says is about the file, the disk or the lock."""
+    """Whether SQLite says that a row or a value is too big. Its other errors are about the file,
+    the disk or the lock.
+    """
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG
 
 
 def _too_big(
     messages: Sequence[MessageRow], connection: sqlite3.Connection
 ) -> list[tuple[MessageRow, str]]:
-    """Those that are refused alone, with the reason; nothing is stored."""
+    """The messages that are refused by themselves, with the reason. Nothing is stored."""
     refused = []
     connection.execute("SAVEPOINT trial")
     for row in messages:
@@ -315,7 +317,7 @@ def _progress(log_id: str, connection: sqlite3.Connection) -> dict[int, Place]:
     return {partition: Place(*at) for partition, *at in connection.execute(sql, (log_id,))}
 
 
-def _marks(chat_id: str, connection: sqlite3.Connection) -> list[MarkRow]:
+def _marks(chat_id: ChatId, connection: sqlite3.Connection) -> list[MarkRow]:
     return [MarkRow(*row) for row in connection.execute(MARKS_OF, (chat_id,))]
 
 
@@ -329,7 +331,7 @@ def _lacking(
             for row in _compared(connection, sql, at, wanted[at : at + COMPARED])
         ]
 
-    chats, marked = list(last_in_chats(messages).items()), highest(marks)
+    chats, joined_marks = list(last_in_chats(messages).items()), highest(marks)
     found = differs(
         LACKING_MESSAGES, [(row.chat_id, row.message_id, row.event) for row in messages]
     )
@@ -338,21 +340,21 @@ def _lacking(
         [messages[number] for number, absent in found if absent],
         [messages[number] for number, absent in found if not absent],
         [(chats[number][0][0], chats[number][1]) for number, _ in behind],
-        [marked[number] for number, _ in differs(LACKING_MARKS, marked)],
+        [joined_marks[number] for number, _ in differs(LACKING_MARKS, joined_marks)],
     )
 
 
 def _compared(
     connection: sqlite3.Connection, sql: str, first: int, wanted: Sequence[tuple[Any, ...]]
 ) -> list[tuple[int, int]]:
-    """Numbers of what differs, counted from `first` on."""
-    marks = f"({','.join('?' * (len(wanted[0]) + 1))})"
+    """The numbers of the rows that differ, counted from `first` on, and whether each is absent."""
+    row_sql = f"({','.join('?' * (len(wanted[0]) + 1))})"
     values = [value for number, row in enumerate(wanted, first) for value in (number, *row)]
-    return connection.execute(sql.format(rows=",".join([marks] * len(wanted))), values).fetchall()
+    return connection.execute(sql.format(rows=",".join([row_sql] * len(wanted))), values).fetchall()
 
 
 def _chats(
-    sql: str, bound: tuple[str, int | str, int], connection: sqlite3.Connection
+    sql: str, bound: tuple[UserId, int | str, int], connection: sqlite3.Connection
 ) -> list[ChatRow]:
     connection.execute("BEGIN")  # one snapshot, so that a row and its count belong together
     try:
@@ -363,7 +365,9 @@ def _chats(
         connection.execute("COMMIT")
 
 
-def _chat(user_id: str, row: tuple[str, int, bytes], connection: sqlite3.Connection) -> ChatRow:
+def _chat(
+    user_id: UserId, row: tuple[ChatId, int, bytes], connection: sqlite3.Connection
+) -> ChatRow:
     chat_id, last_message_id, event = row
     marks = _marks(chat_id, connection)
     read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)

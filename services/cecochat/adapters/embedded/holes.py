@@ -43,23 +43,23 @@ _CLOSE = """DELETE FROM holes
 
 
 def write(connection: sqlite3.Connection, holes: Sequence[Hole]) -> None:
-    """Those that are there stay acknowledged."""
+    """Store holes. Those that are there already take the new values and stay acknowledged."""
     _PUT.write(connection, holes)
 
 
 def read(connection: sqlite3.Connection) -> list[Hole]:
-    """All, by partition and offset."""
+    """All holes, sorted by partition and offset."""
     select = "SELECT * FROM holes ORDER BY partition, first_offset, last_offset, first_id"
     return [Hole(*row) for row in connection.execute(select)]
 
 
 def acknowledge(connection: sqlite3.Connection, hole: Hole, by: str, at_ms: int) -> None:
-    """One that is gone is left gone."""
+    """Note who has acknowledged a hole. If the hole is gone, nothing happens."""
     connection.execute(_ACKNOWLEDGE, (at_ms, by, *_key(hole)))
 
 
 def close(connection: sqlite3.Connection, hole: Hole) -> None:
-    """Take it out."""
+    """Remove a hole."""
     connection.execute(_CLOSE, _key(hole))
 
 

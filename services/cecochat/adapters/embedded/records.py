@@ -1,4 +1,6 @@
-"""How the log lies in SQLite: one table, by place: topic, partition and offset in one integer."""
+"""How the log is stored in SQLite: in one table, whose key has topic, partition and offset in one
+integer. A *stream* is a partition of a topic.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ OLDEST = "SELECT place FROM records WHERE place >= ? AND place < ? ORDER BY plac
 
 
 class Extent(NamedTuple):
-    """Offsets from `start` to below `end`; the time of the newest record that it ever had."""
+    """A stream has the offsets from `start` to below `end`. `appended_at_ms` is the append time of
+    the newest record that it ever had.
+    """
 
     start: int
     end: int
@@ -67,22 +71,26 @@ class Extent(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What is fixed at creation, and what each stream held when it was opened."""
+    """What was fixed when the log was created, and the extent of each stream when it was opened."""
 
     log_id: str
     partition_count: int
     extents: dict[int, Extent]
 
     def check(self, partition: int) -> None:
-        """Raises ValueError where there is no such partition."""
+        """Raise ValueError if there is no such partition."""
         if not 0 <= partition < self.partition_count:
-            raise ValueError(f"partition {partition}: there are 0 to {self.partition_count - 1}")
+            raise ValueError(
+                f"there is no partition {partition}: use 0 to {self.partition_count - 1}"
+            )
 
 
 def open_log(connection: sqlite3.Connection, wanted: int | None) -> Log:
-    """Create the log, or read what it is. Raises `InvalidSettings` for another `wanted` count."""
+    """Create the log, or read what it has. Raises `InvalidSettings` if it has another number of
+    partitions than `wanted`.
+    """
     if wanted is not None and not 1 <= wanted <= PARTITIONS_MAX:
-        raise InvalidSettings(f"partition count {wanted}: it may be 1 to {PARTITIONS_MAX}")
+        raise InvalidSettings(f"a log cannot have {wanted} partitions: use 1 to {PARTITIONS_MAX}")
     execute_all(connection, SCHEMA)
     add_column(connection, "committed", "clock_ms", "INTEGER NOT NULL DEFAULT 0")
     connection.executemany(
@@ -93,8 +101,8 @@ def open_log(connection: sqlite3.Connection, wanted: int | None) -> Log:
     count = int(identity["partition_count"])
     if wanted not in (None, count):
         raise InvalidSettings(
-            f"partition count {wanted}: the log was created with {count}, which is fixed; "
-            f"ask for {count}, or start with another data folder"
+            f"the log was created with {count} partitions, which is fixed, and the settings ask "
+            f"for {wanted}: ask for {count}, or use another data folder"
         )
     numbers = [stream_of(topic, partition) for topic in TOPICS for partition in range(count)]
     return Log(
@@ -103,12 +111,12 @@ def open_log(connection: sqlite3.Connection, wanted: int | None) -> Log:
 
 
 def stream_of(topic: Topic, partition: int) -> int:
-    """A stream is a partition of a topic; its number."""
+    """The number of the stream of a topic and a partition."""
     return TOPICS.index(topic) * PARTITIONS_MAX + partition
 
 
 def place_of(stream: int, offset: int) -> int:
-    """The key of the row; rows of a stream lie together and in order."""
+    """The key of a record's row. The rows of a stream lie together and in order."""
     return stream << OFFSET_BITS | offset
 
 
@@ -117,17 +125,19 @@ def _offset_in(place: int) -> int:
 
 
 def headers_text(headers: Headers) -> str:
-    """Lines `name=value`. Raises ValueError where they could not be read back."""
+    """The headers as lines `name=value`. Raises ValueError if they could not be read back."""
     if not headers:
         return ""
     text = "\n".join(map("=".join, headers))
     if text.count("\n") >= len(headers) or [name for name, _ in headers if "=" in name]:
-        raise ValueError(f"headers {headers}: no '=' in a name and no line break anywhere")
+        raise ValueError(
+            f"the headers {headers} cannot be stored: use no '=' in a name and no line break"
+        )
     return text
 
 
 def parse_headers(text: str) -> Headers:
-    """The inverse of `headers_text`."""
+    """The headers in a text that `headers_text` has made."""
     if not text:
         return ()
     return tuple(
@@ -136,12 +146,12 @@ def parse_headers(text: str) -> Headers:
 
 
 def size_of(record: Record) -> int:
-    """Bytes that a record counts for against the bounds of batches and hand-overs."""
+    """How many bytes a record counts as, for the limits of batches and hand-overs."""
     return len(record.key) + len(record.value) + 64
 
 
 def select(connection: sqlite3.Connection, stream: int, offset: int) -> list[Record]:
-    """One batch of what is stored from `offset` on."""
+    """One batch of the records that are stored from `offset` on."""
     batch: list[Record] = []
     size = 0
     bounds = (place_of(stream, offset), place_of(stream + 1, 0), BATCH_RECORDS)
@@ -155,8 +165,8 @@ def select(connection: sqlite3.Connection, stream: int, offset: int) -> list[Rec
 
 
 def extent(connection: sqlite3.Connection, stream: int) -> Extent:
-    """Read the extent of a stream; the offsets of a stream that was emptied are not used again. It
-    begins at the first row that is left, whether or not the one who deleted others wrote that down.
+    """Read the extent of a stream. It begins at the first row that is left, even if somebody has
+    deleted rows by hand. A stream that was emptied does not use its offsets again.
     """
     start, trimmed_at_ms = connection.execute(
         "SELECT start, appended_at_ms FROM trimmed WHERE stream = ?", (stream,)
@@ -170,7 +180,7 @@ def extent(connection: sqlite3.Connection, stream: int) -> Extent:
 
 
 def trim(connection: sqlite3.Connection, stream: int, start: int) -> None:
-    """Drop what lies below `start`, and remember for ever that it was there."""
+    """Drop the records below `start`, and remember for ever that there were some."""
     bounds = (place_of(stream, 0), place_of(stream, start))
     newest = connection.execute(NEWEST, bounds).fetchone()
     connection.execute("DELETE FROM records WHERE place >= ? AND place < ?", bounds)
@@ -189,7 +199,7 @@ def expired_below(
     oldest_ms: int | None,
     bytes_max: int | None,
 ) -> int:
-    """The offset below which nothing is worth keeping: too old, or behind enough newer bytes."""
+    """The offset below which all records are too old, or have enough newer bytes after them."""
     start, end = offsets
     bounds = (place_of(stream, start), place_of(stream, end))
     cut = start
@@ -213,7 +223,9 @@ def expired_below(
 
 
 def stored_bytes(connection: sqlite3.Connection) -> int:
-    """What the pages in use take: no stream holds more, so most looks at its size can be spared."""
+    """How many bytes the pages in use take. No stream has more, so if this is little enough, the
+    size of the stream need not be computed.
+    """
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()

@@ -1,4 +1,4 @@
-"""An older copy of a data folder becomes a data folder again."""
+"""Makes a data folder from an older copy of one."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SECRET = "token-secret"  # noqa: S105 - a name
 
 
 class CannotRestore(CecochatError):
-    """The copy or the folder is not fit for it; nothing was changed."""
+    """The copy or the folder cannot be used for this. Nothing was changed."""
 
 
 class Restored(NamedTuple):
-    """What stands in the folder now."""
+    """What is in the folder now."""
 
     log_id: str
-    ends_at_ms: int  # when the last record of its log was appended; 0: it is empty
+    ends_at_ms: int  # when the last record of its log was appended; 0: the log is empty
 
 
 def restored(copy: Path, folder: Path) -> Restored:
-    """Copy the databases, and look whether each is whole. Blocks. Raises `CannotRestore`;
-    `FolderInUse` where a process has the folder open.
+    """Copy the databases to `folder`, and check that each is intact. This call blocks. Raises
+    `CannotRestore`, and `FolderInUse` if a process has the folder open.
     """
     if missing := [name for name in DATABASES if not (copy / name).is_file()]:
         raise CannotRestore(f"{copy} is no copy of a data folder: it lacks {', '.join(missing)}")
@@ -50,8 +50,8 @@ def restored(copy: Path, folder: Path) -> Restored:
 def _refuse_to_replace(folder: Path) -> None:
     if there := [name for name in DATABASES if (folder / name).exists()]:
         raise CannotRestore(
-            f"{folder} holds {', '.join(there)} already: move that folder aside first, since what "
-            "came after the copy is nowhere else"
+            f"{folder} has {', '.join(there)} already: move that folder away first, since nothing "
+            "else has what came after the copy"
         )
 
 
@@ -71,7 +71,7 @@ def _copied(copy: Path, folder: Path) -> Restored:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """By SQLite, so that parts of it that lie beside the file come along."""
+    """Copy one database with SQLite, so that what is in its write-ahead log comes along."""
     private.make_file(target)
     with closing(sqlite3.connect(source)) as copy, closing(sqlite3.connect(target)) as whole:
         copy.backup(whole)

@@ -1,7 +1,8 @@
-"""A SQLite database with one writer thread and group commit, and reader threads.
+"""A SQLite database with one writer thread, which commits in groups, and some reader threads.
 
-What callers submit while one commit runs is applied in one transaction by the next: a sync of the
-disk, a switch of threads and a wake-up of the event loop are paid once a group, not once a row.
+Everything that callers submit during one commit is applied in one transaction by the next. So each
+group, and not each row, pays for a sync of the disk, a switch of threads and a wake-up of the event
+loop.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Result = TypeVar("Result")
 Job = Callable[[sqlite3.Connection], Result]
 
 GROUP_MAX = 1_000
-"""Submissions in one transaction, so that no commit is long however many wait."""
+"""The most submissions in one transaction, so that no commit takes long, however many wait."""
 
 READERS = 2
 PAGE_BYTES = 4_096
@@ -46,26 +47,31 @@ PRAGMAS = {
 
 
 class Work(Generic[Payload, Result]):
-    """What to do with submissions of one kind, in the order of submission; across kinds any."""
+    """What to do with submissions of one kind. Those of one kind are applied in the order in which
+    they were submitted; between kinds there is no order.
+    """
 
     def apply(
         self, connection: sqlite3.Connection, payloads: Sequence[Payload]
     ) -> Sequence[Result | Exception]:
-        """Writer thread, in a transaction: a result or a refusal for each payload.
-
-        May be called again after a rollback.
+        """Apply the payloads, and return a result or an error for each. Called by the writer thread
+        in a transaction, and again after a rollback.
         """
         raise NotImplementedError
 
     def failed(self, payload: Payload) -> None:
-        """Writer thread: not stored; called before anything behind it is applied."""
+        """Take note that a payload was not stored. Called by the writer thread before it applies
+        anything that was submitted later.
+        """
 
     def committed(self, results: Sequence[Result]) -> None:
-        """Event loop: these are durable; called before those who wait for them go on."""
+        """Take note that these are durable. Called by the event loop before it wakes those who wait
+        for them.
+        """
 
 
 class _Jobs(Work[Job[Any], Any]):
-    """The general kind: call the payload."""
+    """The general kind, whose payloads are functions to call."""
 
     @override
     def apply(self, connection: sqlite3.Connection, payloads: Sequence[Job[Any]]) -> Sequence[Any]:
@@ -79,20 +85,21 @@ class _Submission(NamedTuple):
 
 
 _Outcome = tuple[Work[Any, Any], Sequence[_Submission], Sequence[Any]]
-"""A result or an exception for each submission."""
+"""Submissions of one kind, and a result or an exception for each."""
 
 _JOBS = _Jobs()
 
 
 class Database:
-    """One file, one event loop (the running one), one writer thread and a few reader threads.
+    """One database file, used from the event loop that is running, by one writer thread and a few
+    reader threads.
 
-    A submission takes its place in the queue at once and its caller waits for the commit, so what
-    is queued is what callers wait for: they are the bound.
+    A submission is queued at once, and its caller waits for the commit. So the number of callers
+    bounds the queue.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file. Raises `Unavailable`."""
+        """Open the file, or create it. Raises `Unavailable`."""
         self.path = path
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
@@ -111,9 +118,9 @@ class Database:
         self._writer.start()
 
     def submit(self, work: Work[Payload, Result], payload: Payload) -> asyncio.Future[Result]:
-        """Queue for the next group. The future has the result after its commit, or what went wrong.
-
-        Cancelling the future takes nothing back. Raises `Unavailable` once closed.
+        """Queue a payload for the next group. After the commit the future has its result, or what
+        went wrong. Cancelling the future does not take the payload back. Raises `Unavailable` once
+        the database is closed.
         """
         if self._closing:
             raise Unavailable(f"{self.path} is closed")
@@ -122,9 +129,8 @@ class Database:
         return done
 
     async def prepare(self, job: Job[Result]) -> Result:
-        """Run the first job, such as making tables; where it fails the database is closed.
-
-        Raises as `write` does.
+        """Run the first job, for example to create the tables, and close the database if it fails.
+        Raises what `write` raises.
         """
         try:
             return await self.write(job)
@@ -133,15 +139,16 @@ class Database:
             raise
 
     async def write(self, job: Job[Result]) -> Result:
-        """Run `job` on the writer; its result once that is durable. It alone can fail it.
+        """Run `job` on the writer thread, and return its result once that is durable. Other jobs
+        cannot make it fail.
 
-        Raises what `job` raises, and `Unavailable` for what SQLite does.
+        Raises what `job` raises, but `Unavailable` for errors of SQLite.
         """
         with self._errors():
             return await self.submit(_JOBS, job)
 
     async def read(self, job: Job[Result]) -> Result:
-        """Run `job` on a reader thread with a read-only connection. Raises as `write` does."""
+        """Run `job` on a reader thread with a read-only connection. Raises what `write` raises."""
         if self._closing:
             raise Unavailable(f"{self.path} is closed")
         with self._errors():
@@ -150,7 +157,7 @@ class Database:
             )
 
     async def pragmas(self) -> dict[str, Any]:
-        """The pragmas in force on the live writer connection."""
+        """The pragmas that are in force on the writer's connection."""
         return await self.write(
             lambda connection: {
                 name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS
@@ -158,7 +165,9 @@ class Database:
         )
 
     async def close(self) -> None:
-        """Commit what is queued, stop the threads, close the connections. Idempotent."""
+        """Commit what is queued, stop the threads and close the connections. It may be called
+        again.
+        """
         if not self._closing:
             self._closing = True
             self._queue.put(None)
@@ -169,7 +178,7 @@ class Database:
             self._reader_connections.pop().close()
 
     def commit(self, connection: sqlite3.Connection) -> None:
-        """Make the open transaction durable; a test overrides this to stall it or let it fail."""
+        """Make the open transaction durable. Tests override this to stall it or to let it fail."""
         connection.execute("COMMIT")
 
     @contextmanager
@@ -180,7 +189,7 @@ class Database:
             raise Unavailable(f"{self.path}: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
-        # isolation_level None: transactions are ours to begin. Threads: handed over, never shared.
+        # With isolation_level None, we begin transactions. Threads never share a connection.
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             for name, value in PRAGMAS.items():
@@ -203,15 +212,15 @@ class Database:
             group = [first]
             while len(group) < GROUP_MAX and self._queue.qsize():
                 if (submission := self._queue.get()) is None:
-                    self._queue.put(None)  # nothing follows it: submit refuses once closing
+                    self._queue.put(None)  # it stays last: submit refuses once closing
                     break
                 group.append(submission)
-            self._tell(self._settle, self._run_group(group))
+            self._call_in_loop(self._set_results, self._run_group(group))
         self._connection.close()
-        self._tell(self._stopped.set_result, None)
+        self._call_in_loop(self._stopped.set_result, None)
 
-    def _tell(self, function: Callable[[Any], object], argument: Any) -> None:
-        with suppress(RuntimeError):  # the loop was closed without us: nobody waits any more
+    def _call_in_loop(self, function: Callable[[Any], object], argument: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
             self._loop.call_soon_threadsafe(function, argument)
 
     def _run_group(self, group: Sequence[_Submission]) -> list[_Outcome]:
@@ -227,7 +236,7 @@ class Database:
                 (work, items, work.apply(self._connection, [item.payload for item in items]))
                 for work, items in kinds.items()
             ]
-        except Exception as error:  # noqa: BLE001  whatever a job raises is for its caller, not for this thread
+        except Exception as error:  # noqa: BLE001  what a job raises is for its caller
             self._roll_back()
             if len(group) == 1:
                 return self._all_failed(kinds, error)
@@ -249,17 +258,16 @@ class Database:
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
-            with suppress(
-                sqlite3.Error
-            ):  # SQLite has rolled back by itself, or the next BEGIN says what is wrong
+            # If this fails, SQLite has rolled back by itself, or the next BEGIN says what is wrong.
+            with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
 
-    def _settle(self, outcomes: Sequence[_Outcome]) -> None:
+    def _set_results(self, outcomes: Sequence[_Outcome]) -> None:
         for work, submissions, results in outcomes:
             work.committed([result for result in results if not isinstance(result, Exception)])
             for submission, result in zip(submissions, results, strict=True):
                 if submission.done.done():
-                    continue  # cancelled: the waiting ended, the work did not
+                    continue  # the caller was cancelled and waits no longer
                 if isinstance(result, Exception):
                     submission.done.set_exception(result)
                 else:
@@ -267,38 +275,40 @@ class Database:
 
 
 def execute_all(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
-    """Execute one statement after the other."""
+    """Execute the statements one after the other."""
     for statement in statements:
         connection.execute(statement)
 
 
 def add_column(connection: sqlite3.Connection, table: str, column: str, kind: str) -> None:
-    """Give a table of an earlier version the column that it lacks."""
+    """Add a column to a table of an earlier version, if the table lacks it."""
     columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
     if column not in columns:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
 
 class Rows:
-    """Multi-row statements: `head VALUES (?, ...), (?, ...) tail`.
+    """Inserts many rows per statement: `head VALUES (?, ...), (?, ...) tail`.
 
-    Python's driver lets go of the interpreter lock at every step of a statement and must win it
-    back from a busy event loop, up to 5 ms a time. `executemany` steps once a row, a multi-row
-    INSERT once in all (ADR 0011). With `OR ROLLBACK` SQLite needs no journal for the statement; a
-    failure then ends the transaction, which is what becomes of it here anyway.
+    Python's driver releases the interpreter lock at every step of a statement, and may wait up to
+    5 ms to get it back from a busy event loop. `executemany` takes a step per row, and a multi-row
+    INSERT one step in all (ADR 0011). With `OR ROLLBACK`, SQLite needs no journal for the
+    statement. A failure then ends the transaction, which would be rolled back anyway.
     """
 
     SIZES = (256, 64, 16, 4, 1)
 
     def __init__(self, head: str, columns: int, tail: str = "") -> None:
-        """`head`: `INSERT OR ROLLBACK INTO t`; `columns` a row; `tail`: an ON CONFLICT clause."""
+        """Make the statements. `head` is like `INSERT OR ROLLBACK INTO t`, `columns` the number of
+        columns, and `tail` an ON CONFLICT clause.
+        """
         row = f"({','.join('?' * columns)})"
         self._sql = [
             (size, f"{head} VALUES {','.join([row] * size)} {tail}") for size in self.SIZES
         ]
 
     def write(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert them in order."""
+        """Insert the rows in order."""
         start = 0
         for size, sql in self._sql:
             while len(rows) - start >= size:

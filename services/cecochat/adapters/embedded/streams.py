@@ -1,4 +1,4 @@
-"""The event loop's view of a stream: what is durable, and who waits at its end for more."""
+"""A stream as the event loop sees it: what is durable, and which readers wait at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HANDOVER_BYTES = 4 << 20
 
 
 class Reader:
-    """Where one reader stands. Below `next` everything was given to it or lies in its hand-over."""
+    """One reader of a stream. It was given everything below `next`, or has it in its hand-over."""
 
     def __init__(self, offset: int) -> None:
         self.next = offset
@@ -22,9 +22,11 @@ class Reader:
         self._handed_bytes = 0
 
     def hand(self, records: Sequence[Record], size_bytes: int) -> None:
-        """Take what was just committed; over its bound the reader falls behind, and selects."""
+        """Take records that were just committed. A reader whose hand-over is full takes none: it is
+        behind, and has to select them from the database.
+        """
         if len(self._handed) < HANDOVER_RECORDS and self._handed_bytes < HANDOVER_BYTES:
-            if records[0].offset < self.next:  # a select saw the commit before the loop heard of it
+            if records[0].offset < self.next:  # a select has read some of them already
                 records = [record for record in records if record.offset >= self.next]
                 size_bytes = sum(map(size_of, records))
             if records:
@@ -34,7 +36,7 @@ class Reader:
                 self.woken.set()
 
     def take(self) -> list[Record]:
-        """The next batch from the hand-over; empty where there is none."""
+        """Take the next batch from the hand-over. It is empty if there is none."""
         batch = self._handed[:BATCH_RECORDS]
         size = 0
         for count, record in enumerate(batch):
@@ -49,7 +51,7 @@ class Reader:
 
 
 class Stream:
-    """A partition of a topic, as far as it is durable."""
+    """A partition of a topic, up to where it is durable."""
 
     def __init__(self, extent: Extent) -> None:
         self.start, self.end, _ = extent
@@ -57,7 +59,7 @@ class Stream:
         self.readers: set[Reader] = set()
 
     def extend(self, records: Sequence[Record]) -> None:
-        """These are committed: hand them to the readers that stand at the end."""
+        """Take in records that are committed, and hand them to the readers at the end."""
         if self.readers:
             size_bytes = sum(map(size_of, records))
             for reader in self.readers:

@@ -1,4 +1,4 @@
-"""Kafka, for the log."""
+"""The Kafka backend, which serves the log."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from cecochat.adapters.kafka.settings import KafkaSettings
 
 TRIM_EVERY_S = 60.0
-"""Three questions a partition that has something to drop."""
+"""How often to trim. Each partition that has something to drop costs three requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaVariables:
-    """What the environment says of Kafka."""
+    """The settings for Kafka in the environment."""
 
     kafka: str = setting("", "brokers, host:port with commas between; empty: the embedded log")
     kafka_tls: bool = setting(False, "connect to Kafka over TLS")
@@ -52,8 +52,8 @@ class KafkaVariables:
 
 @asynccontextmanager
 async def backplane(settings: Settings, *, clock: Clock = time.time) -> AsyncGenerator[Backplane]:
-    """The log in Kafka. A server that can neither read nor append must not live on: a defect in
-    what runs beside it ends the body.
+    """Open the log in Kafka. If one of its background tasks fails by a defect, the body is
+    cancelled: a server that can neither read nor append must not live on.
     """
     from cecochat.adapters.kafka.backplane import KafkaBackplane
 
@@ -70,22 +70,24 @@ async def backplane(settings: Settings, *, clock: Clock = time.time) -> AsyncGen
 def _settings(settings: Settings) -> KafkaSettings:
     from cecochat.adapters.kafka.settings import KafkaSettings, Mechanism
 
-    said = settings.of(KafkaVariables)
-    if said.kafka_sasl not in (known := get_args(Mechanism)):
-        raise InvalidSettings(f"CECOCHAT_KAFKA_SASL: use {', '.join(known)}")
+    variables = settings.of(KafkaVariables)
+    if variables.kafka_sasl not in (mechanisms := get_args(Mechanism)):
+        raise InvalidSettings(
+            f"CECOCHAT_KAFKA_SASL is {variables.kafka_sasl!r}: use one of {', '.join(mechanisms)}"
+        )
     return KafkaSettings(
-        said.kafka,
+        variables.kafka,
         namespace=settings.namespace,
         partition_count=settings.partitions or None,
         replication=settings.replication,
         accept_loss=settings.accept_loss,
         retention_ms=settings.retention_ms,
-        tls=settings.backends_tls(said.kafka_tls),
-        mechanism=cast(Mechanism, said.kafka_sasl),
-        username=said.kafka_username or None,
-        password=secret(said.kafka_password_file),
-        instance=said.kafka_instance or None,
-        linger_ms=said.kafka_linger_ms,
+        tls=settings.backends_tls(variables.kafka_tls),
+        mechanism=cast(Mechanism, variables.kafka_sasl),
+        username=variables.kafka_username or None,
+        password=secret(variables.kafka_password_file),
+        instance=variables.kafka_instance or None,
+        linger_ms=variables.kafka_linger_ms,
     )
 
 

@@ -27,18 +27,18 @@ from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane, Producer, Record, Topic
 
 LANES: Final = 2
-"""Senders, each with a connection to each broker."""
+"""How many senders there are. Each has a connection to each broker."""
 
 _NO_TRANSACTIONS: Final = (None, 60_000)
 
 
 class KafkaBackplane(Backplane):
-    """A log in two topics; any number of processes may have it open."""
+    """A log in two topics, which any number of processes may have open."""
 
     def __init__(
         self, settings: KafkaSettings, cluster: Cluster, log: Log, clock: Clock = time.time
     ) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self._settings = settings
         self._cluster = cluster
         self._log = log
@@ -62,8 +62,8 @@ class KafkaBackplane(Backplane):
     async def open(cls, settings: KafkaSettings, *, clock: Clock = time.time) -> KafkaBackplane:
         """Open the log, or create it. Several servers may do so at once.
 
-        Raises `InvalidSettings` where the topics are not as the settings say or not safe for a
-        log, `Unavailable`.
+        Raises `InvalidSettings` if the topics are not as the settings say or not safe for a log,
+        and `Unavailable`.
         """
         settings.check()
         cluster = Cluster(settings)
@@ -85,13 +85,15 @@ class KafkaBackplane(Backplane):
             raise
 
     async def running(self) -> None:
-        """Returns once it is closed; raises what a defect in it has raised, which has closed it."""
+        """Wait until the log is closed. If a defect in a background task has closed it, this raises
+        that task's error.
+        """
         await asyncio.wait([self._background])
         if not self._background.cancelled():
             self._background.result()
 
     def _end(self) -> None:
-        """Nobody sends or reads any more."""
+        """End all readers and producer sessions."""
         self._cluster.closed = True
         self._readers.close()
         for session in self._sessions:
@@ -107,7 +109,7 @@ class KafkaBackplane(Backplane):
 
     @override
     async def producer(self, topic: Topic = MESSAGES) -> Producer:
-        """Raises `Unavailable`."""
+        """Like the port says. Raises `Unavailable`."""
         producer_id = await self._cluster.patiently("a new producer", self._producer_id)
         sender = self._senders[next(self._numbers) % LANES]
         name = name_of(self._settings, topic)
@@ -137,16 +139,16 @@ class KafkaBackplane(Backplane):
 
     @override
     async def commit(self, group: str, topic: Topic, places: dict[int, Place]) -> None:
-        """Partitions that a member of this process works on are committed by that member: while a
-        group has members, it takes no other commits.
+        """Like the port says. Partitions that a member of this process works on are committed by
+        that member: a group that has members takes no other commits.
         """
         name = self._group(group)
-        rest = {self._stream(topic, p).partition: at for p, at in places.items()}
+        rest = {self._stream(topic, p).partition: place for p, place in places.items()}
         for member in self._members.get(name, ()):
-            own = {p: at for p, at in rest.items() if member.works_on(p)}
+            own = {p: place for p, place in rest.items() if member.works_on(p)}
             if own:
                 await member.commit(own)
-                rest = {p: at for p, at in rest.items() if p not in own}
+                rest = {p: place for p, place in rest.items() if p not in own}
         if rest:
             await self._offsets.commit(name, name_of(self._settings, topic), rest)
 
@@ -179,7 +181,7 @@ class KafkaBackplane(Backplane):
 
     @override
     async def trim(self) -> None:
-        """Of what this process has released."""
+        """Like the port says, for what this process has released."""
         await self._trimmer.trim(self._clock())
 
     @override
@@ -205,6 +207,6 @@ class KafkaBackplane(Backplane):
     def _stream(self, topic: Topic, partition: int) -> Stream:
         if not 0 <= partition < self._log.partition_count:
             raise ValueError(
-                f"partition {partition}: there are 0 to {self._log.partition_count - 1}"
+                f"there is no partition {partition}: use 0 to {self._log.partition_count - 1}"
             )
         return Stream(name_of(self._settings, topic), partition)

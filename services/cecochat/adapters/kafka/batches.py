@@ -1,4 +1,4 @@
-"""Record batches, the unit that Kafka stores and sends: written by a session, read by anybody."""
+"""Record batches, the unit that Kafka stores and sends: how to build them and how to read them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BATCH_BYTES: Final = 1 << 20
 BATCH_RECORDS: Final = 1_000
 SEQUENCE_MASK: Final = 0x7FFFFFFF
 _FORMAT: Final = 2
-_OVERHEAD: Final = 100  # of a batch with one record, about; aiokafka's estimate covers the record
+_OVERHEAD: Final = 100  # about that of a batch with one record; aiokafka estimates the record
 
 
 class ProducerId(NamedTuple):
-    """Given by the brokers; batches of one are numbered in each partition, so that one that is
-    sent again lands once.
+    """An id that the brokers give. Its batches are numbered in each partition, so that a batch that
+    is sent twice lands once (KIP-98).
     """
 
     id: int
@@ -30,7 +30,7 @@ class ProducerId(NamedTuple):
 
 
 def size_of(record: NewRecord) -> int:
-    """Bytes of a batch that holds this record alone, at most."""
+    """The most bytes that a batch with this record alone can have."""
     estimate: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(
         record.key, record.value, _encoded(record)
     )
@@ -38,7 +38,7 @@ def size_of(record: NewRecord) -> int:
 
 
 def build(records: Iterable[NewRecord], producer: ProducerId, sequence: int) -> tuple[bytes, int]:
-    """A batch of the first records, as many as fit, and how many these are; at least one."""
+    """A batch of the first records, as many as fit but at least one, and how many these are."""
     builder = DefaultRecordBatchBuilder(_FORMAT, 0, 0, *producer, sequence, BATCH_BYTES)
     now_ms = int(time.time() * 1_000)
     count = 0
@@ -54,17 +54,18 @@ def _encoded(record: NewRecord) -> list[tuple[str, bytes]]:
 
 
 class Fetched:
-    """What a broker sent of one partition: whole batches, decoded as they are asked for."""
+    """What a broker sent of one partition: whole batches, which are decoded when they are asked
+    for.
+    """
 
     def __init__(self, data: bytes | None, offset: int) -> None:
-        self.next = offset  # to be fetched from, after the records that were had
+        self.next = offset  # from where to fetch after the records that were taken
         self._records = self._decode(data or b"")
         self._held: list[Record] = []  # at most one, which did not fit
 
     def take(self) -> list[Record]:
-        """At most 1,000 records or 1 MiB, or one record over that; empty where all were had.
-
-        Raises `CorruptRecordException`.
+        """Take at most 1,000 records and 1 MiB, or a single larger record. It is empty if all were
+        taken. Raises `CorruptRecordException`.
         """
         batch: list[Record] = []
         size = 0
@@ -81,7 +82,7 @@ class Fetched:
         return batch
 
     def first(self) -> Record | None:
-        """The first of all, apart. Raises `CorruptRecordException`."""
+        """Take the first record alone; None if there is none. Raises `CorruptRecordException`."""
         record = next(self._records, None)
         if record:
             self.next = record.offset + 1
@@ -89,7 +90,7 @@ class Fetched:
 
     @property
     def has_more(self) -> bool:
-        """Whether there is a record that was not had yet. Raises `CorruptRecordException`."""
+        """Whether there is a record that was not taken yet. Raises `CorruptRecordException`."""
         if not self._held:
             self._held = list(islice(self._records, 1))
         return bool(self._held)
@@ -102,13 +103,15 @@ class Fetched:
                 raise CorruptRecordException(f"the checksum at offset {batch.base_offset} is wrong")
             if not batch.is_control_batch:
                 yield from _records(batch, low)
-            self.next = max(self.next, batch.next_offset)  # what was compacted away is behind
+            self.next = max(self.next, batch.next_offset)  # the last offsets may be compacted away
 
 
 def _records(batch: Any, low: int) -> Iterator[Record]:
-    """Those from `low` on, as a batch comes whole. What nobody can read, such as what a foreign
-    program has compressed in a way that is not known here, is records that say so: the log has no
-    hole there, and its reader goes on.
+    """The records of a batch from offset `low` on, since a batch always comes whole.
+
+    Some records cannot be read, for example if a foreign program has compressed them in a way that
+    is not known here. They become records that say so, so that the log has no hole there and the
+    reader can go on.
     """
     following = batch.base_offset
     try:

@@ -1,4 +1,4 @@
-"""Questions to the brokers: to the right one, each with a deadline, again while that helps."""
+"""Sends requests to the right broker, each with a deadline, and again as long as that helps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from cecochat.domain.errors import Unavailable
 
 BACKOFF_S: Final = 0.1
 AGAIN_S: Final = 0.5
-"""Between attempts to connect to a broker that is down, and to learn who leads now, by all."""
+"""The pause between attempts to connect to a broker that is down, and between attempts to learn
+which broker leads which partition.
+"""
 
 _OF_A_GROUP: Final = 0
 _NAMES: Final = {
@@ -40,20 +42,20 @@ _NAMES: Final = {
 _RETRIABLE: Final = frozenset(
     {2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 27, 41, 56, 72, 74, 75, 78, 89}
 )
-"""What passes: elections, moves, coordinators that load, too few replicas in sync."""
+"""Errors that pass: elections, moves, coordinators that load, too few replicas in sync."""
 
 Result = TypeVar("Result")
 
 
 class Stream(NamedTuple):
-    """A partition of a topic, by its name at the brokers."""
+    """A partition of a topic, with the name that the topic has at the brokers."""
 
     topic: str
     partition: int
 
 
 class Refused(KafkaError):  # type: ignore[misc]  # aiokafka is not typed
-    """A broker's error code; see kafka.apache.org/protocol#protocol_error_codes."""
+    """An error code of a broker (kafka.apache.org/protocol#protocol_error_codes)."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"{_NAMES.get(code) or for_code(code).__name__} ({code})")
@@ -62,16 +64,17 @@ class Refused(KafkaError):  # type: ignore[misc]  # aiokafka is not typed
 
 
 def check(code: int) -> None:
-    """Raises `Refused` for a code that is an error."""
+    """Raise `Refused` if the code is an error."""
     if code:
         raise Refused(code)
 
 
 class Cluster:
-    """One client of aiokafka: it knows the brokers and leads, connects, and negotiates versions.
+    """A client of aiokafka, which knows the brokers and the leaders, connects, and negotiates
+    versions.
 
-    A broker answers what comes over one connection in order, so a long poll has a connection of
-    its own, as have appends: `lane` names them.
+    A broker answers the requests of one connection in order. So long polls have a connection of
+    their own, and so have appends; `lane` names the connection.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -81,8 +84,8 @@ class Cluster:
         )
         self.closed = False
         self._connecting: dict[tuple[int, str], asyncio.Task[bool]] = {}
-        self._down_until: dict[int, float] = {}  # by broker, of the monotonic clock
-        self._learn_after = 0.0
+        self._down_until: dict[int, float] = {}  # by broker; by the monotonic clock
+        self._learn_after = 0.0  # by the monotonic clock
 
     async def connect(self) -> None:
         """Find the brokers. Raises `Unavailable`."""
@@ -93,7 +96,7 @@ class Cluster:
             raise Unavailable(f"Kafka at {self._settings.brokers}: {error}") from error
 
     async def close(self) -> None:
-        """Close every connection; what waits for an answer fails."""
+        """Close every connection. Calls that wait for an answer fail."""
         self.closed = True
         connecting = list(self._connecting.values())
         for task in connecting:
@@ -103,32 +106,32 @@ class Cluster:
         await self._client.close()
 
     def leader(self, stream: Stream) -> int:
-        """The broker to ask for a partition. Raises `LeaderNotAvailableError`."""
+        """The broker that leads a partition. Raises `LeaderNotAvailableError`."""
         node: int | None = self._client.cluster.leader_for_partition(TopicPartition(*stream))
         if node is None or node < 0:
             raise LeaderNotAvailableError(f"{stream.topic} {stream.partition} has no leader")
         return node
 
     def any_broker(self) -> int:
-        """A broker, whichever. Raises `KafkaConnectionError` where none is known."""
+        """Any broker. Raises `KafkaConnectionError` if none is known."""
         node: int | None = self._client.get_random_node()
         if node is None:
             raise KafkaConnectionError("no broker is known")
         return node
 
     async def ask(self, node: int, request: Any, lane: str = "questions") -> Any:
-        """One request to one broker, once. Raises `KafkaError`."""
+        """Send one request to one broker, once. Raises `KafkaError`."""
         try:
             await self._connect(node, lane)
             return await self._client.send(node, request, group=lane)
-        except (OSError, TimeoutError, KeyError) as error:  # KeyError: closed under our hands
+        except (OSError, TimeoutError, KeyError) as error:  # KeyError: it was closed meanwhile
             raise KafkaConnectionError(f"broker {node}: {error!r}") from error
         except NotImplementedError as error:
             raise IncompatibleBrokerVersion(f"broker {node}: {error}") from error
 
     async def _connect(self, node: int, lane: str) -> None:
-        """In a task of its own: whoever asks may be cancelled, and aiokafka would leave the
-        connection open. A failure shows when it is asked for.
+        """Connect in a task of its own. The caller may be cancelled, and aiokafka would then leave
+        the connection open. If this fails, the next request on the connection raises.
         """
         key = (node, lane)
         connection = self._client._conns.get(key)
@@ -155,11 +158,11 @@ class Cluster:
         return int(answer.coordinator_id)
 
     async def follow(self, topics: Sequence[str]) -> None:
-        """Know from now on who leads the partitions of these topics."""
+        """Keep track of the leaders of these topics' partitions from now on."""
         await self._client.set_topics(topics)
 
     def learn(self) -> None:
-        """Have the leads looked up again, in the background."""
+        """Have the leaders looked up again, in the background."""
         now = time.monotonic()
         if now > self._learn_after:
             self._learn_after = now + AGAIN_S
@@ -168,7 +171,9 @@ class Cluster:
     async def patiently(
         self, what: str, call: Callable[[], Awaitable[Result]], within_s: float | None = None
     ) -> Result:
-        """Call until it succeeds, for `within_s` (default: `timeout_s`). Raises `Unavailable`."""
+        """Call `call` until it succeeds, for up to `within_s` seconds (`timeout_s` by default).
+        Raises `Unavailable`, whose message begins with `what`.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (within_s or self._settings.timeout_s)
         while not self.closed:

@@ -1,5 +1,5 @@
-"""Where consumer groups continue from: offsets at a group's coordinator, each with the log's clock
-as its metadata.
+"""From where consumer groups continue: their offsets at the coordinator, each with the log's clock
+as metadata.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cecochat.adapters.kafka.cluster import Cluster, check
 from cecochat.domain.log.place import Place
 
 KEPT_MS: Final = 10 * 365 * 86_400_000
-"""Longer than any log waits for its readers."""
+"""How long offsets are kept: longer than any log waits for its readers."""
 
 _NOBODY: Final = (-1, "")  # generation and member of a commit for a group without members
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class Stored(NamedTuple):
-    """What an offset is stored under."""
+    """The key of a stored offset."""
 
     group: str
     topic: str
@@ -30,35 +30,36 @@ class Stored(NamedTuple):
 
 
 class Offsets:
-    """Offsets of groups, by anybody: a group with members takes commits from its members only.
+    """Offsets of groups, which anybody can read. Anybody can commit for a group without members,
+    but only members for a group with members.
 
-    Brokers drop those of a group without members after offsets.retention.minutes (7 days by
-    default), unless a commit says itself how long it is to be kept, as those of here do. What
-    members commit is kept as long as the group has any, and that time.
+    Brokers drop the offsets of a group without members after offsets.retention.minutes (7 days by
+    default), unless the commit says how long to keep them, as the commits here do. What members
+    commit is kept for that time after the last member has left.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._coordinators: dict[str, int] = {}
 
-    async def committed(self, under: Stored) -> Place | None:
-        """Where to continue. Raises `Unavailable`."""
-        return await self._patiently(under.group, lambda: self._fetch(under))
+    async def committed(self, key: Stored) -> Place | None:
+        """From where to continue; None if nothing was committed. Raises `Unavailable`."""
+        return await self._patiently(key.group, lambda: self._fetch(key))
 
     async def commit(self, group: str, topic: str, places: dict[int, Place]) -> None:
-        """Store partition -> place for a group without members. Raises `Unavailable`."""
+        """Commit places by partition, for a group without members. Raises `Unavailable`."""
         await self._patiently(group, lambda: self._commit(group, topic, places))
 
-    async def _fetch(self, under: Stored) -> Place | None:
-        request = OffsetFetchRequest(under.group, [(under.topic, [under.partition])])
-        answer = await self._ask(under.group, request)
+    async def _fetch(self, key: Stored) -> Place | None:
+        request = OffsetFetchRequest(key.group, [(key.topic, [key.partition])])
+        answer = await self._ask(key.group, request)
         check(answer.error_code)
         ((_, ((_, offset, clock_ms, code),)),) = answer.topics
         check(code)
         return None if offset < 0 else Place(int(clock_ms or 0), int(offset))
 
     async def _commit(self, group: str, topic: str, places: dict[int, Place]) -> None:
-        partitions = [(p, at.offset, str(at.clock_ms)) for p, at in places.items()]
+        partitions = [(p, place.offset, str(place.clock_ms)) for p, place in places.items()]
         request = OffsetCommitRequest(group, *_NOBODY, KEPT_MS, [(topic, partitions)])
         answer = await self._ask(group, request)
         for _, results in answer.topics:

@@ -1,8 +1,8 @@
-"""The partition count that a log was made with, in a topic of its own.
+"""The number of partitions that a log was created with, kept in a topic of its own.
 
-Partitions can be added to a topic and never taken away, and then a user's records are looked for
-where they are not. So the count is written down once; of several records about one log the first
-counts, which all servers agree on.
+Partitions can be added to a topic but never removed, and after that users would be on other
+partitions than their records. So the number is written once. If there are several records about
+one log, all servers take the first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOBODY: Final = ProducerId(-1, -1)
 
 
 class Identity:
-    """One topic, of one partition; the log that it speaks of is named in each record."""
+    """A topic with one partition. Each of its records names the log that it is about."""
 
     def __init__(self, cluster: Cluster, settings: KafkaSettings, topic: str, log_id: str) -> None:
         self._cluster = cluster
@@ -34,19 +34,19 @@ class Identity:
         self._stream = Stream(topic, 0)
         self._log_id = log_id
 
-    async def partition_count(self, as_it_is: int) -> int:
-        """What the log was made with; of a log that nobody has written down, `as_it_is`, which is
-        written down. Raises `Unavailable`.
+    async def partition_count(self, current: int) -> int:
+        """The number of partitions that the log was created with. If it is not written yet, this
+        writes and returns `current`. Raises `Unavailable`.
         """
-        known = await self._cluster.patiently(self._stream.topic, self._known)
-        if known is None:
-            await self._cluster.patiently(self._stream.topic, lambda: self._write(as_it_is))
-            known = await self._cluster.patiently(self._stream.topic, self._known)
-        if known is None:
-            raise Unavailable(f"{self._stream.topic} does not show what was written to it")
-        return known
+        written = await self._cluster.patiently(self._stream.topic, self._read)
+        if written is None:
+            await self._cluster.patiently(self._stream.topic, lambda: self._write(current))
+            written = await self._cluster.patiently(self._stream.topic, self._read)
+        if written is None:
+            raise Unavailable(f"{self._stream.topic} does not show what was just written to it")
+        return written
 
-    async def _known(self) -> int | None:
+    async def _read(self) -> int | None:
         offset = 0
         while records := await self._fetch(offset):
             for record in records:
@@ -56,7 +56,7 @@ class Identity:
         return None
 
     async def _fetch(self, offset: int) -> list[Record]:
-        """Empty at the end."""
+        """The records from `offset` on, or none at the end."""
         topic, partition = self._stream
         request = Fetch({topic: [(partition, offset)]}, max_bytes=FETCH_BYTES)
         answer = await self._cluster.ask(self._cluster.leader(self._stream), request)
@@ -66,7 +66,9 @@ class Identity:
         return Fetched(data, offset).take()
 
     async def _write(self, count: int) -> None:
-        """Again where nobody knows whether it has landed: twice says the same as once."""
+        """Write the number. If nobody knows whether it has landed, it does no harm to write it
+        again.
+        """
         record = NewRecord(0, _KEY, b"%d" % count, ((_LOG_ID, self._log_id),))
         data, _ = build([record], _NOBODY, -1)
         topic, partition = self._stream

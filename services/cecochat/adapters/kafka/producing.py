@@ -1,4 +1,4 @@
-"""Producer sessions: each with a producer id and a queue of its own, over one shared sender."""
+"""Producer sessions. Each has its own producer id and queues, and several share a sender."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from cecochat.domain.errors import ProducerEnded
 from cecochat.ports.backplane import NewRecord, Producer
 
 BUILD_RECORDS = 10_000
-"""Records in a batch at most; what is small fills up to the bytes of a batch."""
+"""The most records in a batch. Small records fill a batch up to its bytes."""
 
 
 class _Append:
-    """A call of `append`: done when all its records are durable."""
+    """A call of `append`, which is done when all its records are durable."""
 
     def __init__(self, records: int) -> None:
         self.missing = records
@@ -36,12 +36,12 @@ class _Append:
     def failed(self, reason: str) -> None:
         if not self.done.done():
             self.done.set_exception(ProducerEnded(reason))
-            self.done.exception()  # it may be that nobody waits any more
+            self.done.exception()  # else asyncio complains if nobody waits any more
 
 
 @dataclass(slots=True)
 class _Queue:
-    """What a session has for one partition, in order; the first `sent` are on their way."""
+    """What a session has for one partition, in order. The first `sent` records are on their way."""
 
     sequence: int = 0
     records: deque[NewRecord] = field(default_factory=deque)
@@ -50,8 +50,10 @@ class _Queue:
 
 
 class Session(Producer):
-    """One batch a partition is on its way at a time, and is sent again as it is until it is
-    acknowledged: so what lands in a partition is a prefix of what was given. After the first
+    """A producer session.
+
+    For each partition, one batch at a time is on its way, and it is sent again unchanged until it
+    is acknowledged. So what lands in a partition is a prefix of what was appended. After the first
     failure nothing more is sent.
     """
 
@@ -64,17 +66,17 @@ class Session(Producer):
         self._busy = 0  # queues that are not empty
         self._idle = asyncio.Event()
         self._idle.set()
-        self._refusal: str | None = None  # why no more is taken in
-        self.ended = False  # nothing is to be sent again
+        self._refusal: str | None = None  # why no more appends are taken
+        self.ended = False  # nothing may be sent again
 
     @override
     async def append(self, records: Sequence[NewRecord]) -> None:
         if self._refusal is not None:
             raise ProducerEnded(self._refusal)
         for record in records:
-            if unfit := self._unfit(record):
-                self.end(unfit)
-                raise ProducerEnded(unfit)
+            if reason := self._why_unfit(record):
+                self.end(reason)
+                raise ProducerEnded(reason)
         if records:
             append = _Append(len(records))
             for record in records:
@@ -87,15 +89,15 @@ class Session(Producer):
         await self._idle.wait()
 
     def end(self, reason: str) -> None:
-        """Send no more. What is on its way may land or not, and its appends are told which; all
-        others fail.
+        """Send no more. What is on its way may land or not, and its appends succeed or fail with
+        it. All other appends fail.
         """
         self._refusal, self.ended = reason, True
         for queue in self._queues.values():
             self._fail(queue, reason)
 
     def abandon(self, reason: str) -> None:
-        """End, where nothing sends any more."""
+        """End the session when its sender does not run any more."""
         for queue in self._queues.values():
             queue.sent = 0
         self.end(reason)
@@ -106,12 +108,12 @@ class Session(Producer):
             queue.records.pop()
             queue.appends.pop().failed(reason)
 
-    def _unfit(self, record: NewRecord) -> str | None:
+    def _why_unfit(self, record: NewRecord) -> str | None:
         if not 0 <= record.partition < self._partitions:
-            return f"partition {record.partition}: there are 0 to {self._partitions - 1}"
+            return f"there is no partition {record.partition}: use 0 to {self._partitions - 1}"
         large = len(record.key) + len(record.value) > RECORD_BYTES_MAX // 2
         if large and size_of(record) > RECORD_BYTES_MAX:
-            return f"a record of {size_of(record)} bytes: {RECORD_BYTES_MAX} at most"
+            return f"a record has {size_of(record)} bytes, and {RECORD_BYTES_MAX} are allowed"
         return None
 
     def _queue(self, record: NewRecord, append: _Append) -> None:
@@ -128,10 +130,10 @@ class Session(Producer):
     # -- what the sender calls
 
     def take(self, stream: Stream) -> Batch | None:
-        """The next batch of a partition; None where the session has ended."""
+        """Take the next batch of a partition; None if the session has ended."""
         queue = self._queues[stream.partition]
         if not queue.records:
-            self._rest()
+            self._emptied()
             return None
         records = islice(queue.records, BUILD_RECORDS)
         data, queue.sent = build(records, self._producer, queue.sequence)
@@ -139,7 +141,7 @@ class Session(Producer):
         return Batch(stream, self, data, self._sender.deadline())
 
     def landed(self, stream: Stream) -> None:
-        """The batch that was taken is durable."""
+        """Note that the batch that was taken is durable."""
         queue = self._queues[stream.partition]
         for _ in range(queue.sent):
             queue.records.popleft()
@@ -148,16 +150,16 @@ class Session(Producer):
         if queue.records:
             self._sender.offer(stream, self)
         else:
-            self._rest()
+            self._emptied()
 
     def failed(self, stream: Stream, reason: str) -> None:
-        """It will not be sent again: it may have landed or not."""
+        """Note that the batch that was taken will not be sent again. It may have landed or not."""
         queue = self._queues[stream.partition]
         queue.sent = 0
         self.end(f"the append failed, open a new session: {reason}")
-        self._rest()
+        self._emptied()
 
-    def _rest(self) -> None:
+    def _emptied(self) -> None:
         self._busy -= 1
         if not self._busy:
             self._idle.set()

@@ -1,6 +1,6 @@
 """The two requests that aiokafka lacks: topics with their ids, and fetches in a session.
 
-Versions are pinned to one each, which every broker since 2.8 speaks.
+Each is used in one version, which every broker since 2.8 knows.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class MetadataResponse_v10(Response):  # type: ignore[misc]  # noqa: N801
 
 
 class MetadataRequest_v10(RequestStruct):  # type: ignore[misc]  # noqa: N801
-    """See `DescribeTopics`."""
+    """The request that `DescribeTopics` builds."""
 
     FLEXIBLE_VERSION = True
     API_KEY = 3
@@ -109,7 +109,7 @@ class MetadataRequest_v10(RequestStruct):  # type: ignore[misc]  # noqa: N801
 
 
 class DescribeTopics(Request[MetadataRequest_v10]):  # type: ignore[misc]
-    """Ask for topics by name, without creating them."""
+    """Asks for topics by name, without creating them."""
 
     API_KEY = 3
 
@@ -123,13 +123,13 @@ class DescribeTopics(Request[MetadataRequest_v10]):  # type: ignore[misc]
 
 
 class FetchSession(NamedTuple):
-    """A fetch session of a broker (KIP-227): it remembers what is fetched, and is told changes."""
+    """A fetch session (KIP-227). The broker remembers what is fetched, and is told only changes."""
 
     id: int
     epoch: int
 
     def following(self) -> FetchSession:
-        """For the next request."""
+        """The session as the next request has to name it."""
         return FetchSession(self.id, self.epoch % 0x7FFFFFFF + 1)
 
 
@@ -138,9 +138,10 @@ NEW_SESSION = FetchSession(0, 0)
 
 
 class Fetch(Request[FetchRequest_v11]):  # type: ignore[misc]
-    """Fetch what is durable (below the high watermark) of one topic or several.
+    """Fetches what is durable (below the high watermark) of one or several topics.
 
-    `positions`: topic -> [(partition, offset)]; `forgotten`: topic -> [partition].
+    `positions` is topic -> [(partition, offset)]. `forgotten` is topic -> [partition], for those
+    that the session should no longer fetch.
     """
 
     API_KEY = 1

@@ -1,7 +1,8 @@
-"""Readers: each fetches what lies behind by itself; those at the end share one long poll a broker.
+"""Readers of the log. A reader that is behind fetches by itself; all readers at the end of their
+partitions share one long poll per broker.
 
-A long poll is a fetch session (KIP-227), so a round of it costs what has changed, not what is
-followed; and what it brings is decoded once and handed to every reader of the partition.
+A long poll is a fetch session (KIP-227), so the cost of a round depends on what has changed and not
+on how much is followed. What it returns is decoded once and handed to all readers of the partition.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from cecochat.ports.backplane import Record
 FETCH_BYTES: Final = 512 << 10
 POLL_BYTES: Final = 1 << 20
 POLL_MS: Final = 100
-"""How long a broker holds a poll that finds nothing: also how long a reader that has just come to
-the end may wait for what comes next, as it joins with the next poll.
+"""How long a broker holds a poll that finds nothing. A reader that comes to the end joins the next
+poll, so it may wait this long for what comes next.
 """
 HANDOVER_RECORDS: Final = 10_000
 HANDOVER_BYTES: Final = 4 << 20
@@ -37,30 +38,34 @@ _SESSION_LOST: Final = (70, 71)
 
 
 class _Reader:
-    """Where one reader stands. Live, it has everything below `next` or in its hand-over."""
+    """One reader of a stream. If it is live, it was given everything below `next`, or has it in its
+    hand-over.
+    """
 
     def __init__(self, offset: int) -> None:
         self.next = offset
-        self.last: Record | None = None  # that it was shown
-        self.live = False  # it stands at the end, and what is polled is handed to it
+        self.last: Record | None = None  # the last record that it was given
+        self.live = False  # it is at the end, and gets what is polled
         self.woken = asyncio.Event()
         self._handed: list[Record] = []
         self._handed_bytes = 0
 
     def hand(self, records: Sequence[Record], next_: int) -> None:
-        """Take what a poll brought; over its bound the reader falls behind, and fetches."""
+        """Take in what a poll has returned. A reader whose hand-over is full takes none: it is
+        behind, and has to fetch.
+        """
         if len(self._handed) >= HANDOVER_RECORDS or self._handed_bytes >= HANDOVER_BYTES:
             self.live = False
             return
         for record in records:
-            if record.offset >= self.next:  # it may have come further by itself
+            if record.offset >= self.next:  # it may have fetched further by itself
                 self._handed.append(record)
                 self._handed_bytes += len(record.key) + len(record.value)
         self.next = max(self.next, next_)
         self.woken.set()
 
     def take(self) -> list[Record]:
-        """The next batch from the hand-over; empty where there is none."""
+        """Take the next batch from the hand-over. It is empty if there is none."""
         batch = self._handed[:BATCH_RECORDS]
         size = 0
         for count, record in enumerate(batch):
@@ -74,14 +79,14 @@ class _Reader:
         return batch
 
     def leave(self) -> None:
-        """The poll does not reach it any more."""
+        """Note that the reader's stream is not polled any more."""
         self.live = False
         self.woken.set()
 
 
 @dataclass(slots=True)
 class _Follower:
-    """A stream that is polled, for the readers that stand at its end."""
+    """A stream that is polled for the readers at its end."""
 
     stream: Stream
     position: int  # everything below was handed out
@@ -96,8 +101,8 @@ class _Follower:
 
 
 class _Poll:
-    """The long poll of one broker. A stream that fails is given back: its readers fetch, which
-    finds out why, and come again.
+    """The long poll of one broker. A stream that fails is dropped: its readers then fetch, which
+    shows the reason, and join again.
     """
 
     def __init__(self, cluster: Cluster, node: int, linger_s: float) -> None:
@@ -105,13 +110,13 @@ class _Poll:
         self._node = node
         self._linger_s = linger_s
         self._followers: dict[Stream, _Follower] = {}
-        self._some = asyncio.Event()
+        self._has_some = asyncio.Event()
         self._session = NEW_SESSION
-        self._known: dict[Stream, int] = {}  # what the broker's session holds
+        self._requested: dict[Stream, int] = {}  # the offsets that the broker's session has
 
     def add(self, follower: _Follower) -> None:
         self._followers[follower.stream] = follower
-        self._some.set()
+        self._has_some.set()
 
     def drop(self, stream: Stream) -> None:
         follower = self._followers.pop(stream, None)
@@ -129,8 +134,8 @@ class _Poll:
         loop = asyncio.get_running_loop()
         while True:
             if not self._followers:
-                self._some.clear()
-                await self._some.wait()
+                self._has_some.clear()
+                await self._has_some.wait()
             began = loop.time()
             try:
                 answer = await self._cluster.ask(self._node, self._request(), "poll")
@@ -141,20 +146,20 @@ class _Poll:
                 for topic, partitions in answer.topics:
                     for partition, code, _, _, _, _, _, data in partitions:
                         self._answered(Stream(topic, partition), code, data)
-                self._continue(answer.session_id)  # last: it may forget what was asked for
+                self._continue(answer.session_id)  # comes last: it may forget what was requested
             await asyncio.sleep(began + self._linger_s - loop.time())
 
     def _request(self) -> Fetch:
-        """What has changed since the last."""
+        """The next request, which names only what has changed since the last."""
         positions: dict[str, list[tuple[int, int]]] = {}
         for stream, follower in self._followers.items():
-            if self._known.get(stream) != follower.position:
+            if self._requested.get(stream) != follower.position:
                 positions.setdefault(stream.topic, []).append((stream.partition, follower.position))
-                self._known[stream] = follower.position
+                self._requested[stream] = follower.position
         forgotten: dict[str, list[int]] = {}
-        for topic, partition in self._known.keys() - self._followers.keys():
+        for topic, partition in self._requested.keys() - self._followers.keys():
             forgotten.setdefault(topic, []).append(partition)
-            del self._known[Stream(topic, partition)]
+            del self._requested[Stream(topic, partition)]
         return Fetch(
             positions,
             max_bytes=POLL_BYTES,
@@ -166,11 +171,11 @@ class _Poll:
     def _continue(self, session_id: int) -> None:
         if session_id:
             self._session = FetchSession(session_id, self._session.epoch).following()
-        else:  # the broker has no room for one: the next tries again
+        else:  # the broker has no room for a session: the next request asks for one again
             self._restart()
 
     def _restart(self) -> None:
-        self._session, self._known = NEW_SESSION, {}
+        self._session, self._requested = NEW_SESSION, {}
 
     async def _failed(self, error: KafkaError) -> None:
         self._restart()
@@ -181,8 +186,8 @@ class _Poll:
 
     def _answered(self, stream: Stream, code: int, data: bytes | None) -> None:
         follower = self._followers.get(stream)
-        if follower is None or self._known.get(stream, follower.position) != follower.position:
-            return  # it was asked for another, who has left since
+        if follower is None or self._requested.get(stream, follower.position) != follower.position:
+            return  # this answers a request for an earlier follower, which has left since
         fetched = Fetched(data, follower.position)
         records: list[Record] = []
         try:
@@ -197,7 +202,7 @@ class _Poll:
 
 
 class Readers:
-    """All readers of a process."""
+    """All readers of this process."""
 
     def __init__(self, cluster: Cluster, settings: KafkaSettings) -> None:
         self._cluster = cluster
@@ -213,12 +218,12 @@ class Readers:
                 polls.create_task((await self._new.get()).run())
 
     def close(self) -> None:
-        """Wake whoever waits; the log is closed."""
+        """Wake all readers that wait, since the log is closed."""
         for poll in self._polls.values():
             poll.drop_all()
 
     async def read(self, stream: Stream, offset: int) -> AsyncGenerator[Sequence[Record]]:
-        """As the port says."""
+        """Like `Backplane.read`."""
         reader = _Reader(offset)
         try:
             while not self._cluster.closed:
@@ -241,14 +246,14 @@ class Readers:
         raise Unavailable("the log was closed")
 
     def _join(self, stream: Stream, reader: _Reader) -> None:
-        """Live from now on, unless the poll is further already."""
+        """Make a reader live, unless the poll is further than the reader already."""
         poll = self._polled_by.get(stream)
         follower = poll.get(stream) if poll else None
         if follower is None:
             try:
                 poll = self._poll_of(stream)
             except LeaderNotAvailableError:
-                return  # the next fetch waits for one
+                return  # the next fetch waits for a leader
             follower = _Follower(stream, reader.next)
             poll.add(follower)
         if reader.next >= follower.position:
@@ -272,8 +277,8 @@ class Readers:
                 poll.drop(stream)
 
     async def _fetch(self, stream: Stream, offset: int) -> tuple[Fetched, int]:
-        """What lies at `offset` and above, and where the log ends for readers. Raises `Trimmed`,
-        `Unavailable`.
+        """The records from `offset` on, and the offset at which the log ends for readers. Raises
+        `Trimmed` and `Unavailable`.
         """
 
         async def fetch() -> tuple[Fetched, int]:
@@ -289,9 +294,11 @@ class Readers:
         return await self._cluster.patiently(f"reading {stream}", fetch, self._settings.outage_s)
 
     async def _continued(self, stream: Stream, reader: _Reader) -> tuple[Fetched, int]:
-        """What comes next, as `_fetch`. It is fetched with the record before, which must be the one
-        that the reader was shown: a new leader may have lost the end of the log, and give these
-        offsets again. Raises `Trimmed`, `Unavailable`.
+        """What comes next, like `_fetch`.
+
+        It is fetched together with the record before, which has to be the one that the reader was
+        given: a new leader may have lost the end of the log, and use the same offsets again. Raises
+        `Trimmed` and `Unavailable`.
         """
         while (last := reader.last) is not None:
             try:
@@ -304,12 +311,12 @@ class Readers:
                 if (again.offset, again.appended_at_ms) == (last.offset, last.appended_at_ms):
                     if self._has_more(stream, fetched):
                         return fetched, end
-                    break  # it was all that the broker gives at once, or the end
+                    break  # the broker gives no more at once, or this is the end
                 raise Unavailable(
-                    f"{stream.topic} {stream.partition}: offset {last.offset} is another record "
-                    "than before: the log has lost its end"
+                    f"the log has lost its end: at offset {last.offset} of {stream.topic} "
+                    f"{stream.partition} there is another record than before"
                 )
-            await asyncio.sleep(BACKOFF_S)  # the leader does not show yet how far it is
+            await asyncio.sleep(BACKOFF_S)  # a new leader does not show yet where the log ends
         return await self._fetch(stream, reader.next)
 
     def _has_more(self, stream: Stream, fetched: Fetched) -> bool:
@@ -323,26 +330,26 @@ class Readers:
             raise Trimmed(stream.partition, offset, start)
         if offset > end:
             raise Unavailable(
-                f"{stream.topic} {stream.partition}: offset {offset} lies beyond the end, {end}: "
+                f"offset {offset} of {stream.topic} {stream.partition} lies beyond the end, {end}: "
                 "either nobody has appended that far, or the log has lost what it acknowledged"
             )
 
     async def bounds(self, stream: Stream) -> tuple[int, int]:
-        """(start, end) as the port says. Raises `Unavailable`."""
+        """Like `Backplane.bounds`. Raises `Unavailable`."""
         return await self._cluster.patiently(f"bounds of {stream}", lambda: self._bounds(stream))
 
     async def _bounds(self, stream: Stream) -> tuple[int, int]:
-        """Both questions are under way at once, over one connection."""
+        """Ask for start and end at once, over one connection."""
         start, end = await asyncio.gather(
             self._offset(stream, _EARLIEST), self._offset(stream, _LATEST)
         )
         return start, end
 
     async def offset_at(self, stream: Stream, at_ms: int) -> int:
-        """As the port says. Raises `Unavailable`."""
+        """Like `Backplane.offset_at`. Raises `Unavailable`."""
 
         async def found() -> int:
-            """The end is asked for first: what is appended in between is no older."""
+            """Ask for the end first: what is appended in between is no older."""
             end, first = await asyncio.gather(
                 self._offset(stream, _LATEST), self._offset(stream, max(0, at_ms))
             )
@@ -351,7 +358,9 @@ class Readers:
         return await self._cluster.patiently(f"times of {stream}", found)
 
     async def _offset(self, stream: Stream, which: int) -> int:
-        """`which`: a time in ms, or one of the ends; -1: there is none of that time."""
+        """The offset at `which`, a time in ms or one of the ends; -1 if there is none of that time
+        or later.
+        """
         request = OffsetRequest(-1, 0, [(stream.topic, [(stream.partition, which)])])
         answer = await self._cluster.ask(self._cluster.leader(stream), request)
         ((_, ((_, code, _, offset),)),) = answer.topics

@@ -1,4 +1,4 @@
-"""Sends what sessions offer: one request a broker at a time, with a batch of many partitions."""
+"""Sends what sessions offer: one request at a time per broker, with a batch for each partition."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 REQUEST_BYTES: Final = 8 << 20
 ALL_IN_SYNC: Final = -1  # acks=all
 _DUPLICATE: Final = 46
-"""It landed before, too long ago for the broker to know where."""
+"""The batch landed before, but too long ago for the broker to know where."""
 
 
 class Source(Protocol):
-    """A session, which has records for a partition and is told what becomes of them."""
+    """A session, which has records for a partition, and is told what becomes of them."""
 
-    ended: bool  # nothing is to be sent again
+    ended: bool  # nothing may be sent again
 
     def take(self, stream: Stream) -> Batch | None:
-        """Its next batch, if it still has one."""
+        """Take its next batch, if it still has one."""
 
     def landed(self, stream: Stream) -> None:
-        """The batch is durable."""
+        """Note that the batch is durable."""
 
     def failed(self, stream: Stream, reason: str) -> None:
-        """The batch may have landed or not, and is not sent again."""
+        """Note that the batch will not be sent again. It may have landed or not."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Sent, and sent again as it is, until it is acknowledged, refused or too old."""
+    """A batch, which is sent again unchanged until it is acknowledged, refused or too old."""
 
     stream: Stream
     source: Source
@@ -45,9 +45,10 @@ class Batch:
 
 
 class Sender:
-    """Collects while a request is under way, and lingers, so requests grow with the load.
+    """Sends batches. It collects them while a request is under way and while it lingers, so
+    requests grow with the load.
 
-    A request holds one batch a partition, so sessions with records for the same partition take
+    A request has one batch per partition, so sessions with records for the same partition take
     turns.
     """
 
@@ -61,11 +62,11 @@ class Sender:
         self._loop = asyncio.get_running_loop()
 
     def deadline(self) -> float:
-        """Until when a batch taken now is tried."""
+        """Until when to try to send a batch that is taken now, by the event loop's clock."""
         return self._loop.time() + self._settings.outage_s
 
     def offer(self, stream: Stream, source: Source) -> None:
-        """Have `take` called when it is the source's turn."""
+        """Call the source's `take` when it is its turn."""
         self._offered.setdefault(stream, deque()).append(source)
         self._wake.set()
 
@@ -97,7 +98,7 @@ class Sender:
         return due
 
     def _next(self, stream: Stream) -> Batch | None:
-        """The batch whose turn it is; a stream that is served goes to the back."""
+        """The batch of a stream whose turn it is. If the stream has more, it goes to the back."""
         offered = self._offered.pop(stream, deque[Source | Batch]())
         batch = None
         while offered and batch is None:

@@ -1,4 +1,4 @@
-"""What `KafkaBackplane.open` needs to know."""
+"""The settings of the log in Kafka."""
 
 from __future__ import annotations
 
@@ -17,44 +17,46 @@ Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """Where the brokers are, which log on them, and how long to wait for them.
+    """Where the brokers are, which log to use there, and how long to wait.
 
-    `timeout_s` bounds a single question; `outage_s` is how long an outage may last before appends
-    end their session and readers fail. `linger_ms`: requests of one kind to a broker begin at least
-    that far apart, so that under load several records share one; the first after a pause does not
-    wait.
+    `timeout_s` is for a single request. `outage_s` is how long an outage may last before appends
+    end their session and readers fail. `linger_ms` is the least time between the beginnings of two
+    requests of one kind to a broker, so that under load several records share a request; the first
+    after a pause does not wait.
     """
 
-    brokers: str  # host:port,...: any of the cluster, it tells of the others
+    brokers: str  # host:port,...: some of the cluster, from which it learns the others
     namespace: str = "cecochat"
-    partition_count: int | None = None  # None: as it is; 60 where the log is created
+    partition_count: int | None = None  # None: whatever the log has, or 60 if it is created
     replication: int = 0  # 0: three, or as many as there are brokers
-    accept_loss: bool = False  # also with a min.insync.replicas that is too low
-    retention_ms: int = 7 * DAY_MS  # of what is released; what is not stays
+    accept_loss: bool = False  # accept a min.insync.replicas that is too low
+    retention_ms: int = 7 * DAY_MS  # for what is released; the rest stays
     tls: Tls | None = None
-    mechanism: Mechanism = "SCRAM-SHA-512"  # used where there is a `username`
+    mechanism: Mechanism = "SCRAM-SHA-512"  # used if there is a `username`
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    instance: str | None = None  # for static membership: the same over restarts, of no other server
+    instance: str | None = None  # for static membership: stays over restarts, unique to a server
     timeout_s: float = 10.0
     outage_s: float = 60.0
     linger_ms: int = 5
 
     def check(self) -> None:
-        """Raises `InvalidSettings`."""
+        """Check the values. Raises `InvalidSettings`."""
         count = self.partition_count
         if count is not None and not 1 <= count <= PARTITIONS_MAX:
-            raise InvalidSettings(f"partition count {count}: it may be 1 to {PARTITIONS_MAX}")
+            raise InvalidSettings(
+                f"a log cannot have {count} partitions: use 1 to {PARTITIONS_MAX}"
+            )
         if self.username is not None and self.password is None:
-            raise InvalidSettings(f"Kafka user {self.username!r} has no password: set one")
+            raise InvalidSettings(f"the Kafka user {self.username!r} has no password: set one")
 
     @property
     def named(self) -> int:
-        """How many brokers it names: a cluster may have more."""
+        """How many brokers are named here. The cluster may have more."""
         return len(set(self.brokers.split(",")))
 
     def connection(self) -> dict[str, Any]:
-        """How to connect, as every client of aiokafka takes it. Raises `InvalidSettings`."""
+        """The arguments to connect a client of aiokafka. Raises `InvalidSettings`."""
         encrypted = "SSL" if self.tls else "PLAINTEXT"
         return {
             "bootstrap_servers": self.brokers.split(","),

@@ -1,4 +1,4 @@
-"""A member of a consumer group: told which partitions are its own, it works on these."""
+"""A member of a consumer group, which works on the partitions that the group gives it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 Work = Callable[[int], Coroutine[Any, Any, None]]
 
 SESSION_MS: Final = 10_000
-"""A member that is not heard of for so long is dead; its partitions go to others."""
+"""If a member sends no heartbeat for this long it is dead, and its partitions go to others."""
 HEARTBEAT_MS: Final = 1_000
 REBALANCE_MS: Final = 30_000
-"""How long the group waits for a member to finish what it was working on."""
+"""How long the group waits for a member to finish its work."""
 JOIN_MS: Final = REBALANCE_MS + 10_000
 POLL_MS: Final = 1_000
 AGAIN_S: Final = 1.0
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
-    """Works on what it is assigned. Its consumer is there for the membership alone: everything is
-    paused, and work reads by itself.
+    """Runs `work` for each partition that it is assigned. Its consumer is only there for the
+    membership: all partitions are paused, and the work reads by itself.
     """
 
     def __init__(
@@ -56,37 +56,39 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
         self._working: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Be a member until cancelled or until work raises, which is raised."""
+        """Be a member until cancelled, or until `work` raises: then this raises the same."""
         while True:
             try:
                 await self._belong()
             except KafkaError as error:
-                log.warning("%s: joining again: %s", self._group, error)
+                log.warning("the group %s is joined again, since it failed: %s", self._group, error)
             await asyncio.sleep(AGAIN_S)
 
     def works_on(self, partition: int) -> bool:
-        """Whether its work has not ended yet."""
+        """Whether the work on a partition has not ended yet."""
         return partition in self._working
 
     async def commit(self, places: dict[int, Place]) -> None:
-        """Store partition -> place of partitions that it works on. Raises `Unavailable`."""
+        """Commit places by partition, of partitions that it works on. Raises `Unavailable`."""
         assert self._consumer
-        found = {
-            TopicPartition(self._topic, p): OffsetAndMetadata(at.offset, str(at.clock_ms))
-            for p, at in places.items()
+        offsets = {
+            TopicPartition(self._topic, p): OffsetAndMetadata(place.offset, str(place.clock_ms))
+            for p, place in places.items()
         }
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                await self._consumer.commit(found)
+                await self._consumer.commit(offsets)
         except (KafkaError, TimeoutError) as error:
-            raise Unavailable(f"{self._group} does not take the commit: {error!r}") from error
+            raise Unavailable(
+                f"the group {self._group} did not take the commit: {error!r}"
+            ) from error
 
     async def _belong(self) -> None:
         self._consumer = consumer = self._new_consumer()
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 await consumer.start()
-                while True:  # a member that does not poll is taken for dead
+                while True:  # a member that does not poll counts as dead
                     await consumer.getmany(timeout_ms=POLL_MS)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -95,7 +97,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
             await self._stop(consumer)
 
     def _new_consumer(self) -> AIOKafkaConsumer:
-        # aiokafka's assignor keeps what its member has in the class: one class a member
+        # aiokafka's assignor keeps the state of its member in the class, so each needs a class
         assignor = type("Sticky", (StickyPartitionAssignor,), {})
         consumer = AIOKafkaConsumer(
             **self._settings.connection() | {"request_timeout_ms": JOIN_MS},
@@ -106,7 +108,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
             heartbeat_interval_ms=HEARTBEAT_MS,
             rebalance_timeout_ms=REBALANCE_MS,
             enable_auto_commit=False,
-            auto_offset_reset="latest",  # of no consequence: it is paused
+            auto_offset_reset="latest",  # does not matter, since it is paused
             fetch_max_bytes=1,
             max_partition_fetch_bytes=1,
         )
@@ -114,12 +116,15 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
         return consumer
 
     async def _stop(self, consumer: AIOKafkaConsumer) -> None:
-        """Leave the group. Brokers that do not answer find out by themselves."""
+        """Leave the group. Brokers that do not answer notice later by the missing heartbeat."""
         try:
             async with asyncio.timeout(SESSION_MS / 1_000):
                 await consumer.stop()
         except TimeoutError:
-            log.warning("%s: left without saying so: the brokers do not answer", self._group)
+            log.warning(
+                "the group %s was left without telling it, since the brokers do not answer",
+                self._group,
+            )
 
     @override
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -129,19 +134,25 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
             if partition < self._partitions:
                 self._start(partition)
             else:
-                log.error("%s: partition %s is none of this log", self._group, partition)
+                log.error(
+                    "the group %s assigns partition %s, which this log does not have",
+                    self._group,
+                    partition,
+                )
 
     def _start(self, partition: int) -> None:
         assert self._tasks
         work = self._work(partition)
         try:
             self._working[partition] = self._tasks.create_task(work)
-        except RuntimeError:  # it is about to leave
+        except RuntimeError:  # this member is about to leave
             work.close()
 
     @override
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """The group waits, and takes commits from this member, until this returns."""
+        """Cancel all work and wait for it. Until this returns, the group waits and takes commits
+        from this member.
+        """
         tasks = list(self._working.values())
         for task in tasks:
             task.cancel()

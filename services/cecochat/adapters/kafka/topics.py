@@ -1,4 +1,6 @@
-"""The topics of a log: made where they are missing, checked each time, never changed silently."""
+"""The topics of a log. They are created if they are missing, checked at each start, and never
+changed.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,18 @@ from cecochat.ports.backplane import DEAD_LETTERS, LETTERS_KEPT_MS, MESSAGES, To
 
 COPIES: Final = 3
 RECORD_BYTES_MAX: Final = 4 << 20
-"""Of a record batch: sends are limited to 64 KiB, and a state record of 4,096 partitions has 80."""
+"""The most bytes of a record batch. Sends are limited to 64 KiB, and a state record of 4,096
+partitions has 80 KiB.
+"""
 
-_TOPIC: Final = 2  # a kind of resource
+_TOPIC: Final = 2  # the resource type of a topic
 _UNKNOWN_TOPIC: Final = 3
 _TOPIC_EXISTS: Final = 36
-"""Also while another server is creating it."""
+"""The topic exists, or another server is creating it."""
 
 
 class Log(NamedTuple):
-    """What is fixed when the topics are created."""
+    """What was fixed when the topics were created."""
 
     log_id: str
     partition_count: int
@@ -48,12 +52,12 @@ class _Wanted(NamedTuple):
 
 
 def name_of(settings: KafkaSettings, topic: Topic) -> str:
-    """What the brokers call a topic of this log."""
+    """The name that a topic of this log has at the brokers."""
     return f"{settings.namespace}.{topic}"
 
 
 def names_of(settings: KafkaSettings) -> list[str]:
-    """All topics of a log, as the brokers call them."""
+    """The names that the topics of this log have at the brokers."""
     return [name_of(settings, topic) for topic in (MESSAGES, DEAD_LETTERS)] + [_identity(settings)]
 
 
@@ -62,52 +66,59 @@ def _identity(settings: KafkaSettings) -> str:
 
 
 async def open_log(cluster: Cluster, settings: KafkaSettings) -> Log:
-    """Create what is missing, then check all topics. Raises `InvalidSettings`, `Unavailable`."""
+    """Create the topics that are missing, then check all of them. Raises `InvalidSettings` and
+    `Unavailable`.
+    """
     topics = Topics(cluster, settings)
     messages, dead, identity = names_of(settings)
     found = await topics.opened(messages, settings.partition_count or PARTITIONS_DEFAULT)
     await topics.opened(identity, 1)
     await cluster.follow([messages, identity])
-    made_with = await Identity(cluster, settings, identity, found.topic_id).partition_count(
+    created_with = await Identity(cluster, settings, identity, found.topic_id).partition_count(
         found.partition_count
     )
-    _check_count(messages, found.partition_count, made_with)
-    _check_wanted(settings, messages, made_with)
-    letters = await topics.opened(dead, made_with)
-    _check_count(dead, letters.partition_count, made_with)
+    _check_count(messages, found.partition_count, created_with)
+    _check_wanted(settings, messages, created_with)
+    dead_found = await topics.opened(dead, created_with)
+    _check_count(dead, dead_found.partition_count, created_with)
     await cluster.follow([messages, dead])
-    return Log(found.topic_id, made_with)
+    return Log(found.topic_id, created_with)
 
 
-def _check_count(name: str, found: int, made_with: int) -> None:
-    if found != made_with:
+def _check_count(name: str, found: int, created_with: int) -> None:
+    if found != created_with:
         raise InvalidSettings(
-            f"the topic {name} has {found} partitions and the log was made with {made_with}: "
-            "somebody has added some, and Kafka takes none away; servers that run go on without "
-            "them. Begin a new log (docs/how-to/back-up-a-cluster.md) once the history has all of "
-            "this one"
+            f"the topic {name} has {found} partitions, but the log was created with "
+            f"{created_with}. Somebody has added partitions, and Kafka cannot remove them; servers "
+            "that are running go on without them. Begin a new log "
+            "(docs/how-to/back-up-a-cluster.md) once the history has all of this one"
         )
 
 
-def _check_wanted(settings: KafkaSettings, name: str, made_with: int) -> None:
-    if made_with > PARTITIONS_MAX:
-        raise InvalidSettings(f"{name} has {made_with} partitions: {PARTITIONS_MAX:,} at most")
-    if settings.partition_count not in (None, made_with):
+def _check_wanted(settings: KafkaSettings, name: str, created_with: int) -> None:
+    if created_with > PARTITIONS_MAX:
         raise InvalidSettings(
-            f"partition count {settings.partition_count}: the topic {name} has {made_with}, which "
-            f"is fixed; ask for {made_with}, or use another namespace"
+            f"the topic {name} has {created_with} partitions, and {PARTITIONS_MAX:,} are allowed: "
+            "use another namespace"
+        )
+    if settings.partition_count not in (None, created_with):
+        raise InvalidSettings(
+            f"the topic {name} has {created_with} partitions, which is fixed, and the settings ask "
+            f"for {settings.partition_count}: ask for {created_with}, or use another namespace"
         )
 
 
 class Topics:
-    """Those of one log."""
+    """The topics of one log."""
 
     def __init__(self, cluster: Cluster, settings: KafkaSettings) -> None:
         self._cluster = cluster
         self._settings = settings
 
     async def opened(self, name: str, count: int) -> _Described:
-        """The topic as it is, made with `count` partitions where it is missing, and checked."""
+        """Check a topic, and create it first with `count` partitions if it is missing. Returns the
+        topic as it is.
+        """
         found = await self._cluster.patiently(name, partial(_describe, self._cluster, name))
         if found is None:
             await self._cluster.patiently(name, partial(self._create, name, count))
@@ -127,23 +138,24 @@ class Topics:
             error = Refused(code)
             if error.retriable:
                 raise error
-            raise InvalidSettings(f"Kafka does not create the topic {name}: {error}: {message}")
+            raise InvalidSettings(f"Kafka refuses to create the topic {name}: {error}: {message}")
 
     async def _copies(self) -> int:
-        """As many as there are brokers, three at most. At the first start of a cluster that may be
-        one of three, and what it makes stays so: as many as the settings name have to be there.
+        """How many copies to create: as many as there are brokers, but at most three. At its first
+        start, a cluster may show one broker of three, and what is created then stays so. So as many
+        brokers as the settings name have to be there. Raises `Unavailable`.
         """
         seen = await _brokers(self._cluster)
         if seen < (wanted := min(COPIES, self._settings.named)):
             raise Unavailable(
-                f"{seen} of the brokers {self._settings.brokers} can be seen, and a topic that is "
-                f"made now would have {seen} of {wanted} copies for good: waiting for the others; "
-                f"CECOCHAT_REPLICATION={seen} makes it all the same"
+                f"only {seen} of the brokers {self._settings.brokers} can be seen, so a topic that "
+                f"is created now would have {seen} instead of {wanted} copies for ever: start the "
+                f"other brokers, or set CECOCHAT_REPLICATION={seen} if that is what you want"
             )
         return min(COPIES, seen)
 
     async def _appeared(self, name: str) -> _Described:
-        """A topic just created shows after a moment, not on every broker at once."""
+        """Wait for a topic that was just created, which does not show on every broker at once."""
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_s
         while asyncio.get_running_loop().time() < deadline:
             if found := await self._cluster.patiently(
@@ -151,20 +163,21 @@ class Topics:
             ):
                 return found
             await asyncio.sleep(BACKOFF_S)
-        raise Unavailable(f"Kafka does not show the topic {name} that was created")
+        raise Unavailable(f"Kafka does not show the topic {name}, which was just created")
 
     def _check_copies(self, name: str, found: _Described) -> None:
         stated, copies = self._settings.replication, found.replication
         if copies < stated:
             raise InvalidSettings(
-                f"replication {stated}: a partition of {name} has {copies}; "
-                "add replicas with kafka-reassign-partitions.sh, or ask for fewer"
+                f"a partition of {name} has only {copies} of the {stated} replicas that the "
+                "settings ask for: add replicas with kafka-reassign-partitions.sh, or ask for fewer"
             )
         if not stated and copies < (wanted := min(COPIES, found.brokers)):
             raise InvalidSettings(
-                f"a partition of {name} has {copies} of {wanted} copies, as there are "
-                f"{found.brokers} brokers: add replicas with kafka-reassign-partitions.sh; if so "
-                f"few are meant, say so with CECOCHAT_REPLICATION={copies}"
+                f"a partition of {name} has only {copies} of the {wanted} replicas that are "
+                f"possible with {found.brokers} brokers: add replicas with "
+                f"kafka-reassign-partitions.sh, or set CECOCHAT_REPLICATION={copies} if that is "
+                "what you want"
             )
 
     async def _check_configs(self, name: str, found: _Described) -> None:
@@ -201,7 +214,9 @@ class Topics:
         ]
 
     def _retention(self, name: str) -> _Wanted:
-        """Age alone drops nothing but dead letters; owners say what of the log may go."""
+        """How long the topic keeps its records: dead letters for a time, all else until an owner
+        releases it.
+        """
         if name != name_of(self._settings, DEAD_LETTERS):
             return _is("retention.ms", "-1")
         return _Wanted(

@@ -1,4 +1,4 @@
-"""Drops what is released and older than the retention. The topic itself keeps everything."""
+"""Drops what is released and older than the retention. The topics themselves drop nothing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cecochat.adapters.kafka.reading import Readers
 Clock = Callable[[], float]
 
 _TIMED_OUT: Final = 7
-"""The leader has dropped them, and a replica has not yet."""
+"""The leader has dropped the records, but some replica has not yet."""
 
 
 class Trimmer:
-    """What the owners of this process have released, until it is gone."""
+    """Keeps what the owners of this process have released, and drops it when it is old enough."""
 
     def __init__(
         self, cluster: Cluster, readers: Readers, *, retention_ms: int, timeout_s: float
@@ -26,19 +26,19 @@ class Trimmer:
         self._cluster = cluster
         self._readers = readers
         self._retention_ms = retention_ms
-        self._timeout_ms = int(timeout_s * 500)  # half: the question itself has a deadline
+        self._timeout_ms = int(timeout_s * 500)  # half of it, since the request has a deadline, too
         self._released: dict[Stream, int] = {}
 
     def release(self, stream: Stream, before: int) -> None:
-        """Nobody needs what lies below `before`."""
+        """Note that nobody needs the records below `before` any more."""
         self._released[stream] = max(before, self._released.get(stream, 0))
 
     async def trim(self, now_s: float) -> None:
-        """As the port says. Raises `Unavailable`."""
+        """Like `Backplane.trim`, at the time `now_s` (s since 1970). Raises `Unavailable`."""
         oldest_ms = int(now_s * 1_000) - self._retention_ms
         for stream, released in list(self._released.items()):
             start, end = await self._readers.bounds(stream)
-            if not start < released <= end:  # it is gone; or the log has lost its end
+            if not start < released <= end:  # it is dropped already, or the log has lost its end
                 self._forget(stream, released)
             elif (cut := min(released, await self._readers.offset_at(stream, oldest_ms))) > start:
                 await self._cluster.patiently(

@@ -1,4 +1,4 @@
-"""The processes of one machine, which `cecochat up --processes` runs."""
+"""The deployment on one machine, whose servers are processes of `cecochat up --processes`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cecochat.settings.settings import Settings
 
 @asynccontextmanager
 async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
-    """What takes orders for them."""
+    """Open a client of the `cecochat up` that runs the processes."""
     from cecochat.adapters.local.deployment import LocalDeployment
 
     async with aclosing(LocalDeployment(settings.stack)) as local:

@@ -1,4 +1,4 @@
-"""Deployment by `cecochat up --processes` of this machine, asked over loopback."""
+"""Deployment by the `cecochat up --processes` of this machine, which is asked over loopback."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ASK_S = 5.0
 
 
 class LocalDeployment(Deployment):
-    """`address`: host:port/SECRET, as it tells its servers in CECOCHAT_STACK."""
+    """The deployment at `address`, which is `host:port/SECRET` as in CECOCHAT_STACK."""
 
     def __init__(self, address: str) -> None:
-        where, _, secret = address.partition("/")
-        self._url = f"http://{where}/sets"
+        host_and_port, _, secret = address.partition("/")
+        self._url = f"http://{host_and_port}/sets"
         headers = {"Authorization": f"Bearer {secret}"}
         self._client = httpx.AsyncClient(timeout=ASK_S, trust_env=False, headers=headers)
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     @override

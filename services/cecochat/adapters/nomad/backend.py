@@ -14,7 +14,7 @@ from cecochat.settings.tls import secret
 
 @asynccontextmanager
 async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
-    """The jobs of an agent."""
+    """Open the deployment on a Nomad agent."""
     from cecochat.adapters.nomad.deployment import NomadDeployment
 
     yield NomadDeployment(

@@ -1,5 +1,5 @@
-"""Deployment by Nomad: each server set is the job `cecochat-{service}` with one group, which is
-named as the service.
+"""Deployment by Nomad. Each server set is a job `cecochat-{service}` with one group, which has the
+name of the service.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _STATUS: Final[dict[str, Status]] = {
 
 
 class NomadDeployment(Deployment):
-    """`address`: host:port of an agent. python-nomad waits in a thread of its own."""
+    """The deployment on the agent at `address` (host:port). Calls of python-nomad block, so each
+    runs in a thread.
+    """
 
     def __init__(
         self,
@@ -44,14 +46,14 @@ class NomadDeployment(Deployment):
         tls: Tls | None = None,
         token: str | None = None,
     ) -> None:
-        """Raises `InvalidSettings`."""
+        """Make the client. Raises `InvalidSettings`."""
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
             raise InvalidSettings(f"the address of Nomad is {address!r}: use host:port")
         self._address = address
         self._prefix = prefix
         self._nomad = nomad.Nomad(
-            address=f"{'https' if tls else 'http'}://{address}",  # or NOMAD_ADDR would come first
+            address=f"{'https' if tls else 'http'}://{address}",  # else NOMAD_ADDR is used
             token=token,
             timeout=ASK_S,
             verify=str(tls.ca_file) if tls and tls.ca_file else True,
@@ -69,8 +71,8 @@ class NomadDeployment(Deployment):
         limits = (await self.state(service)).limits
         if not limits.min <= count <= limits.max:
             raise CannotScale(
-                f"{count} {service} servers: the job {self._job(service)} runs {limits.min} to "
-                f"{limits.max} of them: change its scaling block"
+                f"there cannot be {count} {service} servers, since the job {self._job(service)} "
+                f"allows {limits.min} to {limits.max}: change its scaling block"
             )
         await self._ask(service, lambda of: self._scale(of, count, reason))
 
@@ -88,7 +90,7 @@ class NomadDeployment(Deployment):
         return f"{latest['Status']}: {latest['StatusDescription']}" if latest else ""
 
     def _scale(self, service: Service, count: int, reason: str) -> None:
-        """python-nomad has no call of its own for it."""
+        """Ask for `count` servers by the HTTP API, for which python-nomad has no call."""
         body = {"Count": count, "Target": {"Group": service}, "Message": reason}
         self._nomad.job.request(self._job(service), "scale", json=body, method="post")
 
@@ -100,7 +102,7 @@ class NomadDeployment(Deployment):
             return await asyncio.to_thread(call, service)
         except URLNotFoundNomadException:
             raise CannotScale(
-                f"Nomad at {self._address} runs no job {self._job(service)}: deploy it"
+                f"Nomad at {self._address} runs no job {self._job(service)}: deploy that job first"
             ) from None
         except (BaseNomadException, requests.RequestException) as error:
             raise Unavailable(f"Nomad at {self._address}: {_reason(error)}") from error
@@ -108,7 +110,7 @@ class NomadDeployment(Deployment):
 
 def _session() -> requests.Session:
     session = requests.Session()
-    session.trust_env = False  # straight to the agent, past any proxy
+    session.trust_env = False  # no proxy is between us and the agent
     return session
 
 

@@ -1,4 +1,4 @@
-"""Redis, for the configuration."""
+"""The Redis backend, which serves the configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RedisVariables:
-    """What the environment says of Redis."""
+    """The settings for Redis in the environment."""
 
     redis: str = setting("", "host:port; empty: the embedded configuration")
     redis_tls: bool = setting(False, "connect to Redis over TLS")
@@ -30,7 +30,7 @@ class RedisVariables:
 
 @asynccontextmanager
 async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
-    """The configuration in Redis."""
+    """Open the configuration in Redis."""
     from cecochat.adapters.redis.configuration import RedisConfiguration
 
     opened = await RedisConfiguration.open(_settings(settings))
@@ -43,13 +43,13 @@ async def configuration(settings: Settings) -> AsyncGenerator[Configuration]:
 def _settings(settings: Settings) -> RedisSettings:
     from cecochat.adapters.redis.settings import RedisSettings
 
-    said = settings.of(RedisVariables)
+    variables = settings.of(RedisVariables)
     return RedisSettings(
-        said.redis,
+        variables.redis,
         namespace=settings.namespace,
-        username=said.redis_username or None,
-        password=secret(said.redis_password_file),
-        tls=settings.backends_tls(said.redis_tls),
+        username=variables.redis_username or None,
+        password=secret(variables.redis_password_file),
+        tls=settings.backends_tls(variables.redis_tls),
     )
 
 

@@ -1,4 +1,4 @@
-"""The configuration on Redis: a stream a document, whose entry ids are its versions."""
+"""The configuration on Redis: each document is a stream, whose entry ids are the versions."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ redis.call('XADD', KEYS[1], 'MAXLEN', {VERSIONS_KEPT}, ARGV[3] .. '-0',
 redis.call('PUBLISH', KEYS[2], ARGV[7])
 return {STORED}
 """
-"""Compare and set: where the current version is ARGV[1] to ARGV[2], adds the one given and
-announces it. Else the current version.
+"""Compare and set: if the current version is ARGV[1] to ARGV[2], it adds the new one, announces it
+and returns `STORED`; otherwise it returns the current version.
 """
 
 
 class RedisConfiguration(Configuration):
-    """Documents `{namespace}:configuration` and so on; the last 100 versions stay.
+    """The documents are `{namespace}:configuration` and so on. The last 100 versions are kept.
 
     `XREVRANGE cecochat:configuration + - COUNT 1` shows the current version.
     """
@@ -46,7 +46,7 @@ class RedisConfiguration(Configuration):
     system = "redis"
 
     def __init__(self, settings: RedisSettings, redis: Redis, clock: Callable[[], float]) -> None:
-        """Use `open`."""
+        """Use `open` instead."""
         self._settings = settings
         self._redis = redis
         self._clock = clock
@@ -57,14 +57,14 @@ class RedisConfiguration(Configuration):
     async def open(
         cls, settings: RedisSettings, *, clock: Callable[[], float] = time.time
     ) -> RedisConfiguration:
-        """Raises `InvalidSettings` where Redis refuses the credentials or its certificate is not
-        trusted. That it does not answer just now stops no start.
+        """Connect to Redis. It does no harm if Redis does not answer yet. Raises `InvalidSettings`
+        if Redis refuses the credentials, or if its certificate is not trusted.
         """
         opened = cls(settings, client(settings), clock)
         try:
             await check(settings, opened._redis)
         except Unavailable as error:
-            log.warning("the configuration is not there yet: %s", error)
+            log.warning("the configuration cannot be read yet: %s", error)
         except BaseException:
             await opened.close()
             raise
@@ -83,7 +83,8 @@ class RedisConfiguration(Configuration):
         current = await self._store(document, expected, expected)
         if current != STORED:
             raise Conflict(
-                f"{name} is at version {current}, not {expected}: read it, decide and put again"
+                f"{name} is at version {current}, not {expected}: read it again, decide again, and "
+                "put again"
             )
         return document
 
@@ -119,7 +120,9 @@ class RedisConfiguration(Configuration):
         await self._redis.connection_pool.disconnect()  # those that watches wait on, too
 
     async def _store(self, document: Document, lowest: int, highest: int) -> int:
-        """`STORED`, or the current version, which is not in that range."""
+        """Store a document if the current version is from `lowest` to `highest`. Returns `STORED`,
+        or the current version if it is not.
+        """
         self._check_open()
         name, version, value, changed_at_ms, by = document
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
@@ -133,8 +136,10 @@ class RedisConfiguration(Configuration):
         return current
 
     async def _announced(self, announcements: PubSub) -> None:
-        """Until a change of any document is announced, the subscription is confirmed (what was
-        changed before it was not announced to us), or it is time to read again.
+        """Wait until a change of any document is announced, or until it is time to read again.
+
+        It also ends when the subscription is confirmed, since changes before that were not
+        announced to us.
         """
         self._check_open()
         waiting = announcements.get_message(timeout=REREAD_S)
@@ -149,7 +154,9 @@ class RedisConfiguration(Configuration):
 
 
 def _document(name: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Document:
-    """What a person has added by hand may lack fields: readers judge it."""
+    """The document of an entry. One that a person has added by hand may lack fields; readers decide
+    what to make of it.
+    """
     changed_at_ms = fields.get(b"changed_at_ms", b"")
     return Document(
         name,
@@ -161,7 +168,9 @@ def _document(name: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Docu
 
 
 def _value(text: bytes) -> Any:
-    """What is no JSON is given as it stands: readers refuse it, and keep the version before."""
+    """The value, parsed. Text that is no JSON is returned as it is: readers refuse it, and keep the
+    version that they have.
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The client of Redis as it is used here: a deadline for each call, and one error."""
+"""The client of Redis: each call has a deadline, and every failure is `Unavailable`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ Answer = TypeVar("Answer")
 
 
 class _TlsConnection(SSLConnection):
-    """With a context of ours: the one redis-py makes trusts the system's authorities too."""
+    """A connection with our own TLS context. The one that redis-py makes also trusts the system's
+    authorities.
+    """
 
     def __init__(self, *, context: ssl.SSLContext, **named: Any) -> None:
         super().__init__(**named)
@@ -29,7 +31,7 @@ class _TlsConnection(SSLConnection):
 
 
 def client(settings: RedisSettings) -> Redis:
-    """Connects with its first call. Raises `InvalidSettings`."""
+    """Make a client, which connects with its first call. Raises `InvalidSettings`."""
     host, _, port = settings.address.rpartition(":")
     if not host or not port.isdecimal():
         raise InvalidSettings(f"the address of Redis is {settings.address!r}: use host:port")
@@ -41,7 +43,7 @@ def client(settings: RedisSettings) -> Redis:
         "socket_connect_timeout": TIMEOUT_S,
         "socket_timeout": None,  # `answer` is the deadline
         "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), 0),  # a write is not repeated behind its caller's back
+        "retry": Retry(NoBackoff(), 0),  # never repeat a write without the caller's knowledge
         "protocol": 2,
     }
     if settings.tls:
@@ -50,33 +52,33 @@ def client(settings: RedisSettings) -> Redis:
 
 
 async def answer(settings: RedisSettings, call: Awaitable[Answer]) -> Answer:
-    """The answer within the deadline. Raises `Unavailable`.
+    """Wait for the answer to a call. Raises `Unavailable` on failure, or after the deadline.
 
-    A call that is cancelled, by the deadline or from outside, costs its connection: redis-py closes
-    it, as what it still had to read would be taken for the answer to the next call.
+    A call that is cancelled, by the deadline or from outside, costs its connection. redis-py closes
+    it, since its answer could still arrive and be taken for the answer to the next call.
     """
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await call
     except (RedisError, OSError, TimeoutError) as error:
-        why = str(error) or f"no answer within {TIMEOUT_S:g} s"
-        raise Unavailable(f"Redis at {settings.address}: {why}") from error
+        reason = str(error) or f"there was no answer within {TIMEOUT_S:g} s"
+        raise Unavailable(f"Redis at {settings.address}: {reason}") from error
 
 
 async def check(settings: RedisSettings, redis: Redis) -> None:
-    """Whether it answers us. Raises `Unavailable`, or `InvalidSettings` where waiting does not
-    help: Redis refuses who we are, or is not whom we trust.
+    """Check whether Redis answers. Raises `Unavailable` if it does not, or `InvalidSettings` if
+    waiting does not help: Redis refuses our credentials, or we do not trust its certificate.
     """
     try:
         await answer(settings, redis.ping())
     except Unavailable as error:
-        if what := _wrong(error.__cause__):
-            raise InvalidSettings(f"{error}: see {what}") from error
+        if setting := _wrong_setting(error.__cause__):
+            raise InvalidSettings(f"{error}: check {setting}") from error
         raise
 
 
-def _wrong(error: BaseException | None) -> str | None:
-    """The setting to look at."""
+def _wrong_setting(error: BaseException | None) -> str | None:
+    """The settings that a person should check; None if the error is not about settings."""
     while error is not None:
         if isinstance(error, AuthenticationError):
             return "the username and the password for Redis"

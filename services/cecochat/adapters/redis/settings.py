@@ -1,4 +1,4 @@
-"""What the configuration on Redis needs to be told."""
+"""The settings of the configuration on Redis."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cecochat.settings.tls import Tls
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """Where Redis is, and who we are to it."""
+    """Where Redis is, and how to log in."""
 
     address: str  # host:port
     namespace: str = "cecochat"  # before the name of each key and channel
-    username: str | None = None  # of an ACL; a password alone is that of the user `default`
+    username: str | None = None  # of an ACL; without it, the password is for the user `default`
     password: str | None = field(default=None, repr=False)
-    tls: Tls | None = None  # None: without
+    tls: Tls | None = None  # None: plain TCP

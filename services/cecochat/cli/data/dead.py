@@ -151,10 +151,11 @@ async def _retry(name: str, server: str | None, data: Path | None, file: Path | 
 
 async def _store(history: History, name: str, event: Event, value: bytes) -> None:
     """Raises `Failed`."""
+    from cecochat.domain.log.ids import ChatId, UserId
     from cecochat.ports.history import MessageRow, RowsRefused
 
-    recipients = tuple(event.recipient_ids)
-    row = MessageRow(event.id, event.chat_id, event.user_id, recipients, value)
+    recipient_ids = tuple(map(UserId, event.recipient_ids))
+    row = MessageRow(event.id, ChatId(event.chat_id), UserId(event.user_id), recipient_ids, value)
     try:
         await history.write([row], [], None)
     except RowsRefused as refused:

@@ -1,1 +1,1 @@
-"""Who owns what, how many servers there are, and what all of them have been told."""
+"""Which server owns which partition, how many servers there are, and what configures them all."""

@@ -1,4 +1,4 @@
-"""Which partitions should move: from what is assigned, and who lives, to a balanced assignment."""
+"""Which partitions should move so that live servers own all of them, and about equally many."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple
 
 Reason = Literal["failover", "unowned", "stuck", "balance"]
 URGENT: frozenset[Reason] = frozenset({"failover", "unowned", "stuck"})
-"""Nobody serves these partitions; the other moves are improvements."""
+"""The reasons of moves of partitions that nobody serves. All other moves are improvements."""
 
 CONTROL = "control/"
-"""What the name of a writer of the assignment begins with where it is a control server."""
+"""If `changed_by` of an assignment begins with this, a control server wrote it."""
 
 
 class Move(NamedTuple):
-    """One partition gets another owner; `source` None: it had none."""
+    """One partition gets another owner. `source` is None if it had none."""
 
     partition: int
     source: str | None
@@ -29,12 +29,12 @@ def plan(
     live: Collection[str],
     closed: Collection[str] = (),
 ) -> list[Move]:
-    """The fewest moves, by partition, after which every partition has a live owner and the numbers
-    of any two servers differ by at most one.
+    """The fewest moves, ordered by partition, after which every partition has a live owner and no
+    server has over one more than another.
 
-    Servers that are `closed` keep what they have and get nothing more, unless all are. Without a
-    live server nothing moves. The same input gives the same plan, and the plan of its result is
-    empty.
+    The partitions are spread as evenly as can be. Servers that are `closed` keep what they have and
+    get nothing more, unless all are. If no server is live, nothing moves. The same input gives the
+    same plan, and a plan made of the result is empty.
     """
     if not live:
         return []
@@ -50,9 +50,7 @@ def plan(
 
 
 def _placed(partitions: int, kept: Mapping[int, str], open_: Collection[str]) -> dict[int, str]:
-    """Partition -> server for those that nobody keeps and for what open servers have too many
-    of.
-    """
+    """Partition -> server, for partitions that nobody keeps or that a server has too many of."""
     held: dict[str, list[int]] = {server: [] for server in sorted(open_)}
     for partition, server in kept.items():
         held.get(server, []).append(partition)
@@ -60,16 +58,16 @@ def _placed(partitions: int, kept: Mapping[int, str], open_: Collection[str]) ->
     shared = partitions - len(kept) + sum(counts.values())  # all but those of closed servers
     shares = _shares(shared, counts)
     homeless = [p for p in range(partitions) if p not in kept]
-    places: list[str] = []
+    targets: list[str] = []
     for server, share in shares.items():
         homeless += held[server][share:]
-        places += [server] * (share - counts[server])
-    return dict(zip(sorted(homeless), places, strict=True))
+        targets += [server] * (share - counts[server])
+    return dict(zip(sorted(homeless), targets, strict=True))
 
 
 def _shares(partitions: int, counts: Mapping[str, int]) -> dict[str, int]:
-    """How many partitions each server gets: one level for all. What is left over goes to those that
-    hold the most, who else would have to give it away.
+    """How many partitions each server gets: the same for all. The remainder goes to servers that
+    hold the most already, so that fewer move.
     """
     level, left_over = divmod(partitions, len(counts))
     fullest = sorted(counts, key=lambda server: -counts[server])[:left_over]
@@ -83,7 +81,7 @@ def _reason(source: str | None, live: Collection[str]) -> Reason:
 
 
 def by_server(owners: Mapping[int, str]) -> dict[str, set[int]]:
-    """Server -> the partitions that it has."""
+    """Server -> the partitions that it owns."""
     partitions: dict[str, set[int]] = {}
     for partition, server in owners.items():
         partitions.setdefault(server, set()).add(partition)
@@ -91,28 +89,29 @@ def by_server(owners: Mapping[int, str]) -> dict[str, set[int]]:
 
 
 def after(owners: Mapping[int, str], moves: Iterable[Move]) -> dict[int, str]:
-    """The owners once these moves are made."""
+    """The owners after these moves."""
     return {**owners, **{move.partition: move.target for move in moves}}
 
 
 def may_balance(owners: Mapping[int, str], live: Collection[str], changed_by: str) -> bool:
-    """Whether moves between live servers are wanted.
+    """Whether partitions may move between live servers.
 
-    What a person has assigned stays, uneven or not, until a server leaves (whose partitions control
-    then assigns) or one joins, that is, lives and has nothing.
+    What a person has assigned stays as it is, even if it is uneven. That ends when a server leaves,
+    since control then assigns its partitions, or when one joins, that is, a live server owns
+    nothing.
     """
     return changed_by.startswith(CONTROL) or not set(live) <= set(owners.values())
 
 
 def ranges(partitions: Iterable[int]) -> str:
-    """As a person writes them: `0-3, 7`."""
+    """The partitions as a person writes them: `0-3, 7`."""
     runs = groupby(enumerate(sorted(partitions)), key=lambda pair: pair[1] - pair[0])
     bounds = [[partition for _, partition in run] for _, run in runs]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in bounds)
 
 
 class Group(NamedTuple):
-    """Moves from one server to another for one reason."""
+    """Moves from one server to another for the same reason."""
 
     source: str | None
     target: str
@@ -121,7 +120,7 @@ class Group(NamedTuple):
 
 
 def grouped(moves: Iterable[Move]) -> list[Group]:
-    """The moves as few lines: by source, target and reason."""
+    """The moves, grouped by source, target and reason, so that they can be told in a few lines."""
     groups: dict[tuple[str | None, str, Reason], list[int]] = {}
     for partition, source, target, reason in moves:
         groups.setdefault((source, target, reason), []).append(partition)
@@ -129,7 +128,7 @@ def grouped(moves: Iterable[Move]) -> list[Group]:
 
 
 def why(group: Group) -> str:
-    """The reason of these moves, for people."""
+    """The reason of these moves in plain words."""
     match group.reason:
         case "failover":
             return f"{group.source} is not live"

@@ -1,10 +1,12 @@
-"""Which partition a user lives on: Kafka's default partitioner, so that any Kafka tool places a key
-the same way.
+"""Which partition a user is on. It is computed as Kafka's default partitioner does, so that Kafka's
+own tools find the same partition for a key.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+
+from cecochat.domain.log.ids import UserId
 
 _M = 0x5BD1E995
 _MASK = 0xFFFFFFFF
@@ -27,6 +29,6 @@ def murmur2(data: bytes) -> int:
 
 
 @lru_cache(maxsize=65_536)
-def partition_of(user: str, count: int) -> int:
-    """The partition of a user among `count`."""
-    return (murmur2(user.encode()) & 0x7FFFFFFF) % count
+def partition_of(user_id: UserId, count: int) -> int:
+    """The partition of a user, from 0 to below `count`, the number of partitions."""
+    return (murmur2(user_id.encode()) & 0x7FFFFFFF) % count

@@ -1,8 +1,8 @@
-"""Tokens that hold no more although they have not expired: those of a user, of one login of a user
-(the claim `sid`), or of everybody, that were issued before a time.
+"""Which tokens are revoked, although they have not expired: those of a user, of one login of a user
+(the claim `sid`), or of everybody, that were issued before a certain time.
 
-The document is `{"everyone": MS, "users": {USER: MS}, "logins": {USER: {SID: MS}}}`, where MS are
-ms since 1970 and each part may be absent.
+The document is `{"everyone": MS, "users": {USER: MS}, "logins": {USER: {SID: MS}}}`. MS are ms
+since 1970, and each part may be absent.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from cecochat.v1 import errors_pb2
 
 ENTRIES_MAX = 5_000
 SID_MAX_BYTES = 128
-CLOCKS_APART_MS = 60_000  # of the machine that asks, and of the one that stores
+CLOCKS_APART_MS = 60_000  # how far the clocks of who revokes and of who stores it may differ
 _TIME_MAX_MS = 1 << 50
 _PARTS = frozenset({"everyone", "users", "logins"})
 
 
 class Revocation(NamedTuple):
-    """`user` empty: everybody. `sid` empty: all logins of the user."""
+    """Tokens that were issued before `before_ms` (ms since 1970) are revoked. An empty `user` means
+    everybody, an empty `sid` all logins of the user.
+    """
 
     user: str
     sid: str
@@ -32,22 +34,26 @@ class Revocation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
-    """All that are in force."""
+    """All revocations in force, in ms since 1970. `users` is by user id, `logins` by user id and
+    `sid`.
+    """
 
     everyone_ms: int = 0
     users: Mapping[str, int] = field(default_factory=dict)
     logins: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
-    def before_ms(self, user: str, sid: str) -> int:
-        """A token of that login holds only if it was issued at that time or later."""
-        of_user, of_login = self.users.get(user, 0), self.logins.get((user, sid), 0)
+    def before_ms(self, user_id: str, sid: str) -> int:
+        """The time, in ms since 1970, such that tokens of that login are revoked if they were
+        issued before it.
+        """
+        of_user, of_login = self.users.get(user_id, 0), self.logins.get((user_id, sid), 0)
         return max(self.everyone_ms, of_user, of_login)
 
     def __len__(self) -> int:
         return len(self.users) + len(self.logins) + bool(self.everyone_ms)
 
     def entries(self) -> list[Revocation]:
-        """By user and login."""
+        """All revocations, sorted by user and login."""
         everyone = [Revocation("", "", self.everyone_ms)] if self.everyone_ms else []
         users = [Revocation(user, "", before_ms) for user, before_ms in self.users.items()]
         logins = [Revocation(*login, before_ms) for login, before_ms in self.logins.items()]
@@ -55,7 +61,7 @@ class Revocations:
 
 
 def parse(document: Any) -> Revocations:
-    """What the document says. Raises `InvalidSettings`."""
+    """Read the revocations from their document. Raises `InvalidSettings`."""
     if not isinstance(document, Mapping) or not _PARTS.issuperset(document):
         raise InvalidSettings(
             f"the revocations are {document!r:.80}: use an object of everyone, users and logins"
@@ -76,7 +82,7 @@ def _of_users(part: str, value: Any) -> list[tuple[str, Any]]:
     try:
         return [(user_id(user), each) for user, each in _object(part, value).items()]
     except Refusal as refusal:
-        raise InvalidSettings(f"{part} of the revocations: {refusal.message}") from None
+        raise InvalidSettings(f"{part} of the revocations is wrong: {refusal.message}") from None
 
 
 def _object(part: str, value: Any) -> Mapping[str, Any]:
@@ -94,8 +100,9 @@ def _time_ms(name: str, value: Any) -> int:
 def with_one(
     current: Revocations, wanted: Revocation, *, now_ms: int, lifetime_max_s: int
 ) -> Revocations:
-    """With one more, and without those that bar nothing any more: no token lives longer than
-    `lifetime_max_s`, so what was issued before an older time has expired. Raises `Refusal`.
+    """The current revocations with one more, and without those that are no longer needed: no token
+    lives longer than `lifetime_max_s`, so the tokens that an older one revokes have expired. Raises
+    `Refusal`.
     """
     _check(wanted, now_ms)
     oldest_ms = now_ms - lifetime_max_s * 1_000
@@ -104,8 +111,8 @@ def with_one(
     if len(made) > ENTRIES_MAX:
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"{ENTRIES_MAX} revocations are in force, as many as may be: revoke the tokens of "
-            "everyone at once, or lower tokens.lifetime_max_s, after which older ones go",
+            f"{ENTRIES_MAX} revocations are in force, and more are not allowed: revoke the tokens "
+            "of everyone at once, or lower tokens.lifetime_max_s, which drops the oldest",
         )
     return made
 
@@ -114,17 +121,15 @@ def _check(wanted: Revocation, now_ms: int) -> None:
     if wanted.user:
         user_id(wanted.user)
     if not wanted.user and wanted.sid:
-        raise Invalid("a login is one of a user: name the user too")
+        raise Invalid("a sid names one login of a user: name the user too")
     if len(wanted.sid.encode()) > SID_MAX_BYTES:
-        raise Invalid(f"the sid has over {SID_MAX_BYTES} bytes: no token has such a one")
+        raise Invalid(f"the sid has over {SID_MAX_BYTES} bytes, which no token's has: use its sid")
     if not 0 < wanted.before_ms <= now_ms + CLOCKS_APART_MS:
-        raise Invalid(
-            "tokens are revoked that were issued before some time: it cannot be in the future"
-        )
+        raise Invalid("the time is out of range: use one after 1970 that is not in the future")
 
 
 def _made(entries: list[Revocation]) -> Revocations:
-    """The latest of each, without those that a wider one covers."""
+    """The latest of each user and login, without those that a wider revocation covers."""
     everyone_ms = max((each.before_ms for each in entries if not each.user), default=0)
     users: dict[str, int] = {}
     logins: dict[tuple[str, str], int] = {}
@@ -138,7 +143,7 @@ def _made(entries: list[Revocation]) -> Revocations:
 
 
 def document(revocations: Revocations) -> dict[str, Any]:
-    """As it is stored."""
+    """The document in which these revocations are stored."""
     logins: dict[str, dict[str, int]] = {}
     for (user, sid), before_ms in revocations.logins.items():
         logins.setdefault(user, {})[sid] = before_ms

@@ -1,4 +1,4 @@
-"""How many servers a set should have: pure, told what is seen and what time it is."""
+"""How many servers a set should have. This is pure: what is observed and the time are passed in."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 HEADROOM = 0.7
-"""A set shrinks only to where a server carries at most that part of its target, and grows where it
-carries more than all of it: what lies between keeps it from swinging.
+"""A set grows if its servers carry more than their target, but shrinks only if they would then
+carry at most this part of it. The room in between keeps the set from swinging.
 """
 
-RELAXED = 0.5  # nor while a strain is over that part of its limit
+RELAXED = 0.5
+"""A set does not shrink while a strain is over this part of its limit."""
 
 LASTING_S = 15.0
-"""A strain counts when it has lasted so long: one slow query, or one burst, is none."""
+"""A strain counts only once it has lasted this long: one slow query or one burst is no reason."""
 
 PATIENCE_MAX_S = 3_600.0
 
 
 class Policy(NamedTuple):
-    """Limits of a set; `cooldown_s` lies between two changes, and a low load lasts that long."""
+    """How a set may be scaled: to `min` to `max` servers. At least `cooldown_s` passes between two
+    changes, and the load has to be low for as long before the set shrinks.
+    """
 
     min: int
     max: int
@@ -28,19 +31,21 @@ class Policy(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What a set carries as a whole, against what one server should; in one unit."""
+    """What a set carries as a whole (`total`), and what one server should carry (`target`), in the
+    same unit.
+    """
 
     name: str
     total: float
     target: float
 
     def servers(self, part: float = 1.0) -> int:
-        """How many it takes at that part of the target."""
+        """How many servers it takes if each carries this part of the target."""
         return math.ceil(self.total / (self.target * part))
 
 
 class Strain(NamedTuple):
-    """What one more server eases, against its limit; in one unit."""
+    """Something that one more server makes better, and its limit, in the same unit."""
 
     name: str
     value: float
@@ -48,7 +53,9 @@ class Strain(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """A set as it is. `complete`: every live server was asked; else its loads are too low."""
+    """A set as it is. If `complete` is false, some live servers were not asked, and the real loads
+    are higher.
+    """
 
     wanted: int
     live: int
@@ -58,41 +65,41 @@ class Observed(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """Want that many, and why."""
+    """How many servers are wanted now, and why."""
 
     to: int
     reason: str
 
 
 class Scaler:
-    """What to do with one set. Times are of one monotonic clock, in s.
+    """Decides how many servers one set should have. All times are of one monotonic clock, in s.
 
-    It never shrinks below what holds the load, by more than one at a time, or while there are more
-    servers than it wants: one stops yet, or a new version is being tried. It does nothing else
-    while servers that it wants are missing: those that do not start would be wanted again and
-    again.
+    A set never shrinks below what can carry the load, by more than one at a time, or while more
+    servers live than are wanted: one of them is still stopping, or a new version is being tried. A
+    set does not grow while servers that are wanted are missing, or those that do not start would be
+    asked for again and again.
     """
 
     def __init__(self) -> None:
         self._changed_s = -math.inf
         self._low_s: float | None = None  # since when fewer would do
-        self._strained_s: float | None = None
-        self._asked: int | None = None  # for so many, and they are not there yet
-        self._taken_back = 0  # changes in a row that what runs the set has undone
+        self._strained_s: float | None = None  # since when something is strained
+        self._awaited: int | None = None  # so many were asked for and are not there yet
+        self._taken_back = 0  # changes in a row that the deployment has undone
 
     def changed(self, now_s: float, to: int) -> None:
-        """So many were asked for."""
-        self._changed_s, self._asked = now_s, to
+        """Note that the deployment was asked for `to` servers."""
+        self._changed_s, self._awaited = now_s, to
         self._low_s = self._strained_s = None
 
     def decide(self, observed: Observed, policy: Policy, now_s: float) -> Scaling | None:
-        """The next change; None: it stays."""
+        """The next change, or None if the set stays as it is."""
         self._note(observed, now_s)
         wanted = observed.wanted
         if wanted > policy.max:
-            return _one_less(observed, f"{wanted} are more than the most, {policy.max}")
+            return _one_less(observed, f"{wanted} are more than the maximum, {policy.max}")
         if wanted < policy.min and not (self._taken_back and self._waits(policy, now_s)):
-            return Scaling(policy.min, f"{wanted} are fewer than the least, {policy.min}")
+            return Scaling(policy.min, f"{wanted} are fewer than the minimum, {policy.min}")
         if now_s - self._changed_s < policy.cooldown_s or observed.live < wanted:
             return None
         more = None if self._waits(policy, now_s) else self._more(observed, now_s)
@@ -105,20 +112,20 @@ class Scaler:
 
     @staticmethod
     def outlook(observed: Observed, policy: Policy) -> Scaling | None:
-        """What would be done if all stayed as it is for long, cooldowns aside."""
+        """What would be decided if everything stayed as it is for long and no cooldown ran."""
         patient = Scaler()
         patient.decide(observed, policy, 0.0)
         return patient.decide(observed, policy, max(policy.cooldown_s, LASTING_S))
 
     def _waits(self, policy: Policy, now_s: float) -> bool:
-        """Whether it is too early for more. Longer each time that a change was undone: servers that
-        cannot be placed or do not start are not asked for again and again.
+        """Whether it is too early to ask for more. The wait grows with each change that was undone:
+        servers that cannot be placed or do not start are not asked for again and again.
         """
         patience_s = min(policy.cooldown_s * 2.0 ** min(self._taken_back, 20), PATIENCE_MAX_S)
         return now_s - self._changed_s < max(policy.cooldown_s, patience_s)
 
     def _more(self, observed: Observed, now_s: float) -> Scaling | None:
-        """As many as the loads take, or one more where something is strained."""
+        """As many servers as the loads take, or one more if something is strained."""
         if (needed := _needed(observed.loads)) > observed.wanted:
             return Scaling(needed, _carried(observed, observed.wanted))
         strain = _strained(observed)
@@ -130,12 +137,12 @@ class Scaler:
     def _note(self, observed: Observed, now_s: float) -> None:
         self._low_s = _since(self._low_s, now_s, holds=_fewer(observed) is not None)
         self._strained_s = _since(self._strained_s, now_s, holds=_strained(observed) is not None)
-        if self._asked is None:
+        if self._awaited is None:
             return
-        if observed.wanted < self._asked:
-            self._asked, self._taken_back = None, self._taken_back + 1
-        elif observed.live >= self._asked:
-            self._asked, self._taken_back = None, 0
+        if observed.wanted < self._awaited:
+            self._awaited, self._taken_back = None, self._taken_back + 1
+        elif observed.live >= self._awaited:
+            self._awaited, self._taken_back = None, 0
 
 
 def _since(since_s: float | None, now_s: float, *, holds: bool) -> float | None:
@@ -153,7 +160,7 @@ def _strained(observed: Observed) -> Strain | None:
 
 
 def _fewer(observed: Observed) -> Scaling | None:
-    """One less, where the rest can carry it with room to spare."""
+    """One server less, if the others can carry the load with room to spare."""
     fewer = observed.wanted - 1
     if not observed.complete or not observed.loads or _needed(observed.loads, HEADROOM) > fewer:
         return None
@@ -163,7 +170,7 @@ def _fewer(observed: Observed) -> Scaling | None:
 
 
 def _one_less(observed: Observed, reason: str) -> Scaling | None:
-    """Unless one stops yet."""
+    """One server less, unless one is still stopping."""
     return None if observed.live > observed.wanted else Scaling(observed.wanted - 1, reason)
 
 

@@ -1,8 +1,8 @@
-"""Which of two versions of a central document is the later one: the same answer for everybody who
-asks, writer or reader, in whatever order they meet the versions.
+"""Which of two versions of a central document is the later one. All writers and readers agree, in
+whatever order they see the versions.
 
-A higher number is later. Two contents under one number, which a store that has lost a write can
-leave behind, are ordered by their digests.
+A higher number is later. A store that has lost a write can leave two contents under one number;
+these are ordered by their digests.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from typing_extensions import override
 
 
 class Rank(NamedTuple):
-    """Where one content stands among all versions of its document; compared as a tuple."""
+    """Where a content stands among all versions of its document. Ranks compare as tuples."""
 
     version: int
     digest: str
 
     @override
     def __str__(self) -> str:
-        """As messages name it."""
+        """The rank as messages name it."""
         return f"version {self.version} ({self.digest[:8]})"
 
 
 class Claim(NamedTuple):
-    """By which version of the assignment which server takes a partition over; compared as a tuple.
+    """Which server takes a partition over, by which version of the assignment. Claims compare as
+    tuples.
 
-    Where two servers were given a partition by two contents of one version, the higher name has it,
-    so that they do not take turns.
+    If two contents of one version gave a partition to two servers, the one with the higher id gets
+    it, so that they do not take turns.
     """
 
     version: int
@@ -38,12 +39,14 @@ class Claim(NamedTuple):
 
 
 def rank(version: int, value: Any) -> Rank:
-    """Of one content, whatever the order of its keys."""
+    """The rank of a content. The order of its keys does not matter."""
     return Rank(version, digest(value))
 
 
 def digest(value: Any) -> str:
-    """The same for two documents that say the same. What is nested too deeply comes before all."""
+    """The SHA-256 of a content in hex, the same whatever the order of its keys. It is empty if the
+    content is nested too deeply, which sorts before all others.
+    """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     except RecursionError:
@@ -51,12 +54,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def missing(stored: Rank, known: Rank, taken_over: int = 0) -> int | None:
-    """The version under which a store has to be given the latest content that anybody remembers,
-    whose rank is `known`. None: what it has stored is as late, and no partition was ever taken over
-    by a version higher than that, of which `taken_over` is the highest.
+def missing(stored: Rank, latest: Rank, taken_over: int = 0) -> int | None:
+    """The version under which the latest content that anybody remembers has to be stored again.
+
+    `stored` is the rank of what the store has, `latest` that of the latest content, and
+    `taken_over` the highest version by which a partition was taken over. Returns None if the store
+    lacks nothing: what it has is the latest, and no higher version was ever used.
     """
-    version = max(known.version, stored.version + 1) if known > stored else stored.version
+    version = max(latest.version, stored.version + 1) if latest > stored else stored.version
     if 0 < version < taken_over:
         version = taken_over + 1
     return version if version > stored.version else None

@@ -1,7 +1,8 @@
-"""What one device of a user keeps together, and how it answers the server: position, unanswered
-sends, what it has shown.
+"""One device of a user: its position, its unanswered sends and what it has shown, and how it
+answers the server.
 
-Pure: a transport feeds it the server's items in order and writes the frames it hands out.
+This module is pure: a transport feeds the server's items in, in order, and writes the frames that
+come out.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from cecochat.v1.messaging_pb2 import (
     Welcome,
 )
 
-_FRAME_BYTES = 60 << 10  # under the server's frame limit
+_FRAME_BYTES = 60 << 10  # below the server's limit for a frame
 _SEND_HEAD_BYTES = 4  # tag and length of a send in its frame
 
 
 @dataclass(slots=True, frozen=True)
 class Received:
-    """An event of another user, or of another device of this user; each exactly once."""
+    """An event of another user, or of another device of this user. Each comes exactly once."""
 
     event: Event
 
@@ -62,13 +63,13 @@ class Rejected:
 
 @dataclass(slots=True, frozen=True)
 class CaughtUp:
-    """Nothing is missing up to now."""
+    """The device has everything up to now."""
 
 
 @dataclass(slots=True, frozen=True)
 class Gapped:
-    """The log no longer has all that was missed: fill it from the history before feeding the next
-    item.
+    """The log no longer has everything that was missed. Fill the gap from the history before you
+    feed the next item.
     """
 
     gap: Gap
@@ -76,14 +77,14 @@ class Gapped:
 
 @dataclass(slots=True, frozen=True)
 class TokenExpiring:
-    """The token ends soon: renew it."""
+    """The token expires soon. Get a new one."""
 
     expires_in_ms: int
 
 
 @dataclass(slots=True, frozen=True)
 class Disconnected:
-    """The server ends the stream."""
+    """The server has ended the stream. `address` is where to go, or empty."""
 
     error: Error
     address: str
@@ -93,28 +94,33 @@ Happening = Received | Sent | Rejected | CaughtUp | Gapped | TokenExpiring | Dis
 
 
 class Device:
-    """One device. Keep `snapshot()` in one piece: what makes "once" true is that its parts belong
-    together.
+    """One device. Store `snapshot()` in one piece: that each event is shown once depends on its
+    parts belonging together.
 
-    The events of one sender in one chat come in the order of their ids, so one mark a sender and
-    chat tells what was shown, whichever way it came.
+    The events of one sender in one chat come in the order of their ids. So one mark per chat and
+    sender says what was shown, whether it came from the stream or from the history.
     """
 
     def __init__(
-        self, user_id: str, place: Callable[[str, int], int] = partition_of, *, device_id: str = ""
+        self,
+        user_id: str,
+        partition_of: Callable[[str, int], int] = partition_of,
+        *,
+        device_id: str = "",
     ) -> None:
-        """`place`: the partition of a user among so many. `device_id`: unlike that of any other
-        device of the user, and the same for as long as its snapshot is kept.
+        """Make a device that has seen nothing yet. `partition_of` returns the partition of a user
+        id, given their number. `device_id` has to differ from that of the user's other devices, and
+        to stay the same as long as the snapshot is kept.
         """
         self.user_id = user_id
         self.device_id = device_id
-        self._place = place
+        self._partition_of = partition_of
         self.position: Position | None = None
         self.outbox: dict[str, Send] = {}  # unanswered sends by client message id, oldest first
-        self.shown: dict[str, dict[str, int]] = {}  # chat -> sender -> highest id shown
-        # Partition of senders -> the highest id from before this device; None: not told yet.
+        self.shown: dict[str, dict[str, int]] = {}  # chat id -> user id -> highest id shown
+        # Partition of senders -> the highest id from before this device; None: not welcomed yet.
         self.since: dict[int, int] | None = None
-        self.partition_count = 1  # of the log that `since` comes from
+        self.partition_count = 1  # of the log that `since` is about
         self.caught_up = False
         self.gap: Gap | None = None
         self._unwritten: list[str] = []
@@ -129,8 +135,8 @@ class Device:
         return ClientFrame(hello=hello)
 
     def submit(self, send: Send) -> None:
-        """Take on a send; it is written when the session is caught up, and again on every
-        connection until answered.
+        """Take on a send. It is written once the session has caught up, and again on every new
+        connection until it is answered.
         """
         marks = self.shown.get(send.chat_id, {})
         send.seen_id = max(send.seen_id, *marks.values(), 0)
@@ -139,7 +145,7 @@ class Device:
             self._unwritten.append(send.client_message_id)
 
     def outgoing(self, sends_max: int) -> ClientFrame | None:
-        """The next frame of sends to write now, in order; None: nothing."""
+        """The next frame of at most `sends_max` sends to write now, or None if there is none."""
         frame = ClientFrame(offset=self.position.offset if self.position else -1)
         size = 0
         while self._unwritten and len(frame.sends) < sends_max:
@@ -154,7 +160,7 @@ class Device:
     # -- from the server
 
     def receive(self, item: ServerItem) -> Happening | None:
-        """The next item of the stream; while `gap` is set, none may be fed."""
+        """Take in the next item of the stream. Fill the gap first if `gap` is set."""
         assert self.gap is None, "fill the gap first"
         kind = item.WhichOneof("item")
         if kind == "delivered":
@@ -200,7 +206,9 @@ class Device:
         return CaughtUp()
 
     def resends(self) -> list[str]:
-        """What to send again after catching up: all that is unanswered, in order."""
+        """The client message ids to send again after catching up: all that are unanswered, in
+        order.
+        """
         return list(self.outbox)
 
     def _move(self, offset: int, clock_ms: int) -> None:
@@ -209,7 +217,9 @@ class Device:
             self.position.offset, self.position.clock_ms = offset, clock_ms
 
     def show(self, event: Event) -> Happening | None:
-        """An event, from the stream or from the history; None where it was shown before."""
+        """Take in an event from the stream or from the history. Returns None if it was shown
+        before.
+        """
         if event.user_id == self.user_id and event.client_message_id in self.outbox:
             return self.answered(event.client_message_id, event.id)
         marks = self.shown.setdefault(event.chat_id, {})
@@ -219,7 +229,7 @@ class Device:
         return Received(event)
 
     def answered(self, client_message_id: str, id_: int) -> Happening | None:
-        """A send is in the log; None where that was known."""
+        """Take in that a send was accepted as message `id_`. Returns None if that was known."""
         send = self.outbox.pop(client_message_id, None)
         if send is None:
             return None
@@ -230,21 +240,24 @@ class Device:
     # -- gaps
 
     def shown_up_to(self, chat_id: str) -> int:
-        """Read that chat's history above this id, oldest first, to have all that this device has
-        not shown.
+        """A message id such that the chat's history above it, oldest first, has everything that
+        this device has not shown.
         """
         since, marks = self.since or {}, self.shown.get(chat_id, {})
         if not chat_id.startswith("d:"):
             return min(since.values(), default=0)
-        users = participants(ChatId(chat_id))
-        return min(max(marks.get(user, 0), since.get(self._home(user), 0)) for user in users)
+        return min(
+            max(marks.get(user_id, 0), since.get(self._partition(user_id), 0))
+            for user_id in participants(ChatId(chat_id))
+        )
 
-    def _home(self, user: str) -> int:
-        return self._place(user, self.partition_count)
+    def _partition(self, user_id: str) -> int:
+        return self._partition_of(user_id, self.partition_count)
 
     def fill(self, event: Event) -> Happening | None:
-        """An event that the history had, while the gap is filled. None where it was shown before,
-        is from before this device, or comes with the stream: of that, the history may have a part.
+        """Take in an event from the history while a gap is filled. Returns None if it was shown
+        before, if it is from before this device, or if the stream will bring it: the history may
+        have only some of those.
         """
         assert self.gap is not None and self._welcome is not None
         partition, welcome = partition_in(event.id), self._welcome
@@ -253,7 +266,7 @@ class Device:
         return self.show(event) if since < event.id <= up_to else None
 
     def filled(self) -> None:
-        """The history was read with the gap's token and shown: go on with the stream."""
+        """Go on with the stream, after the history was read with the gap's token and shown."""
         assert self.gap is not None and self._welcome is not None
         self.position = Position()
         self.position.CopyFrom(self._welcome.position)
@@ -262,14 +275,15 @@ class Device:
     # -- keeping it
 
     def snapshot(self) -> dict[str, Any]:
-        """All that has to survive a restart, as JSON."""
+        """All that has to survive a restart, as an object for JSON."""
         return {
             "user_id": self.user_id,
             "device_id": self.device_id,
             "position": json_format.MessageToDict(self.position) if self.position else None,
             "outbox": [json_format.MessageToDict(send) for send in self.outbox.values()],
             "shown": {
-                chat: {u: str(i) for u, i in marks.items()} for chat, marks in self.shown.items()
+                chat_id: {user_id: str(id_) for user_id, id_ in marks.items()}
+                for chat_id, marks in self.shown.items()
             },
             "since": {str(p): str(id_) for p, id_ in (self.since or {}).items()},
             "partition_count": self.partition_count,
@@ -277,19 +291,19 @@ class Device:
 
     @classmethod
     def restored(
-        cls, kept: dict[str, Any], place: Callable[[str, int], int] = partition_of
+        cls, snapshot: dict[str, Any], partition_of: Callable[[str, int], int] = partition_of
     ) -> Device:
-        """The device of a snapshot."""
-        device = cls(kept["user_id"], place, device_id=kept.get("device_id", ""))
-        if kept["position"]:
-            device.position = json_format.ParseDict(kept["position"], Position())
-        for send in (json_format.ParseDict(each, Send()) for each in kept["outbox"]):
+        """The device that this snapshot was taken of."""
+        device = cls(snapshot["user_id"], partition_of, device_id=snapshot.get("device_id", ""))
+        if snapshot["position"]:
+            device.position = json_format.ParseDict(snapshot["position"], Position())
+        for send in (json_format.ParseDict(each, Send()) for each in snapshot["outbox"]):
             device.outbox[send.client_message_id] = send
-        for chat, marks in kept["shown"].items():
-            device.shown[chat] = {user: int(id_) for user, id_ in marks.items()}
+        for chat_id, marks in snapshot["shown"].items():
+            device.shown[chat_id] = {user_id: int(id_) for user_id, id_ in marks.items()}
         if device.position:
-            device.since = {int(p): int(id_) for p, id_ in kept.get("since", {}).items()}
-            device.partition_count = kept.get("partition_count", 1)
+            device.since = {int(p): int(id_) for p, id_ in snapshot.get("since", {}).items()}
+            device.partition_count = snapshot.get("partition_count", 1)
         return device
 
 

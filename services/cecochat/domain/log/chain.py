@@ -1,8 +1,8 @@
-"""What an origin is copied to, and which origin went there before it.
+"""Which partitions an origin is copied to, and which origin was copied there before it.
 
-Every copy names the origin before it that concerns the same partition. So the copies from one
-partition to another are a chain that any reader can check, whoever has made each of them, and
-whatever was taken over in between.
+Every copy names the previous origin that concerns the same partition. So the copies from one
+partition to another form a chain that any reader can check, no matter which owner made each copy
+and how often the partition was taken over in between.
 """
 
 from __future__ import annotations
@@ -10,40 +10,41 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, Origin
 
 
 class Link(NamedTuple):
-    """A copy that an origin needs."""
+    """A copy that an origin needs: for whom it is, and which origin precedes it in the chain."""
 
-    user_ids: list[str]
-    after: Place  # the origin before it that concerns the same partition; nowhere: none is known
+    user_ids: list[UserId]
+    after: Place  # the previous origin that concerns the same partition, or `NOWHERE`
 
 
 Links = dict[int, Link]  # by target partition
-PlaceOf = Callable[[str], int]
-"""The partition of a user."""
+PlaceOf = Callable[[UserId], int]
+"""A function that returns the partition of a user id."""
 
 
 class Chain:
-    """For each target partition the last valid origin that concerns it.
+    """Remembers the last valid origin that concerns each target partition.
 
-    `place` says where a user lives. Without it nothing is linked: most readers of a log do not need
-    that.
+    `partition_of` returns the partition of a user. Most readers of a log do not need the links, so
+    they leave it out, and then `links` stays empty.
     """
 
-    def __init__(self, place: PlaceOf | None, last: dict[int, Copied]) -> None:
-        self._place = place
+    def __init__(self, partition_of: PlaceOf | None, last: dict[int, Copied]) -> None:
+        self._partition_of = partition_of
         self.last = last
         self.links: Links = {}  # of the valid origin that was read last
 
     def add(self, at: Place, origin: Origin) -> None:
-        """The next valid origin."""
-        if self._place:
+        """Take in the next valid origin, which was read at `at`."""
+        if self._partition_of:
             self.links = {
-                target: Link(users, self.last_for(target).origin)
-                for target, users in self._targets(origin, self._place).items()
+                target: Link(user_ids, self.last_for(target).origin)
+                for target, user_ids in self._targets(origin, self._partition_of).items()
             }
             self.last.update(dict.fromkeys(self.links, Copied(at, origin.id)))
 
@@ -51,12 +52,12 @@ class Chain:
         """The last origin that concerns this partition."""
         return self.last.get(target, NOTHING)
 
-    def _targets(self, origin: Origin, place: PlaceOf) -> dict[int, list[str]]:
-        targets: dict[int, list[str]] = {}
-        for user in self.recipients(origin):
-            targets.setdefault(place(user), []).append(user)
+    def _targets(self, origin: Origin, partition_of: PlaceOf) -> dict[int, list[UserId]]:
+        targets: dict[int, list[UserId]] = {}
+        for user_id in self.recipients(origin):
+            targets.setdefault(partition_of(user_id), []).append(user_id)
         return targets
 
-    def recipients(self, origin: Origin) -> Sequence[str]:
-        """Those frozen in the origin when it was accepted, never those of today."""
+    def recipients(self, origin: Origin) -> Sequence[UserId]:
+        """The recipients that were frozen when the origin was accepted, not the chat's of today."""
         return origin.recipient_ids

@@ -1,6 +1,4 @@
-"""What the records of a partition mean: a pure function of their order, the same for every
-reader.
-"""
+"""What the records of a partition mean. It depends on their order alone, so all readers agree."""
 
 from __future__ import annotations
 
@@ -25,33 +23,34 @@ from cecochat.domain.log.records import NOTHING, Copied, Copy, LogRecord, Origin
 class Fold:
     """The state of a partition after some prefix of its log; `step` moves it by one record.
 
-    An origin counts only under the last takeover before it and only as the next of that epoch, so
-    neither a paused owner that comes back nor a hole left by a failed append can make history. A
-    copy counts only if its origin lies above all that counted before and no earlier one is missing
-    in between, as places of the origin's log. What cannot be decoded counts for nobody.
+    An origin counts only if its epoch is that of the last takeover before it, and if it is the next
+    origin of that epoch. So neither a paused owner that comes back nor a hole left by a failed
+    append can change history. A copy counts only if its origin lies above every origin whose copy
+    has counted, and if no copy between the two is missing. Both are compared as places in the
+    origin's log. A record that cannot be decoded counts for nobody.
 
-    `place` is for those who forward: see `Chain`.
+    Pass `partition_of` if you forward copies: see `Chain`.
     """
 
-    def __init__(self, place: PlaceOf | None = None) -> None:
+    def __init__(self, partition_of: PlaceOf | None = None) -> None:
         self.epoch = NOWHERE  # of the last takeover
         self.count = 0  # valid origins in this epoch
         self.top = 0  # the highest stamp seen
         self.last_id = 0  # of the last valid origin
         self.high: dict[int, Copied] = {}  # origin partition -> the last copy that counted
-        # origin partition -> the highest origin that concerns this one and is known not to be here;
-        # nothing where the chain of copies is whole
+        # Origin partition -> the highest origin that concerns this partition and is known to be
+        # missing. There is no entry where the chain of copies is whole.
         self.owed: dict[int, Place] = {}
-        self.copied_to = -1  # `high` says already which copies up to there have counted
+        self.copied_to = -1  # `high` already covers the copies up to this offset
         self.unread = -1  # the last offset that nobody could read: it may have been a copy
-        self.chain = Chain(place, {})
+        self.chain = Chain(partition_of, {})
         self.clock_ms = 0  # the latest append time; 0: not known
-        self.is_afresh = False  # nothing tells what was before it, and no takeover was read yet
+        self.is_afresh = False  # nothing is known of the log before, and no takeover was read yet
         self._keeps_clock = True
 
     def step(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> bool:
-        """Take in the record at `offset`, with the log's own time of its append; whether it
-        counts.
+        """Take in the record at `offset`, and return whether it counts. `appended_at_ms` is the
+        log's own time of the append, in ms since 1970.
         """
         self._tick(record, appended_at_ms)
         match record:
@@ -71,8 +70,9 @@ class Fold:
         return True
 
     def _tick(self, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
-        """The same for all readers, also for those who begin at a state record that tells no clock:
-        that is of an owner who keeps none, and the clock begins anew with the next who does.
+        """Move the log's clock. All readers get the same clock, even those that begin at a state
+        record without one: its owner kept no clock, and the clock starts again with the next owner
+        that keeps one.
         """
         if isinstance(record, Takeover):
             self._keeps_clock = record.keeps_clock
@@ -88,10 +88,12 @@ class Fold:
         return True
 
     def _begin_ids(self, appended_at_ms: int) -> None:
-        """Ids go on above what was before, unless a clock was ahead by more than half of what it
-        may be; the other half is for those who answer. Where nothing tells the last id of another
-        partition, it is the highest that the log's clock allows; that it names another
-        partition shows that it is supposed.
+        """Start the ids above all that were given before.
+
+        This holds if no clock was ahead by more than half of what is allowed; the other half is for
+        clients that answer a message. If the last id of another partition is not known, the highest
+        id that the log's clock allows is assumed. An assumed id names a partition that is not its
+        own, which is how readers recognise it.
         """
         self.top = stamp_at(appended_at_ms + CLOCKS_APART_MAX_MS // 2) | SEQUENCE_MAX
         self.last_id = message_id(self.top, PARTITIONS_MAX - 1)
@@ -102,11 +104,11 @@ class Fold:
         self.is_afresh = False
 
     def is_fenced_in(self, record: Origin) -> bool:
-        """Its owner was not taken over from."""
+        """Whether its owner was still the owner when it was appended."""
         return record.epoch.is_same(self.epoch)
 
     def is_next(self, record: Origin) -> bool:
-        """No origin of its epoch is missing before it."""
+        """Whether no origin of its epoch is missing before it."""
         return record.number == self.count
 
     def _copy(self, record: Copy) -> bool:
@@ -127,29 +129,33 @@ class Fold:
         return self.high.get(origin, NOTHING).origin
 
     def is_new(self, record: Copy, high: Place) -> bool:
-        """Its origin lies above the last one that counted."""
+        """Whether its origin lies above the last one whose copy counted."""
         return record.origin.lies_above(high)
 
     def is_linked(self, record: Copy, high: Place) -> bool:
-        """The copy before it in its chain has counted."""
+        """Whether the copy before it in its chain has counted."""
         return not record.after.lies_above(high)
 
     def owe(self, origin: int, place: Place) -> None:
-        """An origin up to there concerns this partition, and may not be here."""
-        known = (self.high_of(origin), self.owed.get(origin, NOWHERE))
-        if all(place.lies_above(each) for each in known):
+        """Note that the origin at `place` concerns this partition, and that its copy may be
+        missing.
+        """
+        noted = (self.high_of(origin), self.owed.get(origin, NOWHERE))
+        if all(place.lies_above(each) for each in noted):
             self.owed[origin] = place
 
     def top_after_copy(self, record: Copy) -> int:
-        """Ids of this partition go on above the whole millisecond of the copy: an answer sorts
-        after what it answers. One that is far ahead of the log's clock, as by a wrong clock, does
-        not take this partition with it.
+        """The highest stamp once this copy has counted.
+
+        It covers the whole millisecond of the copy, so that an answer sorts after the message it
+        answers. A copy whose id is far ahead of the log's clock, say because a server's clock was
+        wrong, raises the stamp only as far as clocks may differ.
         """
         ahead = stamp_at(self.clock_ms + CLOCKS_APART_MAX_MS) if self.clock_ms else STAMP_MAX
         return max(self.top, min(stamp_of(record.id), ahead) | SEQUENCE_MAX)
 
     def state(self, as_of: int) -> State:
-        """The state as a record."""
+        """This state as a record, which says that it holds after the offset `as_of`."""
         return State(
             as_of,
             self.epoch,
@@ -165,14 +171,14 @@ class Fold:
 
     def ids(self, partition: int) -> dict[int, int]:
         """Origin partition -> the highest id of its messages that concern the users of `partition`,
-        whose fold this is.
+        the partition that this fold reads.
         """
         ids = {origin: copied.id for origin, copied in self.high.items()}
         return ids | {partition: self.last_id} if self.last_id else ids
 
     def since(self, partition: int) -> dict[int, int]:
-        """The same for a device that begins here, and takes nothing below for new: where an id is
-        only supposed, one that is below all that may come.
+        """Like `ids`, for a device that begins here and treats nothing up to these ids as new. An
+        assumed id is lowered until it lies below every id that can still come.
         """
         return {
             origin: id_ if origin == partition else _lowered(id_, origin)
@@ -180,20 +186,24 @@ class Fold:
         }
 
     @classmethod
-    def afresh(cls, position: int, had: dict[int, Copied], place: PlaceOf | None = None) -> Fold:
-        """The fold after `position`, of a partition whose log tells nothing any more. What other
-        partitions have for it by now, `had`, counts as copied: the history has that, and whoever
-        comes back is told of a gap. An id of 0 there: it is not known.
+    def afresh(
+        cls, position: int, high: dict[int, Copied], partition_of: PlaceOf | None = None
+    ) -> Fold:
+        """The fold after `position` of a partition whose log no longer says what its state was.
+
+        `high` has the last origin of each other partition that concerns this one. All up to there
+        counts as copied: the history has it, and devices that come back are told of a gap. An id of
+        0 in it is not known.
         """
-        fold = cls(place)
-        fold.is_afresh, fold.high = True, had
-        fold.chain.last = dict.fromkeys(had, Copied(Place(0, position), 0))
+        fold = cls(partition_of)
+        fold.is_afresh, fold.high = True, high
+        fold.chain.last = dict.fromkeys(high, Copied(Place(0, position), 0))
         return fold
 
     @classmethod
-    def restored(cls, state: State, place: PlaceOf | None = None) -> Fold:
+    def restored(cls, state: State, partition_of: PlaceOf | None = None) -> Fold:
         """The fold as it was after `state.as_of`."""
-        fold = cls(place)
+        fold = cls(partition_of)
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top
         fold.high, fold.last_id = dict(state.high), state.last_id
         fold.owed, fold.unread = dict(state.owed), state.unread
@@ -204,7 +214,9 @@ class Fold:
 
 
 def _lowered(last_id: int, origin: int) -> int:
-    """The last id of a partition; below all that it may give yet, where that is only supposed."""
+    """The last id of the partition `origin`, or if it is only assumed, an id below all that this
+    partition may still give.
+    """
     if partition_in(last_id) == origin:
         return last_id
     return max(last_id - (IDS_AHEAD_MAX_MS << PARTITION_BITS + SEQUENCE_BITS), 0)

@@ -33,7 +33,7 @@ def user_id(text: str) -> UserId:
 
 
 def dialog(a: UserId, b: UserId) -> ChatId:
-    """The chat of two users: the same whoever asks."""
+    """The dialog of two users. The order of the arguments does not matter."""
     return ChatId(f"d:{min(a, b)}~{max(a, b)}")
 
 
@@ -50,30 +50,26 @@ def chat_id(text: str) -> ChatId:
     )
 
 
-def participants(chat: ChatId) -> tuple[UserId, ...]:
-    """Who takes part in a dialog. Raises `Refusal` for a group: they come with a membership of
-    their own.
-    """
-    if chat.startswith("g:"):
+def participants(chat_id: ChatId) -> tuple[UserId, ...]:
+    """The two users of a dialog. Raises `Refusal` for a group, since groups are not built yet."""
+    if chat_id.startswith("g:"):
         raise Refusal(
             errors_pb2.ERROR_CODE_UNIMPLEMENTED,
             "groups are not built yet: use a dialog, d:<user>~<user>",
         )
-    first, _, second = chat[2:].partition("~")
+    first, _, second = chat_id[2:].partition("~")
     return UserId(first), UserId(second)
 
 
-def authorise(user: UserId, chat: ChatId) -> tuple[UserId, ...]:
-    """The other participants of a chat that `user` takes part in. Raises `Refusal` where it does
-    not.
-    """
-    members = participants(chat)
-    if user not in members:
+def authorise(user_id: UserId, chat_id: ChatId) -> tuple[UserId, ...]:
+    """The other participants of a chat. Raises `Refusal` if the user does not take part in it."""
+    members = participants(chat_id)
+    if user_id not in members:
         raise Refusal(
             errors_pb2.ERROR_CODE_FORBIDDEN,
-            f"{user} is not a participant of {chat}: use a chat of your own",
+            f"{user_id} is not a participant of {chat_id}: use a chat of your own",
         )
-    return tuple(member for member in members if member != user)
+    return tuple(member for member in members if member != user_id)
 
 
 def message_id(stamp: int, partition: int) -> MessageId:
@@ -85,7 +81,7 @@ def message_id(stamp: int, partition: int) -> MessageId:
 
 
 def stamp_at(time_ms_: int) -> int:
-    """The first stamp of a millisecond, ms since 1970."""
+    """The first stamp of a millisecond, which is given in ms since 1970."""
     return time_ms_ - EPOCH_MS << SEQUENCE_BITS
 
 
@@ -100,5 +96,5 @@ def partition_in(id_: int) -> int:
 
 
 def time_ms(id_: int) -> int:
-    """When a message was accepted, ms since 1970, by the clock of its server."""
+    """When a message was accepted, in ms since 1970 by the clock of the server that did."""
     return (id_ >> (PARTITION_BITS + SEQUENCE_BITS)) + EPOCH_MS

@@ -1,15 +1,19 @@
-"""Dead letters: what of the log could not be taken, with its place and the reason, for a person."""
+"""Dead letters: records that could not be read or written, kept with the reason for an operator."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, cast, get_args
 
 LetterKind = Literal["undecodable", "refused"]
-"""A record that nobody can read; a message that the history database does not take."""
+"""`undecodable` is a record that nobody can read, `refused` a message that the history database
+does not take.
+"""
 
 KEPT_DAYS = 30
 BYTES_MAX = 1 << 20
-"""Of a key and of a value: a topic takes what is a good deal larger, so it refuses no letter."""
+"""The most that is kept of a key, and of a value. A topic takes far larger records, so it refuses
+no letter.
+"""
 REASON_MAX = 500
 
 
@@ -22,23 +26,25 @@ class Letter(NamedTuple):
     reason: str
     key: bytes
     value: bytes
-    cut_bytes: int = 0  # of the value, that did not fit in
-    message_id: int = 0  # of a refused message, since a log that lost its end gives offsets again
+    cut_bytes: int = 0  # how much of the value was cut off
+    message_id: int = 0  # of a refused message: a log that lost its end uses offsets twice
 
     @property
     def position(self) -> str:
-        """Of the record, as people name it."""
+        """How people name the record: `partition:offset`."""
         return f"{self.partition}:{self.offset}"
 
     def fitted(self) -> Letter:
-        """As it is kept: what is too long is cut, and says so."""
+        """The letter as it is kept. If key or value are too long they are cut, and `cut_bytes` says
+        by how much.
+        """
         left_out = self.cut_bytes + max(0, len(self.value) - BYTES_MAX)
         return self._replace(
             key=self.key[:BYTES_MAX], value=self.value[:BYTES_MAX], cut_bytes=left_out
         )
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What stands beside key and value."""
+        """The headers that are kept beside key and value."""
         reason = self.reason.encode("ascii", "backslashreplace").decode()
         printable = "".join(each if each.isprintable() else " " for each in reason)
         numbers = (("cut", self.cut_bytes), ("message", self.message_id))
@@ -51,7 +57,7 @@ class Letter(NamedTuple):
 
 
 def parse(key: bytes, value: bytes, headers: tuple[tuple[str, str], ...]) -> Letter | None:
-    """The letter that was kept as these; None: it is none."""
+    """The letter that was kept with this key, value and headers; None if that was no letter."""
     header = dict(headers)
     partition, _, offset = header.get("position", "").partition(":")
     kind = header.get("kind", "undecodable")
@@ -60,6 +66,13 @@ def parse(key: bytes, value: bytes, headers: tuple[tuple[str, str], ...]) -> Let
         each.isdecimal() for each in (partition, offset, cut, message_id)
     ):
         return None
-    reason, known = header.get("reason", ""), cast("LetterKind", kind)
-    place = (int(partition), int(offset))
-    return Letter(known, *place, reason, key, value, int(cut), int(message_id))
+    return Letter(
+        cast("LetterKind", kind),
+        int(partition),
+        int(offset),
+        header.get("reason", ""),
+        key,
+        value,
+        int(cut),
+        int(message_id),
+    )

@@ -1,26 +1,26 @@
-"""The bounds that an owner works within; changed while it runs."""
+"""The limits that an owner works within; they can change while it runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 CLOCKS_APART_MAX_MS = 60_000
-"""So far ahead of the log's clock may a server's be that accepts messages, and of a server's what
-a client says it has seen.
+"""How far the clock of a server that accepts messages may be ahead of the log's, and how far the id
+that a client says it has seen may be ahead of the server's.
 """
 IDS_AHEAD_MAX_MS = 3 * CLOCKS_APART_MAX_MS
-"""So far behind an id its record may be appended: by both of these, and by a jump of the clock that
-no record has shown yet.
+"""How far the time in an id may be ahead of the append time of its record: by both of these, and by
+a jump of the clock that no record has shown yet.
 """
 
 
 @dataclass(slots=True)
 class OwnerLimits:
-    """What an owner of a partition remembers; `state_every` is in records."""
+    """How much an owner of a partition remembers. `state_every` is a number of records."""
 
     resend_window_ms: int = 600_000
     resend_entries_max: int = 20_000
     tail_max_bytes: int = 4 << 20
     lane_max_bytes: int = 128 << 10  # of copies that wait for one target
     state_every: int = 1_000
-    state_after_ms: int = 3_600_000  # nothing is released behind the last one
+    state_after_ms: int = 3_600_000  # nothing after the last state record can be released

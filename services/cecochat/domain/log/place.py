@@ -1,12 +1,12 @@
-"""A place in a partition of the log, as it is remembered outside of it: an offset, and the log's
-clock there.
+"""A place in a partition of the log: an offset, and the log's clock there.
 
-An offset alone is not enough. A log can lose its end (an unclean election, an older copy of its
-folder) and gives the same offsets again; whatever remembered one from before would be wrong
-without knowing it. The clock is the latest append time up to the offset, by the log itself, so it
-only moves up along a log, and everything that was appended after a loss has a later one. Places
-are compared by their clocks first, as Raft compares terms before indexes (Ongaro and Ousterhout
-2014, section 5.4.1), and Kafka leader epochs before offsets (KIP-101).
+An offset alone is not enough. A log can lose its end (after an unclean election, or if an older
+copy of its folder is put back) and then uses the same offsets again. Anybody who remembers an
+offset from before would be wrong without noticing. The clock is the latest append time up to the
+offset, as the log itself says it. It never goes back along a log, and everything that was appended
+after a loss has a later one. Places are compared by their clocks first, as Raft compares terms
+before indexes (Ongaro and Ousterhout 2014, section 5.4.1), and Kafka leader epochs before offsets
+(KIP-101).
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """`clock_ms` 0: not known, as in what a first version wrote; then the offset decides alone."""
+    """An offset and the log's clock there, in ms since 1970.
+
+    The clock is 0 if it is not known, as in records of the first version. Then the offset alone
+    decides.
+    """
 
     clock_ms: int
     offset: int
@@ -31,7 +35,9 @@ class Place(NamedTuple):
         return not (self.lies_above(other) or other.lies_above(self))
 
     def holds_where(self, appended_at_ms: int) -> bool:
-        """Whether a log whose record at the offset was appended then is the one remembered."""
+        """Whether this place is in a log whose record at the offset was appended at
+        `appended_at_ms`. It is not if the log has lost its end since.
+        """
         return not self.clock_ms or appended_at_ms <= self.clock_ms
 
 

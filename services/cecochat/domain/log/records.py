@@ -1,20 +1,20 @@
 """The five kinds of record in a partition of the log, and how they are written.
 
 An origin record is something a user did, in that user's partition. Copy records bring it to the
-partitions of those concerned, byte for byte. A takeover record starts an epoch; a state record
-tells later readers what all before it meant. A missing record asks for copies once more.
+partitions of its recipients, byte for byte. A takeover record starts an epoch. A state record tells
+later readers what all records before it meant. A missing record asks for copies once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.log.ids import PARTITIONS_MAX, message_id
+from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.log_pb2 import State as StateValue
@@ -27,26 +27,27 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True, frozen=True)
 class Takeover:
-    """A new owner starts; its place is the epoch."""
+    """A new owner starts. The place of this record names its epoch."""
 
     server_id: str
     session: str
     assignment_version: int
-    # from this offset to below that, at most to below this record: dropped before copied
+    # (first, below): the log dropped these offsets before they were copied. The range ends at the
+    # latest before this record.
     uncopied: tuple[int, int] = (0, 0)
     keeps_clock: bool = True
-    # it was noted that all up to there was copied, in an end that the log has lost; nowhere: no
-    # loss was seen
+    # The group `forward` had committed this place, in an end that the log has lost. `NOWHERE` if no
+    # loss was seen.
     lost: Place = NOWHERE
 
     @property
     def is_afresh(self) -> bool:
-        """Whether its owner knows nothing of what is before it."""
+        """Whether its owner knows nothing of the records before it."""
         return self.uncopied[1] == ALL_BEFORE
 
 
 class Copied(NamedTuple):
-    """An origin that is copied: the last from a partition, or the last to one."""
+    """An origin that is copied: the last from a partition, or the last to one, with its id."""
 
     origin: Place
     id: int
@@ -54,7 +55,7 @@ class Copied(NamedTuple):
 
 NOTHING = Copied(NOWHERE, 0)
 ALL_BEFORE = (1 << 63) - 1
-"""As the end of what is uncopied: all before the takeover."""
+"""The end of `Takeover.uncopied` that stands for all records before the takeover."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,39 +76,39 @@ class State:
 
 @dataclass(slots=True)
 class Origin:
-    """Something a user did, valid only as number `number` of epoch `epoch`."""
+    """Something a user did. It is valid only as the origin `number` of epoch `epoch`."""
 
     id: int
     epoch: Place
     number: int
-    user_id: str
+    user_id: UserId
     client_message_id: str
-    recipient_ids: tuple[str, ...]
+    recipient_ids: tuple[UserId, ...]
     event: bytes
-    parsed: Event  # what `event` says
-    trace: str = ""  # the `traceparent` of its append; empty: it has no trace
+    parsed: Event  # `event`, parsed
+    trace: str = ""  # the `traceparent` of its append (W3C Trace Context), or empty
 
 
 @dataclass(slots=True)
 class Copy:
-    """An origin brought to the partition of some of its recipients."""
+    """An origin, brought to the partition of some of its recipients."""
 
     id: int
     origin_partition: int
     origin: Place
-    after: Place  # the origin before it that concerns this partition; nowhere: none is known
-    recipient_ids: tuple[str, ...]  # those in this partition
+    after: Place  # the previous origin that concerns this partition, or `NOWHERE`
+    recipient_ids: tuple[UserId, ...]  # those in this partition
     event: bytes
     trace: str = ""
 
 
 @dataclass(slots=True, frozen=True)
 class Missing:
-    """The owner of `target` lacks copies from the partition in which this stands: all above
-    `high`.
+    """The owner of the partition `target` asks for all copies of origins above `high` in the
+    partition that this record is in.
 
-    It is written as an origin of an epoch that no takeover begins: readers of a version that does
-    not know it step over it as over any origin that does not count.
+    It is written as an origin of an epoch that no takeover begins. So readers of a version that
+    does not know missing records step over it, as over any origin that does not count.
     """
 
     target: int
@@ -120,7 +121,7 @@ LogRecord = Takeover | State | Origin | Copy | Missing
 
 
 def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
-    """Key, value and headers of a record."""
+    """The key, value and headers that a record is written as."""
     match record:
         case Origin():
             return (
@@ -203,7 +204,7 @@ def _copied_values(places: dict[int, Copied]) -> dict[int, StateValue.Copied]:
 
 
 def _trace(record: Origin | Copy) -> Headers:
-    """Whether it is there means nothing to the protocol (W3C Trace Context)."""
+    """The trace header, if there is a trace; the protocol ignores it (W3C Trace Context)."""
     return (("traceparent", record.trace),) if record.trace else ()
 
 
@@ -218,16 +219,20 @@ def is_takeover(headers: Headers) -> bool:
 
 
 def decode(key: bytes, value: bytes, headers: Headers) -> LogRecord:
-    """The record that was written as these. Raises `Undecodable`."""
+    """The record that was written as this key, value and headers. Raises `Undecodable`."""
     try:
         return _decode(key, value, dict(headers))
     except (KeyError, ValueError, DecodeError) as error:
-        raise Undecodable(f"not a record of this log ({error!r}): headers {headers!r}") from error
+        raise Undecodable(
+            f"this is not a record of the log ({error!r}); its headers are {headers!r}"
+        ) from error
 
 
 def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
     if header["v"] != FORMAT_VERSION:
-        raise ValueError(f"format version {header['v']}, this code reads {FORMAT_VERSION}")
+        raise ValueError(
+            f"it has format version {header['v']}, and this code reads {FORMAT_VERSION}"
+        )
     match header["kind"]:
         case "origin" if "missing" in header:
             target, _, high = header["missing"].partition(":")
@@ -239,26 +244,26 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
                 event.id,
                 Place(_number(header.get("clock", "0")), _number(header["epoch"])),
                 _number(header["number"]),
-                key.decode(),
+                UserId(key.decode()),
                 event.client_message_id,
-                tuple(event.recipient_ids),
+                _user_ids(event.recipient_ids),
                 value,
                 event,
                 header.get("traceparent", ""),
             )
         case "copy":
             origin_partition, _, origin_offset = header["origin"].partition(":")
-            # a first version named no clocks
+            # the first version wrote no clocks
             origin_clock, _, after_clock = header.get("clocks", "0:0").partition(":")
-            event = _event(value, header)  # goes out as it is: no client could read past none
+            event = _event(value, header)  # clients get these bytes, and cannot skip an empty event
             if not event.id:
-                raise ValueError("it brings no event")
+                raise ValueError("it contains no event")
             return Copy(
                 event.id,
                 _number(origin_partition, high=PARTITIONS_MAX),
                 Place(_number(origin_clock), _number(origin_offset)),
                 Place(_number(after_clock), _number(header["after"], low=-1)),
-                tuple(key.decode().split("\n")),
+                _user_ids(key.decode().split("\n")),
                 value,
                 header.get("traceparent", ""),
             )
@@ -275,11 +280,17 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
         case "state":
             return _state(StateValue.FromString(value))
         case kind:
-            raise ValueError(f"unknown kind {kind!r}")
+            raise ValueError(f"its kind {kind!r} is unknown")
+
+
+def _user_ids(texts: Iterable[str]) -> tuple[UserId, ...]:
+    return tuple(map(UserId, texts))
 
 
 def _event(value: bytes, header: dict[str, str]) -> Event:
-    """The event of that id; what is empty, or cut short, reads as an event, too."""
+    """Parse the event and compare its id with the header: bytes that are empty or cut short parse
+    as an event, too.
+    """
     event = Event.FromString(value)
     if event.id != _number(header["id"]):
         raise ValueError(f"its value is not the event {header['id']}")
@@ -288,7 +299,7 @@ def _event(value: bytes, header: dict[str, str]) -> Event:
 
 def _state(value: StateValue) -> State:
     high = _copied(value.copied)
-    for origin, offset in value.high.items():  # of a first version, which kept no ids
+    for origin, offset in value.high.items():  # of the first version, which kept no ids
         high[origin] = Copied(Place(0, offset), message_id(value.top, origin))
     return State(
         value.as_of,
@@ -312,7 +323,7 @@ def _copied(values: Mapping[int, StateValue.Copied]) -> dict[int, Copied]:
 
 
 def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:
-    """A number from `low` to below `high`: what is out of range could not be written again."""
+    """A number from `low` to below `high`, so that it can be written again. Raises `ValueError`."""
     number = int(text)
     if not low <= number < high:
         raise ValueError(f"{text} is out of range")

@@ -1,5 +1,5 @@
-"""The protobuf wire format, as far as bytes are joined without being parsed (protobuf.dev,
-"Encoding").
+"""The parts of the protobuf wire format that are needed to join messages without parsing them
+(protobuf.dev, "Encoding").
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ _LENGTH_DELIMITED = 2
 
 
 def varint(value: int) -> bytes:
-    """An unsigned integer, seven bits a byte, the lowest first."""
+    """Encode an unsigned integer in seven bits per byte, the lowest first."""
     if value < 0x80:
         return _BYTES[value]
     if value < 0x4000:
@@ -27,8 +27,8 @@ _BYTES = [bytes((value,)) for value in range(0x80)]
 
 
 def repeated(field: int, messages: Iterable[bytes]) -> bytes:
-    """Serialized messages as a repeated field; joined to other bytes of the same message type it
-    adds to them.
+    """Encode serialized messages as the repeated field number `field`. Appended to other bytes of
+    the same message type, it adds to that field.
     """
     tag = varint(field << 3 | _LENGTH_DELIMITED)
     return b"".join(tag + varint(len(message)) + message for message in messages)

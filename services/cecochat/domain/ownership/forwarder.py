@@ -1,4 +1,4 @@
-"""Which copies an owner still owes the other partitions, and how far it has brought all of them."""
+"""Which copies an owner still owes to other partitions, and up to where they have all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cecochat.domain.log.records import NOTHING, Copied, Copy, Origin
 
 
 class Waiting(NamedTuple):
-    """An origin that is to be copied to some users of one partition."""
+    """An origin that is waiting to be copied to some users of one partition."""
 
     at: Place
     origin: Origin
@@ -21,8 +21,8 @@ class Waiting(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Some of the origins from `start` to `end` were not brought to a target, and the log has
-    dropped them.
+    """The log has dropped the origins from offset `start` to `end`, and some of them were not
+    copied to the partition `target` before.
     """
 
     target: int
@@ -31,20 +31,22 @@ class Lost(NamedTuple):
 
 
 class Lane:
-    """What one target is owed, in log order: copies under way, then some that wait, then, where
-    more came than may wait, what has to be read again.
+    """What one target partition is owed, in the order of the log: first the copies under way, then
+    those that wait, and if more came than may wait, those that have to be read from the log again.
     """
 
     def __init__(self) -> None:
         self.under_way: deque[int] = deque()  # origin offsets of copies not acknowledged
-        self.behind: int | None = None  # from this offset on, it has to be read again
-        self.recalls = False  # the reading under way is for this lane too
+        self.behind: int | None = None  # from this offset on, origins have to be read again
+        self.recalls = False  # whether what is being read again is for this lane, too
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
-        self._dropped_from: int | None = None  # what lies behind that can be brought by nobody
+        self._lost_from: int | None = None  # from this offset on, the log has dropped origins
 
     def add(self, waiting: Waiting, max_bytes: int) -> None:
-        """The next origin for this target: it waits, or is forgotten until it is read again."""
+        """Take in the next origin for this target. It waits, or is forgotten until it is read
+        again.
+        """
         if self.takes_in:
             if self._is_full(max_bytes):
                 self.behind = waiting.at.offset
@@ -53,27 +55,27 @@ class Lane:
 
     @property
     def takes_in(self) -> bool:
-        """Whether the next origin may wait here: none overtakes what was forgotten."""
+        """Whether the next origin may wait here. None may overtake those that were forgotten."""
         return self.behind is None
 
     def _is_full(self, max_bytes: int) -> bool:
         return bool(self._waiting) and self._waiting_bytes >= max_bytes
 
     def _push(self, waiting: Waiting) -> None:
-        if self._dropped_from is not None:
-            after = Place(0, self._dropped_from - 1)
+        if self._lost_from is not None:
+            after = Place(0, self._lost_from - 1)
             waiting = waiting._replace(link=waiting.link._replace(after=after))
-            self._dropped_from = None
+            self._lost_from = None
         self._waiting.append(waiting)
         self._waiting_bytes += len(waiting.origin.event)
 
     def wants_recall(self, max_bytes: int) -> bool:
-        """Whether it is behind, and has room again."""
+        """Whether this lane is behind and has room again."""
         return self.behind is not None and self._waiting_bytes <= max_bytes // 2
 
     def recall(self, waiting: Waiting, max_bytes: int) -> None:
-        """An origin was read again; after one that finds no room, none is taken until the next
-        time.
+        """Take in an origin that was read again. If there is no room for it, this lane takes none
+        after it until the next recall.
         """
         offset = waiting.at.offset
         if not self.recalls_at(offset):
@@ -85,34 +87,34 @@ class Lane:
             self.behind = offset + 1
 
     def recalls_at(self, offset: int) -> bool:
-        """Whether it takes an origin that is read again at `offset`."""
+        """Whether this lane takes an origin that is read again at `offset`."""
         return self.recalls and self.behind is not None and self.behind <= offset
 
     def recalled(self, offset: int, following: int) -> None:
-        """Everything up to `offset` was read again; what is read next for the first time is
-        `following`.
+        """Note that everything up to `offset` was read again. `following` is the offset that is
+        read next for the first time.
         """
         if self.recalls:
             self.recalls = False
             self._move_up(offset, following)
 
     def rewind(self, start: int) -> None:
-        """Everything from `start` on has to be brought again, by a reading that begins anew."""
+        """Forget what waits. Everything from `start` on has to be read and copied again."""
         self._waiting.clear()
         self._waiting_bytes = 0
         self.behind, self.recalls = start, False
-        self._dropped_from = None
+        self._lost_from = None
 
     def leave_out(self, lowest: int) -> None:
-        """What it is behind by has been dropped up to `lowest`. The next copy names the one before
-        that, so that the target goes on from there.
+        """Note that the log has dropped everything up to `lowest` that this lane should have read
+        again. The next copy names the origin before the loss, so that the target accepts it.
         """
         assert self.behind is not None
-        self._dropped_from = self.behind
+        self._lost_from = self.behind
         self.behind = lowest + 1
 
     def skip(self, done: int, following: int) -> None:
-        """Everything up to `done` is in this target already."""
+        """Note that the target has everything up to `done` already."""
         while self._waiting and self._waiting[0].at.offset <= done:
             self._pop()
         self._move_up(done, following)
@@ -125,16 +127,16 @@ class Lane:
 
     @property
     def idle(self) -> bool:
-        """Whether a batch may leave: one at a time, and there is something."""
+        """Whether a batch may leave: something waits, and no other batch is under way."""
         return bool(self._waiting) and not self.under_way
 
     def take(self, partition: int, limit: int) -> list[Copy]:
-        """The next copies."""
+        """Take the next copies, at most `limit`. They are under way from now on."""
         copies: list[Copy] = []
         while self._waiting and len(copies) < limit:
-            at, origin, (users, after) = self._pop()
+            at, origin, (user_ids, after) = self._pop()
             copies.append(
-                Copy(origin.id, partition, at, after, tuple(users), origin.event, origin.trace)
+                Copy(origin.id, partition, at, after, tuple(user_ids), origin.event, origin.trace)
             )
             self.under_way.append(at.offset)
         return copies
@@ -146,25 +148,27 @@ class Lane:
 
     @property
     def owed_from(self) -> int | None:
-        """The lowest origin offset that this target may lack; None: it has all. What it is behind
-        by lies above all else, unless it was rewound while copies were under way.
+        """The lowest origin offset that this target may lack, or None if it has all. That is not
+        always the oldest under way: a lane can be rewound while copies are under way.
         """
         waiting = self._waiting[0].at.offset if self._waiting else None
         under_way = self.under_way[0] if self.under_way else None
-        known = (each for each in (under_way, waiting, self.behind) if each is not None)
-        return min(known, default=None)
+        offsets = (each for each in (under_way, waiting, self.behind) if each is not None)
+        return min(offsets, default=None)
 
 
 class Forwarder:
-    """Turns valid origins, in log order as read, into copies: one a target partition, each linked
-    to the one before it. Each target has a lane of its own, so that a slow one holds up nobody:
-    what may not wait for it is forgotten, and read again from the log when it has caught up.
+    """Turns valid origins into copies, in the order in which they are read from the log.
+
+    There is one copy per target partition, linked to the copy before it. Each target has a lane of
+    its own, so a slow target holds up no other. Copies for which its lane has no room are
+    forgotten, and read from the log again when it has caught up.
     """
 
     def __init__(self, partition: int, done: int, limits: OwnerLimits) -> None:
         self.partition = partition
         self._limits = limits
-        self.skipped = done  # up to here, another owner has brought all
+        self.skipped = done  # another owner has copied everything up to this offset
         self._following = done + 1  # everything below was read
         self._lanes: dict[int, Lane] = {}
         self._idle: dict[int, Lane] = {}  # those from which a batch may leave
@@ -172,20 +176,20 @@ class Forwarder:
 
     @property
     def done(self) -> int:
-        """The highest offset such that every valid origin up to it is in all its targets; what the
-        group `forward` commits. A stale or lost commit only costs repeated copies, which readers do
-        not count.
+        """The highest offset such that every valid origin up to it is in all its targets. The group
+        `forward` commits it. If a commit is stale or lost, copies are repeated, and readers do not
+        count those.
         """
         owed = (lane.owed_from for lane in self._lanes.values())
-        return min((at for at in owed if at is not None), default=self._following) - 1
+        return min((offset for offset in owed if offset is not None), default=self._following) - 1
 
     @property
     def owes(self) -> bool:
-        """Whether an origin is not in all its targets yet."""
+        """Whether some origin is not in all its targets yet."""
         return any(lane.owed_from is not None for lane in self._lanes.values())
 
     def add(self, at: Place, origin: Origin, links: Links) -> None:
-        """A valid origin was read there."""
+        """Take in a valid origin that was read at `at`."""
         if at.offset <= self.skipped:
             return
         for target, link in links.items():
@@ -201,12 +205,12 @@ class Forwarder:
         return lane
 
     def caught_up(self, offset: int) -> None:
-        """Everything up to `offset` was read."""
+        """Note that everything up to `offset` was read."""
         self._following = max(self._following, offset + 1)
 
     def skip(self, done: int) -> None:
-        """Another owner has brought everything up to `done` to all targets; nothing left here
-        yet.
+        """Note that another owner has copied everything up to `done` to all targets. Call this
+        before anything has left here.
         """
         self.skipped = max(self.skipped, done)
         self.caught_up(done)
@@ -214,14 +218,14 @@ class Forwarder:
             lane.skip(done, self._following)
 
     def take(self, limit: int) -> list[tuple[int, list[Copy]]]:
-        """Copies to append now: for each target that has none under way its next `limit`."""
+        """The copies to append now, by target: up to `limit` for each that has none under way."""
         idle, self._idle = self._idle, {}
         return [
             (target, lane.take(self.partition, limit)) for target, lane in idle.items() if lane.idle
         ]
 
     def acknowledged(self, target: int, count: int = 1) -> None:
-        """A target has the oldest copies under way to it, durably."""
+        """Note that the oldest `count` copies under way to a target are durable there."""
         lane = self._lanes[target]
         for _ in range(count):
             lane.under_way.popleft()
@@ -241,8 +245,8 @@ class Forwarder:
         return bool(self._behind)
 
     def begin_recall(self) -> int | None:
-        """Where to read again from, for the lanes that are behind and have room; None: there are
-        none.
+        """The offset from which to read again, for the lanes that are behind and have room; None if
+        there are no such lanes.
         """
         self._behind = {
             target: lane for target, lane in self._behind.items() if lane.behind is not None
@@ -253,41 +257,44 @@ class Forwarder:
 
     @property
     def recalls_from(self) -> int | None:
-        """The lowest offset that the reading under way is for; None: no lane takes anything."""
+        """The lowest offset that a lane still has to read again; None if there is none."""
         starts = (lane.behind for lane in self._behind.values() if lane.recalls)
         return min((start for start in starts if start is not None), default=None)
 
     def recall(self, at: Place, origin: Origin, links: Links) -> None:
-        """A valid origin was read again there."""
+        """Take in a valid origin that was read again at `at`."""
         for target, link in links.items():
             if lane := self._behind.get(target):
                 lane.recall(Waiting(at, origin, link), self._limits.lane_max_bytes)
                 self._note(target, lane)
 
     def recalls(self, offset: int) -> bool:
-        """Whether to go on reading at `offset`, which is not below `recalls_from` as it was: a lane
-        takes that. One that is behind by less than others, who are full for now, has its turn at
-        the next reading.
+        """Whether a lane takes what is read again at `offset`, so that reading should go on.
+
+        `offset` must not be below what `recalls_from` was. A lane that is less far behind than
+        others, which are full, has to wait for the next recall.
         """
         return any(lane.recalls_at(offset) for lane in self._behind.values())
 
     def recalled(self, offset: int) -> None:
-        """Everything up to `offset` was read again: a lane that took it all is behind no more,
-        unless more was read meanwhile.
+        """Note that everything up to `offset` was read again. A lane that took all of it is no
+        longer behind, unless more was read in the meantime.
         """
         for lane in self._behind.values():
             lane.recalled(offset, self._following)
 
     def rewind(self, target: int, high: int) -> None:
-        """A target lacks copies above `high`: forget what waits for it, and read that again."""
+        """Read and copy everything above `high` again for a target that lacks copies."""
         lane = self._lane(target)
         lane.rewind(high + 1)
         self._note(target, lane)
 
     def leave_out(self, lowest: int, last: Mapping[int, Copied] | None) -> list[Lost]:
-        """What is to be read again has been dropped by the log up to `lowest`, the position that it
-        can be read from; `last` is the last origin for each target that may be among that, None:
-        of no target that is known. Returns what is lost by that, as far as can be said.
+        """Give up what the log has dropped up to `lowest`, though it should have been read again.
+
+        `lowest` is the position from which the log can be read. `last` has the last origin for each
+        target that may be among the dropped ones; None if that is not known for any target. Returns
+        what may be lost, as far as that can be said.
         """
         lost = []
         for target, lane in self._behind.items():

@@ -1,6 +1,4 @@
-"""The chains of copies that end in a partition: which of them are broken, and when its owner asks
-for what is missing.
-"""
+"""Which chains of copies into a partition are broken, and when its owner asks for the missing."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ ASK_SELDOM_MS = 300_000
 
 
 class Standstill(NamedTuple):
-    """A chain of copies that is not whole, and since when it has not moved."""
+    """A chain of copies that has a gap: where it stands, and when to ask for the missing copies."""
 
     high: Place
     ask_at_ms: int
@@ -23,39 +21,41 @@ class Standstill(NamedTuple):
 
 
 class Incoming:
-    """What is missing is in `fold`. A copy that is only late comes by itself, so a chain has to
-    stand still for a while before its origin is asked. A question that is lost is asked again, at
-    growing intervals; one that is asked twice costs repeated copies.
+    """Watches the chains of copies that end in one partition; `fold` knows what is missing.
+
+    A copy that is only late arrives by itself, so the origin's partition is asked only if a chain
+    has stood still for a while. It is asked again at growing intervals, since a question can be
+    lost. A question that is asked twice costs only repeated copies.
     """
 
     def __init__(self, partition: int, fold: Fold) -> None:
-        self.broken: set[int] = set()  # origin partitions that were asked, and have not mended it
+        self.broken: set[int] = set()  # origin partitions that were asked in vain so far
         self._partition = partition
         self._fold = fold
         self._standing: dict[int, Standstill] = {}
 
     @property
     def unread(self) -> int:
-        """The last offset that nobody could read; -1: none since the chains were compared. It may
-        have been the last copy of a chain, so what comes later does not show it.
+        """The last offset that nobody could read; -1 if there was none since the chains were
+        compared. It may have been the last copy of a chain, and then no later copy shows the gap.
         """
         return self._fold.unread
 
     def compare(self, origin: int, last: Copied) -> None:
-        """The other partition's `Chain` has told, just now, of its last origin that concerns this
-        one: whatever else was said, so much is missing.
+        """Take in what the `Chain` of another partition says now: `last` is its last origin that
+        concerns this partition. This replaces what was known to be missing from there.
         """
         self._fold.owed.pop(origin, None)
         self._fold.owe(origin, last.origin)
 
     def compared(self, unread: int) -> None:
-        """All partitions were compared, after this offset turned out to be unreadable."""
+        """Note that all partitions were compared after the offset `unread` could not be read."""
         if self._fold.unread == unread:
             self._fold.unread = -1
 
     def due(self, now_ms: int) -> list[int]:
-        """The origin partitions that are to be compared and asked now; call it about once a second,
-        `now_ms` by a clock that is never set back.
+        """The origin partitions that should be compared and asked now. Call this about once a
+        second; `now_ms` is by a monotonic clock.
         """
         fold = self._fold
         self._standing = {
@@ -65,15 +65,15 @@ class Incoming:
         return [origin for origin, each in self._standing.items() if each.ask_at_ms <= now_ms]
 
     def _standstill(self, origin: int, high: Place, now_ms: int) -> Standstill:
-        known = self._standing.get(origin)
-        if known and known.high == high:
-            return known
+        before = self._standing.get(origin)
+        if before and before.high == high:
+            return before
         return Standstill(high, now_ms + ASK_AFTER_MS, ASK_AFTER_MS)
 
     def ask(self, origin: int, now_ms: int, *, held: bool = True) -> Missing | None:
-        """What to append to that partition, so that its owner brings copies again; None: nothing is
-        missing any more. `held`: whether its log has what counted last here, and has not lost that
-        with its end.
+        """The record to append to the partition `origin`, so that its owner copies again what is
+        missing; None if nothing is missing any more. `held` says whether its log still has the
+        origin that counted last here: it may have lost that with its end.
         """
         if origin not in self._fold.owed:
             return None

@@ -1,9 +1,8 @@
-"""The ownership of one partition by one producer session: accepts sends, reads the log, delivers,
-forwards.
+"""The owner of one partition: it accepts sends, reads the log, delivers and forwards.
 
-Pure: the shell appends what `takeover`, `accept`, `state` and `forwarder` hand out, feeds every
-record of the partition to `read` in order, and passes the time in. Nothing is acknowledged,
-delivered or forwarded but what was read back.
+This module is pure. The shell appends what `takeover`, `accept`, `state` and `forwarder` hand out,
+feeds every record of the partition to `read` in order, and passes in the time. A send is
+acknowledged, delivered and forwarded only after its record was read back from the log.
 """
 
 from __future__ import annotations
@@ -14,18 +13,25 @@ from typing import NamedTuple
 
 from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import SEQUENCE_MAX, STAMP_MAX, message_id, stamp_at, stamp_of
+from cecochat.domain.log.ids import (
+    SEQUENCE_MAX,
+    STAMP_MAX,
+    UserId,
+    message_id,
+    stamp_at,
+    stamp_of,
+)
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS, OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Missing, Origin, State, Takeover
-from cecochat.domain.ownership.clock import LOOK_AGAIN_MS, OwnClock
+from cecochat.domain.ownership import refusals
+from cecochat.domain.ownership.clock import OwnClock
 from cecochat.domain.ownership.forwarder import Forwarder
 from cecochat.domain.ownership.missing import Incoming
 from cecochat.domain.ownership.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.ownership.tail import Tail, Valid
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
-from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
 
@@ -39,8 +45,11 @@ class Pending(NamedTuple):
 
 
 class Owner:
-    """See the module. `session` names the producer session; `fold` stands just below `cursor`, the
-    next offset to read. It was loaded from a log that went up to below `log_end`.
+    """The owner of a partition in one producer session, whose name is `session`; see the module.
+
+    `cursor` is the next offset to read, and `fold` stands just below it. The fold was loaded from
+    a log that ended below `log_end`. `forwarded` is the offset up to which earlier owners have
+    copied everything.
     """
 
     def __init__(
@@ -59,37 +68,35 @@ class Owner:
         self.fold = fold
         self.cursor = cursor
         self.limits = limits
-        self.epoch: Place | None = (
-            None  # known once the own takeover is read; then this owner accepts
-        )
+        self.epoch: Place | None = None  # set when the own takeover is read; then it can accept
         self.superseded: Takeover | None = None
         self._is_afresh = fold.is_afresh
         self._log_end = log_end
-        self.outdated = False  # a record tells what this owner began without: one is to begin anew
-        self.crowded = False  # a queue has become half full: let its client read
+        self.outdated = False  # a record says more than this owner was loaded with: load it again
+        self.crowded = False  # some session's queue is half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
         self.incoming = Incoming(partition, fold)
         self.sent = SentTable(cursor - 1, limits)
         self.tail = Tail(self.place)
-        self.sessions: dict[str, list[Session]] = {}
+        self.sessions: dict[UserId, list[Session]] = {}
         self.pending: dict[Key, Pending] = {}
         self._number = 0
         self._stamp = 0
-        self._stated = cursor - 1  # `as_of` of the last state record
-        self._stated_at_ms: int | None = None  # when it was read or made, or this began to read
+        self._state_as_of = cursor - 1  # `as_of` of the last state record
+        self._state_at_ms: int | None = None  # when that was read or made, or reading began
         self.clock = OwnClock()
         self._taken_over_ms = 0  # when the takeover was made
-        self._made: dict[int, int] = {}  # `as_of` of the state records made -> when
+        self._states_made_ms: dict[int, int] = {}  # `as_of` of own state records -> when made
         self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of those read back
 
     @property
     def place(self) -> Place:
-        """Up to where it has read the log."""
+        """The place up to which this owner has read the log."""
         return Place(self.fold.clock_ms, self.cursor - 1)
 
     @property
     def ready(self) -> bool:
-        """Whether it has read its own takeover and none after it."""
+        """Whether this owner has read its own takeover, and no other after it."""
         return self.epoch is not None and self.superseded is None
 
     def takeover(
@@ -100,31 +107,36 @@ class Owner:
         uncopied: tuple[int, int] = (0, 0),
         lost: Place = NOWHERE,
     ) -> Takeover:
-        """The record to append first."""
+        """The takeover record, which this owner has to append first."""
         self._taken_over_ms = now_ms
         return Takeover(server_id, self.session, assignment_version, uncopied, lost=lost)
 
     # -- sends
 
     def accept(
-        self, session: Session, send: Send, recipients: Sequence[str], now_ms: int
+        self, session: Session, send: Send, recipients: Sequence[UserId], now_ms: int
     ) -> Origin:
-        """The record to append for a checked send that was not settled. Raises `Refusal`, and
-        nothing has changed, where the clock is ahead of the log's, or beyond all message ids.
+        """The record to append for a send that was checked and that `settles` did not settle.
+
+        Raises `Refusal` and changes nothing if this server's clock is ahead of the log's, or past
+        the last message id.
         """
         if not self.clock.is_right(now_ms):
-            raise _clock_ahead()
+            raise refusals.clock_ahead()
         origin = self._origin(session.user_id, send, recipients, now_ms)
         key = (session.user_id, send.client_message_id)
         self.pending[key] = Pending(content_of(send), [session], now_ms)
         return origin
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
-        """Whether a send needs no append: it is a repeat (acknowledged again, or joined to the one
-        under way), or the session takes no more, or its client has to catch up first.
+        """Whether a send needs no append, because it is answered here.
 
-        Ask this before anything that can refuse a send: what was accepted once must not be refused
-        when it comes again.
+        It may be a repeat, which is acknowledged again or joins the append under way. Or the
+        session takes no more sends, or its client has to catch up first. `seen` is the offset up to
+        which the client has seen the stream.
+
+        Call this before any check that can refuse a send: a send that was accepted once must not be
+        refused when it comes again.
         """
         if session.closed or session.blocked:
             return True
@@ -135,7 +147,7 @@ class Owner:
                 session.close(refusal)
             return refusal is not None
         if first.content != content_of(send):
-            session.refuse(key[1], _reused(key[1]))
+            session.refuse(key[1], refusals.reused_id(key[1]))
         elif isinstance(first, Accepted):
             session.push(frames.ack(key[1], first.message_id, first.at))
         elif session not in first.sessions:
@@ -143,24 +155,28 @@ class Owner:
         return True
 
     def _refuses(self, seen: int) -> Refusal | None:
-        """Why a send from a client at that position cannot be taken for a new one."""
+        """Why a send from a client that has seen the stream up to `seen` cannot be taken as a new
+        one; None if it can.
+        """
         if seen >= self.cursor:
-            return _ahead(seen)
-        return None if self.sent.covers(seen) else _catch_up()
+            return refusals.ahead(seen)
+        return None if self.sent.covers(seen) else refusals.catch_up()
 
     def is_repeat(self, key: Key) -> bool:
-        """Whether a send of that key was accepted before."""
+        """Whether a send with that key was accepted before, or its append is under way."""
         return key in self.pending or self.sent.find(key) is not None
 
     def under_way(self, key: Key) -> Pending | None:
-        """That send, if its append is under way."""
+        """The send with that key, if its append is under way."""
         return self.pending.get(key)
 
-    def _origin(self, user: str, send: Send, recipients: Sequence[str], now_ms: int) -> Origin:
+    def _origin(
+        self, user_id: UserId, send: Send, recipients: Sequence[UserId], now_ms: int
+    ) -> Origin:
         assert self.epoch is not None, "an owner accepts only once it has read its takeover"
         event = Event(
             id=message_id(self.next_stamp(now_ms, send.seen_id), self.partition),
-            user_id=user,
+            user_id=user_id,
             chat_id=send.chat_id,
             client_message_id=send.client_message_id,
             recipient_ids=recipients,
@@ -173,7 +189,7 @@ class Owner:
             event.id,
             self.epoch,
             number,
-            user,
+            user_id,
             send.client_message_id,
             tuple(recipients),
             event.SerializeToString(),
@@ -181,25 +197,29 @@ class Owner:
         )
 
     def next_stamp(self, now_ms: int, seen_id: int = 0) -> int:
-        """Strictly increasing, and above everything this partition has seen, whatever the clocks
-        do; above the whole millisecond of `seen_id`, too, unless that is far in the future. A clock
-        that is behind the log's is not asked.
+        """The next stamp. Stamps strictly increase and lie above everything that this partition has
+        seen, whatever the clocks do.
+
+        They also lie above the whole millisecond of `seen_id`, unless that is far in the future. If
+        this server's clock is behind the log's, the log's clock is used.
         """
         now_ms = max(now_ms, self.fold.clock_ms)
-        answers = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
-        stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, answers + 1)
+        seen = min(stamp_of(seen_id) | SEQUENCE_MAX, stamp_at(now_ms + CLOCKS_APART_MAX_MS))
+        stamp = max(stamp_at(now_ms), self._stamp + 1, self.fold.top + 1, seen + 1)
         if stamp > STAMP_MAX:
-            raise _no_more_ids()
+            raise refusals.no_more_ids()
         self._stamp = stamp
         return stamp
 
     # -- the log
 
     def read(self, offset: int, record: LogRecord, appended_at_ms: int, now_ms: int) -> bool:
-        """The next record of the partition, as read from the log; whether it counts."""
+        """Take in the next record of the partition, as read from the log. Returns whether it
+        counts.
+        """
         self.cursor = offset + 1
-        if self._stated_at_ms is None:
-            self._stated_at_ms = now_ms
+        if self._state_at_ms is None:
+            self._state_at_ms = now_ms
         if not self.fold.step(offset, record, appended_at_ms):
             return False
         match record:
@@ -213,16 +233,16 @@ class Owner:
                 self._read_missing(record)
             case State():
                 self.outdated |= self._is_afresh and self.epoch is None
-                self._stated = max(self._stated, record.as_of)
-                self._stated_at_ms = now_ms
-                if (made_ms := self._made.get(record.as_of)) is not None:
+                self._state_as_of = max(self._state_as_of, record.as_of)
+                self._state_at_ms = now_ms
+                if (made_ms := self._states_made_ms.get(record.as_of)) is not None:
                     self._states.append((offset, record.as_of))
                     self.clock.compare(made_ms, appended_at_ms)
         return True
 
     def skip(self, offset: int, record: Undecodable, appended_at_ms: int) -> bool:
-        """The next record cannot be understood. Whether this owner has to end its epoch: it may be
-        a send of its own, which nobody will ever read, and then none behind it counts.
+        """Take in a record that cannot be understood. Returns whether this owner has to end its
+        epoch: the record may be a send of its own, and then no send after it will count.
         """
         self.cursor = offset + 1
         self.fold.step(offset, record, appended_at_ms)
@@ -240,11 +260,11 @@ class Owner:
             self.outdated |= self._is_outdated_by(record)
 
     def _is_outdated_by(self, other: Takeover) -> bool:
-        """Whether another owner began afresh since this one was loaded: what was before then counts
-        for nobody. An own takeover that says the same, and is on its way, does so again.
+        """Whether another owner began afresh since this one was loaded, so that nothing before its
+        takeover counts any more. It does not matter if the own takeover on its way says the same.
         """
-        says_the_same = self._is_afresh and self._taken_over_ms > 0
-        return other.is_afresh and self.cursor > self._log_end and not says_the_same
+        begins_afresh_too = self._is_afresh and self._taken_over_ms > 0
+        return other.is_afresh and self.cursor > self._log_end and not begins_afresh_too
 
     def _read_origin(self, record: Origin, appended_at_ms: int, now_ms: int) -> None:
         at = self.place
@@ -263,29 +283,30 @@ class Owner:
 
     def _publish(self, valid: Valid) -> None:
         self.tail.add(valid, self.limits.tail_max_bytes)
-        for user in valid.user_ids:
-            for session in self.sessions.get(user, ()):
+        for user_id in valid.user_ids:
+            for session in self.sessions.get(user_id, ()):
                 if session.position < valid.at.offset:
                     session.deliver(valid.at.offset, valid.chunk)
                     self.crowded |= not session.has_room
 
     def _read_missing(self, record: Missing) -> None:
-        """Bring a target the copies again that it lacks, if there are any."""
+        """Copy again what a target lacks, if it lacks anything."""
         last, high = self.fold.chain.last_for(record.target).origin, record.high
         if self.ready and last.lies_above(high):
-            # what it has from an end that this log has lost says nothing of what stands there now
+            # If its `high` is from an end that this log has lost, it may lack all that is here now.
             held = high.holds_where(self.tail.clock_at(high.offset) or 0)
             self.forwarder.rewind(record.target, high.offset if held else -1)
 
     # -- sessions
 
     def can_attach(self, session: Session) -> bool:
-        """Whether the tail holds all that the session has not been told."""
+        """Whether the tail holds everything that the session has not been told yet."""
         return session.position >= self.tail.floor.offset
 
     def attach(self, session: Session) -> bool:
-        """Queue what the session has not been told, say that it is caught up, and keep it informed
-        from now on. False: its queue has no room for all of that; come back when it was read.
+        """Queue what the session has not been told yet, tell it that it is caught up, and deliver
+        to it from now on. Returns False if its queue has no room for all of that: try again when
+        its client has read.
         """
         if not self.tail.replay(session):
             return False
@@ -298,7 +319,7 @@ class Owner:
         session.push(frames.caught_up(self.place))
 
     def detach(self, session: Session) -> None:
-        """The session is gone; unknown is fine."""
+        """Forget a session that has ended. It does no harm if it is not known here."""
         sessions = self.sessions.get(session.user_id, [])
         if session in sessions:
             sessions.remove(session)
@@ -306,14 +327,14 @@ class Owner:
                 del self.sessions[session.user_id]
 
     def end(self, refusal: Refusal, address: str = "") -> None:
-        """Close all sessions; this owner is done."""
+        """Close all sessions, since this owner has ended."""
         for session in [s for sessions in self.sessions.values() for s in sessions]:
             session.close(refusal, address)
         self.sessions.clear()
 
     def expire(self, now_ms: int) -> None:
-        """Forget old sends; call it about once a second. Idle sessions are told a position that
-        stays covered.
+        """Forget old sends, and tell idle sessions a newer position, so that they can go on
+        sending. Call this about once a second.
         """
         self.clock.go_on(now_ms)
         announced = self.sent.expire(now_ms)
@@ -325,74 +346,36 @@ class Owner:
     # -- state records and retention
 
     def state_due(self, now_ms: int) -> bool:
-        """Whether enough was read since the last state record, or it is so old that it holds up
-        what is released; or a new one has to show whether the clock is right again.
+        """Whether to append a state record: because enough was read since the last one, because
+        that is so old that it holds up retention, or to see whether the clock is right again.
         """
-        if self.cursor - 1 - self._stated >= self.limits.state_every:
+        if self.cursor - 1 - self._state_as_of >= self.limits.state_every:
             return True
-        since_ms = now_ms if self._stated_at_ms is None else self._stated_at_ms
+        since_ms = now_ms if self._state_at_ms is None else self._state_at_ms
         return now_ms - since_ms >= self.limits.state_after_ms or self.clock.look_due(now_ms)
 
     def state_soon(self) -> None:
-        """A reader needs a state record to go on: the next one is due."""
-        self._stated = min(self._stated, self.cursor - 1 - self.limits.state_every)
+        """Make a state record due now, since a reader needs one to go on."""
+        self._state_as_of = min(self._state_as_of, self.cursor - 1 - self.limits.state_every)
 
     def state(self, now_ms: int) -> State:
-        """What is known now, as a record to append."""
-        self._stated, self._stated_at_ms = self.cursor - 1, now_ms
-        self._made[self._stated] = now_ms
+        """The state record to append now."""
+        self._state_as_of, self._state_at_ms = self.cursor - 1, now_ms
+        self._states_made_ms[self._state_as_of] = now_ms
         self.clock.looks(now_ms)
-        return self.fold.state(self._stated)
+        return self.fold.state(self._state_as_of)
 
     def released(self, materialized: int) -> int | None:
-        """The lowest offset that the protocol still needs, when history has everything below
-        `materialized`.
+        """The lowest offset that the protocol still needs if the history has everything below
+        `materialized`; None if that has not moved up.
 
-        It lies behind what is forwarded and materialized and behind a state record of its own that
-        readers from there start with: one of a session before may tell of an end that was lost.
+        Everything below it is forwarded and materialized, and covered by a state record that this
+        owner has written. One of an earlier session may describe an end that the log has lost.
         """
         safe = min(self.forwarder.done + 1, materialized)
         released = None
         while self._states and self._states[0][0] < safe:
             _, as_of = self._states.popleft()
-            self._made.pop(as_of, None)
+            self._states_made_ms.pop(as_of, None)
             released = as_of + 1
         return released
-
-
-def _reused(client_message_id: str) -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_REUSED_ID,
-        f"client_message_id {client_message_id!r} was accepted before with another content: take a "
-        "new id for a new message",
-    )
-
-
-def _ahead(seen: int) -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_PROTOCOL,
-        f"offset {seen} is ahead of all that this server has told: say the position of this stream",
-    )
-
-
-def _clock_ahead() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_CLOCK_AHEAD,
-        "the clock of this server is more than a minute ahead of the log's: it accepts nothing "
-        "until that is put right",
-        LOOK_AGAIN_MS,
-    )
-
-
-def _no_more_ids() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_UNAVAILABLE,
-        "no message id is left for this time: the clock of the server is decades ahead",
-    )
-
-
-def _catch_up() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_CATCH_UP,
-        "this position is too old to tell a repeat from a new send: reconnect, then send again",
-    )

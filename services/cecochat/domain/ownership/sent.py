@@ -1,22 +1,25 @@
-"""Which sends were accepted lately, so that a repeat joins the first. How much it remembers is
-tuning, not correctness.
+"""Which sends were accepted lately, so that a repeat is answered like the first. How much is
+remembered is a matter of tuning, not of correctness.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
 
-Key = tuple[str, str]
-"""(user id, client message id)."""
+Key = tuple[UserId, str]
+"""User id and client message id."""
 
 
 class Accepted(NamedTuple):
-    """An accepted send."""
+    """An accepted send: its message id, where its record is, when that was read (ms since 1970),
+    and a number that stands for its content.
+    """
 
     message_id: int
     at: Place
@@ -24,21 +27,22 @@ class Accepted(NamedTuple):
     content: int
 
 
-def content_of(said: Send | Event) -> int:
-    """What a send, or the event made of it, says and where: the same content, the same number. It
-    means something in this process only.
+def content_of(message: Send | Event) -> int:
+    """A number that is the same for two sends with the same chat and body, and for the events made
+    of them. It is valid in this process only.
     """
-    body = said.WhichOneof("body")
-    return hash((said.chat_id, body, getattr(said, body).SerializeToString() if body else b""))
+    body = message.WhichOneof("body")
+    value = getattr(message, body).SerializeToString() if body else b""
+    return hash((message.chat_id, body, value))
 
 
 class SentTable:
-    """Accepted sends by key, oldest first; above `floor` it knows every one.
+    """Accepted sends by key, oldest first. It has every accepted send above the offset `floor`.
 
-    Forgetting takes two steps, so that sessions can be told in between: `expire` forgets what the
-    step before announced and announces what comes next. A client that has heard of an announced
-    offset can still send; one that has not is told to catch up only when the table really no longer
-    covers what it knows.
+    Forgetting takes two steps, so that sessions can be told in between. `expire` forgets what the
+    last call announced, and announces what it will forget next. A client that has been told an
+    announced offset can go on sending. One that has not is told to catch up, but only once the
+    table no longer covers its position.
     """
 
     def __init__(self, floor: int, limits: OwnerLimits) -> None:
@@ -55,21 +59,22 @@ class SentTable:
         return self._sent.get(key)
 
     def covers(self, position: int) -> bool:
-        """Whether a client that knows everything up to `position` can have no accepted send that is
-        forgotten here.
+        """Whether this table still has every accepted send that a client at `position` does not
+        know to be accepted.
         """
         return position >= self.floor
 
     def add(self, key: Key, accepted: Accepted) -> None:
-        """A valid origin was read. A key that is here already, since whoever accepted it again had
-        forgotten it, moves to its new place: the table is in the order of offsets.
+        """Add the send of a valid origin that was read. If the key is here already, because an
+        owner had forgotten it and accepted the send again, it moves to the end: the table is in the
+        order of offsets.
         """
         self._sent.pop(key, None)
         self._sent[key] = accepted
 
     def expire(self, now_ms: int) -> int:
-        """Forget what was announced, announce what is older than the window or too much; returns
-        the announced offset.
+        """Forget what was announced, then announce what is too old or too much. Returns the
+        announced offset.
         """
         self._forget_announced()
         surplus = len(self._sent) - self._limits.resend_entries_max

@@ -1,4 +1,4 @@
-"""What an owner keeps of the latest records for the sessions that resume."""
+"""The latest records of a partition, which its owner keeps for sessions that resume."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from bisect import bisect_right
 from collections import deque
 from itertools import islice
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
 
 
 class Valid:
-    """A valid record that concerns some users; its chunk is made when a session needs it."""
+    """A valid record that concerns some users. Its chunk is made when a session first needs it."""
 
     __slots__ = ("_chunk", "at", "event", "user_ids")
 
-    def __init__(self, at: Place, user_ids: tuple[str, ...], event: bytes) -> None:
+    def __init__(self, at: Place, user_ids: tuple[UserId, ...], event: bytes) -> None:
         self.at = at
         self.user_ids = user_ids
         self.event = event
@@ -24,14 +25,14 @@ class Valid:
 
     @property
     def chunk(self) -> frames.Chunk:
-        """What its sessions are sent, the same bytes for all of them."""
+        """The bytes that are sent to the sessions, the same for all of them."""
         if self._chunk is None:
             self._chunk = frames.delivered(self.at, self.event)
         return self._chunk
 
 
 class Tail:
-    """The latest valid records, bounded in bytes: what most resuming sessions need."""
+    """The latest valid records, bounded in bytes. Most sessions that resume need no more."""
 
     def __init__(self, floor: Place) -> None:
         self.floor = floor  # everything valid above it is here
@@ -39,7 +40,7 @@ class Tail:
         self._bytes = 0
 
     def add(self, valid: Valid, max_bytes: int) -> None:
-        """The next valid record."""
+        """Add the next valid record, and drop the oldest while there are over `max_bytes`."""
         self._records.append(valid)
         self._bytes += len(valid.event)
         while self._bytes > max_bytes:
@@ -48,8 +49,8 @@ class Tail:
             self.floor = dropped.at
 
     def replay(self, session: Session) -> bool:
-        """Queue what the session has not been told, as far as it has room; whether that was all.
-        Its position must not lie below `floor`.
+        """Queue what the session has not been told yet, as far as it has room. Returns whether that
+        was all. The session's position must not lie below `floor`.
         """
         for valid in islice(self._records, self._number_up_to(session.position), None):
             if session.user_id in valid.user_ids:
@@ -59,12 +60,14 @@ class Tail:
         return True
 
     def clock_at(self, offset: int) -> int | None:
-        """The log's clock at the last valid record up to `offset`; None: that is not known here."""
+        """The log's clock, in ms since 1970, at the last valid record up to `offset`; None if it is
+        not known here.
+        """
         number = self._number_up_to(offset)
         if number:
             return self._records[number - 1].at.clock_ms
-        known = self.floor.clock_ms and offset >= self.floor.offset
-        return self.floor.clock_ms if known else None
+        is_known = self.floor.clock_ms and offset >= self.floor.offset
+        return self.floor.clock_ms if is_known else None
 
     def _number_up_to(self, offset: int) -> int:
         return bisect_right(self._records, offset, key=lambda valid: valid.at.offset)

@@ -1,1 +1,1 @@
-"""A stream of a device, as the server sees it: where it resumes, what it may send and is owed."""
+"""A stream of a device, as the server sees it: where it resumes, and what it may send and gets."""

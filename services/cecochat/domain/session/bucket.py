@@ -1,4 +1,4 @@
-"""A token bucket: a burst at once, a rate for long."""
+"""Rate limits by token buckets, which allow a burst at once and a steady rate for long."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.v1 import errors_pb2
 
 USERS_MAX = 100_000
@@ -15,8 +16,8 @@ Limit = TypeVar("Limit")
 
 
 class TokenBucket:
-    """Holds up to `burst` tokens and gains `rate_per_s`; the caller passes the time (s, any steady
-    clock) in.
+    """Holds up to `burst` tokens and gains `rate_per_s` tokens a second. The caller passes in the
+    time in seconds, by any monotonic clock.
     """
 
     __slots__ = ("_at_s", "_tokens")
@@ -26,19 +27,19 @@ class TokenBucket:
         self._at_s = now_s
 
     def take_up_to(self, count: int, now_s: float, rate_per_s: float, burst: float) -> int:
-        """Take what is there, and at most `count` tokens; how many were taken."""
+        """Take as many tokens as there are, at most `count`. Returns how many were taken."""
         self._fill(now_s, rate_per_s, burst)
         taken = min(count, int(self._tokens))
         self._tokens -= taken
         return taken
 
     def wait_s(self, count: int, rate_per_s: float) -> float:
-        """How long after the last look `count` tokens will be there, in s."""
+        """In how many seconds after the last call there will be `count` tokens."""
         return max(0.0, count - self._tokens) / rate_per_s
 
     def try_take(self, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0) -> float:
-        """Take so many tokens, or the whole burst, if they are there: 0.0; else take none and say
-        in how many seconds they will be.
+        """Take `tokens`, or the whole burst if that is less, and return 0.0. If there are not
+        enough, take none and return in how many seconds there will be.
         """
         self._fill(now_s, rate_per_s, burst)
         tokens = min(tokens, burst)
@@ -48,7 +49,7 @@ class TokenBucket:
         return 0.0
 
     def owe(self, now_s: float, rate_per_s: float, burst: float, tokens: float) -> None:
-        """Take so many tokens that are not there yet; at most a burst is owed."""
+        """Take `tokens` even if they are not there yet. At most a burst can be owed."""
         self._fill(now_s, rate_per_s, burst)
         self._tokens = max(-burst, self._tokens - tokens)
 
@@ -58,13 +59,15 @@ class TokenBucket:
 
 
 class PerUser(Generic[Limit]):
-    """One limit a user; the one unused for longest is forgotten, and would be full again."""
+    """One limit per user. Beyond `USERS_MAX` the one that was unused for longest is forgotten; by
+    then it would be full again.
+    """
 
     def __init__(self) -> None:
-        self._limits: OrderedDict[str, Limit] = OrderedDict()
+        self._limits: OrderedDict[UserId, Limit] = OrderedDict()
 
-    def of(self, user_id: str, make: Callable[[], Limit]) -> Limit:
-        """That of a user; a new one is made."""
+    def of(self, user_id: UserId, make: Callable[[], Limit]) -> Limit:
+        """The limit of a user, made with `make` if there is none."""
         if user_id in self._limits:
             self._limits.move_to_end(user_id)
         else:
@@ -75,17 +78,19 @@ class PerUser(Generic[Limit]):
 
 
 class Rates:
-    """How often each user may do one thing. `does` says what, as in "alice looks up"."""
+    """Limits how often each user may do one thing. `does` names that thing in messages, as in
+    "alice looks up".
+    """
 
     def __init__(self, does: str) -> None:
         self._does = does
         self._buckets: PerUser[TokenBucket] = PerUser()
 
     def check(
-        self, user_id: str, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0
+        self, user_id: UserId, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0
     ) -> None:
-        """The user does it once more, at the cost of so many tokens. Raises `Refusal`
-        (rate_limited).
+        """Take the cost of doing it once more. Raises `Refusal` (rate_limited) if the user has too
+        few tokens.
         """
         bucket = self._bucket(user_id, now_s, burst)
         if wait_s := bucket.try_take(now_s, rate_per_s, burst, tokens):
@@ -96,10 +101,10 @@ class Rates:
             )
 
     def owe(
-        self, user_id: str, now_s: float, rate_per_s: float, burst: float, tokens: float
+        self, user_id: UserId, now_s: float, rate_per_s: float, burst: float, tokens: float
     ) -> None:
-        """What the user did cost so many tokens more than it seemed to before."""
+        """Take `tokens` more, for something that turned out to cost more than was taken before."""
         self._bucket(user_id, now_s, burst).owe(now_s, rate_per_s, burst, tokens)
 
-    def _bucket(self, user_id: str, now_s: float, burst: float) -> TokenBucket:
+    def _bucket(self, user_id: UserId, now_s: float, burst: float) -> TokenBucket:
         return self._buckets.of(user_id, lambda: TokenBucket(burst, now_s))

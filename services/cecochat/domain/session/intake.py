@@ -1,6 +1,4 @@
-"""What may pass the edge: every check of a client's frame and of its sends, before anything is done
-with them.
-"""
+"""Every check of a client's frame and of its sends, before anything is done with them."""
 
 from __future__ import annotations
 
@@ -11,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids
+from cecochat.domain.log.ids import UserId
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Receipt
 from cecochat.v1.messaging_pb2 import ClientFrame, Send
@@ -22,68 +21,73 @@ DEVICE_MAX_BYTES = 64
 
 
 def parse(frame: bytes) -> ClientFrame:
-    """Decode a frame after its size was checked. Raises `Refusal`."""
+    """Check the size of a frame and decode it. Raises `Refusal`."""
     if len(frame) > FRAME_MAX_BYTES:
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"a frame of {len(frame)} bytes: send at most {FRAME_MAX_BYTES}, in several frames",
+            f"this frame has {len(frame)} bytes, and {FRAME_MAX_BYTES} are allowed: use several "
+            "frames",
         )
     try:
         parsed = ClientFrame.FromString(frame)
     except DecodeError as error:
         raise Invalid(
-            "the frame is no cecochat.v1.ClientFrame: encode it with the proto"
+            "this frame is not a cecochat.v1.ClientFrame: encode it as the proto says"
         ) from error
     if len(parsed.sends) > SENDS_PER_FRAME_MAX:
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"{len(parsed.sends)} sends in a frame: use several frames",
+            f"this frame has {len(parsed.sends)} sends, and {SENDS_PER_FRAME_MAX} are allowed: use "
+            "several frames",
         )
-    parsed.DiscardUnknownFields()  # else bodies carry what no limit sees into log and history
+    parsed.DiscardUnknownFields()  # no limit counts them, and they would get into the log
     return parsed
 
 
 def check_hello(frame: ClientFrame) -> None:
-    """The first frame of a stream. Raises `Refusal`."""
+    """Check the first frame of a stream. Raises `Refusal`."""
     if not frame.HasField("hello") or frame.sends:
         raise Refusal(
             errors_pb2.ERROR_CODE_PROTOCOL,
-            "the first frame has to be a hello, without sends: say hello",
+            "the first frame of a stream has to be a hello without sends: send that first",
         )
     if len(frame.hello.device.encode()) > DEVICE_MAX_BYTES:
-        raise Invalid(f"device: at most {DEVICE_MAX_BYTES} bytes")
+        raise Invalid(f"device is too long: use at most {DEVICE_MAX_BYTES} bytes")
     if len(frame.hello.device_id.encode()) > DEVICE_MAX_BYTES:
-        raise Invalid(f"device_id: at most {DEVICE_MAX_BYTES} bytes")
+        raise Invalid(f"device_id is too long: use at most {DEVICE_MAX_BYTES} bytes")
     if frame.hello.position.offset < -1:
-        raise Invalid("position.offset: -1 or above")
+        raise Invalid("position.offset is too low: use -1 or above")
 
 
 def check_later(frame: ClientFrame) -> None:
-    """A frame after the first. Raises `Refusal`."""
+    """Check a frame after the first. Raises `Refusal`."""
     if frame.HasField("hello"):
         raise Refusal(
-            errors_pb2.ERROR_CODE_PROTOCOL, "a second hello: open a new stream to start again"
+            errors_pb2.ERROR_CODE_PROTOCOL,
+            "this stream has had its hello already: open a new stream to start again",
         )
 
 
 def check_send(
-    user: str, send: Send, text_max_bytes: int, id_max: Callable[[], int]
-) -> tuple[str, ...]:
-    """The other participants, to be frozen as recipients. `id_max`: no message id so far is higher.
-    Raises `Refusal`.
+    user_id: UserId, send: Send, text_max_bytes: int, id_max: Callable[[], int]
+) -> tuple[UserId, ...]:
+    """Check a send, and return the other participants of its chat, who become its recipients.
+    `id_max` returns an id that no message so far has exceeded. Raises `Refusal`.
     """
     if not 1 <= len(send.client_message_id.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES:
-        raise Invalid(f"client_message_id: 1 to {CLIENT_MESSAGE_ID_MAX_BYTES} bytes")
+        raise Invalid(
+            f"client_message_id is empty or too long: use 1 to {CLIENT_MESSAGE_ID_MAX_BYTES} bytes"
+        )
     if send.seen_id < 0:
-        raise Invalid("seen_id: the id of a message, or 0")
-    recipients = _recipients(user, send.chat_id)
+        raise Invalid("seen_id is negative: use the id of a message, or 0")
+    recipients = _recipients(user_id, send.chat_id)
     match send.WhichOneof("body"):
         case "message":
             _check_text(send.message.text, text_max_bytes)
         case "receipt":
             _check_receipt(send.receipt, id_max())
         case None:
-            raise Invalid("body: a send needs one, for example a message")
+            raise Invalid("this send has no body: give it one, for example a message")
         case kind:
             raise Refusal(
                 errors_pb2.ERROR_CODE_UNIMPLEMENTED,
@@ -93,22 +97,23 @@ def check_send(
 
 
 @lru_cache(maxsize=65_536)
-def _recipients(user: str, chat: str) -> tuple[str, ...]:
-    return ids.authorise(ids.UserId(user), ids.chat_id(chat))
+def _recipients(user_id: UserId, chat_id: str) -> tuple[UserId, ...]:
+    return ids.authorise(user_id, ids.chat_id(chat_id))
 
 
 def _check_text(text: str, max_bytes: int) -> None:
     if not text:
-        raise Invalid("message.text: empty; send at least one character")
+        raise Invalid("message.text is empty: send at least one character")
     if len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
-            f"a text of {size} bytes: at most {max_bytes}, split it into several messages",
+            f"message.text has {size} bytes, and {max_bytes} are allowed: split it into several "
+            "messages",
         )
 
 
 def _check_receipt(receipt: Receipt, id_max: int) -> None:
-    """Marks only move up: one in the future would call everything read until then."""
+    """Marks only move up, so a mark in the future would show every message until then as read."""
     marks = (receipt.delivered_up_to, receipt.read_up_to)
     if min(marks) < 0 or max(marks) > id_max:
-        raise Invalid("receipt: use ids of messages that were received")
+        raise Invalid("receipt names ids that no message has yet: use ids of received messages")

@@ -1,4 +1,4 @@
-"""Where a session starts, given what its client says it knows."""
+"""Where a session starts, given the position that its client says it has."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cecochat.v1.messaging_pb2 import Gap, Hello, ReadToken
 
 
 class Start(NamedTuple):
-    """The position to start from, and whether what lies between the client's own and this one is
-    lost to the log.
+    """The position to start from, and whether the log no longer has what lies between the client's
+    own position and this one.
     """
 
     position: int
@@ -31,15 +31,19 @@ def start(
     read_to: int,
     appended_at_ms: int,
 ) -> Start:
-    """Where to start a session in a log that is known from the position `first_known` up to below
-    `log_end`, with an owner that has read it up to below `read_to`. Take `log_end` first.
-    `appended_at_ms`: when the record at the position was, or one before it; 0: not known.
+    """Where to start a session.
 
-    No position: live. Of another log, another partition or beyond the end, or of an end that this
-    log has lost: nothing can be resumed, so live after a gap. Below the first known state: from
-    there, after a gap. Raises `Refusal` where this owner has not read as far as the client: it
-    lags, or was taken over from without knowing it yet, and what it calls live is the client's
-    past.
+    The log is known from the position `first_known` up to below `log_end`, and the owner has read
+    it up to below `read_to`; the caller has to find out `log_end` first. `appended_at_ms` is when
+    the record at the client's position was appended, or one before it; 0 if that is not known.
+
+    - A client without a position starts live.
+    - A position that is of another log, of another partition, beyond the end of the log, or in an
+      end that the log has lost cannot be resumed. The client starts live, after a gap.
+    - A position below the first known state starts from that state, after a gap.
+
+    Raises `Refusal` if the client is further than this owner has read. The owner lags, or another
+    has taken over and it does not know yet; what it calls live would be the client's past.
     """
     live = read_to - 1
     if first_known > live:
@@ -61,7 +65,7 @@ def start(
 
 
 def began(hello: Hello, start_: Start) -> Began:
-    """How the session starts, for those who ask later."""
+    """How the session starts, to be shown to operators."""
     how: How = "gap" if start_.gapped else "resumed" if hello.HasField("position") else "live"
     return Began(start_.position, how, hello.device)
 
@@ -69,8 +73,9 @@ def began(hello: Hello, start_: Start) -> Began:
 def gap(
     hello: Hello, log_id: str, partition: int, position: int, fold: Fold, partitions: int
 ) -> Gap:
-    """What to read from the history: all that `fold`, standing at `position`, has seen, whatever
-    of the log's `partitions` it came from. A stranger may have written a copy from another one.
+    """What the client has to read from the history: all that `fold`, which stands at `position`,
+    has seen. `partitions` is their number; copies that claim to be from any other are left out,
+    since anything may write those.
     """
     places = {origin: copied.origin for origin, copied in fold.high.items() if origin < partitions}
     if position >= 0:
@@ -86,5 +91,6 @@ def gap(
 def _behind() -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_UNAVAILABLE,
-        "this server has not read as far as you have: ask the connect server again, or come back",
+        "this server has not read as far as you have: ask the connect server where to go, or try "
+        "again",
     )

@@ -1,5 +1,5 @@
-"""One device's session on the messaging server: what is queued for it, how far it is told, whether
-it still takes sends.
+"""One device's session on the messaging server: what is queued for it, up to where it has been told
+everything, and whether it still takes sends.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from cecochat.domain.errors import Refusal, Undecodable
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
 from cecochat.domain.session import frames
@@ -19,8 +20,8 @@ How = Literal["resumed", "live", "gap"]
 
 
 class Began(NamedTuple):
-    """Where a session starts, and why there: its client knew it, asked for nothing, or was told of
-    a gap.
+    """Where and how a session starts: its client resumed there, started live, or was told of a
+    gap.
     """
 
     position: int
@@ -29,61 +30,60 @@ class Began(NamedTuple):
 
 
 class Session:
-    """Knows nothing of its transport: chunks of server frames go in, joined frames come out of
-    `take`.
+    """A session, without its transport: chunks of server frames go in, and `take` returns them
+    joined.
 
-    `wake` is called whenever there is something to take. The queue is bounded in bytes; one that
-    runs over is emptied and the session closed as slow: the client has its position and resumes.
+    `wake` is called whenever there is something to take. The queue is bounded in bytes. If it runs
+    over, it is emptied and the session is closed as slow: the client knows its position and
+    resumes.
     """
 
     def __init__(
-        self, id_: str, user_id: str, *, queue_max_bytes: int, wake: Callable[[], None]
+        self, id_: str, user_id: UserId, *, queue_max_bytes: int, wake: Callable[[], None]
     ) -> None:
         self.id = id_
         self.user_id = user_id
-        self.position = -1  # the last offset that it was told about, or has said it knew
-        self.blocked = (
-            False  # a send was refused: none behind it may overtake the client's answer to that
-        )
-        self.began: Began | None = None  # not welcomed yet
-        self.device_id = ""  # as its hello says; empty: it does not
+        self.position = -1  # the client has been told everything up to this offset
+        self.blocked = False  # a send was refused, so no send after it is taken
+        self.began: Began | None = None  # None: not welcomed yet
+        self.device_id = ""  # as the client's hello says; empty: it gave none
         self.closed: Refusal | None = None
         self.queued_bytes = 0
         self._queue_max_bytes = queue_max_bytes
         self._queue: deque[bytes] = deque()
         self._wake = wake
-        self._marks: deque[tuple[int, Callable[[bool], None]]] = deque()  # (bytes before it, tell)
+        self._callbacks: deque[tuple[int, Callable[[bool], None]]] = deque()  # (bytes before, it)
         self._taken_bytes = 0
 
-    def when_written(self, tell: Callable[[bool], None]) -> None:
-        """Call `tell` with True when all that is queued now has been written, or with False when it
-        never will be.
+    def when_written(self, callback: Callable[[bool], None]) -> None:
+        """Call `callback` with True when all that is queued now has been written, or with False if
+        that will never happen.
         """
         if self.closed:
-            tell(False)
+            callback(False)
         else:
-            self._marks.append((self._taken_bytes + self.queued_bytes, tell))
+            self._callbacks.append((self._taken_bytes + self.queued_bytes, callback))
 
     def written(self) -> None:
-        """All that was taken has been written."""
-        while self._marks and self._marks[0][0] <= self._taken_bytes:
-            self._marks.popleft()[1](True)
+        """Note that all that was taken has been written."""
+        while self._callbacks and self._callbacks[0][0] <= self._taken_bytes:
+            self._callbacks.popleft()[1](True)
 
     def ended(self) -> None:
-        """Nothing will be written any more."""
-        while self._marks:
-            self._marks.popleft()[1](False)
+        """Note that nothing will be written any more."""
+        while self._callbacks:
+            self._callbacks.popleft()[1](False)
 
     def deliver(self, offset: int, chunk: frames.Chunk) -> None:
-        """Queue what the record at `offset` says, unless the session is beyond it; the position
-        moves there.
+        """Queue the chunk of the record at `offset` and move the position there, unless the session
+        is there already.
         """
         if offset > self.position:
             self.position = offset
             self.push(chunk)
 
     def push(self, chunk: frames.Chunk) -> None:
-        """Queue a chunk, in order."""
+        """Queue a chunk. If the queue runs over, close the session as slow."""
         if self.closed:
             return
         self._queue.append(chunk)
@@ -94,7 +94,8 @@ class Session:
             self.close(
                 Refusal(
                     errors_pb2.ERROR_CODE_SLOW,
-                    f"over {self._queue_max_bytes} bytes waited to be read: read faster, resume",
+                    f"over {self._queue_max_bytes} bytes were waiting for this client: resume, and "
+                    "read faster",
                 )
             )
         else:
@@ -102,7 +103,9 @@ class Session:
 
     @property
     def has_room(self) -> bool:
-        """Whether more of what was missed may be queued: half of the queue is for what is live."""
+        """Whether more of what was missed may be queued. Half of the queue is kept for what is
+        live.
+        """
         return self.queued_bytes <= self._queue_max_bytes // 2
 
     def _drop_queue(self) -> None:
@@ -110,14 +113,14 @@ class Session:
         self.queued_bytes = 0
 
     def refuse(self, client_message_id: str, refusal: Refusal) -> None:
-        """Answer a send that will never be accepted; later ones are not looked at until the client
-        has reconnected.
+        """Refuse a send for good. Later sends are ignored until the client has reconnected, so that
+        none of them overtakes what the client makes of the refusal.
         """
         self.push(frames.refused(client_message_id, refusal))
         self.blocked = True
 
     def close(self, refusal: Refusal, address: str = "") -> None:
-        """End the session after what is queued, with the reason and, where known, the address to go
+        """End the session after what is queued, with the reason and, if known, the address to go
         to.
         """
         if not self.closed:
@@ -126,8 +129,8 @@ class Session:
             self._wake()
 
     def take(self, limit_bytes: int) -> bytes:
-        """The next frame: queued chunks joined, up to about `limit_bytes`; empty when nothing is
-        queued.
+        """Take the next frame: queued chunks, joined, of about `limit_bytes` at most. It is empty
+        if nothing is queued.
         """
         if self.queued_bytes <= limit_bytes:
             frame = b"".join(self._queue)
@@ -145,7 +148,7 @@ class Session:
 
 
 def replace(session: Session, others: Iterable[Session]) -> None:
-    """A device has one session: its hello on a new stream ends those that it had before."""
+    """Close the other sessions of this session's device: a device has one session at a time."""
     for other in others:
         if other is not session and session.device_id and other.device_id == session.device_id:
             other.close(
@@ -154,9 +157,9 @@ def replace(session: Session, others: Iterable[Session]) -> None:
 
 
 class Replay:
-    """Brings a session what it missed, from records of the log that are read for it alone.
+    """Delivers to a session what it missed, from records that are read from the log for it alone.
 
-    `fold` has to stand at or before the session's position; records are fed in order from there.
+    `fold` has to stand at the session's position or before it. Records are fed in order from there.
     """
 
     def __init__(self, session: Session, fold: Fold) -> None:
@@ -164,7 +167,7 @@ class Replay:
         self._fold = fold
 
     def feed(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
-        """The next record."""
+        """Take in the next record."""
         counts = self._fold.step(offset, record, appended_at_ms)
         if counts and isinstance(record, Origin | Copy) and concerns(record, self._session.user_id):
             at = Place(self._fold.clock_ms, offset)
@@ -172,7 +175,7 @@ class Replay:
         self._session.position = max(self._session.position, offset)
 
 
-def concerns(record: LogRecord, user_id: str) -> bool:
+def concerns(record: LogRecord, user_id: UserId) -> bool:
     """Whether a record is to be shown to that user's devices."""
     match record:
         case Origin():

@@ -20,8 +20,8 @@ from cecochat.servers.connect.server import ConnectMetrics, Directory, add_route
 
 @asynccontextmanager
 async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
-    """A connect server; ready once it knows the assignment. Clients share no listener with those
-    who ask for its health.
+    """Run a connect server. It is registered once it knows the assignment. Clients use a listener
+    of their own, apart from health and metrics.
     """
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("connect", server_id, registry)
@@ -58,6 +58,6 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await directory.ready.wait()
         await verifier.informed.wait()
-        known = instance(parts, "connect", server_id, port, health_port)
-        await stack.enter_async_context(registered(parts.discovery, known))
-        yield known
+        this = instance(parts, "connect", server_id, port, health_port)
+        await stack.enter_async_context(registered(parts.discovery, this))
+        yield this

@@ -1,4 +1,4 @@
-"""The connect server: where a caller's messaging server is, over HTTP."""
+"""The connect server, which tells callers over HTTP where their messaging server is."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.bucket import Rates
 from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
 from cecochat.ports.configuration import ASSIGNMENT
@@ -36,7 +37,7 @@ RETRY_MS = 1_000
 
 
 class Directory:
-    """Answers from what it was last told, never from the network."""
+    """Answers lookups from what it was told last, never from the network."""
 
     def __init__(self, discovery: Discovery, partitions: int) -> None:
         self._discovery = discovery
@@ -45,7 +46,7 @@ class Directory:
         self._config = Config()
         self._turn = count()
         self._rates = Rates("looks up")
-        self.ready = asyncio.Event()  # it knows the assignment
+        self.ready = asyncio.Event()  # set once the assignment is known
 
     def configure(self, config: Config) -> None:
         """Follow a new configuration."""
@@ -61,12 +62,13 @@ class Directory:
 
     @property
     def not_ready(self) -> str | None:
-        """Why it cannot answer yet; None: ready."""
+        """Why this server cannot answer yet, or None if it is ready."""
         return "waiting for the assignment" if self._assignment is None else None
 
-    def lookup(self, user_id: str) -> dict[str, Any]:
-        """Where that user goes; without `history` while no history server is live. Raises `Refusal`
-        (unavailable) while nobody live owns the partition, or (rate_limited).
+    def lookup(self, user_id: UserId) -> dict[str, Any]:
+        """Where a user has to go, as an object for JSON. There is no `history` while no history
+        server is live. Raises `Refusal`: unavailable while no live server owns the user's
+        partition, or rate_limited.
         """
         config = self._config
         self._rates.check(
@@ -96,23 +98,25 @@ class Directory:
                 return instance
         raise Refusal(
             errors_pb2.ERROR_CODE_UNAVAILABLE,
-            f"no live messaging server owns partition {partition} just now: try again",
+            f"no live messaging server owns partition {partition} at the moment: try again",
             RETRY_MS,
         )
 
     def _history(self) -> dict[str, str]:
-        """In turn, so that who asks again, since one did not answer, is given another."""
+        """The address of a history server. They take turns, so that a client that asks again
+        because one does not answer gets another.
+        """
         instances = self._discovery.live("history")
         if not instances:
-            return {}  # who chats needs none just now
+            return {}  # a client can chat without it
         return {"history": instances[next(self._turn) % len(instances)].address}
 
 
 class ConnectMetrics:
-    """What a connect server counts."""
+    """The metrics of a connect server."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._load = ConnectLoad()  # what control asks for, which the metric says too
+        self._load = ConnectLoad()  # what control asks for; the metric has the same
         self._lookups = Counter(
             "cecochat_connects", "Lookups, by code.", ["code"], registry=registry
         )
@@ -126,7 +130,7 @@ class ConnectMetrics:
         return Load(connect=self._load)
 
     def answered(self, refusal: Refusal | None) -> None:
-        """A lookup has its answer."""
+        """Note that a lookup was answered."""
         self._lookups.labels(refusal.name if refusal else "ok").inc()
         self._load.lookups += 1
 
@@ -138,7 +142,7 @@ def add_routes(
     metrics: ConnectMetrics,
     tracer: Tracer = OFF,
 ) -> None:
-    """`GET /v1/connect`, and for balancers `GET /livez`, which says nothing else."""
+    """Add `GET /v1/connect`, and `GET /livez` for load balancers."""
     tarpit = Tarpit()
 
     @app.get("/livez")
@@ -155,19 +159,19 @@ def add_routes(
         return answer
 
     def answered(request: Request) -> tuple[HTTPResponse, Refusal | None]:
-        seen = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
+        attributes = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
         try:
             identity = verifier.verify(bearer(request.headers.get("authorization")))
         except Refusal as refusal:
             return error_response(refusal), refusal
-        parent = request.headers.get("traceparent", "")  # heard of who is known alone
-        with tracer.serving(spans.LOOKUP, parent, seen) as span:
+        parent = request.headers.get("traceparent", "")  # only from callers with a valid token
+        with tracer.serving(spans.LOOKUP, parent, attributes) as span:
             answer, refused = looked_up(identity.user_id)
             if span:
                 span.set_attribute(spans.HTTP_STATUS, answer.status)
         return answer, refused
 
-    def looked_up(user_id: str) -> tuple[HTTPResponse, Refusal | None]:
+    def looked_up(user_id: UserId) -> tuple[HTTPResponse, Refusal | None]:
         try:
             return json_response(directory.lookup(user_id), dumps=json.dumps), None
         except Refusal as refusal:

@@ -1,4 +1,4 @@
-"""What control decided and why: a log line, metrics and the last of them by HTTP."""
+"""Records what control has decided and why: in its log, in metrics, and the last ones over HTTP."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cecochat.servers.control.planner import Decision
 log = logging.getLogger(__name__)
 
 KEPT = 100
-MOVES_SHOWN = 20  # of a decision: from one server to another
+MOVES_SHOWN = 20  # of a decision, grouped by source and target
 PARTITION_STATES = ("settled", "moving", "lost")
 
 
 class Decisions:
-    """The last ones, newest first; no label has unbounded values."""
+    """The last decisions, newest first, and the metrics of all. All labels have few values."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.last: deque[dict[str, Any]] = deque(maxlen=KEPT)
@@ -70,7 +70,7 @@ class Decisions:
         )
 
     def moved(self, decision: Decision, version: int) -> None:
-        """That decision is version `version` of the assignment now."""
+        """Record a decision, which is version `version` of the assignment now."""
         groups = grouped(decision.moves)
         for group in groups:
             self._moves.labels(group.reason).inc(len(group.partitions))
@@ -88,7 +88,7 @@ class Decisions:
         self._record("moved", decision.why, version=version, moves=shown, left_out=left_out)
 
     def restored(self, document: Document, found: Document) -> None:
-        """The store held `found` where others remembered `document`, and was given it."""
+        """Record that the store had `found`, and was given the later `document` again."""
         self._restores.labels(document.name).inc()
         self._record(
             "restored",
@@ -98,30 +98,30 @@ class Decisions:
         )
 
     def gave_up(self, late: dict[int, str]) -> None:
-        """These were not taken over in time: partition -> new owner."""
+        """Record partitions that were not taken over in time: partition -> new owner."""
         self._overdue.inc(len(late))
         owners = ", ".join(sorted(set(late.values())))
         self._record("overdue", f"{owners} did not take over in time", partitions=ranges(late))
 
     def count(self, partitions: int, moving: int, lost: int) -> None:
-        """How many partitions are in which state now."""
+        """Set how many partitions are in which state now."""
         settled = partitions - moving - lost
         for state, count in zip(PARTITION_STATES, (settled, moving, lost), strict=True):
             self._partitions.labels(state).set(count)
 
     def scaled(self, service: Service, before: int, scaling: Scaling) -> None:
-        """That many servers are wanted now."""
+        """Record that another number of servers is wanted now."""
         self._scalings.labels(service, "grow" if scaling.to > before else "shrink").inc()
         self._record("scaled", scaling.reason, service=service, before=before, to=scaling.to)
 
     def leads(self, *, now: bool) -> None:
-        """Whether this control server is the one that acts."""
+        """Record whether this control server leads now."""
         self._leading.set(now)
         if now:
             self._record("leads", "no other control server leads")
 
     def count_servers(self, service: Service, wanted: int | None, live: int) -> None:
-        """How many servers of a set are wanted, where that is known, and live."""
+        """Set how many servers of a set are wanted, if that is known, and how many are live."""
         if wanted is not None:
             self._servers.labels(service, "wanted").set(wanted)
         self._servers.labels(service, "live").set(live)

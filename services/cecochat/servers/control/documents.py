@@ -1,5 +1,5 @@
-"""The central documents as control keeps them: the last good ones, in memory and on disk, stored
-again where the store has lost them.
+"""Keeps the last good version of each central document, in memory and on disk, and gives it back to
+the store if the store has lost it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ Parse = Callable[[Any], Any]
 
 
 class Documents:
-    """Follows the documents that `parsers` names. What is valid is told by these, and a version
-    earlier than the last good one is never news: the store has lost it, and gets it back.
+    """Follows the documents that `parsers` names; a parser says whether a version is valid. If the
+    store has an earlier version than the last good one, it has lost that and gets it back.
 
     What the live servers remember may be more than this control server does.
     """
@@ -54,7 +54,7 @@ class Documents:
         asking: Asking,
     ) -> None:
         self.memory = Memory()
-        self.newest: dict[str, int] = {}  # version in the store, valid or not; absent: not seen
+        self.newest: dict[str, int] = {}  # name -> version in the store, valid or not
         self.changed = asyncio.Event()
         self._configuration = configuration
         self._parsers = parsers
@@ -64,21 +64,21 @@ class Documents:
         self._asking = asking
         self._judging = asyncio.Lock()
         self._refused: dict[str, Rank] = {}
-        self._heard_s = -math.inf
+        self._answered_s = -math.inf  # when the store answered last
 
     @property
     def good(self) -> Mapping[str, Document]:
-        """The last good ones, by name."""
+        """Name -> the last good version of the document."""
         return self.memory.documents
 
     @property
     def silent(self) -> bool:
         """Whether the store has not answered for some time."""
-        return time.monotonic() - self._heard_s > SILENT_S
+        return time.monotonic() - self._answered_s > SILENT_S
 
     async def run(self) -> None:
-        """Follow them until cancelled. Nothing is known before the servers have been asked: who
-        goes by an empty store alone would begin with versions that they all have seen before.
+        """Follow the documents until cancelled. The live servers are asked first: if the store is
+        empty, versions would otherwise begin again with numbers that all servers have seen.
         """
         for name in self._parsers:
             await self._load(name)
@@ -89,12 +89,12 @@ class Documents:
             group.create_task(self._check_again(client))
 
     async def check(self, name: str) -> None:
-        """Look at the store now. Raises `Unavailable`."""
+        """Look at a document in the store now. Raises `Unavailable`."""
         await self.judge(await self._configuration.get(name))
 
     async def judge(self, document: Document) -> None:
-        """Keep a version that the store holds, or give it back the one that it has lost."""
-        self._heard_s = time.monotonic()
+        """Keep a version that the store has, or give it back a later one that it has lost."""
+        self._answered_s = time.monotonic()
         async with self._judging:
             await self._keep(document)
             if lost := self._lacking(document):
@@ -104,7 +104,7 @@ class Documents:
                 self.changed.set()
 
     def _lacking(self, stored: Document) -> Document | None:
-        """What the store has to be given, which holds that document."""
+        """What the store has to be given if it has `stored`; None if it lacks nothing."""
         if (good := self.good.get(stored.name)) is None:
             return None
         taken_over = self.memory.taken_over if stored.name == ASSIGNMENT else 0
@@ -119,7 +119,7 @@ class Documents:
             self.changed.set()
 
     async def _keep(self, document: Document) -> None:
-        """Where it is valid and later than the last good one."""
+        """Keep a document if it is valid and later than the last good one."""
         name, good = document.name, self.good.get(document.name)
         if (good and document.rank <= good.rank) or document.rank == self._refused.get(name):
             return
@@ -127,37 +127,37 @@ class Documents:
             self._parsers[name](document.value)
         except InvalidSettings as error:
             self._refused[name] = document.rank
-            log.error("%s version %s is not kept: %s", name, document.version, error)
+            log.error("version %s of the %s is not kept: %s", document.version, name, error)
             return
         self.memory.keep(document)
         self.changed.set()
         try:
             await asyncio.to_thread(_write, self._file(name), document)
         except OSError as error:
-            log.error("the last good %s is in memory only: %s", name, error)
+            log.error("the last good %s is only in memory, not on disk: %s", name, error)
 
     async def _remember(self, client: httpx.AsyncClient) -> None:
-        """Ask the live servers for what they know and this one does not."""
+        """Ask the live servers for later versions than this server has."""
         async for document in later_than(self.memory, self._discovery, client):
             async with self._judging:
                 await self._keep(document)
 
     async def _follow(self, name: str) -> None:
-        known = True
+        answers = True
         while True:
             try:
                 async with aclosing(self._configuration.watch(name)) as documents:
                     async for document in documents:
-                        known = True
+                        answers = True
                         await self.judge(document)
             except Unavailable as error:
-                if known:
-                    log.warning("the %s cannot be followed just now: %s", name, error)
-                known = False
+                if answers:
+                    log.warning("the %s cannot be followed now: %s", name, error)
+                answers = False
             await asyncio.sleep(RETRY_S)
 
     async def _check_again(self, client: httpx.AsyncClient) -> None:
-        """The servers, and then the store, which may lack what they know."""
+        """Ask the servers, then check the store, which may lack what they remember."""
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             await self._remember(client)
@@ -176,7 +176,7 @@ class Documents:
                 document = Document(**json.loads(await asyncio.to_thread(_read, self._file(name))))
                 self._parsers[name](document.value)
             except (ValueError, TypeError, InvalidSettings) as error:
-                log.error("%s holds no %s and is not used: %s", self._file(name), name, error)
+                log.error("%s has no valid %s and is ignored: %s", self._file(name), name, error)
             else:
                 self.memory.keep(document)
                 self.changed.set()
@@ -187,11 +187,11 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, document: Document) -> None:
-    """All or nothing, also when the machine stops in the middle."""
+    """Write the file so that all or nothing of it is there, even if the machine stops meanwhile."""
     private.make_folder(path.parent)
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with private.opened(beside) as file:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with private.opened(temporary) as file:
         json.dump({**document._asdict(), "value": dict(document.value)}, file)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""Which servers are provably gone while discovery does not answer: control asks them itself."""
+"""Finds which servers are certainly gone while discovery does not answer, by asking them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import httpx
 
 from cecochat.ports.discovery import Instance
 
-REFUSALS = 2  # in a row; one may meet a server that is just starting again
+REFUSALS = 2  # in a row: a single one may be from a server that is starting again
 
 
 class Gone:
-    """The servers whose machine answers that nobody listens there any more, or where another
-    process does. No answer proves nothing: the network may be at fault, or the server busy.
+    """The servers that are gone: their machine refuses the connection, or another process answers
+    there. No answer at all proves nothing, since the network may be down or the server busy.
     """
 
     def __init__(self, client: httpx.AsyncClient) -> None:
@@ -24,22 +24,22 @@ class Gone:
 
     @property
     def ids(self) -> set[str]:
-        """Of those that are gone."""
+        """The ids of the servers that are gone."""
         return {server for server, count in self._refusals.items() if count >= REFUSALS}
 
     async def ask(self, servers: Sequence[Instance]) -> None:
-        """Each once; who is not among them is forgotten."""
-        refused = await asyncio.gather(*(_is_gone(self._client, each) for each in servers))
+        """Ask each of these servers once, and forget all others."""
+        answers = await asyncio.gather(*(_is_gone(self._client, each) for each in servers))
         before, self._refusals = self._refusals, Counter()
-        for server, gone in zip(servers, refused, strict=True):
+        for server, gone in zip(servers, answers, strict=True):
             if gone:
                 self._refusals[server.instance_id] = before[server.instance_id] + 1
 
 
 async def _is_gone(client: httpx.AsyncClient, server: Instance) -> bool:
-    question = {"instance": server.instance_id}
+    params = {"instance": server.instance_id}
     try:
-        answer = await client.get(f"{server.health_url}/livez", params=question)
+        answer = await client.get(f"{server.health_url}/livez", params=params)
     except httpx.HTTPError as error:
         return _is_refusal(error)
     except httpx.InvalidURL:
@@ -48,7 +48,7 @@ async def _is_gone(client: httpx.AsyncClient, server: Instance) -> bool:
 
 
 def _is_refusal(error: BaseException | None) -> bool:
-    """Whether a connection was refused, at every address of the host."""
+    """Whether the connection was refused at every address of the host."""
     match error:
         case None | ConnectionRefusedError():
             return error is not None

@@ -1,5 +1,5 @@
-"""Looks into the log for records that wait too long: to be materialized, to be forwarded, or to be
-dropped, since what waits for the first two stays, and disks fill.
+"""Looks for records of the log that wait too long to be materialized, forwarded or dropped. What is
+not materialized and forwarded cannot be dropped, so disks fill.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ log = logging.getLogger(__name__)
 
 LATE_MS: Final = 600_000
 DROP_SLACK_MS: Final = 2 * 3_600_000
-"""A partition is released up to a state record, and a quiet one has one an hour."""
-LOOKS: Final = 10  # within the time after which a record is late
+"""How much later than the retention a record may be dropped: a partition is released up to a state
+record, and a quiet partition gets one only once an hour.
+"""
+LOOKS: Final = 10  # how often to look in the time after which a record is late
 GROUPS: Final = (MATERIALIZE_GROUP, FORWARD_GROUP)
 DROP: Final = "drop"
 
 
 def late_records(registry: CollectorRegistry) -> Gauge:
-    """Set by the control server that leads; 0 at the others."""
+    """The metric, which the leading control server sets. It is 0 at the others."""
     return Gauge(
         "cecochat_log_late_records",
         "Records of the log that wait too long, by task: to be materialized or forwarded for ten "
@@ -39,7 +41,7 @@ def late_records(registry: CollectorRegistry) -> Gauge:
 
 
 class Late:
-    """`run` looks until it is cancelled, while `leads()`."""
+    """Looks for late records while `leads()` is true; `run` runs until it is cancelled."""
 
     def __init__(
         self,
@@ -50,32 +52,32 @@ class Late:
         leads: Callable[[], bool],
     ) -> None:
         self.seen: dict[str, dict[int, int]] = {}
-        """Task -> partition -> records that wait too long; what has none is not named."""
+        """Task -> partition -> how many records wait too long. There are no entries for 0."""
         self._backplane = backplane
         self._partitions = partitions
         self._late_ms = min(LATE_MS, retention_ms // 4)
-        self._keep_ms = retention_ms + max(retention_ms // 4, DROP_SLACK_MS)
+        self._drop_late_ms = retention_ms + max(retention_ms // 4, DROP_SLACK_MS)
         self._metric = metric
         self._leads = leads
-        self._tell({})
+        self._set({})
 
     async def run(self) -> None:
-        """A log that does not answer is looked at again; what was seen last stays."""
+        """Look from time to time. While the log does not answer, what was seen last stays."""
         while True:
             try:
-                self._tell(await self._look() if self._leads() else {})
+                self._set(await self._look() if self._leads() else {})
             except Unavailable as error:
-                log.warning("the log cannot be looked at just now: %s", error)
+                log.warning("late records cannot be counted now: %s", error)
             await asyncio.sleep(self._late_ms / 1_000 / LOOKS)
 
     def shown(self) -> dict[str, Any]:
-        """For people."""
+        """What was seen last, for people, as an object for JSON."""
         return {
             task: {"records": sum(found.values()), "partitions": ranges(found)}
             for task, found in self.seen.items()
         }
 
-    def _tell(self, seen: dict[str, dict[int, int]]) -> None:
+    def _set(self, seen: dict[str, dict[int, int]]) -> None:
         self.seen = {task: found for task, found in seen.items() if found}
         for task in (*GROUPS, DROP):
             self._metric.labels(task).set(sum(seen.get(task, {}).values()))
@@ -94,10 +96,10 @@ class Late:
         if start == end:
             return {}
         late = await self._older_than(partition, now_ms - self._late_ms)
-        found = {DROP: await self._older_than(partition, now_ms - self._keep_ms) - start}
+        found = {DROP: await self._older_than(partition, now_ms - self._drop_late_ms) - start}
         for group in GROUPS:
-            taken = await self._backplane.committed(group, MESSAGES, partition)
-            found[group] = late - max(start, taken.offset if taken else 0)
+            place = await self._backplane.committed(group, MESSAGES, partition)
+            found[group] = late - max(start, place.offset if place else 0)
         return found
 
     async def _older_than(self, partition: int, at_ms: int) -> int:

@@ -1,4 +1,4 @@
-"""What the servers of a set carry, as they say it themselves."""
+"""Asks the servers of a set what they carry."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from cecochat.internal.client import InternalClient
 from cecochat.internal.v1 import internal_pb2
 from cecochat.ports.discovery import Instance, Service
 
-QUERIES_MIN = 1.0  # a second: what fewer take says little about the load
+QUERIES_MIN = 1.0  # per second: how long fewer take says little about the load
 
 
 class Carried(NamedTuple):
-    """Of a whole set. `complete`: every server was asked twice, so that its rates are known."""
+    """What a whole set carries. `complete` is true if every server has answered twice, so that all
+    rates are known.
+    """
 
     loads: tuple[Load, ...]
     strains: tuple[Strain, ...]
@@ -27,7 +29,7 @@ class Carried(NamedTuple):
 
 class _Reading(NamedTuple):
     at_s: float
-    said: internal_pb2.Load
+    load: internal_pb2.Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +40,20 @@ class _Pair:
     now: _Reading
 
     def rate(self, counter: Callable[[internal_pb2.Load], float]) -> float:
-        """How much a counter rises in a second."""
+        """By how much a counter rises in a second."""
         took_s = self.now.at_s - self.before.at_s
-        return max(counter(self.now.said) - counter(self.before.said), 0) / took_s
+        return max(counter(self.now.load) - counter(self.before.load), 0) / took_s
 
 
 class Loads:
-    """Asks servers now and then what they carry; rates are those since the answer before."""
+    """Asks servers what they carry. Rates are those since the previous answer."""
 
     def __init__(self, client: InternalClient) -> None:
         self._client = client
         self._before: dict[str, _Reading] = {}  # by instance
 
     async def of(self, service: Service, servers: Sequence[Instance], config: Config) -> Carried:
-        """Ask all of them at once."""
+        """Ask all servers of a set at once."""
         readings = await asyncio.gather(*map(self._read, servers))
         pairs: list[_Pair] = []
         for server, now in zip(servers, readings, strict=True):
@@ -64,8 +66,8 @@ class Loads:
         return Carried(loads, strains, complete=len(pairs) == len(servers))
 
     async def _read(self, server: Instance) -> _Reading | None:
-        said = await self._client.load(server)
-        return _Reading(time.monotonic(), said) if said else None
+        load = await self._client.load(server)
+        return _Reading(time.monotonic(), load) if load else None
 
 
 def _carried(
@@ -74,35 +76,35 @@ def _carried(
     def rate(counter: Callable[[internal_pb2.Load], float]) -> float:
         return sum(pair.rate(counter) for pair in pairs)
 
-    now = [pair.now.said for pair in pairs]
+    now = [pair.now.load for pair in pairs]
     match service:
         case "messaging":
-            sessions = float(sum(said.messaging.sessions for said in now))
-            sends = rate(lambda said: said.messaging.sends_accepted)
+            sessions = float(sum(load.messaging.sessions for load in now))
+            sends = rate(lambda load: load.messaging.sends_accepted)
             return (
                 Load("sessions", sessions, config.scale_messaging_target),
                 Load("sends/s", sends, config.scale_messaging_target_sends),
             ), ()
         case "materialize":
-            if rate(lambda said: said.materialize.history_retries):
-                return (), ()  # the database holds them up: neither more nor fewer help
-            rows = rate(lambda said: said.materialize.rows_written)
-            behind = float(max((said.materialize.lag_records for said in now), default=0))
+            if rate(lambda load: load.materialize.history_retries):
+                return (), ()  # the database holds them up, so neither more nor fewer would help
+            rows = rate(lambda load: load.materialize.rows_written)
+            behind = float(max((load.materialize.lag_records for load in now), default=0))
             return (
                 (Load("rows/s", rows, config.scale_materialize_target),),
                 (Strain("records behind", behind, config.scale_materialize_lag_max),),
             )
         case "history":
-            queries = rate(lambda said: said.history.queries)
+            queries = rate(lambda load: load.history.queries)
             mean_ms = 0.0
             if queries >= QUERIES_MIN:
-                mean_ms = rate(lambda said: said.history.query_seconds) / queries * 1_000
+                mean_ms = rate(lambda load: load.history.query_seconds) / queries * 1_000
             return (
                 (Load("queries/s", queries, config.scale_history_target),),
                 (Strain("ms a query", mean_ms, config.scale_history_latency_max_ms),),
             )
         case "connect":
-            lookups = rate(lambda said: said.connect.lookups)
+            lookups = rate(lambda load: load.connect.lookups)
             return (Load("lookups/s", lookups, config.scale_connect_target),), ()
         case "control":
             return (), ()

@@ -27,7 +27,9 @@ from cecochat.servers.control.sets import Sets
 
 @asynccontextmanager
 async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
-    """A control server; ready once it has seen the live messaging servers and the assignment."""
+    """Run a control server. It is registered once it has seen the live messaging servers and the
+    assignment.
+    """
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("control", server_id, registry)
     settings, partitions = parts.settings, await parts.backplane.partition_count()
@@ -86,7 +88,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         await server.ready.wait()
-        known = instance(parts, "control", server_id, port, port)
-        await stack.enter_async_context(registered(parts.discovery, known))
+        this = instance(parts, "control", server_id, port, port)
+        await stack.enter_async_context(registered(parts.discovery, this))
         await stack.enter_async_context(running(server.stand()))
-        yield known
+        yield this

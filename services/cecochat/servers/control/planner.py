@@ -1,4 +1,4 @@
-"""When to move which partitions: pure, told what is seen and what time it is."""
+"""Decides when to move which partitions. This is pure: what is seen and the time are passed in."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from cecochat.domain.cluster import balance
 from cecochat.domain.cluster.balance import URGENT, Move
 
 GRACE_S = 0.5
-"""From the first server that is gone to its failover: several deaths become one change, and one
-that was only unregistered for a moment none."""
+"""How long to wait from the first dead server to the failover. Several deaths become one change,
+and a server that was away for only a moment causes none.
+"""
 
 QUIET_S = 1.0
 QUIET_MAX_S = 3.0
-"""Servers that start together are waited for: until none came or went for QUIET_S, or that long."""
+"""How long to wait for servers that start together: until none has come or gone for QUIET_S, but at
+most QUIET_MAX_S.
+"""
 
 STAGE_MIN = 4
-STAGE_PART = 8  # at most one eighth of all partitions is on its way between live servers
+STAGE_PART = 8  # at most one eighth of all partitions moves between live servers at a time
 
 HANDOVER_MAX_S = 10.0
-"""A server that has not said by then that it owns a partition which is assigned to it is not waited
-for any more: the partition goes to another one that owns what it was given.
+"""How long to wait until a server says that it owns a partition that is assigned to it. After that
+the partition goes to another server, one that does own what it was given.
 """
 
 DOUBTED_S = 300.0
-"""For so long a server that did not take over gets nothing more."""
+"""How long a server that did not take over gets no more partitions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The document in force, and the version that the next one has to follow."""
+    """The assignment in force, and the version that the next one has to follow."""
 
     version: int
     owners: Mapping[int, str]
@@ -39,11 +42,11 @@ class Assignment:
 
 
 class Decision(NamedTuple):
-    """Make these moves, if the assignment is still of that version."""
+    """Moves to make, if the assignment still has the version `expected`."""
 
     expected: int
     moves: list[Move]
-    owners: dict[int, str]  # after them
+    owners: dict[int, str]  # after the moves
     why: str
 
 
@@ -55,7 +58,7 @@ class UnderWay(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """All that a plan depends on."""
+    """Everything that a plan depends on."""
 
     assignment: Assignment
     live: frozenset[str]
@@ -64,8 +67,8 @@ class Situation(NamedTuple):
 
 
 class Planner:
-    """What control does next. Times are of one monotonic clock, in s. It is asked at every answer
-    of every server, so only what has changed is worked out again.
+    """Decides what control does next. All times are of one monotonic clock, in s. It is called for
+    every answer of every server, so a plan is computed again only if something has changed.
     """
 
     def __init__(self, partitions: int) -> None:
@@ -73,17 +76,17 @@ class Planner:
         self.live: frozenset[str] | None = None  # None: not seen yet
         self.assignment: Assignment | None = None
         self.under_way: dict[int, UnderWay] = {}
-        self._given: dict[str, set[int]] = {}  # the assignment by server
-        self._unowned = frozenset(range(partitions))  # what it gives nobody
-        self._stuck: dict[int, str] = {}  # partition -> who was given it and did not take it over
-        self._doubted: dict[str, float] = {}  # server -> since when it gets nothing more
-        self._changed_s = 0.0  # the live set, last
-        self._restless_s: float | None = None  # the first change since it was last quiet
+        self._assigned: dict[str, set[int]] = {}  # server -> its partitions in the assignment
+        self._unowned = frozenset(range(partitions))  # assigned to nobody
+        self._stuck: dict[int, str] = {}  # partition -> the server that did not take it over
+        self._doubted: dict[str, float] = {}  # server -> since when it gets no more partitions
+        self._changed_s = 0.0  # when the live servers changed last
+        self._restless_s: float | None = None  # when they changed first after a quiet time
         self._lost_s: float | None = None  # since when partitions have no live owner
         self._planned: tuple[Situation, list[Move]] | None = None  # the last plan, and for what
 
     def see_live(self, live: Collection[str], now_s: float) -> None:
-        """These messaging servers are live."""
+        """Take in which messaging servers are live."""
         if live == self.live:
             return
         if not self.live or self._restless_s is None:
@@ -91,10 +94,12 @@ class Planner:
         self.live, self._changed_s = frozenset(live), now_s
 
     def see_assignment(self, assignment: Assignment, now_s: float) -> None:
-        """This is in force, whoever has written it: partitions that it moves are under way."""
+        """Take in the assignment in force, no matter who has written it. The partitions that it
+        moves are under way from now on.
+        """
         before = self.assignment
         self.assignment = assignment
-        self._given = balance.by_server(assignment.owners)
+        self._assigned = balance.by_server(assignment.owners)
         self._unowned = frozenset(range(self.partitions)).difference(assignment.owners)
         for partition, target in assignment.owners.items():
             if before and before.owners.get(partition) != target:
@@ -102,7 +107,7 @@ class Planner:
                 self._stuck.pop(partition, None)
 
     def see_owned(self, server_id: str, owned: Collection[int], now_s: float) -> None:
-        """That server says that it owns these, and nothing else."""
+        """Take in that a server says that it owns these partitions and no others."""
         for partition in owned:
             moving = self.under_way.get(partition)
             if moving and moving.target == server_id:
@@ -110,7 +115,7 @@ class Planner:
             if self._stuck.get(partition) == server_id:
                 del self._stuck[partition]
                 self._doubted.pop(server_id, None)
-        for partition in self._given.get(server_id, set()).difference(owned):
+        for partition in self._assigned.get(server_id, set()).difference(owned):
             if partition not in self._stuck:
                 self.under_way.setdefault(partition, UnderWay(server_id, now_s))
 
@@ -120,8 +125,8 @@ class Planner:
         return {moving.target for moving in self.under_way.values()} | {*self._stuck.values()}
 
     def overdue(self, now_s: float) -> dict[int, str]:
-        """Partition -> server that it is assigned to and that did not take it over in time; it is
-        not waited for any more, and the partition is to move where another server can take it.
+        """The partitions that were not taken over in time, and the servers that should have done
+        it. These are not waited for any more: the partition moves if another server can take it.
         """
         self._trust_again(now_s)
         late = {
@@ -136,7 +141,7 @@ class Planner:
         return late
 
     def _trust_again(self, now_s: float) -> None:
-        """Who is no longer doubted has its time once more."""
+        """Wait once more for servers that are no longer doubted."""
         doubted = self.doubted(now_s)
         for partition, server in list(self._stuck.items()):
             if server not in doubted:
@@ -145,8 +150,8 @@ class Planner:
 
     def lost(self) -> list[int]:
         """The partitions that have no live owner."""
-        gone = self._given.keys() - (self.live or ())
-        return sorted(self._unowned.union(*(self._given[server] for server in gone)))
+        gone = self._assigned.keys() - (self.live or ())
+        return sorted(self._unowned.union(*(self._assigned[server] for server in gone)))
 
     def waits(self, now_s: float) -> bool:
         """Whether time alone may bring the next decision."""
@@ -155,8 +160,8 @@ class Planner:
         return bool(self.under_way or self._stuck or self.lost()) or not self._quiet(now_s)
 
     def decide(self, now_s: float, *, balancing: bool = True) -> Decision | None:
-        """What to write now, if anything; nothing without a live server. `balancing`: also what is
-        not urgent.
+        """What to write now, or None if there is nothing to do or no live server. Moves that are
+        not urgent are made only if `balancing` is true.
         """
         if self.assignment is None or not self.live:
             return None
@@ -173,27 +178,27 @@ class Planner:
         return self._balance(now_s)
 
     def doubted(self, now_s: float) -> set[str]:
-        """Live servers that did not take over, not long ago."""
+        """The live servers that did not take over lately."""
         doubted = {s for s, since_s in self._doubted.items() if now_s - since_s < DOUBTED_S}
         return doubted & (self.live or frozenset())
 
     def _movable(self, now_s: float) -> dict[int, str]:
-        """What is stuck, while some other live server owns what it was given: where none does, it
-        is not the servers that fail.
+        """The partitions that are stuck, if some other live server does own what it was given. If
+        none does, the servers are not the reason, and moving would not help.
         """
         trusted = (self.live or frozenset()) - self.doubted(now_s)
         return self._stuck if self._stuck and any(map(self._owns_something, trusted)) else {}
 
     def _owns_something(self, server_id: str) -> bool:
-        mine = self._given.get(server_id)
-        return not mine or any(partition not in self.under_way for partition in mine)
+        assigned = self._assigned.get(server_id)
+        return not assigned or any(partition not in self.under_way for partition in assigned)
 
     def _failover(self, lost: int, now_s: float) -> Decision | None:
-        """All that nobody serves, at once."""
+        """Move all partitions that nobody serves at once."""
         assert self.live
         if self._lost_s is None:
             self._lost_s = now_s
-        if lost == self.partitions:  # a first start, or all were away: a balanced one
+        if lost == self.partitions:  # a first start, or all were away: wait for all servers
             if not self._quiet(now_s):
                 return None
         elif now_s - self._lost_s < GRACE_S:
@@ -204,7 +209,7 @@ class Planner:
         return self._decision(moves, why)
 
     def _balance(self, now_s: float) -> Decision | None:
-        """The next few of what would make it even."""
+        """Make the next few moves towards an even assignment."""
         assert self.assignment
         assert self.live
         open_ = self.live - self.doubted(now_s)

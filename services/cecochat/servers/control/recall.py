@@ -1,5 +1,5 @@
-"""What the live servers remember of the central documents: each holds those that it follows, so
-these outlive the store and the copies of the control servers.
+"""What the live servers remember of the central documents. Each server keeps the documents that it
+follows, so these survive the store and the copies of the control servers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from cecochat.ports.discovery import SERVICES, Discovery, Instance
 async def later_than(
     memory: Memory, discovery: Discovery, client: httpx.AsyncClient
 ) -> AsyncGenerator[Document]:
-    """The documents that a live server follows in a later version than `memory` holds. The highest
-    takeover that a server has seen goes into `memory`.
+    """Yield the documents that some live server follows in a later version than `memory` has. Also
+    notes in `memory` the highest version by which a server has seen a takeover.
     """
     for name, (rank, server) in (await _latest(memory, discovery, client)).items():
-        known = memory.documents.get(name)
-        if (known is None or rank > known.rank) and (
+        remembered = memory.documents.get(name)
+        if (remembered is None or rank > remembered.rank) and (
             document := await document_of(client, server, name)
         ):
             yield document
@@ -32,8 +32,8 @@ async def later_than(
 async def _latest(
     memory: Memory, discovery: Discovery, client: httpx.AsyncClient
 ) -> dict[str, tuple[Rank, Instance]]:
-    """Name -> the latest version of it that a server follows, and which server. All are asked at
-    once; who does not answer is left out.
+    """Name -> the latest version of this document that a server follows, and which server. All are
+    asked at once; those that do not answer are left out.
     """
     servers = [each for service in SERVICES for each in discovery.live(service)]
     answers = await asyncio.gather(*(remembered_by(client, each) for each in servers))

@@ -1,4 +1,4 @@
-"""What control tells over HTTP: what it sees, and what it has decided."""
+"""What control shows over HTTP: what it sees, and what it has decided."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cecochat.servers.control.sets import Sets
 def add_routes(
     app: App, server_id: str, control: Control, sets: Sets, late: Late, decisions: Decisions
 ) -> None:
-    """`GET /decisions` and `GET /control`."""
+    """Add `GET /decisions` and `GET /control`."""
 
     @app.get("/decisions", ctx_scope="read")
     async def last(_: Request) -> HTTPResponse:

@@ -1,8 +1,8 @@
-"""The control server: keeps every partition with a live messaging server, evenly.
+"""The control server, which keeps every partition with a live messaging server, evenly.
 
-Several may run: one leads and the others know what it knows. Should two lead for a moment, a change
-stands only on the version that it was decided on: one finds a conflict, reads again and decides
-again.
+Several may run: one leads, and the others know the same. If two lead for a moment, a change still
+counts only if the assignment has the version that it was decided on. The other one gets a conflict,
+reads again and decides again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RETRY_S = 1.0
 
 
 class Control:
-    """`run` decides and writes until it is cancelled."""
+    """A control server; `run` decides and writes until it is cancelled."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Control:
         asking: Asking,
         tracer: Tracer,
     ) -> None:
-        self.ready = asyncio.Event()  # it has seen the live servers and the assignment
+        self.ready = asyncio.Event()  # set once the live servers and the assignment are known
         self.leads = False
-        self.paused = True  # until the configuration says
+        self.paused = True  # until the configuration is known
         self._server_id = server_id
         self._by = f"{CONTROL}{server_id}"
         self._configuration = configuration
@@ -63,12 +63,12 @@ class Control:
         self._tracer = tracer
         self._changed = documents.changed
         self._live: tuple[Instance, ...] = ()
-        self._gone: set[str] = set()  # of these, found while discovery was away
+        self._gone: set[str] = set()  # those of them that were found gone while discovery was away
         self._seen: tuple[Document, int] | None = None  # the assignment that the planner knows
 
     @property
     def not_ready(self) -> str | None:
-        """What it has not seen yet; None: ready."""
+        """What this server has not seen yet, or None if it is ready."""
         if self._planner.live is None:
             return "waiting for the live messaging servers"
         if ASSIGNMENT not in self._documents.newest:
@@ -76,7 +76,7 @@ class Control:
         return None
 
     async def run(self) -> None:
-        """Follow what is to be known, and act on it."""
+        """Follow documents and servers, and act, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._documents.run())
             group.create_task(self._follow_live())
@@ -86,17 +86,18 @@ class Control:
 
     @property
     def may_act(self) -> bool:
-        """Whether it is the one that balances and scales; failovers are done while paused, too."""
+        """Whether this server balances and scales. Failovers are done even while paused."""
         return self.leads and not self.paused
 
     def pause(self, paused: bool) -> None:
-        """Balance and scale no more, or again."""
+        """Stop to balance and scale, or go on with it."""
         self.paused = paused
         self._changed.set()
 
     async def stand(self) -> None:
-        """As a candidate, until cancelled, while the store answers: who cannot act must not lead.
-        To be called once it is registered, since a leader leads as long as its check passes.
+        """Stand as a candidate until cancelled, but only while the store answers, since a server
+        that cannot act must not lead. Call this once the server is registered: it leads only as
+        long as its health check passes.
         """
         standing: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as group:
@@ -132,7 +133,7 @@ class Control:
                         self._live = instances
                         self._see_live()
             except Unavailable as error:
-                log.warning("discovery cannot be followed just now: %s", error)
+                log.warning("discovery cannot be followed now: %s", error)
             await asyncio.sleep(RETRY_S)
 
     def _see_live(self) -> None:
@@ -141,8 +142,8 @@ class Control:
         self._changed.set()
 
     async def _look_for_gone(self) -> None:
-        """While discovery does not answer, the servers are asked; who was gone then counts as dead
-        until discovery says so too, or it answers again.
+        """Ask the servers while discovery does not answer. A server that is gone counts as dead
+        until discovery says so, too, or the server answers again.
         """
         async with self._asking() as client:
             gone = Gone(client)
@@ -151,15 +152,17 @@ class Control:
                 asked = [each for each in self._live if away or each.instance_id in self._gone]
                 await gone.ask(asked)
                 if found := gone.ids - self._gone:
-                    log.warning("discovery does not answer, but gone are %s", sorted(found))
+                    log.warning(
+                        "discovery does not answer, but these servers are gone: %s", sorted(found)
+                    )
                 if gone.ids != self._gone:
                     self._gone = gone.ids
                     self._see_live()
                 await asyncio.sleep(LOOK_S)
 
     async def _ask_owners(self) -> None:
-        """Ask those to whom partitions are on their way, until they own them, and now and then all
-        whether they still own what they were given.
+        """Ask servers that are given partitions until they own them, and from time to time all
+        servers whether they still own what they were given.
         """
         asked_all_s = -math.inf
         async with self._asking() as http:
@@ -207,7 +210,9 @@ class Control:
                     await self._changed.wait()
 
     def _decide(self) -> Decision | None:
-        """Who leads. While discovery is away nobody comes to lead, so each does what is urgent."""
+        """The next decision, if this server leads. While discovery is away no server starts to
+        lead, so each does what is urgent.
+        """
         if not self.leads and self._discovery.answers:
             return None
         return self._planner.decide(time.monotonic(), balancing=self.may_act)
@@ -228,12 +233,12 @@ class Control:
             )
             changed(self._tracer, self._configuration, document, begun_ns)
             self._decisions.moved(decision, document.version)
-            await self._documents.judge(document)  # asks the store, where a newer one was seen
+            await self._documents.judge(document)
         except Conflict as error:
-            log.info("decided on an old version: %s", error)
+            log.info("the assignment has changed, so control decides again: %s", error)
             await self._look_again()
         except Unavailable as error:
-            log.warning("the assignment cannot be written just now: %s", error)
+            log.warning("the assignment cannot be written now: %s", error)
             await asyncio.sleep(RETRY_S)
 
     async def _look_again(self) -> None:

@@ -27,14 +27,14 @@ SCALED: tuple[Service, ...] = ("messaging", "materialize", "history", "connect")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One set as it was looked at last. `managed`: None where others run it."""
+    """What was seen of one set. `managed` is None if this deployment does not run the set."""
 
     live: int
     carried: Carried
     managed: Managed | None
 
     def shown(self) -> dict[str, Any]:
-        """For people."""
+        """The set for people, as an object for JSON."""
         return {
             "live": self.live,
             "loads": [each._asdict() for each in self.carried.loads],
@@ -51,11 +51,11 @@ class Managed:
     policy: Policy
 
     def observed(self, seen: Seen) -> Observed:
-        """For a scaler."""
+        """What a scaler has to know."""
         return Observed(self.state.wanted, seen.live, *seen.carried)
 
     def shown(self, seen: Seen) -> dict[str, Any]:
-        """For people."""
+        """How the set is scaled, for people, as an object for JSON."""
         scaling = Scaler.outlook(self.observed(seen), self.policy)
         return {
             "wanted": self.state.wanted,
@@ -67,7 +67,9 @@ class Managed:
 
 
 class Sets:
-    """`run` scales until it is cancelled, while `may_act()`."""
+    """Looks at the sets and scales them; `run` runs until it is cancelled. It scales only while
+    `may_act()` is true.
+    """
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class Sets:
         self._silent: set[Service] = set()
 
     async def run(self) -> None:
-        """Look at every set now and then."""
+        """Look at every set from time to time, until cancelled."""
         async with self._asking() as http:
             loads = Loads(InternalClient(http))
             while True:
@@ -98,7 +100,7 @@ class Sets:
                         self._silent.discard(service)
                     except Unavailable as error:
                         if service not in self._silent:
-                            log.warning("%s cannot be scaled just now: %s", service, error)
+                            log.warning("the set %s cannot be scaled now: %s", service, error)
                         self._silent.add(service)
                 await asyncio.sleep(EVERY_S)
 
@@ -111,7 +113,7 @@ class Sets:
         if managed and self._may_act():
             await self._scale(service, managed, managed.observed(seen))
         else:
-            self._scalers[service] = Scaler()  # what it has seen is old when it may act again
+            self._scalers[service] = Scaler()  # what it has seen will be old by then
 
     async def _managed(self, service: Service) -> Managed | None:
         try:
@@ -125,22 +127,22 @@ class Sets:
         scaling = scaler.decide(observed, managed.policy, now_s)
         if scaling is None:
             return
-        scaler.changed(now_s, scaling.to)  # also where the answer is lost
+        scaler.changed(now_s, scaling.to)  # comes first, since the answer may be lost
         try:
             await self._deployment.scale(service, scaling.to, scaling.reason)
         except CannotScale as error:
-            log.error("%s", error)
+            log.error("the set %s was not scaled: %s", service, error)
         else:
             self._decisions.scaled(service, observed.wanted, scaling)
 
 
 def _policy(config: Config, service: Service, limits: Limits) -> Policy:
-    """What the configuration says, within what the deployment can run."""
+    """The limits that the configuration sets, within what the deployment can run."""
 
     def within(name: str) -> int:
         wanted: int = getattr(config, f"scale_{service}_{name}")
         return min(max(wanted, limits.min), limits.max)
 
-    low = max(within("min"), 1)  # from none it would not grow again
+    low = max(within("min"), 1)  # a set without servers has no load and would not grow again
     cooldown_s: float = getattr(config, f"scale_{service}_cooldown_s")
     return Policy(low, max(within("max"), low), cooldown_s)

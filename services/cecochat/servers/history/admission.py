@@ -1,4 +1,4 @@
-"""Which calls are let in: so many of a user and of all at once, so often for each user."""
+"""Which calls are admitted: so many at once, per user and in all, and so often per user."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from contextlib import contextmanager
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.bucket import Rates
 from cecochat.v1 import errors_pb2
 
 READS_AT_ONCE = 16
-"""Calls that ask the database at the same time: each may hold a page of the longest messages."""
+"""How many calls may ask the database at once. Each may have a page of the longest messages."""
 BUSY_RETRY_MS = 500
 BYTES_A_QUERY = 64 << 10
-"""An answer costs its user one query more for each of these."""
+"""An answer costs its user one more query for each of these many bytes."""
 
 
 class Admission:
-    """A call is under way until its answer has left the server: one whose client does not read
-    counts until its connection ends.
+    """Admits calls. A call is under way until its answer has left the server; if its client does
+    not read, that is until the connection ends.
     """
 
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
-        self._under_way: Counter[str] = Counter()
+        self._under_way: Counter[UserId] = Counter()
         self._rates = Rates("asks")
         self.reading = asyncio.Semaphore(READS_AT_ONCE)  # held while a call asks the database
 
     @contextmanager
-    def admitted(self, user_id: str, cost: int = 1) -> Iterator[None]:
-        """For as long as a call is under way that costs as much as so many queries. Raises
-        `Refusal` (rate_limited).
+    def admitted(self, user_id: UserId, cost: int = 1) -> Iterator[None]:
+        """Admit a call that costs as much as `cost` queries, for as long as the context lasts.
+        Raises `Refusal` (rate_limited).
         """
         self._check(user_id, cost)
         self._under_way[user_id] += 1
@@ -45,8 +46,8 @@ class Admission:
             if not self._under_way[user_id]:
                 del self._under_way[user_id]
 
-    def answered(self, user_id: str, size_bytes: int) -> None:
-        """The answer turned out so large: what it cost is owed by the user."""
+    def answered(self, user_id: UserId, size_bytes: int) -> None:
+        """Let the user pay for the size of an answer."""
         config = self._config()
         self._rates.owe(
             user_id,
@@ -56,7 +57,7 @@ class Admission:
             size_bytes // BYTES_A_QUERY,
         )
 
-    def _check(self, user_id: str, cost: int) -> None:
+    def _check(self, user_id: UserId, cost: int) -> None:
         config = self._config()
         if self._under_way[user_id] >= config.queries_at_once_per_user:
             raise _limited(

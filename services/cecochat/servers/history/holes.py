@@ -1,4 +1,4 @@
-"""Which holes a reader of a chat is told, and what operators see of all of them."""
+"""Which holes the readers of a chat are told about, and how operators see them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import ChatId, participants
+from cecochat.domain.log.ids import ChatId, UserId, participants
 from cecochat.ports.history import History, Hole, HoleReason
 from cecochat.v1 import history_pb2
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 10.0
 ALL: Final = (0, (1 << 63) - 1)
-"""Of ids."""
+"""The span of all ids."""
 
 REASONS: dict[HoleReason, history_pb2.Hole.Reason.ValueType] = {
     "trimmed": history_pb2.Hole.REASON_TRIMMED,
@@ -27,14 +27,14 @@ REASONS: dict[HoleReason, history_pb2.Hole.Reason.ValueType] = {
     "refused": history_pb2.Hole.REASON_REFUSED,
     "lost": history_pb2.Hole.REASON_LOST,
 }
-"""Those of the history; `uncopied` concerns devices."""
+"""The reasons of holes in the history. `uncopied` is missing, since it concerns devices."""
 
 
 def told(
-    holes: Iterable[Hole], chat_id: str, partitions: int, span: tuple[int, int] = ALL
+    holes: Iterable[Hole], chat_id: ChatId, partitions: int, span: tuple[int, int] = ALL
 ) -> list[history_pb2.Hole]:
-    """Those of a chat that overlap the span of ids: of the chat itself, or of a partition in which
-    one of its participants lives.
+    """The holes that a reader of a chat is told about: those that overlap the span of ids, and
+    concern the chat itself or the partition of one of its participants.
     """
     homes: set[int] | None = None
     found = []
@@ -42,23 +42,23 @@ def told(
         if hole.reason not in REASONS or hole.first_id > span[1] or hole.last_id < span[0]:
             continue
         if not hole.chat_id and homes is None:
-            homes = {partition_of(user, partitions) for user in _members(chat_id)}
+            homes = {partition_of(user_id, partitions) for user_id in _members(chat_id)}
         if hole.chat_id == chat_id or (not hole.chat_id and homes and hole.partition in homes):
             found.append(_proto(hole, chat_id))
     return found
 
 
-def told_to(holes: Iterable[Hole], user: str) -> list[history_pb2.Hole]:
-    """Those of one chat each in which that user is."""
-    return [_proto(hole, hole.chat_id) for hole in holes if user in _members(hole.chat_id)]
+def told_to(holes: Iterable[Hole], user_id: UserId) -> list[history_pb2.Hole]:
+    """The holes in single chats of which this user is a participant."""
+    return [_proto(hole, hole.chat_id) for hole in holes if user_id in _members(hole.chat_id)]
 
 
-def _members(chat_id: str) -> tuple[str, ...]:
-    """Of a dialog; nobody is known to be in what is none."""
-    return participants(ChatId(chat_id)) if chat_id.startswith("d:") else ()
+def _members(chat_id: ChatId) -> tuple[UserId, ...]:
+    """The participants of a dialog; nobody for any other chat."""
+    return participants(chat_id) if chat_id.startswith("d:") else ()
 
 
-def _proto(hole: Hole, chat_id: str) -> history_pb2.Hole:
+def _proto(hole: Hole, chat_id: ChatId) -> history_pb2.Hole:
     return history_pb2.Hole(
         first_id=hole.first_id,
         last_id=hole.last_id,
@@ -70,13 +70,13 @@ def _proto(hole: Hole, chat_id: str) -> history_pb2.Hole:
 
 
 def as_json(hole: Hole) -> dict[str, Any]:
-    """For people; ids as strings, since JavaScript loses 64-bit numbers."""
+    """The hole as an object for JSON. Ids are strings, since JavaScript rounds 64-bit numbers."""
     ids = {"first_id": str(hole.first_id), "last_id": str(hole.last_id)}
     return {"name": hole.name, **hole._asdict(), **ids}
 
 
 def history_holes(registry: CollectorRegistry) -> Gauge:
-    """Set by `HoleWatch`."""
+    """The metric that `HoleWatch` sets."""
     return Gauge(
         "cecochat_history_holes",
         "Holes of the history and of devices, by whether an operator has acknowledged them.",
@@ -86,23 +86,23 @@ def history_holes(registry: CollectorRegistry) -> Gauge:
 
 
 class HoleWatch:
-    """Counts the holes now and then, so that an alert can fire."""
+    """Counts the holes from time to time, so that an alert can fire."""
 
     def __init__(self, history: History, registry: CollectorRegistry) -> None:
         self._history = history
         self._gauge = history_holes(registry)
-        self._tell([])
+        self._set([])
 
     async def run(self) -> None:
-        """Until cancelled; what was seen last stays while the database does not answer."""
+        """Count until cancelled. While the database does not answer, the last count stays."""
         while True:
             try:
-                self._tell(await self._history.holes())
+                self._set(await self._history.holes())
             except Unavailable as error:
-                log.warning("the holes of the history cannot be counted just now: %s", error)
+                log.warning("the holes of the history cannot be counted now: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _tell(self, holes: Sequence[Hole]) -> None:
-        known = sum(hole.acknowledged_at_ms > 0 for hole in holes)
-        self._gauge.labels("yes").set(known)
-        self._gauge.labels("no").set(len(holes) - known)
+    def _set(self, holes: Sequence[Hole]) -> None:
+        acknowledged = sum(hole.acknowledged_at_ms > 0 for hole in holes)
+        self._gauge.labels("yes").set(acknowledged)
+        self._gauge.labels("no").set(len(holes) - acknowledged)

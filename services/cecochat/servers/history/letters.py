@@ -1,4 +1,4 @@
-"""The dead letters, newest last, with what became of each."""
+"""Shows operators the dead letters, newest last, and what became of each."""
 
 from __future__ import annotations
 
@@ -15,32 +15,38 @@ from cecochat.ports.history import History, Hole
 from cecochat.v1.events_pb2 import Event
 
 SHOWN_MAX: Final = 200
-"""Of each partition, the newest."""
+"""How many letters are shown of each partition: the newest."""
 
 State = Literal["waits", "dropped", "stored", "kept"]
-"""A message that is missing in the history; one that an operator has given up; one that is there by
-now; what has nothing to wait for.
+"""What became of a letter.
+
+- `waits`: the message is missing in the history.
+- `dropped`: an operator has given the message up.
+- `stored`: the message is in the history by now.
+- `kept`: there is nothing to wait for, since the record cannot be read.
 """
 
 
 _Key = tuple[str, int]
-"""Position and message: a log that lost its end gives the same offset again."""
+"""Position and message id: a log that lost its end uses the same offset again."""
 
 
 class Letters:
-    """Reads them from the log each time: there are none, or few."""
+    """Reads the dead letters from the log each time, since there are none or few."""
 
     def __init__(self, log: Log, history: History) -> None:
         self._log = log
         self._history = history
 
     async def all(self) -> list[dict[str, Any]]:
-        """The newest of each partition, as JSON without what they hold. Raises `Unavailable`."""
+        """The newest letters of each partition, as objects for JSON without their content. Raises
+        `Unavailable`.
+        """
         return [_as_json(*each) for each in await self._found(range(self._log.partitions))]
 
     async def called(self, position: str) -> list[dict[str, Any]]:
-        """Those of one record, as JSON with what they hold; more than one where the log gave its
-        offset again. Raises `Unavailable`.
+        """The letters at a position, as objects for JSON with their content. There is more than one
+        if the log has used the offset again. Raises `Unavailable`.
         """
         partition, partitions = position.partition(":")[0], self._log.partitions
         if not partition.isdecimal() or len(partition) > 4 or int(partition) >= partitions:
@@ -53,13 +59,13 @@ class Letters:
         ]
 
     async def _found(self, partitions: range) -> list[tuple[Letter, int, Hole | None]]:
-        """With when each was buried and its hole, oldest first."""
+        """The letters, when each was buried (ms since 1970) and its hole, oldest first."""
         holes = {
             (hole.name, hole.first_id): hole
             for hole in await self._history.holes()
             if hole.reason == "refused" and hole.log_id == self._log.id
         }
-        found: dict[_Key, tuple[int, Letter]] = {}  # one that was buried twice is one
+        found: dict[_Key, tuple[int, Letter]] = {}  # a letter that was buried twice counts once
         for partition in partitions:
             async with aclosing(self._records(partition)) as records:
                 async for record in records:
@@ -108,7 +114,7 @@ def _content(letter: Letter) -> dict[str, str]:
 
 
 def _event(letter: Letter) -> Event | None:
-    """What a row that is refused was made of."""
+    """The event of a message that was refused; None if there is none."""
     if letter.kind != "refused" or letter.cut_bytes:
         return None
     try:

@@ -29,7 +29,7 @@ from cecochat.where.server import Where
 
 @asynccontextmanager
 async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
-    """A history server; calls under way are finished when the context is left."""
+    """Run a history server. When the context is left, it finishes the calls under way."""
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("history", server_id, registry)
     assert parts.history
@@ -70,8 +70,8 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 HoleWatch(parts.history, registry).run(),
             )
         )
-        known = instance(parts, "history", server_id, port, health_port)
+        this = instance(parts, "history", server_id, port, health_port)
         await verifier.informed.wait()
-        await stack.enter_async_context(registered(parts.discovery, known))
+        await stack.enter_async_context(registered(parts.discovery, this))
         await stack.enter_async_context(grpc.said_to_serve(health, calls))
-        yield known
+        yield this

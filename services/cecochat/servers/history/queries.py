@@ -1,6 +1,4 @@
-"""The queries: who may ask, what a page holds, and whether the history is far enough for a
-token.
-"""
+"""The queries: who may ask, what is in a page, and whether the history has what a token needs."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ from contextlib import AbstractContextManager
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids, wire
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import ChatRow, History, MarkRow, Page
@@ -34,7 +33,7 @@ BEHIND_RETRY_MS = 25
 
 
 class Queries:
-    """Answers as bytes of the response protos: events go out as they were stored."""
+    """Answers queries with serialized response protos. Events go out as they were stored."""
 
     def __init__(self, history: History, log: Log, tracer: Tracer) -> None:
         self._history = history
@@ -47,66 +46,69 @@ class Queries:
         """Follow a new configuration."""
         self.config = config
 
-    async def messages(self, user: str, request: GetMessagesRequest) -> bytes:
-        """A page of a chat. Raises `Refusal` (invalid_argument, forbidden, unimplemented,
-        behind).
+    async def messages(self, user_id: UserId, request: GetMessagesRequest) -> bytes:
+        """A page of a chat, as a serialized `GetMessagesResponse`. Raises `Refusal`
+        (invalid_argument, forbidden, unimplemented, behind).
         """
-        chat = ids.chat_id(request.chat_id)
-        ids.authorise(ids.UserId(user), chat)
+        chat_id = ids.chat_id(request.chat_id)
+        ids.authorise(user_id, chat_id)
         limit = self._limit(request.limit)
         before, after = _bound(request, "before"), _bound(request, "after")
         if request.HasField("token"):
             await self._hold(request.token)
         with self._reading("messages"):
-            page = await self._history.messages(chat, before=before, after=after, limit=limit)
+            page = await self._history.messages(chat_id, before=before, after=after, limit=limit)
         max_bytes = self.config.history_page_max_bytes
         page = events_within(page, max_bytes, oldest_first=after is not None)
         with self._reading("marks"):
-            marks = await self._history.marks(chat)
+            marks = await self._history.marks(chat_id)
         with self._reading("holes"):
-            holes = await self._history.holes()  # after the page, so that it lacks no other
+            holes = await self._history.holes()  # after the page, so that they cover what it lacks
+        span = _span(page, before, after)
         rest = GetMessagesResponse(
             has_more=page.has_more,
             marks=_marks(marks),
-            holes=told(holes, chat, self._partitions, _span(page, before, after)) if holes else (),
+            holes=told(holes, chat_id, self._partitions, span) if holes else (),
         )
         return wire.repeated(1, page.events) + rest.SerializeToString()
 
-    async def chats(self, user: str, request: GetChatsRequest) -> bytes:
-        """A page of the user's own chats. Raises `Refusal` (invalid_argument, behind)."""
+    async def chats(self, user_id: UserId, request: GetChatsRequest) -> bytes:
+        """A page of the user's own chats, as a serialized `GetChatsResponse`. Raises `Refusal`
+        (invalid_argument, behind).
+        """
         if request.before < 0:
             raise Invalid(f"before is {request.before}: use a message id, or 0 for the newest")
         if request.before and request.HasField("after_chat_id"):
-            raise Invalid("give before or after_chat_id, not both")
+            raise Invalid("both before and after_chat_id are given: give only one of them")
         if request.HasField("token"):
             await self._hold(request.token)
         limit = self._limit(request.limit)
         with self._reading("chats"):
             if request.HasField("after_chat_id"):
                 after = request.after_chat_id
-                rows, has_more = await self._history.chats_by_id(user, after=after, limit=limit)
+                rows, has_more = await self._history.chats_by_id(user_id, after=after, limit=limit)
             else:
                 before = request.before or None
-                rows, has_more = await self._history.chats(user, before=before, limit=limit)
+                rows, has_more = await self._history.chats(user_id, before=before, limit=limit)
         with self._reading("holes"):
             holes = await self._history.holes()
         kept = chats_within(rows, self.config.history_page_max_bytes)
         has_more |= len(kept) < len(rows)
         chats = [_chat(row) for row in kept]
-        for chat in chats if holes else ():
-            chat.holes.extend(told(holes, chat.chat_id, self._partitions))
+        for row, chat in zip(kept, chats, strict=True) if holes else ():
+            chat.holes.extend(told(holes, row.chat_id, self._partitions))
         is_first = not request.before and not request.after_chat_id
-        of_user = told_to(holes, user) if is_first else ()
+        of_user = told_to(holes, user_id) if is_first else ()
         answer = GetChatsResponse(chats=chats, has_more=has_more, holes=of_user)
         return answer.SerializeToString()
 
-    def _reading(self, what: str) -> AbstractContextManager[None]:
-        seen = {
+    def _reading(self, table: str) -> AbstractContextManager[None]:
+        attributes = {
             spans.DB: self._history.system,
             spans.DB_OPERATION: "SELECT",
-            spans.DB_COLLECTION: what,
+            spans.DB_COLLECTION: table,
         }
-        return self._tracer.child(spans.READ, seen, name=f"SELECT {what}")
+        return self._tracer.child(spans.READ, attributes, name=f"SELECT {table}")
 
     def _limit(self, limit: int) -> int:
         highest = self.config.history_page_max
@@ -115,21 +117,24 @@ class Queries:
         return limit or min(PAGE_DEFAULT, highest)
 
     async def _hold(self, token: ReadToken) -> None:
-        """Refuse to answer from a history that does not hold what the token asks for."""
+        """Refuse the query if the history does not have all that the token asks for."""
         if token.log_id != self._log_id:
             raise Invalid(
-                "token: it is of another log; ask without a token, or with one of this log"
+                "the token is from another log: ask without a token, or with one from this log"
             )
         if unknown := [p for p in token.offsets if not 0 <= p < self._partitions]:
-            raise Invalid(f"token: partition {unknown[0]}; use 0 to {self._partitions - 1}")
+            raise Invalid(
+                f"the token names partition {unknown[0]}, which does not exist: use 0 to "
+                f"{self._partitions - 1}"
+            )
         with self._reading("progress"):
             progress = await self._history.progress(token.log_id)
-        asked = {p: Place(token.clocks.get(p, 0), at) for p, at in token.offsets.items()}
-        behind = [p for p, at in asked.items() if at.lies_above(progress.get(p, NOWHERE))]
+        asked = {p: Place(token.clocks.get(p, 0), offset) for p, offset in token.offsets.items()}
+        behind = [p for p, place in asked.items() if place.lies_above(progress.get(p, NOWHERE))]
         if behind:
             raise Refusal(
                 errors_pb2.ERROR_CODE_BEHIND,
-                f"the history is not yet that far in partitions {sorted(behind)[:8]}: ask again",
+                f"the history is not that far yet in partitions {sorted(behind)[:8]}: ask again",
                 BEHIND_RETRY_MS,
             )
 
@@ -144,7 +149,7 @@ def _bound(request: GetMessagesRequest, name: str) -> int | None:
 
 
 def _span(page: Page, before: int | None, after: int | None) -> tuple[int, int]:
-    """Of ids that a page covers, both among them."""
+    """The lowest and the highest id that a page covers."""
     events = [Event.FromString(each) for each in (*page.events[:1], *page.events[-1:])]
     ends = page.has_more and bool(events)
     if after is not None:

@@ -1,5 +1,5 @@
-"""What operators ask over the history server's HTTP port: `GET /where/MESSAGE_ID`, `/holes`,
-`/letters`, `/letters/LETTER`.
+"""What operators can ask on the history server's internal listener: `GET /where/MESSAGE_ID`,
+`/holes`, `/letters`, `/letters/LETTER`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from cecochat.where.server import Where
 
 
 def add_routes(app: App, where: Where, history: History, letters: Letters) -> None:
-    """`/where/MESSAGE_ID?chat=ID`: in whose history to look, if the log does not hold the message
-    any more.
+    """Add the routes. `/where/MESSAGE_ID?chat=ID` says in which chat's history to look if the log
+    no longer has the message.
     """
 
     @app.get("/where/<message_id:str>", ctx_scope="people")
@@ -53,7 +53,7 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
     @app.get("/holes", ctx_scope="read")
     async def holes(_: Request) -> HTTPResponse:
         try:
-            known = await history.holes()
+            found = await history.holes()
         except Unavailable as error:
             return ask_again(error)
-        return json_response({"holes": [hole_as_json(each) for each in known]}, dumps=json.dumps)
+        return json_response({"holes": [hole_as_json(each) for each in found]}, dumps=json.dumps)

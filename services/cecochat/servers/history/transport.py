@@ -1,7 +1,7 @@
-"""`cecochat.v1.History` over gRPC; answers are bytes already.
+"""Serves `cecochat.v1.History` over gRPC. Answers are serialized already.
 
-Its unary calls are served as streams of one message each way, which is the same on the wire: so a
-call is refused before its request is read, and is known to be under way until its answer has left.
+Its unary calls are served as streams of one message each way, which is the same on the wire. So a
+call can be refused before its request is read, and counts as under way until its answer has left.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from cecochat.auth.tokens import Verifier
 from cecochat.domain.errors import Invalid, Refusal, Unavailable
+from cecochat.domain.log.ids import UserId
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
 from cecochat.runtime.grpc import INTERNAL, Context, Service, abort, authenticate, caller
 from cecochat.runtime.tarpit import Tarpit
@@ -37,13 +38,15 @@ RECEIVE_MAX_BYTES = 64 << 10
 REQUEST_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 10.0
 CONNECTION_AGE_MS = 120_000
-"""An answer that nobody reads is held until its connection ends: gRPC has no other end for it."""
+"""How long a connection may last. An answer that nobody reads is held until its connection ends,
+since gRPC has no other limit.
+"""
 FIND_COST = 10
-"""A question for one message reads the log of each partition that it concerns and asks a messaging
-server: as much as so many queries.
+"""How many queries a `FindMessage` counts as. It reads the log of each partition that the message
+concerns, and asks messaging servers.
 """
 
-NOT_NOW = Refusal(
+NOT_ANSWERING = Refusal(
     errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000
 )
 
@@ -51,10 +54,10 @@ Request = TypeVar("Request", bound=Message)
 
 
 class QueryMetrics:
-    """What the handler counts."""
+    """The metrics of the handler."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._load = HistoryLoad()  # what control asks for, which the metric says too
+        self._load = HistoryLoad()  # what control asks for; the metric has the same
         self._seconds = Histogram(
             "cecochat_query_seconds",
             "Time to answer, by call and code.",
@@ -68,7 +71,7 @@ class QueryMetrics:
         return Load(history=self._load)
 
     def answered(self, call: str, refusal: Refusal | None, took_s: float) -> None:
-        """A query has its answer."""
+        """Note that a query was answered."""
         self._seconds.labels(call, refusal.name if refusal else "ok").observe(took_s)
         self._load.queries += 1
         self._load.query_seconds += took_s
@@ -82,7 +85,7 @@ def service(
     metrics: QueryMetrics,
     tracer: Tracer,
 ) -> Service:
-    """The service, answered by `queries` and `where`."""
+    """The service, which `queries` and `where` answer."""
     serving = partial(
         _unary,
         admission=admission,
@@ -101,7 +104,7 @@ def service(
 
 def _unary(
     name: str,
-    answer: Callable[[str, Request], Awaitable[bytes]],
+    answer: Callable[[UserId, Request], Awaitable[bytes]],
     request_type: type[Request],
     *,
     cost: int = 1,
@@ -118,13 +121,13 @@ def _unary(
             await tarpit.hold(refusal)
             await abort(context, refusal)
 
-    async def served(user: str, context: Context) -> None:
+    async def served(user_id: UserId, context: Context) -> None:
         request = _parse(await _read(context), request_type)
         with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
             async with admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):
-                answered = await answer(user, request)
-        admission.answered(user, len(answered))
-        await context.write(answered)  # until the client's window has taken it
+                answered = await answer(user_id, request)
+        admission.answered(user_id, len(answered))
+        await context.write(answered)  # returns when the client's window has taken it
 
     async def respond(context: Context) -> Refusal | None:
         begun_s = time.monotonic()
@@ -136,8 +139,8 @@ def _unary(
         except Refusal as refused:
             refusal = refused
         except (Unavailable, TimeoutError) as error:
-            log.warning("%s: %s", name, error or "the history is too slow")
-            refusal = NOT_NOW
+            log.warning("%s was not answered: %s", name, error or "the history is too slow")
+            refusal = NOT_ANSWERING
         except Exception:
             log.exception("%s failed", name)
             refusal = INTERNAL
@@ -149,13 +152,14 @@ def _unary(
 
 
 async def _read(context: Context) -> bytes:
-    """The request, which has to come soon. Raises `Refusal`."""
+    """Read the request, which has to come soon. Raises `Refusal`."""
     try:
         async with asyncio.timeout(REQUEST_TIMEOUT_S):
             raw = await context.read()
     except TimeoutError:
         raise Refusal(
-            errors_pb2.ERROR_CODE_TIMEOUT, f"no request within {REQUEST_TIMEOUT_S:g} s: send one"
+            errors_pb2.ERROR_CODE_TIMEOUT,
+            f"no request came within {REQUEST_TIMEOUT_S:g} s: send one at once",
         ) from None
     if raw is grpc.aio.EOF:
         raise Invalid("the call has no request: send one")
@@ -167,5 +171,5 @@ def _parse(raw: bytes, request_type: type[Request]) -> Request:
         return request_type.FromString(raw)
     except DecodeError:
         raise Invalid(
-            f"the request is no cecochat.v1.{request_type.__name__}: encode it with the proto",
+            f"the request is no cecochat.v1.{request_type.__name__}: encode it as the proto says",
         ) from None

@@ -1,6 +1,6 @@
-"""Compares the log with the history while both go on, all the time, at a bounded rate.
+"""Compares the log with the history all the time while both go on, at a limited rate.
 
-It judges what materialize says is whole, and tells nothing that it has not seen twice.
+It compares what materialize says is complete, and reports only what it has seen missing twice.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ log = logging.getLogger(__name__)
 
 GROUP = "audit"
 EVERY_S = 5.0
-SLOW_SHARE = 0.1  # of the rate, for what was compared before
-AGAIN_S = 3_600.0  # between the beginnings of two comparisons of all that the log holds
-BYTES_AT_ONCE = 32 << 20  # of records, that a round compares
+SLOW_SHARE = 0.1  # the part of the rate that is used to compare again
+AGAIN_S = 3_600.0  # the time between the starts of two comparisons of the whole log
+BYTES_AT_ONCE = 32 << 20  # of the records that a round compares
 KNOWN_MAX = 1_000
-"""Rows that are missing; with so many, nothing is learnt from more, and it waits."""
-SAID_MAX = 20  # at once, in the log of the server
+"""How many missing rows to remember. More would tell nothing new, so comparing stops there."""
+SAID_MAX = 20  # how many missing rows a round writes to the server's log
 
 
 class AuditMetrics:
-    """What a materialize server tells of its comparison, by partition: of those it works on."""
+    """The metrics of the comparison, for each partition that this server works on."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.offset = Gauge(
@@ -74,14 +74,14 @@ class AuditMetrics:
 
 
 class Complete(NamedTuple):
-    """Up to where a partition was compared and lacks nothing."""
+    """Up to where a partition was compared, and lacks nothing."""
 
     offset: int
-    time_ms: int  # of its last message, ms since 1970; 0: there is none
+    time_ms: int  # of the last message up to there, in ms since 1970; 0: there is none
 
 
 class Auditor:
-    """`run` compares the partitions that `mine` names until it is cancelled."""
+    """Compares the partitions that `mine` returns; `run` runs until it is cancelled."""
 
     def __init__(
         self,
@@ -90,21 +90,21 @@ class Auditor:
         registry: CollectorRegistry,
         mine: Callable[[], Collection[int]],
     ) -> None:
-        self.rate = 0.0  # records a second; 0: it does nothing unless it is asked
+        self.rate = 0.0  # records a second; 0: it compares only on request
         self.complete: dict[int, Complete] = {}
-        self.known: dict[Key, Missing] = {}
+        self.missing_rows: dict[Key, Missing] = {}
         self._backplane = backplane
         self._history = history
         self._mine = mine
         self._metrics = AuditMetrics(registry)
         self._suspects: dict[Key, Missing] = {}
         self._walks: dict[int, Walk] = {}
-        self._judged: dict[int, Place] = {}  # partition -> up to where it was compared
+        self._compared: dict[int, Place] = {}  # partition -> up to where it was compared
         self._committed: dict[int, Place] = {}
         self._slow = _Slow()
 
     async def run(self) -> None:
-        """A log or a database that does not answer is asked again."""
+        """Compare round after round. If the log or the database does not answer, try again."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:
@@ -112,61 +112,62 @@ class Auditor:
             except (Unavailable, Trimmed) as error:
                 self._walks.clear()  # what they have read was not compared
                 self._slow.again()
-                log.warning("the history is not compared with the log just now: %s", error)
+                log.warning("the history cannot be compared with the log now: %s", error)
 
     async def round(self) -> None:
-        """Look again at what was missing, then compare some more. Raises as `Walk.read`."""
+        """Look again at what was missing, then compare some more. Raises what `Walk.read` does."""
         await self._look_again()
         await self._take_partitions()
         await self._give_up_what_is_gone()
-        records = int(self.rate * EVERY_S) if len(self.known) < KNOWN_MAX else 0
+        records = int(self.rate * EVERY_S) if len(self.missing_rows) < KNOWN_MAX else 0
         budget = Budget(records, BYTES_AT_ONCE)
         wholes = {partition: await self._whole(partition) for partition in self._walks}
         expected = await self._newest(wholes, budget)
         budget.records = min(budget.records, int(records * SLOW_SHARE))
-        expected += await self._slow.read(self._backplane, self._judged, budget)
+        expected += await self._slow.read(self._backplane, self._compared, budget)
         await self._compare(expected)
         self._slow.compared()
-        self._judged |= {partition: walk.place for partition, walk in self._walks.items()}
-        await self._tell(wholes)
+        self._compared |= {partition: walk.place for partition, walk in self._walks.items()}
+        await self._report(wholes)
 
     async def _look_again(self) -> None:
-        """What is missing twice is told, what is there again is forgotten."""
-        seen = self._suspects | self.known
+        """Report what is missing for the second time, and forget what is there again."""
+        seen = self._suspects | self.missing_rows
         still = await missing(self._history, [each.expected for each in seen.values()])
-        told = {key: seen[key] for key in still if key in seen}
-        _warn([each for key, each in told.items() if key not in self.known])
-        for key in self.known.keys() - told.keys():
-            log.info("not missing any more: %s", self.known[key])
-        noted = {key: each for key, each in self.known.items() if key not in seen}  # meanwhile
-        self.known = told | noted
+        confirmed = {key: seen[key] for key in still if key in seen}
+        _warn([each for key, each in confirmed.items() if key not in self.missing_rows])
+        for key in self.missing_rows.keys() - confirmed.keys():
+            log.info("this is not missing any more: %s", self.missing_rows[key])
+        # `note` may have added some meanwhile
+        noted = {key: each for key, each in self.missing_rows.items() if key not in seen}
+        self.missing_rows = confirmed | noted
         self._suspects = {key: each for key, each in still.items() if key not in seen}
 
     async def _take_partitions(self) -> None:
         mine = set(self._mine())
-        self._forget_rows(self._judged.keys() - mine)
-        for known in (self._walks, self._judged, self._committed, self.complete):
-            for partition in known.keys() - mine:
-                del known[partition]
+        self._forget_rows(self._compared.keys() - mine)
+        for by_partition in (self._walks, self._compared, self._committed, self.complete):
+            for partition in by_partition.keys() - mine:
+                del by_partition[partition]
         for partition in sorted(mine - self._walks.keys()):
-            if partition not in self._judged:
+            if partition not in self._compared:
                 place = await self._backplane.committed(GROUP, MESSAGES, partition)
                 self._committed[partition] = place = place or Place(0, 0)
-                self._judged[partition] = place._replace(offset=place.offset - 1)
-            self._walks[partition] = Walk(self._backplane, partition, self._judged[partition])
+                self._compared[partition] = place._replace(offset=place.offset - 1)
+            self._walks[partition] = Walk(self._backplane, partition, self._compared[partition])
 
     async def _give_up_what_is_gone(self) -> None:
-        """A message that is missing and whose record the log has dropped cannot be written again:
-        it becomes a hole, of which readers are told and that operators acknowledge.
+        """Make holes of missing messages whose records the log has dropped, since those cannot be
+        written again. Readers are told of holes, and operators acknowledge them.
         """
-        known = dict(self.known)  # `note` may add to it meanwhile
+        rows = dict(self.missing_rows)  # a copy, since `note` may add to it meanwhile
         starts = {
             partition: (await self._backplane.bounds(MESSAGES, partition))[0]
-            for partition in {each.expected.partition for each in known.values()}
+            for partition in {each.expected.partition for each in rows.values()}
         }
         gone = {
             key: each
-            for key, each in known.items()
+            for key, each in rows.items()
             if each.expected.offset < starts[each.expected.partition]
         }
         messages = [each for each in gone.values() if each.what in ("absent", "other")]
@@ -175,31 +176,34 @@ class Auditor:
             holes = [hole_of(log_id, each) for each in messages]
             await self._history.write([], [], None, holes)
         for key, each in gone.items():
-            log.error("cannot be repaired any more, as the log has dropped its record: %s", each)
-            self.known.pop(key, None)
+            log.error(
+                "this cannot be repaired any more, since the log has dropped its record: %s", each
+            )
+            self.missing_rows.pop(key, None)
 
     def _forget_rows(self, partitions: Collection[int]) -> None:
-        """Who compares these partitions finds them again."""
-        for known in (self.known, self._suspects):
-            for key, each in list(known.items()):
+        """Forget what is missing in these partitions: whoever compares them next finds it again."""
+        for rows in (self.missing_rows, self._suspects):
+            for key, each in list(rows.items()):
                 if each.expected.partition in partitions:
-                    del known[key]
+                    del rows[key]
 
     async def _whole(self, partition: int) -> int:
-        """Where that went back, the database has lost rows: all is compared again, and so it is
-        where the log has lost what was compared.
+        """The offset up to which materialize says that a partition is complete. If that has gone
+        back, the database has lost rows, and everything is compared again; also if the log has lost
+        what was compared.
         """
         walk = self._walks[partition]
         if not await walk.check():
             self._forget_rows([partition])
-        at = await whole(self._backplane, partition)
-        if at < walk.position:
+        offset = await whole(self._backplane, partition)
+        if offset < walk.position:
             walk.begin_again()
-        self._judged[partition] = walk.place
-        return at
+        self._compared[partition] = walk.place
+        return offset
 
     async def _newest(self, wholes: dict[int, int], budget: Budget) -> list[Expected]:
-        """What came into the history since. Who is furthest behind comes first."""
+        """The rows that are new since the last round, of the partition furthest behind first."""
         expected: list[Expected] = []
         if budget.is_spent():
             return expected
@@ -209,11 +213,11 @@ class Auditor:
 
     async def _compare(self, expected: list[Expected]) -> None:
         found = await missing(self._history, expected)
-        self._suspects |= {key: each for key, each in found.items() if key not in self.known}
+        self._suspects |= {key: each for key, each in found.items() if key not in self.missing_rows}
         for partition, rows in Counted(each.partition for each in expected).items():
             self._metrics.rows.labels(str(partition)).inc(rows)
 
-    async def _tell(self, wholes: dict[int, int]) -> None:
+    async def _report(self, wholes: dict[int, int]) -> None:
         self.complete = {partition: self._complete_in(partition) for partition in self._walks}
         metrics = self._metrics
         for gauge in (metrics.offset, metrics.time_s, metrics.missing):
@@ -222,87 +226,89 @@ class Auditor:
             metrics.offset.labels(str(partition)).set(offset)
             metrics.time_s.labels(str(partition)).set(at_ms / 1_000)
             metrics.missing.labels(str(partition)).set(0)
-        for each in self.known.values():
+        for each in self.missing_rows.values():
             metrics.missing.labels(str(each.expected.partition)).inc()
-        metrics.lag.set({p: max(at - self.complete[p].offset, 0) for p, at in wholes.items()})
+        metrics.lag.set({p: max(up_to - self.complete[p].offset, 0) for p, up_to in wholes.items()})
         await self._commit()
 
     def _complete_in(self, partition: int) -> Complete:
-        seen = [*self.known.values(), *self._suspects.values()]
-        of_it = [each for each in seen if each.expected.partition == partition]
+        all_rows = [*self.missing_rows.values(), *self._suspects.values()]
+        rows = [each for each in all_rows if each.expected.partition == partition]
         walk = self._walks[partition]
-        if not of_it:
+        if not rows:
             return Complete(walk.position, time_ms(walk.last_id) if walk.last_id else 0)
-        first = min(of_it, key=lambda each: each.expected.offset)
+        first = min(rows, key=lambda each: each.expected.offset)
         return Complete(first.expected.offset - 1, time_ms(first.message_id))
 
     async def _commit(self) -> None:
-        """So that the next server to compare a partition finds what is missing, too."""
-        now = {
+        """Commit up to where each partition lacks nothing, so that the next server that compares it
+        finds what is missing, too.
+        """
+        places = {
             partition: Place(self._walks[partition].clock_ms, each.offset + 1)
             for partition, each in self.complete.items()
         }
-        moved = {p: at for p, at in now.items() if self._committed.get(p) != at}
+        moved = {p: place for p, place in places.items() if self._committed.get(p) != place}
         if moved:
             await self._backplane.commit(GROUP, MESSAGES, moved)
             self._committed |= moved
 
     def note(self, found: list[Missing]) -> None:
-        """Somebody else has found it twice; it stays known until it is there again."""
-        new = [each for each in found if each.key not in self.known]
-        new = new[: max(KNOWN_MAX - len(self.known), 0)]
-        self.known |= {each.key: each for each in new}
+        """Take in rows that were found missing twice on request."""
+        new = [each for each in found if each.key not in self.missing_rows]
+        new = new[: max(KNOWN_MAX - len(self.missing_rows), 0)]
+        self.missing_rows |= {each.key: each for each in new}
         _warn(new)
 
     def as_json(self) -> dict[str, Any]:
-        """For people and programs."""
+        """How far the comparison is, for people and programs, as an object for JSON."""
         return {
             "rate": self.rate,
             "complete": {str(p): each._asdict() for p, each in sorted(self.complete.items())},
-            "missing": [each.as_json() for each in self.known.values()],
+            "missing": [each.as_json() for each in self.missing_rows.values()],
         }
 
 
 class _Slow:
-    """Goes through what was compared before, partition by partition, and begins again some time
-    later, since rows may be lost at any time.
+    """Compares again what was compared before, partition by partition and again and again, since
+    rows may be lost at any time.
     """
 
     def __init__(self) -> None:
         self._begun_s = float("-inf")
-        self._left: list[int] = []
-        self._place = NOWHERE  # in the first of these
-        self._up_to = -1  # what of it was to be read last
+        self._left: list[int] = []  # partitions that are still to be compared
+        self._place = NOWHERE  # up to where the first of them was compared
+        self._up_to = -1  # up to where it should be
         self._walk: Walk | None = None
 
     async def read(
-        self, backplane: Backplane, judged: dict[int, Place], budget: Budget
+        self, backplane: Backplane, compared: dict[int, Place], budget: Budget
     ) -> list[Expected]:
-        """More of one partition. `judged`: partition -> up to where."""
+        """The next rows of one partition. `compared` is partition -> up to where to go."""
         if budget.is_spent():
             return []
-        while self._left and self._left[0] not in judged:
+        while self._left and self._left[0] not in compared:
             self._next()
         now_s = asyncio.get_running_loop().time()
         if not self._left and now_s - self._begun_s >= AGAIN_S:
-            self._begun_s, self._left = now_s, sorted(judged)
+            self._begun_s, self._left = now_s, sorted(compared)
         if not self._left:
             return []
         partition = self._left[0]
         self._walk = self._walk or Walk(backplane, partition, self._place)
         await self._walk.check()
-        self._up_to = judged[partition].offset
+        self._up_to = compared[partition].offset
         return await self._walk.read(self._up_to, budget)
 
     def compared(self) -> None:
-        """What was read last."""
+        """Note that what was read last is compared."""
         if self._walk:
             self._place = self._walk.place
             if self._place.offset >= self._up_to or not self._walk.has_begun:
                 self._next()
 
     def again(self) -> None:
-        """What was read last was not compared."""
+        """Note that what was read last is not compared, and has to be read again."""
         self._walk = None
 
     def _next(self) -> None:
@@ -312,7 +318,7 @@ class _Slow:
 
 def _warn(found: list[Missing]) -> None:
     for each in found[:SAID_MAX]:
-        named = {"partition": each.expected.partition, "message_id": str(each.message_id)}
-        log.error("missing in the history: %s", each, extra=named)
+        fields = {"partition": each.expected.partition, "message_id": str(each.message_id)}
+        log.error("this is missing in the history: %s", each, extra=fields)
     if len(found) > SAID_MAX:
-        log.error("missing in the history: %s rows more", len(found) - SAID_MAX)
+        log.error("%s more rows are missing in the history", len(found) - SAID_MAX)

@@ -1,4 +1,4 @@
-"""Puts dead letters where a person finds them, so that a partition goes on."""
+"""Puts dead letters where an operator finds them, so that the partition can go on."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from cecochat.ports.backplane import DEAD_LETTERS, Backplane, NewRecord, Produce
 
 
 class Burial:
-    """One producer session of the topic of dead letters, opened when it is needed."""
+    """Appends dead letters with a producer session, which is opened when it is first needed."""
 
     def __init__(self, backplane: Backplane) -> None:
         self._backplane = backplane
         self._producer: Producer | None = None
 
     async def bury(self, letters: Sequence[Letter]) -> None:
-        """Returns when they are durable. Raises `ProducerEnded`, `Unavailable`; then `forget`."""
+        """Append letters, and return when they are durable. Raises `ProducerEnded` and
+        `Unavailable`: then call `forget`.
+        """
         self._producer = self._producer or await self._backplane.producer(DEAD_LETTERS)
         await self._producer.append([_record(letter.fitted()) for letter in letters])
 
     def forget(self) -> None:
-        """The session may have ended."""
+        """Forget the producer session, since it may have ended."""
         self._producer = None
 
 

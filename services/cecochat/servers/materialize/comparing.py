@@ -1,4 +1,4 @@
-"""What should be in the history, read from the log, and what of it is not."""
+"""Reads from the log what should be in the history, and finds what is missing there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from typing_extensions import override
 
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, Record
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow
@@ -29,20 +30,20 @@ from cecochat.v1.events_pb2 import Event
 log = logging.getLogger(__name__)
 
 What = Literal["absent", "other", "chat", "mark"]
-Key = tuple[What, str, str, int]
-"""What is wrong, whose it is, in which chat; and the message, where it is about one alone."""
+Key = tuple[What, UserId, ChatId, int]
+"""What is wrong, the user id, the chat id, and the message id if it is about a single message."""
 
 MEANING: dict[What, str] = {
     "absent": "absent from the history",
     "other": "other bytes in the history than in the log",
-    "chat": "above the last in the list of chats of {user_id}",
-    "mark": "above the marks of {user_id}, whose receipt says so far",
+    "chat": "above the last message in the chat list of {user_id}",
+    "mark": "above the marks of {user_id}, who has sent a receipt for it",
 }
 ROWS_AT_ONCE = 5_000
 
 
 class Expected(NamedTuple):
-    """A row that the record at an offset comes to."""
+    """A row that the record at this offset should have become."""
 
     partition: int
     offset: int
@@ -50,15 +51,15 @@ class Expected(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A row that the history lacks, or has otherwise."""
+    """A row that the history lacks, or has with another content."""
 
     what: What
-    user_id: str  # whose list of chats or marks; else the sender
+    user_id: UserId  # the sender, or whose chat list or mark it is
     expected: Expected
 
     @property
     def message_id(self) -> int:
-        """Of the message, or up to which the marks should be."""
+        """The id of the message, or the id up to which the mark should be."""
         row = self.expected.row
         if isinstance(row, MessageRow):
             return row.message_id
@@ -66,22 +67,22 @@ class Missing(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """The same for the same harm, whichever record shows it."""
-        alone = self.what in ("absent", "other")
-        chat = self.expected.row.chat_id
-        return self.what, self.user_id, chat, self.message_id if alone else 0
+        """A key that is the same for the same damage, no matter which record shows it."""
+        is_message = self.what in ("absent", "other")
+        chat_id = self.expected.row.chat_id
+        return self.what, self.user_id, chat_id, self.message_id if is_message else 0
 
     @override
     def __str__(self) -> str:
         partition, offset, row = self.expected
-        what = MEANING[self.what].format(user_id=self.user_id)
+        meaning = MEANING[self.what].format(user_id=self.user_id)
         return (
             f"partition {partition}, offset {offset}: message {self.message_id} of "
-            f"{row.chat_id}: {what}"
+            f"{row.chat_id}: {meaning}"
         )
 
     def as_json(self) -> dict[str, Any]:
-        """For people and programs; the id is a string."""
+        """The row for people and programs, as an object for JSON. The id is a string."""
         return {
             "what": self.what,
             "partition": self.expected.partition,
@@ -95,7 +96,7 @@ class Missing(NamedTuple):
 
 @dataclass
 class Budget:
-    """How much of the log may still be read: what it comes to is compared at once, in memory."""
+    """How much of the log may still be read. All of it is compared at once, in memory."""
 
     records: int
     bytes: int
@@ -105,39 +106,39 @@ class Budget:
         return self.records <= 0 or self.bytes <= 0
 
     def spend(self, record: Record) -> None:
-        """On a record that was read."""
+        """Take a record that was read off the budget."""
         self.records -= 1
         self.bytes -= len(record.value)
 
 
 class Walk:
-    """Reads a partition of the log forward, from behind a place on."""
+    """Reads a partition of the log forward, starting just after a place."""
 
     def __init__(self, backplane: Backplane, partition: int, place: Place) -> None:
-        self.clock_ms, self.position = place  # what it has read up to
+        self.clock_ms, self.position = place  # everything up to here was read
         self._backplane = backplane
         self._partition = partition
         self._fold: Fold | None = None
 
     @property
     def place(self) -> Place:
-        """What it has read up to."""
+        """The place up to which everything was read."""
         return Place(self.clock_ms, self.position)
 
     def begin_again(self) -> None:
-        """From the beginning of the log."""
+        """Go back to the beginning of the log."""
         self.clock_ms, self.position = NOWHERE
         self._fold = None
 
     async def check(self) -> bool:
-        """Whether the log still holds what was read. One that has lost its end is read again from
-        the beginning. Raises `Unavailable`.
+        """Whether the log still has what was read. If it has lost its end, the walk begins again.
+        Raises `Unavailable`.
         """
         held = await still_holds(self._backplane, self._partition, self.place)
         if not held:
             log.warning(
-                "partition %s: the log has lost its end, which was compared up to offset %s: all "
-                "that is left is compared again",
+                "partition %s has lost the end of its log, which was compared up to offset %s: "
+                "everything that is left is compared again",
                 self._partition,
                 self.position,
                 extra={"partition": self._partition},
@@ -147,7 +148,9 @@ class Walk:
 
     @property
     def last_id(self) -> int:
-        """The id of the last valid origin up to here; 0: none, or it was not read yet."""
+        """The id of the last valid origin up to here; 0 if there is none, or before the first
+        `read`.
+        """
         return self._fold.last_id if self._fold else 0
 
     @property
@@ -156,9 +159,11 @@ class Walk:
         return self._fold is not None
 
     async def read(self, up_to: int, budget: Budget) -> list[Expected]:
-        """What the next records come to, up to that offset; what is read is taken off the budget,
-        which the last record may overdraw. Where it raises (`Trimmed`, `Unavailable`), a new walk
-        has to begin from before.
+        """The rows that the next records should have become, up to the offset `up_to`. What is read
+        is taken off the budget, and the last record may overdraw it.
+
+        Raises `Trimmed` and `Unavailable`. After that, a new walk has to start from where this one
+        was before.
         """
         fold = self._fold = self._fold or await self._begin(up_to)
         expected: list[Expected] = []
@@ -174,9 +179,9 @@ class Walk:
         return expected
 
     def _expected(self, fold: Fold, record: Record) -> list[Expected]:
-        rows = rows_of("", self._partition, fold, [record])
-        known: list[MessageRow | MarkRow] = [*rows.messages, *rows.marks]
-        return [Expected(self._partition, record.offset, row) for row in known]
+        made = rows_of("", self._partition, fold, [record])
+        rows: list[MessageRow | MarkRow] = [*made.messages, *made.marks]
+        return [Expected(self._partition, record.offset, row) for row in rows]
 
     async def _records(self, up_to: int) -> AsyncGenerator[Record]:
         if self.position >= up_to:
@@ -192,8 +197,9 @@ class Walk:
                     return
 
     async def _begin(self, up_to: int) -> Fold | None:
-        """What retention has dropped cannot be compared any more. None: nothing can be for now, as
-        all up to there is gone, or nothing that is left tells what counts.
+        """The fold from which to read, after skipping what retention has dropped. None if nothing
+        can be compared now, because all up to `up_to` is gone, or because what is left does not
+        say which records count.
         """
         start, end = await self._backplane.bounds(MESSAGES, self._partition)
         self.position = max(self.position, min(start - 1, up_to))
@@ -205,7 +211,9 @@ class Walk:
 async def _fold_at(
     backplane: Backplane, partition: int, position: int, bounds: tuple[int, int]
 ) -> Fold | None:
-    """As materialize has it, but without waiting for a record that tells what counts."""
+    """The fold at a position, as materialize has it, but without waiting for a record that says
+    which records count.
+    """
     if fold := await known_fold_at(backplane, partition, position):
         return fold
     start, end = bounds
@@ -218,8 +226,9 @@ async def _fold_at(
 
 
 async def whole(backplane: Backplane, partition: int) -> int:
-    """Up to where materialize says that the history holds the partition; -1: it holds nothing. It
-    says so behind what is durable, and takes it back where the database has lost rows.
+    """The offset up to which the history has everything of a partition, as materialize has
+    committed it; -1 if it has nothing. Materialize commits only what is durable, and goes back if
+    the database has lost rows.
     """
     committed = await backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
     done = await dealt_with(backplane, partition, committed)
@@ -227,7 +236,7 @@ async def whole(backplane: Backplane, partition: int) -> int:
 
 
 async def missing(history: History, expected: Sequence[Expected]) -> dict[Key, Missing]:
-    """What the history lacks of these rows now. Raises `Unavailable`."""
+    """Which of these rows the history lacks now. Raises `Unavailable`."""
     found: dict[Key, Missing] = {}
     for at in range(0, len(expected), ROWS_AT_ONCE):
         for each in await _missing(history, expected[at : at + ROWS_AT_ONCE]):
@@ -236,11 +245,11 @@ async def missing(history: History, expected: Sequence[Expected]) -> dict[Key, M
 
 
 async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[Missing]:
-    """What the history is known to lack, since it refuses it, is told as a hole instead."""
+    """Which of these rows the history lacks, without those that it refuses, which are holes."""
     messages: list[MessageRow] = []
     marks: list[MarkRow] = []
     of_message: dict[int, Expected] = {}
-    of_mark: dict[tuple[str, str], Expected] = {}  # the first of each: it may be the one
+    of_mark: dict[tuple[UserId, ChatId], Expected] = {}  # the first of each user and chat
     refused = {hole.last_id for hole in await history.holes() if hole.reason == "refused"}
     for each in expected:
         if isinstance(each.row, MessageRow):
@@ -255,7 +264,7 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
     return [
         *(Missing("absent", row.user_id, of_message[row.message_id]) for row in lacking.absent),
         *(Missing("other", row.user_id, of_message[row.message_id]) for row in lacking.other),
-        *(Missing("chat", user, of_message[row.message_id]) for user, row in lacking.chats),
+        *(Missing("chat", user_id, of_message[row.message_id]) for user_id, row in lacking.chats),
         *(
             Missing("mark", row.user_id, of_mark[row.user_id, row.chat_id]._replace(row=row))
             for row in lacking.marks
@@ -264,7 +273,7 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
 
 
 def hole_of(log_id: str, each: Missing) -> Hole:
-    """What stays of a message that is missing and whose record the log has dropped since."""
+    """The hole of a message that is missing, and whose record the log has dropped since."""
     partition, offset, row = each.expected
     assert isinstance(row, MessageRow)
     return Hole(
@@ -281,7 +290,7 @@ def hole_of(log_id: str, each: Missing) -> Hole:
 
 
 async def restore(history: History, found: Iterable[Missing]) -> None:
-    """Write again what is missing. Raises `Unavailable`."""
+    """Write the missing rows again. Raises `Unavailable`."""
     rows = [each.expected.row for each in found]
     await history.restore(
         [row for row in rows if isinstance(row, MessageRow)],

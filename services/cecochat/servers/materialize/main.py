@@ -22,8 +22,8 @@ from cecochat.servers.materialize.worker import Materializer
 
 @asynccontextmanager
 async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
-    """A member of the group `materialize`; what is in flight is written and committed when the
-    context is left.
+    """Run a materialize server, a member of the group `materialize`. When the context is left, it
+    writes and commits what it has begun.
     """
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("materialize", server_id, registry)
@@ -57,6 +57,6 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 watch_loop(registry),
             )
         )
-        known = instance(parts, "materialize", server_id, health_port, health_port)
-        await stack.enter_async_context(registered(parts.discovery, known))
-        yield known
+        this = instance(parts, "materialize", server_id, health_port, health_port)
+        await stack.enter_async_context(registered(parts.discovery, this))
+        yield this

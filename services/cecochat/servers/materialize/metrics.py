@@ -1,4 +1,4 @@
-"""What a materialize server counts."""
+"""The metrics of a materialize server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cecochat.servers.materialize.rows import Rows
 
 
 class MaterializeMetrics:
-    """Registered with the server's own registry; no label has unbounded values."""
+    """The metrics, registered with the server's own registry. All labels have few values."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.ages = MessageAges(registry)
-        self.load = MaterializeLoad()  # what control asks for, which the metrics say too
+        self.load = MaterializeLoad()  # what control asks for; the metrics have the same
         self._rows = Counter("cecochat_rows_written", "Rows written.", ["table"], registry=registry)
         self.dead = Counter(
             "cecochat_dead_letters", "Records that could not be understood.", registry=registry
@@ -55,17 +55,17 @@ class MaterializeMetrics:
         )
 
     def wrote(self, rows: Rows) -> None:
-        """The database has them."""
+        """Note that the database has these rows."""
         self._rows.labels("messages").inc(len(rows.messages))
         self._rows.labels("marks").inc(len(rows.marks))
         self.load.rows_written += len(rows.messages) + len(rows.marks)
 
     def retry(self) -> None:
-        """The database did not take a write."""
+        """Note that the database did not take a write."""
         self._retries.inc()
         self.load.history_retries += 1
 
     def behind(self, records: Mapping[int, int]) -> None:
-        """Of every partition that this server works on."""
+        """Set the lag of every partition that this server works on: partition -> records."""
         self._lag.set(records)
-        self.load.lag_records = max([0, *records.values()])  # a log that was cut ends below
+        self.load.lag_records = max([0, *records.values()])  # negative if the log was cut

@@ -1,4 +1,4 @@
-"""Compares a part of the log with the history at once, for whoever asks, and repairs it."""
+"""Compares a part of the log with the history on request, and repairs the history."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ STEP_BYTES = 16 << 20
 
 
 class Step(NamedTuple):
-    """What was found in a part of a partition; `whole`: up to where there is more."""
+    """What was found in a part of a partition, up to the offset `up_to`. Up to the offset `whole`
+    there is more to compare.
+    """
 
     up_to: int
     whole: int
-    time_ms: int  # of the last message up to there, ms since 1970; 0: there is none
+    time_ms: int  # of the last message up to `up_to`, in ms since 1970; 0: there is none
     rows: int
     missing: list[Missing]
 
 
 class OnRequest:
-    """One step at a time, whoever asks. `note` is told what is missing and is not repaired."""
+    """Compares one step at a time. `note` is called with what is missing and not repaired."""
 
     def __init__(
         self, backplane: Backplane, history: History, note: Callable[[list[Missing]], None]
@@ -46,14 +48,15 @@ class OnRequest:
         self._history = history
         self._note = note
         self._one_at_a_time = asyncio.Lock()
-        self._last: tuple[int, Walk] | None = None  # (partition, walk): most often it goes on
+        self._last: tuple[int, Walk] | None = None  # (partition, walk), since most steps go on
 
     async def step(
         self, partition: int, after: int | None, *, since_ms: int = 0, repair: bool = False
     ) -> Step:
-        """Compare the next records of a partition behind the offset `after`, or those since a time;
-        and, where that is asked for, write again what is missing. Raises `Refusal` where the log
-        ends before; `Trimmed`, `Unavailable`.
+        """Compare the next records of a partition after the offset `after`, or since a time (ms
+        since 1970). If `repair` is true, write again what is missing.
+
+        Raises `Refusal` if the log ends before that, and `Trimmed` and `Unavailable`.
         """
         async with self._one_at_a_time:
             if after is None:
@@ -71,14 +74,14 @@ class OnRequest:
         return Step(walk.position, up_to, at_ms, len(expected), found)
 
     async def _walk(self, partition: int, after: int) -> Walk:
-        """The last one, where it stands there: it has the fold. One that failed is gone."""
+        """The walk to read with: the last one if it goes on here, since it has the fold."""
         last, self._last = self._last, None
         if last and last[0] == partition and last[1].position == after:
             await last[1].check()
             return last[1]
         _, end = await self._backplane.bounds(MESSAGES, partition)
         if after >= end:
-            raise Invalid(f"partition {partition} ends before that: use an `after` below {end}")
+            raise Invalid(f"partition {partition} ends before {after}: use an `after` below {end}")
         return Walk(self._backplane, partition, Place(0, after))
 
     async def _seen_twice(self, expected: list[Expected]) -> list[Missing]:
@@ -91,8 +94,10 @@ class OnRequest:
 
 
 async def _read(walk: Walk, partition: int, up_to: int) -> list[Expected]:
-    """Raises `Unavailable` where the walk cannot begin for now: who asks would ask for ever."""
+    """Read the next rows. Raises `Unavailable` if the walk cannot begin now, or the caller would
+    ask for ever.
+    """
     expected = await walk.read(up_to, Budget(STEP_RECORDS, STEP_BYTES))
     if walk.position < up_to and not walk.has_begun:
-        raise Unavailable(f"partition {partition}: nothing in the log tells yet what counts")
+        raise Unavailable(f"the log of partition {partition} does not say yet which records count")
     return expected

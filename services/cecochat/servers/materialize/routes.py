@@ -1,4 +1,4 @@
-"""What a materialize server tells operators of its comparison of log and history, over HTTP."""
+"""What operators can ask a materialize server over HTTP about its comparison of log and history."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from cecochat.servers.materialize.on_request import OnRequest
 def add_routes(
     app: App, server_id: str, auditor: Auditor, on_request: OnRequest, partitions: int
 ) -> None:
-    """`GET /audit`: how far it is. `POST /audit/N?after=OFFSET`: compare the next records of the
-    partition N now; `since=MS` in the place of `after` where it begins, `repair=1` to write again
-    what is missing.
+    """Add the routes. `GET /audit` says how far the comparison is. `POST /audit/N?after=OFFSET`
+    compares the next records of partition N now; the first call has `since=MS` instead of `after`,
+    and `repair=1` writes again what is missing.
     """
 
     @app.get("/audit", ctx_scope="read")
@@ -31,7 +31,8 @@ def add_routes(
     async def step(request: Request, partition: int) -> HTTPResponse:
         asked = {name: _number(request.args.get(name, "")) for name in ("after", "since")}
         if partition >= partitions:
-            return error_response(Invalid(f"use a partition below {partitions}"))
+            text = f"there is no partition {partition}: use one below {partitions}"
+            return error_response(Invalid(text))
         try:
             done = await on_request.step(
                 partition,

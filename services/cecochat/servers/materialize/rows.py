@@ -1,4 +1,4 @@
-"""What a batch of records of the log comes to in the history."""
+"""Turns a batch of records of the log into rows of the history."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.letters import Letter
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
@@ -20,7 +21,7 @@ from cecochat.servers.materialize.trims import uncopied
 
 @dataclass(slots=True)
 class Rows:
-    """Rows of valid origins, and what else is to be done for their records."""
+    """The rows of valid origins, and what else has to be done for the records of the batch."""
 
     log_id: str
     partition: int
@@ -30,57 +31,57 @@ class Rows:
     lost: list[Place] = field(default_factory=list)  # in ends that the log has lost
     letters: list[Letter] = field(default_factory=list)
     traced: list[tuple[int, Origin]] = field(default_factory=list)  # with their offsets
-    clock_ms: int = 0  # of the log, behind the batch
+    clock_ms: int = 0  # the log's clock after the batch
     read_ns: int = field(default_factory=time.time_ns)
     _message_records: list[Record] = field(default_factory=list)  # of each message
     _mark_records: list[Record] = field(default_factory=list)
 
     def add(self, record: Record, origin: Origin) -> None:
-        """A valid origin."""
+        """Add the row of a valid origin."""
         event = origin.parsed
+        chat_id, user_id = ChatId(event.chat_id), UserId(event.user_id)
         if event.HasField("message"):
             self.messages.append(
-                MessageRow(
-                    event.id, event.chat_id, event.user_id, origin.recipient_ids, origin.event
-                )
+                MessageRow(event.id, chat_id, user_id, origin.recipient_ids, origin.event)
             )
             self._message_records.append(record)
         elif event.HasField("receipt"):
             receipt = event.receipt
             self.marks.append(
-                MarkRow(event.chat_id, event.user_id, receipt.delivered_up_to, receipt.read_up_to)
+                MarkRow(chat_id, user_id, receipt.delivered_up_to, receipt.read_up_to)
             )
             self._mark_records.append(record)
         if origin.trace:
             self.traced.append((record.offset, origin))
 
     def unreadable(self, record: Record, why: Undecodable) -> None:
-        """A record that nobody can read."""
+        """Add the letter of a record that nobody can read."""
         self.letters.append(
             Letter("undecodable", self.partition, record.offset, str(why), record.key, record.value)
         )
 
     def takeover(self, record: Record, takeover: Takeover) -> None:
-        """A new owner, who may have found something dropped or lost."""
-        at = (record.offset, takeover, record.appended_at_ms)
-        if hole := uncopied(self.log_id, self.partition, *at):
+        """Add what a new owner has found to be dropped or lost."""
+        offset, appended_at_ms = record.offset, record.appended_at_ms
+        if hole := uncopied(self.log_id, self.partition, offset, takeover, appended_at_ms):
             self.holes.append(hole)
         if takeover.lost.offset >= 0:
             self.lost.append(takeover.lost)
 
     def refuse(self, row: Row, why: str) -> Letter:
-        """Go on without that row, of which this is the letter; of a message a hole stays."""
+        """Remove a row that the database refuses, and return its letter. If it is a message, a hole
+        is added.
+        """
         record = self._take_out(row)
-        place = (self.partition, record.offset)
-        letter = Letter("refused", *place, why, record.key, record.value)
+        letter = Letter("refused", self.partition, record.offset, why, record.key, record.value)
         if isinstance(row, MessageRow):
             self.holes.append(self._hole(row, record, why))
             letter = letter._replace(message_id=row.message_id)
         return letter
 
     def _hole(self, row: MessageRow, record: Record, why: str) -> Hole:
-        known = decode_once(record)
-        sent_as = known.client_message_id if isinstance(known, Origin) else ""
+        decoded = decode_once(record)
+        client_message_id = decoded.client_message_id if isinstance(decoded, Origin) else ""
         span = (record.offset, record.offset, row.message_id, row.message_id)
         return Hole(
             self.log_id,
@@ -91,7 +92,7 @@ class Rows:
             why,
             now_ms(),
             user_id=row.user_id,
-            client_message_id=sent_as,
+            client_message_id=client_message_id,
         )
 
     def _take_out(self, row: Row) -> Record:
@@ -108,13 +109,13 @@ def rows_of(log_id: str, partition: int, fold: Fold, records: Sequence[Record]) 
     """Fold the records of a partition, in order, into rows."""
     rows = Rows(log_id, partition)
     for record in records:
-        known = decode_once(record)
-        counts = fold.step(record.offset, known, record.appended_at_ms)
-        if isinstance(known, Undecodable):
-            rows.unreadable(record, known)
-        elif counts and isinstance(known, Origin):
-            rows.add(record, known)
-        elif isinstance(known, Takeover):
-            rows.takeover(record, known)
+        decoded = decode_once(record)
+        counts = fold.step(record.offset, decoded, record.appended_at_ms)
+        if isinstance(decoded, Undecodable):
+            rows.unreadable(record, decoded)
+        elif counts and isinstance(decoded, Origin):
+            rows.add(record, decoded)
+        elif isinstance(decoded, Takeover):
+            rows.takeover(record, decoded)
     rows.clock_ms = fold.clock_ms
     return rows

@@ -1,4 +1,4 @@
-"""Turns the log into the history: one partition at a time, behind nothing but what is durable."""
+"""Turns the log into the history, one partition at a time, and commits only what is durable."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ Result = TypeVar("Result")
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
 LAG_EVERY_S = 5.0
-FINISH_S = 2.0  # what a write that is under way gets when its partition goes to another member
-COMMIT_AGAIN_S = 3_600.0  # what does not move, before the log forgets it
+FINISH_S = 2.0  # how long a write may go on when its partition goes to another member
+COMMIT_AGAIN_S = 3_600.0  # how often to commit again what has not moved, before the log forgets it
 
 
 class Materializer:
-    """Works on the partitions that the consumer group gives it. A database that is down is waited
-    for.
+    """Works on the partitions that the consumer group gives it. If the database is down, it
+    waits.
     """
 
     def __init__(
@@ -67,13 +67,15 @@ class Materializer:
         self._burial = Burial(backplane)
         self._reached: dict[int, Place] = {}  # partition -> where to continue
         self._committed: dict[int, Place] = {}
-        self._noted: dict[int, Place] = {}  # partition -> how far the log was known when this began
-        self._writing: dict[int, int] = {}  # partition -> ms when what it writes was appended
+        self._known_end: dict[
+            int, Place
+        ] = {}  # partition -> how far its log was known at the start
+        self._writing: dict[int, int] = {}  # partition -> when what it writes was appended, in ms
         self._metrics.lag_seconds.set_function(self._lag_s)
         self.not_ready: str | None = None  # why it makes no progress
 
     def log_keeps(self, retention_ms: int) -> None:
-        """For people: how old a record is, at least, when the log may drop it."""
+        """Show people how old a record has to be before the log may drop it."""
         self._metrics.retention.set(retention_ms / 1_000)
 
     def _lag_s(self) -> float:
@@ -82,19 +84,19 @@ class Materializer:
 
     @property
     def load(self) -> Load:
-        """What it carries now."""
+        """What this server carries now."""
         return Load(materialize=self._metrics.load)
 
     @property
     def partitions(self) -> list[int]:
-        """Those that it works on now."""
+        """The partitions that it works on now."""
         return list(self._reached)
 
     async def run(self) -> None:
         """Materialize until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._commit_now_and_then())
-            group.create_task(self._tell_lag())
+            group.create_task(self._keep_committing())
+            group.create_task(self._measure_lag())
             group.create_task(self._backplane.share(MESSAGES, MATERIALIZE_GROUP, self._work))
 
     async def _work(self, partition: int) -> None:
@@ -105,24 +107,24 @@ class Materializer:
                     await self._follow(partition)
                 except (Unavailable, ProducerEnded, Trimmed) as error:
                     self._burial.forget()
-                    named = {"partition": partition}
+                    fields = {"partition": partition}
                     log.warning(
-                        "partition %s: the log cannot be read: %s", partition, error, extra=named
+                        "partition %s cannot be read now: %s", partition, error, extra=fields
                     )
                     await asyncio.sleep(RETRY_S[-1])
         finally:
             self._metrics.partitions.dec()
             await self._commit(partition)
-            for known in (self._reached, self._committed, self._noted, self._writing):
-                known.pop(partition, None)  # another member goes on from here
+            for by_partition in (self._reached, self._committed, self._known_end, self._writing):
+                by_partition.pop(partition, None)  # another member goes on from here
 
     async def _follow(self, partition: int) -> None:
         loop, gather_s = asyncio.get_running_loop(), self._history.gather_s
         place = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
-        self._reached[partition] = place = place or Place(0, 0)  # also while it waits, from here on
+        self._reached[partition] = place = place or Place(0, 0)  # set while it waits, too
         held = await self._held(partition, place)
         self._reached[partition] = held._replace(offset=held.offset + 1)
-        await self._commit(partition)  # retention must wait for a database that lost rows
+        await self._commit(partition)  # retention has to wait if the database has lost rows
         position, fold = await self._fold(partition, held.offset)
         self._reached[partition] = Place(max(fold.clock_ms, held.clock_ms), position + 1)
         batches = following(self._backplane, partition, Place(fold.clock_ms, position))
@@ -130,16 +132,18 @@ class Materializer:
             async for batch in batches:
                 self._writing[partition] = batch[0].appended_at_ms
                 rows = rows_of(self._log_id, partition, fold, batch)
-                await _to_its_end(self._write(rows, batch[-1].offset))
+                await _finished(self._write(rows, batch[-1].offset))
                 del self._writing[partition]
-                # What comes meanwhile is one larger batch, and all partitions share a write.
+                # So the next batch is larger, and all partitions share a write.
                 await asyncio.sleep(gather_s - loop.time() % gather_s)
 
     async def _held(self, partition: int, committed: Place) -> Place:
-        """Up to where the history holds the log; a database that lost rows gets them again."""
+        """The place up to which the history has the log. If the database has lost rows, this goes
+        back, so that they are written again.
+        """
         done = committed._replace(offset=committed.offset - 1)
-        known = await self._patiently(lambda: self._history.progress(self._log_id))
-        reached = known.get(partition, NOWHERE)
+        progress = await self._patiently(lambda: self._history.progress(self._log_id))
+        reached = progress.get(partition, NOWHERE)
         start, end = await self._backplane.bounds(MESSAGES, partition)
         held = min(done.offset, reached.offset)
         lost = [
@@ -150,11 +154,11 @@ class Materializer:
         if lost:
             await self._note_loss(partition, max(lost))
         else:
-            self._noted[partition] = max(reached, done)
+            self._known_end[partition] = max(reached, done)
         if reached in lost:
             log.error(
-                "partition %s: this history has read it up to offset %s, of which the log has lost "
-                "the end: all that is left is read again",
+                "partition %s has lost the end of its log, which the history has up to offset %s: "
+                "everything that is left is read again",
                 partition,
                 reached.offset,
                 extra={"partition": partition},
@@ -165,7 +169,7 @@ class Materializer:
         return Place(reached.clock_ms, max(held, start - 1))
 
     async def _note_trim(self, partition: int, reached: Place, bounds: tuple[int, int]) -> None:
-        """The log has dropped what is not in here: all that is left is read, and a hole is told."""
+        """Note a hole, since the log has dropped records that are not in the history."""
         last_ids = await self._patiently(self._history.last_ids)
         start, end = bounds
         left = start < end
@@ -176,7 +180,7 @@ class Materializer:
         await self._note(hole, progress)
 
     async def _note_loss(self, partition: int, known: Place) -> None:
-        """The log has lost an end that had reached that place. A hole is told, once a loss."""
+        """Note a hole, once, since the log has lost an end that had reached the place `known`."""
         first, at_ms = await goes_on_at(self._backplane, partition, known)
         before_ms = max(now_ms(), known.clock_ms) if at_ms is None else at_ms
         loss = Loss(self._log_id, partition, known, first, before_ms)
@@ -186,17 +190,19 @@ class Materializer:
             await self._note(loss.hole(last_ids.get(partition, 0)), None)
 
     async def _lost_below(self, partition: int, place: Place) -> list[Place]:
-        """What was known when this began, where the log has lost that before this came as far."""
-        noted = self._noted.get(partition, place)
-        if not place.lies_above(noted):
+        """The place up to which the log was known at the start, if the log has lost that end before
+        it was read; `place` is how far it is read now. It is looked at once.
+        """
+        known_end = self._known_end.get(partition, place)
+        if not place.lies_above(known_end):
             return []
-        del self._noted[partition]
-        return [] if await still_holds(self._backplane, partition, noted) else [noted]
+        del self._known_end[partition]
+        return [] if await still_holds(self._backplane, partition, known_end) else [known_end]
 
     async def _note(self, hole: Hole, progress: Progress | None) -> None:
         partition = hole.partition
         log.error(
-            "partition %s: messages may be missing in the history, with ids from %s to %s: %s",
+            "messages of partition %s with ids from %s to %s may be missing in the history: %s",
             partition,
             hole.first_id,
             hole.last_id,
@@ -207,15 +213,15 @@ class Materializer:
         self._metrics.holes.labels(hole.reason).inc()
 
     async def _fold(self, partition: int, position: int) -> tuple[int, Fold]:
-        """From where to read on, and the fold there. Where what is left of the log does not tell,
-        that is its beginning, once a later record has decided what counts.
+        """The position from which to read on, and the fold there. If that is not known, because the
+        log was cut, it is the beginning of the log, once a later record says what counts.
         """
         if fold := await known_fold_at(self._backplane, partition, position):
             return position, fold
         start, _ = await self._backplane.bounds(MESSAGES, partition)
         log.warning(
-            "partition %s: the log begins at %s, and reading waits for a state record or a "
-            "takeover that says what counts",
+            "the log of partition %s begins at offset %s, and reading waits for a state record or "
+            "a takeover that says what counts",
             partition,
             start,
             extra={"partition": partition},
@@ -226,7 +232,7 @@ class Materializer:
             await self._note(unproven(self._log_id, partition, undecided.unproven), None)
         return start - 1, undecided.fold
 
-    async def _commit_now_and_then(self) -> None:
+    async def _keep_committing(self) -> None:
         loop = asyncio.get_running_loop()
         all_s = loop.time()
         while True:
@@ -236,11 +242,11 @@ class Materializer:
                 all_s = loop.time()
             await self._commit(*self._reached)
 
-    async def _tell_lag(self) -> None:
+    async def _measure_lag(self) -> None:
         while True:
             await asyncio.sleep(LAG_EVERY_S)
             reached = dict(self._reached)
-            with suppress(Unavailable):  # the lag known last stays
+            with suppress(Unavailable):  # the last known lag stays
                 bounds = [
                     await self._backplane.bounds(MESSAGES, partition) for partition in reached
                 ]
@@ -249,22 +255,24 @@ class Materializer:
                 self._metrics.behind(behind)
 
     async def _commit(self, *partitions: int) -> None:
-        """Behind what is durable; one that fails is made up for by the next."""
+        """Commit up to where everything is durable. If this fails, the next commit makes up for
+        it.
+        """
         reached = {p: self._reached[p] for p in partitions if p in self._reached}
-        moved = {p: at for p, at in reached.items() if self._committed.get(p) != at}
+        moved = {p: place for p, place in reached.items() if self._committed.get(p) != place}
         try:
             if moved:
                 await self._backplane.commit(MATERIALIZE_GROUP, MESSAGES, moved)
                 self._committed |= moved
         except Unavailable as error:
-            log.warning("offsets are not committed: %s", error)
+            log.warning("the offsets cannot be committed now: %s", error)
 
     async def _write(self, rows: Rows, offset: int) -> None:
         partition = rows.partition
         if rows.letters:
             await self._burial.bury(rows.letters)
             self._metrics.dead.inc(len(rows.letters))
-        # An owner of a first version keeps no clock; what was known stays true.
+        # An owner of the first version keeps no clock, and then the last known clock stays true.
         clock_ms = max(rows.clock_ms, self._reached[partition].clock_ms)
         for lost in rows.lost + await self._lost_below(partition, Place(clock_ms, offset)):
             await self._note_loss(partition, lost)
@@ -281,10 +289,10 @@ class Materializer:
             self._metrics.ages.observe("materialized", rows.messages[0].message_id)
         self._metrics.wrote(rows)
         if log.isEnabledFor(logging.DEBUG):
-            _tell(partition, rows)
+            _log_messages(partition, rows)
 
     async def _store(self, rows: Rows, progress: Progress) -> None:
-        """All rows but those that are refused, which must not stop the others."""
+        """Store all rows but those that the database refuses, which must not stop the others."""
         written = False
         while not written:
             try:
@@ -300,11 +308,15 @@ class Materializer:
         await self._burial.bury(letters)
         self._metrics.refused.inc(len(letters))
         for each in letters:
-            named = {"partition": each.partition}
-            log.error("the record at %s is refused: %s", each.position, each.reason, extra=named)
+            log.error(
+                "the history database refuses the record at %s: %s",
+                each.position,
+                each.reason,
+                extra={"partition": each.partition},
+            )
 
     async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
-        """Call the database until it answers: one that is down is waited for, never skipped."""
+        """Call the database until it answers. Nothing is skipped if it is down."""
         try:
             for attempt in itertools.count():
                 try:
@@ -315,19 +327,19 @@ class Materializer:
                     log.warning("%s", self.not_ready)
                     await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
         finally:
-            self.not_ready = None  # if others wait, they will say so again
+            self.not_ready = None  # partitions that still wait set it again
         raise AssertionError("it was called until it answered")
 
 
-def _tell(partition: int, rows: Rows) -> None:
+def _log_messages(partition: int, rows: Rows) -> None:
     traces = {origin.id: origin.trace for _, origin in rows.traced}
     for id_, *_ in rows.messages:
-        known = {"message_id": str(id_), "partition": partition, **ids_of(traces.get(id_, ""))}
-        log.debug("message %s is in the history", id_, extra=known)
+        fields = {"message_id": str(id_), "partition": partition, **ids_of(traces.get(id_, ""))}
+        log.debug("message %s is in the history", id_, extra=fields)
 
 
-async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
-    """Also where this is cancelled meanwhile, if that does not take long."""
+async def _finished(write: Coroutine[Any, Any, None]) -> None:
+    """Wait for a write, even if this is cancelled meanwhile, but then for at most FINISH_S."""
     task = asyncio.create_task(write)
     try:
         await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""What an owner appends to its own partition: one batch after the other."""
+"""Appends what an owner writes to its own partition, one batch after the other."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ QUEUED_MAX_BYTES = 4 << 20
 
 
 class Appending:
-    """A queue, and who empties it. Copies have lanes of their own. `moved` is called when a batch
-    has been appended.
+    """A queue of records, and the loop that appends them. Copies do not wait here: they have lanes.
+    `moved` is called each time when a batch was appended.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Appending:
         self._moved = moved
         self._queued: list[NewRecord] = []
         self._queued_bytes = 0
-        self._since_s: float | None = None  # of the append under way
+        self._since_s: float | None = None  # when the append under way began
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -40,7 +40,7 @@ class Appending:
         self._intake.set()
 
     def queue(self, record: LogRecord) -> None:
-        """Append it with the next batch."""
+        """Append a record with the next batch."""
         new = NewRecord(self._partition, *encode(record))
         self._queued.append(new)
         self._queued_bytes += len(new.key) + len(new.value)
@@ -49,8 +49,8 @@ class Appending:
         self._work.set()
 
     async def run(self, producer: Producer) -> None:
-        """One batch at a time, as the log takes them, until cancelled: what comes meanwhile is the
-        next batch. Raises `ProducerEnded`.
+        """Append one batch at a time until cancelled. What is queued meanwhile is the next batch.
+        Raises `ProducerEnded`.
         """
         while True:
             await self._work.wait()
@@ -77,19 +77,19 @@ class Appending:
 
     @property
     def queued_bytes(self) -> int:
-        """What waits for the append under way."""
+        """How many bytes wait for the next batch."""
         return self._queued_bytes
 
     @property
     def wait_s(self) -> float:
-        """How long the append under way has taken so far."""
+        """How many seconds the append under way has taken so far."""
         return 0.0 if self._since_s is None else time.monotonic() - self._since_s
 
     async def room(self) -> None:
-        """Wait until sends may be taken in: intake stops while the log does not keep up, and for
-        good before a drain.
+        """Wait until sends may be taken. They may not while the log does not keep up, and not at
+        all after `stop_intake`.
         """
-        while not (self._room.is_set() and self._intake.is_set()):  # who woke first may fill it
+        while not (self._room.is_set() and self._intake.is_set()):  # another may have filled it
             await self._room.wait()
             await self._intake.wait()
 

@@ -1,5 +1,5 @@
-"""One device's connection, whatever the transport: reads frames, checks them, resumes, writes what
-the session queues.
+"""One device's connection, for any transport: it reads frames and checks them, resumes the session,
+and writes what the session queues.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
 WRITE_BYTES = 64 << 10
-CLOSE_GRACE_S = 1.0  # for the last frame to be written to a client that does not read
+CLOSE_GRACE_S = 1.0  # how long to try to write the last frame to a client that does not read
 TOKEN_WARNING_S = 30.0
 TOKEN_CHECK_S = 15.0
 
@@ -39,8 +39,8 @@ Records = AsyncGenerator[tuple[int, LogRecord | Undecodable, int]]
 
 
 class Connection:
-    """From the first frame to the last. `run` returns why the server ended it; None: the client
-    left.
+    """A connection from its first frame to its last. `run` returns why the server ended it, or None
+    if the client left.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Connection:
     # -- life
 
     async def run(self) -> Refusal | None:
-        """Serve until either side ends it."""
+        """Serve until either side ends the connection."""
         try:
             async with asyncio.TaskGroup() as group:
                 reader = group.create_task(self._serve())
@@ -84,9 +84,9 @@ class Connection:
                     async with asyncio.timeout(None) as self._deadline:
                         await self._write_frames()
                 except TimeoutError:
-                    pass  # the client does not read: its last frame is lost on it
+                    pass  # the client does not read, so it does not get its last frame
                 finally:
-                    self._deadline = None  # the session can still be closed while the reader ends
+                    self._deadline = None  # the session can be closed while the reader ends
                 reader.cancel()
         finally:
             self.session.ended()
@@ -126,11 +126,11 @@ class Connection:
         except Refusal as refusal:
             self.session.close(refusal)
         except (Trimmed, Unavailable) as error:
-            known = {"session_id": self.session.id}  # not in the words, which thousands may share
-            log.warning("a session is sent away: %s", error, extra=known)
+            fields = {"session_id": self.session.id}  # so that thousands can share one message
+            log.warning("a session is sent away: %s", error, extra=fields)
             if partition and isinstance(error, Trimmed):
                 partition.loading.look_again()
-            self.session.close(_not_now())
+            self.session.close(_log_away())
         finally:
             if partition:
                 partition.owner.detach(self.session)
@@ -146,7 +146,7 @@ class Connection:
         except TimeoutError:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TIMEOUT,
-                f"no hello within {HELLO_TIMEOUT_S:g} s: say hello first",
+                f"no hello came within {HELLO_TIMEOUT_S:g} s: send a hello first",
             ) from None
         frame = frame or ClientFrame()
         intake.check_hello(frame)
@@ -174,7 +174,7 @@ class Connection:
         if start.gapped:
             await self._tell_gap(partition, hello, welcome, log_start)
         else:
-            if not hello.HasField("position"):  # its fold stands where the session starts: live
+            if not hello.HasField("position"):  # live: the owner's fold stands where it starts
                 welcome.up_to.update(owner.fold.since(partition.partition))
                 welcome.position.clock_ms = owner.fold.clock_ms
             session.push(frames.welcome(welcome))
@@ -192,26 +192,26 @@ class Connection:
     async def _appended_at_ms(
         self, partition: ReadyPartition, hello: Hello, bounds: tuple[int, int]
     ) -> int:
-        """When the record at the position of the hello was; 0: there is nothing to compare, as
-        beyond the end, where nothing may come for long.
+        """When the record at the position of the hello was appended, in ms since 1970; 0 if there
+        is nothing to compare, as for a position beyond the end.
         """
-        owner, at = partition.owner, hello.position
+        owner, position = partition.owner, hello.position
         start, end = bounds
-        if not at.clock_ms or at.log_id != partition.log.id:
+        if not position.clock_ms or position.log_id != partition.log.id:
             return 0
-        if (clock_ms := owner.tail.clock_at(at.offset)) is not None:
+        if (clock_ms := owner.tail.clock_at(position.offset)) is not None:
             return clock_ms
         backplane, number = partition.log.backplane, partition.partition
-        if at.offset == start - 1:  # that record is gone, a state record may tell of it
-            fold = await known_fold_at(backplane, number, at.offset)
+        if position.offset == start - 1:  # that record is gone, but a state record may know it
+            fold = await known_fold_at(backplane, number, position.offset)
             return fold.clock_ms if fold else 0
-        held = start <= at.offset < end
-        return await appended_at_ms(backplane, number, at.offset) if held else 0
+        held = start <= position.offset < end
+        return await appended_at_ms(backplane, number, position.offset) if held else 0
 
     async def _tell_gap(
         self, partition: ReadyPartition, hello: Hello, welcome: Welcome, log_start: int
     ) -> None:
-        """Welcome, and say what of the history is missed and what the stream will bring."""
+        """Welcome the client, and tell it what to read from the history."""
         log, number, position = partition.log, partition.partition, welcome.position.offset
         fold = await self._fold_at(partition, position)
         welcome.position.clock_ms = fold.clock_ms
@@ -224,7 +224,7 @@ class Connection:
         self.session.push(frames.gap(gap))
 
     async def _fold_at(self, partition: ReadyPartition, position: int) -> Fold:
-        """What is known there; of a log that was cut, its owner alone may know. Raises
+        """The fold at a position. If the log was cut, only its owner may know it. Raises
         `Trimmed`.
         """
         log, owner, number = partition.log, partition.owner, partition.partition
@@ -256,7 +256,7 @@ class Connection:
         )
 
     async def _replay(self, partition: ReadyPartition) -> None:
-        """Bring what the tail no longer has from the log, no faster than the client reads."""
+        """Deliver from the log what the tail no longer has, no faster than the client reads."""
         owner, session = partition.owner, self.session
         backplane, number = partition.log.backplane, partition.partition
         replay = Replay(session, await fold_at(backplane, number, session.position))
@@ -275,7 +275,7 @@ class Connection:
         session.position = max(session.position, high)
 
     async def _replay_some(self, records: Records, replay: Replay) -> bool:
-        """For one turn of this user's; whether there may be more."""
+        """Replay records for one turn of this user, and return whether there may be more."""
         async with self._replays.turn() as until_s:
             async for record in records:
                 replay.feed(*record)
@@ -289,7 +289,9 @@ class Connection:
             await self._taken.wait()
 
     def _attached(self, partition: ReadyPartition) -> bool:
-        """Attach the session, if the tail and the session's queue allow it."""
+        """Attach the session if the tail and the session's queue allow it. Returns whether it is
+        attached.
+        """
         self._gate.ownership.check(partition)
         owner = partition.owner
         if self.session.closed:
@@ -299,8 +301,10 @@ class Connection:
     # -- sends
 
     async def _read_frames(self, partition: ReadyPartition) -> None:
-        """Over the rate, the stream is read no further for a while: nothing is lost and nobody else
-        waits. A frame counts as a send at least: one that brings none costs about as much.
+        """Read frames until the client leaves.
+
+        If the client sends too fast, its stream is not read for a while: nothing is lost, and
+        nobody else waits. A frame without sends costs about as much as a send, and counts as one.
         """
         while (frame := await self._next()) is not None:
             intake.check_later(frame)
@@ -321,7 +325,7 @@ class Connection:
             taken = until
 
     def _take_all(self, partition: ReadyPartition, sends: Sequence[Send], seen: int) -> bool:
-        """Whether all were taken: what follows a send that is refused is not."""
+        """Take these sends, and return whether all were taken; after a refused one, none is."""
         for send in sends:
             if partition.settles(self.session, send, seen):
                 continue
@@ -346,21 +350,21 @@ class Connection:
         if identity.user_id != self.session.user_id:
             raise Refusal(
                 errors_pb2.ERROR_CODE_FORBIDDEN,
-                "renewed_token is of another user: open a new stream for it",
+                "renewed_token is for another user: open a new stream for that user",
             )
         self._token, self._identity = token, identity
         self._check_token_at_s, self._warned = 0.0, False
 
     def end_if_revoked(self) -> None:
-        """End the session where its token does not hold any more."""
+        """End the session if its token is revoked."""
         try:
             self._gate.verifier.check_revoked(self._identity)
         except Refusal as refusal:
             self.session.close(refusal)
 
     def check_token(self, now_s: float) -> None:
-        """Called about once a second while the stream lives: a token expires, and its key can be
-        withdrawn.
+        """End the session if its token has expired or its key was withdrawn, and warn the client
+        before the token expires. Call this about once a second.
         """
         left_s = self._identity.expires_at_s - now_s
         if now_s < self._check_token_at_s and left_s > TOKEN_WARNING_S:
@@ -376,8 +380,8 @@ class Connection:
             self.session.push(frames.token_expiring(int(left_s * 1_000)))
 
 
-def _not_now() -> Refusal:
+def _log_away() -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_UNAVAILABLE,
-        "the log does not answer, or retention overtook the resume: reconnect to be told which",
+        "the log does not answer, or has dropped what you have missed: reconnect and resume",
     )

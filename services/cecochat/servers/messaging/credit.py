@@ -1,4 +1,4 @@
-"""What a user may send: a burst at once, a rate for long, shared by the sessions in turn."""
+"""How much a user may send: a burst at once and a rate for long, which the sessions share."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.session.bucket import TokenBucket
 
-TURN_S = 0.02  # what a session takes when it has waited, as time at the rate
-LOOK_S = 1.0  # how soon somebody who waits sees that the rate has changed
+TURN_S = 0.02  # a session that had to wait may send as much as the rate gives in this time
+LOOK_S = 1.0  # how soon a waiting session sees that the rate has changed
 
 
 class SendCredit:
-    """The credit of one user. Nobody goes into debt: a session that ends while it waits has taken
-    nothing, and the others have its turn.
+    """The credit of one user. There is no debt: a session that ends while it waits has taken
+    nothing, and the others go on.
     """
 
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
         self._bucket = TokenBucket(config().sends_burst, time.monotonic())
-        self._turn = asyncio.Lock()  # it is fair: who waits for longest is next
+        self._turn = asyncio.Lock()  # it is fair: whoever waits the longest is next
 
     async def take(self, wanted: int) -> int:
-        """Wait until there is credit, and take it for up to `wanted` sends; for how many."""
+        """Wait until there is credit, and take it for up to `wanted` sends. Returns how many."""
         async with self._turn:
-            while not (taken := self._take_now(wanted)):  # noqa: ASYNC110 - it comes with time
+            while not (taken := self._take_now(wanted)):  # noqa: ASYNC110 - credit comes with time
                 await asyncio.sleep(min(LOOK_S, self._wait_s(wanted)))
             return taken
 

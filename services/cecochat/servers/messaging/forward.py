@@ -1,4 +1,4 @@
-"""The asyncio shell of a forwarder: appends its copies, one batch a target at a time, and reads
+"""The asyncio shell of a forwarder: it appends copies, one batch at a time per target, and reads
 again what a lane has forgotten.
 """
 
@@ -24,13 +24,13 @@ from cecochat.servers.messaging.tracing import MessageTraces
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
-AT_ONCE = 1_000  # copies
-FORWARD_EVERY = 100  # records that are read again
+AT_ONCE = 1_000  # copies in a batch
+FORWARD_EVERY = 100  # offsets: how often copies leave while records are read again
 
 
 class Forwarding:
-    """The copies of one owner. `forward` and `recall` are for an owner that is ready; `moved` is
-    called at each step.
+    """Appends the copies of one owner. Call `forward` and `recall` only if the owner is ready.
+    `moved` is called each time when copies were appended.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Forwarding:
         self._appends: set[asyncio.Task[None]] = set()
 
     def forward(self) -> None:
-        """Emit what is owed: the next batch to every target that has none under way."""
+        """Append the next batch for each target that has none under way."""
         for target, copies in self._owner.forwarder.take(AT_ONCE):
             append = self._group.create_task(self._append(target, copies))
             self._appends.add(append)
@@ -73,7 +73,7 @@ class Forwarding:
         self.forward()
 
     async def recall(self) -> None:
-        """Read again what lanes have forgotten, whenever they have room, until cancelled."""
+        """Read again what lanes have forgotten whenever they have room, until cancelled."""
         while True:
             await self._work.wait()
             self._work.clear()
@@ -82,14 +82,14 @@ class Forwarding:
                 try:
                     await self._read_again(start)
                 except (Unavailable, Trimmed) as error:
-                    log.warning("what lanes have forgotten cannot be read just now: %s", error)
+                    log.warning("messages to be copied cannot be read again now: %s", error)
                     await asyncio.sleep(RETRY_S)
                 self.forward()
 
     async def _read_again(self, start: int) -> None:
         forwarder, partition, end = self._owner.forwarder, self._owner.partition, self._owner.cursor
         first, fold = await self._readable(start)
-        start = forwarder.recalls_from or first  # the fold may begin below what lanes take
+        start = forwarder.recalls_from or first  # the fold may begin before what lanes need
         async with aclosing(between(self._log.backplane, partition, first, end)) as records:
             async for offset, record, appended_at_ms in records:
                 if fold.step(offset, record, appended_at_ms) and isinstance(record, Origin):
@@ -101,30 +101,30 @@ class Forwarding:
         forwarder.recalled(end - 1)
 
     async def _readable(self, start: int) -> tuple[int, Fold]:
-        """Where reading again can start, and what is known just before; what the log has dropped
-        by then is left out.
+        """The offset from which to read again, and the fold just before it. What the log has
+        dropped meanwhile is left out.
         """
         backplane, partition = self._log.backplane, self._owner.partition
         try:
-            return start, await fold_at(backplane, partition, start - 1, self._log.place)
+            return start, await fold_at(backplane, partition, start - 1, self._log.partition_of)
         except Trimmed:
             end = self._owner.cursor
-            lowest = await lowest_fold(backplane, partition, end, self._log.place)
+            lowest = await lowest_fold(backplane, partition, end, self._log.partition_of)
             for lost in self._owner.forwarder.leave_out(lowest.begins - 1, lowest.last):
-                self._tell(lost)
+                self._report(lost)
             return lowest.position + 1, lowest.fold
 
-    def _tell(self, lost: Lost) -> None:
+    def _report(self, lost: Lost) -> None:
         self._metrics.lost.inc()
         log.error(
-            "partition %s: messages between the offsets %s and %s for partition %s are lost to its "
-            "devices: they could not be read there, and the log has dropped them here",
+            "messages of partition %s between the offsets %s and %s never reach the devices of "
+            "partition %s: they could not be read there, and the log has dropped them here",
             self._owner.partition,
             *(lost.start, lost.end, lost.target),
             extra={"partition": self._owner.partition},
         )
 
     def stop(self) -> None:
-        """Wait for nothing any more; what was given to the producer may land yet."""
+        """Stop waiting for appends. What was given to the producer may still land."""
         for append in self._appends:
             append.cancel()

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from cecochat.auth.tokens import Verifier
 from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.session import Session
 from cecochat.servers.messaging.credit import SendCredit
 from cecochat.servers.messaging.metrics import MessagingMetrics
@@ -14,7 +15,7 @@ from cecochat.servers.messaging.replaying import Replays
 
 
 class Gate(Protocol):
-    """All connections of a server share it."""
+    """The side of a messaging server that its connections see."""
 
     server_id: str
     verifier: Verifier
@@ -25,11 +26,11 @@ class Gate(Protocol):
     def config(self) -> Config:
         """The configuration in force."""
 
-    def sessions_of(self, user_id: str) -> list[Session]:
-        """Those that are open, also while they catch up."""
+    def sessions_of(self, user_id: UserId) -> list[Session]:
+        """The open sessions of a user, including those that are catching up."""
 
-    def send_credit(self, user_id: str) -> SendCredit:
-        """What all sessions of a user share."""
+    def send_credit(self, user_id: UserId) -> SendCredit:
+        """The send credit that all sessions of a user share."""
 
-    def replays(self, user_id: str) -> Replays:
-        """Whose turn it is among the sessions of a user that missed something."""
+    def replays(self, user_id: UserId) -> Replays:
+        """The turns that the sessions of a user take to catch up."""

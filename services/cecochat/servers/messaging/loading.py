@@ -1,4 +1,6 @@
-"""What an owner of a partition begins with: the fold, and how far another one has forwarded."""
+"""Loads what an owner of a partition begins with: the fold, and how far earlier owners have
+forwarded.
+"""
 
 from __future__ import annotations
 
@@ -24,46 +26,45 @@ from cecochat.servers.messaging.host import Host
 
 log = logging.getLogger(__name__)
 
-# Read back at a takeover, so that repeats are known by heart across a restart.
-RESEND_RECORDS = 1_000
+RESEND_RECORDS = 1_000  # read back at a takeover, so that repeated sends are recognised after it
 
 
 class Loading:
-    """Reads it from the log of one partition."""
+    """Loads owners of one partition from the log."""
 
     def __init__(self, host: Host, partition: int) -> None:
         self.partition = partition
         self._host = host
         self._log = host.log
-        self._named = {"partition": partition}  # in the log
-        self.lost = NOWHERE  # the last that was known of an end which the log has lost
+        self._log_fields = {"partition": partition}
+        self.lost = NOWHERE  # the last place that was forwarded, in an end that the log has lost
         self._end = 0  # of the log when the owner was loaded
-        self._begins = 0  # below that, the owner that was loaded forwards nothing
+        self._begins = 0  # the owner that was loaded forwards nothing below this offset
         self._lowest: tuple[int, int] | None = None  # (start of the log, first known position)
 
     async def load(self) -> Owner:
-        """An owner with what the log says of the partition."""
+        """Load an owner with what the log says about the partition."""
         backplane, partition = self._log.backplane, self.partition
         start, end = await backplane.bounds(MESSAGES, partition)
         self._end = end
         lowest = await self.first_known(start)
-        noted = await self.forwarded(await self.committed())
-        forwarded = lowest if noted is None else noted
+        known_forwarded = await self.forwarded(await self.committed())
+        forwarded = lowest if known_forwarded is None else known_forwarded
         if forwarded < lowest:
             return await self._load_after_trim(forwarded, end)
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
-        fold = await known_fold_at(backplane, partition, position, self._log.place)
+        fold = await known_fold_at(backplane, partition, position, self._log.partition_of)
         if fold is None:
             return await self._load_afresh()
-        if noted is None:
-            fold.unread = max(position, 0)  # copies may have gone with the end
+        if known_forwarded is None:
+            fold.unread = max(position, 0)  # copies may be lost with the end of the log
         return self._owner(fold, position, forwarded)
 
     async def _load_after_trim(self, forwarded: int, end: int) -> Owner:
-        """The log begins above what is forwarded, or does not tell what of that counts: all that is
-        left and is known to count is forwarded.
+        """Load an owner if the log has dropped records that were not forwarded, or does not say
+        which of them count. The owner forwards what is left and is known to count.
         """
-        lowest = await lowest_fold(self._log.backplane, self.partition, end, self._log.place)
+        lowest = await lowest_fold(self._log.backplane, self.partition, end, self._log.partition_of)
         if lowest.last is None:
             return await self._load_afresh()
         owner = self._owner(lowest.fold, lowest.position, max(forwarded, lowest.position))
@@ -71,38 +72,41 @@ class Loading:
         return owner
 
     async def _load_afresh(self) -> Owner:
-        """Nothing that is left tells of the partition. Raises `Trimmed`, where something does."""
+        """Load an owner that begins afresh, since the log does not say what the partition's state
+        was. Raises `Trimmed` if a state record has come meanwhile.
+        """
         backplane = self._log.backplane
         start, end = await backplane.bounds(MESSAGES, self.partition)
         if await known_fold_at(backplane, self.partition, end - 1):
-            raise Trimmed(self.partition, end - 1, start)  # it was cut meanwhile: begin anew
+            raise Trimmed(self.partition, end - 1, start)  # the caller has to load again
         log.error(
-            "partition %s: no state is left below %s: it begins afresh",
+            "partition %s begins afresh, since no state record is left below offset %s",
             *(self.partition, end),
-            extra=self._named,
+            extra=self._log_fields,
         )
-        had = {origin: await self._had(origin) for origin in range(self._log.partitions)}
-        had[self.partition] = Copied(Place(0, end - 1), 0)
-        fold = Fold.afresh(end - 1, had, self._log.place)
+        high = {origin: await self._last_from(origin) for origin in range(self._log.partitions)}
+        high[self.partition] = Copied(Place(0, end - 1), 0)
+        fold = Fold.afresh(end - 1, high, self._log.partition_of)
         owner = self._owner(fold, end - 1, end - 1)
-        self._begins = ALL_BEFORE  # nor does it know what counts until it has taken over
+        self._begins = ALL_BEFORE  # it does not know either what counts until it has taken over
         return owner
 
-    async def _had(self, origin: int) -> Copied:
-        """The last of another partition that was for this one. Where its log was cut, too, all that
-        it has counts as that: ids grow along a log. Id 0: no origin is left that has one.
+    async def _last_from(self, origin: int) -> Copied:
+        """The last origin of another partition that concerns this one. If that partition was cut,
+        too, this is the last record that it has, since ids grow along a log. The id is 0 if no
+        origin is left there.
         """
         backplane = self._log.backplane
-        last = await last_for(backplane, origin, self.partition, self._log.place)
+        last = await last_for(backplane, origin, self.partition, self._log.partition_of)
         if last and (last.id or last == NOTHING):
             return last
         start, end = await backplane.bounds(MESSAGES, origin)
         last_id = clock_ms = 0
         async with aclosing(between(backplane, origin, start, end)) as records:
-            async for _, known, at_ms in records:
-                clock_ms = max(clock_ms, at_ms)
-                if isinstance(known, Origin):
-                    last_id = known.id
+            async for _, record, appended_at_ms in records:
+                clock_ms = max(clock_ms, appended_at_ms)
+                if isinstance(record, Origin):
+                    last_id = record.id
         return Copied(Place(clock_ms, end - 1), last_id)
 
     def _owner(self, fold: Fold, position: int, forwarded: int) -> Owner:
@@ -118,47 +122,49 @@ class Loading:
         )
 
     async def committed(self) -> Place | None:
-        """What was noted of how far the targets are."""
+        """The place from which to forward, as it was committed last; None if it never was."""
         return await self._log.backplane.committed(FORWARD_GROUP, MESSAGES, self.partition)
 
     async def forwarded(self, committed: Place | None) -> int | None:
-        """Up to where the targets have all by that, as `dealt_with`."""
+        """The offset up to which the targets have everything, according to `committed`; None if
+        that is not known, like `dealt_with`.
+        """
         done = await dealt_with(self._log.backplane, self.partition, committed)
         if committed and done is None:
             self.lost = max(self.lost, committed._replace(offset=committed.offset - 1))
             log.error(
-                "partition %s: the log has lost its end and gives offsets again: all that is left "
-                "is copied to the other partitions again, which count nothing twice",
+                "partition %s has lost the end of its log and uses offsets again: everything that "
+                "is left is copied to the other partitions again, which count nothing twice",
                 self.partition,
-                extra=self._named,
+                extra=self._log_fields,
             )
         return done
 
     def uncopied(self, committed: Place | None, end: int) -> tuple[int, int]:
-        """What the log had dropped before it was copied, as far as is known, or does not prove any
-        more, in a log that goes up to below `end`: offsets from the first to below the second; both
-        0: nothing.
+        """The offsets (first, below) that the log dropped before they were copied, or of which it
+        does not say any more whether they count. Both are 0 if there are none. The log ends below
+        `end`.
         """
         first, begins = committed.offset if committed else 0, self._begins
         if first >= begins:
             return 0, 0
         self._host.metrics.uncopied.inc(max(min(begins, end) - first, 0))
         log.error(
-            "partition %s: offsets %s to %s were dropped before they were copied to all whom they "
-            "concern: devices may lack messages",
+            "the log has dropped the offsets of partition %s from %s to %s before they were copied "
+            "to all recipients: devices may lack messages",
             *(self.partition, first, min(begins, end) - 1),
-            extra=self._named,
+            extra=self._log_fields,
         )
         return first, begins
 
     async def first_known(self, start: int) -> int:
-        """The lowest position that can be resumed from, in a log that begins at `start`."""
+        """The lowest position from which a session can resume, in a log that begins at `start`."""
         if self._lowest is None or self._lowest[0] != start:
             self._lowest = (start, await first_known(self._log.backplane, self.partition))
         return self._lowest[1]
 
     def look_again(self) -> None:
-        """The lowest known position turned out not to be known, as of a partition without a state
-        record: the next to resume is told of a gap instead.
+        """Find the lowest known position anew, since it turned out not to be known after all. The
+        next session that resumes there is told of a gap instead.
         """
         self._lowest = None

@@ -31,8 +31,9 @@ from cecochat.servers.messaging.transport.grpc import service
 
 @asynccontextmanager
 async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
-    """A messaging server that owns what is assigned to `server_id`; drained when the context is
-    left. It is known before it owns anything, since only who is known is given something.
+    """Run a messaging server that owns what is assigned to `server_id`. It drains when the context
+    is left. It is registered before it owns anything, since only registered servers are assigned
+    partitions.
     """
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("messaging", server_id, registry)
@@ -72,16 +73,16 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         await stack.enter_async_context(drained(server.drain))
-        known = instance(parts, "messaging", server_id, port, health_port)
-        await stack.enter_async_context(registered(parts.discovery, known))
+        this = instance(parts, "messaging", server_id, port, health_port)
+        await stack.enter_async_context(registered(parts.discovery, this))
         await verifier.informed.wait()
         await ownership.until_ready()
         await stack.enter_async_context(grpc.said_to_serve(health, chat))
-        yield known
+        yield this
 
 
 def show_partitions(app: App, ownership: Ownership) -> None:
-    """`GET /partitions`: what this server owns, for people."""
+    """Add `GET /partitions`, which shows people what this server owns."""
 
     @app.get("/partitions", ctx_scope="read")
     async def partitions(_: Request) -> HTTPResponse:

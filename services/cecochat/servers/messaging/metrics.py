@@ -1,4 +1,4 @@
-"""What a messaging server counts."""
+"""The metrics of a messaging server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cecochat.runtime.metrics import Lag, MessageAges
 
 
 class ReadBatch:
-    """What a batch of records comes to: its oldest message of each kind, and what does not
-    count.
+    """What to measure of a batch of records: the oldest message of each kind, and how many records
+    do not count.
     """
 
     __slots__ = ("broken_copies", "copy", "origin", "repeated_copies", "void_origins")
@@ -24,7 +24,7 @@ class ReadBatch:
         self.broken_copies = 0
 
     def add(self, record: LogRecord, counts: bool, fold: Fold) -> None:
-        """The next record, and what is known after it."""
+        """Take in the next record. `fold` is the fold after it."""
         if isinstance(record, Copy):
             self.copy = self.copy or (record if counts else None)
             repeated = not fold.is_new(record, fold.high_of(record.origin_partition))
@@ -36,7 +36,7 @@ class ReadBatch:
 
 
 class MessagingMetrics:
-    """Registered with the server's own registry; no label has unbounded values."""
+    """The metrics, registered with the server's own registry. All labels have few values."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.ages = MessageAges(registry)
@@ -84,7 +84,7 @@ class MessagingMetrics:
         self.appended = Counter(
             "cecochat_records_appended", "Records appended, of every kind.", registry=registry
         )
-        self.accepted = 0  # sends, since the start: what the metric beside it says
+        self.accepted = 0  # sends since the start, like the metric below
         self._sends = Counter(
             "cecochat_sends_accepted",
             "Sends that were checked and appended; repeats are not.",
@@ -164,12 +164,12 @@ class MessagingMetrics:
         )
 
     def accept(self) -> None:
-        """A send was checked and appended."""
+        """Note that a send was checked and appended."""
         self.accepted += 1
         self._sends.inc()
 
     def read(self, batch: ReadBatch) -> None:
-        """A batch was read by an owner that is ready."""
+        """Note that an owner that is ready has read a batch."""
         if batch.origin:
             self.ages.observe("acknowledged", batch.origin.id)
         if batch.copy:

@@ -1,5 +1,5 @@
-"""The asyncio shell round what an owner knows to be missing: compares chains of copies after an
-unreadable record, and asks other partitions for copies.
+"""The asyncio shell of `Incoming`: compares chains of copies after a record that could not be read,
+and asks other partitions for missing copies.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from cecochat.servers.messaging.host import Host
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
-COMPARE_EVERY_S = 10.0  # it reads some records of every partition
+COMPARE_EVERY_S = 10.0  # comparing reads some records of every partition
 
 
 class MissingCopies:
-    """Of one owner; `run` until cancelled. Not being able to read or ask just now is no failure: it
-    is tried again.
+    """Looks after the missing copies of one owner; `run` runs until it is cancelled. If something
+    cannot be read or asked at the moment, it tries again later.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class MissingCopies:
         self._producer = producer
         self._group = group
         self._compared_s = -COMPARE_EVERY_S
-        self._asking: dict[int, asyncio.Task[None]] = {}  # questions under way, by origin
+        self._asking: dict[int, asyncio.Task[None]] = {}  # requests under way, by origin
 
     async def run(self) -> None:
-        """Look once a second."""
+        """Look once a second, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if self._owner.ready:
@@ -48,49 +48,51 @@ class MissingCopies:
                 await self._ask()
 
     async def _compare_all(self) -> None:
-        """What cannot be read may have been a copy from anywhere."""
+        """Compare the chains of all partitions after a record that could not be read: it may have
+        been a copy from any of them.
+        """
         unread = self._incoming.unread
         if unread < 0 or time.monotonic() < self._compared_s + COMPARE_EVERY_S:
             return
         self._compared_s = time.monotonic()
-        looked = [await self._compare(origin) for origin in range(self._log.partitions)]
-        if all(looked):
+        compared = [await self._compare(origin) for origin in range(self._log.partitions)]
+        if all(compared):
             self._incoming.compared(unread)
 
     async def _compare(self, origin: int) -> bool:
-        """Whether that could be looked up just now; one partition without a leader stops no
-        other.
+        """Compare one chain, and return whether that was possible. A partition that has no leader
+        at the moment does not stop the others.
         """
         try:
             last = await self._last_from(origin)
         except (Unavailable, Trimmed) as error:
-            log.warning("what partition %s has copied cannot be looked up: %s", origin, error)
+            log.warning("what partition %s has copied cannot be read now: %s", origin, error)
             return False
         if last is not None:
             self._incoming.compare(origin, last)
         return last is not None
 
     async def _last_from(self, origin: int) -> Copied | None:
-        """A partition that the log does not have, as a record of a stranger may name one, has
-        nothing for us. None: of a log that was cut it is not known, until its owner says so.
+        """The last origin there that concerns our partition. None if it is not known, because that
+        partition of the log was cut and its owner has not written a state record yet.
         """
-        if origin >= self._log.partitions:
+        log_ = self._log
+        if origin >= log_.partitions:  # the record of a stranger may name one that does not exist
             return NOTHING
-        log_, partition = self._log, self._owner.partition
-        return await last_for(log_.backplane, origin, partition, log_.place)
+        return await last_for(log_.backplane, origin, self._owner.partition, log_.partition_of)
 
     async def _ask(self) -> None:
         now_ms = time.monotonic_ns() // 1_000_000
         due = [origin for origin in self._incoming.due(now_ms) if origin not in self._asking]
-        asked = list(compress(due, await asyncio.gather(*map(self._compare, due))))
-        holds = await asyncio.gather(*map(self._holds_ours, asked))
-        for origin, held in zip(asked, holds, strict=True):
+        compared = list(compress(due, await asyncio.gather(*map(self._compare, due))))
+        held_by = await asyncio.gather(*map(self._holds_ours, compared))
+        for origin, held in zip(compared, held_by, strict=True):
             if missing := self._incoming.ask(origin, now_ms, held=held):
                 self._asking[origin] = self._group.create_task(self._append(origin, missing))
 
     async def _holds_ours(self, origin: int) -> bool:
-        """Whether that partition has what counted last here; where that cannot be read just now, or
-        there is no such partition, it is asked for what comes behind.
+        """Whether that partition still has the origin that counted last here. This is assumed if it
+        cannot be read at the moment, or if there is no such partition.
         """
         if origin >= self._log.partitions:
             return True
@@ -101,9 +103,9 @@ class MissingCopies:
             return True
 
     async def _append(self, origin: int, missing: Missing) -> None:
-        """Nothing else waits for it: that partition may be without a leader."""
+        """Append a request. Nothing else waits for it, since that partition may have no leader."""
         log.error(
-            "partition %s lacks messages that partition %s has above offset %s: asking for them",
+            "partition %s lacks messages that partition %s has above offset %s, and asks for them",
             *(missing.target, origin, missing.high.offset),
             extra={"partition": missing.target},
         )
@@ -112,6 +114,6 @@ class MissingCopies:
         del self._asking[origin]
 
     def stop(self) -> None:
-        """Wait for nothing any more."""
+        """Stop waiting for requests that are under way."""
         for asking in self._asking.values():
             asking.cancel()

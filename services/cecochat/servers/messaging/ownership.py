@@ -1,5 +1,5 @@
-"""Which partitions a messaging server owns: what the assignment gives it, until another server has
-taken over.
+"""Which partitions a messaging server owns: those that the assignment gives it, until another
+server has taken them over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cecochat.documents.follow import Following, valid
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import ProducerEnded, Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.ownership.owner import Owner
 from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
 from cecochat.ports.configuration import ASSIGNMENT
@@ -28,16 +29,16 @@ from cecochat.v1 import errors_pb2
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.2
-FAILING_S = 10.0  # takeovers that fail for longer are no passing thing
-LOOK_AGAIN_S = 0.2  # whether the other servers are stopped too
+FAILING_S = 10.0  # if takeovers fail for longer, the server is not ready
+LOOK_AGAIN_S = 0.2  # how often to look whether the other servers are stopping, too
 NEXT_OWNER_MS = 200
 
 
 class Ownership:
-    """`run` follows the assignment until it is cancelled.
+    """Takes partitions over and serves them; `run` follows the assignment until it is cancelled.
 
-    A partition that is given to another server is served on until that one has taken over; one that
-    is given to nobody is let go at once.
+    A partition that is assigned to another server is served on until that server has taken it over.
+    One that is assigned to nobody is given up at once.
     """
 
     def __init__(self, host: Host, following: Following) -> None:
@@ -45,16 +46,18 @@ class Ownership:
         self._server_id = host.server_id
         self._following = following
         self._memory = following.memory
-        self._assigned: dict[int, int] | None = None  # partition -> latest version that gives it
+        self._assigned: dict[int, int] | None = (
+            None  # partition -> latest version that assigns it here
+        )
         self._reassigned = asyncio.Event()
         self._progress = asyncio.Event()  # `not_ready` may have changed
         self._owned: dict[int, OwnedPartition] = {}
-        self._outdone: dict[int, Claim] = {}  # partition -> of the last takeover by another
-        self._failing: dict[int, float] = {}  # partition -> since when its takeovers fail, s
+        self._outdone: dict[int, Claim] = {}  # partition -> claim of the last takeover by another
+        self._failing: dict[int, float] = {}  # partition -> since when its takeovers fail, in s
         self._started = False
 
     async def run(self) -> None:
-        """Own what the assignment says, and store how far it is forwarded."""
+        """Own what the assignment says, and store how far it is forwarded, until cancelled."""
         log_ = self._host.log
         parse = partial(assignment.parse, partitions=log_.partitions)
         async with asyncio.TaskGroup() as group:
@@ -79,24 +82,26 @@ class Ownership:
         return owned is not None and owned.claimed
 
     async def _keep(self, partition: int) -> None:
-        """Take the partition over, again and again, as long as it is assigned to this server."""
-        named = {"partition": partition}
+        """Own a partition, and take it over again each time it is lost, until cancelled."""
+        fields = {"partition": partition}
         while True:
             owned = await self._begin(partition)
             try:
                 later = await owned.run()
-                log.info("partition %s: taken over by %s", partition, later.server_id, extra=named)
+                log.info(
+                    "partition %s was taken over by %s", partition, later.server_id, extra=fields
+                )
                 self._outdone[partition] = Claim(later.assignment_version, later.server_id)
                 self._memory.see_takeover(later.assignment_version)
-                await asyncio.sleep(RETRY_S)  # two that are told to own it must not take turns
+                await asyncio.sleep(RETRY_S)  # two servers that own it must not take turns quickly
             except ProducerEnded as error:
                 self._host.metrics.producer_failures.inc()
                 self._failing.setdefault(partition, time.monotonic())
-                log.warning("partition %s: %s; taking it over again", partition, error, extra=named)
+                log.warning("partition %s is taken over again: %s", partition, error, extra=fields)
                 _check_cancelled()
                 await asyncio.sleep(RETRY_S)
             finally:
-                if self._owned.get(partition) is owned:  # else it is assigned here again already
+                if self._owned.get(partition) is owned:  # otherwise it was assigned here again
                     del self._owned[partition]
                 self._progress.set()
 
@@ -106,18 +111,18 @@ class Ownership:
         while (version := self._assigned.get(partition)) is None or (
             Claim(version, self._server_id) < outdone
         ):
-            self._failing.pop(partition, None)  # it is another's, who may not be failing
+            self._failing.pop(partition, None)  # it is another server's now
             if version is not None:
                 log.warning(
-                    "partition %s: version %s of the assignment gives it, but %s took it by "
-                    "version %s, so it waits for a later one",
+                    "partition %s is assigned here by version %s, but %s has taken it over by "
+                    "version %s: this server waits for a later version",
                     partition,
                     version,
                     outdone.server_id,
                     outdone.version,
                     extra={"partition": partition},
                 )
-                if version == outdone.version:  # of another content, which may be gone
+                if version == outdone.version:  # that had another content, which may be lost
                     self._memory.see_takeover(version + 1)
             await self._reassigned.wait()
         self._owned[partition] = owned = OwnedPartition(
@@ -138,8 +143,8 @@ class Ownership:
 
     @property
     def not_ready(self) -> str | None:
-        """Why no session should come here now; None: ready. Later takeovers pass so quickly that
-        only those that keep failing count.
+        """Why no session should come here now, or None if this server is ready. After the start,
+        takeovers are so quick that only those that keep failing count.
         """
         if self._assigned is None:
             return "waiting for the assignment"
@@ -154,7 +159,7 @@ class Ownership:
         return sorted(p for p in self._assigned or () if p not in owners)
 
     async def until_ready(self) -> None:
-        """Wait until every partition that is assigned at the start is taken over."""
+        """Wait until all partitions that are assigned at the start are taken over."""
         while self.not_ready:
             self._progress.clear()
             await self._progress.wait()
@@ -162,21 +167,21 @@ class Ownership:
 
     @property
     def queued_bytes(self) -> int:
-        """What waits to be appended."""
+        """How many bytes wait to be appended."""
         return sum(owned.appending.queued_bytes for owned in self._owned.values())
 
     @property
     def append_wait_s(self) -> float:
-        """How long the oldest append that is under way has taken so far."""
+        """How many seconds the oldest append that is under way has taken so far."""
         return max((owned.appending.wait_s for owned in self._owned.values()), default=0.0)
 
     def owned(self) -> list[InternalPartition]:
-        """What is owned, for servers and commands."""
+        """The partitions that are owned, for servers and commands."""
         owners = sorted(self._owners().items())
         return [InternalPartition(partition=p, read_to=owner.cursor) for p, owner in owners]
 
     def shown(self) -> dict[str, Any]:
-        """What is owned, for people, as JSON."""
+        """The partitions that are owned, for people, as an object for JSON."""
         return {
             "server_id": self._server_id,
             "owned": {
@@ -194,11 +199,9 @@ class Ownership:
             },
         }
 
-    def partition_for(self, user_id: str) -> ReadyPartition:
-        """The partition of a user. Raises `Refusal` where this server does not own it or not
-        yet.
-        """
-        partition = self._host.log.place(user_id)
+    def partition_for(self, user_id: UserId) -> ReadyPartition:
+        """The partition of a user. Raises `Refusal` if this server does not own it, or not yet."""
+        partition = self._host.log.partition_of(user_id)
         owned = self._owned.get(partition)
         if owned and owned.ready:
             return owned.ready
@@ -206,11 +209,12 @@ class Ownership:
             raise _taking_over(partition)
         raise Refusal(
             errors_pb2.ERROR_CODE_WRONG_SERVER,
-            f"{user_id} is on partition {partition}, not here: ask the connect server again",
+            f"{user_id} is on partition {partition}, which this server does not own: ask the "
+            "connect server again",
         )
 
     def check(self, ready: ReadyPartition) -> None:
-        """Raises `Refusal` where this is not, or no longer, what owns the partition."""
+        """Raise `Refusal` if `ready` does not own its partition any more."""
         owned = self._owned.get(ready.partition)
         if owned is None or owned.ready is not ready:
             raise _taking_over(ready.partition)
@@ -218,7 +222,7 @@ class Ownership:
     # -- the end
 
     async def hand_over(self, deadline_s: float) -> None:
-        """Serve on until other servers have taken everything over, while there are others."""
+        """Serve on until other servers have taken everything over, as long as there are others."""
         try:
             async with asyncio.timeout(deadline_s):
                 while self._owners() and self._host.has_others:
@@ -227,21 +231,23 @@ class Ownership:
                         async with asyncio.timeout(LOOK_AGAIN_S):
                             await self._progress.wait()
         except TimeoutError:
-            log.warning("nobody took over partitions %s", sorted(self._owners()))
+            log.warning("no other server has taken over the partitions %s", sorted(self._owners()))
 
-    async def for_each(self, do: Callable[[OwnedPartition], Coroutine[Any, Any, None]]) -> None:
-        """Do it with everything that is owned, at once."""
+    async def for_each(self, call: Callable[[OwnedPartition], Coroutine[Any, Any, None]]) -> None:
+        """Run `call` for all partitions that are owned, at the same time."""
         async with asyncio.TaskGroup() as group:
             for owned in self._owned.values():
-                group.create_task(do(owned))
+                group.create_task(call(owned))
 
     async def store_watermarks(self) -> None:
-        """Store how far everything is forwarded."""
+        """Store how far all partitions are forwarded."""
         await Watermarks(self._host.log.backplane, self._host.metrics).store(self._owners())
 
 
 def _check_cancelled() -> None:
-    """A failure that meets a cancellation hides it (until Python 3.13), and must not."""
+    """Raise CancelledError if this task is being cancelled. Before Python 3.13, a failure at the
+    same time hides the cancellation.
+    """
     task = asyncio.current_task()
     if task and task.cancelling():
         raise asyncio.CancelledError
@@ -250,6 +256,6 @@ def _check_cancelled() -> None:
 def _taking_over(partition: int) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_UNAVAILABLE,
-        f"partition {partition} is being taken over: try again at once",
+        f"this server is taking over partition {partition}: try again at once",
         NEXT_OWNER_MS,
     )

@@ -1,5 +1,5 @@
-"""The asyncio shell of an owner: reads ahead, opens the producer session, appends what the owner
-hands out, feeds it the log.
+"""The asyncio shell of an owner: it reads ahead, opens the producer session, appends what the owner
+hands out, and feeds it the log.
 """
 
 from __future__ import annotations
@@ -28,22 +28,20 @@ from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
 
-# The new owner appends its takeover when it lacks no more than this, and this often there may be
-# holes in the offsets that nothing fills.
-NEAR_RECORDS = 100
-STALLED_S = 0.5
+NEAR_RECORDS = 100  # a new owner appends its takeover when no more than this are left to read
+STALLED_S = 0.5  # or when reading stands still: offsets at the end may be holes
 YIELD_BYTES = 64 << 10
-CROWDED_PAUSE_S = 0.002  # for 64 KiB: who reads less than 32 MiB/s of such a burst is slow
+CROWDED_PAUSE_S = 0.002  # per 64 KiB: a client that reads less than 32 MiB/s of a burst is slow
 HOUSEKEEPING_S = 1.0
-LOST_S = 10.0  # the log shows its readers by then what it has acknowledged
-CLOSE_S = 5.0  # for appends under way at the end; what lands later is void, or a repeated copy
+LOST_S = 10.0  # by then, the log shows its readers what it has acknowledged
+CLOSE_S = 5.0  # how long to wait for appends under way; what lands later does not count
 
 
 class OwnedPartition:
-    """One partition under one producer session, from reading ahead and takeover to its end.
+    """One partition in one producer session, from reading ahead and takeover to its end.
 
-    `run` returns the takeover of a later owner, or raises `ProducerEnded`; then a new one has to be
-    made.
+    `run` returns the takeover of a later owner, or raises `ProducerEnded`; then a new object has to
+    be made.
     """
 
     def __init__(
@@ -51,16 +49,16 @@ class OwnedPartition:
     ) -> None:
         self.partition = partition
         self.version = version  # of the assignment
-        self.ready: ReadyPartition | None = None  # from its takeover to its end
+        self.ready: ReadyPartition | None = None  # set from its takeover to its end
         self.claimed = False  # its takeover is on the way
-        self._named = {"partition": partition}  # in the log
+        self._log_fields = {"partition": partition}
         self._host = host
         self._log = host.log
         self._metrics = host.metrics
         self._on_ready = on_ready
         self._traces = MessageTraces(host.tracer, partition)
         self._begun_s = time.monotonic()
-        self._stands = (-1, self._begun_s)  # the cursor while it waits, and since when
+        self._stood = (-1, self._begun_s)  # the cursor while it waits, and since when
         self._moved = asyncio.Event()
         self._loading = Loading(host, partition)
         self.appending = Appending(partition, host.metrics, self._traces, self._moved.set)
@@ -68,13 +66,13 @@ class OwnedPartition:
     # -- life
 
     async def run(self) -> Takeover:
-        """Take over, then serve until a later owner does."""
+        """Take over, then serve until a later owner takes over."""
         ended: BaseExceptionGroup[ProducerEnded | Trimmed | Unavailable] | None = None
         try:
             return await self._own()
         except* (ProducerEnded, Trimmed, Unavailable) as group:
             ended = group
-        raise ProducerEnded(f"partition {self.partition}: {ended.exceptions[0]}")
+        raise ProducerEnded(f"partition {self.partition} has ended: {ended.exceptions[0]}")
 
     async def _own(self) -> Takeover:
         producer = await self._log.backplane.producer()
@@ -90,13 +88,17 @@ class OwnedPartition:
             await self._close(producer)
 
     async def _close(self, producer: Producer) -> None:
-        """A target of copies that is down must not keep this partition from being taken over."""
+        """Close the producer session, but not at any price: a target of copies that is down must
+        not keep this partition from being taken over.
+        """
         try:
             async with asyncio.timeout(CLOSE_S):
                 await producer.close()
         except TimeoutError:
             log.warning(
-                "partition %s: left with appends under way", self.partition, extra=self._named
+                "the owner of partition %s has ended with appends under way",
+                self.partition,
+                extra=self._log_fields,
             )
 
     async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
@@ -120,8 +122,8 @@ class OwnedPartition:
         return superseded
 
     async def _claim(self, owner: Owner) -> None:
-        """Append the takeover once nearly all is read: until then the owner before serves on, and
-        from then on little is left to do.
+        """Append the takeover once nearly everything is read. Until then the previous owner serves
+        on, and after that there is little left to read.
         """
         backplane, partition = self._log.backplane, self.partition
         with suppress(TimeoutError):
@@ -132,14 +134,14 @@ class OwnedPartition:
         start, end = await backplane.bounds(MESSAGES, partition)
         committed = await self._loading.committed()
         lowest = await self._loading.first_known(start)
-        noted = await self._loading.forwarded(committed)
-        if max(lowest, -1 if noted is None else noted) < owner.forwarder.skipped:
-            raise ProducerEnded("what was forwarded is less than it was when this owner began")
-        owner.forwarder.skip(-1 if noted is None else noted)
+        forwarded = await self._loading.forwarded(committed)
+        if max(lowest, -1 if forwarded is None else forwarded) < owner.forwarder.skipped:
+            raise ProducerEnded("less is forwarded now than when this owner was loaded")
+        owner.forwarder.skip(-1 if forwarded is None else forwarded)
         self.claimed = True
-        uncopied = self._loading.uncopied(committed, end)
-        told = (uncopied, self._loading.lost)
-        self.appending.queue(owner.takeover(self._host.server_id, self.version, now_ms(), *told))
+        uncopied, lost = self._loading.uncopied(committed, end), self._loading.lost
+        takeover = owner.takeover(self._host.server_id, self.version, now_ms(), uncopied, lost)
+        self.appending.queue(takeover)
 
     def _start(self, owner: Owner) -> None:
         self._metrics.partitions.inc()
@@ -157,7 +159,8 @@ class OwnedPartition:
         owner.end(
             Refusal(
                 errors_pb2.ERROR_CODE_MOVED,
-                "the partition is being taken over: ask the connect server where, then resume",
+                "another server takes this partition over: ask the connect server which one, then "
+                "resume",
             ),
             self._host.address_of(superseded.server_id) if superseded else "",
         )
@@ -168,20 +171,24 @@ class OwnedPartition:
             async for batch in batches:
                 now = now_ms()
                 unread_bytes = 0
-                read = ReadBatch() if owner.ready else None  # what was read ahead is no news
+                read = ReadBatch() if owner.ready else None  # what is read ahead is not measured
                 for record in batch:
-                    known = decode_once(record)
-                    if isinstance(known, Undecodable):
-                        if owner.skip(record.offset, known, record.appended_at_ms):
-                            raise ProducerEnded(f"offset {record.offset} may be an own send")
+                    decoded = decode_once(record)
+                    if isinstance(decoded, Undecodable):
+                        if owner.skip(record.offset, decoded, record.appended_at_ms):
+                            raise ProducerEnded(
+                                f"offset {record.offset} cannot be read and may be an own send"
+                            )
                     else:
-                        counts = owner.read(record.offset, known, record.appended_at_ms, now)
+                        counts = owner.read(record.offset, decoded, record.appended_at_ms, now)
                         if owner.outdated:
-                            raise ProducerEnded(f"offset {record.offset} tells more than was known")
+                            raise ProducerEnded(
+                                f"offset {record.offset} says more than this owner was loaded with"
+                            )
                         if counts:
-                            self._traces.read(owner, record.offset, known, now)
+                            self._traces.read(owner, record.offset, decoded, now)
                         if read:
-                            read.add(known, counts, owner.fold)
+                            read.add(decoded, counts, owner.fold)
                     unread_bytes += len(record.value)
                     if unread_bytes > YIELD_BYTES:
                         unread_bytes = 0
@@ -196,7 +203,7 @@ class OwnedPartition:
         raise AssertionError("a log has no end")
 
     async def _let_clients_read(self, owner: Owner) -> None:
-        """A burst must not overrun the queue of a client that reads as it should."""
+        """Pause, so that a burst does not overrun the queue of a client that reads fast enough."""
         await asyncio.sleep(CROWDED_PAUSE_S if owner.crowded else 0)
         owner.crowded = False
 
@@ -223,25 +230,25 @@ class OwnedPartition:
             self._expect_to_read(owner)
 
     def _expect_to_read(self, owner: Owner) -> None:
-        """What is appended can be read back. Raises `ProducerEnded` where it cannot for long: the
-        log has lost it, and nothing that comes later would say so.
+        """Check that what was appended can be read back. Raises `ProducerEnded` if it cannot for
+        long: the log has lost it, and nothing that comes later would show that.
         """
         now_s, waits = time.monotonic(), self.claimed and (not owner.ready or bool(owner.pending))
-        if not waits or self.appending.is_under_way or self._stands[0] != owner.cursor:
-            self._stands = (owner.cursor, now_s)
-        elif now_s - self._stands[1] > LOST_S:
-            raise ProducerEnded(f"offset {owner.cursor} was appended and is not there to be read")
+        if not waits or self.appending.is_under_way or self._stood[0] != owner.cursor:
+            self._stood = (owner.cursor, now_s)
+        elif now_s - self._stood[1] > LOST_S:
+            raise ProducerEnded(f"offset {owner.cursor} was appended but cannot be read back")
 
     # -- the end
 
     async def finish_sends(self, deadline_s: float) -> None:
-        """Take no more sends, and answer those under way."""
+        """Take no more sends, and wait until those under way are answered."""
         self.appending.stop_intake()
         await self._until(lambda owner: not owner.pending, deadline_s, "answered")
 
     async def drain(self, deadline_s: float) -> None:
-        """Wait for the copies under way and leave a state record, so that the next owner starts
-        quickly.
+        """Append a state record, so that the next owner starts quickly, and wait until all copies
+        are forwarded.
         """
         if self.ready is None or not self.ready.owner.ready:
             return
@@ -260,8 +267,8 @@ class OwnedPartition:
                     await self._moved.wait()
         except TimeoutError:
             log.warning(
-                "partition %s: not all was %s, the next owner will",
+                "not everything of partition %s was %s in time: the next owner will finish it",
                 self.partition,
                 what,
-                extra=self._named,
+                extra=self._log_fields,
             )

@@ -1,11 +1,11 @@
-"""What sessions see of a partition: there is none before its takeover was read back."""
+"""A partition as sessions see it. It exists only once its takeover was read back."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 
-from cecochat.domain.log.ids import PARTITIONS_MAX, message_id, stamp_at
+from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.session.session import Session
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadyPartition:
-    """A partition that this server owns; once it does no longer, all its sessions are closed."""
+    """A partition that this server owns. When it no longer does, all its sessions are closed."""
 
     host: Host
     owner: Owner
@@ -42,7 +42,7 @@ class ReadyPartition:
         return self.owner.partition
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
-        """Whether a send needs no append; also where the owner has ended and closes the session."""
+        """Like `Owner.settles`, but also true if the owner has ended, which closes the session."""
         if not self.owner.ready:
             return True
         if self.owner.is_repeat((session.user_id, send.client_message_id)):
@@ -50,19 +50,21 @@ class ReadyPartition:
         return self.owner.settles(session, send, seen)
 
     def id_max(self) -> int:
-        """Above what this partition has seen, and above what a clock a minute ahead has stamped."""
+        """An id above all that this partition has seen, and above all that a server whose clock is
+        a minute ahead can have given.
+        """
         fold = self.owner.fold
         ahead = stamp_at(max(now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)
         return message_id(max(fold.top, ahead), PARTITIONS_MAX - 1)
 
-    def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
-        """Append a checked send that was not settled. Raises `Refusal`."""
+    def accept(self, session: Session, send: Send, recipients: tuple[UserId, ...]) -> None:
+        """Append a send that was checked and not settled. Raises `Refusal`."""
         self.host.metrics.accept()
         origin = self.owner.accept(session, send, recipients, now_ms())
         self.traces.accept(send.traceparent, origin)
         self.appending.queue(origin)
         if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):
-            known = {"message_id": str(origin.id), "session_id": session.id}
-            traced = ids_of(origin.trace or send.traceparent)
-            extra = {**known, "partition": self.partition, **traced}
+            ids = {"message_id": str(origin.id), "session_id": session.id}
+            trace_ids = ids_of(origin.trace or send.traceparent)
+            extra = {**ids, "partition": self.partition, **trace_ids}
             log.debug("message %s is accepted", origin.id, extra=extra)

@@ -1,4 +1,4 @@
-"""The messaging server: serves the sessions of the users whose partitions it owns."""
+"""The messaging server, which serves the sessions of the users whose partitions it owns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections import Counter
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.bucket import PerUser, Rates
 from cecochat.domain.session.session import Session
 from cecochat.internal.v1.internal_pb2 import Load, MessagingLoad
@@ -22,13 +23,15 @@ from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
 
-# With what is spread between them, below the 30 s after which a deployment kills.
+# Together with the drain time they stay below the 30 s after which a deployment kills a server.
 HAND_OVER_TIMEOUT_S = 8.0
 DRAIN_TIMEOUT_S = 5.0
 
 
 class MessagingServer:
-    """`serve` is called by a transport, once a stream; `check_tokens` runs beside it."""
+    """A messaging server. A transport calls `serve` for each stream, and `check_tokens` runs beside
+    them.
+    """
 
     def __init__(self, host: Host, ownership: Ownership, verifier: Verifier) -> None:
         self.server_id = host.server_id
@@ -38,17 +41,17 @@ class MessagingServer:
         self._limits = host.limits
         self._config = Config()
         self._connections: set[Connection] = set()
-        self._by_user: Counter[str] = Counter()
+        self._by_user: Counter[UserId] = Counter()
         self._sends: PerUser[SendCredit] = PerUser()
         self._replays: PerUser[Replays] = PerUser()
         self._connects = Rates("connects")
-        self._leaving = False  # others are to take over; serves on
+        self._leaving = False  # other servers should take over; until then this one serves
         self._draining = False
         self._next_session = 0
         self._measure()
 
     def _measure(self) -> None:
-        """What is looked at when the metrics are asked for."""
+        """Register what is computed when the metrics are read."""
         metrics, ownership = self.metrics, self.ownership
         metrics.sessions_max.set(self._config.sessions_max_per_server)
         metrics.append_wait.set_function(lambda: ownership.append_wait_s)
@@ -65,7 +68,7 @@ class MessagingServer:
         return self._config
 
     def configure(self, config: Config) -> None:
-        """Follow a new configuration; sessions that are open keep their queue bound."""
+        """Follow a new configuration. Open sessions keep the limit of their queues."""
         self._config = config
         self.verifier.configure(config)
         self.metrics.sessions_max.set(config.sessions_max_per_server)
@@ -76,12 +79,12 @@ class MessagingServer:
 
     @property
     def not_ready(self) -> str | None:
-        """Why no session should come here now; None: ready."""
+        """Why no session should come here now, or None if this server is ready."""
         return "draining" if self._leaving else self.ownership.not_ready
 
     @property
     def load(self) -> Load:
-        """What it carries now."""
+        """What this server carries now."""
         carried = MessagingLoad(
             sessions=len(self._connections), sends_accepted=self.metrics.accepted
         )
@@ -92,8 +95,8 @@ class MessagingServer:
     async def serve(
         self, token: str, identity: Identity, read: Read, write: Write
     ) -> Refusal | None:
-        """Serve one stream to its end; returns why the server ended it. Raises `Refusal` before the
-        first frame.
+        """Serve one stream to its end, and return why the server ended it, or None if the client
+        left. Raises `Refusal` before the first frame if the stream is not admitted.
         """
         self._admit(identity.user_id)
         self._next_session += 1
@@ -110,23 +113,23 @@ class MessagingServer:
             self.metrics.disconnects.labels(refusal.name).inc()
         return refusal
 
-    def sessions_of(self, user_id: str) -> list[Session]:
-        """Those that are open, also while they catch up."""
+    def sessions_of(self, user_id: UserId) -> list[Session]:
+        """The open sessions of a user, including those that are catching up."""
         open_ = (connection.session for connection in self._connections)
         return [session for session in open_ if session.user_id == user_id]
 
-    def _forget(self, connection: Connection, user_id: str) -> None:
+    def _forget(self, connection: Connection, user_id: UserId) -> None:
         self._connections.discard(connection)
         self._by_user[user_id] -= 1
         if not self._by_user[user_id]:
             del self._by_user[user_id]
         self.metrics.sessions.dec()
 
-    def _admit(self, user_id: str) -> None:
+    def _admit(self, user_id: UserId) -> None:
         if self._draining:
             raise Refusal(
                 errors_pb2.ERROR_CODE_DRAINING,
-                "this server stops: ask the connect server for another",
+                "this server is stopping: ask the connect server for another",
             )
         config = self._config
         self._connects.check(
@@ -135,24 +138,26 @@ class MessagingServer:
         if len(self._connections) >= config.sessions_max_per_server:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
-                f"this server holds {config.sessions_max_per_server} sessions: try again later",
+                f"this server has {config.sessions_max_per_server} sessions, and more are not "
+                "allowed: try again later",
             )
         if self._by_user[user_id] >= config.sessions_max_per_user:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
-                f"{user_id} has {config.sessions_max_per_user} sessions: close one of them first",
+                f"{user_id} has {config.sessions_max_per_user} sessions, and more are not allowed: "
+                "close one of them first",
             )
 
-    def send_credit(self, user_id: str) -> SendCredit:
-        """What all sessions of a user share."""
+    def send_credit(self, user_id: UserId) -> SendCredit:
+        """The send credit that all sessions of a user share."""
         return self._sends.of(user_id, lambda: SendCredit(lambda: self._config))
 
-    def replays(self, user_id: str) -> Replays:
-        """Whose turn it is among the sessions of a user that missed something."""
+    def replays(self, user_id: UserId) -> Replays:
+        """The turns that the sessions of a user take to catch up."""
         return self._replays.of(user_id, Replays)
 
     def end_revoked(self) -> None:
-        """Send those away whose tokens have been revoked."""
+        """End the sessions whose tokens are revoked."""
         for connection in list(self._connections):
             connection.end_if_revoked()
 
@@ -168,7 +173,8 @@ class MessagingServer:
 
     async def drain(self) -> None:
         """Serve on while other servers take over. Then take no new sessions and no more sends,
-        answer those under way, send the sessions away over the drain time, forward what is owed.
+        answer those under way, send the sessions away over the drain time, and forward what is
+        owed.
         """
         self._leaving = True
         await self.ownership.hand_over(HAND_OVER_TIMEOUT_S)
@@ -181,7 +187,7 @@ class MessagingServer:
             connection.session.close(
                 Refusal(
                     errors_pb2.ERROR_CODE_DRAINING,
-                    "this server stops: ask the connect server where to go, then resume",
+                    "this server is stopping: ask the connect server where to go, then resume",
                     NEXT_OWNER_MS,
                 )
             )

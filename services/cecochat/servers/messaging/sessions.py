@@ -1,5 +1,5 @@
-"""The live sessions of some users, and how far this server has read their partitions: for servers
-and commands, and at `GET /sessions?user=ID&user=ID` for people.
+"""Tells which live sessions some users have here, and how far this server has read their
+partitions: to servers and commands, and at `GET /sessions?user=ID&user=ID` to people.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session import session as domain
 from cecochat.internal.routes import users_in
 from cecochat.internal.v1.internal_pb2 import (
@@ -33,34 +34,40 @@ BEGAN: dict[domain.How, Began.ValueType] = {
 
 
 def show_sessions(app: App, server: MessagingServer) -> None:
-    """Users of partitions that this server does not own are left out of the answer."""
+    """Add `GET /sessions`. Users of partitions that this server does not own are left out."""
 
     @app.get("/sessions", ctx_scope="people")
     async def sessions(request: Request) -> HTTPResponse:
         try:
-            users = users_in(request)
+            user_ids = users_in(request)
         except Refusal as refusal:
             return error_response(refusal)
-        found = {user: _shown(said) for user in users if (said := user_sessions(server, user))}
+        found = {
+            user_id: _as_json(sessions)
+            for user_id in user_ids
+            if (sessions := user_sessions(server, user_id))
+        }
         return json_response({"server_id": server.server_id, "users": found}, dumps=json.dumps)
 
 
-def user_sessions(server: MessagingServer, user: str) -> UserSessions | None:
-    """None: this server does not own the partition of that user, or not yet."""
+def user_sessions(server: MessagingServer, user_id: UserId) -> UserSessions | None:
+    """The sessions of a user; None if this server does not own the user's partition, or not yet."""
     try:
-        partition = server.ownership.partition_for(user)
+        partition = server.ownership.partition_for(user_id)
     except Refusal:
         return None
     return UserSessions(
-        user_id=user,
+        user_id=user_id,
         partition=partition.partition,
         read_to=partition.owner.cursor,
-        sessions=[said for each in server.sessions_of(user) if (said := _session(each))],
+        sessions=[proto for each in server.sessions_of(user_id) if (proto := _session(each))],
     )
 
 
 def _session(session: domain.Session) -> Session | None:
-    """None: its client has not said hello, or is being sent away."""
+    """The session as a protobuf message; None if its client was not welcomed yet, or is being sent
+    away.
+    """
     began = session.began
     if began is None or session.closed:
         return None
@@ -74,7 +81,7 @@ def _session(session: domain.Session) -> Session | None:
     )
 
 
-def _shown(said: UserSessions) -> dict[str, Any]:
+def _as_json(found: UserSessions) -> dict[str, Any]:
     hows = {began: how for how, began in BEGAN.items()}
     sessions = [
         {
@@ -85,6 +92,6 @@ def _shown(said: UserSessions) -> dict[str, Any]:
             "began": hows[each.began],
             "queued_bytes": each.queued_bytes,
         }
-        for each in said.sessions
+        for each in found.sessions
     ]
-    return {"partition": said.partition, "read_to": said.read_to, "sessions": sessions}
+    return {"partition": found.partition, "read_to": found.read_to, "sessions": sessions}

@@ -26,7 +26,9 @@ from cecochat.telemetry.tracing import (
 
 
 class MessageTraces:
-    """What is not traced costs a look at `Tracer.on`, or at a record's `trace`."""
+    """Starts and ends the spans. A message that is not traced costs a look at `Tracer.on`, or at
+    its record's `trace`.
+    """
 
     def __init__(self, tracer: Tracer, partition: int) -> None:
         self._tracer = tracer
@@ -34,40 +36,43 @@ class MessageTraces:
         self._accepting: dict[int, Span] = {}  # by message id, until it is read back
         self._queued: list[Span] = []  # appends that wait for their batch
 
-    def accept(self, asked: str, origin: Origin) -> None:
-        """A send is to be appended as `origin`. `asked`: the sender's `traceparent`."""
-        if self._tracer.sampled(asked):
+    def accept(self, parent: str, origin: Origin) -> None:
+        """Note that a send will be appended as `origin`. `parent` is the sender's `traceparent`."""
+        if self._tracer.sampled(parent):
             with contained():
-                self._accept(asked if valid(asked) else "", origin)
+                self._accept(parent if valid(parent) else "", origin)
 
-    def _accept(self, asked: str, origin: Origin) -> None:
-        seen: Attributes = {spans.MESSAGE_ID: str(origin.id), spans.PARTITION: str(self._partition)}
-        accept = self._tracer.start(spans.ACCEPT, asked, seen)
+    def _accept(self, parent: str, origin: Origin) -> None:
+        attributes: Attributes = {
+            spans.MESSAGE_ID: str(origin.id),
+            spans.PARTITION: str(self._partition),
+        }
+        accept = self._tracer.start(spans.ACCEPT, parent, attributes)
         append = self._append(accept, origin.id, self._partition, "origin")
         origin.trace = traceparent(append)
         self._accepting[origin.id] = accept
         self._queued.append(append)
 
     def _append(self, parent: str | Span, message_id: int, partition: int, kind: str) -> Span:
-        seen: Attributes = {
+        attributes: Attributes = {
             spans.MESSAGE_ID: str(message_id),
             spans.DESTINATION: MESSAGES,
             spans.PARTITION: str(partition),
             spans.OPERATION: "send",
             spans.RECORD: kind,
         }
-        return self._tracer.start(spans.APPEND, parent, seen)
+        return self._tracer.start(spans.APPEND, parent, attributes)
 
     @contextmanager
     def appending(self) -> Iterator[None]:
-        """The append of all that is queued now."""
+        """Trace the append of everything that is queued now."""
         batch, self._queued = self._queued, []
         with until_done(batch):
             yield
 
     @contextmanager
     def forwarding(self, target: int, copies: Sequence[Copy]) -> Iterator[None]:
-        """The append of copies: each carries the context of its own append on."""
+        """Trace the append of copies. Each copy carries the context of its own append."""
         batch: list[Span] = []
         with contained():
             for copy in copies if self._tracer.on else ():
@@ -79,7 +84,7 @@ class MessageTraces:
             yield
 
     def read(self, owner: Owner, offset: int, record: LogRecord, now_ms: int) -> None:
-        """The owner has read a record that counts."""
+        """Note that the owner has read a record that counts."""
         if not self._tracer.on or not isinstance(record, Origin | Copy):
             return
         if isinstance(record, Origin):
@@ -97,11 +102,13 @@ class MessageTraces:
             self._trace_late(offset, record, now_ms)
 
     def _trace_late(self, offset: int, record: Origin, now_ms: int) -> None:
-        """What took too long is traced from here on; what went before is told by its times."""
+        """Trace a message that took too long from here on. The span of its acceptance is made
+        afterwards, from its times.
+        """
         begun_ms = time_ms(record.id)
         if now_ms - begun_ms <= self._tracer.slow_ms or not self._tracer.spares_one():
             return
-        seen: Attributes = {
+        attributes: Attributes = {
             spans.MESSAGE_ID: str(record.id),
             spans.PARTITION: str(self._partition),
             spans.OFFSET: offset,
@@ -109,7 +116,7 @@ class MessageTraces:
         }
         accept = self._tracer.start(
             spans.ACCEPT,
-            attributes=seen,
+            attributes=attributes,
             start_ns=begun_ms * 1_000_000,
             trace_id=trace_of(spans.MESSAGE_ID, record.id),
         )
@@ -117,21 +124,23 @@ class MessageTraces:
         accept.end()
 
     def _deliver(self, owner: Owner, offset: int, record: Origin | Copy) -> None:
-        users = (record.user_id,) if isinstance(record, Origin) else record.recipient_ids
-        told: Attributes = {
+        user_ids = (record.user_id,) if isinstance(record, Origin) else record.recipient_ids
+        attributes: Attributes = {
             spans.MESSAGE_ID: str(record.id),
             spans.PARTITION: str(self._partition),
             spans.OFFSET: offset,
         }
-        for session in (each for user in users for each in owner.sessions.get(user, ())):
+        for session in (each for id_ in user_ids for each in owner.sessions.get(id_, ())):
             if session.position == offset:
                 span = self._tracer.start(
-                    spans.DELIVER, record.trace, {**told, spans.SESSION: session.id}
+                    spans.DELIVER, record.trace, {**attributes, spans.SESSION: session.id}
                 )
                 session.when_written(partial(_written, span))
 
     def end(self) -> None:
-        """The owner has ended: what it had under way counts only where another finds it."""
+        """End all spans, since the owner has ended: another owner may or may not find what was
+        under way.
+        """
         with contained():
             for span in (*self._accepting.values(), *self._queued):
                 failed(span, "the owner ended before this was read back")

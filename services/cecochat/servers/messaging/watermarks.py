@@ -1,5 +1,5 @@
-"""How far the partitions of a server are forwarded, stored for all of them together; and what of
-the log they need no more.
+"""Stores how far the partitions of a server are forwarded, for all of them together, and releases
+what they no longer need of the log.
 """
 
 from __future__ import annotations
@@ -19,24 +19,30 @@ from cecochat.servers.messaging.metrics import MessagingMetrics
 log = logging.getLogger(__name__)
 
 STORE_EVERY_S = 1.0
-RELEASE_EVERY = 5  # times that it was stored
-AGAIN_S = 3_600.0  # what does not move is stored again, before the log forgets it
+RELEASE_EVERY = 5  # stores
+AGAIN_S = 3_600.0  # how often to store again what has not moved, before the log forgets it
 
 
 class Watermarks:
-    """Best effort: a stale watermark only costs repeated copies and a longer log."""
+    """Stores and releases on a best-effort basis: a stale watermark costs only repeated copies and
+    a longer log.
+    """
 
     def __init__(self, backplane: Backplane, metrics: MessagingMetrics) -> None:
         self._backplane = backplane
         self._metrics = metrics
         self._stored: dict[int, int] = {}  # partition -> the offset to continue from
-        self._released: dict[int, int] = {}  # partition -> below where it was released last
-        self._settled: dict[int, int] = {}  # partition -> `done` when nothing was left to release
-        self._begins: dict[int, int] = {}  # partition -> a beginning that a state record was for
+        self._released: dict[int, int] = {}  # partition -> the offset below which it was released
+        self._all_released: dict[int, int] = {}  # partition -> `done` when nothing was left to do
+        self._begins: dict[
+            int, int
+        ] = {}  # partition -> the start that a state record was asked for
         self._all_stored_s = time.monotonic()
 
     async def keep(self, owners: Callable[[], Mapping[int, Owner]]) -> None:
-        """Store and release now and then, until cancelled. `owners`: those that are ready."""
+        """Store and release from time to time, until cancelled. `owners` returns the owners that
+        are ready.
+        """
         times = 0
         while True:
             await asyncio.sleep(STORE_EVERY_S)
@@ -46,7 +52,7 @@ class Watermarks:
                 await self._release(owners())
 
     async def store(self, owners: Mapping[int, Owner]) -> None:
-        """Commit what has moved, with one call."""
+        """Commit all watermarks that have moved, with one call."""
         if time.monotonic() - self._all_stored_s > AGAIN_S:
             self._stored.clear()
             self._all_stored_s = time.monotonic()
@@ -56,26 +62,26 @@ class Watermarks:
         self._metrics.chains_broken.set(broken)
         ahead_ms = max((owner.clock.ahead_ms for owner in owners.values()), default=0)
         self._metrics.clock_ahead.set(max(0, ahead_ms) / 1_000)
-        moved = {p: at for p, at in reached.items() if self._stored.get(p) != at}
-        places = {p: Place(owners[p].fold.clock_ms, at) for p, at in moved.items()}
+        moved = {p: offset for p, offset in reached.items() if self._stored.get(p) != offset}
+        places = {p: Place(owners[p].fold.clock_ms, offset) for p, offset in moved.items()}
         try:
             if moved:
                 await self._backplane.commit(FORWARD_GROUP, MESSAGES, places)
                 self._stored |= moved
         except Unavailable as error:
-            log.warning("watermarks are not stored: %s", error)
+            log.warning("the watermarks cannot be stored now: %s", error)
 
     async def _release(self, owners: Mapping[int, Owner]) -> None:
         try:
             for partition, owner in owners.items():
-                if self._settled.get(partition) != owner.forwarder.done:
+                if self._all_released.get(partition) != owner.forwarder.done:
                     await self._release_of(partition, owner)
         except Unavailable as error:
-            log.warning("what is needed no more is not released: %s", error)
+            log.warning("what is no longer needed cannot be released now: %s", error)
 
     async def _materialized(self, partition: int) -> int:
-        """Below which offset the history has all; 0 where that was said of an end which the log has
-        lost, until its reader says it anew.
+        """The offset below which the history has everything. It is 0 if that was committed in an
+        end that the log has lost, until it is committed again.
         """
         committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
         done = await dealt_with(self._backplane, partition, committed)
@@ -89,11 +95,11 @@ class Watermarks:
             self._released[partition] = before
         await self._look_at_beginning(partition, owner)
         if materialized > done:
-            self._settled[partition] = done
+            self._all_released[partition] = done
 
     async def _look_at_beginning(self, partition: int, owner: Owner) -> None:
-        """Where the log begins above what this owner has released, it may have been cut, and
-        readers wait for a state record that says what counts.
+        """Ask for a state record if the log begins above what this owner has released: it may have
+        been cut, and then readers wait for a state record that says what counts.
         """
         start, _ = await self._backplane.bounds(MESSAGES, partition)
         if start > self._released.get(partition, 0) and start != self._begins.get(partition):

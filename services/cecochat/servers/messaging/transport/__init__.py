@@ -1,1 +1,1 @@
-"""How streams reach the messaging server; nothing of a transport's types leaves this folder."""
+"""How streams reach the messaging server. No type of a transport is used outside this folder."""

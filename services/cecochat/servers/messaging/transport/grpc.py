@@ -1,5 +1,5 @@
-"""The gRPC transport: raw frames both ways, so that what the log holds is not parsed and serialized
-again.
+"""The gRPC transport. It carries raw frames both ways, so that what is in the log is not parsed and
+serialized again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from cecochat.servers.messaging.server import MessagingServer
 
 log = logging.getLogger(__name__)
 
-RECEIVE_MAX_BYTES = 256 << 10  # a frame over the protocol's limit gets a typed answer up to here
+RECEIVE_MAX_BYTES = 256 << 10  # up to here, a frame over the protocol's limit gets a typed answer
 
 
 def service(server: MessagingServer) -> Service:
-    """`cecochat.v1.Messaging`, served by `server`."""
+    """`cecochat.v1.Messaging`, which `server` serves."""
     tarpit = Tarpit()
 
     async def chat(_: object, context: Context) -> None:
