@@ -256,6 +256,6 @@ def _check_cancelled() -> None:
 def _taking_over(partition: int) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_UNAVAILABLE,
-        f"this server is taking over partition {partition}: try again at once",
+        f"partition {partition} is being taken over: try again at once",
         NEXT_OWNER_MS,
     )

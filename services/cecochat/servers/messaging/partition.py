@@ -159,7 +159,7 @@ class OwnedPartition:
         owner.end(
             Refusal(
                 errors_pb2.ERROR_CODE_MOVED,
-                "another server takes this partition over: ask the connect server which one, then "
+                "this partition is being taken over: ask the connect server where to go, then "
                 "resume",
             ),
             self._host.address_of(superseded.server_id) if superseded else "",
