@@ -240,7 +240,8 @@ async def test_a_fenced_owner_and_an_owner_that_is_dead(tmp_path: Path) -> None:
         assert "new" in steps["acknowledged"]["text"]
         found = await asked(servers, void.id)
         assert found["state"] == "void"
-        assert "old, a fenced owner: new had taken over at offset 2" in found["steps"][0]["text"]
+        text = found["steps"][0]["text"]
+        assert "old, an owner that was fenced off: new had taken over at offset 2" in text
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await find(servers, ALICE, void.id)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.domain.errors import Refusal, Trimmed
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.session import frames
 from cecochat.servers.messaging.connection import Connection
@@ -51,7 +52,7 @@ def line() -> Line:
 def connection(line: Line) -> Connection:
     verifier = Verifier(secret=b"a secret of at least thirty-two bytes, for tests")
     server = MessagingServer("server", Log(UNUSED, "log", 1), verifier, CollectorRegistry())
-    identity = Identity("alice", 1e12)
+    identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)
 
 

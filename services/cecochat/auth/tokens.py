@@ -29,7 +29,7 @@ _UNREADABLE = "the token is no JSON Web Token that can be read"
 class Identity(NamedTuple):
     """A verified caller."""
 
-    user_id: str
+    user_id: UserId
     expires_at_s: float  # s since 1970
     issued_at_s: float = 0.0  # s since 1970; the earliest that it can have been, where none is said
     sid: str = ""  # the login that the token belongs to, as the back end names it

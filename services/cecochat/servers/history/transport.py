@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from cecochat.auth.tokens import Verifier
 from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.log.ids import UserId
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
 from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
 from cecochat.runtime.tarpit import Tarpit
@@ -103,7 +104,7 @@ def handler(
 
 def _unary(
     name: str,
-    answer: Callable[[str, Request], Awaitable[bytes]],
+    answer: Callable[[UserId, Request], Awaitable[bytes]],
     request_type: type[Request],
     *,
     cost: int = 1,
@@ -120,12 +121,12 @@ def _unary(
             await tarpit.hold(refusal)
             await abort(context, refusal)
 
-    async def served(user: str, context: Context) -> None:
+    async def served(user_id: UserId, context: Context) -> None:
         request = _parse(await _read(context), request_type)
         with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
             async with admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):
-                answered = await answer(user, request)
-        admission.answered(user, len(answered))
+                answered = await answer(user_id, request)
+        admission.answered(user_id, len(answered))
         await context.write(answered)  # until the client's window has taken it
 
     async def respond(context: Context) -> Refusal | None:
