@@ -161,7 +161,7 @@ def test_when_it_was_materialized_is_said_where_the_database_keeps_it() -> None:
         answer(ARRIVED).steps,
     )
     assert (kept.at_ms, unknown.at_ms) == (1_250, None)
-    assert unknown.text.startswith("by now:")
+    assert unknown.text.startswith("by now, ")
 
 
 def test_a_row_that_the_history_should_have_is_not_said_to_be_there() -> None:
