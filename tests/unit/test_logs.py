@@ -292,7 +292,7 @@ def test_what_nobody_expected_ends_as_a_line_of_json(
     error = ValueError("nobody expected it")
     sys.excepthook(ValueError, error, None)
     line = json.loads(stream.getvalue())
-    assert (line["level"], line["message"]) == ("critical", "ended by an error")
+    assert (line["level"], line["message"]) == ("critical", "this process ends with an error")
     assert line["exception"] == "ValueError: nobody expected it"
 
 
