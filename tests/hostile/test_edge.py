@@ -311,7 +311,7 @@ async def test_the_edge_takes_nobody_for_a_server_without_its_authority(
             async with asyncio.timeout(ARRIVES_WITHIN_S):
                 await until(bob, "encrypted all the way")
         ca_file.write_bytes(other.ca_file.read_bytes())
-        await eventually(lambda: "takes the new configuration" in started.said, within_s=20)
+        await eventually(lambda: "uses a new configuration" in started.said, within_s=20)
         verify = ssl.create_default_context(cafile=front.ca_file)
         async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
 

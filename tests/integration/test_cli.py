@@ -248,7 +248,7 @@ async def test_a_token_is_who_it_says(server: Server) -> None:
     out, _ = await run(server, "connect", more=mine)
     assert "alice" in out
     _, err = await run(server, "connect", "--as", "bob", code=2, more=mine)
-    assert "of alice, not of bob" in err
+    assert "for alice, not for bob" in err
 
 
 # -- configuration and doctor

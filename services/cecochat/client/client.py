@@ -15,13 +15,13 @@ from typing import Any
 from uuid import uuid4
 
 from cecochat.client.backoff import BackOff
-from cecochat.client.errors import ChatError, NotReachable, NotRead, StateUnusable
+from cecochat.client.errors import ChatError, NotReachable, NotRead
 from cecochat.client.events import Chat, Event, Page, Reconnecting
 from cecochat.client.history import History, HistoryCalls
 from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup, Route, Token
 from cecochat.client.names import chat_of
-from cecochat.client.state import FileState, State
+from cecochat.client.state import FileState, State, restored
 from cecochat.client.stream import Ended, Stream
 from cecochat.client.tracing import answered, refused, sending
 from cecochat.domain.device.device import Device
@@ -73,9 +73,8 @@ async def connect(
     - `listen`: False if the application only sends and never iterates.
     - `receipts`: whether senders are told that a message was delivered. They are told once the
       application has handled it, which means: when it asks for the next event.
-    - `timeout_s`: how long to try to connect, in seconds; None means for ever.
-    - `buffer_max_bytes`: how much may wait for the application. Anything beyond that is fetched
-      again later.
+    - `timeout_s`: how long to try to connect, in seconds, or None for ever.
+    - `buffer_max_bytes`: how much may wait for the application. The rest is fetched again later.
     - `ca_file`: the authority that signs the servers' certificates. By default it is the file that
       SSL_CERT_FILE names, or else the system's authorities. With an `https://` URL, every
       connection is over TLS.
@@ -88,7 +87,7 @@ async def connect(
     calls = HistoryCalls(lookup)
     try:
         route, first_token = await _first_route(lookup, timeout_s)
-        client = Client(lookup, calls, store, _device(store, route.user_id), options)
+        client = Client(lookup, calls, store, restored(store, route.user_id), options)
         async with client._connected(route, first_token):
             yield client
     finally:
@@ -113,29 +112,10 @@ async def _first_route(lookup: Lookup, timeout_s: float | None) -> tuple[Route, 
     raise AssertionError("counted to the end")
 
 
-def _device(state: State | None, user_id: str) -> Device:
-    snapshot = state.load() if state else None
-    if snapshot is None:
-        return Device(user_id, device_id=uuid4().hex)
-    try:
-        device = Device.restored(snapshot)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise StateUnusable(
-            f"the saved state is damaged ({error!r}): delete it to start anew"
-        ) from None
-    if device.user_id != user_id:
-        raise StateUnusable(
-            f"the saved state belongs to {device.user_id}, but the token to {user_id}: "
-            "use a state of its own for each user"
-        )
-    return device
-
-
 class Client:
     """A connected device, made by `connect`.
 
-    Iterate over it to receive events, in one loop at a time. It reconnects and resumes by itself;
-    events say when it does.
+    Iterate over it for events, in one loop at a time. It reconnects and resumes by itself.
 
         async with connect(url, token) as alice:
             await alice.send("bob", "hello")
@@ -187,8 +167,7 @@ class Client:
         """Send a message to a user or a chat. Return its id once it can no longer be lost.
 
         It waits while there is no connection. If it is cancelled, the message may still be
-        accepted. A send with the same `client_message_id` (1 to 64 bytes) is the same message, so
-        it is safe to repeat.
+        accepted. Sending it again with the same `client_message_id` (1 to 64 bytes) is safe.
 
         Raises `SendRejected`, `Closed`, `NotRead`, or the error that ended the client.
         """
@@ -199,8 +178,7 @@ class Client:
     ) -> asyncio.Future[int]:
         """Queue a message, and return a future with its id. Use this for many messages in a row.
 
-        It waits while 1,000 messages are unanswered. Raises as `send` does; `SendRejected` comes
-        from the future.
+        It waits while 1,000 messages are unanswered. It raises as `send`, and so does the future.
         """
         chat_id = chat_of(self.user_id, to)
         send = Send(

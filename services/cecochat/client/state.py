@@ -8,8 +8,10 @@ import json
 import os
 from pathlib import Path
 from typing import IO, Any, Protocol
+from uuid import uuid4
 
 from cecochat.client.errors import StateInUse, StateUnusable
+from cecochat.domain.device.device import Device
 
 
 class State(Protocol):
@@ -94,3 +96,22 @@ class FileState:
 def _private(path: Path) -> IO[bytes]:
     """Open a file that only its owner may read: it holds messages that have not been sent yet."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def restored(state: State | None, user_id: str) -> Device:
+    """Return the device that a state holds, or a new one. Raises `StateUnusable`."""
+    snapshot = state.load() if state else None
+    if snapshot is None:
+        return Device(user_id, device_id=uuid4().hex)
+    try:
+        device = Device.restored(snapshot)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise StateUnusable(
+            f"the saved state is damaged ({error!r}): delete it to start anew"
+        ) from None
+    if device.user_id != user_id:
+        raise StateUnusable(
+            f"the saved state belongs to {device.user_id}, but the token to {user_id}: "
+            "use a state of its own for each user"
+        )
+    return device
