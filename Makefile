@@ -106,7 +106,7 @@ cluster-test: $(dev) ## test it by losing machines and networks (half an hour)
 cluster-down: ## remove the test cluster, and leave nothing of it
 	@scripts/cluster/host.sh down
 
-# There is no public box for these two. scripts/cluster/box.sh makes it.
+# There is no public box for these two.
 cluster-box: ## make the box for lxc and docker
 	@scripts/cluster/host.sh box
 
