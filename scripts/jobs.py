@@ -14,7 +14,7 @@ TEMPLATE: Final = Path(__file__).resolve().parent.parent / "jobs" / "server.hcl.
 
 
 def variable(name: str, kind: str, default: str, description: str) -> str:
-    """As HCL declares one."""
+    """Return the declaration of a variable in HCL."""
     return (
         f'variable "{name}" {{\n'
         f"  type        = {kind}\n"
@@ -74,13 +74,13 @@ BACKENDS: Final = {f"CECOCHAT_{name.upper()}": f"var.{name}" for name in (
 
 
 def told(edge_port: str) -> str:
-    """Where clients come in, if an edge of the node does."""
+    """Return the address that clients are told, if there is an edge on the node."""
     return f'var.edge == "" ? "" : "${{var.edge}}:{edge_port}"'
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What differs from job to job."""
+    """What distinguishes one job from the others."""
 
     name: str
     says: str
@@ -101,11 +101,11 @@ class Job:
 
     @property
     def speaks_tls(self) -> bool:
-        """Whether clients ask it."""
+        """Whether clients connect to it over gRPC."""
         return self.port == "grpc"
 
     def env(self) -> str:
-        """The variables of the task, aligned."""
+        """Return the environment variables of the task, aligned."""
         named: dict[str, str] = {}
         if self.edge:
             named["CECOCHAT_EDGE"] = self.edge
@@ -120,7 +120,7 @@ class Job:
         return "".join(f"        {key:{width}} = {value}\n" for key, value in named.items())
 
     def text(self) -> str:
-        """The whole file."""
+        """Return the whole file."""
         words = {
             "name": self.name, "says": self.says, "leaves": self.leaves, "count": self.count,
             "cpu": self.cpu, "memory": self.memory, "port": self.port, "canary": self.canary,
@@ -201,5 +201,5 @@ JOBS: Final = (
 
 
 def files() -> dict[str, str]:
-    """Path in this repository -> text."""
+    """Return the text of each job, by its path in this repository."""
     return {f"jobs/{job.name}.nomad.hcl": job.text() for job in JOBS}

@@ -14,13 +14,13 @@ from scripts.backends.instance import Failed
 
 
 def here() -> Path | None:
-    """Where it is, built of the model as it is now."""
+    """Return the program that is built from the model as it is now."""
     program = store.place("porcupine", versions.PORCUPINE) / "porcupine"
     return program if program.exists() else None
 
 
 def program() -> Path:
-    """Build it unless it is here. Raises Failed."""
+    """Build it, unless that has been done. Raises Failed."""
     return modules.bring("porcupine", versions.PORCUPINE, ".")
 
 

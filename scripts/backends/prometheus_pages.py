@@ -16,13 +16,13 @@ UNUSED = "javascript/moment-timezone/data"  # 200 MB
 
 
 def here() -> Path | None:
-    """What `--web.local-assets` takes, a flag that others than Debian's lack."""
+    """Return the folder for `--web.local-assets`, a flag that only Debian's program has."""
     there = store.place("prometheus-pages", VERSION) / "share" / "prometheus" / "web"
     return there if there.exists() else None
 
 
 def bring() -> None:
-    """Unless they are here. Raises Failed."""
+    """Fetch them, unless they are here. Raises Failed."""
     store.bring("prometheus-pages", VERSION, _unpack, "fetching them with apt-get")
 
 

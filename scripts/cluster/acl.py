@@ -55,7 +55,7 @@ service_prefix "cecochat-" { policy = "read" }
 
 
 class Refused(Exception):
-    """Consul has answered, but not with 200."""
+    """Consul has answered with another status than 200."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(f"{status} {said}")
@@ -63,14 +63,17 @@ class Refused(Exception):
 
 
 class Acl:
-    """Of the Consul at that address, as one who may do all."""
+    """The ACL of a Consul, changed with the token that may do everything."""
 
     def __init__(self, host: str, port: int, management: str) -> None:
         self._host, self._port = host, port
         self._management = management
 
     def begin(self) -> bool:
-        """Make the token that may do all; whether there was none. Raises Failed, Refused."""
+        """Make the token that may do everything, and return whether there was none.
+
+        Raises Failed, Refused.
+        """
         try:
             self._ask("GET", "token/self")
         except Refused as refused:
@@ -87,7 +90,7 @@ class Acl:
         return True
 
     def policy(self, name: str, rules: str) -> bool:
-        """Whether it was another before, or none. Raises Refused."""
+        """Set a policy, and return whether that changed anything. Raises Refused."""
         known = {each["Name"]: each["ID"] for each in self._ask("GET", "policies")}
         if name not in known:
             self._ask("PUT", "policy", {"Name": name, "Rules": rules})
@@ -131,7 +134,10 @@ def apply(
     port: int = plan.CONSUL,
     within_s: float = WITHIN_S,
 ) -> list[str]:
-    """All of it; what has changed. Waits where Consul has no leader just now. Raises Failed."""
+    """Set up the whole ACL, and return what has changed. Raises Failed.
+
+    It waits while Consul has no leader.
+    """
     acl = Acl(host, port, management)
     steps: dict[str, Callable[[], bool]] = {"management": acl.begin}
     for name, rules in POLICIES.items():
@@ -142,7 +148,7 @@ def apply(
 
 
 def _done(step: Callable[[], bool], what: str, until: float) -> bool:
-    """Each step can be made again."""
+    """Try a step until Consul answers. Each step can be repeated."""
     while True:
         try:
             return step()

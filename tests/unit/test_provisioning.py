@@ -184,8 +184,8 @@ def test_ports_are_given_by_kind_and_role() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("kafak=1", "kafak is none of kafka"),
-        ("kafka.clint=1", "kafka has the ports clients, controller"),
+        ("kafak=1", "there is no kafak: use one of kafka"),
+        ("kafka.clint=1", "kafka has only the ports clients, controller"),
         ("kafka=65536", "a number from 1 to 65535"),
         ("kafka", "a number from 1 to 65535"),
     ],
