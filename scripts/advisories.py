@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
 
 def judge(packages: Iterable[dict[str, Any]]) -> Answer:
-    """What the `dependencies` of pip-audit's JSON mean."""
+    """Interpret the `dependencies` in pip-audit's JSON."""
     judged, found, unknown = 0, [], []
     for package in packages:
         if "vulns" not in package:
@@ -57,7 +57,7 @@ def ask(program: str, lock: str) -> Answer:
 
 
 def say(lock: str, answer: Answer) -> None:
-    """What people have to know of it."""
+    """Print what a person has to know about a lock."""
     for each in answer.found:
         print(f"{lock}: {each}")
     if answer.unknown:

@@ -133,9 +133,7 @@ class Server:
         return mint(secret, user, lifetime_s=600)
 
     async def history(self, user: str, other: str) -> list[dict[str, str]]:
-        """What the history holds, asked for by the command line: a process that knows nothing of
-        this one.
-        """
+        """Return what the history holds, asked by the command line in a process of its own."""
         process = await asyncio.create_subprocess_exec(
             CECOCHAT, "history", "--as", user, other, "--limit", "1000", "--json",
             stdout=asyncio.subprocess.PIPE, env=self.environment,

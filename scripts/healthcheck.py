@@ -56,7 +56,7 @@ def settings_file(words: Sequence[str]) -> Path | None:
 
 
 def address_of(words: Sequence[str], settings: Settings) -> tuple[str, int] | None:
-    """Where its health is; None: there is nothing to ask."""
+    """Return where to ask about its health, or None if there is nothing to ask."""
     server = served(words)
     port = getattr(settings, PORTS[server]) if server else 0
     return (EVERYWHERE.get(settings.internal_host, settings.internal_host), port) if port else None

@@ -96,8 +96,10 @@ def command(instance: Instance) -> Command:
 
 
 def _drop_segments_without_a_head(commitlog: Path) -> None:
-    """A full disk leaves segments that not even the descriptor was written to, and so nothing that
-    was synced. Cassandra does not start with such a one, unless it is the last.
+    """Delete segments of the commit log that do not even have a descriptor.
+
+    A full disk leaves them. Nothing in them was synced, and Cassandra does not start with one,
+    unless it is the last.
     """
     for segment in commitlog.glob("CommitLog-*.log"):
         with segment.open("rb") as file:
@@ -112,8 +114,10 @@ def _nodes(instance: Instance) -> list[str]:
 
 
 def _joining(instance: Instance) -> frozenset[str] | None:
-    """What another node knew of the ring when this node first started, and so had to join it; None:
-    nobody was there before it. It counts until the node has joined, which may take several starts.
+    """Return the ring that was there when this node first started, and so had to join it.
+
+    It is None if there was none. It counts until the node has joined, which may take several
+    starts.
     """
     noted = instance.data / "joining.json"
     if not noted.exists():

@@ -75,15 +75,15 @@ def _backends(
     `others` are the addresses of backends that are not started here.
     """
     chosen = {} if arguments.ports == "free" else ports.parse(arguments.ports, KINDS)
-    found, known = [], dict(others)
+    found, addresses = [], dict(others)
     for each in wanted:
         folder = arguments.data / each.name
         backend = Backend.noted(each, folder)
         if not backend or not backend.process:
             given = ports.free(each) if arguments.ports == "free" else chosen.get(each.name)
-            options = {name: known[name] for name in each.options if name in known}
+            options = {name: addresses[name] for name in each.options if name in addresses}
             backend = Backend(each, each.instance(folder, given, arguments.host, options))
-        known[each.name] = backend.address
+        addresses[each.name] = backend.address
         found.append(backend)
     return found
 

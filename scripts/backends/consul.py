@@ -37,8 +37,10 @@ def command(instance: Instance) -> Command:
 
 
 def _drop_empty(file: Path) -> None:
-    """Consul truncates this file, then writes it: where it has ended in between (it had no address
-    yet, the disk was full), it would not start again.
+    """Delete a file that is empty, with which Consul would not start.
+
+    Consul truncates it before it writes it, and may end in between: because it has no address yet,
+    or because the disk is full.
     """
     if file.exists() and not file.stat().st_size:
         file.unlink()

@@ -1,7 +1,8 @@
-"""Porcupine, a checker of linearizability, with our model of a chat: what judges the histories that
-the tests of faults write.
+"""Builds Porcupine, a checker of linearizability, with our model of a chat.
 
-python3 -m scripts.backends.porcupine    build it; prints where it is
+It judges the histories that the tests of faults write.
+
+python3 -m scripts.backends.porcupine    builds it, and prints where it is
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ def bring() -> None:
 def _unpack(folder: Path) -> None:
     tools.know(promtool.PACKAGE)
     content = folder / "content"
-    wanted, known = {promtool.PACKAGE}, {promtool.PACKAGE}
+    wanted, seen = {promtool.PACKAGE}, {promtool.PACKAGE}
     while wanted:
         needed = [NEEDED.findall(each) for each in promtool.extract(wanted, content)]
-        wanted = set().union(*needed) - known
-        known |= wanted
+        wanted = set().union(*needed) - seen
+        seen |= wanted
     (content / "usr" / "share").rename(folder / "share")
     shutil.rmtree(content)
     shutil.rmtree(folder / "share" / UNUSED, ignore_errors=True)

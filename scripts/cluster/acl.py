@@ -91,24 +91,25 @@ class Acl:
 
     def policy(self, name: str, rules: str) -> bool:
         """Set a policy, and return whether that changed anything. Raises Refused."""
-        known = {each["Name"]: each["ID"] for each in self._ask("GET", "policies")}
-        if name not in known:
+        policy_ids = {each["Name"]: each["ID"] for each in self._ask("GET", "policies")}
+        if name not in policy_ids:
             self._ask("PUT", "policy", {"Name": name, "Rules": rules})
             return True
-        path = f"policy/{known[name]}"
+        path = f"policy/{policy_ids[name]}"
         if self._ask("GET", path)["Rules"] == rules:
             return False
         self._ask("PUT", path, {"Name": name, "Rules": rules})
         return True
 
     def token(self, name: str, secret: str) -> bool:
-        """With the policy of that name; another secret takes the place of the one before. Whether
-        anything has changed. Raises Refused.
+        """Give a token the policy of the same name, and return whether that changed anything.
+
+        Another secret replaces the old one. Raises Refused.
         """
         accessor = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.cecochat"))
-        for known in self._ask("GET", "tokens"):
-            if known["AccessorID"] == accessor:
-                if known["SecretID"] == secret:
+        for token in self._ask("GET", "tokens"):
+            if token["AccessorID"] == accessor:
+                if token["SecretID"] == secret:
                     return False
                 self._ask("DELETE", f"token/{accessor}")
         wanted = {"AccessorID": accessor, "SecretID": secret, "Description": name}

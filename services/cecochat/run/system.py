@@ -193,9 +193,9 @@ async def serving(
     async with (
         opened(settings, history=service in WITH_HISTORY, clients=service in FOR_CLIENTS) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
-        SERVERS[service](parts, instance_id) as known,
+        SERVERS[service](parts, instance_id) as server,
     ):
-        yield known
+        yield server
         if not settings.stack:  # a stack stops its servers one by one, or all of them for good
             await turn.come()
 

@@ -32,8 +32,8 @@ async def drained(drain: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def registered(discovery: Discovery, known: Instance) -> AsyncIterator[None]:
+async def registered(discovery: Discovery, server: Instance) -> AsyncIterator[None]:
     """Have others know about a server during the block."""
-    await discovery.register(known)
+    await discovery.register(server)
     yield
-    await discovery.deregister(known)
+    await discovery.deregister(server)

@@ -72,8 +72,8 @@ class Gathering:
         found, self._kept = await finding.find_origin(
             self._sources.backplane, self._partition, self._message_id
         )
-        if found and isinstance(found.known, Origin):
-            self._found, self.event, self.counts = found, found.known.parsed, found.counts
+        if found and isinstance(found.content, Origin):
+            self._found, self.event, self.counts = found, found.content.parsed, found.counts
         elif chat_id:
             self.event = await self._row(chat_id)
 
@@ -121,13 +121,13 @@ class Gathering:
 
     async def _record(self) -> where.Record | None:
         found, partition, backplane = self._found, self._partition, self._sources.backplane
-        if not (found and isinstance(found.known, Origin)):
+        if not (found and isinstance(found.content, Origin)):
             return None
         return where.Record(
             place=_place(partition, found),
-            epoch=found.known.epoch,
-            number=found.known.number,
-            server_id=await finding.taken_over_by(backplane, partition, found.known.epoch),
+            epoch=found.content.epoch,
+            number=found.content.number,
+            server_id=await finding.taken_over_by(backplane, partition, found.content.epoch),
             counts=found.counts,
             epoch_in_force=found.epoch,
             server_in_force=await finding.taken_over_by(backplane, partition, found.epoch),

@@ -29,7 +29,7 @@ class Found(NamedTuple):
     """A record, and what the fold says about it: its place, whether it counts, and its epoch."""
 
     record: Record
-    known: LogRecord
+    content: LogRecord
     place: Place
     counts: bool
     epoch: Place
@@ -70,11 +70,11 @@ async def find_origin(backplane: Backplane, partition: int, message_id: int) -> 
     passed_at: int | None = None
     async with aclosing(_folded(backplane, partition, begun)) as records:
         async for each in records:
-            if isinstance(each.known, Origin) and each.known.id == message_id:
+            if isinstance(each.content, Origin) and each.content.id == message_id:
                 if each.counts:
                     return Finding(each, kept=True)
                 void = each
-            elif isinstance(each.known, Origin) and each.counts and each.known.id > message_id:
+            elif isinstance(each.content, Origin) and each.counts and each.content.id > message_id:
                 passed_at = each.record.offset if passed_at is None else passed_at
             if passed_at is not None and each.record.offset > passed_at + LATE:
                 break
@@ -88,7 +88,7 @@ async def find_copy(
     begun = await _begin(backplane, partition, before_copy(origin_partition, origin))
     async with aclosing(_folded(backplane, partition, begun)) as records:
         async for each in records:
-            copy = each.known
+            copy = each.content
             if not (isinstance(copy, Copy) and each.counts):
                 continue
             if copy.origin_partition == origin_partition and not origin.lies_above(copy.origin):
@@ -119,8 +119,8 @@ async def taken_over_by(backplane: Backplane, partition: int, epoch: Place) -> s
 async def _taken_over_at(backplane: Backplane, partition: int, offset: int) -> str | None:
     async with aclosing(records_between(backplane, partition, offset, offset + 1)) as records:
         async for record in records:
-            known = decode_once(record)
-            return known.server_id if isinstance(known, Takeover) else None
+            content = decode_once(record)
+            return content.server_id if isinstance(content, Takeover) else None
     return None
 
 
@@ -167,9 +167,9 @@ async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> As
     records = records_between(backplane, partition, begun.position + 1, end)
     async with aclosing(records):
         async for record in records:
-            known = decode_once(record)
+            content = decode_once(record)
             epoch = fold.epoch
-            counts = fold.step(record.offset, known, record.appended_at_ms)
-            if not isinstance(known, Undecodable):
+            counts = fold.step(record.offset, content, record.appended_at_ms)
+            if not isinstance(content, Undecodable):
                 place = Place(fold.clock_ms, record.offset)
-                yield Found(record, known, place, counts, epoch)
+                yield Found(record, content, place, counts, epoch)

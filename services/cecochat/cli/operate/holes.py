@@ -41,7 +41,7 @@ def list_(
 
     The exit code is 1 if an operator has not acknowledged one of them.
     """
-    found = run(known(server, settings))
+    found = run(_listed(server, settings))
     if json:
         for hole in found:
             json_line(hole)
@@ -72,7 +72,7 @@ def ack(
         echo(f"{hole.name} is acknowledged by {who}: {hole.reason}, {hole.text}")
 
 
-async def known(server: str | None, file: Path | None) -> list[dict[str, Any]]:
+async def _listed(server: str | None, file: Path | None) -> list[dict[str, Any]]:
     """Return the holes that a history server knows. Raises `UsageError`, `Failed`."""
     return list((await ask_history("holes", "holes", "read", server, file))["holes"])
 
