@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scripts.backends import ports
-from tests.support import kept, workers
+from tests.support import guard, kept, workers
 from tests.support.backends import VARIABLE, Backends
 
 HERE = Path(__file__).parent
@@ -43,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not given.isdecimal():
         raise pytest.UsageError(f"{SEED} is {given!r}: it takes a whole number, as a run prints it")
     config.stash[seed_key] = int(given)
+    config.add_cleanup(guard.begin())
     ports.FREE = workers.own(ports.FREE)  # for backends that tests start
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = given

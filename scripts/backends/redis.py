@@ -35,6 +35,8 @@ def command(instance: Instance) -> Command:
         "appendfsync": "always",
         "save": "",
         "maxmemory-policy": "noeviction",
+        # It would overwrite its environment, by which tests find what they have started.
+        "set-proc-title": "no",
     }
     argv = [tools.redis_server()]
     for key, value in settings.items():

@@ -102,16 +102,13 @@ class Acl:
         return True
 
     def token(self, name: str, secret: str) -> bool:
-        """Give a token the policy of the same name, and return whether that changed anything.
+        """Make a token with the policy of the same name. Return whether there was none.
 
-        Another secret replaces the old one. Raises Refused.
+        Raises Refused.
         """
         accessor = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.cecochat"))
-        for token in self._ask("GET", "tokens"):
-            if token["AccessorID"] == accessor:
-                if token["SecretID"] == secret:
-                    return False
-                self._ask("DELETE", f"token/{accessor}")
+        if accessor in {token["AccessorID"] for token in self._ask("GET", "tokens")}:
+            return False
         wanted = {"AccessorID": accessor, "SecretID": secret, "Description": name}
         self._ask("PUT", "token", wanted | {"Policies": [{"Name": name}]})
         return True
@@ -129,11 +126,7 @@ class Acl:
 
 
 def apply(
-    management: str,
-    tokens: Mapping[str, str],
-    host: str = "127.0.0.1",
-    port: int = plan.CONSUL,
-    within_s: float = WITHIN_S,
+    management: str, tokens: Mapping[str, str], host: str = "127.0.0.1", port: int = plan.CONSUL
 ) -> list[str]:
     """Set up the whole ACL, and return what has changed. Raises Failed.
 
@@ -144,7 +137,7 @@ def apply(
     for name, rules in POLICIES.items():
         steps[f"policy {name}"] = partial(acl.policy, name, rules)
         steps[f"token {name}"] = partial(acl.token, name, tokens[name])
-    until = time.monotonic() + within_s
+    until = time.monotonic() + WITHIN_S
     return [what for what, step in steps.items() if _done(step, what, until)]
 
 

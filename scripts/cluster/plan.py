@@ -46,16 +46,12 @@ class Server:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan for one node.
-
-    `node` is its number, from 1 to `nodes`. `secrets` is a digest of its secrets, or empty in an
-    open cluster.
-    """
+    """The plan for one node. `node` is its number, from 1 to `nodes`."""
 
     node: int
     nodes: int
     kafka_cluster_id: str
-    secrets: str = ""
+    secured: bool = False
 
     @property
     def name(self) -> str:
@@ -77,11 +73,6 @@ class Plan:
         """Return host:port of each node, separated by commas."""
         return ",".join(f"{address(number)}:{port}" for number in self.numbers)
 
-    @property
-    def restarting(self) -> dict[str, str]:
-        """Return an environment that changes with the secrets, so that new ones restart a unit."""
-        return {"SECRETS": self.secrets} if self.secrets else {}
-
     def backends(self) -> dict[str, list[str]]:
         """Return the arguments of `python3 -m scripts.backends run` for each backend."""
         quorum = ",".join(f"{number}@{address(number)}:{KAFKA + 1}" for number in self.numbers)
@@ -99,13 +90,13 @@ class Plan:
                 *("--nodes", ",".join(map(address, self.numbers))),
             ],
         }
-        if self.secrets:
+        if self.secured:
             found["consul"] += ["--settings", f"{SECURE}/consul.json"]
         return found if self.node > 1 else found | self._of_the_first_node()
 
     def _of_the_first_node(self) -> dict[str, list[str]]:
         consul = ["--consul", f"{self.address}:{CONSUL}"]
-        if self.secrets:
+        if self.secured:
             consul = ["--consul", f"127.0.0.1:{CONSUL}"]
             consul += ["--consul-token", f"{SECURE}/token-prometheus"]
         return {
@@ -134,7 +125,7 @@ class Plan:
             "CECOCHAT_EDGE_CONNECTIONS_PER_ADDRESS": "4000",  # all clients of a test have one
             "CECOCHAT_EDGE_REQUESTS_PER_ADDRESS": "4000",
         }
-        return found | SECURED if self.secrets else found
+        return found | SECURED if self.secured else found
 
     def servers(self) -> list[Server]:
         """Return the servers of this node without Nomad. Each set is spread over several nodes."""
@@ -180,15 +171,12 @@ EDGE_HOST = "${attr.unique.network.ip-address}"
 
 
 def job_values(plan: Plan, version: str) -> dict[str, object]:
-    """Return the values for `cecochat deploy --vars`.
-
-    Other secrets make another version, because servers read them at their start.
-    """
+    """Return the values for `cecochat deploy --vars`."""
     common = plan.settings()
     addresses = {name: common.pop(f"CECOCHAT_{name.upper()}") for name in ADDRESSED}
     sets: Mapping[str, object] = {name: {"count": count} for name, count in COUNTS.items()}
     return {
-        "version": f"{version}.{plan.secrets}" if plan.secrets else version,
+        "version": version,
         "command": "/opt/cecochat/venv/bin/cecochat",
         **addresses,
         "edge": EDGE_HOST,

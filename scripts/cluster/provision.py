@@ -38,7 +38,6 @@ CHECKOUT = ("jobs", "observability", "protos", "scripts", "services", "README.md
 LOCK = "requirements.lock"
 BUILD_LOCK = "requirements-build.lock"
 LOCKED = ("pyproject.toml", LOCK, BUILD_LOCK)
-SECURED = ("consul", "prometheus")  # backends that have secrets
 LAUNCHERS = ("scripts/backends", "observability")  # what decides how backends run
 PACKAGES = ("openjdk-17-jre-headless", "python3-venv", "haproxy")
 
@@ -135,7 +134,7 @@ def _secrets(here: Plan) -> Plan:
     secrets = secure.read()
     if secrets:
         secure.install(secrets, Path(plan.SECURE), USER)
-    return replace(here, secrets=secure.sign(secrets))
+    return replace(here, secured=secrets is not None)
 
 
 def _environment() -> bool:
@@ -275,7 +274,8 @@ def _toml(values: Mapping[str, object], table: str = "") -> str:
 def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
     """Return the text of each unit, by name."""
     found = {}
-    sign = _sign(*(HOME / "checkout" / name for name in LAUNCHERS))
+    secured = [Path(plan.SECURE)] if here.secured else []
+    sign = _sign(*(HOME / "checkout" / name for name in LAUNCHERS), *secured)
     shared = {"XDG_CACHE_HOME": str(CACHE), "PYTHONDONTWRITEBYTECODE": "1"}
     for name, options in here.backends().items():
         words = ["-m", "scripts.backends", "run", name, "--data", f"{DATA}/{name}", *options]
@@ -284,7 +284,7 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
                 f"{name} of the test cluster",
                 f"/usr/bin/python3 {' '.join(words)}",
                 units.MEMORY[name],
-                shared | (here.restarting if name in SECURED else {}),
+                shared,
                 str(HOME / "checkout"),
                 stop_s=60,
             )
@@ -293,13 +293,11 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
     if nomad_program is not None:
         _write(ETC / "nomad.hcl", nomad.agent(here, DATA / "nomad", nomad.interface(here.address)))
         command = f"{nomad_program} agent -config={ETC}/nomad.hcl"
-        if here.secrets:
+        if here.secured:
             command += f" -config={plan.SECURE}/nomad.json"
-        secure.forget_keyring(DATA / "nomad")
         memory = units.MEMORY["nomad"]
-        found["nomad"] = units.unit(
-            "Nomad", command, memory, here.restarting, str(DATA), 60, units.OUTLIVE
-        ) + _sign(ETC / "nomad.hcl")
+        unit = units.unit("Nomad", command, memory, {}, str(DATA), 60, units.OUTLIVE)
+        found["nomad"] = unit + _sign(ETC / "nomad.hcl", *secured)
         return found
     found["cecochat-edge"] = units.unit(
         "the edge of CecoChat",
@@ -308,7 +306,6 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
         {
             "CECOCHAT_SETTINGS_FILE": f"{ETC}/cluster.env",
             "CECOCHAT_EDGE": f"{here.address}:{plan.CONNECT}",
-            **here.restarting,
         },
         str(DATA),
         stop_s=10,
@@ -321,7 +318,6 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
             {
                 "CECOCHAT_SETTINGS_FILE": f"{ETC}/cluster.env",
                 "CECOCHAT_DATA_DIR": f"{DATA}/{server.name}",
-                **here.restarting,
                 **plan.ports_of(server, here.address),
             },
             str(DATA),

@@ -7,7 +7,6 @@ it is not, the cluster is an open one.
 from __future__ import annotations
 
 import grp
-import hashlib
 import json
 import os
 import ssl
@@ -80,7 +79,6 @@ def consul_settings(
         "addresses": {"https": host},
         "ports": {"https": port},
         "encrypt": secrets.gossip["consul"],
-        "disable_keyring_file": True,  # it would come before another `encrypt`
         "tls": {
             "defaults": _files_of(folder) | {"verify_outgoing": True},
             "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
@@ -109,20 +107,9 @@ def nomad_settings(secrets: Secrets, folder: Path) -> dict[str, object]:
     }
 
 
-def forget_keyring(data: Path) -> None:
-    """Remove the gossip key of Nomad's first start, which would override its settings."""
-    (data / "server" / "serf.keyring").unlink(missing_ok=True)
-
-
 def _files_of(folder: Path) -> dict[str, str]:
     names = {"ca_file": "ca.pem", "cert_file": "cert.pem", "key_file": "key.pem"}
     return {key: str(folder / name) for key, name in names.items()}
-
-
-def sign(secrets: Secrets | None) -> str:
-    """Return a digest of the secrets and their settings, or "" without secrets."""
-    texts = files(secrets, Path(plan.SECURE)) if secrets else {}
-    return hashlib.sha256("".join(texts.values()).encode()).hexdigest()[:8] if texts else ""
 
 
 def install(secrets: Secrets, folder: Path, group: str) -> None:

@@ -5,7 +5,6 @@ them. Everything here waits; tests call it in a thread.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.cluster import plan, ready
+from tests.support import guard
 
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / "scripts" / "cluster" / "host.sh"
@@ -143,7 +143,7 @@ def run(*words: str, given: str = "", check: bool = True) -> str:
         words,
         input=given,
         cwd=ROOT,
-        env=os.environ | LXC,
+        env=guard.unmarked() | LXC,  # a machine that it starts goes on after the tests
         capture_output=True,
         text=True,
         check=False,

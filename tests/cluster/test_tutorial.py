@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.cluster.conftest import whole
 from tests.cluster.guests import LXC, ROOT, Guest
-from tests.support import examples
+from tests.support import examples, guard
 from tests.support.eventually import eventually
 
 PAGE = ROOT / "docs" / "tutorials" / "cluster.md"
@@ -20,7 +19,7 @@ WITHIN_S = 1_500.0
 
 @pytest.mark.timeout(WITHIN_S + 600)
 async def test_the_tutorial_works(guests: list[Guest], tmp_path: Path) -> None:
-    environment = dict(os.environ) | LXC
+    environment = guard.unmarked() | LXC
     try:
         await asyncio.to_thread(
             examples.run, PAGE.read_text(), tmp_path, environment, WITHIN_S, ROOT

@@ -14,7 +14,7 @@ from cecochat.domain.errors import InvalidSettings, ProducerEnded, Unavailable
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import Progress
 from cecochat.settings.settings import Settings, made
-from tests.contract.test_backplane import append, new, read, values
+from tests.support.backplane import append, new, read, values
 
 
 async def test_retention_ends_before_the_log_is_closed(

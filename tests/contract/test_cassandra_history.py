@@ -1,58 +1,33 @@
-"""What only the history on Cassandra promises: its schema, its buckets, outages, TLS."""
+"""What only the history on Cassandra promises: its schema, its buckets, writes that come late."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-import socket
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from cassandra.query import SimpleStatement  # type: ignore[import-untyped]
 
 from cecochat.adapters.cassandra import schema
-from cecochat.adapters.cassandra.copies import check_copies
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.history import CassandraHistory
 from cecochat.adapters.cassandra.settings import CassandraSettings, endpoint
-from cecochat.adapters.cassandra.statements import BUCKET_MS, bucket_of
-from cecochat.domain.errors import InvalidSettings, Unavailable
+from cecochat.adapters.cassandra.statements import bucket_of
+from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import message_id, partition_in, stamp_at, stamp_of
 from cecochat.domain.log.place import Place as LogPlace
-from cecochat.ports.history import ChatRow, MarkRow, MessageRow, Page, Progress
-from cecochat.settings.tls import Tls
-from scripts.backends import cassandra as cassandra_kind
-from scripts.backends.instance import Command, Instance
-from scripts.backends.launch import Backend
-from scripts.backends.ports import free
-from scripts.backends.probe import listens
-from tests.contract.openers import Place
+from cecochat.ports.history import ChatRow, MarkRow, Page, Progress
 from tests.contract.openers.cassandra import drop_keyspace
 from tests.support.backends import Backends
-from tests.support.certificates import certificates
+from tests.support.cassandra import CHAT, NEW_YEAR_MS, at, message, opened, write
 from tests.support.damage import to_cassandra
 from tests.support.eventually import eventually
-
-CHAT = "d:a~b"
-NEW_YEAR_MS = 1_767_225_600_000  # 2026-01-01
-SUPERUSER = "cassandra"  # with which a cluster that checks passwords begins
-CLOSED_PORT = "127.0.0.1:1"
-
-
-@asynccontextmanager
-async def opened(settings: CassandraSettings) -> AsyncGenerator[CassandraHistory]:
-    history = await CassandraHistory.open(settings)
-    try:
-        yield history
-    finally:
-        await history.close()
 
 
 @pytest.fixture
@@ -71,20 +46,6 @@ async def database(settings: CassandraSettings) -> AsyncGenerator[Database]:
         yield connected
     finally:
         await connected.close()
-
-
-def at(days: float, number: int = 0) -> int:
-    """The id of a message so many days after New Year."""
-    return message_id(stamp_at(NEW_YEAR_MS + int(days * BUCKET_MS / 10)) + number, 7)
-
-
-def message(id_: int, sender: str = "a", chat: str = CHAT) -> MessageRow:
-    recipients = tuple(user for user in chat[2:].split("~") if user != sender)
-    return MessageRow(id_, chat, sender, recipients, b"event %d" % id_)
-
-
-async def write(history: CassandraHistory, *rows: MessageRow) -> None:
-    await history.write(rows, [], Progress("log", 0, 0))
 
 
 async def test_servers_that_start_at_once_make_one_schema(settings: CassandraSettings) -> None:
@@ -224,18 +185,6 @@ async def test_more_chats_than_the_driver_reads_at_once(settings: CassandraSetti
     assert more
 
 
-async def test_a_cluster_that_is_not_there_is_unavailable_at_once() -> None:
-    with pytest.raises(Unavailable, match=r"no node.*127\.0\.0\.1:1.*refused"):
-        await CassandraHistory.open(CassandraSettings((CLOSED_PORT,)))
-
-
-async def test_a_cluster_that_does_not_answer_is_unavailable_in_time() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and nobody reads
-        host, port = silent.getsockname()
-        with pytest.raises(Unavailable, match=r"was not ready within 1 s"):
-            await CassandraHistory.open(CassandraSettings((f"{host}:{port}",), open_timeout_s=1))
-
-
 async def test_an_idle_connection_that_is_cut_does_not_stop_the_loop(
     settings: CassandraSettings,
 ) -> None:
@@ -274,180 +223,6 @@ async def answers(connected: Database, statement: SimpleStatement) -> bool:
     with suppress(Unavailable):
         return bool(await connected.run(statement))
     return False
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"addresses": ()},
-        {"addresses": ("localhost:cql",)},
-        {"namespace": "Upper"},
-        {"consistency": "MOST"},
-    ],
-)
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(InvalidSettings):
-        CassandraSettings(**{"addresses": ("localhost",), **wrong})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("consistency", "copies", "safe"),
-    [
-        ("ONE", 1, True),
-        ("LOCAL_ONE", 1, True),
-        ("ONE", 2, False),
-        ("ONE", 3, False),
-        ("LOCAL_ONE", 3, False),
-        ("TWO", 3, True),
-        ("TWO", 4, False),
-        ("LOCAL_QUORUM", 3, True),
-        ("ALL", 3, True),
-    ],
-)
-def test_a_consistency_that_reads_past_what_was_written_is_refused_unless_it_is_stated(
-    consistency: str, copies: int, safe: bool
-) -> None:
-    found = {"dc": copies}
-    settings = CassandraSettings(("localhost",), consistency=consistency)
-    check_copies(replace(settings, accept_loss=True), found, found)
-    if safe:
-        check_copies(settings, found, found)
-    else:
-        with pytest.raises(InvalidSettings, match=f"{consistency}: of {copies} .*ACCEPT_LOSS=true"):
-            check_copies(settings, found, found)
-
-
-def test_fewer_copies_than_there_could_be_are_refused_unless_they_are_stated() -> None:
-    settings = CassandraSettings(("localhost",))
-    for copies, nodes in ((1, 1), (2, 2), (3, 3), (3, 5)):
-        check_copies(settings, {"dc": copies}, {"dc": nodes})
-    with pytest.raises(InvalidSettings, match=r"1 of 3 copies in dc: .*CECOCHAT_REPLICATION=1"):
-        check_copies(settings, {"dc": 1}, {"dc": 4})
-    check_copies(replace(settings, replication_factor=1), {"dc": 1}, {"dc": 4})
-
-
-async def test_a_keyspace_is_asked_for_its_copies(place: Place) -> None:
-    """Two copies on the only node there is, of which one would have to do; then one."""
-    at = place.backends.address("cassandra")
-    settings = CassandraSettings((at,), namespace=place.namespace, consistency="ONE")
-    try:
-        for _ in range(2):  # where it makes the keyspace, and where it is there
-            with pytest.raises(InvalidSettings, match="ONE: of 2 copies that is no majority"):
-                await CassandraHistory.open(replace(settings, replication_factor=2))
-        database = await Database.connect(settings)
-        one_copy = {"class": "NetworkTopologyStrategy"} | dict.fromkeys(database.nodes(), "1")
-        alter = f"ALTER KEYSPACE {place.namespace} WITH replication = {one_copy}"
-        await database.run(SimpleStatement(alter), timeout_s=30)
-        await database.close()
-        await (await CassandraHistory.open(settings)).close()
-    finally:
-        await drop_keyspace(settings)
-
-
-@pytest.fixture(scope="module")
-def private(
-    tmp_path_factory: pytest.TempPathFactory, backends: Backends
-) -> Iterator[tuple[Backend, CassandraSettings]]:
-    """A Cassandra of these tests alone, which wants TLS and a password."""
-    backends.provisioned("cassandra")
-    folder = tmp_path_factory.mktemp("cassandra")
-    signed = certificates(folder / "certificates")
-    keystore = folder / "keystore.pem"
-    keystore.write_text(signed.key_file.read_text() + signed.cert_file.read_text())
-
-    def command(instance: Instance) -> Command:
-        made = cassandra_kind.command(instance)
-        file = instance.folder / "cassandra.yaml"
-        pem = {"class_name": "org.apache.cassandra.security.PEMBasedSslContextFactory"}
-        tls = {"enabled": True, "keystore": str(keystore), "ssl_context_factory": pem}
-        extra = {"client_encryption_options": tls, "authenticator": "PasswordAuthenticator"}
-        file.write_text(json.dumps(json.loads(file.read_text()) | extra))
-        return made
-
-    kind = replace(cassandra_kind.KIND, command=command, answers=listens)
-    backend = Backend(kind, kind.instance(folder / "node", free(kind), options={"heap": "512m"}))
-    backend.start()
-    try:
-        yield (
-            backend,
-            CassandraSettings(
-                (backend.address,),
-                username=SUPERUSER,
-                password=SUPERUSER,
-                tls=Tls(signed.ca_file),
-                request_timeout_s=3,
-            ),
-        )
-    finally:
-        backend.kill()
-
-
-async def ready(settings: CassandraSettings) -> bool:
-    """Whether it takes the password: the user is made a moment after the start."""
-    try:
-        await (await Database.connect(settings)).close()
-    except (InvalidSettings, Unavailable):
-        return False
-    return True
-
-
-@pytest.mark.timeout(300)
-async def test_tls_and_a_password(
-    private: tuple[Backend, CassandraSettings], tmp_path: Path
-) -> None:
-    _, settings = private
-    await eventually(lambda: ready(settings), within_s=60, every_s=0.5)
-    async with opened(settings) as history:
-        await write(history, *(message(at(0, number)) for number in range(500)))
-        page = await history.messages(CHAT, before=None, after=None, limit=500)
-        assert len(page.events) == 500
-    with pytest.raises(InvalidSettings, match="see the username and the password"):
-        await CassandraHistory.open(replace(settings, password="guess"))
-    stranger = Tls(certificates(tmp_path / "other").ca_file)
-    with pytest.raises(InvalidSettings, match="see the CA file"):
-        await CassandraHistory.open(replace(settings, tls=stranger))
-    assert "password" not in repr(settings)
-
-
-@pytest.mark.timeout(300)
-async def test_nothing_is_lost_where_the_database_is_killed_and_comes_back(
-    private: tuple[Backend, CassandraSettings],
-) -> None:
-    backend, settings = private
-    await eventually(lambda: ready(settings), within_s=60, every_s=0.5)
-    written: list[int] = []
-    failed = asyncio.Event()
-
-    async def load(history: CassandraHistory) -> None:
-        for number in range(1_000_000):
-            id_ = at(100, number)
-            try:
-                await write(history, message(id_))
-            except Unavailable:
-                failed.set()
-                return
-            written.append(id_)
-
-    async with opened(settings) as history:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(load(history))
-            await eventually(lambda: len(written) >= 50)
-            await asyncio.to_thread(backend.kill)
-            await asyncio.wait_for(failed.wait(), 30)
-        with pytest.raises(Unavailable):
-            await history.messages(CHAT, before=None, after=None, limit=1)
-        await asyncio.to_thread(backend.start)
-
-        async def back() -> bool:
-            try:
-                await write(history, message(at(200)))
-            except Unavailable:
-                return False
-            return True
-
-        await eventually(back, within_s=30, every_s=0.1)
-        found = await history.messages(CHAT, before=None, after=at(99), limit=len(written) + 2)
-    assert set(found.events) >= {b"event %d" % id_ for id_ in [*written, at(200)]}
 
 
 async def test_a_bucket_that_nobody_finds_is_lacking_with_what_is_in_it(

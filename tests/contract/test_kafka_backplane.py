@@ -1,6 +1,4 @@
-"""What is special to Kafka: topics that others may have made, several servers on one log, and a
-broker that goes away.
-"""
+"""What is special to Kafka: topics that others may have made, and several servers on one log."""
 
 from __future__ import annotations
 
@@ -9,7 +7,6 @@ import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,28 +20,15 @@ from cecochat.adapters.kafka.batches import ProducerId, build
 from cecochat.adapters.kafka.cluster import Stream
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX, name_of, names_of
-from cecochat.domain.errors import (
-    InvalidSettings,
-    ProducerEnded,
-    Trimmed,
-    Unavailable,
-    Undecodable,
-)
+from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable, Undecodable
 from cecochat.domain.log.place import Place as LogPlace
-from cecochat.ports.backplane import MESSAGES, Backplane, NewRecord, Producer, Record
+from cecochat.ports.backplane import MESSAGES, NewRecord, Producer
 from cecochat.ports.reading import decode_once
-from cecochat.settings.tls import Tls
-from scripts.backends import kafka as kafka_kind
-from scripts.backends import ports
-from scripts.backends.instance import Command, Instance, Kind
 from tests.contract.openers import PARTITIONS, Place
 from tests.contract.openers import kafka as opener
-from tests.contract.private import private
-from tests.contract.test_backplane import GIVEN_UP, NOW_MS, Workers, append, new, read, values
-from tests.support.certificates import Signed, certificates
+from tests.support.backplane import GIVEN_UP, NOW_MS, Workers, append, new, read, values
 
 Open = Callable[..., Awaitable[KafkaBackplane]]
-DEADLINE_S = 60
 
 
 @pytest.fixture
@@ -187,6 +171,41 @@ async def test_readers_of_another_server_follow(open_server: Open) -> None:
             assert values(await read(reader, number + 1)) == list(range(number + 1))
 
 
+async def test_a_record_that_nobody_can_read_is_one_that_says_so(
+    settings: KafkaSettings, open_server: Open
+) -> None:
+    """Its header has a name that is no UTF-8, which the broker takes and no library gives out."""
+    log = await open_server()
+    producer = await log.producer()
+    async with aclosing(log.read(MESSAGES, 0, 0)) as live:
+        await producer.append([new(0)])
+        assert values(await anext(live)) == [0]
+        await produce(log, Stream(name_of(settings, MESSAGES), 0), unreadable())
+        await producer.append([new(1)])
+        found = [*await anext(live)]
+        while len(found) < 2:
+            found += await anext(live)
+    assert [record.offset for record in found] == [1, 2]
+    assert isinstance(decode_once(found[0]), Undecodable)
+    assert "can't decode" in dict(found[0].headers)["unreadable"]
+    assert found == (await read(log, 3))[1:], "a reader from the middle is shown another"
+
+
+def unreadable() -> bytes:
+    data, _ = build([NewRecord(0, b"k", b"v", (("zz", "b"),))], ProducerId(-1, -1), -1)
+    spoilt = bytearray(data.replace(b"\x04zz", b"\x04\xff\xfe"))
+    spoilt[17:21] = struct.pack(">I", calc_crc32c(bytes(spoilt[21:])))
+    return bytes(spoilt)
+
+
+async def produce(log: KafkaBackplane, stream: Stream, batch: bytes) -> None:
+    cluster = log._cluster
+    request = ProduceRequest(None, -1, 5_000, [(stream.topic, [(stream.partition, batch)])])
+    answer = await cluster.ask(cluster.leader(stream), request)
+    ((_, ((_, code, *_),)),) = answer.topics
+    assert code == 0
+
+
 # -- groups
 
 
@@ -230,199 +249,3 @@ async def test_a_member_that_is_not_heard_of_any_more_is_replaced(open_server: O
         first.cancel()
         await workers.until(PARTITIONS)
         second.cancel()
-
-
-# -- a broker that goes away
-
-
-class Burst:
-    """A session that appends all the time; what was acknowledged, and how it ended."""
-
-    def __init__(self, session: int, producer: Producer) -> None:
-        self.session = session
-        self.producer = producer
-        self.acknowledged: list[int] = []
-        self.ended: ProducerEnded | None = None
-        self.moved = asyncio.Condition()
-
-    async def run(self, count: int) -> None:
-        try:
-            for number in range(count):
-                key = b"%d" % self.session
-                record = NewRecord(self.session % 2, key, b"%d" % number, ())
-                await self.producer.append([record])
-                async with self.moved:
-                    self.acknowledged.append(number)
-                    self.moved.notify_all()
-        except ProducerEnded as ended:
-            self.ended = ended
-
-    async def until(self, count: int) -> None:
-        async with self.moved:
-            await self.moved.wait_for(lambda: len(self.acknowledged) >= count)
-
-
-async def follow(log: Backplane, count: int) -> list[Record]:
-    """The first records of partition 0, however long they take."""
-    found: list[Record] = []
-    async with aclosing(log.read(MESSAGES, 0, 0)) as batches:
-        while len(found) < count:
-            found += await anext(batches)
-    return found
-
-
-async def landed(log: Backplane, session: int) -> list[int]:
-    partition = session % 2
-    start, end = await log.bounds(MESSAGES, partition)
-    records = await read(log, end - start, partition)
-    return values([record for record in records if record.key == b"%d" % session])
-
-
-@pytest.mark.timeout(240)
-async def test_a_broker_killed_under_load_loses_and_repeats_nothing(
-    place: Place, stack: AsyncExitStack
-) -> None:
-    broker = await stack.enter_async_context(
-        private(kafka_kind.KIND, place.folder / "kafka", place.backends)
-    )
-    log = await KafkaBackplane.open(KafkaSettings(broker.address, partition_count=2))
-    stack.push_async_callback(log.close)
-    bursts = [Burst(number, await log.producer()) for number in range(6)]
-    async with asyncio.timeout(DEADLINE_S * 3), asyncio.TaskGroup() as tasks:
-        follower = tasks.create_task(follow(log, 1_800))
-        for burst in bursts:
-            tasks.create_task(burst.run(600))
-        await asyncio.gather(*(burst.until(100) for burst in bursts))
-        await broker.kill()
-        await broker.start()
-    assert [burst.ended for burst in bursts] == [None] * len(bursts), "it was away for seconds"
-    for burst in bursts:
-        assert await landed(log, burst.session) == burst.acknowledged == list(range(600))
-    assert follower.result() == await read(log, 1_800, partition=0)
-
-
-@pytest.mark.timeout(240)
-async def test_an_outage_that_lasts_ends_sessions_and_readers_and_nothing_lands_behind_the_hole(
-    place: Place, stack: AsyncExitStack
-) -> None:
-    broker = await stack.enter_async_context(
-        private(kafka_kind.KIND, place.folder / "kafka", place.backends)
-    )
-    settings = KafkaSettings(broker.address, partition_count=2, outage_s=3, timeout_s=2)
-    log = await KafkaBackplane.open(settings)
-    stack.push_async_callback(log.close)
-    bursts = [Burst(number, await log.producer()) for number in range(4)]
-    async with asyncio.timeout(DEADLINE_S * 3), asyncio.TaskGroup() as tasks:
-        runs = [tasks.create_task(burst.run(1_000_000)) for burst in bursts]
-        await asyncio.gather(*(burst.until(50) for burst in bursts))
-        await broker.kill()
-        await asyncio.wait(runs)
-        with pytest.raises(Unavailable):
-            await read(log, 1_000_000)
-        with pytest.raises(Unavailable):
-            await log.bounds(MESSAGES, 0)
-        await broker.start()
-        await append(log, [new(1)])
-    for burst in bursts:
-        assert burst.ended is not None
-        found = await landed(log, burst.session)
-        assert found == list(range(len(found)))
-        assert len(burst.acknowledged) <= len(found) <= len(burst.acknowledged) + 1
-
-
-# -- encryption and credentials
-
-
-def secured(server: Signed, port: int) -> Kind:
-    """Kafka with one more listener, which takes a user's password over TLS alone."""
-    users = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-
-    def command(instance: Instance) -> Command:
-        command = kafka_kind.command(instance)
-        pem = instance.folder / "server.pem"
-        pem.write_bytes(server.key_file.read_bytes() + server.cert_file.read_bytes())
-        listeners = f"CLIENTS://{instance.at('clients')},SECURE://127.0.0.1:{port}"
-        added = {
-            "listeners": f"{listeners},CONTROLLER://{instance.at('controller')}",
-            "advertised.listeners": listeners,
-            "listener.security.protocol.map": (
-                "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL"
-            ),
-            "listener.name.secure.ssl.keystore.type": "PEM",
-            "listener.name.secure.ssl.keystore.location": pem,
-            "listener.name.secure.sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.secure.plain.sasl.jaas.config": f'{users} user_chat="s3cret";',
-        }
-        with (instance.folder / "server.properties").open("a") as properties:
-            properties.writelines(f"{key}={value}\n" for key, value in added.items())
-        return command
-
-    return replace(kafka_kind.KIND, command=command)
-
-
-@pytest.mark.timeout(240)
-async def test_tls_and_a_password(place: Place, tmp_path: Path, stack: AsyncExitStack) -> None:
-    signed = certificates(tmp_path / "ours")
-    port = ports.free(kafka_kind.KIND)["clients"]
-    kind = secured(signed, port)
-    await stack.enter_async_context(private(kind, place.folder / "kafka", place.backends))
-    secure = KafkaSettings(
-        f"127.0.0.1:{port}",
-        partition_count=PARTITIONS,
-        tls=Tls(signed.ca_file),
-        mechanism="PLAIN",
-        username="chat",
-        password="s3cret",
-        timeout_s=5,
-    )
-    log = await KafkaBackplane.open(secure)
-    stack.push_async_callback(log.close)
-    await append(log, [new(1)])
-    assert values(await read(log, 1)) == [1]
-    workers = Workers()
-    async with asyncio.TaskGroup() as tasks:
-        member = tasks.create_task(workers.member(log, "one"))
-        await workers.until(PARTITIONS)
-        member.cancel()
-    assert "s3cret" not in repr(secure)
-    other = Tls(certificates(tmp_path / "other").ca_file)
-    for refused in (replace(secure, tls=other), replace(secure, password="wrong")):
-        with pytest.raises(Unavailable):
-            await KafkaBackplane.open(refused)
-    with pytest.raises(InvalidSettings, match="has no password"):
-        await KafkaBackplane.open(replace(secure, password=None))
-
-
-async def test_a_record_that_nobody_can_read_is_one_that_says_so(
-    settings: KafkaSettings, open_server: Open
-) -> None:
-    """Its header has a name that is no UTF-8, which the broker takes and no library gives out."""
-    log = await open_server()
-    producer = await log.producer()
-    async with aclosing(log.read(MESSAGES, 0, 0)) as live:
-        await producer.append([new(0)])
-        assert values(await anext(live)) == [0]
-        await produce(log, Stream(name_of(settings, MESSAGES), 0), unreadable())
-        await producer.append([new(1)])
-        found = [*await anext(live)]
-        while len(found) < 2:
-            found += await anext(live)
-    assert [record.offset for record in found] == [1, 2]
-    assert isinstance(decode_once(found[0]), Undecodable)
-    assert "can't decode" in dict(found[0].headers)["unreadable"]
-    assert found == (await read(log, 3))[1:], "a reader from the middle is shown another"
-
-
-def unreadable() -> bytes:
-    data, _ = build([NewRecord(0, b"k", b"v", (("zz", "b"),))], ProducerId(-1, -1), -1)
-    spoilt = bytearray(data.replace(b"\x04zz", b"\x04\xff\xfe"))
-    spoilt[17:21] = struct.pack(">I", calc_crc32c(bytes(spoilt[21:])))
-    return bytes(spoilt)
-
-
-async def produce(log: KafkaBackplane, stream: Stream, batch: bytes) -> None:
-    cluster = log._cluster
-    request = ProduceRequest(None, -1, 5_000, [(stream.topic, [(stream.partition, batch)])])
-    answer = await cluster.ask(cluster.leader(stream), request)
-    ((_, ((_, code, *_),)),) = answer.topics
-    assert code == 0

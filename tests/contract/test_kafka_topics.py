@@ -34,7 +34,7 @@ from scripts.backends.launch import Backend
 from tests.contract.openers import PARTITIONS, Place
 from tests.contract.openers import kafka as opener
 from tests.contract.private import Private
-from tests.contract.test_backplane import NOW_MS, WEEK_MS, Later, Workers, append, new
+from tests.support.backplane import NOW_MS, WEEK_MS, Later, Workers, append, new
 from tests.support.eventually import eventually
 
 SAFE = {

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from cecochat.adapters.redis.configuration import RedisConfiguration
 from cecochat.adapters.redis.settings import RedisSettings
-from cecochat.documents.follow import valid
+from cecochat.documents.follow import Following, valid
 from cecochat.domain.cluster.configuration import parse
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, Document
@@ -231,7 +231,7 @@ async def test_followers_keep_what_they_have_while_it_is_down_and_when_it_comes_
     def metric() -> float | None:
         return registry.get_sample_value("cecochat_configuration_followed")
 
-    followed = valid(configuration, CONFIGURATION, parse, registry)
+    followed = valid(Following(configuration, registry), CONFIGURATION, parse)
     async with aclosing(followed), asyncio.TaskGroup() as tasks:
         assert (await anext(followed))[0] == 3
         newer = tasks.create_task(anext(followed))

@@ -1,7 +1,7 @@
 """The alerts on a cluster: silent while nothing is wrong, and each there under its fault.
 
-Their real `for` is tried by promtool, in tests/unit/test_rules.py; here time runs faster, as
-tests/support/prometheus.py says.
+Their rules and their real `for` are tried by promtool, in tests/unit/test_rules.py. Here servers
+that run show that each rule finds its metric; time runs faster: see tests/support/prometheus.py.
 """
 
 from __future__ import annotations
@@ -18,20 +18,10 @@ from scripts.backends.launch import Backend
 from tests.faults.test_cluster import talking
 from tests.support.backends import Backends
 from tests.support.eventually import eventually
-from tests.support.faults import (
-    COUNTS,
-    OF_A_CLUSTER,
-    OF_ONE_MACHINE,
-    PARTITIONS,
-    RETENTION_MS,
-    Fault,
-    On,
-    Scene,
-    reading,
-    taken_over,
-)
+from tests.support.faults import OF_A_CLUSTER, OF_ONE_MACHINE, Fault, On, reading
 from tests.support.processes import processes
 from tests.support.prometheus import Prometheus, watching
+from tests.support.scene import COUNTS, PARTITIONS, RETENTION_MS, Scene, taken_over
 from tests.support.server import Server
 
 OF_A_SLOW_MACHINE = {"EventLoopLate", "MessagesLate"}
@@ -46,6 +36,7 @@ def program(backends: Backends) -> str:
     return there
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_alerts_are_silent_in_peace_and_fire_under_their_faults(
     real: Mapping[str, Backend],

@@ -38,7 +38,7 @@ from tests.support.server import command
 from tests.support.traffic import flowing, ring
 
 USERS = 40
-RATE_PER_S = 100
+RATE_PER_S = 50
 MUTATION = "28KiB"  # Cassandra itself has one of 25 at its start
 REFUSED = 10
 pytestmark = pytest.mark.timeout(420)

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
 import pytest
 
+from tests.integration.systems import Running, running
 from tests.support.backends import Backends
+from tests.support.server import Server, started
 
 
 @pytest.fixture(params=["embedded", "kafka"])
 def kafka(request: pytest.FixtureRequest, backends: Backends) -> str:
     """Where Kafka is; empty: the embedded log. A test that takes it runs on both."""
     return backends.address("kafka") if request.param == "kafka" else ""
+
+
+@pytest.fixture
+async def up(tmp_path: Path) -> AsyncIterator[Running]:
+    """Every server in this process, on the embedded adapters."""
+    async with running(tmp_path / "data") as started:
+        yield started
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """`cecochat up` as a person starts it."""
+    async with started(Server(tmp_path / "up")) as server:
+        yield server
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends a command, as in a terminal, also where these tests are a background job, which
+    ignores it. (A `preexec_fn` would make subprocess fork, and gRPC abort the child now and then:
+    grpc/grpc#43055.)
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -5,24 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.integration.test_cli import interruptible, run, start
+from tests.support.commands import run, start
 from tests.support.damage import SqliteDamage
 from tests.support.eventually import eventually
-from tests.support.server import Server, started
+from tests.support.server import Server
 
-assert interruptible, "Ctrl-C ends a command here too"
+pytestmark = pytest.mark.usefixtures("interruptible")
 CHAT = "d:alice~bob"
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    async with started(Server(tmp_path / "up")) as server:
-        yield server
 
 
 async def said(server: Server, count: int) -> list[str]:

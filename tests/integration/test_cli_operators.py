@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.test_cli import run
+from tests.support.commands import run
 from tests.support.server import Server, started
 
 

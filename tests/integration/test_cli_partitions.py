@@ -20,8 +20,8 @@ from cecochat.cli.main import app
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Discovery
 from cecochat.servers.control.main import control
+from tests.integration.control_world import World, world
 from tests.integration.systems import write_document
-from tests.integration.test_control import World, world
 from tests.support import operators
 
 

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.integration.test_cli import run
-from tests.support.server import Server, started
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    async with started(Server(tmp_path / "up")) as server:
-        yield server
+from tests.support.commands import run
+from tests.support.server import Server
 
 
 async def test_it_says_what_it_did_and_lists_what_is_in_force(server: Server) -> None:

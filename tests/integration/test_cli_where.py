@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from cecochat.auth.tokens import mint
 from cecochat.client import CaughtUp, connect
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
 from tests.integration import streams
-from tests.integration.test_cli import run
-from tests.support.server import Server, started
+from tests.support.commands import run
+from tests.support.server import Server
 
 STEPS = ["accepted", "acknowledged", "forwarded", "delivered", "materialized"]
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    async with started(Server(tmp_path / "up")) as server:
-        yield server
 
 
 def token(server: Server, user: str) -> str:

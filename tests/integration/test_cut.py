@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.log.ids import message_id, stamp_at, time_ms
-from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import (
     ALL_BEFORE,
@@ -24,9 +23,10 @@ from cecochat.domain.log.records import (
     Takeover,
     encode,
 )
-from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, NewRecord
+from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, Log, NewRecord
 from cecochat.ports.reading import lowest_fold
-from cecochat.servers.messaging.loading import Loading, Log
+from cecochat.servers.messaging.host import Host
+from cecochat.servers.messaging.loading import Loading
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.watermarks import Watermarks
 from cecochat.v1.events_pb2 import Event
@@ -59,7 +59,8 @@ class Partitions:
     def __init__(self, log: EmbeddedBackplane) -> None:
         self.log = log
         self.metrics = MessagingMetrics(CollectorRegistry())
-        self.loading = Loading(Log(log, "log", 2), 0, OwnerLimits(), self.metrics)
+        self.host = Host("one", Log(log, "log", 2), self.metrics)
+        self.loading = Loading(self.host, 0)
 
     async def append(self, *records: LogRecord, partition: int = 0) -> None:
         producer = await self.log.producer()
@@ -118,7 +119,7 @@ async def test_of_what_may_be_dropped_the_last_is_named_for_each_target(
     """So a lane that leaves it out tells that, and its target asks for it."""
     await partitions.append(TAKEOVER, *map(to_bob, range(5)), state(5, 5, 5))
     await partitions.cut(below=3)
-    lowest = await lowest_fold(partitions.log, 0, 7, partitions.loading.place)
+    lowest = await lowest_fold(partitions.log, 0, 7, partitions.host.log.place)
     assert lowest.last == {1: Copied(Place(0, 5), id_of(5))}
     assert lowest.fold.chain.last_for(1).origin == Place(0, 2)
 

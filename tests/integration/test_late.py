@@ -12,9 +12,9 @@ from cecochat.domain.log.ids import UserId, dialog
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.servers.control.late import DROP_SLACK_MS, Late, late_records
 from cecochat.servers.materialize.main import materialize
-from tests.contract.test_backplane import append, new
 from tests.integration.cluster import PARTITIONS, cluster, user_on
 from tests.integration.streams import message
+from tests.support.backplane import append, new
 from tests.support.eventually import eventually
 
 ALICE = user_on(0)

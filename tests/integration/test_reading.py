@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, State, Takeover, encode
-from cecochat.ports.backplane import MESSAGES, NewRecord
+from cecochat.ports.backplane import MESSAGES, Log, NewRecord
 from cecochat.ports.reading import first_known, fold_at
-from cecochat.servers.messaging.loading import Loading, Log
+from cecochat.servers.messaging.host import Host
+from cecochat.servers.messaging.loading import Loading
 from cecochat.servers.messaging.metrics import MessagingMetrics
 
 TAKEOVER = NewRecord(0, *encode(Takeover("server", "session", 1)))
@@ -67,7 +67,7 @@ async def test_what_was_known_of_a_partition_without_a_state_record_is_looked_up
     await log.release(MESSAGES, 0, 5)
     await log.trim()
     metrics = MessagingMetrics(CollectorRegistry())
-    loading = Loading(Log(log, "log", 1), 0, OwnerLimits(), metrics)
+    loading = Loading(Host("one", Log(log, "log", 1), metrics), 0)
     assert await loading.first_known(5) == 4
     state = State(as_of=9, epoch=Place(5_000, 9), count=0, top=0, high={})
     await producer.append([*[TAKEOVER] * 5, NewRecord(0, *encode(state))])

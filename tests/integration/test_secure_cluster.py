@@ -24,10 +24,9 @@ from scripts.backends.instance import Failed
 from scripts.cluster import acl
 from tests.conftest import backends_key
 from tests.contract.openers import SECRET
-from tests.support.backends import Backends
 from tests.support.eventually import eventually
 from tests.support.livez import alive
-from tests.support.secured import GUESTS, WITHIN_S, Secured, apply, draw, joined, server, tell
+from tests.support.secured import GUESTS, WITHIN_S, Secured, apply, draw, joined, server
 
 FIRST, SECOND, THIRD = GUESTS
 ALIVE = 1  # as serf counts
@@ -67,8 +66,6 @@ async def test_servers_with_the_same_secrets_are_one_cluster(secured: Secured) -
     assert len(peers) == len(GUESTS)
     itself = (await ask(secured, "agent/self", secured.drawn.management)).json()
     assert itself["Stats"]["serf_lan"]["encrypted"] == "true"
-    kept = secured.servers[FIRST].instance.data.rglob("*.keyring")
-    assert not list(kept), "it would come before another key"
     nodes = await ask(secured, "catalog/nodes", secured.drawn.tokens["cecochat"])
     assert {each["Node"] for each in nodes.json()} == set(GUESTS)
 
@@ -88,29 +85,6 @@ async def test_a_server_with_another_gossip_key_does_not_join(
         assert not stranger.answers()
     finally:
         stranger.kill()
-
-
-async def test_with_what_is_drawn_anew_they_join_again(tmp_path: Path, backends: Backends) -> None:
-    """Another gossip key and another authority, one server after the other, as provisioning does;
-    the ACL stays.
-    """
-    with joined(tmp_path, backends) as made:
-        for name in ("gossip-consul", "ca.pem", "ca-key.pem"):
-            (made.drawn.folder / name).unlink()
-        anew = draw(made.drawn.folder)
-        for name, each in made.servers.items():
-            each.kill()
-            tell(anew.guests[name], each.instance.folder, GUESTS[name], made.https)
-            each.launch()
-        for each in made.servers.values():
-            each.wait(WITHIN_S)
-        assert apply(made) == []
-
-        async def joined_again() -> bool:
-            members = (await ask(made, "agent/members", made.drawn.management)).json()
-            return [each["Status"] for each in members] == [ALIVE] * len(GUESTS)
-
-        await eventually(joined_again, WITHIN_S, 0.2)
 
 
 @pytest.mark.parametrize("begin", [b"\x00", CONSUL_TLS_BYTE], ids=["plain", "no certificate"])
@@ -138,15 +112,6 @@ async def test_the_acl_is_made_once(secured: Secured) -> None:
     before = (await ask(secured, "acl/tokens", secured.drawn.management)).json()
     assert apply(secured) == []
     assert (await ask(secured, "acl/tokens", secured.drawn.management)).json() == before
-
-
-async def test_another_token_takes_the_place_of_the_one_before(secured: Secured) -> None:
-    """Drawn anew, as when it has become known."""
-    old, new = secured.drawn.tokens["prometheus"], "9f1d2f0c-6a41-4d0b-9f6a-000000000001"
-    assert apply(secured, prometheus=new) == ["token prometheus"]
-    assert (await ask(secured, "catalog/services", new)).status_code == 200
-    assert (await ask(secured, "catalog/services", old)).status_code == 403
-    assert apply(secured) == ["token prometheus"]
 
 
 def test_with_another_token_that_may_do_all_it_says_what_to_do(secured: Secured) -> None:

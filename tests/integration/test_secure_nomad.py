@@ -85,7 +85,7 @@ def told(secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     """Of a server of CecoChat; the agent beside it is told all, and does not run yet."""
     monkeypatch.setattr(plan, "NETWORK", ADDRESS.rpartition(".")[0])
     http, rpc, serf = sample(FREE, 3)
-    here = Plan(1, 1, "no Kafka", secrets="drawn")
+    here = Plan(1, 1, "no Kafka", secured=True)
     (tmp_path / "nomad.hcl").write_text(nomad.agent(here, tmp_path / "data", "lo"))
     for name, text in secure.files(secured.drawn.guests[NAME], tmp_path).items():
         (tmp_path / name).write_text(text)
@@ -200,16 +200,3 @@ async def test_it_registers_itself_and_its_jobs_with_its_token(
 
     await eventually(registered, WITHIN_S, 0.2)
     assert (await deployment.state("history")).wanted == 1
-
-
-async def test_another_gossip_key_takes_the_place_of_the_one_before(
-    program: str, told: Settings, secured: Secured, tmp_path: Path
-) -> None:
-    key = secured.drawn.guests[NAME].gossip
-    for wanted in (key["nomad"], key["consul"]):
-        agent = json.loads((tmp_path / "nomad.json").read_text())
-        agent["server"]["encrypt"] = wanted
-        (tmp_path / "nomad.json").write_text(json.dumps(agent))
-        secure.forget_keyring(tmp_path / "data")
-        async with _agent(program, tmp_path, told):
-            assert json.loads((tmp_path / "data/server/serf.keyring").read_text()) == [wanted]

@@ -303,7 +303,7 @@ UP = """
 import asyncio, sys
 from pathlib import Path
 from cecochat.run import system
-from cecochat.runtime.settings import Settings
+from cecochat.settings.settings import Settings
 ports = dict.fromkeys(sys.argv[2].split(","), 0)
 settings = Settings(data_dir=Path(sys.argv[1]), **ports)
 told = lambda addresses: print(addresses.messaging, flush=True)

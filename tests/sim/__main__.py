@@ -8,7 +8,7 @@ import time
 from tests.sim.campaign import campaign
 from tests.sim.report import shown
 from tests.sim.schedule import STEPS, random_run
-from tests.sim.world import Shape
+from tests.sim.shape import Shape
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.sim.schedule import DEFAULT, STEPS, Run, Weights, random_run
-from tests.sim.world import Shape
+from tests.sim.shape import Shape
 
 HAND_OVERS = {"pause": 4, "resume": 2, "assign": 4, "learn": 3, "land": 0.5, "send": 1.5}
 Override = tuple[Any, str, object]  # class or module, name, what it is replaced by

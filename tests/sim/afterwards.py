@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from cecochat.v1.events_pb2 import Message
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Send, ServerFrame
+from tests.sim.connection import Connection
+from tests.sim.evidence import Acknowledgement
 from tests.sim.healing import comes_to_rest, mend, settle_log, settle_servers
-from tests.sim.oracle import Acknowledgement
-from tests.sim.server import Connection
-from tests.sim.world import GROUP, World
+from tests.sim.shape import GROUP
+from tests.sim.world import World
 
 CHAT = "d:a~b"
 EVERYBODY = [("d0", GROUP), ("a0", CHAT), ("a1", CHAT), ("b0", CHAT), ("c0", "d:a~c")]

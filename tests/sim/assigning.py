@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from cecochat.domain.cluster.versions import Claim, Rank, missing, rank
-from tests.sim.server import MOVED, Server
+from tests.sim.server import MOVED
+from tests.sim.shape import Shape
 from tests.sim.spoiling import Action
+from tests.sim.state import State
 
 if TYPE_CHECKING:
-    from tests.sim.world import Shape, World
+    from tests.sim.world import World
 
 Owners = tuple[int, ...]
 """Partition -> node; -1: nobody."""
@@ -97,28 +99,17 @@ class Control:
         self.judge()
 
 
-class Assigning:
+class Assigning(State):
     """The part of the world that says who owns what."""
 
-    shape: Shape
-    up: list[bool]
-    servers: dict[tuple[int, int], Server]
-
     def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
         self.planned = tuple(p % shape.nodes for p in range(shape.partitions))
         self.versions = [NONE, Assignment(1, self.planned)]  # of the store, oldest first
         self.memories = [Memory() for _ in range(shape.nodes)]
         self.reachable = True  # whether the store answers
         self.controls = [Control(self), Control(self)]
         self.outdone: dict[tuple[int, int], Claim] = {}  # (node, partition) -> by a later takeover
-
-    def runs(self, node: int) -> bool:
-        """Whether a node is up and not paused."""
-        raise NotImplementedError
-
-    def start_server(self, node: int, partition: int) -> None:
-        """A node takes a partition over."""
-        raise NotImplementedError
 
     @property
     def stored(self) -> Assignment:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tests.sim.oracle import Broken
 from tests.sim.schedule import random_run
-from tests.sim.world import Shape
+from tests.sim.shape import Shape
 
 
 class Found(NamedTuple):

@@ -20,8 +20,8 @@ from cecochat.domain.device.device import (
 from cecochat.domain.log.ids import ChatId, participants
 from cecochat.v1.events_pb2 import Event, Message
 from cecochat.v1.messaging_pb2 import Send, ServerFrame, ServerItem
-from tests.sim.oracle import DeviceRecord, Range, Resumed, SendRecord, Shown
-from tests.sim.server import Connection
+from tests.sim.connection import Connection
+from tests.sim.evidence import DeviceRecord, Range, Resumed, SendRecord, Shown
 
 if TYPE_CHECKING:
     from tests.sim.world import World

@@ -12,17 +12,15 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
 from cecochat.domain.log.told import Told
 from cecochat.v1.events_pb2 import Event
-from tests.sim.history import History, Materializer, row_of
-from tests.sim.log import Log
-from tests.sim.oracle import Row
+from tests.sim.evidence import Row
+from tests.sim.history import row_of
+from tests.sim.shape import Shape
+from tests.sim.state import State
 
 if TYPE_CHECKING:
-    from tests.sim.client import Client
-    from tests.sim.server import Server
     from tests.sim.spoiling import Action
     from tests.sim.world import World
 
@@ -35,24 +33,12 @@ class Cut(NamedTuple):
     start: int
 
 
-class Cutting:
+class Cutting(State):
     """The part of the world that drops the beginnings of logs."""
 
-    logs: list[Log]
-    watermark: list[Place]
-    materializers: list[Materializer]
-    clients: dict[str, Client]
-    history: History
-    cuts: list[Cut]
-    losses: Counter[int]  # of the end of each log
-    servers: dict[tuple[int, int], Server]  # (node, partition)
-    afresh: set[str]  # sessions that found no state record, so do not know what counts
-    told: set[tuple[int, int]]
-    places: dict[str, int]
-
-    def running(self, node: int, partition: int) -> Server | None:
-        """The server of a partition on a node, if it can do anything just now."""
-        raise NotImplementedError
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.losses: Counter[int] = Counter()  # how often the log of a partition lost its end
 
     def do_trim(self, partition: int, back: int) -> bool:
         """Retention drops what lies behind the committed offsets, and behind what a state record

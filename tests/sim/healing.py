@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cecochat.domain.ownership.clock import LOOK_AGAIN_MS
 from cecochat.domain.ownership.missing import ASK_SELDOM_MS
-from tests.sim.world import ROUNDS_MAX, World
+from tests.sim.world import World
 
+ROUNDS_MAX = 120
 HOUSES_MAX = 8
 """What is asked for and does not come after so many times was dropped by the log, or is lost."""
 

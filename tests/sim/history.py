@@ -17,9 +17,10 @@ from cecochat.ports.history import Hole
 from cecochat.servers.history.holes import REASONS
 from cecochat.servers.materialize.trims import Loss, trimmed, uncopied, unproven
 from cecochat.v1.events_pb2 import Event
+from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim import beginning
+from tests.sim.evidence import Range, Row
 from tests.sim.log import LOG_ID
-from tests.sim.oracle import Range, Row
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -63,6 +64,12 @@ class History:
         """All origins of a partition up to there are here."""
         self.progress[partition] = max(place, self.progress.get(partition, NOWHERE))
         self.up_to[partition] = max(last_id, self.up_to.get(partition, 0))
+
+    def covers(self, token: ReadToken) -> bool:
+        """Whether everything up to there is here."""
+        assert token.log_id == LOG_ID
+        asked = {p: Place(token.clocks.get(p, 0), at) for p, at in token.offsets.items()}
+        return not any(at.lies_above(self.progress.get(p, NOWHERE)) for p, at in asked.items())
 
     def shows(self, row: Row) -> bool:
         """Whether all rows of its partition with lower ids are here, too."""

@@ -5,49 +5,28 @@ history, where anything outside of the log shows that it has lost something.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, Takeover
-from tests.sim.oracle import Row
-
-if TYPE_CHECKING:
-    from tests.sim.client import Client
-    from tests.sim.cutting import Cut
-    from tests.sim.history import History, Materializer
-    from tests.sim.log import Log
+from tests.sim.cutting import Cutting
+from tests.sim.evidence import Row
+from tests.sim.nodes import Nodes
+from tests.sim.shape import Shape
 
 BACK_MS = 45_000  # until a log that lost its end is back: more than clocks are apart
 
 
-class Losing:
+class Losing(Cutting, Nodes):
     """The part of the world that takes the ends of logs."""
 
-    logs: list[Log]
-    cuts: list[Cut]
-    history: History
-    materializers: list[Materializer]
-    watermark: list[Place]
-    clients: dict[str, Client]
-    commits: list[tuple[int, Place]]
-    places: dict[str, int]
-
-    def __init__(self) -> None:
-        self.losses: Counter[int] = Counter()  # how often the log of a partition lost its end
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
         self.lost: set[int] = set()  # ids of what a log has lost
         self.lost_copies: set[tuple[str, int]] = set()  # (recipient, id) of what was lost as copy
         self.taken: set[Row] = set()  # what is to be in the history, or told
         self._by_watermark: dict[int, set[Row]] = {}
         """Partition -> the same, where it is the watermark alone that shows it."""
         self._ends: dict[int, int] = {}  # partition -> below which offset the last loss left it
-
-    def do_tick(self, ms: int) -> None:
-        """Time passes."""
-        raise NotImplementedError
-
-    def valid(self) -> dict[Row, tuple[int, int]]:
-        """What the whole logs say, and where: (partition, offset)."""
-        raise NotImplementedError
 
     def do_lose(self, partition: int, records: int) -> bool:
         """The log of a partition loses its end. It comes back later than clocks are apart."""

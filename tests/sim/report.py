@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.sim.schedule import Run, replay, shrink
-from tests.sim.world import Shape
+from tests.sim.shape import Shape
 
 
 def shown(run: Run, shape: Shape, kind: str | None = None) -> str:

@@ -17,8 +17,9 @@ from tests.sim.assigning import Upheavals
 from tests.sim.cutting import Cuts
 from tests.sim.healing import mend, settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
+from tests.sim.shape import DEVICES, GROUP, Shape
 from tests.sim.spoiling import Action, Spoils
-from tests.sim.world import DEVICES, GROUP, Shape, World
+from tests.sim.world import World
 
 DEFAULT = Shape()
 STEPS = 600

@@ -6,64 +6,30 @@ Nothing here decides anything about the protocol.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import Refusal, Trimmed, Undecodable
-from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.ids import ChatId, UserId, authorise
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, LogRecord, Origin
 from cecochat.domain.ownership.forwarder import Lost
 from cecochat.domain.session import frames, resume
 from cecochat.domain.session.session import Replay, Session, replace
 from cecochat.v1 import errors_pb2
-from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, ServerItem, Welcome
+from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, Send, Welcome
 from tests.sim import beginning
+from tests.sim.connection import Connection
 from tests.sim.loading import load, uncopied
 from tests.sim.log import LOG_ID
+from tests.sim.recall import Recall
 
 if TYPE_CHECKING:
-    from tests.sim.client import Client
     from tests.sim.world import World
 
 MOVED = Refusal(errors_pb2.ERROR_CODE_MOVED, "moved")
 FAILED = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, "an append failed")
 TRIMMED = Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, "retention overtook the replay")
 NOT_A_MEMBER = Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, "not a member")
-
-
-class Connection:
-    """One stream of a client: frames on the way to the server, items on the way to the device."""
-
-    def __init__(self, client: Client, node: int) -> None:
-        self.client = client
-        self.node = node
-        self.to_server: deque[ClientFrame] = deque()
-        self.to_device: deque[ServerItem] = deque()
-        self.client_open = True
-        self.server_open = True
-        self.server: Server | None = None
-        self.session: Session | None = None
-        self.replay: Replay | None = None
-
-    def refuse(self) -> None:
-        """The server hangs up before or instead of a session."""
-        self.server_open = False
-        self.to_server.clear()
-
-
-class Recall:
-    """A reading of the log again, for lanes that are behind: where it stands, where it ends, and
-    from where on they take something.
-    """
-
-    def __init__(self, fold: Fold, cursor: int, end: int, wanted: int) -> None:
-        self.fold = fold
-        self.cursor = cursor
-        self.end = end
-        self.wanted = wanted
 
 
 class Server:
@@ -202,26 +168,10 @@ class Server:
         """Read up to so many records again, for lanes that are behind."""
         if not self.owner.ready or not (self.recall or self._begin_recall()):
             return False
-        recall = self.recall
-        assert recall is not None
+        assert self.recall is not None
         if self.is_lost:
             return False  # its own reading will say so
-        if recall.cursor < self.log.start:
-            self.recall = None  # and from the beginning, next time
-            return True
-        forwarder = self.owner.forwarder
-        for offset in range(recall.cursor, min(recall.cursor + records_max, recall.end)):
-            record = self.log.records[offset]
-            counts = recall.fold.step(offset, record, self.log.appended_at_ms[offset])
-            if counts and isinstance(record, Origin):
-                at = Place(recall.fold.clock_ms, offset)
-                forwarder.recall(at, record, recall.fold.chain.links)
-            recall.cursor = offset + 1
-            if recall.cursor >= recall.wanted and not forwarder.recalls(recall.cursor):
-                self.recall = None
-                return True
-        if recall.cursor >= recall.end:  # it may begin beyond what the owner has read
-            forwarder.recalled(recall.end - 1)
+        if self.recall.read(self.log, self.owner.forwarder, records_max):
             self.recall = None
         return True
 
@@ -436,13 +386,6 @@ class Server:
                 if connection.session:
                     connection.session.close(refusal)
             self.owner.end(refusal)
-
-
-def recipients_of(user: str, chat: str, members: frozenset[str]) -> Sequence[str] | None:
-    """Whom a send concerns besides its sender; None: it may not send there."""
-    if chat.startswith("d:"):
-        return authorise(UserId(user), ChatId(chat))
-    return sorted(members - {user}) if user in members else None
 
 
 def _nothing() -> None:

@@ -12,23 +12,17 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from cecochat.domain.log.records import Origin, Takeover
-from tests.sim.log import Log, Producer
+from tests.sim.log import Producer
+from tests.sim.state import State
 
 if TYPE_CHECKING:
-    from tests.sim.cutting import Cut
     from tests.sim.world import World
 
 Action = tuple[object, ...]
 
 
-class Spoiling:
+class Spoiling(State):
     """The part of the world that makes records unreadable."""
-
-    logs: list[Log]
-    producers: dict[str, Producer]
-    stalled: set[int]
-    now_ms: int
-    cuts: list[Cut]
 
     def do_spoil(self, name: str) -> bool:
         """The oldest send of a producer lands, and nobody can read it."""

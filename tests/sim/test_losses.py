@@ -11,9 +11,10 @@ from unittest.mock import patch
 import pytest
 
 from tests.sim import oracle, without
-from tests.sim.history import Materializer
+from tests.sim.history import History, Materializer
 from tests.sim.server import Server
-from tests.sim.world import GROUP, World
+from tests.sim.shape import GROUP
+from tests.sim.world import World
 from tests.sim.written import HOME, append, broken, say, world
 
 
@@ -110,7 +111,7 @@ def while_the_history_is_read_again(made: World) -> None:
             (Materializer, "look_back", without.never),
             oracle.SILENT,
         ),
-        (while_a_gap_is_filled, (World, "covers", without.covers_by_offset), oracle.MISSING),
+        (while_a_gap_is_filled, (History, "covers", without.covers_by_offset), oracle.MISSING),
     ],
 )
 def test_what_comes_after_a_loss_is_not_taken_for_what_was_there(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.sim import oracle
-from tests.sim.oracle import (
+from tests.sim.evidence import (
     Acknowledgement,
     Delivery,
     DeviceRecord,
@@ -19,8 +19,8 @@ from tests.sim.oracle import (
     Row,
     SendRecord,
     Shown,
-    judge,
 )
+from tests.sim.oracle import judge
 
 CHAT = "d:a~b"
 

@@ -8,8 +8,9 @@ from unittest.mock import patch
 
 from cecochat.domain.ownership.owner import Owner
 from tests.sim import oracle
+from tests.sim.shape import GROUP
 from tests.sim.without_the_beginning import never_outdated
-from tests.sim.world import GROUP, World
+from tests.sim.world import World
 from tests.sim.written import broken, say, world
 
 CUT, ONE, OTHER = 2, 2, 1

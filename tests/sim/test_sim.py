@@ -24,7 +24,7 @@ from tests.sim.ablations import ABLATIONS
 from tests.sim.campaign import campaign
 from tests.sim.report import shown
 from tests.sim.schedule import FAULTS, STEPS, WEIGHTS, random_run, replay, shrink
-from tests.sim.world import Shape
+from tests.sim.shape import Shape
 
 SEEDS = 10_000
 

@@ -22,9 +22,10 @@ from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, Gap, Hello, ReadToken, Send
 from tests.sim.assigning import Assignment
 from tests.sim.client import Client
-from tests.sim.history import Audit, Materializer
+from tests.sim.connection import Connection
+from tests.sim.history import Audit, History, Materializer
 from tests.sim.log import Log
-from tests.sim.server import FAILED, Connection, Server
+from tests.sim.server import FAILED, Server
 from tests.sim.world import World
 
 
@@ -277,8 +278,8 @@ def no_time(self: Server, hello: Hello) -> int:
     return 0
 
 
-def covers_by_offset(self: World, token: ReadToken) -> bool:
-    held = self.history.progress
+def covers_by_offset(self: History, token: ReadToken) -> bool:
+    held = self.progress
     return all(held.get(p, NOWHERE).offset >= offset for p, offset in token.offsets.items())
 
 

@@ -15,7 +15,8 @@ from cecochat.ports.reading import Lowest
 from tests.sim import beginning, loading
 from tests.sim.history import Materializer
 from tests.sim.log import Log
-from tests.sim.server import Recall, Server
+from tests.sim.recall import Recall
+from tests.sim.server import Server
 
 _held = Materializer.held
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.sim.healing import settle
 from tests.sim.oracle import judge
-from tests.sim.world import Shape, World
+from tests.sim.shape import Shape
+from tests.sim.world import World
 
 HOME = 0  # the partition of a and d, and the node that has it
 

@@ -24,7 +24,7 @@ VARIABLE = "FAILPOINT"
 Method = Callable[..., Coroutine[Any, Any, None]]
 
 
-def kill_at(name: str, nth: int, number: signal.Signals = signal.SIGKILL) -> None:
+def kill_at(name: str, nth: int, number: signal.Signals) -> None:
     """Arm it."""
     owner, method, before = MOMENTS[name]
     real: Method = getattr(owner, method)

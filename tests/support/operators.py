@@ -29,9 +29,9 @@ def guard() -> Guard:
     return Guard(operators(), Settings())
 
 
-def token(*scopes: Scope, lifetime_s: float = 3_600) -> str:
+def token(*scopes: Scope) -> str:
     """Of an operator with these scopes; none: with all."""
-    return operators().mint("an operator", scopes or SCOPES, lifetime_s)
+    return operators().mint("an operator", scopes or SCOPES, 3_600)
 
 
 def headers(*scopes: Scope) -> dict[str, str]:

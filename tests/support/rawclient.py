@@ -249,12 +249,10 @@ class RawHistory:
                         raise
                     await asyncio.sleep(max(typed.retry_after_ms, 1) / 1_000)
 
-    async def whole(
-        self, chat_id: str, token: ReadToken | None = None, limit: int = 100
-    ) -> list[Message]:
+    async def whole(self, chat_id: str, token: ReadToken | None = None) -> list[Message]:
         """A chat from its first message on, page by page forward, as the pages gave it."""
         found: list[Message] = []
-        request = history_pb2.GetMessagesRequest(chat_id=chat_id, after=0, limit=limit, token=token)
+        request = history_pb2.GetMessagesRequest(chat_id=chat_id, after=0, limit=100, token=token)
         while True:
             page = await self.page(request)
             found += map(message_of, page.messages)
@@ -262,7 +260,7 @@ class RawHistory:
                 return found
             request.after = page.messages[-1].id
 
-    async def backward(self, chat_id: str, limit: int = 100) -> list[Message]:
+    async def backward(self, chat_id: str, limit: int) -> list[Message]:
         """The same from the newest page back, joined in ascending order."""
         pages: list[list[Message]] = []
         request = history_pb2.GetMessagesRequest(chat_id=chat_id, limit=limit)

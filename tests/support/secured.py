@@ -96,10 +96,10 @@ def joined(folder: Path, backends: Backends) -> Iterator[Secured]:
             each.kill()
 
 
-def apply(secured: Secured, **tokens: str) -> list[str]:
-    """As the last guest does; `tokens`: those that are others by now."""
+def apply(secured: Secured) -> list[str]:
+    """As the last guest does."""
     there, drawn = secured.servers["server1"].instance, secured.drawn
-    return acl.apply(drawn.management, {**drawn.tokens, **tokens}, there.host, there.port)
+    return acl.apply(drawn.management, drawn.tokens, there.host, there.port)
 
 
 def _planned(drawn: Drawn, folder: Path) -> Secured:

@@ -1,11 +1,15 @@
-"""What tests that run at once (`pytest -n 2`, by pytest-xdist) must not share."""
+"""What tests that run at once (`pytest -n 4`, by pytest-xdist) must not share."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+FAULTS = Path(__file__).parents[1] / "faults"
+LANES = 2
 
 
 def told(config: pytest.Config, name: str) -> str | None:
@@ -25,14 +29,23 @@ def own(ports: range) -> range:
 
 
 def scheduler(config: pytest.Config, log: Any) -> object:
-    """A file at a time to a worker, and all that kill servers under load to one: two of them at
+    """A file at a time to a worker, and all that kill servers under load to two of them: more at
     once would starve each other.
     """
+    killing = [path.name for path in sorted(FAULTS.glob("test_*.py")) if not _is_quick(path.name)]
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "faults" if "/faults/" in file and "malformed" not in file else file
+            name = file.rpartition("/")[2]
+            if "/faults/" not in file or _is_quick(name):
+                return file
+            return f"faults, lane {killing.index(name) % LANES}"
 
     return ByFile(config, log)
+
+
+def _is_quick(name: str) -> bool:
+    """Whether a file of `tests/faults` harms no server."""
+    return "malformed" in name

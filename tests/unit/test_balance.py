@@ -24,10 +24,6 @@ def assigned(draw: st.DrawFn, most: int = 40) -> tuple[int, dict[int, str]]:
     return count, {p: owner for p, owner in enumerate(owners) if owner}
 
 
-def pins_of(count: int) -> st.SearchStrategy[dict[int, str]]:
-    return st.dictionaries(st.integers(0, count - 1), st.sampled_from(SERVERS))
-
-
 def counts(owners: Mapping[int, str], live: Collection[str]) -> list[int]:
     held = Counter(owners.values())
     assert held.keys() <= set(live)
@@ -53,15 +49,14 @@ def test_every_partition_gets_a_live_server_and_counts_differ_by_one(
     assert max(held) - min(held) <= 1
 
 
-@given(st.data(), assigned(), live_sets)
+@given(assigned(), live_sets)
 def test_the_plan_of_its_result_is_empty(
-    data: st.DataObject, given_: tuple[int, dict[int, str]], live: set[str]
+    given_: tuple[int, dict[int, str]], live: set[str]
 ) -> None:
     count, owners = given_
-    pins = data.draw(pins_of(count))
-    moves = plan(count, owners, live, pins)
-    assert plan(count, after(owners, moves), live, pins) == []
-    assert plan(count, dict(reversed(owners.items())), sorted(live, reverse=True), pins) == moves
+    moves = plan(count, owners, live)
+    assert plan(count, after(owners, moves), live) == []
+    assert plan(count, dict(reversed(owners.items())), sorted(live, reverse=True)) == moves
 
 
 @given(st.data(), assigned(), live_sets)
@@ -85,30 +80,16 @@ def test_closed_servers_keep_what_they_have_and_the_others_are_even(
     assert result.keys() == set(range(count))
 
 
-@given(st.data(), assigned(), live_sets)
-def test_pins_to_live_servers_are_kept(
-    data: st.DataObject, given_: tuple[int, dict[int, str]], live: set[str]
-) -> None:
-    count, owners = given_
-    pins = data.draw(pins_of(count))
-    result = after(owners, plan(count, owners, live, pins))
-    assert result.keys() == set(range(count))
-    for partition, server in pins.items():
-        assert server not in live or result[partition] == server
-
-
 @given(st.data())
 def test_no_search_finds_a_more_even_assignment_or_fewer_moves(data: st.DataObject) -> None:
     count, owners = data.draw(assigned(most=6))
     live = sorted(data.draw(st.sets(st.sampled_from("abc"), min_size=1)))
-    pins = {p: s for p, s in data.draw(pins_of(count)).items() if s in live}
     found = []
     for servers in product(live, repeat=count):
         possible = dict(enumerate(servers))
-        if all(possible[p] == server for p, server in pins.items()):
-            moved = sum(owners.get(p) != server for p, server in possible.items())
-            found.append((uneven(possible, live), moved))
-    moves = plan(count, owners, live, pins)
+        moved = sum(owners.get(p) != server for p, server in possible.items())
+        found.append((uneven(possible, live), moved))
+    moves = plan(count, owners, live)
     assert (uneven(after(owners, moves), live), len(moves)) == min(found)
 
 
@@ -176,11 +157,8 @@ def test_a_new_server_gets_its_share_from_each() -> None:
     assert plan(6, owners, "abc") == [Move(2, "a", "c", "balance"), Move(5, "b", "c", "balance")]
 
 
-def test_what_nobody_had_and_what_is_pinned() -> None:
-    assert plan(3, {0: "a", 1: "a"}, "ab", {0: "b"}) == [
-        Move(0, "a", "b", "pinned"),
-        Move(2, None, "a", "unowned"),
-    ]
+def test_what_nobody_had_goes_to_who_has_the_least() -> None:
+    assert plan(3, {0: "a", 1: "a"}, "ab") == [Move(2, None, "b", "unowned")]
 
 
 def test_what_a_person_assigned_stays_until_a_server_leaves_or_joins() -> None:
@@ -204,8 +182,3 @@ def test_moves_are_grouped_with_their_reason() -> None:
         ("4", "b has fewer than a"),
         ("6-7", "x is not live"),
     ]
-
-
-def test_pins_leave_nothing_to_choose() -> None:
-    all_on_a = dict.fromkeys(range(4), "a")
-    assert plan(4, all_on_a, "ab", all_on_a) == []

@@ -10,12 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cecochat.auth.tokens import Identity, Verifier
+from cecochat.documents.follow import Following
 from cecochat.domain.errors import Refusal, Trimmed
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.session import frames
+from cecochat.ports.backplane import Log
 from cecochat.servers.messaging.connection import Connection
-from cecochat.servers.messaging.loading import Log
+from cecochat.servers.messaging.host import Host
+from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer
 from cecochat.v1 import errors_pb2
@@ -51,7 +54,9 @@ def line() -> Line:
 @pytest.fixture
 def connection(line: Line) -> Connection:
     verifier = Verifier(secret=b"a secret of at least thirty-two bytes, for tests")
-    server = MessagingServer("server", Log(UNUSED, "log", 1), verifier, CollectorRegistry())
+    registry = CollectorRegistry()
+    host = Host("server", Log(UNUSED, "log", 1), MessagingMetrics(registry))
+    server = MessagingServer(host, Ownership(host, Following(UNUSED, registry)), verifier)
     identity = Identity(UserId("alice"), 1e12)
     return Connection(server, "token", identity, "server/1", line.read, line.write)
 

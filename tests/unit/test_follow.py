@@ -70,7 +70,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def followed(store: Store, last: int, registry: CollectorRegistry) -> list[int]:
     """The versions that are followed, up to `last`."""
     numbers = []
-    values = follow.valid(store, CONFIGURATION, parse, registry)
+    values = follow.valid(follow.Following(store, registry), CONFIGURATION, parse)
     async with asyncio.timeout(DEADLINE_S), aclosing(values):
         async for number, config in values:
             assert config.sends_burst == number, "the value is that of the version"
@@ -111,7 +111,8 @@ async def test_of_two_contents_of_one_version_everybody_follows_the_same() -> No
     for order in ([one, other], [other, one]):
         memory = Memory()
         store = Store([*order, version(9)])
-        values = follow.valid(store, CONFIGURATION, parse, CollectorRegistry(), memory=memory)
+        following = follow.Following(store, CollectorRegistry(), memory=memory)
+        values = follow.valid(following, CONFIGURATION, parse)
         async with asyncio.timeout(DEADLINE_S), aclosing(values):
             in_force: Document | None = None
             async for number, _ in values:
@@ -123,7 +124,8 @@ async def test_of_two_contents_of_one_version_everybody_follows_the_same() -> No
 
 async def test_a_metric_tells_that_the_store_has_gone_back() -> None:
     registry = CollectorRegistry()
-    values = follow.valid(Store([version(5), version(4)]), CONFIGURATION, parse, registry)
+    store = Store([version(5), version(4)])
+    values = follow.valid(follow.Following(store, registry), CONFIGURATION, parse)
 
     def went_back() -> float | None:
         return registry.get_sample_value("cecochat_configuration_went_back")
@@ -145,7 +147,8 @@ async def test_the_metric_is_taken_back_by_a_later_version() -> None:
 
 async def test_a_metric_tells_that_the_store_is_away() -> None:
     registry = CollectorRegistry()
-    values = follow.valid(Store([version(1)], []), CONFIGURATION, parse, registry)
+    store = Store([version(1)], [])
+    values = follow.valid(follow.Following(store, registry), CONFIGURATION, parse)
     async with aclosing(values), asyncio.TaskGroup() as tasks:
         assert (await anext(values))[0] == 1
         waiting = tasks.create_task(anext(values))

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.documents.follow import Following
 from cecochat.domain.errors import ProducerEnded
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, State, Takeover
 from cecochat.domain.ownership.owner import Owner
+from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
 from cecochat.servers.messaging import ownership, partition
-from cecochat.servers.messaging.loading import Loading, Log
+from cecochat.servers.messaging.host import Host
+from cecochat.servers.messaging.loading import Loading
 from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.partition import OwnedPartition
@@ -29,16 +32,8 @@ LARGE = State(0, Place(0, 0), 0, 0, dict.fromkeys(range(1 << 17), Copied(Place(0
 
 
 def owned_partition(backplane: Any = UNUSED) -> OwnedPartition:
-    return OwnedPartition(
-        Log(backplane, "log", 1),
-        0,
-        "one",
-        1,
-        OwnerLimits(),
-        MessagingMetrics(CollectorRegistry()),
-        on_ready=lambda: None,
-        address_of=lambda _: "",
-    )
+    host = Host("one", Log(backplane, "log", 1), MessagingMetrics(CollectorRegistry()))
+    return OwnedPartition(host, 0, 1, on_ready=lambda: None)
 
 
 class StuckProducer:
@@ -91,15 +86,9 @@ async def test_senders_that_waited_for_room_do_not_overrun_it() -> None:
 def owning(*live: Instance, name: str = "one") -> tuple[Ownership, list[Instance]]:
     known = list(live)
     registry = CollectorRegistry()
-    made = Ownership(
-        name,
-        Log(UNUSED, "log", 1),
-        OwnerLimits(),
-        MessagingMetrics(registry),
-        registry,
-        lambda: tuple(known),
-    )
-    return made, known
+    log, metrics = Log(UNUSED, "log", 1), MessagingMetrics(registry)
+    host = Host(name, log, metrics, live=lambda: tuple(known))
+    return Ownership(host, Following(UNUSED, registry)), known
 
 
 async def test_the_last_server_to_stop_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from cecochat.domain.log.records import Copy, Origin, decode, encode
 from cecochat.domain.session.session import Session
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import MessageRow
+from cecochat.servers.materialize.rows import Rows
 from cecochat.servers.materialize.tracing import materializing
 from cecochat.servers.messaging.tracing import MessageTraces
 from cecochat.settings.settings import Settings
@@ -176,7 +177,7 @@ async def test_what_is_late_in_the_history_is_in_the_trace_of_what_was_accepted_
     (row,) = rows(2_000)
     record = origin(id_=row.message_id)
     MessageTraces(made_by(tracing, "messaging"), 3)._trace_late(5, record, time.time_ns() // 10**6)
-    with materializing(made_by(tracing, "materialize"), "sqlite", 3, [row], [], time.time_ns()):
+    with materializing(made_by(tracing, "materialize"), "sqlite", Rows("log", 3, [row])):
         pass
     await tracing.close()
     (accepted,) = ended(exported, "accept")
@@ -197,9 +198,9 @@ async def test_late_alone_is_traced_in_the_history_and_so_many_of_it(
     one = made_by(tracing, "materialize", slow_ms=60_000, forced_rate=5)
     batch = rows(*range(90_000, 80_000, -1_000), 1_000, 0)
     known = origin(ASKED, batch[1].message_id)
-    with materializing(one, "sqlite", 0, batch, [(8, known)], time.time_ns()):
+    with materializing(one, "sqlite", Rows("log", 0, batch, traced=[(8, known)])):
         pass
-    with materializing(one, "sqlite", 0, rows(30_000, 0), [], time.time_ns()):
+    with materializing(one, "sqlite", Rows("log", 0, rows(30_000, 0))):
         pass
     await tracing.close()
     found = ended(exported, "process messages")
@@ -225,7 +226,7 @@ async def test_a_batch_that_is_not_written_has_no_span_of_what_is_late(
     tracing: Tracing, exported: InMemorySpanExporter
 ) -> None:
     one = made_by(tracing, "materialize")
-    with pytest.raises(ProducerEnded), materializing(one, "sqlite", 0, rows(9_000), [], 1):
+    with pytest.raises(ProducerEnded), materializing(one, "sqlite", Rows("log", 0, rows(9_000))):
         raise ProducerEnded
     await tracing.close()
     assert not ended(exported, "process messages")

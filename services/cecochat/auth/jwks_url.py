@@ -38,7 +38,7 @@ class JwksUrl:
     keys stay in force while the provider does not answer, or answers something else.
     """
 
-    def __init__(self, client: httpx.AsyncClient, url: str = "", issuer: str = "") -> None:
+    def __init__(self, client: httpx.AsyncClient, url: str, issuer: str) -> None:
         """Take the URL of the JWKS, or the issuer whose configuration names it.
 
         Raises `InvalidSettings`.

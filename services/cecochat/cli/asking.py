@@ -87,28 +87,16 @@ async def ask_history(
     """
     import httpx
 
+    from cecochat.cli import target
+
     why = "none is known: see `cecochat status`, or name one with --server URL"
     async with asking(file, None, scope)(timeout_s=ASK_S) as client:
-        for url in [server] if server else await _servers(file):
+        for url in [server] if server else await target.health_urls("history", file):
             try:
                 return _read(await client.get(f"{url.rstrip('/')}/{path}", params=params), has)
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 why = f"{url}: {str(error) or type(error).__name__}"
     raise Failed(f"no history server answers ({why})")
-
-
-async def _servers(file: Path | None) -> list[str]:
-    """Return the internal listeners of history servers: in a cluster, or of the last `up`."""
-    from cecochat.adapters import build
-    from cecochat.cli import target
-    from cecochat.settings import backends
-
-    settings = target.settings(None, file)
-    if not backends.is_shared("discovery", settings):
-        url = (target.last_up() or {}).get("health", {}).get("history")
-        return [url] if url else []
-    async with build.discovery(settings) as discovery:
-        return [each.health_url for each in discovery.live("history")]
 
 
 def _read(response: httpx.Response, has: str) -> dict[str, Any]:

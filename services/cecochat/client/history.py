@@ -110,7 +110,7 @@ class HistoryCalls:
         give_up_s = time.monotonic() + GIVE_UP_S
         for attempt in count():
             try:
-                route, token = await self._lookup.known()
+                route, token = await self._lookup.current()
                 if route.history is None:
                     raise _no_history_server()
                 return await self._once(name, request, response, route.history, token)

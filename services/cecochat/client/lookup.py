@@ -70,7 +70,7 @@ class Lookup:
     gRPC, and None without TLS.
     """
 
-    def __init__(self, connect_url: str, token: Token, ca_file: Path | None = None) -> None:
+    def __init__(self, connect_url: str, token: Token, ca_file: Path | None) -> None:
         self._url = connect_url.rstrip("/")
         self._token = token
         self._route: Route | None = None
@@ -124,7 +124,7 @@ class Lookup:
         self._valid_until_s = time.monotonic() + self._route.valid_for_s
         return self._route, token
 
-    async def known(self) -> tuple[Route, str]:
+    async def current(self) -> tuple[Route, str]:
         """Return the route and the token for a query; ask only if the last route has expired."""
         if self._route and time.monotonic() < self._valid_until_s:
             return self._route, await self.token()

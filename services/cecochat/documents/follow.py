@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -49,40 +50,41 @@ class DocumentMetrics:
         )
 
 
-async def follow(
-    configuration: Configuration,
-    registry: CollectorRegistry,
-    apply: Callable[[Config], None],
-    tracer: Tracer = OFF,
-    memory: Memory | None = None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Following:
+    """How a server follows central documents: from where, with which metrics and traces.
+
+    `memory` keeps what is in force.
+    """
+
+    configuration: Configuration
+    registry: CollectorRegistry
+    tracer: Tracer = OFF
+    memory: Memory = field(default_factory=Memory)
+
+
+async def follow(following: Following, apply: Callable[[Config], None]) -> None:
     """Apply the configuration now and after each change, until cancelled.
 
     If a change is not valid, the last good configuration stays in force.
     """
-    followed = valid(configuration, CONFIGURATION, parse, registry, tracer, memory)
-    async with aclosing(followed) as versions:
+    async with aclosing(valid(following, CONFIGURATION, parse)) as versions:
         async for _, config in versions:
             apply(config)
-            tracer.configure(config)
+            following.tracer.configure(config)
             logging.getLogger("cecochat").setLevel(config.log_level.upper())
 
 
 async def valid(
-    configuration: Configuration,
-    name: str,
-    parse_: Callable[[Any], Parsed],
-    registry: CollectorRegistry,
-    tracer: Tracer = OFF,
-    memory: Memory | None = None,
+    following: Following, name: str, parse_: Callable[[Any], Parsed]
 ) -> AsyncGenerator[tuple[int, Parsed]]:
     """Yield version and value of a document, now and after each change.
 
     It skips what is not valid or not newer than what is in force. A version is in force once the
-    next one is asked for, and `memory` keeps it.
+    next one is asked for.
     """
-    metrics = DocumentMetrics(name, registry)
-    memory = memory or Memory()
+    configuration = following.configuration
+    metrics = DocumentMetrics(name, following.registry)
     in_force: Document | None = None
     async with aclosing(_versions(configuration, name, metrics.followed)) as documents:
         async for document in documents:
@@ -100,9 +102,9 @@ async def valid(
                 good = earlier
             new = in_force is not None
             in_force, value = good
-            memory.keep(in_force)
+            following.memory.keep(in_force)
             metrics.version.set(in_force.version)
-            with applying(tracer, configuration, in_force, new=new):
+            with applying(following.tracer, configuration, in_force, new=new):
                 yield in_force.version, value
 
 

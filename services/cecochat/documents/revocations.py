@@ -7,23 +7,20 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry
 from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.auth.tokens import Verifier
-from cecochat.documents.follow import last_good, valid
-from cecochat.documents.remembered import Memory
+from cecochat.documents.follow import Following, last_good, valid
 from cecochat.domain.cluster import configuration as keys
 from cecochat.domain.cluster import revocations
 from cecochat.domain.cluster.revocations import Revocation
-from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
+from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.guard import concerns
 from cecochat.runtime.http import App, error_response
-from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 BY_HTTP = "POST /revocations"
@@ -37,16 +34,10 @@ def until_now_ms() -> int:
 
 
 async def follow_revocations(
-    configuration: Configuration,
-    registry: CollectorRegistry,
-    verifier: Verifier,
-    tracer: Tracer = OFF,
-    memory: Memory | None = None,
-    applied: Callable[[], None] = lambda: None,
+    following: Following, verifier: Verifier, applied: Callable[[], None] = lambda: None
 ) -> None:
     """Keep a server's verifier informed of what is revoked, until cancelled."""
-    followed = valid(configuration, REVOCATIONS, revocations.parse, registry, tracer, memory)
-    async with aclosing(followed) as versions:
+    async with aclosing(valid(following, REVOCATIONS, revocations.parse)) as versions:
         async for _, revoked in versions:
             verifier.revoke(revoked)
             applied()
@@ -137,8 +128,7 @@ def _before_ms(body: Mapping[str, Any]) -> int:
 
 
 def _invalid(what: str) -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+    return Invalid(
         f'{what}: send {{"user": ID}}, with "sid" and "before_ms" if you like, or '
         '{"everyone": true}',
     )

@@ -61,6 +61,13 @@ class Refusal(CecochatError):
         )
 
 
+class Invalid(Refusal):
+    """The refusal of something that is malformed or out of range, whoever asks and whenever."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, message)
+
+
 class ProducerEnded(CecochatError):
     """A producer session failed: open a new one and take the partition over again."""
 

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from sanic import Request
 from sanic.response import HTTPResponse, raw
 
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Invalid, Refusal
 from cecochat.internal import paths
 from cecochat.internal.v1.internal_pb2 import (
     Load,
@@ -18,7 +18,6 @@ from cecochat.internal.v1.internal_pb2 import (
     UserSessions,
 )
 from cecochat.runtime.http import App, error_response
-from cecochat.v1 import errors_pb2
 
 
 class InternalRoutes:
@@ -68,8 +67,7 @@ def users_in(request: Request) -> list[str]:
     users = list(dict.fromkeys(request.args.getlist(paths.USER, [])))
     if 1 <= len(users) <= paths.USERS_MAX:
         return users
-    raise Refusal(
-        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+    raise Invalid(
         f"{len(users)} users are named: name 1 to {paths.USERS_MAX}, as ?user=alice&user=bob",
     )
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.letters import KEPT_DAYS
 from cecochat.domain.log.place import Place
@@ -156,3 +157,20 @@ class Backplane(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Release everything. Readers end with an error, producers are closed. Idempotent."""
+
+
+class Log(NamedTuple):
+    """A log, and what never changes about it."""
+
+    backplane: Backplane
+    id: str
+    partitions: int
+
+    @classmethod
+    async def of(cls, backplane: Backplane) -> Log:
+        """Ask it."""
+        return cls(backplane, await backplane.log_id(), await backplane.partition_count())
+
+    def place(self, user_id: str) -> int:
+        """The partition of a user."""
+        return partition_of(user_id, self.partitions)

@@ -237,7 +237,10 @@ async def started(
     async with stack.serving(servers) as address:
         servers.environment[f"{PREFIX}STACK"] = address
         async with servers.running(counts):
-            yield _addresses(settings, servers.all(), time.monotonic() - begun_s)
+            children = servers.all()
+            known = {child.name: child.instance for child in children if child.instance}
+            pids = {child.name: child.pid for child in children}
+            yield Addresses.of(settings, known, time.monotonic() - begun_s, pids)
 
 
 def _ports(settings: Settings, service: Service, number: int) -> dict[str, str]:
@@ -255,19 +258,3 @@ def _edge(settings: Settings, service: Service, number: int) -> dict[str, str]:
         return {}
     host, _, port = settings.edge.rpartition(":")
     return {f"{PREFIX}EDGE": f"{host}:{int(port) + number - 1}"}
-
-
-def _addresses(settings: Settings, children: list[Child], took_s: float) -> Addresses:
-    by_name = {child.name: child.instance for child in children if child.instance}
-    return Addresses(
-        connect=settings.connect_url(by_name["connect-1"].address),
-        messaging=by_name["messaging-1"].address,
-        history=by_name["history-1"].address,
-        health={name: instance.health_url for name, instance in by_name.items()},
-        data=str(settings.data_dir),
-        pid=os.getpid(),
-        token_secret_file=str(settings.secret_file) if settings.secret_file else None,
-        cluster_secret_file=str(settings.cluster_secret),
-        started_in_s=round(took_s, 3),
-        processes={child.name: child.pid for child in children},
-    )

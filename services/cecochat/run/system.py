@@ -17,7 +17,7 @@ from contextlib import (
     asynccontextmanager,
     suppress,
 )
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from cecochat.adapters import build
@@ -70,7 +70,26 @@ class Addresses:
     token_secret_file: str | None  # None if public keys verify tokens
     cluster_secret_file: str
     started_in_s: float
-    processes: dict[str, int] = field(default_factory=dict)  # server -> pid, with --processes
+    processes: dict[str, int]  # server -> pid, with --processes
+
+    @classmethod
+    def of(
+        cls, settings: Settings, servers: dict[str, Instance], took_s: float, pids: dict[str, int]
+    ) -> Addresses:
+        """Collect the addresses of `servers` by name, the first of each kind before the others."""
+        first = {server.service: server for server in reversed(servers.values())}
+        return cls(
+            connect=settings.connect_url(first["connect"].address),
+            messaging=first["messaging"].address,
+            history=first["history"].address,
+            health={name: server.health_url for name, server in servers.items()},
+            data=str(settings.data_dir),
+            pid=os.getpid(),
+            token_secret_file=str(settings.secret_file) if settings.secret_file else None,
+            cluster_secret_file=str(settings.cluster_secret),
+            started_in_s=round(took_s, 3),
+            processes=pids,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `up --json` prints."""
@@ -168,7 +187,8 @@ async def started(settings: Settings) -> AsyncIterator[Addresses]:
             await stack.enter_async_context(messaging(parts, messaging_id)),
             await stack.enter_async_context(connect(parts, new_instance_id("connect"))),
         ]
-        yield _addresses(settings, servers, time.monotonic() - begun_s)
+        known: dict[str, Instance] = {server.service: server for server in servers}
+        yield Addresses.of(settings, known, time.monotonic() - begun_s, {})
 
 
 @asynccontextmanager
@@ -294,18 +314,3 @@ async def _assign_everything(parts: Parts, messaging_id: str) -> None:
     count = await parts.backplane.partition_count()
     assignment = {str(partition): messaging_id for partition in range(count)}
     await parts.configuration.change(ASSIGNMENT, lambda _: assignment, by="up")
-
-
-def _addresses(settings: Settings, servers: list[Instance], took_s: float) -> Addresses:
-    by_service = {server.service: server for server in servers}
-    return Addresses(
-        connect=settings.connect_url(by_service["connect"].address),
-        messaging=by_service["messaging"].address,
-        history=by_service["history"].address,
-        health={server.service: server.health_url for server in servers},
-        data=str(settings.data_dir),
-        pid=os.getpid(),
-        token_secret_file=str(settings.secret_file) if settings.secret_file else None,
-        cluster_secret_file=str(settings.cluster_secret),
-        started_in_s=round(took_s, 3),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -66,15 +66,32 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Health = health.aio.HealthServicer
 
 
+class Service(NamedTuple):
+    """What a server offers over gRPC: its full name, and its calls by their names.
+    `connection_age_ms`: a connection of that age takes no more calls, and ends some seconds later,
+    with what is under way; 0: it may stay.
+    """
+
+    name: str
+    calls: dict[str, grpc.RpcMethodHandler[Any, Any]]
+    receive_max_bytes: int
+    connection_age_ms: int = 0
+
+    @property
+    def options(self) -> list[tuple[str, Any]]:
+        """Of the server that serves it."""
+        options = [*OPTIONS, ("grpc.max_receive_message_length", self.receive_max_bytes)]
+        if self.connection_age_ms:
+            options += [
+                ("grpc.max_connection_age_ms", self.connection_age_ms),
+                ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
+            ]
+        return options
+
+
 @asynccontextmanager
 async def serving(
-    handler: grpc.GenericRpcHandler,
-    name: str,
-    host: str,
-    port: int,
-    receive_max_bytes: int,
-    certificate: Certificate | None = None,
-    connection_age_ms: int = 0,
+    service: Service, host: str, port: int, certificate: Certificate | None
 ) -> AsyncIterator[tuple[int, Health]]:
     """Serve one service with health and reflection. Yields the port and the health.
 
@@ -84,14 +101,10 @@ async def serving(
 
     Raises `InvalidSettings` if the port is in use.
     """
-    options = [*OPTIONS, ("grpc.max_receive_message_length", receive_max_bytes)]
-    if connection_age_ms:
-        options += [
-            ("grpc.max_connection_age_ms", connection_age_ms),
-            ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
-        ]
-    made = grpc.aio.server(options=options)
-    made.add_generic_rpc_handlers((handler,))
+    name = service.name
+    made = grpc.aio.server(options=service.options)
+    calls = grpc.method_handlers_generic_handler(name, service.calls)
+    made.add_generic_rpc_handlers((calls,))
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, made)
     reflection.enable_server_reflection([name, reflection.SERVICE_NAME, health.SERVICE_NAME], made)
@@ -142,11 +155,11 @@ async def _set_health(servicer: Health, name: str, *, serving: bool) -> None:
 
 
 @asynccontextmanager
-async def said_to_serve(health: Health, name: str) -> AsyncIterator[None]:
+async def said_to_serve(health: Health, service: Service) -> AsyncIterator[None]:
     """Have the health say "serving" during the block."""
-    await _set_health(health, name, serving=True)
+    await _set_health(health, service.name, serving=True)
     yield
-    await _set_health(health, name, serving=False)
+    await _set_health(health, service.name, serving=False)
 
 
 def authenticate(context: Context, verifier: Verifier) -> tuple[str, Identity]:

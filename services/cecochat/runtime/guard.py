@@ -13,12 +13,11 @@ from sanic.response import BaseHTTPResponse, HTTPResponse
 
 from cecochat.auth import peers
 from cecochat.auth.operators import ANYBODY, SCOPES, Operators, allow, bearer
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.session.bucket import TokenBucket
 from cecochat.runtime.http import App, error_response
 from cecochat.settings.settings import PREFIX, Settings
 from cecochat.telemetry.logs import ACCESS
-from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(ACCESS)
 
@@ -144,8 +143,7 @@ def _whom(request: Request) -> Iterator[str]:
 
 
 def _misdirected() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+    return Invalid(
         "this server is not called that: ask it by its address, or by the name that "
         f"{PREFIX}INTERNAL_HOST or {PREFIX}ADVERTISE_HOST says",
     )

@@ -32,6 +32,7 @@ REQUEST_TIMEOUT_S = 10
 RESPONSE_TIMEOUT_S = 30
 KEEP_ALIVE_S = 60
 CLOSE_S = 5.0
+RETRY_MS = 1_000  # where something behind a server does not answer
 
 STATUS = {
     errors_pb2.ERROR_CODE_INVALID_ARGUMENT: 400,
@@ -106,6 +107,12 @@ def error_response(
     }
     status = status or STATUS.get(refusal.error_code, 500)
     return json_response({"error": body}, status=status, headers=headers, dumps=json.dumps)
+
+
+def ask_again(error: Exception) -> HTTPResponse:
+    """The answer while something behind a server does not answer."""
+    message = f"{error}: ask again"
+    return error_response(Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, message, RETRY_MS))
 
 
 def app(name: str) -> App:

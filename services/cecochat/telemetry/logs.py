@@ -92,7 +92,7 @@ class WithoutPayload(logging.Filter):
 
 
 class Repeats(logging.Filter):
-    """Lets a warning or error pass once in `every_s`.
+    """Lets a warning or error pass once in `EVERY_S`.
 
     The next one that passes says in `left_out` how many like it were left out. CecoChat's own lines
     are alike if they have the same words. A library's lines are alike if they have the same
@@ -100,11 +100,8 @@ class Repeats(logging.Filter):
     ours with a traceback always passes.
     """
 
-    def __init__(
-        self, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._every_s = every_s
         self._clock = clock
         self._lock = threading.Lock()  # Cassandra's driver logs from threads of its own
         self._last: OrderedDict[int, tuple[float, int]] = OrderedDict()  # passed at, left out since
@@ -128,7 +125,7 @@ class Repeats(logging.Filter):
         """Return how many were left out since the last one, or None if this one is left out."""
         now_s = self._clock()
         passed_s, left_out = self._last.pop(key, (float("-inf"), 0))
-        passes = now_s - passed_s >= self._every_s
+        passes = now_s - passed_s >= EVERY_S
         self._last[key] = (now_s, 0) if passes else (passed_s, left_out + 1)
         if len(self._last) > KEPT:
             self._last.popitem(last=False)

@@ -212,7 +212,7 @@ class Tracer:
             yield span
 
     @contextmanager
-    def child(self, spec: Spec, attributes: Attributes, *, name: str = "") -> Iterator[None]:
+    def child(self, spec: Spec, attributes: Attributes, *, name: str) -> Iterator[None]:
         """Make a span for something that the call waits for, if the call has a span."""
         above = trace.get_current_span()
         if not above.is_recording():

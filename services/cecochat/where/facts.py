@@ -9,13 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
-from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import NOWHERE
 from cecochat.domain.log.records import Origin
 from cecochat.internal.client import InternalClient
-from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Log
 from cecochat.ports.discovery import Instance
 from cecochat.ports.history import History, MarkRow
 from cecochat.ports.reading import dealt_with, still_holds
@@ -35,10 +34,8 @@ T = TypeVar("T")
 class Sources(NamedTuple):
     """Where the facts come from. `live` returns the live messaging servers."""
 
-    backplane: Backplane
+    log: Log
     history: History
-    log_id: str
-    partitions: int
     live: Callable[[], tuple[Instance, ...]]
     asking: Asking
 
@@ -70,7 +67,7 @@ class Gathering:
     async def locate(self, chat_id: ChatId | None) -> None:
         """Find the message in the log or, if the log no longer holds it, in the chat's history."""
         found, self._kept = await finding.find_origin(
-            self._sources.backplane, self._partition, self._message_id
+            self._sources.log.backplane, self._partition, self._message_id
         )
         if found and isinstance(found.content, Origin):
             self._found, self.event, self.counts = found, found.content.parsed, found.counts
@@ -109,18 +106,20 @@ class Gathering:
 
     async def _forwarded_to(self) -> int:
         """Return the watermark; 0 if the log has lost its end, since the owner then begins anew."""
-        backplane = self._sources.backplane
+        backplane = self._sources.log.backplane
         committed = await backplane.committed(FORWARD_GROUP, MESSAGES, self._partition)
         done = await dealt_with(backplane, self._partition, committed)
         return 0 if done is None else done + 1
 
     async def _standing(self, partition: int) -> Standing:
         if partition not in self._standings:
-            self._standings[partition] = await finding.standing(self._sources.backplane, partition)
+            self._standings[partition] = await finding.standing(
+                self._sources.log.backplane, partition
+            )
         return self._standings[partition]
 
     async def _record(self) -> where.Record | None:
-        found, partition, backplane = self._found, self._partition, self._sources.backplane
+        found, partition, backplane = self._found, self._partition, self._sources.log.backplane
         if not (found and isinstance(found.content, Origin)):
             return None
         return where.Record(
@@ -135,7 +134,7 @@ class Gathering:
         )
 
     async def _targets(self, forwarded_to: int) -> dict[int, _Target]:
-        wanted = {partition_of(user, self._sources.partitions) for user in self._recipients}
+        wanted = set(map(self._sources.log.place, self._recipients))
         return {each: await self._target(each, forwarded_to) for each in sorted(wanted)}
 
     async def _target(self, partition: int, forwarded_to: int) -> _Target:
@@ -147,7 +146,7 @@ class Gathering:
         if origin.lies_above(stands.fold.high_of(self._partition)):
             return _Target(stands, forwarded_to > origin.offset, copy=None)
         copy, _ = await finding.find_copy(
-            self._sources.backplane, partition, self._partition, origin
+            self._sources.log.backplane, partition, self._partition, origin
         )
         return _Target(stands, forwarded=True, copy=copy and _place(partition, copy))
 
@@ -158,7 +157,7 @@ class Gathering:
         live = {each.instance_id: each for each in self._sources.live()}
         asked: dict[str, list[UserId]] = {}
         for user_id in (*([self._sender] if self._sender else ()), *self._recipients):
-            stands = await self._standing(partition_of(user_id, self._sources.partitions))
+            stands = await self._standing(self._sources.log.place(user_id))
             if stands.server_id in live:
                 asked.setdefault(stands.server_id, []).append(user_id)
         async with self._sources.asking() as http:
@@ -193,7 +192,7 @@ class Gathering:
         sessions: dict[UserId, Sessions],
         marks: list[MarkRow] | None,
     ) -> Receiver:
-        partition = partition_of(user_id, self._sources.partitions)
+        partition = self._sources.log.place(user_id)
         mark = next((each for each in marks or () if each.user_id == user_id), None)
         nothing = None if marks is None else 0
         return Receiver(
@@ -209,11 +208,11 @@ class Gathering:
 
     async def _materialized_to(self) -> int | None:
         """Return the progress; -1 if the log has lost its end, since materialize begins anew."""
-        progress = await _or_none(self._sources.history.progress(self._sources.log_id))
+        progress = await _or_none(self._sources.history.progress(self._sources.log.id))
         if progress is None:
             return None
         place = progress.get(self._partition, NOWHERE)
-        held = await still_holds(self._sources.backplane, self._partition, place)
+        held = await still_holds(self._sources.log.backplane, self._partition, place)
         return place.offset if held else -1
 
     async def _has_row(self) -> bool | None:

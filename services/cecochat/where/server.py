@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cecochat.domain.errors import Refusal, Trimmed, Unavailable
+from cecochat.domain.errors import Invalid, Refusal, Trimmed, Unavailable
 from cecochat.domain.log import ids
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
@@ -22,7 +22,7 @@ class Where:
         self._sources = sources
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def for_operator(self, message_id: int, chat_id: str = "") -> where.Answer:
+    async def for_operator(self, message_id: int, chat_id: str) -> where.Answer:
         """Return where a message is.
 
         If the log no longer holds it, it is looked for in the history of `chat_id`. Raises
@@ -32,7 +32,7 @@ class Where:
         return await self._find(message_id, chat, None)
 
     async def for_participant(
-        self, user_id: ids.UserId, message_id: int, chat_id: str = ""
+        self, user_id: ids.UserId, message_id: int, chat_id: str
     ) -> where.Answer:
         """Return the same to the sender or a recipient, without the sessions of the others.
 
@@ -75,9 +75,8 @@ class Where:
 
     def _check(self, message_id: int) -> None:
         has_63_bits = 0 < message_id < 1 << 63
-        if not has_63_bits or ids.partition_in(message_id) >= self._sources.partitions:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        if not has_63_bits or ids.partition_in(message_id) >= self._sources.log.partitions:
+            raise Invalid(
                 f"{message_id} is not a message id of this log: use an id that a send returned or "
                 "the history shows",
             )

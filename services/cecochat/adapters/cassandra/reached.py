@@ -38,7 +38,7 @@ def rows_of(
     make: Statements,
     messages: Sequence[MessageRow],
     progress: Progress | None,
-    holes: Sequence[Hole] = (),
+    holes: Sequence[Hole],
 ) -> Iterator[BoundStatement]:
     """The statements that note what was written; a lower one changes nothing. What is known to be
     a hole of one message counts as written: it may come later.

@@ -46,10 +46,10 @@ def registration(settings: ConsulSettings, instance: Instance) -> dict[str, Any]
             "Name": "the process lives",
             "HTTP": f"{instance.health_url}/livez?instance={instance.instance_id}",
             "TLSSkipVerify": True,  # it asks whether the process lives, not who it is
-            "Interval": _duration(settings.interval_s),
-            "Timeout": _duration(settings.timeout_s),
-            "FailuresBeforeCritical": settings.failures,
-            "DeregisterCriticalServiceAfter": _duration(settings.deregister_after_s),
+            "Interval": "1s",  # Consul takes no less
+            "Timeout": "1s",
+            "FailuresBeforeCritical": 2,  # one may be a moment's load
+            "DeregisterCriticalServiceAfter": "10m",  # Consul takes no less than 1m
             "Status": "passing",
         },
         "replace_existing_checks": True,
@@ -102,7 +102,3 @@ def address_of(entry: Mapping[str, Any]) -> str:
     found = entry["Service"]
     host = found.get("Address") or entry["Node"]["Address"]
     return f"[{host}]:{found['Port']}" if ":" in host else f"{host}:{found['Port']}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{round(seconds * 1_000)}ms"

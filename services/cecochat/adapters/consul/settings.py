@@ -16,10 +16,6 @@ class ConsulSettings:
     namespace: str = "cecochat"  # before the name of each service
     token: str | None = field(default=None, repr=False)  # of its ACL
     tls: Tls | None = None  # None: plain HTTP
-    interval_s: float = 1.0  # between checks; Consul takes no less
-    timeout_s: float = 1.0  # of one check
-    failures: int = 2  # checks that fail in a row make a server dead: one may be a moment's load
-    deregister_after_s: float = 600.0  # dead for this long, forgotten; Consul takes no less than 60
     grace_s: float = (
         10.0  # after an outage of Consul, until a server it does not list counts as dead
     )

@@ -21,6 +21,7 @@ from cecochat.ports.configuration import Configuration, Document
 log = logging.getLogger(__name__)
 
 VERSIONS_KEPT = 100
+REREAD_S = 1.0  # a watch reads again at least this often
 STORED: Final = -1
 STORE = f"""
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
@@ -136,7 +137,7 @@ class RedisConfiguration(Configuration):
         changed before it was not announced to us), or it is time to read again.
         """
         self._check_open()
-        waiting = announcements.get_message(timeout=self._settings.reread_s)
+        waiting = announcements.get_message(timeout=REREAD_S)
         await answer(self._settings, waiting)
 
     def _key(self, name: str) -> str:

@@ -15,6 +15,8 @@ from redis.exceptions import AuthenticationError, RedisError
 from cecochat.adapters.redis.settings import RedisSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
 
+TIMEOUT_S = 5.0  # of each call, connecting included
+
 Answer = TypeVar("Answer")
 
 
@@ -36,7 +38,7 @@ def client(settings: RedisSettings) -> Redis:
         "port": int(port),
         "username": settings.username,
         "password": settings.password,
-        "socket_connect_timeout": settings.timeout_s,
+        "socket_connect_timeout": TIMEOUT_S,
         "socket_timeout": None,  # `answer` is the deadline
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),  # a write is not repeated behind its caller's back
@@ -54,10 +56,10 @@ async def answer(settings: RedisSettings, call: Awaitable[Answer]) -> Answer:
     it, as what it still had to read would be taken for the answer to the next call.
     """
     try:
-        async with asyncio.timeout(settings.timeout_s):
+        async with asyncio.timeout(TIMEOUT_S):
             return await call
     except (RedisError, OSError, TimeoutError) as error:
-        why = str(error) or f"no answer within {settings.timeout_s:g} s"
+        why = str(error) or f"no answer within {TIMEOUT_S:g} s"
         raise Unavailable(f"Redis at {settings.address}: {why}") from error
 
 

@@ -16,5 +16,3 @@ class RedisSettings:
     username: str | None = None  # of an ACL; a password alone is that of the user `default`
     password: str | None = field(default=None, repr=False)
     tls: Tls | None = None  # None: without
-    timeout_s: float = 5.0  # of each call, connecting included
-    reread_s: float = 1.0  # a watch reads again at least this often

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-Reason = Literal["failover", "unowned", "stuck", "pinned", "balance"]
+Reason = Literal["failover", "unowned", "stuck", "balance"]
 URGENT: frozenset[Reason] = frozenset({"failover", "unowned", "stuck"})
 """Nobody serves these partitions; the other moves are improvements."""
 
@@ -28,38 +27,29 @@ def plan(
     partitions: int,
     owners: Mapping[int, str],
     live: Collection[str],
-    pins: Mapping[int, str] | None = None,
     closed: Collection[str] = (),
 ) -> list[Move]:
     """The fewest moves, by partition, after which every partition has a live owner and the numbers
     of any two servers differ by at most one.
 
-    `pins` (partition -> server) come first where that server lives; the rest is spread as evenly as
-    they let it. Servers that are `closed` keep what they have and get nothing more, unless all are.
-    Without a live server nothing moves. The same input gives the same plan, and the plan of its
-    result is empty.
+    Servers that are `closed` keep what they have and get nothing more, unless all are. Without a
+    live server nothing moves. The same input gives the same plan, and the plan of its result is
+    empty.
     """
     if not live:
         return []
     live = frozenset(live)
     open_ = live.difference(closed) or live
-    pinned = {p: server for p, server in (pins or {}).items() if server in open_}
-    kept = {
-        p: server
-        for p in range(partitions)
-        if (server := pinned.get(p) or owners.get(p)) and server in live
-    }
-    wanted = kept | _placed(partitions, kept, open_, pinned)
+    kept = {p: owners[p] for p in range(partitions) if owners.get(p) in live}
+    wanted = kept | _placed(partitions, kept, open_)
     return [
-        Move(p, owners.get(p), wanted[p], _reason(owners.get(p), live, pinned=p in pinned))
+        Move(p, owners.get(p), wanted[p], _reason(owners.get(p), live))
         for p in range(partitions)
         if owners.get(p) != wanted[p]
     ]
 
 
-def _placed(
-    partitions: int, kept: Mapping[int, str], open_: Collection[str], pinned: Mapping[int, str]
-) -> dict[int, str]:
+def _placed(partitions: int, kept: Mapping[int, str], open_: Collection[str]) -> dict[int, str]:
     """Partition -> server for those that nobody keeps and for what open servers have too many
     of.
     """
@@ -68,39 +58,28 @@ def _placed(
         held.get(server, []).append(partition)
     counts = {server: len(partitions_) for server, partitions_ in held.items()}
     shared = partitions - len(kept) + sum(counts.values())  # all but those of closed servers
-    shares = _shares(shared, counts, Counter(pinned.values()))
+    shares = _shares(shared, counts)
     homeless = [p for p in range(partitions) if p not in kept]
     places: list[str] = []
     for server, share in shares.items():
-        free = [p for p in held[server] if p not in pinned]
-        homeless += free[len(free) - max(counts[server] - share, 0) :]
+        homeless += held[server][share:]
         places += [server] * (share - counts[server])
     return dict(zip(sorted(homeless), places, strict=True))
 
 
-def _shares(
-    partitions: int, counts: Mapping[str, int], pinned: Mapping[str, int]
-) -> dict[str, int]:
-    """How many partitions each server gets: one level for all, but for pins above it. What is left
-    over goes to those that hold the most, who else would have to give it away.
+def _shares(partitions: int, counts: Mapping[str, int]) -> dict[str, int]:
+    """How many partitions each server gets: one level for all. What is left over goes to those that
+    hold the most, who else would have to give it away.
     """
-    level = partitions // len(counts)
-    while sum(max(level, pinned.get(server, 0)) for server in counts) > partitions:
-        level -= 1
-    shares = {server: max(level, pinned.get(server, 0)) for server in counts}
-    at_level = [server for server in counts if pinned.get(server, 0) <= level]
-    at_level.sort(key=lambda server: -counts[server])
-    for server in at_level[: partitions - sum(shares.values())]:
-        shares[server] += 1
-    return shares
+    level, left_over = divmod(partitions, len(counts))
+    fullest = sorted(counts, key=lambda server: -counts[server])[:left_over]
+    return {server: level + (server in fullest) for server in counts}
 
 
-def _reason(source: str | None, live: Collection[str], *, pinned: bool) -> Reason:
+def _reason(source: str | None, live: Collection[str]) -> Reason:
     if source is None:
         return "unowned"
-    if source not in live:
-        return "failover"
-    return "pinned" if pinned else "balance"
+    return "balance" if source in live else "failover"
 
 
 def by_server(owners: Mapping[int, str]) -> dict[str, set[int]]:
@@ -158,7 +137,5 @@ def why(group: Group) -> str:
             return "nobody owns them"
         case "stuck":
             return f"{group.source} did not take them over"
-        case "pinned":
-            return f"pinned to {group.target}"
         case "balance":
             return f"{group.target} has fewer than {group.source}"

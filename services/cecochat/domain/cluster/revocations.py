@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.domain.errors import Invalid, InvalidSettings, Refusal
 from cecochat.domain.log.ids import user_id
 from cecochat.v1 import errors_pb2
 
@@ -114,17 +114,13 @@ def _check(wanted: Revocation, now_ms: int) -> None:
     if wanted.user:
         user_id(wanted.user)
     if not wanted.user and wanted.sid:
-        raise _invalid("a login is one of a user: name the user too")
+        raise Invalid("a login is one of a user: name the user too")
     if len(wanted.sid.encode()) > SID_MAX_BYTES:
-        raise _invalid(f"the sid has over {SID_MAX_BYTES} bytes: no token has such a one")
+        raise Invalid(f"the sid has over {SID_MAX_BYTES} bytes: no token has such a one")
     if not 0 < wanted.before_ms <= now_ms + CLOCKS_APART_MS:
-        raise _invalid(
+        raise Invalid(
             "tokens are revoked that were issued before some time: it cannot be in the future"
         )
-
-
-def _invalid(what: str) -> Refusal:
-    return Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, what)
 
 
 def _made(entries: list[Revocation]) -> Revocations:

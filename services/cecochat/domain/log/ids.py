@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NewType
 
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Invalid, Refusal
 from cecochat.v1 import errors_pb2
 
 UserId = NewType("UserId", str)
@@ -26,8 +26,7 @@ _GROUP_ID = re.compile(r"g:[A-Za-z0-9._:@+\-]{1,64}\Z")
 def user_id(text: str) -> UserId:
     """Check a user id: 1 to 64 ASCII letters, digits and `. _ : @ + -`. Raises `Refusal`."""
     if not _USER_ID.match(text):
-        raise Refusal(
-            errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        raise Invalid(
             f"{text[:80]!r} is no user id: use 1 to 64 letters, digits and . _ : @ + -",
         )
     return UserId(text)
@@ -46,8 +45,7 @@ def chat_id(text: str) -> ChatId:
         return ChatId(text)
     if _GROUP_ID.match(text):
         return ChatId(text)
-    raise Refusal(
-        errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+    raise Invalid(
         f"{text[:140]!r} is no chat id: a dialog is d:<user>~<user> with the two ids in byte order",
     )
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Receipt
@@ -31,7 +31,7 @@ def parse(frame: bytes) -> ClientFrame:
     try:
         parsed = ClientFrame.FromString(frame)
     except DecodeError as error:
-        raise _invalid(
+        raise Invalid(
             "the frame is no cecochat.v1.ClientFrame: encode it with the proto"
         ) from error
     if len(parsed.sends) > SENDS_PER_FRAME_MAX:
@@ -51,11 +51,11 @@ def check_hello(frame: ClientFrame) -> None:
             "the first frame has to be a hello, without sends: say hello",
         )
     if len(frame.hello.device.encode()) > DEVICE_MAX_BYTES:
-        raise _invalid(f"device: at most {DEVICE_MAX_BYTES} bytes")
+        raise Invalid(f"device: at most {DEVICE_MAX_BYTES} bytes")
     if len(frame.hello.device_id.encode()) > DEVICE_MAX_BYTES:
-        raise _invalid(f"device_id: at most {DEVICE_MAX_BYTES} bytes")
+        raise Invalid(f"device_id: at most {DEVICE_MAX_BYTES} bytes")
     if frame.hello.position.offset < -1:
-        raise _invalid("position.offset: -1 or above")
+        raise Invalid("position.offset: -1 or above")
 
 
 def check_later(frame: ClientFrame) -> None:
@@ -73,9 +73,9 @@ def check_send(
     Raises `Refusal`.
     """
     if not 1 <= len(send.client_message_id.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES:
-        raise _invalid(f"client_message_id: 1 to {CLIENT_MESSAGE_ID_MAX_BYTES} bytes")
+        raise Invalid(f"client_message_id: 1 to {CLIENT_MESSAGE_ID_MAX_BYTES} bytes")
     if send.seen_id < 0:
-        raise _invalid("seen_id: the id of a message, or 0")
+        raise Invalid("seen_id: the id of a message, or 0")
     recipients = _recipients(user, send.chat_id)
     match send.WhichOneof("body"):
         case "message":
@@ -83,7 +83,7 @@ def check_send(
         case "receipt":
             _check_receipt(send.receipt, id_max())
         case None:
-            raise _invalid("body: a send needs one, for example a message")
+            raise Invalid("body: a send needs one, for example a message")
         case kind:
             raise Refusal(
                 errors_pb2.ERROR_CODE_UNIMPLEMENTED,
@@ -99,7 +99,7 @@ def _recipients(user: str, chat: str) -> tuple[str, ...]:
 
 def _check_text(text: str, max_bytes: int) -> None:
     if not text:
-        raise _invalid("message.text: empty; send at least one character")
+        raise Invalid("message.text: empty; send at least one character")
     if len(text) * 4 > max_bytes and (size := len(text.encode())) > max_bytes:
         raise Refusal(
             errors_pb2.ERROR_CODE_TOO_LARGE,
@@ -111,8 +111,4 @@ def _check_receipt(receipt: Receipt, id_max: int) -> None:
     """Marks only move up: one in the future would call everything read until then."""
     marks = (receipt.delivered_up_to, receipt.read_up_to)
     if min(marks) < 0 or max(marks) > id_max:
-        raise _invalid("receipt: use ids of messages that were received")
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, message)
+        raise Invalid("receipt: use ids of messages that were received")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from cecochat.documents.follow import follow
-from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.follow import Following, follow
+from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
@@ -26,14 +26,15 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("connect", server_id, registry)
     directory = Directory(parts.discovery, await parts.backplane.partition_count())
-    app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
+    following = Following(parts.configuration, registry, tracer)
     verifier = parts.verifier.counted(registry)
-    memory = Memory()
-    show_memory(app, server_id, memory)
-    for_clients = http.app("connect-for-clients")
     metrics = ConnectMetrics(registry)
-    InternalRoutes(app, server_id).load(lambda: metrics.load)
+    for_clients = http.app("connect-for-clients")
     add_routes(for_clients, directory, verifier, metrics, tracer)
+
+    app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
+    show_memory(app, server_id, following.memory)
+    InternalRoutes(app, server_id).load(lambda: metrics.load)
 
     def configure(config: Config) -> None:
         directory.configure(config)
@@ -49,9 +50,9 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await stack.enter_async_context(
             running(
-                follow(parts.configuration, registry, configure, tracer, memory),
-                follow_revocations(parts.configuration, registry, verifier, tracer, memory),
-                directory.follow(parts.configuration, registry, tracer, memory),
+                follow(following, configure),
+                follow_revocations(following, verifier),
+                directory.follow(following),
                 watch_loop(registry),
             )
         )

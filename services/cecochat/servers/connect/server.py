@@ -16,15 +16,14 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.auth.tokens import Verifier, bearer
-from cecochat.documents.follow import valid
-from cecochat.documents.remembered import Memory
+from cecochat.documents.follow import Following, valid
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Refusal
 from cecochat.domain.session.bucket import Rates
 from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
-from cecochat.ports.configuration import ASSIGNMENT, Configuration
+from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.http import error_response
 from cecochat.runtime.tarpit import Tarpit
@@ -52,17 +51,10 @@ class Directory:
         """Follow a new configuration."""
         self._config = config
 
-    async def follow(
-        self,
-        configuration: Configuration,
-        registry: CollectorRegistry,
-        tracer: Tracer = OFF,
-        memory: Memory | None = None,
-    ) -> None:
+    async def follow(self, following: Following) -> None:
         """Follow the assignment, until cancelled."""
         parse = partial(assignment.parse, partitions=self._partitions)
-        followed = valid(configuration, ASSIGNMENT, parse, registry, tracer, memory)
-        async with aclosing(followed) as assignments:
+        async with aclosing(valid(following, ASSIGNMENT, parse)) as assignments:
             async for _, owners in assignments:
                 self._assignment = owners
                 self.ready.set()

@@ -22,9 +22,10 @@ from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster.versions import Rank, missing
 from cecochat.domain.errors import InvalidSettings, Unavailable
 from cecochat.ports.configuration import ASSIGNMENT, Configuration, Document
+from cecochat.ports.discovery import Discovery
 from cecochat.runtime.asking import Asking
 from cecochat.servers.control.decisions import Decisions
-from cecochat.servers.control.recall import Recall
+from cecochat.servers.control.recall import later_than
 from cecochat.settings import private
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Documents:
     """Follows the documents that `parsers` names. What is valid is told by these, and a version
     earlier than the last good one is never news: the store has lost it, and gets it back.
 
-    `recall`: what the live servers remember, which may be more than this control server does.
+    What the live servers remember may be more than this control server does.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Documents:
         parsers: Mapping[str, Parse],
         folder: Path,
         decisions: Decisions,
-        recall: Recall,
+        discovery: Discovery,
         asking: Asking,
     ) -> None:
         self.memory = Memory()
@@ -59,7 +60,7 @@ class Documents:
         self._parsers = parsers
         self._folder = folder
         self._decisions = decisions
-        self._recall = recall
+        self._discovery = discovery
         self._asking = asking
         self._judging = asyncio.Lock()
         self._refused: dict[str, Rank] = {}
@@ -137,7 +138,7 @@ class Documents:
 
     async def _remember(self, client: httpx.AsyncClient) -> None:
         """Ask the live servers for what they know and this one does not."""
-        async for document in self._recall.later_than(self.memory, client):
+        async for document in later_than(self.memory, self._discovery, client):
             async with self._judging:
                 await self._keep(document)
 

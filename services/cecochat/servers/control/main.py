@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from cecochat.adapters import build
-from cecochat.documents.follow import follow
+from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.domain.cluster import assignment, configuration, revocations
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
@@ -20,7 +20,6 @@ from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.documents import Documents
 from cecochat.servers.control.late import Late, late_records
 from cecochat.servers.control.planner import Planner
-from cecochat.servers.control.recall import Recall
 from cecochat.servers.control.routes import add_routes
 from cecochat.servers.control.server import Control
 from cecochat.servers.control.sets import Sets
@@ -43,7 +42,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         },
         settings.data_dir / "control" / settings.namespace,
         decisions,
-        Recall(parts.discovery),
+        parts.discovery,
         asking,
     )
     server = Control(
@@ -54,7 +53,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         Planner(partitions),
         decisions,
         asking,
-        tracer=tracer,
+        tracer,
     )
     app = internal.app(parts.guard, "control", server_id, registry, lambda: server.not_ready)
     show_memory(app, server_id, documents.memory)
@@ -79,7 +78,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await stack.enter_async_context(
             running(
-                follow(parts.configuration, registry, configure, tracer),
+                follow(Following(parts.configuration, registry, tracer), configure),
                 server.run(),
                 sets.run(),
                 late.run(),

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from cecochat.documents.changes import changed
@@ -26,7 +25,7 @@ from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.documents import Documents
 from cecochat.servers.control.gone import Gone
 from cecochat.servers.control.planner import Assignment, Decision, Planner
-from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.telemetry.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +47,7 @@ class Control:
         planner: Planner,
         decisions: Decisions,
         asking: Asking,
-        clock: Callable[[], float] = time.monotonic,
-        tracer: Tracer = OFF,
+        tracer: Tracer,
     ) -> None:
         self.ready = asyncio.Event()  # it has seen the live servers and the assignment
         self.leads = False
@@ -62,7 +60,6 @@ class Control:
         self._planner = planner
         self._decisions = decisions
         self._asking = asking
-        self._clock = clock
         self._tracer = tracer
         self._changed = documents.changed
         self._live: tuple[Instance, ...] = ()
@@ -140,7 +137,7 @@ class Control:
 
     def _see_live(self) -> None:
         live = {instance.instance_id for instance in self._live} - self._gone
-        self._planner.see_live(live, self._clock())
+        self._planner.see_live(live, time.monotonic())
         self._changed.set()
 
     async def _look_for_gone(self) -> None:
@@ -169,8 +166,8 @@ class Control:
             client = InternalClient(http)
             while True:
                 awaited = self._planner.awaited
-                if self._clock() - asked_all_s > ASK_ALL_S:
-                    asked_all_s = self._clock()
+                if time.monotonic() - asked_all_s > ASK_ALL_S:
+                    asked_all_s = time.monotonic()
                     awaited = {instance.instance_id for instance in self._live}
                 async with asyncio.TaskGroup() as group:
                     for instance in self._live:
@@ -181,7 +178,7 @@ class Control:
     async def _ask(self, client: InternalClient, instance: Instance) -> None:
         owned = await client.owned_by(instance)
         if owned is not None:
-            self._planner.see_owned(instance.instance_id, owned, self._clock())
+            self._planner.see_owned(instance.instance_id, owned, time.monotonic())
             self._changed.set()
 
     def _see_assignment(self) -> None:
@@ -190,7 +187,7 @@ class Control:
             return
         self._seen = good, newest
         owners = assignment.parse(good.value, self._planner.partitions)
-        self._planner.see_assignment(Assignment(newest, owners, good.changed_by), self._clock())
+        self._planner.see_assignment(Assignment(newest, owners, good.changed_by), time.monotonic())
 
     # -- what is done
 
@@ -205,7 +202,7 @@ class Control:
                 await self._write(decision)
                 continue
             with suppress(TimeoutError):
-                wait_s = TICK_S if self._planner.waits(self._clock()) else None
+                wait_s = TICK_S if self._planner.waits(time.monotonic()) else None
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
 
@@ -213,10 +210,10 @@ class Control:
         """Who leads. While discovery is away nobody comes to lead, so each does what is urgent."""
         if not self.leads and self._discovery.answers:
             return None
-        return self._planner.decide(self._clock(), balancing=self.may_act)
+        return self._planner.decide(time.monotonic(), balancing=self.may_act)
 
     def _judge_handovers(self) -> None:
-        if late := self._planner.overdue(self._clock()):
+        if late := self._planner.overdue(time.monotonic()):
             self._decisions.gave_up(late)
         lost = self._planner.lost()
         moving = self._planner.under_way.keys() - set(lost)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from google.protobuf.message import DecodeError
 
 from cecochat.domain.log.letters import Letter, parse
-from cecochat.ports.backplane import DEAD_LETTERS, Backplane, Record
+from cecochat.ports.backplane import DEAD_LETTERS, Log, Record
 from cecochat.ports.history import History, Hole
 from cecochat.v1.events_pb2 import Event
 
@@ -30,22 +30,20 @@ _Key = tuple[str, int]
 class Letters:
     """Reads them from the log each time: there are none, or few."""
 
-    def __init__(self, backplane: Backplane, history: History, log_id: str, partitions: int):
-        self._backplane = backplane
+    def __init__(self, log: Log, history: History) -> None:
+        self._log = log
         self._history = history
-        self._log_id = log_id
-        self._partitions = partitions
 
     async def all(self) -> list[dict[str, Any]]:
         """The newest of each partition, as JSON without what they hold. Raises `Unavailable`."""
-        return [_as_json(*each) for each in await self._found(range(self._partitions))]
+        return [_as_json(*each) for each in await self._found(range(self._log.partitions))]
 
     async def called(self, position: str) -> list[dict[str, Any]]:
         """Those of one record, as JSON with what they hold; more than one where the log gave its
         offset again. Raises `Unavailable`.
         """
-        partition = position.partition(":")[0]
-        if not partition.isdecimal() or len(partition) > 4 or int(partition) >= self._partitions:
+        partition, partitions = position.partition(":")[0], self._log.partitions
+        if not partition.isdecimal() or len(partition) > 4 or int(partition) >= partitions:
             return []
         found = await self._found(range(int(partition), int(partition) + 1))
         return [
@@ -59,7 +57,7 @@ class Letters:
         holes = {
             (hole.name, hole.first_id): hole
             for hole in await self._history.holes()
-            if hole.reason == "refused" and hole.log_id == self._log_id
+            if hole.reason == "refused" and hole.log_id == self._log.id
         }
         found: dict[_Key, tuple[int, Letter]] = {}  # one that was buried twice is one
         for partition in partitions:
@@ -74,11 +72,11 @@ class Letters:
         ]
 
     async def _records(self, partition: int) -> AsyncGenerator[Record]:
-        start, end = await self._backplane.bounds(DEAD_LETTERS, partition)
+        start, end = await self._log.backplane.bounds(DEAD_LETTERS, partition)
         start = max(start, end - SHOWN_MAX)
         if start == end:
             return
-        async with aclosing(self._backplane.read(DEAD_LETTERS, partition, start)) as batches:
+        async with aclosing(self._log.backplane.read(DEAD_LETTERS, partition, start)) as batches:
             async for batch in batches:
                 for record in batch:
                     yield record

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from cecochat.documents.follow import follow
-from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.follow import Following, follow
+from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import add_revoking, follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
+from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.lifetime import registered, running
@@ -21,13 +22,7 @@ from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.letters import Letters
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.routes import add_routes
-from cecochat.servers.history.transport import (
-    CONNECTION_AGE_MS,
-    RECEIVE_MAX_BYTES,
-    SERVICE,
-    QueryMetrics,
-    handler,
-)
+from cecochat.servers.history.transport import QueryMetrics, service
 from cecochat.where.facts import Sources
 from cecochat.where.server import Where
 
@@ -39,20 +34,22 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     tracer = parts.tracing.tracer("history", server_id, registry)
     assert parts.history
     settings = parts.settings
-    log = parts.backplane
-    log_id, partitions = await log.log_id(), await log.partition_count()
-    queries = Queries(parts.history, log_id, partitions, tracer)
+    log = await Log.of(parts.backplane)
+    queries = Queries(parts.history, log, tracer)
     live = partial(parts.discovery.live, "messaging")
     asking = parts.asking(server_id, "people")
-    where = Where(Sources(log, parts.history, log_id, partitions, live, asking))
-    app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
-    add_routes(app, where, parts.history, Letters(log, parts.history, log_id, partitions))
-    add_revoking(app, parts.configuration)
-    memory = Memory()
-    show_memory(app, server_id, memory)
+    where = Where(Sources(log, parts.history, live, asking))
+    following = Following(parts.configuration, registry, tracer)
     metrics = QueryMetrics(registry)
-    InternalRoutes(app, server_id).load(lambda: metrics.load)
     verifier = parts.verifier.counted(registry)
+    admission = Admission(lambda: queries.config)
+    calls = service(queries, where, admission, verifier, metrics, tracer)
+
+    app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
+    add_routes(app, where, parts.history, Letters(log, parts.history))
+    add_revoking(app, parts.configuration)
+    show_memory(app, server_id, following.memory)
+    InternalRoutes(app, server_id).load(lambda: metrics.load)
 
     def configure(config: Config) -> None:
         queries.configure(config)
@@ -60,25 +57,15 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
 
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
-            grpc.serving(
-                handler(
-                    queries, where, Admission(lambda: queries.config), verifier, metrics, tracer
-                ),
-                SERVICE,
-                settings.host,
-                settings.history_port,
-                RECEIVE_MAX_BYTES,
-                parts.certificate,
-                CONNECTION_AGE_MS,
-            )
+            grpc.serving(calls, settings.host, settings.history_port, parts.certificate)
         )
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.history_health_port, parts.internal)
         )
         await stack.enter_async_context(
             running(
-                follow(parts.configuration, registry, configure, tracer, memory),
-                follow_revocations(parts.configuration, registry, verifier, tracer, memory),
+                follow(following, configure),
+                follow_revocations(following, verifier),
                 watch_loop(registry),
                 HoleWatch(parts.history, registry).run(),
             )
@@ -86,5 +73,5 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         known = instance(parts, "history", server_id, port, health_port)
         await verifier.informed.wait()
         await stack.enter_async_context(registered(parts.discovery, known))
-        await stack.enter_async_context(grpc.said_to_serve(health, SERVICE))
+        await stack.enter_async_context(grpc.said_to_serve(health, calls))
         yield known

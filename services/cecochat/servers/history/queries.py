@@ -8,14 +8,15 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 from cecochat.domain.cluster.configuration import Config
-from cecochat.domain.errors import Refusal
+from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids, wire
 from cecochat.domain.log.place import NOWHERE, Place
+from cecochat.ports.backplane import Log
 from cecochat.ports.history import ChatRow, History, MarkRow, Page
 from cecochat.servers.history.holes import ALL, told, told_to
 from cecochat.servers.history.pages import chats_within, events_within
 from cecochat.telemetry import spans
-from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.telemetry.tracing import Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import (
@@ -35,12 +36,10 @@ BEHIND_RETRY_MS = 25
 class Queries:
     """Answers as bytes of the response protos: events go out as they were stored."""
 
-    def __init__(
-        self, history: History, log_id: str, partitions: int, tracer: Tracer = OFF
-    ) -> None:
+    def __init__(self, history: History, log: Log, tracer: Tracer) -> None:
         self._history = history
-        self._log_id = log_id
-        self._partitions = partitions
+        self._log_id = log.id
+        self._partitions = log.partitions
         self._tracer = tracer
         self.config = Config()
 
@@ -76,9 +75,9 @@ class Queries:
     async def chats(self, user: str, request: GetChatsRequest) -> bytes:
         """A page of the user's own chats. Raises `Refusal` (invalid_argument, behind)."""
         if request.before < 0:
-            raise _invalid(f"before is {request.before}: use a message id, or 0 for the newest")
+            raise Invalid(f"before is {request.before}: use a message id, or 0 for the newest")
         if request.before and request.HasField("after_chat_id"):
-            raise _invalid("give before or after_chat_id, not both")
+            raise Invalid("give before or after_chat_id, not both")
         if request.HasField("token"):
             await self._hold(request.token)
         limit = self._limit(request.limit)
@@ -112,17 +111,17 @@ class Queries:
     def _limit(self, limit: int) -> int:
         highest = self.config.history_page_max
         if not 0 <= limit <= highest:
-            raise _invalid(f"limit is {limit}: use 1 to {highest}, or 0 for {PAGE_DEFAULT}")
+            raise Invalid(f"limit is {limit}: use 1 to {highest}, or 0 for {PAGE_DEFAULT}")
         return limit or min(PAGE_DEFAULT, highest)
 
     async def _hold(self, token: ReadToken) -> None:
         """Refuse to answer from a history that does not hold what the token asks for."""
         if token.log_id != self._log_id:
-            raise _invalid(
+            raise Invalid(
                 "token: it is of another log; ask without a token, or with one of this log"
             )
         if unknown := [p for p in token.offsets if not 0 <= p < self._partitions]:
-            raise _invalid(f"token: partition {unknown[0]}; use 0 to {self._partitions - 1}")
+            raise Invalid(f"token: partition {unknown[0]}; use 0 to {self._partitions - 1}")
         with self._reading("progress"):
             progress = await self._history.progress(token.log_id)
         asked = {p: Place(token.clocks.get(p, 0), at) for p, at in token.offsets.items()}
@@ -140,7 +139,7 @@ def _bound(request: GetMessagesRequest, name: str) -> int | None:
         return None
     value: int = getattr(request, name)
     if value < 0:
-        raise _invalid(f"{name} is {value}: use a message id, 0 or above")
+        raise Invalid(f"{name} is {value}: use a message id, 0 or above")
     return value
 
 
@@ -167,7 +166,3 @@ def _marks(rows: Iterable[MarkRow]) -> list[Mark]:
         Mark(user_id=r.user_id, delivered_up_to=r.delivered_up_to, read_up_to=r.read_up_to)
         for r in rows
     ]
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, message)

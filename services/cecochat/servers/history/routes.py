@@ -12,14 +12,11 @@ from sanic.response import json as json_response
 
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.ports.history import History
-from cecochat.runtime.http import App, error_response
+from cecochat.runtime.http import App, ask_again, error_response
 from cecochat.servers.history.holes import as_json as hole_as_json
 from cecochat.servers.history.letters import Letters
-from cecochat.v1 import errors_pb2
 from cecochat.where.answer import as_json
 from cecochat.where.server import Where
-
-RETRY_MS = 1_000
 
 
 def add_routes(app: App, where: Where, history: History, letters: Letters) -> None:
@@ -35,7 +32,7 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
         except Refusal as refusal:
             return error_response(refusal)
         except Unavailable as error:
-            return _not_now(error)
+            return ask_again(error)
         return json_response(as_json(answer), dumps=json.dumps)
 
     @app.get("/letters", ctx_scope="people")
@@ -43,14 +40,14 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
         try:
             return json_response({"letters": await letters.all()}, dumps=json.dumps)
         except Unavailable as error:
-            return _not_now(error)
+            return ask_again(error)
 
     @app.get("/letters/<position:str>", ctx_scope="people")
     async def dead_letter(_: Request, position: str) -> HTTPResponse:
         try:
             found = await letters.called(position)
         except Unavailable as error:
-            return _not_now(error)
+            return ask_again(error)
         return json_response({"letters": found}, dumps=json.dumps)
 
     @app.get("/holes", ctx_scope="read")
@@ -58,10 +55,5 @@ def add_routes(app: App, where: Where, history: History, letters: Letters) -> No
         try:
             known = await history.holes()
         except Unavailable as error:
-            return _not_now(error)
+            return ask_again(error)
         return json_response({"holes": [hole_as_json(each) for each in known]}, dumps=json.dumps)
-
-
-def _not_now(error: Unavailable) -> HTTPResponse:
-    code = errors_pb2.ERROR_CODE_UNAVAILABLE
-    return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))

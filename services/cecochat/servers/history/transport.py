@@ -18,15 +18,15 @@ from google.protobuf.message import DecodeError, Message
 from prometheus_client import CollectorRegistry, Histogram
 
 from cecochat.auth.tokens import Verifier
-from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.errors import Invalid, Refusal, Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
-from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate, caller
+from cecochat.runtime.grpc import INTERNAL, Context, Service, abort, authenticate, caller
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.servers.history.admission import Admission
 from cecochat.servers.history.queries import Queries
 from cecochat.telemetry import spans
-from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.telemetry.tracing import Tracer
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import FindMessageRequest, GetChatsRequest, GetMessagesRequest
 from cecochat.where.server import Where
@@ -75,14 +75,14 @@ class QueryMetrics:
         self._load.query_seconds += took_s
 
 
-def handler(
+def service(
     queries: Queries,
     where: Where,
     admission: Admission,
     verifier: Verifier,
     metrics: QueryMetrics,
-    tracer: Tracer = OFF,
-) -> grpc.GenericRpcHandler:
+    tracer: Tracer,
+) -> Service:
     """The service, answered by `queries` and `where`."""
     serving = partial(
         _unary,
@@ -92,14 +92,12 @@ def handler(
         metrics=metrics,
         tracer=tracer,
     )
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            "GetMessages": serving("GetMessages", queries.messages, GetMessagesRequest),
-            "GetChats": serving("GetChats", queries.chats, GetChatsRequest),
-            "FindMessage": serving("FindMessage", where.call, FindMessageRequest, cost=FIND_COST),
-        },
-    )
+    calls = {
+        "GetMessages": serving("GetMessages", queries.messages, GetMessagesRequest),
+        "GetChats": serving("GetChats", queries.chats, GetChatsRequest),
+        "FindMessage": serving("FindMessage", where.call, FindMessageRequest, cost=FIND_COST),
+    }
+    return Service(SERVICE, calls, RECEIVE_MAX_BYTES, CONNECTION_AGE_MS)
 
 
 def _unary(
@@ -161,7 +159,7 @@ async def _read(context: Context) -> bytes:
             errors_pb2.ERROR_CODE_TIMEOUT, f"no request within {REQUEST_TIMEOUT_S:g} s: send one"
         ) from None
     if raw is grpc.aio.EOF:
-        raise Refusal(errors_pb2.ERROR_CODE_INVALID_ARGUMENT, "the call has no request: send one")
+        raise Invalid("the call has no request: send one")
     return bytes(raw)
 
 
@@ -169,7 +167,6 @@ def _parse(raw: bytes, request_type: type[Request]) -> Request:
     try:
         return request_type.FromString(raw)
     except DecodeError:
-        raise Refusal(
-            errors_pb2.ERROR_CODE_INVALID_ARGUMENT,
+        raise Invalid(
             f"the request is no cecochat.v1.{request_type.__name__}: encode it with the proto",
         ) from None

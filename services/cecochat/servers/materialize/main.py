@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from cecochat.documents.follow import follow
-from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.follow import Following, follow
+from cecochat.documents.remembered import show_memory
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
@@ -34,11 +34,12 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     )
     worker.log_keeps(settings.retention_ms)
     auditor = Auditor(parts.backplane, parts.history, registry, lambda: worker.partitions)
-    app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
-    memory = Memory()
-    show_memory(app, server_id, memory)
-    InternalRoutes(app, server_id).load(lambda: worker.load)
     on_request = OnRequest(parts.backplane, parts.history, auditor.note)
+    following = Following(parts.configuration, registry, tracer)
+
+    app = internal.app(parts.guard, "materialize", server_id, registry, lambda: worker.not_ready)
+    show_memory(app, server_id, following.memory)
+    InternalRoutes(app, server_id).load(lambda: worker.load)
     add_routes(app, server_id, auditor, on_request, await parts.backplane.partition_count())
 
     def configure(config: Config) -> None:
@@ -50,7 +51,7 @@ async def materialize(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await stack.enter_async_context(
             running(
-                follow(parts.configuration, registry, configure, tracer, memory),
+                follow(following, configure),
                 worker.run(),
                 auditor.run(),
                 watch_loop(registry),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.errors import Invalid, Unavailable
 from cecochat.domain.log.ids import time_ms
 from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane
@@ -20,7 +20,6 @@ from cecochat.servers.materialize.comparing import (
     restore,
     whole,
 )
-from cecochat.v1 import errors_pb2
 
 LOOK_AGAIN_S = 2.0
 STEP_RECORDS = 5_000
@@ -79,10 +78,7 @@ class OnRequest:
             return last[1]
         _, end = await self._backplane.bounds(MESSAGES, partition)
         if after >= end:
-            code = errors_pb2.ERROR_CODE_INVALID_ARGUMENT
-            raise Refusal(
-                code, f"partition {partition} ends before that: use an `after` below {end}"
-            )
+            raise Invalid(f"partition {partition} ends before that: use an `after` below {end}")
         return Walk(self._backplane, partition, Place(0, after))
 
     async def _seen_twice(self, expected: list[Expected]) -> list[Missing]:

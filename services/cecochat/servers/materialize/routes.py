@@ -8,13 +8,10 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
-from cecochat.domain.errors import Refusal, Trimmed, Unavailable
-from cecochat.runtime.http import App, error_response
+from cecochat.domain.errors import Invalid, Refusal, Trimmed, Unavailable
+from cecochat.runtime.http import App, ask_again, error_response
 from cecochat.servers.materialize.auditor import Auditor
 from cecochat.servers.materialize.on_request import OnRequest
-from cecochat.v1 import errors_pb2
-
-RETRY_MS = 1_000
 
 
 def add_routes(
@@ -34,8 +31,7 @@ def add_routes(
     async def step(request: Request, partition: int) -> HTTPResponse:
         asked = {name: _number(request.args.get(name, "")) for name in ("after", "since")}
         if partition >= partitions:
-            code = errors_pb2.ERROR_CODE_INVALID_ARGUMENT
-            return error_response(Refusal(code, f"use a partition below {partitions}"))
+            return error_response(Invalid(f"use a partition below {partitions}"))
         try:
             done = await on_request.step(
                 partition,
@@ -46,8 +42,7 @@ def add_routes(
         except Refusal as refusal:
             return error_response(refusal)
         except (Unavailable, Trimmed) as error:
-            code = errors_pb2.ERROR_CODE_UNAVAILABLE
-            return error_response(Refusal(code, f"{error}: ask again", RETRY_MS))
+            return ask_again(error)
         found = [each.as_json() for each in done.missing]
         return json_response({**done._asdict(), "missing": found}, dumps=json.dumps)
 

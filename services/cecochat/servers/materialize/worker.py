@@ -269,10 +269,9 @@ class Materializer:
         for lost in rows.lost + await self._lost_below(partition, Place(clock_ms, offset)):
             await self._note_loss(partition, lost)
         progress = Progress(self._log_id, partition, offset, clock_ms)
-        spans_of = (rows.messages, rows.traced, rows.read_ns)
         with (
             self._metrics.write_seconds.time(),
-            materializing(self._tracer, self._history.system, partition, *spans_of),
+            materializing(self._tracer, self._history.system, rows),
         ):
             await self._store(rows, progress)
         for hole in rows.holes:

@@ -11,15 +11,14 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from cecochat.domain.errors import Trimmed, Unavailable
-from cecochat.domain.log.chain import PlaceOf
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copy, Origin, encode
 from cecochat.domain.ownership.forwarder import Lost
 from cecochat.domain.ownership.owner import Owner
-from cecochat.ports.backplane import Backplane, NewRecord, Producer
+from cecochat.ports.backplane import NewRecord, Producer
 from cecochat.ports.reading import between, fold_at, lowest_fold
-from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.tracing import MessageTraces
 
 log = logging.getLogger(__name__)
@@ -36,23 +35,20 @@ class Forwarding:
 
     def __init__(
         self,
-        backplane: Backplane,
+        host: Host,
         owner: Owner,
         producer: Producer,
         group: asyncio.TaskGroup,
-        metrics: MessagingMetrics,
         traces: MessageTraces,
         moved: Callable[[], None],
-        place: PlaceOf,
     ) -> None:
-        self._backplane = backplane
+        self._log = host.log
+        self._metrics = host.metrics
         self._owner = owner
         self._producer = producer
         self._group = group
-        self._metrics = metrics
         self._traces = traces
         self._moved = moved
-        self._place = place
         self._work = asyncio.Event()  # there may be something to read again
         self._appends: set[asyncio.Task[None]] = set()
 
@@ -94,7 +90,7 @@ class Forwarding:
         forwarder, partition, end = self._owner.forwarder, self._owner.partition, self._owner.cursor
         first, fold = await self._readable(start)
         start = forwarder.recalls_from or first  # the fold may begin below what lanes take
-        async with aclosing(between(self._backplane, partition, first, end)) as records:
+        async with aclosing(between(self._log.backplane, partition, first, end)) as records:
             async for offset, record, appended_at_ms in records:
                 if fold.step(offset, record, appended_at_ms) and isinstance(record, Origin):
                     forwarder.recall(Place(fold.clock_ms, offset), record, fold.chain.links)
@@ -108,12 +104,12 @@ class Forwarding:
         """Where reading again can start, and what is known just before; what the log has dropped
         by then is left out.
         """
-        backplane, partition = self._backplane, self._owner.partition
+        backplane, partition = self._log.backplane, self._owner.partition
         try:
-            return start, await fold_at(backplane, partition, start - 1, self._place)
+            return start, await fold_at(backplane, partition, start - 1, self._log.place)
         except Trimmed:
             end = self._owner.cursor
-            lowest = await lowest_fold(backplane, partition, end, self._place)
+            lowest = await lowest_fold(backplane, partition, end, self._log.place)
             for lost in self._owner.forwarder.leave_out(lowest.begins - 1, lowest.last):
                 self._tell(lost)
             return lowest.position + 1, lowest.fold

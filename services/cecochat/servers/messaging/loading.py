@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import uuid
 from contextlib import aclosing
-from typing import NamedTuple
 
-from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Trimmed
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import ALL_BEFORE, NOTHING, Copied, Origin
 from cecochat.domain.ownership.owner import Owner
-from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES
 from cecochat.ports.reading import (
     between,
     dealt_with,
@@ -23,7 +20,7 @@ from cecochat.ports.reading import (
     last_for,
     lowest_fold,
 )
-from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.host import Host
 
 log = logging.getLogger(__name__)
 
@@ -31,24 +28,13 @@ log = logging.getLogger(__name__)
 RESEND_RECORDS = 1_000
 
 
-class Log(NamedTuple):
-    """The log, and what never changes about it."""
-
-    backplane: Backplane
-    id: str
-    partitions: int
-
-
 class Loading:
     """Reads it from the log of one partition."""
 
-    def __init__(
-        self, log_: Log, partition: int, limits: OwnerLimits, metrics: MessagingMetrics
-    ) -> None:
-        self.log = log_
+    def __init__(self, host: Host, partition: int) -> None:
         self.partition = partition
-        self._limits = limits
-        self._metrics = metrics
+        self._host = host
+        self._log = host.log
         self._named = {"partition": partition}  # in the log
         self.lost = NOWHERE  # the last that was known of an end which the log has lost
         self._end = 0  # of the log when the owner was loaded
@@ -57,7 +43,7 @@ class Loading:
 
     async def load(self) -> Owner:
         """An owner with what the log says of the partition."""
-        backplane, partition = self.log.backplane, self.partition
+        backplane, partition = self._log.backplane, self.partition
         start, end = await backplane.bounds(MESSAGES, partition)
         self._end = end
         lowest = await self.first_known(start)
@@ -66,7 +52,7 @@ class Loading:
         if forwarded < lowest:
             return await self._load_after_trim(forwarded, end)
         position = max(min(forwarded, end - 1 - RESEND_RECORDS), lowest)
-        fold = await known_fold_at(backplane, partition, position, self.place)
+        fold = await known_fold_at(backplane, partition, position, self._log.place)
         if fold is None:
             return await self._load_afresh()
         if noted is None:
@@ -77,7 +63,7 @@ class Loading:
         """The log begins above what is forwarded, or does not tell what of that counts: all that is
         left and is known to count is forwarded.
         """
-        lowest = await lowest_fold(self.log.backplane, self.partition, end, self.place)
+        lowest = await lowest_fold(self._log.backplane, self.partition, end, self._log.place)
         if lowest.last is None:
             return await self._load_afresh()
         owner = self._owner(lowest.fold, lowest.position, max(forwarded, lowest.position))
@@ -86,7 +72,7 @@ class Loading:
 
     async def _load_afresh(self) -> Owner:
         """Nothing that is left tells of the partition. Raises `Trimmed`, where something does."""
-        backplane = self.log.backplane
+        backplane = self._log.backplane
         start, end = await backplane.bounds(MESSAGES, self.partition)
         if await known_fold_at(backplane, self.partition, end - 1):
             raise Trimmed(self.partition, end - 1, start)  # it was cut meanwhile: begin anew
@@ -95,9 +81,9 @@ class Loading:
             *(self.partition, end),
             extra=self._named,
         )
-        had = {origin: await self._had(origin) for origin in range(self.log.partitions)}
+        had = {origin: await self._had(origin) for origin in range(self._log.partitions)}
         had[self.partition] = Copied(Place(0, end - 1), 0)
-        fold = Fold.afresh(end - 1, had, self.place)
+        fold = Fold.afresh(end - 1, had, self._log.place)
         owner = self._owner(fold, end - 1, end - 1)
         self._begins = ALL_BEFORE  # nor does it know what counts until it has taken over
         return owner
@@ -106,8 +92,8 @@ class Loading:
         """The last of another partition that was for this one. Where its log was cut, too, all that
         it has counts as that: ids grow along a log. Id 0: no origin is left that has one.
         """
-        backplane = self.log.backplane
-        last = await last_for(backplane, origin, self.partition, self.place)
+        backplane = self._log.backplane
+        last = await last_for(backplane, origin, self.partition, self._log.place)
         if last and (last.id or last == NOTHING):
             return last
         start, end = await backplane.bounds(MESSAGES, origin)
@@ -127,21 +113,17 @@ class Loading:
             fold,
             cursor=position + 1,
             forwarded=forwarded,
-            limits=self._limits,
+            limits=self._host.limits,
             log_end=self._end,
         )
 
-    def place(self, user_id: str) -> int:
-        """The partition of a user."""
-        return partition_of(user_id, self.log.partitions)
-
     async def committed(self) -> Place | None:
         """What was noted of how far the targets are."""
-        return await self.log.backplane.committed(FORWARD_GROUP, MESSAGES, self.partition)
+        return await self._log.backplane.committed(FORWARD_GROUP, MESSAGES, self.partition)
 
     async def forwarded(self, committed: Place | None) -> int | None:
         """Up to where the targets have all by that, as `dealt_with`."""
-        done = await dealt_with(self.log.backplane, self.partition, committed)
+        done = await dealt_with(self._log.backplane, self.partition, committed)
         if committed and done is None:
             self.lost = max(self.lost, committed._replace(offset=committed.offset - 1))
             log.error(
@@ -160,7 +142,7 @@ class Loading:
         first, begins = committed.offset if committed else 0, self._begins
         if first >= begins:
             return 0, 0
-        self._metrics.uncopied.inc(max(min(begins, end) - first, 0))
+        self._host.metrics.uncopied.inc(max(min(begins, end) - first, 0))
         log.error(
             "partition %s: offsets %s to %s were dropped before they were copied to all whom they "
             "concern: devices may lack messages",
@@ -172,7 +154,7 @@ class Loading:
     async def first_known(self, start: int) -> int:
         """The lowest position that can be resumed from, in a log that begins at `start`."""
         if self._lowest is None or self._lowest[0] != start:
-            self._lowest = (start, await first_known(self.log.backplane, self.partition))
+            self._lowest = (start, await first_known(self._log.backplane, self.partition))
         return self._lowest[1]
 
     def look_again(self) -> None:

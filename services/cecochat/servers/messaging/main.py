@@ -10,21 +10,23 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
-from cecochat.documents.follow import follow
-from cecochat.documents.remembered import Memory, show_memory
+from cecochat.documents.follow import Following, follow
+from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
 from cecochat.internal.routes import InternalRoutes
+from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.http import App
 from cecochat.runtime.lifetime import drained, registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.servers.messaging.loading import Log
+from cecochat.servers.messaging.host import Host
+from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer
 from cecochat.servers.messaging.sessions import show_sessions, user_sessions
-from cecochat.servers.messaging.transport.grpc import RECEIVE_MAX_BYTES, SERVICE, handler
+from cecochat.servers.messaging.transport.grpc import service
 
 
 @asynccontextmanager
@@ -34,40 +36,38 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     """
     registry = new_registry(parts)
     tracer = parts.tracing.tracer("messaging", server_id, registry)
-    backplane, settings = parts.backplane, parts.settings
-    log = Log(backplane, await backplane.log_id(), await backplane.partition_count())
+    settings = parts.settings
+    log = await Log.of(parts.backplane)
     live = partial(parts.discovery.live, "messaging")
-    memory = Memory()
+    following = Following(parts.configuration, registry, tracer)
     verifier = parts.verifier.counted(registry)
-    server = MessagingServer(server_id, log, verifier, registry, live, tracer, memory)
+    host = Host(server_id, log, MessagingMetrics(registry), live, tracer)
+    ownership = Ownership(host, following)
+    server = MessagingServer(host, ownership, verifier)
+    chat = service(server)
+
     app = internal.app(parts.guard, "messaging", server_id, registry, lambda: server.not_ready)
-    show_partitions(app, server.ownership)
-    show_memory(app, server_id, memory)
+    show_partitions(app, ownership)
+    show_memory(app, server_id, following.memory)
     show_sessions(app, server)
     routes = InternalRoutes(app, server_id)
     routes.load(lambda: server.load)
-    routes.partitions(server.ownership.owned)
+    routes.partitions(ownership.owned)
     routes.sessions(partial(user_sessions, server))
+
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
-            grpc.serving(
-                handler(server),
-                SERVICE,
-                settings.host,
-                settings.messaging_port,
-                RECEIVE_MAX_BYTES,
-                parts.certificate,
-            )
+            grpc.serving(chat, settings.host, settings.messaging_port, parts.certificate)
         )
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.messaging_health_port, parts.internal)
         )
-        following = (parts.configuration, registry)
         await stack.enter_async_context(
             running(
-                follow(*following, server.configure, tracer, memory),
-                follow_revocations(*following, verifier, tracer, memory, server.end_revoked),
-                server.run(parts.configuration),
+                follow(following, server.configure),
+                follow_revocations(following, verifier, server.end_revoked),
+                server.check_tokens(),
+                ownership.run(),
                 watch_loop(registry),
             )
         )
@@ -75,8 +75,8 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         known = instance(parts, "messaging", server_id, port, health_port)
         await stack.enter_async_context(registered(parts.discovery, known))
         await verifier.informed.wait()
-        await server.ownership.until_ready()
-        await stack.enter_async_context(grpc.said_to_serve(health, SERVICE))
+        await ownership.until_ready()
+        await stack.enter_async_context(grpc.said_to_serve(health, chat))
         yield known
 
 

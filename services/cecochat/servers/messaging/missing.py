@@ -10,12 +10,11 @@ import time
 from itertools import compress
 
 from cecochat.domain.errors import Trimmed, Unavailable
-from cecochat.domain.log.chain import PlaceOf
 from cecochat.domain.log.records import NOTHING, Copied, Missing, encode
 from cecochat.domain.ownership.owner import Owner
-from cecochat.ports.backplane import Backplane, NewRecord, Producer
+from cecochat.ports.backplane import NewRecord, Producer
 from cecochat.ports.reading import last_for, still_holds
-from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.host import Host
 
 log = logging.getLogger(__name__)
 
@@ -29,23 +28,14 @@ class MissingCopies:
     """
 
     def __init__(
-        self,
-        backplane: Backplane,
-        owner: Owner,
-        producer: Producer,
-        group: asyncio.TaskGroup,
-        metrics: MessagingMetrics,
-        place: PlaceOf,
-        partitions: int,
+        self, host: Host, owner: Owner, producer: Producer, group: asyncio.TaskGroup
     ) -> None:
-        self._backplane = backplane
+        self._log = host.log
+        self._metrics = host.metrics
         self._owner = owner
         self._incoming = owner.incoming
         self._producer = producer
         self._group = group
-        self._metrics = metrics
-        self._place = place
-        self._partitions = partitions
         self._compared_s = -COMPARE_EVERY_S
         self._asking: dict[int, asyncio.Task[None]] = {}  # questions under way, by origin
 
@@ -63,7 +53,7 @@ class MissingCopies:
         if unread < 0 or time.monotonic() < self._compared_s + COMPARE_EVERY_S:
             return
         self._compared_s = time.monotonic()
-        looked = [await self._compare(origin) for origin in range(self._partitions)]
+        looked = [await self._compare(origin) for origin in range(self._log.partitions)]
         if all(looked):
             self._incoming.compared(unread)
 
@@ -84,9 +74,10 @@ class MissingCopies:
         """A partition that the log does not have, as a record of a stranger may name one, has
         nothing for us. None: of a log that was cut it is not known, until its owner says so.
         """
-        if origin >= self._partitions:
+        if origin >= self._log.partitions:
             return NOTHING
-        return await last_for(self._backplane, origin, self._owner.partition, self._place)
+        log_, partition = self._log, self._owner.partition
+        return await last_for(log_.backplane, origin, partition, log_.place)
 
     async def _ask(self) -> None:
         now_ms = time.monotonic_ns() // 1_000_000
@@ -101,11 +92,11 @@ class MissingCopies:
         """Whether that partition has what counted last here; where that cannot be read just now, or
         there is no such partition, it is asked for what comes behind.
         """
-        if origin >= self._partitions:
+        if origin >= self._log.partitions:
             return True
         try:
             high = self._owner.fold.high_of(origin)
-            return await still_holds(self._backplane, origin, high)
+            return await still_holds(self._log.backplane, origin, high)
         except (Unavailable, Trimmed):
             return True
 

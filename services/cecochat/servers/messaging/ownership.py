@@ -12,25 +12,17 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
-from cecochat.documents.follow import valid
-from cecochat.documents.remembered import Memory
+from cecochat.documents.follow import Following, valid
 from cecochat.domain.cluster import assignment
-from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.cluster.versions import Claim
 from cecochat.domain.errors import ProducerEnded, Refusal
-from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.ownership.owner import Owner
 from cecochat.internal.v1.internal_pb2 import OwnedPartition as InternalPartition
-from cecochat.ports.configuration import ASSIGNMENT, Configuration
-from cecochat.ports.discovery import Instance
-from cecochat.servers.messaging.loading import Log
-from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.ports.configuration import ASSIGNMENT
+from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.partition import OwnedPartition
 from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.servers.messaging.watermarks import Watermarks
-from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -45,28 +37,14 @@ class Ownership:
     """`run` follows the assignment until it is cancelled.
 
     A partition that is given to another server is served on until that one has taken over; one that
-    is given to nobody is let go at once. `live`: the messaging servers that are known to run.
+    is given to nobody is let go at once.
     """
 
-    def __init__(
-        self,
-        server_id: str,
-        log_: Log,
-        limits: OwnerLimits,
-        metrics: MessagingMetrics,
-        registry: CollectorRegistry,
-        live: Callable[[], tuple[Instance, ...]],
-        tracer: Tracer = OFF,
-        memory: Memory | None = None,
-    ) -> None:
-        self._server_id = server_id
-        self._log = log_
-        self._limits = limits
-        self._metrics = metrics
-        self._registry = registry
-        self._live = live
-        self._tracer = tracer
-        self._memory = memory or Memory()
+    def __init__(self, host: Host, following: Following) -> None:
+        self._host = host
+        self._server_id = host.server_id
+        self._following = following
+        self._memory = following.memory
         self._assigned: dict[int, int] | None = None  # partition -> latest version that gives it
         self._reassigned = asyncio.Event()
         self._progress = asyncio.Event()  # `not_ready` may have changed
@@ -75,16 +53,14 @@ class Ownership:
         self._failing: dict[int, float] = {}  # partition -> since when its takeovers fail, s
         self._started = False
 
-    async def run(self, configuration: Configuration) -> None:
+    async def run(self) -> None:
         """Own what the assignment says, and store how far it is forwarded."""
-        parse = partial(assignment.parse, partitions=self._log.partitions)
+        log_ = self._host.log
+        parse = partial(assignment.parse, partitions=log_.partitions)
         async with asyncio.TaskGroup() as group:
-            group.create_task(Watermarks(self._log.backplane, self._metrics).keep(self._owners))
+            group.create_task(Watermarks(log_.backplane, self._host.metrics).keep(self._owners))
             tasks: dict[int, asyncio.Task[None]] = {}
-            followed = valid(
-                configuration, ASSIGNMENT, parse, self._registry, self._tracer, self._memory
-            )
-            async with aclosing(followed) as assignments:
+            async with aclosing(valid(self._following, ASSIGNMENT, parse)) as assignments:
                 async for version, owners in assignments:
                     self._assigned = {
                         p: version for p, owner in owners.items() if owner == self._server_id
@@ -114,7 +90,7 @@ class Ownership:
                 self._memory.see_takeover(later.assignment_version)
                 await asyncio.sleep(RETRY_S)  # two that are told to own it must not take turns
             except ProducerEnded as error:
-                self._metrics.producer_failures.inc()
+                self._host.metrics.producer_failures.inc()
                 self._failing.setdefault(partition, time.monotonic())
                 log.warning("partition %s: %s; taking it over again", partition, error, extra=named)
                 _check_cancelled()
@@ -145,24 +121,13 @@ class Ownership:
                     self._memory.see_takeover(version + 1)
             await self._reassigned.wait()
         self._owned[partition] = owned = OwnedPartition(
-            self._log,
-            partition,
-            self._server_id,
-            version,
-            self._limits,
-            self._metrics,
-            on_ready=partial(self._ready, partition),
-            address_of=self._address_of,
-            tracer=self._tracer,
+            self._host, partition, version, on_ready=partial(self._ready, partition)
         )
         return owned
 
     def _ready(self, partition: int) -> None:
         self._failing.pop(partition, None)
         self._progress.set()
-
-    def _address_of(self, server_id: str) -> str:
-        return next((each.address for each in self._live() if each.instance_id == server_id), "")
 
     def _owners(self) -> dict[int, Owner]:
         return {
@@ -233,7 +198,7 @@ class Ownership:
         """The partition of a user. Raises `Refusal` where this server does not own it or not
         yet.
         """
-        partition = partition_of(user_id, self._log.partitions)
+        partition = self._host.log.place(user_id)
         owned = self._owned.get(partition)
         if owned and owned.ready:
             return owned.ready
@@ -256,16 +221,13 @@ class Ownership:
         """Serve on until other servers have taken everything over, while there are others."""
         try:
             async with asyncio.timeout(deadline_s):
-                while self._owners() and self._has_others():
+                while self._owners() and self._host.has_others:
                     self._progress.clear()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_AGAIN_S):
                             await self._progress.wait()
         except TimeoutError:
             log.warning("nobody took over partitions %s", sorted(self._owners()))
-
-    def _has_others(self) -> bool:
-        return any(each.instance_id != self._server_id for each in self._live())
 
     async def for_each(self, do: Callable[[OwnedPartition], Coroutine[Any, Any, None]]) -> None:
         """Do it with everything that is owned, at once."""
@@ -275,7 +237,7 @@ class Ownership:
 
     async def store_watermarks(self) -> None:
         """Store how far everything is forwarded."""
-        await Watermarks(self._log.backplane, self._metrics).store(self._owners())
+        await Watermarks(self._host.log.backplane, self._host.metrics).store(self._owners())
 
 
 def _check_cancelled() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
-from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.records import Takeover
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.backplane import MESSAGES, Producer
@@ -19,12 +18,12 @@ from cecochat.ports.reading import decode_once, following
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.messaging.appending import Appending
 from cecochat.servers.messaging.forward import Forwarding
-from cecochat.servers.messaging.loading import Loading, Log
-from cecochat.servers.messaging.metrics import MessagingMetrics, ReadBatch
+from cecochat.servers.messaging.host import Host
+from cecochat.servers.messaging.loading import Loading
+from cecochat.servers.messaging.metrics import ReadBatch
 from cecochat.servers.messaging.missing import MissingCopies
 from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.servers.messaging.tracing import MessageTraces
-from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -44,38 +43,27 @@ class OwnedPartition:
     """One partition under one producer session, from reading ahead and takeover to its end.
 
     `run` returns the takeover of a later owner, or raises `ProducerEnded`; then a new one has to be
-    made. `address_of` says where a server is; empty: not known.
+    made.
     """
 
     def __init__(
-        self,
-        log_: Log,
-        partition: int,
-        server_id: str,
-        version: int,
-        limits: OwnerLimits,
-        metrics: MessagingMetrics,
-        on_ready: Callable[[], None],
-        address_of: Callable[[str], str],
-        tracer: Tracer = OFF,
+        self, host: Host, partition: int, version: int, on_ready: Callable[[], None]
     ) -> None:
-        self.log = log_
         self.partition = partition
         self.version = version  # of the assignment
         self.ready: ReadyPartition | None = None  # from its takeover to its end
         self.claimed = False  # its takeover is on the way
         self._named = {"partition": partition}  # in the log
-        self._server_id = server_id
-        self._limits = limits
-        self._metrics = metrics
+        self._host = host
+        self._log = host.log
+        self._metrics = host.metrics
         self._on_ready = on_ready
-        self._address_of = address_of
-        self._traces = MessageTraces(tracer, partition)
+        self._traces = MessageTraces(host.tracer, partition)
         self._begun_s = time.monotonic()
         self._stands = (-1, self._begun_s)  # the cursor while it waits, and since when
         self._moved = asyncio.Event()
-        self._loading = Loading(log_, partition, limits, metrics)
-        self.appending = Appending(partition, metrics, self._traces, self._moved.set)
+        self._loading = Loading(host, partition)
+        self.appending = Appending(partition, host.metrics, self._traces, self._moved.set)
 
     # -- life
 
@@ -89,7 +77,7 @@ class OwnedPartition:
         raise ProducerEnded(f"partition {self.partition}: {ended.exceptions[0]}")
 
     async def _own(self) -> Takeover:
-        producer = await self.log.backplane.producer()
+        producer = await self._log.backplane.producer()
         superseded: Takeover | None = None
         try:
             owner = await self._loading.load()
@@ -114,24 +102,9 @@ class OwnedPartition:
     async def _serve(self, owner: Owner, producer: Producer) -> Takeover:
         async with asyncio.TaskGroup() as group:
             forwarding = Forwarding(
-                self.log.backplane,
-                owner,
-                producer,
-                group,
-                self._metrics,
-                self._traces,
-                self._moved.set,
-                self._loading.place,
+                self._host, owner, producer, group, self._traces, self._moved.set
             )
-            missing = MissingCopies(
-                self.log.backplane,
-                owner,
-                producer,
-                group,
-                self._metrics,
-                self._loading.place,
-                self.log.partitions,
-            )
+            missing = MissingCopies(self._host, owner, producer, group)
             helpers = [
                 group.create_task(self.appending.run(producer)),
                 group.create_task(self._keep_house(owner)),
@@ -150,7 +123,7 @@ class OwnedPartition:
         """Append the takeover once nearly all is read: until then the owner before serves on, and
         from then on little is left to do.
         """
-        backplane, partition = self.log.backplane, self.partition
+        backplane, partition = self._log.backplane, self.partition
         with suppress(TimeoutError):
             while owner.cursor < (await backplane.bounds(MESSAGES, partition))[1] - NEAR_RECORDS:
                 self._moved.clear()
@@ -166,21 +139,13 @@ class OwnedPartition:
         self.claimed = True
         uncopied = self._loading.uncopied(committed, end)
         told = (uncopied, self._loading.lost)
-        self.appending.queue(owner.takeover(self._server_id, self.version, now_ms(), *told))
+        self.appending.queue(owner.takeover(self._host.server_id, self.version, now_ms(), *told))
 
     def _start(self, owner: Owner) -> None:
         self._metrics.partitions.inc()
         self._metrics.takeovers.inc()
         self._metrics.takeover_seconds.observe(time.monotonic() - self._begun_s)
-        self.ready = ReadyPartition(
-            self.log,
-            self.partition,
-            owner,
-            self._loading,
-            self.appending,
-            self._metrics,
-            self._traces,
-        )
+        self.ready = ReadyPartition(self._host, owner, self._loading, self.appending, self._traces)
         self._on_ready()
 
     def _end(self, owner: Owner, superseded: Takeover | None) -> None:
@@ -194,11 +159,11 @@ class OwnedPartition:
                 errors_pb2.ERROR_CODE_MOVED,
                 "the partition is being taken over: ask the connect server where, then resume",
             ),
-            self._address_of(superseded.server_id) if superseded else "",
+            self._host.address_of(superseded.server_id) if superseded else "",
         )
 
     async def _follow(self, owner: Owner, forwarding: Forwarding) -> Takeover:
-        batches = following(self.log.backplane, self.partition, owner.place)
+        batches = following(self._log.backplane, self.partition, owner.place)
         async with aclosing(batches):
             async for batch in batches:
                 now = now_ms()

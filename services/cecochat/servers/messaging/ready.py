@@ -9,10 +9,11 @@ from cecochat.domain.log.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.session.session import Session
+from cecochat.ports.backplane import Log
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.messaging.appending import Appending
-from cecochat.servers.messaging.loading import Loading, Log
-from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.host import Host
+from cecochat.servers.messaging.loading import Loading
 from cecochat.servers.messaging.tracing import MessageTraces
 from cecochat.telemetry.logs import ids_of
 from cecochat.v1.messaging_pb2 import Send
@@ -24,20 +25,28 @@ log = logging.getLogger(__name__)
 class ReadyPartition:
     """A partition that this server owns; once it does no longer, all its sessions are closed."""
 
-    log: Log
-    partition: int
+    host: Host
     owner: Owner
     loading: Loading
     appending: Appending
-    metrics: MessagingMetrics
     traces: MessageTraces
+
+    @property
+    def log(self) -> Log:
+        """What it is a partition of."""
+        return self.host.log
+
+    @property
+    def partition(self) -> int:
+        """Its number."""
+        return self.owner.partition
 
     def settles(self, session: Session, send: Send, seen: int) -> bool:
         """Whether a send needs no append; also where the owner has ended and closes the session."""
         if not self.owner.ready:
             return True
         if self.owner.is_repeat((session.user_id, send.client_message_id)):
-            self.metrics.repeats.inc()
+            self.host.metrics.repeats.inc()
         return self.owner.settles(session, send, seen)
 
     def id_max(self) -> int:
@@ -48,7 +57,7 @@ class ReadyPartition:
 
     def accept(self, session: Session, send: Send, recipients: tuple[str, ...]) -> None:
         """Append a checked send that was not settled. Raises `Refusal`."""
-        self.metrics.accept()
+        self.host.metrics.accept()
         origin = self.owner.accept(session, send, recipients, now_ms())
         self.traces.accept(send.traceparent, origin)
         self.appending.queue(origin)

@@ -6,27 +6,18 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
-
-from prometheus_client import CollectorRegistry
 
 from cecochat.auth.tokens import Identity, Verifier
-from cecochat.documents.remembered import Memory
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Refusal
-from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.session.bucket import PerUser, Rates
 from cecochat.domain.session.session import Session
 from cecochat.internal.v1.internal_pb2 import Load, MessagingLoad
-from cecochat.ports.configuration import Configuration
-from cecochat.ports.discovery import Instance
 from cecochat.servers.messaging.connection import Connection, Read, Write
 from cecochat.servers.messaging.credit import SendCredit
-from cecochat.servers.messaging.loading import Log
-from cecochat.servers.messaging.metrics import MessagingMetrics
+from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.ownership import NEXT_OWNER_MS, Ownership
 from cecochat.servers.messaging.replaying import Replays
-from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -37,28 +28,14 @@ DRAIN_TIMEOUT_S = 5.0
 
 
 class MessagingServer:
-    """`run` follows the assignment until it is cancelled; `serve` is called by a transport, once a
-    stream.
-    """
+    """`serve` is called by a transport, once a stream; `check_tokens` runs beside it."""
 
-    def __init__(
-        self,
-        server_id: str,
-        log_: Log,
-        verifier: Verifier,
-        registry: CollectorRegistry,
-        live: Callable[[], tuple[Instance, ...]] = tuple,
-        tracer: Tracer = OFF,
-        memory: Memory | None = None,
-    ) -> None:
-        self.server_id = server_id
-        self.log = log_
+    def __init__(self, host: Host, ownership: Ownership, verifier: Verifier) -> None:
+        self.server_id = host.server_id
+        self.metrics = host.metrics
+        self.ownership = ownership
         self.verifier = verifier
-        self.metrics = MessagingMetrics(registry)
-        self.limits = OwnerLimits()
-        self.ownership = Ownership(
-            server_id, log_, self.limits, self.metrics, registry, live, tracer, memory
-        )
+        self._limits = host.limits
         self._config = Config()
         self._connections: set[Connection] = set()
         self._by_user: Counter[str] = Counter()
@@ -92,16 +69,10 @@ class MessagingServer:
         self._config = config
         self.verifier.configure(config)
         self.metrics.sessions_max.set(config.sessions_max_per_server)
-        self.limits.resend_window_ms = int(config.resend_window_s * 1_000)
-        self.limits.tail_max_bytes = config.tail_max_bytes
+        self._limits.resend_window_ms = int(config.resend_window_s * 1_000)
+        self._limits.tail_max_bytes = config.tail_max_bytes
 
-    # -- ownership
-
-    async def run(self, configuration: Configuration) -> None:
-        """Own what the assignment says, and look after the sessions, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._check_tokens())
-            group.create_task(self.ownership.run(configuration))
+    # -- what others ask
 
     @property
     def not_ready(self) -> str | None:
@@ -185,7 +156,8 @@ class MessagingServer:
         for connection in list(self._connections):
             connection.end_if_revoked()
 
-    async def _check_tokens(self) -> None:
+    async def check_tokens(self) -> None:
+        """Send those away whose tokens have expired, until cancelled."""
         while True:
             await asyncio.sleep(1)
             now_s = time.time()

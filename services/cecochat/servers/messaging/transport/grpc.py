@@ -9,17 +9,16 @@ import logging
 import grpc
 
 from cecochat.domain.errors import Refusal
-from cecochat.runtime.grpc import INTERNAL, Context, abort, authenticate
+from cecochat.runtime.grpc import INTERNAL, Context, Service, abort, authenticate
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.servers.messaging.server import MessagingServer
 
 log = logging.getLogger(__name__)
 
-SERVICE = "cecochat.v1.Messaging"
 RECEIVE_MAX_BYTES = 256 << 10  # a frame over the protocol's limit gets a typed answer up to here
 
 
-def handler(server: MessagingServer) -> grpc.GenericRpcHandler:
+def service(server: MessagingServer) -> Service:
     """`cecochat.v1.Messaging`, served by `server`."""
     tarpit = Tarpit()
 
@@ -44,6 +43,5 @@ def handler(server: MessagingServer) -> grpc.GenericRpcHandler:
             await tarpit.hold(refusal)
             await abort(context, refusal)
 
-    return grpc.method_handlers_generic_handler(
-        SERVICE, {"Chat": grpc.stream_stream_rpc_method_handler(chat)}
-    )
+    call: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(chat)
+    return Service("cecochat.v1.Messaging", {"Chat": call}, RECEIVE_MAX_BYTES)

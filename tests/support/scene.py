@@ -1,0 +1,91 @@
+"""A cluster on which people talk, for faults to come over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cecochat.domain.cluster.partitions import partition_of
+from scripts.backends.launch import Backend
+from tests.support import operators
+from tests.support.crowd import Crowd
+from tests.support.eventually import eventually
+from tests.support.processes import Processes, ServerProcess
+
+PARTITIONS = 15
+"""So many that one has no user of the crowd: a test may number messages there."""
+RETENTION_MS = 60_000  # a quarter of it is soon over
+COUNTS = {"control": 1, "messaging": 2, "materialize": 1, "history": 1, "connect": 1}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A cluster on which people talk, and what it stands on."""
+
+    cluster: Processes
+    crowd: Crowd
+    backends: Mapping[str, Backend]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return self.cluster.environment
+
+    def one(self, service: str) -> ServerProcess:
+        (server,) = self.cluster.of(service)
+        return server
+
+    @property
+    def kafka_pid(self) -> int:
+        pid = self.backends["kafka"].pid
+        assert pid, "Kafka does not run"
+        return pid
+
+    @property
+    def quiet(self) -> int:
+        """A partition on which nobody of the crowd is."""
+        users = {who.user_id for who in self.crowd.devices}
+        taken = {partition_of(user, PARTITIONS) for user in users}
+        return min(set(range(PARTITIONS)) - taken)
+
+
+@asynccontextmanager
+async def meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """It goes on until the context is left."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        yield
+        task.cancel()
+
+
+async def taken_over(scene: Scene) -> None:
+    """Until every partition is served by whom it is assigned to, as they say themselves."""
+
+    async def served() -> bool:
+        found: dict[str, str] = {}
+        for server in scene.cluster.of("messaging"):
+            found |= dict.fromkeys(await _owned(server), server.instance_id)
+        return len(found) == PARTITIONS and found == await scene.cluster.owners()
+
+    await eventually(served, within_s=90, every_s=0.2)
+
+
+async def _owned(server: ServerProcess) -> dict[str, Any]:
+    async with operators.client() as client:
+        shown = await client.get(f"{server.ready['health_url']}/partitions")
+    owned: dict[str, Any] = shown.json()["owned"]
+    return owned
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """It does nothing, and its connections stay open."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
