@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,36 @@ def test_every_command_has_help_with_an_example(path: list[str]) -> None:
     assert result.exit_code == 0
     assert "Example:" in result.output
     assert f"cecochat {' '.join(path)}" in " ".join(result.output.split())
+
+
+EVERY = [
+    *((name,) for name in ALL[0]),
+    ("revoke",),
+    ("where",),
+    ("audit",),
+    ("deploy",),
+    ("dead", "list"),
+]
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_is_filled_to_the_width_of_the_terminal(path: tuple[str, ...], columns: int) -> None:
+    """Not broken where the lines of the source end."""
+    size = {"COLUMNS": str(columns), "TERMINAL_WIDTH": str(columns)}
+    shown = CliRunner().invoke(app, [*path, "--help"], env=size).output
+    about = shown.partition("Usage:")[2].partition("╭")[0].splitlines()[1:]
+    lines = [line.strip() for line in about]
+    assert any(lines)
+    for line, after in pairwise(lines):
+        if line and after:
+            assert len(line) + 1 + len(after.split()[0]) > columns - 2, (line, after)
+
+
+def test_help_takes_no_table_for_markup() -> None:
+    shown = CliRunner().invoke(app, ["deploy", "--help"]).output
+    assert "[messaging]" in shown
+    assert "[edge-job]" in shown
 
 
 def test_help_does_not_wait_for_what_it_does_not_need() -> None:
