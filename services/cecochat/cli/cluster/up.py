@@ -42,6 +42,7 @@ def up(
     port_base: Annotated[
         int | None,
         typer.Option(
+            metavar="PORT",
             min=1,
             max=65_535 - len(ports.NAMES) + 1,
             help=f"The first of {len(ports.NAMES)} ports in a row. By default "
