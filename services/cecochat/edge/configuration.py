@@ -1,8 +1,8 @@
 """Writes the configuration of HAProxy, from the settings and the servers behind it.
 
-Each port of the edge leads to one messaging server, so the host:port that a client is told for its
-partition is enough for any gRPC client. Lookups and queries may come through any port of the edge;
-their paths decide where they lead (ADR 0101).
+Each port of the edge leads to one messaging server, so any gRPC client finds the owner of a user's
+partition by the host:port that it is told. On the main port, the path of a request decides whether
+it goes to a connect, messaging or history server (ADR 0101).
 """
 
 from __future__ import annotations

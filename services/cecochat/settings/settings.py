@@ -98,8 +98,8 @@ class Settings:
     )
     replication: int = setting(
         0,
-        "copies that Kafka and Cassandra keep; 0 means 3, or as many as they have servers, and no "
-        "start with fewer; set another number if you really want it",
+        "copies that Kafka and Cassandra keep; 0 means 3, or as many as they have servers, and a "
+        "start is refused if there are fewer copies; set another number if you really want it",
         0,
         9,
     )

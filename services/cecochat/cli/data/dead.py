@@ -49,9 +49,9 @@ def list_(
 ) -> None:
     """Print the dead letters, newest last.
 
-    Of each partition, the newest 200 are kept. The state of a letter is: waits, if the history
-    lacks the message; stored or dropped, if somebody took care of it; or kept, if it is only there
-    to be looked at.
+    At most the newest 200 of each partition are printed. The state of a letter is: waits, if the
+    history lacks the message; stored or dropped, if somebody took care of it; or kept, if it is
+    only there to be looked at.
     """
     letters = run(_letters(server, settings))
     if json:
