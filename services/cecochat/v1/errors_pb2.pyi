@@ -25,102 +25,102 @@ class _ErrorCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorCode.V
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_CODE_UNSPECIFIED: _ErrorCode.ValueType  # 0
     ERROR_CODE_INVALID_ARGUMENT: _ErrorCode.ValueType  # 1
-    """The request is malformed: the message says which field and what it may be. Sending it again is useless."""
+    """The request is malformed: the message says which field, and what is allowed there. Sending it again is useless."""
     ERROR_CODE_UNAUTHENTICATED: _ErrorCode.ValueType  # 2
-    """No token, or one that does not verify."""
+    """There is no token, or it does not verify."""
     ERROR_CODE_TOKEN_EXPIRED: _ErrorCode.ValueType  # 3
-    """The token was good and has expired: get a new one, then come back."""
+    """The token has expired: get a new one, then come back."""
     ERROR_CODE_FORBIDDEN: _ErrorCode.ValueType  # 4
     """The user is not a participant of that chat."""
     ERROR_CODE_TOO_LARGE: _ErrorCode.ValueType  # 5
-    """A frame, a text or a document is over its limit."""
+    """A frame, a text or a document is larger than its limit."""
     ERROR_CODE_RATE_LIMITED: _ErrorCode.ValueType  # 6
-    """Too many connects, lookups or queries in a short time: come back after retry_after_ms."""
+    """The user made too many connects, lookups or queries in a short time: come back after retry_after_ms."""
     ERROR_CODE_TOO_MANY_SESSIONS: _ErrorCode.ValueType  # 7
-    """The user or the server holds as many sessions as it may."""
+    """The user or the server has as many sessions as it may have."""
     ERROR_CODE_WRONG_SERVER: _ErrorCode.ValueType  # 8
     """This server does not own the user's partition: ask the connect server again."""
     ERROR_CODE_UNAVAILABLE: _ErrorCode.ValueType  # 9
-    """Nobody can serve this just now (starting, taking over): come back after retry_after_ms."""
+    """No server can answer just now, for example during a start or a takeover: come back after retry_after_ms."""
     ERROR_CODE_UNIMPLEMENTED: _ErrorCode.ValueType  # 10
     """This kind of chat or event is not built yet."""
     ERROR_CODE_BEHIND: _ErrorCode.ValueType  # 11
-    """The history does not yet hold what the token asks for: ask again after retry_after_ms."""
+    """The history does not yet hold what the read token asks for: ask again after retry_after_ms."""
     ERROR_CODE_SLOW: _ErrorCode.ValueType  # 12
-    """The client read too slowly and its queue reached the limit: reconnect and resume."""
+    """The client read too slowly, and its queue reached the limit: reconnect and resume."""
     ERROR_CODE_DRAINING: _ErrorCode.ValueType  # 13
-    """The server stops: reconnect (to the address given, or ask the connect server)."""
+    """The server is stopping: reconnect, to the given address or to the one that the connect server gives."""
     ERROR_CODE_MOVED: _ErrorCode.ValueType  # 14
     """The partition has moved to another server: reconnect there."""
     ERROR_CODE_CATCH_UP: _ErrorCode.ValueType  # 15
-    """The position of a send is too old to tell whether it is a repeat: reconnect, catch up, send again."""
+    """The position of a send is too old to tell whether it is a resend: reconnect, catch up, send again."""
     ERROR_CODE_PROTOCOL: _ErrorCode.ValueType  # 16
-    """The client broke the order of the protocol (no hello first, a second hello, a send before it was welcomed)."""
+    """The client broke the order of the protocol: it did not begin with a hello, said hello twice, or sent before it was welcomed."""
     ERROR_CODE_TIMEOUT: _ErrorCode.ValueType  # 17
-    """No hello within the deadline."""
+    """The client did not say hello within the deadline."""
     ERROR_CODE_INTERNAL: _ErrorCode.ValueType  # 18
     """A fault of the server. Its log has the cause."""
     ERROR_CODE_NOT_FOUND: _ErrorCode.ValueType  # 19
-    """There is no such thing, or it is none of the caller's: both look the same."""
+    """It does not exist, or it is not the caller's: both look the same."""
     ERROR_CODE_REPLACED: _ErrorCode.ValueType  # 20
-    """The same device has said hello on a newer stream: this one ends, and what it still had under way is not taken."""
+    """The same device has said hello on a newer stream: this one ends, and takes nothing that was still under way."""
     ERROR_CODE_REUSED_ID: _ErrorCode.ValueType  # 21
-    """A send with this client_message_id was accepted before, and it said something else."""
+    """A send with this client_message_id and other content was accepted before."""
     ERROR_CODE_CLOCK_AHEAD: _ErrorCode.ValueType  # 22
-    """The clock of the server is far ahead of the log's: it accepts no sends until that is put right, or another server takes over."""
+    """The clock of the server is far ahead of the log's: nobody can send until it is set right, or another server takes over."""
     ERROR_CODE_TOKEN_REVOKED: _ErrorCode.ValueType  # 23
-    """The token was good and has been revoked: it never holds again. Come back with another one, if the application gives you one."""
+    """The token has been revoked and is never valid again: come back with another one, if the application gives you one."""
 
 class ErrorCode(_ErrorCode, metaclass=_ErrorCodeEnumTypeWrapper):
     """Why a request, a send or a stream was refused or ended. A code never changes its meaning."""
 
 ERROR_CODE_UNSPECIFIED: ErrorCode.ValueType  # 0
 ERROR_CODE_INVALID_ARGUMENT: ErrorCode.ValueType  # 1
-"""The request is malformed: the message says which field and what it may be. Sending it again is useless."""
+"""The request is malformed: the message says which field, and what is allowed there. Sending it again is useless."""
 ERROR_CODE_UNAUTHENTICATED: ErrorCode.ValueType  # 2
-"""No token, or one that does not verify."""
+"""There is no token, or it does not verify."""
 ERROR_CODE_TOKEN_EXPIRED: ErrorCode.ValueType  # 3
-"""The token was good and has expired: get a new one, then come back."""
+"""The token has expired: get a new one, then come back."""
 ERROR_CODE_FORBIDDEN: ErrorCode.ValueType  # 4
 """The user is not a participant of that chat."""
 ERROR_CODE_TOO_LARGE: ErrorCode.ValueType  # 5
-"""A frame, a text or a document is over its limit."""
+"""A frame, a text or a document is larger than its limit."""
 ERROR_CODE_RATE_LIMITED: ErrorCode.ValueType  # 6
-"""Too many connects, lookups or queries in a short time: come back after retry_after_ms."""
+"""The user made too many connects, lookups or queries in a short time: come back after retry_after_ms."""
 ERROR_CODE_TOO_MANY_SESSIONS: ErrorCode.ValueType  # 7
-"""The user or the server holds as many sessions as it may."""
+"""The user or the server has as many sessions as it may have."""
 ERROR_CODE_WRONG_SERVER: ErrorCode.ValueType  # 8
 """This server does not own the user's partition: ask the connect server again."""
 ERROR_CODE_UNAVAILABLE: ErrorCode.ValueType  # 9
-"""Nobody can serve this just now (starting, taking over): come back after retry_after_ms."""
+"""No server can answer just now, for example during a start or a takeover: come back after retry_after_ms."""
 ERROR_CODE_UNIMPLEMENTED: ErrorCode.ValueType  # 10
 """This kind of chat or event is not built yet."""
 ERROR_CODE_BEHIND: ErrorCode.ValueType  # 11
-"""The history does not yet hold what the token asks for: ask again after retry_after_ms."""
+"""The history does not yet hold what the read token asks for: ask again after retry_after_ms."""
 ERROR_CODE_SLOW: ErrorCode.ValueType  # 12
-"""The client read too slowly and its queue reached the limit: reconnect and resume."""
+"""The client read too slowly, and its queue reached the limit: reconnect and resume."""
 ERROR_CODE_DRAINING: ErrorCode.ValueType  # 13
-"""The server stops: reconnect (to the address given, or ask the connect server)."""
+"""The server is stopping: reconnect, to the given address or to the one that the connect server gives."""
 ERROR_CODE_MOVED: ErrorCode.ValueType  # 14
 """The partition has moved to another server: reconnect there."""
 ERROR_CODE_CATCH_UP: ErrorCode.ValueType  # 15
-"""The position of a send is too old to tell whether it is a repeat: reconnect, catch up, send again."""
+"""The position of a send is too old to tell whether it is a resend: reconnect, catch up, send again."""
 ERROR_CODE_PROTOCOL: ErrorCode.ValueType  # 16
-"""The client broke the order of the protocol (no hello first, a second hello, a send before it was welcomed)."""
+"""The client broke the order of the protocol: it did not begin with a hello, said hello twice, or sent before it was welcomed."""
 ERROR_CODE_TIMEOUT: ErrorCode.ValueType  # 17
-"""No hello within the deadline."""
+"""The client did not say hello within the deadline."""
 ERROR_CODE_INTERNAL: ErrorCode.ValueType  # 18
 """A fault of the server. Its log has the cause."""
 ERROR_CODE_NOT_FOUND: ErrorCode.ValueType  # 19
-"""There is no such thing, or it is none of the caller's: both look the same."""
+"""It does not exist, or it is not the caller's: both look the same."""
 ERROR_CODE_REPLACED: ErrorCode.ValueType  # 20
-"""The same device has said hello on a newer stream: this one ends, and what it still had under way is not taken."""
+"""The same device has said hello on a newer stream: this one ends, and takes nothing that was still under way."""
 ERROR_CODE_REUSED_ID: ErrorCode.ValueType  # 21
-"""A send with this client_message_id was accepted before, and it said something else."""
+"""A send with this client_message_id and other content was accepted before."""
 ERROR_CODE_CLOCK_AHEAD: ErrorCode.ValueType  # 22
-"""The clock of the server is far ahead of the log's: it accepts no sends until that is put right, or another server takes over."""
+"""The clock of the server is far ahead of the log's: nobody can send until it is set right, or another server takes over."""
 ERROR_CODE_TOKEN_REVOKED: ErrorCode.ValueType  # 23
-"""The token was good and has been revoked: it never holds again. Come back with another one, if the application gives you one."""
+"""The token has been revoked and is never valid again: come back with another one, if the application gives you one."""
 Global___ErrorCode: _TypeAlias = ErrorCode  # noqa: Y015
 
 @_typing.final
@@ -139,7 +139,7 @@ class Error(_message.Message):
     retriable: _builtins.bool
     """Whether the same request can succeed later."""
     retry_after_ms: _builtins.int
-    """How long to wait before that, in milliseconds; 0: as the back-off says."""
+    """How long to wait before that, in milliseconds; 0 means as long as the back-off says."""
     def __init__(
         self,
         *,

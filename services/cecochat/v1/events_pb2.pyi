@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Event(_message.Message):
-    """Something a user did, once accepted: the value of its origin record and, byte for byte, of every copy."""
+    """Something that a user did and a server accepted: the value of its origin record and, byte for byte, of every copy."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,13 +38,13 @@ class Event(_message.Message):
     TYPING_FIELD_NUMBER: _builtins.int
     PRESENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """ms since 2020-01-01 << 22 | partition << 10 | sequence. Unique; orders a chat. A string in JSON."""
+    """ms since 2020-01-01 << 22 | partition << 10 | sequence. It is unique, and orders a chat. In JSON it is a string."""
     user_id: _builtins.str
-    """Who did it: from the token of the one who sent it, never from a request."""
+    """Who did it: taken from the sender's token, never from a request."""
     chat_id: _builtins.str
     """`d:` + the two user ids in byte order joined by `~`, or `g:` + a group's id."""
     client_message_id: _builtins.str
-    """Chosen by the sending client; a repeat of it makes no second event."""
+    """Chosen by the sending client; sending it again makes no second event."""
     @_builtins.property
     def recipient_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Whom it concerns besides `user_id`, frozen when it was accepted."""
@@ -55,7 +55,7 @@ class Event(_message.Message):
     def receipt(self) -> Global___Receipt: ...
     @_builtins.property
     def edit(self) -> Global___Edit:
-        """Room for what comes next; refused as unimplemented today."""
+        """Reserved for later, and refused as unimplemented today."""
 
     @_builtins.property
     def deletion(self) -> Global___Deletion: ...
@@ -116,7 +116,7 @@ Global___Message: _TypeAlias = Message  # noqa: Y015
 
 @_typing.final
 class Receipt(_message.Message):
-    """How far `user_id` has received and read a chat; marks only ever move up. 0 leaves a mark where it is."""
+    """How far `user_id` has received and read a chat, as message ids. Marks only move up; 0 leaves a mark where it is."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

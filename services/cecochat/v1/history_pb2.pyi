@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetMessagesRequest(_message.Message):
-    """A page of one chat. With neither bound: the newest messages."""
+    """Asks for a page of one chat. Without a bound, these are the newest messages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -41,7 +41,7 @@ class GetMessagesRequest(_message.Message):
     """1 to `history.page_max`; 0: 50."""
     @_builtins.property
     def token(self) -> _messaging_pb2.ReadToken:
-        """Optional: the answer holds everything up to there, or the call fails with BEHIND."""
+        """Optional: the answer holds everything up to this token, or the call fails with BEHIND."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class GetMessagesResponse(_message.Message):
     def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]: ...
     @_builtins.property
     def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
-        """That overlap what this page covers."""
+        """The holes that overlap what this page covers."""
 
     def __init__(
         self,
@@ -100,8 +100,8 @@ Global___GetMessagesResponse: _TypeAlias = GetMessagesResponse  # noqa: Y015
 
 @_typing.final
 class Hole(_message.Message):
-    """Ids of messages that may be missing in the history of a chat although they were acknowledged, both among them. An operator has to
-    know of it: nothing a client does brings them back.
+    """A range of ids, both ends included, whose messages may be missing in the history of a chat although they were acknowledged. An operator
+    must know of it: nothing that a client does brings them back.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -114,24 +114,24 @@ class Hole(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         REASON_UNSPECIFIED: Hole._Reason.ValueType  # 0
         REASON_TRIMMED: Hole._Reason.ValueType  # 1
-        """The log had dropped them before they were in the history."""
+        """The log dropped them before they were in the history."""
         REASON_UNPROVEN: Hole._Reason.ValueType  # 2
-        """Nothing tells any more whether they were accepted."""
+        """Nothing shows any more whether they were accepted."""
         REASON_REFUSED: Hole._Reason.ValueType  # 3
-        """The database does not take this one message."""
+        """The database refuses this one message."""
         REASON_LOST: Hole._Reason.ValueType  # 4
-        """The log had lost its end before they were in the history. Whether it held more than what is there, nothing tells any more."""
+        """The log lost its end before they were in the history. Nothing shows any more whether it had held more than the history has."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
     REASON_UNSPECIFIED: Hole.Reason.ValueType  # 0
     REASON_TRIMMED: Hole.Reason.ValueType  # 1
-    """The log had dropped them before they were in the history."""
+    """The log dropped them before they were in the history."""
     REASON_UNPROVEN: Hole.Reason.ValueType  # 2
-    """Nothing tells any more whether they were accepted."""
+    """Nothing shows any more whether they were accepted."""
     REASON_REFUSED: Hole.Reason.ValueType  # 3
-    """The database does not take this one message."""
+    """The database refuses this one message."""
     REASON_LOST: Hole.Reason.ValueType  # 4
-    """The log had lost its end before they were in the history. Whether it held more than what is there, nothing tells any more."""
+    """The log lost its end before they were in the history. Nothing shows any more whether it had held more than the history has."""
 
     FIRST_ID_FIELD_NUMBER: _builtins.int
     LAST_ID_FIELD_NUMBER: _builtins.int
@@ -144,8 +144,8 @@ class Hole(_message.Message):
     reason: Global___Hole.Reason.ValueType
     chat_id: _builtins.str
     user_id: _builtins.str
-    """Set where it is one message: who sent it, and as what. A device that fills a gap takes it for a message without a content,
-    in the order of ids, so that it sends none again that was accepted.
+    """Set if the hole is one message: its sender and its client_message_id. A device that fills a gap treats it as a message without content,
+    in the order of ids, so that it does not resend one that was accepted.
     """
     client_message_id: _builtins.str
     def __init__(
@@ -195,7 +195,7 @@ Global___Mark: _TypeAlias = Mark  # noqa: Y015
 
 @_typing.final
 class GetChatsRequest(_message.Message):
-    """The caller's chats, the one with the newest message first, or in the order of their ids."""
+    """Asks for the caller's chats, sorted by their newest message, newest first, or by their ids."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -204,9 +204,9 @@ class GetChatsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     before: _builtins.int
-    """Continue below this last message id; 0: from the newest."""
+    """Continue below this last message id; 0 means from the newest."""
     after_chat_id: _builtins.str
-    """Set, also to nothing: the chats above this id in the order of ids, of which none is missed that moves meanwhile."""
+    """If set, even to nothing: the chats above this id, in the order of ids. In that order no chat is missed that gets a message meanwhile."""
     limit: _builtins.int
     """1 to `history.page_max`; 0: 50."""
     @_builtins.property
@@ -241,8 +241,8 @@ class GetChatsResponse(_message.Message):
     def chats(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chat]: ...
     @_builtins.property
     def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
-        """On the first page: of all chats of the caller that lack a known message, also of those that have no other and so are not
-        among `chats`.
+        """On the first page: the holes of all chats of the caller that lack a known message, including chats that have no other message and so
+        are not among `chats`.
         """
 
     def __init__(
@@ -278,7 +278,7 @@ class Chat(_message.Message):
     def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]: ...
     @_builtins.property
     def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
-        """All that concern this chat."""
+        """All holes that concern this chat."""
 
     def __init__(
         self,
@@ -305,7 +305,7 @@ class FindMessageRequest(_message.Message):
     CHAT_ID_FIELD_NUMBER: _builtins.int
     message_id: _builtins.int
     chat_id: _builtins.str
-    """Optional: its chat, in whose history it is looked for if the log does not hold it any more."""
+    """Optional: its chat. If the log no longer holds the message, it is looked for in the history of this chat."""
     def __init__(
         self,
         *,
@@ -336,7 +336,7 @@ class FindMessageResponse(_message.Message):
         STATE_ON_ITS_WAY: FindMessageResponse._State.ValueType  # 2
         """`waits_for` says what is next."""
         STATE_GONE: FindMessageResponse._State.ValueType  # 3
-        """The log does not hold it any more: what is known is what the history says."""
+        """The log no longer holds it: only what the history says is known."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper): ...
     STATE_UNSPECIFIED: FindMessageResponse.State.ValueType  # 0
@@ -345,7 +345,7 @@ class FindMessageResponse(_message.Message):
     STATE_ON_ITS_WAY: FindMessageResponse.State.ValueType  # 2
     """`waits_for` says what is next."""
     STATE_GONE: FindMessageResponse.State.ValueType  # 3
-    """The log does not hold it any more: what is known is what the history says."""
+    """The log no longer holds it: only what the history says is known."""
 
     STATE_FIELD_NUMBER: _builtins.int
     WAITS_FOR_FIELD_NUMBER: _builtins.int
@@ -353,7 +353,7 @@ class FindMessageResponse(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     state: Global___FindMessageResponse.State.ValueType
     trace_id: _builtins.str
-    """Of the trace that its sending began; empty: none."""
+    """The trace that its sending began; empty if there is none."""
     @_builtins.property
     def waits_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -392,14 +392,14 @@ class MessageStep(_message.Message):
         STATE_DONE: MessageStep._State.ValueType  # 1
         STATE_WAITS: MessageStep._State.ValueType  # 2
         STATE_UNKNOWN: MessageStep._State.ValueType  # 3
-        """What would tell does not answer."""
+        """The part of the system that knows does not answer."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper): ...
     STATE_UNSPECIFIED: MessageStep.State.ValueType  # 0
     STATE_DONE: MessageStep.State.ValueType  # 1
     STATE_WAITS: MessageStep.State.ValueType  # 2
     STATE_UNKNOWN: MessageStep.State.ValueType  # 3
-    """What would tell does not answer."""
+    """The part of the system that knows does not answer."""
 
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -410,9 +410,9 @@ class MessageStep(_message.Message):
     """accepted, acknowledged, forwarded, delivered or materialized."""
     state: Global___MessageStep.State.ValueType
     subject: _builtins.str
-    """Whom or what it is about, where there are several: `to bob`."""
+    """Whom or what the step is about, if there are several: `to bob`."""
     at_ms: _builtins.int
-    """When it was done, ms since 1970; 0: that is not recorded."""
+    """When it was done, ms since 1970; 0 if that is not recorded."""
     text: _builtins.str
     """For people."""
     def __init__(

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class HistoryStub:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
-    NOT_FOUND (no such message that the caller has sent or is sent).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
+    caller neither sent nor receives such a message).
     """
 
     def __init__(self, channel):
@@ -56,8 +56,8 @@ class HistoryStub:
 
 class HistoryServicer:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
-    NOT_FOUND (no such message that the caller has sent or is sent).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
+    caller neither sent nor receives such a message).
     """
 
     def GetMessages(self, request, context):
@@ -107,8 +107,8 @@ def add_HistoryServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class History:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
-    NOT_FOUND (no such message that the caller has sent or is sent).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
+    caller neither sent nor receives such a message).
     """
 
     @staticmethod

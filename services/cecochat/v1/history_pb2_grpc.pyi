@@ -28,8 +28,8 @@ GRPC_VERSION: str
 
 class HistoryStub:
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
-    NOT_FOUND (no such message that the caller has sent or is sent).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
+    caller neither sent nor receives such a message).
     """
 
     @_typing.overload
@@ -44,8 +44,8 @@ class HistoryStub:
 @_typing.type_check_only
 class HistoryAsyncStub(HistoryStub):
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
-    NOT_FOUND (no such message that the caller has sent or is sent).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
+    caller neither sent nor receives such a message).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -56,8 +56,8 @@ class HistoryAsyncStub(HistoryStub):
 
 class HistoryServicer(metaclass=_abc_1.ABCMeta):
     """Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
-    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the token asks for more than is materialized),
-    NOT_FOUND (no such message that the caller has sent or is sent).
+    Errors: INVALID_ARGUMENT, FORBIDDEN (not a participant), BEHIND (the read token asks for more than is materialized), NOT_FOUND (the
+    caller neither sent nor receives such a message).
     """
 
     @_abc_1.abstractmethod

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Takeover(_message.Message):
-    """The values of the records with which owners speak about a partition itself. Events have their own: Event.
+    """The values of the records that owners write about a partition itself. The value of an event's records is Event.
 
     A new owner starts here: the offset of this record is its epoch.
     """
@@ -40,17 +40,17 @@ class Takeover(_message.Message):
     """Names the producer session, so that an owner knows its own takeover."""
     assignment_version: _builtins.int
     keeps_clock: _builtins.bool
-    """It keeps the log's clock, in its state records and in the copies that it makes. From a takeover by a first version on, which
-    does not, the clock is not known.
+    """Whether it keeps the log's clock, in its state records and in the copies that it makes. The first version did not, so the clock is not
+    known after its takeovers.
     """
     uncopied_from: _builtins.int
-    """From this offset up to below the other the log had dropped records before they were copied to all whom they concern;
-    both 0: none.
+    """From the first of these offsets up to below the second, the log had dropped records before they were copied to all whom they concern;
+    both are 0 if there are none.
     """
     uncopied_below: _builtins.int
     lost_below: _builtins.int
-    """It was noted that all below this offset had been copied, where the log's clock was the other, and the log has lost that end;
-    both 0: no loss was seen.
+    """It had been noted that everything below this offset, where the log's clock was lost_clock_ms, was copied, and the log has lost that end
+    since. Both are 0 if no loss was seen.
     """
     lost_clock_ms: _builtins.int
     def __init__(
@@ -207,16 +207,16 @@ class State(_message.Message):
     top: _builtins.int
     """The highest stamp (id without its partition) seen."""
     last_id: _builtins.int
-    """The id of the last valid origin; 0: none yet."""
+    """The id of the last valid origin; 0 if there is none yet."""
     clock_ms: _builtins.int
     """The latest append time of a record up to `as_of`, ms since 1970."""
     epoch_clock_ms: _builtins.int
     """The log's clock at `epoch`."""
     unread_before: _builtins.int
-    """One above the last offset that could not be read, while it is not known whether it was a copy; 0: there is none."""
+    """One above the last offset that could not be read, while it is not known whether it was a copy; 0 if there is none."""
     @_builtins.property
     def high(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
-        """Read, not written any more: as `copied`, without the ids."""
+        """Still read, but no longer written: as `copied`, without the ids."""
 
     @_builtins.property
     def copied(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
@@ -228,7 +228,7 @@ class State(_message.Message):
 
     @_builtins.property
     def owed(self) -> _containers.MessageMap[_builtins.int, Global___State.Copied]:
-        """Origin partition -> the highest origin that is known to concern this partition and to be missing here."""
+        """Origin partition -> the highest origin known to concern this partition and to be missing here."""
 
     def __init__(
         self,

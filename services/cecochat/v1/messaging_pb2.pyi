@@ -22,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Position(_message.Message):
-    """A place in the log of one partition: everything up to and including `offset`. Take `offset` and `clock_ms` from the same
-    item, always: together they tell a log that lost its end, and gives offsets again, from the log that the client knew.
+    """A place in the log of one partition: everything up to and including `offset`. Always take `offset` and `clock_ms` from the same item. A
+    log that has lost its end gives the same offsets again; both numbers together reveal that.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -37,7 +37,7 @@ class Position(_message.Message):
     partition: _builtins.int
     offset: _builtins.int
     clock_ms: _builtins.int
-    """The log's clock there: the latest time at which a record up to there was appended, ms since 1970; 0: not known."""
+    """The log's clock there: the latest time at which a record up to there was appended, ms since 1970; 0 if it is not known."""
     def __init__(
         self,
         *,
@@ -70,11 +70,11 @@ class ClientFrame(_message.Message):
     """A new token of the same user, before the old one expires."""
     @_builtins.property
     def hello(self) -> Global___Hello:
-        """In the first frame and in no other."""
+        """It is in the first frame and in no other."""
 
     @_builtins.property
     def sends(self) -> _containers.RepeatedCompositeFieldContainer[Global___Send]:
-        """In order; taken only after `caught_up`."""
+        """In order. They are taken only after `caught_up`."""
 
     def __init__(
         self,
@@ -102,12 +102,12 @@ class Hello(_message.Message):
     device: _builtins.str
     """A label for people, at most 64 bytes."""
     device_id: _builtins.str
-    """Names this device among those of its user, at most 64 bytes, kept with its position. Its older streams end before the
-    welcome, so that what was refused on this stream cannot come true on them. Empty: none ends.
+    """Names this device among those of its user, at most 64 bytes, kept with its position. Its older streams end before the welcome, so that
+    what was refused on this stream cannot be accepted on them. If it is empty, none ends.
     """
     @_builtins.property
     def position(self) -> Global___Position:
-        """Where the client was; absent: live only, nothing is missed."""
+        """Where the client was. Without it the session is live only, and there is nothing to catch up."""
 
     def __init__(
         self,
@@ -143,13 +143,13 @@ class Send(_message.Message):
     TYPING_FIELD_NUMBER: _builtins.int
     PRESENCE_FIELD_NUMBER: _builtins.int
     client_message_id: _builtins.str
-    """1 to 64 bytes, unique among the sends of a user: the same id again is the same event."""
+    """1 to 64 bytes, unique among the sends of a user: the same id again means the same event."""
     chat_id: _builtins.str
     traceparent: _builtins.str
-    """The sender's trace context (W3C `traceparent`); empty: none. Its flag "sampled" asks for a trace of this message."""
+    """The sender's trace context (W3C `traceparent`), or empty. Its flag "sampled" asks for a trace of this message."""
     seen_id: _builtins.int
-    """The highest message id of this chat that the person had before them, from the stream or from the history; 0: none. The
-    new id is above it, so that an answer sorts after what it answers. One more than a minute ahead counts as that.
+    """The highest message id of this chat that the user had seen, from the stream or from the history; 0 if there was none. The new id is
+    above it, so that an answer sorts after what it answers. An id from more than a minute ahead counts as a minute ahead.
     """
     @_builtins.property
     def message(self) -> _events_pb2.Message: ...
@@ -305,23 +305,23 @@ class Welcome(_message.Message):
     user_id: _builtins.str
     server_id: _builtins.str
     log_began_id: _builtins.int
-    """Set where the client's position is of another log, and a gap follows: no message of this log has a lower id. What has
-    one comes from before this log, and is in the history alone.
+    """Set if the client's position is of another log, and a gap follows: no message of this log has a lower id. Messages with lower ids are
+    older than this log, and only in the history.
     """
     partition_count: _builtins.int
     """How many partitions the log has; a user's is `murmur2(user id)` modulo this."""
     @_builtins.property
     def position(self) -> Global___Position:
-        """Where this session starts: the log, the partition and the offset that the client is taken to be at. If a gap
-        follows, this is its end: take it over only once the gap is filled.
+        """Where this session starts: the place that the client is taken to have reached. If a gap follows, this is its end: take it over only
+        once the gap is filled.
         """
 
     @_builtins.property
     def limits(self) -> Global___Limits: ...
     @_builtins.property
     def up_to(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
-        """Set where the hello had no position or a gap follows. For each partition of senders: the highest id of its messages
-        that lie at or below `position`. What has a higher id comes with the stream.
+        """Set if the hello had no position or a gap follows. For each partition of senders: the highest id of its messages that lie at or below
+        `position`. Messages with higher ids come with the stream.
         """
 
     def __init__(
@@ -347,7 +347,7 @@ Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):
-    """Of a stream and, the last two, of all streams of a user together. A frame counts as one send at least."""
+    """The limits of a stream; the last two are of all streams of a user together. A frame counts as at least one send."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -411,7 +411,7 @@ Global___Delivered: _TypeAlias = Delivered  # noqa: Y015
 
 @_typing.final
 class Ack(_message.Message):
-    """The send is in the log for good. The position moves to `offset`, unless it is there already."""
+    """The send is in the log for good. The position moves to `offset`, unless it is already there or above."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -441,7 +441,7 @@ Global___Ack: _TypeAlias = Ack  # noqa: Y015
 
 @_typing.final
 class Refused(_message.Message):
-    """The send was not accepted and never will be as it is; the session takes no more sends until the client reconnects."""
+    """The send was not accepted and never will be unless it is changed. The session takes no more sends until the client reconnects."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -490,8 +490,8 @@ Global___CaughtUp: _TypeAlias = CaughtUp  # noqa: Y015
 
 @_typing.final
 class Gap(_message.Message):
-    """What lies after the position `from_offset` and up to `to_offset` cannot be had from the log any more: read it from
-    the history with `token`. The position moves to `to_offset` once that is done.
+    """The log no longer has what lies after `from_offset` and up to `to_offset`: read it from the history with `token`. The position moves to
+    `to_offset` once that is done.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -520,8 +520,8 @@ Global___Gap: _TypeAlias = Gap  # noqa: Y015
 
 @_typing.final
 class ReadToken(_message.Message):
-    """"An answer that holds everything up to there": for each origin partition the highest place it must hold.
-    One that is made of an ack takes `offset` and `clock_ms` of that ack.
+    """Asks for an answer that holds everything up to a place in each origin partition. To make one from an ack, take the `offset` and
+    `clock_ms` of that ack.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -574,7 +574,7 @@ class ReadToken(_message.Message):
     def offsets(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]: ...
     @_builtins.property
     def clocks(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
-        """The log's clock at each of them; absent: not known, and a log that lost its end and gives offsets again is not noticed."""
+        """The log's clock at each of them. Without it, nobody notices a log that has lost its end and gives the same offsets again."""
 
     def __init__(
         self,
@@ -617,7 +617,7 @@ class Disconnect(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
-    """Where to go, `host:port`, where that is known; empty: ask the connect server."""
+    """Where to go, as `host:port`; if it is empty, ask the connect server."""
     @_builtins.property
     def error(self) -> _errors_pb2.Error: ...
     def __init__(

@@ -47,7 +47,7 @@ class MessagingServicer:
     """
 
     def Chat(self, request_iterator, context):
-        """One session of one device: hello, welcome, what was missed, then live. Metadata: `authorization: Bearer <token>`.
+        """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -31,7 +31,7 @@ class _BeganEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Began.ValueType
     BEGAN_RESUMED: _Began.ValueType  # 2
     """From a position that the client knew."""
     BEGAN_GAP: _Began.ValueType  # 3
-    """Behind a gap, which the client was told to read from the history."""
+    """After a gap, which the client was told to read from the history."""
 
 class Began(_Began, metaclass=_BeganEnumTypeWrapper): ...
 
@@ -41,14 +41,14 @@ BEGAN_LIVE: Began.ValueType  # 1
 BEGAN_RESUMED: Began.ValueType  # 2
 """From a position that the client knew."""
 BEGAN_GAP: Began.ValueType  # 3
-"""Behind a gap, which the client was told to read from the history."""
+"""After a gap, which the client was told to read from the history."""
 Global___Began: _TypeAlias = Began  # noqa: Y015
 
 @_typing.final
 class Load(_message.Message):
-    """What servers and commands of one cluster ask a server: GET on its internal listener, answered with one of these messages as
-    application/x-protobuf. A server of version N talks with one of N-1: both ignore fields that they do not know, a counter that is not
-    there is 0, and an answer that does not come, or of a server that does not know the path, is no answer.
+    """What servers and commands of one cluster ask a server, with GET on its internal listener. It answers with one of these messages as
+    application/x-protobuf. Servers of version N and N-1 understand each other: both ignore fields that they do not know, and take a missing
+    counter as 0. A server that does not know the path counts as one that does not answer.
 
     GET /internal/v1/load, with the scope `metrics`: what a server carries. Counters rise from 0 at the start of the server; two answers
     give a rate.
@@ -62,7 +62,7 @@ class Load(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     CONNECT_FIELD_NUMBER: _builtins.int
     server_id: _builtins.str
-    """Who answers: another server may have this address by now."""
+    """Who answers, since another server may have this address by now."""
     @_builtins.property
     def messaging(self) -> Global___MessagingLoad: ...
     @_builtins.property
@@ -99,7 +99,7 @@ class MessagingLoad(_message.Message):
     sessions: _builtins.int
     """Sessions that are open now."""
     sends_accepted: _builtins.int
-    """Counter: sends that were checked and appended; repeats are not."""
+    """Counter: sends that were checked and appended, without resends."""
     def __init__(
         self,
         *,
@@ -124,9 +124,9 @@ class MaterializeLoad(_message.Message):
     rows_written: _builtins.int
     """Counter: rows of every table."""
     history_retries: _builtins.int
-    """Counter: writes that the database did not take, and that were tried again."""
+    """Counter: writes that the database did not take and that were tried again."""
     lag_records: _builtins.int
-    """Records that its most backward partition is behind now."""
+    """By how many records its slowest partition is behind now."""
     def __init__(
         self,
         *,
@@ -151,7 +151,7 @@ class HistoryLoad(_message.Message):
     queries: _builtins.int
     """Counter: queries that were answered, whatever the answer was."""
     query_seconds: _builtins.float
-    """Counter: the seconds that these took together."""
+    """Counter: the seconds that these queries took together."""
     def __init__(
         self,
         *,
@@ -238,8 +238,8 @@ Global___OwnedPartition: _TypeAlias = OwnedPartition  # noqa: Y015
 
 @_typing.final
 class Sessions(_message.Message):
-    """GET /internal/v1/sessions?user=ID&user=ID, with the scope `people`: 1 to 100 users. Those whose partitions the server does not own are
-    left out.
+    """GET /internal/v1/sessions?user=ID&user=ID, with the scope `people`: the sessions of 1 to 100 users. Users whose partitions the server
+    does not own are left out.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -309,14 +309,14 @@ class Session(_message.Message):
     QUEUED_BYTES_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     device: _builtins.str
-    """What the client calls its device; empty where it does not."""
+    """What the client calls its device; empty if it gives no name."""
     position: _builtins.int
-    """The highest offset of its partition that it was given or knew; -1: none."""
+    """The highest offset of its partition that it was given or knew; -1 if there is none."""
     began_at: _builtins.int
     """The position where it began, and how."""
     began: Global___Began.ValueType
     queued_bytes: _builtins.int
-    """What waits to be read by the client."""
+    """The size of what waits for the client to read it."""
     def __init__(
         self,
         *,
