@@ -220,7 +220,7 @@ async def test_a_start_waits_for_the_provider_where_clients_come(there: Provider
         ({"CECOCHAT_JWKS_URL": "http://keys.test/jwks"}, "not over TLS"),
         ({"CECOCHAT_OIDC_ISSUER": "http://[::2]:80"}, "not over TLS"),
         ({"CECOCHAT_JWKS_URL": "keys.test/jwks"}, "not a URL of keys"),
-        ({"CECOCHAT_JWKS_URL": "https://[x"}, "is no URL"),
+        ({"CECOCHAT_JWKS_URL": "https://[x"}, "is not a URL"),
         ({"CECOCHAT_JWKS_URL": "ftp://127.0.0.1/jwks"}, "not a URL of keys"),
         ({"CECOCHAT_JWKS_URL": "https://a.test", "CECOCHAT_JWKS_FILE": "x"}, "from one place"),
         ({"CECOCHAT_JWKS_URL": "https://a.test", "CECOCHAT_OIDC_ISSUER": "https://a.test"},

@@ -366,7 +366,7 @@ async def test_a_participant_is_answered_and_nobody_else(servers: Cluster) -> No
 async def test_what_is_no_message_id_is_refused(servers: Cluster, id_: Any) -> None:
     body = await asked(servers, id_, status=400)
     assert body["error"]["code"] == "invalid_argument"
-    assert "no message id" in body["error"]["message"]
+    assert "not a message id" in body["error"]["message"]
 
 
 async def test_the_sessions_that_a_messaging_server_shows(servers: Cluster) -> None:
