@@ -2,13 +2,13 @@
 #
 #   nomad job run -var edge='${meta.public_host}' -var certificate=/etc/cecochat/edge.pem jobs/edge.nomad.hcl
 #
-# `cecochat deploy` runs it where its values set `edge`, which the servers' jobs need too: docs/how-to/put-an-edge-in-front.md.
-# It runs on Nomad 1.6 and later. What is in Consul, Kafka and so on is described in docs/how-to/deploy-with-nomad.md.
+# `cecochat deploy` runs it if its values set `edge`, which the servers' jobs need, too: see docs/how-to/put-an-edge-in-front.md.
+# It runs on Nomad 1.6 and later. See docs/how-to/deploy-with-nomad.md.
 
 variable "version" {
   type        = string
   default     = "0.1.0"
-  description = "what is deployed: a change of it alone is a rolling update"
+  description = "the version to deploy; changing it alone causes a rolling update"
 }
 
 variable "driver" {
@@ -20,31 +20,31 @@ variable "driver" {
 variable "command" {
   type        = string
   default     = "cecochat"
-  description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
+  description = "the program, for raw_exec and exec; give its path if it is not on the agent's PATH"
 }
 
 variable "user" {
   type        = string
   default     = ""
-  description = "whose rights the program has; empty: those of the driver, which for raw_exec are the agent's, often root's"
+  description = "user that runs the program; empty means the driver's default, which for raw_exec is the agent's user, often root"
 }
 
 variable "image" {
   type        = string
   default     = "cecochat:0.1.0"
-  description = "for docker"
+  description = "image, for docker"
 }
 
 variable "volumes" {
   type        = list(string)
   default     = []
-  description = "for docker: folders of the node, such as /etc/cecochat:/etc/cecochat:ro, for files that settings name"
+  description = "for docker, folders of the node with files that settings name, such as /etc/cecochat:/etc/cecochat:ro"
 }
 
 variable "datacenters" {
   type        = list(string)
   default     = ["*"]
-  description = "where its nodes may be"
+  description = "datacenters of its nodes"
 }
 
 variable "consul" {
@@ -56,37 +56,37 @@ variable "consul" {
 variable "settings" {
   type        = map(string)
   default     = {}
-  description = "further CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE: docs/reference/settings.md"
+  description = "further CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE; see docs/reference/settings.md"
 }
 
 variable "edge" {
   type        = string
   default     = "$${attr.unique.network.ip-address}"
-  description = "host of its node that clients are told, such as $${meta.public_host}; the servers' jobs take the same"
+  description = "host of the node that clients are told, such as $${meta.public_host}; the servers' jobs need the same value"
 }
 
 variable "edge_port" {
   type        = number
   default     = 8443
-  description = "where clients come in; the servers' jobs take the same"
+  description = "port for clients; the servers' jobs need the same value"
 }
 
 variable "certificate" {
   type        = string
   default     = ""
-  description = "file of each node with certificate, chain and key (PEM), read again when it changes; empty: no TLS"
+  description = "file on each node with certificate, chain and key (PEM), which is read again when it changes; empty means no TLS"
 }
 
 variable "healthy_deadline" {
   type        = string
   default     = "1m"
-  description = "a server that is not healthy by then has failed; it begins before an image is loaded, so a large one needs more"
+  description = "a server that is not healthy after this time has failed; it includes loading the image, so a large one needs more"
 }
 
 variable "progress_deadline" {
   type        = string
   default     = "2m"
-  description = "a version of which no further server is healthy by then is taken back; longer than healthy_deadline"
+  description = "a version is reverted if no further server is healthy after this time; longer than healthy_deadline"
 }
 
 variable "cpu" {
@@ -102,7 +102,7 @@ variable "memory" {
 }
 
 job "cecochat-edge" {
-  type        = "system" # a messaging server is reached through the edge of its node
+  type        = "system" # messaging servers are reached through the edge of their own node
   datacenters = var.datacenters
 
   constraint {
@@ -111,9 +111,9 @@ job "cecochat-edge" {
   }
 
   update {
-    max_parallel      = 1 # its streams begin anew: one node after the other
+    max_parallel      = 1 # one node after the other, because its streams begin anew
     stagger           = "10s"
-    auto_revert       = false # system jobs are not taken back
+    auto_revert       = false # Nomad does not revert system jobs
     health_check      = "checks"
     min_healthy_time  = "5s"
     healthy_deadline  = var.healthy_deadline
@@ -121,7 +121,7 @@ job "cecochat-edge" {
   }
 
   group "edge" {
-    # A change of it starts new ones, as a change of the program's path would.
+    # A new version starts new ones, as a new path of the program would.
     meta {
       version = var.version
     }
@@ -132,7 +132,7 @@ job "cecochat-edge" {
       }
     }
 
-    # No other node will do.
+    # It cannot move to another node.
     restart {
       attempts = 10
       interval = "5m"
@@ -168,7 +168,7 @@ job "cecochat-edge" {
       driver       = var.driver
       user         = var.user
       kill_signal  = "SIGTERM"
-      kill_timeout = "10s" # streams through it end at once; their clients go on when the next one is there
+      kill_timeout = "10s" # its streams end at once, and their clients go on once the next one is there
 
       config {
         command      = var.driver == "docker" ? null : var.command

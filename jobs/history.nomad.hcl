@@ -1,21 +1,21 @@
-# History servers: answer queries of the history.
+# History servers. They answer queries about the history.
 #
 #   nomad job run jobs/history.nomad.hcl
 #   nomad job run -var count=4 -var-file=production.hcl jobs/history.nomad.hcl
 #
 # Written by `make reference` from jobs/server.hcl.template and scripts/jobs.py.
-# It runs on Nomad 1.6 and later. What is in Consul, Kafka and so on is described in docs/how-to/deploy-with-nomad.md.
+# It runs on Nomad 1.6 and later. See docs/how-to/deploy-with-nomad.md.
 
 variable "count" {
   type        = number
   default     = 2
-  description = "servers at the first run; control changes it later, and a run again keeps that"
+  description = "number of servers at the first run; control changes it later, and another run keeps its number"
 }
 
 variable "version" {
   type        = string
   default     = "0.1.0"
-  description = "what is deployed: a change of it alone is a rolling update"
+  description = "the version to deploy; changing it alone causes a rolling update"
 }
 
 variable "driver" {
@@ -27,31 +27,31 @@ variable "driver" {
 variable "command" {
   type        = string
   default     = "cecochat"
-  description = "the program, for raw_exec and exec; its path where it is not on the agent's PATH"
+  description = "the program, for raw_exec and exec; give its path if it is not on the agent's PATH"
 }
 
 variable "user" {
   type        = string
   default     = ""
-  description = "whose rights the program has; empty: those of the driver, which for raw_exec are the agent's, often root's"
+  description = "user that runs the program; empty means the driver's default, which for raw_exec is the agent's user, often root"
 }
 
 variable "image" {
   type        = string
   default     = "cecochat:0.1.0"
-  description = "for docker"
+  description = "image, for docker"
 }
 
 variable "volumes" {
   type        = list(string)
   default     = []
-  description = "for docker: folders of the node, such as /etc/cecochat:/etc/cecochat:ro, for files that settings name"
+  description = "for docker, folders of the node with files that settings name, such as /etc/cecochat:/etc/cecochat:ro"
 }
 
 variable "datacenters" {
   type        = list(string)
   default     = ["*"]
-  description = "where its nodes may be"
+  description = "datacenters of its nodes"
 }
 
 variable "consul" {
@@ -63,13 +63,13 @@ variable "consul" {
 variable "kafka" {
   type        = string
   default     = "127.0.0.1:17092"
-  description = "brokers, host:port with commas between"
+  description = "host:port of brokers, separated by commas"
 }
 
 variable "cassandra" {
   type        = string
   default     = "127.0.0.1:17042"
-  description = "nodes, host:port with commas between"
+  description = "host:port of nodes, separated by commas"
 }
 
 variable "redis" {
@@ -81,31 +81,31 @@ variable "redis" {
 variable "settings" {
   type        = map(string)
   default     = {}
-  description = "further CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE: docs/reference/settings.md"
+  description = "further CECOCHAT_* variables, such as CECOCHAT_JWKS_FILE; see docs/reference/settings.md"
 }
 
 variable "edge" {
   type        = string
   default     = ""
-  description = "host of its node that clients are told, such as $${meta.public_host}, where jobs/edge.nomad.hcl runs; empty: clients come to the servers themselves"
+  description = "host of the node that clients are told, such as $${meta.public_host}, if jobs/edge.nomad.hcl runs; empty means that clients reach the servers themselves"
 }
 
 variable "edge_port" {
   type        = number
   default     = 8443
-  description = "that of jobs/edge.nomad.hcl"
+  description = "port of jobs/edge.nomad.hcl"
 }
 
 variable "healthy_deadline" {
   type        = string
   default     = "1m"
-  description = "a server that is not healthy by then has failed; it begins before an image is loaded, so a large one needs more"
+  description = "a server that is not healthy after this time has failed; it includes loading the image, so a large one needs more"
 }
 
 variable "progress_deadline" {
   type        = string
   default     = "2m"
-  description = "a version of which no further server is healthy by then is taken back; longer than healthy_deadline"
+  description = "a version is reverted if no further server is healthy after this time; longer than healthy_deadline"
 }
 
 variable "cpu" {
@@ -120,7 +120,7 @@ variable "memory" {
   description = "MiB"
 }
 
-# What the checks ask: over TLS where the servers speak it. They ask whether a server lives, not who it is.
+# The checks use TLS if the servers do. They ask whether a server lives, not who it is.
 locals {
   health = lookup(var.settings, "CECOCHAT_INTERNAL_CERT_FILE", "") == "" ? "http" : "https"
   tls    = lookup(var.settings, "CECOCHAT_TLS_CERT_FILE", "") != ""
@@ -135,7 +135,7 @@ job "cecochat-history" {
     value     = "linux"
   }
 
-  # A node that dies should take as few of them as possible.
+  # Spread the servers, so that a node that dies takes as few of them as possible with it.
   spread {
     attribute = "${node.unique.id}"
   }
@@ -144,14 +144,14 @@ job "cecochat-history" {
     max_parallel      = 1
     canary            = 1 # the new version proves itself beside the old one first
     auto_promote      = true
-    auto_revert       = true # and what does not become healthy is taken back
+    auto_revert       = true # a version that does not become healthy is reverted
     health_check      = "checks"
     min_healthy_time  = "5s" # a server that will fail does so within its first takeovers
     healthy_deadline  = var.healthy_deadline
     progress_deadline = var.progress_deadline
   }
 
-  # When a node is drained: one after the other, as in an update.
+  # When a node is drained, servers move one after the other, as in an update.
   migrate {
     max_parallel     = 1
     health_check     = "checks"
@@ -162,12 +162,12 @@ job "cecochat-history" {
   group "history" {
     count = var.count
 
-    # A change of it starts new servers, as a change of the program's path would.
+    # A new version starts new servers, as a new path of the program would.
     meta {
       version = var.version
     }
 
-    # Control changes the count within these, by what the servers carry.
+    # Control changes the count within these limits, by what the servers carry.
     scaling {
       enabled = true
       min     = 1
@@ -179,12 +179,12 @@ job "cecochat-history" {
       port "health" {}
     }
 
-    # A server that dies starts again at once in its place; control has moved its work meanwhile.
+    # A server that dies is started again at once. Control has given its work to others by then.
     restart {
       attempts = 10
       interval = "5m"
       delay    = "1s"
-      mode     = "fail" # then another node
+      mode     = "fail" # after that, try another node
     }
 
     reschedule {
@@ -194,8 +194,8 @@ job "cecochat-history" {
       max_delay      = "1m"
     }
 
-    # For Nomad and for people: servers make themselves known to each other, as cecochat-history, with a
-    # check that tells one start of a server from the next (ADR 40).
+    # This is for Nomad and for people. Servers find each other as cecochat-history, which they register
+    # themselves, with a check that tells one start of a server from the next (ADR 40).
     service {
       name = "nomad-cecochat-history"
       port = "grpc"
@@ -205,7 +205,7 @@ job "cecochat-history" {
         version  = var.version
       }
 
-      # Lives the process? Whether a backend answers does not count: one outage would restart them all.
+      # Does the process live? Backends do not count, or one outage would restart all servers.
       check {
         name            = "live"
         type            = "http"
@@ -217,12 +217,12 @@ job "cecochat-history" {
         timeout         = "2s"
 
         check_restart {
-          limit = 6 # half a minute without an answer
+          limit = 6 # no answer for half a minute
           grace = "60s"
         }
       }
 
-      # Is it done with its start? A new version goes on when it is.
+      # Has it finished its start? An update goes on once it has.
       check {
         name            = "ready"
         type            = "http"
@@ -251,7 +251,7 @@ job "cecochat-history" {
       driver       = var.driver
       user         = var.user
       kill_signal  = "SIGTERM"
-      kill_timeout = "30s" # it waits up to 15s for its turn; then it answers the queries under way
+      kill_timeout = "30s" # it waits up to 15s for its turn, and then it answers the queries under way
 
       config {
         command      = var.driver == "docker" ? null : var.command

@@ -1,8 +1,9 @@
-"""Known vulnerabilities of what the locks name, by pip-audit: `make advisories`.
+"""Checks the locked packages for known vulnerabilities with pip-audit, for `make advisories`.
 
-pip-audit says that it has found none where the database could not be asked, and leaves out what
-that does not know. So this looks for how many packages an answer has come. Exit codes: 0 none is
-known, or SKIPPED; 1 there are some, or with --required nothing was learned.
+pip-audit says that it has found none if it could not ask the database, and leaves out packages that
+the database does not know. So this counts the packages for which there was an answer. The exit code
+is 0 if none is known, or if it was SKIPPED, and 1 if there are some, or if --required was given and
+nothing could be found out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ TIMEOUT_S = 600
 
 
 class Answer(NamedTuple):
-    """About one lock. `unknown`: packages of which the database told nothing, each with why."""
+    """The answer about one lock. `unknown` has packages without an answer, each with the reason."""
 
     judged: int
     found: list[str]
@@ -29,7 +30,7 @@ class Answer(NamedTuple):
 
 
 def judge(packages: Iterable[dict[str, Any]]) -> Answer:
-    """What the `dependencies` of pip-audit's JSON mean."""
+    """Interpret the `dependencies` in pip-audit's JSON."""
     judged, found, unknown = 0, [], []
     for package in packages:
         if "vulns" not in package:
@@ -56,7 +57,7 @@ def ask(program: str, lock: str) -> Answer:
 
 
 def say(lock: str, answer: Answer) -> None:
-    """What people have to know of it."""
+    """Print what a person has to know about a lock."""
     for each in answer.found:
         print(f"{lock}: {each}")
     if answer.unknown:

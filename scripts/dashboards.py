@@ -16,7 +16,7 @@ Q = '{namespace="$namespace"}'
 
 
 class Panel(NamedTuple):
-    """A graph: the legend of each query, and the query."""
+    """A graph, with queries by their legends."""
 
     title: str
     unit: str  # as Grafana names it
@@ -132,7 +132,7 @@ MESSAGES = [
 
 
 def files() -> dict[str, str]:
-    """File name in `observability/dashboards/` -> its text."""
+    """Return the text of each file in `observability/dashboards/`, by name."""
     return {
         "overview.json": _text("CecoChat: overview", "cecochat-overview", OVERVIEW),
         "messages.json": _text("CecoChat: the path of messages", "cecochat-messages", MESSAGES),

@@ -80,18 +80,18 @@ H Who's making personal remarks now?
 
 
 def lines_of(letter: str) -> list[str]:
-    """What one of them says."""
+    """Return what one of the two says."""
     return [line[2:] for line in TEA_PARTY.strip().splitlines() if line[0] == letter]
 
 
 def tell(text: str, colour: str = "") -> None:
-    """One line of the story."""
+    """Print one line of the story."""
     plain = not (colour and sys.stdout.isatty())
     print(text if plain else f"\x1b[{colour}m{text}\x1b[0m", flush=True)
 
 
 class Server:
-    """`cecochat up` as a process of its own."""
+    """Runs `cecochat up` in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -100,7 +100,7 @@ class Server:
         self.environment = os.environ | {"XDG_STATE_HOME": str(folder / "state")}
 
     async def start(self) -> None:
-        """Until it is ready; always at the same place."""
+        """Start it, always on the same ports, and wait until it is ready."""
         ports = ["--port-base", str(urlsplit(self.connect_url).port)] if self.addresses else []
         self._process = await asyncio.create_subprocess_exec(
             CECOCHAT, "up", "--json", "--data", self._folder / "data", *ports,
@@ -112,13 +112,13 @@ class Server:
         tell(f"   server ready as process {self._process.pid}: {self.connect_url}", "32")
 
     async def kill(self) -> int:
-        """SIGKILL: it can neither finish nor write anything more. Returns its return code."""
+        """Kill it with SIGKILL, so that it cannot write anything more. Return its return code."""
         assert self._process
         self._process.kill()
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """In peace."""
+        """Stop it in order."""
         if self._process and self._process.returncode is None:
             self._process.terminate()
             await self._process.wait()
@@ -128,14 +128,12 @@ class Server:
         return self.addresses["connect"]
 
     def token(self, user: str) -> str:
-        """As an application's back end makes it."""
+        """Make a token, as an application's back end does."""
         secret = Path(self.addresses["token_secret_file"]).read_bytes()
         return mint(secret, user, lifetime_s=600)
 
     async def history(self, user: str, other: str) -> list[dict[str, str]]:
-        """What the history holds, asked for by the command line: a process that knows nothing of
-        this one.
-        """
+        """Return what the history holds, asked by the command line in a process of its own."""
         process = await asyncio.create_subprocess_exec(
             CECOCHAT, "history", "--as", user, other, "--limit", "1000", "--json",
             stdout=asyncio.subprocess.PIPE, env=self.environment,
@@ -146,23 +144,23 @@ class Server:
 
 @dataclass
 class Record:
-    """What one person did and saw, in order."""
+    """What one person said and saw, in order."""
 
     user: str
     other: str
     said: list[str] = field(default_factory=list)
     acknowledged: dict[str, int] = field(default_factory=dict)  # text -> message id
-    seen: list[Message] = field(default_factory=list)  # of the other
+    seen: list[Message] = field(default_factory=list)  # the messages of the other
     reconnects: int = 0
 
     @property
     def unanswered(self) -> int:
-        """Messages that nobody has promised to keep yet."""
+        """How many messages have not been acknowledged yet."""
         return len(self.said) - len(self.acknowledged)
 
 
 class Person:
-    """One user at one client."""
+    """One user with one client."""
 
     def __init__(self, client: Client, record: Record) -> None:
         self._client = client
@@ -170,7 +168,7 @@ class Person:
         self._changed = asyncio.Event()
 
     async def speak(self, texts: list[str]) -> None:
-        """Say everything, whether or not the server is there."""
+        """Say everything, whether the server runs or not."""
         async with asyncio.TaskGroup() as group:
             for number, text in enumerate(texts, 1):
                 numbered = f"{number:02} {text}"  # no two texts are the same
@@ -185,7 +183,7 @@ class Person:
         self.record.acknowledged[text] = await answer
 
     async def listen(self) -> None:
-        """See everything, until cancelled."""
+        """Receive everything, until cancelled."""
         async for event in self._client:
             self._take(event)
             self._changed.set()
@@ -200,14 +198,14 @@ class Person:
                 tell(f"   {self.record.user} has lost the connection and tries again", "33")
 
     async def until_seen(self, count: int) -> None:
-        """Wait for that many messages of the other."""
+        """Wait until so many messages of the other have arrived."""
         while len(self.record.seen) < count:
             self._changed.clear()
             await self._changed.wait()
 
 
 async def chat(server: Server, alice: Person, hatter: Person) -> None:
-    """The story."""
+    """Tell the story."""
     async with asyncio.TaskGroup() as group:
         listening = [group.create_task(person.listen()) for person in (alice, hatter)]
         speaking = [
@@ -224,7 +222,7 @@ async def chat(server: Server, alice: Person, hatter: Person) -> None:
 
 
 async def kill_and_restart(server: Server, alice: Person, hatter: Person) -> None:
-    """In the middle of it."""
+    """Kill the server in the middle of it, and start it again."""
     code = await server.kill()
     tell(
         f"\n2. kill -9: the server is dead (return code {code}), while they go on talking\n", "31;1"
@@ -242,7 +240,7 @@ async def kill_and_restart(server: Server, alice: Person, hatter: Person) -> Non
 
 
 def faults(me: Record, other: Record, rows: list[dict[str, str]]) -> Iterator[str]:
-    """What is wrong with what one of them has, compared with what was said and with the history."""
+    """Compare what one of them has with what was said and with the history, and yield faults."""
     ids = [int(row["id"]) for row in rows]
     if ids != sorted(set(ids)):
         yield f"the history for {me.user} is not in the order of ids, or repeats one"
@@ -261,7 +259,7 @@ def faults(me: Record, other: Record, rows: list[dict[str, str]]) -> Iterator[st
 
 
 def differences(what: str, said: list[str], found: list[str]) -> Iterator[str]:
-    """Lost, doubled, swapped."""
+    """Yield what is lost, doubled or out of order."""
     if lost := Counter(said) - Counter(found):
         yield f"{what}: lost {list(lost)}"
     if extra := Counter(found) - Counter(said):
@@ -271,7 +269,7 @@ def differences(what: str, said: list[str], found: list[str]) -> Iterator[str]:
 
 
 async def main() -> int:
-    """Returns the exit code."""
+    """Run the demonstration, and return the exit code."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cecochat-demo-")))
         server = Server(folder)
@@ -289,7 +287,7 @@ async def main() -> int:
 
 
 async def judge(server: Server, alice: Record, hatter: Record) -> int:
-    """Compare what was said, what each saw and what the history holds."""
+    """Compare what was said, what each of them saw, and what the history holds."""
     tell("\n4. What was said, what each of them saw and what the history holds, compared\n", "32;1")
     found: list[str] = []
     for me, other in ((alice, hatter), (hatter, alice)):

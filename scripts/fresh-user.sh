@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a new user types: README's two commands, and the two that `make up` prints, without a terminal.
+# Runs what a new user types, without a terminal: README's two commands, and the two that `make up` prints.
 set -eu
 cd "$HOME/my chat"
 
@@ -20,7 +20,7 @@ echo "make up: ready to chat after $waited_s s"
 
 echo "See you at eight?" | .venv/bin/cecochat chat --as alice bob
 .venv/bin/cecochat history --as bob alice | grep "alice  See you at eight?"
-kill -TERM "$up"  # Ctrl-C is ignored by what a script starts beside it
+kill -TERM "$up"  # a script's background jobs ignore Ctrl-C
 wait "$up" || true
 
 make test

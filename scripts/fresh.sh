@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# README's two commands, typed by a new user on a machine that has nothing else:
+# Runs README's two commands as a new user does on a machine that has nothing else:
 #
 #   scripts/fresh.sh            this Debian's release
 #   scripts/fresh.sh trixie     another one, and so another Python
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 skip() {
-    echo "SKIPPED: no fresh machine was tried: $1" >&2
+    echo "SKIPPED, no fresh machine was tried: $1" >&2
     exit 0
 }
 
@@ -29,7 +29,7 @@ echo "Making a bare Debian $suite (a minute) ..."
 debootstrap --variant=minbase --include=ca-certificates,git,make,python3-venv "$suite" "$root" \
     ${mirror:+"${mirror% }"} >"$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
 
-# How this machine reaches the package registry, if it has to be told.
+# Tell the fresh machine how to reach the package registry, if this one has to be told, too.
 for file in /etc/resolv.conf /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
     [[ -e $file ]] && install -D --mode 0644 "$(realpath "$file")" "$root$file"
 done
@@ -39,7 +39,7 @@ git clone --quiet "file://$checkout" "$home/my chat"
 install --mode 0755 scripts/fresh-user.sh "$root/usr/local/bin/fresh-user"
 chown --recursive --reference "$home" "$home/my chat"
 
-# All that was started and mounted goes with the namespace.
+# The end of the namespace ends everything that was started and mounted in it.
 # shellcheck disable=SC2016 # the inner shell expands them
 unshare --mount --pid --fork --kill-child bash -euc '
     mount --make-rprivate /

@@ -1,4 +1,4 @@
-"""Whether the server of this container lives: asks `/livez` of whatever `cecochat serve` runs.
+"""Checks whether the server of this container lives, by asking its `/livez`.
 
 The HEALTHCHECK of the image. Anything else, such as `up` or a command, has no one port to ask, and
 neither has a server on any free port: both count as well while they run.
@@ -24,12 +24,12 @@ PORTS = {
     "history": "history_health_port",
     "control": "control_port",
 }
-"""Server -> the setting with the port of its health."""
+"""Server -> the setting with its internal port."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked, not listened on
 
 
 def main() -> int:
-    """0: it lives, or there is nothing to ask. 1: it does not answer as it should."""
+    """Return 0 if the server lives or there is none, and 1 if it does not answer as it should."""
     words = Path("/proc/1/cmdline").read_text().split("\0")
     try:
         settings = load(file=settings_file(words))
@@ -41,13 +41,13 @@ def main() -> int:
 
 
 def served(words: Sequence[str]) -> str | None:
-    """The server that `... cecochat serve SERVER ...` runs."""
+    """Return the server that `... cecochat serve SERVER ...` runs."""
     after = [word for before, word in pairwise(words) if before == "serve"]
     return after[0] if after and after[0] in PORTS else None
 
 
 def settings_file(words: Sequence[str]) -> Path | None:
-    """What is given as `--settings FILE` or `--settings=FILE`."""
+    """Return the file that `--settings FILE` or `--settings=FILE` names."""
     for word, after in zip(words, [*words[1:], ""], strict=True):
         name, equals, value = word.partition("=")
         if name == "--settings":
@@ -56,7 +56,7 @@ def settings_file(words: Sequence[str]) -> Path | None:
 
 
 def address_of(words: Sequence[str], settings: Settings) -> tuple[str, int] | None:
-    """Where its health is; None: there is nothing to ask."""
+    """Return where to ask about its health, or None if there is nothing to ask."""
     server = served(words)
     port = getattr(settings, PORTS[server]) if server else 0
     return (EVERYWHERE.get(settings.internal_host, settings.internal_host), port) if port else None

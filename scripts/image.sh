@@ -1,11 +1,10 @@
 #!/bin/sh
-# Build the image on a base that is named by its digest:
+# Builds the image on a base that is named by its digest:
 #
 #   scripts/image.sh cecochat:0.1.0 [options of docker build]
 #
-# BASE=name[:tag][@sha256:...] says which base, else base-image.lock does, where that is committed, else
-# the Dockerfile. A tag alone is looked up first: both stages get the very same base, which the image
-# names in its labels.
+# BASE=name[:tag][@sha256:...] names the base. Otherwise base-image.lock does, if it is committed, or else the Dockerfile.
+# A tag alone is looked up first, so that both stages have the same base, which the image names in its labels.
 set -eu
 cd "$(dirname "$0")/.."
 docker=${DOCKER:-docker}
@@ -24,7 +23,7 @@ case $base in
     $docker pull --quiet "$base" >/dev/null
     found=$($docker image inspect --format '{{index .RepoDigests 0}}' "$base")
     base=$base@${found#*@}
-    echo "The base is not pinned; it is what its tag means today. To pin it, commit this:" >&2
+    echo "The base is not pinned: it is what its tag means today. To pin it, run this and commit the file:" >&2
     echo "    echo $base > base-image.lock" >&2
     ;;
 esac

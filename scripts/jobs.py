@@ -14,7 +14,7 @@ TEMPLATE: Final = Path(__file__).resolve().parent.parent / "jobs" / "server.hcl.
 
 
 def variable(name: str, kind: str, default: str, description: str) -> str:
-    """As HCL declares one."""
+    """Return the declaration of a variable in HCL."""
     return (
         f'variable "{name}" {{\n'
         f"  type        = {kind}\n"
@@ -24,25 +24,25 @@ def variable(name: str, kind: str, default: str, description: str) -> str:
     )
 
 
-PORT: Final = variable("port", "number", "8080", "where clients ask; one server a node")
+PORT: Final = variable("port", "number", "8080", "port for clients; one server on each node")
 NOMAD: Final = variable(
     "nomad",
     "string",
     '"127.0.0.1:4646"',
-    "host:port of a Nomad agent, which is asked to scale the other jobs",
+    "host:port of the Nomad agent that scales the other jobs",
 )
 EDGE: Final = variable(
     "edge",
     "string",
     '""',
-    "host of its node that clients are told, such as $${meta.public_host}, where "
-    "jobs/edge.nomad.hcl runs; empty: clients come to the servers themselves",
+    "host of the node that clients are told, such as $${meta.public_host}, if jobs/edge.nomad.hcl "
+    "runs; empty means that clients reach the servers themselves",
 )
-EDGE_PORT: Final = variable("edge_port", "number", "8443", "that of jobs/edge.nomad.hcl")
+EDGE_PORT: Final = variable("edge_port", "number", "8443", "port of jobs/edge.nomad.hcl")
 
 TLS: Final = '  tls    = lookup(var.settings, "CECOCHAT_TLS_CERT_FILE", "") != ""\n'
 SCALING: Final = """\
-    # Control changes the count within these, by what the servers carry.
+    # Control changes the count within these limits, by what the servers carry.
     scaling {
       enabled = true
       min     = 1
@@ -55,7 +55,7 @@ STATIC_PORT: Final = """\
         static = var.port
       }
 """
-EDGE_LISTENS: Final = '      port "edge" {} # the edge of the node listens there for this server\n'
+EDGE_LISTENS: Final = '      port "edge" {} # where the edge of the node listens for this server\n'
 GRPC_CHECK: Final = """
       check {{
         name            = "grpc"
@@ -74,13 +74,13 @@ BACKENDS: Final = {f"CECOCHAT_{name.upper()}": f"var.{name}" for name in (
 
 
 def told(edge_port: str) -> str:
-    """Where clients come in, if an edge of the node does."""
+    """Return the address that clients are told, if there is an edge on the node."""
     return f'var.edge == "" ? "" : "${{var.edge}}:{edge_port}"'
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What differs from job to job."""
+    """What distinguishes one job from the others."""
 
     name: str
     says: str
@@ -101,11 +101,11 @@ class Job:
 
     @property
     def speaks_tls(self) -> bool:
-        """Whether clients ask it."""
+        """Whether clients connect to it over gRPC."""
         return self.port == "grpc"
 
     def env(self) -> str:
-        """The variables of the task, aligned."""
+        """Return the environment variables of the task, aligned."""
         named: dict[str, str] = {}
         if self.edge:
             named["CECOCHAT_EDGE"] = self.edge
@@ -120,7 +120,7 @@ class Job:
         return "".join(f"        {key:{width}} = {value}\n" for key, value in named.items())
 
     def text(self) -> str:
-        """The whole file."""
+        """Return the whole file."""
         words = {
             "name": self.name, "says": self.says, "leaves": self.leaves, "count": self.count,
             "cpu": self.cpu, "memory": self.memory, "port": self.port, "canary": self.canary,
@@ -143,10 +143,10 @@ GRPC: Final = '      port "grpc" {}\n'
 JOBS: Final = (
     Job(
         name="messaging",
-        says="Messaging servers: each owns partitions of the log and serves the streams of their "
+        says="Messaging servers. Each owns partitions of the log, and serves the streams of their "
         "users.",
-        leaves="hands its partitions over, sends its clients on and finishes its appends; clients "
-        "of an agent cap this at max_kill_timeout, 30s",
+        leaves="hands over its partitions, sends its clients on and finishes its appends; agents "
+        "limit this to max_kill_timeout, 30s",
         cpu=500,
         memory=512,
         variables=EDGE,
@@ -157,13 +157,13 @@ JOBS: Final = (
     ),
     Job(
         name="materialize",
-        says="Materialize servers: turn the log into the history.",
+        says="Materialize servers. They write the log to the history.",
         leaves="finishes and commits what it is writing",
         cpu=500,
     ),
     Job(
         name="history",
-        says="History servers: answer queries of the history.",
+        says="History servers. They answer queries about the history.",
         leaves="answers the queries under way",
         variables=EDGE + EDGE_PORT,
         port="grpc",
@@ -173,7 +173,7 @@ JOBS: Final = (
     ),
     Job(
         name="connect",
-        says="Connect servers: tell clients where to go.",
+        says="Connect servers. They tell clients where to go.",
         leaves="answers the lookups under way",
         count=1,
         memory=256,
@@ -181,14 +181,14 @@ JOBS: Final = (
         port="connect",
         ports=STATIC_PORT,
         edge=told("${var.edge_port}"),
-        canary="var.port == 0 ? 1 : 0 # two servers cannot have one port of a node; with any port, "
-        "the new version proves itself beside the old one first",
+        canary="var.port == 0 ? 1 : 0 # two servers cannot have the same port of a node; with any "
+        "port, the new version proves itself beside the old one first",
         promote="var.port == 0",
     ),
     Job(
         name="control",
-        says="Control servers: one leads, which assigns partitions and scales the other sets; one "
-        "stands by.",
+        says="Control servers. One of them leads: it assigns partitions and scales the other sets. "
+        "The other stands by.",
         leaves="gives up the lead, so that the other takes over at once",
         cpu=200,
         memory=256,
@@ -201,5 +201,5 @@ JOBS: Final = (
 
 
 def files() -> dict[str, str]:
-    """Path in this repository -> text."""
+    """Return the text of each job, by its path in this repository."""
     return {f"jobs/{job.name}.nomad.hcl": job.text() for job in JOBS}

@@ -1,4 +1,4 @@
-"""Pages of Markdown that are written from the code."""
+"""Builds the Markdown pages that are written from the code."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ NOTE = "<!-- Written by scripts/reference.py from the code: do not edit. -->"
 
 
 def page(head: str, *body: str) -> str:
-    """A whole page: what a person wrote, then what follows from the code."""
+    """Return a page: first what a person wrote, then what follows from the code."""
     return "\n\n".join([f"{NOTE}\n{head.strip()}", *map(str.strip, body)]) + "\n"
 
 
 def table(head: str, rows: Iterable[Iterable[object]]) -> str:
-    """`head`: the columns, ` | ` between them."""
+    """Return a table. `head` has the names of the columns, separated by ` | `."""
     columns = head.split(" | ")
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
@@ -24,5 +24,5 @@ def _cell(value: object) -> str:
 
 
 def in_code(value: object) -> str:
-    """Empty stays empty."""
+    """Return a value as code. An empty value stays empty."""
     return f"`{value}`" if str(value) else ""

@@ -1,4 +1,4 @@
-"""Which metrics each server has, as the code registers them."""
+"""Finds out which metrics each server has, by having the code register them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class Metric:
-    """One family."""
+    """One family of metrics."""
 
     name: str  # without the suffixes of a histogram, with that of a counter
     type: str
@@ -68,12 +68,12 @@ class Metric:
 
     @property
     def samples(self) -> set[str]:
-        """The names that a query may use."""
+        """Return the names that a query may use."""
         return {self.name.removesuffix("_total") + end for end in SUFFIXES[self.type]}
 
 
 class _Listing(CollectorRegistry):
-    """Keeps what registers: a family without samples does not tell its labels otherwise."""
+    """Keeps the collectors, since a family without samples does not show its labels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _Listing(CollectorRegistry):
 
 
 def of(server: str) -> list[Metric]:
-    """The metrics of a server, by name."""
+    """Return the metrics of a server, by name."""
     registry = _Listing()
     for make in MADE[server]:
         make(registry)
@@ -100,7 +100,7 @@ def _metric(collector: Any) -> Metric:
 
 
 def servers() -> dict[Metric, list[str]]:
-    """Every metric, by name, and who has it."""
+    """Return every metric by name, with the servers that have it."""
     found: dict[Metric, list[str]] = {}
     for server in MADE:
         for metric in of(server):

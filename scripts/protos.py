@@ -45,7 +45,7 @@ def _protoc(protos: list[Path], *outputs: str) -> None:
 
 
 def buf(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run buf, which needs no network. Return code 100: it found something; another: it failed."""
+    """Run buf, which needs no network. Its return code is 100 if it finds something to report."""
     return subprocess.run([BIN / "buf", *arguments], text=True, capture_output=True, check=False)
 
 

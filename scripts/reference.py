@@ -1,7 +1,6 @@
-"""Write the pages that follow from the code: of `docs/reference/` the settings, configuration,
-errors, command line and Python client, and `observability/telemetry.md`.
+"""Write what follows from the code: reference pages, telemetry.md, Nomad jobs and dashboards.
 
-python -m scripts.reference    write them anew, and the dashboards
+python -m scripts.reference
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ COLUMNS = 100
 
 
 def pages() -> dict[str, str]:
-    """Path in this repository -> text."""
+    """Return the text of each file, by its path in this repository."""
     return {
         "docs/reference/settings.md": page(SETTINGS, _settings()),
         "docs/reference/configuration.md": page(CONFIGURATION, _configuration()),
@@ -50,11 +49,11 @@ def pages() -> dict[str, str]:
 SETTINGS = """
 # Settings
 
-What a server process is told at its start: environment variables, each a field of `Settings` in
-`services/cecochat/settings/settings.py`, or of what `backend.py` in a folder of
-`services/cecochat/adapters/` declares. Flags of `cecochat up` come before them. An unknown or
-malformed variable with the prefix `CECOCHAT_` stops the start and is named. What changes while
-servers run is in [Configuration](configuration.md).
+Settings are environment variables that a server process reads at its start. Each is a field of
+`Settings` in `services/cecochat/settings/settings.py`, or is declared by `backend.py` in a folder
+of `services/cecochat/adapters/`. Flags of `cecochat up` override them. An unknown or malformed
+variable with the prefix `CECOCHAT_` stops the start, and the message names it. What can be changed
+while servers run is in [Configuration](configuration.md).
 """
 _FOLDER = "`cecochat/default` in the user's data folder (Linux: `~/.local/share`)"
 
@@ -78,11 +77,11 @@ def _shown(default: object) -> object:
 CONFIGURATION = """
 # Configuration
 
-The central, dynamic configuration: one versioned document, changed with `cecochat config set KEY
-VALUE` and followed by running servers within 2 s. A value that is unknown, of another type or out
-of range is refused by the writer. A document that is not valid all the same is followed by
-nobody: the last good one stays in force, and the metric `cecochat_configuration_refused_total`
-counts it. [How to change it](../how-to/change-the-configuration.md).
+The central configuration is one versioned document. Change it with `cecochat config set KEY VALUE`,
+and running servers follow within 2 s. The command refuses a key that is unknown, and a value of
+another type or out of range. If a document is not valid all the same, nobody follows it: the last
+good one stays in force, and the metric `cecochat_configuration_refused_total` counts it.
+[How to change it](../how-to/change-the-configuration.md).
 """
 
 
@@ -110,13 +109,13 @@ def _range(low: float, high: float) -> str:
 ERRORS = """
 # Errors
 
-A refusal has a code, a message for a person, whether the same can succeed later (`retriable`),
-and how long to wait before that. Over gRPC it is the `Disconnect` item that ends a stream, and,
-of any failed call, the trailer `cecochat-error-bin`: a serialized `cecochat.v1.Error`. Over HTTP
+A refusal has a code, a message for a person, whether the same call can succeed later (`retriable`),
+and how long to wait before that. Over gRPC it is the `Disconnect` item that ends a stream, or the
+trailer `cecochat-error-bin` of a failed call, which is a serialized `cecochat.v1.Error`. Over HTTP
 it is JSON with the code in lower case: `{"error": {"code": "unauthenticated", "message": "...",
-"retriable": false, "retry_after_ms": 0}}`. A code never changes its meaning. Act on the code; the
-gRPC or HTTP status is only its translation. No HTTP status: it comes over gRPC only. What HTTP
-itself refuses (404, 405, ...) keeps its status and has the nearest code.
+"retriable": false, "retry_after_ms": 0}}`. A code never changes its meaning. Act on the code: the
+gRPC or HTTP status is only its translation. A code without an HTTP status only comes over gRPC.
+What HTTP itself refuses (404, 405, ...) keeps its status and has the nearest code.
 """
 
 
@@ -134,7 +133,7 @@ def _errors() -> str:
 
 
 def _codes(proto: str) -> Iterator[tuple[str, int, str]]:
-    """Name, number and comment of each code but the unspecified one."""
+    """Yield name, number and comment of each code except the unspecified one."""
     for comment, name, number in re.findall(r"((?: *//.*\n)+) *(ERROR_CODE_\w+) = (\d+);", proto):
         yield name, int(number), " ".join(re.findall(r"// ?(.*)", comment))
 
@@ -144,10 +143,10 @@ def _codes(proto: str) -> Iterator[tuple[str, int, str]]:
 CLI = """
 # Command line
 
-Every command says this with `--help`. Clients find the system by `--connect` or
-`CECOCHAT_CONNECT_URL`, else they take the one that `cecochat up` started last on this machine.
-`--as USER` works where that system's development secret is readable; elsewhere the token says who
-you are. Data goes to standard output, everything else to standard error.
+Every command prints this with `--help`. It finds the system by `--connect` or
+`CECOCHAT_CONNECT_URL`, or else takes the one that `cecochat up` started last on this machine.
+`--as USER` works if that system's development secret is readable here; otherwise the token says who
+you are. Data goes to standard output, and everything else to standard error.
 """
 
 
@@ -233,7 +232,7 @@ def _is_error(member: object) -> bool:
 
 
 def _member(name: str, member: Any, level: str = "###") -> Iterator[str]:
-    """A function, or a class with its fields, properties and public methods."""
+    """Describe a function, or a class with its fields, properties and public methods."""
     yield f"{level} {name}\n"
     if inspect.isfunction(member):
         yield f"```text\n{name}{_signature(member)}\n```\n"
@@ -255,12 +254,12 @@ def _attributes(owner: type) -> Iterator[str]:
 
 
 def _docstring(member: object) -> str:
-    """As Markdown; code in it is indented, which Markdown takes as code too."""
+    """Return a docstring as Markdown. Code in it is indented, as Markdown wants it."""
     return inspect.getdoc(member) or ""
 
 
 def _signature(function: Any) -> str:
-    """Without `self`, on one line, or a parameter a line where that is too long."""
+    """Return a signature without `self`, on one line, or with a line per parameter."""
     signature = inspect.signature(function)
     given = [each for each in signature.parameters.values() if each.name != "self"]
     text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(signature.replace(parameters=given)))

@@ -1,4 +1,4 @@
-"""The page of all that servers and clients tell of themselves: spans, attributes, metrics."""
+"""Writes the page about the spans, attributes and metrics of servers and clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from scripts.markdown import in_code, page, table
 HEAD = """
 # Spans, attributes and metrics
 
-Every span, attribute and metric there is. Change one in the code, then `make reference`.
+This page lists every span, attribute and metric. To change one, change the code and run
+`make reference`.
 [Trace a message](../docs/how-to/trace-a-message.md) and
 [Watch a cluster](../docs/how-to/watch-a-cluster.md) say what to do with them.
 """
@@ -17,8 +18,8 @@ Every span, attribute and metric there is. Change one in the code, then `make re
 SPANS = """
 ## Spans
 
-What a trace consists of. Names follow the OpenTelemetry semantic conventions 1.38; those of
-messaging are in development there, and pinned here.
+A trace consists of these. Names follow the OpenTelemetry semantic conventions 1.38. Those for
+messaging are still in development, so the version is pinned.
 """
 
 ATTRIBUTES_OF_SPANS = """
@@ -26,23 +27,24 @@ ATTRIBUTES_OF_SPANS = """
 """
 
 RESOURCES = """
-## Attributes of who made them
+## Attributes of the process
 
-The resource of each span of a server; a client's is that of the application.
+These are the resource of each span of a server. The resource of a client's span is that of its
+application.
 """
 
 METRICS = """
 ## Metrics
 
-What each server tells at `/metrics`, in the text format of Prometheus. A histogram is three: its
-name with `_bucket` (and the label `le`), `_sum` and `_count`. Prometheus adds `service`,
-`namespace` and `instance`. No label has unbounded values; codes are those of
+Servers have these at `/metrics`, in the text format of Prometheus. A histogram has three: its name
+with `_bucket` (and the label `le`), `_sum` and `_count`. Prometheus adds `service`, `namespace` and
+`instance`. No label has an unbounded number of values. Codes are those of
 [Errors](../docs/reference/errors.md).
 """
 
 
 def text() -> str:
-    """Of `observability/telemetry.md`."""
+    """Return the text of `observability/telemetry.md`."""
     return page(HEAD, SPANS, _spans(), ATTRIBUTES_OF_SPANS, _attributes(), RESOURCES, _resource(),
                 METRICS, _metrics())  # fmt: skip
 

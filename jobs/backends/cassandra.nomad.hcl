@@ -4,26 +4,26 @@
 #   nomad job run -var node=store-1 -var checkout=/opt/cecochat -var data=/srv/cecochat jobs/backends/cassandra.nomad.hcl
 #
 # It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=cassandra`
-# on the node before: otherwise the first start does it, which takes a minute or two. See docs/how-to/deploy-with-nomad.md.
+# on the node first. Otherwise the first start does it, which takes a minute or two. See docs/how-to/deploy-with-nomad.md.
 #
-# Without a password, on the address that the node has: for a network of your own.
+# It has no password, and listens on the address of the node, so use it only in a network of your own.
 
 variable "node" {
   type        = string
   default     = ""
-  description = "name of the node that it stays on, with its data; empty: any, for a cluster of one node"
+  description = "name of the node that it and its data stay on; empty means any, for a cluster of one node"
 }
 
 variable "datacenters" {
   type        = list(string)
   default     = ["*"]
-  description = "where that node may be"
+  description = "datacenters of that node"
 }
 
 variable "checkout" {
   type        = string
   default     = ""
-  description = "folder of the checkout on the node; empty: the folder in which `nomad job run` is run"
+  description = "folder of the checkout on the node; empty means the folder in which `nomad job run` is run"
 }
 
 variable "data" {
@@ -41,13 +41,13 @@ variable "python" {
 variable "port" {
   type        = number
   default     = 17042
-  description = "where clients connect; the next one is for other nodes, of which there are none"
+  description = "port for clients; the next one would be for other nodes"
 }
 
 variable "heap" {
   type        = string
   default     = "1g"
-  description = "of Java"
+  description = "size of the Java heap"
 }
 
 variable "cpu" {
@@ -59,7 +59,7 @@ variable "cpu" {
 variable "memory" {
   type        = number
   default     = 2048
-  description = "MiB; reserved, and not enforced by raw_exec"
+  description = "MiB, which are reserved, but not enforced by raw_exec"
 }
 
 locals {
@@ -85,11 +85,11 @@ job "cecochat-cassandra" {
   }
 
   update {
-    max_parallel      = 1     # the old one ends first: they have the same ports and data
+    max_parallel      = 1     # the old one ends first, because both have the same ports and data
     auto_revert       = false # an older version may not read what a newer one has written
     health_check      = "checks"
     min_healthy_time  = "5s"
-    healthy_deadline  = "10m" # the first start may have to bring it
+    healthy_deadline  = "10m" # the first start may have to install it
     progress_deadline = "15m"
   }
 
@@ -109,10 +109,10 @@ job "cecochat-cassandra" {
       attempts = 10
       interval = "5m"
       delay    = "2s"
-      mode     = "delay" # go on here
+      mode     = "delay" # keep trying on this node
     }
 
-    # Never on another node: elsewhere it would begin empty.
+    # It must not move to another node, where it would begin empty.
     reschedule {
       attempts  = 0
       unlimited = false
@@ -122,7 +122,7 @@ job "cecochat-cassandra" {
       name = "cecochat-cassandra"
       port = "clients"
 
-      # It listens when it has played its commit log.
+      # It listens once it has replayed its commit log.
       check {
         name     = "listens"
         type     = "tcp"
@@ -130,8 +130,8 @@ job "cecochat-cassandra" {
         timeout  = "3s"
 
         check_restart {
-          limit = 12   # a minute without an answer
-          grace = "5m" # a start plays the commit log; the first one may have to bring it
+          limit = 12   # no answer for a minute
+          grace = "5m" # a start replays the commit log, and the first one may have to install it
         }
       }
     }
@@ -139,7 +139,7 @@ job "cecochat-cassandra" {
     task "cassandra" {
       driver       = "raw_exec"
       kill_signal  = "SIGTERM"
-      kill_timeout = "30s" # it flushes; what is cut off is in its commit log; clients of an agent cap this at max_kill_timeout, 30s
+      kill_timeout = "30s" # it flushes its memory, and anything else is in its commit log; agents limit this to max_kill_timeout, 30s
 
       config {
         command = var.python

@@ -4,26 +4,26 @@
 #   nomad job run -var node=store-1 -var checkout=/opt/cecochat -var data=/srv/cecochat jobs/backends/jaeger.nomad.hcl
 #
 # It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=jaeger`
-# on the node before: otherwise the first start does it, which takes many minutes to build it. See docs/how-to/deploy-with-nomad.md.
+# on the node first. Otherwise the first start does it, which takes many minutes to build it. See docs/how-to/deploy-with-nomad.md.
 #
-# Without a password, on the address that the node has: for a network of your own.
+# It has no password, and listens on the address of the node, so use it only in a network of your own.
 
 variable "node" {
   type        = string
   default     = ""
-  description = "name of the node that it stays on; empty: any, for a cluster of one node"
+  description = "name of the node that it stays on; empty means any, for a cluster of one node"
 }
 
 variable "datacenters" {
   type        = list(string)
   default     = ["*"]
-  description = "where that node may be"
+  description = "datacenters of that node"
 }
 
 variable "checkout" {
   type        = string
   default     = ""
-  description = "folder of the checkout on the node; empty: the folder in which `nomad job run` is run"
+  description = "folder of the checkout on the node; empty means the folder in which `nomad job run` is run"
 }
 
 variable "data" {
@@ -41,19 +41,19 @@ variable "python" {
 variable "port" {
   type        = number
   default     = 17686
-  description = "of its pages and query API"
+  description = "port of its pages and query API"
 }
 
 variable "otlp_grpc" {
   type        = number
   default     = 17317
-  description = "where servers send traces, OTLP over gRPC"
+  description = "port where servers send traces, OTLP over gRPC"
 }
 
 variable "otlp_http" {
   type        = number
   default     = 17318
-  description = "where servers send traces, OTLP over HTTP"
+  description = "port where servers send traces, OTLP over HTTP"
 }
 
 variable "cpu" {
@@ -65,7 +65,7 @@ variable "cpu" {
 variable "memory" {
   type        = number
   default     = 512
-  description = "MiB; reserved, and not enforced by raw_exec"
+  description = "MiB, which are reserved, but not enforced by raw_exec"
 }
 
 locals {
@@ -91,11 +91,11 @@ job "cecochat-jaeger" {
   }
 
   update {
-    max_parallel      = 1 # the old one ends first: they have the same ports
+    max_parallel      = 1 # the old one ends first, because both have the same ports
     auto_revert       = true
     health_check      = "checks"
     min_healthy_time  = "5s"
-    healthy_deadline  = "10m" # the first start may have to bring it
+    healthy_deadline  = "10m" # the first start may have to install it
     progress_deadline = "15m"
   }
 
@@ -122,10 +122,10 @@ job "cecochat-jaeger" {
       attempts = 10
       interval = "5m"
       delay    = "2s"
-      mode     = "delay" # go on here
+      mode     = "delay" # keep trying on this node
     }
 
-    # Never on another node: servers send to its address.
+    # It must not move to another node, because servers send to its address.
     reschedule {
       attempts  = 0
       unlimited = false
@@ -144,7 +144,7 @@ job "cecochat-jaeger" {
         timeout  = "3s"
 
         check_restart {
-          limit = 12    # a minute without an answer
+          limit = 12    # no answer for a minute
           grace = "10m" # the first start may have to build it
         }
       }

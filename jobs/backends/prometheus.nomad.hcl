@@ -4,26 +4,26 @@
 #   nomad job run -var node=store-1 -var checkout=/opt/cecochat -var data=/srv/cecochat jobs/backends/prometheus.nomad.hcl
 #
 # It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=prometheus`
-# on the node before: otherwise the first start does it, which takes many minutes to build it. See docs/how-to/deploy-with-nomad.md.
+# on the node first. Otherwise the first start does it, which takes many minutes to build it. See docs/how-to/deploy-with-nomad.md.
 #
-# Without a password, on the address that the node has: for a network of your own.
+# It has no password, and listens on the address of the node, so use it only in a network of your own.
 
 variable "node" {
   type        = string
   default     = ""
-  description = "name of the node that it stays on, with its data; empty: any, for a cluster of one node"
+  description = "name of the node that it and its data stay on; empty means any, for a cluster of one node"
 }
 
 variable "datacenters" {
   type        = list(string)
   default     = ["*"]
-  description = "where that node may be"
+  description = "datacenters of that node"
 }
 
 variable "checkout" {
   type        = string
   default     = ""
-  description = "folder of the checkout on the node; empty: the folder in which `nomad job run` is run"
+  description = "folder of the checkout on the node; empty means the folder in which `nomad job run` is run"
 }
 
 variable "data" {
@@ -47,19 +47,19 @@ variable "consul" {
 variable "token" {
   type        = string
   default     = "/etc/cecochat/metrics-token"
-  description = "the file with the token that servers ask for: cecochat token --operator prometheus --scope metrics"
+  description = "file with the token for the servers, made by cecochat token --operator prometheus --scope metrics"
 }
 
 variable "port" {
   type        = number
   default     = 17090
-  description = "of its API"
+  description = "port of its API"
 }
 
 variable "retention" {
   type        = string
   default     = "7d"
-  description = "how long samples are kept; 1 GB at most"
+  description = "how long samples are kept, up to 1 GB"
 }
 
 variable "cpu" {
@@ -71,7 +71,7 @@ variable "cpu" {
 variable "memory" {
   type        = number
   default     = 256
-  description = "MiB; reserved, and not enforced by raw_exec"
+  description = "MiB, which are reserved, but not enforced by raw_exec"
 }
 
 locals {
@@ -97,11 +97,11 @@ job "cecochat-prometheus" {
   }
 
   update {
-    max_parallel      = 1     # the old one ends first: they have the same ports and data
+    max_parallel      = 1     # the old one ends first, because both have the same ports and data
     auto_revert       = false # an older version may not read what a newer one has written
     health_check      = "checks"
     min_healthy_time  = "5s"
-    healthy_deadline  = "10m" # the first start may have to bring it
+    healthy_deadline  = "10m" # the first start may have to install it
     progress_deadline = "15m"
   }
 
@@ -118,10 +118,10 @@ job "cecochat-prometheus" {
       attempts = 10
       interval = "5m"
       delay    = "2s"
-      mode     = "delay" # go on here
+      mode     = "delay" # keep trying on this node
     }
 
-    # Never on another node: elsewhere it would begin empty.
+    # It must not move to another node, where it would begin empty.
     reschedule {
       attempts  = 0
       unlimited = false
@@ -139,8 +139,8 @@ job "cecochat-prometheus" {
         timeout  = "3s"
 
         check_restart {
-          limit = 12    # a minute without an answer
-          grace = "10m" # a start reads its log; the first one may have to build it
+          limit = 12    # no answer for a minute
+          grace = "10m" # a start reads its log, and the first one may have to build it
         }
       }
     }
@@ -148,7 +148,7 @@ job "cecochat-prometheus" {
     task "prometheus" {
       driver       = "raw_exec"
       kill_signal  = "SIGTERM"
-      kill_timeout = "30s" # it writes what it has in memory; clients of an agent cap this at max_kill_timeout, 30s
+      kill_timeout = "30s" # it writes its memory to disk; agents limit this to max_kill_timeout, 30s
 
       config {
         command = var.python

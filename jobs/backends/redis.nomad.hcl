@@ -4,26 +4,26 @@
 #   nomad job run -var node=store-1 -var checkout=/opt/cecochat -var data=/srv/cecochat jobs/backends/redis.nomad.hcl
 #
 # It runs on Nomad 1.6 and later, with the driver raw_exec and a checkout on the node. Run `make backends ARGS=redis`
-# on the node before: otherwise the first start does it, which installs a package, as root on Debian. See docs/how-to/deploy-with-nomad.md.
+# on the node first. Otherwise the first start does it, which installs a package, as root on Debian. See docs/how-to/deploy-with-nomad.md.
 #
-# Without a password, on the address that the node has: for a network of your own.
+# It has no password, and listens on the address of the node, so use it only in a network of your own.
 
 variable "node" {
   type        = string
   default     = ""
-  description = "name of the node that it stays on, with its data; empty: any, for a cluster of one node"
+  description = "name of the node that it and its data stay on; empty means any, for a cluster of one node"
 }
 
 variable "datacenters" {
   type        = list(string)
   default     = ["*"]
-  description = "where that node may be"
+  description = "datacenters of that node"
 }
 
 variable "checkout" {
   type        = string
   default     = ""
-  description = "folder of the checkout on the node; empty: the folder in which `nomad job run` is run"
+  description = "folder of the checkout on the node; empty means the folder in which `nomad job run` is run"
 }
 
 variable "data" {
@@ -41,7 +41,7 @@ variable "python" {
 variable "port" {
   type        = number
   default     = 17379
-  description = "where clients connect"
+  description = "port for clients"
 }
 
 variable "cpu" {
@@ -53,7 +53,7 @@ variable "cpu" {
 variable "memory" {
   type        = number
   default     = 64
-  description = "MiB; reserved, and not enforced by raw_exec"
+  description = "MiB, which are reserved, but not enforced by raw_exec"
 }
 
 locals {
@@ -79,11 +79,11 @@ job "cecochat-redis" {
   }
 
   update {
-    max_parallel      = 1     # the old one ends first: they have the same ports and data
+    max_parallel      = 1     # the old one ends first, because both have the same ports and data
     auto_revert       = false # an older version may not read what a newer one has written
     health_check      = "checks"
     min_healthy_time  = "5s"
-    healthy_deadline  = "10m" # the first start may have to bring it
+    healthy_deadline  = "10m" # the first start may have to install it
     progress_deadline = "15m"
   }
 
@@ -100,10 +100,10 @@ job "cecochat-redis" {
       attempts = 10
       interval = "5m"
       delay    = "2s"
-      mode     = "delay" # go on here
+      mode     = "delay" # keep trying on this node
     }
 
-    # Never on another node: elsewhere it would begin empty.
+    # It must not move to another node, where it would begin empty.
     reschedule {
       attempts  = 0
       unlimited = false
@@ -120,8 +120,8 @@ job "cecochat-redis" {
         timeout  = "3s"
 
         check_restart {
-          limit = 12   # a minute without an answer
-          grace = "2m" # the first start may have to bring it
+          limit = 12   # no answer for a minute
+          grace = "2m" # the first start may have to install it
         }
       }
     }

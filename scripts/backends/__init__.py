@@ -1,4 +1,4 @@
-"""Kafka, Cassandra, Redis, Consul, Jaeger, Prometheus on this machine: brought, started, stopped.
+"""Installs, starts and stops Kafka, Cassandra, Redis, Consul, Jaeger and Prometheus here.
 
 Runs before there is any environment: the standard library alone, Python 3.11.
 `python3 -m scripts.backends --help` tells the commands.

@@ -13,11 +13,11 @@ OPTIONS = {
     "mutation": "the largest write that it takes, as in 16MiB (the default)",
     "nodes": "addresses of all of several, with commas (default: this one alone)",
 }
-TOKENS = 4  # of each node
-DESCRIPTOR_BYTES = 16  # of a segment of the commit log, at least
-RING_DELAY_MS = 10_000  # that a node of several waits to hear of the others
+TOKENS = 4  # for each node
+DESCRIPTOR_BYTES = 16  # the least that a segment of the commit log has
+RING_DELAY_MS = 10_000  # how long one of several nodes waits to hear of the others
 
-# What Cassandra 5.0 opens of Java 17, from its conf/jvm17-server.options.
+# The parts of Java 17 that Cassandra 5.0 needs to be open, from its conf/jvm17-server.options.
 EXPORTS = """
 java.base/jdk.internal.misc java.management.rmi/com.sun.jmx.remote.internal.rmi
 java.rmi/sun.rmi.registry java.rmi/sun.rmi.server java.sql/java.sql java.base/java.lang.ref
@@ -96,8 +96,10 @@ def command(instance: Instance) -> Command:
 
 
 def _drop_segments_without_a_head(commitlog: Path) -> None:
-    """A full disk leaves segments that not even the descriptor was written to, and so nothing that
-    was synced. Cassandra does not start with such a one, unless it is the last.
+    """Delete segments of the commit log that do not even have a descriptor.
+
+    A full disk leaves them. Nothing in them was synced, and Cassandra does not start with one,
+    unless it is the last.
     """
     for segment in commitlog.glob("CommitLog-*.log"):
         with segment.open("rb") as file:
@@ -107,13 +109,15 @@ def _drop_segments_without_a_head(commitlog: Path) -> None:
 
 
 def _nodes(instance: Instance) -> list[str]:
-    """Addresses; the first is this one's where it is alone."""
+    """Return the addresses of seeds. If the node is alone, that is its own."""
     return instance.options.get("nodes", instance.host).split(",")
 
 
 def _joining(instance: Instance) -> frozenset[str] | None:
-    """What another node knew of the ring when this node first started, and so had to join it; None:
-    nobody was there before it. It counts until the node has joined, which may take several starts.
+    """Return the ring that was there when this node first started, and so had to join it.
+
+    It is None if there was none. It counts until the node has joined, which may take several
+    starts.
     """
     noted = instance.data / "joining.json"
     if not noted.exists():
@@ -130,26 +134,26 @@ def _ring_that_is_there(instance: Instance) -> frozenset[str] | None:
 
 
 def _ring(instance: Instance, joining: frozenset[str] | None) -> list[str]:
-    """What the Java program is told about the others."""
+    """Return what the Java program is told about the other nodes."""
     delay = RING_DELAY_MS if len(_nodes(instance)) > 1 else 0
     argv = [f"-Dcassandra.ring_delay_ms={delay}"]
     if joining is not None:
-        argv.append("-Dcassandra.consistent.rangemovement=false")  # several may come at once
+        argv.append("-Dcassandra.consistent.rangemovement=false")  # several may join at once
     if joining is not None and instance.host in joining:
-        # A machine that has lost its disk takes the place that it had, and fetches what it held.
+        # A machine that has lost its disk takes its old place, and fetches the data that it held.
         argv.append(f"-Dcassandra.replace_address_first_boot={instance.host}")
     return argv
 
 
 def _tokens(instance: Instance) -> str:
-    """Those of this node, so that all have equal parts of the ring."""
+    """Return the tokens of this node, so that all nodes have equal parts of the ring."""
     nodes = _nodes(instance)
     width, at = 2**64 // (TOKENS * len(nodes)), nodes.index(instance.host)
     return ",".join(str(width * (at + len(nodes) * turn) - 2**63) for turn in range(TOKENS))
 
 
 def settings(instance: Instance, joining: frozenset[str] | None = None) -> dict[str, object]:
-    """cassandra.yaml; folders follow from `cassandra.storagedir`, all else is the default."""
+    """Return cassandra.yaml. Folders follow from `cassandra.storagedir`; the rest is default."""
     seeds = [node for node in _nodes(instance) if joining is None or node != instance.host]
     storage = ",".join(f"{node}:{instance.ports['storage']}" for node in seeds)
     takes_over = joining is not None and instance.host in joining
@@ -170,14 +174,14 @@ def settings(instance: Instance, joining: frozenset[str] | None = None) -> dict[
         "storage_port": instance.ports["storage"],
         "rpc_address": instance.host,
         "native_transport_port": instance.port,
-        # Acknowledged once it is on the disk: ADR 30 says what `periodic` would lose.
+        # A write is acknowledged once it is on disk. ADR 30 says what `periodic` would lose.
         "commitlog_sync": "batch",
-        # Rather end, for a supervisor to see, than go on with a disk that fails.
+        # It ends, so that a supervisor notices, instead of going on with a disk that fails.
         "disk_failure_policy": "die",
         "commit_failure_policy": "die",
         "commitlog_total_space": "512MiB",
         "max_mutation_size": instance.options.get("mutation", "16MiB"),
-        "auto_snapshot": False,  # a dropped keyspace of a test leaves nothing
+        "auto_snapshot": False,  # so that a keyspace that a test drops leaves nothing
         "user_defined_functions_enabled": False,
         "max_hint_window": "10m",
         "max_hints_file_size": "8MiB",

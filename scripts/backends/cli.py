@@ -19,14 +19,14 @@ from scripts.backends.process import Process
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done. 1: not, and the last line says what to do."""
+    """Run a command. Return 0 if it is done, or 1 after a line that says what to do."""
     arguments = _parser().parse_args(argv)
     try:
         return int(arguments.do(arguments))
     except Failed as failed:
         print(failed, file=sys.stderr)
     except KeyboardInterrupt:
-        print("Interrupted: do it again to go on.", file=sys.stderr)
+        print("Interrupted: run the same command again to go on.", file=sys.stderr)
     return 1
 
 
@@ -49,12 +49,12 @@ def up(arguments: argparse.Namespace) -> int:
     _start(backends)
     addresses = {backend.kind.name: backend.address for backend in backends} | given
     env.write(arguments.env_file, addresses)
-    print(f"{arguments.env_file} names them for CecoChat and the tests.")
+    print(f"{arguments.env_file} tells CecoChat and the tests where they are.")
     return 0
 
 
 def _start(backends: list[Backend]) -> None:
-    """All at the same time; each says when it answers. One that fails does not stop the others."""
+    """Start all at the same time. One that fails does not stop the others."""
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(_start_one, backend) for backend in backends]:
             done.result()
@@ -70,17 +70,20 @@ def _start_one(backend: Backend) -> None:
 def _backends(
     wanted: Iterable[Kind], arguments: argparse.Namespace, others: Mapping[str, str]
 ) -> list[Backend]:
-    """What runs already stays on the ports that it has. `others`: addresses that are known."""
+    """Return the backends to start. Those that run stay on the ports that they have.
+
+    `others` are the addresses of backends that are not started here.
+    """
     chosen = {} if arguments.ports == "free" else ports.parse(arguments.ports, KINDS)
-    found, known = [], dict(others)
+    found, addresses = [], dict(others)
     for each in wanted:
         folder = arguments.data / each.name
         backend = Backend.noted(each, folder)
         if not backend or not backend.process:
             given = ports.free(each) if arguments.ports == "free" else chosen.get(each.name)
-            options = {name: known[name] for name in each.options if name in known}
+            options = {name: addresses[name] for name in each.options if name in addresses}
             backend = Backend(each, each.instance(folder, given, arguments.host, options))
-        known[each.name] = backend.address
+        addresses[each.name] = backend.address
         found.append(backend)
     return found
 
@@ -89,9 +92,9 @@ def _check_given(kind: Kind, addresses: str) -> None:
     for address in addresses.split(","):
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
-            raise Failed(f"--{kind.name} {address}: give it as host:port")
+            raise Failed(f"--{kind.name} {address} is not an address: give it as host:port")
         if not probe.listens(host, int(port)):
-            raise Failed(f"--{kind.name} {address}: nothing listens there")
+            raise Failed(f"nothing listens at --{kind.name} {address}: start it, or leave this out")
         answers = probe.answered(kind.answers, host, int(port))
         says = "answers" if answers else "listens, but answers no plain request (is it TLS?)"
         print(f"{kind.name} at {address}: {says}", flush=True)
@@ -124,7 +127,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def _asked_of(arguments: argparse.Namespace) -> list[Kind]:
-    """Those that are meant, and those that were started beside."""
+    """Return the backends that are meant, and those that were started as well."""
     noted = {name: Process.read(arguments.data / name / "pid") for name in KINDS}
     started = [name for name, process in noted.items() if process and process.alive]
     return _kinds(arguments.names or [*DEFAULT, *started])
@@ -174,7 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _instance(arguments: argparse.Namespace) -> Instance:
-    """What `run` runs."""
+    """Return the instance that `run` runs."""
     wanted = kind(arguments.name)
     given = {} if arguments.port is None else {next(iter(wanted.ports)): arguments.port}
     given |= ports.parse(arguments.ports, {wanted.name: wanted}).get(wanted.name, {})
@@ -188,7 +191,7 @@ def _option(arguments: argparse.Namespace, key: str) -> str | None:
 
 
 def _kinds(names: Iterable[str]) -> list[Kind]:
-    """Those named, or those by default, in the order in which they are started."""
+    """Return the kinds that are named, or the default ones, in the order of their start."""
     chosen = {kind(name).name for name in names} or set(DEFAULT)
     return [each for name, each in KINDS.items() if name in chosen]
 
@@ -196,18 +199,18 @@ def _kinds(names: Iterable[str]) -> list[Kind]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python3 -m scripts.backends",
-        description=f"The real backends on this machine: {', '.join(KINDS)}.",
+        description=f"Run the real backends on this machine: {', '.join(KINDS)}.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for do, about in (
-        (provision, "bring them to this machine, once"),
+        (provision, "install them on this machine, once"),
         (up, "start them, wait until they answer, and note where they are"),
         (down, "stop what was started here"),
-        (status, "one line each; the exit code is 0 if all answer"),
+        (status, "print a line about each; the exit code is 0 if all answer"),
     ):
         command = commands.add_parser(do.__name__, help=about, description=about)
         command.set_defaults(do=do)
-        default = f"default: {'all' if do is down else ', '.join(DEFAULT)}"
+        default = f"by default {'all' if do is down else ', '.join(DEFAULT)}"
         command.add_argument("names", nargs="*", metavar="NAME", help=default)
         if do is not provision:
             _add_places(command)
@@ -220,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _folder(text: str) -> Path:
-    """As a shell would have it, where none is between: in a job of Nomad."""
+    """Expand `~`, since a job of Nomad has no shell that does it."""
     return Path(text).expanduser()
 
 
@@ -230,7 +233,7 @@ def _add_places(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=places.data(),
         metavar="FOLDER",
-        help="a folder each in there (default: %(default)s)",
+        help="each has a folder in this one (default: %(default)s)",
     )
     command.add_argument(
         "--env-file",
@@ -244,23 +247,25 @@ def _add_places(command: argparse.ArgumentParser) -> None:
 def _add_choices(command: argparse.ArgumentParser) -> None:
     _add_ports(command, '; or "free", for any that are free')
     for name in env.VARIABLES:
-        about = f"a {name} that is there already: it is checked and noted, and none is started"
+        about = f"use a {name} that runs already: it is checked and noted, and none is started"
         command.add_argument(f"--{name}", metavar="HOST:PORT", help=about)
 
 
 def _add_ports(command: argparse.ArgumentParser, more: str) -> None:
-    about = f"such as kafka=17092,kafka.controller=17093{more}"
+    about = f"ports to use, such as kafka=17092,kafka.controller=17093{more}"
     command.add_argument("--ports", default="", help=about)
-    about = "to listen on (default: %(default)s, which only this machine reaches)"
+    about = "address to listen on (default: %(default)s, which only this machine can reach)"
     command.add_argument("--host", default="127.0.0.1", help=about)
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
     command.set_defaults(do=run)
     command.add_argument("name", choices=list(KINDS), metavar="NAME")
-    about = "its folder; ~ is the home of who runs it"
+    about = "its folder; ~ is the home of the user who runs it"
     command.add_argument("--data", type=_folder, required=True, metavar="FOLDER", help=about)
-    command.add_argument("--port", type=int, help="for clients; the others keep their distance")
+    command.add_argument(
+        "--port", type=int, help="port for clients; its others keep their distance"
+    )
     _add_ports(command, "")
     options: dict[str, list[str]] = {}
     for each in KINDS.values():

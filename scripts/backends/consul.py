@@ -32,13 +32,15 @@ def command(instance: Instance) -> Command:
     _drop_empty(instance.data / "server_metadata.json")
     configuration = instance.folder / "consul.json"
     configuration.write_text(json.dumps(settings(instance), indent=2))
-    files = [str(configuration), *filter(None, [instance.options.get("settings")])]  # the last wins
+    files = [str(configuration), *filter(None, [instance.options.get("settings")])]  # last one wins
     return Command([program(), "agent", *(f"-config-file={file}" for file in files)])
 
 
 def _drop_empty(file: Path) -> None:
-    """Consul truncates this file, then writes it: where it has ended in between (it had no address
-    yet, the disk was full), it would not start again.
+    """Delete a file that is empty, with which Consul would not start.
+
+    Consul truncates it before it writes it, and may end in between: because it has no address yet,
+    or because the disk is full.
     """
     if file.exists() and not file.stat().st_size:
         file.unlink()
@@ -48,8 +50,8 @@ def settings(instance: Instance) -> dict[str, object]:
     ports, options = instance.ports, instance.options
     servers = options["servers"].split(",") if "servers" in options else []
     name = options.get("node-name", "cecochat")
-    # One that has lost its disk is the same node again. Another id would have to wait until the
-    # others call the old one dead, which they forget when none of them led meanwhile.
+    # A node that has lost its disk keeps its id. With another id it would have to wait until the
+    # others declare the old one dead, which they forget to do if none of them has led meanwhile.
     identity = {"node_id": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.cecochat"))}
     return {
         **(identity if servers else {}),
@@ -72,7 +74,7 @@ def settings(instance: Instance) -> dict[str, object]:
             "https": -1,
         },
         "performance": {"raft_multiplier": 2 if servers else 1, "leave_drain_time": "0s"},
-        # One of several that is stopped comes back: it must still count for the majority then.
+        # One of several that is stopped comes back, so it must still count for the majority.
         "leave_on_terminate": not servers,
         "disable_update_check": True,
         "ui_config": {"enabled": True},

@@ -1,4 +1,4 @@
-"""The file that says where the backends are: `CECOCHAT_KAFKA=127.0.0.1:17092`, one a line."""
+"""The file that says where the backends are, with lines like `CECOCHAT_KAFKA=127.0.0.1:17092`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ VARIABLES = {name: kind.variable for name, kind in KINDS.items() if kind.variabl
 
 
 def read(path: Path) -> dict[str, str]:
-    """Name of the backend -> address. A line of anything else is left out."""
+    """Return the address of each backend by name. Other lines are ignored."""
     names = {variable: name for name, variable in VARIABLES.items()}
     pairs = (line.partition("=") for line in _lines(path))
     return {names[key]: value for key, _, value in pairs if key in names}
 
 
 def write(path: Path, addresses: Mapping[str, str]) -> None:
-    """Note these; the others that are noted stay."""
+    """Note these addresses, and keep the others that are noted."""
     _save(path, {**read(path), **addresses})
 
 

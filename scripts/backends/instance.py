@@ -1,4 +1,4 @@
-"""What a backend is to the launcher: ports, files to write, a command, and a sign of life."""
+"""What the launcher needs to know about a backend: ports, files, a command, and a sign of life."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 
 class Failed(Exception):
-    """Something a person must do; the message says what."""
+    """A person has to do something, and the message says what."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One backend of one kind: where it keeps its data and where it listens."""
+    """A backend: its kind, where it keeps its data and where it listens."""
 
     folder: Path
     ports: Mapping[str, int]  # role -> port; the first role is what clients connect to
     host: str = "127.0.0.1"
-    options: Mapping[str, str] = field(default_factory=dict)  # what only this kind knows
+    options: Mapping[str, str] = field(default_factory=dict)  # options that only its kind has
 
     @property
     def port(self) -> int:
@@ -30,7 +30,7 @@ class Instance:
 
     @property
     def local(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach it."""
         return self.host == "localhost" or self.host.startswith("127.")
 
     @property
@@ -47,39 +47,39 @@ class Instance:
 
 @dataclass(frozen=True)
 class Command:
-    """What to execute, in the foreground."""
+    """A command to execute in the foreground."""
 
     argv: list[str]
-    environ: Mapping[str, str] = field(default_factory=dict)  # beside what is inherited
+    environ: Mapping[str, str] = field(default_factory=dict)  # added to what is inherited
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of backend. Its module holds everything that is particular to it."""
+    """A kind of backend. Its module has everything that is particular to it."""
 
     name: str
     version: str
     ports: Mapping[str, int]  # role -> default port; the first is the clients'
 
     provision: Callable[[], str]
-    """Bring it to this machine unless it is here; where it is. Raises Failed."""
+    """Installs it unless it is here, and returns where it is. Raises Failed."""
 
     here: Callable[[], bool]
-    """Whether it is on this machine, so that `provision` takes no time."""
+    """Tells whether it is installed, so that `provision` takes no time."""
 
     command: Callable[[Instance], Command]
-    """Write the files that an instance needs, and give what runs it. Raises Failed."""
+    """Writes the files that an instance needs, and returns what runs it. Raises Failed."""
 
     variable: str | None
     """The setting that tells CecoChat its address."""
 
     answers: Callable[[str, int], bool]
-    """Whether what listens there serves clients, within a few seconds. Raises probe.NO_ANSWER."""
+    """Asks within a few seconds whether it serves clients. Raises probe.NO_ANSWER."""
 
     options: Mapping[str, str] = field(default_factory=dict)  # option -> what it is for
-    by_default: bool = True  # whether it is meant where none is named
+    by_default: bool = True  # whether it is meant if none is named
     start_s: float = 60.0  # the longest that a start may take on a busy machine
-    stop_s: float = 30.0  # then it is killed
+    stop_s: float = 30.0  # how long it may take to stop before it is killed
 
     def instance(
         self,
@@ -88,7 +88,7 @@ class Kind:
         host: str = "127.0.0.1",
         options: Mapping[str, str] | None = None,
     ) -> Instance:
-        """An instance; a role without a port keeps its default distance to the clients' port."""
+        """Return an instance. A port that is not given keeps its distance to the clients' port."""
         given = dict(ports or {})
         main = next(iter(self.ports))
         shift = given.get(main, self.ports[main]) - self.ports[main]

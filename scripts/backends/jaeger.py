@@ -6,7 +6,7 @@ from scripts.backends import modules, probe, store, versions
 from scripts.backends.instance import Command, Instance, Kind
 
 PACKAGE = "github.com/jaegertracing/jaeger/cmd/all-in-one"
-TRACES = 10_000  # kept; older ones make room
+TRACES = 10_000  # how many traces are kept
 
 
 def program() -> str:

@@ -1,4 +1,4 @@
-"""What Maven brings: a folder of jars, each with the checksum that is committed."""
+"""Has Maven fetch a folder of jars, and compares them with the checksums that are committed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ GOAL = "org.apache.maven.plugins:maven-dependency-plugin:{}:copy-dependencies"
 
 
 def bring(name: str, version: str, properties: dict[str, str]) -> Path:
-    """The folder of jars of `pinned/<name>/pom.xml`."""
+    """Return the folder with the jars of `pinned/<name>/pom.xml`."""
     return store.bring(
         name, version, lambda folder: _copy(name, properties, folder), "copying its jars with Maven"
     )
 
 
 def installed(program: str, folder: str, jar: str) -> Path | None:
-    """The jars beside a start script on PATH, if `jar` (a pattern: the version) is among them."""
+    """Return the jars beside a start script on PATH, if `jar`, a pattern, is among them."""
     script = shutil.which(program)
     libs = Path(script).resolve().parent.parent / folder if script else None
     return libs if libs and any(libs.glob(jar)) else None
@@ -40,7 +40,7 @@ def _copy(name: str, properties: dict[str, str], folder: Path) -> None:
 
 
 def verify(folder: Path, checksums: Path) -> None:
-    """Raises Failed unless `folder` holds exactly the jars that `checksums` names, unchanged."""
+    """Raise Failed unless `folder` has exactly the jars that `checksums` names, unchanged."""
     expected = parse(checksums.read_text())
     found = {path.name: _sha256(path) for path in folder.glob("*.jar")}
     if wrong := sorted(
@@ -54,7 +54,7 @@ def verify(folder: Path, checksums: Path) -> None:
 
 
 def parse(text: str) -> dict[str, str]:
-    """File name -> SHA-256, from the form that sha256sum writes."""
+    """Return SHA-256 sums by file name, from a file as sha256sum writes it."""
     pairs = (line.split(maxsplit=1) for line in text.splitlines())
     return {name: digest for digest, name in pairs}
 

@@ -16,7 +16,7 @@ OPTIONS = {
     "heap": "Java heap, as in 512m (the default)",
 }
 
-# As Kafka's own start script has them.
+# The same options as in Kafka's own start script.
 JVM = """
 -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35
 -XX:+ExplicitGCInvokesConcurrent -Djava.awt.headless=true
@@ -53,7 +53,7 @@ def provision() -> str:
 
 
 def command(instance: Instance) -> Command:
-    """Formats its storage at the first start."""
+    """Format its storage at the first start, and return what runs it."""
     instance.data.mkdir(parents=True, exist_ok=True)
     configuration = instance.folder / "server.properties"
     configuration.write_text(_lines(properties(instance)))
@@ -72,8 +72,8 @@ def _java(instance: Instance, jvm: list[str]) -> list[str]:
 
 def _format(instance: Instance, configuration: Path) -> None:
     if "quorum" in instance.options and "cluster-id" not in instance.options:
-        raise Failed("Several brokers need one cluster id: give each the same --cluster-id")
-    # Random, and not one that follows from the ports: an emptied log must be seen to be another.
+        raise Failed("several brokers need the same cluster id: give each the same --cluster-id")
+    # The id is random, so that an emptied log is recognised as another one.
     cluster = instance.options.get("cluster-id") or _random_id()
     java = _java(instance, ["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
     tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted"]
@@ -81,7 +81,7 @@ def _format(instance: Instance, configuration: Path) -> None:
 
 
 def _random_id() -> str:
-    """16 random bytes in base64url; never one that begins with a dash, which reads as an option."""
+    """Return 16 random bytes in base64url, without a dash at the beginning, as of an option."""
     return next(
         text
         for text in iter(lambda: base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22], "")
@@ -105,7 +105,7 @@ def properties(instance: Instance) -> dict[str, object]:
         "inter.broker.listener.name": "CLIENTS",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": instance.data,
-        # A topic exists because it was made with its settings, never because a name was mistyped.
+        # A topic only exists if it was made with its settings, never because a name was mistyped.
         "auto.create.topics.enable": "false",
         "unclean.leader.election.enable": "false",
         "default.replication.factor": replicas,
@@ -118,7 +118,7 @@ def properties(instance: Instance) -> dict[str, object]:
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": max(1, replicas - 1),
         "group.initial.rebalance.delay.ms": 0,
-        # A group that was stopped for a month still knows how far it was.
+        # A group that was stopped for a month must still know how far it was.
         "offsets.retention.minutes": 60 * 24 * 365,
         "controlled.shutdown.enable": "true",
         "num.network.threads": 2,

@@ -12,5 +12,5 @@ DEFAULT = [name for name, each in KINDS.items() if each.by_default]
 
 def kind(name: str) -> Kind:
     if name not in KINDS:
-        raise Failed(f"{name} is no backend: there are {', '.join(KINDS)}")
+        raise Failed(f"there is no backend {name}: use one of {', '.join(KINDS)}")
     return KINDS[name]

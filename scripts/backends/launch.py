@@ -1,4 +1,4 @@
-"""Start, stop and kill backends: what `up` and `down` do, and what tests of faults use.
+"""Starts, stops and kills backends, for `up` and `down` and for tests of faults.
 
 with private("kafka", tmp_path) as kafka:
     kafka.start()
@@ -30,16 +30,16 @@ LOG_LINES = 15
 
 
 class Backend:
-    """One backend of this machine. Everything blocks, with a deadline; asyncio uses `to_thread`."""
+    """A backend on this machine. All methods block, with a deadline: asyncio needs `to_thread`."""
 
     def __init__(self, kind: Kind, instance: Instance) -> None:
         self.kind = kind
         self.instance = instance
-        self._child: subprocess.Popen[bytes] | None = None  # to reap, where it is a child of ours
+        self._child: subprocess.Popen[bytes] | None = None  # to be reaped, if it is our child
 
     @classmethod
     def noted(cls, kind: Kind, folder: Path) -> Backend | None:
-        """The one that was started in `folder`, on the ports that it was started with."""
+        """Return the one that was started in `folder`, on the ports that it was started with."""
         try:
             noted = json.loads((folder / "pid").read_text())
             return cls(kind, kind.instance(folder, noted["ports"], noted["host"]))
@@ -48,12 +48,12 @@ class Backend:
 
     @property
     def address(self) -> str:
-        """host:port that clients connect to."""
+        """The host:port for clients."""
         return self.instance.address
 
     @property
     def process(self) -> Process | None:
-        """None if it does not run."""
+        """The id of its process, or None if it does not run."""
         noted = Process.read(self._pid_file)
         return noted if noted and noted.alive else None
 
@@ -76,7 +76,7 @@ class Backend:
         self.wait(deadline_s)
 
     def launch(self) -> None:
-        """Start it, and do not wait until it answers. Raises Failed."""
+        """Start it without waiting until it answers. Raises Failed."""
         folder = self.instance.folder
         folder.mkdir(parents=True, exist_ok=True)
         with store.locked(folder / "lock"):
@@ -89,7 +89,7 @@ class Backend:
             started.write(self._pid_file, ports=dict(self.instance.ports), host=self.instance.host)
 
     def wait(self, deadline_s: float | None = None) -> None:
-        """Until it answers. Raises Failed as `start`."""
+        """Wait until it answers. Raises Failed, as `start` does."""
         limit_s = deadline_s or self.kind.start_s
         until = time.monotonic() + limit_s
         while not self.answers():
@@ -105,21 +105,21 @@ class Backend:
         return probe.answered(self.kind.answers, self.instance.host, self.instance.port)
 
     def stop(self) -> None:
-        """Let it end in its own way; kill it if that takes longer than its kind may."""
+        """Stop it in order, or kill it if that takes longer than its kind may take."""
         self._end(signal.SIGTERM, self.kind.stop_s)
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Kill it with SIGKILL, and wait until it is gone."""
         if not self._end(signal.SIGKILL, KILLED_WITHIN_S):
-            raise Failed(f"{self.kind.name} (pid {self.pid}) does not even end when killed")
+            raise Failed(f"{self.kind.name} (pid {self.pid}) does not end when it is killed")
         self._pid_file.unlink(missing_ok=True)
 
     def _end(self, number: signal.Signals, within_s: float) -> bool:
-        """Whether it is gone."""
+        """Send a signal, and return whether it is gone in time."""
         until = time.monotonic() + within_s
         if running := self.process:
-            running.signal(signal.SIGCONT)  # one that a test has paused hears nothing else
+            running.signal(signal.SIGCONT)  # a paused process reacts to nothing else
             running.signal(number)
         while self._runs():
             if time.monotonic() > until:
@@ -131,7 +131,7 @@ class Backend:
         if self._child is not None and self._child.poll() is not None:
             self._child = None
         runs = self.process is not None
-        if self._child is not None and not runs:  # it has ended since it was asked
+        if self._child is not None and not runs:  # it has ended meanwhile
             self._child.wait(KILLED_WITHIN_S)
             self._child = None
         return runs
@@ -162,7 +162,7 @@ class Backend:
 
 
 def here(name: str) -> bool:
-    """Whether `name` is on this machine: its start brings it otherwise, for minutes maybe."""
+    """Whether `name` is installed. Otherwise its start installs it, which may take minutes."""
     return kind_named(name).here()
 
 

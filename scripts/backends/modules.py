@@ -1,4 +1,4 @@
-"""What Go builds: a program, of modules that are all in the go.sum that is committed."""
+"""Has Go build a program, from modules that are all in the go.sum that is committed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts.backends import store, toolchain, tools
 
-# Some modules of 2023 use runtime internals by name, which the linker has refused since Go 1.23.
+# Some modules from 2023 use internals of the runtime, which the linker has refused since Go 1.23.
 LINKER = "-s -w -checklinkname=0"
 
 

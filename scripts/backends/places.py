@@ -1,4 +1,4 @@
-"""Where things are kept: what is brought here in the cache, what runs in the state folder."""
+"""The folders: the cache for what is installed, and the state folder for what runs."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 
 
 def cache() -> Path:
-    """Brought to this machine and brought again if lost."""
+    """Return the folder of what is installed, and can be installed again."""
     return _xdg("XDG_CACHE_HOME", ".cache") / "backends"
 
 
 def data() -> Path:
-    """One folder a backend: its data, log and pid file."""
+    """Return the folder with a folder for each backend: its data, log and pid file."""
     return _xdg("XDG_STATE_HOME", ".local/state") / "backends"
 
 
 def env_file() -> Path:
-    """`CECOCHAT_KAFKA=host:port` and so on: what `up` has started or was given."""
+    """Return the file with `CECOCHAT_KAFKA=host:port` and so on, which `up` writes."""
     return _xdg("XDG_STATE_HOME", ".local/state") / "backends.env"
 
 
 def targets_file() -> Path:
-    """Which servers the last `cecochat up` has: it writes this, as Prometheus reads it."""
+    """Return the file in which `cecochat up` lists its servers for Prometheus."""
     return _xdg("XDG_STATE_HOME", ".local/state") / "targets.json"
 
 
 def metrics_token_file() -> Path:
-    """The token that it asks of who scrapes them: it writes this too."""
+    """Return the file in which `cecochat up` writes the token for scraping them."""
     return targets_file().with_name("metrics-token")
 
 

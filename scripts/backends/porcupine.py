@@ -1,7 +1,8 @@
-"""Porcupine, a checker of linearizability, with our model of a chat: what judges the histories that
-the tests of faults write.
+"""Builds Porcupine, a checker of linearizability, with our model of a chat.
 
-python3 -m scripts.backends.porcupine    build it; prints where it is
+It judges the histories that the tests of faults write.
+
+python3 -m scripts.backends.porcupine    builds it, and prints where it is
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from scripts.backends.instance import Failed
 
 
 def here() -> Path | None:
-    """Where it is, built of the model as it is now."""
+    """Return the program that is built from the model as it is now."""
     program = store.place("porcupine", versions.PORCUPINE) / "porcupine"
     return program if program.exists() else None
 
 
 def program() -> Path:
-    """Build it unless it is here. Raises Failed."""
+    """Build it, unless that has been done. Raises Failed."""
     return modules.bring("porcupine", versions.PORCUPINE, ".")
 
 

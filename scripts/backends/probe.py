@@ -1,4 +1,4 @@
-"""Is it there: the shortest question of each protocol that only a working server answers."""
+"""Asks, in each protocol, the shortest question that only a working server answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 TIMEOUT_S = 3.0
 
-# What a socket says when nobody is there, or one who talks of something else.
+# What a socket raises if nobody is there, or if a program of another kind is.
 NO_ANSWER = (OSError, http.client.HTTPException, ValueError, struct.error)
 
 METADATA = 3
@@ -22,7 +22,7 @@ CQL_VERSION = b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0"  # a map of one string
 
 
 def kafka(host: str, port: int) -> bool:
-    """A Metadata request (v1, no topics) is answered with a controller, so the broker is in."""
+    """Whether a Metadata request (v1, no topics) is answered with a controller."""
     client = b"\x00\x05probe"
     request = struct.pack(">hhi", METADATA, 1, 1) + client + struct.pack(">i", 0)
     with socket.create_connection((host, port), TIMEOUT_S) as connection:
@@ -33,7 +33,7 @@ def kafka(host: str, port: int) -> bool:
 
 
 def _controller(answer: bytes) -> int:
-    """The controller's node id in a Metadata v1 response; -1 if there is none yet."""
+    """Return the controller's node id in a Metadata v1 response, or -1 if there is none yet."""
     brokers, at = struct.unpack_from(">i", answer, 4)[0], 8
     for _ in range(brokers):
         host_bytes = struct.unpack_from(">h", answer, at + 4)[0]
@@ -45,17 +45,17 @@ def _controller(answer: bytes) -> int:
 
 
 def cassandra(host: str, port: int) -> bool:
-    """A query of its own row in `system.local` is answered with rows."""
+    """Whether a query for its own row in `system.local` is answered with rows."""
     with socket.create_connection((host, port), TIMEOUT_S) as connection:
         if _cql(connection, OPTIONS, b"")[0] != SUPPORTED:
             return False
-        if _cql(connection, STARTUP, CQL_VERSION)[0] != READY:  # wants credentials: it is there
+        if _cql(connection, STARTUP, CQL_VERSION)[0] != READY:  # it wants credentials
             return True
         return _cql(connection, QUERY, _query("SELECT key FROM system.local"))[0] == RESULT
 
 
 def cassandra_peers(host: str, port: int) -> frozenset[str] | None:
-    """The addresses of the other nodes that this one knows; None where it does not answer."""
+    """Return the addresses of the other nodes that a node knows, or None without an answer."""
     try:
         with socket.create_connection((host, port), TIMEOUT_S) as connection:
             _cql(connection, STARTUP, CQL_VERSION)
@@ -66,7 +66,7 @@ def cassandra_peers(host: str, port: int) -> frozenset[str] | None:
 
 
 def _addresses(result: bytes) -> Iterator[str]:
-    """Of a result of rows that have one column of the type inet."""
+    """Return the addresses in a result whose rows have one column of the type inet."""
     _, _, columns = struct.unpack_from(">iii", result)
     assert columns == 1, "one column was asked for"
     at = 12
@@ -81,19 +81,19 @@ def _addresses(result: bytes) -> Iterator[str]:
 
 
 def _query(cql: str) -> bytes:
-    """The body of a query of consistency ONE."""
+    """Return the body of a query with consistency ONE."""
     return struct.pack(">i", len(cql)) + cql.encode() + struct.pack(">HB", 0x0001, 0)
 
 
 def _cql(connection: socket.socket, opcode: int, body: bytes) -> tuple[int, bytes]:
-    """Opcode and body of the answer to one frame of the native protocol v4."""
+    """Return opcode and body of the answer to one frame of the native protocol v4."""
     connection.sendall(struct.pack(">BBhBi", 4, 0, 0, opcode, len(body)) + body)
     _, _, _, answer, size = struct.unpack(">BBhBi", _exactly(connection, 9))
     return int(answer), _exactly(connection, min(size, 1 << 20))
 
 
 def redis(host: str, port: int) -> bool:
-    """PING is answered; a server that wants a password is there too, one that loads is not."""
+    """Whether PING is answered. A server that wants a password is there, one that loads is not."""
     with socket.create_connection((host, port), TIMEOUT_S) as connection:
         connection.sendall(b"PING\r\n")
         answer = connection.recv(64)
@@ -101,24 +101,24 @@ def redis(host: str, port: int) -> bool:
 
 
 def consul(host: str, port: int) -> bool:
-    """A leader is elected."""
+    """Whether a leader is elected."""
     return bool(_json(host, port, "/v1/status/leader"))
 
 
 def jaeger(host: str, port: int) -> bool:
-    """The query API lists services."""
+    """Whether the query API lists services."""
     answer = _json(host, port, "/api/services")
     return isinstance(answer, dict) and "data" in answer
 
 
 def prometheus(host: str, port: int) -> bool:
-    """Its API answers, which it does when it has read its data."""
+    """Whether its API answers, which it does once it has read its data."""
     answer = _json(host, port, "/api/v1/status/buildinfo")
     return isinstance(answer, dict) and answer.get("status") == "success"
 
 
 def answered(ask: Callable[[str, int], bool], host: str, port: int) -> bool:
-    """Whether the question `ask` is answered as it should be, now."""
+    """Whether the question `ask` is answered now as it should be."""
     try:
         return ask(host, port)
     except NO_ANSWER:
@@ -132,7 +132,7 @@ def listens(host: str, port: int) -> bool:
 
 
 def _json(host: str, port: int, path: str) -> Any:
-    """The JSON at `path`; None for any answer but 200."""
+    """Return the JSON at `path`, or None for any answer but 200."""
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     with contextlib.closing(connection):
         connection.request("GET", path)

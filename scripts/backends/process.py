@@ -1,4 +1,4 @@
-"""Processes that outlive the one that started them, and are never taken for another."""
+"""Handles processes that outlive their starter, and never mistakes another process for one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from scripts.backends.instance import Command
 
 @dataclass(frozen=True)
 class Process:
-    """A process and when it began: its number alone may be another's by now."""
+    """A process, by its id and its beginning. The id alone may belong to another by now."""
 
     pid: int
     began: str
 
     @classmethod
     def read(cls, path: Path) -> Process | None:
-        """What `write` has left; None if there is nothing, or nothing that can be read."""
+        """Return what `write` has left, or None if there is nothing readable."""
         try:
             noted = json.loads(path.read_text())
             return cls(int(noted["pid"]), str(noted["began"]))
@@ -30,7 +30,7 @@ class Process:
             return None
 
     def write(self, path: Path, **beside: object) -> None:
-        """Note it, and what belongs to it, all at once."""
+        """Note the process, and what belongs to it, atomically."""
         new = path.with_name(f"{path.name}.new")
         new.write_text(json.dumps({"pid": self.pid, "began": self.began, **beside}) + "\n")
         new.replace(path)
@@ -40,14 +40,14 @@ class Process:
         return began(self.pid) == self.began
 
     def signal(self, number: signal.Signals) -> None:
-        """Nothing happens if it is gone."""
-        with suppress(ProcessLookupError):  # or goes just now
+        """Send a signal, unless the process is gone."""
+        with suppress(ProcessLookupError):  # it may end just now
             if self.alive:
                 os.kill(self.pid, number)
 
     @property
     def memory_bytes(self) -> int:
-        """Resident; 0 where that is not known."""
+        """The resident memory, or 0 if it is not known."""
         try:
             pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         except OSError:
@@ -56,7 +56,7 @@ class Process:
 
 
 def start(command: Command, folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start it apart from this terminal: Ctrl-C and the end of this program do not reach it."""
+    """Start a process that Ctrl-C and the end of this program do not affect."""
     with log.open("ab") as out:
         return subprocess.Popen(
             command.argv,
@@ -70,21 +70,21 @@ def start(command: Command, folder: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def began(pid: int) -> str:
-    """When process `pid` began, in a form to compare; "" if there is none (or only its zombie)."""
+    """Return when a process began, in a form to compare; "" if there is none but a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return "" if Path("/proc/self").exists() else _began_elsewhere(pid)
     fields = stat.rpartition(")")[2].split()  # a name may hold anything, but ends with the last )
     state, threads, ticks = fields[0], int(fields[17]), fields[19]
-    # Killed, its first thread is a zombie while the others still hold its ports.
+    # After a kill, its first thread is a zombie while the others still hold its ports.
     gone = state in "ZX" and threads <= 1
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return "" if gone else f"{boot} {ticks}"
 
 
 def _began_elsewhere(pid: int) -> str:
-    """As `began`, where there is no /proc (macOS)."""
+    """Return the same without /proc (on macOS)."""
     ps = ["ps", "-o", "state=", "-o", "lstart=", "-p", str(pid)]
     said = subprocess.run(ps, capture_output=True, text=True, check=False).stdout.split()
     return "" if not said or said[0].startswith("Z") else " ".join(said[1:])

@@ -1,4 +1,4 @@
-"""Prometheus: scrapes the servers that a Consul knows, as `observability/prometheus.yml` says."""
+"""Prometheus, which scrapes the servers that Consul lists, as observability/prometheus.yml says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.backends import modules, places, probe, store, versions
 from scripts.backends.instance import Command, Instance, Kind
 
 PACKAGE = "github.com/prometheus/prometheus/cmd/prometheus"
-TAGS = "remove_all_sd,enable_consul_sd"  # a third of all to build, and no more than is used
+TAGS = "remove_all_sd,enable_consul_sd"  # only what is used, which is a third to build
 CONSUL = "127.0.0.1:17500"
 OPTIONS = {
     "consul": f"host:port of the Consul that knows the servers (default {CONSUL})",
@@ -26,11 +26,11 @@ TOKEN_THERE = "/etc/cecochat/metrics-token"  # noqa: S105 - a file
 LOGGED_IN = """
         authorization:
           credentials_file: {file}"""
-SIZE = "1GB"  # of all samples: older ones make room
+SIZE = "1GB"  # the limit of all samples
 
 
 def installed() -> str | None:
-    """The one on PATH, if it can ask Consul: Debian's is built without."""
+    """Return the one on PATH, if it can ask Consul. Debian's cannot."""
     program, promtool = shutil.which("prometheus"), shutil.which("promtool")
     if program is None or promtool is None:
         return None
@@ -52,7 +52,7 @@ def command(instance: Instance) -> Command:
 
 
 def running(instance: Instance, program: str, configuration: str) -> Command:
-    """Runs it, with the rules of `observability/`."""
+    """Return what runs it, with the rules of `observability/`."""
     instance.data.mkdir(parents=True, exist_ok=True)
     written = instance.folder / "prometheus.yml"
     written.write_text(configuration)
@@ -68,7 +68,7 @@ def running(instance: Instance, program: str, configuration: str) -> Command:
 
 
 def configuration(instance: Instance) -> str:
-    """Ours, with the Consul that this one shall ask, and the tokens for it and for servers."""
+    """Return our configuration, with the Consul to ask, and tokens for it and for servers."""
     text, consul = CONFIGURATION.read_text(), instance.options.get("consul", CONSUL)
     assert text.count(CONSUL_THERE) == 1, f"{CONFIGURATION} asks another Consul"
     assert text.count(TOKEN_THERE) == 1, f"{CONFIGURATION} takes the token from elsewhere"

@@ -16,24 +16,24 @@ UNUSED = "javascript/moment-timezone/data"  # 200 MB
 
 
 def here() -> Path | None:
-    """What `--web.local-assets` takes, a flag that others than Debian's lack."""
+    """Return the folder for `--web.local-assets`, a flag that only Debian's program has."""
     there = store.place("prometheus-pages", VERSION) / "share" / "prometheus" / "web"
     return there if there.exists() else None
 
 
 def bring() -> None:
-    """Unless they are here. Raises Failed."""
+    """Fetch them, unless they are here. Raises Failed."""
     store.bring("prometheus-pages", VERSION, _unpack, "fetching them with apt-get")
 
 
 def _unpack(folder: Path) -> None:
     tools.know(promtool.PACKAGE)
     content = folder / "content"
-    wanted, known = {promtool.PACKAGE}, {promtool.PACKAGE}
+    wanted, seen = {promtool.PACKAGE}, {promtool.PACKAGE}
     while wanted:
         needed = [NEEDED.findall(each) for each in promtool.extract(wanted, content)]
-        wanted = set().union(*needed) - known
-        known |= wanted
+        wanted = set().union(*needed) - seen
+        seen |= wanted
     (content / "usr" / "share").rename(folder / "share")
     shutil.rmtree(content)
     shutil.rmtree(folder / "share" / UNUSED, ignore_errors=True)

@@ -46,7 +46,7 @@ def command(instance: Instance) -> Command:
 
 
 def configuration(instance: Instance) -> str:
-    """Ours, with the file in place of Consul."""
+    """Return our configuration, with a file in place of Consul."""
     ours, found, _ = prometheus.CONFIGURATION.read_text().partition("\nscrape_configs:\n")
     assert found, f"{prometheus.CONFIGURATION} scrapes nothing"
     file = Path(instance.options.get("targets") or places.targets_file()).absolute()

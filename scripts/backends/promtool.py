@@ -16,47 +16,47 @@ from pathlib import Path
 from scripts.backends import store, tools
 from scripts.backends.instance import Failed
 
-PACKAGE = "prometheus"  # of Debian 12 and later, which has promtool
+PACKAGE = "prometheus"  # in Debian 12 and later, it has promtool
 VERSION = "debian-both"
 
 
 def here() -> str | None:
-    """Where it is."""
+    """Return where promtool is."""
     return shutil.which("promtool") or unpacked("promtool")
 
 
 def prometheus_here() -> str | None:
-    """Where a Prometheus is that scrapes fixed targets: Debian's finds none in Consul."""
+    """Return where a Prometheus is that can scrape fixed targets. Debian's cannot ask Consul."""
     return shutil.which("prometheus") or unpacked("prometheus")
 
 
 def unpacked(name: str) -> str | None:
-    """What was brought here, which is not on PATH."""
+    """Return where a program is that was installed here, and is not on PATH."""
     program = store.place("promtool", VERSION) / name
     return str(program) if program.exists() else None
 
 
 def program() -> str:
-    """Bring it here unless it is. Raises Failed."""
+    """Install promtool, unless it is here. Raises Failed."""
     return here() or _brought("promtool")
 
 
 def prometheus() -> str:
-    """Bring that one here unless it is. Raises Failed."""
+    """Install that Prometheus, unless it is here. Raises Failed."""
     return prometheus_here() or _brought("prometheus")
 
 
 def _brought(name: str) -> str:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise Failed(f"{name} is missing: put that of Prometheus 2.42 or newer on PATH")
+        raise Failed(f"{name} is missing: put the one of Prometheus 2.42 or newer on PATH")
     folder = store.bring("promtool", VERSION, _unpack, "fetching it with apt-get")
     return str(folder / name)
 
 
 def extract(packages: Iterable[str], content: Path) -> Iterator[str]:
-    """Unpack packages of Debian into a folder; on what each depends. Raises Failed."""
+    """Unpack packages of Debian into a folder. Return what each depends on. Raises Failed."""
     with tempfile.TemporaryDirectory() as work:
-        # As root apt-get would hand it to a user of its own, who may not write here.
+        # For root, apt-get would use another user, who may not write here.
         fetch = ["apt-get", "download", "-o", "APT::Sandbox::User=root", *packages]
         tools.run(fetch, cwd=Path(work))
         for file in sorted(Path(work).glob("*.deb")):

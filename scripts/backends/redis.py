@@ -13,7 +13,7 @@ def provision() -> str:
     version = tools.numbers(tools.run([program, "--version"]))
     if version[:2] < versions.REDIS_AT_LEAST:
         wanted = ".".join(map(str, versions.REDIS_AT_LEAST))
-        raise Failed(f"{program} is too old: install Redis {wanted} or newer and do this again")
+        raise Failed(f"{program} is too old: install Redis {wanted} or newer, and run this again")
     return program
 
 
@@ -28,9 +28,9 @@ def command(instance: Instance) -> Command:
         "port": str(instance.port),
         "dir": str(instance.data),
         "daemonize": "no",
-        # Otherwise it refuses all but this machine, whatever it listens on.
+        # Otherwise it refuses connections from other machines, whatever it listens on.
         "protected-mode": "yes" if instance.local else "no",
-        # Two documents that change rarely: their fsync costs nothing, and a power cut takes none.
+        # The few documents rarely change, so an fsync for each costs nothing.
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "",

@@ -1,4 +1,4 @@
-"""The folder of what was brought here: each thing whole or not at all, and never changed."""
+"""The folder of what is installed. Each part is complete or absent, and never changes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PINNED = Path(__file__).parent / "pinned"
 
 
 def place(name: str, version: str) -> Path:
-    """Where `name` is or will be: a change of what is pinned leads to another place."""
+    """Return where `name` is or will be. When its pinned files change, it is another place."""
     pinned = PINNED / name
     suffix = f"-{fingerprint(pinned)}" if pinned.is_dir() else ""
     return places.cache() / f"{name}-{version}{suffix}"
 
 
 def fingerprint(folder: Path) -> str:
-    """Eight hexadecimal digits that follow from the names and bytes in `folder`."""
+    """Return eight hexadecimal digits that follow from the names and bytes in `folder`."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         digest.update(f"{path.name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
@@ -63,7 +63,7 @@ def _make(there: Path, make: Callable[[Path], None], what: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Alone among all processes of this machine; waits for its turn."""
+    """Hold a lock among all processes of this machine, and wait for it first."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""A Go that is new enough: the one that is here, or one that it brings as a Go module.
+"""Finds a Go that is new enough: the installed one, or one that it fetches as a Go module.
 
 Debian 12 has Go 1.19, which is too old even to bring a newer one by itself (1.21 and later do). Go
 is published as a module, so that the way all other modules come serves for it too.
@@ -18,7 +18,7 @@ MODULE = "golang.org/toolchain@v0.0.1-go"
 
 
 def go() -> str:
-    """The program `go`. Raises Failed."""
+    """Return the program `go`. Raises Failed."""
     program = shutil.which("go") or _installed()
     if tools.numbers(tools.run([program, "env", "GOVERSION"])) >= versions.GO_AT_LEAST:
         return program
@@ -37,8 +37,8 @@ def _bring(older: str, folder: Path) -> None:
     expected = versions.GO_SUMS.get(os_and_cpu)
     if expected is None:
         wanted = ".".join(map(str, versions.GO_AT_LEAST))
-        raise Failed(f"{older} is too old: install Go {wanted} or newer and do this again")
-    with tempfile.TemporaryDirectory() as outside:  # of any module
+        raise Failed(f"{older} is too old: install Go {wanted} or newer, and run this again")
+    with tempfile.TemporaryDirectory() as outside:  # outside any module
         argv = [older, "mod", "download", "-json", f"{MODULE}{versions.GO}.{os_and_cpu}"]
         brought = json.loads(tools.run(argv, cwd=Path(outside)))
     if brought["Sum"] != expected:
@@ -48,7 +48,7 @@ def _bring(older: str, folder: Path) -> None:
 
 
 def _make_executable(folder: Path) -> None:
-    """A module holds no permissions, and the copy none to write."""
+    """Make files executable and writable, since a module has no permissions."""
     for path in [folder, *folder.rglob("*")]:
         program = path.is_dir() or path.parent.name == "bin" or "tool" in path.parts
         path.chmod(0o755 if program else 0o644)

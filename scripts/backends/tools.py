@@ -1,4 +1,4 @@
-"""Programs that are needed on the way: found, installed where this may be done, or asked for."""
+"""Finds the programs that are needed, installs them if that is allowed, or asks for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.backends.instance import Failed
 
 
 def run(argv: list[str], *, cwd: Path | None = None, environ: dict[str, str] | None = None) -> str:
-    """Its output. Raises Failed with the last lines of what it said."""
+    """Run a program and return its output. Raises Failed with the last lines of its output."""
     done = subprocess.run(
         argv,
         cwd=cwd,
@@ -31,9 +31,9 @@ def run(argv: list[str], *, cwd: Path | None = None, environ: dict[str, str] | N
 
 
 def install(package: str, why: str) -> None:
-    """Install a Debian package if this is root on such a system; else ask for it."""
+    """Install a Debian package if this is root on Debian, or else ask for it. Raises Failed."""
     if os.geteuid() or not shutil.which("apt-get"):
-        raise Failed(f"{why}: install it (Debian, Ubuntu: {package}) and do this again")
+        raise Failed(f"{why}: install it (Debian, Ubuntu: {package}), and run this again")
     print(f"{why}: installing {package} ...", flush=True)
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     options = ["-qq", "--option", "Dpkg::Use-Pty=0", "--yes", "--no-install-recommends"]
@@ -42,7 +42,7 @@ def install(package: str, why: str) -> None:
 
 
 def know(package: str) -> None:
-    """Fetch apt's lists where they do not know the package yet."""
+    """Fetch apt's lists, unless they have the package already."""
     if not Path("/var/lib/apt/lists").is_dir() or not _known(package):
         run(["apt-get", "update", "-qq"], environ={"DEBIAN_FRONTEND": "noninteractive"})
 
@@ -53,13 +53,13 @@ def _known(package: str) -> bool:
 
 
 def java() -> str:
-    """`java` of the Java that is wanted, from JAVA_HOME, PATH, or where Debian puts it."""
+    """Return the right `java` from JAVA_HOME, PATH, or where Debian puts it. Raises Failed."""
     candidates = _javas()
     if not candidates:
         install(f"openjdk-{versions.JAVA}-jre-headless", f"Java {versions.JAVA} is missing")
         candidates = _javas()
     if not candidates:
-        raise Failed(f"No Java {versions.JAVA} here: set JAVA_HOME to one and do this again")
+        raise Failed(f"There is no Java {versions.JAVA}: set JAVA_HOME to one, and run this again")
     return candidates[0]
 
 
@@ -87,21 +87,21 @@ def maven() -> str:
 
 
 def redis_server() -> str:
-    """The redis-server that is here."""
+    """Return the redis-server that is installed, after installing it if needed."""
     if not shutil.which("redis-server"):
         install("redis-server", "Redis is missing")
-        if Path("/run/systemd/system").is_dir():  # the package starts it; we start our own
+        if Path("/run/systemd/system").is_dir():  # the package starts one, but we start our own
             run(["systemctl", "disable", "--now", "redis-server"])
     return found("redis-server")
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """The first three numbers of a version, as in "go1.26.8"."""
+    """Return the first three numbers of a version such as "go1.26.8"."""
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def found(program: str) -> str:
     path = shutil.which(program)
     if path is None:
-        raise Failed(f"{program} is not on PATH: install it and do this again")
+        raise Failed(f"{program} is not on PATH: install it, and run this again")
     return path

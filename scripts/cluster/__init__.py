@@ -1,1 +1,1 @@
-"""The test cluster of several machines: what `Vagrantfile` runs in its guests."""
+"""What the `Vagrantfile` of the test cluster runs in its guests."""

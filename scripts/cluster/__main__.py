@@ -1,4 +1,4 @@
-"""python3 -m scripts.cluster COMMAND: what `vagrant up` does in a guest."""
+"""Does in a guest what `vagrant up` needs: python3 -m scripts.cluster COMMAND."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: done. 1: not, and the last line says what to do."""
+    """Run a command. Return 0 if it is done, or 1 after a line that says what to do."""
     parser = argparse.ArgumentParser(prog="python3 -m scripts.cluster", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     about = "make this machine a node; the environment says which (see Vagrantfile)"
@@ -41,15 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _provision(_: argparse.Namespace) -> None:
     node, nodes = _given("NODE", _number), _given("NODES", _number)
     if node > nodes:
-        raise Failed(f"NODE is {node}: there are {nodes} (NODES)")
+        raise Failed(f"NODE is {node}, but NODES is {nodes}: use a number from 1 to {nodes}")
     here = Plan(node, nodes, _given("KAFKA_CLUSTER_ID", str))
     provision(here, with_nomad=os.environ.get("NOMAD") != "0")
 
 
 def _given(name: str, parse: Callable[[str], T]) -> T:
-    """What the Vagrantfile has put into the environment. Raises Failed."""
+    """Return a number that the Vagrantfile has put into the environment. Raises Failed."""
     if not (text := os.environ.get(name)):
-        raise Failed(f"{name} is not set: `vagrant provision` sets it")
+        raise Failed(f"{name} is not set: run `vagrant provision`, which sets it")
     try:
         return parse(text)
     except argparse.ArgumentTypeError as error:
@@ -57,9 +57,9 @@ def _given(name: str, parse: Callable[[str], T]) -> T:
 
 
 def _number(text: str) -> int:
-    """From 1."""
+    """Parse a number from 1."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
     return int(text)
 
 

@@ -55,7 +55,7 @@ service_prefix "cecochat-" { policy = "read" }
 
 
 class Refused(Exception):
-    """Consul has answered, but not with 200."""
+    """Consul has answered with another status than 200."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(f"{status} {said}")
@@ -63,14 +63,17 @@ class Refused(Exception):
 
 
 class Acl:
-    """Of the Consul at that address, as one who may do all."""
+    """The ACL of a Consul, changed with the token that may do everything."""
 
     def __init__(self, host: str, port: int, management: str) -> None:
         self._host, self._port = host, port
         self._management = management
 
     def begin(self) -> bool:
-        """Make the token that may do all; whether there was none. Raises Failed, Refused."""
+        """Make the token that may do everything, and return whether there was none.
+
+        Raises Failed, Refused.
+        """
         try:
             self._ask("GET", "token/self")
         except Refused as refused:
@@ -87,21 +90,24 @@ class Acl:
         return True
 
     def policy(self, name: str, rules: str) -> bool:
-        """Whether it was another before, or none. Raises Refused."""
-        known = {each["Name"]: each["ID"] for each in self._ask("GET", "policies")}
-        if name not in known:
+        """Set a policy, and return whether that changed anything. Raises Refused."""
+        policy_ids = {each["Name"]: each["ID"] for each in self._ask("GET", "policies")}
+        if name not in policy_ids:
             self._ask("PUT", "policy", {"Name": name, "Rules": rules})
             return True
-        path = f"policy/{known[name]}"
+        path = f"policy/{policy_ids[name]}"
         if self._ask("GET", path)["Rules"] == rules:
             return False
         self._ask("PUT", path, {"Name": name, "Rules": rules})
         return True
 
     def token(self, name: str, secret: str) -> bool:
-        """With the policy of that name; whether there was none. Raises Refused."""
+        """Make a token with the policy of the same name. Return whether there was none.
+
+        Raises Refused.
+        """
         accessor = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.cecochat"))
-        if accessor in {known["AccessorID"] for known in self._ask("GET", "tokens")}:
+        if accessor in {token["AccessorID"] for token in self._ask("GET", "tokens")}:
             return False
         wanted = {"AccessorID": accessor, "SecretID": secret, "Description": name}
         self._ask("PUT", "token", wanted | {"Policies": [{"Name": name}]})
@@ -122,7 +128,10 @@ class Acl:
 def apply(
     management: str, tokens: Mapping[str, str], host: str = "127.0.0.1", port: int = plan.CONSUL
 ) -> list[str]:
-    """All of it; what has changed. Waits where Consul has no leader just now. Raises Failed."""
+    """Set up the whole ACL, and return what has changed. Raises Failed.
+
+    It waits while Consul has no leader.
+    """
     acl = Acl(host, port, management)
     steps: dict[str, Callable[[], bool]] = {"management": acl.begin}
     for name, rules in POLICIES.items():
@@ -133,7 +142,7 @@ def apply(
 
 
 def _done(step: Callable[[], bool], what: str, until: float) -> bool:
-    """Each step can be made again."""
+    """Try a step until Consul answers. Each step can be repeated."""
     while True:
         try:
             return step()

@@ -2,11 +2,11 @@
 # Debian 12 as a box for lxc, on Debian, as root: scripts/cluster/box.sh FILE. scripts/cluster/host.sh calls it.
 set -euo pipefail
 
-# In the box already, so that no guest has to fetch them; other boxes get them when they are provisioned.
+# These are in the box, so that no guest has to fetch them. Other boxes get them when they are provisioned.
 in_the_box=(ca-certificates dbus iproute2 iputils-ping netbase openjdk-17-jre-headless openssh-server procps
     python3-venv redis-server rsync sudo systemd systemd-sysv)
 
-# The box is made of what this machine's apt trusts: its sources, its settings, its authorities.
+# The box is made from what this machine's apt trusts: its sources, its settings, its authorities.
 make_rootfs() {
     local root=$1 mirror
     # shellcheck disable=SC2016 # apt's own variable
@@ -33,7 +33,7 @@ prepare_user() {
     local root=$1 home=$1/home/vagrant
     chroot "$root" useradd --create-home --shell /bin/bash --password '*' vagrant
     install --directory --mode 700 "$home/.ssh"
-    # Vagrant's well-known key: it replaces it at the first start.
+    # This is Vagrant's well-known key, which it replaces at the first start.
     install --mode 600 "$(dpkg -L vagrant | grep 'keys/vagrant\.pub$')" "$home/.ssh/authorized_keys"
     chroot "$root" chown --recursive vagrant:vagrant /home/vagrant/.ssh
     echo 'vagrant ALL=(ALL) NOPASSWD:ALL' >"$root/etc/sudoers.d/vagrant"
@@ -43,7 +43,7 @@ prepare_user() {
 
 prepare_system() {
     local root=$1 unit
-    # Not ifupdown: naming the host restarts its interfaces, which waits for devices that a container has not.
+    # Not ifupdown: setting the host's name would restart its interfaces, and wait for devices that a container lacks.
     printf '[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n[DHCPv4]\nUseDNS=no\nClientIdentifier=mac\n' \
         >"$root/etc/systemd/network/eth0.network"
     chroot "$root" systemctl --quiet enable systemd-networkd
@@ -68,7 +68,7 @@ make_rootfs "$work/rootfs"
 printf '%s\n' 'lxc.include = /usr/share/lxc/config/common.conf' 'lxc.arch = amd64' \
     'lxc.apparmor.profile = unconfined' 'lxc.tty.max = 1' 'lxc.pty.max = 1024' >"$work/lxc-config"
 echo '{"provider":"lxc","version":"1.0.0"}' >"$work/metadata.json"
-# --xattrs: ping's capability is one.
+# --xattrs keeps ping's capability.
 tar --create --numeric-owner --xattrs --xattrs-include='*' --directory "$work" ./rootfs | gzip -1 >"$work/rootfs.tar.gz"
 tar --create --file "$work/box" --directory "$work" metadata.json lxc-config rootfs.tar.gz
 mv "$work/box" "$file"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What `vagrant up` ends with, on the host: the cluster is whole, and a message sent on one guest is read on another.
+# `vagrant up` ends with this on the host: it waits until the cluster is whole, sends a message on one guest and reads it
+# on another.
 set -euo pipefail
 nodes=$1 how=${2:-open}
 guest() {
@@ -8,11 +9,11 @@ guest() {
     vagrant ssh "$name" --no-tty --command "$*" </dev/null 2>&1 | sed --unbuffered 's/\r$//; /^$/d'
 }
 
-# One that did not start is told of now: Vagrant says it when all is done, and the cluster waits for it.
+# Report a guest that did not start now. Vagrant only says so at its end, and the cluster would wait for it.
 stopped() { vagrant status --machine-readable | awk -F, '$3 == "state" && $4 != "running" { print $2 }' | xargs; }
 until missing=$(stopped) && [[ ! $missing ]]; do
     ((SECONDS < 60)) || { # since this script began
-        echo "These do not run: ${missing:-(vagrant status fails)}. Vagrant says why at its end. Then: make cluster-up" >&2
+        echo "These guests do not run: ${missing:-(vagrant status fails)}. Vagrant says why at its end. Then run: make cluster-up" >&2
         exit 1
     }
     sleep 3
@@ -25,7 +26,7 @@ guest server1 "cecochat send --as alice bob '$text'"
 tries=0
 until guest "$reader" "cecochat history --as bob alice" | grep --fixed-strings "$text"; do
     ((++tries < 10)) || {
-        echo "It is not in the history that $reader reads." >&2
+        echo "The message is not in the history that $reader reads." >&2
         exit 1
     }
     sleep 1

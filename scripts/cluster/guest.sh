@@ -1,5 +1,5 @@
 #!/bin/sh
-# What `vagrant up` runs in each guest, as root: from an empty Debian to a node of the cluster.
+# `vagrant up` runs this in each guest, as root. It turns an empty Debian into a node of the cluster.
 set -eu
 command -v python3 >/dev/null || {
     apt-get update -qq

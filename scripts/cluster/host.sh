@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The test cluster from the host's side: scripts/cluster/host.sh up [GUEST ...] | down | box. `make cluster-up` and so on call it.
 #
-# A cluster that is there stays with its provider. A new one: where VirtualBox or libvirt is, that is taken with a public
-# box; else containers (lxc) with a box made here, which needs root and Debian. VAGRANT_DEFAULT_PROVIDER and BOX choose otherwise.
+# An existing cluster stays with its provider. A new one uses VirtualBox or libvirt with a public box, if one of them is
+# installed, or else containers (lxc) with a box made here, which needs root and Debian. VAGRANT_DEFAULT_PROVIDER and BOX
+# choose something else.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,7 +11,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/cecochat/cluster
 image=local/cecochat-node:latest
 bridge=cecochat0 bridge_address=192.168.56.254/24 # as vagrant-lxc would make it
 
-# For lxc and docker, on the host.
+# The packages that lxc and docker need on the host.
 packages=(vagrant vagrant-lxc lxc dnsmasq-base iptables bridge-utils sudo rsync openssh-client iputils-ping redir)
 
 provider() {
@@ -47,9 +48,9 @@ need() { # packages of Debian
         "${missing[@]}" >/dev/null
 }
 
-# The bridge of LXC, with addresses and names for the guests: a service of its own where an init runs.
+# The bridge of LXC, with addresses and names for the guests. If an init runs, it is a service.
 lxc_network() {
-    # Of the private network: guests that start at once would each try to make it.
+    # Make the private network here, because guests that start at the same time would each try to make it.
     ip link show "$bridge" >/dev/null 2>&1 || {
         ip link add "$bridge" type bridge
         ip address add "$bridge_address" dev "$bridge"
@@ -66,13 +67,13 @@ lxc_network() {
 lxc_network_down() {
     local link
     for link in $(ip -oneline link show master "$bridge" 2>/dev/null | sed 's/^[0-9]*: \([^@:]*\).*/\1/'); do
-        ip link delete "$link" || true # what is left of guests that are gone
+        ip link delete "$link" || true # left by guests that are gone
     done
     ip link delete "$bridge" 2>/dev/null || true
     [[ -d /run/systemd/system || -n $(lxc-ls) ]] || "$(dpkg -L lxc | grep 'libexec.*/lxc-net$')" stop || true
 }
 
-# A guest whose monitor was killed leaves its control groups, and does not start while they are there.
+# A guest whose monitor was killed leaves its control groups, and cannot start while they are there.
 stale_cgroups() {
     local folder name state
     for folder in /sys/fs/cgroup/{,*/}vagrant/{,monitor-}server*; do
@@ -83,7 +84,7 @@ stale_cgroups() {
     done
 }
 
-# Another recipe makes another box.
+# When the recipe changes, so does the name of the box.
 box_name() { echo "cecochat-debian-12-$(sha256sum scripts/cluster/box.sh | cut -c1-8)"; }
 box_file() { echo "$cache/$(box_name).box"; }
 
@@ -98,7 +99,7 @@ make_box() {
     say "It is in $file."
 }
 
-# The same for docker.
+# Make the box for docker.
 make_image() (
     as_it_is=(--numeric-owner --xattrs --xattrs-include='*')
     folder=$(mktemp --directory --tmpdir="$cache")
@@ -142,7 +143,7 @@ up() {
         say "Vagrant is missing: install it (Debian: vagrant) and do this again."
         exit 1
     }
-    # Built here once, rather than in a guest.
+    # Build these once here, instead of in a guest.
     if [[ $(uname -s) == Linux ]]; then
         python3 -m scripts.backends provision kafka cassandra consul jaeger prometheus || say "The guests will try it themselves."
     fi
@@ -154,8 +155,8 @@ up() {
 down() {
     local id provider
     provider=$(provider)
-    unset SECURE # as it was made
-    for id in .vagrant/machines/*/lxc/id; do # at once, rather than one server after the other in order
+    unset SECURE # the cluster stays as it was made
+    for id in .vagrant/machines/*/lxc/id; do # all at once, instead of stopping one server after the other
         [[ ! -f $id ]] || lxc-stop --kill --name "$(cat "$id")" || true
     done
     vagrant destroy --force

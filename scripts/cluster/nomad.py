@@ -1,4 +1,4 @@
-"""Nomad on a node: the program, and what its agent is told."""
+"""Installs Nomad on a node, and writes the configuration of its agent."""
 
 from __future__ import annotations
 
@@ -70,15 +70,16 @@ disable_update_check = true
 
 
 def bring(cache: Path) -> Path | None:
-    """The program: from PATH, from `cache` (which the host shares), else the vendor's release; None
-    where it cannot be had. Raises Failed where what came is not what it should be.
+    """Return the program: from PATH, from `cache` (which the host shares), or from the vendor.
+
+    It is None if it cannot be had. Raises Failed if what was fetched is not what was published.
     """
     if on_path := shutil.which("nomad"):
         return Path(on_path)
     kept = cache / "nomad" / "nomad"
     kept.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with store.locked(kept.parent / "lock"):  # one of several guests fetches it
+        with store.locked(kept.parent / "lock"):  # only one of the guests fetches it
             if not kept.exists():
                 _download(kept)
     except (OSError, http.client.HTTPException) as error:
@@ -90,7 +91,7 @@ def bring(cache: Path) -> Path | None:
 
 
 def _download(to: Path) -> None:
-    """The checksums come from the vendor; the archive may come from a mirror."""
+    """Fetch the archive, perhaps from a mirror, and its checksums from the vendor."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     version = versions.NOMAD
     name = f"nomad_{version}_linux_{machine}.zip"
@@ -103,7 +104,7 @@ def _download(to: Path) -> None:
     packed.write_bytes(archive)
     with zipfile.ZipFile(packed) as content:
         whole = Path(content.extract("nomad", to.parent / "new"))
-    whole.rename(to)  # at once: another guest may look for it now
+    whole.rename(to)  # atomically, since another guest may look for it
     packed.unlink()
 
 
@@ -114,7 +115,7 @@ def _get(url: str) -> bytes:
 
 
 def agent(here: Plan, data: Path, interface: str) -> str:
-    """Its configuration: server and client in one."""
+    """Return the configuration of an agent that is server and client in one."""
     return AGENT.format(
         name=here.name,
         data=data,
@@ -127,7 +128,7 @@ def agent(here: Plan, data: Path, interface: str) -> str:
 
 
 def interface(address: str) -> str:
-    """The network interface that has this address. Raises Failed."""
+    """Return the network interface that has this address. Raises Failed."""
     argv = ["ip", "-oneline", "address", "show", "to", address]
     said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
     if len(said) < 2:

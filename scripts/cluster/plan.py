@@ -1,4 +1,4 @@
-"""What runs on which node of the cluster, and what it is told. Pure."""
+"""Decides what runs on which node of the cluster, and with which settings. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 NETWORK = "192.168.56"  # as in the Vagrantfile; what VirtualBox allows without being asked
 
-# Where each listens: the ports that people know them by.
+# The well-known ports of each backend.
 CONSUL, NOMAD, KAFKA, CASSANDRA, REDIS = 8500, 4646, 9092, 9042, 6379
 JAEGER, PROMETHEUS = 16686, 9090
-CONNECT = 8080  # of the edge of each node, through which clients come to all of its servers
+CONNECT = 8080  # the port of each node's edge, through which clients reach all of its servers
 CONSUL_TLS = CONSUL + 5  # after those of scripts/backends/consul.py
 METRICS_TOKEN = "/etc/cecochat/metrics-token"  # noqa: S105 - a file
 SECURE = "/etc/cecochat/secure"  # what secure.py writes
@@ -19,7 +19,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - ports of guests are forwarded to other ad
 OTLP_BESIDE_JAEGER = -368  # scripts/backends/jaeger.py: 17318 where the pages are at 17686
 
 COUNTS = {"messaging": 3, "materialize": 2, "history": 2, "control": 2}
-"""Servers of each set; of connect there are as many as nodes."""
+"""How many servers each set has. There is a connect server on each node."""
 
 
 SECURED = {
@@ -29,12 +29,12 @@ SECURED = {
     "CECOCHAT_BACKENDS_CERT_FILE": f"{SECURE}/cert.pem",
     "CECOCHAT_BACKENDS_KEY_FILE": f"{SECURE}/key.pem",
 }
-"""Settings of the servers and the commands, where SECURE=1."""
+"""Settings of the servers and commands if SECURE=1."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One server of CecoChat, where Nomad does not say where they run."""
+    """A server of CecoChat on a node without Nomad."""
 
     service: str
     number: int
@@ -46,7 +46,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Plan:
-    """One node's view of a cluster of `nodes`. `node`: its number, from 1."""
+    """The plan for one node. `node` is its number, from 1 to `nodes`."""
 
     node: int
     nodes: int
@@ -70,11 +70,11 @@ class Plan:
         return min(3, self.nodes)
 
     def everywhere(self, port: int) -> str:
-        """host:port of each node, with commas."""
+        """Return host:port of each node, separated by commas."""
         return ",".join(f"{address(number)}:{port}" for number in self.numbers)
 
     def backends(self) -> dict[str, list[str]]:
-        """Backend -> what `python3 -m scripts.backends run` is told, beside its data folder."""
+        """Return the arguments of `python3 -m scripts.backends run` for each backend."""
         quorum = ",".join(f"{number}@{address(number)}:{KAFKA + 1}" for number in self.numbers)
         found = {
             "consul": [
@@ -109,7 +109,7 @@ class Plan:
         }
 
     def settings(self) -> dict[str, str]:
-        """CECOCHAT_* of the servers and the commands of this node, but for their own ports."""
+        """Return the CECOCHAT_* variables of this node, except for the servers' own ports."""
         first = address(1)
         found = {
             "CECOCHAT_CONSUL": f"127.0.0.1:{CONSUL}",
@@ -128,7 +128,7 @@ class Plan:
         return found | SECURED if self.secured else found
 
     def servers(self) -> list[Server]:
-        """Those of this node without Nomad: dealt out in turn, so that each set is on several."""
+        """Return the servers of this node without Nomad. Each set is spread over several nodes."""
         everyone = [
             Server(service, number)
             for service, count in COUNTS.items()
@@ -141,13 +141,14 @@ class Plan:
 
 
 def address(number: int) -> str:
-    """Of the node of that number."""
+    """Return the address of a node, by its number."""
     return f"{NETWORK}.{10 + number}"
 
 
 def ports_of(server: Server, host: str) -> dict[str, str]:
-    """Any that are free: the edge finds them in Consul. A messaging server has a port of the edge
-    of its own.
+    """Return the ports of a server: any free ones, since the edge finds them in Consul.
+
+    A messaging server also has a port of its own at the edge.
     """
     names = {
         "connect": ("CONNECT_PORT", "CONNECT_HEALTH_PORT"),
@@ -166,11 +167,11 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
 
 FOR_CLIENTS = ("connect", "messaging", "history")
 EDGE_HOST = "${attr.unique.network.ip-address}"
-"""As Nomad knows the address of a node, which is what clients are told."""
+"""How Nomad's variables name the address of a node, which is what clients are told."""
 
 
 def job_values(plan: Plan, version: str) -> dict[str, object]:
-    """What `cecochat deploy --vars` takes."""
+    """Return the values for `cecochat deploy --vars`."""
     common = plan.settings()
     addresses = {name: common.pop(f"CECOCHAT_{name.upper()}") for name in ADDRESSED}
     sets: Mapping[str, object] = {name: {"count": count} for name, count in COUNTS.items()}

@@ -1,4 +1,4 @@
-"""From an empty Debian to a node of the cluster: packages, programs, files, units. As root.
+"""Turns an empty Debian into a node of the cluster, as root: packages, programs, files, units.
 
 Done again it changes what has changed, and restarts no more than that.
 """
@@ -43,7 +43,7 @@ PACKAGES = ("openjdk-17-jre-headless", "python3-venv", "haproxy")
 
 
 def provision(here: Plan, *, with_nomad: bool) -> None:
-    """Raises Failed."""
+    """Make this machine a node. Raises Failed."""
     with step("packages"):
         for package in PACKAGES:
             _package(package)
@@ -74,7 +74,7 @@ def provision(here: Plan, *, with_nomad: bool) -> None:
 
 @contextmanager
 def step(what: str) -> Iterator[None]:
-    """Says how long it took."""
+    """Print how long the block took."""
     started = time.monotonic()
     yield
     print(f"{what}: {time.monotonic() - started:.1f} s", flush=True)
@@ -107,7 +107,7 @@ def _user() -> None:
 
 
 def _checkout() -> bool:
-    """A copy of what runs, so that an edit on the host changes nothing here; whether it is new."""
+    """Copy the checkout, so that an edit on the host changes nothing here. Return if it is new."""
     checkout = HOME / "checkout"
     new = HOME / "checkout.new"
     shutil.rmtree(new, ignore_errors=True)
@@ -130,7 +130,7 @@ def _checkout() -> bool:
 
 
 def _secrets(here: Plan) -> Plan:
-    """That node with the secrets that the Vagrantfile has left, or without any."""
+    """Return the node with the secrets that the Vagrantfile has left, if any."""
     secrets = secure.read()
     if secrets:
         secure.install(secrets, Path(plan.SECURE), USER)
@@ -138,7 +138,7 @@ def _secrets(here: Plan) -> Plan:
 
 
 def _environment() -> bool:
-    """/opt/cecochat/venv with what the lock names; made by one guest, copied by the others."""
+    """Install the locked packages in /opt/cecochat/venv. One guest does it, the others copy it."""
     venv = HOME / "venv"
     noted = venv / ".locked"
     wanted = _digest(*(HOME / "checkout" / name for name in LOCKED))
@@ -172,7 +172,7 @@ def _make_environment(venv: Path, folder: Path) -> None:
 
 @contextmanager
 def _shared() -> Iterator[None]:
-    """What is brought meanwhile is brought to the folder that all guests share."""
+    """Have programs installed in the folder that all guests share during the block."""
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(SHARED)
     try:
@@ -184,7 +184,7 @@ def _shared() -> Iterator[None]:
 
 
 def _backend(name: str) -> None:
-    """Brought by one guest, copied by the others: a node does not need the host to run."""
+    """Install a backend. One guest does it, the others copy it, so they do not need the host."""
     with _shared():
         brought = Path(KINDS[name].provision())
         cache = places.cache()
@@ -200,7 +200,7 @@ def _backend(name: str) -> None:
 
 
 def _files(here: Plan) -> bool:
-    """Whether servers are told something else than before."""
+    """Write the servers' files, and return whether anything in them has changed."""
     HOSTS.write_text(_hosts(HOSTS.read_text(), here))
     shutil.chown(ETC, "root", USER)  # Vagrant has made it, for a secret
     ETC.chmod(0o750)
@@ -232,8 +232,9 @@ def _metrics_token() -> str:
 
 
 def _hosts(text: str, here: Plan) -> str:
-    """With all nodes; Debian and Vagrant give a machine's own name 127.0.1.1, 127.0.2.1 and so on,
-    where nothing listens.
+    """Return /etc/hosts with all nodes.
+
+    Debian and Vagrant give a machine's own name addresses such as 127.0.1.1, where nothing listens.
     """
     names = [f"{plan.address(number)} server{number}" for number in here.numbers]
     own = re.compile(r"127\.0\.[1-9]\.1\s")
@@ -242,13 +243,13 @@ def _hosts(text: str, here: Plan) -> str:
 
 
 def _version() -> str:
-    """That of the program and a sign of the checkout, so that another one is a new version."""
+    """Return the version of the program with a digest of the checkout."""
     version = tools.run([str(HOME / "venv" / "bin" / "cecochat"), "--version"]).split()[-1]
     return f"{version}+{_digest(HOME / 'checkout' / 'services')}"
 
 
 def _digest(*paths: Path) -> str:
-    """Of these files, and of those in these folders."""
+    """Return a digest of files, and of the files in folders."""
     digest = hashlib.sha256()
     for path in sorted(file for each in paths for file in (each, *each.rglob("*"))):
         if path.is_file() and path.suffix != ".pyc":
@@ -261,7 +262,7 @@ def _lines(settings: Mapping[str, str]) -> str:
 
 
 def _toml(values: Mapping[str, object], table: str = "") -> str:
-    """Strings and numbers first, as TOML wants it, then the tables."""
+    """Return values as TOML, which wants strings and numbers before tables."""
     plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
     for key, value in values.items():
@@ -271,7 +272,7 @@ def _toml(values: Mapping[str, object], table: str = "") -> str:
 
 
 def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
-    """Name -> text."""
+    """Return the text of each unit, by name."""
     found = {}
     secured = [Path(plan.SECURE)] if here.secured else []
     sign = _sign(*(HOME / "checkout" / name for name in LAUNCHERS), *secured)
@@ -326,12 +327,12 @@ def _units(here: Plan, nomad_program: Path | None) -> dict[str, str]:
 
 
 def _sign(*paths: Path) -> str:
-    """With other files it is another unit, which is restarted."""
+    """Return a line that changes with the files, so that the unit is restarted."""
     return f"# {_digest(*paths)}\n"
 
 
 def _start(wanted: Mapping[str, str], changed: bool) -> None:
-    """Start what does not run, restart what has changed, end what is no longer wanted."""
+    """Start units that do not run, restart those that changed, and end those not wanted."""
     new = {name for name, text in wanted.items() if _write(UNITS / f"{name}.service", text)}
     if changed:
         new |= {name for name in wanted if name.startswith("cecochat-")}
@@ -346,7 +347,7 @@ def _start(wanted: Mapping[str, str], changed: bool) -> None:
 
 
 def _end(unit: Path) -> None:
-    """With all that it has started: Nomad's servers outlive Nomad otherwise."""
+    """End a unit with all that it has started. Nomad's servers would outlive Nomad otherwise."""
     if _runs(unit.stem):
         tools.run(["systemctl", "kill", "--kill-whom=all", unit.stem])
     tools.run(["systemctl", "disable", "--now", "--quiet", unit.stem])
@@ -358,7 +359,7 @@ def _runs(unit: str) -> bool:
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> bool:
-    """Whether it was another text before."""
+    """Write a file, and return whether it had another text before."""
     if path.exists() and path.read_text() == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

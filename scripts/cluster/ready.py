@@ -27,7 +27,7 @@ ETC = Path("/etc/cecochat")
 
 
 def ready(nodes: int) -> None:
-    """Wait for all machines, and deploy. Raises Failed, with what is still missing."""
+    """Wait for all machines, and deploy. Raises Failed, which says what is still missing."""
     _backends(nodes)
     if _nomad_runs():
         for name, fewest in {"messaging": 3, "connect": nodes}.items():
@@ -39,7 +39,7 @@ def ready(nodes: int) -> None:
 
 
 def wait(nodes: int) -> None:
-    """The same of a cluster that is deployed already."""
+    """Wait for a cluster that is deployed already."""
     _backends(nodes)
     _until("CecoChat", _healthy, 1)
 
@@ -47,14 +47,14 @@ def wait(nodes: int) -> None:
 def _backends(nodes: int) -> None:
     for what, (count, wanted) in questions(nodes).items():
         _until(what, count, wanted)
-        if what == CONSUL:  # first of all: until then, nobody may ask it anything
+        if what == CONSUL:  # it comes first, because nobody may ask it anything before
             _acl()
     if _nomad_runs():
         _until("Nomad's clients", _nomad_clients, nodes)
 
 
 def returns(here: plan.Plan, kafka: Path) -> bool:
-    """Whether this node has lost its disk, or is new, while others are there already."""
+    """Whether this node is new or has lost its disk, while others are there already."""
     others = (plan.address(number) for number in here.numbers if number != here.node)
     return not kafka.exists() and any(
         probe.answered(probe.kafka, other, plan.KAFKA) for other in others
@@ -62,15 +62,16 @@ def returns(here: plan.Plan, kafka: Path) -> bool:
 
 
 def in_quorum(here: plan.Plan) -> None:
-    """Wait until its broker answers, which it does once the quorum of Kafka has a leader: then the
-    next node may return. Two that know nothing could elect each other. Raises Failed.
+    """Wait until the broker of this node answers, so that the next node may return. Raises Failed.
+
+    It answers once Kafka's quorum has a leader. Two nodes with empty disks could elect each other.
     """
     answers = partial(probe.answered, probe.kafka, here.address, plan.KAFKA)
     _until("Kafka's broker of this node", answers, 1)
 
 
 def _acl() -> None:
-    """On the guest that makes it."""
+    """Make the ACL, on the guest that has the token for it."""
     secrets = secure.read()
     if secrets and secrets.management:
         changed = acl.apply(secrets.management, secrets.tokens)
@@ -82,7 +83,7 @@ def _nomad_runs() -> bool:
 
 
 def questions(nodes: int) -> dict[str, tuple[Callable[[], int], int]]:
-    """What has to be there -> how to count it, and how many there must be."""
+    """Return how to count each thing that has to be there, and how many there must be."""
     addresses = [plan.address(number) for number in range(1, nodes + 1)]
     return {
         CONSUL: (lambda: len(_consul_peers()), nodes),
@@ -110,7 +111,7 @@ def _consul_peers() -> list[str]:
 
 def _nomad_clients() -> int:
     nodes = _json(plan.NOMAD, "/v1/nodes", secure.client())
-    # A machine that was made again is a new one to Nomad, beside the old one for a while.
+    # To Nomad, a machine that was made again is another one, beside the old one for a while.
     return len({node["Name"] for node in nodes if node["Status"] == "ready"})
 
 
@@ -120,7 +121,7 @@ def _healthy() -> bool:
 
 
 def _until(what: str, count: Callable[[], int], wanted: int) -> None:
-    """Says how far it is, since this takes minutes on a new cluster."""
+    """Wait for something, and print the progress, since it takes minutes on a new cluster."""
     started = said = time.monotonic()
     while (there := count()) != wanted:
         now = time.monotonic()
@@ -137,8 +138,9 @@ def _until(what: str, count: Callable[[], int], wanted: int) -> None:
 
 
 def _done(*words: str) -> int:
-    """Whether `cecochat ...` did it; not where nothing answers, as while another guest starts its
-    Nomad again. Raises Failed where it failed otherwise.
+    """Run `cecochat ...`. Return False if nothing answers, as while another Nomad is restarted.
+
+    Raises Failed if it failed for another reason.
     """
     done = subprocess.run(["cecochat", *words], capture_output=True, text=True, check=False)
     if done.returncode not in (0, UNANSWERED):
@@ -150,7 +152,7 @@ def _done(*words: str) -> int:
 
 @cache
 def _say(text: str) -> None:
-    """Once, however often it is so."""
+    """Print a text once, however often it comes."""
     print(text, flush=True)
 
 

@@ -1,5 +1,5 @@
-# The secrets of a cluster with SECURE=1, drawn once, on the host: the Vagrantfile hands each guest those that it needs.
-# In Ruby, which Vagrant brings. By hand, to see what each is given: ruby scripts/cluster/secrets.rb FOLDER NAME=ADDRESS ...
+# Draws the secrets of a cluster with SECURE=1, once, on the host. The Vagrantfile gives each guest those that it needs.
+# It is in Ruby, which comes with Vagrant. To see what each guest is given: ruby scripts/cluster/secrets.rb FOLDER NAME=ADDRESS ...
 
 require "fileutils"
 require "json"
@@ -9,8 +9,8 @@ require "securerandom"
 class Secrets
   TOKENS = %w[agent cecochat nomad prometheus].freeze # beside the one that makes these
   NAMES = %w[server.dc1.consul server.global.nomad client.global.nomad localhost].freeze # of every guest
-  HOST = "host" # certificate of whoever asks from this machine
-  YEARS = 10 # a test cluster is not to end by itself
+  HOST = "host" # the certificate for this machine
+  YEARS = 10 # so that a test cluster does not end by itself
   CURVE = "prime256v1"
 
   # guests: name => address
@@ -28,7 +28,7 @@ class Secrets
     gossip("nomad")
   end
 
-  # What a guest is given, JSON in base64. One of them makes the ACL: it alone gets the token that may do all.
+  # What a guest is given, as JSON in base64. Only the guest that makes the ACL gets the token that may do everything.
   def of(name, makes_acl)
     [JSON.generate(given(name, makes_acl))].pack("m0")
   end

@@ -24,8 +24,9 @@ COMMANDS = Path("/etc/profile.d/cecochat-secure.sh")  # for `consul` and `nomad`
 
 @dataclass(frozen=True, repr=False)
 class Secrets:
-    """Of one guest. PEM texts, keys in base64, tokens as UUIDs. `management`: where it makes the
-    ACL.
+    """The secrets of one guest: PEM texts, keys in base64, tokens as UUIDs.
+
+    Only the guest that makes the ACL has `management`.
     """
 
     ca: str
@@ -37,20 +38,20 @@ class Secrets:
 
     @classmethod
     def parse(cls, text: str) -> Secrets:
-        """Raises Failed."""
+        """Read the secrets from JSON. Raises Failed."""
         try:
             return cls(**json.loads(text))
-        except (ValueError, TypeError):  # which would say some of them
-            raise Failed(f"{SECRETS} is damaged: `vagrant provision` again") from None
+        except (ValueError, TypeError):  # the error would repeat some of them
+            raise Failed(f"{SECRETS} is damaged: run `vagrant provision` again") from None
 
 
 def read() -> Secrets | None:
-    """None: an open cluster."""
+    """Return the secrets of this guest, or None in an open cluster."""
     return Secrets.parse(SECRETS.read_text()) if SECRETS.exists() else None
 
 
 def files(secrets: Secrets, folder: Path) -> dict[str, str]:
-    """Name -> text of all that the units of this node read."""
+    """Return the text of all files that the units of this node read, by name."""
     consul = consul_settings(secrets, folder)
     return {
         "ca.pem": secrets.ca,
@@ -69,8 +70,9 @@ def consul_settings(
     host: str = plan.EVERYWHERE,
     port: int = plan.CONSUL_TLS,
 ) -> dict[str, object]:
-    """Beside those of scripts/backends/consul.py, and before them. `local`: where programs of this
-    node ask without TLS; `host`, `port`: where others ask, with it.
+    """Return settings that override those of scripts/backends/consul.py.
+
+    Programs on this node ask at `local` without TLS. Others ask at `host` and `port` with TLS.
     """
     return {
         "client_addr": local,
@@ -91,7 +93,7 @@ def consul_settings(
 
 
 def nomad_settings(secrets: Secrets, folder: Path) -> dict[str, object]:
-    """Beside those of nomad.py. Who has a certificate may do anything."""
+    """Return settings beside those of nomad.py. Whoever has a certificate may do anything."""
     return {
         "server": {"encrypt": secrets.gossip["nomad"]},
         "consul": {"token": secrets.tokens["nomad"]},
@@ -111,7 +113,7 @@ def _files_of(folder: Path) -> dict[str, str]:
 
 
 def install(secrets: Secrets, folder: Path, group: str) -> None:
-    """Write all files, for root and that group."""
+    """Write all files so that root and a group can read them."""
     gid = grp.getgrnam(group).gr_gid
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     os.chown(folder, -1, gid)
@@ -121,7 +123,7 @@ def install(secrets: Secrets, folder: Path, group: str) -> None:
 
 
 def write(path: Path, text: str, gid: int) -> None:
-    """At no moment may another read it."""
+    """Write a file that nobody else can read at any moment."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - with a mode
@@ -132,7 +134,10 @@ def write(path: Path, text: str, gid: int) -> None:
 
 
 def client() -> ssl.SSLContext | None:
-    """To ask Nomad on this node; None: without TLS. For root and the group of the servers."""
+    """Return the TLS context to ask Nomad on this node, or None without TLS.
+
+    Root and the group of the servers may use it.
+    """
     if not Path(plan.SECURE).exists():
         return None
     names = _files_of(Path(plan.SECURE))
@@ -142,7 +147,7 @@ def client() -> ssl.SSLContext | None:
 
 
 def commands(folder: Path) -> str:
-    """Variables for the programs `consul` and `nomad`."""
+    """Return the variables for the programs `consul` and `nomad`."""
     variables = {
         "CONSUL_HTTP_TOKEN_FILE": folder / "token-cecochat",
         "NOMAD_ADDR": f"https://127.0.0.1:{plan.NOMAD}",

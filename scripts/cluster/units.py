@@ -1,4 +1,4 @@
-"""Units of systemd: one for each backend and server of a node, with limits and an own user."""
+"""The systemd units of a node: one for each backend and server, with limits and a user."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def unit(
     stop_s: int,
     children: str = THEIR_END,
 ) -> str:
-    """The text of a unit. `children`: what becomes of its processes where it is started again."""
+    """Return the text of a unit. `children` says what becomes of its processes at a restart."""
     return WRITTEN + UNIT.format(
         about=about,
         command=command,

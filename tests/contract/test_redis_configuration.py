@@ -248,7 +248,7 @@ async def test_followers_keep_what_they_have_while_it_is_down_and_when_it_comes_
     assert (number, config.sends_burst) == (4, 4), "neither the empty nor the early document"
     said = [line.partition(":")[0] for line in caplog.messages]
     assert said[:2] == [
-        "configuration cannot be followed, what is in force stays",
+        "configuration cannot be followed, and stays as it is",
         "configuration is followed again, at version 0",
     ]
     assert said[2].startswith("the store of the configuration has gone back to version 0")

@@ -55,7 +55,7 @@ async def test_each_server_is_found_through_its_port_and_the_next_one_too(
             assert await crowd.settle(within_s=60) == []
         await eventually(both_are_told, within_s=60, every_s=0.5)
         assert all(each.behind for each in await live(settings, "messaging"))
-        assert "takes the new configuration" in front.said
+        assert "uses a new configuration" in front.said
         assert urlsplit(up.connect_url).netloc == address
 
 

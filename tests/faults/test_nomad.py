@@ -152,7 +152,7 @@ async def test_a_new_version_comes_and_a_broken_one_is_taken_back(
         said = await asyncio.to_thread(deployed.deploy_broken, "3")
         print(said)
         assert "messaging did not become healthy" in said
-        assert "Taken back to the version before: materialize, history" in said
+        assert "Reverted to the version before: materialize, history" in said
         assert await ids() == second, "a broken version has cost a server of the one before"
         refused = [
             entry for entry in crowd.record.entries[mark:] if isinstance(entry.what, Refused)

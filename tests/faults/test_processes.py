@@ -59,7 +59,8 @@ async def test_what_dies_is_started_again_and_all_ends_with_it(
             async with flowing(list(crowd.devices.values()), 50, rng):
                 await asyncio.sleep(1)  # it flows
                 os.kill(pids["messaging-1"], signal.SIGKILL)
-                again = f"messaging-1 (pid {pids['messaging-1']}) ended with -9: starting it again"
+                pid = pids["messaging-1"]
+                again = f"messaging-1 (pid {pid}) ended with exit code -9: starting it again"
                 await eventually(lambda: again in up.said)
                 await asyncio.sleep(5)  # it flows on
             assert await crowd.settle(within_s=60) == []

@@ -255,8 +255,8 @@ async def test_a_certificate_that_cannot_be_used_changes_nothing(
     settings = {"CECOCHAT_EDGE_CERT_FILE": str(pair)}
     async with edge(free_address(), tmp_path, backends, settings) as front:
         pair.write_text("half of a certificate")
-        await eventually(lambda: "the edge goes on with what it had" in front.said)
-        why = front.said.partition("HAProxy refuses the configuration: ")[2]
+        await eventually(lambda: "the edge keeps its old configuration" in front.said)
+        why = front.said.partition("HAProxy rejects the configuration: ")[2]
         assert str(pair) in why, "it says what is wrong"
         assert await shown(front.address, signed)
 
@@ -311,7 +311,7 @@ async def test_the_edge_takes_nobody_for_a_server_without_its_authority(
             async with asyncio.timeout(ARRIVES_WITHIN_S):
                 await until(bob, "encrypted all the way")
         ca_file.write_bytes(other.ca_file.read_bytes())
-        await eventually(lambda: "takes the new configuration" in started.said, within_s=20)
+        await eventually(lambda: "uses a new configuration" in started.said, within_s=20)
         verify = ssl.create_default_context(cafile=front.ca_file)
         async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
 

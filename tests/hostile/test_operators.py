@@ -265,7 +265,7 @@ async def test_nobody_without_a_token_fills_that_log(
     lines = [each.getMessage() for each in caplog.records if each.name == "cecochat.operators"]
     assert len(lines) == guard.UNKNOWN_BURST + 3
     assert lines[-3].startswith("an operator at")
-    assert lines[-2] == "somebody unknown: 20 more calls, without a line each"
+    assert lines[-2] == "somebody unknown made 20 more calls that were not logged"
 
 
 async def test_a_server_of_another_secret_is_told_why(

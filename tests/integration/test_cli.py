@@ -59,7 +59,7 @@ async def test_a_busy_port_is_named(tmp_path: Path) -> None:
         data = str(tmp_path / "data")
         _, err = await run(server, "up", "--data", data, "--port-base", port, code=2)
         assert f"port {port}" in err  # and of those after it what others use just now
-        assert "in use: stop what uses it, or give another --port-base" in err
+        assert "is in use: stop what uses it, or give another --port-base" in err
 
 
 async def test_where_the_default_ports_are_busy_others_are_taken(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ async def test_behind_an_edge_no_other_ports_are_taken(tmp_path: Path) -> None:
             busy.bind(("127.0.0.1", 8080))
             busy.listen()
         _, err = await run(server, "up", "--data", str(tmp_path / "data"), code=2, more=edge)
-    assert "where the edge does not look" in err
+    assert "the edge does not look there" in err
 
 
 async def test_ports_in_a_settings_file_are_those_that_are_taken(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ async def test_a_token_is_who_it_says(server: Server) -> None:
     out, _ = await run(server, "connect", more=mine)
     assert "alice" in out
     _, err = await run(server, "connect", "--as", "bob", code=2, more=mine)
-    assert "of alice, not of bob" in err
+    assert "for alice, not for bob" in err
 
 
 # -- configuration and doctor
@@ -213,7 +213,7 @@ async def test_a_key_that_only_another_version_knows_can_be_removed(server: Serv
     assert "new.key is removed as of version 2" in out
     await run(server, "config", "set", "text.max_bytes", "100")
     _, err = await run(server, "config", "unset", "new.key", code=2)
-    assert "'new.key' is no configuration key" in err
+    assert "there is no configuration key 'new.key'" in err
 
 
 async def exit_code(server: Server, *words: str) -> int | None:

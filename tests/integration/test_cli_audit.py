@@ -40,7 +40,7 @@ async def test_what_is_missing_is_named_and_repaired_by_one_command(server: Serv
     out, _ = await run(server, "audit", code=1)
     named = f"partition 9, offset 2: message {ids[1]} of {CHAT}: absent from the history"
     assert out.splitlines()[0] == f"MISSING  {named}"
-    assert out.endswith(": 1 row missing; --repair writes that again\n")
+    assert out.endswith(": 1 row missing; use --repair to write them again\n")
     assert "compared in 1 partitions" in (await run(server, "audit", "--partition", "3"))[0]
     out, _ = await run(server, "audit", "--partition", "9", "--repair", "--since", "1h")
     assert out.splitlines()[0] == f"written again  {named}"
@@ -62,7 +62,7 @@ async def test_follow_shows_what_the_servers_find_until_it_is_there_again(server
             while text not in (await out.readline()).decode():
                 pass
 
-    await until("nothing missing")
+    await until("nothing is missing")
     await SqliteDamage(server.folder / "data").spoil_message(CHAT, int(ids[0]))
     await run(server, "audit", code=1)
     await until(f"MISSING  partition 9, offset 1: message {ids[0]} of {CHAT}: other bytes")
@@ -76,7 +76,7 @@ async def test_follow_shows_what_the_servers_find_until_it_is_there_again(server
 
 async def test_what_cannot_be_audited_is_said_in_one_line(server: Server) -> None:
     for words, code, says in (
-        (("--since", "yesterday"), 2, "use 30m, 12h, 7d or a time"),
+        (("--since", "yesterday"), 2, "use 30m, 12h, 7d or one such as"),
         (("--follow", "--repair"), 2, "--follow only shows"),
         (("--partition", "12"), 2, "use one below 12"),
         (("--server", server.connect_url), 3, "no materialize server answers"),

@@ -94,8 +94,8 @@ async def test_another_secret_is_refused_with_what_to_look_at(
 
 async def test_what_makes_no_token_says_why(server: Server) -> None:
     for words, why in {
-        ("token",): "whose token?",
-        ("token", "alice", "--operator", "anna"): "whose token?",
+        ("token",): "name either a user, or an operator",
+        ("token", "alice", "--operator", "anna"): "name either a user, or an operator",
         ("token", "alice", "--scope", "read"): "add --operator",
         ("token", "--operator", "anna", "--scope", "all"): "use one of metrics, read",
         ("token", "--operator", "anna", "--secret-file", "/nowhere"): "is not at /nowhere",

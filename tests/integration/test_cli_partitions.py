@@ -146,7 +146,8 @@ async def test_plan_says_that_what_a_person_assigned_stays(up: World) -> None:
     await up.join("a", "b")
     await assign(up, "aaab")
     assert (await printed(up, "plan")).splitlines()[-1] == (
-        "what only balances waits until a server joins or leaves: test has assigned by hand "
+        "moves that only balance wait until a server joins or leaves, because test has assigned "
+        "partitions by hand "
         "(version 1)"
     )
     assert [line["now"] for line in await printed_json(up, "plan")] == [False]
@@ -193,7 +194,7 @@ async def test_move_that_nobody_takes_over_says_so(up: World) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("0", "--to", "nobody"), "nobody is no live messaging server; live are a, b"),
+        (("0", "--to", "nobody"), "nobody is not a live messaging server: use one of a, b"),
         (("3", "--to", "b"), "there is no partition 3: use 0 to 2"),
         (("0-x", "--to", "b"), "use numbers"),
         (("2-1", "--to", "b"), "put the lower number first"),

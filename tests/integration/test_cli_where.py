@@ -79,7 +79,7 @@ async def test_where_there_is_nothing(server: Server) -> None:
     out, _ = await run(server, "where", str(int(id_) + 1), code=1)
     assert out.startswith("no such message")
     _, err = await run(server, "where", str(1 << 63), code=2)
-    assert "no message id of this log" in err
+    assert "not a message id of this log" in err
     _, err = await run(server, "where", id_, "--server", server.connect_url, code=1)
     assert "no history server" in err
     _, err = await run(server, "where", id_, "--server", "http://127.0.0.1:1", code=1)

@@ -50,8 +50,8 @@ def test_the_help_names_the_commands() -> None:
         ([], "required: COMMAND"),
         (["reddy"], "'reddy' (choose from"),
         (["ready"], "required: NODES"),
-        (["ready", "three"], "'three' is no number from 1"),
-        (["wait", "0"], "'0' is no number from 1"),
+        (["ready", "three"], "'three' is not a number from 1 up"),
+        (["wait", "0"], "'0' is not a number from 1 up"),
         (["provision", "3"], "unrecognized arguments: 3"),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_guest_that_did_not_start_is_named_before_all_wait_for_it(told: Path) 
     late.write_text("SECONDS=100\n")
     done = on_the_host(told, "first-message.sh", "3", STATUS=status, BASH_ENV=str(late))
     assert done.returncode == 1
-    assert "These do not run: server2." in done.stderr
+    assert "These guests do not run: server2." in done.stderr
     assert " ssh " not in told.read_text()
 
 

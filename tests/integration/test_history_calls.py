@@ -33,7 +33,7 @@ class Moving(Lookup):
         self.forgotten.set()
 
     @override
-    async def known(self) -> tuple[Route, str]:
+    async def current(self) -> tuple[Route, str]:
         return Route("alice", 0, "server", "", self.address, 60.0, BackOff()), "token"
 
 

@@ -17,6 +17,7 @@ from sanic import Request
 from sanic.response import HTTPResponse, raw
 
 from cecochat.domain.cluster.configuration import Config
+from cecochat.domain.log.ids import UserId
 from cecochat.internal import paths
 from cecochat.internal.client import InternalClient
 from cecochat.internal.routes import InternalRoutes
@@ -39,7 +40,7 @@ from tests.support import operators
 from tests.support.eventually import eventually
 from tests.support.versions import LATER, Change, Contract, more, same, without
 
-ALICE, BOB = "alice", "bob"
+ALICE, BOB = UserId("alice"), UserId("bob")
 CHAT = "d:alice~bob"
 WITHIN_S = 20.0
 PARTITIONS = 3
@@ -128,7 +129,7 @@ async def test_a_messaging_server_says_which_sessions_it_has(tmp_path: Path) -> 
 @pytest.mark.parametrize("count", [0, paths.USERS_MAX + 1])
 async def test_a_question_for_too_many_users_has_no_answer(tmp_path: Path, count: int) -> None:
     async with running(tmp_path) as up, asking() as client:
-        users = [f"user{number}" for number in range(count)]
+        users = [UserId(f"user{number}") for number in range(count)]
         assert await client.sessions(await server_of(up, "messaging"), users) is None
 
 

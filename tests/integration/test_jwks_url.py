@@ -173,11 +173,11 @@ async def test_openid_connect_says_where_the_keys_are_and_who_issues(
 @pytest.mark.parametrize(
     ("document", "why"),
     [
-        ({"issuer": "https://evil.test", "jwks_uri": "URL/jwks"}, "not of the issuer"),
+        ({"issuer": "https://evil.test", "jwks_uri": "URL/jwks"}, "of another issuer"),
         ({"issuer": "URL", "jwks_uri": "http://keys.test/jwks"}, "not over TLS"),
-        ({"issuer": "URL", "jwks_uri": "file:///etc/jwks"}, "no URL of keys"),
-        ({"issuer": "URL"}, "no configuration of OpenID Connect"),
-        ([], "no configuration of OpenID Connect"),
+        ({"issuer": "URL", "jwks_uri": "file:///etc/jwks"}, "not a URL of keys"),
+        ({"issuer": "URL"}, "not a configuration of OpenID Connect"),
+        ([], "not a configuration of OpenID Connect"),
     ],
 )
 async def test_a_configuration_that_cannot_be_trusted_gives_no_keys(
@@ -219,12 +219,12 @@ async def test_a_start_waits_for_the_provider_where_clients_come(there: Provider
     [
         ({"CECOCHAT_JWKS_URL": "http://keys.test/jwks"}, "not over TLS"),
         ({"CECOCHAT_OIDC_ISSUER": "http://[::2]:80"}, "not over TLS"),
-        ({"CECOCHAT_JWKS_URL": "keys.test/jwks"}, "no URL of keys"),
-        ({"CECOCHAT_JWKS_URL": "https://[x"}, "is no URL"),
-        ({"CECOCHAT_JWKS_URL": "ftp://127.0.0.1/jwks"}, "no URL of keys"),
+        ({"CECOCHAT_JWKS_URL": "keys.test/jwks"}, "not a URL of keys"),
+        ({"CECOCHAT_JWKS_URL": "https://[x"}, "is not a URL"),
+        ({"CECOCHAT_JWKS_URL": "ftp://127.0.0.1/jwks"}, "not a URL of keys"),
         ({"CECOCHAT_JWKS_URL": "https://a.test", "CECOCHAT_JWKS_FILE": "x"}, "from one place"),
         ({"CECOCHAT_JWKS_URL": "https://a.test", "CECOCHAT_OIDC_ISSUER": "https://a.test"},
-         "set one of CECOCHAT_JWKS_URL and CECOCHAT_OIDC_ISSUER"),
+         "set only one of CECOCHAT_JWKS_URL and CECOCHAT_OIDC_ISSUER"),
     ],
 )  # fmt: skip
 async def test_settings_that_trust_anybody_stop_a_start(said: dict[str, str], why: str) -> None:

@@ -123,6 +123,7 @@ async def test_one_that_is_stored_closes_its_own_hole(history: EmbeddedHistory) 
 
 
 async def test_a_name_that_stands_for_two_holes_is_refused(history: EmbeddedHistory) -> None:
-    with pytest.raises(UsageError, match=f"0:91 are 2; say which one: 0:91/{OLD}, 0:91/{NEW}"):
+    ambiguous = f"0:91 means 2 of them: use one of 0:91/{OLD}, 0:91/{NEW}"
+    with pytest.raises(UsageError, match=ambiguous):
         await named(history, "0:91")
     assert [hole.first_id for hole in await named(history, f"0:91/{NEW}")] == [NEW]

@@ -117,7 +117,7 @@ async def test_a_folder_of_before_is_closed_at_the_next_start(server: Server) ->
     await server.start()
     assert open_to_others(data) == []
     assert f"others had rights to {data}" in server.said
-    await doctor(server, "the data folder is its owner's alone", code=0)
+    await doctor(server, "only its owner has rights to the data folder", code=0)
 
 
 async def test_a_folder_with_something_else_stays_as_it_is(server: Server) -> None:

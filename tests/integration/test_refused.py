@@ -149,7 +149,7 @@ async def test_a_refused_message_is_told_kept_and_can_be_stored_later(up: Runnin
     _, err = await cli(up, "dead", "drop", letter["name"], *where, code=1)
     assert "given up already" in err
     _, err = await cli(up, "dead", "retry", "0:999999", *where, code=2)
-    assert f"there are: {letter['name']}" in err
+    assert f"use one of {letter['name']}" in err
 
     await cli(up, "dead", "retry", letter["name"], *where)
     shown = await page(up)
@@ -158,7 +158,7 @@ async def test_a_refused_message_is_told_kept_and_can_be_stored_later(up: Runnin
     out, _ = await cli(up, "holes", "list", "--server", at)
     assert "no hole" in out
     _, err = await cli(up, "dead", "retry", letter["name"], *where, code=1)
-    assert "in the history by now" in err
+    assert "in the history already" in err
 
 
 async def test_who_fills_a_gap_is_told_of_the_hole(up: Running, tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ async def test_status_names_what_nobody_signed(
 
     async with alive() as url:
         await forge(settings, forged, url, {})
-        assert "name that of the cluster with CECOCHAT_CLUSTER_SECRET_FILE" in await status()
+        assert "name the secret of the cluster with CECOCHAT_CLUSTER_SECRET_FILE" in await status()
         await discovery.register(messaging(url))
         await eventually(lambda: discovery.live("messaging"))
         said = await status()

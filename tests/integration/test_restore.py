@@ -38,7 +38,7 @@ def log_id(folder: Path) -> str:
 async def test_the_folder_is_that_of_the_same_log(copy: Path, tmp_path: Path) -> None:
     said = await restore(copy, tmp_path / "again", code=0)
     assert log_id(tmp_path / "again") == log_id(copy)
-    assert f"with the log {log_id(copy)}, which ends at 20" in said
+    assert f"Its log is {log_id(copy)}, and ends at 20" in said
     async with running(tmp_path / "again"):
         pass
 
@@ -71,5 +71,5 @@ async def test_a_copy_that_is_none_is_refused(tmp_path: Path) -> None:
 async def test_a_clock_behind_the_log_is_told(copy: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(copy / "log.db")) as log, log:
         log.execute("UPDATE records SET appended_at_ms = appended_at_ms + 86400000")
-    assert "set it right before you start" in await restore(copy, tmp_path / "again", code=1)
+    assert "set the clock before you start it" in await restore(copy, tmp_path / "again", code=1)
     await asyncio.sleep(0)

@@ -91,13 +91,13 @@ def test_content_decides_whether_a_file_has_changed(
 def test_a_file_of_any_size_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     path.write_bytes(b" " * (2 << 20))
-    with pytest.raises(InvalidSettings, match="over 1048576 bytes"):
+    with pytest.raises(InvalidSettings, match="more than 1048576 bytes"):
         Verifier(jwks_file=path)
 
 
 @pytest.mark.parametrize("secret", [b"", b"\n", b"guess me"])
 def test_a_secret_that_can_be_guessed_is_refused(secret: bytes) -> None:
-    with pytest.raises(InvalidSettings, match="use 32 random ones or more"):
+    with pytest.raises(InvalidSettings, match="use at least 32 random bytes"):
         Verifier(secret=secret)
 
 

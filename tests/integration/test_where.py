@@ -249,7 +249,8 @@ async def test_a_fenced_owner_and_an_owner_that_is_dead(tmp_path: Path) -> None:
         assert "new" in steps["acknowledged"]["text"]
         found = await asked(servers, void.id)
         assert found["state"] == "void"
-        assert "old, a fenced owner: new had taken over at offset 2" in found["steps"][0]["text"]
+        text = found["steps"][0]["text"]
+        assert "old, an owner that was fenced off: new had taken over at offset 2" in text
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await find(servers, ALICE, void.id)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
@@ -374,7 +375,7 @@ async def test_a_participant_is_answered_and_nobody_else(servers: Cluster) -> No
 async def test_what_is_no_message_id_is_refused(servers: Cluster, id_: Any) -> None:
     body = await asked(servers, id_, status=400)
     assert body["error"]["code"] == "invalid_argument"
-    assert "no message id" in body["error"]["message"]
+    assert "not a message id" in body["error"]["message"]
 
 
 async def test_the_sessions_that_a_messaging_server_shows(servers: Cluster) -> None:

@@ -143,10 +143,10 @@ def test_two_logs_are_refused() -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_a_secret_that_would_be_left_unused_is_refused() -> None:
-    with pytest.raises(InvalidSettings, match="CECOCHAT_TOY_PASSWORD_FILE is of no use alone"):
+    with pytest.raises(InvalidSettings, match="CECOCHAT_TOY_PASSWORD_FILE is no use alone"):
         load({"CECOCHAT_TOY_PASSWORD_FILE": "/a"})
 
 
 def test_a_setting_of_no_folder_is_refused() -> None:
-    with pytest.raises(InvalidSettings, match="CECOCHAT_TOY is no setting"):
+    with pytest.raises(InvalidSettings, match="CECOCHAT_TOY is not a setting"):
         load({"CECOCHAT_TOY": "here"})

@@ -44,8 +44,8 @@ def test_ports_are_given_by_kind_and_role() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("kafak=1", "kafak is none of kafka"),
-        ("kafka.clint=1", "kafka has the ports clients, controller"),
+        ("kafak=1", "there is no kafak: use one of kafka"),
+        ("kafka.clint=1", "kafka has only the ports clients, controller"),
         ("kafka=65536", "a number from 1 to 65535"),
         ("kafka", "a number from 1 to 65535"),
     ],
@@ -184,7 +184,7 @@ def test_a_promtool_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert promtool.here() is None
-    with pytest.raises(Failed, match="put that of Prometheus"):
+    with pytest.raises(Failed, match="put the one of Prometheus"):
         promtool.program()
     with pytest.raises(Failed, match="prometheus is missing"):
         promtool.prometheus()

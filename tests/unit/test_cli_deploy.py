@@ -70,7 +70,8 @@ def test_an_edge_is_deployed_first_and_where_one_is_wanted() -> None:
 
 
 def test_a_table_with_a_variable_that_is_none_is_named() -> None:
-    with pytest.raises(UsageError, match=r"\[messaging\] has memroy: its job declares memory"):
+    wrong = r"\[messaging\] has memroy, which its job does not declare: use memory"
+    with pytest.raises(UsageError, match=wrong):
         values_of("messaging", {"memory"}, {"messaging": {"memroy": 1}})
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,36 @@ def test_every_command_has_help_with_an_example(path: list[str]) -> None:
     assert result.exit_code == 0
     assert "Example:" in result.output
     assert f"cecochat {' '.join(path)}" in " ".join(result.output.split())
+
+
+EVERY = [
+    *((name,) for name in ALL[0]),
+    ("revoke",),
+    ("where",),
+    ("audit",),
+    ("deploy",),
+    ("dead", "list"),
+]
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_is_filled_to_the_width_of_the_terminal(path: tuple[str, ...], columns: int) -> None:
+    """Not broken where the lines of the source end."""
+    size = {"COLUMNS": str(columns), "TERMINAL_WIDTH": str(columns)}
+    shown = CliRunner().invoke(app, [*path, "--help"], env=size).output
+    about = shown.partition("Usage:")[2].partition("╭")[0].splitlines()[1:]
+    lines = [line.strip() for line in about]
+    assert any(lines)
+    for line, after in pairwise(lines):
+        if line and after:
+            assert len(line) + 1 + len(after.split()[0]) > columns - 2, (line, after)
+
+
+def test_help_takes_no_table_for_markup() -> None:
+    shown = CliRunner().invoke(app, ["deploy", "--help"]).output
+    assert "[messaging]" in shown
+    assert "[edge-job]" in shown
 
 
 def test_help_does_not_wait_for_what_it_does_not_need() -> None:
@@ -124,7 +155,7 @@ def test_a_lifetime_is_read(text: str, expected: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "h", "0", "-1h", "1w", "1h30m", "inf"])
 def test_what_is_no_lifetime_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no time"):
+    with pytest.raises(UsageError, match="is not a duration"):
         seconds(text)
 
 
@@ -293,7 +324,7 @@ def test_status_says_wrong_for_each_hole_that_nobody_knows_of() -> None:
     ]
     live = {"history": ("one",)}
     found = status._wrong(Cluster(live, {}, [leader], [], None), None)  # type: ignore[arg-type]
-    assert "no history server tells whether acknowledged messages are missing" in found
+    assert "no history server answers whether acknowledged messages are missing" in found
 
 
 def test_status_says_what_waits_too_long_in_the_log() -> None:
@@ -301,11 +332,11 @@ def test_status_says_what_waits_too_long_in_the_log() -> None:
     leader = {"leads": True, "sets": {}, "late": late}
     found = status._wrong(Cluster({}, {}, [leader], [], []), None)
     assert [each for each in found if "4,711 records" in each] == [
-        "4,711 records wait to be in the history, for longer than they should: partitions 0-3, 7",
-        "4,711 records wait to be forwarded to their recipients, for longer than they should: "
-        "partitions 0-3, 7",
-        "the log keeps 4,711 records that are older than its retention, since something needs them "
-        "or they cannot be dropped, and disks fill: partitions 0-3, 7",
+        "4,711 records have waited too long to be written to the history, in partitions 0-3, 7",
+        "4,711 records have waited too long to be forwarded to their recipients, in partitions "
+        "0-3, 7",
+        "the log keeps 4,711 records that are older than its retention, in partitions 0-3, 7: "
+        "something needs them or they cannot be dropped, and disks fill up",
     ]
     quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], [], []), None)
     assert not [each for each in quiet if "records" in each]
@@ -315,7 +346,7 @@ def test_status_says_what_the_history_lacks() -> None:
     missing = tuple({"partition": each, "text": f"{each}"} for each in (0, 1, 7))
     found = status._wrong(Cluster({}, {}, [], [], [], missing=missing), None)
     assert [each for each in found if "rows" in each] == [
-        "the history lacks 3 rows of the log, and nobody has repaired that: partitions 0-1, 7; "
+        "the history lacks 3 rows of the log, in partitions 0-1, 7, and nobody has repaired that: "
         "`cecochat audit` names them"
     ]
     assert not [each for each in status._wrong(Cluster({}, {}, [], [], []), None) if "rows" in each]

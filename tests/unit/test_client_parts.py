@@ -16,6 +16,7 @@ from cecochat.client.inbox import Entry, Inbox
 from cecochat.client.local import LocalDevice
 from cecochat.client.receipts import Marks
 from cecochat.domain.device.device import Device
+from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import history_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (
@@ -26,6 +27,8 @@ from cecochat.v1.messaging_pb2 import (
     ServerItem,
     Welcome,
 )
+
+A, B = ChatId("d:alice~bob"), ChatId("d:alice~carol")
 
 
 def test_a_hole_for_a_reason_of_a_later_version_is_a_hole() -> None:
@@ -130,26 +133,26 @@ def test_reads_ask_for_what_was_accepted_last_by_a_log_that_lost_its_end() -> No
 def test_marks_are_joined_and_one_receipt_of_a_chat_is_under_way() -> None:
     marks = Marks()
     for message_id in (5, 9, 7):
-        marks.delivered("a", message_id)
-    marks.read("b", 3)
+        marks.delivered(A, message_id)
+    marks.read(B, 3)
     told = marks.take()
-    assert told["a"].delivered_up_to == 9
-    assert (told["b"].read_up_to, told["b"].delivered_up_to) == (3, 0)
-    marks.delivered("a", 12)
+    assert told[A].delivered_up_to == 9
+    assert (told[B].read_up_to, told[B].delivered_up_to) == (3, 0)
+    marks.delivered(A, 12)
     assert marks.take() == {}
-    assert marks.answered("a")
-    assert marks.take()["a"].delivered_up_to == 12
-    assert not marks.answered("a")
-    assert not marks.answered("b")
+    assert marks.answered(A)
+    assert marks.take()[A].delivered_up_to == 12
+    assert not marks.answered(A)
+    assert not marks.answered(B)
     assert marks.idle
 
 
 def test_a_mark_that_is_no_news_is_not_told() -> None:
     marks = Marks()
-    marks.delivered("a", 5)
+    marks.delivered(A, 5)
     marks.take()
-    marks.answered("a")
-    marks.delivered("a", 4)
+    marks.answered(A)
+    marks.delivered(A, 4)
     assert marks.take() == {}
     assert marks.idle
 

@@ -41,12 +41,16 @@ def test_a_guest_becomes_the_node_that_it_is_told(
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("NODE", "", "NODE is not set: `vagrant provision` sets it"),
-        ("NODES", "", "NODES is not set: `vagrant provision` sets it"),
-        ("KAFKA_CLUSTER_ID", "", "KAFKA_CLUSTER_ID is not set: `vagrant provision` sets it"),
-        ("NODE", "one", "NODE: 'one' is no number from 1"),
-        ("NODES", "0", "NODES: '0' is no number from 1"),
-        ("NODE", "4", "NODE is 4: there are 3 (NODES)"),
+        ("NODE", "", "NODE is not set: run `vagrant provision`, which sets it"),
+        ("NODES", "", "NODES is not set: run `vagrant provision`, which sets it"),
+        (
+            "KAFKA_CLUSTER_ID",
+            "",
+            "KAFKA_CLUSTER_ID is not set: run `vagrant provision`, which sets it",
+        ),
+        ("NODE", "one", "NODE: 'one' is not a number from 1 up"),
+        ("NODES", "0", "NODES: '0' is not a number from 1 up"),
+        ("NODE", "4", "NODE is 4, but NODES is 3: use a number from 1 to 3"),
     ],
 )
 def test_a_machine_that_is_told_nonsense_is_left_alone(

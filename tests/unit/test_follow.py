@@ -88,7 +88,7 @@ async def test_a_store_that_comes_back_empty_is_no_new_truth(
     stays = [line for line in caplog.messages if "has gone back" in line]
     assert stays == [
         f"the store of the configuration has gone back to {document.rank}: {version(5).rank} stays "
-        "in force until control has restored it"
+        "in force, and control restores it"
         for document in (EMPTY, version(1), EMPTY)
     ]
 
@@ -99,7 +99,7 @@ async def test_an_outage_is_said_once_and_so_is_its_end(caplog: pytest.LogCaptur
     store = Store([version(1)], *[[] for _ in range(60)], [version(1), version(2)])
     assert await followed(store, 2, registry) == [1, 2]
     assert caplog.messages == [
-        "configuration cannot be followed, what is in force stays: the store is down",
+        "configuration cannot be followed, and stays as it is: the store is down",
         "configuration is followed again, at version 1",
     ]
     assert registry.get_sample_value("cecochat_configuration_followed") == 1

@@ -210,7 +210,7 @@ def test_in_text_what_was_left_out_is_told_too(writing: Writing, clock: Clock) -
     THEIRS.error(DOWN, 1, "refused")
     first, second = written.lines
     assert first.endswith("ERROR library.of.a.test: Unable connect to node with id 1: refused")
-    assert second.endswith("1: refused (3 more like it were left out)")
+    assert second.endswith("1: refused (3 more lines like this were left out)")
 
 
 def test_of_our_own_only_the_same_words_are_a_repeat(writing: Writing) -> None:
@@ -292,7 +292,7 @@ def test_what_nobody_expected_ends_as_a_line_of_json(
     error = ValueError("nobody expected it")
     sys.excepthook(ValueError, error, None)
     line = json.loads(stream.getvalue())
-    assert (line["level"], line["message"]) == ("critical", "ended by an error")
+    assert (line["level"], line["message"]) == ("critical", "this process ends with an error")
     assert line["exception"] == "ValueError: nobody expected it"
 
 

@@ -163,7 +163,7 @@ def test_machines_stay_as_secure_as_they_were_made(project: Path, first: str, th
     (machine / "id").touch()
     with pytest.raises(subprocess.CalledProcessError) as refused:
         given(project, SECURE=then)
-    assert "`make cluster-down` ends the one that is there" in refused.value.stderr
+    assert "remove it first with `make cluster-down`" in refused.value.stderr
     assert given(project) == before
 
 

@@ -309,7 +309,7 @@ def test_spans_are_begun_where_their_specification_is_asked_for() -> None:
 
 
 def test_what_is_no_url_is_told_at_the_start() -> None:
-    with pytest.raises(InvalidSettings, match=r"use http://host:4318"):
+    with pytest.raises(InvalidSettings, match=r"use a URL such as http://host:4318"):
         Tracing("127.0.0.1:4318")
 
 

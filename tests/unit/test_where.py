@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import Place as LogPlace
 from cecochat.v1.events_pb2 import Event
 from cecochat.where.answer import (
@@ -40,7 +41,7 @@ RECORD = Record(
 )
 PHONE = Device("m-2/1", "phone", position=30, began_at=9, began="resumed", queued_bytes=0)
 BOB = Receiver(
-    user_id="bob",
+    user_id=UserId("bob"),
     partition=7,
     owner=Owner("m-2", live=True, read_to=40),
     devices=(PHONE,),
@@ -160,7 +161,7 @@ def test_when_it_was_materialized_is_said_where_the_database_keeps_it() -> None:
         answer(ARRIVED).steps,
     )
     assert (kept.at_ms, unknown.at_ms) == (1_250, None)
-    assert unknown.text.startswith("by now:")
+    assert unknown.text.startswith("by now, ")
 
 
 def test_a_row_that_the_history_should_have_is_not_said_to_be_there() -> None:
@@ -182,7 +183,7 @@ def test_a_row_that_the_history_should_have_is_not_said_to_be_there() -> None:
             replace(RECORD, epoch_in_force=LogPlace(700, 3), server_in_force="m-2"),
             "m-2 had taken over at offset 3",  # given again, by a log that had lost its end
         ),
-        (RECORD, "behind one that failed"),
+        (RECORD, "after a record that failed"),
     ],
 )
 def test_a_record_that_does_not_count_says_why(record: Record, says: str) -> None:
@@ -202,7 +203,7 @@ def test_what_is_not_in_the_log_is_absent_or_gone() -> None:
 
 
 def test_a_participant_is_not_told_where_others_are_connected() -> None:
-    mine, hers = answer(seen_by(ARRIVED, "bob")), answer(seen_by(ARRIVED, "alice"))
+    mine, hers = (answer(seen_by(ARRIVED, UserId(name))) for name in ("bob", "alice"))
     assert "m-2/1" in str(as_json(mine))
     assert "m-2/1" not in str(as_json(hers))
     assert hers.waits_for == ["delivered to bob"]

@@ -1,5 +1,6 @@
-"""The certificate of a server, read again while it runs: what its files hold decides, not their
-time. One that cannot be used leaves the last good one in force.
+"""Follows the certificate of a running server when the content of its files changes.
+
+A certificate that cannot be used leaves the last good one in force.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ LOOK_EVERY_S: Final = 2.0
 
 
 class Pem(NamedTuple):
-    """What the files of a certificate hold."""
+    """The content of a certificate's files."""
 
     key: bytes
     chain: bytes
-    ca: bytes  # who signs the certificates of the other side; empty: nobody is asked for one
+    ca: bytes  # signs the other side's certificates; empty if none is asked for
 
     @classmethod
     def of(cls, tls: Tls) -> Pem:
-        """Raises OSError."""
+        """Read the files. Raises OSError."""
         assert tls.cert_file
         key_file = tls.key_file or tls.cert_file  # one file may hold both
         ca = tls.ca_file.read_bytes() if tls.ca_file else b""
@@ -39,23 +40,25 @@ class Pem(NamedTuple):
 
 
 class Certificate:
-    """`context` is for those who listen, `client` for those who ask others, where both sides show
-    one. Each handshake takes the certificate that is in use then; connections that are open stay.
+    """A certificate that is followed.
+
+    `context` is for listeners. `client` is for connections to other servers, if both sides show a
+    certificate. Each handshake uses the newest certificate, and open connections stay.
     """
 
     def __init__(self, tls: Tls) -> None:
-        """Raises `InvalidSettings`."""
+        """Load the files. Raises `InvalidSettings`."""
         self._tls = tls
         self._newest = self.context = tls.server()
-        self.context.sni_callback = self._choose  # called whether there is a name or not
+        self.context.sni_callback = self._choose  # it is called with or without a server name
         self.client = tls.client() if tls.ca_file else None
         self.pem = Pem.of(tls)
         self._ends_s = _ends_s(self.pem)
-        self._wrong = ""  # said already
+        self._wrong = ""  # the fault that has been logged already
 
     @property
     def expires_in_s(self) -> float:
-        """How long the one in use still holds."""
+        """How long the certificate in use is still valid."""
         return self._ends_s - time.time()
 
     def _choose(self, connection: Any, _name: str | None, _context: ssl.SSLContext) -> None:
@@ -68,12 +71,12 @@ class Certificate:
             self.look()
 
     def look(self) -> None:
-        """Take what the files hold now, where that can be used."""
+        """Use what the files hold now, if that is valid."""
         try:
             self._take(Pem.of(self._tls))
         except (OSError, InvalidSettings) as error:
             if str(error) != self._wrong:
-                log.error("the certificate of before stays in use: %s", error)
+                log.error("the old certificate stays in use: %s", error)
             self._wrong = str(error)
         else:
             self._wrong = ""
@@ -83,7 +86,7 @@ class Certificate:
             return
         newest, ends_s = self._tls.server(), _ends_s(pem)
         if Pem.of(self._tls) != pem:
-            return  # it is being written just now
+            return  # it is being written at this moment
         if self.client:
             self._tls.use_for(self.client)
         self._newest, self._ends_s, self.pem = newest, ends_s, pem
@@ -94,15 +97,15 @@ def _ends_s(pem: Pem) -> float:
     try:
         own, *_ = x509.load_pem_x509_certificates(pem.chain)
     except ValueError as error:
-        raise InvalidSettings(f"no certificate in PEM can be read: {error!s:.200}") from None
+        raise InvalidSettings(
+            f"the certificate cannot be read as PEM ({error!s:.200}): replace the file"
+        ) from None
     return own.not_valid_after_utc.timestamp()
 
 
 @asynccontextmanager
 async def following(tls: Tls | None) -> AsyncGenerator[Certificate | None]:
-    """The certificate, followed while in the context; None: there is no TLS. Raises
-    `InvalidSettings`.
-    """
+    """Follow a certificate during the block. Yields None without TLS. Raises `InvalidSettings`."""
     if tls is None:
         yield None
         return

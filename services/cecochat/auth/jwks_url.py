@@ -1,4 +1,4 @@
-"""The public keys of an identity provider: a JWKS at a URL, or one that OpenID Connect tells of."""
+"""Fetches an identity provider's public keys from a JWKS URL, or through OpenID Connect."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
 
-REFRESH_S = 300.0  # so soon a key that is withdrawn is seen to be
-AWAY_S = 30.0  # the same while the provider is away
-AGAIN_S = 10.0  # between two looks, however many tokens name keys that are not known
+REFRESH_S = 300.0  # how soon a withdrawn key is no longer accepted
+AWAY_S = 30.0  # how often to try while the provider does not answer
+AGAIN_S = 10.0  # the shortest time between two fetches, however many tokens name unknown keys
 TIMEOUT_S = 5.0
 _FAILED = (TimeoutError, httpx.HTTPError, httpx.InvalidURL, ValueError, InvalidSettings)
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
@@ -32,14 +32,16 @@ WELL_KNOWN = "/.well-known/openid-configuration"
 
 
 class JwksUrl:
-    """Answers from what it was last told, never from the network: `run` fetches the keys now and
-    then, and soon after a token has named one that is not known. What is there stays in force while
-    the provider is away or says what is no JWKS.
+    """Keeps an identity provider's keys at hand, so that verifying never waits for the network.
+
+    `run` fetches the keys now and then, and soon after a token has named an unknown key. The last
+    keys stay in force while the provider does not answer, or answers something else.
     """
 
     def __init__(self, client: httpx.AsyncClient, url: str, issuer: str) -> None:
-        """One of both: where the JWKS is, or whose configuration says so. Raises
-        `InvalidSettings`.
+        """Take the URL of the JWKS, or the issuer whose configuration names it.
+
+        Raises `InvalidSettings`.
         """
         check_url(url or issuer)
         self._client = client
@@ -48,24 +50,24 @@ class JwksUrl:
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._wanted = asyncio.Event()
         self._looked_s = self._fresh_s = -math.inf
-        self._away = True  # what there is may be out of date
-        self._said = ""
+        self._away = True  # the keys may be out of date
+        self._said = ""  # the fault that was logged last
 
     def find(self, kid: str | None) -> jwt.PyJWK | None:
-        """As `Keys.find`."""
+        """Return a key, as `Keys.find` says."""
         key = self._keys.get(kid or "")
         if key is None and kid and (self._away or self._may_look):
             self._wanted.set()
             raise Refusal(
                 errors_pb2.ERROR_CODE_UNAVAILABLE,
-                "the token's key is not known here yet and is being asked for: try again",
+                "the token's key is not known here yet, and is being fetched: try again",
                 1_000,
             )
         return key
 
     @property
     def age_s(self) -> float:
-        """As `Keys.age_s`."""
+        """The age of the keys, as `Keys.age_s` says."""
         return time.monotonic() - self._fresh_s
 
     @property
@@ -73,9 +75,7 @@ class JwksUrl:
         return time.monotonic() - self._looked_s > AGAIN_S
 
     async def fetch(self) -> None:
-        """Take what the provider says now. Raises `Unavailable`, which leaves the keys as they
-        are.
-        """
+        """Fetch the keys now. Raises `Unavailable`, and then keeps the ones that it has."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 content = await self._get(self._url or await self._discovered())
@@ -85,7 +85,8 @@ class JwksUrl:
         except _FAILED as error:
             self._away = True
             why = str(error) or type(error).__name__
-            raise Unavailable(f"no keys from {self._url or self._issuer}: {why:.300}") from None
+            source = self._url or self._issuer
+            raise Unavailable(f"no keys can be fetched from {source}: {why:.300}") from None
         finally:
             self._looked_s = time.monotonic()
         self._away, self._fresh_s = False, self._looked_s
@@ -93,7 +94,7 @@ class JwksUrl:
         self._say("; ".join(wrong))
 
     async def run(self) -> None:
-        """Keep them fresh until cancelled."""
+        """Keep the keys fresh until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(AWAY_S if self._away else REFRESH_S):
@@ -103,29 +104,29 @@ class JwksUrl:
             try:
                 await self.fetch()
             except Unavailable as error:
-                self._say(f"the last ones stay in force: {error}")
+                self._say(f"the last ones stay in force, because {error}")
 
     def _say(self, what: str) -> None:
-        """Once, until it is something else."""
+        """Log a fault once, and once that it is over."""
         if what and what != self._said:
-            log.warning("the keys of tokens: %s", what)
+            log.warning("there is a problem with the keys of tokens: %s", what)
         elif self._said and not what:
-            log.info("the keys of tokens are all as they should be again")
+            log.info("the keys of tokens are in order again")
         self._said = what
 
     async def _discovered(self) -> str:
-        """Where the issuer's configuration says that its keys are (OpenID Connect Discovery 4)."""
+        """Return the JWKS URL from the issuer's configuration (OpenID Connect Discovery 1.0, 4)."""
         document = json.loads(await self._get(self._issuer.rstrip("/") + WELL_KNOWN))
         match document:
             case {"issuer": self._issuer, "jwks_uri": str(url)}:
                 check_url(url)
                 return url
             case {"issuer": issuer, "jwks_uri": str(_)}:
-                raise ValueError(f"it is the configuration of {issuer!r:.80}, not of the issuer")
-        raise ValueError("it is no configuration of OpenID Connect")
+                raise ValueError(f"it is the configuration of another issuer, {issuer!r:.80}")
+        raise ValueError("it is not a configuration of OpenID Connect")
 
     async def _get(self, url: str) -> bytes:
-        """The body. No redirect is followed: it could lead anywhere, without TLS too."""
+        """Fetch a URL. Redirects are not followed: they could lead anywhere, even without TLS."""
         content = bytearray()
         async with self._client.stream("GET", url, headers=_HEADERS) as said:
             if said.status_code != httpx.codes.OK:
@@ -133,30 +134,33 @@ class JwksUrl:
             async for piece in said.aiter_raw():
                 content += piece
                 if len(content) > SET_MAX_BYTES:
-                    raise ValueError(f"{url} answers with over {SET_MAX_BYTES} bytes")
+                    raise ValueError(f"{url} answers with more than {SET_MAX_BYTES} bytes")
         return bytes(content)
 
 
 def check_url(url: str) -> None:
-    """Keys that come without TLS are anybody's, except from this machine. Raises
-    `InvalidSettings`.
+    """Raise `InvalidSettings` unless a URL is over TLS, or on this machine.
+
+    Without TLS, anybody on the way could replace the keys.
     """
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise InvalidSettings(f"{url!r:.200} is no URL ({error})") from None
+        raise InvalidSettings(f"{url!r:.200} is not a URL ({error})") from None
     if not parts.hostname or parts.scheme not in ("https", "http"):
-        raise InvalidSettings(f"{url!r:.200} is no URL of keys: use https://HOST/PATH")
+        raise InvalidSettings(f"{url!r:.200} is not a URL of keys: use https://HOST/PATH")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise InvalidSettings(
-            f"{url!r:.200} is not over TLS, so that anybody on the way could give keys: use https"
+            f"{url!r:.200} is not over TLS, so anybody on the way could replace the keys: use https"
         )
 
 
 @asynccontextmanager
 async def following(url: str, issuer: str, *, needed: bool) -> AsyncIterator[JwksUrl]:
-    """The keys, kept fresh; for a server that verifies no tokens (not `needed`), none. Raises
-    `Unavailable` while they cannot be had for the first time, and `InvalidSettings`.
+    """Keep the keys fresh during the block.
+
+    A server that verifies no tokens does not need them, so nothing is fetched. Raises `Unavailable`
+    if the first fetch fails, and `InvalidSettings`.
     """
     context = ssl.create_default_context()
     async with httpx.AsyncClient(verify=context, timeout=TIMEOUT_S, trust_env=False) as client:

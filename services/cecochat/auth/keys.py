@@ -1,4 +1,4 @@
-"""The public keys that verify tokens: a JSON Web Key Set (RFC 7517), and what it must not hold."""
+"""Reads the public keys that verify tokens from a JSON Web Key Set (RFC 7517), and checks them."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from cecochat.domain.errors import InvalidSettings
 log = logging.getLogger(__name__)
 
 ALGORITHMS = ("RS256", "EdDSA")
-RSA_BITS_MIN = 2_048  # RFC 7518, 3.3; NIST SP 800-131A
+RSA_BITS_MIN = 2_048  # RFC 7518, section 3.3; NIST SP 800-131A
 SET_MAX_BYTES = 1 << 20
 _LOOK_S = 1.0
 _SECRET = {"d": "a private key", "k": "a shared secret"}
-"""Member of a key -> what it makes of it."""
+"""The members that a public key must not have -> what the key is if it has one."""
 
 
 class Keys(Protocol):
-    """Where a verifier finds the keys, which may change while it runs."""
+    """The source of a verifier's keys, which may change while it runs."""
 
     def find(self, kid: str | None) -> jwt.PyJWK | None:
-        """The key of that id; None: there is none. Raises `Refusal` where that cannot be told just
-        now.
+        """Return the key with an id, or None if there is none.
+
+        Raises `Refusal` (unavailable) if it is not known yet whether there is one.
         """
 
     @property
     def age_s(self) -> float:
-        """How long ago they were last known to be those that their owner publishes."""
+        """How long ago the keys were last known to be up to date, in seconds."""
 
 
 class KeySet(NamedTuple):
-    """By `kid`. `wrong`: why the others of the set are of no use, for an operator."""
+    """The usable keys by `kid`, and the reasons why the others are unusable."""
 
     keys: Mapping[str, jwt.PyJWK]
     wrong: tuple[str, ...]
 
 
 def read_set(content: bytes) -> KeySet:
-    """The set that is written there. Raises ValueError where that is none, which says why."""
+    """Read a key set. Raises ValueError with the reason if it is not one."""
     keys: dict[str, jwt.PyJWK] = {}
     wrong = []
     for raw in _members(content):
@@ -60,30 +61,30 @@ def _members(content: bytes) -> list[Any]:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"it is no JSON ({error!s:.80})") from None
+        raise ValueError(f"it is not JSON ({error!s:.80})") from None
     match document:
         case {"keys": list(members)}:
             return members
-    raise ValueError('it is no JWKS: use an object {"keys": [...]}')
+    raise ValueError('it is not a JWKS: use an object {"keys": [...]}')
 
 
-def _kid(raw: Any, known: Mapping[str, Any]) -> str:
+def _kid(raw: Any, earlier: Mapping[str, Any]) -> str:
     match raw:
-        case {"kid": str(kid)} if kid and kid not in known:
+        case {"kid": str(kid)} if kid and kid not in earlier:
             return kid
         case {"kid": str(kid)} if kid:
-            raise ValueError(f"two keys have the kid {kid!r:.80}: give each one of its own")
+            raise ValueError(f"two keys have the kid {kid!r:.80}: give each key a kid of its own")
     raise ValueError("a key has no kid: give it an id, which tokens name in their header")
 
 
 def _public_key(kid: str, raw: Mapping[str, Any]) -> jwt.PyJWK:
-    """What can verify signatures. No message repeats the key, which may be a secret."""
+    """Return a key that can verify signatures. Errors never repeat the key: it may be secret."""
     name = f"key {kid!r:.80}"
     for member, what in _SECRET.items():
         if member in raw:
             raise ValueError(
-                f"{name} is {what}: whoever has read it can sign tokens of anybody. Replace it by "
-                "another pair of keys, and publish the public one alone"
+                f"{name} is {what}: whoever has read it can sign tokens for anybody. Replace it by "
+                "a new pair of keys, and publish only the public one"
             )
     if raw.get("use", "sig") != "sig":
         raise ValueError(f"{name} has use {raw['use']!r:.20}: only keys with use 'sig' sign tokens")
@@ -102,37 +103,40 @@ def _parsed(name: str, raw: Mapping[str, Any]) -> jwt.PyJWK:
     except (jwt.PyJWTError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{name} cannot be read ({type(error).__name__}: {error!s:.80})") from None
     if algorithm not in ALGORITHMS:
-        raise ValueError(f"{name} is for {algorithm}: use one for RS256 or EdDSA")
+        raise ValueError(f"{name} is for {algorithm}: use a key for RS256 or EdDSA")
     return key
 
 
 def _strong(name: str, key: jwt.PyJWK) -> jwt.PyJWK:
-    bits = getattr(key.key, "key_size", RSA_BITS_MIN)  # of RSA; curves have one size
+    bits = getattr(key.key, "key_size", RSA_BITS_MIN)  # only RSA keys have different sizes
     if bits < RSA_BITS_MIN:
         raise ValueError(f"{name} is too weak, with {bits} bits: use RSA of {RSA_BITS_MIN} or more")
     return key
 
 
 class JwksFile:
-    """The keys of a file, read again while servers run: its content tells whether it has changed.
-    One that cannot be used stops a start, and leaves the last good keys in force later.
+    """The keys of a file, which is read again while servers run.
+
+    A file that cannot be used stops a start. Later, it leaves the last good keys in force.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises `InvalidSettings`."""
+        """Read the file. Raises `InvalidSettings`."""
         self._path = path
         self._content: bytes | None = None
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._looked_s = 0.0
-        self._wrong = ""  # said already
+        self._wrong = ""  # the fault that has been logged already
         try:
             self._read()
         except (OSError, ValueError) as error:
             raise InvalidSettings(f"the JWKS file {path} cannot be used: {error}") from None
 
     def find(self, kid: str | None) -> jwt.PyJWK | None:
-        """As `Keys.find`. One that is not known may just have been added: the file is looked at
-        sooner then, but not for each such token.
+        """Return a key, as `Keys.find` says.
+
+        An unknown key may just have been added, so the file is then looked at sooner, but not for
+        every such token.
         """
         look_s = _LOOK_S if kid in self._keys else _LOOK_S / 10
         if time.monotonic() - self._looked_s > look_s:
@@ -141,7 +145,7 @@ class JwksFile:
 
     @property
     def age_s(self) -> float:
-        """As `Keys.age_s`: the file is at hand."""
+        """The age of the keys, which is always 0, since the file is at hand."""
         return 0.0
 
     def _look(self) -> None:
@@ -151,7 +155,9 @@ class JwksFile:
             if str(error) != self._wrong:
                 self._wrong = str(error)
                 log.warning(
-                    "the JWKS file %s cannot be used, the last keys stay: %s", self._path, error
+                    "the JWKS file %s cannot be used, so the last keys stay in force: %s",
+                    self._path,
+                    error,
                 )
         else:
             self._wrong = ""
@@ -167,9 +173,9 @@ class JwksFile:
 
 
 def _all(content: bytes) -> Mapping[str, jwt.PyJWK]:
-    """A file is ours to mend: one key that is of no use makes the whole of no use."""
+    """Read all keys of a file. An operator can fix it, so one unusable key fails all of it."""
     if len(content) > SET_MAX_BYTES:
-        raise ValueError(f"it is over {SET_MAX_BYTES} bytes")
+        raise ValueError(f"it has more than {SET_MAX_BYTES} bytes")
     keys, wrong = read_set(content)
     if wrong:
         raise ValueError("; ".join(wrong))

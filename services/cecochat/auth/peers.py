@@ -1,5 +1,6 @@
-"""Who asks an internal listener over mutual TLS: other servers and operators have a certificate of
-the cluster's authority.
+"""Checks who asks an internal listener over mutual TLS.
+
+Servers and operators have a certificate that the cluster's authority has signed.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from cecochat.v1 import errors_pb2
 
 
 def check(request: Request) -> None:
-    """Raises `Refusal` (forbidden) for a connection without a certificate. One of another authority
-    does not get so far: the handshake fails.
+    """Raise `Refusal` (forbidden) if the caller has shown no certificate.
+
+    With a certificate of another authority, the handshake has failed before.
     """
     transport = request.transport
     connection = transport.get_extra_info("ssl_object") if transport else None
     if connection is None or not connection.getpeercert(binary_form=True):
         raise Refusal(
             errors_pb2.ERROR_CODE_FORBIDDEN,
-            "this listener answers who has a certificate of the cluster's authority: "
+            "this listener only answers callers with a certificate of the cluster's authority: set "
             f"{PREFIX}INTERNAL_CERT_FILE, {PREFIX}INTERNAL_KEY_FILE and {PREFIX}INTERNAL_CA_FILE",
         )

@@ -1,4 +1,4 @@
-"""Who is calling: JSON Web Tokens (RFC 7519), the only source of an identity."""
+"""Verifies JSON Web Tokens (RFC 7519), which are the only source of an identity."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from cecochat.v1 import errors_pb2
 
 AUDIENCE = "cecochat"
 LEEWAY_S = 0
-SECRET_MIN_BYTES = 32  # RFC 7518, 3.2: as long as the hash
+SECRET_MIN_BYTES = 32  # as long as the hash (RFC 7518, section 3.2)
 _TIME_MAX_S = 1 << 40
 _ROUNDING_S = 1
-_UNREADABLE = "the token is no JSON Web Token that can be read"
+_UNREADABLE = "the token is not a readable JSON Web Token"
 
 
 class Identity(NamedTuple):
@@ -31,34 +31,34 @@ class Identity(NamedTuple):
 
     user_id: UserId
     expires_at_s: float  # s since 1970
-    issued_at_s: float = 0.0  # s since 1970; the earliest that it can have been, where none is said
+    issued_at_s: float = 0.0  # s since 1970; the earliest possible if the token does not say
     sid: str = ""  # the login that the token belongs to, as the back end names it
 
 
 def token_failures(registry: CollectorRegistry) -> Counter:
-    """Counted by a verifier."""
+    """Add the counter that a verifier increments."""
     return Counter(
         "cecochat_token_failures",
-        "Tokens that did not verify, by code; of the calls without one, the calls tell.",
+        "Tokens that could not be verified, by code. Calls without any token are not counted.",
         ["code"],
         registry=registry,
     )
 
 
 def key_age(registry: CollectorRegistry) -> Gauge:
-    """Set by a verifier."""
+    """Add the gauge that a verifier sets."""
     return Gauge(
         "cecochat_token_keys_age_seconds",
-        "How long ago the keys of tokens were last had from their URL; 0: they are in a file.",
+        "How long ago the keys of tokens were fetched from their URL; 0 if they are in a file.",
         registry=registry,
     )
 
 
 class Verifier:
-    """Verifies tokens: HS256 with a secret (development), or RS256 and EdDSA with public keys.
+    """Verifies tokens: HS256 with a secret (in development), or RS256 and EdDSA with public keys.
 
     The keys may change by `kid` while servers run. The algorithm follows from the key, never from
-    the token. `issuer`: whom `iss` must name; empty: anybody who has a key.
+    the token. `iss` must name the `issuer`, unless that is empty.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Verifier:
         audience: str = AUDIENCE,
     ) -> None:
         if [secret, jwks_file, keys].count(None) != 2:
-            raise InvalidSettings("set one of a token secret, a JWKS file and a JWKS URL")
+            raise InvalidSettings("set exactly one of a token secret, a JWKS file and a JWKS URL")
         if secret is not None and len(secret) < SECRET_MIN_BYTES:
             raise InvalidSettings(
-                f"the token secret has {len(secret)} bytes: use {SECRET_MIN_BYTES} random ones or "
-                "more, or anybody can guess it"
+                f"the token secret has only {len(secret)} bytes, so it can be guessed: use at "
+                f"least {SECRET_MIN_BYTES} random bytes"
             )
         self._secret = secret
         self._keys = JwksFile(jwks_file) if jwks_file else keys
@@ -84,11 +84,12 @@ class Verifier:
         self._failures: Counter | None = None
         self._lifetime_max_s = Config().tokens_lifetime_max_s
         self._revoked: Revocations | None = Revocations()
-        self.informed = asyncio.Event()  # it has been told what is revoked
+        self.informed = asyncio.Event()  # set once it knows what is revoked
 
     def counted(self, registry: CollectorRegistry) -> Verifier:
-        """The same for one server, which counts what it refuses, and refuses everything until it is
-        told what is revoked.
+        """Return a verifier for one server, which counts what it refuses.
+
+        It refuses everything until it knows what is revoked.
         """
         verifier = copy(self)
         verifier._failures = token_failures(registry)
@@ -103,13 +104,15 @@ class Verifier:
         self._lifetime_max_s = config.tokens_lifetime_max_s
 
     def revoke(self, revoked: Revocations) -> None:
-        """These are in force from now on, and no others."""
+        """Replace the revocations that are in force."""
         self._revoked = revoked
         self.informed.set()
 
     def verify(self, token: str) -> Identity:
-        """The identity that a token proves. Raises `Refusal` (unauthenticated, token_expired,
-        token_revoked, or unavailable before this server knows what is revoked).
+        """Return the identity that a token proves.
+
+        Raises `Refusal` (unauthenticated, token_expired, token_revoked, or unavailable until this
+        server knows what is revoked).
         """
         try:
             return self._verified(token)
@@ -130,10 +133,10 @@ class Verifier:
             ) from None
         except jwt.InvalidSignatureError:
             raise _unauthenticated("the token is not signed with this system's key") from None
-        except jwt.DecodeError:  # its own words tell how it was read, and help nobody
+        except jwt.DecodeError:  # its message is about the parser, and would help nobody
             raise _unauthenticated(_UNREADABLE) from None
         except jwt.PyJWTError as error:
-            raise _unauthenticated(f"the token does not verify ({error})") from None
+            raise _unauthenticated(f"the token cannot be verified ({error})") from None
         identity = Identity(
             _subject(claims["sub"]),
             _time_s("exp", claims["exp"]),
@@ -144,7 +147,7 @@ class Verifier:
         return identity
 
     def check_revoked(self, identity: Identity) -> None:
-        """Raises `Refusal` where the token that proved this has been revoked since."""
+        """Raise `Refusal` if the token that proved an identity has been revoked since."""
         if self._revoked is None:
             raise Refusal(
                 errors_pb2.ERROR_CODE_UNAVAILABLE,
@@ -158,16 +161,17 @@ class Verifier:
             )
 
     def _issued_at_s(self, claims: dict[str, Any]) -> float:
-        """As early as it can have been, where the token does not say. Raises `Refusal` for one that
-        holds longer than a revocation is kept.
+        """Return when a token was issued, or the earliest possible time if it does not say.
+
+        Raises `Refusal` if the token is valid for longer than a revocation is kept.
         """
         expires_at_s = _time_s("exp", claims["exp"])
         issued_at_s = _time_s("iat", claims["iat"]) if "iat" in claims else None
         lives_s = expires_at_s - (time.time() if issued_at_s is None else issued_at_s)
         if lives_s > self._lifetime_max_s + _ROUNDING_S:
             raise _unauthenticated(
-                f"the token holds for {lives_s:.0f} s, and {self._lifetime_max_s} s are the most "
-                "(tokens.lifetime_max_s)"
+                f"the token is valid for {lives_s:.0f} s, and the limit is {self._lifetime_max_s} "
+                "s (tokens.lifetime_max_s)"
             )
         return expires_at_s - self._lifetime_max_s if issued_at_s is None else issued_at_s
 
@@ -180,7 +184,7 @@ class Verifier:
             audience=self._audience,
             issuer=self._issuer or None,
             leeway=LEEWAY_S,
-            # `iat` decides nothing (RFC 7519, 4.1.6): a server whose clock is behind serves too.
+            # `iat` decides nothing (RFC 7519, section 4.1.6), so a server may have a slow clock.
             options={
                 "require": ["exp", "sub", "aud", *(["iss"] if self._issuer else [])],
                 "verify_iat": False,
@@ -194,36 +198,36 @@ class Verifier:
         assert self._keys
         kid = jwt.get_unverified_header(token).get("kid")
         if (key := self._keys.find(kid)) is None:
-            raise _unauthenticated(f"no key here has the token's kid {str(kid)[:80]!r}")
+            raise _unauthenticated(f"this server has no key with the token's kid {str(kid)[:80]!r}")
         return key, key.algorithm_name
 
 
 def _time_s(claim: str, value: Any) -> float:
-    """A NumericDate. JSON knows numbers of any length, and this one infinity as well."""
+    """Read a NumericDate. JSON has numbers of any length, and Python's parser even infinity."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and abs(value) < _TIME_MAX_S:
         return float(value)
-    raise _unauthenticated(f"the token's {claim} is no time in seconds since 1970")
+    raise _unauthenticated(f"the token's {claim} is not a time in seconds since 1970")
 
 
 def _sid(value: Any) -> str:
     if isinstance(value, str) and len(value.encode(errors="replace")) <= SID_MAX_BYTES:
         return value
-    raise _unauthenticated(f"the token's sid is no text of at most {SID_MAX_BYTES} bytes")
+    raise _unauthenticated(f"the token's sid is not a text of at most {SID_MAX_BYTES} bytes")
 
 
 def _subject(sub: str) -> UserId:
     try:
         return user_id(sub)
     except Refusal as refusal:
-        raise _unauthenticated(f"the token's sub: {refusal.message}") from None
+        raise _unauthenticated(f"the token's sub is not valid: {refusal.message}") from None
 
 
 def bearer(header: str | None) -> str:
-    """The token in an `authorization` header or metadata value. Raises `Refusal`."""
+    """Return the token in an `authorization` header or metadata value. Raises `Refusal`."""
     scheme, _, token = (header or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise _unauthenticated("no token")
+        raise _unauthenticated("there is no token")
     return token
 
 
@@ -234,7 +238,7 @@ def _unauthenticated(what: str) -> Refusal:
 
 
 def mint(secret: bytes, user: str, lifetime_s: float) -> str:
-    """A development token for a user."""
+    """Make a development token for a user. Raises `Refusal` for a malformed user id."""
     now = time.time()
     claims = {"sub": user_id(user), "aud": AUDIENCE, "iat": now, "exp": now + lifetime_s}
     return jwt.encode(claims, secret, algorithm="HS256")

@@ -1,1 +1,1 @@
-"""The command line: one file a concern. What is slow to import is imported where it is used."""
+"""The command line. Each command has a file, and imports what is slow only when it is used."""

@@ -1,4 +1,4 @@
-"""Asks servers at their internal listeners, as an operator."""
+"""Asks servers at their internal listeners, on behalf of an operator."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 TOKEN = "CECOCHAT_OPERATOR_TOKEN"  # noqa: S105 - a name
 LIFETIME_S = 60.0
-ASK_S = 15.0  # above what the server gives itself
+ASK_S = 15.0  # longer than the deadline that the server sets itself
 NOT_FOUND = 404
 
 Server = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Internal listener of a history server; default: one that Consul knows, else that of "
-        "what `cecochat up` started last.",
+        help="The internal listener of a history server. By default one that Consul lists, or else "
+        "that of the last `cecochat up`.",
     ),
 ]
 
@@ -39,8 +39,10 @@ Server = Annotated[
 
 
 def asking(file: Path | None, data: Path | None, *scopes: Scope) -> Asking:
-    """Makes clients that ask as whoever runs the command; one that is not let in raises `Refusal`.
-    Raises `UsageError` where nothing is known to make tokens with.
+    """Return what makes clients that ask as the person who runs the command.
+
+    Such a client raises `Refusal` if a server does not let it in. Raises `UsageError` if there is
+    no secret to make tokens with.
     """
     from cecochat.runtime.asking import asking as asking_as
     from cecochat.settings.settings import load
@@ -58,9 +60,9 @@ def _token(file: Path | None, data: Path | None, scopes: tuple[Scope, ...]) -> C
     secret = cluster_secret(data, file)
     if not secret.exists():
         raise UsageError(
-            f"servers answer operators alone, and the secret of their cluster is not at {secret}: "
-            f"name its file with {SECRET_FILE}, or give a token of `cecochat token --operator` in "
-            f"{TOKEN}"
+            f"servers answer only operators, and the secret of their cluster is not at {secret}: "
+            f"name its file with {SECRET_FILE}, or set {TOKEN} to a token that "
+            "`cecochat token --operator` has printed"
         )
     operators = Operators(secret.read_bytes())
     return partial(operators.mint, getpass.getuser(), scopes, LIFETIME_S)
@@ -79,8 +81,9 @@ def _refused(_: httpx.URL, why: str) -> NoReturn:
 async def ask_history(
     path: str, has: str, scope: Scope, server: str | None, file: Path | None, **params: str
 ) -> dict[str, Any]:
-    """The first answer of a history server, which has the field `has`. Raises `UsageError`,
-    `Failed`, `Refusal`.
+    """Return the first answer of a history server that has the field `has`.
+
+    Raises `UsageError`, `Failed`, `Refusal`.
     """
     import httpx
 
@@ -97,13 +100,13 @@ async def ask_history(
 
 
 def _read(response: httpx.Response, has: str) -> dict[str, Any]:
-    """Raises ValueError for what is no such answer."""
+    """Return the body of an answer. Raises ValueError if a history server would not answer that."""
     if response.status_code == NOT_FOUND:
-        raise ValueError("what answers there is no history server, or one of a version before")
+        raise ValueError("what answers there is not a history server, or an older version of one")
     body = response.json()
     match body:
         case {"error": {"code": str(code), "message": str(message)}}:
             raise UsageError(message) if code == "invalid_argument" else Failed(message)
         case dict() if has in body:
             return dict(body)
-    raise ValueError("what answers there is no history server")
+    raise ValueError("what answers there is not a history server")

@@ -1,4 +1,4 @@
-"""Changing a central document by hand."""
+"""Changes a central document on behalf of a person."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ async def change(
     name: str,
     decide: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> Document:
-    """As `Configuration.change`, as who is logged in; with a span, where spans go somewhere."""
+    """Call `Configuration.change` in the name of the logged-in user, and trace the change.
+
+    Raises what `Configuration.change` and `decide` raise.
+    """
     by, begun_ns = getpass.getuser(), time.time_ns()
     document = await configuration.change(name, decide, by=by)
     if otlp := traces("otlp_url"):

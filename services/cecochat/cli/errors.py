@@ -1,4 +1,4 @@
-"""What commands raise, and the exit codes."""
+"""The errors that commands raise, and the exit codes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ FAILED, USAGE, NOT_REACHABLE, REFUSED = 1, 2, 3, 4
 
 
 class CommandError(Exception):
-    """Base of what commands themselves raise; it costs no import of the protos."""
+    """Base of the errors that commands raise themselves. It does not import the protos."""
 
     code = FAILED
 
 
 class UsageError(CommandError):
-    """The command was given something that cannot work; the message says what would."""
+    """The command cannot work as it was called. The message says what would work."""
 
     code = USAGE
 
 
 class SomeRefused(CommandError):
-    """The server refused some of many; which, is said already."""
+    """The server refused some of many messages. They have been named already."""
 
     code = REFUSED
 
 
 class Failed(CommandError):
-    """The command did not do all that it was told to."""
+    """The command could not do everything that it was told to do."""

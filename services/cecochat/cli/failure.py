@@ -1,4 +1,4 @@
-"""How an error ends a command: one line that says what to do, and a documented exit code."""
+"""Ends a command after an error: with one line that says what to do, and an exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def judge(error: Exception) -> tuple[str, int]:
-    """What to say, and the exit code. Raises an error that nobody raised on purpose."""
+    """Return the message and the exit code. An error that nobody raised on purpose is raised."""
     if isinstance(error, CommandError):
         return str(error), error.code
     from cecochat.domain.errors import CecochatError
@@ -40,7 +40,7 @@ def _exit_code(error: CecochatError) -> int:
 
 
 def _explain(error: CecochatError) -> str:
-    """On one line; and for one that says nothing is there: what to start."""
+    """Return the message on one line. If nothing answers, add what to start."""
     from cecochat.cli.target import hint
     from cecochat.client.errors import NotReachable
 
@@ -49,32 +49,32 @@ def _explain(error: CecochatError) -> str:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a command's coroutine. An error inside task groups comes out alone."""
+    """Run a command's coroutine. An error inside task groups is raised without its group."""
     import asyncio
 
     try:
         return asyncio.run(main)
     except BaseExceptionGroup as group:
-        if (known := _known(group)) is None:
+        if (error := _first_expected(group)) is None:
             raise
-    raise known from None
+    raise error from None
 
 
-def _known(group: BaseExceptionGroup[BaseException]) -> Exception | None:
-    """The first error of a group that holds nothing but what was raised on purpose."""
+def _first_expected(group: BaseExceptionGroup[BaseException]) -> Exception | None:
+    """Return the first error of a group, if all of its errors were raised on purpose."""
     from cecochat.domain.errors import CecochatError
 
-    known, unknown = group.split((CecochatError, CommandError))
-    while isinstance(known, BaseExceptionGroup):
-        first = known.exceptions[0]
+    expected, unexpected = group.split((CecochatError, CommandError))
+    while isinstance(expected, BaseExceptionGroup):
+        first = expected.exceptions[0]
         if not isinstance(first, BaseExceptionGroup):
-            return first if unknown is None and isinstance(first, Exception) else None
-        known = first
+            return first if unexpected is None and isinstance(first, Exception) else None
+        expected = first
     return None
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     import typer
 
     from cecochat.domain.printable import printable

@@ -1,7 +1,7 @@
 """The command line `cecochat`.
 
-Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, or not now,
-4 the server refused, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 used wrongly, 3 no answer, 4 refused by the server,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from cecochat.cli.failure import judge
 from cecochat.cli.operate import doctor, holes, revoke, trace, where
 
 EPILOG = (
-    "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 nothing answers there, or not now, "
-    "4 the server refused, 130 interrupted."
+    "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 no answer, 4 refused by the server, "
+    "130 interrupted."
 )
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app = typer.Typer(
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # it fits paragraphs to the terminal
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -44,7 +45,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Say which version this is."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
     pass
@@ -80,13 +81,13 @@ for module in COMMANDS:
 
 
 def main() -> None:
-    """The entry point of the package: errors become one line and an exit code."""
+    """Run the command line. An error becomes one line on standard error, and an exit code."""
     try:
         app()
     except BrokenPipeError:  # `cecochat history ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - judge raises what it does not know
+    except Exception as error:  # noqa: BLE001 - `judge` raises what nobody expected
         text, code = judge(error)
         logs.say(text)
         sys.exit(code)

@@ -1,4 +1,4 @@
-"""The options that commands share."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 As = Annotated[
     str | None,
-    typer.Option("--as", metavar="USER", help="The user to be. Development mode makes a token."),
+    typer.Option(
+        "--as", metavar="USER", help="Act as this user. In development mode, a token is made."
+    ),
 ]
 Connect = Annotated[
     str | None,
@@ -17,20 +19,21 @@ Connect = Annotated[
         "--connect",
         metavar="URL",
         envvar="CECOCHAT_CONNECT_URL",
-        help="The connect server; default: what `cecochat up` started last.",
+        help="The connect server. By default that of the last `cecochat up`.",
     ),
 ]
 Token = Annotated[
     str | None,
-    typer.Option("--token", envvar="CECOCHAT_TOKEN", help="The token of the user to be."),
+    typer.Option("--token", envvar="CECOCHAT_TOKEN", help="The token of the user to act as."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 SettingsFile = Annotated[
     Path | None,
     typer.Option(
         "--settings",
         metavar="FILE",
         envvar="CECOCHAT_SETTINGS_FILE",
-        help="Settings, a line CECOCHAT_NAME=value each; the environment comes before them.",
+        help="A file of settings, one CECOCHAT_NAME=value per line. Environment variables override "
+        "them.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""What commands print. In JSON, message ids are strings: JavaScript loses 64-bit numbers."""
+"""What commands print. In JSON, ids are strings, because JavaScript rounds 64-bit numbers."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from cecochat.domain.printable import as_json, printable
 if TYPE_CHECKING:
     from cecochat.client import Hole, Message
 
-FIRST_ID = 1 << 32  # below it: not known since when
-REACH_S = 3.0  # a person waits for the first connection
+FIRST_ID = 1 << 32  # a hole that begins below it has no known beginning
+REACH_S = 3.0  # how long a person has to wait for the first connection
 
 
 def json_line(value: dict[str, Any], file: IO[str] | None = None) -> None:
-    """One object on one line; `file`: not standard output."""
+    """Print one object on one line, to `file` or else to standard output."""
     typer.echo(as_json(value), file)
 
 
 def echo(text: object, head: str = "", *, fg: str | None = None, err: bool = False) -> None:
-    """Print what a person reads, without what would steer the terminal: it may be of anybody. `fg`
-    is the colour of `head`, or of all where there is none.
+    """Print text for a person, without anything that would steer the terminal.
+
+    Anybody may have written the text. `fg` is the colour of `head`, or of everything if there is no
+    head.
     """
     safe = printable(str(text))
     typer.echo(typer.style(head or safe, fg=fg) + (safe if head else ""), err=err)
 
 
 def message_json(message: Message) -> dict[str, Any]:
-    """A message as `history --json` prints it; `import` reads the same."""
+    """Return a message as `history --json` prints it and `import` reads it."""
     from cecochat.client import peer_of
 
     return {
@@ -46,16 +48,16 @@ def message_json(message: Message) -> dict[str, Any]:
 
 
 def hole_line(hole: Hole) -> str:
-    """A hole for a person, at local time."""
+    """Describe a hole to a person, in local time."""
     first, last = _minute(hole.first_id), _minute(hole.last_id)
     if hole.reason == "refused":
-        return f"a message of {first} is missing here: the database does not take it"
+        return f"a message of {first} is missing here: the database refuses it"
     since = f"from {first} to" if hole.first_id > FIRST_ID else "up to"
     return f"messages may be missing here, {since} {last}: the log had lost them ({hole.reason})"
 
 
 def hole_json(hole: Hole) -> dict[str, Any]:
-    """A hole as `history --json` prints it."""
+    """Return a hole as `history --json` prints it."""
     ids = {"first_id": str(hole.first_id), "last_id": str(hole.last_id)}
     return {"hole": {"chat_id": hole.chat_id, **ids, "reason": hole.reason}}
 
@@ -68,14 +70,14 @@ def _minute(id_: int) -> str:
 
 
 def message_line(message: Message) -> str:
-    """A message for a person, at local time; the further lines of its text are indented."""
+    """Return a message for a person, in local time. Further lines of its text are indented."""
     at = message.sent_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     head = f"{at}  {message.user_id}  "
     return head + message.text.replace("\n", "\n" + " " * len(head))
 
 
 def print_table(lines: Sequence[tuple[str, ...]]) -> None:
-    """Columns side by side."""
+    """Print rows with their columns aligned."""
     rows = [[" ".join(printable(cell).split("\n")) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for line in rows:

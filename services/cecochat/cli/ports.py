@@ -1,6 +1,4 @@
-"""Which ports `up` uses: the default ones, others where those are in use, or just those asked
-for.
-"""
+"""Chooses the ports of `up`: those asked for, or the default ones, or free ones."""
 
 from __future__ import annotations
 
@@ -26,15 +24,19 @@ TRIES = 50
 
 
 class Chosen(NamedTuple):
-    """Setting -> port, for those that the environment does not fix. `note`: what is unusual."""
+    """Setting -> port, for the settings that the environment does not fix.
+
+    `note` tells a person if they are not the default ports.
+    """
 
     ports: dict[str, int]
     note: str = ""
 
 
 def choose(hosts: Collection[str], base: int | None, environ: Mapping[str, str]) -> Chosen:
-    """Ports that are free now on each of these addresses. Raises `UsageError` where one that was
-    asked for is in use.
+    """Return ports that are free on each of these addresses.
+
+    Raises `UsageError` if a port that was asked for is in use.
     """
     if base is not None:
         row = row_from(base)
@@ -46,12 +48,12 @@ def choose(hosts: Collection[str], base: int | None, environ: Mapping[str, str])
 
 
 def row_from(base: int) -> dict[str, int]:
-    """Setting -> port, in a row."""
+    """Return setting -> port, for ports in a row."""
     return dict(zip(NAMES, range(base, base + len(NAMES)), strict=True))
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return f"CECOCHAT_{name.upper()}"
 
 
@@ -62,11 +64,11 @@ def _first_free(hosts: Collection[str], names: list[str]) -> Chosen:
         busy = _busy(hosts, row)
         if not busy and in_the_way:
             taken = _listed(list(row.values()))
-            return Chosen(row, f"port {_listed(in_the_way)} in use: taking {taken} instead")
+            return Chosen(row, f"port {_listed(in_the_way)} is in use: taking {taken} instead")
         if not busy:
             return Chosen(row)
         in_the_way = in_the_way or busy
-    raise UsageError(f"no {len(names)} free ports in a row were found: choose with --port-base")
+    raise UsageError(f"found no {len(names)} free ports in a row: choose them with --port-base")
 
 
 def _busy(hosts: Collection[str], row: Mapping[str, int]) -> list[int]:
@@ -75,7 +77,7 @@ def _busy(hosts: Collection[str], row: Mapping[str, int]) -> list[int]:
 
 def _refuse(busy: list[int], otherwise: str) -> None:
     if busy:
-        raise UsageError(f"port {_listed(busy)} in use: stop what uses it, or {otherwise}")
+        raise UsageError(f"port {_listed(busy)} is in use: stop what uses it, or {otherwise}")
 
 
 def _listed(ports: list[int]) -> str:
@@ -85,7 +87,7 @@ def _listed(ports: list[int]) -> str:
 
 
 def is_free(hosts: Collection[str], port: int) -> bool:
-    """Whether somebody could listen there now, on each of these addresses."""
+    """Whether a port is free on each of these addresses."""
     try:
         for host in hosts:
             socket.create_server((host, port)).close()

@@ -1,4 +1,4 @@
-"""Which system a command talks to, and as whom: flags, environment, or what `up` started last."""
+"""Finds the system that a command talks to, and as whom: by flags, environment or the last `up`."""
 
 from __future__ import annotations
 
@@ -20,42 +20,48 @@ if TYPE_CHECKING:
     from cecochat.settings.settings import Settings
 
 TOKEN_LIFETIME_S = 3_600.0
-METRICS_LIFETIME_S = 365 * 86_400.0  # of a file that each `up` writes anew
+METRICS_LIFETIME_S = 365 * 86_400.0  # the token's file is replaced at each `up`
 TRACES = ("otlp_url", "jaeger_url")
 
 
 def state_dir() -> Path:
-    """What the command line remembers: `$XDG_STATE_HOME/cecochat`, else ~/.local/state/cecochat."""
+    """Return the folder of what commands remember.
+
+    It is `$XDG_STATE_HOME/cecochat`, or else ~/.local/state/cecochat.
+    """
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(home) / "cecochat"
 
 
 def pointer_file() -> Path:
-    """Written by `up` once it is ready: the line that `up --json` prints."""
+    """Return the file that `up` writes once it is ready: the line that `up --json` prints."""
     return state_dir() / "last-up.json"
 
 
 def targets_file() -> Path:
-    """Written beside it: its servers, as the file-based discovery of Prometheus reads them."""
+    """Return the file with the servers of `up`, for Prometheus' file-based discovery."""
     return state_dir() / "targets.json"
 
 
 def metrics_token_file() -> Path:
-    """Written beside it, too: the token that Prometheus needs to scrape them."""
+    """Return the file with the token that Prometheus needs to scrape the servers of `up`."""
     return state_dir() / "metrics-token"
 
 
 def last_up() -> dict[str, Any] | None:
-    """What `up` started last, running or not; None: nothing yet, or the file is damaged."""
+    """Return what `up` started last, whether it still runs or not.
+
+    It is None if there was none yet, or if the file is damaged.
+    """
     try:
-        known = json.loads(pointer_file().read_text())
+        last = json.loads(pointer_file().read_text())
     except (OSError, ValueError):
         return None
-    return known if isinstance(known, dict) and "connect" in known else None
+    return last if isinstance(last, dict) and "connect" in last else None
 
 
 def remember(addresses: dict[str, Any], settings: Settings) -> None:
-    """Make this the system that commands talk to."""
+    """Make a system the one that commands talk to by default."""
     addresses = addresses | {
         "backends": {name: settings.value(name) for name in _finding()},
         "traces": {name: getattr(settings, name) for name in TRACES},
@@ -67,7 +73,7 @@ def remember(addresses: dict[str, Any], settings: Settings) -> None:
 
 
 def _finding() -> list[str]:
-    """The settings by which a system is found again."""
+    """Return the settings that later commands need to find the system again."""
     from cecochat.settings import backends
 
     return [*backends.choosing(), "namespace"]
@@ -90,8 +96,9 @@ def _save(path: Path, text: str, mode: int) -> None:
 
 
 def _targets(health: Mapping[str, str], namespace: str) -> list[dict[str, Any]]:
-    """With the labels that they have where Consul tells of them. `health`: name of a server, such
-    as messaging or messaging-1 -> URL.
+    """Return the targets with the same labels that Consul's discovery would give them.
+
+    `health` maps the name of a server, such as messaging or messaging-1, to its URL.
     """
     return [
         {
@@ -108,28 +115,31 @@ def _targets(health: Mapping[str, str], namespace: str) -> list[dict[str, Any]]:
 
 
 def settings(data: Path | None, file: Path | None = None) -> Settings:
-    """Those of the environment and of `file`, with the data folder and the backends of the system
-    that `up` started last where nothing else is said. Raises `UsageError`, `InvalidSettings`.
+    """Load the settings from the environment and `file`.
+
+    If none of them says where the data is, the data folder and the backends are those of the last
+    `up`. Raises `UsageError`, `InvalidSettings`.
     """
     from cecochat.settings import backends
     from cecochat.settings.settings import SETTINGS_FILE, load, variable
 
-    known = last_up() or {}
-    folder = data or (Path(known["data"]) if known else None)
-    named = (SETTINGS_FILE, *map(variable, _finding()))
-    said = file or data or any(map(os.environ.get, named))
-    loaded = load(file=file, data_dir=folder, **({} if said else known.get("backends", {})))
+    last = last_up() or {}
+    folder = data or (Path(last["data"]) if last else None)
+    variables = (SETTINGS_FILE, *map(variable, _finding()))
+    is_chosen = file or data or any(map(os.environ.get, variables))
+    loaded = load(file=file, data_dir=folder, **({} if is_chosen else last.get("backends", {})))
     if not backends.is_shared("configuration", loaded) and not loaded.data_dir.is_dir():
         raise UsageError(
-            f"{loaded.data_dir} is no data folder: name it with --data, or start `cecochat up`; "
-            "a cluster is found by CECOCHAT_REDIS and CECOCHAT_CONSUL"
+            f"there is no data folder {loaded.data_dir}: name it with --data, or start "
+            "`cecochat up`; for a cluster, set CECOCHAT_REDIS and CECOCHAT_CONSUL"
         )
     return replace(loaded, cluster_secret_file=cluster_secret(data, file))
 
 
 async def health_urls(service: Service, file: Path | None) -> list[str]:
-    """The HTTP ports of the servers of a kind: of a cluster, or of what `up` started last. Raises
-    `UsageError`.
+    """Return the internal listeners of the servers of a kind: in a cluster, or of the last `up`.
+
+    Raises `UsageError`.
     """
     from cecochat.adapters import build
     from cecochat.settings import backends
@@ -143,23 +153,26 @@ async def health_urls(service: Service, file: Path | None) -> list[str]:
 
 
 def cluster_secret(data: Path | None, file: Path | None) -> Path:
-    """The file that makes who reads it an operator: as the settings say, else that of the system
-    that `up` started last. It may not be there. Raises `InvalidSettings`.
+    """Return the file with the cluster's secret, which makes anybody who can read it an operator.
+
+    It is the one that the settings name, or else that of the last `up`. It may not exist. Raises
+    `InvalidSettings`.
     """
     from cecochat.settings.settings import load
 
-    known = last_up() or {}
-    folder = data or (Path(known["data"]) if known else None)
+    last = last_up() or {}
+    folder = data or (Path(last["data"]) if last else None)
     loaded = load(file=file, data_dir=folder)
-    is_that_of_up = str(loaded.data_dir) == known.get("data")
-    if loaded.cluster_secret_file is None and is_that_of_up and "cluster_secret_file" in known:
-        return Path(known["cluster_secret_file"])
+    is_that_of_up = str(loaded.data_dir) == last.get("data")
+    if loaded.cluster_secret_file is None and is_that_of_up and "cluster_secret_file" in last:
+        return Path(last["cluster_secret_file"])
     return loaded.cluster_secret
 
 
 def traces(name: str) -> str:
-    """Where traces go, `otlp_url`, or are, `jaeger_url`: as the settings say, else those of the
-    system that `up` started last.
+    """Return where traces go (`otlp_url`) or can be seen (`jaeger_url`).
+
+    It is as the settings say, or else as in the last `up`; empty if neither says.
     """
     from cecochat.settings.settings import load
 
@@ -168,14 +181,14 @@ def traces(name: str) -> str:
 
 
 def hint() -> str:
-    """What to do where nothing answers."""
-    known = last_up()
-    if known is None:
+    """Return what to do if nothing answers."""
+    last = last_up()
+    if last is None:
         return "; start a system with: cecochat up"
-    if _runs(known.get("pid")):
-        return f"; the last `cecochat up` is at {known['connect']}"
-    data = shlex.quote(known["data"])
-    return f"; the last `cecochat up` has ended, go on with: cecochat up --data {data}"
+    if _runs(last.get("pid")):
+        return f"; the last `cecochat up` is at {last['connect']}"
+    data = shlex.quote(last["data"])
+    return f"; the last `cecochat up` has ended: start it again with: cecochat up --data {data}"
 
 
 def _runs(pid: Any) -> bool:
@@ -192,7 +205,7 @@ def _runs(pid: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect. `secret_file`: mints tokens for any user, in development mode."""
+    """The system to connect to. In development mode, `secret_file` mints tokens for any user."""
 
     connect_url: str
     secret_file: Path | None
@@ -200,34 +213,35 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Keeps apart what is remembered of different systems."""
+        """A name that keeps apart what is remembered about different systems."""
         return hashlib.sha256((self.data or self.connect_url).encode()).hexdigest()[:12]
 
 
 def target(connect_url: str | None) -> Target:
-    """The system of `--connect`, or the one that `up` started last. Raises `UsageError`,
-    `InvalidSettings`.
+    """Return the system of `--connect`, or that of the last `up`.
+
+    Raises `UsageError`, `InvalidSettings`.
     """
-    known = last_up()
-    if connect_url and (known is None or connect_url.rstrip("/") != known["connect"]):
+    last = last_up()
+    if connect_url and (last is None or connect_url.rstrip("/") != last["connect"]):
         return Target(connect_url, _secret_of_a_cluster())
-    if known is None:
+    if last is None:
         raise UsageError(
             "no system is known: start one with `cecochat up`, or name one with --connect URL"
         )
-    secret = Path(known["token_secret_file"]) if known.get("token_secret_file") else None
-    return Target(known["connect"], secret, known["data"])
+    secret = Path(last["token_secret_file"]) if last.get("token_secret_file") else None
+    return Target(last["connect"], secret, last["data"])
 
 
 def _secret_of_a_cluster() -> Path | None:
-    """What the settings name; set where a cluster takes development tokens, as a test cluster."""
+    """Return the secret that the settings name, for a cluster that accepts development tokens."""
     from cecochat.settings.settings import load
 
     return load().token_secret_file
 
 
 def token_for(where: Target, user: str | None, token: str | None) -> Token:
-    """The token to use: made for `--as`, where the secret is here, else the one given.
+    """Return the token to use: made for `--as` if the secret is here, or else the one given.
 
     Raises `UsageError`.
     """
@@ -237,11 +251,11 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
         return token
     if user:
         raise UsageError(
-            f"no token for {user}: give one with --token or CECOCHAT_TOKEN "
-            f"(tokens are only made here for a system that `cecochat up` started on this machine, "
-            "or with its CECOCHAT_TOKEN_SECRET_FILE)"
+            f"there is no token for {user}: give one with --token or CECOCHAT_TOKEN. Tokens are "
+            "only made here for a system that `cecochat up` started on this machine, or with the "
+            "secret that CECOCHAT_TOKEN_SECRET_FILE names"
         )
-    raise UsageError("as whom? Give --as USER, or a token with --token or CECOCHAT_TOKEN")
+    raise UsageError("name a user with --as USER, or give a token with --token or CECOCHAT_TOKEN")
 
 
 def _minting(secret_file: Path, user: str) -> Token:
@@ -253,11 +267,11 @@ def _minting(secret_file: Path, user: str) -> Token:
     async def renewed() -> str:
         return mint(secret, user, TOKEN_LIFETIME_S)
 
-    mint(secret, user, TOKEN_LIFETIME_S)  # a user id that cannot be one is told at once
+    mint(secret, user, TOKEN_LIFETIME_S)  # so that a malformed user id fails at once
     return renewed
 
 
 def check_user(wanted: str | None, actual: str) -> None:
-    """A token says who it is; `--as` must not pretend another. Raises `UsageError`."""
+    """Raise `UsageError` if `--as` names another user than the token does."""
     if wanted and wanted != actual:
-        raise UsageError(f"the token is of {actual}, not of {wanted}: leave --as out")
+        raise UsageError(f"the token is for {actual}, not for {wanted}: leave --as out")

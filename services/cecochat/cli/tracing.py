@@ -1,4 +1,4 @@
-"""A command as the application whose sends are traced."""
+"""Traces the sends of a command, as an application would."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from cecochat.telemetry.spans import COMMAND
 
 @contextmanager
 def tracing() -> Iterator[AbstractContextManager[object]]:
-    """A span for what is sent while it is entered; it goes where the settings say. Raises
-    `UsageError`.
+    """Yield a span for what is sent within it, exported to where the settings say.
+
+    Raises `UsageError` if they do not say.
     """
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
@@ -23,7 +24,7 @@ def tracing() -> Iterator[AbstractContextManager[object]]:
     from cecochat.telemetry.exporting import over_http
 
     if not (otlp := traces("otlp_url")):
-        raise UsageError("CECOCHAT_OTLP_URL says where spans go, such as http://127.0.0.1:17318")
+        raise UsageError("set CECOCHAT_OTLP_URL to where spans go, such as http://127.0.0.1:17318")
     provider = TracerProvider(resource=Resource({"service.name": "cecochat-client"}))
     provider.add_span_processor(BatchSpanProcessor(over_http(otlp)))
     trace.set_tracer_provider(provider)

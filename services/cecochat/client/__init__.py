@@ -9,8 +9,12 @@
                 print(event.user_id, event.text)
                 alice.mark_read(event.chat_id, event.id)
 
-It connects, reconnects, resumes where it was, sends again what was not acknowledged, fills gaps
-from the history and shows each message once. `open_history` is for queries alone.
+A client connects, and reconnects whenever the connection is lost. It resumes where it was, sends
+again what was not acknowledged, fills gaps from the history and shows each message once. Use
+`open_history` if you only need queries.
+
+User ids and chat ids are plain `str`, message ids plain `int`, in what you pass and in what you
+get: they come from your database and go back there. A malformed one raises `ChatError`.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
-"""How long to wait before the next attempt to connect, as the connect server asks for it."""
+"""How long a client waits before its next attempt, as the connect server asks for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-LEAST_S = 0.01  # whatever is asked for, it is never a busy loop
+LEAST_S = 0.01  # so that no parameters turn the client into a busy loop
 
 
 @dataclass(frozen=True, slots=True)
 class BackOff:
-    """The n-th wait in a row is `base_s * factor ** n`, at most `max_s`; the part `jitter` of it is
-    random, so that many clients do not come back in step.
+    """Exponential back-off: the n-th wait in a row is `base_s * factor ** n`, at most `max_s`.
+
+    The share `jitter` of each wait (0 to 1) is random, so that many clients do not come back in
+    step.
     """
 
     base_s: float = 0.1
@@ -19,11 +21,12 @@ class BackOff:
     jitter: float = 0.5
 
     def wait_s(self, attempt: int, chance: float, at_least_s: float = 0.0) -> float:
-        """The wait before `attempt` (0: the first). `chance`: random, from 0 to below 1.
+        """Return how long to wait before `attempt`, counted from 0.
 
-        A server's `at_least_s` is kept to, and spread over half as much again.
+        `chance` is a random number from 0 to below 1. If a server asked for `at_least_s`, the wait
+        is never shorter, and is spread over up to half as much again.
         """
-        # Past 64 attempts any factor above 1 has reached the maximum; a power must not overflow.
+        # The power must not overflow. After 64 attempts, any factor above 1 is at the maximum.
         whole_s = min(self.base_s * self.factor ** min(attempt, 64), self.max_s)
         drawn_s = whole_s * (1 - self.jitter * chance)
         return max(drawn_s, LEAST_S, at_least_s * (1 + self.jitter * chance))

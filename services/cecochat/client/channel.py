@@ -1,4 +1,4 @@
-"""gRPC as the client uses it."""
+"""The client's gRPC channels: their options, their metadata, and the errors of failed calls."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.use_local_subchannel_pool", 1),  # no back-off inherited from an earlier channel
-    ("grpc.enable_retries", 0),  # what is tried again is decided here
+    ("grpc.use_local_subchannel_pool", 1),  # so that no earlier channel's back-off is inherited
+    ("grpc.enable_retries", 0),  # this client decides what it tries again
     ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
 ]
 
@@ -32,19 +32,19 @@ _REFUSALS = {
 
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    """A channel with connections of its own; without credentials it is not encrypted."""
+    """Open a channel with connections of its own. Without credentials it is not encrypted."""
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=OPTIONS)
     return grpc.aio.secure_channel(address, credentials, options=OPTIONS)
 
 
 def metadata(token: str) -> tuple[tuple[str, str], ...]:
-    """Metadata of a call."""
+    """Return the metadata that authenticates a call."""
     return (("authorization", f"Bearer {token}"),)
 
 
 def error_of(address: str, error: grpc.aio.AioRpcError) -> ChatError:
-    """The typed error in the trailer of a failed call, or what its status says."""
+    """Return the typed error in the trailer of a failed call, or one made from its status."""
     for key, value in error.trailing_metadata() or ():
         if key == ERROR_TRAILER and isinstance(value, bytes):
             try:

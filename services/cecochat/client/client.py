@@ -15,21 +15,22 @@ from typing import Any
 from uuid import uuid4
 
 from cecochat.client.backoff import BackOff
-from cecochat.client.errors import ChatError, NotReachable, NotRead, StateUnusable
+from cecochat.client.errors import ChatError, NotReachable, NotRead
 from cecochat.client.events import Chat, Event, Page, Reconnecting
 from cecochat.client.history import History, HistoryCalls
 from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup, Route, Token
 from cecochat.client.names import chat_of
-from cecochat.client.state import FileState, State
+from cecochat.client.state import FileState, State, restored
 from cecochat.client.stream import Ended, Stream
 from cecochat.client.tracing import answered, refused, sending
 from cecochat.domain.device.device import Device
+from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import events_pb2
 from cecochat.v1.messaging_pb2 import Send, ServerItem
 
-UNANSWERED_MAX = 1_000  # sends that wait for their acknowledgement
-UNREAD_MAX = 10 * UNANSWERED_MAX  # sends that the application has not come round to
+UNANSWERED_MAX = 1_000  # sends that may wait for their acknowledgement
+UNREAD_MAX = 10 * UNANSWERED_MAX  # sends whose events the application has not read yet
 RECEIPT_EVERY_S = 0.2
 KEEP_EVERY_S = 0.2
 FLUSH_S = 3.0
@@ -37,7 +38,7 @@ FLUSH_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """See `connect`."""
+    """The options of a client, as `connect` explains them."""
 
     device: str = "python"
     listen: bool = True
@@ -61,34 +62,37 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """Connect a device of the user that `token` names, and keep it connected.
 
-    - `token`: a token, or an async function that gets one; it is called for each connection and
-      before one expires.
-    - `state`: where the device's state is kept (a path: a file). With it, a restarted process gets
-      exactly what it missed and sends again what was not acknowledged; an event that was being
-      dealt with when the process died comes again. Without: what happens from now on.
-    - `device`: a label for people, at most 64 bytes.
-    - `listen`: False for an application that only sends and never iterates.
-    - `receipts`: whether senders are told that a message is delivered, once the application has
-      dealt with it, which is when it asks for the next event.
-    - `timeout_s`: how long to try the first connection; None: for ever.
-    - `buffer_max_bytes`: what may wait for the application; what is more is fetched again later.
-    - `ca_file`: who signs the servers' certificates, where the URL is `https://` (all is over TLS
-      then); default: what SSL_CERT_FILE names, else the system's authorities.
+    - `connect_url`: the connect server, such as `https://chat.example.com`.
+    - `token`: a token, or an async function that returns one. It is called for each connection, and
+      before a token expires.
+    - `state`: where the device's state is saved; a path names a file. With a state, a restarted
+      process receives exactly what it missed, and sends again what was not acknowledged. An event
+      that the application was handling when the process died comes again. Without a state, the
+      client receives what happens from now on.
+    - `device`: a label that people see, of at most 64 bytes.
+    - `listen`: False if the application only sends and never iterates.
+    - `receipts`: whether senders are told that a message was delivered. They are told once the
+      application has handled it, which means: when it asks for the next event.
+    - `timeout_s`: how long to try to connect, in seconds, or None for ever.
+    - `buffer_max_bytes`: how much may wait for the application. The rest is fetched again later.
+    - `ca_file`: the authority that signs the servers' certificates. By default it is the file that
+      SSL_CERT_FILE names, or else the system's authorities. With an `https://` URL, every
+      connection is over TLS.
 
-    Raises `NotReachable`, `Refused` (not this user, not this token), `StateUnusable`.
+    Raises `NotReachable`, `Refused` if a server does not accept the token, `StateUnusable`.
     """
     options = Options(device, listen, receipts, timeout_s, buffer_max_bytes)
-    kept = FileState(state) if isinstance(state, Path) else state
+    store = FileState(state) if isinstance(state, Path) else state
     lookup = Lookup(connect_url, token, ca_file)
     calls = HistoryCalls(lookup)
     try:
         route, first_token = await _first_route(lookup, timeout_s)
-        client = Client(lookup, calls, kept, _device(kept, route.user_id), options)
+        client = Client(lookup, calls, store, restored(store, route.user_id), options)
         async with client._connected(route, first_token):
             yield client
     finally:
-        if kept:
-            kept.close()
+        if store:
+            store.close()
         await calls.close()
         await lookup.close()
 
@@ -108,24 +112,10 @@ async def _first_route(lookup: Lookup, timeout_s: float | None) -> tuple[Route, 
     raise AssertionError("counted to the end")
 
 
-def _device(state: State | None, user_id: str) -> Device:
-    kept = state.load() if state else None
-    if kept is None:
-        return Device(user_id, device_id=uuid4().hex)
-    try:
-        device = Device.restored(kept)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise StateUnusable(f"the kept state is damaged ({error!r}): delete it") from None
-    if device.user_id != user_id:
-        raise StateUnusable(
-            f"the kept state is of {device.user_id}, the token of {user_id}: keep one a user"
-        )
-    return device
-
-
 class Client:
-    """A connected device, made by `connect`. Iterate over it for what happens; one iteration at a
-    time. It reconnects and resumes by itself, and says so by events.
+    """A connected device, made by `connect`.
+
+    Iterate over it for events, in one loop at a time. It reconnects and resumes by itself.
 
         async with connect(url, token) as alice:
             await alice.send("bob", "hello")
@@ -157,44 +147,46 @@ class Client:
         self._saving = asyncio.Lock()
         self._opened = asyncio.Event()
         self._attempt = 0
-        self._last: ChatError | None = None  # why the last session or attempt ended
-        self._error: ChatError | None = None  # what ended the client
-        self._read: dict[str, int] = {}  # chat id -> the highest id read from the history
+        self._last: ChatError | None = None  # the reason why the last session or attempt ended
+        self._error: ChatError | None = None  # the error that ended the client
+        self._read: dict[ChatId, int] = {}  # chat id -> the highest message id that was read
 
     @property
     def user_id(self) -> str:
-        """Whose device this is."""
+        """The id of the user that this device belongs to."""
         return self._local.user_id
 
     @property
     def log_id(self) -> str:
-        """Names the system that it is connected to: its log, which outlives servers."""
+        """The id of the event log, which names the system that this client is connected to."""
         return self._local.welcome.position.log_id
 
     # -- sending
 
     async def send(self, to: str, text: str, *, client_message_id: str | None = None) -> int:
-        """Send a message to a user or a chat; returns its id once it is accepted for good.
+        """Send a message to a user or a chat. Return its id once it can no longer be lost.
 
-        While there is no connection, it waits. If it is cancelled, the message may still be
-        accepted; the same `client_message_id` (1 to 64 bytes) again is the same message.
+        It waits while there is no connection. If it is cancelled, the message may still be
+        accepted. Sending it again with the same `client_message_id` (1 to 64 bytes) is safe.
 
-        Raises `SendRejected`, `Closed`, `NotRead`, or what ended the client.
+        Raises `SendRejected`, `Closed`, `NotRead`, or the error that ended the client.
         """
         return await (await self.post(to, text, client_message_id=client_message_id))
 
     async def post(
         self, to: str, text: str, *, client_message_id: str | None = None
     ) -> asyncio.Future[int]:
-        """Like `send`, but returns once the message is queued, with its future id: for many
-        messages in a row. It waits while 1,000 are unanswered.
+        """Queue a message, and return a future with its id. Use this for many messages in a row.
+
+        It waits while 1,000 messages are unanswered. It raises as `send`, and so does the future.
         """
+        chat_id = chat_of(self.user_id, to)
         send = Send(
             client_message_id=client_message_id or uuid4().hex,
-            chat_id=chat_of(self.user_id, to),
+            chat_id=chat_id,
             message=events_pb2.Message(text=text),
+            seen_id=self._read.get(chat_id, 0),
         )
-        send.seen_id = self._read.get(send.chat_id, 0)
         await self._room.acquire()
         span = sending(send)
         try:
@@ -216,9 +208,14 @@ class Client:
             raise NotRead
 
     def mark_read(self, chat: str, message_id: int) -> None:
-        """Tell the others that this user has read up to that message; marks are joined."""
-        self._note_read(chat_of(self.user_id, chat), message_id)
-        self._local.read_up_to(chat_of(self.user_id, chat), message_id)
+        """Tell the others that this user has read a chat up to that message.
+
+        Marks are collected for a fifth of a second, and only the highest is sent. Raises
+        `ChatError` if `chat` is neither a chat nor a user.
+        """
+        chat_id = chat_of(self.user_id, chat)
+        self._note_read(chat_id, message_id)
+        self._local.read_up_to(chat_id, message_id)
 
     # -- receiving
 
@@ -226,7 +223,7 @@ class Client:
         return self
 
     async def __anext__(self) -> Event:
-        """The next event; asking for it says that the one before is dealt with."""
+        """Return the next event. Asking for it means that the one before has been handled."""
         if (event := await self._local.next_event()) is not None:
             return event
         if self._error:
@@ -238,30 +235,34 @@ class Client:
     async def history(
         self, chat: str, limit: int = 50, *, before: int | None = None, after: int | None = None
     ) -> Page:
-        """The `limit` messages just below the id `before`, or just above `after`, or the newest.
+        """Return the `limit` messages just below the id `before`, or just above `after`.
 
-        Holds everything that this client was told is accepted. Raises `ChatError`.
+        Without either, it returns the newest ones. The page includes every message that this client
+        knows to be accepted. Raises `ChatError`.
         """
         page = await self._history.messages(
             chat, limit, before=before, after=after, token=self._local.own_writes()
         )
-        for message in page.messages:
-            self._note_read(message.chat_id, message.id)
+        if page.messages:
+            self._note_read(chat_of(self.user_id, chat), page.messages[-1].id)
         return page
 
-    def _note_read(self, chat_id: str, message_id: int) -> None:
-        """What is sent there from now on sorts after it."""
+    def _note_read(self, chat_id: ChatId, message_id: int) -> None:
+        """Remember a message, so that whatever is sent to its chat from now on sorts after it."""
         self._read[chat_id] = max(message_id, self._read.get(chat_id, 0))
 
     async def chats(self, limit: int = 50, *, before: int | None = None) -> list[Chat]:
-        """The user's chats, the one with the newest message first, below a last message id."""
+        """Return the user's chats, the one with the newest message first.
+
+        `before` continues the list: pass the last message id of the last chat. Raises `ChatError`.
+        """
         return await self._history.chats(limit, before=before, token=self._local.own_writes())
 
     # -- the connection
 
     @asynccontextmanager
     async def _connected(self, route: Route, token: str) -> AsyncIterator[None]:
-        """Connected when it is entered; what is left to tell is told when it is left in peace."""
+        """Connect, stay connected, and send the remaining receipts when the block ends normally."""
         running = asyncio.create_task(self._run(route, token))
         try:
             await self._until_opened()
@@ -280,7 +281,10 @@ class Client:
             async with asyncio.timeout(self._options.timeout_s):
                 await self._opened.wait()
         except TimeoutError:
-            raise self._last or NotReachable("no session could be opened in time") from None
+            raise self._last or NotReachable(
+                f"no session was opened within {self._options.timeout_s:g} s: is the address that "
+                "the connect server names reachable from here?"
+            ) from None
         if self._error:
             raise self._error
 
@@ -309,8 +313,9 @@ class Client:
             self._opened.set()
 
     async def _keep_connected(self, route: Route, token: str) -> None:
-        """Session after session: where a server said to go on, which saves asking, else where the
-        connect server says. Raises the `ChatError` that no further attempt can mend.
+        """Open one session after the other, until a `ChatError` that no further attempt can mend.
+
+        If the last server named the next one, go there; otherwise ask the connect server.
         """
         ended = await self._session(route, token)
         while True:
@@ -353,10 +358,10 @@ class Client:
 
     async def _renew(self) -> None:
         if self._lookup.renewable:
-            with suppress(ChatError):  # the stream ends in a while, and connecting asks again
+            with suppress(ChatError):  # once this stream ends, the next attempt asks again
                 self._local.renew(await self._lookup.token())
 
-    # -- what goes on beside it
+    # -- in the background
 
     async def _tell_marks(self) -> None:
         while True:
@@ -372,8 +377,10 @@ class Client:
             await asyncio.sleep(KEEP_EVERY_S)
 
     async def keep(self) -> None:
-        """Keep the state now, if it has changed; durable when this returns. It is kept by itself
-        before a message leaves, soon after events are dealt with, and at the end.
+        """Save the state now if it has changed. It is durable when this returns.
+
+        The client also saves it by itself: before a message leaves, soon after an event was
+        handled, and at the end.
         """
         if self._state is None:
             return
@@ -384,7 +391,7 @@ class Client:
 
 
 async def _to_its_end(saving: Coroutine[Any, Any, None]) -> None:
-    """A save that is cut off would meet the next one; so it ends first, then the cancellation."""
+    """Let a save finish before a cancellation takes effect, so that two saves never overlap."""
     task = asyncio.create_task(saving)
     try:
         await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""What the client raises: one base class with a stable code, and messages that say what to do."""
+"""The errors that the client raises. All have a stable code, and a message that says what to do."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from cecochat.v1.errors_pb2 import ErrorCode
 class ChatError(CecochatError):
     """Base of all errors of the client.
 
-    `code` never changes its meaning (`unauthenticated`, `rate_limited`, `not_reachable`, ...);
-    `retriable`: the same may succeed later; `retry_after_s`: not before that, 0: as you like.
+    - `code`: a name that never changes its meaning, such as `unauthenticated` or `rate_limited`.
+    - `retriable`: whether the same call may succeed later.
+    - `retry_after_s`: how long to wait before that, in seconds; 0 if the server does not say.
     """
 
     def __init__(
@@ -25,18 +26,18 @@ class ChatError(CecochatError):
 
 
 class NotReachable(ChatError):
-    """A server did not answer, or what answered is no CecoChat server. Code `not_reachable`."""
+    """No server answered, or what answered is not a CecoChat server. Code `not_reachable`."""
 
     def __init__(self, message: str) -> None:
         super().__init__("not_reachable", message, retriable=True)
 
 
 class Refused(ChatError):
-    """A server answered and said no. The code is that of `cecochat.v1.ErrorCode`, in lower case."""
+    """A server refused the call. The code is that of `cecochat.v1.ErrorCode`, in lower case."""
 
 
 class SendRejected(Refused):
-    """This send was not accepted and never will be as it is."""
+    """The server rejected this send, and would reject it again unless it changes."""
 
     def __init__(self, client_message_id: str, error: errors_pb2.Error) -> None:
         super().__init__(name_of(error.code), error.message)
@@ -44,14 +45,14 @@ class SendRejected(Refused):
 
 
 class Closed(ChatError):
-    """The client has left; a send that was under way may have been accepted. Code `closed`."""
+    """The client was closed. A send that was under way may have been accepted. Code `closed`."""
 
     def __init__(self) -> None:
         super().__init__("closed", "the client is closed: connect again")
 
 
 class NotRead(ChatError):
-    """Too many of the client's events wait to be read. Code `not_read`."""
+    """Too many of the client's events are waiting to be read. Code `not_read`."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -62,18 +63,18 @@ class NotRead(ChatError):
 
 
 class StateUnusable(ChatError):
-    """The kept state cannot be used. Code `state_unusable`."""
+    """The saved state of the device cannot be used. Code `state_unusable`."""
 
     def __init__(self, message: str) -> None:
         super().__init__("state_unusable", message)
 
 
 class StateInUse(StateUnusable):
-    """Another client has it open."""
+    """Another client is using the saved state."""
 
 
 def name_of(code: ErrorCode.ValueType) -> str:
-    """`rate_limited` for `ERROR_CODE_RATE_LIMITED`; a code newer than this client: its number."""
+    """Return `rate_limited` for `ERROR_CODE_RATE_LIMITED`, and the number of an unknown code."""
     try:
         return ErrorCode.Name(code).removeprefix("ERROR_CODE_").lower()
     except ValueError:
@@ -81,7 +82,7 @@ def name_of(code: ErrorCode.ValueType) -> str:
 
 
 def refused(error: errors_pb2.Error) -> Refused:
-    """A typed refusal as it travels."""
+    """Return the exception for a typed error that a server sent."""
     return Refused(
         name_of(error.code),
         error.message,

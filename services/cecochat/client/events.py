@@ -1,4 +1,4 @@
-"""What an application gets from a client: plain, immutable values."""
+"""The plain, immutable values that a client hands to the application."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cecochat.v1 import events_pb2, history_pb2
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message, each exactly once. Ids order a chat: place it by `id`."""
+    """A message. Each arrives exactly once. Sort the messages of a chat by `id`."""
 
     id: int
     chat_id: str
-    user_id: str  # who sent it
+    user_id: str  # the sender
     text: str
     client_message_id: str
 
     @property
     def sent_at(self) -> datetime:
-        """When its server accepted it, in UTC."""
+        """The time at which the server accepted it, in UTC."""
         return datetime.fromtimestamp(ids.time_ms(self.id) / 1_000, UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """How far `user_id` has received and read a chat, as message ids; 0: nothing new said."""
+    """How far `user_id` has received and read a chat, as message ids; 0 means nothing new."""
 
     chat_id: str
     user_id: str
@@ -38,14 +38,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that an earlier run of this device left unanswered is accepted, as `message`."""
+    """A message that an earlier run of this device left unanswered was accepted as `message`."""
 
     message: Message
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message that an earlier run of this device left unanswered will never be accepted."""
+    """A message that an earlier run of this device left unanswered was rejected for good."""
 
     chat_id: str
     client_message_id: str
@@ -55,14 +55,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """Connected, and nothing is missing up to now."""
+    """The client is connected, and has received everything up to now."""
 
     server_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnecting:
-    """The connection is lost; the next attempt follows in `wait_s`. Nothing needs to be done."""
+    """The connection was lost. The client tries again in `wait_s` seconds, by itself."""
 
     error: ChatError
     wait_s: float
@@ -70,9 +70,10 @@ class Reconnecting:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Messages of a chat that may be missing in the history for good, with ids from `first_id` to
-    `last_id`, both among them; told where a gap was filled from it. `reason`: `trimmed`,
-    `unproven`, `refused` or `lost`.
+    """A range of message ids in which the history may lack messages of a chat for good.
+
+    The range includes `first_id` and `last_id`. `reason` is `trimmed`, `unproven`, `refused` or
+    `lost`. A client yields one when it fills a gap from a history that has a hole.
     """
 
     chat_id: str
@@ -86,8 +87,9 @@ Event = Message | Receipt | Sent | Rejected | CaughtUp | Reconnecting | Hole
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages of a chat, oldest first; whether there are more; how far others have read; where in
-    between messages may be missing for good.
+    """A page of a chat: its messages, oldest first, and whether there are more.
+
+    `marks` say how far each user has read. `holes` say where messages may be missing for good.
     """
 
     messages: list[Message]
@@ -98,7 +100,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One line in a user's list of chats. `unread_count` counts among the last 1,000 messages."""
+    """One entry in a user's list of chats. `unread_count` covers the last 1,000 messages."""
 
     chat_id: str
     last_message: Message
@@ -109,22 +111,26 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a message's path: `accepted`, `acknowledged`, `forwarded`, `delivered` or
-    `materialized`. `state`: `done`, `waits` or `unknown`; `at`: when it was done, where that is
-    recorded, in UTC.
+    """One step on a message's path.
+
+    - `name`: `accepted`, `acknowledged`, `forwarded`, `delivered` or `materialized`.
+    - `state`: `done`, `waits` or `unknown`.
+    - `at`: when it was done, in UTC; None if that is not recorded.
     """
 
     name: str
     state: str
-    subject: str  # whom or what it is about, where there are several: `to bob`
+    subject: str  # tells apart steps of the same name, such as `to bob`
     at: datetime | None
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """How far a message has come. `state`: `arrived`, `on_its_way`, or `gone`: the log does not
-    hold it any more, and this is what the history says.
+    """How far a message has come.
+
+    `state` is `arrived`, `on_its_way` or `gone`. The last means that the log no longer holds it, so
+    only the history tells about it.
     """
 
     message_id: int
@@ -135,7 +141,7 @@ class Whereabouts:
 
 
 def event_of(event: events_pb2.Event) -> Message | Receipt | None:
-    """None for a kind of event that this version does not know."""
+    """Convert an event of the stream. Return None for a kind that this version does not know."""
     match event.WhichOneof("body"):
         case "message":
             return message_of(event)
@@ -146,31 +152,31 @@ def event_of(event: events_pb2.Event) -> Message | Receipt | None:
 
 
 def message_of(event: events_pb2.Event) -> Message:
-    """An event that is a message."""
+    """Convert an event that is a message."""
     return Message(
         event.id, event.chat_id, event.user_id, event.message.text, event.client_message_id
     )
 
 
 def receipt_of(chat_id: str, mark: history_pb2.Mark) -> Receipt:
-    """A mark of the history."""
+    """Convert a mark of the history."""
     return Receipt(chat_id, mark.user_id, mark.delivered_up_to, mark.read_up_to)
 
 
 def hole_of(hole: history_pb2.Hole) -> Hole:
-    """A hole of the history, as it travels."""
+    """Convert a hole of the history."""
     return Hole(hole.chat_id, hole.first_id, hole.last_id, _reason(hole.reason))
 
 
 def _reason(number: history_pb2.Hole.Reason.ValueType) -> str:
     try:
         return history_pb2.Hole.Reason.Name(number).removeprefix("REASON_").lower()
-    except ValueError:  # of a later version of the server
+    except ValueError:  # a later version of the server may know more reasons
         return "unspecified"
 
 
 def missing(hole: history_pb2.Hole) -> events_pb2.Event:
-    """The one message of a hole, without its content."""
+    """Return the message that a hole stands for, without its content."""
     return events_pb2.Event(
         id=hole.first_id,
         chat_id=hole.chat_id,
@@ -180,7 +186,7 @@ def missing(hole: history_pb2.Hole) -> events_pb2.Event:
 
 
 def whereabouts_of(message_id: int, answer: history_pb2.FindMessageResponse) -> Whereabouts:
-    """The answer as it travels."""
+    """Convert the history server's answer about one message."""
     state = history_pb2.FindMessageResponse.State.Name(answer.state)
     return Whereabouts(
         message_id,

@@ -1,4 +1,4 @@
-"""Queries to the history server: pages of a chat, the list of chats."""
+"""Queries to the history server: pages of a chat, the list of chats, and one message's path."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from cecochat.client.events import (
 )
 from cecochat.client.lookup import Lookup, Token
 from cecochat.client.names import chat_of
+from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import history_pb2
 from cecochat.v1.history_pb2 import (
     FindMessageRequest,
@@ -49,8 +50,9 @@ Response = TypeVar("Response", GetMessagesResponse, GetChatsResponse, FindMessag
 
 
 class HistoryCalls:
-    """The calls of `cecochat.v1.History`, each with a deadline, made again while the server says
-    that they can succeed later.
+    """Calls `cecochat.v1.History`.
+
+    Each call has a deadline of 10 s, and is repeated for up to 20 s while its error is retriable.
     """
 
     def __init__(self, lookup: Lookup) -> None:
@@ -58,20 +60,21 @@ class HistoryCalls:
         self._channels: dict[str, grpc.aio.Channel] = {}  # by address
 
     async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
-        """A page of a chat. Raises `ChatError`."""
+        """Return a page of a chat. Raises `ChatError`."""
         return await self._call("GetMessages", request, GetMessagesResponse)
 
     async def chats(self, request: GetChatsRequest) -> GetChatsResponse:
-        """A page of the list of chats. Raises `ChatError`."""
+        """Return a page of the list of chats. Raises `ChatError`."""
         return await self._call("GetChats", request, GetChatsResponse)
 
     async def find(self, request: FindMessageRequest) -> FindMessageResponse:
-        """How far a message has come. Raises `ChatError`."""
+        """Return how far a message has come. Raises `ChatError`."""
         return await self._call("FindMessage", request, FindMessageResponse)
 
     async def every_chat(self) -> AsyncGenerator[history_pb2.Chat]:
-        """The whole list, the chat with the newest message first; one that moves up while it is
-        read may be missed.
+        """Yield all chats, the one with the newest message first.
+
+        A chat that moves up while the list is read may be missed.
         """
         before, more = 0, True
         while more:
@@ -82,9 +85,7 @@ class HistoryCalls:
             more = page.has_more
 
     async def chats_by_id(self, token: ReadToken) -> AsyncGenerator[GetChatsResponse]:
-        """The pages of the whole list in the order of chat ids: none is missed that moves while it
-        is read.
-        """
+        """Yield the pages of all chats in the order of their ids, so that none is missed."""
         after, more = "", True
         while more:
             page = await self.chats(GetChatsRequest(after_chat_id=after, token=token))
@@ -93,9 +94,9 @@ class HistoryCalls:
             after = page.chats[-1].chat_id if page.chats else after
 
     async def every_page(
-        self, chat_id: str, after: int, token: ReadToken | None = None
+        self, chat_id: ChatId, after: int, token: ReadToken | None = None
     ) -> AsyncGenerator[GetMessagesResponse]:
-        """All of a chat above a message id, oldest first."""
+        """Yield the pages of a chat above a message id, oldest first."""
         more = True
         while more:
             page = await self.messages(
@@ -109,9 +110,9 @@ class HistoryCalls:
         give_up_s = time.monotonic() + GIVE_UP_S
         for attempt in count():
             try:
-                route, token = await self._lookup.known()
+                route, token = await self._lookup.current()
                 if route.history is None:
-                    raise _none_is_live()
+                    raise _no_history_server()
                 return await self._once(name, request, response, route.history, token)
             except ChatError as error:
                 wait_s = BACK_OFF.wait_s(attempt, random(), error.retry_after_s)  # noqa: S311
@@ -138,7 +139,7 @@ class HistoryCalls:
         return answer
 
     async def _channel_to(self, address: str) -> grpc.aio.Channel:
-        """Calls to where the server was before go on: closing their channel would cancel them."""
+        """Keep a few channels open: closing one would cancel the calls that are under way on it."""
         if address not in self._channels:
             self._channels[address] = open_channel(address, self._lookup.credentials)
         channel = self._channels[address]
@@ -148,15 +149,16 @@ class HistoryCalls:
         return channel
 
     async def close(self) -> None:
-        """Close the channels; calls under way fail."""
+        """Close the channels. Calls that are under way fail."""
         while self._channels:
             _, channel = self._channels.popitem()
             await channel.close()
 
 
 class History:
-    """What happened in a user's chats. Every call raises `ChatError`, after 20 s of trying where
-    the error is retriable.
+    """The history of a user's chats. Every method takes a chat id, or the user at the other end.
+
+    Every method raises `ChatError`; if the error is retriable, only after 20 s of trying.
     """
 
     def __init__(self, user_id: str, calls: HistoryCalls) -> None:
@@ -172,9 +174,10 @@ class History:
         after: int | None = None,
         token: ReadToken | None = None,
     ) -> Page:
-        """The `limit` messages just below the id `before`, or just above `after`, or the newest.
+        """Return the `limit` messages just below the id `before`, or just above `after`.
 
-        `chat`: a user id or a chat id. `token`: the page holds everything up to there.
+        Without either, it returns the newest ones. With a `token`, the page includes everything
+        that the token covers.
         """
         if before is not None and after is not None:
             raise ValueError("give `before` or `after`, not both")
@@ -187,13 +190,13 @@ class History:
         return _page(chat_id, await self._calls.messages(request))
 
     async def every_message(self, chat: str, *, after: int = 0) -> AsyncGenerator[Message]:
-        """All of a chat above a message id, oldest first."""
+        """Yield the messages of a chat above a message id, oldest first."""
         async for page in self.every_page(chat, after=after):
             for message in page.messages:
                 yield message
 
     async def every_page(self, chat: str, *, after: int = 0) -> AsyncGenerator[Page]:
-        """The same, page by page: with where messages are missing."""
+        """Yield the same messages in pages, which also say where messages are missing."""
         chat_id = chat_of(self.user_id, chat)
         async for answer in self._calls.every_page(chat_id, after):
             yield _page(chat_id, answer)
@@ -201,21 +204,25 @@ class History:
     async def chats(
         self, limit: int = 50, *, before: int | None = None, token: ReadToken | None = None
     ) -> list[Chat]:
-        """The user's chats, the one with the newest message first, below a last message id."""
+        """Return the user's chats, the one with the newest message first.
+
+        `before` continues the list: pass the last message id of the last chat.
+        """
         answer = await self._calls.chats(
             GetChatsRequest(before=before or 0, limit=limit, token=token)
         )
         return [_chat(chat) for chat in answer.chats]
 
     async def every_chat(self) -> AsyncGenerator[Chat]:
-        """All of the user's chats, the one with the newest message first."""
+        """Yield all of the user's chats, the one with the newest message first."""
         async for chat in self._calls.every_chat():
             yield _chat(chat)
 
     async def where(self, message_id: int, chat: str | None = None) -> Whereabouts:
-        """How far a message has come that the user has sent or is sent; of any other, `Refused`
-        with the code `not_found`. `chat`, a user id or a chat id: whose history to look into, if
-        the log does not hold it any more.
+        """Return how far a message has come that this user sent or receives.
+
+        If the log no longer holds it, it is looked for in the history of `chat`. Raises `Refused`
+        with the code `not_found` if the message is not the user's own.
         """
         chat_id = chat_of(self.user_id, chat) if chat else ""
         request = FindMessageRequest(message_id=message_id, chat_id=chat_id)
@@ -226,7 +233,10 @@ class History:
 async def open_history(
     connect_url: str, token: Token, *, ca_file: Path | None = None
 ) -> AsyncIterator[History]:
-    """Queries without a chat session. Raises `NotReachable`, `Refused`."""
+    """Open the history of the user that `token` names, without a chat session.
+
+    The parameters are those of `connect`. Raises `NotReachable`, `Refused`.
+    """
     lookup = Lookup(connect_url, token, ca_file)
     calls = HistoryCalls(lookup)
     try:
@@ -237,13 +247,13 @@ async def open_history(
         await lookup.close()
 
 
-def _none_is_live() -> Refused:
+def _no_history_server() -> Refused:
     return Refused(
         "unavailable", "no history server is live just now: try again later", retriable=True
     )
 
 
-def _page(chat_id: str, answer: GetMessagesResponse) -> Page:
+def _page(chat_id: ChatId, answer: GetMessagesResponse) -> Page:
     return Page(
         [message_of(event) for event in answer.messages],
         answer.has_more,

@@ -1,8 +1,8 @@
-"""What has arrived and waits for the application: bounded in bytes, and it never stops the reader.
+"""A queue of what waits for the application: bounded in bytes, and it never blocks the reader.
 
-A reader that waited for the application would not see the acknowledgement that the application
-waits for. So what does not fit is dropped, and once the rest is read, the device goes back to where
-the application is and gets it again.
+A reader that waited for the application would not see the acknowledgement that the application is
+waiting for. So what does not fit is dropped. Once the rest has been read, the device goes back to
+where the application is, and receives it again.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from cecochat.client.events import Event
 from cecochat.domain.device.device import Device
 
 Step = Callable[[Device], object]
-_ENTRY_BYTES = 200  # about what Python adds
+_ENTRY_BYTES = 200  # roughly what Python adds to each entry
 
 
 class Entry(NamedTuple):
-    """A step that the device has taken, and what the application is told about it, if anything."""
+    """A step that the device has taken, and the event that tells the application, if any."""
 
     step: Step | None
     event: Event | None
 
 
 class Inbox:
-    """One reader, one writer."""
+    """The queue. It has one reader and one writer."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -36,15 +36,15 @@ class Inbox:
         self._filled = asyncio.Event()
         self._ended = False
         self.overrun = False
-        self.drained = asyncio.Event()  # after an overrun, all that was kept is read
+        self.drained = asyncio.Event()  # set after an overrun, once what was kept has been read
 
     @property
     def empty(self) -> bool:
-        """Whether the application has read all that has arrived."""
+        """Whether the application has read everything that has arrived."""
         return not self._entries and not self.overrun
 
     def put(self, entry: Entry, size: int) -> None:
-        """Add an entry of about `size` bytes; dropped after an overrun, until `restart`."""
+        """Add an entry of about `size` bytes. After an overrun, drop it until `restart`."""
         if self.overrun or self._ended:
             return
         if self._entries and self._bytes + size + _ENTRY_BYTES > self._max_bytes:
@@ -55,7 +55,7 @@ class Inbox:
         self._filled.set()
 
     async def get(self) -> Entry | None:
-        """The next entry; None after the end."""
+        """Wait for the next entry and return it. Return None after the end."""
         while not self._entries:
             if self._ended:
                 return None
@@ -68,11 +68,11 @@ class Inbox:
         return entry
 
     def restart(self) -> None:
-        """Take entries again, of a device that has gone back."""
+        """Accept entries again, now that the device has gone back."""
         self.overrun = False
         self.drained.clear()
 
     def end(self) -> None:
-        """Nothing comes after what is here."""
+        """Accept nothing more. What is in the queue can still be read."""
         self._ended = True
         self._filled.set()

@@ -1,4 +1,4 @@
-"""The device in this process: what has arrived, what waits for an answer, what to write."""
+"""The device of this process: what has arrived, which sends are unanswered, and what to write."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from cecochat.client.progress import Progress
 from cecochat.client.receipts import Marks
 from cecochat.domain.device import device as domain
 from cecochat.domain.device.device import Device
+from cecochat.domain.log.ids import ChatId
 from cecochat.domain.log.place import Place
 from cecochat.v1 import events_pb2
 from cecochat.v1.messaging_pb2 import (
@@ -35,7 +36,10 @@ from cecochat.v1.messaging_pb2 import (
 
 
 class LocalDevice:
-    """No I/O: a stream feeds it and writes its frames. `to_write` is set when there are some."""
+    """The state of a client, without any I/O.
+
+    A stream feeds it with items and writes its frames; `to_write` is set when there are some.
+    """
 
     def __init__(
         self, device: Device, *, listen: bool, receipts: bool, buffer_max_bytes: int
@@ -43,26 +47,26 @@ class LocalDevice:
         self.progress = Progress(device, listen=listen, buffer_max_bytes=buffer_max_bytes)
         self.marks = Marks()
         self.to_write = asyncio.Event()
-        self.to_keep = asyncio.Event()  # what has to survive a restart has changed
-        self.to_tell = asyncio.Event()  # there are receipts to tell
+        self.to_keep = asyncio.Event()  # set when what has to survive a restart has changed
+        self.to_tell = asyncio.Event()  # set when there are receipts to send
         self.all_told = asyncio.Event()
         self.all_told.set()
         self.welcome = Welcome()
         self._receipts = receipts
-        self._earlier = frozenset(device.outbox)  # what an earlier run left unanswered
+        self._earlier = frozenset(device.outbox)  # the sends that an earlier run left unanswered
         self._answers: dict[str, asyncio.Future[int]] = {}
-        self._accepted: ReadToken | None = None  # up to where own messages are known to be accepted
+        self._accepted: ReadToken | None = None  # covers the own messages that are accepted
         self._renewed_token = ""
 
     @property
     def user_id(self) -> str:
-        """Whose device it is."""
+        """The id of the user that this device belongs to."""
         return self.progress.live.user_id
 
     # -- towards the server
 
     def submit(self, send: Send) -> asyncio.Future[int]:
-        """Take on a send, or join it where it is under way; the future is its message id."""
+        """Queue a send, unless it is queued already. Return a future with its message id."""
         id_ = send.client_message_id
         if id_ not in self.progress.live.outbox:
             self.progress.submit(send)
@@ -73,26 +77,26 @@ class LocalDevice:
         return self._answers[id_]
 
     def tell_marks(self) -> None:
-        """Submit the receipts that are due."""
+        """Queue the receipts that are due."""
         for chat_id, mark in self.marks.take().items():
             self.progress.submit(Send(client_message_id=uuid4().hex, chat_id=chat_id, receipt=mark))
             self.to_write.set()
         self._note_told()
 
     def renew(self, token: str) -> None:
-        """Tell the server a new token."""
+        """Have the server told about a new token."""
         self._renewed_token = token
         self.to_write.set()
 
     def hello(self, label: str) -> ClientFrame:
-        """The first frame of a new connection."""
+        """Return the first frame of a new connection."""
         if self.progress.inbox.drained.is_set():
             self.progress.back_to_dealt()
         frame: ClientFrame = self._step(lambda device: device.hello(label))
         return frame
 
     def next_frame(self) -> ClientFrame | None:
-        """The next frame to write now; None: nothing."""
+        """Return the next frame to write now, or None if there is nothing to write."""
         live = self.progress.live
         if token := self._renewed_token:
             self._renewed_token = ""
@@ -104,7 +108,7 @@ class LocalDevice:
     # -- from the server
 
     def receive(self, item: ServerItem) -> domain.Happening | None:
-        """The next item of the stream."""
+        """Take the next item of the stream. Return what it means for the stream, if anything."""
         if item.HasField("welcome"):
             self.welcome = item.welcome
         elif item.HasField("ack"):
@@ -117,15 +121,15 @@ class LocalDevice:
         return happening
 
     def fill(self, event: events_pb2.Event) -> None:
-        """An event that the history had, while a gap is filled."""
+        """Take an event from the history, while a gap is being filled."""
         self._step(lambda device: device.fill(event), event.ByteSize())
 
     def filled(self) -> None:
-        """The gap is filled from the history."""
+        """Note that the gap has been filled."""
         self._step(Device.filled)
 
     def tell(self, event: Event) -> None:
-        """Something that concerns no device state."""
+        """Tell the application about something that does not change the device."""
         self.progress.told(None, event)
 
     def _step(self, step: Step, size: int = 0) -> Any:
@@ -149,14 +153,14 @@ class LocalDevice:
 
     def _sent(self, send: Send, message_id: int) -> Event | None:
         if send.HasField("receipt"):
-            self._receipt_answered(send.chat_id)
+            self._receipt_answered(ChatId(send.chat_id))
             return None
         if answer := self._answers.pop(send.client_message_id, None):
             if not answer.done():
                 answer.set_result(message_id)
             return None
         if send.client_message_id not in self._earlier:
-            return None  # its future had the answer before this device went back
+            return None  # its future was answered before this device went back
         return Sent(
             message_of(
                 events_pb2.Event(
@@ -172,7 +176,7 @@ class LocalDevice:
     def _rejected(self, send: Send, error: ChatError) -> Event | None:
         self.progress.answered(send.client_message_id)
         if send.HasField("receipt"):
-            self._receipt_answered(send.chat_id)
+            self._receipt_answered(ChatId(send.chat_id))
             return None
         if answer := self._answers.pop(send.client_message_id, None):
             if not answer.done():
@@ -180,24 +184,24 @@ class LocalDevice:
             return None
         return Rejected(send.chat_id, send.client_message_id, send.message.text, error)
 
-    # -- what the application deals with
+    # -- towards the application
 
     async def next_event(self) -> Event | None:
-        """The next event; the one before counts as dealt with."""
+        """Return the next event, or None at the end. The one before counts as handled."""
         self.deal()
         event = await self.progress.next()
         self.to_keep.set()
         return event
 
     def deal(self) -> None:
-        """The event handed out last is dealt with: it is kept, and its sender is told."""
+        """Mark the event that was handed out last as handled, and have its sender told."""
         event = self.progress.deal()
         if isinstance(event, Message) and event.user_id != self.user_id and self._receipts:
-            self.marks.delivered(event.chat_id, event.id)
+            self.marks.delivered(ChatId(event.chat_id), event.id)
             self._marked()
 
-    def read_up_to(self, chat_id: str, message_id: int) -> None:
-        """A person has read up to there."""
+    def read_up_to(self, chat_id: ChatId, message_id: int) -> None:
+        """Note that a person has read a chat up to a message."""
         self.marks.read(chat_id, message_id)
         self._marked()
 
@@ -205,7 +209,7 @@ class LocalDevice:
         self.all_told.clear()
         self.to_tell.set()
 
-    def _receipt_answered(self, chat_id: str) -> None:
+    def _receipt_answered(self, chat_id: ChatId) -> None:
         if self.marks.answered(chat_id):
             self.to_tell.set()
         self._note_told()
@@ -215,25 +219,25 @@ class LocalDevice:
             self.all_told.set()
 
     def _note_accepted(self, item: Ack | Delivered) -> None:
-        """A repeat is acknowledged with the place of its first: only up."""
+        """Raise the read token to this item. A repeated send is acknowledged at its old place."""
         here = self.welcome.position
-        at, known = Place(item.clock_ms, item.offset), self.own_writes()
-        if known is None or at.lies_above(
-            Place(known.clocks[here.partition], known.offsets[here.partition])
+        place, token = Place(item.clock_ms, item.offset), self.own_writes()
+        if token is None or place.lies_above(
+            Place(token.clocks[here.partition], token.offsets[here.partition])
         ):
             self._accepted = ReadToken(
                 log_id=here.log_id,
-                offsets={here.partition: at.offset},
-                clocks={here.partition: at.clock_ms},
+                offsets={here.partition: place.offset},
+                clocks={here.partition: place.clock_ms},
             )
 
     def own_writes(self) -> ReadToken | None:
-        """Asks the history for an answer that holds all that this device was told is accepted."""
-        known = self._accepted
-        return known if known and known.log_id == self.welcome.position.log_id else None
+        """Return the token with which the history includes every own message that was accepted."""
+        token = self._accepted
+        return token if token and token.log_id == self.welcome.position.log_id else None
 
     def end(self, error: ChatError | None) -> None:
-        """Nothing more will come; sends that wait are told."""
+        """End the device: nothing more will come, and the sends that wait fail with `error`."""
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(error or Closed())

@@ -1,4 +1,4 @@
-"""Where to go: `GET /v1/connect` of the connect server."""
+"""Asks the connect server where to go, with `GET /v1/connect`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An answer of the connect server."""
+    """The connect server's answer: where a user is served."""
 
     user_id: str
     partition: int
     server_id: str
     messaging: str  # host:port
-    history: str | None  # host:port; None: no history server is live just now
+    history: str | None  # host:port; None if no history server is live just now
     valid_for_s: float
     backoff: BackOff
 
@@ -36,16 +36,21 @@ TOKEN_EXPIRED, TOKEN_REVOKED = "token_expired", "token_revoked"
 
 
 class NoOtherToken(Refused):
-    """The application has given the revoked token once more. Code `token_revoked`."""
+    """The application supplied the revoked token again. Code `token_revoked`."""
 
 
 Token = str | Callable[[], Awaitable[str]]
-"""A token, or what gets a fresh one: it is called for every connection and before one expires."""
+"""A token, or an async function that returns a fresh one.
+
+It is called for every connection, and before a token expires.
+"""
 
 
 def trust(ca_file: Path | None) -> tuple[ssl.SSLContext, grpc.ChannelCredentials]:
-    """For HTTP and for gRPC. No file: that of SSL_CERT_FILE, else the authorities of the system for
-    HTTP, and those that gRPC brings along.
+    """Return what verifies the servers' certificates, for HTTP and for gRPC.
+
+    Without a file, it is the one that SSL_CERT_FILE names. If that is not set either, HTTP trusts
+    the system's authorities, and gRPC those that come with it. Raises `NotReachable`.
     """
     named = os.environ.get("SSL_CERT_FILE")
     file = ca_file or (Path(named) if named else None)
@@ -59,72 +64,75 @@ def trust(ca_file: Path | None) -> tuple[ssl.SSLContext, grpc.ChannelCredentials
 
 
 class Lookup:
-    """Asks one connect server for one user; what it said last is used while it holds.
+    """Asks one connect server on behalf of one user, and uses its last answer while that is valid.
 
-    Where the URL is `https://`, so is everything behind it over TLS: `credentials` are for gRPC.
+    If the URL is `https://`, messaging and history are reached over TLS, too: `credentials` are for
+    gRPC, and None without TLS.
     """
 
     def __init__(self, connect_url: str, token: Token, ca_file: Path | None) -> None:
         self._url = connect_url.rstrip("/")
         self._token = token
-        self._known: Route | None = None
-        self._known_until_s = 0.0
-        self._revoked = ""  # the last token that a server said so of
+        self._route: Route | None = None
+        self._valid_until_s = 0.0
+        self._revoked = ""  # the last token that a server called revoked
         self.credentials: grpc.ChannelCredentials | None = None
-        verify: ssl.SSLContext | bool = False  # certificates take a while to load
+        verify: ssl.SSLContext | bool = False  # plain HTTP need not load any certificates
         if not self._url.startswith("http://"):
             verify, self.credentials = trust(ca_file)
         self._http = httpx.AsyncClient(timeout=TIMEOUT_S, verify=verify)
 
     @property
     def renewable(self) -> bool:
-        """Whether another token can be had."""
+        """Whether the application can supply another token."""
         return callable(self._token)
 
     async def token(self) -> str:
-        """A token to use now. Raises `NoOtherToken`."""
+        """Return a token to use now. Raises `NoOtherToken` if the only one has been revoked."""
         token = await self._token() if callable(self._token) else self._token
         if token == self._revoked:
             raise NoOtherToken(TOKEN_REVOKED, "the token has been revoked: log in again")
         return token
 
     def note(self, error: ChatError | None, token: str) -> None:
-        """What came of using that token, which is not used again where it has been revoked."""
+        """Note how a session with `token` ended. A revoked token is not used again."""
         if error and error.code == TOKEN_REVOKED and not isinstance(error, NoOtherToken):
             self._revoked = token
 
     def mends(self, error: ChatError) -> bool:
-        """Whether it can be better next time: by then, or with another token."""
+        """Whether a later attempt can succeed, by itself or with another token."""
         if isinstance(error, NoOtherToken) or error.code not in (TOKEN_EXPIRED, TOKEN_REVOKED):
             return error.retriable
         return self.renewable
 
     async def find(self) -> tuple[Route, str]:
-        """Route and token for a connection; the last route if the connect server is down and it
-        still holds. Raises `NotReachable`, `Refused`.
+        """Return the route and the token for a new connection.
+
+        If the connect server does not answer, it is the last route, while that is valid. Raises
+        `NotReachable`, `Refused`.
         """
         token = await self.token()
         try:
-            self._known = await self._ask(token)
+            self._route = await self._ask(token)
         except NotReachable:
-            if self._known is None or time.monotonic() > self._known_until_s:
+            if self._route is None or time.monotonic() > self._valid_until_s:
                 raise
-            return self._known, token
+            return self._route, token
         except Refused as error:
             self.note(error, token)
             raise
-        self._known_until_s = time.monotonic() + self._known.valid_for_s
-        return self._known, token
+        self._valid_until_s = time.monotonic() + self._route.valid_for_s
+        return self._route, token
 
-    async def known(self) -> tuple[Route, str]:
-        """Route and token for a query, without asking while the last route holds."""
-        if self._known and time.monotonic() < self._known_until_s:
-            return self._known, await self.token()
+    async def current(self) -> tuple[Route, str]:
+        """Return the route and the token for a query; ask only if the last route has expired."""
+        if self._route and time.monotonic() < self._valid_until_s:
+            return self._route, await self.token()
         return await self.find()
 
     def forget(self) -> None:
-        """The last route did not lead there: ask again next time."""
-        self._known_until_s = 0.0
+        """Drop the last route, which led nowhere. The next query asks again."""
+        self._valid_until_s = 0.0
 
     async def _ask(self, token: str) -> Route:
         headers = {"authorization": f"Bearer {token}"}
@@ -140,7 +148,9 @@ class Lookup:
         try:
             return _route(response.json())
         except (ValueError, KeyError, TypeError):
-            raise NotReachable(f"what answers at {self._url} is no connect server") from None
+            raise NotReachable(
+                f"what answers at {self._url} is not a connect server: is the URL right?"
+            ) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -161,7 +171,7 @@ def _route(answer: dict[str, Any]) -> Route:
 
 def _refused(url: str, response: httpx.Response) -> ChatError:
     if response.status_code == httpx.codes.NOT_FOUND:
-        return NotReachable(f"what answers at {url} is no connect server: is the URL right?")
+        return NotReachable(f"what answers at {url} is not a connect server: is the URL right?")
     try:
         error = response.json()["error"]
         return Refused(
@@ -177,7 +187,7 @@ def _refused(url: str, response: httpx.Response) -> ChatError:
 
 
 async def find_route(connect_url: str, token: Token, *, ca_file: Path | None = None) -> Route:
-    """Ask once where a user is served. Raises `NotReachable`, `Refused`."""
+    """Ask the connect server once where a user is served. Raises `NotReachable`, `Refused`."""
     lookup = Lookup(connect_url, token, ca_file)
     try:
         return (await lookup.find())[0]

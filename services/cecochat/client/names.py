@@ -1,4 +1,4 @@
-"""What an application may call a chat: its id, or the user at the other end."""
+"""The names that an application may use for a chat: its id, or the user at the other end."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from cecochat.domain.log import ids
 
 
 def chat_of(me: str, chat: str) -> ids.ChatId:
-    """The chat id for a chat id, or for a user id: the dialog with that user.
+    """Return the id of a chat that is named by its id, or by the user that `me` chats with.
 
-    A user id that begins with `g:` has to be given as a chat id. Raises `ChatError`.
+    `g:ops` always means the group. To chat with a user of that name, give the chat id of the
+    dialog. Raises `ChatError` if it is neither.
     """
     try:
         if "~" in chat or chat.startswith("g:"):
@@ -27,7 +28,7 @@ def _why(me: str, chat: str, refusal: Refusal) -> ChatError:
 
 
 def peer_of(me: str, chat_id: str) -> str:
-    """The user at the other end of a dialog; a group's own id."""
+    """Return the user at the other end of a dialog, or the id of a group as it is."""
     if not chat_id.startswith("d:"):
         return chat_id
     first, second = ids.participants(ids.ChatId(chat_id))

@@ -1,8 +1,8 @@
-"""How far a device has got, twice: what has arrived, and what the application has dealt with.
+"""Keeps two copies of a device: one of what has arrived, one of what the application has handled.
 
 `live` takes every item as it arrives, so that acknowledgements never wait for the application.
-`dealt` takes the same steps later, when the application comes back for the next event. What is kept
-over a restart is `dealt`, so nothing that was only on its way to the application is lost with it.
+`dealt` takes the same steps later, when the application asks for the next event. Only `dealt`
+survives a restart, so an event that was still on its way to the application is not lost.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from cecochat.v1.messaging_pb2 import Send
 
 
 class Progress:
-    """The two devices and the inbox between them. `listen=False`: the application reads no events,
-    so what has arrived counts as dealt with.
+    """The two devices and the inbox between them.
+
+    With `listen=False` the application reads no events, so whatever arrives counts as handled.
     """
 
     def __init__(self, device: Device, *, listen: bool, buffer_max_bytes: int) -> None:
@@ -26,16 +27,16 @@ class Progress:
         self._handed: Entry | None = None
 
     def submit(self, send: Send) -> None:
-        """Take on a send, on both."""
+        """Add a send to the outbox of both devices."""
         self.live.submit(send)
         self.dealt.outbox[send.client_message_id] = send
 
     def answered(self, client_message_id: str) -> None:
-        """A send was refused: unlike an acceptance, going back must not meet it again."""
+        """Forget a rejected send at once: unlike an accepted one, it must not come back."""
         self.dealt.outbox.pop(client_message_id, None)
 
     def told(self, step: Step | None, event: Event | None, size: int = 0) -> None:
-        """The live device has taken a step; the application is told `event` of it in its turn."""
+        """Queue a step of the live device, with the event that tells the application about it."""
         if self._listen and not (event is None and self._nothing_waits):
             self.inbox.put(Entry(step, event), size)
         elif step:
@@ -46,14 +47,12 @@ class Progress:
         return self._handed is None and self.inbox.empty
 
     def back_to_dealt(self) -> None:
-        """After an overrun: forget what has arrived beyond what was dealt with; the next session
-        brings it again.
-        """
+        """Go back to what the application has handled. The next session brings the rest again."""
         self.live = Device.restored(self.dealt.snapshot())
         self.inbox.restart()
 
     async def next(self) -> Event | None:
-        """The next event, after the last one counts as dealt with; None: the end."""
+        """Return the next event, or None at the end. The one before counts as handled."""
         self.deal()
         while entry := await self.inbox.get():
             if entry.event is not None:
@@ -63,7 +62,7 @@ class Progress:
         return None
 
     def deal(self) -> Event | None:
-        """The event handed out last is dealt with; returns it."""
+        """Mark the event that was handed out last as handled, and return it."""
         if (entry := self._handed) is None:
             return None
         self._handed = None

@@ -1,30 +1,31 @@
-"""The marks to tell: delivered and read up to, joined so that a busy chat costs few receipts."""
+"""Combines what was delivered and read into few receipts, also in a busy chat."""
 
 from __future__ import annotations
 
+from cecochat.domain.log.ids import ChatId
 from cecochat.v1.events_pb2 import Receipt
 
 
 class Marks:
-    """Marks that only move up, a chat; one receipt of a chat is under way at a time."""
+    """One mark for each chat, which only moves up. A chat has one receipt under way at a time."""
 
     def __init__(self) -> None:
-        self._wanted: dict[str, Receipt] = {}
-        self._told: dict[str, Receipt] = {}
-        self._under_way: set[str] = set()
+        self._wanted: dict[ChatId, Receipt] = {}
+        self._told: dict[ChatId, Receipt] = {}
+        self._under_way: set[ChatId] = set()
 
-    def delivered(self, chat_id: str, message_id: int) -> None:
-        """The application has that message."""
+    def delivered(self, chat_id: ChatId, message_id: int) -> None:
+        """Note that the application has received a message."""
         mark = self._wanted.setdefault(chat_id, Receipt())
         mark.delivered_up_to = max(mark.delivered_up_to, message_id)
 
-    def read(self, chat_id: str, message_id: int) -> None:
-        """A person has read up to that message."""
+    def read(self, chat_id: ChatId, message_id: int) -> None:
+        """Note that a person has read up to a message."""
         mark = self._wanted.setdefault(chat_id, Receipt())
         mark.read_up_to = max(mark.read_up_to, message_id)
 
-    def take(self) -> dict[str, Receipt]:
-        """What to tell now, by chat; each is under way until `answered`."""
+    def take(self) -> dict[ChatId, Receipt]:
+        """Return the receipts to send now. Each is under way until it is `answered`."""
         ready = {c: m for c, m in self._wanted.items() if c not in self._under_way}
         news = {c: m for c, m in ready.items() if self._is_news(c, m)}
         for chat_id in ready:
@@ -34,21 +35,21 @@ class Marks:
         self._under_way.update(news)
         return news
 
-    def _is_news(self, chat_id: str, mark: Receipt) -> bool:
+    def _is_news(self, chat_id: ChatId, mark: Receipt) -> bool:
         told = self._told.get(chat_id, Receipt())
         return mark.delivered_up_to > told.delivered_up_to or mark.read_up_to > told.read_up_to
 
-    def _note(self, chat_id: str, mark: Receipt) -> None:
+    def _note(self, chat_id: ChatId, mark: Receipt) -> None:
         told = self._told.setdefault(chat_id, Receipt())
         told.delivered_up_to = max(told.delivered_up_to, mark.delivered_up_to)
         told.read_up_to = max(told.read_up_to, mark.read_up_to)
 
-    def answered(self, chat_id: str) -> bool:
-        """The receipt of that chat is answered; whether more is to be told."""
+    def answered(self, chat_id: ChatId) -> bool:
+        """Note that a chat's receipt was answered. Return whether there is another to send."""
         self._under_way.discard(chat_id)
         return chat_id in self._wanted
 
     @property
     def idle(self) -> bool:
-        """Whether all is told and answered."""
+        """Whether every receipt has been sent and answered."""
         return not self._wanted and not self._under_way

@@ -1,4 +1,4 @@
-"""Where a device's state is kept, so that a restarted process goes on exactly where it was."""
+"""Saves the state of a device, so that a restarted process goes on exactly where it was."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ import json
 import os
 from pathlib import Path
 from typing import IO, Any, Protocol
+from uuid import uuid4
 
 from cecochat.client.errors import StateInUse, StateUnusable
+from cecochat.domain.device.device import Device
 
 
 class State(Protocol):
-    """Keeps one snapshot, in one piece: position, unanswered sends and what was shown."""
+    """Stores one snapshot of a device: its position, its unanswered sends and what was shown.
+
+    A snapshot is a dict that JSON can represent. Implement this to keep it in your own database.
+    """
 
     def load(self) -> dict[str, Any] | None:
-        """The snapshot that was saved last; None: there is none. Raises `StateUnusable`."""
+        """Return the last snapshot, or None if there is none. Raises `StateUnusable`."""
 
     async def save(self, snapshot: dict[str, Any]) -> None:
-        """Replace it; durable when this returns, whole or not at all if the process dies.
+        """Replace the snapshot, atomically. It must be durable when this returns.
 
-        The client neither cancels it nor calls it again before it returns.
+        The client never cancels this call, and never makes it again before it has returned.
         """
 
     def close(self) -> None:
-        """Let another process have it. Idempotent."""
+        """Let another process use the state. Calling it again does nothing."""
 
 
 class FileState:
-    """A JSON file, replaced by a rename. One client at a time: a lock file beside it says so."""
+    """Keeps the state in a JSON file. A lock file beside it keeps out a second client."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -44,25 +49,27 @@ class FileState:
             return None
         except (OSError, ValueError) as error:
             raise StateUnusable(
-                f"the state in {self._path} cannot be read ({error}): delete it to start anew"
+                f"the state in {self._path} cannot be read ({error}): delete the file to start anew"
             ) from None
         if not isinstance(kept, dict):
-            raise StateUnusable(f"{self._path} holds no state: delete it to start anew")
+            raise StateUnusable(f"{self._path} holds no state: delete the file to start anew")
         return kept
 
     def _take(self) -> None:
-        """Lock it: two clients with one state would each undo what the other has kept."""
+        """Lock the state: two clients that share one would each undo what the other has saved."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             lock = _private(self._path.with_name(f"{self._path.name}.lock"))
         except OSError as error:
-            raise StateUnusable(f"the state in {self._path} cannot be kept: {error}") from None
+            raise StateUnusable(
+                f"the state cannot be saved in {self._path} ({error}): choose another place"
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
             raise StateInUse(
-                f"another client uses the state in {self._path}: give each its own"
+                f"another client uses the state in {self._path}: give each client its own file"
             ) from None
         self._lock = lock
 
@@ -78,7 +85,7 @@ class FileState:
 
     def _write(self, data: bytes) -> None:
         beside = self._path.with_name(f"{self._path.name}.new")
-        beside.unlink(missing_ok=True)  # of a process that died, with rights of its own
+        beside.unlink(missing_ok=True)  # left by a process that died, perhaps with other rights
         with _private(beside) as file:
             file.write(data)
             file.flush()
@@ -87,5 +94,24 @@ class FileState:
 
 
 def _private(path: Path) -> IO[bytes]:
-    """To write: it holds messages that were not sent yet, for its owner alone."""
+    """Open a file that only its owner may read: it holds messages that have not been sent yet."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def restored(state: State | None, user_id: str) -> Device:
+    """Return the device that a state holds, or a new one. Raises `StateUnusable`."""
+    snapshot = state.load() if state else None
+    if snapshot is None:
+        return Device(user_id, device_id=uuid4().hex)
+    try:
+        device = Device.restored(snapshot)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise StateUnusable(
+            f"the saved state is damaged ({error!r}): delete it to start anew"
+        ) from None
+    if device.user_id != user_id:
+        raise StateUnusable(
+            f"the saved state belongs to {device.user_id}, but the token to {user_id}: "
+            "use a state of its own for each user"
+        )
+    return device

@@ -1,4 +1,4 @@
-"""One stream to a messaging server: from hello to its end."""
+"""Runs one stream to a messaging server, from the hello to the end of the session."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cecochat.client.events import hole_of, missing, receipt_of
 from cecochat.client.history import HistoryCalls
 from cecochat.client.local import LocalDevice
 from cecochat.domain.device import device as domain
+from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import history_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Gap, ReadToken, ServerFrame, ServerItem
 
@@ -23,15 +24,19 @@ WELCOME_TIMEOUT_S = 10.0
 
 
 class Ended(NamedTuple):
-    """Why a stream ended; `error` None: this side wants a new one. `address`: where to go on."""
+    """The reason why a stream ended.
+
+    `error` is None if this side wants a new stream. `address` names the server to go on with.
+    """
 
     error: ChatError | None
     address: str = ""
 
 
 class Stream:
-    """Runs one session of the local device. `save` keeps the device's state before a send leaves;
-    `expiring` is called when the token has to be renewed.
+    """Runs the sessions of the local device, one at a time.
+
+    It calls `save` before a send leaves, and `expiring` when the token has to be renewed.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Stream:
         self, address: str, token: str, label: str, credentials: grpc.ChannelCredentials | None
     ) -> Ended:
         """Serve until the session ends. Raises what `save` and `expiring` raise, in a group."""
+        # `drained` ends the session, too: the device has to go back and begin a new one.
         async with open_channel(address, credentials) as channel:
             open_call: Any = channel.stream_stream(
                 CHAT,
@@ -83,9 +89,14 @@ class Stream:
         except grpc.aio.AioRpcError as error:
             return Ended(error_of(f"the messaging server at {address}", error))
         except TimeoutError:
-            return Ended(NotReachable(f"{address} did not answer within {WELCOME_TIMEOUT_S:g} s"))
+            return Ended(
+                NotReachable(
+                    f"the messaging server at {address} did not answer within "
+                    f"{WELCOME_TIMEOUT_S:g} s"
+                )
+            )
         except ChatError as error:
-            return Ended(error)  # of the history, while a gap was filled
+            return Ended(error)  # raised by the history, while a gap was being filled
         return Ended(NotReachable(f"the messaging server at {address} ended the stream"))
 
     async def _take(self, item: ServerItem, group: asyncio.TaskGroup) -> Ended | None:
@@ -97,13 +108,13 @@ class Stream:
             case domain.TokenExpiring():
                 self._renewal = group.create_task(self._expiring())
             case domain.Rejected():
-                return Ended(None)  # this session takes no more sends
+                return Ended(None)  # the server takes no more sends in this session
             case domain.Disconnected(error, address):
                 return Ended(refused(error), address)
         return None
 
     async def _write(self, call: Any) -> None:
-        """Write what there is, whenever there is; the reader is told why a stream ends."""
+        """Write frames as they come up. If the stream ends, the reader learns why."""
         try:
             while True:
                 await self._local.to_write.wait()
@@ -118,7 +129,7 @@ class Stream:
     # -- gaps
 
     async def _fill(self, gap: Gap) -> None:
-        """Bring what the log no longer has, a page at a time. Raises `ChatError`."""
+        """Fetch what the log no longer has from the history, page by page. Raises `ChatError`."""
         listed, holes = set[str](), list[history_pb2.Hole]()
         async with aclosing(self._history.chats_by_id(gap.token)) as pages:
             async for page in pages:
@@ -127,35 +138,38 @@ class Stream:
                     listed.add(chat.chat_id)
                 holes += page.holes
         for hole in sorted(holes, key=lambda hole: hole.first_id):
-            if hole.chat_id not in listed and hole.last_id > self._shown_up_to(hole.chat_id):
+            chat_id = ChatId(hole.chat_id)
+            if chat_id not in listed and hole.last_id > self._shown_up_to(chat_id):
                 self._take_hole(hole)
         self._local.filled()
 
-    def _shown_up_to(self, chat_id: str) -> int:
+    def _shown_up_to(self, chat_id: ChatId) -> int:
         return self._local.progress.live.shown_up_to(chat_id)
 
     def _take_hole(self, hole: history_pb2.Hole) -> None:
-        """Tell of it. A message of which all but its content is known counts as shown: as an own
-        one, it is accepted.
+        """Tell the application about a hole.
+
+        If the hole is one known message that only lacks its content, the message counts as shown;
+        if it is an own one, its send counts as accepted.
         """
         self._local.tell(hole_of(hole))
         if hole.client_message_id:
             self._local.fill(missing(hole))
 
     async def _fill_chat(self, chat: history_pb2.Chat, token: ReadToken) -> None:
-        marks = chat.marks
-        low = self._shown_up_to(chat.chat_id)
+        chat_id, marks = ChatId(chat.chat_id), chat.marks
+        low = self._shown_up_to(chat_id)
         if max([chat.last_message.id, *(hole.last_id for hole in chat.holes)]) > low:
-            async with aclosing(self._history.every_page(chat.chat_id, low, token)) as pages:
+            async with aclosing(self._history.every_page(chat_id, low, token)) as pages:
                 async for page in pages:
                     self._fill_page(page)
-                    marks = page.marks  # of now: what was read before these messages, they hide
+                    marks = page.marks  # newer than those of the list of chats
         for mark in marks:
             if mark.user_id != self._local.user_id:
-                self._local.tell(receipt_of(chat.chat_id, mark))
+                self._local.tell(receipt_of(chat_id, mark))
 
     def _fill_page(self, page: history_pb2.GetMessagesResponse) -> None:
-        """Messages, and where some are missing, in the order of their ids."""
+        """Take messages and holes in the order of their ids."""
         holes = sorted(page.holes, key=lambda hole: hole.first_id, reverse=True)
         for event in page.messages:
             while holes and holes[-1].first_id < event.id:

@@ -1,4 +1,4 @@
-"""The span of a send, below the application's own where OpenTelemetry records one."""
+"""The span of a send, a child of the application's own span if OpenTelemetry records one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _W3C = TraceContextTextMapPropagator()
 
 
 def sending(send: Send) -> Span:
-    """Begin a span where the caller has one, and have the send carry its context."""
+    """Begin a span if the caller has one, and put its context into the send (W3C Trace Context)."""
     if not trace.get_current_span().is_recording():
         return INVALID_SPAN
     span = trace.get_tracer("cecochat").start_span(SEND.name, kind=SpanKind[SEND.kind])
@@ -26,13 +26,11 @@ def sending(send: Send) -> Span:
 
 
 def answered(span: Span, answer: asyncio.Future[int]) -> None:
-    """End it: the send has its answer, or nobody waits for one. To look at an error takes it from
-    what asyncio tells of those that nobody looked at: the span tells it.
-    """
+    """End the span of a send that was answered, or whose caller no longer waits."""
     if answer.cancelled():
         span.set_status(Status(StatusCode.ERROR, "cancelled"))
         span.end()
-    elif error := answer.exception():
+    elif error := answer.exception():  # asyncio reports it no longer; the span does
         refused(span, error)
     else:
         span.set_attribute(MESSAGE_ID, str(answer.result()))
@@ -40,6 +38,6 @@ def answered(span: Span, answer: asyncio.Future[int]) -> None:
 
 
 def refused(span: Span, error: BaseException) -> None:
-    """End it: the send was not accepted."""
+    """End the span of a send that was not accepted."""
     span.set_status(Status(StatusCode.ERROR, str(error)))
     span.end()

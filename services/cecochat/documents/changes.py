@@ -1,7 +1,7 @@
-"""The trace of a change of a central document: written, received by each server, in force there.
+"""Traces a change of a central document: written, received by each server, and in force there.
 
-No context is carried along, since a person may change the store by hand: the id of the trace
-follows from the version.
+The id of the trace follows from the version, so no context has to be stored with the document. A
+person may also change the store by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MS_NS = 1_000_000
 
 
 def changed(tracer: Tracer, store: Configuration, document: Document, begun_ns: int) -> None:
-    """A document has been put, which began at `begun_ns`."""
+    """Trace that a document was stored. The change began at `begun_ns`."""
     with contained():
         if tracer.on:
             seen = {**_seen(document), spans.DB: store.system}
@@ -35,7 +35,10 @@ def changed(tracer: Tracer, store: Configuration, document: Document, begun_ns: 
 def applying(
     tracer: Tracer, store: Configuration, document: Document, *, new: bool
 ) -> Iterator[None]:
-    """A document comes in force inside. `new`: it was changed while this server ran."""
+    """Trace the block in which a document comes into force.
+
+    `new` says whether it was changed while this server ran.
+    """
     made: list[Span] = []
     with contained():
         if tracer.on:

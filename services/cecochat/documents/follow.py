@@ -1,5 +1,6 @@
-"""Following the central documents while running: one that is not valid changes nothing, and a store
-that does not answer stops nobody.
+"""Follows the central documents while a server runs.
+
+A document that is not valid changes nothing, and a store that does not answer stops nobody.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from cecochat.telemetry.tracing import OFF, Tracer
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
-PAST = 100  # versions that a store keeps at least
+PAST = 100  # how many versions a store keeps at least
 
 Parsed = TypeVar("Parsed")
 
 
 class DocumentMetrics:
-    """How a server follows a document."""
+    """Metrics about how a server follows a document."""
 
     def __init__(self, name: str, registry: CollectorRegistry) -> None:
         self.version = Gauge(
             f"cecochat_{name}_version", f"Version of the {name} in force.", registry=registry
         )
         self.followed = Gauge(
-            f"cecochat_{name}_followed", "1 while the store of it answers.", registry=registry
+            f"cecochat_{name}_followed", "1 while its store answers.", registry=registry
         )
         self.went_back = Gauge(
             f"cecochat_{name}_went_back",
@@ -45,13 +46,14 @@ class DocumentMetrics:
             registry=registry,
         )
         self.refused = Counter(
-            f"cecochat_{name}_refused", "Documents that are not valid.", registry=registry
+            f"cecochat_{name}_refused", "Documents that were not valid.", registry=registry
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """One server that follows central documents: where they are, and what tells that it does.
+    """How a server follows central documents: from where, with which metrics and traces.
+
     `memory` keeps what is in force.
     """
 
@@ -62,8 +64,9 @@ class Following:
 
 
 async def follow(following: Following, apply: Callable[[Config], None]) -> None:
-    """Apply the configuration now and after each change, until cancelled; the last good one stays
-    in force.
+    """Apply the configuration now and after each change, until cancelled.
+
+    If a change is not valid, the last good configuration stays in force.
     """
     async with aclosing(valid(following, CONFIGURATION, parse)) as versions:
         async for _, config in versions:
@@ -75,8 +78,10 @@ async def follow(following: Following, apply: Callable[[Config], None]) -> None:
 async def valid(
     following: Following, name: str, parse_: Callable[[Any], Parsed]
 ) -> AsyncGenerator[tuple[int, Parsed]]:
-    """Version and value of the document now and after each change, those that are valid and later
-    than what is in force. One is in force when the next is asked for.
+    """Yield version and value of a document, now and after each change.
+
+    It skips what is not valid or not newer than what is in force. A version is in force once the
+    next one is asked for.
     """
     configuration = following.configuration
     metrics = DocumentMetrics(name, following.registry)
@@ -104,13 +109,12 @@ async def valid(
 
 
 def _judge_earlier(document: Document, in_force: Document, metrics: DocumentMetrics) -> None:
-    """The store holds what is in force, or has lost it."""
+    """Note whether the store holds what is in force, or has lost it."""
     lost = document.rank < in_force.rank
     metrics.went_back.set(lost)
     if lost:
         log.error(
-            "the store of the %s has gone back to %s: %s stays in force until control has restored "
-            "it",
+            "the store of the %s has gone back to %s: %s stays in force, and control restores it",
             document.name,
             document.rank,
             in_force.rank,
@@ -120,7 +124,7 @@ def _judge_earlier(document: Document, in_force: Document, metrics: DocumentMetr
 async def _earlier(
     configuration: Configuration, name: str, parse_: Callable[[Any], Parsed]
 ) -> tuple[Document, Parsed] | None:
-    """For a start while the newest version is not valid."""
+    """Return an earlier valid version, for a server that starts while the newest is not valid."""
     with suppress(Unavailable):
         return await last_good(configuration, name, parse_)
     return None
@@ -129,7 +133,7 @@ async def _earlier(
 async def last_good(
     configuration: Configuration, name: str, parse_: Callable[[Any], Parsed]
 ) -> tuple[Document, Parsed] | None:
-    """The newest version that is valid, of those that the store keeps. Raises `Unavailable`."""
+    """Return the newest valid version that the store keeps. Raises `Unavailable`."""
     for document in await configuration.past(name, PAST):
         with suppress(InvalidSettings):
             return document, parse_(document.value)
@@ -139,7 +143,7 @@ async def last_good(
 async def _versions(
     configuration: Configuration, name: str, followed: Gauge
 ) -> AsyncGenerator[Document]:
-    """`watch`, again when it fails: each other version that the store holds."""
+    """Yield each new version in the store, and watch it again after a failure."""
     seen: Rank | None = None
     lost = False
     while True:
@@ -155,7 +159,7 @@ async def _versions(
                         yield document
         except Unavailable as error:
             if not lost:
-                log.warning("%s cannot be followed, what is in force stays: %s", name, error)
+                log.warning("%s cannot be followed, and stays as it is: %s", name, error)
             lost = True
             followed.set(0)
             await asyncio.sleep(RETRY_S)

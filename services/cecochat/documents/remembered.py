@@ -1,4 +1,4 @@
-"""What a server remembers of the central documents, for control, whose store may have lost them."""
+"""What a server remembers about the central documents, in case their store loses them."""
 
 from __future__ import annotations
 
@@ -19,32 +19,34 @@ from cecochat.runtime.http import App
 
 @dataclass
 class Memory:
-    """The documents that a server follows, the last good version of each. `taken_over`: the highest
-    version of the assignment by which it has seen a partition taken over, and the one after that
-    where it was given that partition by the same version, and so has to wait for a later one.
+    """The last good version of each document that a server follows.
+
+    `taken_over` is the highest version of the assignment by which the server has seen a partition
+    taken over. It is one more if the same version gave that partition to this server, which then
+    has to wait for a later version.
     """
 
     documents: dict[str, Document] = field(default_factory=dict)
     taken_over: int = 0
 
     def keep(self, document: Document) -> None:
-        """This version is in force here now."""
+        """Remember the version that is in force here now."""
         self.documents[document.name] = document
 
     def see_takeover(self, version: int) -> None:
-        """Some server took a partition over by that version of the assignment."""
+        """Note that a server took a partition over by a version of the assignment."""
         self.taken_over = max(self.taken_over, version)
 
 
 class Remembers(NamedTuple):
-    """What a server says of its memory."""
+    """What a server says about its memory."""
 
-    ranks: dict[str, Rank]  # by name of the document
+    ranks: dict[str, Rank]  # by the name of the document
     taken_over: int
 
 
 def show_memory(app: App, server_id: str, memory: Memory) -> None:
-    """`GET /documents`: of which version each is, and `GET /documents/NAME`."""
+    """Serve `GET /documents`, with the version of each, and `GET /documents/NAME`."""
 
     @app.get("/documents", ctx_scope="read")
     async def documents(_: Request) -> HTTPResponse:
@@ -60,7 +62,10 @@ def show_memory(app: App, server_id: str, memory: Memory) -> None:
 
 
 async def remembered_by(client: httpx.AsyncClient, server: Instance) -> Remembers | None:
-    """None: no answer, or that of another server, which has its address now."""
+    """Ask a server what it remembers.
+
+    Return None if it does not answer, or if another server now has its address.
+    """
     match await _asked(client, server, "/documents"):
         case {"documents": dict(documents), "taken_over": int(taken_over)}:
             return Remembers(_ranks(documents), taken_over)
@@ -68,7 +73,10 @@ async def remembered_by(client: httpx.AsyncClient, server: Instance) -> Remember
 
 
 async def document_of(client: httpx.AsyncClient, server: Instance, name: str) -> Document | None:
-    """The version that it follows, valid or not in our eyes. None as above."""
+    """Ask a server for the document that it follows, whether we think it valid or not.
+
+    Return None in the same cases as `remembered_by`.
+    """
     match await _asked(client, server, f"/documents/{name}"):
         case {
             "document": {

@@ -1,4 +1,4 @@
-"""Revoking tokens: one more entry in the document of revocations, and following it."""
+"""Revokes tokens, by an entry in the document of revocations, and follows that document."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Parsed = TypeVar("Parsed")
 
 
 def until_now_ms() -> int:
-    """The time before which all is issued that has been issued by now, within this ms as well."""
+    """Return a time in ms that is later than the issue of any token up to now."""
     return now_ms() + 1
 
 
 async def follow_revocations(
     following: Following, verifier: Verifier, applied: Callable[[], None] = lambda: None
 ) -> None:
-    """Tell a server's verifier what is revoked, now and after each change, until cancelled."""
+    """Keep a server's verifier informed of what is revoked, until cancelled."""
     async with aclosing(valid(following, REVOCATIONS, revocations.parse)) as versions:
         async for _, revoked in versions:
             verifier.revoke(revoked)
@@ -46,19 +46,20 @@ async def follow_revocations(
 async def deciding(
     configuration: Configuration, wanted: Revocation
 ) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
-    """What `Configuration.change` makes the next version of the document with: of one that is not
-    valid, which nobody follows, it is made from the last that was.
+    """Return the function with which `Configuration.change` adds a revocation.
+
+    If the current document is not valid, nobody follows it, so the last valid one is changed.
     """
     config = await _good(configuration, CONFIGURATION, keys.parse)
     good = await _good(configuration, REVOCATIONS, revocations.parse)
 
     def decide(current: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
-            known = revocations.parse(current)
+            before = revocations.parse(current)
         except InvalidSettings:
-            known = good
+            before = good
         made = revocations.with_one(
-            known, wanted, now_ms=now_ms(), lifetime_max_s=config.tokens_lifetime_max_s
+            before, wanted, now_ms=now_ms(), lifetime_max_s=config.tokens_lifetime_max_s
         )
         return revocations.document(made)
 
@@ -66,7 +67,7 @@ async def deciding(
 
 
 async def _good(configuration: Configuration, name: str, parse: Callable[[Any], Parsed]) -> Parsed:
-    """What the newest version says that is valid. Raises `Unavailable`."""
+    """Return the newest valid value of a document. Raises `Unavailable`."""
     with suppress(InvalidSettings):
         return parse((await configuration.get(name)).value)
     earlier = await last_good(configuration, name, parse)
@@ -74,8 +75,10 @@ async def _good(configuration: Configuration, name: str, parse: Callable[[Any], 
 
 
 def add_revoking(app: App, configuration: Configuration) -> None:
-    """`POST /revocations` with `{"user": ID, "sid": SID, "before_ms": MS}`, for the back end of the
-    application. `user` may be absent where `everyone` is true, `sid` and `before_ms` always.
+    """Serve `POST /revocations` for the application's back end.
+
+    The body is `{"user": ID, "sid": SID, "before_ms": MS}` or `{"everyone": true, ...}`. `sid` and
+    `before_ms` are optional.
     """
 
     @app.post("/revocations", ctx_scope="change")
@@ -94,25 +97,25 @@ def add_revoking(app: App, configuration: Configuration) -> None:
 
 
 def _wanted(request: Request) -> Revocation:
-    """Nothing but JSON: a page in somebody's browser can send other kinds without being asked."""
+    """Read the request. It must be JSON: a web page can send other types without permission."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise _invalid("the body is no application/json")
+        raise _invalid("the content type is not application/json")
     try:
         body = json.loads(request.body)
     except (ValueError, RecursionError):
-        raise _invalid("the body is no JSON") from None
+        raise _invalid("the body is not JSON") from None
     match body:
         case {"everyone": True, **others} if others.keys() <= {"before_ms"}:
             return Revocation("", "", _before_ms(body))
         case {"user": str(user), **others} if user and others.keys() <= {"sid", "before_ms"}:
             return Revocation(user, _text(body, "sid"), _before_ms(body))
-    raise _invalid("it names nobody, or something that is not known")
+    raise _invalid("the body names nobody, or has an unknown field")
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     if isinstance(value := body.get(name, ""), str):
         return value
-    raise _invalid(f"{name} is no text")
+    raise _invalid(f"{name} is not a text")
 
 
 def _before_ms(body: Mapping[str, Any]) -> int:
@@ -121,11 +124,11 @@ def _before_ms(body: Mapping[str, Any]) -> int:
         return until_now_ms()
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise _invalid("before_ms is no whole number")
+    raise _invalid("before_ms is not a whole number")
 
 
 def _invalid(what: str) -> Refusal:
     return Invalid(
-        f'{what}: send {{"user": ID}}, with "sid" and "before_ms" as you like, or '
+        f'{what}: send {{"user": ID}}, with "sid" and "before_ms" if you like, or '
         '{"everyone": true}',
     )

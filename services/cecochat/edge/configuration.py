@@ -1,8 +1,8 @@
-"""What HAProxy is told, from the settings and from the servers behind it.
+"""Writes the configuration of HAProxy, from the settings and the servers behind it.
 
-A port of the edge leads to one messaging server: clients are told host:port of the server that owns
-a user's partition, and any gRPC client finds it there. What they ask for decides where else a
-connection to the edge leads (ADR 0101).
+Each port of the edge leads to one messaging server, so any gRPC client finds the owner of a user's
+partition by the host:port that it is told. On the main port, the path of a request decides whether
+it goes to a connect, messaging or history server (ADR 0101).
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from cecochat.settings.settings import PREFIX, Settings, split_address
 
 HEADERS_MAX = 64
 STREAMS_MAX = 32
-"""On one connection: the client opens one, others a few."""
+"""How many streams one connection may have. Our client opens one, others open a few."""
 RATE_S = 10
-"""Over so long the requests of an address are counted: clients that come back do so all at once."""
+"""The requests of an address are counted over this time, since clients come back all at once."""
 LOGGED = 1_000
-"""So many of them have a line in the log: 326,000 that were given up at once had one each."""
+"""Above this rate, an address's requests are not logged: a flood of 326,000 had a line each."""
 INTERVALS = "inter 2s downinter 500ms fall 3 rise 1"
 RELOADS_MAX = 10
-"""A worker that serves old streams ends after so many reloads, however many are left."""
+"""After so many reloads, a worker that still serves old streams ends them."""
 
 PATHS: dict[Service, str] = {
     "connect": "path_beg /v1/",
     "messaging": "path_beg /cecochat.v1.Messaging/",
     "history": "path_beg /cecochat.v1.History/",
 }
-"""What leads to each server, as HAProxy tests it. Health, metrics and operators' endpoints are not
-among them.
+"""The paths that lead to each server, as HAProxy tests them.
+
+Health, metrics and what is for operators are not among them.
 """
 
 PLAIN = re.compile(r"[\w.:/\[\]-]+", re.ASCII)
 LOG_FORMAT = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %ts %HM %HPO"
-"""Neither headers nor the query of the URL: either may hold a token."""
+"""It has neither headers nor the query of the URL, since either may hold a token."""
 
 
 class Behind(NamedTuple):
@@ -49,12 +50,12 @@ class Behind(NamedTuple):
     service: Service
     server_id: str
     address: str  # host:port
-    health_url: str  # connect tells of its life where clients come
-    port: int  # of the edge
+    health_url: str  # connect answers /livez on its port for clients
+    port: int  # the port of the edge that leads here
 
 
 def of_one_machine(settings: Settings) -> list[Behind]:
-    """The servers of a `cecochat up` with these settings. Raises `InvalidSettings`."""
+    """Return the servers of a `cecochat up` with these settings. Raises `InvalidSettings`."""
     _, port = split_address(settings.edge)
     connect = f"{settings.host}:{settings.connect_port}"
     scheme = "https" if settings.tls else "http"
@@ -73,7 +74,9 @@ def _behind(settings: Settings, service: Service, port: int, health_port: int) -
 
 
 def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behind]:
-    """Messaging servers that tell clients an address with this edge's host, and the connect and
+    """Return the registered servers that belong behind this edge.
+
+    These are the messaging servers that clients know by this edge's host, and the connect and
     history servers of all machines, since any of them will do. Raises `InvalidSettings`.
     """
     host, main = split_address(settings.edge)
@@ -91,8 +94,9 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
 
 
 def _is_plain(instance: Instance) -> bool:
-    """Whether all of it can stand in the configuration: whoever writes to the registry must not
-    write other lines.
+    """Whether all parts are safe in the configuration.
+
+    Whoever can write to the registry must not be able to add lines to it.
     """
     texts = (instance.instance_id, instance.address, instance.behind, instance.health_url)
     if not all(PLAIN.fullmatch(text) for text in texts):
@@ -110,11 +114,11 @@ def _is_address(text: str) -> bool:
 
 
 def written(settings: Settings, servers: Sequence[Behind]) -> str:
-    """The whole configuration. Raises `InvalidSettings`."""
+    """Return the whole configuration. Raises `InvalidSettings`."""
     if settings.tls and not settings.edge_ca_file:
         raise InvalidSettings(
-            f"{PREFIX}TLS_CERT_FILE makes servers speak TLS, with the edge too: name who signs "
-            f"their certificates with {PREFIX}EDGE_CA_FILE, or set {PREFIX}EDGE_CERT_FILE alone"
+            f"{PREFIX}TLS_CERT_FILE makes servers speak TLS with the edge, too: name the authority "
+            f"of their certificates with {PREFIX}EDGE_CA_FILE, or set only {PREFIX}EDGE_CERT_FILE"
         )
     _, main = split_address(settings.edge)
     ports = sorted({server.port for server in servers if server.service == "messaging"} - {main})
@@ -123,8 +127,8 @@ def written(settings: Settings, servers: Sequence[Behind]) -> str:
     parts += [_frontend(settings, port, ("messaging",)) for port in ports]
     ca_file = settings.edge_ca_file
     for service in ("connect", "history"):
-        of = [each for each in servers if each.service == service]
-        parts.append(_backend(service, of, ca_file))
+        same = [each for each in servers if each.service == service]
+        parts.append(_backend(service, same, ca_file))
     for port in (main, *ports):
         owners = [each for each in servers if (each.service, each.port) == ("messaging", port)]
         parts.append(_backend(f"messaging-{port}", owners, ca_file))
@@ -158,7 +162,7 @@ def _defaults(settings: Settings) -> str:
         "timeout connect 5s",
         f"timeout http-request {settings.edge_header_s}s",
         "timeout http-keep-alive 60s",
-        "# Streams are silent for long; a client that is gone is found by its keepalive.",
+        "# A stream may be silent for long. The keepalive finds clients that are gone.",
         f"timeout client {settings.edge_idle_s}s",
         f"timeout server {settings.edge_idle_s}s",
         f"timeout tunnel {settings.edge_idle_s}s",
@@ -166,7 +170,7 @@ def _defaults(settings: Settings) -> str:
         "clitcpka-idle 20s",
         "clitcpka-intvl 10s",
         "clitcpka-cnt 3",
-        "# A connection of its own for each stream: who reads slowly must not hold up others.",
+        "# Each stream has a connection of its own, so that a slow reader does not hold up others.",
         "http-reuse never",
         "option http-no-delay",
     )
@@ -183,7 +187,7 @@ def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str
     tls = f" ssl crt {_quoted(str(certificate))} alpn {http}" if certificate else ""
     limit = settings.edge_connections_per_address
     requests = settings.edge_requests_per_address * RATE_S
-    known = " or ".join(f"{{ {PATHS[service]} }}" for service in services)
+    served = " or ".join(f"{{ {PATHS[service]} }}" for service in services)
     backends = {service: service for service in services} | {"messaging": f"messaging-{port}"}
     return _section(
         f"frontend edge-{port}",
@@ -191,7 +195,7 @@ def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str
         "tcp-request connection track-sc0 src table addresses",
         f"tcp-request connection reject if {{ sc0_conn_cur(addresses) gt {limit} }}",
         f"http-request set-log-level silent if {{ sc0_http_req_rate(addresses) gt {LOGGED} }}",
-        f"http-request deny deny_status 404 unless {known}",
+        f"http-request deny deny_status 404 unless {served}",
         f"http-request deny deny_status 429 if {{ sc0_http_req_rate(addresses) gt {requests} }}",
         *(f"use_backend {backends[each]} if {{ {PATHS[each]} }}" for each in services),
     )
@@ -207,7 +211,7 @@ def _backend(name: str, servers: Sequence[Behind], ca_file: Path | None) -> str:
 
 
 def _server(server: Behind) -> str:
-    """HAProxy asks for its life over HTTP; a server that does not answer is told no new client."""
+    """HAProxy checks a server over HTTP. One that does not answer gets no new clients."""
     health = urlsplit(server.health_url)
     check = f"check addr {health.hostname} port {health.port} check-proto h1 {INTERVALS}"
     grpc = "" if server.service == "connect" else " proto h2"
@@ -215,12 +219,14 @@ def _server(server: Behind) -> str:
 
 
 def _tls(server: Behind, ca_file: Path | None) -> str:
-    """How HAProxy encrypts to it, and whom it takes for it: who has a certificate of that authority
-    and, where the address is a name, of that name. HAProxy compares no IP addresses.
+    """Tell HAProxy how to encrypt, and which certificate to expect.
+
+    It must be signed by the given authority. If the address is a name, the certificate must have
+    that name; HAProxy does not compare IP addresses.
     """
     check = " check-ssl" if server.health_url.startswith("https:") else ""
     if ca_file is None:
-        return f"{check} verify none" if check else ""  # it asks whether it lives, not who it is
+        return f"{check} verify none" if check else ""  # the check asks for life, not for identity
     alpn = "http/1.1" if server.service == "connect" else "h2"
     host, _ = split_address(server.address)
     name = "" if _is_ip(host) else f" verifyhost {host}"

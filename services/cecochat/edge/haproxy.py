@@ -1,4 +1,4 @@
-"""HAProxy as a process: a configuration is checked, run, and taken anew without a stream lost."""
+"""Runs HAProxy: checks a configuration, starts it, and reloads it without losing a stream."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ LOOK_EVERY_S = 0.05
 
 
 def program() -> str | None:
-    """Where HAProxy is, also where its folder is not on a user's PATH; None: not installed."""
+    """Return where HAProxy is, even if its folder is not on the PATH; None if it is not there."""
     return shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 def _needed() -> str:
-    """Raises `InvalidSettings`."""
     if found := program():
         return found
-    raise InvalidSettings("HAProxy is not on this machine: install it (Debian: haproxy)")
+    raise InvalidSettings("HAProxy is not on this machine: install it (on Debian: haproxy)")
 
 
 async def check(configuration: str) -> None:
-    """Raises `InvalidSettings` with what HAProxy says is wrong with it."""
+    """Have HAProxy check a configuration. Raises `InvalidSettings` with what it complains about."""
     with tempfile.TemporaryDirectory(prefix="cecochat-edge-") as folder:
         file = Path(folder) / "haproxy.cfg"
         file.write_text(configuration)
@@ -47,12 +46,14 @@ async def check(configuration: str) -> None:
         async with asyncio.timeout(CHECKED_WITHIN_S):
             said, _ = await process.communicate()
     if process.returncode:
-        raise InvalidSettings(f"HAProxy refuses the configuration: {said.decode()[-2_000:]}")
+        raise InvalidSettings(f"HAProxy rejects the configuration: {said.decode()[-2_000:]}")
 
 
 class HAProxy:
-    """A master with its worker. At a reload a new worker takes the new connections, and the one
-    before serves its streams to their end.
+    """A master process with its worker.
+
+    At a reload, a new worker takes the new connections, and the old one serves its streams until
+    they end.
     """
 
     def __init__(self, process: Process, file: Path) -> None:
@@ -61,7 +62,7 @@ class HAProxy:
 
     @classmethod
     async def start(cls, configuration: str, folder: Path) -> HAProxy:
-        """It ends with this process, however that ends. Raises `InvalidSettings`."""
+        """Start HAProxy so that it ends with this process. Raises `InvalidSettings`."""
         await check(configuration)
         file = folder / "haproxy.cfg"
         file.write_text(configuration)
@@ -72,9 +73,7 @@ class HAProxy:
         return cls(process, file)
 
     async def listening(self, host: str, port: int) -> None:
-        """Returns once it takes connections there. Raises `InvalidSettings` where it ends before,
-        or does not within a time.
-        """
+        """Wait until it takes connections. Raises `InvalidSettings` if it ends or is too slow."""
         for _ in range(round(LISTENS_WITHIN_S / LOOK_EVERY_S)):
             if self._process.returncode is not None:
                 break
@@ -83,27 +82,27 @@ class HAProxy:
                 writer.close()
                 return
             await asyncio.sleep(LOOK_EVERY_S)
-        raise InvalidSettings(f"HAProxy does not listen on {host}:{port}: it says why above")
+        raise InvalidSettings(f"HAProxy does not listen on {host}:{port}: its log above says why")
 
     async def reload(self, configuration: str) -> None:
-        """Raises `InvalidSettings` and goes on as before with what HAProxy refuses."""
+        """Use a new configuration. Raises `InvalidSettings` if HAProxy rejects it, and goes on."""
         await check(configuration)
         self._file.write_text(configuration)
         self._process.send_signal(signal.SIGUSR2)
 
     async def ended(self) -> int:
-        """Its exit code, once it ends."""
+        """Wait until it ends, and return its exit code."""
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """End it with the streams through it: their clients go on through another edge."""
+        """End it, and with it all streams. Their clients go on through another edge."""
         if self._process.returncode is None:
             self._process.terminate()
             await self._process.wait()
 
 
 async def changes(files: Iterable[Path]) -> AsyncGenerator[None]:
-    """Yields after each change of what the files hold, or of why they cannot be read."""
+    """Yield after each change of the files' content, or of the reason why one cannot be read."""
     files = list(files)
     seen = _digest(files)
     while True:
@@ -121,7 +120,7 @@ def _digest(files: list[Path]) -> bytes:
 
 
 def _content(file: Path) -> bytes:
-    """Or why it cannot be read, which HAProxy will say too."""
+    """Return the content of a file, or the reason why it cannot be read."""
     try:
         return file.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Runs the edge of this machine, and follows what its configuration is made of."""
+"""Runs the edge of this machine, and reloads it when servers or certificates change."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from cecochat.settings.settings import Settings, split_address
 log = logging.getLogger(__name__)
 
 SETTLED_S = 0.5
-"""Servers that come and go within such a time cost one reload."""
+"""Servers that come and go within this time cost only one reload."""
 
 
 class Edge:
-    """HAProxy with the configuration that holds now. `discovery` None: one machine, whose servers
-    the settings name.
+    """HAProxy with an up-to-date configuration.
+
+    `discovery` is None on a single machine, whose servers the settings name.
     """
 
     def __init__(self, settings: Settings, discovery: Discovery | None, folder: Path) -> None:
@@ -33,10 +34,10 @@ class Edge:
         self._discovery = discovery
         self._folder = folder
         self._stale = asyncio.Event()
-        self._taken = ""  # what HAProxy was told last
+        self._taken = ""  # the configuration that HAProxy uses
 
     def configuration(self) -> str:
-        """As of now. Raises `InvalidSettings`."""
+        """Return the configuration for the servers that are live now. Raises `InvalidSettings`."""
         discovery = self._discovery
         if discovery is None:
             return written(self._settings, of_one_machine(self._settings))
@@ -44,8 +45,9 @@ class Edge:
         return written(self._settings, of_instances(self._settings, live))
 
     async def run(self, started: asyncio.Event) -> None:
-        """Until cancelled. Raises `InvalidSettings` where HAProxy does not start, and `Unavailable`
-        where it ends.
+        """Run until cancelled.
+
+        Raises `InvalidSettings` if HAProxy does not start, and `Unavailable` if it ends.
         """
         self._taken = self.configuration()
         haproxy = await HAProxy.start(self._taken, self._folder)
@@ -59,7 +61,7 @@ class Edge:
                     group.create_task(self._follow(service))
                 group.create_task(self._reload(haproxy))
                 code = await haproxy.ended()
-                raise Unavailable(f"HAProxy ended with {code}: it says why above")
+                raise Unavailable(f"HAProxy ended with exit code {code}: its log above says why")
         finally:
             await haproxy.stop()
 
@@ -72,9 +74,9 @@ class Edge:
                 configuration = self.configuration()
                 await haproxy.reload(configuration)
                 self._taken = configuration
-                log.info("HAProxy takes the new configuration; streams that are open go on")
+                log.info("HAProxy uses a new configuration; open streams go on")
             except InvalidSettings as error:
-                log.error("the edge goes on with what it had: %s", error)
+                log.error("the edge keeps its old configuration: %s", error)
 
     async def _follow_certificate(self) -> None:
         file = self._settings.edge_cert_file
@@ -94,7 +96,7 @@ class Edge:
 
 @asynccontextmanager
 async def edge(settings: Settings) -> AsyncIterator[str]:
-    """The edge of this machine, while in the context; the URL that clients are to be told."""
+    """Run the edge of this machine during the block. Yields the URL for clients."""
     async with AsyncExitStack() as stack:
         discovery = None
         if backends.is_shared("discovery", settings):

@@ -1,1 +1,1 @@
-"""What servers and commands ask a server: the contract is `protos/cecochat/internal/v1/`."""
+"""What servers and commands ask a server. The contract is in `protos/cecochat/internal/v1/`."""

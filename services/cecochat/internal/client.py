@@ -1,4 +1,4 @@
-"""Asks a server what the contract between servers has."""
+"""The client side of the contract between servers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeVar
 import httpx
 from google.protobuf.message import DecodeError
 
+from cecochat.domain.log.ids import UserId
 from cecochat.internal import paths
 from cecochat.internal.v1.internal_pb2 import Load, Partitions, Sessions, UserSessions
 from cecochat.ports.discovery import Instance
@@ -17,37 +18,37 @@ Params = Mapping[str, Sequence[str]]
 
 
 class InternalClient:
-    """Asks through a client that `runtime.asking` has made, whose token needs the scope of what is
-    asked.
+    """Asks a server. The given HTTP client must send a token with the scope that a method names.
 
-    Every method returns None where there is no answer: the server cannot be reached in time,
-    refuses, is of a version that does not know the question, or has gone and another one answers at
-    its address.
+    Every method returns None if there is no answer. That is so if the server cannot be reached in
+    time, refuses, is too old to know the question, or if another server now has its address.
     """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     async def load(self, server: Instance) -> Load | None:
-        """What it carries, as a server of its kind. The scope is `metrics`."""
+        """Return what a server carries, in the field of its kind. The scope is `metrics`."""
         load = await self._ask(server, paths.LOAD, Load)
         return load if load and load.WhichOneof("service") == server.service else None
 
     async def owned_by(self, server: Instance) -> dict[int, int] | None:
-        """The partitions that a messaging server owns, each with the offset below which the server
-        has read it. The scope is `read`.
+        """Return the partitions that a messaging server owns. The scope is `read`.
+
+        Each comes with the offset below which the server has read it.
         """
         said = await self._ask(server, paths.PARTITIONS, Partitions)
         return None if said is None else {each.partition: each.read_to for each in said.owned}
 
     async def sessions(
-        self, server: Instance, users: Sequence[str]
-    ) -> dict[str, UserSessions] | None:
-        """The sessions of those of the users whose partitions a messaging server owns. The scope is
-        `people`.
+        self, server: Instance, user_ids: Sequence[UserId]
+    ) -> dict[UserId, UserSessions] | None:
+        """Return the sessions of users, by user id. The scope is `people`.
+
+        Users whose partitions the messaging server does not own are left out.
         """
-        said = await self._ask(server, paths.SESSIONS, Sessions, {paths.USER: list(users)})
-        return None if said is None else {each.user_id: each for each in said.users}
+        said = await self._ask(server, paths.SESSIONS, Sessions, {paths.USER: list(user_ids)})
+        return None if said is None else {UserId(each.user_id): each for each in said.users}
 
     async def _ask(
         self, server: Instance, path: str, kind: type[Answer], params: Params | None = None

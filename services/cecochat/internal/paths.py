@@ -1,4 +1,4 @@
-"""Where each answer of the contract is found, and as what it travels."""
+"""The paths of the contract between servers, and the content type of the answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ PARTITIONS: Final = "/internal/v1/partitions"
 SESSIONS: Final = "/internal/v1/sessions"
 
 USER: Final = "user"
-"""The parameter that names a user, once for each."""
+"""The query parameter that names a user. It is repeated for several users."""
 USERS_MAX: Final = 100
 PROTOBUF: Final = "application/x-protobuf"

@@ -1,4 +1,4 @@
-"""Answers what the contract between servers has, on the internal listener of a server."""
+"""The server side of the contract between servers, on a server's internal listener."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from cecochat.runtime.http import App, error_response
 
 
 class InternalRoutes:
-    """Adds routes to an internal application, each with the scope that it asks for. A server adds
-    those for which it has an answer.
+    """Adds routes to an internal application. Each declares the scope that it requires.
+
+    A server adds only the routes for which it has an answer.
     """
 
     def __init__(self, app: App, server_id: str) -> None:
@@ -31,7 +32,7 @@ class InternalRoutes:
         self._server_id = server_id
 
     def load(self, carries: Callable[[], Load]) -> None:
-        """What this server carries now, in the field of its kind."""
+        """Answer what this server carries now, in the field of its kind."""
 
         @self._app.get(paths.LOAD, ctx_scope="metrics")
         async def say_load(_: Request) -> HTTPResponse:
@@ -40,14 +41,17 @@ class InternalRoutes:
             return _protobuf(said)
 
     def partitions(self, owned: Callable[[], Iterable[OwnedPartition]]) -> None:
-        """What this server owns now."""
+        """Answer which partitions this server owns now."""
 
         @self._app.get(paths.PARTITIONS, ctx_scope="read")
         async def say_partitions(_: Request) -> HTTPResponse:
             return _protobuf(Partitions(server_id=self._server_id, owned=owned()))
 
     def sessions(self, of: Callable[[str], UserSessions | None]) -> None:
-        """The sessions of users; `of` returns None for a user whose partition is not owned here."""
+        """Answer which sessions users have here.
+
+        `of` returns None for a user whose partition this server does not own.
+        """
 
         @self._app.get(paths.SESSIONS, ctx_scope="people")
         async def say_sessions(request: Request) -> HTTPResponse:
@@ -60,12 +64,12 @@ class InternalRoutes:
 
 
 def users_in(request: Request) -> list[UserId]:
-    """Whom a question about sessions names, each once. Raises `Refusal`."""
+    """Return the users that a question about sessions names, each once. Raises `Refusal`."""
     users = list(map(UserId, dict.fromkeys(request.args.getlist(paths.USER, []))))
     if 1 <= len(users) <= paths.USERS_MAX:
         return users
     raise Invalid(
-        f"{len(users)} users: name 1 to {paths.USERS_MAX}, as ?user=alice&user=bob",
+        f"{len(users)} users are named: name 1 to {paths.USERS_MAX}, as ?user=alice&user=bob",
     )
 
 

@@ -1,1 +1,1 @@
-"""What is started: one server, all of them in one process, or a process for each."""
+"""Runs servers: one, all of them in one process, or each in a process of its own."""

@@ -1,4 +1,4 @@
-"""One process a server, on this machine: what `cecochat up --processes` runs."""
+"""Runs each server in a process of its own on this machine, for `cecochat up --processes`."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ COUNTS: dict[Service, int] = {
     "control": 1,
     "connect": 1,
 }
-"""How many of each run unless told otherwise. They are stopped in the opposite order: nobody is
-sent to a server that stops, and control does not move what is about to end.
+"""How many servers of each kind run by default.
+
+They are stopped in the opposite order: connect goes first, so that it sends nobody to a server that
+stops, and then control, so that it does not move what is about to end.
 """
 
 PROGRAM = (sys.executable, "-m", "cecochat", "serve")
-SERVERS_MAX = 16  # of a set on one machine
+SERVERS_MAX = 16  # servers in one set on one machine
 READY_WITHIN_S = 120.0
 STOPPED_WITHIN_S = 30.0
-AGAIN_AFTER_S = 1.0  # a server that dies at once is not started in a busy loop
+AGAIN_AFTER_S = 1.0  # so that a server that dies at once is not started in a busy loop
 
 
 @dataclass
 class Child:
-    """A server's process, and the next one where it ends before it is told to."""
+    """A server's process, which is started again if it ends before it is told to."""
 
-    name: str  # messaging-1
+    name: str  # such as messaging-1
     service: Service
     environment: Mapping[str, str]
     program: Sequence[str]
@@ -55,7 +57,7 @@ class Child:
     unwanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
-        """Returns once it is ready. Raises `InvalidSettings` where it ends before."""
+        """Start the process and wait until it is ready. Raises `InvalidSettings` if it fails."""
         self.instance = None
         try:
             await self._start()
@@ -65,7 +67,7 @@ class Child:
     async def _start(self) -> None:
         self.process = process = await asyncio.create_subprocess_exec(
             *(*self.program, self.service, "--json", "--attached"),
-            stdin=PIPE,  # its end tells the child that this process is gone
+            stdin=PIPE,  # it closes when this process dies, and so tells the child to stop
             stdout=PIPE,
             env=self.environment,
             start_new_session=True,  # Ctrl-C is for this process, which stops them in order
@@ -76,10 +78,10 @@ class Child:
                 if line := await process.stdout.readline():
                     self.instance = Instance(**json.loads(line))
                     return
-        raise InvalidSettings(f"{self.name} did not become ready: it says why above")
+        raise InvalidSettings(f"{self.name} did not become ready: its log above says why")
 
     async def keep(self) -> None:
-        """Start it again whenever it ends, until it is not wanted any more."""
+        """Start the server again whenever it ends, until it is no longer wanted."""
         while not self.unwanted.is_set():
             try:
                 if self.process is None or self.process.returncode is not None:
@@ -91,11 +93,16 @@ class Child:
                 await self.stop()
             code = await self.process.wait() if self.process else None
             if not self.unwanted.is_set():
-                log.warning("%s (%s) ended with %s: starting it again", self.name, self.where, code)
+                log.warning(
+                    "%s (%s) ended with exit code %s: starting it again",
+                    self.name,
+                    self.where,
+                    code,
+                )
                 await asyncio.sleep(AGAIN_AFTER_S)
 
     async def stop(self) -> None:
-        """Let it drain and end."""
+        """Stop the process in order, or kill it if that takes too long."""
         process = self.process
         if process is None or process.returncode is not None:
             return
@@ -104,28 +111,28 @@ class Child:
             async with asyncio.timeout(STOPPED_WITHIN_S):
                 await process.wait()
         except TimeoutError:
-            log.warning("%s did not stop within %s s: killed", self.name, STOPPED_WITHIN_S)
+            log.warning("%s did not stop within %s s: killing it", self.name, STOPPED_WITHIN_S)
             process.kill()
             await process.wait()
 
     async def leave(self) -> None:
-        """Stop for good."""
+        """Stop the server for good."""
         self.unwanted.set()
         await self.stop()
 
     @property
     def pid(self) -> int:
-        """Of the process that was started last."""
+        """The id of the process that was started last."""
         assert self.process
         return self.process.pid
 
     @property
     def where(self) -> str:
-        """For people."""
+        """Where the server runs, for messages."""
         return f"pid {self.process.pid}" if self.process else "no process"
 
     def allocation(self) -> Allocation:
-        """As the deployment port tells of it."""
+        """Return this server as the deployment port describes it."""
         status: Status = "pending"
         if self.process and self.process.returncode is not None:
             status = "failed"
@@ -136,8 +143,9 @@ class Child:
 
 
 class Processes(stack.Stack):
-    """The servers of this machine, whose numbers change while they run. `fixed`: sets whose number
-    a person has chosen.
+    """The server sets of this machine, which may grow and shrink.
+
+    `fixed` holds the sizes of the sets that a person has chosen.
     """
 
     def __init__(
@@ -161,16 +169,16 @@ class Processes(stack.Stack):
     @override
     def scale(self, service: Service, count: int, reason: str) -> None:
         if not self._started:
-            raise Unavailable("the servers of this machine are being started")
+            raise Unavailable("the servers of this machine are still being started: try again")
         limits = self.state(service).limits
         if not limits.min <= count <= limits.max:
             raise CannotScale(
-                f"{count} {service} servers: this machine's `cecochat up` runs {limits.min} to "
-                f"{limits.max} of them"
+                f"{count} {service} servers cannot be run: this machine's `cecochat up` runs "
+                f"{limits.min} to {limits.max} of them"
             )
         children = self.children[service]
         if count != len(children):
-            log.info("%s: %s servers now, %s before: %s", service, count, len(children), reason)
+            log.info("scaling %s from %s to %s servers: %s", service, len(children), count, reason)
         while len(children) > count:
             self._group.create_task(children.pop().leave())
         while len(children) < count:
@@ -186,8 +194,10 @@ class Processes(stack.Stack):
 
     @asynccontextmanager
     async def running(self, counts: Mapping[Service, int]) -> AsyncIterator[None]:
-        """So many of each, ready, each started again should it end; leaving the context stops them.
-        Raises `InvalidSettings` where one does not start.
+        """Run so many servers of each kind; the block begins when they are ready.
+
+        A server that ends is started again. Leaving the block stops all of them. Raises
+        `InvalidSettings` if one does not start.
         """
         try:
             async with asyncio.TaskGroup() as starting:
@@ -204,7 +214,7 @@ class Processes(stack.Stack):
             await self._stop()
 
     def all(self) -> list[Child]:
-        """Every child that is wanted."""
+        """Return every server that is wanted."""
         return [child for children in self.children.values() for child in children]
 
     async def _stop(self) -> None:
@@ -218,8 +228,9 @@ class Processes(stack.Stack):
 async def started(
     settings: Settings, counts: Mapping[Service, int], fixed: Mapping[Service, int]
 ) -> AsyncIterator[Addresses]:
-    """So many servers of each kind, and a control server that may change these numbers, but for
-    those that are `fixed`. Raises `InvalidSettings`.
+    """Run so many servers of each kind. Control may change all numbers that are not `fixed`.
+
+    Raises `InvalidSettings`.
     """
     begun_s = time.monotonic()
     servers = Processes(settings, fixed)
@@ -233,16 +244,16 @@ async def started(
 
 
 def _ports(settings: Settings, service: Service, number: int) -> dict[str, str]:
-    """The first connect and control servers have known ports; all else takes any free one."""
+    """The first connect and control servers have fixed ports; the others take any free ones."""
     ports = {f.name: 0 for f in fields(Settings) if f.name.endswith("_port")}
-    known = [name for name in ports if name.startswith(("connect_", "control_"))]
+    fixed = [name for name in ports if name.startswith(("connect_", "control_"))]
     if number == 1:
-        ports |= {name: getattr(settings, name) for name in known if name.startswith(service)}
+        ports |= {name: getattr(settings, name) for name in fixed if name.startswith(service)}
     return {f"{PREFIX}{name.upper()}": str(port) for name, port in ports.items()}
 
 
 def _edge(settings: Settings, service: Service, number: int) -> dict[str, str]:
-    """Each messaging server has a port of the edge of its own, one after the other."""
+    """Each messaging server has a port of its own at the edge, one after the other."""
     if not settings.edge or service != "messaging":
         return {}
     host, _, port = settings.edge.rpartition(":")

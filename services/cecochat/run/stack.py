@@ -1,4 +1,4 @@
-"""The sets of a machine over HTTP, on loopback: what adapters/local asks."""
+"""Serves the server sets of this machine over HTTP on loopback, for `adapters/local`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ LOOPBACK = "127.0.0.1"
 
 
 class Stack(ABC):
-    """Server sets of this machine."""
+    """The server sets of this machine."""
 
     @abstractmethod
     def state(self, service: Service) -> ServerSet:
-        """The set now."""
+        """Return a set as it is now."""
 
     @abstractmethod
     def scale(self, service: Service, count: int, reason: str) -> None:
-        """Want so many. Raises `CannotScale`, or `Unavailable` while it starts."""
+        """Have a set grow or shrink. Raises `CannotScale`, or `Unavailable` during the start."""
 
 
 @asynccontextmanager
 async def serving(stack: Stack) -> AsyncIterator[str]:
-    """`GET /sets/SERVICE`, and `PUT` with a count and a reason. The address, host:port/SECRET: who
-    does not send it as the bearer token gives no orders.
+    """Serve `GET /sets/SERVICE`, and `PUT` with a count and a reason. Yields host:port/SECRET.
+
+    A request must send the secret as its bearer token.
     """
     app = http.app("stack")
     secret = secrets.token_urlsafe(16)
@@ -46,7 +47,8 @@ async def serving(stack: Stack) -> AsyncIterator[str]:
     async def check(request: Request) -> HTTPResponse | None:
         if hmac.compare_digest((request.token or "").encode(), secret.encode()):
             return None
-        return json_response({"why": "orders are taken from the servers of this stack"}, status=401)
+        why = "only the servers of this `cecochat up` may give orders"
+        return json_response({"why": why}, status=401)
 
     @app.get("/sets/<name:str>")
     async def state(_: Request, name: str) -> HTTPResponse:
@@ -70,7 +72,7 @@ def _service(name: str) -> Service:
     for service in SERVICES:
         if service == name:
             return service
-    raise NotFound(f"{name} is none of {', '.join(SERVICES)}")
+    raise NotFound(f"there is no set {name}: use one of {', '.join(SERVICES)}")
 
 
 def _answer(found: ServerSet) -> HTTPResponse:

@@ -1,6 +1,4 @@
-"""What a process runs: every server in one event loop (`cecochat up`), or one of a cluster
-(`cecochat serve`).
-"""
+"""Runs every server in one event loop (`cecochat up`), or one of a cluster (`cecochat serve`)."""
 
 from __future__ import annotations
 
@@ -61,7 +59,7 @@ Port = TypeVar("Port")
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where a started system is."""
+    """The addresses of a system that has started."""
 
     connect: str  # URL
     messaging: str  # host:port
@@ -69,16 +67,16 @@ class Addresses:
     health: dict[str, str]  # server -> URL
     data: str
     pid: int
-    token_secret_file: str | None  # None: tokens are verified with a JWKS file
+    token_secret_file: str | None  # None if public keys verify tokens
     cluster_secret_file: str
     started_in_s: float
-    processes: dict[str, int]  # server -> pid, of one a server
+    processes: dict[str, int]  # server -> pid, with --processes
 
     @classmethod
     def of(
         cls, settings: Settings, servers: dict[str, Instance], took_s: float, pids: dict[str, int]
     ) -> Addresses:
-        """`servers`: by name, the first of each kind before others."""
+        """Collect the addresses of `servers` by name, the first of each kind before the others."""
         first = {server.service: server for server in reversed(servers.values())}
         return cls(
             connect=settings.connect_url(first["connect"].address),
@@ -94,16 +92,16 @@ class Addresses:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """As `up --json` prints it."""
+        """Return the object that `up --json` prints."""
         return asdict(self)
 
 
 def _allow_open_files() -> None:
-    """Each connection is one: as many as the system allows, not as many as it starts with."""
+    """Raise the limit of open files, of which each connection is one, as far as it may be."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS says unlimited, and does not mean it
+    with suppress(ValueError, OSError):  # macOS says that it is unlimited, and then refuses
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    log.info("at most %s open files", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    log.info("this process may open %s files", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 async def run(
@@ -112,8 +110,9 @@ async def run(
     *,
     attached: bool = False,
 ) -> None:
-    """Start, say where, and serve until SIGINT or SIGTERM, or, `attached`, until standard input
-    ends; a second signal exits at once.
+    """Start, call `on_ready`, and serve until SIGINT or SIGTERM. A second signal exits at once.
+
+    If `attached`, also stop when standard input ends.
     """
     stop = asyncio.Event()
     starting = asyncio.current_task()
@@ -128,10 +127,10 @@ async def run(
     _on_the_end(end, attached)
     _allow_open_files()
     try:
-        async with context as known:
+        async with context as ready:
             starting = None
             _tune_the_interpreter()
-            on_ready(known)
+            on_ready(ready)
             await stop.wait()
     except asyncio.CancelledError:
         if not stop.is_set():
@@ -155,9 +154,11 @@ def _on_the_end(end: Callable[[], None], attached: bool) -> None:
 
 
 def _tune_the_interpreter() -> None:
-    """What a start leaves behind stays, and of the rest little is cyclic: collecting it seldom
-    saves a tenth of the CPU. The writers of the databases get their turn within 2 ms, which a busy
-    event loop would else keep from them for 5 ms at every step.
+    """Collect garbage seldom, and let threads run sooner.
+
+    What the start has made stays, and little of the rest is cyclic, so collecting it seldom saves a
+    tenth of the CPU. A busy event loop keeps the threads that write to databases waiting for up to
+    2 ms at every step, instead of 5 ms.
     """
     gc.collect()
     gc.freeze()
@@ -166,7 +167,7 @@ def _tune_the_interpreter() -> None:
 
 
 def _reason(error: BaseException) -> BaseException:
-    """What went wrong first, out of the task groups of the servers that were up already."""
+    """Return the first error in the nested groups that the servers' task groups raise."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -174,7 +175,7 @@ def _reason(error: BaseException) -> BaseException:
 
 @asynccontextmanager
 async def started(settings: Settings) -> AsyncIterator[Addresses]:
-    """The running system; leaving the context stops it in order. Raises `InvalidSettings`."""
+    """Run the whole system. Leaving the block stops it in order. Raises `InvalidSettings`."""
     begun_s = time.monotonic()
     warn_if_exposed(settings)
     async with opened(settings) as parts, AsyncExitStack() as stack:
@@ -194,57 +195,57 @@ async def started(settings: Settings) -> AsyncIterator[Addresses]:
 async def serving(
     settings: Settings, service: Service, instance_id: str
 ) -> AsyncIterator[Instance]:
-    """One server of a cluster. Raises `InvalidSettings`."""
+    """Run one server of a cluster. Raises `InvalidSettings`."""
     if missing := backends.not_shared(settings):
         raise InvalidSettings(
-            "a server alone needs backends that others share with it: set "
+            "a server of a cluster needs backends that all of its servers share: set "
             f"{backends.to_share(missing)}"
         )
     if settings.public_host in EVERYWHERE:
         raise InvalidSettings(
-            f"{settings.public_host} is no address that others can reach this server at: set "
-            f"{PREFIX}ADVERTISE_HOST"
+            f"others cannot reach this server at {settings.public_host}: set "
+            f"{PREFIX}ADVERTISE_HOST to an address that they can reach"
         )
     if service in FOR_CLIENTS:
         warn_if_exposed(settings)
-    if not settings.stack:  # whose servers are all on this machine
+    if not settings.stack:  # the servers of a stack are all on this machine
         warn_if_alone(settings)
     async with (
         opened(settings, history=service in WITH_HISTORY, clients=service in FOR_CLIENTS) as parts,
         taking_turns(parts.discovery, service, instance_id) as turn,
-        SERVERS[service](parts, instance_id) as known,
+        SERVERS[service](parts, instance_id) as server,
     ):
-        yield known
-        if not settings.stack:  # which stops them one by one, or all of them for good
+        yield server
+        if not settings.stack:  # a stack stops its servers one by one, or all of them for good
             await turn.come()
 
 
 def warn_if_exposed(settings: Settings) -> None:
-    """Say so where clients can reach the servers themselves."""
+    """Warn if clients can reach the servers without an edge."""
     if not is_loopback(settings.host):
         log.warning(
-            "clients reach %s without an edge, where 100 KB without a token can take 1 GB of "
-            "memory: listen on 127.0.0.1 behind `cecochat edge`, or let a firewall admit the edge "
-            "alone (docs/how-to/put-an-edge-in-front.md)",
+            "clients reach %s without an edge, and 100 KB from somebody without a token can take "
+            "1 GB of memory there: listen on 127.0.0.1 behind `cecochat edge`, or let a firewall "
+            "admit nobody but the edge (docs/how-to/put-an-edge-in-front.md)",
             settings.host,
         )
 
 
 def warn_if_alone(settings: Settings) -> None:
-    """Say so where servers on other machines cannot ask this one, or would not be let in."""
+    """Warn if servers on other machines cannot ask this one, or would be refused."""
     if not is_loopback(settings.internal_host):
         if settings.cluster_secret_file is None:
             log.warning(
-                "servers on other machines let this one in by a secret that they share, and it has "
-                "one of its own, %s: give all of them the same with %sCLUSTER_SECRET_FILE",
+                "servers on other machines will refuse this one, whose secret %s is its own: give "
+                "all of them the same secret with %sCLUSTER_SECRET_FILE",
                 settings.cluster_secret,
                 PREFIX,
             )
     elif not is_loopback(settings.host):
         log.warning(
-            "servers on other machines cannot ask this one how it is and what it owns, since it "
-            "answers them on %s alone: set %sINTERNAL_HOST to an address of this machine that they "
-            "reach and clients do not",
+            "servers on other machines cannot ask this one how it is and what it owns, since its "
+            "internal listener is on %s: set %sINTERNAL_HOST to an address of this machine that "
+            "servers can reach and clients cannot",
             settings.internal_host,
             PREFIX,
         )
@@ -254,8 +255,10 @@ def warn_if_alone(settings: Settings) -> None:
 async def opened(
     settings: Settings, *, history: bool = True, clients: bool = True
 ) -> AsyncIterator[Parts]:
-    """The ports, on the adapters that the settings choose; backends that do not answer yet are
-    waited for. `history`: whether that one too. `clients`: whether they come here with tokens.
+    """Open the ports on the adapters that the settings choose.
+
+    It waits for backends that do not answer yet. `history`: whether to open that port, too.
+    `clients`: whether clients send tokens here. Raises `InvalidSettings`.
     """
     private.check_files(settings)
     private.make_folder(settings.data_dir)
@@ -307,7 +310,7 @@ async def _enter(
 
 
 async def _assign_everything(parts: Parts, messaging_id: str) -> None:
-    """With one messaging server there is nothing to balance: it gets every partition."""
+    """Assign every partition to the one messaging server that there is."""
     count = await parts.backplane.partition_count()
     assignment = {str(partition): messaging_id for partition in range(count)}
     await parts.configuration.change(ASSIGNMENT, lambda _: assignment, by="up")

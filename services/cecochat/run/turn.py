@@ -1,7 +1,7 @@
-"""The servers of a set stop one after the other, and the last of them when another one serves.
+"""Makes the servers of a set stop one after the other, the last one once another one serves.
 
-What deploys them may stop several in the same second: Nomad does when it promotes a canary and when
-it drains a node.
+A deployment may stop several of them in the same second. Nomad does so when it promotes a canary
+and when it drains a node.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from cecochat.ports.discovery import Discovery, Service
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 15.0
-"""Together with what a server then needs to stop, below the 30 s after which a deployment kills."""
+"""With the time that a server then needs to stop, this stays below the 30 s until it is killed."""
 
 
 @asynccontextmanager
 async def taking_turns(
     discovery: Discovery, service: Service, server_id: str
 ) -> AsyncIterator[Turn]:
-    """Around a server's whole run: it passes its turn on when it has stopped."""
+    """Hold a turn around a server's whole run, and pass it on when the server has stopped."""
     turn = Turn(discovery, service, server_id)
     async with aclosing(turn), asyncio.TaskGroup() as tasks:
         looking = tasks.create_task(turn.look())
@@ -33,7 +33,7 @@ async def taking_turns(
 
 
 class Turn:
-    """One server's turn to stop, from when `come` returns until `aclose`, which passes it on."""
+    """One server's turn to stop. It begins when `come` returns; `aclose` passes it on."""
 
     def __init__(self, discovery: Discovery, service: Service, server_id: str) -> None:
         self._discovery = discovery
@@ -43,34 +43,37 @@ class Turn:
         self._company = False
 
     async def look(self) -> None:
-        """Remember it once another server of the set is live: whoever is told to stop a second
-        after that one has stopped is the last of them, and not one that has always been alone.
+        """Remember that another server of the set was live.
+
+        A server that is told to stop after all the others is then known to be the last of them, and
+        not one that has always been alone.
         """
         await self._until_others_live()
         self._company = True
 
     async def come(self) -> None:
-        """Wait until no other server of the set stops and, if there ever was one, until another one
-        is live; at most `WAIT_S`, after which it is its turn anyway.
+        """Wait until no other server of the set is stopping, for at most `WAIT_S`.
+
+        If there ever was another server, also wait until another one is live.
         """
         try:
             async with asyncio.timeout(WAIT_S):
                 if await self._follows_others():
                     await self._until_others_live()
         except TimeoutError:
-            log.warning("its turn to stop has not come in %g s: it stops now", WAIT_S)
+            log.warning("this server's turn to stop has not come in %g s: it stops now", WAIT_S)
 
     async def aclose(self) -> None:
-        """It has stopped, or did not begin to."""
+        """Pass the turn on: the server has stopped, or did not begin to."""
         await self._standing.aclose()
 
     async def _follows_others(self) -> bool:
-        """Returns when nobody else of the set stops: whether it is not alone, or once was not."""
+        """Wait until no other server is stopping. Return whether there is, or was, another one."""
         company = self._company or self._others_live()
         async for ours in self._standing:
             if ours:
                 break
-            log.info("waits until another %s server has stopped", self._service)
+            log.info("this server waits until another %s server has stopped", self._service)
             company = True
         return company
 

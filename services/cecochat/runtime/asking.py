@@ -1,4 +1,4 @@
-"""How a server or a command asks an internal listener."""
+"""Makes the HTTP clients with which servers and commands ask internal listeners."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ log = logging.getLogger(__name__)
 
 ASK_S = 1.0
 SERVERS_S = 300.0
-"""For so long a server's token holds: each request has a new one, and clocks may differ."""
+"""How long a server's token is valid. Each request has a new one, but clocks may differ."""
 REFUSED = (401, 403, 421)
 
 
 class Asking(Protocol):
-    """Makes a client, to be closed."""
+    """Makes a client, which the caller has to close."""
 
     def __call__(self, *, timeout_s: float = ASK_S) -> httpx.AsyncClient: ...
 
 
 class _Bearer(httpx.Auth):
-    """Sends a token with each request."""
+    """Sends a fresh token with each request."""
 
     def __init__(self, token: Callable[[], str]) -> None:
         self._token = token
@@ -46,8 +46,10 @@ def asking(
     *,
     timeout_s: float = ASK_S,
 ) -> httpx.AsyncClient:
-    """A client that goes past any proxy. `refused` is told what a listener says that does not let
-    it in, and where. `context`: of who asks, where listeners want a certificate.
+    """Return a client that ignores proxy settings.
+
+    `refused` is called with the URL and the reason if a listener does not let it in. `context` has
+    the certificate of whoever asks, if listeners require one.
     """
     return httpx.AsyncClient(
         timeout=timeout_s,
@@ -61,7 +63,7 @@ def asking(
 def of_server(
     operators: Operators, server_id: str, *scopes: Scope, context: ssl.SSLContext | None = None
 ) -> Asking:
-    """What a server asks others with."""
+    """Return what makes the clients with which a server asks others."""
     token = partial(operators.mint, server_id, scopes, SERVERS_S)
     return partial(asking, token, _warn, context)
 

@@ -1,4 +1,4 @@
-"""The wall clock, as records and rows have it."""
+"""The wall clock, in the unit of records and rows."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def now_ms() -> int:
-    """Ms since 1970."""
+    """Return the time in ms since 1970."""
     return time.time_ns() // 1_000_000

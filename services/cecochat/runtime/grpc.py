@@ -1,6 +1,4 @@
-"""gRPC as every server here runs it: health, reflection, keepalive, and one table from error codes
-to statuses.
-"""
+"""Serves gRPC the way every server does: with health, reflection, keepalive and typed errors."""
 
 from __future__ import annotations
 
@@ -18,12 +16,12 @@ from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.v1 import errors_pb2
 
 ERROR_TRAILER = "cecochat-error-bin"
-KEEPALIVE_MS = 20_000  # with its timeout, a dead peer is found within 45 s
+KEEPALIVE_MS = 20_000  # together with its timeout, it finds a dead peer within 45 s
 KEEPALIVE_TIMEOUT_MS = 20_000
 STOP_GRACE_S = 1.0
 CONNECTION_GRACE_MS = 15_000
 LOOKAHEAD_BYTES = 16 << 10
-"""What of a stream may wait unread here; of a larger frame the rest comes while it is read."""
+"""How much of a stream may wait unread. The rest of a larger frame arrives while it is read."""
 
 OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
@@ -32,11 +30,11 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),
-    ("grpc.http2.bdp_probe", 0),  # else the next one grows to megabytes
+    ("grpc.http2.bdp_probe", 0),  # otherwise the lookahead grows to megabytes
     ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
-    ("grpc.max_concurrent_streams", 100),  # of a connection
+    ("grpc.max_concurrent_streams", 100),  # per connection
     ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.max_connection_idle_ms", 300_000),  # without a call
+    ("grpc.max_connection_idle_ms", 300_000),  # how long a connection may have no call
 ]
 
 STATUS = {
@@ -62,7 +60,7 @@ STATUS = {
     errors_pb2.ERROR_CODE_REPLACED: grpc.StatusCode.ABORTED,
     errors_pb2.ERROR_CODE_REUSED_ID: grpc.StatusCode.ALREADY_EXISTS,
 }
-"""Error code -> gRPC status; whatever is not here is a fault of the server: INTERNAL."""
+"""Error code -> gRPC status. Any other code is a fault of the server: INTERNAL."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Health = health.aio.HealthServicer
@@ -95,10 +93,13 @@ class Service(NamedTuple):
 async def serving(
     service: Service, host: str, port: int, certificate: Certificate | None
 ) -> AsyncIterator[tuple[int, Health]]:
-    """Serve it with health (not serving until it is said) and reflection; the port, and its health.
+    """Serve one service with health and reflection. Yields the port and the health.
 
-    Raises `InvalidSettings` for a port in use. On leaving, calls that are under way are cut off
-    after a grace.
+    The health says "not serving" until `said_to_serve`. A connection that reaches
+    `connection_age_ms` takes no more calls, and is closed 15 s later, with whatever is under way;
+    0 means that it may stay. Leaving the block cuts off calls after a grace of 1 s.
+
+    Raises `InvalidSettings` if the port is in use.
     """
     name = service.name
     made = grpc.aio.server(options=service.options)
@@ -127,7 +128,7 @@ def _bind(made: grpc.aio.Server, address: str, certificate: Certificate | None) 
 
 
 def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
-    """That are asked at each handshake whether the certificate is another one."""
+    """Return credentials that look at each handshake whether the certificate has changed."""
     given = certificate.pem
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
@@ -137,7 +138,7 @@ def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
         given = certificate.pem
         return _pair(given)
 
-    # The stub lacks that None means as before.
+    # The stub does not say that None means "as before".
     return grpc.dynamic_ssl_server_credentials(_pair(given), changed)  # type: ignore[arg-type]
 
 
@@ -146,7 +147,7 @@ def _pair(pem: Pem) -> grpc.ServerCertificateConfiguration:
 
 
 async def _set_health(servicer: Health, name: str, *, serving: bool) -> None:
-    """Say whether calls should come here: of the service, and of "", the server as a whole."""
+    """Set the health of the service, and of "", which stands for the server as a whole."""
     answer = health_pb2.HealthCheckResponse
     status = answer.SERVING if serving else answer.NOT_SERVING
     for each in ("", name):
@@ -155,31 +156,31 @@ async def _set_health(servicer: Health, name: str, *, serving: bool) -> None:
 
 @asynccontextmanager
 async def said_to_serve(health: Health, service: Service) -> AsyncIterator[None]:
-    """As its health tells, until the context is left."""
+    """Have the health say "serving" during the block."""
     await _set_health(health, service.name, serving=True)
     yield
     await _set_health(health, service.name, serving=False)
 
 
 def authenticate(context: Context, verifier: Verifier) -> tuple[str, Identity]:
-    """Token and identity of a call. Raises `Refusal`."""
+    """Return the token and the identity of a call. Raises `Refusal`."""
     metadata = dict(context.invocation_metadata() or ())
     token = bearer(str(metadata.get("authorization", "")))
     return token, verifier.verify(token)
 
 
 def caller(context: Context) -> str:
-    """The trace context of a call; empty: it has none."""
+    """Return the trace context of a call (`traceparent`), or "" if it has none."""
     return str(dict(context.invocation_metadata() or ()).get("traceparent", ""))
 
 
 def status_of(refusal: Refusal) -> grpc.StatusCode:
-    """The gRPC status of a refusal."""
+    """Return the gRPC status of a refusal."""
     return STATUS.get(refusal.error_code, grpc.StatusCode.INTERNAL)
 
 
 async def abort(context: Context, refusal: Refusal) -> NoReturn:
-    """End the call with the refusal as status and, typed, in the trailer."""
+    """End a call with a refusal, as its status and as a typed error in the trailer."""
     trailer = ((ERROR_TRAILER, refusal.proto().SerializeToString()),)
     await context.abort(status_of(refusal), refusal.message, trailer)
 

@@ -1,6 +1,4 @@
-"""Who passes to the internal listeners, and the log of those who look at people or change
-something.
-"""
+"""Guards the internal listeners, and logs who looks at people or changes something."""
 
 from __future__ import annotations
 
@@ -26,12 +24,13 @@ log = logging.getLogger(ACCESS)
 LOGGED = ("people", "change")
 MISDIRECTED = 421
 UNKNOWN = "somebody unknown"
-UNKNOWN_PER_S, UNKNOWN_BURST = 10, 100  # lines of the log; who has no token fills no disk
+UNKNOWN_PER_S, UNKNOWN_BURST = 10, 100  # log lines, so that nobody without a token fills a disk
 
 
 class Guard:
-    """Checks the host that is asked, and the token for what the route declares with `ctx_scope`: a
-    scope, or that anybody may ask.
+    """Checks the host and the token of each request to an internal listener.
+
+    Each route declares with `ctx_scope` which scope a token needs, or that anybody may ask.
     """
 
     def __init__(self, operators: Operators, settings: Settings) -> None:
@@ -40,10 +39,10 @@ class Guard:
         named = (settings.host, settings.advertise_host, settings.internal_host)
         self._hosts = {"localhost", *(host.lower() for host in named if host)}
         self._unknown = TokenBucket(UNKNOWN_BURST, time.monotonic())
-        self._left_out = 0  # of the lines about them, since the last one
+        self._left_out = 0  # how many lines about unknown callers were left out since the last one
 
     def watch(self, app: App) -> None:
-        """Let nothing pass to this application that may not."""
+        """Guard an application."""
         app.register_middleware(self._admit, "request")
         app.register_middleware(self._note, "response")
 
@@ -64,30 +63,32 @@ class Guard:
             _write(who, request, response)
 
     def _may_log(self) -> bool:
-        """Whether one more line about somebody unknown is written, after how many are not."""
+        """Whether to write one more line about somebody unknown."""
         if self._unknown.try_take(time.monotonic(), UNKNOWN_PER_S, UNKNOWN_BURST):
             self._left_out += 1
             return False
         if self._left_out:
-            log.warning("%s: %s more calls, without a line each", UNKNOWN, self._left_out)
+            log.warning("%s made %s more calls that were not logged", UNKNOWN, self._left_out)
             self._left_out = 0
         return True
 
     def _is_ours(self, host: str) -> bool:
-        """Somebody else's page can make its own name lead here, but not an address (DNS
-        rebinding).
+        """Whether a Host header names this server.
+
+        A foreign web page can make its own name resolve to this server (DNS rebinding), but it
+        cannot do that with an address.
         """
         try:
             parts = urlsplit(f"//{host}")
             name = parts.hostname or ""
-            known = name in self._hosts or bool(ip_address(name))
-            return known and parts.username is None
+            names_us = name in self._hosts or bool(ip_address(name))
+            return names_us and parts.username is None
         except ValueError:
             return False
 
     def _check_token(self, request: Request) -> None:
         if request.route is None:
-            return  # there is nothing to see
+            return  # there is nothing here
         scope = scope_of(request.route)
         if scope != ANYBODY:
             if self._asks_certificate:
@@ -98,18 +99,18 @@ class Guard:
 
 
 def scope_of(route: object) -> str:
-    """What a route declares; empty, and so nobody's, where it declares nothing."""
+    """Return the scope that a route declares; if it declares none, "", which no token has."""
     return str(getattr(getattr(route, "ctx", None), "scope", ""))
 
 
 def undeclared(app: App) -> list[str]:
-    """The routes that do not say who may ask them."""
-    known = (ANYBODY, *SCOPES)
-    return [route.path for route in app.router.routes if scope_of(route) not in known]
+    """Return the routes that do not say who may ask them."""
+    valid = (ANYBODY, *SCOPES)
+    return [route.path for route in app.router.routes if scope_of(route) not in valid]
 
 
 def concerns(request: Request, *whom: str) -> None:
-    """Whom a call is about, where neither its path nor its query says so; for the log."""
+    """Note for the log whom a call is about, if neither its path nor its query says so."""
     request.ctx.concerns = whom
 
 

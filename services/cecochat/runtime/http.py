@@ -1,4 +1,4 @@
-"""HTTP as every server here runs it: Sanic in the server's own loop, with typed errors."""
+"""Serves HTTP the way every server does: Sanic in the running loop, with typed errors."""
 
 from __future__ import annotations
 
@@ -47,19 +47,21 @@ STATUS = {
     errors_pb2.ERROR_CODE_UNIMPLEMENTED: 501,
     errors_pb2.ERROR_CODE_NOT_FOUND: 404,
 }
-"""Error code -> HTTP status; whatever is not here: 500."""
+"""Error code -> HTTP status. Any other code is 500."""
 
 CODE = {
     408: errors_pb2.ERROR_CODE_TIMEOUT,
     413: errors_pb2.ERROR_CODE_TOO_LARGE,
     503: errors_pb2.ERROR_CODE_UNAVAILABLE,
 }
-"""HTTP status of a request that no handler sees -> error code; others: INVALID_ARGUMENT."""
+"""HTTP status of a request that no handler sees -> error code. Others are INVALID_ARGUMENT."""
 
 
 class ReadableRequest(Request[Any, Any]):
-    """For the answer to what it could not read, Sanic makes a request with the method NONE and the
-    same URL: one that cannot be parsed would fail again, without an answer.
+    """A request whose URL can always be parsed.
+
+    To answer a request that it could not read, Sanic makes one with the method NONE and the same
+    URL. If that cannot be parsed, it would fail again, and nobody would get an answer.
     """
 
     def __init__(
@@ -71,8 +73,9 @@ class ReadableRequest(Request[Any, Any]):
 
 
 class Deadlines(HttpProtocol):
-    """A request has its time from its first byte on, however it trickles: Sanic gives it anew with
-    each byte.
+    """Counts the time that a request may take from its first byte on.
+
+    Sanic starts anew with each byte, so a request that trickles in would never time out.
     """
 
     @override
@@ -86,7 +89,7 @@ class Deadlines(HttpProtocol):
 def error_response(
     refusal: Refusal, status: int | None = None, more_headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
-    """A refusal as JSON, with Retry-After where there is a time to wait."""
+    """Return a refusal as JSON, with a Retry-After header if the client should wait."""
     headers = dict(more_headers or {})
     if refusal.retry_after_ms:
         headers["retry-after"] = str(-(-refusal.retry_after_ms // 1_000))
@@ -113,8 +116,8 @@ def ask_again(error: Exception) -> HTTPResponse:
 
 
 def app(name: str) -> App:
-    """An application without a route."""
-    unique = f"{name}-{next(_numbers)}"  # in a process
+    """Return an application without any route."""
+    unique = f"{name}-{next(_numbers)}"  # names have to be unique in a process
     made: App = Sanic(unique, configure_logging=False, request_class=ReadableRequest)
     made.config.FALLBACK_ERROR_FORMAT = "json"
     made.config.REQUEST_MAX_SIZE = REQUEST_MAX_BYTES
@@ -123,7 +126,7 @@ def app(name: str) -> App:
     made.config.KEEP_ALIVE_TIMEOUT = KEEP_ALIVE_S
     made.config.ACCESS_LOG = False
     made.config.MOTD = False
-    made.config.TOUCHUP = False  # it rewrites methods of the class, which several apps share
+    made.config.TOUCHUP = False  # it would rewrite methods of a class that several apps share
     made.exception(Exception)(_failed)
     return made
 
@@ -146,7 +149,10 @@ async def _failed(request: Request, error: Exception) -> HTTPResponse:
 async def serving(
     made: App, host: str, port: int, certificate: Certificate | None = None
 ) -> AsyncIterator[int]:
-    """Serve in the running loop; the port. Raises `InvalidSettings` for a port in use."""
+    """Serve an application in the running loop. Yields the port.
+
+    Raises `InvalidSettings` if the port is in use.
+    """
     try:
         listener = socket.create_server((host, port), backlog=1_024)
     except OSError as error:
@@ -167,7 +173,7 @@ async def serving(
     finally:
         server.close()
         for connection in tuple(server.connections):
-            connection.close_if_idle()  # from Python 3.12 on, one kept alive would be waited for
+            connection.close_if_idle()  # Python 3.12 and later wait for connections kept alive
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await server.wait_closed()

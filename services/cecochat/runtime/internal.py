@@ -1,5 +1,6 @@
-"""The listener of a server that is not for clients: health, metrics, and what operators and other
-servers ask. What clients send cannot starve it. Each route declares who may ask, with `ctx_scope`.
+"""A server's internal listener, for health, metrics, operators and other servers.
+
+Clients never reach it, so they cannot starve it. Each route declares with `ctx_scope` who may ask.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ def app(
     registry: CollectorRegistry,
     not_ready: Callable[[], str | None],
 ) -> http.App:
-    """An application with `/livez`, `/readyz` (503 and why, while `not_ready` says so) and
-    `/metrics`.
+    """Return an application with `/livez`, `/readyz` and `/metrics`.
 
-    `/livez?instance=ID` asks for one start of a server: another one on the same port, such as the
-    next after a kill, answers 410, so that nobody takes the dead for alive.
+    `/readyz` answers 503 and the reason while `not_ready` returns one. `/livez?instance=ID` asks
+    for one particular start of a server. Any other on the same port, such as the one after a kill,
+    answers 410, so that nobody takes a dead server for a live one.
     """
     made = http.app(name)
     guard.watch(made)
@@ -40,7 +41,7 @@ def app(
         asked = request.args.get("instance", instance_id)
         if asked == instance_id:
             return json_response({"status": "alive"})
-        why = f"this is {instance_id}, {asked} was here before"
+        why = f"this is {instance_id}; {asked} was here before"
         return json_response({"status": "gone", "why": why}, status=410)
 
     @made.get("/readyz", ctx_scope=ANYBODY)
@@ -60,9 +61,10 @@ def app(
 def serving(
     made: http.App, settings: Settings, port: int, certificate: Certificate | None = None
 ) -> AbstractAsyncContextManager[int]:
-    """As `http.serving`, where the settings say that internal listeners are. None of its routes
-    may leave open who may ask.
+    """Serve an application at the internal host of the settings.
+
+    Raises ValueError if a route does not declare who may ask it.
     """
     if open_ones := undeclared(made):
-        raise ValueError(f"who may ask {open_ones}? ctx_scope must say")
+        raise ValueError(f"{open_ones} do not say who may ask them: declare it with ctx_scope")
     return http.serving(made, settings.internal_host, port, certificate)

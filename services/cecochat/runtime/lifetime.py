@@ -1,7 +1,7 @@
-"""What every server does from its start to its end, as contexts, which are left in the opposite
-order: it says that it is not ready, is known no longer, drains, and ends its tasks.
+"""The steps of a server from its start to its end, as contexts.
 
-Where one is left by an error, only the tasks are ended. Who dies is missed by its health check.
+They are left in the opposite order: a server says that it is not ready, deregisters, drains, and
+ends its tasks. After an error, it only ends its tasks: discovery notices by its health check.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cecochat.ports.discovery import Discovery, Instance
 
 @asynccontextmanager
 async def running(*tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """They run until the context is left; an error of one ends the others."""
+    """Run tasks during the block. An error in one of them ends the others and the block."""
     async with asyncio.TaskGroup() as group:
         started = [group.create_task(task) for task in tasks]
         yield
@@ -26,14 +26,14 @@ async def running(*tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def drained(drain: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """What is under way is finished before the tasks end."""
+    """Drain after the block, so that what is under way is finished before the tasks end."""
     yield
     await drain()
 
 
 @asynccontextmanager
-async def registered(discovery: Discovery, known: Instance) -> AsyncIterator[None]:
-    """Others know of it."""
-    await discovery.register(known)
+async def registered(discovery: Discovery, server: Instance) -> AsyncIterator[None]:
+    """Have others know about a server during the block."""
+    await discovery.register(server)
     yield
-    await discovery.deregister(known)
+    await discovery.deregister(server)

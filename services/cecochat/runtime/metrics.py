@@ -1,4 +1,4 @@
-"""What several servers measure alike; no label has unbounded values."""
+"""The metrics that several servers share. No label has an unbounded number of values."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from cecochat.domain.log.ids import time_ms
 
 Stage = Literal["acknowledged", "forwarded", "delivered", "materialized"]
 
-# From a good day on one machine to an outage that was waited for.
+# From a good day on one machine to an outage that messages had to wait for.
 AGES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
 PARTITION_GROUPS = 16
 LOOK_EVERY_S = 0.25
 
 
 class MessageAges:
-    """How old messages are where they get to, by the time in their ids: sampled, the oldest of a
-    batch.
+    """How old messages are at each stage, by the time in their ids.
+
+    Only the oldest message of each batch is measured.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
             "cecochat_message_seconds",
-            "From the time in a message's id to where it is acknowledged, forwarded (the copy is "
-            "durable), delivered (queued for its recipients' sessions), materialized; of the "
-            "oldest of each batch.",
+            "Time from the accepted message, by its id, until it is acknowledged, forwarded (its "
+            "copy is durable), delivered (queued for its recipients' sessions) or materialized. "
+            "Measured for the oldest message of each batch.",
             ["stage"],
             buckets=AGES_S,
             registry=registry,
         )
 
     def observe(self, stage: Stage, id_: int) -> None:
-        """The oldest message of a batch has got there."""
+        """Note that the oldest message of a batch has reached a stage."""
         age_s = time.time() - time_ms(id_) / 1_000
         self._seconds.labels(stage).observe(max(age_s, 0))  # clocks differ
 
@@ -49,44 +50,45 @@ class Lag:
     def __init__(self, name: str, what: str, registry: CollectorRegistry) -> None:
         self._most = Gauge(
             f"cecochat_{name}_lag_records",
-            f"Records that its most backward partition {what}.",
+            f"Records that the partition furthest behind {what}.",
             registry=registry,
         )
         self._groups = Gauge(
             f"cecochat_{name}_lag_group_records",
-            f"The same of each group of partitions: number modulo {PARTITION_GROUPS}.",
+            f"The same for each group of partitions, which is their number modulo "
+            f"{PARTITION_GROUPS}.",
             ["group"],
             registry=registry,
         )
 
     def set(self, behind: Mapping[int, int]) -> None:
-        """Of every partition that this server has now."""
+        """Set the lag of every partition that this server has now."""
         groups: dict[int, int] = {}
         for partition, records in behind.items():
             group = partition % PARTITION_GROUPS
             groups[group] = max(records, groups.get(group, 0))
         self._most.set(max(groups.values(), default=0))
-        self._groups.clear()  # the partitions of some groups may be another server's by now
+        self._groups.clear()  # another server may have the partitions of some groups by now
         for group, records in groups.items():
             self._groups.labels(str(group)).set(records)
 
 
 def show_unproven(registry: CollectorRegistry, count: Callable[[], int]) -> None:
-    """Looked at whenever the metrics are asked for."""
+    """Add a gauge that calls `count` whenever the metrics are read."""
     Gauge(
         "cecochat_registrations_unproven",
-        "Registrations in Consul, as of live servers of this cluster, that are not signed with its "
-        "secret: nobody is sent there.",
+        "Registrations in Consul that claim to be live servers of this cluster, but are not signed "
+        "with its secret. Nobody is sent there.",
         registry=registry,
     ).set_function(count)
 
 
 def show_expiry(registry: CollectorRegistry, used: Mapping[str, Certificate | None]) -> None:
-    """Looked at whenever the metrics are asked for. `used`: by who is answered with it."""
+    """Add a gauge for the certificates in use, by the listener that uses them."""
     left = Gauge(
         "cecochat_certificate_left_seconds",
-        "How long the certificate that is in use still holds, by who is answered with it: clients, "
-        "or the other servers (internal).",
+        "How long the certificate in use is still valid, by whom it is for: clients, or other "
+        "servers (internal).",
         ["listener"],
         registry=registry,
     )
@@ -96,17 +98,17 @@ def show_expiry(registry: CollectorRegistry, used: Mapping[str, Certificate | No
 
 
 def loop_lag(registry: CollectorRegistry) -> Histogram:
-    """Measured by `watch_loop`."""
+    """Add the histogram that `watch_loop` fills."""
     return Histogram(
         "cecochat_event_loop_lag_seconds",
-        "How late the event loop comes to what is due, looked at four times a second.",
+        "How late the event loop runs what is due, measured four times a second.",
         buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
         registry=registry,
     )
 
 
 async def watch_loop(registry: CollectorRegistry) -> None:
-    """Measure until cancelled how late the running loop is."""
+    """Measure how late the running loop is, until cancelled."""
     lag, loop = loop_lag(registry), asyncio.get_running_loop()
     while True:
         due_s = loop.time() + LOOK_EVERY_S

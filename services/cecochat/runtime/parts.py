@@ -1,6 +1,4 @@
-"""What a server is given: the ports, whichever adapters stand behind them, and how to know a
-caller.
-"""
+"""What a server is given: the ports, on whichever adapters, and what authenticates callers."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ from cecochat.telemetry.tracing import Tracing
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Opened by the process, shared by the servers in it."""
+    """What a process opens for the servers in it."""
 
     settings: Settings
     backplane: Backplane
@@ -36,23 +34,23 @@ class Parts:
     discovery: Discovery
     verifier: Verifier
     operators: Operators
-    certificate: Certificate | None = None  # of what clients reach; None: no TLS
-    internal: Certificate | None = None  # of the internal listeners, and of who asks them
+    certificate: Certificate | None = None  # for clients; None without TLS
+    internal: Certificate | None = None  # for internal listeners and their callers
     tracing: Tracing = field(default_factory=Tracing)
 
     def asking(self, server_id: str, *scopes: Scope) -> Asking:
-        """What that server asks others with."""
+        """Return what makes the clients with which a server asks others."""
         context = self.internal.client if self.internal else None
         return of_server(self.operators, server_id, *scopes, context=context)
 
     @property
     def guard(self) -> Guard:
-        """What stands before the internal listeners."""
+        """A guard for an internal listener."""
         return Guard(self.operators, self.settings)
 
 
 def new_registry(parts: Parts) -> CollectorRegistry:
-    """The metrics of one server, with those that every server has."""
+    """Return a registry for one server, with the metrics that every server has."""
     registry = CollectorRegistry()
     show_unproven(registry, lambda: len(parts.discovery.unproven))
     show_expiry(registry, {"clients": parts.certificate, "internal": parts.internal})
@@ -60,14 +58,14 @@ def new_registry(parts: Parts) -> CollectorRegistry:
 
 
 def new_instance_id(service: Service) -> str:
-    """Unique for each start, also of one that Nomad makes in the same allocation."""
+    """Return an id that is unique for each start, also if Nomad restarts the same allocation."""
     start = uuid.uuid4().hex[:12]
     allocation = os.environ.get("NOMAD_ALLOC_ID")
     return f"{service}-{allocation[:8]}-{start[:6]}" if allocation else f"{service}-{start}"
 
 
 def instance(parts: Parts, service: Service, id_: str, port: int, health_port: int) -> Instance:
-    """A server of this process, as the discovery knows it. One without clients has one port."""
+    """Describe a server of this process for discovery. One without clients has only one port."""
     settings = parts.settings
     health = f"{settings.internal_address}:{health_port}"
     url = f"{'https' if parts.internal else 'http'}://{health}"

@@ -1,5 +1,7 @@
-"""Refusals of a flood are told late: a refusal costs a server as much as an answer, and whoever
-floods it asks again as soon as it is told.
+"""Delays the refusals of a flood.
+
+A refusal costs a server as much as an answer, and whoever floods it asks again as soon as it is
+refused.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from cecochat.v1 import errors_pb2
 RATE_PER_S, BURST = 50.0, 100
 LATE_S = 1.0
 LATE_PER_S = 100.0
-"""Of those that wait so many are told a second, however many wait: the others wait for longer."""
+"""How many delayed refusals are sent per second. If more wait, they wait longer."""
 WAITING_MAX = 2_000
-"""Beyond that many they are told at once: to let them wait would cost memory."""
+"""Beyond this many, refusals are sent at once, because waiting costs memory."""
 HELD = frozenset(
     {
         errors_pb2.ERROR_CODE_UNAUTHENTICATED,
@@ -29,14 +31,14 @@ HELD = frozenset(
 
 
 class Tarpit:
-    """Holds back the refusals of one server, but for the first of each second."""
+    """Delays the refusals of one server, except for the first ones in each second."""
 
     def __init__(self) -> None:
         self._bucket = TokenBucket(BURST, time.monotonic())
         self._waiting = 0
 
     async def hold(self, refusal: Refusal) -> None:
-        """Wait before this refusal is told, where there have been many."""
+        """Wait before a refusal is sent, if there have been many."""
         if refusal.error_code not in HELD or self._waiting >= WAITING_MAX:
             return
         if not self._bucket.try_take(time.monotonic(), RATE_PER_S, BURST):

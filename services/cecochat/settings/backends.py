@@ -1,4 +1,4 @@
-"""What a folder of `adapters/` declares, and which of them the settings choose."""
+"""Declares what a folder of `adapters/` offers, and picks a backend for each port."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cecochat.settings.settings import Settings, variable
 
 Port = Literal["backplane", "history", "configuration", "discovery", "deployment"]
 DATA: tuple[Port, ...] = ("backplane", "history", "configuration", "discovery")
-"""The ports that all servers of a cluster must share."""
+"""The ports that all servers of a cluster have to share."""
 Open = Callable[..., AbstractAsyncContextManager[Any]]
-"""Takes `Settings`, and that of a backplane also `clock`, by which its retention goes."""
+"""It takes `Settings`. That of a backplane also takes `clock`, which its retention follows."""
 Clock = Callable[[], float]
 
 
 class Finding(NamedTuple):
-    """What `doctor` has found. `mend`: what to do; empty where nothing is wrong."""
+    """What a check of `doctor` has found, and how to mend it if it is wrong."""
 
     check: str
     result: Literal["ok", "warning", "wrong"]
@@ -29,73 +29,73 @@ class Finding(NamedTuple):
 
 
 def nothing(settings: Settings) -> Sequence[Finding]:
-    """What `doctor` finds where a backend declares no checks."""
+    """Find nothing, for a backend without checks."""
     return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """All that the rest of the program knows of a backend: `BACKEND` in its `backend.py`.
+    """All that the rest of the program knows about a backend: `BACKEND` in its `backend.py`.
 
     That module is imported at every start, so it imports client libraries only inside functions.
     """
 
-    name: str  # of its folder
-    ports: Mapping[Port, Open]  # what it serves, and how each is opened
-    chosen_by: str = ""  # the setting that chooses it; empty: it serves where no other is chosen
-    gives_way_to: str = ""  # a setting that counts more than `chosen_by`
+    name: str  # the name of its folder
+    ports: Mapping[Port, Open]  # the ports that it serves, and how each is opened
+    chosen_by: str = ""  # the setting that chooses it; if empty, it serves if no other is chosen
+    gives_way_to: str = ""  # a setting that takes precedence over `chosen_by`
     variables: type[Any] | None = None  # a frozen dataclass of its settings
     shared: bool = False  # whether servers of several processes can use it together
-    keeps_in: str = "the data folder"  # where its data is, for messages
+    keeps_in: str = "the data folder"  # the place of its data, for messages
     examine: Callable[[Settings], Sequence[Finding]] = nothing  # the checks of `doctor`
 
     def is_chosen(self, settings: Settings) -> bool:
-        """Whether the settings name it."""
+        """Whether the settings choose this backend."""
         if self.gives_way_to and settings.value(self.gives_way_to):
             return False
         return bool(self.chosen_by and settings.value(self.chosen_by))
 
 
 def found() -> tuple[Backend, ...]:
-    """Every backend; first those that serve where no other is chosen."""
+    """Return every backend, beginning with those that serve if no other is chosen."""
     return tuple(sorted(folders.backends(), key=lambda each: (bool(each.chosen_by), each.name)))
 
 
 def serving(port: Port) -> tuple[Backend, ...]:
-    """Every backend that has this port."""
+    """Return every backend that has a port."""
     return tuple(each for each in found() if port in each.ports)
 
 
 def chosen(port: Port, settings: Settings) -> Backend:
-    """What stands behind a port. Raises `InvalidSettings` where the settings name several."""
+    """Return the backend of a port. Raises `InvalidSettings` if the settings choose several."""
     named = [each for each in serving(port) if each.is_chosen(settings)]
     if len(named) > 1:
         names = " and ".join(variable(each.chosen_by) for each in named)
-        raise InvalidSettings(f"{names} both choose the {port}: set one of them")
+        raise InvalidSettings(f"{names} both choose the {port}: set only one of them")
     return next(iter(named), serving(port)[0])
 
 
 def is_shared(port: Port, settings: Settings) -> bool:
-    """Whether servers of several processes find the same behind that port."""
+    """Whether servers in several processes share what is behind a port."""
     return chosen(port, settings).shared
 
 
 def not_shared(settings: Settings) -> list[Port]:
-    """The ports that keep a server from being one of a cluster."""
+    """Return the ports that are not shared, so that a server cannot be part of a cluster."""
     return [port for port in DATA if not is_shared(port, settings)]
 
 
 def choices(port: Port) -> list[str]:
-    """The variables that choose a shared backend for a port."""
+    """Return the variables that choose a shared backend for a port."""
     return [variable(each.chosen_by) for each in serving(port) if each.shared]
 
 
 def to_share(ports: Iterable[Port]) -> str:
-    """Which variables to set so that these ports are shared, for messages."""
+    """Tell, for messages, which variables to set so that ports are shared."""
     return ", ".join(dict.fromkeys(" or ".join(choices(port)) for port in ports))
 
 
 def choosing() -> list[str]:
-    """The settings that say where data is: what finds a system again."""
+    """Return the settings that say where data is, by which commands find a system again."""
     named = [each for each in found() if each.chosen_by and not each.ports.keys().isdisjoint(DATA)]
     return [each.chosen_by for each in named]

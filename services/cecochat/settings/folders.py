@@ -1,4 +1,4 @@
-"""Finds what the folders of `adapters/` declare: who adds a folder has nothing else to change."""
+"""Finds what the folders of `adapters/` declare, so that adding a folder adds a backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ADAPTERS = "cecochat.adapters"
 
 @cache
 def backends() -> tuple[Any, ...]:
-    """`BACKEND` in `backend.py` of each folder, a `settings.backends.Backend`; by name."""
+    """Return the `Backend` that each folder declares in its `backend.py`, by name."""
     folders = sorted(pkgutil.iter_modules(import_module(ADAPTERS).__path__), key=lambda f: f.name)
     names = [folder.name for folder in folders if folder.ispkg]
     return tuple(import_module(f"{ADAPTERS}.{name}.backend").BACKEND for name in names)

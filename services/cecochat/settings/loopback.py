@@ -1,15 +1,15 @@
-"""Which hosts nobody else can be or reach, and which are no address that anybody can reach."""
+"""Tells loopback hosts, and those that mean every address of a machine."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 
 EVERYWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104 - to know it
-"""A listener can be there, and no connection can be made to it from elsewhere."""
+"""A server can listen there, but nobody can connect to such an address."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, an address or a name, is that of loopback."""
+    """Whether an address or a host name means this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

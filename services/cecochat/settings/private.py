@@ -1,4 +1,4 @@
-"""Files that hold messages or secrets: their owner alone may read them."""
+"""Keeps files with messages or secrets private to their owner."""
 
 from __future__ import annotations
 
@@ -27,32 +27,34 @@ OURS = frozenset(
 )
 """What CecoChat keeps in a data folder."""
 SECRETS = ("_key_file", "_secret_file", "_password_file", "_token_file")
-"""How settings end that name a file with a secret."""
+"""A setting that names a file with a secret has one of these endings."""
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder that its owner alone may enter, and those above it, where there are none."""
+    """Make a folder that only its owner may enter, and its parents, unless they exist."""
     for each in (*reversed(path.parents), path):
         if not each.is_dir():
             each.mkdir(mode=FOLDER, exist_ok=True)
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file where there is none. SQLite gives what it puts beside a database the
-    rights of the database.
+    """Make an empty private file, unless it exists.
+
+    SQLite gives the files beside a database the same rights as the database.
     """
     path.touch(mode=FILE)
 
 
 def opened(path: Path) -> IO[str]:
-    """A file to write anew."""
+    """Open a new private file, which replaces an old one."""
     path.unlink(missing_ok=True)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE), "w")
 
 
 def drawn_secret(path: Path) -> bytes:
-    """The secret in a file that only its owner may read; made where there is none, once, also by
-    several servers that start together.
+    """Return the secret in a private file. If there is none, draw one.
+
+    Servers that start at the same time all get the same secret.
     """
     if not path.exists():
         make_folder(path.parent)
@@ -60,7 +62,7 @@ def drawn_secret(path: Path) -> bytes:
         with opened(beside) as file:
             file.write(secrets.token_hex(32))
         with suppress(FileExistsError):
-            path.hardlink_to(beside)  # never an empty secret, which anybody could sign with
+            path.hardlink_to(beside)  # so that nobody ever reads an empty secret
         beside.unlink()
     return path.read_text().encode()
 
@@ -69,20 +71,21 @@ def drawn_secret(path: Path) -> bytes:
 
 
 def exposed(folder: Path) -> list[Path]:
-    """The data folder and what is ours in it, as far as others have any right to it."""
+    """Return the data folder and our files in it, as far as others have any right to them."""
     return [each for each in (folder, *_ours(folder)) if _mode(each) & OTHERS]
 
 
 def protect(folder: Path) -> None:
-    """Take from others what rights they have to a data folder. What is not ours to change is left
-    as it is and said.
+    """Take away all rights that others have to a data folder.
+
+    Rights to what is not ours stay as they are, with a warning.
     """
     for path in exposed(folder):
         mode = _mode(path)
         if path == folder and (strange := sorted(_names(folder) - OURS)):
             log.warning(
-                "others have rights to %s (%03o), which stay, since it holds what is not "
-                "CecoChat's (%s): use a folder of its own", path, mode, strange[0],
+                "others have rights to %s (%03o), which stay as they are, because it holds other "
+                "files (%s): use a folder of its own", path, mode, strange[0],
             )  # fmt: skip
             continue
         try:
@@ -90,11 +93,11 @@ def protect(folder: Path) -> None:
         except OSError as error:
             log.warning("others have rights to %s (%03o), which stay: %s", path, mode, error)
         else:
-            log.warning("others had rights to %s (%03o): it is its owner's alone now", path, mode)
+            log.warning("others had rights to %s (%03o): now only its owner has", path, mode)
 
 
 def _ours(folder: Path) -> Iterator[Path]:
-    """Not links: who has made one has chosen what it leads to."""
+    """Links are left out: whoever made one has chosen what it leads to."""
     for name in sorted(_names(folder) & OURS):
         path = folder / name
         if not path.is_symlink():
@@ -107,19 +110,21 @@ def _names(folder: Path) -> set[str]:
 
 
 def _mode(path: Path) -> int:
-    """0: it is gone."""
+    """Return the rights to a path, or 0 if it is gone."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
         return 0
 
 
-# -- files that an operator has made
+# -- the files that settings name
 
 
 def open_files(settings: Settings) -> Iterator[tuple[str, Path, int]]:
-    """The secrets that everybody on this machine can read, and the files of any kind that
-    everybody can write: variable, path, mode. A right of the file's group is taken as meant.
+    """Yield variable, path and mode of files to which everybody on this machine has rights.
+
+    These are secrets that everybody can read, and files that everybody can write. The rights of a
+    file's group are taken as intended.
     """
     for name in declared():
         path = settings.value(name) if name.endswith("_file") else None
@@ -129,8 +134,9 @@ def open_files(settings: Settings) -> Iterator[tuple[str, Path, int]]:
 
 
 def check_files(settings: Settings) -> None:
-    """Raises `InvalidSettings` where anybody could have written a key or whom to trust, and warns
-    where anybody can read a secret.
+    """Raise `InvalidSettings` if everybody can write a key or an authority that is trusted.
+
+    Warn if everybody can read a secret.
     """
     for name, path, mode in open_files(settings):
         can, mend = "write" if mode & stat.S_IWOTH else "read", f"chmod o= {quote(str(path))}"

@@ -1,4 +1,4 @@
-"""Certificates and secrets, as files: for connections to a backend, and for servers of ours."""
+"""Loads certificates and secrets from files, for our servers and for connections to backends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cecochat.domain.errors import InvalidSettings
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Whom to trust, and who we are. PEM files; no `ca_file`: the system's authorities."""
+    """The PEM files that say whom to trust and who we are. By default, the system's authorities."""
 
     ca_file: Path | None = None
     cert_file: Path | None = None  # with its chain
@@ -21,12 +21,15 @@ class Tls:
 
     @override
     def __str__(self) -> str:
-        """Its files, for messages."""
+        """Return the files, for messages."""
         files = (self.cert_file, self.key_file, self.ca_file)
         return ", ".join(str(file) for file in files if file)
 
     def client(self) -> ssl.SSLContext:
-        """For connections that go out: the peer is verified. Raises `InvalidSettings`."""
+        """Return a context for outgoing connections, which verifies the peer.
+
+        Raises `InvalidSettings`.
+        """
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
             if self.cert_file:
@@ -36,8 +39,9 @@ class Tls:
         return context
 
     def use_for(self, context: ssl.SSLContext) -> None:
-        """Give a context of `client` what the files hold now. It trusts the authority of before
-        too. Raises OSError.
+        """Load what the files hold now into a context of `client`. Raises OSError.
+
+        It goes on trusting the old authority, too.
         """
         if self.ca_file:
             context.load_verify_locations(self.ca_file)
@@ -45,9 +49,11 @@ class Tls:
             context.load_cert_chain(self.cert_file, self.key_file)
 
     def server(self) -> ssl.SSLContext:
-        """For connections that come in. With a `ca_file`, the other side is asked for a
-        certificate of that authority: it may have none, but no other, and shows it in each
-        handshake, so that nobody goes on with a session of before. Raises `InvalidSettings`.
+        """Return a context for incoming connections. Raises `InvalidSettings`.
+
+        With a `ca_file`, callers are asked for a certificate of that authority. One without a
+        certificate is let in, one with another certificate is not. Sessions are never resumed, so
+        every handshake shows the certificate.
         """
         try:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca_file)
@@ -62,12 +68,12 @@ class Tls:
 
 
 def secret(file: Path | None) -> str | None:
-    """What the file holds, without the line's end. Raises `InvalidSettings`."""
+    """Return the content of a secret's file, without the end of line. Raises `InvalidSettings`."""
     if file is None:
         return None
     try:
         return file.read_text().rstrip("\n")
     except OSError as error:
         raise InvalidSettings(f"the secret in {file} cannot be read: {error}") from None
-    except UnicodeDecodeError:  # which would say some of it
+    except UnicodeDecodeError:  # the error would repeat some of the secret
         raise InvalidSettings(f"the secret in {file} is not UTF-8 text") from None

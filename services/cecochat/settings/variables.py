@@ -1,4 +1,4 @@
-"""A setting: a field with its meaning, and how the text of its variable is read."""
+"""Declares a setting as a field with a meaning, and parses the text of its variable."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def setting(
     secret: bool = False,
     needs: str = "",
 ) -> Any:
-    """A field of `Settings`, or of what a backend declares. `needs`: the setting without which it
-    would be left unused, so that a server meant to encrypt or to log in would not.
+    """Declare a field of `Settings`, or of the settings of a backend.
+
+    `needs` names another setting without which this one would be unused. Otherwise a server that
+    was meant to encrypt, or to log in, would silently not do so.
     """
     metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices, "needs": needs}
     if callable(default):
@@ -33,7 +35,7 @@ def setting(
 
 
 def parse(variable: str, text: str, of: Field[Any]) -> Any:
-    """The value that a variable gives a field. Raises `InvalidSettings` naming the variable."""
+    """Parse the text of a variable. Raises `InvalidSettings`, which names the variable."""
     if "Path" in str(of.type):
         return Path(text).expanduser() if text else None
     if of.type == "bool":

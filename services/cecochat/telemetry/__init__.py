@@ -1,1 +1,1 @@
-"""What a running process says of itself: logs and traces."""
+"""What a running process tells about itself: logs and traces."""

@@ -1,5 +1,7 @@
-"""Sends spans to a collector, in a thread. One that is slow or away costs memory for `QUEUE_MAX`
-spans and no more: what is lost is counted.
+"""Sends spans to a collector, in a thread of its own.
+
+A collector that is slow or away costs memory for at most `QUEUE_MAX` spans. What is lost is
+counted.
 """
 
 from __future__ import annotations
@@ -32,15 +34,17 @@ FLUSH_S = 2.0
 
 
 def over_http(otlp: str) -> SpanExporter:
-    """To a collector, OTLP over HTTP. Raises `InvalidSettings`."""
+    """Return an exporter to a collector, by OTLP over HTTP. Raises `InvalidSettings`."""
     if not otlp.startswith(("http://", "https://")):
-        raise InvalidSettings(f"CECOCHAT_OTLP_URL is {otlp!r}: use http://host:4318")
+        raise InvalidSettings(f"CECOCHAT_OTLP_URL is {otlp!r}: use a URL such as http://host:4318")
     return OTLPSpanExporter(endpoint=f"{otlp.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S)
 
 
 class Exporting:
-    """Of a process. `counts`: what becomes of the spans is counted there. `given`: the id of the
-    next trace; 0: by chance.
+    """Exports the spans of one process.
+
+    `counts` receives what becomes of them. `given` returns the id of the next trace, or 0 if it is
+    to be random.
     """
 
     def __init__(
@@ -50,8 +54,8 @@ class Exporting:
         counts: dict[str, int],
         given: Callable[[], int],
     ) -> None:
-        """Raises `InvalidSettings`."""
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `_Counting` says it
+        """Start the thread. Raises `InvalidSettings`."""
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `_Counting` logs failures
         self._counts = counts
         self._ids = _Ids(given)
         self._processor = BatchSpanProcessor(
@@ -62,7 +66,7 @@ class Exporting:
         )
 
     def tracer(self, service: str, server_id: str) -> trace.Tracer:
-        """For one server."""
+        """Return a tracer for one server of the process."""
         named = {SERVICE: f"cecochat-{service}", INSTANCE: server_id}
         resource = Resource({**named, RELEASE: __version__})
         provider = TracerProvider(
@@ -72,14 +76,14 @@ class Exporting:
         return provider.get_tracer("cecochat", __version__)
 
     async def close(self) -> None:
-        """Send what is left, no longer than `FLUSH_S`."""
+        """Send what is left, for at most `FLUSH_S`."""
         thread = threading.Thread(target=self._processor.shutdown, daemon=True)
         thread.start()
         await asyncio.to_thread(thread.join, FLUSH_S)
 
 
 class _Ids(RandomIdGenerator):
-    """By chance, where none is given."""
+    """Makes random ids, unless one is given."""
 
     def __init__(self, given: Callable[[], int]) -> None:
         self._given = given
@@ -90,7 +94,7 @@ class _Ids(RandomIdGenerator):
 
 
 class _Ended(SpanProcessor):
-    """Counts what goes on to the processor that all servers of the process share."""
+    """Counts spans, and passes them to the processor that all servers of the process share."""
 
     def __init__(self, shared: BatchSpanProcessor, counts: dict[str, int]) -> None:
         self._shared = shared
@@ -103,7 +107,7 @@ class _Ended(SpanProcessor):
 
 
 class _Counting(SpanExporter):
-    """Says once that spans cannot be exported, and once that they can again."""
+    """Logs once when spans can no longer be exported, and once when they can again."""
 
     def __init__(self, exporter: SpanExporter, counts: dict[str, int], where: str) -> None:
         self._exporter = exporter
@@ -116,14 +120,14 @@ class _Counting(SpanExporter):
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001 - whatever it is, the servers go on
-            log.debug("spans are not exported: %r", error)
+            log.debug("spans cannot be exported: %r", error)
             result = SpanExportResult.FAILURE
         good = result is SpanExportResult.SUCCESS
         self._counts["exported" if good else "failed"] += len(spans)
         if good == self._fails:
             self._fails = not good
-            what = "are taken again" if good else "are not taken, and lost"
-            log.warning("the spans of this process %s: %s", what, self._where)
+            what = "accepts spans again" if good else "does not accept spans, so they are lost"
+            log.warning("the collector at %s %s", self._where, what)
         return result
 
     @override

@@ -1,4 +1,4 @@
-"""How a line of the log is written: JSON for machines, text for people; no payload, no flood."""
+"""Formats lines of the log, as JSON or text, without message content and without floods."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from typing_extensions import override
 from cecochat.domain.printable import as_json, printable
 
 OWN = "cecochat"
-ACCESS = f"{OWN}.operators"  # who of them has looked at people or changed something
+ACCESS = f"{OWN}.operators"  # the log of operators who looked at people or changed something
 EVERY_S = 30.0
-KEPT = 1_000  # different lines that are remembered
+KEPT = 1_000  # how many different lines are remembered
 
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What every record has; all else was given as `extra`."""
+"""The attributes that every record has. All others were given as `extra`."""
 
 
 class JsonLines(logging.Formatter):
-    """An object a line: `ts`, `level`, what is in `who`, `logger`, `message`, the ids of the span
-    that is active, each `extra`, and `exception`.
+    """Writes one JSON object per line.
+
+    It has `ts`, `level`, the fields of `who`, `logger`, `message`, the ids of the active span, each
+    `extra`, and `exception`.
     """
 
     def __init__(self, **who: str) -> None:
@@ -50,8 +52,9 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """Time, level, `who`, logger and message; then, where there are, `details` as JSON and the
-    trace. All of that stands on one line, so that no text of others looks like a line of ours.
+    """Writes time, level, `who`, logger and message, then `details` as JSON and the trace, if any.
+
+    It is always one line, so that no text from outside can look like a line of ours.
     """
 
     def __init__(self, who: str = "") -> None:
@@ -69,38 +72,39 @@ class TextLines(logging.Formatter):
         if "details" in more:
             parts.append(json.dumps(more["details"], default=_without_payload))
         if "left_out" in more:
-            parts.append(f"({more['left_out']} more like it were left out)")
+            parts.append(f"({more['left_out']} more lines like this were left out)")
         if trace_id := (span_ids() | more).get("trace_id"):
             parts.append(f"[trace {trace_id}]")
         return " ".join(parts).replace("\n", "\\n")
 
 
 class WithoutPayload(logging.Filter):
-    """Bytes are told by their number: libraries log what they could not read, and what they could
-    not read may be a message.
+    """Replaces bytes by their number.
+
+    Libraries log what they could not parse, and that may be a message.
     """
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(map(_without_payload_of_bytes, record.args))
-        return True  # a container of bytes is shown as it is: no library here logs one
+        return True  # a container of bytes stays as it is, but no library here logs one
 
 
 class Repeats(logging.Filter):
-    """Lets a warning or error through once in `EVERY_S`, and then says in `left_out` how many like
-    it were left out.
+    """Lets a warning or error pass once in `EVERY_S`.
 
-    Like it: of CecoChat's own, the same words. Of a library, the same template about the same
-    thing, which is its first argument: the rest differs from attempt to attempt. What has a
-    traceback of ours always passes.
+    The next one that passes says in `left_out` how many like it were left out. CecoChat's own lines
+    are alike if they have the same words. A library's lines are alike if they have the same
+    template and the same first argument, since the rest differs from attempt to attempt. A line of
+    ours with a traceback always passes.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._lock = threading.Lock()  # the driver of Cassandra logs from threads of its own
-        self._last: OrderedDict[int, tuple[float, int]] = OrderedDict()  # when, left out since
+        self._lock = threading.Lock()  # Cassandra's driver logs from threads of its own
+        self._last: OrderedDict[int, tuple[float, int]] = OrderedDict()  # passed at, left out since
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
@@ -109,7 +113,7 @@ class Repeats(logging.Filter):
             return True
         try:
             words = record.getMessage() if own else f"{record.msg} {_subject(record)}"
-        except Exception:  # noqa: BLE001 - the handler tells it; who logs must not be ended by it
+        except Exception:  # noqa: BLE001 - the handler reports it; whoever logs must go on
             return True
         with self._lock:
             left_out = self._left_out(hash((record.name, record.levelno, words)))
@@ -118,7 +122,7 @@ class Repeats(logging.Filter):
         return left_out is not None
 
     def _left_out(self, key: int) -> int | None:
-        """Since it passed last; None: it does not pass now."""
+        """Return how many were left out since the last one, or None if this one is left out."""
         now_s = self._clock()
         passed_s, left_out = self._last.pop(key, (float("-inf"), 0))
         passes = now_s - passed_s >= EVERY_S
@@ -131,7 +135,7 @@ class Repeats(logging.Filter):
 def handler(
     lines: logging.Formatter, clock: Callable[[], float] = time.monotonic
 ) -> logging.StreamHandler[Any]:
-    """To standard error, as `lines`."""
+    """Return a handler that writes to standard error in the format of `lines`."""
     made: logging.StreamHandler[Any] = logging.StreamHandler()
     made.setFormatter(lines)
     made.addFilter(WithoutPayload())
@@ -140,7 +144,7 @@ def handler(
 
 
 def span_ids() -> dict[str, str]:
-    """`trace_id` and `span_id` of the span that is active here; nothing where none is."""
+    """Return `trace_id` and `span_id` of the active span, or nothing if there is none."""
     from opentelemetry import trace  # commands that log nothing need not wait for it
 
     context = trace.get_current_span().get_span_context()
@@ -150,7 +154,7 @@ def span_ids() -> dict[str, str]:
 
 
 def ids_of(traceparent: str) -> dict[str, str]:
-    """The same of a context that travels with a message; of none: nothing."""
+    """Return the same ids from a `traceparent`, or nothing if that is empty."""
     match traceparent.split("-"):
         case [_, trace_id, span_id, _]:
             return {"trace_id": trace_id, "span_id": span_id}

@@ -1,7 +1,7 @@
-"""Traces: which messages and calls have one, and where the spans go (OpenTelemetry, over OTLP).
+"""Decides which messages and calls are traced, and makes their spans (OpenTelemetry, over OTLP).
 
-A context is the text of a W3C `traceparent` wherever it is kept or sent. What is not sampled makes
-no span and no object.
+Wherever a context is stored or sent, it is the text of a W3C `traceparent`. What is not sampled
+costs no span and no object.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 Attributes = Mapping[str, str | int]
 
-SAMPLED = 0x01  # of the flags in a `traceparent`
+SAMPLED = 0x01  # one of the flags in a `traceparent`
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _W3C = TraceContextTextMapPropagator()
@@ -46,20 +46,21 @@ GIVEN: ContextVar[int] = ContextVar("the id that a new trace gets; 0: one by cha
 
 
 def valid(traceparent: str) -> bool:
-    """Whether it is a `traceparent` of version 00 (W3C Trace Context, section 3.2)."""
+    """Whether a text is a `traceparent` of version 00 (W3C Trace Context, section 3.2)."""
     return _TRACEPARENT.fullmatch(traceparent) is not None
 
 
 def traceparent(span: Span) -> str:
-    """The context of a span, to be kept or sent."""
+    """Return the context of a span as a `traceparent`, to be stored or sent."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier, trace.set_span_in_context(span))
     return carrier.get("traceparent", "")
 
 
 def trace_of(*what: str | int) -> int:
-    """The id of the trace of something that is traced when it is over, by whoever saw that: these
-    find the same id without a word between them.
+    """Derive a trace id from a name.
+
+    Several processes that trace the same thing afterwards arrive at the same id on their own.
     """
     named = "/".join(map(str, what))
     return int.from_bytes(blake2b(named.encode(), digest_size=16).digest()) or 1
@@ -67,11 +68,11 @@ def trace_of(*what: str | int) -> int:
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """What fails in a trace is told, and ends there: messages go on."""
+    """Log an error in tracing and suppress it, so that messages go on."""
     try:
         yield
     except Exception:
-        log.exception("a trace failed")
+        log.exception("tracing failed; messages go on")
 
 
 def failed(span: Span, why: str) -> None:
@@ -82,7 +83,7 @@ def failed(span: Span, why: str) -> None:
 
 @contextmanager
 def until_done(made: Sequence[Span]) -> Iterator[None]:
-    """End spans with what is done inside; as errors, where that fails."""
+    """End spans at the end of the block, and mark them as failed if it raises."""
     try:
         yield
     except BaseException as error:
@@ -96,34 +97,38 @@ def until_done(made: Sequence[Span]) -> Iterator[None]:
 
 
 class Tracing:
-    """Of a process. `otlp`: the URL of a collector, OTLP over HTTP; empty: no spans at all."""
+    """The tracing of one process.
+
+    `otlp` is the URL of a collector, for OTLP over HTTP. If it is empty, there are no spans at all.
+    """
 
     def __init__(self, otlp: str = "", exporter: SpanExporter | None = None) -> None:
-        """Raises `InvalidSettings`."""
+        """Start exporting, if there is a collector. Raises `InvalidSettings`."""
         self.counts = {"ended": 0, "exported": 0, "failed": 0}
         self._exporting: Exporting | None = None
         if otlp or exporter:
-            from cecochat.telemetry.exporting import Exporting  # a tenth of a second to import
+            from cecochat.telemetry.exporting import Exporting  # its import takes 0.1 s
 
             self._exporting = Exporting(otlp, exporter, self.counts, GIVEN.get)
 
     def tracer(
         self, service: str, server_id: str, registry: CollectorRegistry | None = None
     ) -> Tracer:
-        """For one server, or a client."""
+        """Return a tracer for one server or client of this process."""
         if registry:
             registry.register(SpanCounts(self.counts))
         return Tracer(self._exporting.tracer(service, server_id) if self._exporting else None)
 
     async def close(self) -> None:
-        """Send what is left, for a short while."""
+        """Send what is left, for at most a short while."""
         if self._exporting:
             await self._exporting.close()
 
 
 class Tracer:
-    """Makes the spans of one server. `on`: whether any are made; ask that before anything that
-    costs.
+    """Makes the spans of one server.
+
+    `on` says whether any spans are made. Check it before any costly preparation.
     """
 
     def __init__(self, made: trace.Tracer | None) -> None:
@@ -138,15 +143,14 @@ class Tracer:
 
     @property
     def slow_ms(self) -> float:
-        """A message that takes longer to be accepted, or to be in the history, is traced, whatever
-        the ratio.
+        """How long a message may take until it is accepted, or is in the history, in ms.
+
+        One that takes longer is traced, whatever the ratio.
         """
         return self._config.trace_slow_ms
 
     def sampled(self, parent: str) -> bool:
-        """Whether what begins here is traced: as the caller wishes, for so many a second, else by
-        chance.
-        """
+        """Whether a call is traced: if the caller wishes so, up to a rate, or else by chance."""
         if not self.on:
             return False
         if valid(parent) and int(parent[-2:], 16) & SAMPLED and self.spares_one():
@@ -154,8 +158,9 @@ class Tracer:
         return random.random() < self._config.trace_ratio  # noqa: S311
 
     def spares_one(self) -> bool:
-        """Whether one more may be traced that was not drawn by chance: so many a second, lest a
-        client, or a machine that is overloaded, make everything traced.
+        """Whether the rate allows one more trace that was not drawn by chance.
+
+        Otherwise a client, or an overloaded machine, could have everything traced.
         """
         rate = self._config.trace_forced_rate
         return bool(rate) and not self._forced.try_take(time.monotonic(), rate, max(rate, 1.0))
@@ -171,8 +176,10 @@ class Tracer:
         links: Iterable[Span] = (),
         trace_id: int = 0,
     ) -> Span:
-        """A span that the caller ends. `parent`: a `traceparent`; empty, or none: a new trace, with
-        the id given, if one is.
+        """Start a span, which the caller has to end.
+
+        `parent` is a span or a `traceparent`. If it is empty or invalid, the span begins a new
+        trace, with `trace_id` if that is not 0.
         """
         if isinstance(parent, str):
             context = _W3C.extract({"traceparent": parent})
@@ -195,18 +202,18 @@ class Tracer:
     def serving(
         self, spec: Spec, parent: str, attributes: Attributes, *, name: str = ""
     ) -> Iterator[Span | None]:
-        """A call that is answered, where it is sampled: `child` makes spans below it."""
+        """Make a span for a call, if it is sampled. Within it, `child` makes spans below it."""
         if not self.sampled(parent):
             yield None
             return
         with trace.use_span(
             self.start(spec, parent, attributes, name=name), end_on_exit=True
-        ) as it:
-            yield it
+        ) as span:
+            yield span
 
     @contextmanager
     def child(self, spec: Spec, attributes: Attributes, *, name: str) -> Iterator[None]:
-        """Something that the call of `serving` waits for; nothing where that has no span."""
+        """Make a span for something that the call waits for, if the call has a span."""
         above = trace.get_current_span()
         if not above.is_recording():
             yield
@@ -219,29 +226,29 @@ OFF = Tracer(None)
 
 
 class SpanCounts(Collector):
-    """The spans of the process, which all its servers tell: they share what sends them."""
+    """Counts the spans of the process. All its servers show the same numbers."""
 
-    _labelnames = ("outcome",)  # as the collectors of prometheus_client have it
+    _labelnames = ("outcome",)  # as in the collectors of prometheus_client
 
     def __init__(self, counts: Mapping[str, int]) -> None:
         self._counts = counts
 
     @override
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """With their numbers."""
+        """Yield the metric with its values."""
         family = self._family()
         for outcome, count in self._counts.items():
             family.add_metric([outcome], count)
         yield family
 
     def describe(self) -> Iterator[CounterMetricFamily]:
-        """Without."""
+        """Yield the metric without values."""
         yield self._family()
 
     def _family(self) -> CounterMetricFamily:
         return CounterMetricFamily(
             "cecochat_spans",
-            "Spans of this process: ended, exported, failed. One that has ended and is neither of "
-            "these was dropped, or waits.",
+            "Spans of this process that have ended, were exported, or failed to be. One that has "
+            "ended and is neither of the others was dropped, or still waits.",
             labels=self._labelnames,
         )

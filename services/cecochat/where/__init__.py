@@ -1,1 +1,1 @@
-"""Where one message is, asked by its id: what is asked of the servers, and the answer."""
+"""Finds out where a message is, by its id: gathers the facts and puts the answer together."""

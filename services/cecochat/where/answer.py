@@ -1,8 +1,8 @@
-"""Where one message is: what the log, the watermarks, the sessions and the history say about it,
-put in the order of its path.
+"""Tells where a message is, from what the log, the watermarks, the sessions and the history say.
 
-Pure: `Facts` are gathered elsewhere, and `answer` makes of them what a person is told. A fact that
-could not be had is None, and what follows from it is `unknown`, never guessed.
+Pure: `Facts` are gathered elsewhere, and `answer` turns them into steps in the order of the
+message's path. A fact that could not be found out is None, and the step that depends on it is
+`unknown`, never a guess.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from cecochat.domain.log.ids import time_ms
+from cecochat.domain.log.ids import UserId, time_ms
 from cecochat.domain.log.place import Place as LogPlace
 from cecochat.v1.events_pb2 import Event
 
@@ -22,7 +22,7 @@ HAS_IT = ("yes", "before")
 
 
 class Place(NamedTuple):
-    """A record in the log; `at_ms` by the log's own clock."""
+    """Where a record is in the log, and when it was appended, by the log's own clock."""
 
     partition: int
     offset: int
@@ -30,8 +30,12 @@ class Place(NamedTuple):
 
 
 class Device(NamedTuple):
-    """A live session: where it stands, where and how it began (`resumed` from what it knew, `live`,
-    or behind a `gap`), and what waits to be read by its client.
+    """A live session.
+
+    - `position`: the offset up to which it has been served.
+    - `began_at`: the offset at which it began.
+    - `began`: how it began: `resumed`, `live`, or after a `gap`.
+    - `queued_bytes`: what its client has not read yet.
     """
 
     session_id: str
@@ -43,62 +47,63 @@ class Device(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """Whose takeover of a partition was the last, and how far that server has read it. None: not
-    known, since the log no longer says, or the server does not answer.
+    """The server whose takeover of a partition was the last, and how far it has read.
+
+    A field is None if it is not known: the log no longer says, or the server does not answer.
     """
 
     server_id: str | None
     live: bool
-    read_to: int | None = None  # below this offset
+    read_to: int | None = None  # it has read the partition to below this offset
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """One recipient. `devices` None: not known; `hidden`: not for who asks."""
+    """One recipient of the message."""
 
-    user_id: str
+    user_id: UserId
     partition: int
     owner: Owner
-    devices: tuple[Device, ...] | None
+    devices: tuple[Device, ...] | None  # None if they are not known
     forwarded: bool
-    copy: Place | None  # None: not there yet, or dropped since
-    delivered_up_to: int | None  # its receipts in the history; None: that does not answer
+    copy: Place | None  # None if it is not there yet, or is no longer in the log
+    delivered_up_to: int | None  # from receipts in the history; None if that does not answer
     read_up_to: int | None
-    hidden: bool = False
+    hidden: bool = False  # whether the devices are kept from whoever asks
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The origin record."""
+    """The origin record of the message."""
 
     place: Place
     epoch: LogPlace
     number: int
-    server_id: str | None  # whose takeover began that epoch; None: dropped since
+    server_id: str | None  # whose takeover began that epoch; None if the log has dropped it
     counts: bool
-    epoch_in_force: LogPlace  # where the record lies
+    epoch_in_force: LogPlace  # the epoch at the offset of the record
     server_in_force: str | None
     traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`record` None: the log does not hold it; `kept`: it reaches back far enough to hold it."""
+    """What is known about a message."""
 
     message_id: int
     event: Event | None
-    record: Record | None
-    kept: bool
-    owner: Owner  # of the sender's partition
+    record: Record | None  # None if the log does not hold it
+    kept: bool  # whether the log reaches back far enough to hold it
+    owner: Owner  # the owner of the sender's partition
     forwarded_to: int  # the watermark: below this offset, all copies are written
     receivers: tuple[Receiver, ...]
-    materialized_to: int | None  # the highest offset in the history, -1: none; None: no answer
-    row: bool | None  # whether the history has it; None: not asked, or no answer
-    row_at_ms: int | None  # when it was first written there; None: not kept
+    materialized_to: int | None  # the highest offset in the history, or -1; None without an answer
+    row: bool | None  # whether the history has it; None if it was not asked or did not answer
+    row_at_ms: int | None  # when it was first written there; None if that is not recorded
 
 
 class Step(NamedTuple):
-    """One step of the path; `subject`: whom or what it is about, where there are several."""
+    """One step of the path. `subject` tells apart steps of the same name, such as `to bob`."""
 
     name: str
     state: StepState
@@ -110,7 +115,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is told."""
+    """The answer: the verdict, and the steps in order."""
 
     message_id: int
     verdict: Verdict
@@ -120,12 +125,12 @@ class Answer:
 
     @property
     def waits_for(self) -> list[str]:
-        """The steps that are next: nothing behind them can be done before."""
+        """The names of the steps that come next."""
         return [_named(step) for step in self.steps if step.state == "waits"]
 
 
-def seen_by(facts: Facts, user_id: str) -> Facts:
-    """What a participant may know: where others are connected is not among it."""
+def seen_by(facts: Facts, user_id: UserId) -> Facts:
+    """Leave out what a participant may not know, which is where the others are connected."""
     receivers = [
         each if each.user_id == user_id else replace(each, devices=None, hidden=True)
         for each in facts.receivers
@@ -134,7 +139,7 @@ def seen_by(facts: Facts, user_id: str) -> Facts:
 
 
 def answer(facts: Facts) -> Answer:
-    """The path of the message, as far as it has come."""
+    """Return the path of the message, as far as it has come."""
     record = facts.record
     if record is None or facts.event is None:
         return _without_record(facts)
@@ -161,7 +166,7 @@ def _named(step: Step) -> str:
 
 
 def trace_of(traceparent: str | None) -> str | None:
-    """The trace id of a `traceparent` (W3C trace context); None: there is none."""
+    """Return the trace id of a `traceparent` (W3C Trace Context), or None if there is none."""
     parts = (traceparent or "").split("-")
     if len(parts) < 4 or len(parts[1]) != 32 or set(parts[1]) - set("0123456789abcdef"):
         return None
@@ -182,16 +187,16 @@ def _accepted(record: Record) -> Step:
         return Step("accepted", "done", "", place.at_ms, f"by {by}: {where}", facts)
     if not record.epoch.is_same(record.epoch_in_force):
         why = (
-            f"written by {by}, a fenced owner: {record.server_in_force or 'another'} had taken "
-            f"over at offset {record.epoch_in_force.offset}"
+            f"written by {by}, an owner that was fenced off: {record.server_in_force or 'another'} "
+            f"had taken over at offset {record.epoch_in_force.offset}"
         )
     else:
-        why = f"written by {by} behind one that failed"
+        why = f"written by {by} after a record that failed"
     return Step("accepted", "refused", "", place.at_ms, f"not accepted, {why}: {where}", facts)
 
 
 def _acknowledged(record: Record, facts: Facts) -> Step:
-    """The owner acknowledges what it reads back; what it forwards, it has read."""
+    """The owner acknowledges what it reads back, and forwards only what it has read."""
     owner, offset = facts.owner, record.place.offset
     told = {"server_id": owner.server_id, "read_to": owner.read_to}
     read = owner.read_to is not None and owner.read_to > offset
@@ -201,16 +206,18 @@ def _acknowledged(record: Record, facts: Facts) -> Step:
     if owner.read_to is not None:
         text = f"{owner.server_id} has read the partition to below offset {owner.read_to}"
         return Step("acknowledged", "waits", "", None, text, told)
-    why = f"{owner.server_id} does not answer" if owner.live else f"no owner lives: {_who(owner)}"
+    why = f"{owner.server_id} does not answer" if owner.live else _nobody_owns(owner)
     return Step("acknowledged", "unknown", "", None, why, told)
 
 
-def _who(owner: Owner) -> str:
-    return f"{owner.server_id} does not" if owner.server_id else "the log names none"
+def _nobody_owns(owner: Owner) -> str:
+    return (
+        f"its owner {owner.server_id} is not live" if owner.server_id else "the log names no owner"
+    )
 
 
 def _forwarded(record: Record, facts: Facts) -> Iterator[Step]:
-    """One copy a partition, for all of its recipients."""
+    """Each partition with recipients gets one copy, for all of them."""
     by_partition: dict[int, list[Receiver]] = {}
     for receiver in facts.receivers:
         by_partition.setdefault(receiver.partition, []).append(receiver)
@@ -231,19 +238,19 @@ def _forwarded_to(partition: int, receivers: list[Receiver], record: Record, fac
         text = f"offset {copy.offset}, for {', '.join(users)}"
         return Step("forwarded", "done", subject, copy.at_ms, text, told)
     if receivers[0].forwarded:
-        text = "its copy counted, and is no longer in the log"
+        text = "its copy counted, but is no longer in the log"
         return Step("forwarded", "done", subject, None, text, told)
     owner = facts.owner
     by = f"{owner.server_id or 'nobody'}, {'live' if owner.live else 'not live'}"
     text = (
-        f"for the owner of partition {record.place.partition} ({by}) to append it; all below "
-        f"offset {facts.forwarded_to} there is forwarded"
+        f"for the owner of partition {record.place.partition} ({by}) to append it; everything "
+        f"below offset {facts.forwarded_to} there has been forwarded"
     )
     return Step("forwarded", "waits", subject, None, text, told)
 
 
 def _delivered(message_id: int, receiver: Receiver) -> Step:
-    """What the sessions and the receipts say together: either is enough."""
+    """A session or a receipt is enough to show that a message was delivered."""
     devices = receiver.devices
     told = {
         "user": receiver.user_id,
@@ -275,7 +282,9 @@ def _reached(message_id: int, receiver: Receiver) -> tuple[StepState, str]:
         return "done", text
     if receiver.devices is None:
         return _unseen(receiver)
-    return "waits", text or f"for {receiver.user_id} to connect: no live session, no receipt"
+    return "waits", text or (
+        f"for {receiver.user_id} to connect: there is no live session and no receipt"
+    )
 
 
 def _unseen(receiver: Receiver) -> tuple[StepState, str]:
@@ -283,7 +292,7 @@ def _unseen(receiver: Receiver) -> tuple[StepState, str]:
     if receiver.hidden:
         return "waits", f"for a receipt of {receiver.user_id}"
     if not owner.live:
-        return "waits", f"for an owner of partition {receiver.partition}: {_who(owner)} live"
+        return "waits", f"for an owner of partition {receiver.partition}: {_nobody_owns(owner)}"
     return "unknown", f"{receiver.user_id} has sent no receipt, and its sessions are not known"
 
 
@@ -296,9 +305,13 @@ def _receipts(message_id: int, receiver: Receiver) -> str:
 
 
 def _has(receiver: Receiver, device: Device) -> str:
-    """`yes`, `queued`, `before` (its client came with a position behind it), `not_asked` (it began
-    live behind it), `gap` (it was told to read the history), `not_yet`; `unknown`: the copy is
-    dropped.
+    """Whether a session has the message.
+
+    - `yes`, `queued` or `not_yet`: as its position says.
+    - `before`: its client had it before it connected.
+    - `not_asked`: the session began live, after the message.
+    - `gap`: the client was told to read the history.
+    - `unknown`: the copy is no longer in the log.
     """
     if receiver.copy is None:
         return "unknown"
@@ -315,11 +328,11 @@ def _session(receiver: Receiver, device: Device) -> str:
     says = {
         "yes": "has it",
         "queued": f"was given it, and {device.queued_bytes} bytes wait for its client to read",
-        "before": "came with a position behind it: its client had it",
-        "not_asked": "began live behind it: the history shows it",
+        "before": "had it before it connected",
+        "not_asked": "began live after it: the history shows it",
         "gap": "was told to read it from the history",
-        "not_yet": f"stands at offset {device.position}",
-        "unknown": "is connected, and the copy is no longer in the log to compare with",
+        "not_yet": f"has only been served up to offset {device.position}",
+        "unknown": "is connected, but the log no longer holds the copy to compare with",
     }
     return f"{name} {says[_has(receiver, device)]}"
 
@@ -332,10 +345,10 @@ def _materialized(record: Record, facts: Facts) -> Step:
         return Step("materialized", "unknown", "", None, text, told)
     held = f"the history holds partition {place.partition} up to offset {up_to}"
     if facts.row or (facts.row is None and up_to >= place.offset):
-        by_now = "" if facts.row_at_ms else "by now: "
+        by_now = "" if facts.row_at_ms else "by now, "
         return Step("materialized", "done", "", facts.row_at_ms, by_now + held, told)
     if up_to >= place.offset:
-        text = f"{held}, and this row is not in it: see `cecochat holes list`"
+        text = f"{held}, but lacks this message: see `cecochat holes list`"
         return Step("materialized", "unknown", "", None, text, told)
     lag = place.offset - up_to
     text = f"for materialize: {held}, {lag} behind" if up_to >= 0 else "for materialize to begin"
@@ -343,13 +356,13 @@ def _materialized(record: Record, facts: Facts) -> Step:
 
 
 def _without_record(facts: Facts) -> Answer:
-    """The log does not hold it, whether or not the history does."""
+    """Answer for a message that the log does not hold; the history may still hold it."""
     steps: tuple[Step, ...] = ()
     if facts.kept:
         return Answer(facts.message_id, "absent", None, None, steps)
     if facts.event is not None:
         at_ms = time_ms(facts.message_id)
-        accepted = "its record is no longer in the log; the time is that in its id"
+        accepted = "its record is no longer in the log; the time is taken from its id"
         steps = (
             Step("accepted", "done", "", at_ms, accepted, {"server_id": None}),
             *(_delivered(facts.message_id, receiver) for receiver in facts.receivers),
@@ -361,7 +374,7 @@ def _without_record(facts: Facts) -> Answer:
 
 
 def as_json(answer_: Answer) -> dict[str, Any]:
-    """For programs; message ids are strings, as JavaScript loses 64-bit numbers."""
+    """Return the answer for programs. Ids are strings, because JavaScript rounds 64-bit numbers."""
     event = answer_.event
     about = event and {
         "user_id": event.user_id,

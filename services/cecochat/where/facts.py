@@ -1,15 +1,16 @@
-"""Gathers what is known about one message: from the log, the watermarks, the sessions and the
-database, never from traces, so that it works for every message.
+"""Gathers what the log, the watermarks, the sessions and the database know about one message.
+
+Traces are never used, so that it works for every message.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 from cecochat.domain.errors import Unavailable
-from cecochat.domain.log.ids import ChatId, partition_in
+from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import NOWHERE
 from cecochat.domain.log.records import Origin
 from cecochat.internal.client import InternalClient
@@ -25,13 +26,13 @@ from cecochat.where.answer import Facts, Owner, Place, Receiver
 from cecochat.where.finding import Found, Standing
 from cecochat.where.sessions import Sessions, sessions_on
 
-DATABASE_S = 3.0  # a database that is down is a fact too, and must not hide the others
+DATABASE_S = 3.0  # a database that is down is a fact, too, and must not hide the others
 
 T = TypeVar("T")
 
 
 class Sources(NamedTuple):
-    """Where facts come from; `live`: the messaging servers that are known to run."""
+    """Where the facts come from. `live` returns the live messaging servers."""
 
     log: Log
     history: History
@@ -40,7 +41,7 @@ class Sources(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """A partition with recipients."""
+    """A partition that has recipients."""
 
     standing: Standing
     forwarded: bool
@@ -48,11 +49,14 @@ class _Target(NamedTuple):
 
 
 class Gathering:
-    """The facts of one message: `locate` it first. Raises `Trimmed`, `Unavailable`."""
+    """Gathers the facts about one message. Call `locate` first.
+
+    Its methods raise `Trimmed` and `Unavailable`.
+    """
 
     def __init__(self, sources: Sources, message_id: int) -> None:
         self.event: Event | None = None
-        self.counts = True  # unless the log says otherwise
+        self.counts = True  # until the log says otherwise
         self._sources = sources
         self._message_id = message_id
         self._partition = partition_in(message_id)
@@ -60,18 +64,18 @@ class Gathering:
         self._kept = True
         self._standings: dict[int, Standing] = {}
 
-    async def locate(self, chat_id: str) -> None:
-        """Find it in the log; and if the log does not hold it any more, in that chat's history."""
+    async def locate(self, chat_id: ChatId | None) -> None:
+        """Find the message in the log or, if the log no longer holds it, in the chat's history."""
         found, self._kept = await finding.find_origin(
             self._sources.log.backplane, self._partition, self._message_id
         )
-        if found and isinstance(found.known, Origin):
-            self._found, self.event, self.counts = found, found.known.parsed, found.counts
+        if found and isinstance(found.content, Origin):
+            self._found, self.event, self.counts = found, found.content.parsed, found.counts
         elif chat_id:
             self.event = await self._row(chat_id)
 
     async def facts(self) -> Facts:
-        """All of them, as far as they can be had."""
+        """Return what can be found out."""
         forwarded_to = await self._forwarded_to()
         targets = await self._targets(forwarded_to)
         sessions = await self._sessions()
@@ -80,7 +84,7 @@ class Gathering:
             event=self.event,
             record=await self._record(),
             kept=self._kept,
-            owner=await self._owner(self._partition, self.event and self.event.user_id, sessions),
+            owner=await self._owner(self._partition, self._sender, sessions),
             forwarded_to=forwarded_to,
             receivers=await self._receivers(targets, sessions),
             materialized_to=await self._materialized_to(),
@@ -89,14 +93,19 @@ class Gathering:
         )
 
     @property
-    def _recipients(self) -> Iterable[str]:
-        """Those that it is on its way to."""
-        return self.event.recipient_ids if self.event and self.counts else ()
+    def _sender(self) -> UserId | None:
+        return UserId(self.event.user_id) if self.event else None
+
+    @property
+    def _recipients(self) -> tuple[UserId, ...]:
+        if not (self.event and self.counts):
+            return ()
+        return tuple(map(UserId, self.event.recipient_ids))
 
     # -- the log
 
     async def _forwarded_to(self) -> int:
-        """0 also for a watermark of an end that the log has lost: it forwards anew."""
+        """Return the watermark; 0 if the log has lost its end, since the owner then begins anew."""
         backplane = self._sources.log.backplane
         committed = await backplane.committed(FORWARD_GROUP, MESSAGES, self._partition)
         done = await dealt_with(backplane, self._partition, committed)
@@ -111,13 +120,13 @@ class Gathering:
 
     async def _record(self) -> where.Record | None:
         found, partition, backplane = self._found, self._partition, self._sources.log.backplane
-        if not (found and isinstance(found.known, Origin)):
+        if not (found and isinstance(found.content, Origin)):
             return None
         return where.Record(
             place=_place(partition, found),
-            epoch=found.known.epoch,
-            number=found.known.number,
-            server_id=await finding.taken_over_by(backplane, partition, found.known.epoch),
+            epoch=found.content.epoch,
+            number=found.content.number,
+            server_id=await finding.taken_over_by(backplane, partition, found.content.epoch),
             counts=found.counts,
             epoch_in_force=found.epoch,
             server_in_force=await finding.taken_over_by(backplane, partition, found.epoch),
@@ -129,7 +138,7 @@ class Gathering:
         return {each: await self._target(each, forwarded_to) for each in sorted(wanted)}
 
     async def _target(self, partition: int, forwarded_to: int) -> _Target:
-        """What retention has dropped was forwarded: it waits for that."""
+        """Retention waits until a message is forwarded, so what it dropped was forwarded."""
         stands = await self._standing(partition)
         if self._found is None:
             return _Target(stands, forwarded=True, copy=None)
@@ -143,33 +152,33 @@ class Gathering:
 
     # -- the sessions
 
-    async def _sessions(self) -> dict[str, Sessions]:
-        """What the owners say of the recipients, and of the sender."""
+    async def _sessions(self) -> dict[UserId, Sessions]:
+        """Ask the owners about the sessions of the sender and the recipients."""
         live = {each.instance_id: each for each in self._sources.live()}
-        asked: dict[str, list[str]] = {}
-        for user in (*([self.event.user_id] if self.event else ()), *self._recipients):
-            stands = await self._standing(self._sources.log.partition_of(user))
+        asked: dict[str, list[UserId]] = {}
+        for user_id in (*([self._sender] if self._sender else ()), *self._recipients):
+            stands = await self._standing(self._sources.log.partition_of(user_id))
             if stands.server_id in live:
-                asked.setdefault(stands.server_id, []).append(user)
+                asked.setdefault(stands.server_id, []).append(user_id)
         async with self._sources.asking() as http:
             client = InternalClient(http)
             answers = await asyncio.gather(
-                *(sessions_on(client, live[server], users) for server, users in asked.items())
+                *(sessions_on(client, live[server], user_ids) for server, user_ids in asked.items())
             )
-        return {user: each for answer in answers for user, each in answer.items()}
+        return {user_id: each for answer in answers for user_id, each in answer.items()}
 
     async def _owner(
-        self, partition: int, user: str | None, sessions: dict[str, Sessions]
+        self, partition: int, user_id: UserId | None, sessions: dict[UserId, Sessions]
     ) -> Owner:
         server_id = (await self._standing(partition)).server_id
         live = any(each.instance_id == server_id for each in self._sources.live())
-        told = sessions.get(user) if user else None
+        told = sessions.get(user_id) if user_id else None
         return Owner(server_id, live, told.read_to if told else None)
 
     # -- the database
 
     async def _receivers(
-        self, targets: dict[int, _Target], sessions: dict[str, Sessions]
+        self, targets: dict[int, _Target], sessions: dict[UserId, Sessions]
     ) -> tuple[Receiver, ...]:
         if not (self.event and targets):
             return ()
@@ -178,19 +187,19 @@ class Gathering:
 
     async def _receiver(
         self,
-        user: str,
+        user_id: UserId,
         targets: dict[int, _Target],
-        sessions: dict[str, Sessions],
+        sessions: dict[UserId, Sessions],
         marks: list[MarkRow] | None,
     ) -> Receiver:
-        partition = self._sources.log.partition_of(user)
-        mark = next((each for each in marks or () if each.user_id == user), None)
+        partition = self._sources.log.partition_of(user_id)
+        mark = next((each for each in marks or () if each.user_id == user_id), None)
         nothing = None if marks is None else 0
         return Receiver(
-            user_id=user,
+            user_id=user_id,
             partition=partition,
-            owner=await self._owner(partition, user, sessions),
-            devices=sessions[user].devices if user in sessions else None,
+            owner=await self._owner(partition, user_id, sessions),
+            devices=sessions[user_id].devices if user_id in sessions else None,
             forwarded=targets[partition].forwarded,
             copy=targets[partition].copy,
             delivered_up_to=mark.delivered_up_to if mark else nothing,
@@ -198,7 +207,7 @@ class Gathering:
         )
 
     async def _materialized_to(self) -> int | None:
-        """-1 also for a progress of an end that the log has lost: it begins anew."""
+        """Return the progress; -1 if the log has lost its end, since materialize begins anew."""
         progress = await _or_none(self._sources.history.progress(self._sources.log.id))
         if progress is None:
             return None
@@ -207,10 +216,10 @@ class Gathering:
         return place.offset if held else -1
 
     async def _has_row(self) -> bool | None:
-        """None: it is no message, or the database does not answer."""
+        """Return None if it is not a message, or if the database does not answer."""
         if not (self.event and self.event.HasField("message")):
             return None
-        page = await _or_none(self._page(self.event.chat_id))
+        page = await _or_none(self._page(ChatId(self.event.chat_id)))
         return None if page is None else page is not _NO_ROW
 
     async def _row_at_ms(self) -> int | None:
@@ -220,11 +229,11 @@ class Gathering:
         chat_id = ChatId(self.event.chat_id)
         return await _or_none(history.written_at_ms(chat_id, self._message_id))
 
-    async def _row(self, chat_id: str) -> Event | None:
+    async def _row(self, chat_id: ChatId) -> Event | None:
         page = await _or_none(self._page(chat_id))
         return page if page is not _NO_ROW else None
 
-    async def _page(self, chat_id: str) -> Event:
+    async def _page(self, chat_id: ChatId) -> Event:
         page = await self._sources.history.messages(
             ChatId(chat_id), before=None, after=self._message_id - 1, limit=1
         )
@@ -236,7 +245,7 @@ _NO_ROW = Event()
 
 
 async def _or_none(call: Awaitable[T]) -> T | None:
-    """None where the database does not answer."""
+    """Return None if the database does not answer."""
     try:
         async with asyncio.timeout(DATABASE_S):
             return await call

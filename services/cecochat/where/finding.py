@@ -1,4 +1,4 @@
-"""Finding one message in the log, without an index: an origin by its id, a copy by its origin."""
+"""Finds one message in the log without an index: an origin by its id, a copy by its origin."""
 
 from __future__ import annotations
 
@@ -22,31 +22,30 @@ from cecochat.ports.reading import (
 from cecochat.where.search import Precedes, Search, before_copy, before_origin
 
 LATE = 2_000
-"""Records behind where an origin would count, in which one that does not is looked for."""
+"""How many records to search, past where an origin would count, for one that does not count."""
 
 
 class Found(NamedTuple):
-    """A record, and what the fold makes of it: its place, whether it counts, and under which
-    epoch.
-    """
+    """A record, and what the fold says about it: its place, whether it counts, and its epoch."""
 
     record: Record
-    known: LogRecord
+    content: LogRecord
     place: Place
     counts: bool
     epoch: Place
 
 
 class Finding(NamedTuple):
-    """`kept`: the log reaches as far back as the record would have been."""
+    """The result of a search. `kept`: whether the log reaches back to where the record would be."""
 
     found: Found | None
     kept: bool
 
 
 class Standing(NamedTuple):
-    """A partition at its end: whose takeover was the last (None: not known any more), and what
-    has counted.
+    """A partition at its end: its bounds, who took it over last, and what has counted.
+
+    `server_id` is None if the log no longer says.
     """
 
     start: int
@@ -56,25 +55,26 @@ class Standing(NamedTuple):
 
 
 class _Beginning(NamedTuple):
-    position: int  # `fold` stands behind it
+    position: int  # the fold has taken everything up to here
     fold: Fold
     kept: bool
 
 
 async def find_origin(backplane: Backplane, partition: int, message_id: int) -> Finding:
-    """The origin record with that id: the one that counts, else one that does not. Raises
-    `Trimmed` where retention overtakes it, `Unavailable`.
+    """Find the origin record of a message: the one that counts, or else one that does not.
+
+    Raises `Trimmed` if retention overtakes the search, `Unavailable`.
     """
     begun = await _begin(backplane, partition, before_origin(message_id))
     void: Found | None = None
     passed_at: int | None = None
     async with aclosing(_folded(backplane, partition, begun)) as records:
         async for each in records:
-            if isinstance(each.known, Origin) and each.known.id == message_id:
+            if isinstance(each.content, Origin) and each.content.id == message_id:
                 if each.counts:
                     return Finding(each, kept=True)
                 void = each
-            elif isinstance(each.known, Origin) and each.counts and each.known.id > message_id:
+            elif isinstance(each.content, Origin) and each.counts and each.content.id > message_id:
                 passed_at = each.record.offset if passed_at is None else passed_at
             if passed_at is not None and each.record.offset > passed_at + LATE:
                 break
@@ -84,13 +84,11 @@ async def find_origin(backplane: Backplane, partition: int, message_id: int) -> 
 async def find_copy(
     backplane: Backplane, partition: int, origin_partition: int, origin: Place
 ) -> Finding:
-    """The copy that counts of the origin at that place of its partition. Raises as
-    `find_origin`.
-    """
+    """Find the copy that counts of the origin at a place. Raises as `find_origin` does."""
     begun = await _begin(backplane, partition, before_copy(origin_partition, origin))
     async with aclosing(_folded(backplane, partition, begun)) as records:
         async for each in records:
-            copy = each.known
+            copy = each.content
             if not (isinstance(copy, Copy) and each.counts):
                 continue
             if copy.origin_partition == origin_partition and not origin.lies_above(copy.origin):
@@ -100,16 +98,14 @@ async def find_copy(
 
 
 async def standing(backplane: Backplane, partition: int) -> Standing:
-    """The partition as it is now. Raises `Unavailable`."""
+    """Return the partition as it is now. Raises `Unavailable`."""
     start, end = await backplane.bounds(MESSAGES, partition)
     fold = await fold_at(backplane, partition, end - 1)
     return Standing(start, end, await taken_over_by(backplane, partition, fold.epoch), fold)
 
 
 async def taken_over_by(backplane: Backplane, partition: int, epoch: Place) -> str | None:
-    """Whose takeover record began that epoch; None: nobody's, or the log does not hold it any
-    more.
-    """
+    """Return the server whose takeover began an epoch, or None if the log does not hold it."""
     if epoch.offset < 0:
         return None
     try:
@@ -123,8 +119,8 @@ async def taken_over_by(backplane: Backplane, partition: int, epoch: Place) -> s
 async def _taken_over_at(backplane: Backplane, partition: int, offset: int) -> str | None:
     async with aclosing(records_between(backplane, partition, offset, offset + 1)) as records:
         async for record in records:
-            known = decode_once(record)
-            return known.server_id if isinstance(known, Takeover) else None
+            content = decode_once(record)
+            return content.server_id if isinstance(content, Takeover) else None
     return None
 
 
@@ -138,7 +134,7 @@ async def _begin(backplane: Backplane, partition: int, precedes: Precedes) -> _B
     if start == 0:
         return _Beginning(-1, Fold(), kept=True)
     position = await first_known(backplane, partition)
-    if position >= end - 1:  # no state is left: nothing can be said of what was
+    if position >= end - 1:  # no state record is left, so nothing is known about the past
         return _Beginning(position, Fold(), kept=False)
     fold = await fold_at(backplane, partition, position)
     return _Beginning(position, fold, kept=precedes(fold.state(position)))
@@ -147,7 +143,7 @@ async def _begin(backplane: Backplane, partition: int, precedes: Precedes) -> _B
 async def _first_state(
     backplane: Backplane, partition: int, low: int, high: int
 ) -> tuple[int, State | None]:
-    """The first state record from `low` to below `high`, and its offset."""
+    """Return the first state record from `low` to below `high`, after its offset."""
     async with aclosing(records_between(backplane, partition, low, high)) as records:
         async for record in records:
             state = state_in(record)
@@ -159,21 +155,21 @@ async def _first_state(
 async def _tells_of_this_log(
     backplane: Backplane, partition: int, record: Record, state: State
 ) -> bool:
-    """False for one of a session that had read an end which the log has lost."""
+    """Whether a state record is about this log, and not about an end that the log has lost."""
     place = Place(state.clock_ms, state.as_of)
     return state.as_of < record.offset and await still_holds(backplane, partition, place)
 
 
 async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> AsyncGenerator[Found]:
-    """What can be read behind the beginning, up to the end that the log has now."""
+    """Yield the readable records after the beginning, up to the present end of the log."""
     _, end = await backplane.bounds(MESSAGES, partition)
     fold = begun.fold
     records = records_between(backplane, partition, begun.position + 1, end)
     async with aclosing(records):
         async for record in records:
-            known = decode_once(record)
+            content = decode_once(record)
             epoch = fold.epoch
-            counts = fold.step(record.offset, known, record.appended_at_ms)
-            if not isinstance(known, Undecodable):
+            counts = fold.step(record.offset, content, record.appended_at_ms)
+            if not isinstance(content, Undecodable):
                 place = Place(fold.clock_ms, record.offset)
-                yield Found(record, known, place, counts, epoch)
+                yield Found(record, content, place, counts, epoch)

@@ -1,4 +1,4 @@
-"""Where one message is: who may ask, how many at once, and for how long."""
+"""Serves the question where a message is: to whom, how many at once, and for how long."""
 
 from __future__ import annotations
 
@@ -11,38 +11,41 @@ from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, Mes
 from cecochat.where import answer as where
 from cecochat.where.facts import Gathering, Sources
 
-AT_ONCE = 4  # each reads some thousand records of the log
+AT_ONCE = 4  # each search reads some thousand records of the log
 WITHIN_S = 10.0
 
 
 class Where:
-    """Answers for one history server."""
+    """Answers on behalf of one history server."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def for_operator(self, message_id: int, chat_id: str) -> where.Answer:
-        """Where that message is. `chat_id`: in whose history to look, if the log does not hold it
-        any more; or empty.
+        """Return where a message is.
 
-        Raises `Refusal` (invalid_argument), `Unavailable`.
+        If the log no longer holds it, it is looked for in the history of `chat_id`. Raises
+        `Refusal` (invalid_argument), `Unavailable`.
         """
-        if chat_id:
-            ids.chat_id(chat_id)
-        return await self._find(message_id, chat_id, None)
+        chat = ids.chat_id(chat_id) if chat_id else None
+        return await self._find(message_id, chat, None)
 
-    async def for_participant(self, user: str, message_id: int, chat_id: str) -> where.Answer:
-        """The same, for who has sent or is sent it; the sessions of others are not shown. Raises
-        `Refusal` (not_found to everybody else) too.
+    async def for_participant(
+        self, user_id: ids.UserId, message_id: int, chat_id: str
+    ) -> where.Answer:
+        """Return the same to the sender or a recipient, without the sessions of the others.
+
+        Raises `Refusal` (not_found for anybody else, forbidden for the chat of others), too.
         """
-        if chat_id:
-            ids.authorise(ids.UserId(user), ids.chat_id(chat_id))
-        return await self._find(message_id, chat_id, user)
+        chat = ids.chat_id(chat_id) if chat_id else None
+        if chat:
+            ids.authorise(user_id, chat)
+        return await self._find(message_id, chat, user_id)
 
-    async def call(self, user: str, request: FindMessageRequest) -> bytes:
-        """`for_participant` as the proto has it."""
-        answer = await self.for_participant(user, request.message_id, request.chat_id)
+    async def call(self, user_id: ids.UserId, request: FindMessageRequest) -> bytes:
+        """Answer the gRPC call `FindMessage`, as `for_participant` does."""
+        answer = await self.for_participant(user_id, request.message_id, request.chat_id)
         response = FindMessageResponse(
             state=FindMessageResponse.State.Value(f"STATE_{answer.verdict.upper()}"),
             waits_for=answer.waits_for,
@@ -51,7 +54,9 @@ class Where:
         )
         return response.SerializeToString()
 
-    async def _find(self, message_id: int, chat_id: str, viewer: str | None) -> where.Answer:
+    async def _find(
+        self, message_id: int, chat_id: ids.ChatId | None, viewer: ids.UserId | None
+    ) -> where.Answer:
         self._check(message_id)
         gathering = Gathering(self._sources, message_id)
         try:
@@ -62,16 +67,18 @@ class Where:
                 _authorise(viewer, gathering, message_id)
                 return where.answer(where.seen_by(await gathering.facts(), viewer))
         except TimeoutError:
-            raise Unavailable(f"not found out within {WITHIN_S:g} s: the log is slow") from None
+            raise Unavailable(
+                f"the search took over {WITHIN_S:g} s, since the log is slow: try again"
+            ) from None
         except Trimmed as error:
-            raise Unavailable(f"retention overtook the search: {error}") from None
+            raise Unavailable(f"retention overtook the search ({error}): try again") from None
 
     def _check(self, message_id: int) -> None:
-        known = 0 < message_id < 1 << 63
-        if not known or ids.partition_in(message_id) >= self._sources.log.partitions:
+        has_63_bits = 0 < message_id < 1 << 63
+        if not has_63_bits or ids.partition_in(message_id) >= self._sources.log.partitions:
             raise Invalid(
-                f"{message_id} is no message id of this log: use one as a send or the history "
-                "gives it",
+                f"{message_id} is not a message id of this log: use an id that a send returned or "
+                "the history shows",
             )
 
 
@@ -85,12 +92,12 @@ def _step(step: where.Step) -> MessageStep:
     )
 
 
-def _authorise(viewer: str, gathering: Gathering, message_id: int) -> None:
-    """What is not there, does not count or is none of their business is the same to them."""
+def _authorise(viewer: ids.UserId, gathering: Gathering, message_id: int) -> None:
+    """Refuse a message that is absent, does not count or belongs to others, all in the same way."""
     event = gathering.event
     if event and gathering.counts and viewer in (event.user_id, *event.recipient_ids):
         return
     raise Refusal(
         errors_pb2.ERROR_CODE_NOT_FOUND,
-        f"no message {message_id} of yours is in the log: for an older one, say its chat",
+        f"no message {message_id} of yours is in the log: if it is older, name its chat",
     )

@@ -1,10 +1,11 @@
-"""What messaging servers say about the sessions of users."""
+"""Asks messaging servers about the sessions of users."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.session import How
 from cecochat.internal.client import InternalClient
 from cecochat.internal.v1.internal_pb2 import (
@@ -17,23 +18,23 @@ from cecochat.internal.v1.internal_pb2 import (
 from cecochat.ports.discovery import Instance
 from cecochat.where.answer import Device
 
-# A way to begin that only a newer server knows is no proof that a device had a message.
+# If a newer server names another way to begin, that does not prove that a device had a message.
 HOW: dict[Began.ValueType, How] = {BEGAN_RESUMED: "resumed", BEGAN_GAP: "gap"}
 
 
 class Sessions(NamedTuple):
-    """One user on the server that owns its partition, which has read that to below `read_to`."""
+    """The sessions of one user. The owner of its partition has read that to below `read_to`."""
 
     read_to: int
     devices: tuple[Device, ...]
 
 
 async def sessions_on(
-    client: InternalClient, server: Instance, users: Sequence[str]
-) -> dict[str, Sessions]:
-    """Of the users that it owns. Empty also where it does not answer."""
-    said = await client.sessions(server, users)
-    return {user: _sessions(each) for user, each in (said or {}).items()}
+    client: InternalClient, server: Instance, user_ids: Sequence[UserId]
+) -> dict[UserId, Sessions]:
+    """Return the sessions of the users whose partitions a server owns; none without an answer."""
+    said = await client.sessions(server, user_ids)
+    return {user_id: _sessions(each) for user_id, each in (said or {}).items()}
 
 
 def _sessions(said: UserSessions) -> Sessions:

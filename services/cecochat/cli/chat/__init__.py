@@ -1,1 +1,1 @@
-"""Commands of a person who chats."""
+"""Commands for a person who chats."""

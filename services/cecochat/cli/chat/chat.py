@@ -21,9 +21,11 @@ def chat(
     connect: options.Connect = None,
     token: options.Token = None,
 ) -> None:
-    """Chat. Shows what was missed, and how far each message got: … ✓ sent ✓✓ delivered, read.
+    """Chat with another user.
 
-    Ctrl-D leaves. What could not be sent by then is sent the next time.
+    It shows what you missed, and how far each of your messages got: … on its way, ✓ sent,
+    ✓✓ delivered, ✓✓ read. Ctrl-D leaves. A message that could not be sent by then is sent the next
+    time.
     """
     from cecochat.cli.chat.window import converse
 

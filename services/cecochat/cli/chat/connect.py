@@ -1,4 +1,4 @@
-"""`cecochat connect`: what the connect server answers."""
+"""`cecochat connect`: prints what the connect server answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def connect(
     echo(f"user       {route.user_id} (partition {route.partition})")
     echo(f"messaging  {route.messaging} ({route.server_id})")
     echo(f"history    {route.history or 'none is live just now'}")
-    echo(f"holds for  {route.valid_for_s:g} s")
+    echo(f"valid for  {route.valid_for_s:g} s")
 
 
 async def _route(as_: str | None, url: str | None, token: str | None) -> Route:

@@ -1,7 +1,6 @@
-"""What a chat window shows of one chat: which line says what, and how far it has come.
+"""The lines of a chat window, and how far each message has come.
 
-Pure: a screen asks for what is settled, which is printed once, and for what still changes, which is
-drawn anew each time.
+Pure: a screen prints the lines that are settled once, and redraws those that may still change.
 """
 
 from __future__ import annotations
@@ -12,21 +11,21 @@ from datetime import datetime
 from cecochat.client import Message, Receipt
 from cecochat.domain.printable import printable
 
-OPEN_MAX = 6  # lines that are kept changeable
+OPEN_MAX = 6  # how many lines may still change
 
 SENDING, SENT, DELIVERED, READ, REFUSED = "…", "✓", "✓✓", "✓✓ read", "✗ not sent"
 
 
 @dataclass(slots=True)
 class Line:
-    """One message as it is shown. `id` 0: not accepted yet."""
+    """One message as it is shown."""
 
     at: datetime  # local time
     user_id: str
     text: str
-    id: int = 0
+    id: int = 0  # 0 until it is accepted
     note: str = ""
-    shown: str | None = None  # the tick that it was printed with last; None: not printed
+    shown: str | None = None  # the tick that it was last printed with; None if it was not
 
 
 class Conversation:
@@ -37,29 +36,29 @@ class Conversation:
         self.peer = peer
         self._open: list[Line] = []
         self._settled: list[Line] = []
-        self._ids: set[int] = set()  # of what is here
+        self._ids: set[int] = set()  # of the messages that are here
         self._delivered_up_to = 0
         self._read_up_to = 0
 
     def say(self, text: str, at: datetime) -> Line:
-        """This person has written something."""
+        """Add what this person has written."""
         line = Line(at, self.me, text)
         self._open.append(line)
         return line
 
     def accepted(self, line: Line, id_: int) -> None:
-        """It can no longer be lost. The history can have shown it before this answer came."""
+        """Note that a line was accepted. The history may have shown it before that."""
         line.id = id_
         if id_ in self._ids:
             self._open = [each for each in self._open if each is not line]
         self._ids.add(id_)
 
     def refused(self, line: Line, why: str) -> None:
-        """It will not be sent."""
+        """Note that a line will not be sent."""
         line.note = f"{REFUSED}: {why}"
 
     def show(self, message: Message) -> None:
-        """A message of the other, or of another device of this user: after what is accepted."""
+        """Add a message from the other user, or from another device of this user."""
         if message.id in self._ids:
             return
         self._ids.add(message.id)
@@ -68,12 +67,12 @@ class Conversation:
         self._settled.append(Line(at, message.user_id, message.text, message.id))
 
     def mark(self, receipt: Receipt) -> None:
-        """The other has received or read."""
+        """Note how far the other user has received and read."""
         self._delivered_up_to = max(self._delivered_up_to, receipt.delivered_up_to)
         self._read_up_to = max(self._read_up_to, receipt.read_up_to)
 
     def tick(self, line: Line) -> str:
-        """How far an own line has come; empty for one of the other."""
+        """Return how far an own line has come, or nothing for a line of the other user."""
         if line.note or line.user_id != self.me:
             return line.note
         if not line.id:
@@ -83,7 +82,7 @@ class Conversation:
         return DELIVERED if line.id <= self._delivered_up_to else SENT
 
     def take_settled(self) -> list[Line]:
-        """The lines to print now, for good."""
+        """Return the lines that are settled, to be printed for good."""
         done = 0
         while done < len(self._open) and self.tick(self._open[done]).startswith((READ, REFUSED)):
             done += 1
@@ -92,12 +91,12 @@ class Conversation:
         return settled
 
     def settle_all(self) -> None:
-        """Nothing changes any more."""
+        """Settle every line, since nothing will change any more."""
         self._settled += self._open
         self._open = []
 
     def _settle(self, count: int) -> None:
-        """Of the first `count` open lines, those that are answered."""
+        """Settle those of the first `count` open lines that have been answered."""
         first, rest = self._open[:count], self._open[count:]
         self._settled += [line for line in first if self.tick(line) != SENDING]
         self._open = [line for line in first if self.tick(line) == SENDING] + rest
@@ -109,16 +108,16 @@ class Conversation:
 
     @property
     def unanswered(self) -> int:
-        """How many own lines are not accepted yet."""
+        """How many own lines have not been accepted yet."""
         return sum(self.tick(line) == SENDING for line in self._open)
 
 
 def clock(line: Line) -> str:
-    """Local time of a line; of another day, with its date."""
+    """Return the local time of a line, with the date if that is not today."""
     today = datetime.now().astimezone().date()
     return line.at.strftime("%H:%M" if line.at.date() == today else "%b %d %H:%M")
 
 
 def body(line: Line, indent: int) -> str:
-    """The text of a line, safe to print; its further lines indented."""
+    """Return the text of a line, safe to print, with its further lines indented."""
     return printable(line.text).replace("\n", "\n" + " " * indent)

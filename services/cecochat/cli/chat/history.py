@@ -1,4 +1,4 @@
-"""`cecochat history` and `cecochat chats`: what the history database holds."""
+"""`cecochat history` and `cecochat chats`: print what the history database holds."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def history(
-    chat: Annotated[str, typer.Argument(metavar="USER", help="A user id, or a chat id.")],
+    chat: Annotated[
+        str, typer.Argument(metavar="USER", help="The user at the other end, or a chat id.")
+    ],
     as_: options.As = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many messages at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Print at most this many messages.")] = 50,
     before: Annotated[
-        int | None, typer.Option(metavar="ID", help="Those just below this message id.")
+        int | None,
+        typer.Option(metavar="ID", help="Print the messages just below this message id."),
     ] = None,
     connect: options.Connect = None,
     token: options.Token = None,
     json: options.Json = False,
 ) -> None:
-    """Print the newest messages of a chat, oldest first; and where messages may be missing."""
+    """Print the newest messages of a chat, oldest first, and say where some may be missing."""
     messages, holes = run(_history(chat, as_, limit, before, connect, token))
     for message in messages:
         if json:
@@ -60,7 +63,7 @@ async def _history(
 
     where = target(url)
     found: list[Message] = []
-    holes: dict[Hole, None] = {}  # each once, though pages share it
+    holes: dict[Hole, None] = {}  # each once, even if several pages have it
     async with open_history(where.connect_url, token_for(where, as_, token)) as opened:
         check_user(as_, opened.user_id)
         more = True
@@ -79,7 +82,7 @@ def chats(
     token: options.Token = None,
     json: options.Json = False,
 ) -> None:
-    """Print the user's chats, the one with the newest message first."""
+    """Print a user's chats, the one with the newest message first."""
     user, found = run(_chats(as_, connect, token))
     for chat in found:
         if json:

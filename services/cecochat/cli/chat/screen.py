@@ -1,4 +1,4 @@
-"""How `chat` reads and writes: on a terminal, or as plain lines."""
+"""The two screens of `cecochat chat`: a terminal, or plain lines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Screen(ABC):
-    """Shows a conversation, and asks for what to say."""
+    """Shows a conversation, and reads what the person writes."""
 
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
@@ -38,24 +38,25 @@ class Screen(ABC):
 
     @abstractmethod
     def refresh(self) -> None:
-        """The conversation or the status has changed."""
+        """Show the conversation and the status as they are now."""
 
     @abstractmethod
     def note(self, text: str) -> None:
-        """Say something that is no message."""
+        """Show a line that is not a message."""
 
     @abstractmethod
     def lines(self) -> AsyncIterator[str]:
-        """What the person writes, until Ctrl-D or the end of the input."""
+        """Yield what the person writes, until Ctrl-D or the end of the input."""
 
     def shown(self) -> AbstractContextManager[object]:
-        """While the conversation is on the screen."""
+        """Return a context in which the conversation is on the screen."""
         return nullcontext()
 
 
 class TerminalScreen(Screen):
-    """Messages scroll by above the line that is being written; those whose marks may still change
-    stand right above it, and change in place.
+    """Lets messages scroll by above the line that is being written.
+
+    Messages whose ticks may still change stay right above that line, and change in place.
     """
 
     def __init__(self, conversation: Conversation) -> None:
@@ -121,7 +122,7 @@ class TerminalScreen(Screen):
 
 
 class PlainScreen(Screen):
-    """Lines in, lines out: for pipes. Marks of own messages are lines of their own."""
+    """Reads and prints plain lines, for pipes. A new tick of a message is a line of its own."""
 
     def __init__(self, conversation: Conversation) -> None:
         super().__init__(conversation)
@@ -166,7 +167,7 @@ def _colour(tick: str) -> str:
 
 
 def screen_for(conversation: Conversation) -> Screen:
-    """A terminal where both ends are one."""
+    """Return a terminal screen if input and output are a terminal, or else a plain one."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         return TerminalScreen(conversation)
     return PlainScreen(conversation)

@@ -1,4 +1,4 @@
-"""`cecochat send`: messages from the command line or from standard input, pipelined."""
+"""`cecochat send`: sends messages from the command line or standard input, pipelined."""
 
 from __future__ import annotations
 
@@ -30,17 +30,22 @@ def add_to(app: typer.Typer) -> None:
 
 
 def send(
-    to: Annotated[str, typer.Argument(metavar="USER", help="A user id, or a chat id.")],
-    text: Annotated[str, typer.Argument(help="The text; `-`: one message a line of stdin.")],
+    to: Annotated[
+        str, typer.Argument(metavar="USER", help="The user at the other end, or a chat id.")
+    ],
+    text: Annotated[
+        str, typer.Argument(help="The text, or `-` to send each line of standard input.")
+    ],
     as_: options.As = None,
     connect: options.Connect = None,
     token: options.Token = None,
     json: options.Json = False,
     trace: Annotated[
-        bool, typer.Option("--trace", help="Trace it; CECOCHAT_OTLP_URL says where spans go.")
+        bool,
+        typer.Option("--trace", help="Trace the messages. CECOCHAT_OTLP_URL says where spans go."),
     ] = False,
 ) -> None:
-    """Send messages; print the id of each once it can no longer be lost."""
+    """Send messages, and print the id of each once it can no longer be lost."""
     with tracing() if trace else nullcontext(nullcontext()) as span:
         run(_send(to, text, as_, connect, token, json, span))
 
@@ -69,7 +74,7 @@ async def _send(
                 group.create_task(_post(client, to, text, answers))
                 sent, refused = await _print_ids(answers, as_json)
     if refused:
-        raise SomeRefused(f"{refused} refused, {sent} sent")
+        raise SomeRefused(f"{refused} of {refused + sent} messages were refused")
 
 
 async def _post(client: Client, to: str, text: str, answers: Answers) -> None:
@@ -82,7 +87,7 @@ async def _post(client: Client, to: str, text: str, answers: Answers) -> None:
 
 
 async def _lines() -> AsyncIterator[str]:
-    """The lines of standard input that hold something, as they come. Raises `UsageError`."""
+    """Yield the lines of standard input that are not empty. Raises `UsageError`."""
     import asyncio
 
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
@@ -90,14 +95,14 @@ async def _lines() -> AsyncIterator[str]:
             text = line.decode().rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"standard input is not UTF-8, {line[:40]!r}: {error.reason}"
+                f"standard input is not UTF-8 ({error.reason}) at {line[:40]!r}: convert it first"
             ) from None
         if text:
             yield text
 
 
 async def _print_ids(answers: Answers, as_json: bool) -> tuple[int, int]:
-    """Print in the order of sending; how many were sent and refused."""
+    """Print ids in the order of sending. Return how many were sent and how many refused."""
     from cecochat.client import SendRejected
 
     sent = refused = 0

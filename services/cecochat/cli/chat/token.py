@@ -1,4 +1,4 @@
-"""`cecochat token`: a token of any user in development mode, or of an operator."""
+"""`cecochat token`: makes a token for any user in development mode, or for an operator."""
 
 from __future__ import annotations
 
@@ -32,21 +32,25 @@ def add_to(app: typer.Typer) -> None:
 
 def token(
     user: Annotated[
-        str | None, typer.Argument(help="The user id that the token proves; none with --operator.")
+        str | None,
+        typer.Argument(help="The user that the token is for, unless --operator is given."),
     ] = None,
-    lifetime: Annotated[str, typer.Option(help="How long it holds: 90s, 15m, 1h, 7d.")] = "1h",
+    lifetime: Annotated[
+        str, typer.Option(help="How long the token is valid, such as 90s, 15m, 1h or 7d.")
+    ] = "1h",
     connect: options.Connect = None,
     secret_file: Annotated[
         Path | None,
         typer.Option(
-            help="The secret; default: that of the last `cecochat up`, or what the settings say."
+            help="The file with the secret. By default that of the last `cecochat up`, or the one "
+            "that the settings name."
         ),
     ] = None,
     operator: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A token for the internal listeners, of that person or program, made with the "
+            help="Make a token for the internal listeners, for this person or program, with the "
             "cluster's secret.",
         ),
     ] = None,
@@ -54,20 +58,21 @@ def token(
         list[str],
         typer.Option(
             metavar="SCOPE",
-            help="With --operator, what it is for: metrics, read (what servers own, follow, decide "
-            "and lack), people (who talks to whom, texts of dead letters) or change (revoking, "
-            "auditing); several times for several. Default: all.",
+            help="With --operator, what the token allows: metrics, read (what servers own, follow, "
+            "decide and lack), people (who talks to whom, texts of dead letters) or change "
+            "(revoking, auditing). Repeat it to allow several. By default, all are allowed.",
         ),
     ] = [],  # noqa: B006 - Typer copies it
     settings: options.SettingsFile = None,
 ) -> None:
-    """Print a development token, or one of an operator. In production, the embedding application
-    makes tokens of users.
+    """Print a development token of a user, or a token of an operator.
+
+    In production, the embedding application makes the tokens of users.
     """
     if (user is None) == (operator is None):
-        raise UsageError("whose token? Name a user, or an operator with --operator NAME")
+        raise UsageError("name either a user, or an operator with --operator NAME")
     if scope and operator is None:
-        raise UsageError("--scope says what an operator's token is for: add --operator NAME")
+        raise UsageError("--scope says what an operator's token allows: add --operator NAME")
     if operator is not None:
         echo(_of_operator(operator, scope, seconds(lifetime), secret_file, settings))
     else:
@@ -82,7 +87,7 @@ def _of_user(user: str, lifetime_s: float, connect: str | None, secret_file: Pat
     if path is None or not path.exists():
         raise UsageError(
             "the secret of this system is not on this machine: name its file with --secret-file, "
-            "or have the application's back end make the token"
+            "or let the application's back end make the token"
         )
     return mint(drawn_secret(path), user, lifetime_s)
 
@@ -109,13 +114,13 @@ def _scopes(wanted: Collection[str]) -> list[Scope]:
     from cecochat.auth.operators import SCOPES
 
     if unknown := set(wanted) - set(SCOPES):
-        raise UsageError(f"--scope {min(unknown)}: use one of {', '.join(SCOPES)}")
+        raise UsageError(f"there is no scope {min(unknown)}: use one of {', '.join(SCOPES)}")
     return [each for each in SCOPES if each in wanted or not wanted]
 
 
 def seconds(text: str) -> float:
-    """`90s`, `1.5h`, `7d`; a number alone is seconds. Raises `UsageError`."""
+    """Convert `90s`, `1.5h` or `7d` to seconds; a plain number is seconds. Raises `UsageError`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if not match or not float(match[1]):
-        raise UsageError(f"{text!r} is no time: use a number and s, m, h or d, such as 1h")
+        raise UsageError(f"{text!r} is not a duration: use a number and s, m, h or d, such as 1h")
     return float(match[1]) * UNITS_S[match[2] or "s"]

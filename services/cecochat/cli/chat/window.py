@@ -1,4 +1,4 @@
-"""A chat window: what happens at a client, on a screen."""
+"""A chat window: shows on a screen what happens at a client."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from cecochat.client import (
     peer_of,
 )
 
-CONTEXT = 10  # earlier messages to show
-MISSED_MAX = 500  # beyond that, missed messages are shown as they come
-WINDOWS_MAX = 9  # of one user on this machine
+CONTEXT = 10  # how many earlier messages to show
+MISSED_MAX = 500  # beyond this many, missed messages are shown as they come
+WINDOWS_MAX = 9  # how many windows a user may have on this machine
 ANSWER_S = 3.0
 
 
@@ -59,7 +59,7 @@ async def _open(stack: AsyncExitStack, where: Target, user: str, token: Token) -
         )
         with suppress(StateInUse):
             return await stack.enter_async_context(opening)
-    raise Failed(f"{user} has {WINDOWS_MAX} chat windows open: close one")
+    raise Failed(f"{user} already has {WINDOWS_MAX} chat windows open: close one of them")
 
 
 class Window:
@@ -68,11 +68,11 @@ class Window:
     def __init__(self, client: Client, chat_id: str) -> None:
         self._client = client
         self._chat_id = chat_id
-        self._missed: list[Message] | None = []  # None: they are shown
-        self._opened = asyncio.Event()  # what was said before is shown
+        self._missed: list[Message] | None = []  # None once they are shown
+        self._opened = asyncio.Event()  # set once the earlier messages are shown
 
     async def run(self, screen: Screen) -> None:
-        """Until the person leaves."""
+        """Show the chat until the person leaves."""
         answers: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(self._listen(screen))
@@ -90,7 +90,7 @@ class Window:
         screen.conversation.settle_all()
         screen.refresh()
         if waiting:
-            screen.note(f"{waiting} not sent yet: kept, and sent the next time you chat")
+            screen.note(f"{waiting} not sent yet: they are kept, and sent the next time you chat")
 
     async def _say(self, text: str, screen: Screen) -> None:
         conversation = screen.conversation

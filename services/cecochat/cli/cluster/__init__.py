@@ -1,1 +1,1 @@
-"""Commands that start servers and say what each has to do."""
+"""Commands that start servers, and that show and change what each has to do."""

@@ -1,4 +1,4 @@
-"""What the commands that look at a whole cluster see: its live servers, and what control tells."""
+"""Collects what is known about a whole cluster: its live servers, and what control says."""
 
 from __future__ import annotations
 
@@ -18,63 +18,62 @@ from cecochat.runtime.asking import Asking
 from cecochat.settings import backends
 
 NOT_FOUND = (
-    "a cluster is found through Consul: name it with CECOCHAT_CONSUL, or in a file with --settings"
+    "no cluster can be found without Consul: name it with CECOCHAT_CONSUL, or in a file with "
+    "--settings"
 )
-ASKED = 2  # history servers, for the holes
+ASKED = 2  # how many history servers are asked about holes
 NOBODY = (
-    "Consul tells of no server: it does not answer (clients chat on all the same), or none runs "
-    "with this CECOCHAT_NAMESPACE"
+    "Consul lists no server: either it does not answer (clients chat on all the same), or no "
+    "server runs with this CECOCHAT_NAMESPACE"
 )
 NOBODY_PROVEN = (
-    "Consul tells of {count} servers, and none has the secret of this command: name that of the "
+    "Consul lists {count} servers, but none has the secret of this command: name the secret of the "
     "cluster with CECOCHAT_CLUSTER_SECRET_FILE"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """`controls`: what each control server that answers says of itself; `decisions`: of the one
-    that leads, newest first.
-    """
+    """What is known about a cluster."""
 
     servers: dict[Service, tuple[Instance, ...]]
-    ready: dict[str, str]  # instance id -> empty, or why it is not ready
-    controls: list[dict[str, Any]]
-    decisions: list[dict[str, Any]]
-    holes: list[dict[str, Any]] | None  # what a history server says; None: none answers
+    ready: dict[str, str]  # instance id -> empty, or the reason why it is not ready
+    controls: list[dict[str, Any]]  # what each control server says about itself
+    decisions: list[dict[str, Any]]  # those of the control server that leads, newest first
+    holes: list[dict[str, Any]] | None  # what a history server says; None if none answers
     lacking: dict[int, list[int]] = field(default_factory=dict)
-    """Partition -> those whose messages it lacks, as its owner says."""
-    missing: tuple[dict[str, Any], ...] = ()  # rows of the history, as the materialize servers say
+    """Partition -> the partitions whose messages it lacks, as its owner says."""
+    missing: tuple[dict[str, Any], ...] = ()  # rows that the materialize servers have not found
     unproven: tuple[Unproven, ...] = ()
 
     @property
     def leader(self) -> dict[str, Any] | None:
-        """None: no control server that answers leads."""
+        """What the leading control server says; None if no control server that answers leads."""
         return next((each for each in self.controls if each["leads"]), None)
 
     @property
     def sets(self) -> dict[str, dict[str, Any]]:
-        """What the leader sees of each server set."""
+        """What the leader knows about each server set."""
         return self.leader["sets"] if self.leader else {}
 
     @property
     def late(self) -> dict[str, dict[str, Any]]:
-        """What the leader sees waiting too long in the log, by task."""
+        """What has waited too long in the log, by task, as the leader says."""
         return self.leader.get("late", {}) if self.leader else {}
 
     def led(self) -> dict[str, Any]:
-        """The leader. Raises `Failed`."""
+        """Return what the leader says. Raises `Failed` if there is none."""
         if self.leader is None:
-            known = len(self.servers["control"])
+            live = len(self.servers["control"])
             raise Failed(
-                f"no control server leads just now ({known} live): start one with "
+                f"no control server leads just now ({live} are live): start one with "
                 "`cecochat serve control`, or try again in some seconds"
             )
         return self.leader
 
 
 async def look(file: Path | None) -> Cluster:
-    """Ask discovery, and every server over HTTP. Raises `UsageError`."""
+    """Ask discovery, and every server over HTTP. Raises `UsageError`, `Failed`."""
     settings = target.settings(None, file)
     if not backends.is_shared("discovery", settings):
         raise UsageError(NOT_FOUND)
@@ -83,7 +82,7 @@ async def look(file: Path | None) -> Cluster:
 
 
 async def look_through(discovery: Discovery | None, asking: Asking) -> Cluster:
-    """The same, where it is open already; None: the settings name no Consul."""
+    """Do the same through a discovery that is open; it is None if the settings name no Consul."""
     if discovery is None:
         raise UsageError(NOT_FOUND)
     async with asking() as client:
@@ -117,7 +116,7 @@ def _lacking(answers: list[dict[str, Any] | None]) -> dict[int, list[int]]:
     return {
         int(partition): origins
         for answer in answers
-        if answer  # else it is said elsewhere that it does not answer
+        if answer  # a server that does not answer is reported elsewhere
         for partition, origins in answer.get("lacking", {}).items()
     }
 
@@ -131,7 +130,7 @@ async def _not_ready(client: httpx.AsyncClient, server: Instance) -> str:
 
 
 async def _get(client: httpx.AsyncClient, server: Instance, path: str) -> Any:
-    """None: no answer."""
+    """Return the answer, or None if there is none."""
     try:
         answer = await client.get(f"{server.health_url}/{path}")
         return answer.json() if answer.is_success else None

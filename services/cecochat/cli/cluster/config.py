@@ -1,4 +1,4 @@
-"""`cecochat config`: the central configuration, which every server follows while running."""
+"""`cecochat config`: shows and changes the configuration that every server follows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from cecochat.ports.configuration import Configuration, Document
 
 Data = Annotated[
-    Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
+    Path | None, typer.Option(help="The data folder. By default that of the last `cecochat up`.")
 ]
-KeyName = Annotated[str, typer.Argument(metavar="KEY", help="Such as sends.rate_per_user.")]
+KeyName = Annotated[
+    str, typer.Argument(metavar="KEY", help="The name of a key, such as sends.rate_per_user.")
+]
 
 app = typer.Typer(
-    no_args_is_help=True, help="Read and change the configuration that servers follow."
+    no_args_is_help=True, help="Show and change the configuration that servers follow."
 )
 
 
@@ -35,16 +37,19 @@ def add_to(root: typer.Typer) -> None:
 
 @app.command(epilog="Example: cecochat config get sends.rate_per_user")
 def get(
-    key: Annotated[str | None, typer.Argument(help="One key; default: all.")] = None,
+    key: Annotated[str | None, typer.Argument(help="Only this key. By default all keys.")] = None,
     data: Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
-    """Print values, with unit, range and meaning; a star marks what differs from the default."""
+    """Print keys with their values, ranges and meanings.
+
+    A star marks a value that is not the default.
+    """
     from cecochat.domain.cluster.configuration import KEYS
 
     document = run(_read(data, settings))
-    names = [_known(key)] if key else list(KEYS)
+    names = [_checked(key)] if key else list(KEYS)
     values = {name: document.value.get(name, KEYS[name][2]) for name in names}
     if json:
         json_line({"version": document.version, "value": values})
@@ -58,7 +63,7 @@ def get(
 @app.command(
     "set",
     epilog="Example: cecochat config set sends.rate_per_user 50",
-    context_settings={"ignore_unknown_options": True},  # -1 is a value, though a wrong one
+    context_settings={"ignore_unknown_options": True},  # -1 is a value, though not a valid one
 )
 def set_(
     key: KeyName, value: str, data: Data = None, settings: options.SettingsFile = None
@@ -66,7 +71,7 @@ def set_(
     """Change one key. Servers follow within two seconds."""
     from cecochat.domain.cluster.configuration import from_text, parse
 
-    parsed = from_text(_known(key), value)
+    parsed = from_text(_checked(key), value)
 
     def with_it(current: Mapping[str, Any]) -> Mapping[str, Any]:
         changed = {**current, key: parsed}
@@ -79,12 +84,12 @@ def set_(
 
 @app.command(epilog="Example: cecochat config unset sends.rate_per_user")
 def unset(key: KeyName, data: Data = None, settings: options.SettingsFile = None) -> None:
-    """Go back to the default of one key, or remove one that only another version knows."""
+    """Set one key back to its default, or remove a key that only another version knows."""
     from cecochat.domain.cluster.configuration import KEYS
 
     def without(current: Mapping[str, Any]) -> Mapping[str, Any]:
         if key not in current:
-            _known(key)
+            _checked(key)
         return {name: value for name, value in current.items() if name != key}
 
     version = run(_change(data, settings, without))
@@ -102,7 +107,7 @@ def watch(
 
 @app.command("history", epilog="Example: cecochat config history --limit 5")
 def past(
-    limit: Annotated[int, typer.Option(min=1, help="How many versions at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Print at most this many versions.")] = 20,
     data: Data = None,
     json: options.Json = False,
     settings: options.SettingsFile = None,
@@ -134,7 +139,7 @@ async def _change(
     file: Path | None,
     change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> int:
-    """Change the current document; a change of one key stands whatever others have changed."""
+    """Change the current document, and keep what others change at the same time."""
     from cecochat.cli import changes
     from cecochat.ports.configuration import CONFIGURATION
 
@@ -167,14 +172,14 @@ async def _watch(data: Path | None, file: Path | None, as_json: bool) -> None:
 # -- for people
 
 
-def _known(key: str) -> str:
+def _checked(key: str) -> str:
     from cecochat.domain.cluster.configuration import KEYS, closest
 
     if key in KEYS:
         return key
     near = closest(key)
     meant = f"did you mean {near}?" if near else "`cecochat config get` lists them"
-    raise UsageError(f"{key!r} is no configuration key: {meant}")
+    raise UsageError(f"there is no configuration key {key!r}: {meant}")
 
 
 def _line(name: str, value: Any, *, changed: bool) -> str:

@@ -1,4 +1,4 @@
-"""`cecochat control`: what the control server sees, has decided and would do; pausing it."""
+"""`cecochat control`: shows what the control server sees, decides and would do, and pauses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cecochat.cli.failure import run
 from cecochat.cli.output import echo, json_line, print_table
 
 app = typer.Typer(
-    no_args_is_help=True, help="See what the control server does and why, and pause it."
+    no_args_is_help=True, help="Show what the control server does and why, and pause it."
 )
 PAUSED = "control.paused"
 
@@ -26,7 +26,7 @@ def add_to(root: typer.Typer) -> None:
 @app.command(epilog="Example: cecochat control status")
 def status(
     settings: options.SettingsFile = None,
-    limit: Annotated[int, typer.Option(min=0, help="How many decisions to print.")] = 10,
+    limit: Annotated[int, typer.Option(min=0, help="Print at most this many decisions.")] = 10,
     json: options.Json = False,
 ) -> None:
     """Print who leads, what the server sets carry, and the last decisions with their reasons."""
@@ -37,7 +37,9 @@ def status(
     if json:
         json_line({**led, "standby": len(seen.controls) - 1, "decisions": decisions})
         return
-    paused = "; paused: it moves what has no live owner, and nothing else" if led["paused"] else ""
+    paused = ""
+    if led["paused"]:
+        paused = "; it is paused, so it only moves partitions without a live owner"
     echo(f"{led['server_id']} leads, {len(seen.controls) - 1} stand by{paused}\n")
     print_table(sets(led["sets"]))
     if decisions:
@@ -47,8 +49,9 @@ def status(
 
 @app.command(epilog="Example: cecochat control plan")
 def plan(settings: options.SettingsFile = None, json: options.Json = False) -> None:
-    """Print how control would change the server sets if the load stayed as it is; nothing is
-    changed. `cecochat partitions plan` tells the same of partitions.
+    """Print how control would change the server sets, if the load stayed as it is.
+
+    Nothing is changed. `cecochat partitions plan` does the same for partitions.
     """
     from cecochat.cli.cluster import cluster
 
@@ -57,7 +60,7 @@ def plan(settings: options.SettingsFile = None, json: options.Json = False) -> N
     if json:
         json_line(planned)
     elif not planned:
-        echo("nothing to change: every set is as large as it should be")
+        echo("there is nothing to change: every set is as large as it should be")
     else:
         print_table(
             [
@@ -69,14 +72,17 @@ def plan(settings: options.SettingsFile = None, json: options.Json = False) -> N
 
 @app.command(epilog="Example: cecochat control pause")
 def pause(settings: options.SettingsFile = None) -> None:
-    """Balance and scale no more. Partitions of a server that dies go to others all the same."""
+    """Stop balancing and scaling.
+
+    The partitions of a server that dies still go to others.
+    """
     version = run(_set(settings, paused=True))
-    echo(f"paused as of version {version}; go on with: cecochat control resume")
+    echo(f"control is paused as of version {version}; resume with: cecochat control resume")
 
 
 @app.command(epilog="Example: cecochat control resume")
 def resume(settings: options.SettingsFile = None) -> None:
-    """Balance and scale again."""
+    """Resume balancing and scaling."""
     echo(f"control acts again as of version {run(_set(settings, paused=False))}")
 
 
@@ -93,14 +99,15 @@ async def _set(file: Path | None, *, paused: bool) -> int:
 
 
 def sets(seen: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Server sets as the lines of a table."""
+    """Return the server sets as the lines of a table."""
     lines: list[tuple[str, ...]] = [("SET", "WANTED", "LIVE", "LIMITS", "CARRIES")]
-    for service, of in seen.items():
-        loads = [f"{each['total']:,.4g} {each['name']}" for each in of["loads"]]
-        strains = [f"{each['value']:,.4g} {each['name']}" for each in of["strains"]]
-        known = of["wanted"] is not None
-        wanted, limits = (str(of["wanted"]), f"{of['min']}-{of['max']}") if known else ("", "")
-        lines.append((service, wanted, str(of["live"]), limits, ", ".join([*loads, *strains])))
+    for service, one in seen.items():
+        loads = [f"{each['total']:,.4g} {each['name']}" for each in one["loads"]]
+        strains = [f"{each['value']:,.4g} {each['name']}" for each in one["strains"]]
+        wanted, limits = "", ""
+        if one["wanted"] is not None:
+            wanted, limits = str(one["wanted"]), f"{one['min']}-{one['max']}"
+        lines.append((service, wanted, str(one["live"]), limits, ", ".join([*loads, *strains])))
     return lines
 
 

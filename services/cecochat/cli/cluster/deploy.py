@@ -1,4 +1,4 @@
-"""`cecochat deploy`: every server set as a job of Nomad, in order, healthy or taken back."""
+"""`cecochat deploy`: deploys every server set to Nomad, in order, and reverts what fails."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from cecochat.cli.cluster.nomad import Change, Jobs
 
 ORDER = ("materialize", "history", "messaging", "connect", "control")
-"""What others need comes first."""
+"""What other servers need comes first."""
 EDGE = "edge"
-"""Before them all, where one is wanted: servers tell clients to come through it."""
+"""The edge comes before all of them, because servers tell clients to come through it."""
 
 
 class Job(NamedTuple):
@@ -30,11 +30,11 @@ class Job(NamedTuple):
     service: str
     spec: dict[str, Any]
     change: Change
-    before: int | None  # the version that runs
+    before: int | None  # the version that runs now
 
     @property
     def id(self) -> str:
-        """As Nomad knows it."""
+        """The id of the job in Nomad."""
         return str(self.spec["ID"])
 
 
@@ -49,8 +49,8 @@ def deploy(
         typer.Option(
             "--vars",
             metavar="FILE",
-            help="Values of the jobs' variables, in TOML; a table [messaging] is for that job, "
-            "[edge-job] for that of the edge, which is wanted where `edge` is set.",
+            help="A TOML file with values for the jobs' variables. A table such as [messaging] is "
+            "for that job alone, and [edge-job] for the edge, which is deployed if `edge` is set.",
         ),
     ] = None,
     jobs: Annotated[Path, typer.Option(help="The folder of the job files.")] = Path("jobs"),
@@ -60,14 +60,16 @@ def deploy(
     wait: Annotated[
         bool,
         typer.Option(
-            help="Wait until each set is healthy before the next; if one is not, "
-            "all go back to the version before."
+            help="Wait until each set is healthy before going on. If one is not, all of them go "
+            "back to the version before."
         ),
     ] = True,
     settings: options.SettingsFile = None,
 ) -> None:
-    """Deploy all server sets, and the edge where one is wanted, to Nomad (CECOCHAT_NOMAD, default
-    127.0.0.1:4646), and print what changed.
+    """Deploy all server sets to Nomad, and print what changed.
+
+    The edge is deployed, too, if one is wanted. CECOCHAT_NOMAD says where Nomad is; by default it
+    is at 127.0.0.1:4646.
     """
     run(_deploy(jobs, _values(vars_), settings, only_plan=plan, wait=wait))
 
@@ -80,24 +82,25 @@ def _values(file: Path | None) -> dict[str, Any]:
 
 
 def wanted(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The jobs to deploy, in order."""
+    """Return the jobs to deploy, in order."""
     return (EDGE, *ORDER) if values.get(EDGE) else ORDER
 
 
 def table_of(service: str) -> str:
-    """The table of the values that is for that job alone: `edge` is a value of several."""
+    """Return the table of values for one job. `edge` itself is a value that several jobs have."""
     return f"{EDGE}-job" if service == EDGE else service
 
 
 def values_of(service: str, names: set[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the variables that a job declares. Raises `UsageError` for one of its table
-    that it does not.
+    """Return the values of the variables that a job declares.
+
+    Raises `UsageError` if its table has a value that it does not declare.
     """
     own: Mapping[str, Any] = values.get(table_of(service), {})
     if unknown := own.keys() - names:
         raise UsageError(
-            f"[{table_of(service)}] has {', '.join(sorted(unknown))}: its job declares "
-            f"{', '.join(sorted(names))}"
+            f"[{table_of(service)}] has {', '.join(sorted(unknown))}, which its job does not "
+            f"declare: use {', '.join(sorted(names))}"
         )
     return {**{name: value for name, value in values.items() if name in names}, **own}
 
@@ -113,7 +116,7 @@ async def _deploy(
         print_table([_line(job) for job in planned])
         changed = [job for job in planned if job.change.kind != "None"]
         if only_plan or not changed:
-            echo("nothing was changed" if only_plan else "nothing to change")
+            echo("nothing was changed" if only_plan else "there is nothing to change")
             return
         done: list[Job] = []
         for planned_before in changed:
@@ -131,7 +134,7 @@ async def _planned(nomad: Jobs, folder: Path, values: Mapping[str, Any]) -> list
     texts = {service: _read(folder / f"{service}.nomad.hcl") for service in wanted(values)}
     names = {service: declared(text) for service, text in texts.items()}
     if unknown := values.keys() - set().union(*names.values()) - set(map(table_of, texts)):
-        raise UsageError(f"no job declares {', '.join(sorted(unknown))}")
+        raise UsageError(f"no job declares {', '.join(sorted(unknown))}: leave it out")
     planned = []
     for service, text in texts.items():
         spec = await nomad.parse(text, values_of(service, names[service], values))
@@ -140,7 +143,7 @@ async def _planned(nomad: Jobs, folder: Path, values: Mapping[str, Any]) -> list
 
 
 async def _with_plan(nomad: Jobs, service: str, spec: dict[str, Any]) -> Job:
-    """As it is now: control scales a set at any time, and the number it has chosen stays."""
+    """Plan a job as of now. Control may scale a set at any time, and its number stays."""
     before = await nomad.running(spec["ID"])
     if before:
         spec["TaskGroups"][0]["Count"] = before["TaskGroups"][0]["Count"]
@@ -151,7 +154,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_text()
     except OSError:
-        raise UsageError(f"{file} is not there: name the folder of the jobs with --jobs") from None
+        raise UsageError(f"there is no {file}: name the folder of the jobs with --jobs") from None
 
 
 def _line(job: Job) -> tuple[str, str, str]:
@@ -162,8 +165,10 @@ def _line(job: Job) -> tuple[str, str, str]:
 
 
 async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
-    """Raises `Failed`: with everything as it was before where Nomad says that this one is not
-    healthy, and with what was done where Nomad does not answer.
+    """Wait until a job is healthy.
+
+    Raises `Failed` after reverting everything if Nomad says that it is not healthy. Raises
+    `Failed` without reverting anything if Nomad does not answer.
     """
     from cecochat.domain.errors import Unavailable
 
@@ -181,7 +186,7 @@ async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
     except Unavailable as error:
         names = ", ".join(each.service for each in done)
         raise Failed(
-            f"{error}. Submitted so far, and not taken back: {names}; deploy again to go on"
+            f"{error}. These were submitted, and not reverted: {names}. Deploy again to go on"
         ) from None
     if healthy:
         echo(f"{job.service}: version {version} is healthy", err=True)
@@ -195,6 +200,7 @@ async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
             back.append(earlier.service)
     raise Failed(
         f"{job.service} did not become healthy: {said}. "
-        + (f"Taken back to the version before: {', '.join(back)}. " if back else "")
-        + f"Why: `nomad job status {job.id}`, and `nomad alloc logs -stderr` of one that failed"
+        + (f"Reverted to the version before: {', '.join(back)}. " if back else "")
+        + f"To find out why, use `nomad job status {job.id}`, and `nomad alloc logs -stderr` of an "
+        "allocation that failed"
     )

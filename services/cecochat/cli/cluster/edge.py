@@ -1,4 +1,4 @@
-"""`cecochat edge`: HAProxy in front of what clients reach."""
+"""`cecochat edge`: runs HAProxy in front of what clients reach."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 PortBase = Annotated[
     int | None,
-    typer.Option("--port-base", help="What `cecochat up` was given, where it was given that."),
+    typer.Option("--port-base", help="The --port-base of `cecochat up`, if it has one."),
 ]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="HAProxy in front of the servers of this machine; settings are CECOCHAT_EDGE and so on.",
+    help="Run HAProxy in front of the servers of this machine, as CECOCHAT_EDGE* settings say.",
 )
 
 
@@ -35,8 +35,9 @@ def add_to(root: typer.Typer) -> None:
 
 
 def show(settings: options.SettingsFile = None, port_base: PortBase = None) -> None:
-    """Print the configuration for a `cecochat up` with these settings, and let HAProxy check it
-    where that is installed.
+    """Print the configuration of HAProxy for a `cecochat up` with these settings.
+
+    If HAProxy is installed, it checks the configuration.
     """
     from cecochat.edge import configuration, haproxy
 
@@ -45,14 +46,14 @@ def show(settings: options.SettingsFile = None, port_base: PortBase = None) -> N
     if haproxy.program():
         finish(haproxy.check(text))
     else:
-        logs.say("HAProxy is not on this machine: nobody has checked this", logging.WARNING)
+        logs.say("HAProxy is not on this machine, so nobody has checked this", logging.WARNING)
     typer.echo(text, nl=False)
 
 
 def run(settings: options.SettingsFile = None, port_base: PortBase = None) -> None:
-    """Run HAProxy in front of the servers of this machine, which `cecochat up` or Consul names.
+    """Run HAProxy in front of the servers that `cecochat up` or Consul names.
 
-    It takes a changed certificate, and servers that come and go, without ending a stream.
+    It follows changed certificates, and servers that come and go, without ending a stream.
     """
     import uvloop
 

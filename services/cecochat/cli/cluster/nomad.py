@@ -1,4 +1,4 @@
-"""Jobs of Nomad, for `cecochat deploy`: parsed, planned, registered, and waited for."""
+"""Parses, plans and registers Nomad jobs for `cecochat deploy`, and waits for them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,31 @@ EVERYWHERE_S = 180.0
 DECLARED = re.compile(r'^variable\s+"(\w+)"', re.MULTILINE)
 ENDED = ("successful", "failed", "cancelled")
 LEADERLESS = ("No cluster leader", "leadership lost", "not the leader", "leadership transfer")
-"""What Nomad says while its servers choose a leader; anything else is about what it was asked."""
+"""What Nomad says while its servers elect a leader. Any other error is about the request."""
 
 
 class Change(NamedTuple):
     """What registering a job would do, as Nomad plans it."""
 
     kind: str  # Added, Edited, None
-    updates: dict[str, int]  # create, destroy, in-place and so on -> how many servers
-    unplaced: str  # why not all can be placed; empty: they can
-    job_index: int  # of the job that the plan was made for
+    updates: dict[str, int]  # create, destroy, in place update and so on -> how many servers
+    unplaced: str  # why not all servers can be placed; empty if they can
+    job_index: int  # the index of the job that the plan was made for
 
 
 def declared(text: str) -> set[str]:
-    """The variables of a job file."""
+    """Return the variables that a job file declares."""
     return set(DECLARED.findall(text))
 
 
 class Jobs:
-    """At the agent that the settings name, else that of this machine."""
+    """The jobs of Nomad, through the agent that the settings name, or else that of this machine.
+
+    Its methods raise `InvalidSettings` if Nomad refuses, and `Unavailable` if it does not answer.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `InvalidSettings`."""
+        """Prepare a client. Raises `InvalidSettings` for an unusable token or certificate."""
         address, token = settings.nomad or HERE, secret(settings.nomad_token_file)
         tls = settings.backends_tls(settings.nomad_tls)
         self._address = address
@@ -62,14 +65,14 @@ class Jobs:
         await self._client.aclose()
 
     async def parse(self, text: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """The job of a file. Raises `InvalidSettings` where it is not one."""
+        """Return the job of a file. Raises `InvalidSettings` if it is not valid."""
         values = "\n".join(f"{name} = {_literal(value)}" for name, value in variables.items())
         body = {"JobHCL": text, "Variables": values, "Canonicalize": True}
         job: dict[str, Any] = await self._ask("POST", "jobs/parse", body)
         return job
 
     async def plan(self, job: Mapping[str, Any]) -> Change:
-        """What registering it would change."""
+        """Return what registering a job would change."""
         found = await self._ask("POST", f"job/{job['ID']}/plan", {"Job": job, "Diff": True})
         if _is_as_it_was(found["Diff"]):
             return Change("None", {}, "", found["JobModifyIndex"])
@@ -81,16 +84,16 @@ class Jobs:
             if count and name != "Ignore"
         }
         failed = found.get("FailedTGAllocs") or {}
-        unplaced = "; ".join(_unplaced(of) for of in failed.values())
+        unplaced = "; ".join(map(_unplaced, failed.values()))
         return Change(found["Diff"]["Type"], updates, unplaced, found["JobModifyIndex"])
 
     async def register(self, job: Mapping[str, Any], index: int) -> None:
-        """Submit it, if nobody has changed it since the plan."""
+        """Submit a job, unless somebody has changed it since the plan."""
         body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": index}
         await self._ask("POST", "jobs", body)
 
     async def running(self, job_id: str) -> dict[str, Any] | None:
-        """The job as it runs; None: it does not."""
+        """Return the job that runs, or None if it does not run."""
         try:
             job: dict[str, Any] = await self._ask("GET", f"job/{job_id}")
         except LookupError:
@@ -98,9 +101,10 @@ class Jobs:
         return None if job["Stop"] else job
 
     async def rolled_out(self, job_id: str, version: int) -> tuple[bool, str]:
-        """Wait until the deployment of that version has ended, which Nomad limits by the job's
-        progress_deadline: whether it is healthy, and what is said of it. Raises `Unavailable` where
-        Nomad tells of none for `SILENT_S`.
+        """Wait until the deployment of a version has ended.
+
+        Return whether it is healthy, and what Nomad says about it. Nomad limits the time by the
+        job's progress_deadline. Raises `Unavailable` if Nomad lists none for `SILENT_S`.
         """
         heard_s = time.monotonic()
         while True:
@@ -117,8 +121,9 @@ class Jobs:
             await asyncio.sleep(POLL_S)
 
     async def runs_everywhere(self, job_id: str, version: int) -> tuple[bool, str]:
-        """The same of a system job, of which Nomad has no deployment: whether on all of its nodes
-        that version runs, and has for some seconds.
+        """Wait until a version of a system job has run for some seconds on all of its nodes.
+
+        Nomad has no deployments of system jobs. Return whether it runs, and what the nodes say.
         """
         begun_s, steady_s, seen = time.monotonic(), time.monotonic(), ""
         while time.monotonic() - begun_s < EVERYWHERE_S:
@@ -141,9 +146,7 @@ class Jobs:
         await self._ask("POST", f"job/{job_id}/revert", {"JobID": job_id, "JobVersion": version})
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Raises `InvalidSettings` where Nomad refuses, LookupError for what it does not know,
-        `Unavailable`.
-        """
+        """Send a request. Raises LookupError for something that Nomad does not know, too."""
         try:
             answer = await self._client.request(method, f"/{path}", json=body)
         except (httpx.HTTPError, ValueError) as error:
@@ -153,19 +156,20 @@ class Jobs:
         leaderless = any(words in answer.text for words in LEADERLESS)
         if answer.is_server_error and (method == "GET" or leaderless):
             raise Unavailable(f"Nomad at {self._address}: {answer.text.strip()[:500]}")
-        if answer.is_error:  # a job that is not valid is a server error, too
-            raise InvalidSettings(f"Nomad refuses: {answer.text.strip()[:500]}")
+        if answer.is_error:  # Nomad also calls an invalid job a server error
+            raise InvalidSettings(f"Nomad refuses this: {answer.text.strip()[:500]}")
         return answer.json()
 
 
 def _literal(value: Any) -> str:
-    """In HCL, which would take `${...}` for its own: Nomad fills it in when a task starts."""
+    """Return a value in HCL. `${...}` is escaped, so that Nomad fills it in when a task starts."""
     return json.dumps(value).replace("${", "$${").replace("%{", "%%{")
 
 
 def _is_as_it_was(diff: Mapping[str, Any]) -> bool:
-    """Nomad calls the scaling block of a job that was registered once edited, without a field that
-    is.
+    """Whether nothing has changed.
+
+    Once a job has been registered, Nomad always calls its scaling block edited, but names no field.
     """
     if diff["Type"] != "Edited" or diff.get("Fields") or diff.get("Objects"):
         return bool(diff["Type"] == "None")
@@ -180,7 +184,7 @@ def _is_as_it_was(diff: Mapping[str, Any]) -> bool:
 
 
 def _words(name: str) -> str:
-    """`InPlaceUpdate` as `in place update`."""
+    """Turn `InPlaceUpdate` into `in place update`."""
     return re.sub(r"(?<!^)([A-Z])", r" \1", name).lower()
 
 
@@ -193,6 +197,7 @@ def _state(allocation: Mapping[str, Any]) -> str:
     return f"{allocation['NodeName']}: version {allocation['JobVersion']} {state}{again}"
 
 
-def _unplaced(of: Mapping[str, Any]) -> str:
-    reasons = {**(of.get("ConstraintFiltered") or {}), **(of.get("DimensionExhausted") or {})}
+def _unplaced(failed: Mapping[str, Any]) -> str:
+    filtered, exhausted = failed.get("ConstraintFiltered"), failed.get("DimensionExhausted")
+    reasons = {**(filtered or {}), **(exhausted or {})}
     return ", ".join(reasons) or "no node fits"

@@ -1,6 +1,4 @@
-"""What the commands of `cecochat partitions` see and do: the document, the live servers, and what
-these say they own.
-"""
+"""Reads and changes who owns which partition, for the commands of `cecochat partitions`."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ POLL_S = 0.1
 
 
 class Row(NamedTuple):
-    """Partitions of one server in one state."""
+    """The partitions of one server that are in the same state."""
 
     server_id: str | None
     state: str
@@ -40,30 +38,30 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The document, and what is known of the servers; `live` None: nothing, without Consul."""
+    """The assignment, and what is known about the servers."""
 
     version: int
     changed_by: str
     owners: Mapping[int, str]
-    live: Mapping[str, Instance] | None
-    owned: Mapping[str, Collection[int] | None]  # None: it does not answer
+    live: Mapping[str, Instance] | None  # None if there is no Consul to ask
+    owned: Mapping[str, Collection[int] | None]  # None for a server that does not answer
 
     @property
     def partitions(self) -> int:
-        """How many there are."""
+        """How many partitions there are."""
         return max(self.owners) + 1
 
     def live_ids(self) -> list[str]:
-        """Raises `UsageError` where discovery is within another process."""
+        """Return the ids of the live servers. Raises `UsageError` if there is no Consul to ask."""
         if self.live is None:
             raise UsageError(
-                "only the servers of a cluster can be planned for: "
+                "this needs a cluster: "
                 "name its Consul with CECOCHAT_CONSUL, or in a file with --settings"
             )
         return sorted(self.live)
 
     def rows(self) -> list[Row]:
-        """By server; live ones that have nothing, too."""
+        """Return the partitions by server and state, and the live servers that have none."""
         found: dict[tuple[str | None, str], list[int]] = {}
         for partition in range(self.partitions):
             server_id = self.owners.get(partition)
@@ -89,8 +87,9 @@ class View:
 async def opened(
     file: Path | None, data: Path | None
 ) -> AsyncIterator[tuple[Configuration, Discovery | None]]:
-    """Where the settings say; without a Consul, discovery is within another process. Raises
-    `UsageError`.
+    """Open the configuration and discovery that the settings name. Raises `UsageError`.
+
+    Discovery is None without Consul, since it is then inside another process.
     """
     settings = target.settings(data, file)
     async with build.configuration(settings) as configuration:
@@ -102,7 +101,7 @@ async def opened(
 
 
 async def view(file: Path | None, data: Path | None, *, ask: bool) -> View:
-    """`ask`: also what the live servers own. Raises `UsageError`, `Failed`."""
+    """Read the assignment; if `ask`, also ask the live servers. Raises `UsageError`, `Failed`."""
     async with opened(file, data) as (configuration, discovery):
         asked = asking(file, data, "read") if ask and discovery else None
         return await view_through(configuration, discovery, asked)
@@ -111,7 +110,7 @@ async def view(file: Path | None, data: Path | None, *, ask: bool) -> View:
 async def view_through(
     configuration: Configuration, discovery: Discovery | None, ask: Asking | None
 ) -> View:
-    """As `view`, where they are open already. `ask`: whom to ask the live servers as."""
+    """Do the same through ports that are open. `ask` makes the client that asks the servers."""
     document = await configuration.get(ASSIGNMENT)
     owners = assignment.parse(document.value, PARTITIONS_MAX)
     if not owners:
@@ -137,7 +136,7 @@ async def _owned(live: Mapping[str, Instance], ask: Asking) -> dict[str, Collect
 
 
 class Moved(NamedTuple):
-    """What `move` has done."""
+    """The result of `move`."""
 
     version: int
     server_id: str
@@ -148,7 +147,10 @@ class Moved(NamedTuple):
 async def move(
     file: Path | None, data: Path | None, partitions: list[int], to: str, timeout_s: float
 ) -> Moved:
-    """Assign them to a live server and wait until it owns them. Raises `UsageError`, `Failed`."""
+    """Assign partitions to a live server, and wait until it owns them.
+
+    Raises `UsageError`, `Failed`.
+    """
     begun_s = time.monotonic()
     async with opened(file, data) as (configuration, discovery):
         seen = await view_through(configuration, discovery, None)
@@ -170,7 +172,9 @@ def _check(seen: View, partitions: list[int], to: str) -> None:
     if partitions[-1] >= seen.partitions:
         raise UsageError(f"there is no partition {partitions[-1]}: use 0 to {seen.partitions - 1}")
     if to not in (live := seen.live_ids()):
-        raise UsageError(f"{to} is no live messaging server; live are {', '.join(live) or 'none'}")
+        raise UsageError(
+            f"{to} is not a live messaging server: use one of {', '.join(live) or 'none'}"
+        )
 
 
 async def _assign(configuration: Configuration, seen: View, partitions: list[int], to: str) -> int:
@@ -179,7 +183,7 @@ async def _assign(configuration: Configuration, seen: View, partitions: list[int
 
     def decide(current: Mapping[str, Any]) -> Mapping[str, Any]:
         if not current:
-            raise Failed("the assignment is lost just now: try again once control has restored it")
+            raise Failed("the assignment is lost: try again once control has restored it")
         return {**current, **{str(partition): to for partition in partitions}}
 
     return (await changes.change(configuration, ASSIGNMENT, decide)).version

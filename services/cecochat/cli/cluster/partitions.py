@@ -1,4 +1,4 @@
-"""`cecochat partitions`: which messaging server owns which partition, and moving them."""
+"""`cecochat partitions`: shows which messaging server owns which partition, and moves them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PART = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 
 Data = Annotated[
     Path | None,
-    typer.Option(help="The data folder of `cecochat up`, where CECOCHAT_REDIS is not set."),
+    typer.Option(help="The data folder of `cecochat up`, if CECOCHAT_REDIS is not set."),
 ]
 
 app = typer.Typer(
-    no_args_is_help=True, help="See and change which messaging server owns which partition."
+    no_args_is_help=True, help="Show and change which messaging server owns which partition."
 )
 
 
@@ -41,8 +41,8 @@ def show(
 ) -> None:
     """Print which server has which partitions, and whether it owns them yet.
 
-    States: owned; taking over; silent (live, but does not answer); not live; nobody (not assigned);
-    assigned (no more is known without Consul).
+    The states are: owned, taking over, silent (the server is live, but does not answer), not live,
+    nobody (not assigned), and assigned (without Consul, no more is known).
     """
     from cecochat.cli.cluster import ownership
 
@@ -64,7 +64,7 @@ def show(
 def plan(
     settings: options.SettingsFile = None, data: Data = None, json: options.Json = False
 ) -> None:
-    """Print what control would move now and why; nothing is changed."""
+    """Print what control would move now, and why. Nothing is changed."""
     from cecochat.cli.cluster import ownership
 
     view = run(ownership.view(settings, data, ask=False))
@@ -84,8 +84,10 @@ def plan(
 
 @app.command(epilog="Example: cecochat partitions move 0-29 --to messaging-ab12")
 def move(
-    partitions: Annotated[str, typer.Argument(help="Such as 7, 0-29 or 1,3,5-7.")],
-    to: Annotated[str, typer.Option(metavar="SERVER", help="The messaging server to own them.")],
+    partitions: Annotated[str, typer.Argument(help="Numbers, such as 7, 0-29 or 1,3,5-7.")],
+    to: Annotated[
+        str, typer.Option(metavar="SERVER", help="The messaging server that shall own them.")
+    ],
     timeout: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the takeover.")
     ] = 30.0,
@@ -95,7 +97,7 @@ def move(
 ) -> None:
     """Give partitions to a live server, and wait until it owns them.
 
-    They stay there until a messaging server joins or leaves: then control balances again.
+    They stay there until a messaging server joins or leaves. Then control balances again.
     """
     from cecochat.cli.cluster import ownership
 
@@ -110,11 +112,13 @@ def move(
 
 
 def parse(text: str) -> list[int]:
-    """`0-3,7` as numbers. Raises `UsageError`."""
+    """Parse partitions such as `0-3,7`. Raises `UsageError`."""
     found: set[int] = set()
     for part in text.replace(" ", "").split(","):
         if not (match := PART.fullmatch(part)):
-            raise UsageError(f"{text!r} names no partitions: use numbers, as 7, 0-29 or 1,3,5-7")
+            raise UsageError(
+                f"{text!r} names no partitions: use numbers, such as 7, 0-29 or 1,3,5-7"
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if first > last:
             raise UsageError(f"{part} is empty: put the lower number first")
@@ -142,7 +146,7 @@ def _verdict(view: View, live: list[str], groups: list[Group], now: bool) -> str
         return f"nothing to move: {spread}"
     if not now and any(group.reason == "balance" for group in groups):
         return (
-            f"what only balances waits until a server joins or leaves: {view.changed_by} has "
-            f"assigned by hand (version {view.version})"
+            f"moves that only balance wait until a server joins or leaves, because "
+            f"{view.changed_by} has assigned partitions by hand (version {view.version})"
         )
     return f"{len(moves)} moves, then {spread}"

@@ -1,4 +1,4 @@
-"""`cecochat serve`: one server of a cluster, in the foreground."""
+"""`cecochat serve`: runs one server of a cluster in the foreground."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from cecochat.settings.settings import Settings
 
 Ready = Annotated[
-    bool, typer.Option("--json", help="Print one line of JSON with its addresses, once ready.")
+    bool, typer.Option("--json", help="Once ready, print one line of JSON with its addresses.")
 ]
 Attached = Annotated[
-    bool, typer.Option("--attached", help="Also stop where standard input ends.", hidden=True)
+    bool, typer.Option("--attached", help="Also stop when standard input ends.", hidden=True)
 ]
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Run one server of a cluster; settings are CECOCHAT_* variables or a file of them.",
+    help="Run one server of a cluster, with settings from CECOCHAT_* variables or a file of them.",
 )
 
 MEANING: dict[Service, str] = {
     "messaging": "Owns partitions of the log and serves the streams of their users.",
     "materialize": "Turns the log into the history.",
-    "history": "Answers queries of the history.",
+    "history": "Answers queries about the history.",
     "connect": "Tells clients where to go.",
     "control": "Decides which messaging server owns which partition.",
 }
@@ -66,11 +66,11 @@ def _serve(
 
     from cecochat.run import system
 
-    def ready(known: Instance) -> None:
+    def ready(server: Instance) -> None:
         if as_json:
-            json_line(known._asdict())
+            json_line(server._asdict())
         else:
-            echo(f"{known.instance_id} is ready at {known.address} ({known.health_url}/readyz)")
+            echo(f"{server.instance_id} is ready at {server.address} ({server.health_url}/readyz)")
         sys.stdout.flush()
 
     server = system.serving(settings, service, instance_id)

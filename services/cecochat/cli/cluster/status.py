@@ -1,4 +1,4 @@
-"""`cecochat status`: the whole cluster in one screen."""
+"""`cecochat status`: shows the whole cluster on one screen."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     from cecochat.cli.cluster.ownership import View
 
 LATE = {
-    "materialize": "{records:,} records wait to be in the history, for longer than they should: "
+    "materialize": "{records:,} records have waited too long to be written to the history, in "
     "partitions {partitions}",
-    "forward": "{records:,} records wait to be forwarded to their recipients, for longer than they "
-    "should: partitions {partitions}",
-    "drop": "the log keeps {records:,} records that are older than its retention, since something "
-    "needs them or they cannot be dropped, and disks fill: partitions {partitions}",
+    "forward": "{records:,} records have waited too long to be forwarded to their recipients, in "
+    "partitions {partitions}",
+    "drop": "the log keeps {records:,} records that are older than its retention, in partitions "
+    "{partitions}: something needs them or they cannot be dropped, and disks fill up",
 }
 MISSING = (
-    "the history lacks {rows} of the log, and nobody has repaired that: partitions {partitions}; "
-    "`cecochat audit` names them"
+    "the history lacks {rows} of the log, in partitions {partitions}, and nobody has repaired "
+    "that: `cecochat audit` names them"
 )
-
 UNPROVEN = (
-    "{registered_id} at {address} in Consul is not signed with the cluster's secret, and nobody is "
-    "sent there: it is no server of ours, or has another CECOCHAT_CLUSTER_SECRET_FILE"
+    "{registered_id} at {address} in Consul is not signed with the cluster's secret, so nobody is "
+    "sent there: either it is not our server, or it has another CECOCHAT_CLUSTER_SECRET_FILE"
 )
 
 
@@ -46,8 +45,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(settings: options.SettingsFile = None, json: options.Json = False) -> None:
-    """Print the server sets of a cluster, their health and versions, what they carry, and the
-    partitions. Exit code 1 where something is wrong.
+    """Print the server sets and partitions of a cluster, and what is wrong with it.
+
+    A line for each set has its size, what it carries and its versions. The exit code is 1 if
+    something is wrong.
     """
     seen, view = run(_look(settings))
     wrong = _wrong(seen, view)
@@ -68,7 +69,7 @@ async def _look(file: Path | None) -> tuple[Cluster, View | None]:
         try:
             return seen, await ownership.view_through(configuration, discovery, ask)
         except Failed:
-            return seen, None  # nothing is assigned
+            return seen, None  # no partition is assigned
 
 
 def _states(view: View | None) -> Counter[str]:
@@ -79,7 +80,7 @@ def _states(view: View | None) -> Counter[str]:
 
 
 def _wrong(seen: Cluster, view: View | None) -> list[str]:
-    """What somebody should look at."""
+    """List what somebody should look at."""
     wrong = [f"no {service} server is live" for service, live in seen.servers.items() if not live]
     if seen.leader is None:
         wrong.append("no control server leads")
@@ -101,7 +102,7 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
         wrong.append(MISSING.format(rows=rows, partitions=partitions))
     wrong += [_lacks(partition, origins) for partition, origins in sorted(seen.lacking.items())]
     if seen.holes is None and seen.servers["history"]:
-        wrong.append("no history server tells whether acknowledged messages are missing")
+        wrong.append("no history server answers whether acknowledged messages are missing")
     wrong += [holes.wrong(each) for each in seen.holes or () if holes.is_open(each)]
     return wrong if view else [*wrong, "no partition is assigned"]
 
@@ -109,7 +110,7 @@ def _wrong(seen: Cluster, view: View | None) -> list[str]:
 def _lacks(partition: int, origins: list[int]) -> str:
     return (
         f"users of partition {partition} lack messages from partitions {ranges(origins)}, which "
-        "were asked for and do not come: those are in the history alone"
+        "were asked for and do not come: they are only in the history"
     )
 
 

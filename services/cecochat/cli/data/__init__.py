@@ -1,1 +1,1 @@
-"""Commands that bring messages in and out, and compare them."""
+"""Commands that import, export, restore and compare messages."""

@@ -1,4 +1,4 @@
-"""`cecochat audit`: whether the history has everything that the log says, and its repair."""
+"""`cecochat audit`: checks whether the history has everything that the log says, and repairs it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Since = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Only what was sent since: 30m, 12h, 7d, or a time such as 2026-11-27T08:00. "
-        "Default: everything that the log holds.",
+        help="Compare only what was sent since then: 30m, 12h, 7d, or a time such as "
+        "2026-11-27T08:00. By default, everything in the log is compared.",
     ),
 ]
 Server = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="HTTP port of a materialize server; default: those that Consul knows, else that of "
-        "what `cecochat up` started last.",
+        help="The internal listener of a materialize server. By default those that Consul lists, "
+        "or else that of the last `cecochat up`.",
     ),
 ]
 
@@ -39,30 +39,34 @@ def add_to(app: typer.Typer) -> None:
 def audit(
     since: Since = None,
     partition: Annotated[
-        int | None, typer.Option(min=0, help="Only this partition; default: all.")
+        int | None, typer.Option(min=0, help="Compare only this partition. By default all.")
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Write again what is missing, while the system runs.")
+        bool, typer.Option("--repair", help="Write what is missing again, while the system runs.")
     ] = False,
     follow: Annotated[
         bool,
-        typer.Option("--follow", help="Show what the servers find by themselves, until Ctrl-C."),
+        typer.Option("--follow", help="Show what the servers find on their own, until Ctrl-C."),
     ] = False,
     server: Server = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
-    """Compare the log with the history: every message, its bytes, the lists of chats and the marks.
+    """Compare the log with the history, and print what is missing there.
 
-    Materialize servers do it, while they and everybody else go on. Each row that is missing is
-    named, and what is not in the history yet is none. Exit code 1 where rows are missing, and were
-    not repaired; 3 where nobody could compare.
+    Every message is compared byte for byte, and so are the lists of chats and the marks. The
+    materialize servers do it while everything goes on. What has not been written to the history
+    yet does not count as missing.
+
+    The exit code is 1 if rows are missing and were not repaired, and 3 if nobody could compare.
     """
     from cecochat.cli.data import auditing
 
     if follow:
         if since or repair or partition is not None:
-            raise UsageError("--follow only shows: leave out --since, --partition and --repair")
+            raise UsageError(
+                "--follow only shows what is found: leave out --since, --partition and --repair"
+            )
         run(auditing.follow(server, settings, json))
         return
     wanted = auditing.Wanted(partition, _since_ms(since, datetime.now().astimezone()), repair)
@@ -72,7 +76,7 @@ def audit(
 
 
 def _since_ms(text: str | None, now: datetime) -> int:
-    """Ms since 1970. Raises `UsageError`."""
+    """Return a time in ms since 1970. Raises `UsageError`."""
     if text is None:
         return 0
     number, unit = text[:-1], text[-1:]
@@ -83,6 +87,6 @@ def _since_ms(text: str | None, now: datetime) -> int:
             at = datetime.fromisoformat(text).astimezone()
         except ValueError:
             raise UsageError(
-                f"--since {text}: use 30m, 12h, 7d or a time such as 2026-11-27T08:00"
+                f"--since {text} is not a time: use 30m, 12h, 7d or one such as 2026-11-27T08:00"
             ) from None
     return int(at.timestamp() * 1_000)

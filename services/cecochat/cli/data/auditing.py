@@ -1,4 +1,4 @@
-"""Asks materialize servers to compare the log with the history, and shows what they find."""
+"""Has materialize servers compare the log with the history, and shows what they find."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from cecochat.cli.target import health_urls
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.printable import printable
 
-ASK_S = 60.0  # a step of some thousand records, on a busy machine
+ASK_S = 60.0  # a step compares some thousand records, perhaps on a busy machine
 RETRIES, RETRY_S = 5, 1.0
 FOLLOW_S = 2.0
-LINE = "\r\x1b[K"  # the beginning of the line, which is empty then
+LINE = "\r\x1b[K"  # goes to the beginning of the line, and clears it
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass
 class Report:
-    """What was found in all."""
+    """What has been found so far."""
 
     rows: int = 0
     missing: int = 0
@@ -49,28 +49,29 @@ class Report:
 
 
 class _Servers:
-    """The materialize servers: any of them compares any partition."""
+    """The materialize servers. Any of them can compare any partition."""
 
     def __init__(self, client: httpx.AsyncClient, urls: list[str]) -> None:
         self._client = client
         self._urls = urls
 
     async def states(self) -> list[dict[str, Any]]:
-        """What each that answers knows by itself. Raises `Unavailable` where none does, and
-        `Refusal`.
+        """Return what each server that answers has found on its own.
+
+        Raises `Refusal`, and `Unavailable` if none answers.
         """
         answers = await asyncio.gather(
             *(self._ask("GET", url, "audit") for url in self._urls), return_exceptions=True
         )
-        known = [each for each in answers if isinstance(each, dict)]
+        states = [each for each in answers if isinstance(each, dict)]
         if refused := next((each for each in answers if isinstance(each, Refusal)), None):
             raise refused
-        if not known:
+        if not states:
             raise Unavailable(f"no materialize server answers ({answers[0]})")
-        return known
+        return states
 
     async def step(self, partition: int, **asked: int) -> dict[str, Any]:
-        """Raises `Unavailable`, `UsageError`."""
+        """Have one step of a partition compared. Raises `Unavailable`, `UsageError`."""
         why = ""
         for attempt in range(RETRIES):
             if attempt:
@@ -80,7 +81,7 @@ class _Servers:
                     return await self._ask("POST", url, f"audit/{partition}", **asked)
                 except Unavailable as error:
                     why = str(error)
-        raise Unavailable(f"no materialize server compares partition {partition} ({why})")
+        raise Unavailable(f"no materialize server can compare partition {partition} ({why})")
 
     async def _ask(self, method: str, url: str, path: str, **asked: int) -> dict[str, Any]:
         try:
@@ -95,12 +96,12 @@ class _Servers:
                 raise Unavailable(f"{url}: {message}")
             case {"missing": list()}:
                 return dict(body)
-        raise Unavailable(f"{url}: what answers there is no materialize server")
+        raise Unavailable(f"{url}: what answers there is not a materialize server")
 
 
 @asynccontextmanager
 async def _servers(url: str | None, file: Path | None) -> AsyncIterator[_Servers]:
-    """Raises `Unavailable` where none is known."""
+    """Yield the materialize servers. Raises `Unavailable` if none is known."""
     urls = [url] if url else await health_urls("materialize", file)
     if not urls:
         raise Unavailable(
@@ -142,23 +143,24 @@ async def _audit_one(
         asked["after"] = step["up_to"]
 
 
-# -- all the time
+# -- continuously
 
 
 async def follow(url: str | None, file: Path | None, as_json: bool) -> None:
-    """Show what the servers know by themselves, until cancelled. Raises `UsageError`, and
-    `Unavailable` where none answers.
+    """Show what the servers find on their own, until cancelled.
+
+    Raises `UsageError`, and `Unavailable` if none answers.
     """
-    known: dict[str, dict[str, Any]] = {}
+    before: dict[str, dict[str, Any]] = {}
     screen = _Screen(as_json, repair=False)
     while True:
-        async with _servers(url, file) as servers:  # others may have come
+        async with _servers(url, file) as servers:  # asked each time, since servers come and go
             states = await servers.states()
         now = {each["text"]: each for state in states for each in state["missing"]}
-        screen.missing([each for text, each in now.items() if text not in known])
-        screen.there_again([each for text, each in known.items() if text not in now])
+        screen.missing([each for text, each in now.items() if text not in before])
+        screen.there_again([each for text, each in before.items() if text not in now])
         screen.state(states, len(now))
-        known = now
+        before = now
         await asyncio.sleep(FOLLOW_S)
 
 
@@ -166,7 +168,7 @@ async def follow(url: str | None, file: Path | None, as_json: bool) -> None:
 
 
 class _Screen:
-    """Lines that stay, and on a terminal one below them that says how far it is."""
+    """Prints lines that stay and, on a terminal, one below them that shows the progress."""
 
     def __init__(self, as_json: bool, repair: bool) -> None:
         self._json = as_json
@@ -175,7 +177,7 @@ class _Screen:
         self._said = ""
 
     def missing(self, found: list[dict[str, Any]]) -> None:
-        """Each row."""
+        """Print each row that is missing."""
         for each in found:
             if self._json:
                 json_line({"missing": each, "repaired": self._repair})
@@ -183,7 +185,7 @@ class _Screen:
                 self._line("written again  " if self._repair else "MISSING  ", each["text"])
 
     def there_again(self, found: list[dict[str, Any]]) -> None:
-        """What was missing before."""
+        """Print each row that was missing before."""
         for each in found:
             if self._json:
                 json_line({"there_again": each})
@@ -191,26 +193,26 @@ class _Screen:
                 self._line("there again  ", each["text"])
 
     def progress(self, partition: int, step: dict[str, Any], report: Report) -> None:
-        """Within a partition."""
-        of = max(step["whole"] + 1, 1)
-        part = 100 * min(step["up_to"] + 1, of) // of
-        self._status(f"partition {partition}: {part} %, {report.rows:,} rows compared")
+        """Show the progress within a partition."""
+        whole = max(step["whole"] + 1, 1)
+        percent = 100 * min(step["up_to"] + 1, whole) // whole
+        self._status(f"partition {partition}: {percent} %, {report.rows:,} rows compared")
 
     def done(self, partition: int, step: dict[str, Any]) -> None:
-        """With a partition."""
+        """Note that a partition is compared."""
         if self._json:
             at = {"up_to": step["up_to"], "time_ms": step["time_ms"]}
             json_line({"partition": partition, **at})
 
     def state(self, states: list[dict[str, Any]], missing: int) -> None:
-        """Of all servers, where it has changed."""
+        """Show what all servers have found, if that has changed."""
         complete = {p: each for state in states for p, each in state["complete"].items()}
         if self._json:
             json_line({"complete": complete, "missing_rows": missing})
             return
         newest = max((each["time_ms"] for each in complete.values()), default=0)
-        said = f"{len(complete)} partitions compared, the newest message of {_time(newest)}, " + (
-            f"{_rows(missing)} missing" if missing else "nothing missing"
+        said = f"{len(complete)} partitions compared{_up_to(newest)}: " + (
+            f"{_rows(missing)} missing" if missing else "nothing is missing"
         )
         self._status(said)
         if said != self._said and not self._terminal:
@@ -218,15 +220,15 @@ class _Screen:
         self._said = said
 
     def end(self, report: Report) -> None:
-        """All of it."""
+        """Print the result."""
         self._status("")
         if self._json:
             json_line({"rows": report.rows, "missing_rows": report.missing})
             return
         newest = max(report.complete_ms.values(), default=0)
         echo(
-            f"{_rows(report.rows)} compared in {len(report.complete_ms)} partitions, the newest "
-            f"message of {_time(newest)}: {_verdict(report.missing, self._repair)}"
+            f"{_rows(report.rows)} compared in {len(report.complete_ms)} partitions"
+            f"{_up_to(newest)}: {_verdict(report.missing, self._repair)}"
         )
 
     def _line(self, head: str, text: str) -> None:
@@ -243,15 +245,16 @@ def _verdict(missing: int, repaired: bool) -> str:
     if not missing:
         return "nothing is missing"
     if repaired:
-        return f"{_rows(missing)} missing and written again"
-    return f"{_rows(missing)} missing; --repair writes that again"
+        return f"{_rows(missing)} missing, and written again"
+    return f"{_rows(missing)} missing; use --repair to write them again"
 
 
 def _rows(count: int) -> str:
     return f"{count:,} row{'s' if count != 1 else ''}"
 
 
-def _time(at_ms: int) -> str:
+def _up_to(at_ms: int) -> str:
     if not at_ms:
-        return "no time"
-    return datetime.fromtimestamp(at_ms / 1_000).astimezone().isoformat(" ", "seconds")[:19]
+        return ""
+    at = datetime.fromtimestamp(at_ms / 1_000).astimezone()
+    return f", up to {at.isoformat(' ', 'seconds')[:19]}"

@@ -1,4 +1,4 @@
-"""`cecochat dead`: records that could not be taken, kept for 30 days, and what becomes of them."""
+"""`cecochat dead`: shows records that could not be stored or read, and retries or drops them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="See the dead letters: records that nobody can read, and messages that the history "
-    "database refuses. Store these once it takes them, or give them up.",
+    help="Show the dead letters, and retry them or give them up. They are records that nobody can "
+    "read, and messages that the history database refuses.",
 )
-Name = Annotated[str, typer.Argument(metavar="LETTER", help="As `dead list` says: 12:3400.")]
+Name = Annotated[
+    str, typer.Argument(metavar="LETTER", help="As `dead list` prints it, such as 12:3400.")
+]
 NOTHING_WAITS = {
-    "kept": "nothing waits for it; it goes by itself after 30 days",
-    "stored": "it is in the history by now",
-    "dropped": "it is given up already",
+    "kept": "there is nothing to do about it; it is removed after 30 days",
+    "stored": "it is in the history already",
+    "dropped": "it has been given up already",
 }
 SHOWN_BYTES = 2_000
 
@@ -45,8 +47,11 @@ def add_to(root: typer.Typer) -> None:
 def list_(
     server: Server = None, settings: options.SettingsFile = None, json: options.Json = False
 ) -> None:
-    """Print the dead letters, newest last; of each partition the newest 200. A letter that WAITS is
-    a message which the history lacks; one that is KEPT is there for people alone.
+    """Print the dead letters, newest last.
+
+    At most the newest 200 of each partition are printed. The state of a letter is: waits, if the
+    history lacks the message; stored or dropped, if somebody took care of it; or kept, if it is
+    only there to be looked at.
     """
     letters = run(_letters(server, settings))
     if json:
@@ -65,7 +70,7 @@ def show(
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
-    """Print one dead letter with what it holds."""
+    """Print one dead letter with its content."""
     letter = run(_letter(name, server, settings))
     if json:
         json_line(letter)
@@ -73,9 +78,9 @@ def show(
     value = base64.b64decode(letter.pop("value"))
     letter["key"] = base64.b64decode(letter["key"]).decode(errors="replace")
     letter["at"] = at(letter.pop("at_ms"))
-    for field, of in letter.items():
-        if of not in ("", 0):
-            echo(f"{field:<11} {of}")
+    for name_, field in letter.items():
+        if field not in ("", 0):
+            echo(f"{name_:<11} {field}")
     echo(value[:SHOWN_BYTES].decode(errors="replace"))
 
 
@@ -86,8 +91,9 @@ def retry(
     data: Data = None,
     settings: options.SettingsFile = None,
 ) -> None:
-    """Store a refused message in the history and close its hole: once the database takes it, as
-    after a limit was raised.
+    """Store a refused message in the history, and close its hole.
+
+    Use this once the database accepts the message, for instance after a limit was raised.
     """
     run(_retry(name, server, data, settings))
     echo(f"{name} is in the history; its hole is closed")
@@ -97,13 +103,16 @@ def retry(
 def drop(
     name: Name,
     by: Annotated[
-        str | None, typer.Option(help="Who gives it up; default: the user of this machine.")
+        str | None, typer.Option(help="Who gives it up. By default the user of this machine.")
     ] = None,
     server: Server = None,
     data: Data = None,
     settings: options.SettingsFile = None,
 ) -> None:
-    """Give a refused message up: its hole is acknowledged, and stays for who reads the history."""
+    """Give up a refused message.
+
+    Its hole is acknowledged, and readers of the history are still told about it.
+    """
     run(_drop(name, by or getpass.getuser(), server, data, settings))
     echo(f"{name} is given up: its hole is acknowledged")
 
@@ -115,13 +124,13 @@ async def _letters(
 
 
 async def _letter(name: str, server: str | None, file: Path | None) -> dict[str, Any]:
-    """With what it holds. Raises `UsageError`, `Failed`."""
+    """Return one letter with its content. Raises `UsageError`, `Failed`."""
     letters = await _letters(server, file, f"letters/{quote(name.partition('/')[0], safe=':')}")
     found = [each for each in letters if is_called(name, each["name"], each["message_id"])]
     if not found:
         letters = await _letters(server, file)
         there = ", ".join(letter["name"] for letter in letters[-20:]) or "none"
-        raise UsageError(f"there is no dead letter {name}; there are: {there}")
+        raise UsageError(f"there is no dead letter {name}: use one of {there}")
     only_one(name, [(each["name"], each["message_id"]) for each in found])
     return found[0]
 
@@ -129,7 +138,7 @@ async def _letter(name: str, server: str | None, file: Path | None) -> dict[str,
 async def _waiting(
     name: str, server: str | None, file: Path | None, *states: str
 ) -> dict[str, Any]:
-    """One in one of these states. Raises `UsageError`, `Failed`."""
+    """Return a letter that is in one of these states. Raises `UsageError`, `Failed`."""
     letter = await _letter(name, server, file)
     if letter["state"] not in states:
         raise Failed(f"{name}: {NOTHING_WAITS[letter['state']]}")
@@ -143,14 +152,17 @@ async def _retry(name: str, server: str | None, data: Path | None, file: Path | 
 
     letter = await _waiting(name, server, file, "waits", "dropped")
     if letter["cut_bytes"]:
-        raise Failed(f"{name} is cut: {letter['cut_bytes']} of its bytes did not fit in")
+        raise Failed(
+            f"{name} cannot be stored: {letter['cut_bytes']} of its bytes did not fit into the "
+            "dead letter"
+        )
     value = base64.b64decode(letter["value"])
     async with build.history(target.settings(data, file)) as history:
         await _store(history, name, Event.FromString(value), value)
 
 
 async def _store(history: History, name: str, event: Event, value: bytes) -> None:
-    """Raises `Failed`."""
+    """Store a message and close its holes. Raises `Failed` if it is refused again."""
     from cecochat.domain.log.ids import ChatId, UserId
     from cecochat.ports.history import MessageRow, RowsRefused
 
@@ -177,7 +189,7 @@ async def _drop(
 
 
 async def _holes_of(history: History, message_id: int) -> list[Hole]:
-    """Of a message that was refused: its id is its own, whereas a log may give offsets again."""
+    """Return the holes of a refused message by its id, since a log may use an offset again."""
     refused = [each for each in await history.holes() if each.reason == "refused"]
     return [each for each in refused if each.first_id == message_id]
 

@@ -1,4 +1,4 @@
-"""`cecochat export`: conversations as JSON Lines, which `import` reads."""
+"""`cecochat export`: prints conversations as JSON Lines, which `import` reads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     chat: Annotated[
-        str | None, typer.Argument(metavar="USER", help="A user or chat id; default: every chat.")
+        str | None,
+        typer.Argument(
+            metavar="USER", help="The user at the other end, or a chat id. By default all chats."
+        ),
     ] = None,
     as_: options.As = None,
     output: Annotated[
@@ -36,15 +39,16 @@ def export(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write to this file, which only you may read, and which is there once it is "
-            "whole; default: standard output.",
+            help="Write to this file, which only you may read. It appears once it is complete. "
+            "By default, standard output is used.",
         ),
     ] = None,
     connect: options.Connect = None,
     token: options.Token = None,
 ) -> None:
-    """Print every message of a chat, or of all of the user's chats, one JSON object a line. Where
-    some are missing in the history, that is said on standard error.
+    """Print every message of a chat, or of all chats of a user, as JSON Lines.
+
+    If the history lacks some, standard error says where.
     """  # fmt: skip
     with _opened(output) as file:
         run(_export(chat, as_, connect, token, file))
@@ -68,10 +72,10 @@ def _opened(output: Path | None) -> Iterator[IO[str]]:
 
 
 def _warn_of_readers() -> None:
-    """The shell has made the file, and with the usual umask for everybody to read."""
+    """Warn if others can read the output: the shell makes files that everybody can read."""
     mode = os.fstat(sys.stdout.fileno()).st_mode
     if stat.S_ISREG(mode) and mode & 0o077:
-        say("others can read the file that this is written to: use --output FILE instead")
+        say("others can read the file that this is written to: use --output FILE instead of >")
 
 
 async def _export(

@@ -1,4 +1,4 @@
-"""Sends a transcript in its order, each line once, with a ledger of what is done."""
+"""Sends a transcript in order, each line once, and notes in a ledger what is done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cecochat.client import Client, Message, Rejected, SendRejected, Sent, conne
 async def send_all(
     transcript: Transcript, where: Target, token: str | None
 ) -> tuple[int, int, int]:
-    """How many were sent now, sent before, refused."""
+    """Send all that was not sent before. Return how many were sent now, before, and refused."""
     senders = sorted({entry.sender for entry in transcript.entries})
     log_id = await _log_id(where, senders[0], token)
     path = state_dir() / "imports" / f"{transcript.name}-{log_id}.db"
@@ -40,9 +40,7 @@ def _is_answered(entry: Entry, ledger: Ledger, device: _Device) -> bool:
 
 
 async def _log_id(where: Target, user: str, token: str | None) -> str:
-    """Which system this is: a folder that was emptied is another one, though its address is the
-    same.
-    """
+    """Return which system this is. An emptied data folder is another one at the same address."""
     token_of = token_for(where, user, token)
     async with connect(where.connect_url, token_of, listen=False, timeout_s=REACH_S) as client:
         check_user(user, client.user_id)
@@ -50,15 +48,16 @@ async def _log_id(where: Target, user: str, token: str | None) -> str:
 
 
 class _Device:
-    """A sender's connected client. All of them listen, so that an answer can wait for what it
-    answers.
+    """A sender's connected client.
+
+    All of them listen, so that an answer can wait until its sender has seen what it answers.
     """
 
     def __init__(self, client: Client, state: SenderState) -> None:
         self.client = client
-        self.restored = frozenset(state.unanswered)  # what an earlier run left unanswered
+        self.restored = frozenset(state.unanswered)  # the sends that an earlier run left unanswered
         self._waiting = set(self.restored)
-        self._seen: dict[str, int] = defaultdict(int)  # chat -> highest id of others
+        self._seen: dict[str, int] = defaultdict(int)  # chat id -> highest id from others
         self._changed = asyncio.Condition()
 
     async def listen(self) -> None:
@@ -80,7 +79,7 @@ class _Device:
             await self._changed.wait_for(lambda: not self._waiting)
 
     async def until_seen(self, chat_id: str, message_id: int) -> None:
-        """Wait until this sender has got a message: what it sends from then on sorts after it."""
+        """Wait until this sender has seen a message, so that what it sends next sorts after it."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._seen[chat_id] >= message_id)
 
@@ -89,7 +88,7 @@ class _Device:
 async def _senders(
     path: Path, where: Target, users: list[str], token: str | None
 ) -> AsyncIterator[tuple[Ledger, dict[str, _Device]]]:
-    """A connected device of every sender, each where the ledger says that it was."""
+    """Connect a device for every sender, in the state that the ledger has kept."""
     async with AsyncExitStack() as stack:
         ledger = Ledger(path)
         stack.callback(ledger.close)
@@ -114,7 +113,7 @@ async def _senders(
 
 
 class _Import:
-    """Sends entries in order, as many at once as their order allows."""
+    """Sends entries in order, and as many at once as their order allows."""
 
     def __init__(self, devices: dict[str, _Device], advance: Callable[[], None]) -> None:
         self._devices = devices
@@ -123,7 +122,7 @@ class _Import:
         self._under_way: list[tuple[Entry, asyncio.Future[int]]] = []
 
     async def send(self, entries: list[Entry]) -> int:
-        """Send all of them; how many were refused."""
+        """Send all entries, and return how many were refused."""
         for entry in entries:
             device = self._devices[entry.sender]
             await self._until_answerable(entry, device)
@@ -136,8 +135,9 @@ class _Import:
         return await self._refused()
 
     async def _until_answerable(self, entry: Entry, device: _Device) -> None:
-        """Messages of one sender keep their order by themselves; an answer waits until its sender
-        has seen what it answers.
+        """Wait until the sender of an answer has seen what it answers.
+
+        Messages of the same sender keep their order by themselves.
         """
         sender, answer = self._last.get(entry.chat_id, (entry.sender, None))
         if answer is None or sender == entry.sender:
@@ -153,14 +153,14 @@ class _Import:
             try:
                 await answer
             except SendRejected as error:
-                say(f"line {entry.line} is refused: {error}")
+                say(f"line {entry.line} was refused: {error}")
                 refused += 1
         return refused
 
 
 @contextmanager
 def _progress(total: int, done: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, where that is a terminal."""
+    """Show a progress bar on standard error, if that is a terminal."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -1,4 +1,4 @@
-"""`cecochat import`: a conversation from a file becomes messages, once, however often it is run."""
+"""`cecochat import`: sends the messages of a file once, however often it is run."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ def import_(
     ],
     as_: Annotated[
         list[str] | None,
-        typer.Option("--as", metavar="USER", help="Only what this user sent; may be repeated."),
+        typer.Option(
+            "--as", metavar="USER", help="Send only what this user sent. May be repeated."
+        ),
     ] = None,
     connect: options.Connect = None,
     token: options.Token = None,
 ) -> None:
-    """Send the messages of a file, in its order. Safe to run again, also after a crash.
+    """Send the messages of a file, in order. It is safe to run this again, also after a crash.
 
-    What is done is noted in ~/.local/state/cecochat/imports, by the content of the file: another
-    content is another conversation.
+    What is done is noted in ~/.local/state/cecochat/imports, under a hash of the file's content. So
+    a file that was changed is another conversation.
     """
     from cecochat.cli.data.importer import send_all
     from cecochat.cli.data.transcript import read
@@ -47,4 +49,4 @@ def import_(
     sent, before, refused = run(send_all(transcript, target(connect), token))
     echo(f"{sent} sent, {before} were sent before, {refused} refused")
     if refused:
-        raise SomeRefused(f"{refused} refused: mend those lines and import them as another file")
+        raise SomeRefused(f"{refused} refused: fix those lines, and import them as another file")

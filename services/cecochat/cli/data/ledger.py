@@ -1,8 +1,8 @@
-"""What an import has done: which lines are answered, and the state of each sender's device.
+"""Notes what an import has done: which lines are answered, and the state of each sender's device.
 
-Both change in one transaction, so that they agree whenever the process dies. A line is answered
-when its send has left the outbox of the device: the client keeps a send before it lets it out, so a
-send that was never kept was never sent.
+Both change in one transaction, so they agree whenever the process dies. A line counts as answered
+when its send has left the outbox of the device. The client saves a send before it leaves, so one
+that was never saved was never sent.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ SCHEMA = """
 
 
 class Ledger:
-    """A SQLite file for one import file and one system. One process at a time."""
+    """A SQLite file for one import file and one system. One process may have it open at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make it. Raises `StateInUse`."""
+        """Open the file, or make it. Raises `StateInUse` if another process has it open."""
         private.make_folder(path.parent)
         private.make_file(path)
         self._lock = threading.Lock()
@@ -41,11 +41,11 @@ class Ledger:
         except sqlite3.OperationalError as error:
             self._database.close()
             raise StateInUse(
-                f"this file is being imported by another process ({error}): wait for it"
+                f"another process is importing this file ({error}): wait until it is done"
             ) from None
 
     def is_answered(self, user_id: str, client_message_id: str) -> bool:
-        """Whether that line needs nothing more."""
+        """Whether a line needs nothing more."""
         with self._lock:
             found = self._database.execute(
                 "SELECT 1 FROM answered WHERE user_id = ? AND client_message_id = ?",
@@ -54,7 +54,7 @@ class Ledger:
             return found.fetchone() is not None
 
     def snapshot(self, user_id: str) -> dict[str, Any] | None:
-        """The device of a sender as it was kept last."""
+        """Return the last saved state of a sender's device, or None."""
         with self._lock:
             row = self._database.execute(
                 "SELECT snapshot FROM devices WHERE user_id = ?", (user_id,)
@@ -62,7 +62,7 @@ class Ledger:
         return json.loads(row[0]) if row else None
 
     def keep(self, user_id: str, snapshot: dict[str, Any], answered: set[str]) -> None:
-        """Store a device and what it has become sure of, in one piece."""
+        """Save a device, and which of its sends are answered, in one transaction."""
         with self._lock, self._database:
             self._database.executemany(
                 "INSERT OR IGNORE INTO answered VALUES (?, ?)",
@@ -73,7 +73,7 @@ class Ledger:
             )
 
     def close(self) -> None:
-        """Let others in."""
+        """Close the file, so that another process can open it."""
         with self._lock:
             self._database.close()
 
@@ -84,7 +84,7 @@ class SenderState:
     def __init__(self, ledger: Ledger, user_id: str) -> None:
         self._ledger = ledger
         self._user_id = user_id
-        self.unanswered: set[str] = set()  # client message ids, as kept last
+        self.unanswered: set[str] = set()  # client message ids, as last saved
 
     def load(self) -> dict[str, Any] | None:
         """See `State`."""

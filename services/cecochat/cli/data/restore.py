@@ -1,4 +1,4 @@
-"""`cecochat restore`: an older copy of a data folder becomes a data folder again."""
+"""`cecochat restore`: makes a data folder from a copy of one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cecochat.cli.errors import Failed
 from cecochat.cli.output import echo
 
 CLIENTS = """\
-What was said later is not in it. Clients keep what they have: those that know of something later
-are told so when they connect, and read the history again; nobody has to do anything. What they
-have shown and the history lacks stays with them alone."""
+It lacks what was said after the copy was made. Clients keep what they have. Those that know of
+something later are told so when they connect, and read the history again by themselves. What a
+client has shown and the history lacks remains only with that client."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,16 +25,19 @@ def add_to(app: typer.Typer) -> None:
 
 def restore(
     copy: Annotated[Path, typer.Argument(help="A copy of a data folder.")],
-    data: Annotated[Path, typer.Option(help="The data folder to make of it, in which nothing is.")],
+    data: Annotated[
+        Path, typer.Option(help="The data folder to make. It must be empty or absent.")
+    ],
 ) -> None:
-    """Make a data folder of a copy (embedded), once each database in it was found to be whole. Then
-    start `cecochat up` with it.
+    """Make a data folder from a copy, after checking that each database in it is intact.
+
+    This is for the embedded backends. Start `cecochat up` with the new folder.
     """
     from cecochat.adapters import build
 
     found = build.restore(copy, data)
     ends = datetime.fromtimestamp(found.ends_at_ms / 1_000).astimezone()
-    echo(f"{data} is whole, with the log {found.log_id}, which ends at {ends:%F %T %Z}.")
+    echo(f"{data} is intact. Its log is {found.log_id}, and ends at {ends:%F %T %Z}.")
     echo(CLIENTS)
     if found.ends_at_ms > time.time() * 1_000:
-        raise Failed("the clock of this machine is behind that log: set it right before you start")
+        raise Failed("this machine's clock is behind that log: set the clock before you start it")

@@ -1,4 +1,4 @@
-"""A conversation in a file: JSON Lines of {"from", "to", "text", "client_message_id"?}."""
+"""Reads a conversation from JSON Lines of {"from", "to", "text", "client_message_id"?}."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cecochat.domain.log import ids
 
 
 class Entry(NamedTuple):
-    """A message to be sent. `client_message_id` follows from the file, so it is the same again."""
+    """A message to be sent. The same file always gives it the same `client_message_id`."""
 
     line: int
     sender: str
@@ -23,18 +23,18 @@ class Entry(NamedTuple):
 
 
 HOLE = '{"hole":'
-"""How `history --json` begins a line that says where messages are missing: nothing to send."""
+"""How a line of `history --json` begins that says where messages are missing. It is skipped."""
 
 
 class Transcript(NamedTuple):
-    """All of a file; `name` follows from its content."""
+    """The content of a file, and a name that follows from it."""
 
     name: str
     entries: list[Entry]
 
 
 def read(path: Path) -> Transcript:
-    """Every line is checked before anything is sent. Raises `UsageError` naming the line."""
+    """Read and check every line. Raises `UsageError`, which names the line."""
     try:
         content = path.read_bytes()
         lines = content.decode().split("\n")
@@ -69,6 +69,6 @@ def _entry(path: Path, number: int, line: str, name: str) -> Entry:
 def _text(fields: dict[str, Any], key: str) -> str:
     value = fields.get(key)
     if not isinstance(value, str) or not value:
-        raise ValueError(f"no {key!r}")
-    value.encode()  # half of a surrogate pair is no text
+        raise ValueError(f"there is no {key!r}")
+    value.encode()  # raises for half of a surrogate pair, which is not text
     return value

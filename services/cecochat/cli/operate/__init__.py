@@ -1,1 +1,1 @@
-"""Commands of an operator who looks for what is wrong."""
+"""Commands for an operator who looks for what is wrong."""

@@ -1,4 +1,4 @@
-"""What `doctor` looks at: each check tells what it found and, where that is wrong, what to do."""
+"""The checks of `doctor`. Each tells what it found and, if that is wrong, what to do."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ READY_TIMEOUT_S = 2.0
 
 
 def examine(data: Path, loaded: Settings) -> list[Finding]:
-    """Every check, in the order in which they explain each other."""
-    known, examined = target.last_up(), replace(loaded, data_dir=data)
+    """Return the findings of all checks, in the order in which they explain each other."""
+    last, examined = target.last_up(), replace(loaded, data_dir=data)
     return [
         python_version(),
         packages(),
@@ -40,27 +40,27 @@ def examine(data: Path, loaded: Settings) -> list[Finding]:
         *(finding for backend in backends.found() for finding in backend.examine(examined)),
         clock(data, time.time()),
         open_files(),
-        free_ports({loaded.host, loaded.internal_host}, known),
-        last_up_ready(known),
+        free_ports({loaded.host, loaded.internal_host}, last),
+        last_up_ready(last),
     ]
 
 
 def python_version() -> Finding:
-    """Python itself."""
+    """Check the version of Python."""
     found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):  # noqa: UP036 - what pip was told not to check
+    if sys.version_info < (3, 11):  # noqa: UP036 - pip may have been told not to check it
         return Finding("python", "wrong", found, "install Python 3.11 or newer, then `make setup`")
     return Finding("python", "ok", found)
 
 
 def packages() -> Finding:
-    """What the package requires."""
+    """Check that the required packages are installed."""
     required = importlib.metadata.requires("cecochat") or []
     names = [re.split(r"[^A-Za-z0-9._-]", each)[0] for each in required if "extra ==" not in each]
     missing = [name for name in names if not _installed(name)]
     if missing:
         return Finding("packages", "wrong", f"missing: {', '.join(missing)}", "run `make setup`")
-    return Finding("packages", "ok", f"all {len(names)} are there")
+    return Finding("packages", "ok", f"all {len(names)} are installed")
 
 
 def _installed(name: str) -> bool:
@@ -72,7 +72,7 @@ def _installed(name: str) -> bool:
 
 
 def folder(data: Path) -> Finding:
-    """Whether the data can be written."""
+    """Check that the data folder can be written."""
     try:
         private.make_folder(data)
         with tempfile.TemporaryFile(dir=data) as file:
@@ -88,26 +88,29 @@ def folder(data: Path) -> Finding:
 
 
 def rights(data: Path) -> Finding:
-    """Whether anybody else has a right to the messages here."""
+    """Check that nobody but the owner has any right to the data folder."""
     if not (found := private.exposed(data) if data.is_dir() else []):
-        return Finding("rights", "ok", "the data folder is its owner's alone")
+        return Finding("rights", "ok", "only its owner has rights to the data folder")
     names = ", ".join(str(path) for path in found[:3]) + (" ..." if found[3:] else "")
     mend = f"chmod -R go= {shlex.quote(str(data))}, or start `cecochat up` once"
     return Finding("rights", "wrong", f"others have rights to {names}", mend)
 
 
 def secrets(loaded: Settings) -> Finding:
-    """Whether everybody can read a secret that the settings name, or write any of their files."""
+    """Check the rights to the files that the settings name.
+
+    Not everybody may read a secret, or write any of these files.
+    """
     found = [(variable, str(path)) for variable, path, _ in private.open_files(loaded)]
     if not found:
-        return Finding("secrets", "ok", "none that the settings name is open to everybody")
+        return Finding("secrets", "ok", "no file that the settings name is open to everybody")
     names = ", ".join(f"{path} ({variable})" for variable, path in found)
     mend = f"chmod o= {shlex.join(path for _, path in found)}"
     return Finding("secrets", "wrong", f"everybody has rights to {names}", mend)
 
 
 def clock(data: Path, now_s: float) -> Finding:
-    """Message ids and tokens follow the clock."""
+    """Check the clock, which message ids and tokens depend on."""
     found = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
     mend = "set the clock (timedatectl set-ntp true)"
     if now_s < YEAR_2025_S:
@@ -120,7 +123,7 @@ def clock(data: Path, now_s: float) -> Finding:
 
 
 def open_files() -> Finding:
-    """A connection costs a file descriptor; servers take as many as are allowed."""
+    """Check the limit of open files: every connection needs one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < OPEN_FILES_FEW:
         mend = f"for thousands of connections: ulimit -Hn {OPEN_FILES_FEW}"
@@ -128,31 +131,31 @@ def open_files() -> Finding:
     return Finding("open files", "ok", f"at most {hard if hard >= 0 else 'unlimited'}")
 
 
-def free_ports(hosts: Collection[str], known: dict[str, Any] | None) -> Finding:
-    """The default ports; those of a system that runs are not in the way."""
+def free_ports(hosts: Collection[str], last: dict[str, Any] | None) -> Finding:
+    """Check that nothing but the running system uses the default ports."""
     row = range(ports.DEFAULT_BASE, ports.DEFAULT_BASE + len(ports.NAMES))
-    own = str(known) if known else ""
+    own = str(last) if last else ""
     busy = [port for port in row if not ports.is_free(hosts, port) and f":{port}" not in own]
     span = f"{row[0]} to {row[-1]}"
     if busy:
-        mend = "`cecochat up` takes others by itself; choose them with --port-base"
+        mend = "`cecochat up` takes others by itself; or choose them with --port-base"
         return Finding("ports", "warning", f"in use: {', '.join(map(str, busy))}", mend)
-    return Finding("ports", "ok", f"{span} are free, or of the system that runs")
+    return Finding("ports", "ok", f"{span} are free, or used by the running system")
 
 
-def last_up_ready(known: dict[str, Any] | None) -> Finding:
-    """Whether what `up` started last serves."""
-    if known is None:
+def last_up_ready(last: dict[str, Any] | None) -> Finding:
+    """Check that what `up` started last is ready."""
+    if last is None:
         return Finding("last up", "ok", "none yet; start one with `cecochat up`")
-    faults = [fault for name, url in known["health"].items() if (fault := _not_ready(name, url))]
+    faults = [fault for name, url in last["health"].items() if (fault := _not_ready(name, url))]
     if faults:
-        mend = f"start it again: cecochat up --data {shlex.quote(known['data'])}"
+        mend = f"start it again: cecochat up --data {shlex.quote(last['data'])}"
         return Finding("last up", "wrong", "; ".join(faults), mend)
-    return Finding("last up", "ok", f"ready at {known['connect']}")
+    return Finding("last up", "ok", f"ready at {last['connect']}")
 
 
-def _of_anybody() -> ssl.SSLContext:
-    """It is asked whether it is ready, not who it is."""
+def _without_verification() -> ssl.SSLContext:
+    """The question is whether the server is ready, not who it is."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -160,9 +163,9 @@ def _of_anybody() -> ssl.SSLContext:
 
 def _not_ready(name: str, url: str) -> str:
     try:
-        # A URL of our own making, from the file that `up` wrote.
+        # The URL is from the file that `up` wrote.
         with urllib.request.urlopen(  # noqa: S310
-            f"{url}/readyz", timeout=READY_TIMEOUT_S, context=_of_anybody()
+            f"{url}/readyz", timeout=READY_TIMEOUT_S, context=_without_verification()
         ):
             return ""
     except urllib.error.HTTPError as error:

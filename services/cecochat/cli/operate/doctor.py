@@ -1,4 +1,4 @@
-"""`cecochat doctor`: says what is wrong with this machine, and how to mend it."""
+"""`cecochat doctor`: tells what is wrong with this machine, and how to fix it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(
     data: Annotated[
-        Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
+        Path | None,
+        typer.Option(help="The data folder. By default that of the last `cecochat up`."),
     ] = None,
     file: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
-    """Check this machine; exit code 1 if something is wrong."""
+    """Check this machine, and say how to fix what is wrong.
+
+    The exit code is 1 if something is wrong.
+    """
     from cecochat.cli.operate.checks import examine
     from cecochat.cli.target import last_up
     from cecochat.settings.settings import load
 
-    settings, known = load(file=file), last_up()
-    folder = data or (Path(known["data"]) if known else settings.data_dir)
+    settings, last = load(file=file), last_up()
+    folder = data or (Path(last["data"]) if last else settings.data_dir)
     findings = examine(folder, settings)
     for check, result, found, mend in findings:
         if json:

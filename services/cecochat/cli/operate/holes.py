@@ -1,4 +1,4 @@
-"""`cecochat holes`: where acknowledged messages may be missing, and saying that one knows."""
+"""`cecochat holes`: shows where acknowledged messages may be missing, and acknowledges that."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="See where acknowledged messages may be missing for good, and say that you know of it.",
+    help="Show where acknowledged messages may be missing for good, and note that you know.",
 )
 Data = Annotated[
-    Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
+    Path | None, typer.Option(help="The data folder. By default that of the last `cecochat up`.")
 ]
 
 
@@ -37,13 +37,16 @@ def add_to(root: typer.Typer) -> None:
 def list_(
     server: Server = None, settings: options.SettingsFile = None, json: options.Json = False
 ) -> None:
-    """Print the holes. A history server answers. Exit code 1 where one is not acknowledged."""
-    found = run(known(server, settings))
+    """Print the holes in the history, as a history server knows them.
+
+    The exit code is 1 if an operator has not acknowledged one of them.
+    """
+    found = run(_listed(server, settings))
     if json:
         for hole in found:
             json_line(hole)
     elif not found:
-        echo("there is no hole: all that was acknowledged is in the history, or on its way")
+        echo("there is no hole: every acknowledged message is in the history, or on its way there")
     else:
         print_table([("HOLE", "FOUND", "ACKNOWLEDGED", "CHAT", "IDS", "WHY"), *map(_line, found)])
     if any(is_open(hole) for hole in found):
@@ -52,33 +55,35 @@ def list_(
 
 @app.command(epilog="Example: cecochat holes ack 12:3400 --by anna")
 def ack(
-    names: Annotated[list[str], typer.Argument(metavar="HOLE...", help="As `holes list` says.")],
+    names: Annotated[list[str], typer.Argument(metavar="HOLE...", help="As `holes list` prints.")],
     by: Annotated[
-        str | None, typer.Option(help="Who knows of it; default: the user of this machine.")
+        str | None, typer.Option(help="Who knows about it. By default the user of this machine.")
     ] = None,
     data: Data = None,
     settings: options.SettingsFile = None,
 ) -> None:
-    """Note that an operator knows of these holes, so that `status` and `doctor` call them wrong no
-    more. Nothing comes back by this, and who reads the history is told of them all the same.
+    """Note that an operator knows about these holes.
+
+    `status` and `doctor` then no longer report them. This brings nothing back, and whoever reads
+    the history is still told about them.
     """
     who = by or getpass.getuser()
     for hole in run(_acknowledge(names, who, data, settings)):
         echo(f"{hole.name} is acknowledged by {who}: {hole.reason}, {hole.text}")
 
 
-async def known(server: str | None, file: Path | None) -> list[dict[str, Any]]:
-    """What a history server says. Raises `UsageError`, `Failed`."""
+async def _listed(server: str | None, file: Path | None) -> list[dict[str, Any]]:
+    """Return the holes that a history server knows. Raises `UsageError`, `Failed`."""
     return list((await ask_history("holes", "holes", "read", server, file))["holes"])
 
 
 def is_open(hole: dict[str, Any]) -> bool:
-    """Whether no operator has acknowledged it."""
+    """Whether no operator has acknowledged a hole."""
     return not hole["acknowledged_at_ms"]
 
 
 def wrong(hole: dict[str, Any]) -> str:
-    """One line about a hole that nobody has acknowledged."""
+    """Describe a hole that nobody has acknowledged, on one line."""
     lacks = "devices" if hole["reason"] == "uncopied" else "the history"
     chat = f" of {hole['chat_id']}" if hole["chat_id"] else ""
     return (
@@ -101,39 +106,40 @@ async def _acknowledge(
 
 
 async def named(history: History, name: str) -> list[Hole]:
-    """Those that people call so, all with one first id. Raises `UsageError`."""
+    """Return the holes with a name, which all have the same first id. Raises `UsageError`."""
     holes = await history.holes()
     if found := [hole for hole in holes if is_called(name, hole.name, str(hole.first_id))]:
         only_one(name, [(hole.name, str(hole.first_id)) for hole in found])
         return found
     there = ", ".join(sorted({hole.name for hole in holes})) or "none"
-    raise UsageError(f"there is no hole {name}; there are: {there}")
+    raise UsageError(f"there is no hole {name}: use one of {there}")
 
 
 def is_called(name: str, position: str, first_id: str) -> bool:
-    """Whether a person means this one: `12:3400`, or `12:3400/ID` where two stand there, as after
-    a log has lost its end and given an offset again.
+    """Whether a name means this one: `12:3400`, or `12:3400/ID` if several are at that offset.
+
+    That happens after a log has lost its end and has used an offset again.
     """
     return name in (position, f"{position}/{first_id}")
 
 
 def only_one(name: str, found: list[tuple[str, str]]) -> None:
-    """Raises `UsageError` where a name stands for several, each a position and an id."""
+    """Raise `UsageError` if a name is ambiguous. Each that is found has a position and an id."""
     full = sorted({f"{position}/{first_id}" for position, first_id in found})
     if len(full) > 1:
-        raise UsageError(f"{name} are {len(full)}; say which one: {', '.join(full)}")
+        raise UsageError(f"{name} means {len(full)} of them: use one of {', '.join(full)}")
 
 
 def _line(hole: dict[str, Any]) -> tuple[str, ...]:
-    known_by = "no"
+    acknowledged = "no"
     if not is_open(hole):
-        known_by = f"{at(hole['acknowledged_at_ms'])} by {hole['acknowledged_by']}"
+        acknowledged = f"{at(hole['acknowledged_at_ms'])} by {hole['acknowledged_by']}"
     ids = f"{hole['first_id']} to {hole['last_id']}"
     why = f"{hole['reason']}: {hole['text']}"
     chat = hole["chat_id"] or f"any of partition {hole['partition']}"
-    return hole["name"], at(hole["found_at_ms"]), known_by, chat, ids, why
+    return hole["name"], at(hole["found_at_ms"]), acknowledged, chat, ids, why
 
 
 def at(at_ms: int) -> str:
-    """Local time, for a table."""
+    """Return a time in local time, for a table."""
     return datetime.fromtimestamp(at_ms / 1_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")

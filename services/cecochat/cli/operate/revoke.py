@@ -1,4 +1,4 @@
-"""`cecochat revoke`: tokens that hold no more, and streams that end."""
+"""`cecochat revoke`: revokes tokens, and ends the streams that were opened with them."""
 
 from __future__ import annotations
 
@@ -30,37 +30,38 @@ def add_to(app: typer.Typer) -> None:
 
 def revoke(
     user: Annotated[
-        str | None, typer.Argument(help="Whose tokens hold no more; none with --everyone.")
+        str | None, typer.Argument(help="Whose tokens to revoke, unless --everyone is given.")
     ] = None,
     sid: Annotated[
-        str, typer.Option(help="Only those of one login: the claim `sid` of its tokens.")
+        str, typer.Option(help="Revoke only those of one login, as their claim `sid` names it.")
     ] = "",
-    everyone: Annotated[bool, typer.Option(help="Those of all users.")] = False,
+    everyone: Annotated[bool, typer.Option(help="Revoke the tokens of all users.")] = False,
     before: Annotated[
         str,
         typer.Option(
             metavar="TIME",
-            help="Only those that were issued before, such as 2026-11-27T12:00:00Z; without a zone "
-            "it is the time of this machine. Default: now.",
+            help="Revoke only those that were issued before this time, such as "
+            "2026-11-27T12:00:00Z. Without a zone it is local time. By default it is now.",
         ),
     ] = "",
     list_: Annotated[
         bool, typer.Option("--list", help="Print the revocations that are in force.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option(help="The data folder; default: that of the last `cecochat up`.")
+        Path | None,
+        typer.Option(help="The data folder. By default that of the last `cecochat up`."),
     ] = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
-    """Revoke the tokens of a user that were issued before now.
+    """Revoke the tokens that a user was issued before now.
 
-    Within two seconds, on every server, streams that were opened with them end, and calls with them
-    are refused. A token that is issued later holds: to keep a user out, have your back end issue
+    Within two seconds, every server ends the streams that were opened with them, and refuses calls
+    with them. A token that is issued later is valid: to keep a user out, have your back end issue
     none.
     """
     if [bool(user), everyone, list_].count(True) != 1:
-        raise UsageError("name a user, or use --everyone or --list")
+        raise UsageError("name a user, or use either --everyone or --list")
     if list_:
         _print_list(run(_in_force(data, settings)), as_json=json)
         return
@@ -81,7 +82,7 @@ def _time_ms(text: str) -> int:
         return int(datetime.fromisoformat(text).timestamp() * 1_000)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{text!r:.80} is no time: write it as 2026-11-27T12:00:00Z (ISO 8601)"
+            f"{text!r:.80} is not a time: write it as 2026-11-27T12:00:00Z (ISO 8601)"
         ) from None
 
 
@@ -113,8 +114,8 @@ def _print_done(wanted: Revocation, document: Document, *, as_json: bool) -> Non
         return
     echo(
         f"revoked: tokens of {_whose(wanted)} that were issued before {_time(wanted.before_ms)}\n"
-        f"Servers follow within 2 s: they end the streams that were opened with such a token, and "
-        f"refuse it.\nThis is version {document.version} of the revocations; {count} in force."
+        "Within 2 s, servers end the streams that were opened with such a token, and refuse it.\n"
+        f"This is version {document.version} of the revocations; {count} in force."
     )
 
 

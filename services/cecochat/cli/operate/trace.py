@@ -1,4 +1,4 @@
-"""`cecochat trace`: the spans of a message, as Jaeger has them, drawn in the terminal."""
+"""`cecochat trace`: draws the spans of a message in the terminal, as Jaeger has them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 WIDTH = 40
 ASK_S = 10.0
 TRIES, TRY_S = 8, 1.0
-HAVE_A_PART = ("messaging", "materialize")  # the second alone where it was late in the history
+HAVE_A_PART = ("messaging", "materialize")  # only the second if it was just late in the history
 Jaeger = Annotated[
     str | None,
     typer.Option(
         "--jaeger",
         metavar="URL",
-        help="Where it answers; default: CECOCHAT_JAEGER_URL, else that of the last `cecochat up`.",
+        help="Where Jaeger is. By default CECOCHAT_JAEGER_URL, or else that of the last "
+        "`cecochat up`.",
     ),
 ]
 
@@ -41,11 +42,13 @@ def trace(
     jaeger: Jaeger = None,
     json: options.Json = False,
 ) -> None:
-    """Draw what a message went through and how long each step took. Only messages that were
-    sampled have a trace: `trace.ratio` of the configuration, and `cecochat send --trace`.
+    """Draw what a message went through, and how long each step took.
+
+    Only messages that were sampled have a trace. `trace.ratio` in the configuration says how many
+    are, and `cecochat send --trace` always asks for one.
     """
     if not (where := jaeger or traces("jaeger_url")):
-        raise UsageError("CECOCHAT_JAEGER_URL says where Jaeger is; `make observe` starts one")
+        raise UsageError("set CECOCHAT_JAEGER_URL to where Jaeger is, or start `make observe`")
     found = run(_find(where, message_id))
     if json:
         for bar in found:
@@ -57,7 +60,7 @@ def trace(
 
 
 async def _find(jaeger: str, message_id: int) -> list[Bar]:
-    """The whole of it: spans come within some seconds of their end. Raises `Failed`."""
+    """Wait until the trace is whole, since spans arrive some seconds late. Raises `Failed`."""
     import asyncio
 
     from cecochat.cli.operate.waterfall import bars
@@ -71,19 +74,19 @@ async def _find(jaeger: str, message_id: int) -> list[Bar]:
     if not found:
         raise Failed(
             f"Jaeger has no trace of message {message_id}: it was not sampled, or was sent too "
-            "long ago. `cecochat where` answers for every message"
+            "long ago. Use `cecochat where`, which answers for every message"
         )
     return bars(found)
 
 
 def _is_whole(found: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Servers send their spans once a second: it is there up to the history, and nothing came."""
+    """Whether a trace reaches the history, and no span has arrived since the last look."""
     materialized = any(span["operationName"] == MATERIALIZE.name for span in found["spans"])
     return materialized and len(found["spans"]) == len(before.get("spans", ()))
 
 
 async def _ask(jaeger: str, message_id: int) -> dict[str, Any]:
-    """The trace as it is now; empty: none yet. Raises `Failed`."""
+    """Return the trace as it is now, or nothing if there is none yet. Raises `Failed`."""
     import httpx
 
     from cecochat.cli.operate.waterfall import query
@@ -101,14 +104,14 @@ async def _ask(jaeger: str, message_id: int) -> dict[str, Any]:
         raise Failed(f"Jaeger at {jaeger}: {error.response.text[:200]}") from None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise Failed(
-            f"Jaeger at {jaeger} does not answer ({error!r}): `make observe` starts one, and "
-            "--jaeger says where another is"
+            f"Jaeger at {jaeger} does not answer ({error!r}): start one with `make observe`, or "
+            "name another with --jaeger"
         ) from None
     return {}
 
 
 def lines(found: list[Bar]) -> list[str]:
-    """The waterfall, a line a span."""
+    """Return the waterfall, with one line per span."""
     whole_us = max((bar.start_us + bar.duration_us for bar in found), default=0) or 1
     wide = max(len(bar.name) + 2 * bar.depth for bar in found)
     return [_line(bar, whole_us, wide) for bar in found]

@@ -1,4 +1,4 @@
-"""A trace as Jaeger's query API tells it, as bars of a waterfall."""
+"""Turns a trace from Jaeger's query API into the bars of a waterfall."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from cecochat.domain.log.ids import time_ms
 from cecochat.telemetry.spans import MESSAGE_ID, RECORD
 
-BEFORE_MS, AFTER_MS = 3_600_000, 86_400_000  # a client's clock may differ, a step may be late
+BEFORE_MS, AFTER_MS = 3_600_000, 86_400_000  # clocks differ, and a step may be late
 
 
 class Bar(NamedTuple):
-    """A span; times are relative to the first one."""
+    """A span. Its start is relative to that of the first span."""
 
     trace_id: str
     span_id: str
@@ -25,13 +25,14 @@ class Bar(NamedTuple):
     start_us: int
     duration_us: int
     error: str
-    links: list[str]  # ids of spans that it shares work with
+    links: list[str]  # the ids of spans that it shares work with
     attributes: dict[str, Any]
 
 
 def query(message_id: int, service: str = "messaging") -> dict[str, str | int]:
-    """The parameters of `/api/traces` that find the trace of a message, where a `service` has a
-    part in it.
+    """Return the parameters with which `/api/traces` finds the trace of a message.
+
+    It is only found if `service` has a part in it.
     """
     at_ms = time_ms(message_id)
     return {
@@ -44,8 +45,9 @@ def query(message_id: int, service: str = "messaging") -> dict[str, str | int]:
 
 
 def bars(trace: Mapping[str, Any]) -> list[Bar]:
-    """Parents before their children, these in the order of their times. A span whose parent is not
-    there stands at the top.
+    """Return the spans of a trace, parents before their children, ordered by time.
+
+    A span whose parent is missing is at the top.
     """
     spans = {span["spanID"]: span for span in trace["spans"]}
     below: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""`cecochat where`: how far one message has come, and what it waits for."""
+"""`cecochat where`: tells how far a message has come, and what it waits for."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from cecochat.cli.target import traces
 
 STATES = {
     "arrived": "it has arrived: every step is done",
-    "void": "it was not accepted: this record counts for nobody, and nobody was told of it",
-    "gone": "the log does not hold it any more",
-    "absent": "no such message: no record with this id counts, and the log reaches back far enough",
+    "void": "it was not accepted: this record counts for nobody, and nobody was told about it",
+    "gone": "the log no longer holds it",
+    "absent": "there is no such message: the log reaches back far enough, but has no such record",
 }
-IN_HISTORY = "; --chat ID looks into the history, which is kept for longer"
+IN_HISTORY = "; --chat ID also looks into the history, which is kept for longer"
 MARKS = {"done": "✓", "waits": "…", "unknown": "?", "refused": "✗"}
 
 Jaeger = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Where Jaeger is, for a link to the trace; default: CECOCHAT_JAEGER_URL, else that of "
-        "the last `cecochat up`.",
+        help="Where Jaeger is, for a link to the trace. By default CECOCHAT_JAEGER_URL, or else "
+        "that of the last `cecochat up`.",
     ),
 ]
 
@@ -43,13 +43,13 @@ def where(
     message_id: Annotated[
         int,
         typer.Argument(
-            metavar="MESSAGE_ID", min=1, help="As `send` prints it, or the history shows it."
+            metavar="MESSAGE_ID", min=1, help="As `send` or `history --json` prints it."
         ),
     ],
     chat: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Its chat, to look into the history for what the log has dropped."
+            metavar="ID", help="Its chat, to look into the history if the log has dropped it."
         ),
     ] = None,
     as_: options.As = None,
@@ -60,14 +60,15 @@ def where(
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
-    """Print how far a message has come: accepted, acknowledged, forwarded, delivered, materialized;
-    and which step it waits for.
+    """Print how far a message has come, and which step it waits for.
 
-    A history server answers, from the log, the watermarks, the sessions and the database. This is
-    for operators, at the listener that is not for clients. With --as USER it is asked as clients
-    may: about what that user has sent or is sent, without the sessions of others.
+    The steps are: accepted, acknowledged, forwarded, delivered, materialized. A history server
+    answers from the log, the watermarks, the sessions and the database.
 
-    Exit code 1 where there is no such message, or it does not count.
+    By default it is asked at its internal listener, which is for operators. With --as USER it is
+    asked as clients may ask: about what that user sent or receives, without the sessions of others.
+
+    The exit code is 1 if there is no such message, or if it does not count.
     """
     if as_:
         found = run(_ask_as(message_id, chat, as_, connect, token))
@@ -89,7 +90,7 @@ def where(
 async def _ask(
     message_id: int, chat: str | None, server: str | None, file: Path | None
 ) -> dict[str, Any]:
-    """The first answer of a history server. Raises `UsageError`, `Failed`."""
+    """Ask a history server as an operator. Raises `UsageError`, `Failed`."""
     path = f"where/{message_id}"
     return await ask_history(path, "steps", "people", server, file, chat=chat or "")
 
@@ -97,7 +98,7 @@ async def _ask(
 async def _ask_as(
     message_id: int, chat: str | None, as_: str, url: str | None, token: str | None
 ) -> dict[str, Any]:
-    """As a participant. Raises `ChatError`."""
+    """Ask a history server as a participant. Raises `ChatError`."""
     from cecochat.cli.target import check_user, target, token_for
     from cecochat.client import open_history
 
@@ -142,8 +143,8 @@ def _verdict(found: dict[str, Any], chat: str | None) -> str:
     state = found["state"]
     if state == "on_its_way":
         waits = ", ".join(found["waits_for"])
-        return f"it is on its way; next: {waits}" if waits else "it has come as far as is known"
+        return f"it is on its way; next: {waits}" if waits else "nothing more is known about it"
     more = IN_HISTORY if state == "gone" and not chat else ""
     if state == "gone" and chat and not found["steps"]:
-        more = f", and the history of {chat} does not either"
+        more = f", and neither does the history of {chat}"
     return STATES[state] + more
