@@ -50,7 +50,7 @@ def test_a_clock_beyond_all_ids_changes_nothing() -> None:
         far_ms = (year - 1_970) * 366 * 86_400_000
         with pytest.raises(Refusal, match="ahead of the log's"):
             owner.accept(session, send, (UserId("bob"),), far_ms)
-        with pytest.raises(Refusal, match="no message id is left"):
+        with pytest.raises(Refusal, match="no message ids are left"):
             owner.next_stamp(far_ms)
     assert not owner.pending
     origin = owner.accept(session, send, (UserId("bob"),), EPOCH_MS + 5)
