@@ -261,7 +261,7 @@ async def test_an_acl_token_is_used(place: Place, stack: AsyncExitStack) -> None
         await eventually(lambda: _registers(discovery, url))
         await eventually(lambda: ids(discovery) == "m1")
         async with ConsulDiscovery.open(replace(settings, token=None)) as nobody:
-            with pytest.raises(InvalidSettings, match="see the token"):
+            with pytest.raises(InvalidSettings, match="check the token"):
                 await nobody.register(messaging("m2", url))
             assert ids(nobody) == ""
 
