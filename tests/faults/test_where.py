@@ -152,7 +152,7 @@ async def test_where_at_every_stage(on_real: dict[str, str], tmp_path: Path) -> 
                 await watched.arrives(id_)
                 assert await crowd.settle(within_s=60) == []
         said = await command(cluster.environment, "where", str(id_ + 1), code=1)
-        assert "no such message" in said
+        assert "there is no such message" in said
 
 
 async def hold_at_the_first_copy(cluster: Processes, name: str) -> None:

@@ -77,7 +77,7 @@ async def test_where_for_a_participant_and_for_nobody_else(server: Server) -> No
 async def test_where_there_is_nothing(server: Server) -> None:
     id_ = await sent(server)
     out, _ = await run(server, "where", str(int(id_) + 1), code=1)
-    assert out.startswith("no such message")
+    assert out.startswith("there is no such message")
     _, err = await run(server, "where", str(1 << 63), code=2)
     assert "not a message id of this log" in err
     _, err = await run(server, "where", id_, "--server", server.connect_url, code=1)
