@@ -16,7 +16,7 @@ import pytest
 from cecochat.adapters.embedded import backend as embedded_backend
 from cecochat.adapters.kafka import backend as kafka_backend
 from cecochat.domain.log.ids import UserId, dialog
-from cecochat.domain.ownership.missing import Incoming
+from cecochat.domain.ownership.incoming import Incoming
 from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, NewRecord
 from cecochat.servers.messaging import watermarks
 from cecochat.v1.messaging_pb2 import Position

@@ -18,8 +18,8 @@ import pytest
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.auth.tokens import mint
+from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.domain.log.ids import ChatId
-from cecochat.domain.log.letters import Letter
 from cecochat.ports.history import Hole
 from cecochat.servers.materialize.burying import Burial
 from cecochat.settings.private import drawn_secret
@@ -43,15 +43,15 @@ def hole(log_id: str) -> Hole:
     return Hole(log_id, 1, 5, 6, ID, ID, ChatId(f"d:{HOSTILE}"), "refused", HOSTILE, 1)
 
 
-def letters() -> list[Letter]:
+def letters() -> list[DeadLetter]:
     """Of records that a stranger wrote: one that nobody can read, one with ids that are none."""
     event = Event(
         id=ID, user_id=HOSTILE, chat_id=HOSTILE, recipient_ids=[HOSTILE], client_message_id=HOSTILE,
         message=Message(text=HOSTILE),
     )  # fmt: skip
     return [
-        Letter("undecodable", 1, 4, HOSTILE, HOSTILE.encode(), HOSTILE.encode()),
-        Letter("refused", 1, 5, HOSTILE, b"", event.SerializeToString(), message_id=ID),
+        DeadLetter("undecodable", 1, 4, HOSTILE, HOSTILE.encode(), HOSTILE.encode()),
+        DeadLetter("refused", 1, 5, HOSTILE, b"", event.SerializeToString(), message_id=ID),
     ]
 
 

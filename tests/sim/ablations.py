@@ -6,10 +6,10 @@ assignment in `assignment_rules`.
 from __future__ import annotations
 
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.told import Told
+from cecochat.domain.log.reliable import ReliableStates
 from cecochat.domain.ownership.clock import OwnClock
 from cecochat.domain.ownership.forwarder import Forwarder, Lane
-from cecochat.domain.ownership.missing import Incoming
+from cecochat.domain.ownership.incoming import Incoming
 from cecochat.domain.ownership.owner import Owner
 from cecochat.domain.ownership.sent import SentTable
 from tests.sim import oracle, without
@@ -134,7 +134,7 @@ ABLATIONS = [
     ),
     ablation(
         "all that wait for a send are acknowledged",
-        (Owner, "settles", without.settle_for_the_last),
+        (Owner, "settle", without.settle_for_the_last),
         expect=frozenset({oracle.UNACKNOWLEDGED}),
         seed=1,
     ),
@@ -259,7 +259,7 @@ ABLATIONS = [
     ),
     ablation(
         "a state record tells of nothing that was lost",
-        (Told, "_is_valid", without.told_whatever_was_lost),
+        (ReliableStates, "_is_valid", without.told_whatever_was_lost),
         expect=frozenset({oracle.MISSING, oracle.STUCK, oracle.EXCEPTION}),
         seed=51,
         weights=_LOST_STATES,

@@ -1,14 +1,14 @@
 """Reading a log from where it begins, when that is above what its readers have: what the asyncio
-shells do with `Undecided`.
+shells do with `CutLog`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.chain import PartitionOf
+from cecochat.domain.log.cut import CutLog
 from cecochat.domain.log.records import Copied
-from cecochat.domain.log.undecided import Undecided
 from cecochat.ports.reading import Lowest
 from tests.sim.log import Log
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 
-def decided(log: Log, *, all_: bool = False, place: PlaceOf | None = None) -> Undecided:
+def decided(log: Log, *, all_: bool = False, partition_of: PartitionOf | None = None) -> CutLog:
     """What is left, read until it is known which origins count, or everything is, or to its end."""
-    undecided = Undecided(log.start, place)
+    cut = CutLog(log.start, partition_of)
     for offset in range(log.start, log.end):
-        undecided.take(offset, log.records[offset], log.appended_at_ms[offset])
-        if undecided.complete or (undecided.fold and not all_):
+        cut.take(offset, log.records[offset], log.appended_at_ms[offset])
+        if cut.complete or (cut.fold and not all_):
             break
-    return undecided
+    return cut
 
 
-def lowest_fold(log: Log, place: PlaceOf) -> Lowest:
+def lowest_fold(log: Log, partition_of: PartitionOf) -> Lowest:
     """The lowest position behind which all is known that is left, and the fold there."""
-    undecided = decided(log, all_=True, place=place)
-    if undecided.fold and undecided.complete:
-        begins = undecided.unproven[-1].offset + 1 if undecided.unproven else log.start
-        return Lowest(log.start - 1, undecided.fold, undecided.last, begins)
+    cut = decided(log, all_=True, partition_of=partition_of)
+    if cut.fold and cut.complete:
+        begins = cut.unproven[-1].offset + 1 if cut.unproven else log.start
+        return Lowest(log.start - 1, cut.fold, cut.last, begins)
     lowest = log.first_known()
-    return Lowest(lowest, log.fold_at(lowest, place), None, lowest + 1)
+    return Lowest(lowest, log.fold_at(lowest, partition_of), None, lowest + 1)
 
 
 def last_for(world: World, origin: int, target: int) -> Copied | None:

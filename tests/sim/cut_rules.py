@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cecochat.domain.log import fold
+from cecochat.domain.log.cut import CutLog
 from cecochat.domain.log.fold import Fold
-from cecochat.domain.log.undecided import Undecided
 from cecochat.domain.ownership.owner import Owner
 from tests.sim import beginning, loading, oracle, server, without, without_the_beginning
 from tests.sim.ablation import HAND_OVERS, ablation
@@ -40,14 +40,14 @@ CUT_RULES = [
     ),
     ablation(
         "a state record proves what it has counted",
-        (Undecided, "_first_number", without_the_beginning.count_nothing_before),
+        (CutLog, "_first_number", without_the_beginning.count_nothing_before),
         expect=frozenset({oracle.HISTORY_WRONG, oracle.LOST}),
         seed=10,
         weights=_CUTS,
     ),
     ablation(
         "a state record proves no more than it has counted",
-        (Undecided, "_complete", without_the_beginning.count_all_before),
+        (CutLog, "_complete", without_the_beginning.count_all_before),
         expect=frozenset({oracle.HISTORY_WRONG, oracle.DOUBLED, oracle.SWAPPED}),
         seed=38,
         weights=_UNCOUNTED,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.records import Origin, Takeover
-from cecochat.domain.log.told import Told
+from cecochat.domain.log.reliable import ReliableStates
 from cecochat.v1.events_pb2 import Event
 from tests.sim.evidence import Row
 from tests.sim.history import row_of
@@ -47,7 +47,7 @@ class Cutting(State):
         log = self.logs[partition]
         noted = (self.watermark[partition], self.materializers[partition].committed)
         safe = min(place.offset if log.holds(place) else -1 for place in noted)
-        known = [state.as_of for offset, state in log.told() if offset <= safe]
+        known = [state.as_of for offset, state in log.reliable() if offset <= safe]
         return self._begin_at(partition, max(known) + 1 - back) if known else False
 
     def do_release(self, node: int, partition: int) -> bool:
@@ -109,7 +109,7 @@ class Cutting(State):
 
     def _unproven(self, cut: Cut) -> Cut:
         """What stands behind a cut and before a takeover, without a state record in between."""
-        log, told = self.logs[cut.partition], Told(cut.start)
+        log, told = self.logs[cut.partition], ReliableStates(cut.start)
         for offset in range(cut.start, log.end):
             record = log.records[offset]
             if told.take(offset, record, log.appended_at_ms[offset]):
@@ -121,7 +121,10 @@ class Cutting(State):
     def told_lost(self) -> set[tuple[int, str]]:
         """(message id, user): what operators were told that devices may lack, and rightly."""
         told = {
-            (id_, user) for id_, at in self.told for user, home in self.places.items() if home == at
+            (id_, user)
+            for id_, at in self.told
+            for user, home in self.places.items()
+            if home == at
         }
         gone = self.gone()
         for row, (partition, offset) in self.valid().items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cecochat.domain.ownership.clock import LOOK_AGAIN_MS
-from cecochat.domain.ownership.missing import ASK_SELDOM_MS
+from cecochat.domain.ownership.incoming import ASK_SELDOM_MS
 from tests.sim.world import World
 
 ROUNDS_MAX = 120

@@ -44,7 +44,7 @@ def _load_afresh(server: Server) -> Owner:
     """Nothing that is left tells of the partition."""
     world, log = server.world, server.log
     world.do_tick(1)  # it looks at all partitions
-    if not log.told():
+    if not log.reliable():
         world.afresh.add(server.producer.name)
     others = {origin: had(server, origin) for origin in range(len(world.logs))}
     others[server.partition] = Copied(Place(0, log.end - 1), 0)

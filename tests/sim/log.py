@@ -6,11 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from cecochat.domain.errors import Trimmed, Undecodable
-from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.chain import PartitionOf
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import LogRecord, State, decode, encode
-from cecochat.domain.log.told import Told
+from cecochat.domain.log.reliable import ReliableStates
 
 if TYPE_CHECKING:
     from tests.sim.server import Server
@@ -47,24 +47,24 @@ class Log:
         self.appended_at_ms.append(now_ms)
         return len(self.records) - 1
 
-    def fold_at(self, position: int, place: PlaceOf | None = None) -> Fold:
+    def fold_at(self, position: int, partition_of: PartitionOf | None = None) -> Fold:
         """What a reader knows after `position`. Raises `Trimmed`."""
-        if fold := self.known_fold_at(position, place):
+        if fold := self.known_fold_at(position, partition_of):
             return fold
         if position < self.end - 1:
             raise Trimmed(0, position, self.start)
-        return Fold(place)
+        return Fold(partition_of)
 
-    def known_fold_at(self, position: int, place: PlaceOf | None = None) -> Fold | None:
+    def known_fold_at(self, position: int, partition_of: PartitionOf | None = None) -> Fold | None:
         """The same, from the last state record at or before it; None: what is left does not
         tell.
         """
-        kept = [(offset, state) for offset, state in self.told() if state.as_of <= position]
+        kept = [(offset, state) for offset, state in self.reliable() if state.as_of <= position]
         if kept:
             before = [each for each in kept if each[0] <= position]
             state = before[-1][1] if before else kept[0][1]
-            return self._continued(Fold.restored(state, place), state.as_of, position)
-        return None if self.start else self._continued(Fold(place), -1, position)
+            return self._continued(Fold.restored(state, partition_of), state.as_of, position)
+        return None if self.start else self._continued(Fold(partition_of), -1, position)
 
     def _continued(self, fold: Fold, as_of: int, position: int) -> Fold:
         for offset in range(as_of + 1, position + 1):
@@ -113,25 +113,25 @@ class Log:
         """Of a log that begins higher, the first state record that tells stays: more is lost than
         anybody could say without it. One that somebody has cut loses nothing: see `Cutting`.
         """
-        return self.told()[0][0] + 1 if self.start else 0
+        return self.reliable()[0][0] + 1 if self.start else 0
 
-    def told(self) -> list[tuple[int, State]]:
+    def reliable(self) -> list[tuple[int, State]]:
         """The state records that tell of what is kept, and of nothing that was lost."""
-        told = Told(self.start)
+        reliable = ReliableStates(self.start)
         left = range(self.start, self.end)
-        said = ((at, told.take(at, self.records[at], self.appended_at_ms[at])) for at in left)
+        said = ((at, reliable.take(at, self.records[at], self.appended_at_ms[at])) for at in left)
         return [(offset, state) for offset, state in said if state]
 
     @property
     def is_cut(self) -> bool:
         """Whether nothing that is left tells what was before it."""
-        return self.start > 0 and not self.told()
+        return self.start > 0 and not self.reliable()
 
     def first_known(self) -> int:
         """The lowest position whose state can be had from what is left."""
         if self.start == 0:
             return -1
-        return next((state.as_of for _, state in self.told()), self.end - 1)
+        return next((state.as_of for _, state in self.reliable()), self.end - 1)
 
 
 class Producer:

@@ -349,7 +349,7 @@ class Server:
         session = connection.session
         assert session is not None
         for send in frame.sends:
-            if self.owner.settles(session, send, frame.offset):
+            if self.owner.settle(session, send, frame.offset):
                 continue
             self.accept_or_refuse(connection, session, send)
 

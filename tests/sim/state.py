@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.chain import PartitionOf
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import EPOCH_MS
 from cecochat.domain.log.place import NOWHERE, Place
@@ -84,16 +84,18 @@ class State:
         return self.counts[node] == self.shape.partitions
 
     def known_fold_at(
-        self, partition: int, position: int, place: PlaceOf | None = None
+        self, partition: int, position: int, partition_of: PartitionOf | None = None
     ) -> Fold | None:
         """What a reader of the log knows after `position`; None: what is left does not tell."""
-        return self.logs[partition].known_fold_at(position, place or self.place)
+        return self.logs[partition].known_fold_at(position, partition_of or self.place)
 
-    def fold_at(self, partition: int, position: int, place: PlaceOf | None = None) -> Fold:
+    def fold_at(
+        self, partition: int, position: int, partition_of: PartitionOf | None = None
+    ) -> Fold:
         """The same. Raises `Trimmed`."""
-        if fold := self.known_fold_at(partition, position, place):
+        if fold := self.known_fold_at(partition, position, partition_of):
             return fold
-        return self.logs[partition].fold_at(position, place or self.place)
+        return self.logs[partition].fold_at(position, partition_of or self.place)
 
     def runs(self, node: int) -> bool:
         """Whether a node is up and not paused."""

@@ -12,7 +12,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_BITS, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, LogRecord, Origin, State
-from cecochat.domain.log.told import Told
+from cecochat.domain.log.reliable import ReliableStates
 from cecochat.domain.ownership.clock import OwnClock
 from cecochat.domain.ownership.forwarder import Forwarder, Lane
 from cecochat.domain.ownership.owner import Owner
@@ -170,12 +170,12 @@ def expire_without_telling(self: Owner, now_ms: int) -> None:
     self.sent.expire(now_ms)
 
 
-_settles = Owner.settles
+_settle = Owner.settle
 
 
 def settle_for_the_last(self: Owner, session: Session, send: Send, seen: int) -> bool:
     """Of those that wait for a send, only the last one is acknowledged."""
-    settled = _settles(self, session, send, seen)
+    settled = _settle(self, session, send, seen)
     if pending := self.under_way((session.user_id, send.client_message_id)):
         pending.sessions[:-1] = []
     return settled
@@ -262,7 +262,7 @@ def refuse_before_settling(self: Server, connection: Connection, frame: ClientFr
     for send in frame.sends:
         if self.world.recipients(self.node, session.user_id, send.chat_id) is None:
             self.refuse(connection, session, send)
-        elif not self.owner.settles(session, send, frame.offset):
+        elif not self.owner.settle(session, send, frame.offset):
             self.accept_or_refuse(connection, session, send)
 
 
@@ -292,7 +292,7 @@ def held_by_offset(self: Materializer, reached: Place) -> Place:
     return reached._replace(offset=held)
 
 
-def told_whatever_was_lost(self: Told, offset: int, state: State) -> bool:
+def told_whatever_was_lost(self: ReliableStates, offset: int, state: State) -> bool:
     return self._start - 1 <= state.as_of
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from cecochat.domain.log.cut import CutLog
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import SEQUENCE_MAX, message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, LogRecord, Origin, State, Takeover
-from cecochat.domain.log.undecided import Undecided
 from cecochat.domain.ownership.owner import Owner
 from cecochat.ports.reading import Lowest
 from tests.sim import beginning, loading
@@ -28,14 +28,14 @@ def read_from_the_end(self: Materializer, reached: Place) -> Place:
     return place._replace(offset=self.log.end - 1) if is_cut else place
 
 
-def count_nothing_before(self: Undecided, state: State) -> int:
+def count_nothing_before(self: CutLog, state: State) -> int:
     return state.count
 
 
-_complete = Undecided._complete
+_complete = CutLog._complete
 
 
-def count_all_before(self: Undecided, state: State) -> None:
+def count_all_before(self: CutLog, state: State) -> None:
     """Every origin that stands before a state record."""
     _complete(self, state)
     fold = self.fold

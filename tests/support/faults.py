@@ -139,7 +139,7 @@ On = TypeVar("On")
 
 @asynccontextmanager
 async def a_hole_that_nobody_has_acknowledged(scene: Scene) -> AsyncIterator[None]:
-    """Told, as materialize tells one."""
+    """ReliableStates, as materialize tells one."""
     hole = Hole("a log", 0, 1, 2, 3, 4, ChatId(""), "trimmed", "as the test says", 5)
     async with build.history(load(scene.environment)) as database:
         await database.write([], [], None, [hole])

@@ -9,7 +9,7 @@ from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.limits import OwnerLimits
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, Missing, Origin, Takeover, decode, encode
-from cecochat.domain.ownership.missing import ASK_AFTER_MS, ASK_SELDOM_MS, Incoming
+from cecochat.domain.ownership.incoming import ASK_AFTER_MS, ASK_SELDOM_MS, Incoming
 from cecochat.domain.ownership.owner import Owner
 from cecochat.v1.events_pb2 import Event
 

@@ -239,7 +239,7 @@ class Partition(RuleBasedStateMachine):
         if not (client.session and client.caught_up):
             return
         for made in list(client.unanswered.values()):
-            if self.owner.settles(client.session, made, client.position):
+            if self.owner.settle(client.session, made, client.position):
                 continue
             assert not client.session.closed
             assert not client.session.blocked

@@ -6,7 +6,7 @@ import pytest
 
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import ALL_BEFORE, LogRecord, State, Takeover
-from cecochat.domain.log.told import Told
+from cecochat.domain.log.reliable import ReliableStates
 
 START = 10
 TAKEOVER = Takeover("server", "session", 1)
@@ -31,7 +31,7 @@ def state(as_of: int, clock_ms: int = 0) -> State:
     ],
 )
 def test_a_state_record_tells(records: list[LogRecord | None], tells: bool) -> None:
-    told = Told(START)
+    told = ReliableStates(START)
     found = [
         told.take(offset, record, 1_000 + offset)
         for offset, record in enumerate(records, start=START)

@@ -34,7 +34,7 @@ from cecochat.servers.materialize.tracing import materializing
 from cecochat.servers.messaging.tracing import MessageTraces
 from cecochat.settings.settings import Settings
 from cecochat.telemetry import spans
-from cecochat.telemetry.tracing import OFF, Tracer, Tracing, trace_of, traceparent, valid
+from cecochat.telemetry.tracing import OFF, Tracer, Tracing, derived_trace_id, traceparent, valid
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import Event
 
@@ -245,9 +245,12 @@ async def test_a_batch_that_is_not_written_has_no_span_of_what_is_late(
 
 
 def test_a_trace_that_is_found_by_what_it_is_of() -> None:
-    assert trace_of("a", 1, 2) == trace_of("a", 1, 2)
-    assert len({trace_of("a", 12), trace_of("a", 1, 2), trace_of("b", 12)}) == 3
-    assert 0 < trace_of("a", 12) < 1 << 128
+    assert derived_trace_id("a", 1, 2) == derived_trace_id("a", 1, 2)
+    assert (
+        len({derived_trace_id("a", 12), derived_trace_id("a", 1, 2), derived_trace_id("b", 12)})
+        == 3
+    )
+    assert 0 < derived_trace_id("a", 12) < 1 << 128
 
 
 async def test_a_document_that_a_person_changes_has_its_trace(

@@ -12,16 +12,16 @@ from cecochat.domain.log.place import Place as LogPlace
 from cecochat.v1.events_pb2 import Event
 from cecochat.where.answer import (
     Answer,
-    Device,
     Facts,
+    LiveSession,
     Owner,
-    Place,
-    Receiver,
+    Recipient,
     Record,
+    RecordPlace,
     answer,
     as_json,
     seen_by,
-    trace_of,
+    trace_id_in,
 )
 
 ID = 1 << 40
@@ -30,7 +30,7 @@ EVENT = Event(id=ID, user_id="alice", chat_id="d:alice~bob", recipient_ids=["bob
 EVENT.message.text = "not to be told"
 
 RECORD = Record(
-    place=Place(4, 17, 1_000),
+    place=RecordPlace(4, 17, 1_000),
     epoch=LogPlace(500, 3),
     number=12,
     server_id="m-1",
@@ -39,14 +39,14 @@ RECORD = Record(
     server_in_force="m-1",
     traceparent=f"00-{TRACE}-00f067aa0ba902b7-01",
 )
-PHONE = Device("m-2/1", "phone", position=30, began_at=9, began="resumed", queued_bytes=0)
-BOB = Receiver(
+PHONE = LiveSession("m-2/1", "phone", position=30, began_at=9, began="resumed", queued_bytes=0)
+BOB = Recipient(
     user_id=UserId("bob"),
     partition=7,
     owner=Owner("m-2", live=True, read_to=40),
     devices=(PHONE,),
     forwarded=True,
-    copy=Place(7, 22, 1_003),
+    copy=RecordPlace(7, 22, 1_003),
     delivered_up_to=0,
     read_up_to=0,
 )
@@ -213,4 +213,4 @@ def test_a_participant_is_not_told_where_others_are_connected() -> None:
     "text", [None, "", "00-abc-def-01", f"00-{TRACE}", f"00-{TRACE.upper()}-00f067aa0ba902b7-01"]
 )
 def test_what_names_no_trace(text: str | None) -> None:
-    assert trace_of(text) is None
+    assert trace_id_in(text) is None

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span
 
 from cecochat.ports.configuration import Configuration, Document
 from cecochat.telemetry import spans
-from cecochat.telemetry.tracing import Attributes, Tracer, contained, trace_of, until_done
+from cecochat.telemetry.tracing import Attributes, Tracer, contained, derived_trace_id, until_done
 
 MS_NS = 1_000_000
 
@@ -62,7 +62,7 @@ def _received(tracer: Tracer, store: Configuration, document: Document) -> Span:
 
 
 def _trace_of(document: Document) -> int:
-    return trace_of(spans.DOCUMENT, document.name, document.version, document.changed_at_ms)
+    return derived_trace_id(spans.DOCUMENT, document.name, document.version, document.changed_at_ms)
 
 
 def _seen(document: Document) -> Attributes:

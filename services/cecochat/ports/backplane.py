@@ -11,8 +11,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.log.dead_letters import KEPT_DAYS
 from cecochat.domain.log.ids import UserId
-from cecochat.domain.log.letters import KEPT_DAYS
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import LogRecord
 

@@ -10,12 +10,12 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from cecochat.domain.errors import Trimmed, Unavailable, Undecodable
-from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.chain import PartitionOf
+from cecochat.domain.log.cut import CutLog
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, LogRecord, State, decode, is_state, is_takeover
-from cecochat.domain.log.told import Told
-from cecochat.domain.log.undecided import Undecided
+from cecochat.domain.log.reliable import ReliableStates
 from cecochat.ports.backplane import MESSAGES, Backplane, Record
 
 log = logging.getLogger(__name__)
@@ -42,33 +42,33 @@ async def first_known(backplane: Backplane, partition: int) -> int:
     start, end = await backplane.bounds(MESSAGES, partition)
     if start == 0:
         return -1
-    told = Told(start)
+    reliable = ReliableStates(start)
     async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
-            if state := _told_in(record, told):
+            if state := _state_in(record, reliable):
                 return state.as_of
     return end - 1
 
 
 async def fold_at(
-    backplane: Backplane, partition: int, position: int, place: PlaceOf | None = None
+    backplane: Backplane, partition: int, position: int, partition_of: PartitionOf | None = None
 ) -> Fold:
     """The fold after the record at `position`, which must not lie below `first_known`: an empty one
-    at the end of a log that does not tell. Raises `Trimmed`. `place` is for those who forward: see
-    `Chain`.
+    at the end of a log that does not tell. Raises `Trimmed`. `partition_of` is for those who
+    forward: see `Chain`.
     """
-    if fold := await known_fold_at(backplane, partition, position, place):
+    if fold := await known_fold_at(backplane, partition, position, partition_of):
         return fold
     start, end = await backplane.bounds(MESSAGES, partition)
     if position < end - 1:
         raise Trimmed(partition, position, start)
     named = {"partition": partition}
     log.warning("partition %s: no state is left in %s to %s", partition, start, end, extra=named)
-    return Fold(place)
+    return Fold(partition_of)
 
 
 async def known_fold_at(
-    backplane: Backplane, partition: int, position: int, place: PlaceOf | None = None
+    backplane: Backplane, partition: int, position: int, partition_of: PartitionOf | None = None
 ) -> Fold | None:
     """The same; None where what is left of the log does not tell. Raises `Trimmed`."""
     start, _ = await backplane.bounds(MESSAGES, partition)
@@ -80,18 +80,20 @@ async def known_fold_at(
         async with aclosing(earlier):
             records = [record async for record in earlier] + records
         if state := _last_state(records, start if low == start else low + 1):
-            return _continued(Fold.restored(state, place), state.as_of, records)
+            return _continued(Fold.restored(state, partition_of), state.as_of, records)
     if start == 0:
-        return _continued(Fold(place), -1, records)
-    return await _from_first_state(backplane, partition, start, position, place)
+        return _continued(Fold(partition_of), -1, records)
+    return await _from_first_state(backplane, partition, start, position, partition_of)
 
 
-async def last_for(backplane: Backplane, origin: int, target: int, place: PlaceOf) -> Copied | None:
+async def last_for(
+    backplane: Backplane, origin: int, target: int, partition_of: PartitionOf
+) -> Copied | None:
     """The last origin of a partition that concerns the users of another one; None: what is left of
     its log does not tell. Raises `Trimmed`.
     """
     _, end = await backplane.bounds(MESSAGES, origin)
-    fold = await known_fold_at(backplane, origin, end - 1, place)
+    fold = await known_fold_at(backplane, origin, end - 1, partition_of)
     return fold.chain.last_for(target) if fold else None
 
 
@@ -159,16 +161,16 @@ def state_in(record: Record) -> State | None:
     return known if isinstance(known, State) else None
 
 
-def _told_in(record: Record, told: Told) -> State | None:
+def _state_in(record: Record, states: ReliableStates) -> State | None:
     """What the next record tells of those before it, as a state record that can be relied on."""
     telling = is_state(record.headers) or is_takeover(record.headers)
     known = decode_once(record) if telling else None
-    return told.take(record.offset, known, record.appended_at_ms)
+    return states.take(record.offset, known, record.appended_at_ms)
 
 
 def _last_state(records: list[Record], start: int) -> State | None:
-    told = Told(start)
-    states = [state for record in records if (state := _told_in(record, told))]
+    reliable = ReliableStates(start)
+    states = [state for record in records if (state := _state_in(record, reliable))]
     return states[-1] if states else None
 
 
@@ -181,19 +183,23 @@ def _continued(fold: Fold, position: int, records: list[Record]) -> Fold:
 
 
 async def _from_first_state(
-    backplane: Backplane, partition: int, start: int, position: int, place: PlaceOf | None
+    backplane: Backplane,
+    partition: int,
+    start: int,
+    position: int,
+    partition_of: PartitionOf | None,
 ) -> Fold | None:
     """The only state record for a position just above what retention left stands above it; owners
     append one every hour.
     """
     _, end = await backplane.bounds(MESSAGES, partition)
     before: list[Record] = []
-    told = Told(start)
+    reliable = ReliableStates(start)
     async with aclosing(records_between(backplane, partition, start, end)) as records:
         async for record in records:
-            if (state := _told_in(record, told)) and state.as_of <= position:
+            if (state := _state_in(record, reliable)) and state.as_of <= position:
                 known = [each for each in before if each.offset <= position]
-                return _continued(Fold.restored(state, place), state.as_of, known)
+                return _continued(Fold.restored(state, partition_of), state.as_of, known)
             before.append(record)
     return None
 
@@ -203,19 +209,19 @@ async def decided(
     partition: int,
     start: int,
     end: int | None = None,
-    place: PlaceOf | None = None,
-) -> Undecided:
+    partition_of: PartitionOf | None = None,
+) -> CutLog:
     """Read from `start`, where the log begins, until it is known which origins count; with `end`,
     below which that may not be known: until everything is. Raises `Trimmed`.
     """
-    undecided = Undecided(start, place)
+    cut = CutLog(start, partition_of)
     batches = between(backplane, partition, start, NEVER if end is None else end)
     async with aclosing(batches) as records:
         async for record in records:
-            undecided.take(*record)
-            if undecided.complete or (end is None and undecided.fold):
+            cut.take(*record)
+            if cut.complete or (end is None and cut.fold):
                 break
-    return undecided
+    return cut
 
 
 class Lowest(NamedTuple):
@@ -229,17 +235,19 @@ class Lowest(NamedTuple):
     """Of the origins below, nothing tells any more which of them count."""
 
 
-async def lowest_fold(backplane: Backplane, partition: int, end: int, place: PlaceOf) -> Lowest:
+async def lowest_fold(
+    backplane: Backplane, partition: int, end: int, partition_of: PartitionOf
+) -> Lowest:
     """The beginning of the log, where what is left below `end` tells what counts. Raises
     `Trimmed`.
     """
     start, _ = await backplane.bounds(MESSAGES, partition)
-    undecided = await decided(backplane, partition, start, end, place)
-    if undecided.fold and undecided.complete:
-        begins = undecided.unproven[-1].offset + 1 if undecided.unproven else start
-        return Lowest(start - 1, undecided.fold, undecided.last, begins)
+    cut = await decided(backplane, partition, start, end, partition_of)
+    if cut.fold and cut.complete:
+        begins = cut.unproven[-1].offset + 1 if cut.unproven else start
+        return Lowest(start - 1, cut.fold, cut.last, begins)
     lowest = await first_known(backplane, partition)
-    fold = await fold_at(backplane, partition, lowest, place)
+    fold = await fold_at(backplane, partition, lowest, partition_of)
     return Lowest(lowest, fold, None, lowest + 1)
 
 

@@ -57,7 +57,7 @@ def traceparent(span: Span) -> str:
     return carrier.get("traceparent", "")
 
 
-def trace_of(*what: str | int) -> int:
+def derived_trace_id(*what: str | int) -> int:
     """Derive a trace id from a name.
 
     Several processes that trace the same thing afterwards arrive at the same id on their own.

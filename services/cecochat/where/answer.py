@@ -21,7 +21,7 @@ Verdict = Literal["arrived", "on_its_way", "void", "gone", "absent"]
 HAS_IT = ("yes", "before")
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """Where a record is in the log, and when it was appended, by the log's own clock."""
 
     partition: int
@@ -29,7 +29,7 @@ class Place(NamedTuple):
     at_ms: int
 
 
-class Device(NamedTuple):
+class LiveSession(NamedTuple):
     """A live session.
 
     - `position`: the offset up to which it has been served.
@@ -58,15 +58,15 @@ class Owner(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Receiver:
+class Recipient:
     """One recipient of the message."""
 
     user_id: UserId
     partition: int
     owner: Owner
-    devices: tuple[Device, ...] | None  # None if they are not known
+    devices: tuple[LiveSession, ...] | None  # None if they are not known
     forwarded: bool
-    copy: Place | None  # None if it is not there yet, or is no longer in the log
+    copy: RecordPlace | None  # None if it is not there yet, or is no longer in the log
     delivered_up_to: int | None  # from receipts in the history; None if that does not answer
     read_up_to: int | None
     hidden: bool = False  # whether the devices are kept from whoever asks
@@ -76,7 +76,7 @@ class Receiver:
 class Record:
     """The origin record of the message."""
 
-    place: Place
+    place: RecordPlace
     epoch: LogPlace
     number: int
     server_id: str | None  # whose takeover began that epoch; None if the log has dropped it
@@ -96,7 +96,7 @@ class Facts:
     kept: bool  # whether the log reaches back far enough to hold it
     owner: Owner  # the owner of the sender's partition
     forwarded_to: int  # the watermark: below this offset, all copies are written
-    receivers: tuple[Receiver, ...]
+    receivers: tuple[Recipient, ...]
     materialized_to: int | None  # the highest offset in the history, or -1; None without an answer
     row: bool | None  # whether the history has it; None if it was not asked or did not answer
     row_at_ms: int | None  # when it was first written there; None if that is not recorded
@@ -143,7 +143,7 @@ def answer(facts: Facts) -> Answer:
     record = facts.record
     if record is None or facts.event is None:
         return _without_record(facts)
-    trace_id = trace_of(record.traceparent)
+    trace_id = trace_id_in(record.traceparent)
     accepted = _accepted(record)
     if not record.counts:
         return Answer(facts.message_id, "void", facts.event, trace_id, (accepted,))
@@ -165,7 +165,7 @@ def _named(step: Step) -> str:
     return f"{step.name} {step.subject}".rstrip()
 
 
-def trace_of(traceparent: str | None) -> str | None:
+def trace_id_in(traceparent: str | None) -> str | None:
     """Return the trace id of a `traceparent` (W3C Trace Context), or None if there is none."""
     parts = (traceparent or "").split("-")
     if len(parts) < 4 or len(parts[1]) != 32 or set(parts[1]) - set("0123456789abcdef"):
@@ -218,14 +218,14 @@ def _nobody_owns(owner: Owner) -> str:
 
 def _forwarded(record: Record, facts: Facts) -> Iterator[Step]:
     """Each partition with recipients gets one copy, for all of them."""
-    by_partition: dict[int, list[Receiver]] = {}
+    by_partition: dict[int, list[Recipient]] = {}
     for receiver in facts.receivers:
         by_partition.setdefault(receiver.partition, []).append(receiver)
     for partition, receivers in by_partition.items():
         yield _forwarded_to(partition, receivers, record, facts)
 
 
-def _forwarded_to(partition: int, receivers: list[Receiver], record: Record, facts: Facts) -> Step:
+def _forwarded_to(partition: int, receivers: list[Recipient], record: Record, facts: Facts) -> Step:
     users, copy = [each.user_id for each in receivers], receivers[0].copy
     told = {
         "partition": partition,
@@ -249,7 +249,7 @@ def _forwarded_to(partition: int, receivers: list[Receiver], record: Record, fac
     return Step("forwarded", "waits", subject, None, text, told)
 
 
-def _delivered(message_id: int, receiver: Receiver) -> Step:
+def _delivered(message_id: int, receiver: Recipient) -> Step:
     """A session or a receipt is enough to show that a message was delivered."""
     devices = receiver.devices
     told = {
@@ -268,11 +268,11 @@ def _text(mark: int | None) -> str | None:
     return None if mark is None else str(mark)
 
 
-def _shown(receiver: Receiver, device: Device) -> dict[str, Any]:
+def _shown(receiver: Recipient, device: LiveSession) -> dict[str, Any]:
     return {**device._asdict(), "has_it": _has(receiver, device)}
 
 
-def _reached(message_id: int, receiver: Receiver) -> tuple[StepState, str]:
+def _reached(message_id: int, receiver: Recipient) -> tuple[StepState, str]:
     said = _receipts(message_id, receiver)
     if not receiver.forwarded:
         return ("done", said) if said else ("waits", "for its copy")
@@ -287,7 +287,7 @@ def _reached(message_id: int, receiver: Receiver) -> tuple[StepState, str]:
     )
 
 
-def _unseen(receiver: Receiver) -> tuple[StepState, str]:
+def _unseen(receiver: Recipient) -> tuple[StepState, str]:
     owner = receiver.owner
     if receiver.hidden:
         return "waits", f"for a receipt of {receiver.user_id}"
@@ -296,7 +296,7 @@ def _unseen(receiver: Receiver) -> tuple[StepState, str]:
     return "unknown", f"{receiver.user_id} has sent no receipt, and its sessions are not known"
 
 
-def _receipts(message_id: int, receiver: Receiver) -> str:
+def _receipts(message_id: int, receiver: Recipient) -> str:
     if (receiver.read_up_to or 0) >= message_id:
         return "a receipt says: read"
     if (receiver.delivered_up_to or 0) >= message_id:
@@ -304,7 +304,7 @@ def _receipts(message_id: int, receiver: Receiver) -> str:
     return ""
 
 
-def _has(receiver: Receiver, device: Device) -> str:
+def _has(receiver: Recipient, device: LiveSession) -> str:
     """Whether a session has the message.
 
     - `yes`, `queued` or `not_yet`: as its position says.
@@ -323,7 +323,7 @@ def _has(receiver: Receiver, device: Device) -> str:
     return "queued" if device.queued_bytes else "yes"
 
 
-def _session(receiver: Receiver, device: Device) -> str:
+def _session(receiver: Recipient, device: LiveSession) -> str:
     name = f"{device.session_id} ({device.device})" if device.device else device.session_id
     says = {
         "yes": "has it",

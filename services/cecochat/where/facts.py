@@ -22,7 +22,7 @@ from cecochat.runtime.asking import Asking
 from cecochat.v1.events_pb2 import Event
 from cecochat.where import answer as where
 from cecochat.where import finding
-from cecochat.where.answer import Facts, Owner, Place, Receiver
+from cecochat.where.answer import Facts, Owner, Recipient, RecordPlace
 from cecochat.where.finding import Found, Standing
 from cecochat.where.sessions import Sessions, sessions_on
 
@@ -45,7 +45,7 @@ class _Target(NamedTuple):
 
     standing: Standing
     forwarded: bool
-    copy: Place | None
+    copy: RecordPlace | None
 
 
 class Gathering:
@@ -179,7 +179,7 @@ class Gathering:
 
     async def _receivers(
         self, targets: dict[int, _Target], sessions: dict[UserId, Sessions]
-    ) -> tuple[Receiver, ...]:
+    ) -> tuple[Recipient, ...]:
         if not (self.event and targets):
             return ()
         marks = await _or_none(self._sources.history.marks(ChatId(self.event.chat_id)))
@@ -191,11 +191,11 @@ class Gathering:
         targets: dict[int, _Target],
         sessions: dict[UserId, Sessions],
         marks: list[MarkRow] | None,
-    ) -> Receiver:
+    ) -> Recipient:
         partition = self._sources.log.partition_of(user_id)
         mark = next((each for each in marks or () if each.user_id == user_id), None)
         nothing = None if marks is None else 0
-        return Receiver(
+        return Recipient(
             user_id=user_id,
             partition=partition,
             owner=await self._owner(partition, user_id, sessions),
@@ -253,5 +253,5 @@ async def _or_none(call: Awaitable[T]) -> T | None:
         return None
 
 
-def _place(partition: int, found: Found) -> Place:
-    return Place(partition, found.record.offset, found.record.appended_at_ms)
+def _place(partition: int, found: Found) -> RecordPlace:
+    return RecordPlace(partition, found.record.offset, found.record.appended_at_ms)

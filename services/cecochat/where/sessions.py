@@ -16,7 +16,7 @@ from cecochat.internal.v1.internal_pb2 import (
     UserSessions,
 )
 from cecochat.ports.discovery import Instance
-from cecochat.where.answer import Device
+from cecochat.where.answer import LiveSession
 
 # If a newer server names another way to begin, that does not prove that a device had a message.
 HOW: dict[Began.ValueType, How] = {BEGAN_RESUMED: "resumed", BEGAN_GAP: "gap"}
@@ -26,7 +26,7 @@ class Sessions(NamedTuple):
     """The sessions of one user. The owner of its partition has read that to below `read_to`."""
 
     read_to: int
-    devices: tuple[Device, ...]
+    devices: tuple[LiveSession, ...]
 
 
 async def sessions_on(
@@ -41,8 +41,8 @@ def _sessions(said: UserSessions) -> Sessions:
     return Sessions(said.read_to, tuple(map(_device, said.sessions)))
 
 
-def _device(said: Session) -> Device:
-    return Device(
+def _device(said: Session) -> LiveSession:
+    return LiveSession(
         session_id=said.session_id,
         device=said.device,
         position=said.position,

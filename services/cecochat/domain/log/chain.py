@@ -23,7 +23,7 @@ class Link(NamedTuple):
 
 
 Links = dict[int, Link]  # by target partition
-PlaceOf = Callable[[UserId], int]
+PartitionOf = Callable[[UserId], int]
 """A function that returns the partition of a user id."""
 
 
@@ -34,7 +34,7 @@ class Chain:
     they leave it out, and then `links` stays empty.
     """
 
-    def __init__(self, partition_of: PlaceOf | None, last: dict[int, Copied]) -> None:
+    def __init__(self, partition_of: PartitionOf | None, last: dict[int, Copied]) -> None:
         self._partition_of = partition_of
         self.last = last
         self.links: Links = {}  # of the valid origin that was read last
@@ -52,7 +52,7 @@ class Chain:
         """The last origin that concerns this partition."""
         return self.last.get(target, NOTHING)
 
-    def _targets(self, origin: Origin, partition_of: PlaceOf) -> dict[int, list[UserId]]:
+    def _targets(self, origin: Origin, partition_of: PartitionOf) -> dict[int, list[UserId]]:
         targets: dict[int, list[UserId]] = {}
         for user_id in self.recipients(origin):
             targets.setdefault(partition_of(user_id), []).append(user_id)

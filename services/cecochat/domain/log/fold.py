@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.log.chain import Chain, PlaceOf
+from cecochat.domain.log.chain import Chain, PartitionOf
 from cecochat.domain.log.ids import (
     PARTITION_BITS,
     PARTITIONS_MAX,
@@ -32,7 +32,7 @@ class Fold:
     Pass `partition_of` if you forward copies: see `Chain`.
     """
 
-    def __init__(self, partition_of: PlaceOf | None = None) -> None:
+    def __init__(self, partition_of: PartitionOf | None = None) -> None:
         self.epoch = NOWHERE  # of the last takeover
         self.count = 0  # valid origins in this epoch
         self.top = 0  # the highest stamp seen
@@ -187,7 +187,7 @@ class Fold:
 
     @classmethod
     def afresh(
-        cls, position: int, high: dict[int, Copied], partition_of: PlaceOf | None = None
+        cls, position: int, high: dict[int, Copied], partition_of: PartitionOf | None = None
     ) -> Fold:
         """The fold after `position` of a partition whose log no longer says what its state was.
 
@@ -201,7 +201,7 @@ class Fold:
         return fold
 
     @classmethod
-    def restored(cls, state: State, partition_of: PlaceOf | None = None) -> Fold:
+    def restored(cls, state: State, partition_of: PartitionOf | None = None) -> Fold:
         """The fold as it was after `state.as_of`."""
         fold = cls(partition_of)
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top

@@ -27,7 +27,7 @@ from cecochat.domain.log.records import Copy, LogRecord, Missing, Origin, State,
 from cecochat.domain.ownership import refusals
 from cecochat.domain.ownership.clock import OwnClock
 from cecochat.domain.ownership.forwarder import Forwarder
-from cecochat.domain.ownership.missing import Incoming
+from cecochat.domain.ownership.incoming import Incoming
 from cecochat.domain.ownership.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.ownership.tail import Tail, Valid
 from cecochat.domain.session import frames
@@ -116,7 +116,7 @@ class Owner:
     def accept(
         self, session: Session, send: Send, recipients: Sequence[UserId], now_ms: int
     ) -> Origin:
-        """The record to append for a send that was checked and that `settles` did not settle.
+        """The record to append for a send that was checked and that `settle` did not settle.
 
         Raises `Refusal` and changes nothing if this server's clock is ahead of the log's, or past
         the last message id.
@@ -128,7 +128,7 @@ class Owner:
         self.pending[key] = Pending(content_of(send), [session], now_ms)
         return origin
 
-    def settles(self, session: Session, send: Send, seen: int) -> bool:
+    def settle(self, session: Session, send: Send, seen: int) -> bool:
         """Whether a send needs no append, because it is answered here.
 
         It may be a repeat, which is acknowledged again or joins the append under way. Or the

@@ -30,7 +30,7 @@ REASONS: dict[HoleReason, history_pb2.Hole.Reason.ValueType] = {
 """The reasons of holes in the history. `uncopied` is missing, since it concerns devices."""
 
 
-def told(
+def of_chat(
     holes: Iterable[Hole], chat_id: ChatId, partitions: int, span: tuple[int, int] = ALL
 ) -> list[history_pb2.Hole]:
     """The holes that a reader of a chat is told about: those that overlap the span of ids, and
@@ -48,7 +48,7 @@ def told(
     return found
 
 
-def told_to(holes: Iterable[Hole], user_id: UserId) -> list[history_pb2.Hole]:
+def of_user(holes: Iterable[Hole], user_id: UserId) -> list[history_pb2.Hole]:
     """The holes in single chats of which this user is a participant."""
     return [_proto(hole, hole.chat_id) for hole in holes if user_id in _members(hole.chat_id)]
 

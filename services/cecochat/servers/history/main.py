@@ -18,8 +18,8 @@ from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.history.admission import Admission
+from cecochat.servers.history.dead_letters import DeadLetters
 from cecochat.servers.history.holes import HoleWatch
-from cecochat.servers.history.letters import Letters
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.routes import add_routes
 from cecochat.servers.history.transport import QueryMetrics, service
@@ -46,7 +46,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     calls = service(queries, where, admission, verifier, metrics, tracer)
 
     app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
-    add_routes(app, where, parts.history, Letters(log, parts.history))
+    add_routes(app, where, parts.history, DeadLetters(log, parts.history))
     add_revoking(app, parts.configuration)
     show_memory(app, server_id, following.memory)
     InternalRoutes(app, server_id).load(lambda: metrics.load)

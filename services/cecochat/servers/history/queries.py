@@ -12,7 +12,7 @@ from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import ChatRow, History, MarkRow, Page
-from cecochat.servers.history.holes import ALL, told, told_to
+from cecochat.servers.history.holes import ALL, of_chat, of_user
 from cecochat.servers.history.pages import chats_within, events_within
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracer
@@ -68,7 +68,7 @@ class Queries:
         rest = GetMessagesResponse(
             has_more=page.has_more,
             marks=_marks(marks),
-            holes=told(holes, chat_id, self._partitions, span) if holes else (),
+            holes=of_chat(holes, chat_id, self._partitions, span) if holes else (),
         )
         return wire.repeated(1, page.events) + rest.SerializeToString()
 
@@ -96,10 +96,10 @@ class Queries:
         has_more |= len(kept) < len(rows)
         chats = [_chat(row) for row in kept]
         for row, chat in zip(kept, chats, strict=True) if holes else ():
-            chat.holes.extend(told(holes, row.chat_id, self._partitions))
+            chat.holes.extend(of_chat(holes, row.chat_id, self._partitions))
         is_first = not request.before and not request.after_chat_id
-        of_user = told_to(holes, user_id) if is_first else ()
-        answer = GetChatsResponse(chats=chats, has_more=has_more, holes=of_user)
+        theirs = of_user(holes, user_id) if is_first else ()
+        answer = GetChatsResponse(chats=chats, has_more=has_more, holes=theirs)
         return answer.SerializeToString()
 
     def _reading(self, table: str) -> AbstractContextManager[None]:

@@ -13,13 +13,13 @@ from sanic.response import json as json_response
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.ports.history import History
 from cecochat.runtime.http import App, ask_again, error_response
+from cecochat.servers.history.dead_letters import DeadLetters
 from cecochat.servers.history.holes import as_json as hole_as_json
-from cecochat.servers.history.letters import Letters
 from cecochat.where.answer import as_json
 from cecochat.where.server import Where
 
 
-def add_routes(app: App, where: Where, history: History, letters: Letters) -> None:
+def add_routes(app: App, where: Where, history: History, letters: DeadLetters) -> None:
     """Add the routes. `/where/MESSAGE_ID?chat=ID` says in which chat's history to look if the log
     no longer has the message.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cecochat.domain.log.letters import Letter
+from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.ports.backplane import DEAD_LETTERS, Backplane, NewRecord, Producer
 
 
@@ -15,7 +15,7 @@ class Burial:
         self._backplane = backplane
         self._producer: Producer | None = None
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Append letters, and return when they are durable. Raises `ProducerEnded` and
         `Unavailable`: then call `forget`.
         """
@@ -27,5 +27,5 @@ class Burial:
         self._producer = None
 
 
-def _record(letter: Letter) -> NewRecord:
+def _record(letter: DeadLetter) -> NewRecord:
     return NewRecord(letter.partition, letter.key, letter.value, letter.headers())

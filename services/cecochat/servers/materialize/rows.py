@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cecochat.domain.errors import Undecodable
+from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import ChatId, UserId
-from cecochat.domain.log.letters import Letter
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
 from cecochat.ports.backplane import Record
@@ -29,7 +29,7 @@ class Rows:
     marks: list[MarkRow] = field(default_factory=list)
     holes: list[Hole] = field(default_factory=list)
     lost: list[Place] = field(default_factory=list)  # in ends that the log has lost
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
     traced: list[tuple[int, Origin]] = field(default_factory=list)  # with their offsets
     clock_ms: int = 0  # the log's clock after the batch
     read_ns: int = field(default_factory=time.time_ns)
@@ -57,7 +57,9 @@ class Rows:
     def unreadable(self, record: Record, why: Undecodable) -> None:
         """Add the letter of a record that nobody can read."""
         self.letters.append(
-            Letter("undecodable", self.partition, record.offset, str(why), record.key, record.value)
+            DeadLetter(
+                "undecodable", self.partition, record.offset, str(why), record.key, record.value
+            )
         )
 
     def takeover(self, record: Record, takeover: Takeover) -> None:
@@ -68,12 +70,12 @@ class Rows:
         if takeover.lost.offset >= 0:
             self.lost.append(takeover.lost)
 
-    def refuse(self, row: Row, why: str) -> Letter:
+    def refuse(self, row: Row, why: str) -> DeadLetter:
         """Remove a row that the database refuses, and return its letter. If it is a message, a hole
         is added.
         """
         record = self._take_out(row)
-        letter = Letter("refused", self.partition, record.offset, why, record.key, record.value)
+        letter = DeadLetter("refused", self.partition, record.offset, why, record.key, record.value)
         if isinstance(row, MessageRow):
             self.holes.append(self._hole(row, record, why))
             letter = letter._replace(message_id=row.message_id)

@@ -13,7 +13,7 @@ from cecochat.domain.log.records import Origin
 from cecochat.ports.backplane import MESSAGES
 from cecochat.servers.materialize.rows import Rows
 from cecochat.telemetry import spans
-from cecochat.telemetry.tracing import Attributes, Tracer, contained, trace_of, until_done
+from cecochat.telemetry.tracing import Attributes, Tracer, contained, derived_trace_id, until_done
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def _trace_late(tracer: Tracer, rows: Rows) -> None:
         if late_ms <= tracer.slow_ms or not tracer.spares_one():
             return
         attributes = {**_attributes(rows, message_id), spans.LATE: late_ms}
-        trace_id = trace_of(spans.MESSAGE_ID, message_id)
+        trace_id = derived_trace_id(spans.MESSAGE_ID, message_id)
         tracer.start(
             spans.MATERIALIZE, attributes=attributes, start_ns=rows.read_ns, trace_id=trace_id
         ).end()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cecochat.domain.log.cut import Seen
 from cecochat.domain.log.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.log.limits import IDS_AHEAD_MAX_MS
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Takeover
-from cecochat.domain.log.undecided import Seen
 from cecochat.ports.history import ANY_CHAT, Hole
 from cecochat.runtime.clock import now_ms
 

@@ -226,11 +226,11 @@ class Materializer:
             start,
             extra={"partition": partition},
         )
-        undecided = await decided(self._backplane, partition, start)
-        assert undecided.fold, "it was read until that was known"
-        if undecided.unproven:
-            await self._note(unproven(self._log_id, partition, undecided.unproven), None)
-        return start - 1, undecided.fold
+        cut = await decided(self._backplane, partition, start)
+        assert cut.fold, "it was read until that was known"
+        if cut.unproven:
+            await self._note(unproven(self._log_id, partition, cut.unproven), None)
+        return start - 1, cut.fold
 
     async def _keep_committing(self) -> None:
         loop = asyncio.get_running_loop()

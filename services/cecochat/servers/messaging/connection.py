@@ -327,7 +327,7 @@ class Connection:
     def _take_all(self, partition: ReadyPartition, sends: Sequence[Send], seen: int) -> bool:
         """Take these sends, and return whether all were taken; after a refused one, none is."""
         for send in sends:
-            if partition.settles(self.session, send, seen):
+            if partition.settle(self.session, send, seen):
                 continue
             try:
                 recipients = intake.check_send(

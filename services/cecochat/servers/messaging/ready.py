@@ -41,13 +41,13 @@ class ReadyPartition:
         """Its number."""
         return self.owner.partition
 
-    def settles(self, session: Session, send: Send, seen: int) -> bool:
-        """Like `Owner.settles`, but also true if the owner has ended, which closes the session."""
+    def settle(self, session: Session, send: Send, seen: int) -> bool:
+        """Like `Owner.settle`, but also true if the owner has ended, which closes the session."""
         if not self.owner.ready:
             return True
         if self.owner.is_repeat((session.user_id, send.client_message_id)):
             self.host.metrics.repeats.inc()
-        return self.owner.settles(session, send, seen)
+        return self.owner.settle(session, send, seen)
 
     def id_max(self) -> int:
         """An id above all that this partition has seen, and above all that a server whose clock is

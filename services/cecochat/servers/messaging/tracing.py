@@ -17,8 +17,8 @@ from cecochat.telemetry.tracing import (
     Attributes,
     Tracer,
     contained,
+    derived_trace_id,
     failed,
-    trace_of,
     traceparent,
     until_done,
     valid,
@@ -118,7 +118,7 @@ class MessageTraces:
             spans.ACCEPT,
             attributes=attributes,
             start_ns=begun_ms * 1_000_000,
-            trace_id=trace_of(spans.MESSAGE_ID, record.id),
+            trace_id=derived_trace_id(spans.MESSAGE_ID, record.id),
         )
         record.trace = traceparent(accept)
         accept.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, cast, get_args
 
-LetterKind = Literal["undecodable", "refused"]
+DeadLetterKind = Literal["undecodable", "refused"]
 """`undecodable` is a record that nobody can read, `refused` a message that the history database
 does not take.
 """
@@ -17,10 +17,10 @@ no letter.
 REASON_MAX = 500
 
 
-class Letter(NamedTuple):
+class DeadLetter(NamedTuple):
     """A dead letter: the record at `offset` of `partition`, byte for byte."""
 
-    kind: LetterKind
+    kind: DeadLetterKind
     partition: int
     offset: int
     reason: str
@@ -34,7 +34,7 @@ class Letter(NamedTuple):
         """How people name the record: `partition:offset`."""
         return f"{self.partition}:{self.offset}"
 
-    def fitted(self) -> Letter:
+    def fitted(self) -> DeadLetter:
         """The letter as it is kept. If key or value are too long they are cut, and `cut_bytes` says
         by how much.
         """
@@ -56,18 +56,18 @@ class Letter(NamedTuple):
         )
 
 
-def parse(key: bytes, value: bytes, headers: tuple[tuple[str, str], ...]) -> Letter | None:
+def parse(key: bytes, value: bytes, headers: tuple[tuple[str, str], ...]) -> DeadLetter | None:
     """The letter that was kept with this key, value and headers; None if that was no letter."""
     header = dict(headers)
     partition, _, offset = header.get("position", "").partition(":")
     kind = header.get("kind", "undecodable")
     cut, message_id = header.get("cut", "0"), header.get("message", "0")
-    if kind not in get_args(LetterKind) or not all(
+    if kind not in get_args(DeadLetterKind) or not all(
         each.isdecimal() for each in (partition, offset, cut, message_id)
     ):
         return None
-    return Letter(
-        cast("LetterKind", kind),
+    return DeadLetter(
+        cast("DeadLetterKind", kind),
         int(partition),
         int(offset),
         header.get("reason", ""),

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from google.protobuf.message import DecodeError
 
-from cecochat.domain.log.letters import Letter, parse
+from cecochat.domain.log.dead_letters import DeadLetter, parse
 from cecochat.ports.backplane import DEAD_LETTERS, Log, Record
 from cecochat.ports.history import History, Hole
 from cecochat.v1.events_pb2 import Event
@@ -31,7 +31,7 @@ _Key = tuple[str, int]
 """Position and message id: a log that lost its end uses the same offset again."""
 
 
-class Letters:
+class DeadLetters:
     """Reads the dead letters from the log each time, since there are none or few."""
 
     def __init__(self, log: Log, history: History) -> None:
@@ -58,14 +58,14 @@ class Letters:
             if letter.position == position
         ]
 
-    async def _found(self, partitions: range) -> list[tuple[Letter, int, Hole | None]]:
+    async def _found(self, partitions: range) -> list[tuple[DeadLetter, int, Hole | None]]:
         """The letters, when each was buried (ms since 1970) and its hole, oldest first."""
         holes = {
             (hole.name, hole.first_id): hole
             for hole in await self._history.holes()
             if hole.reason == "refused" and hole.log_id == self._log.id
         }
-        found: dict[_Key, tuple[int, Letter]] = {}  # a letter that was buried twice counts once
+        found: dict[_Key, tuple[int, DeadLetter]] = {}  # a letter that was buried twice counts once
         for partition in partitions:
             async with aclosing(self._records(partition)) as records:
                 async for record in records:
@@ -90,7 +90,7 @@ class Letters:
                     return
 
 
-def _as_json(letter: Letter, at_ms: int, hole: Hole | None) -> dict[str, Any]:
+def _as_json(letter: DeadLetter, at_ms: int, hole: Hole | None) -> dict[str, Any]:
     event = _event(letter)
     return {
         "name": letter.position,
@@ -106,14 +106,14 @@ def _as_json(letter: Letter, at_ms: int, hole: Hole | None) -> dict[str, Any]:
     }
 
 
-def _content(letter: Letter) -> dict[str, str]:
+def _content(letter: DeadLetter) -> dict[str, str]:
     return {
         "key": base64.b64encode(letter.key).decode(),
         "value": base64.b64encode(letter.value).decode(),
     }
 
 
-def _event(letter: Letter) -> Event | None:
+def _event(letter: DeadLetter) -> Event | None:
     """The event of a message that was refused; None if there is none."""
     if letter.kind != "refused" or letter.cut_bytes:
         return None
@@ -123,7 +123,7 @@ def _event(letter: Letter) -> Event | None:
         return None
 
 
-def _state(letter: Letter, hole: Hole | None) -> State:
+def _state(letter: DeadLetter, hole: Hole | None) -> State:
     if not letter.message_id:
         return "kept"
     if not hole:

@@ -9,7 +9,7 @@ from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import LogRecord, State, Takeover
 
 
-class Told:
+class ReliableStates:
     """Takes in the records of a log from `start` on, and finds the state records that describe the
     records before them.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cecochat.domain.errors import Undecodable
-from cecochat.domain.log.chain import PlaceOf
+from cecochat.domain.log.chain import PartitionOf
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, LogRecord, Origin, State, Takeover
-from cecochat.domain.log.told import Told
+from cecochat.domain.log.reliable import ReliableStates
 
 
 class Seen(NamedTuple):
@@ -21,7 +21,7 @@ class Seen(NamedTuple):
     number: int
 
 
-class Undecided:
+class CutLog:
     """Takes in the records of a log from its `start` on, until one of them says which origins
     before it count. `fold` is then the fold with which to read the log once more, from `start` on.
 
@@ -31,10 +31,10 @@ class Undecided:
     unless the reader goes on and finds a state record of the previous owner after all.
     """
 
-    def __init__(self, start: int, partition_of: PlaceOf | None = None) -> None:
+    def __init__(self, start: int, partition_of: PartitionOf | None = None) -> None:
         self._start = start
         self._partition_of = partition_of
-        self._states = Told(start)
+        self._states = ReliableStates(start)
         self._origins: list[Seen] = []
         self.fold: Fold | None = None  # exact for origins
         self.unproven: list[Seen] = []

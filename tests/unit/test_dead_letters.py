@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.domain.log.letters import BYTES_MAX, Letter, parse
+from cecochat.domain.log.dead_letters import BYTES_MAX, DeadLetter, parse
 
 
 @given(
@@ -19,7 +19,7 @@ from cecochat.domain.log.letters import BYTES_MAX, Letter, parse
 def test_what_is_written_is_read_back(
     kind: str, partition: int, offset: int, reason: str, value: bytes, id_: int
 ) -> None:
-    letter = Letter(kind, partition, offset, reason, b"key", value, 0, id_)  # type: ignore[arg-type]
+    letter = DeadLetter(kind, partition, offset, reason, b"key", value, 0, id_)  # type: ignore[arg-type]
     headers = letter.fitted().headers()
     assert all(each.isascii() and each.isprintable() for _, each in headers)
     found = parse(b"key", value, headers)
@@ -29,7 +29,7 @@ def test_what_is_written_is_read_back(
 
 
 def test_what_does_not_fit_is_cut_and_says_so() -> None:
-    letter = Letter("refused", 3, 4, "too large", bytes(BYTES_MAX + 1), bytes(BYTES_MAX + 70))
+    letter = DeadLetter("refused", 3, 4, "too large", bytes(BYTES_MAX + 1), bytes(BYTES_MAX + 70))
     fitted = letter.fitted()
     assert (len(fitted.key), len(fitted.value), fitted.cut_bytes) == (BYTES_MAX, BYTES_MAX, 70)
     assert fitted.fitted() == fitted
@@ -38,7 +38,7 @@ def test_what_does_not_fit_is_cut_and_says_so() -> None:
 
 def test_letters_of_a_version_before_are_read() -> None:
     found = parse(b"", b"x", (("position", "3:4"), ("reason", "not a record")))
-    assert found == Letter("undecodable", 3, 4, "not a record", b"", b"x")
+    assert found == DeadLetter("undecodable", 3, 4, "not a record", b"", b"x")
 
 
 def test_what_is_no_letter_is_none() -> None:

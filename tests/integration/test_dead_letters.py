@@ -14,11 +14,11 @@ from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX
 from cecochat.cli.data import dead
 from cecochat.cli.errors import UsageError
 from cecochat.cli.operate.holes import named
+from cecochat.domain.log.dead_letters import BYTES_MAX, DeadLetter
 from cecochat.domain.log.ids import UserId, dialog
-from cecochat.domain.log.letters import BYTES_MAX, Letter
 from cecochat.ports.backplane import Log, NewRecord
 from cecochat.ports.history import Hole
-from cecochat.servers.history.letters import Letters
+from cecochat.servers.history.dead_letters import DeadLetters
 from cecochat.servers.materialize.burying import Burial
 from cecochat.v1.events_pb2 import Event, Message
 from tests.integration.cluster import cluster, user_on
@@ -36,7 +36,7 @@ async def test_a_letter_that_does_not_fit_is_cut(tmp_path: Path, kafka: str) -> 
     async with cluster(tmp_path, kafka) as servers:
         log, history = servers.parts.backplane, servers.parts.history
         assert history
-        letters = Letters(await Log.of(log), history)
+        letters = DeadLetters(await Log.of(log), history)
         await servers.assign("one")
         await servers.start("one")
         producer = await log.producer()
@@ -69,9 +69,9 @@ def event(id_: int) -> Event:
     )
 
 
-def refused_at_91(id_: int) -> Letter:
+def refused_at_91(id_: int) -> DeadLetter:
     value = event(id_).SerializeToString()
-    return Letter("refused", 0, 91, "too large", b"", value, message_id=id_)
+    return DeadLetter("refused", 0, 91, "too large", b"", value, message_id=id_)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ async def history(tmp_path: Path, log: EmbeddedBackplane) -> AsyncIterator[Embed
 async def test_two_letters_of_one_offset_are_two(
     log: EmbeddedBackplane, history: EmbeddedHistory
 ) -> None:
-    letters = await Letters(await Log.of(log), history).all()
+    letters = await DeadLetters(await Log.of(log), history).all()
     assert not any({"key", "value"} & each.keys() for each in letters)
     assert [(each["name"], each["message_id"], each["state"]) for each in letters] == [
         ("0:91", f"{OLD}", "waits"),
@@ -107,7 +107,7 @@ async def test_two_letters_of_one_offset_are_two(
 async def test_what_a_letter_holds_is_told_to_who_asks_for_it(
     log: EmbeddedBackplane, history: EmbeddedHistory
 ) -> None:
-    letters = Letters(await Log.of(log), history)
+    letters = DeadLetters(await Log.of(log), history)
     found = await letters.called("0:91")
     values = [base64.b64decode(each["value"]) for each in found]
     assert values == [event(id_).SerializeToString() for id_ in (OLD, NEW)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cecochat.domain.log.cut import CutLog
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copied, Copy, LogRecord, Origin, State, Takeover
-from cecochat.domain.log.undecided import Undecided
 from cecochat.v1.events_pb2 import Event
 
 TAKEOVER = Takeover("server", "session", 1)
@@ -64,21 +64,21 @@ def test_what_is_decided_is_what_the_whole_log_says(
     counts = [
         whole.step(offset, record, at(offset).clock_ms) for offset, record in enumerate(records)
     ]
-    undecided = Undecided(start)
+    cut = CutLog(start)
     for offset in range(start, len(records)):
-        undecided.take(offset, records[offset], at(offset).clock_ms)
-    if undecided.fold is None:
+        cut.take(offset, records[offset], at(offset).clock_ms)
+    if cut.fold is None:
         assert not any(isinstance(each, Takeover) for each in records[start:])
         return
-    unproven = {seen.offset for seen in undecided.unproven}
-    fold = undecided.fold
+    unproven = {seen.offset for seen in cut.unproven}
+    fold = cut.fold
     for offset in range(start, len(records)):
         record = records[offset]
         says = fold.step(offset, record, at(offset).clock_ms)
         if isinstance(record, Origin):
             assert says == (counts[offset] and offset not in unproven)
     assert (fold.epoch, fold.count) == (last.epoch, last.count)
-    if undecided.complete and last.last_id:
+    if cut.complete and last.last_id:
         assert fold.last_id == last.last_id
     first = next((o for o in range(start, len(records)) if isinstance(records[o], Takeover)), None)
     assert all(first is not None and offset < first for offset in unproven)
@@ -86,58 +86,58 @@ def test_what_is_decided_is_what_the_whole_log_says(
 
 def test_a_state_record_proves_what_it_has_counted() -> None:
     """Of its own epoch, up to `as_of`, below its count; nothing stays unproven."""
-    undecided = Undecided(10)
+    cut = CutLog(10)
     state = State(12, at(3), 6, 9 << 10, {}, 9 << 22)
     records: list[LogRecord] = [origin(7, 3, 4), origin(8, 0, 9), origin(9, 3, 5), state]
     for offset, record in enumerate(records, start=10):
-        assert undecided.fold is None
-        undecided.take(offset, record, at(offset).clock_ms)
-    assert undecided.complete
-    assert not undecided.unproven
-    fold = undecided.fold
+        assert cut.fold is None
+        cut.take(offset, record, at(offset).clock_ms)
+    assert cut.complete
+    assert not cut.unproven
+    fold = cut.fold
     assert fold
     assert (fold.epoch, fold.count) == (at(3), 4)
 
 
 def test_a_state_record_proves_nothing_behind_a_hole_that_a_failed_append_left() -> None:
     """Number 6 never landed, so 7 does not count, though it stands before the state record."""
-    undecided, behind = Undecided(10), origin(7, 3, 7)
-    undecided.take(10, behind, at(10).clock_ms)
-    undecided.take(11, State(10, at(3), 6, 9 << 10, {}, 5 << 22), at(11).clock_ms)
-    assert undecided.complete
-    assert undecided.fold
-    assert not undecided.fold.step(10, behind, at(10).clock_ms)
-    assert undecided.fold.count == 6
+    cut, behind = CutLog(10), origin(7, 3, 7)
+    cut.take(10, behind, at(10).clock_ms)
+    cut.take(11, State(10, at(3), 6, 9 << 10, {}, 5 << 22), at(11).clock_ms)
+    assert cut.complete
+    assert cut.fold
+    assert not cut.fold.step(10, behind, at(10).clock_ms)
+    assert cut.fold.count == 6
 
 
 def test_what_is_known_of_a_target_from_before_the_beginning_stays_known() -> None:
     """So a copy names that, and its target does not ask for what there never was."""
-    undecided, before = Undecided(10, lambda _: 1), Copied(at(5), 5 << 22)
-    undecided.take(10, State(9, at(3), 6, 9 << 10, {}, 5 << 22, {1: before}), at(10).clock_ms)
-    assert undecided.fold
-    assert undecided.fold.chain.last_for(1) == before
+    cut, before = CutLog(10, lambda _: 1), Copied(at(5), 5 << 22)
+    cut.take(10, State(9, at(3), 6, 9 << 10, {}, 5 << 22, {1: before}), at(10).clock_ms)
+    assert cut.fold
+    assert cut.fold.chain.last_for(1) == before
 
 
 def test_a_takeover_proves_nothing_of_what_is_before_it() -> None:
-    undecided = Undecided(10)
-    undecided.take(10, origin(7, 3, 4), at(10).clock_ms)
-    undecided.take(
+    cut = CutLog(10)
+    cut.take(10, origin(7, 3, 4), at(10).clock_ms)
+    cut.take(
         11, State(8, at(3), 4, 0, {}), at(11).clock_ms
     )  # of before the beginning: what came since is gone
-    undecided.take(12, TAKEOVER, at(12).clock_ms)
-    assert [seen.offset for seen in undecided.unproven] == [10]
-    assert undecided.fold
-    undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7), at(13).clock_ms)
-    assert (undecided.fold.epoch, undecided.fold.count) == (NOWHERE, 0)
-    assert undecided.fold.high == {1: Copied(at(4), 4)}
+    cut.take(12, TAKEOVER, at(12).clock_ms)
+    assert [seen.offset for seen in cut.unproven] == [10]
+    assert cut.fold
+    cut.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7), at(13).clock_ms)
+    assert (cut.fold.epoch, cut.fold.count) == (NOWHERE, 0)
+    assert cut.fold.high == {1: Copied(at(4), 4)}
 
 
 def test_copies_are_known_above_the_first_state_record() -> None:
-    undecided = Undecided(10)
-    undecided.take(12, TAKEOVER, at(12).clock_ms)
-    assert not undecided.complete
-    undecided.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7), at(13).clock_ms)
-    assert undecided.complete
+    cut = CutLog(10)
+    cut.take(12, TAKEOVER, at(12).clock_ms)
+    assert not cut.complete
+    cut.take(13, State(12, at(12), 0, 5, {1: Copied(at(4), 4)}, 7), at(13).clock_ms)
+    assert cut.complete
 
 
 def test_copies_before_a_state_record_count_as_that_says() -> None:
@@ -148,10 +148,10 @@ def test_copies_before_a_state_record_count_as_that_says() -> None:
     )
     state = State(11, at(3), 0, 5, {1: Copied(at(5), 5 << 22)}, owed={1: at(6)})
     records: list[LogRecord] = [early, late, state, early]
-    undecided = Undecided(10)
+    cut = CutLog(10)
     for offset, record in enumerate(records, start=10):
-        undecided.take(offset, record, at(offset).clock_ms)
-    fold = undecided.fold
+        cut.take(offset, record, at(offset).clock_ms)
+    fold = cut.fold
     assert fold
     counts = [
         fold.step(offset, record, at(offset).clock_ms)
@@ -177,10 +177,10 @@ def test_what_is_forwarded_again_names_nothing_that_comes_later() -> None:
     for offset, record in enumerate(records):
         whole.step(offset, record, at(offset).clock_ms)
     records.append(whole.state(len(records) - 1))
-    undecided = Undecided(start, lambda _: 1)
+    cut = CutLog(start, lambda _: 1)
     for offset in range(start, len(records)):
-        undecided.take(offset, records[offset], at(offset).clock_ms)
-    fold = undecided.fold
+        cut.take(offset, records[offset], at(offset).clock_ms)
+    fold = cut.fold
     assert fold
     before = Place(0, start - 1)
     for offset in range(start, len(records) - 1):
