@@ -22,7 +22,7 @@ from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import ChatId, UserId, message_id
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow, Progress, RowsRefused
-from cecochat.servers.materialize.comparing import Expected, missing
+from cecochat.servers.materialize.comparing import Expected, find_missing
 from scripts.backends import cassandra as cassandra_kind
 from scripts.backends.launch import Backend
 from scripts.backends.ports import free
@@ -252,7 +252,7 @@ async def test_a_refused_message_without_a_chat_is_not_called_missing(history: H
     row, log_id = message(3, dialog())._replace(chat_id=ChatId("")), log()
     hole = Hole(log_id, 1, 3, 3, row.message_id, row.message_id, ChatId(""), "refused", "no key", 7)
     await history.write([], [], Progress(log_id, 1, 9), [hole])
-    assert await missing(history, [Expected(1, 3, row)]) == {}
+    assert await find_missing(history, [Expected(1, 3, row)]) == {}
 
 
 async def test_a_full_disk_is_no_refusal(tmp_path: Path) -> None:

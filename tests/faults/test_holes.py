@@ -23,7 +23,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import partition_in
 from cecochat.domain.log.records import Origin
 from cecochat.ports.backplane import MESSAGES, Backplane
-from cecochat.ports.reading import between, decided
+from cecochat.ports.reading import between, read_cut_log
 from scripts.backends.launch import Backend, private
 from tests.faults.test_cluster import report
 from tests.faults.test_outages import until_lag
@@ -69,7 +69,7 @@ async def cut(log: KafkaBackplane, partition: int, part: float) -> int:
 async def left_in(log: Backplane, partition: int) -> set[int]:
     """Ids of the messages that are still in the log, and count."""
     start, end = await log.bounds(MESSAGES, partition)
-    fold = Fold() if start == 0 else (await decided(log, partition, start, end)).fold
+    fold = Fold() if start == 0 else (await read_cut_log(log, partition, start, end)).fold
     assert fold, "nothing says what counts"
     return {
         record.id

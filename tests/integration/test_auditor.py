@@ -22,7 +22,7 @@ from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
 from cecochat.ports.reading import fold_at
 from cecochat.servers.materialize import auditor, on_request
 from cecochat.servers.materialize.auditor import Auditor
-from cecochat.servers.materialize.comparing import Budget, Missing, Walk
+from cecochat.servers.materialize.comparing import Budget, MissingRow, Walk
 from cecochat.servers.materialize.on_request import OnRequest
 from tests.integration.test_materialize import (
     BEGAN_MS,
@@ -151,7 +151,7 @@ async def test_where_nothing_that_is_left_tells_what_counts_nothing_is_said_to_b
     assert looking.complete[0].offset == 6
 
 
-def ids_of(found: Iterable[Missing]) -> set[int]:
+def ids_of(found: Iterable[MissingRow]) -> set[int]:
     """Of the messages that are missing."""
     return {each.message_id for each in found if each.what == "absent"}
 

@@ -13,7 +13,7 @@ import pytest
 
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.ports.discovery import Instance
-from cecochat.servers.control.gone import Gone
+from cecochat.servers.control.gone import GoneServers
 from cecochat.servers.control.main import control
 from cecochat.servers.messaging.main import messaging
 from scripts import metrics
@@ -163,7 +163,7 @@ async def test_what_proves_that_a_server_is_gone(answer: str) -> None:
     async with listener, operators.client() as client:
         url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         server = Instance("messaging", "m1", "127.0.0.1:1", url, "1")
-        gone = Gone(client)
+        gone = GoneServers(client)
         for expected in (set(), {"m1"} if answer == "another start" else set[str]()):
             await gone.ask([server])
             assert gone.ids == expected

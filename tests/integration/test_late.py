@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.domain.log.ids import UserId, dialog
 from cecochat.ports.backplane import MESSAGES, Backplane
-from cecochat.servers.control.late import DROP_SLACK_MS, Late, late_records
+from cecochat.servers.control.late import DROP_SLACK_MS, LateRecords, late_records
 from cecochat.servers.materialize.main import materialize
 from tests.integration.cluster import PARTITIONS, cluster, user_on
 from tests.integration.streams import message
@@ -22,8 +22,10 @@ CHAT = dialog(UserId(ALICE), UserId(user_on(1)))
 AT_ONCE_MS = 4  # a retention of which a quarter is soon over
 
 
-def late(log: Backplane, retention_ms: int, partitions: int = PARTITIONS) -> Late:
-    return Late(log, partitions, retention_ms, late_records(CollectorRegistry()), lambda: True)
+def late(log: Backplane, retention_ms: int, partitions: int = PARTITIONS) -> LateRecords:
+    return LateRecords(
+        log, partitions, retention_ms, late_records(CollectorRegistry()), lambda: True
+    )
 
 
 async def test_what_nobody_takes_is_late_and_what_is_taken_is_not(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 
-def decided(log: Log, *, all_: bool = False, partition_of: PartitionOf | None = None) -> CutLog:
+def read_cut_log(
+    log: Log, *, all_: bool = False, partition_of: PartitionOf | None = None
+) -> CutLog:
     """What is left, read until it is known which origins count, or everything is, or to its end."""
     cut = CutLog(log.start, partition_of)
     for offset in range(log.start, log.end):
@@ -28,7 +30,7 @@ def decided(log: Log, *, all_: bool = False, partition_of: PartitionOf | None = 
 
 def lowest_fold(log: Log, partition_of: PartitionOf) -> Lowest:
     """The lowest position behind which all is known that is left, and the fold there."""
-    cut = decided(log, all_=True, partition_of=partition_of)
+    cut = read_cut_log(log, all_=True, partition_of=partition_of)
     if cut.fold and cut.complete:
         begins = cut.unproven[-1].offset + 1 if cut.unproven else log.start
         return Lowest(log.start - 1, cut.fold, cut.last, begins)

@@ -121,10 +121,7 @@ class Cutting(State):
     def told_lost(self) -> set[tuple[int, str]]:
         """(message id, user): what operators were told that devices may lack, and rightly."""
         told = {
-            (id_, user)
-            for id_, at in self.told
-            for user, home in self.places.items()
-            if home == at
+            (id_, user) for id_, at in self.told for user, home in self.places.items() if home == at
         }
         gone = self.gone()
         for row, (partition, offset) in self.valid().items():

@@ -191,7 +191,7 @@ class Materializer:
 
     def decide(self) -> bool:
         """Whether what is left of the log tells by now what of it counts."""
-        undecided = beginning.decided(self.log)
+        undecided = beginning.read_cut_log(self.log)
         if undecided.fold is None:
             return False
         if undecided.unproven:
@@ -288,7 +288,7 @@ class Audit:
     def known(self) -> Fold | None:
         """The fold below the cursor, as far as anything that is left tells by now."""
         log = self.world.logs[self.partition]
-        return log.known_fold_at(self.cursor - 1) or beginning.decided(log).fold
+        return log.known_fold_at(self.cursor - 1) or beginning.read_cut_log(log).fold
 
     def whole(self) -> int:
         """Up to where materialize says that all is there: its committed offset, which it takes back

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from cecochat.adapters.consul.snapshot import Snapshot
+from cecochat.adapters.consul.snapshot import LiveServers
 from cecochat.ports.discovery import Instance
 
 GRACE_S = 10.0
 A, B, C = (Instance("messaging", name, f"{name}:1", "", "1") for name in "abc")
 
 
-def live(snapshot: Snapshot) -> str:
+def live(snapshot: LiveServers) -> str:
     return "".join(instance.instance_id for instance in snapshot.live)
 
 
-def known(*instances: Instance) -> Snapshot:
+def known(*instances: Instance) -> LiveServers:
     """A snapshot whose grace is over."""
-    snapshot = Snapshot(GRACE_S)
+    snapshot = LiveServers(GRACE_S)
     snapshot.answered(instances, now=0)
     assert snapshot.live == instances
     return snapshot

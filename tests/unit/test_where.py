@@ -78,7 +78,7 @@ def with_phone(**changes: Any) -> Facts:
 
 def test_a_message_that_has_arrived() -> None:
     found = answer(ARRIVED)
-    assert (found.verdict, found.waits_for, found.trace_id) == ("arrived", [], TRACE)
+    assert (found.state, found.waits_for, found.trace_id) == ("arrived", [], TRACE)
     assert list(states(found).items()) == [
         *(("accepted", "done"), ("acknowledged", "done"), ("forwarded", "done")),
         *(("delivered", "done"), ("materialized", "done")),
@@ -106,7 +106,7 @@ def test_its_text_is_told_to_nobody() -> None:
 )
 def test_a_message_on_its_way_says_what_it_waits_for(facts: Facts, waits_for: list[str]) -> None:
     found = answer(replace(facts, forwarded_to=17))
-    assert (found.verdict, found.waits_for) == ("on_its_way", waits_for)
+    assert (found.state, found.waits_for) == ("on_its_way", waits_for)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_message_on_its_way_says_what_it_waits_for(facts: Facts, waits_for: li
     ],
 )
 def test_a_session_or_a_receipt_is_enough(facts: Facts) -> None:
-    assert answer(facts).verdict == "arrived"
+    assert answer(facts).state == "arrived"
 
 
 def test_a_receipt_for_what_came_before_says_nothing() -> None:
@@ -151,7 +151,7 @@ def test_what_was_forwarded_was_acknowledged_though_its_owner_is_silent() -> Non
 
 def test_what_does_not_answer_is_unknown() -> None:
     found = answer(replace(with_bob(devices=None), materialized_to=None, row=None))
-    assert (found.verdict, found.waits_for) == ("on_its_way", [])
+    assert (found.state, found.waits_for) == ("on_its_way", [])
     assert (states(found)["delivered"], states(found)["materialized"]) == ("unknown", "unknown")
 
 
@@ -188,17 +188,17 @@ def test_a_row_that_the_history_should_have_is_not_said_to_be_there() -> None:
 )
 def test_a_record_that_does_not_count_says_why(record: Record, says: str) -> None:
     found = answer(replace(ARRIVED, record=replace(record, counts=False), receivers=()))
-    assert (found.verdict, [step.state for step in found.steps]) == ("void", ["refused"])
+    assert (found.state, [step.state for step in found.steps]) == ("void", ["refused"])
     assert says in found.steps[0].text
 
 
 def test_what_is_not_in_the_log_is_absent_or_gone() -> None:
     nowhere = replace(ARRIVED, event=None, record=None, receivers=(), row=None)
-    assert answer(nowhere).verdict == "absent"
-    assert answer(replace(nowhere, kept=False)).verdict == "gone"
+    assert answer(nowhere).state == "absent"
+    assert answer(replace(nowhere, kept=False)).state == "gone"
     stored = replace(with_bob(copy=None, delivered_up_to=ID), record=None, kept=False)
     found = answer(stored)
-    assert (found.verdict, set(states(found).values())) == ("gone", {"done"})
+    assert (found.state, set(states(found).values())) == ("gone", {"done"})
     assert found.steps[0].at_ms == (ID >> 22) + 1_577_836_800_000
 
 

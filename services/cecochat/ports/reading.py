@@ -204,7 +204,7 @@ async def _from_first_state(
     return None
 
 
-async def decided(
+async def read_cut_log(
     backplane: Backplane,
     partition: int,
     start: int,
@@ -242,7 +242,7 @@ async def lowest_fold(
     `Trimmed`.
     """
     start, _ = await backplane.bounds(MESSAGES, partition)
-    cut = await decided(backplane, partition, start, end, partition_of)
+    cut = await read_cut_log(backplane, partition, start, end, partition_of)
     if cut.fold and cut.complete:
         begins = cut.unproven[-1].offset + 1 if cut.unproven else start
         return Lowest(start - 1, cut.fold, cut.last, begins)

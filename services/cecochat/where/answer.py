@@ -16,7 +16,7 @@ from cecochat.domain.log.place import Place as LogPlace
 from cecochat.v1.events_pb2 import Event
 
 StepState = Literal["done", "waits", "unknown", "refused"]
-Verdict = Literal["arrived", "on_its_way", "void", "gone", "absent"]
+AnswerState = Literal["arrived", "on_its_way", "void", "gone", "absent"]
 
 HAS_IT = ("yes", "before")
 
@@ -118,7 +118,7 @@ class Answer:
     """The answer: the verdict, and the steps in order."""
 
     message_id: int
-    verdict: Verdict
+    state: AnswerState
     event: Event | None
     trace_id: str | None
     steps: tuple[Step, ...]
@@ -157,7 +157,7 @@ def answer(facts: Facts) -> Answer:
     return Answer(facts.message_id, _verdict(steps), facts.event, trace_id, steps)
 
 
-def _verdict(steps: tuple[Step, ...]) -> Verdict:
+def _verdict(steps: tuple[Step, ...]) -> AnswerState:
     return "arrived" if all(step.state == "done" for step in steps) else "on_its_way"
 
 
@@ -385,7 +385,7 @@ def as_json(answer_: Answer) -> dict[str, Any]:
     }
     return {
         "message_id": str(answer_.message_id),
-        "state": answer_.verdict,
+        "state": answer_.state,
         "waits_for": answer_.waits_for,
         "trace_id": answer_.trace_id,
         "event": about,

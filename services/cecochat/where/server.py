@@ -47,7 +47,7 @@ class Where:
         """Answer the gRPC call `FindMessage`, as `for_participant` does."""
         answer = await self.for_participant(user_id, request.message_id, request.chat_id)
         response = FindMessageResponse(
-            state=FindMessageResponse.State.Value(f"STATE_{answer.verdict.upper()}"),
+            state=FindMessageResponse.State.Value(f"STATE_{answer.state.upper()}"),
             waits_for=answer.waits_for,
             steps=[_step(step) for step in answer.steps],
             trace_id=answer.trace_id or "",

@@ -80,7 +80,7 @@ def refused(error: BaseException | None) -> bool:
     )
 
 
-class Trouble:
+class OutageLog:
     """Logs once that Consul does not answer, and once that it answers again. It is true while some
     calls fail.
     """

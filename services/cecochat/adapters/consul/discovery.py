@@ -10,8 +10,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from cecochat.adapters.consul.connection import Trouble, answer, client, refused
-from cecochat.adapters.consul.following import Following
+from cecochat.adapters.consul.connection import OutageLog, answer, client, refused
+from cecochat.adapters.consul.following import ServiceWatch
 from cecochat.adapters.consul.leading import Candidate
 from cecochat.adapters.consul.services import (
     NODE_CHECK,
@@ -39,9 +39,9 @@ class ConsulDiscovery(Discovery):
         """Use `open` instead."""
         self._settings = settings
         self._consul = consul
-        self._trouble = Trouble()
+        self._trouble = OutageLog()
         self._following = {
-            service: Following(settings, consul, service, self._trouble, self._wake)
+            service: ServiceWatch(settings, consul, service, self._trouble, self._wake)
             for service in SERVICES
         }
         self._registered: dict[str, Instance] = {}

@@ -11,10 +11,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from cecochat.adapters.consul.connection import CALL_S, Trouble, answer
+from cecochat.adapters.consul.connection import CALL_S, OutageLog, answer
 from cecochat.adapters.consul.services import address_of, instance_of, name
 from cecochat.adapters.consul.settings import ConsulSettings
-from cecochat.adapters.consul.snapshot import Snapshot
+from cecochat.adapters.consul.snapshot import LiveServers
 from cecochat.domain.errors import Unavailable
 from cecochat.ports.discovery import Instance, Service, Unproven
 
@@ -32,7 +32,7 @@ UNPROVEN = (
 )
 
 
-class Following:
+class ServiceWatch:
     """The live servers of one service, kept up to date by an endless series of queries."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Following:
         settings: ConsulSettings,
         consul: Any,
         service: Service,
-        trouble: Trouble,
+        trouble: OutageLog,
         changed: Callable[[], None],
     ) -> None:
         self.asked = asyncio.Event()  # set once the first query was answered, or has failed
@@ -49,7 +49,7 @@ class Following:
         self._service = service
         self._trouble = trouble
         self._changed = changed
-        self._snapshot = Snapshot(settings.grace_s)
+        self._snapshot = LiveServers(settings.grace_s)
         self._index: int | None = None  # of the last answer; None: the next query does not wait
         self._failures = 0
         self._unproven: dict[str, Unproven] = {}  # by their ids in Consul

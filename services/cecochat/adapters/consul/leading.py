@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import consul  # type: ignore[import-untyped]
 
-from cecochat.adapters.consul.connection import Trouble, answer
+from cecochat.adapters.consul.connection import OutageLog, answer
 from cecochat.adapters.consul.settings import ConsulSettings
 from cecochat.domain.errors import Unavailable
 
@@ -36,7 +36,7 @@ class Candidate:
         client: Any,
         role: str,
         name: str,
-        trouble: Trouble,
+        trouble: OutageLog,
         checks: Callable[[], list[str]],
     ) -> None:
         """Make a candidate. `checks` returns the ids of the health checks that its session depends

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cecochat.ports.discovery import Instance
 
 
-class Snapshot:
+class LiveServers:
     """The live instances of one service.
 
     When Consul starts, it first lists what is on its disk, and then counts every check as failed

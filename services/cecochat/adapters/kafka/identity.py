@@ -25,7 +25,7 @@ _ALL_IN_SYNC: Final = -1
 _NOBODY: Final = ProducerId(-1, -1)
 
 
-class Identity:
+class PartitionCountTopic:
     """A topic with one partition. Each of its records names the log that it is about."""
 
     def __init__(self, cluster: Cluster, settings: KafkaSettings, topic: str, log_id: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest  # type: ignore[import-untyped]
 
 from cecochat.adapters.kafka.cluster import BACKOFF_S, Cluster, Refused, check
-from cecochat.adapters.kafka.identity import Identity
+from cecochat.adapters.kafka.identity import PartitionCountTopic
 from cecochat.adapters.kafka.protocol import DescribeTopics
 from cecochat.adapters.kafka.settings import PARTITIONS_DEFAULT, PARTITIONS_MAX, KafkaSettings
 from cecochat.domain.errors import InvalidSettings, Unavailable
@@ -74,9 +74,9 @@ async def open_log(cluster: Cluster, settings: KafkaSettings) -> Log:
     found = await topics.opened(messages, settings.partition_count or PARTITIONS_DEFAULT)
     await topics.opened(identity, 1)
     await cluster.follow([messages, identity])
-    created_with = await Identity(cluster, settings, identity, found.topic_id).partition_count(
-        found.partition_count
-    )
+    created_with = await PartitionCountTopic(
+        cluster, settings, identity, found.topic_id
+    ).partition_count(found.partition_count)
     _check_count(messages, found.partition_count, created_with)
     _check_wanted(settings, messages, created_with)
     dead_found = await topics.opened(dead, created_with)

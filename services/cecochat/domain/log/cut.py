@@ -12,7 +12,7 @@ from cecochat.domain.log.records import Copied, LogRecord, Origin, State, Takeov
 from cecochat.domain.log.reliable import ReliableStates
 
 
-class Seen(NamedTuple):
+class UnprovenOrigin(NamedTuple):
     """An origin that was read before it is known whether it counts."""
 
     offset: int
@@ -35,9 +35,9 @@ class CutLog:
         self._start = start
         self._partition_of = partition_of
         self._states = ReliableStates(start)
-        self._origins: list[Seen] = []
+        self._origins: list[UnprovenOrigin] = []
         self.fold: Fold | None = None  # exact for origins
-        self.unproven: list[Seen] = []
+        self.unproven: list[UnprovenOrigin] = []
         self._takeover_offset = -1  # of the first takeover
         self.last: dict[int, Copied] = {}  # the last origin for each target, from a state record
         self.complete = False  # the fold is exact for copies too
@@ -49,7 +49,7 @@ class CutLog:
             self._complete(state)
         match record:
             case Origin() if self.fold is None:
-                self._origins.append(Seen(offset, record.id, record.epoch, record.number))
+                self._origins.append(UnprovenOrigin(offset, record.id, record.epoch, record.number))
             case Takeover() if self.fold is None:
                 self.fold, self.unproven = Fold(self._partition_of), self._origins
                 self._takeover_offset = offset

@@ -13,7 +13,7 @@ from cecochat.ports.discovery import Instance
 REFUSALS = 2  # in a row: a single one may be from a server that is starting again
 
 
-class Gone:
+class GoneServers:
     """The servers that are gone: their machine refuses the connection, or another process answers
     there. No answer at all proves nothing, since the network may be down or the server busy.
     """

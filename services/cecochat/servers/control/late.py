@@ -40,7 +40,7 @@ def late_records(registry: CollectorRegistry) -> Gauge:
     )
 
 
-class Late:
+class LateRecords:
     """Looks for late records while `leads()` is true; `run` runs until it is cancelled."""
 
     def __init__(

@@ -18,7 +18,7 @@ from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.documents import Documents
-from cecochat.servers.control.late import Late, late_records
+from cecochat.servers.control.late import LateRecords, late_records
 from cecochat.servers.control.planner import Planner
 from cecochat.servers.control.routes import add_routes
 from cecochat.servers.control.server import Control
@@ -62,7 +62,7 @@ async def control(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     async with AsyncExitStack() as stack:
         deployment = await stack.enter_async_context(build.deployment(settings))
         sets = Sets(deployment, parts.discovery, decisions, lambda: server.may_act, asking)
-        late = Late(
+        late = LateRecords(
             parts.backplane,
             partitions,
             settings.retention_ms,

@@ -10,13 +10,13 @@ from sanic.response import json as json_response
 
 from cecochat.runtime.http import App
 from cecochat.servers.control.decisions import Decisions
-from cecochat.servers.control.late import Late
+from cecochat.servers.control.late import LateRecords
 from cecochat.servers.control.server import Control
 from cecochat.servers.control.sets import Sets
 
 
 def add_routes(
-    app: App, server_id: str, control: Control, sets: Sets, late: Late, decisions: Decisions
+    app: App, server_id: str, control: Control, sets: Sets, late: LateRecords, decisions: Decisions
 ) -> None:
     """Add `GET /decisions` and `GET /control`."""
 

@@ -23,7 +23,7 @@ from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.asking import Asking
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.documents import Documents
-from cecochat.servers.control.gone import Gone
+from cecochat.servers.control.gone import GoneServers
 from cecochat.servers.control.planner import Assignment, Decision, Planner
 from cecochat.telemetry.tracing import Tracer
 
@@ -146,7 +146,7 @@ class Control:
         until discovery says so, too, or the server answers again.
         """
         async with self._asking() as client:
-            gone = Gone(client)
+            gone = GoneServers(client)
             while True:
                 away = not self._discovery.answers
                 asked = [each for each in self._live if away or each.instance_id in self._gone]

@@ -26,12 +26,12 @@ SCALED: tuple[Service, ...] = ("messaging", "materialize", "history", "connect")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedSet:
     """What was seen of one set. `managed` is None if this deployment does not run the set."""
 
     live: int
     carried: Carried
-    managed: Managed | None
+    managed: ScaledSet | None
 
     def shown(self) -> dict[str, Any]:
         """The set for people, as an object for JSON."""
@@ -44,17 +44,17 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Managed:
+class ScaledSet:
     """How many servers a set has, and may have."""
 
     state: ServerSet
     policy: Policy
 
-    def observed(self, seen: Seen) -> Observed:
+    def observed(self, seen: ObservedSet) -> Observed:
         """What a scaler has to know."""
         return Observed(self.state.wanted, seen.live, *seen.carried)
 
-    def shown(self, seen: Seen) -> dict[str, Any]:
+    def shown(self, seen: ObservedSet) -> dict[str, Any]:
         """How the set is scaled, for people, as an object for JSON."""
         scaling = Scaler.outlook(self.observed(seen), self.policy)
         return {
@@ -80,7 +80,7 @@ class Sets:
         asking: Asking,
     ) -> None:
         self.config = Config()
-        self.seen: dict[Service, Seen] = {}
+        self.seen: dict[Service, ObservedSet] = {}
         self._deployment = deployment
         self._discovery = discovery
         self._decisions = decisions
@@ -107,7 +107,7 @@ class Sets:
     async def _look(self, service: Service, loads: Loads) -> None:
         managed = await self._managed(service)
         live = self._discovery.live(service)
-        seen = Seen(len(live), await loads.of(service, live, self.config), managed)
+        seen = ObservedSet(len(live), await loads.of(service, live, self.config), managed)
         self.seen[service] = seen
         self._decisions.count_servers(service, managed.state.wanted if managed else None, len(live))
         if managed and self._may_act():
@@ -115,14 +115,14 @@ class Sets:
         else:
             self._scalers[service] = Scaler()  # what it has seen will be old by then
 
-    async def _managed(self, service: Service) -> Managed | None:
+    async def _managed(self, service: Service) -> ScaledSet | None:
         try:
             state = await self._deployment.state(service)
         except CannotScale:
             return None
-        return Managed(state, _policy(self.config, service, state.limits))
+        return ScaledSet(state, _policy(self.config, service, state.limits))
 
-    async def _scale(self, service: Service, managed: Managed, observed: Observed) -> None:
+    async def _scale(self, service: Service, managed: ScaledSet, observed: Observed) -> None:
         scaler, now_s = self._scalers[service], time.monotonic()
         scaling = scaler.decide(observed, managed.policy, now_s)
         if scaling is None:

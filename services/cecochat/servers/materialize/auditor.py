@@ -23,10 +23,10 @@ from cecochat.servers.materialize.comparing import (
     Budget,
     Expected,
     Key,
-    Missing,
+    MissingRow,
     Walk,
+    find_missing,
     hole_of,
-    missing,
     whole,
 )
 
@@ -92,12 +92,12 @@ class Auditor:
     ) -> None:
         self.rate = 0.0  # records a second; 0: it compares only on request
         self.complete: dict[int, Complete] = {}
-        self.missing_rows: dict[Key, Missing] = {}
+        self.missing_rows: dict[Key, MissingRow] = {}
         self._backplane = backplane
         self._history = history
         self._mine = mine
         self._metrics = AuditMetrics(registry)
-        self._suspects: dict[Key, Missing] = {}
+        self._suspects: dict[Key, MissingRow] = {}
         self._walks: dict[int, Walk] = {}
         self._compared: dict[int, Place] = {}  # partition -> up to where it was compared
         self._committed: dict[int, Place] = {}
@@ -133,7 +133,7 @@ class Auditor:
     async def _look_again(self) -> None:
         """Report what is missing for the second time, and forget what is there again."""
         seen = self._suspects | self.missing_rows
-        still = await missing(self._history, [each.expected for each in seen.values()])
+        still = await find_missing(self._history, [each.expected for each in seen.values()])
         confirmed = {key: seen[key] for key in still if key in seen}
         _warn([each for key, each in confirmed.items() if key not in self.missing_rows])
         for key in self.missing_rows.keys() - confirmed.keys():
@@ -212,7 +212,7 @@ class Auditor:
         return expected
 
     async def _compare(self, expected: list[Expected]) -> None:
-        found = await missing(self._history, expected)
+        found = await find_missing(self._history, expected)
         self._suspects |= {key: each for key, each in found.items() if key not in self.missing_rows}
         for partition, rows in Counted(each.partition for each in expected).items():
             self._metrics.rows.labels(str(partition)).inc(rows)
@@ -253,7 +253,7 @@ class Auditor:
             await self._backplane.commit(GROUP, MESSAGES, moved)
             self._committed |= moved
 
-    def note(self, found: list[Missing]) -> None:
+    def note(self, found: list[MissingRow]) -> None:
         """Take in rows that were found missing twice on request."""
         new = [each for each in found if each.key not in self.missing_rows]
         new = new[: max(KNOWN_MAX - len(self.missing_rows), 0)]
@@ -316,7 +316,7 @@ class _Slow:
         self._walk, self._place = None, NOWHERE
 
 
-def _warn(found: list[Missing]) -> None:
+def _warn(found: list[MissingRow]) -> None:
     for each in found[:SAID_MAX]:
         fields = {"partition": each.expected.partition, "message_id": str(each.message_id)}
         log.error("this is missing in the history: %s", each, extra=fields)

@@ -18,9 +18,9 @@ from cecochat.ports.history import History, Hole, MarkRow, MessageRow
 from cecochat.ports.reading import (
     between,
     dealt_with,
-    decided,
     following,
     known_fold_at,
+    read_cut_log,
     still_holds,
 )
 from cecochat.runtime.clock import now_ms
@@ -50,7 +50,7 @@ class Expected(NamedTuple):
     row: MessageRow | MarkRow
 
 
-class Missing(NamedTuple):
+class MissingRow(NamedTuple):
     """A row that the history lacks, or has with another content."""
 
     what: What
@@ -217,7 +217,7 @@ async def _fold_at(
     if fold := await known_fold_at(backplane, partition, position):
         return fold
     start, end = bounds
-    fold = (await decided(backplane, partition, start, end)).fold
+    fold = (await read_cut_log(backplane, partition, start, end)).fold
     if fold:
         async with aclosing(between(backplane, partition, start, position + 1)) as records:
             async for offset, record, appended_at_ms in records:
@@ -235,16 +235,16 @@ async def whole(backplane: Backplane, partition: int) -> int:
     return -1 if done is None else done
 
 
-async def missing(history: History, expected: Sequence[Expected]) -> dict[Key, Missing]:
+async def find_missing(history: History, expected: Sequence[Expected]) -> dict[Key, MissingRow]:
     """Which of these rows the history lacks now. Raises `Unavailable`."""
-    found: dict[Key, Missing] = {}
+    found: dict[Key, MissingRow] = {}
     for at in range(0, len(expected), ROWS_AT_ONCE):
         for each in await _missing(history, expected[at : at + ROWS_AT_ONCE]):
             found.setdefault(each.key, each)
     return found
 
 
-async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[Missing]:
+async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[MissingRow]:
     """Which of these rows the history lacks, without those that it refuses, which are holes."""
     messages: list[MessageRow] = []
     marks: list[MarkRow] = []
@@ -262,17 +262,20 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
             of_mark.setdefault((each.row.user_id, each.row.chat_id), each)
     lacking = await history.lacking(messages, marks)
     return [
-        *(Missing("absent", row.user_id, of_message[row.message_id]) for row in lacking.absent),
-        *(Missing("other", row.user_id, of_message[row.message_id]) for row in lacking.other),
-        *(Missing("chat", user_id, of_message[row.message_id]) for user_id, row in lacking.chats),
+        *(MissingRow("absent", row.user_id, of_message[row.message_id]) for row in lacking.absent),
+        *(MissingRow("other", row.user_id, of_message[row.message_id]) for row in lacking.other),
         *(
-            Missing("mark", row.user_id, of_mark[row.user_id, row.chat_id]._replace(row=row))
+            MissingRow("chat", user_id, of_message[row.message_id])
+            for user_id, row in lacking.chats
+        ),
+        *(
+            MissingRow("mark", row.user_id, of_mark[row.user_id, row.chat_id]._replace(row=row))
             for row in lacking.marks
         ),
     ]
 
 
-def hole_of(log_id: str, each: Missing) -> Hole:
+def hole_of(log_id: str, each: MissingRow) -> Hole:
     """The hole of a message that is missing, and whose record the log has dropped since."""
     partition, offset, row = each.expected
     assert isinstance(row, MessageRow)
@@ -289,7 +292,7 @@ def hole_of(log_id: str, each: Missing) -> Hole:
     )
 
 
-async def restore(history: History, found: Iterable[Missing]) -> None:
+async def restore(history: History, found: Iterable[MissingRow]) -> None:
     """Write the missing rows again. Raises `Unavailable`."""
     rows = [each.expected.row for each in found]
     await history.restore(

@@ -14,9 +14,9 @@ from cecochat.ports.history import History
 from cecochat.servers.materialize.comparing import (
     Budget,
     Expected,
-    Missing,
+    MissingRow,
     Walk,
-    missing,
+    find_missing,
     restore,
     whole,
 )
@@ -35,14 +35,14 @@ class Step(NamedTuple):
     whole: int
     time_ms: int  # of the last message up to `up_to`, in ms since 1970; 0: there is none
     rows: int
-    missing: list[Missing]
+    missing: list[MissingRow]
 
 
 class OnRequest:
     """Compares one step at a time. `note` is called with what is missing and not repaired."""
 
     def __init__(
-        self, backplane: Backplane, history: History, note: Callable[[list[Missing]], None]
+        self, backplane: Backplane, history: History, note: Callable[[list[MissingRow]], None]
     ) -> None:
         self._backplane = backplane
         self._history = history
@@ -84,12 +84,12 @@ class OnRequest:
             raise Invalid(f"partition {partition} ends before {after}: use an `after` below {end}")
         return Walk(self._backplane, partition, Place(0, after))
 
-    async def _seen_twice(self, expected: list[Expected]) -> list[Missing]:
-        found = await missing(self._history, expected)
+    async def _seen_twice(self, expected: list[Expected]) -> list[MissingRow]:
+        found = await find_missing(self._history, expected)
         if not found:
             return []
         await asyncio.sleep(LOOK_AGAIN_S)
-        still = await missing(self._history, [each.expected for each in found.values()])
+        still = await find_missing(self._history, [each.expected for each in found.values()])
         return [found[key] for key in still if key in found]
 
 

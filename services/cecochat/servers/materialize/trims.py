@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cecochat.domain.log.cut import Seen
+from cecochat.domain.log.cut import UnprovenOrigin
 from cecochat.domain.log.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.log.limits import IDS_AHEAD_MAX_MS
 from cecochat.domain.log.place import Place
@@ -71,7 +71,7 @@ class Loss(NamedTuple):
         return same and hole.first_offset <= self.goes_on_at and reaches
 
 
-def unproven(log_id: str, partition: int, seen: list[Seen]) -> Hole:
+def unproven(log_id: str, partition: int, seen: list[UnprovenOrigin]) -> Hole:
     """The hole of origins of which it is not known any more whether they count."""
     ids = [each.id for each in seen]
     text = (

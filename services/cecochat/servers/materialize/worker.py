@@ -20,10 +20,10 @@ from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
 from cecochat.ports.reading import (
     appended_at_ms,
-    decided,
     following,
     goes_on_at,
     known_fold_at,
+    read_cut_log,
     still_holds,
 )
 from cecochat.runtime.clock import now_ms
@@ -226,7 +226,7 @@ class Materializer:
             start,
             extra={"partition": partition},
         )
-        cut = await decided(self._backplane, partition, start)
+        cut = await read_cut_log(self._backplane, partition, start)
         assert cut.fold, "it was read until that was known"
         if cut.unproven:
             await self._note(unproven(self._log_id, partition, cut.unproven), None)
