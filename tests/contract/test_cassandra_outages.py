@@ -99,10 +99,10 @@ async def test_tls_and_a_password(
         await write(history, *(message(at(0, number)) for number in range(500)))
         page = await history.messages(CHAT, before=None, after=None, limit=500)
         assert len(page.events) == 500
-    with pytest.raises(InvalidSettings, match="see the username and the password"):
+    with pytest.raises(InvalidSettings, match="check the username and the password"):
         await CassandraHistory.open(replace(settings, password="guess"))
     stranger = Tls(certificates(tmp_path / "other").ca_file)
-    with pytest.raises(InvalidSettings, match="see the CA file"):
+    with pytest.raises(InvalidSettings, match="check the CA file"):
         await CassandraHistory.open(replace(settings, tls=stranger))
     assert "password" not in repr(settings)
 
