@@ -72,10 +72,10 @@ forecast: $(dev)
 	@$(bin)/python -m tests.support.backends
 
 test: forecast lint type ## run the checks and all tests that have their backends
-	$(bin)/python -m pytest -n 4 --no-loadscope-reorder $(ARGS)
+	$(bin)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
 
 test-all: lint type ## do the same, with the tests that take many minutes
-	$(bin)/python -m pytest -n 4 --no-loadscope-reorder --slow $(ARGS)
+	$(bin)/python -m pytest -n 3 --no-loadscope-reorder --slow $(ARGS)
 
 # ARGS=trixie takes another release of Debian, and so another Python. It takes 5 to 10 minutes, so run it at night.
 fresh: ## try README's two commands in a bare Debian (as root)

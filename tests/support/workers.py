@@ -1,15 +1,11 @@
-"""What tests that run at once (`pytest -n 4`, by pytest-xdist) must not share."""
+"""What tests that run at once (`pytest -n 3`, by pytest-xdist) must not share."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-FAULTS = Path(__file__).parents[1] / "faults"
-LANES = 2
 
 
 def told(config: pytest.Config, name: str) -> str | None:
@@ -29,23 +25,14 @@ def own(ports: range) -> range:
 
 
 def scheduler(config: pytest.Config, log: Any) -> object:
-    """A file at a time to a worker, and all that kill servers under load to two of them: more at
-    once would starve each other.
+    """A file at a time to a worker, and all that kill servers under load to one: two of them at
+    once would starve each other, and each would need backends of its own.
     """
-    killing = [path.name for path in sorted(FAULTS.glob("test_*.py")) if not _is_quick(path.name)]
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            name = file.rpartition("/")[2]
-            if "/faults/" not in file or _is_quick(name):
-                return file
-            return f"faults, lane {killing.index(name) % LANES}"
+            return "faults" if "/faults/" in file and "malformed" not in file else file
 
     return ByFile(config, log)
-
-
-def _is_quick(name: str) -> bool:
-    """Whether a file of `tests/faults` harms no server."""
-    return "malformed" in name
