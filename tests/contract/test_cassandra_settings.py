@@ -53,7 +53,8 @@ def test_a_consistency_that_reads_past_what_was_written_is_refused_unless_it_is_
     if safe:
         check_copies(settings, found, found)
     else:
-        with pytest.raises(InvalidSettings, match=f"{consistency} is no majority of {copies} .*ACCEPT"):
+        reason = f"{consistency} is no majority of {copies} .*ACCEPT_LOSS=true"
+        with pytest.raises(InvalidSettings, match=reason):
             check_copies(settings, found, found)
 
 
