@@ -216,6 +216,17 @@ async def test_a_key_that_only_another_version_knows_can_be_removed(server: Serv
     assert "there is no configuration key 'new.key'" in err
 
 
+async def test_a_data_folder_in_the_environment_is_not_that_of_the_last_up(
+    server: Server, tmp_path: Path
+) -> None:
+    """Otherwise a command would change the configuration of another system than the one named."""
+    elsewhere = {"CECOCHAT_DATA_DIR": str(tmp_path / "elsewhere")}
+    change = ("config", "set", "text.max_bytes", "100")
+    _, err = await run(server, *change, code=2, more=elsewhere)
+    assert f"there is no data folder {tmp_path / 'elsewhere'}" in err
+    await run(server, *change, more={"CECOCHAT_DATA_DIR": server.ready["data"]})
+
+
 async def exit_code(server: Server, *words: str) -> int | None:
     process = await start(server, *words)
     await process.communicate()

@@ -13,6 +13,7 @@ from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position
 from tests.integration import streams
 from tests.integration.streams import Ended, delivered_texts, message
 from tests.integration.systems import QUICK, running
+from tests.integration.test_servers import metric
 
 CHAT = "d:alice~bob"
 
@@ -175,6 +176,10 @@ async def test_an_id_that_was_used_for_something_else_is_refused(tmp_path: Path)
             await alice.send(message("1", CHAT, "text"), message("2", CHAT))
             assert [item.ack.client_message_id for item in await alice.until_acks(2)] == ["1", "2"]
         assert await bob.until_texts(2) == ["text", "2"]
+        assert (
+            await metric(system, "messaging", 'cecochat_sends_refused_total{code="reused_id"}') == 2
+        )
+        assert await metric(system, "messaging", "cecochat_sends_accepted_total") == 2
 
 
 async def test_a_position_that_nobody_was_told_is_refused(tmp_path: Path) -> None:

@@ -36,14 +36,14 @@ def test_a_connect_is_let_in_when_it_was_said(
     bucket, now_s = TokenBucket(burst, 0.0), 0.0
     for pause_s, _ in takes:
         now_s += pause_s
-        wait_s = bucket.try_take(now_s, rate, burst)
+        wait_s = bucket.take_or_wait_s(now_s, rate, burst)
         if wait_s:
-            assert bucket.try_take(now_s, rate, burst) == pytest.approx(wait_s)
+            assert bucket.take_or_wait_s(now_s, rate, burst) == pytest.approx(wait_s)
             now_s += wait_s + 1e-6
-            assert bucket.try_take(now_s, rate, burst) == 0.0
+            assert bucket.take_or_wait_s(now_s, rate, burst) == 0.0
 
 
 def test_a_clock_that_turns_back_gives_nothing() -> None:
     bucket = TokenBucket(1, 100.0)
-    assert bucket.try_take(100.0, 1.0, 1) == 0.0
-    assert bucket.try_take(50.0, 1.0, 1) == 1.0
+    assert bucket.take_or_wait_s(100.0, 1.0, 1) == 0.0
+    assert bucket.take_or_wait_s(50.0, 1.0, 1) == 1.0

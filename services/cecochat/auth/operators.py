@@ -30,7 +30,7 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 - `metrics`: what servers count.
 - `read`: what they own, follow, decide and lack.
 - `people`: who talks to whom and from where, and texts.
-- `change`: revoking tokens, and comparing the history with the log.
+- `change`: revoking tokens, comparing the history with the log, and writing its rows again.
 """
 ANYBODY: Final = "anybody"
 """What a route declares instead of a scope if it needs no token."""

@@ -68,7 +68,7 @@ def _first_free(hosts: Collection[str], names: list[str]) -> Chosen:
         if not busy:
             return Chosen(row)
         in_the_way = in_the_way or busy
-    raise UsageError(f"found no {len(names)} free ports in a row: choose them with --port-base")
+    raise UsageError(f"no {len(names)} consecutive ports are free: choose them with --port-base")
 
 
 def _busy(hosts: Collection[str], row: Mapping[str, int]) -> list[int]:

@@ -117,23 +117,29 @@ def _targets(health: Mapping[str, str], namespace: str) -> list[dict[str, Any]]:
 def settings(data: Path | None, file: Path | None = None) -> Settings:
     """Load the settings from the environment and `file`.
 
-    If none of them says where the data is, the data folder and the backends are those of the last
-    `up`. Raises `UsageError`, `InvalidSettings`.
+    If nothing says where the data is, the data folder and the backends are those of the last `up`.
+    Raises `UsageError`, `InvalidSettings`.
     """
     from cecochat.settings import backends
-    from cecochat.settings.settings import SETTINGS_FILE, load, variable
 
-    last = last_up() or {}
-    folder = data or (Path(last["data"]) if last else None)
-    variables = (SETTINGS_FILE, *map(variable, _finding()))
-    is_chosen = file or data or any(map(os.environ.get, variables))
-    loaded = load(file=file, data_dir=folder, **({} if is_chosen else last.get("backends", {})))
+    loaded = _load(data, file)
     if not backends.is_shared("configuration", loaded) and not loaded.data_dir.is_dir():
         raise UsageError(
             f"there is no data folder {loaded.data_dir}: name it with --data, or start "
             "`cecochat up`; for a cluster, set CECOCHAT_REDIS and CECOCHAT_CONSUL"
         )
     return replace(loaded, cluster_secret_file=cluster_secret(data, file))
+
+
+def _load(data: Path | None, file: Path | None) -> Settings:
+    from cecochat.settings.settings import SETTINGS_FILE, load, variable
+
+    variables = (SETTINGS_FILE, *map(variable, ("data_dir", *_finding())))
+    is_chosen = data or file or any(map(os.environ.get, variables))
+    last = None if is_chosen else last_up()
+    if last is None:
+        return load(file=file, data_dir=data)
+    return load(data_dir=Path(last["data"]), **last.get("backends", {}))
 
 
 async def health_urls(service: Service, file: Path | None) -> list[str]:
@@ -158,11 +164,8 @@ def cluster_secret(data: Path | None, file: Path | None) -> Path:
     It is the one that the settings name, or else that of the last `up`. It may not exist. Raises
     `InvalidSettings`.
     """
-    from cecochat.settings.settings import load
-
     last = last_up() or {}
-    folder = data or (Path(last["data"]) if last else None)
-    loaded = load(file=file, data_dir=folder)
+    loaded = _load(data, file)
     is_that_of_up = str(loaded.data_dir) == last.get("data")
     if loaded.cluster_secret_file is None and is_that_of_up and "cluster_secret_file" in last:
         return Path(last["cluster_secret_file"])

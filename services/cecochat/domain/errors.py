@@ -1,5 +1,5 @@
-"""The errors that this package raises. Those for clients have a stable code, which one table maps
-to gRPC and HTTP. Messages say what was wrong and what to do.
+"""The errors that this package raises. Those for clients have a stable code, which
+`runtime.grpc` and `runtime.http` each map to a status. Messages say what was wrong and what to do.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class Log(NamedTuple):
 
     @classmethod
     async def of(cls, backplane: Backplane) -> Log:
-        """Ask it."""
+        """Ask the log for its id and the number of its partitions."""
         return cls(backplane, await backplane.log_id(), await backplane.partition_count())
 
     def partition_of(self, user_id: UserId) -> int:

@@ -70,7 +70,7 @@ async def fold_at(
 async def known_fold_at(
     backplane: Backplane, partition: int, position: int, partition_of: PartitionOf | None = None
 ) -> Fold | None:
-    """The same; None where what is left of the log does not tell. Raises `Trimmed`."""
+    """Like `fold_at`, but None if what is left of the log does not say. Raises `Trimmed`."""
     start, _ = await backplane.bounds(MESSAGES, partition)
     records: list[Record] = []
     low = position + 1
@@ -133,8 +133,8 @@ async def still_holds(backplane: Backplane, partition: int, place: Place) -> boo
 
 
 async def goes_on_at(backplane: Backplane, partition: int, lost: Place) -> tuple[int, int | None]:
-    """Where a log goes on that has lost its end with that place in it: the first offset that was
-    appended to since, and when; None: nothing was yet. Raises `Trimmed`.
+    """Where a log that has lost `lost` with its end continues: the first offset that was appended
+    since, and when; None if nothing was yet. Raises `Trimmed`.
     """
     _, end = await backplane.bounds(MESSAGES, partition)
     first = min(lost.offset, end)
@@ -225,7 +225,9 @@ async def read_cut_log(
 
 
 class Lowest(NamedTuple):
-    """The lowest position behind which all is known that is left of a log, and the fold there."""
+    """The lowest position from which on everything is known about what is left of a log, and the
+    fold there.
+    """
 
     position: int
     fold: Fold

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def trimming(backplane: Backplane, every_s: float) -> AsyncGenerator[None]:
-    """While in the context. A defect in it cancels the body."""
+    """Trim the log every `every_s` during the block. A defect in it cancels the block."""
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(_trim(backplane, every_s))
         yield

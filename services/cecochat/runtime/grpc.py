@@ -79,7 +79,7 @@ class Service(NamedTuple):
 
     @property
     def options(self) -> list[tuple[str, Any]]:
-        """Of the server that serves it."""
+        """The options of a gRPC server that offers this service."""
         options = [*OPTIONS, ("grpc.max_receive_message_length", self.receive_max_bytes)]
         if self.connection_age_ms:
             options += [

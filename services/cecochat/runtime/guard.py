@@ -64,7 +64,7 @@ class Guard:
 
     def _may_log(self) -> bool:
         """Whether to write one more line about somebody unknown."""
-        if self._unknown.try_take(time.monotonic(), UNKNOWN_PER_S, UNKNOWN_BURST):
+        if self._unknown.take_or_wait_s(time.monotonic(), UNKNOWN_PER_S, UNKNOWN_BURST):
             self._left_out += 1
             return False
         if self._left_out:

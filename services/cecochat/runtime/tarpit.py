@@ -41,7 +41,7 @@ class Tarpit:
         """Wait before a refusal is sent, if there have been many."""
         if refusal.error_code not in HELD or self._waiting >= WAITING_MAX:
             return
-        if not self._bucket.try_take(time.monotonic(), RATE_PER_S, BURST):
+        if not self._bucket.take_or_wait_s(time.monotonic(), RATE_PER_S, BURST):
             return
         self._waiting += 1
         try:

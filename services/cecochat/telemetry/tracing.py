@@ -163,7 +163,9 @@ class Tracer:
         Otherwise a client, or an overloaded machine, could have everything traced.
         """
         rate = self._config.trace_forced_rate
-        return bool(rate) and not self._forced.try_take(time.monotonic(), rate, max(rate, 1.0))
+        return bool(rate) and not self._forced.take_or_wait_s(
+            time.monotonic(), rate, max(rate, 1.0)
+        )
 
     def start(
         self,

@@ -60,7 +60,8 @@ def token(
             metavar="SCOPE",
             help="With --operator, what the token allows: metrics, read (what servers own, follow, "
             "decide and lack), people (who talks to whom, texts of dead letters) or change "
-            "(revoking, auditing). Repeat it to allow several. By default, all are allowed.",
+            "(revoking, auditing and repairing). Repeat it to allow several. By default, all are "
+            "allowed.",
         ),
     ] = [],  # noqa: B006 - Typer copies it
     settings: options.SettingsFile = None,

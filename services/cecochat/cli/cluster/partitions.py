@@ -86,7 +86,7 @@ def plan(
 def move(
     partitions: Annotated[str, typer.Argument(help="Numbers, such as 7, 0-29 or 1,3,5-7.")],
     to: Annotated[
-        str, typer.Option(metavar="SERVER", help="The messaging server that shall own them.")
+        str, typer.Option(metavar="SERVER", help="The messaging server to move them to.")
     ],
     timeout: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the takeover.")

@@ -97,9 +97,9 @@ def rights(data: Path) -> Finding:
 
 
 def secrets(loaded: Settings) -> Finding:
-    """Check the rights to the files that the settings name.
+    """Check the modes of the files that the settings name.
 
-    Not everybody may read a secret, or write any of these files.
+    Secrets must not be world-readable, nor any of these files world-writable.
     """
     found = [(variable, str(path)) for variable, path, _ in private.open_files(loaded)]
     if not found:

@@ -279,7 +279,13 @@ class Config:
         "messaging, materialize",
     )
     control_paused: bool = _key(
-        "control.paused", False, "", 0, 1, "if true, control moves and scales nothing", "control"
+        "control.paused",
+        False,
+        "",
+        0,
+        1,
+        "if true, control neither balances nor scales; partitions of dead servers still move",
+        "control",
     )
 
 

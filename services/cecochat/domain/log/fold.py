@@ -1,4 +1,6 @@
-"""What the records of a partition mean. It depends on their order alone, so all readers agree."""
+"""What the records of a partition mean. It depends only on their order and on the append times that
+the log gives, which are the same for every reader, so all readers agree.
+"""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ class TokenBucket:
         """In how many seconds after the last call there will be `count` tokens."""
         return max(0.0, count - self._tokens) / rate_per_s
 
-    def try_take(self, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0) -> float:
+    def take_or_wait_s(
+        self, now_s: float, rate_per_s: float, burst: float, tokens: float = 1.0
+    ) -> float:
         """Take `tokens`, or the whole burst if that is less, and return 0.0. If there are not
         enough, take none and return in how many seconds there will be.
         """
@@ -93,7 +95,7 @@ class Rates:
         few tokens.
         """
         bucket = self._bucket(user_id, now_s, burst)
-        if wait_s := bucket.try_take(now_s, rate_per_s, burst, tokens):
+        if wait_s := bucket.take_or_wait_s(now_s, rate_per_s, burst, tokens):
             raise Refusal(
                 errors_pb2.ERROR_CODE_RATE_LIMITED,
                 f"{user_id} {self._does} too often: wait {wait_s:.2f} s",

@@ -44,7 +44,7 @@ class Session:
         self.id = id_
         self.user_id = user_id
         self.position = -1  # the client has been told everything up to this offset
-        self.blocked = False  # a send was refused, so no send after it is taken
+        self.blocked: Refusal | None = None  # why a send was refused: none after it is taken
         self.began: Began | None = None  # None: not welcomed yet
         self.device_id = ""  # as the client's hello says; empty: it gave none
         self.closed: Refusal | None = None
@@ -117,7 +117,7 @@ class Session:
         none of them overtakes what the client makes of the refusal.
         """
         self.push(frames.refused(client_message_id, refusal))
-        self.blocked = True
+        self.blocked = refusal
 
     def close(self, refusal: Refusal, address: str = "") -> None:
         """End the session after what is queued, with the reason and, if known, the address to go

@@ -90,7 +90,7 @@ class Control:
         return self.leads and not self.paused
 
     def pause(self, paused: bool) -> None:
-        """Stop to balance and scale, or go on with it."""
+        """Pause or resume balancing and scaling."""
         self.paused = paused
         self._changed.set()
 

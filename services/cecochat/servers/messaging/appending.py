@@ -16,7 +16,7 @@ QUEUED_MAX_BYTES = 4 << 20
 
 class Appending:
     """A queue of records, and the loop that appends them. Copies do not wait here: they have lanes.
-    `moved` is called each time when a batch was appended.
+    `moved` is called whenever a batch was appended.
     """
 
     def __init__(

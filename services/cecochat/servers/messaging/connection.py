@@ -325,23 +325,28 @@ class Connection:
             taken = until
 
     def _take_all(self, partition: ReadyPartition, sends: Sequence[Send], seen: int) -> bool:
-        """Take these sends, and return whether all were taken; after a refused one, none is."""
+        """Take these sends. Returns whether the session takes more: after a refused one it takes
+        none.
+        """
         for send in sends:
-            if partition.settle(self.session, send, seen):
-                continue
-            try:
-                recipients = intake.check_send(
-                    self.session.user_id,
-                    send,
-                    self._gate.config.text_max_bytes,
-                    partition.id_max,
-                )
-            except Refusal as refusal:
-                self.session.refuse(send.client_message_id, refusal)
-                self._gate.metrics.refused.labels(refusal.name).inc()
+            if self.session.closed or self.session.blocked:
                 return False
+            if not partition.settle(self.session, send, seen):
+                self._take(partition, send)
+            if refusal := self.session.blocked:
+                self._gate.metrics.refused.labels(refusal.name).inc()
+        return not self.session.blocked
+
+    def _take(self, partition: ReadyPartition, send: Send) -> None:
+        text_max_bytes = self._gate.config.text_max_bytes
+        try:
+            recipients = intake.check_send(
+                self.session.user_id, send, text_max_bytes, partition.id_max
+            )
+        except Refusal as refusal:
+            self.session.refuse(send.client_message_id, refusal)
+        else:
             partition.accept(self.session, send, recipients)
-        return True
 
     # -- the token
 

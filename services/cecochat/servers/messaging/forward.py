@@ -30,7 +30,7 @@ FORWARD_EVERY = 100  # offsets: how often copies leave while records are read ag
 
 class Forwarding:
     """Appends the copies of one owner. Call `forward` and `recall` only if the owner is ready.
-    `moved` is called each time when copies were appended.
+    `moved` is called whenever copies were appended.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from cecochat.telemetry.tracing import OFF, Tracer
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The server that owns them. `live`: the messaging servers that are known to run."""
+    """A messaging server, as its partitions see it. `live` returns the live messaging servers."""
 
     server_id: str
     log: Log
@@ -24,7 +24,7 @@ class Host:
     limits: OwnerLimits = field(default_factory=OwnerLimits)
 
     def address_of(self, server_id: str) -> str:
-        """Where that server is; empty: not known."""
+        """The address of a server; empty if it is not known."""
         return next((each.address for each in self.live() if each.instance_id == server_id), "")
 
     @property

@@ -234,7 +234,7 @@ class Ownership:
             log.warning("no other server has taken over the partitions %s", sorted(self._owners()))
 
     async def for_each(self, call: Callable[[OwnedPartition], Coroutine[Any, Any, None]]) -> None:
-        """Run `call` for all partitions that are owned, at the same time."""
+        """Run `call` at the same time for all partitions that are owned or being taken over."""
         async with asyncio.TaskGroup() as group:
             for owned in self._owned.values():
                 group.create_task(call(owned))

@@ -33,7 +33,7 @@ class ReadyPartition:
 
     @property
     def log(self) -> Log:
-        """What it is a partition of."""
+        """The log that it is a partition of."""
         return self.host.log
 
     @property
@@ -59,8 +59,8 @@ class ReadyPartition:
 
     def accept(self, session: Session, send: Send, recipients: tuple[UserId, ...]) -> None:
         """Append a send that was checked and not settled. Raises `Refusal`."""
-        self.host.metrics.accept()
         origin = self.owner.accept(session, send, recipients, now_ms())
+        self.host.metrics.accept()
         self.traces.accept(send.traceparent, origin)
         self.appending.queue(origin)
         if log.isEnabledFor(logging.DEBUG) and send.HasField("message"):

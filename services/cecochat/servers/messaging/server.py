@@ -23,9 +23,12 @@ from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
 
-# Together with the drain time they stay below the 30 s after which a deployment kills a server.
-HAND_OVER_TIMEOUT_S = 8.0
-DRAIN_TIMEOUT_S = 5.0
+STOP_S = 12.0
+"""How long a server takes to stop at most, without `drain.spread_s` (2 s). With the 15 s that it
+may wait for its turn, it is less than the 30 s after which a deployment kills it.
+"""
+HAND_OVER_S = 7.0
+DRAIN_S = 5.0
 
 
 class MessagingServer:
@@ -177,9 +180,10 @@ class MessagingServer:
         owed.
         """
         self._leaving = True
-        await self.ownership.hand_over(HAND_OVER_TIMEOUT_S)
+        until_s = time.monotonic() + STOP_S + self._config.drain_spread_s
+        await self.ownership.hand_over(HAND_OVER_S)
         self._draining = True
-        await self.ownership.for_each(lambda owned: owned.finish_sends(DRAIN_TIMEOUT_S))
+        await self.ownership.for_each(lambda owned: owned.finish_sends(DRAIN_S))
         connections = list(self._connections)
         pause_s = self._config.drain_spread_s / max(len(connections), 1)
         for number, connection in enumerate(connections):
@@ -191,5 +195,6 @@ class MessagingServer:
                     NEXT_OWNER_MS,
                 )
             )
-        await self.ownership.for_each(lambda owned: owned.drain(DRAIN_TIMEOUT_S))
+        left_s = min(DRAIN_S, max(0.0, until_s - time.monotonic()))
+        await self.ownership.for_each(lambda owned: owned.drain(left_s))
         await self.ownership.store_watermarks()
