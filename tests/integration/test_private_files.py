@@ -189,7 +189,7 @@ async def test_a_secret_that_everybody_can_read_is_said(server: Server) -> None:
     server.environment, settings = {}, ("--settings", str(named))
     await doctor(server, f"chmod o= '{secret}'", *settings, code=1)
     secret.chmod(0o640)
-    await doctor(server, "none that the settings name is open to everybody", *settings, code=0)
+    await doctor(server, "no file that the settings name is open to everybody", *settings, code=0)
 
 
 async def doctor(server: Server, says: str, *more: str, code: int) -> None:
