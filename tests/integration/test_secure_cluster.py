@@ -132,7 +132,7 @@ async def test_without_a_token_nothing_is_told_or_taken(secured: Secured) -> Non
         ConsulDiscovery.open(ConsulSettings(secured.http_at(FIRST), SECRET)) as nobody,
         alive() as url,
     ):
-        with pytest.raises(InvalidSettings, match="see the token"):
+        with pytest.raises(InvalidSettings, match="check the token"):
             await nobody.register(messaging("m1", url))
 
 

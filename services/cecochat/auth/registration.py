@@ -28,7 +28,9 @@ def signature(secret: bytes, namespace: str, instance: Instance) -> str:
 
 
 def is_signed(secret: bytes, namespace: str, instance: Instance, signed: str) -> bool:
-    """Whether a server with the secret registered this instance, and nobody changed it since."""
+    """Return whether a server with the secret registered this instance, and nobody changed it
+    since.
+    """
     expected = signature(secret, namespace, instance)
     return hmac.compare_digest(expected.encode(), signed.encode(errors="replace"))
 

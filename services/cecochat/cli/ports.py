@@ -87,7 +87,7 @@ def _listed(ports: list[int]) -> str:
 
 
 def is_free(hosts: Collection[str], port: int) -> bool:
-    """Whether a port is free on each of these addresses."""
+    """Return whether a port is free on each of these addresses."""
     try:
         for host in hosts:
             socket.create_server((host, port)).close()

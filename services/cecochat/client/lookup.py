@@ -100,7 +100,7 @@ class Lookup:
             self._revoked = token
 
     def mends(self, error: ChatError) -> bool:
-        """Whether a later attempt can succeed, by itself or with another token."""
+        """Return whether a later attempt can succeed, by itself or with another token."""
         if isinstance(error, NoOtherToken) or error.code not in (TOKEN_EXPIRED, TOKEN_REVOKED):
             return error.retriable
         return self.renewable

@@ -52,7 +52,7 @@ class Refusal(CecochatError):
         return ErrorCode.Name(self.error_code).removeprefix("ERROR_CODE_").lower()
 
     def proto(self) -> errors_pb2.Error:
-        """The refusal as a protobuf message."""
+        """Return the refusal as a protobuf message."""
         return errors_pb2.Error(
             code=self.error_code,
             message=self.message,

@@ -15,15 +15,15 @@ LINES = "\n\t"
 
 
 def printable(text: str) -> str:
-    """The text for a person: each unsafe character is replaced; line feeds and tabs stay."""
+    """Return the text for a person: each unsafe character is replaced; line feeds and tabs stay."""
     if text.isprintable():
         return text
     return "".join(c if c in LINES or _is_safe(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def as_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
-    """The value as JSON on one line, for a program: each unsafe character is escaped, so that
-    nothing is lost.
+    """Return the value as JSON on one line, for a program: each unsafe character is escaped, so
+    that nothing is lost.
     """
     text = json.dumps(value, ensure_ascii=False, default=default)
     if text.isprintable():
@@ -36,5 +36,5 @@ def _is_safe(character: str) -> bool:
 
 
 def _escaped(character: str) -> str:
-    """The character as JSON escapes it (RFC 8259, section 7)."""
+    """Return the character as JSON escapes it (RFC 8259, section 7)."""
     return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"

@@ -94,7 +94,7 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
 
 
 def _is_plain(instance: Instance) -> bool:
-    """Whether all parts are safe in the configuration.
+    """Return whether all parts are safe in the configuration.
 
     Whoever can write to the registry must not be able to add lines to it.
     """

@@ -86,13 +86,13 @@ class Backplane(ABC):
 
     @abstractmethod
     async def log_id(self) -> str:
-        """The id of this log, which never changes and is the same for all topics. A position in a
-        log of another id means nothing here.
+        """Return the id of this log, which never changes and is the same for all topics. A position
+        in a log of another id means nothing here.
         """
 
     @abstractmethod
     async def partition_count(self) -> int:
-        """How many partitions each topic has: 1 to 4,096, fixed when the log is created."""
+        """Return how many partitions each topic has: 1 to 4,096, fixed when the log is created."""
 
     @abstractmethod
     async def producer(self, topic: Topic = MESSAGES) -> Producer:
@@ -113,12 +113,12 @@ class Backplane(ABC):
 
     @abstractmethod
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
-        """The lowest offset that is kept, and the lowest that the next record can get."""
+        """Return the lowest offset that is kept, and the lowest that the next record can get."""
 
     @abstractmethod
     async def committed(self, group: str, topic: Topic, partition: int) -> Place | None:
-        """The place from which the group continues, one offset above the last that it has dealt
-        with; None if it never committed.
+        """Return the place from which the group continues, one offset above the last that it has
+        dealt with; None if it never committed.
         """
 
     @abstractmethod
@@ -154,8 +154,8 @@ class Backplane(ABC):
 
     @abstractmethod
     async def offset_at(self, topic: Topic, partition: int, at_ms: int) -> int:
-        """The offset of the first record that was appended at `at_ms` or later, in ms since 1970 by
-        the log's own clock; the end if there is none. Raises `Unavailable`.
+        """Return the offset of the first record that was appended at `at_ms` or later, in ms since
+        1970 by the log's own clock; the end if there is none. Raises `Unavailable`.
         """
 
     @abstractmethod
@@ -178,5 +178,5 @@ class Log(NamedTuple):
         return cls(backplane, await backplane.log_id(), await backplane.partition_count())
 
     def partition_of(self, user_id: UserId) -> int:
-        """The partition of a user."""
+        """Return the partition of a user."""
         return partition_of(user_id, self.partitions)

@@ -40,7 +40,7 @@ class Configuration(ABC):
 
     @abstractmethod
     async def get(self, name: str) -> Document:
-        """The current version."""
+        """Return the current version."""
 
     @abstractmethod
     async def put(self, name: str, value: Mapping[str, Any], *, expected: int, by: str) -> Document:
@@ -70,7 +70,7 @@ class Configuration(ABC):
 
     @abstractmethod
     async def past(self, name: str, limit: int = 20) -> list[Document]:
-        """The last `limit` versions, newest first. At least the last 100 are kept."""
+        """Return the last `limit` versions, newest first. At least the last 100 are kept."""
 
     @abstractmethod
     def watch(self, name: str) -> AsyncGenerator[Document]:

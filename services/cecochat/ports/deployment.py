@@ -40,7 +40,9 @@ class Deployment(ABC):
 
     @abstractmethod
     async def state(self, service: Service) -> ServerSet:
-        """The set as it is now. Raises `CannotScale` if this deployment does not run that set."""
+        """Return the set as it is now. Raises `CannotScale` if this deployment does not run that
+        set.
+        """
 
     @abstractmethod
     async def scale(self, service: Service, count: int, reason: str) -> None:

@@ -47,7 +47,7 @@ class Discovery(ABC):
 
     @abstractmethod
     def live(self, service: Service) -> tuple[Instance, ...]:
-        """The healthy instances that servers of this cluster have registered, sorted by
+        """Return the healthy instances that servers of this cluster have registered, sorted by
         `instance_id`. This answers from memory, never from the network. If the registry goes away,
         the instances stay as they were, also for a grace period after it is back.
         """

@@ -199,8 +199,8 @@ class History(ABC):
 
     @abstractmethod
     async def holes(self) -> list[Hole]:
-        """All holes, of all logs, sorted by partition and offset. If you call this after you have
-        read a page, it has everything that the page may lack.
+        """Return all holes, of all logs, sorted by partition and offset. If you call this after you
+        have read a page, it has everything that the page may lack.
         """
 
     @abstractmethod
@@ -215,9 +215,9 @@ class History(ABC):
 
     @abstractmethod
     async def lacking(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> Lacking:
-        """Which of these rows the database lacks; pass a few thousand at most. It does not lack
-        rows that are written but not shown yet. A chat list and a mark are named once, with the
-        highest value that was asked for. Raises `Unavailable`.
+        """Return which of these rows the database lacks; pass a few thousand at most. It does not
+        lack rows that are written but not shown yet. A chat list and a mark are named once, with
+        the highest value that was asked for. Raises `Unavailable`.
         """
 
     @abstractmethod
@@ -235,8 +235,8 @@ class History(ABC):
     async def messages(
         self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
     ) -> Page:
-        """The `limit` messages just below `before`, or just above `after`, or the newest if neither
-        is given. Give at most one of them.
+        """Return the `limit` messages just below `before`, or just above `after`, or the newest if
+        neither is given. Give at most one of them.
 
         Reading a page again returns the same messages, unless messages with ids inside the page
         have come since.
@@ -246,25 +246,25 @@ class History(ABC):
     async def chats(
         self, user_id: UserId, *, before: int | None, limit: int
     ) -> tuple[list[ChatRow], bool]:
-        """The user's chats by last message id, newest first and below `before`, and whether there
-        are more.
+        """Return the user's chats by last message id, newest first and below `before`, and whether
+        there are more.
         """
 
     @abstractmethod
     async def chats_by_id(
         self, user_id: UserId, *, after: str, limit: int
     ) -> tuple[list[ChatRow], bool]:
-        """The user's chats in the order of their ids, above `after`, and whether there are more. In
-        this order no chat is missed that gets a new message meanwhile.
+        """Return the user's chats in the order of their ids, above `after`, and whether there are
+        more. In this order no chat is missed that gets a new message meanwhile.
         """
 
     @abstractmethod
     async def marks(self, chat_id: ChatId) -> list[MarkRow]:
-        """The marks of all users in a chat, sorted by user id."""
+        """Return the marks of all users in a chat, sorted by user id."""
 
     async def written_at_ms(self, chat_id: ChatId, message_id: int) -> int | None:
-        """When a message was first stored, in ms since 1970 by the clock of the server that stored
-        it; None if it is not here, or if this database does not keep that.
+        """Return when a message was first stored, in ms since 1970 by the clock of the server that
+        stored it; None if it is not here, or if this database does not keep that.
         """
         return None
 

@@ -27,7 +27,7 @@ NEVER = 1 << 63
 
 
 def decode_once(record: Record) -> LogRecord | Undecodable:
-    """What a record says, or why it cannot be understood; decoded once for all readers."""
+    """Return what a record says, or why it cannot be understood; decoded once for all readers."""
     if record.decoded is None:
         try:
             record.decoded = decode(record.key, record.value, record.headers)
@@ -38,7 +38,7 @@ def decode_once(record: Record) -> LogRecord | Undecodable:
 
 
 async def first_known(backplane: Backplane, partition: int) -> int:
-    """The lowest position whose state can be had; -1 where the log is whole."""
+    """Return the lowest position whose state can be had; -1 where the log is whole."""
     start, end = await backplane.bounds(MESSAGES, partition)
     if start == 0:
         return -1
@@ -53,9 +53,9 @@ async def first_known(backplane: Backplane, partition: int) -> int:
 async def fold_at(
     backplane: Backplane, partition: int, position: int, partition_of: PartitionOf | None = None
 ) -> Fold:
-    """The fold after the record at `position`, which must not lie below `first_known`: an empty one
-    at the end of a log that does not tell. Raises `Trimmed`. `partition_of` is for those who
-    forward: see `Chain`.
+    """Return the fold after the record at `position`, which must not lie below `first_known`: an
+    empty one at the end of a log that does not tell. Raises `Trimmed`. `partition_of` is for those
+    who forward: see `Chain`.
     """
     if fold := await known_fold_at(backplane, partition, position, partition_of):
         return fold
@@ -89,8 +89,8 @@ async def known_fold_at(
 async def last_for(
     backplane: Backplane, origin: int, target: int, partition_of: PartitionOf
 ) -> Copied | None:
-    """The last origin of a partition that concerns the users of another one; None: what is left of
-    its log does not tell. Raises `Trimmed`.
+    """Return the last origin of a partition that concerns the users of another one; None: what is
+    left of its log does not tell. Raises `Trimmed`.
     """
     _, end = await backplane.bounds(MESSAGES, origin)
     fold = await known_fold_at(backplane, origin, end - 1, partition_of)
@@ -98,7 +98,7 @@ async def last_for(
 
 
 async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> int:
-    """When the first record from `offset` on was appended, by the log's own clock."""
+    """Return when the first record from `offset` on was appended, by the log's own clock."""
     async with aclosing(backplane.read(MESSAGES, partition, offset)) as batches:
         async for batch in batches:
             return batch[0].appended_at_ms
@@ -121,7 +121,7 @@ async def following(
 
 
 async def still_holds(backplane: Backplane, partition: int, place: Place) -> bool:
-    """Whether the log is still the one that the place was told of. One that lost its end has
+    """Return whether the log is still the one that the place was told of. One that lost its end has
     nothing at that offset, or what is newer. What retention has dropped counts as held.
     """
     start, end = await backplane.bounds(MESSAGES, partition)
@@ -133,8 +133,8 @@ async def still_holds(backplane: Backplane, partition: int, place: Place) -> boo
 
 
 async def goes_on_at(backplane: Backplane, partition: int, lost: Place) -> tuple[int, int | None]:
-    """Where a log that has lost `lost` with its end continues: the first offset that was appended
-    since, and when; None if nothing was yet. Raises `Trimmed`.
+    """Return where a log that has lost `lost` with its end continues: the first offset that was
+    appended since, and when; None if nothing was yet. Raises `Trimmed`.
     """
     _, end = await backplane.bounds(MESSAGES, partition)
     first = min(lost.offset, end)
@@ -146,8 +146,9 @@ async def goes_on_at(backplane: Backplane, partition: int, lost: Place) -> tuple
 
 
 async def dealt_with(backplane: Backplane, partition: int, committed: Place | None) -> int | None:
-    """Up to where a group has dealt with the partition, by what it has committed; -1: nothing.
-    None: that was of an end that the log has lost, and says nothing of what stands there now.
+    """Return up to where a group has dealt with the partition, by what it has committed; -1:
+    nothing. None: that was of an end that the log has lost, and says nothing of what stands there
+    now.
     """
     if committed is None:
         return -1
@@ -156,13 +157,15 @@ async def dealt_with(backplane: Backplane, partition: int, committed: Place | No
 
 
 def state_in(record: Record) -> State | None:
-    """What a state record says; None: it is none."""
+    """Return what a state record says; None: it is none."""
     known = decode_once(record) if is_state(record.headers) else None
     return known if isinstance(known, State) else None
 
 
 def _state_in(record: Record, states: ReliableStates) -> State | None:
-    """What the next record tells of those before it, as a state record that can be relied on."""
+    """Return what the next record tells of those before it, as a state record that can be relied
+    on.
+    """
     telling = is_state(record.headers) or is_takeover(record.headers)
     known = decode_once(record) if telling else None
     return states.take(record.offset, known, record.appended_at_ms)
@@ -189,8 +192,8 @@ async def _from_first_state(
     position: int,
     partition_of: PartitionOf | None,
 ) -> Fold | None:
-    """The only state record for a position just above what retention left stands above it; owners
-    append one every hour.
+    """Return the only state record for a position just above what retention left stands above it;
+    owners append one every hour.
     """
     _, end = await backplane.bounds(MESSAGES, partition)
     before: list[Record] = []
@@ -240,7 +243,7 @@ class Lowest(NamedTuple):
 async def lowest_fold(
     backplane: Backplane, partition: int, end: int, partition_of: PartitionOf
 ) -> Lowest:
-    """The beginning of the log, where what is left below `end` tells what counts. Raises
+    """Return the beginning of the log, where what is left below `end` tells what counts. Raises
     `Trimmed`.
     """
     start, _ = await backplane.bounds(MESSAGES, partition)

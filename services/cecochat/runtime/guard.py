@@ -63,7 +63,7 @@ class Guard:
             _write(who, request, response)
 
     def _may_log(self) -> bool:
-        """Whether to write one more line about somebody unknown."""
+        """Return whether to write one more line about somebody unknown."""
         if self._unknown.take_or_wait_s(time.monotonic(), UNKNOWN_PER_S, UNKNOWN_BURST):
             self._left_out += 1
             return False
@@ -73,7 +73,7 @@ class Guard:
         return True
 
     def _is_ours(self, host: str) -> bool:
-        """Whether a Host header names this server.
+        """Return whether a Host header names this server.
 
         A foreign web page can make its own name resolve to this server (DNS rebinding), but it
         cannot do that with an address.

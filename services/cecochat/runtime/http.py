@@ -110,7 +110,7 @@ def error_response(
 
 
 def ask_again(error: Exception) -> HTTPResponse:
-    """The answer while something behind a server does not answer."""
+    """Return the answer while something behind a server does not answer."""
     message = f"{error}: ask again"
     return error_response(Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, message, RETRY_MS))
 

@@ -50,7 +50,7 @@ class Backend:
     examine: Callable[[Settings], Sequence[Finding]] = nothing  # the checks of `doctor`
 
     def is_chosen(self, settings: Settings) -> bool:
-        """Whether the settings choose this backend."""
+        """Return whether the settings choose this backend."""
         if self.gives_way_to and settings.value(self.gives_way_to):
             return False
         return bool(self.chosen_by and settings.value(self.chosen_by))
@@ -76,7 +76,7 @@ def chosen(port: Port, settings: Settings) -> Backend:
 
 
 def is_shared(port: Port, settings: Settings) -> bool:
-    """Whether servers in several processes share what is behind a port."""
+    """Return whether servers in several processes share what is behind a port."""
     return chosen(port, settings).shared
 
 

@@ -9,7 +9,7 @@ EVERYWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104 - to know it
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or a host name means this machine alone."""
+    """Return whether an address or a host name means this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -46,7 +46,7 @@ GIVEN: ContextVar[int] = ContextVar("the id that a new trace gets; 0: one by cha
 
 
 def valid(traceparent: str) -> bool:
-    """Whether a text is a `traceparent` of version 00 (W3C Trace Context, section 3.2)."""
+    """Return whether a text is a `traceparent` of version 00 (W3C Trace Context, section 3.2)."""
     return _TRACEPARENT.fullmatch(traceparent) is not None
 
 
@@ -150,7 +150,9 @@ class Tracer:
         return self._config.trace_slow_ms
 
     def sampled(self, parent: str) -> bool:
-        """Whether a call is traced: if the caller wishes so, up to a rate, or else by chance."""
+        """Return whether a call is traced: if the caller wishes so, up to a rate, or else by
+        chance.
+        """
         if not self.on:
             return False
         if valid(parent) and int(parent[-2:], 16) & SAMPLED and self.spares_one():
@@ -158,7 +160,7 @@ class Tracer:
         return random.random() < self._config.trace_ratio  # noqa: S311
 
     def spares_one(self) -> bool:
-        """Whether the rate allows one more trace that was not drawn by chance.
+        """Return whether the rate allows one more trace that was not drawn by chance.
 
         Otherwise a client, or an overloaded machine, could have everything traced.
         """

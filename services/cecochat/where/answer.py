@@ -196,7 +196,7 @@ def _accepted(record: Record) -> Step:
 
 
 def _acknowledged(record: Record, facts: Facts) -> Step:
-    """The owner acknowledges what it reads back, and forwards only what it has read."""
+    """Return the owner acknowledges what it reads back, and forwards only what it has read."""
     owner, offset = facts.owner, record.place.offset
     told = {"server_id": owner.server_id, "read_to": owner.read_to}
     read = owner.read_to is not None and owner.read_to > offset

@@ -155,7 +155,7 @@ async def _first_state(
 async def _tells_of_this_log(
     backplane: Backplane, partition: int, record: Record, state: State
 ) -> bool:
-    """Whether a state record is about this log, and not about an end that the log has lost."""
+    """Return whether a state record is about this log, not about an end that the log has lost."""
     place = Place(state.clock_ms, state.as_of)
     return state.as_of < record.offset and await still_holds(backplane, partition, place)
 

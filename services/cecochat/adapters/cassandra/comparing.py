@@ -111,7 +111,9 @@ def _fits(request: _Request, bucket: int, more: int) -> bool:
 async def _buckets(
     database: Database, make: Statements, messages: Sequence[MessageRow]
 ) -> set[tuple[ChatId, int]]:
-    """The (chat id, bucket) pairs that are in the index. Nobody finds the messages of others."""
+    """Return the (chat id, bucket) pairs that are in the index. Nobody finds the messages of
+    others.
+    """
     chat_ids: dict[int, list[ChatId]] = defaultdict(list)
     for chat_id, bucket in buckets_of(messages):
         chat_ids[bucket].append(chat_id)

@@ -165,13 +165,13 @@ class Database:
             raise _translated(error) from error
 
     def nodes(self) -> dict[str, int]:
-        """How many nodes each data centre has."""
+        """Return how many nodes each data centre has."""
         centres = [host.datacenter for host in self._cluster.metadata.all_hosts()]
         return {centre: centres.count(centre) for centre in centres}
 
     def coordinator(self, statement: BoundStatement) -> object:
-        """The first replica of the row that a statement writes. Rows with the same one can share a
-        request.
+        """Return the first replica of the row that a statement writes. Rows with the same one can
+        share a request.
         """
         replicas = self._cluster.metadata.get_replicas(statement.keyspace, statement.routing_key)
         return replicas[0] if replicas else None
@@ -277,8 +277,8 @@ def _discard(connecting: asyncio.Future[tuple[Cluster, Session]]) -> None:
 
 
 def _translated(error: BaseException) -> BaseException:
-    """The error to raise: `Unavailable` if the same statement can be run again, or the error as it
-    is if the statement is invalid, which is a bug.
+    """Return the error to raise: `Unavailable` if the same statement can be run again, or the error
+    as it is if the statement is invalid, which is a bug.
     """
     if isinstance(error, FAILURES) and not isinstance(
         error, Invalid | protocol.RequestValidationException
@@ -288,7 +288,7 @@ def _translated(error: BaseException) -> BaseException:
 
 
 def _refused(error: BaseException) -> Exception:
-    """The error to raise if connecting failed: `InvalidSettings` if waiting does not help."""
+    """Return the error to raise if connecting failed: `InvalidSettings` if waiting is no help."""
     unavailable = _unavailable(error)
     causes = error.errors.values() if isinstance(error, NoHostAvailable) else [error]
     if any(isinstance(cause, AuthenticationFailed) for cause in causes):

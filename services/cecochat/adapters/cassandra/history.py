@@ -224,7 +224,9 @@ class CassandraHistory(History):
                     rows = list(await self._database.run(next_))
 
     async def _last_shown(self, chat_id: ChatId, last: int, shown: Shown) -> int:
-        """The highest message id of a chat that may be shown, up to `last`; 0 if there is none."""
+        """Return the highest message id of a chat that may be shown, up to `last`; 0 if there is
+        none.
+        """
         if last in shown:
             return last
         async with aclosing(self._rows(chat_id, last, LOOKED_AT_ONCE)) as rows:
@@ -291,8 +293,8 @@ class CassandraHistory(History):
     async def _unread(
         self, user_id: UserId, chat_id: ChatId, read_up_to: int, last: int, shown: Shown
     ) -> int:
-        """How many messages of others are above `read_up_to` and up to `last`, among the newest
-        `UNREAD_MAX`.
+        """Return how many messages of others are above `read_up_to` and up to `last`, among the
+        newest `UNREAD_MAX`.
         """
         senders: list[tuple[UserId, int]] = []
         lowest = bucket_of(read_up_to)

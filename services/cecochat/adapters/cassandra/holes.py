@@ -32,7 +32,7 @@ def put_holes(make: Statements, holes: Iterable[Hole]) -> Iterator[BoundStatemen
 
 
 async def read_holes(database: Database, make: Statements) -> list[Hole]:
-    """All holes, sorted by partition and offset. Raises `Unavailable`."""
+    """Return all holes, sorted by partition and offset. Raises `Unavailable`."""
     rows = await database.run(make.holes.bind((SHARD,)))
     return [
         Hole._make((*row[:10], row[10] or 0, row[11] or "", *row[12:]))
@@ -42,12 +42,12 @@ async def read_holes(database: Database, make: Statements) -> list[Hole]:
 
 
 def acknowledging(make: Statements, hole: Hole, by: str, at_ms: int) -> BoundStatement:
-    """The statement that notes that an operator knows of a hole."""
+    """Return the statement that notes that an operator knows of a hole."""
     return make.acknowledge_hole.bind((at_ms, by, *_key(hole)))
 
 
 def closing(make: Statements, hole: Hole) -> BoundStatement:
-    """The statement that removes a hole."""
+    """Return the statement that removes a hole."""
     return make.delete_hole.bind(_key(hole))
 
 
@@ -56,7 +56,7 @@ def _key(hole: Hole) -> tuple[str | int, ...]:
 
 
 def message_row(make: Statements, row: MessageRow) -> BoundStatement:
-    """The statement that stores a message."""
+    """Return the statement that stores a message."""
     id_ = row.message_id
     return make.insert_message.bind(
         (row.chat_id, bucket_of(id_), id_, row.user_id, row.event, first_us(id_))
@@ -66,8 +66,8 @@ def message_row(make: Statements, row: MessageRow) -> BoundStatement:
 async def refused(
     database: Database, make: Statements, messages: Sequence[MessageRow], marks: Sequence[MarkRow]
 ) -> list[tuple[Row, str]]:
-    """Which of these rows the database will never take, with the reasons. It is given one message
-    at a time, and has all others after this. Raises `Unavailable`.
+    """Return which of these rows the database will never take, with the reasons. It is given one
+    message at a time, and has all others after this. Raises `Unavailable`.
     """
     rows: list[Row] = [*messages, *marks]
     reasons = await asyncio.gather(*(_reason(database, make, row) for row in rows))
@@ -75,7 +75,7 @@ async def refused(
 
 
 async def _reason(database: Database, make: Statements, row: Row) -> str:
-    """Why a row is refused, or an empty string if it is not."""
+    """Return why a row is refused, or an empty string if it is not."""
     if reason := _why_unfit(row):
         return reason
     if isinstance(row, MarkRow):

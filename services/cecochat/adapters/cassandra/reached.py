@@ -79,7 +79,9 @@ class Wholeness:
         return {partition: id_ for partition, id_ in self._last_ids.items() if id_ < ID_MAX}
 
     async def holes(self) -> list[Hole]:
-        """The holes, read after what `shows` returned last was written. Raises `Unavailable`."""
+        """Return the holes, read after what `shows` returned last was written. Raises
+        `Unavailable`.
+        """
         await self.shows()
         return self._holes
 
@@ -88,7 +90,7 @@ class Wholeness:
         self._read_s = float("-inf")
 
     async def shows(self) -> Shown:
-        """What may be shown now. Raises `Unavailable`."""
+        """Return what may be shown now. Raises `Unavailable`."""
         if time.monotonic() - self._read_s > FRESH_S:
             await self._read()
         return Shown(self._last_ids)

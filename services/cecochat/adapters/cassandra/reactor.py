@@ -19,7 +19,9 @@ WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLW
 
 
 def connections_on(loop: asyncio.AbstractEventLoop) -> type[LoopConnection]:
-    """A connection class for `Cluster(connection_class=...)`, to be used from the loop's thread."""
+    """Return a connection class for `Cluster(connection_class=...)`, to be used from the loop's
+    thread.
+    """
 
     class Bound(LoopConnection):
         _loop = loop

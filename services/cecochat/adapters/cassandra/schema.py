@@ -124,7 +124,7 @@ class Schema:
         self._holder = uuid.uuid4().hex  # this server, as the holder of the lock
 
     async def missing(self) -> list[Migration]:
-        """The migrations that have not been applied yet."""
+        """Return the migrations that have not been applied yet."""
         select = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
         tables = await self.run(select, self._settings.namespace)
         if ("schema_migrations",) not in tables:

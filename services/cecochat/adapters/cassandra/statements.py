@@ -115,28 +115,28 @@ async def prepared(database: Database, namespace: str) -> Statements:
 
 
 def bucket_of(message_id: int) -> int:
-    """The bucket of a message: the number of ten days since 1970. Time-window compaction has the
-    same windows.
+    """Return the bucket of a message: the number of ten days since 1970. Time-window compaction has
+    the same windows.
     """
     return time_ms(message_id) // BUCKET_MS
 
 
 def greatest_us(message_id: int) -> int:
-    """The timestamp, in us, with which the greatest id wins: its time. Ids of one millisecond have
-    the same timestamp, and then the greater value wins.
+    """Return the timestamp, in us, with which the greatest id wins: its time. Ids of one
+    millisecond have the same timestamp, and then the greater value wins.
     """
     return time_ms(message_id) * 1_000
 
 
 def first_us(message_id: int) -> int:
-    """The timestamp, in us, with which the first write of an id wins: the time of the id, minus how
-    late this write is.
+    """Return the timestamp, in us, with which the first write of an id wins: the time of the id,
+    minus how late this write is.
     """
     return 2 * greatest_us(message_id) - time.time_ns() // 1_000
 
 
 def written_us(message_id: int, timestamp_us: int) -> int:
-    """When a row was written, in us since 1970, given its timestamp. `first_us` has made the
+    """Return when a row was written, in us since 1970, given its timestamp. `first_us` has made the
     timestamp, unless the row was restored: then it is the time itself.
     """
     greatest = greatest_us(message_id)

@@ -197,8 +197,8 @@ def _finish(write: _Write, error: BaseException | None) -> None:
 
 
 def _request(rows: list[BoundStatement]) -> Statement:
-    """A request with these rows. The batch is unlogged: if it fails, a part of it may be stored,
-    and all of it is written again.
+    """Return a request with these rows. The batch is unlogged: if it fails, a part of it may be
+    stored, and all of it is written again.
     """
     if len(rows) == 1:
         return rows[0]
@@ -222,7 +222,7 @@ def _message_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatemen
 
 
 def buckets_of(messages: Iterable[MessageRow]) -> set[tuple[ChatId, int]]:
-    """The (chat id, bucket) pairs of these messages."""
+    """Return the (chat id, bucket) pairs of these messages."""
     return {(row.chat_id, bucket_of(row.message_id)) for row in messages}
 
 

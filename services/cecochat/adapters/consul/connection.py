@@ -71,8 +71,8 @@ async def answer(
 
 
 def refused(error: BaseException | None) -> bool:
-    """Whether waiting does not help: the token does not allow the call, or the certificate of
-    Consul is not trusted.
+    """Return whether waiting does not help: the token does not allow the call, or the certificate
+    of Consul is not trusted.
     """
     return isinstance(
         error,

@@ -78,8 +78,8 @@ class ServiceWatch:
             await asyncio.sleep(pause_s)
 
     async def _query(self) -> tuple[int, list[Any]]:
-        """The index and the healthy entries, as soon as the index is not ours any more, or after a
-        wait.
+        """Return the index and the healthy entries, as soon as the index is not ours any more, or
+        after a wait.
         """
         grace_s = self._snapshot.grace_left_s(self._now())
         wait_s = WAIT_S if grace_s is None else min(WAIT_S, math.ceil(grace_s) or 1)
@@ -107,7 +107,9 @@ class ServiceWatch:
             self._changed()
 
     def _signed(self, entries: list[Any]) -> list[Instance]:
-        """The entries that servers of this cluster have signed. Each other one is logged once."""
+        """Return the entries that servers of this cluster have signed. Each other one is logged
+        once.
+        """
         instances, unproven = [], {}
         for entry in entries:
             try:

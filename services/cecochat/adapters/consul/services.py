@@ -17,24 +17,24 @@ SIGNATURE: Final = "signature"
 
 
 def name(settings: ConsulSettings, service: Service) -> str:
-    """The name of a service in the catalog."""
+    """Return the name of a service in the catalog."""
     return f"{settings.namespace}-{service}"
 
 
 def service_id(settings: ConsulSettings, instance: Instance) -> str:
-    """The id of a server on its agent, which may have other services and namespaces, too."""
+    """Return the id of a server on its agent, which may have other services and namespaces, too."""
     return f"{name(settings, instance.service)}-{instance.instance_id}"
 
 
 def check_id(service_id: str) -> str:
-    """The id that Consul gives to the check of the server with this service id."""
+    """Return the id that Consul gives to the check of the server with this service id."""
     return f"service:{service_id}"
 
 
 def registration(settings: ConsulSettings, instance: Instance) -> dict[str, Any]:
-    """The arguments to register an instance and its check. It counts as healthy at once, since it
-    registers only when it serves, and until two checks fail. Raises `InvalidSettings` if its health
-    URL cannot be registered.
+    """Return the arguments to register an instance and its check. It counts as healthy at once,
+    since it registers only when it serves, and until two checks fail. Raises `InvalidSettings` if
+    its health URL cannot be registered.
     """
     host, _, port = instance.address.rpartition(":")
     return {
@@ -73,8 +73,8 @@ def _meta(settings: ConsulSettings, instance: Instance) -> dict[str, str]:
 
 
 def is_registered(entry: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> bool:
-    """Whether an agent's entry is what these arguments register. Somebody else may have written
-    another in its place.
+    """Return whether an agent's entry is what these arguments register. Somebody else may have
+    written another in its place.
     """
     names = {"Service": "name", "Address": "address", "Port": "port", "Meta": "meta"}
     return entry is not None and all(
@@ -83,8 +83,8 @@ def is_registered(entry: Mapping[str, Any] | None, arguments: Mapping[str, Any])
 
 
 def instance_of(settings: ConsulSettings, service: Service, entry: Mapping[str, Any]) -> Instance:
-    """The instance of an entry of the health API. Raises ValueError if no server of this cluster
-    has signed it.
+    """Return the instance of an entry of the health API. Raises ValueError if no server of this
+    cluster has signed it.
     """
     meta = entry["Service"].get("Meta") or {}
     instance = Instance(
@@ -101,7 +101,7 @@ def instance_of(settings: ConsulSettings, service: Service, entry: Mapping[str, 
 
 
 def address_of(entry: Mapping[str, Any]) -> str:
-    """The address (host:port) of an entry of the health API, signed or not."""
+    """Return the address (host:port) of an entry of the health API, signed or not."""
     found = entry["Service"]
     host = found.get("Address") or entry["Node"]["Address"]
     return f"[{host}]:{found['Port']}" if ":" in host else f"{host}:{found['Port']}"

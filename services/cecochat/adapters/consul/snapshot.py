@@ -37,5 +37,5 @@ class LiveServers:
         self.live = tuple(live[instance_id] for instance_id in sorted(live))
 
     def grace_left_s(self, now: float) -> float | None:
-        """How many seconds of the grace period are left; None if no instance needs it."""
+        """Return how many seconds of the grace period are left; None if no instance needs it."""
         return max(0.0, self._until - now) if self._kept and self._until is not None else None

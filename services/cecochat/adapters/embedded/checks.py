@@ -35,7 +35,7 @@ def file_system(data: Path) -> Finding:
 
 
 def _file_system_of(data: Path) -> str:
-    """The type of the file system in Linux's table of mounts; on other systems "unknown"."""
+    """Return the type of the file system in Linux's table of mounts; on other systems "unknown"."""
     try:
         mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     except OSError:

@@ -119,8 +119,8 @@ def _past(name: str, limit: int, connection: sqlite3.Connection) -> list[Documen
 
 
 def _value(text: str) -> Any:
-    """The value, parsed. Text that is no JSON is returned as it is: readers refuse it, and keep the
-    version that they have.
+    """Return the value, parsed. Text that is no JSON is returned as it is: readers refuse it, and
+    keep the version that they have.
     """
     try:
         return json.loads(text)

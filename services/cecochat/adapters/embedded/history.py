@@ -283,8 +283,8 @@ def _last_ids(payloads: Sequence[_Written]) -> dict[int, int]:
 
 
 def _is_too_big(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that a row or a value is too big. Its other errors are about the file,
-    the disk or the lock.
+    """Return whether SQLite says that a row or a value is too big. Its other errors are about the
+    file, the disk or the lock.
     """
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG
 
@@ -292,7 +292,7 @@ def _is_too_big(error: sqlite3.Error) -> bool:
 def _too_big(
     messages: Sequence[MessageRow], connection: sqlite3.Connection
 ) -> list[tuple[MessageRow, str]]:
-    """The messages that are refused by themselves, with the reason. Nothing is stored."""
+    """Return the messages that are refused by themselves, with the reason. Nothing is stored."""
     refused = []
     connection.execute("SAVEPOINT trial")
     for row in messages:
@@ -347,7 +347,9 @@ def _lacking(
 def _compared(
     connection: sqlite3.Connection, sql: str, first: int, wanted: Sequence[tuple[Any, ...]]
 ) -> list[tuple[int, int]]:
-    """The numbers of the rows that differ, counted from `first` on, and whether each is absent."""
+    """Return the numbers of the rows that differ, counted from `first` on, and whether each is
+    absent.
+    """
     row_sql = f"({','.join('?' * (len(wanted[0]) + 1))})"
     values = [value for number, row in enumerate(wanted, first) for value in (number, *row)]
     return connection.execute(sql.format(rows=",".join([row_sql] * len(wanted))), values).fetchall()

@@ -48,7 +48,7 @@ def write(connection: sqlite3.Connection, holes: Sequence[Hole]) -> None:
 
 
 def read(connection: sqlite3.Connection) -> list[Hole]:
-    """All holes, sorted by partition and offset."""
+    """Return all holes, sorted by partition and offset."""
     select = "SELECT * FROM holes ORDER BY partition, first_offset, last_offset, first_id"
     return [Hole(*row) for row in connection.execute(select)]
 

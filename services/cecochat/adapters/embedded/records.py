@@ -111,12 +111,12 @@ def open_log(connection: sqlite3.Connection, wanted: int | None) -> Log:
 
 
 def stream_of(topic: Topic, partition: int) -> int:
-    """The number of the stream of a topic and a partition."""
+    """Return the number of the stream of a topic and a partition."""
     return TOPICS.index(topic) * PARTITIONS_MAX + partition
 
 
 def place_of(stream: int, offset: int) -> int:
-    """The key of a record's row. The rows of a stream lie together and in order."""
+    """Return the key of a record's row. The rows of a stream lie together and in order."""
     return stream << OFFSET_BITS | offset
 
 
@@ -125,7 +125,7 @@ def _offset_in(place: int) -> int:
 
 
 def headers_text(headers: Headers) -> str:
-    """The headers as lines `name=value`. Raises ValueError if they could not be read back."""
+    """Return the headers as lines `name=value`. Raises ValueError if they cannot be read back."""
     if not headers:
         return ""
     text = "\n".join(map("=".join, headers))
@@ -137,7 +137,7 @@ def headers_text(headers: Headers) -> str:
 
 
 def parse_headers(text: str) -> Headers:
-    """The headers in a text that `headers_text` has made."""
+    """Return the headers in a text that `headers_text` has made."""
     if not text:
         return ()
     return tuple(
@@ -146,12 +146,12 @@ def parse_headers(text: str) -> Headers:
 
 
 def size_of(record: Record) -> int:
-    """How many bytes a record counts as, for the limits of batches and hand-overs."""
+    """Return how many bytes a record counts as, for the limits of batches and hand-overs."""
     return len(record.key) + len(record.value) + 64
 
 
 def select(connection: sqlite3.Connection, stream: int, offset: int) -> list[Record]:
-    """One batch of the records that are stored from `offset` on."""
+    """Return one batch of the records that are stored from `offset` on."""
     batch: list[Record] = []
     size = 0
     bounds = (place_of(stream, offset), place_of(stream + 1, 0), BATCH_RECORDS)
@@ -199,7 +199,7 @@ def expired_below(
     oldest_ms: int | None,
     bytes_max: int | None,
 ) -> int:
-    """The offset below which all records are too old, or have enough newer bytes after them."""
+    """Return the offset below which all records are too old, or have enough bytes after them."""
     start, end = offsets
     bounds = (place_of(stream, start), place_of(stream, end))
     cut = start
@@ -223,8 +223,8 @@ def expired_below(
 
 
 def stored_bytes(connection: sqlite3.Connection) -> int:
-    """How many bytes the pages in use take. No stream has more, so if this is little enough, the
-    size of the stream need not be computed.
+    """Return how many bytes the pages in use take. No stream has more, so if this is little enough,
+    the size of the stream need not be computed.
     """
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()

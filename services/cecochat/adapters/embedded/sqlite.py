@@ -157,7 +157,7 @@ class Database:
             )
 
     async def pragmas(self) -> dict[str, Any]:
-        """The pragmas that are in force on the writer's connection."""
+        """Return the pragmas that are in force on the writer's connection."""
         return await self.write(
             lambda connection: {
                 name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS

@@ -30,7 +30,7 @@ class ProducerId(NamedTuple):
 
 
 def size_of(record: NewRecord) -> int:
-    """The most bytes that a batch with this record alone can have."""
+    """Return the most bytes that a batch with this record alone can have."""
     estimate: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(
         record.key, record.value, _encoded(record)
     )
@@ -38,7 +38,7 @@ def size_of(record: NewRecord) -> int:
 
 
 def build(records: Iterable[NewRecord], producer: ProducerId, sequence: int) -> tuple[bytes, int]:
-    """A batch of the first records, as many as fit but at least one, and how many these are."""
+    """Return a batch of the first records, as many as fit but at least one, and their number."""
     builder = DefaultRecordBatchBuilder(_FORMAT, 0, 0, *producer, sequence, BATCH_BYTES)
     now_ms = int(time.time() * 1_000)
     count = 0

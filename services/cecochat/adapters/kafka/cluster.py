@@ -106,7 +106,7 @@ class Cluster:
         await self._client.close()
 
     def leader(self, stream: Stream) -> int:
-        """The broker that leads a partition. Raises `LeaderNotAvailableError`."""
+        """Return the broker that leads a partition. Raises `LeaderNotAvailableError`."""
         node: int | None = self._client.cluster.leader_for_partition(TopicPartition(*stream))
         if node is None or node < 0:
             raise LeaderNotAvailableError(f"{stream.topic} {stream.partition} has no leader")
@@ -152,7 +152,7 @@ class Cluster:
             self._down_until[key[0]] = time.monotonic() + AGAIN_S
 
     async def coordinator(self, group: str) -> int:
-        """The broker that keeps a consumer group. Raises `KafkaError`."""
+        """Return the broker that keeps a consumer group. Raises `KafkaError`."""
         answer = await self.ask(self.any_broker(), FindCoordinatorRequest(group, _OF_A_GROUP))
         check(answer.error_code)
         return int(answer.coordinator_id)

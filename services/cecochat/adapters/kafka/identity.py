@@ -35,8 +35,8 @@ class PartitionCountTopic:
         self._log_id = log_id
 
     async def partition_count(self, current: int) -> int:
-        """The number of partitions that the log was created with. If it is not written yet, this
-        writes and returns `current`. Raises `Unavailable`.
+        """Return the number of partitions that the log was created with. If it is not written yet,
+        this writes and returns `current`. Raises `Unavailable`.
         """
         written = await self._cluster.patiently(self._stream.topic, self._read)
         if written is None:
@@ -56,7 +56,7 @@ class PartitionCountTopic:
         return None
 
     async def _fetch(self, offset: int) -> list[Record]:
-        """The records from `offset` on, or none at the end."""
+        """Return the records from `offset` on, or none at the end."""
         topic, partition = self._stream
         request = Fetch({topic: [(partition, offset)]}, max_bytes=FETCH_BYTES)
         answer = await self._cluster.ask(self._cluster.leader(self._stream), request)

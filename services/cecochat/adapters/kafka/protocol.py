@@ -129,7 +129,7 @@ class FetchSession(NamedTuple):
     epoch: int
 
     def following(self) -> FetchSession:
-        """The session as the next request has to name it."""
+        """Return the session as the next request has to name it."""
         return FetchSession(self.id, self.epoch % 0x7FFFFFFF + 1)
 
 

@@ -150,7 +150,7 @@ class _Poll:
             await asyncio.sleep(began + self._linger_s - loop.time())
 
     def _request(self) -> Fetch:
-        """The next request, which names only what has changed since the last."""
+        """Return the next request, which names only what has changed since the last."""
         positions: dict[str, list[tuple[int, int]]] = {}
         for stream, follower in self._followers.items():
             if self._requested.get(stream) != follower.position:
@@ -277,8 +277,8 @@ class Readers:
                 poll.drop(stream)
 
     async def _fetch(self, stream: Stream, offset: int) -> tuple[Fetched, int]:
-        """The records from `offset` on, and the offset at which the log ends for readers. Raises
-        `Trimmed` and `Unavailable`.
+        """Return the records from `offset` on, and the offset at which the log ends for readers.
+        Raises `Trimmed` and `Unavailable`.
         """
 
         async def fetch() -> tuple[Fetched, int]:
@@ -294,7 +294,7 @@ class Readers:
         return await self._cluster.patiently(f"reading {stream}", fetch, self._settings.outage_s)
 
     async def _continued(self, stream: Stream, reader: _Reader) -> tuple[Fetched, int]:
-        """What comes next, like `_fetch`.
+        """Return what comes next, like `_fetch`.
 
         It is fetched together with the record before, which has to be the one that the reader was
         given: a new leader may have lost the end of the log, and use the same offsets again. Raises
@@ -358,8 +358,8 @@ class Readers:
         return await self._cluster.patiently(f"times of {stream}", found)
 
     async def _offset(self, stream: Stream, which: int) -> int:
-        """The offset at `which`, a time in ms or one of the ends; -1 if there is none of that time
-        or later.
+        """Return the offset at `which`, a time in ms or one of the ends; -1 if there is none of
+        that time or later.
         """
         request = OffsetRequest(-1, 0, [(stream.topic, [(stream.partition, which)])])
         answer = await self._cluster.ask(self._cluster.leader(stream), request)

@@ -98,7 +98,9 @@ class Sender:
         return due
 
     def _next(self, stream: Stream) -> Batch | None:
-        """The batch of a stream whose turn it is. If the stream has more, it goes to the back."""
+        """Return the batch of a stream whose turn it is. If the stream has more, it goes to the
+        back.
+        """
         offered = self._offered.pop(stream, deque[Source | Batch]())
         batch = None
         while offered and batch is None:

@@ -56,7 +56,7 @@ class KafkaSettings:
         return len(set(self.brokers.split(",")))
 
     def connection(self) -> dict[str, Any]:
-        """The arguments to connect a client of aiokafka. Raises `InvalidSettings`."""
+        """Return the arguments to connect a client of aiokafka. Raises `InvalidSettings`."""
         encrypted = "SSL" if self.tls else "PLAINTEXT"
         return {
             "bootstrap_servers": self.brokers.split(","),

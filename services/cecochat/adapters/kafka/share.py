@@ -65,7 +65,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is no
             await asyncio.sleep(AGAIN_S)
 
     def works_on(self, partition: int) -> bool:
-        """Whether the work on a partition has not ended yet."""
+        """Return whether the work on a partition has not ended yet."""
         return partition in self._working
 
     async def commit(self, places: dict[int, Place]) -> None:

@@ -52,12 +52,12 @@ class _Wanted(NamedTuple):
 
 
 def name_of(settings: KafkaSettings, topic: Topic) -> str:
-    """The name that a topic of this log has at the brokers."""
+    """Return the name that a topic of this log has at the brokers."""
     return f"{settings.namespace}.{topic}"
 
 
 def names_of(settings: KafkaSettings) -> list[str]:
-    """The names that the topics of this log have at the brokers."""
+    """Return the names that the topics of this log have at the brokers."""
     return [name_of(settings, topic) for topic in (MESSAGES, DEAD_LETTERS)] + [_identity(settings)]
 
 
@@ -141,9 +141,9 @@ class Topics:
             raise InvalidSettings(f"Kafka refuses to create the topic {name}: {error}: {message}")
 
     async def _copies(self) -> int:
-        """How many copies to create: as many as there are brokers, but at most three. At its first
-        start, a cluster may show one broker of three, and what is created then stays so. So as many
-        brokers as the settings name have to be there. Raises `Unavailable`.
+        """Return how many copies to create: as many as there are brokers, but at most three. At its
+        first start, a cluster may show one broker of three, and what is created then stays so. So
+        as many brokers as the settings name have to be there. Raises `Unavailable`.
         """
         seen = await _brokers(self._cluster)
         if seen < (wanted := min(COPIES, self._settings.named)):
@@ -214,8 +214,8 @@ class Topics:
         ]
 
     def _retention(self, name: str) -> _Wanted:
-        """How long the topic keeps its records: dead letters for a time, all else until an owner
-        releases it.
+        """Return how long the topic keeps its records: dead letters for a time, all else until an
+        owner releases it.
         """
         if name != name_of(self._settings, DEAD_LETTERS):
             return _is("retention.ms", "-1")

@@ -154,8 +154,8 @@ class RedisConfiguration(Configuration):
 
 
 def _document(name: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Document:
-    """The document of an entry. One that a person has added by hand may lack fields; readers decide
-    what to make of it.
+    """Return the document of an entry. One that a person has added by hand may lack fields; readers
+    decide what to make of it.
     """
     changed_at_ms = fields.get(b"changed_at_ms", b"")
     return Document(
@@ -168,8 +168,8 @@ def _document(name: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Docu
 
 
 def _value(text: bytes) -> Any:
-    """The value, parsed. Text that is no JSON is returned as it is: readers refuse it, and keep the
-    version that they have.
+    """Return the value, parsed. Text that is no JSON is returned as it is: readers refuse it, and
+    keep the version that they have.
     """
     try:
         return json.loads(text)

@@ -78,7 +78,7 @@ async def check(settings: RedisSettings, redis: Redis) -> None:
 
 
 def _wrong_setting(error: BaseException | None) -> str | None:
-    """The settings that a person should check; None if the error is not about settings."""
+    """Return the settings that a person should check; None if the error is not about settings."""
     while error is not None:
         if isinstance(error, AuthenticationError):
             return "the username and the password for Redis"

@@ -167,7 +167,7 @@ def _literal(value: Any) -> str:
 
 
 def _is_as_it_was(diff: Mapping[str, Any]) -> bool:
-    """Whether nothing has changed.
+    """Return whether nothing has changed.
 
     Once a job has been registered, Nomad always calls its scaling block edited, but names no field.
     """

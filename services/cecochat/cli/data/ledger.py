@@ -45,7 +45,7 @@ class Ledger:
             ) from None
 
     def is_answered(self, user_id: str, client_message_id: str) -> bool:
-        """Whether a line needs nothing more."""
+        """Return whether a line needs nothing more."""
         with self._lock:
             found = self._database.execute(
                 "SELECT 1 FROM answered WHERE user_id = ? AND client_message_id = ?",

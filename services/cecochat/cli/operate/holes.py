@@ -78,7 +78,7 @@ async def _listed(server: str | None, file: Path | None) -> list[dict[str, Any]]
 
 
 def is_open(hole: dict[str, Any]) -> bool:
-    """Whether no operator has acknowledged a hole."""
+    """Return whether no operator has acknowledged a hole."""
     return not hole["acknowledged_at_ms"]
 
 
@@ -116,7 +116,8 @@ async def named(history: History, name: str) -> list[Hole]:
 
 
 def is_called(name: str, position: str, first_id: str) -> bool:
-    """Whether a name means this one: `12:3400`, or `12:3400/ID` if several are at that offset.
+    """Return whether a name means this one: `12:3400`, or `12:3400/ID` if several are at that
+    offset.
 
     That happens after a log has lost its end and has used an offset again.
     """

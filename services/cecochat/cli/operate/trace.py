@@ -80,7 +80,7 @@ async def _find(jaeger: str, message_id: int) -> list[Bar]:
 
 
 def _is_whole(found: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether a trace reaches the history, and no span has arrived since the last look."""
+    """Return whether a trace reaches the history, and no span has arrived since the last look."""
     materialized = any(span["operationName"] == MATERIALIZE.name for span in found["spans"])
     return materialized and len(found["spans"]) == len(before.get("spans", ()))
 

@@ -29,8 +29,8 @@ def plan(
     live: Collection[str],
     closed: Collection[str] = (),
 ) -> list[Move]:
-    """The fewest moves, ordered by partition, after which every partition has a live owner and no
-    server has over one more than another.
+    """Return the fewest moves, ordered by partition, after which every partition has a live owner
+    and no server has over one more than another.
 
     The partitions are spread as evenly as can be. Servers that are `closed` keep what they have and
     get nothing more, unless all are. If no server is live, nothing moves. The same input gives the
@@ -66,8 +66,8 @@ def _placed(partitions: int, kept: Mapping[int, str], open_: Collection[str]) ->
 
 
 def _shares(partitions: int, counts: Mapping[str, int]) -> dict[str, int]:
-    """How many partitions each server gets: the same for all. The remainder goes to servers that
-    hold the most already, so that fewer move.
+    """Return how many partitions each server gets: the same for all. The remainder goes to servers
+    that hold the most already, so that fewer move.
     """
     level, left_over = divmod(partitions, len(counts))
     fullest = sorted(counts, key=lambda server: -counts[server])[:left_over]
@@ -89,12 +89,12 @@ def by_server(owners: Mapping[int, str]) -> dict[str, set[int]]:
 
 
 def after(owners: Mapping[int, str], moves: Iterable[Move]) -> dict[int, str]:
-    """The owners after these moves."""
+    """Return the owners after these moves."""
     return {**owners, **{move.partition: move.target for move in moves}}
 
 
 def may_balance(owners: Mapping[int, str], live: Collection[str], changed_by: str) -> bool:
-    """Whether partitions may move between live servers.
+    """Return whether partitions may move between live servers.
 
     What a person has assigned stays as it is, even if it is uneven. That ends when a server leaves,
     since control then assigns its partitions, or when one joins, that is, a live server owns
@@ -104,7 +104,7 @@ def may_balance(owners: Mapping[int, str], live: Collection[str], changed_by: st
 
 
 def ranges(partitions: Iterable[int]) -> str:
-    """The partitions as a person writes them: `0-3, 7`."""
+    """Return the partitions as a person writes them: `0-3, 7`."""
     runs = groupby(enumerate(sorted(partitions)), key=lambda pair: pair[1] - pair[0])
     bounds = [[partition for _, partition in run] for _, run in runs]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in bounds)
@@ -120,7 +120,9 @@ class Group(NamedTuple):
 
 
 def grouped(moves: Iterable[Move]) -> list[Group]:
-    """The moves, grouped by source, target and reason, so that they can be told in a few lines."""
+    """Return the moves, grouped by source, target and reason, so that they can be told in a few
+    lines.
+    """
     groups: dict[tuple[str | None, str, Reason], list[int]] = {}
     for partition, source, target, reason in moves:
         groups.setdefault((source, target, reason), []).append(partition)
@@ -128,7 +130,7 @@ def grouped(moves: Iterable[Move]) -> list[Group]:
 
 
 def why(group: Group) -> str:
-    """The reason of these moves in plain words."""
+    """Return the reason of these moves in plain words."""
     match group.reason:
         case "failover":
             return f"{group.source} is not live"

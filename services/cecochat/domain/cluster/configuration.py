@@ -314,13 +314,13 @@ def _key_of(name: str) -> tuple[str, Key, Any]:
 
 
 def closest(name: object) -> str | None:
-    """The key that somebody may have meant, or None if none is similar."""
+    """Return the key that somebody may have meant, or None if none is similar."""
     return next(iter(get_close_matches(str(name)[:80], KEYS, n=1)), None)
 
 
 def check(name: str, value: Any) -> Any:
-    """The value, converted to the key's type. Raises `InvalidSettings` if it has another type or is
-    out of range.
+    """Return the value, converted to the key's type. Raises `InvalidSettings` if it has another
+    type or is out of range.
     """
     _, key, default = _key_of(name)
     if isinstance(default, str):

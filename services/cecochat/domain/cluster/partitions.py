@@ -30,5 +30,5 @@ def murmur2(data: bytes) -> int:
 
 @lru_cache(maxsize=65_536)
 def partition_of(user_id: UserId, count: int) -> int:
-    """The partition of a user, from 0 to below `count`, the number of partitions."""
+    """Return the partition of a user, from 0 to below `count`, the number of partitions."""
     return (murmur2(user_id.encode()) & 0x7FFFFFFF) % count

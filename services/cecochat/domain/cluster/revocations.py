@@ -43,8 +43,8 @@ class Revocations:
     logins: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def before_ms(self, user_id: str, sid: str) -> int:
-        """The time, in ms since 1970, such that tokens of that login are revoked if they were
-        issued before it.
+        """Return the time, in ms since 1970, such that tokens of that login are revoked if they
+        were issued before it.
         """
         of_user, of_login = self.users.get(user_id, 0), self.logins.get((user_id, sid), 0)
         return max(self.everyone_ms, of_user, of_login)
@@ -53,7 +53,7 @@ class Revocations:
         return len(self.users) + len(self.logins) + bool(self.everyone_ms)
 
     def entries(self) -> list[Revocation]:
-        """All revocations, sorted by user and login."""
+        """Return all revocations, sorted by user and login."""
         everyone = [Revocation("", "", self.everyone_ms)] if self.everyone_ms else []
         users = [Revocation(user, "", before_ms) for user, before_ms in self.users.items()]
         logins = [Revocation(*login, before_ms) for login, before_ms in self.logins.items()]
@@ -100,9 +100,9 @@ def _time_ms(name: str, value: Any) -> int:
 def with_one(
     current: Revocations, wanted: Revocation, *, now_ms: int, lifetime_max_s: int
 ) -> Revocations:
-    """The current revocations with one more, and without those that are no longer needed: no token
-    lives longer than `lifetime_max_s`, so the tokens that an older one revokes have expired. Raises
-    `Refusal`.
+    """Return the current revocations with one more, and without those that are no longer needed: no
+    token lives longer than `lifetime_max_s`, so the tokens that an older one revokes have expired.
+    Raises `Refusal`.
     """
     _check(wanted, now_ms)
     oldest_ms = now_ms - lifetime_max_s * 1_000
@@ -129,7 +129,7 @@ def _check(wanted: Revocation, now_ms: int) -> None:
 
 
 def _made(entries: list[Revocation]) -> Revocations:
-    """The latest of each user and login, without those that a wider revocation covers."""
+    """Return the latest of each user and login, without those that a wider revocation covers."""
     everyone_ms = max((each.before_ms for each in entries if not each.user), default=0)
     users: dict[str, int] = {}
     logins: dict[tuple[str, str], int] = {}
@@ -143,7 +143,7 @@ def _made(entries: list[Revocation]) -> Revocations:
 
 
 def document(revocations: Revocations) -> dict[str, Any]:
-    """The document in which these revocations are stored."""
+    """Return the document in which these revocations are stored."""
     logins: dict[str, dict[str, int]] = {}
     for (user, sid), before_ms in revocations.logins.items():
         logins.setdefault(user, {})[sid] = before_ms

@@ -40,7 +40,7 @@ class Load(NamedTuple):
     target: float
 
     def servers(self, part: float = 1.0) -> int:
-        """How many servers it takes if each carries this part of the target."""
+        """Return how many servers it takes if each carries this part of the target."""
         return math.ceil(self.total / (self.target * part))
 
 
@@ -93,7 +93,7 @@ class Scaler:
         self._low_s = self._strained_s = None
 
     def decide(self, observed: Observed, policy: Policy, now_s: float) -> Scaling | None:
-        """The next change, or None if the set stays as it is."""
+        """Return the next change, or None if the set stays as it is."""
         self._note(observed, now_s)
         wanted = observed.wanted
         if wanted > policy.max:
@@ -112,14 +112,14 @@ class Scaler:
 
     @staticmethod
     def outlook(observed: Observed, policy: Policy) -> Scaling | None:
-        """What would be decided if everything stayed as it is for long and no cooldown ran."""
+        """Return what would be decided if everything stayed as it is for long, with no cooldown."""
         patient = Scaler()
         patient.decide(observed, policy, 0.0)
         return patient.decide(observed, policy, max(policy.cooldown_s, LASTING_S))
 
     def _waits(self, policy: Policy, now_s: float) -> bool:
-        """Whether it is too early to ask for more. The wait grows with each change that was undone:
-        servers that cannot be placed or do not start are not asked for again and again.
+        """Return whether it is too early to ask for more. The wait grows with each change that was
+        undone: servers that cannot be placed or do not start are not asked for again and again.
         """
         patience_s = min(policy.cooldown_s * 2.0 ** min(self._taken_back, 20), PATIENCE_MAX_S)
         return now_s - self._changed_s < max(policy.cooldown_s, patience_s)
@@ -160,7 +160,7 @@ def _strained(observed: Observed) -> Strain | None:
 
 
 def _fewer(observed: Observed) -> Scaling | None:
-    """One server less, if the others can carry the load with room to spare."""
+    """Return one server less, if the others can carry the load with room to spare."""
     fewer = observed.wanted - 1
     if not observed.complete or not observed.loads or _needed(observed.loads, HEADROOM) > fewer:
         return None
@@ -170,7 +170,7 @@ def _fewer(observed: Observed) -> Scaling | None:
 
 
 def _one_less(observed: Observed, reason: str) -> Scaling | None:
-    """One server less, unless one is still stopping."""
+    """Return one server less, unless one is still stopping."""
     return None if observed.live > observed.wanted else Scaling(observed.wanted - 1, reason)
 
 

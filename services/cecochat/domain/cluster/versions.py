@@ -22,7 +22,7 @@ class Rank(NamedTuple):
 
     @override
     def __str__(self) -> str:
-        """The rank as messages name it."""
+        """Return the rank as messages name it."""
         return f"version {self.version} ({self.digest[:8]})"
 
 
@@ -39,13 +39,13 @@ class Claim(NamedTuple):
 
 
 def rank(version: int, value: Any) -> Rank:
-    """The rank of a content. The order of its keys does not matter."""
+    """Return the rank of a content. The order of its keys does not matter."""
     return Rank(version, digest(value))
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of a content in hex, the same whatever the order of its keys. It is empty if the
-    content is nested too deeply, which sorts before all others.
+    """Return the SHA-256 of a content in hex, the same whatever the order of its keys. It is empty
+    if the content is nested too deeply, which sorts before all others.
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
@@ -55,7 +55,8 @@ def digest(value: Any) -> str:
 
 
 def missing(stored: Rank, latest: Rank, taken_over: int = 0) -> int | None:
-    """The version under which the latest content that anybody remembers has to be stored again.
+    """Return the version under which the latest content that anybody remembers has to be stored
+    again.
 
     `stored` is the rank of what the store has, `latest` that of the latest content, and
     `taken_over` the highest version by which a partition was taken over. Returns None if the store

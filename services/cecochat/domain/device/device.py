@@ -129,7 +129,7 @@ class Device:
     # -- towards the server
 
     def hello(self, device: str) -> ClientFrame:
-        """The first frame of a new connection."""
+        """Return the first frame of a new connection."""
         self.caught_up, self.gap, self._unwritten, self._welcome = False, None, [], None
         hello = Hello(position=self.position, device=device, device_id=self.device_id)
         return ClientFrame(hello=hello)
@@ -145,7 +145,9 @@ class Device:
             self._unwritten.append(send.client_message_id)
 
     def outgoing(self, sends_max: int) -> ClientFrame | None:
-        """The next frame of at most `sends_max` sends to write now, or None if there is none."""
+        """Return the next frame of at most `sends_max` sends to write now, or None if there is
+        none.
+        """
         frame = ClientFrame(offset=self.position.offset if self.position else -1)
         size = 0
         while self._unwritten and len(frame.sends) < sends_max:
@@ -206,8 +208,8 @@ class Device:
         return CaughtUp()
 
     def resends(self) -> list[str]:
-        """The client message ids to send again after catching up: all that are unanswered, in
-        order.
+        """Return the client message ids to send again after catching up: all that are unanswered,
+        in order.
         """
         return list(self.outbox)
 
@@ -240,8 +242,8 @@ class Device:
     # -- gaps
 
     def shown_up_to(self, chat_id: str) -> int:
-        """A message id such that the chat's history above it, oldest first, has everything that
-        this device has not shown.
+        """Return a message id such that the chat's history above it, oldest first, has everything
+        that this device has not shown.
         """
         since, marks = self.since or {}, self.shown.get(chat_id, {})
         if not chat_id.startswith("d:"):
@@ -275,7 +277,7 @@ class Device:
     # -- keeping it
 
     def snapshot(self) -> dict[str, Any]:
-        """All that has to survive a restart, as an object for JSON."""
+        """Return all that has to survive a restart, as an object for JSON."""
         return {
             "user_id": self.user_id,
             "device_id": self.device_id,
@@ -293,7 +295,7 @@ class Device:
     def restored(
         cls, snapshot: dict[str, Any], partition_of: Callable[[str, int], int] = partition_of
     ) -> Device:
-        """The device that this snapshot was taken of."""
+        """Return the device that this snapshot was taken of."""
         device = cls(snapshot["user_id"], partition_of, device_id=snapshot.get("device_id", ""))
         if snapshot["position"]:
             device.position = json_format.ParseDict(snapshot["position"], Position())

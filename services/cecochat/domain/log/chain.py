@@ -49,7 +49,7 @@ class Chain:
             self.last.update(dict.fromkeys(self.links, Copied(at, origin.id)))
 
     def last_for(self, target: int) -> Copied:
-        """The last origin that concerns this partition."""
+        """Return the last origin that concerns this partition."""
         return self.last.get(target, NOTHING)
 
     def _targets(self, origin: Origin, partition_of: PartitionOf) -> dict[int, list[UserId]]:
@@ -59,5 +59,7 @@ class Chain:
         return targets
 
     def recipients(self, origin: Origin) -> Sequence[UserId]:
-        """The recipients that were frozen when the origin was accepted, not the chat's of today."""
+        """Return the recipients that were frozen when the origin was accepted, not the chat's of
+        today.
+        """
         return origin.recipient_ids

@@ -73,7 +73,9 @@ class CutLog:
         self.complete = True
 
     def _first_number(self, state: State) -> int:
-        """The number of the first origin that is left of those that the state record counted."""
+        """Return the number of the first origin that is left of those that the state record
+        counted.
+        """
         return next(
             (
                 seen.number

@@ -35,8 +35,8 @@ class DeadLetter(NamedTuple):
         return f"{self.partition}:{self.offset}"
 
     def fitted(self) -> DeadLetter:
-        """The letter as it is kept. If key or value are too long they are cut, and `cut_bytes` says
-        by how much.
+        """Return the letter as it is kept. If key or value are too long they are cut, and
+        `cut_bytes` says by how much.
         """
         left_out = self.cut_bytes + max(0, len(self.value) - BYTES_MAX)
         return self._replace(
@@ -44,7 +44,7 @@ class DeadLetter(NamedTuple):
         )
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The headers that are kept beside key and value."""
+        """Return the headers that are kept beside key and value."""
         reason = self.reason.encode("ascii", "backslashreplace").decode()
         printable = "".join(each if each.isprintable() else " " for each in reason)
         numbers = (("cut", self.cut_bytes), ("message", self.message_id))
@@ -57,7 +57,7 @@ class DeadLetter(NamedTuple):
 
 
 def parse(key: bytes, value: bytes, headers: tuple[tuple[str, str], ...]) -> DeadLetter | None:
-    """The letter that was kept with this key, value and headers; None if that was no letter."""
+    """Return the letter that was kept with this key, value and headers; None if it was none."""
     header = dict(headers)
     partition, _, offset = header.get("position", "").partition(":")
     kind = header.get("kind", "undecodable")

@@ -106,11 +106,11 @@ class Fold:
         self.is_afresh = False
 
     def is_fenced_in(self, record: Origin) -> bool:
-        """Whether its owner was still the owner when it was appended."""
+        """Return whether its owner was still the owner when it was appended."""
         return record.epoch.is_same(self.epoch)
 
     def is_next(self, record: Origin) -> bool:
-        """Whether no origin of its epoch is missing before it."""
+        """Return whether no origin of its epoch is missing before it."""
         return record.number == self.count
 
     def _copy(self, record: Copy) -> bool:
@@ -127,15 +127,15 @@ class Fold:
         return True
 
     def high_of(self, origin: int) -> Place:
-        """The last origin of that partition whose copy counted."""
+        """Return the last origin of that partition whose copy counted."""
         return self.high.get(origin, NOTHING).origin
 
     def is_new(self, record: Copy, high: Place) -> bool:
-        """Whether its origin lies above the last one whose copy counted."""
+        """Return whether its origin lies above the last one whose copy counted."""
         return record.origin.lies_above(high)
 
     def is_linked(self, record: Copy, high: Place) -> bool:
-        """Whether the copy before it in its chain has counted."""
+        """Return whether the copy before it in its chain has counted."""
         return not record.after.lies_above(high)
 
     def owe(self, origin: int, place: Place) -> None:
@@ -147,7 +147,7 @@ class Fold:
             self.owed[origin] = place
 
     def top_after_copy(self, record: Copy) -> int:
-        """The highest stamp once this copy has counted.
+        """Return the highest stamp once this copy has counted.
 
         It covers the whole millisecond of the copy, so that an answer sorts after the message it
         answers. A copy whose id is far ahead of the log's clock, say because a server's clock was
@@ -191,7 +191,8 @@ class Fold:
     def afresh(
         cls, position: int, high: dict[int, Copied], partition_of: PartitionOf | None = None
     ) -> Fold:
-        """The fold after `position` of a partition whose log no longer says what its state was.
+        """Return the fold after `position` of a partition whose log no longer says what its state
+        was.
 
         `high` has the last origin of each other partition that concerns this one. All up to there
         counts as copied: the history has it, and devices that come back are told of a gap. An id of
@@ -204,7 +205,7 @@ class Fold:
 
     @classmethod
     def restored(cls, state: State, partition_of: PartitionOf | None = None) -> Fold:
-        """The fold as it was after `state.as_of`."""
+        """Return the fold as it was after `state.as_of`."""
         fold = cls(partition_of)
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top
         fold.high, fold.last_id = dict(state.high), state.last_id
@@ -216,8 +217,8 @@ class Fold:
 
 
 def _lowered(last_id: int, origin: int) -> int:
-    """The last id of the partition `origin`, or if it is only assumed, an id below all that this
-    partition may still give.
+    """Return the last id of the partition `origin`, or if it is only assumed, an id below all that
+    this partition may still give.
     """
     if partition_in(last_id) == origin:
         return last_id

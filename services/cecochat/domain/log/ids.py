@@ -33,7 +33,7 @@ def user_id(text: str) -> UserId:
 
 
 def dialog(a: UserId, b: UserId) -> ChatId:
-    """The dialog of two users. The order of the arguments does not matter."""
+    """Return the dialog of two users. The order of the arguments does not matter."""
     return ChatId(f"d:{min(a, b)}~{max(a, b)}")
 
 
@@ -51,7 +51,9 @@ def chat_id(text: str) -> ChatId:
 
 
 def participants(chat_id: ChatId) -> tuple[UserId, ...]:
-    """The two users of a dialog. Raises `Refusal` for a group, since groups are not built yet."""
+    """Return the two users of a dialog. Raises `Refusal` for a group, since groups are not built
+    yet.
+    """
     if chat_id.startswith("g:"):
         raise Refusal(
             errors_pb2.ERROR_CODE_UNIMPLEMENTED,
@@ -62,7 +64,9 @@ def participants(chat_id: ChatId) -> tuple[UserId, ...]:
 
 
 def authorise(user_id: UserId, chat_id: ChatId) -> tuple[UserId, ...]:
-    """The other participants of a chat. Raises `Refusal` if the user does not take part in it."""
+    """Return the other participants of a chat. Raises `Refusal` if the user does not take part in
+    it.
+    """
     members = participants(chat_id)
     if user_id not in members:
         raise Refusal(
@@ -81,20 +85,20 @@ def message_id(stamp: int, partition: int) -> MessageId:
 
 
 def stamp_at(time_ms_: int) -> int:
-    """The first stamp of a millisecond, which is given in ms since 1970."""
+    """Return the first stamp of a millisecond, which is given in ms since 1970."""
     return time_ms_ - EPOCH_MS << SEQUENCE_BITS
 
 
 def stamp_of(id_: int) -> int:
-    """The stamp of a message id: the id without its partition."""
+    """Return the stamp of a message id: the id without its partition."""
     return id_ >> (PARTITION_BITS + SEQUENCE_BITS) << SEQUENCE_BITS | id_ & SEQUENCE_MAX
 
 
 def partition_in(id_: int) -> int:
-    """The partition of the sender that a message id names."""
+    """Return the partition of the sender that a message id names."""
     return id_ >> SEQUENCE_BITS & PARTITIONS_MAX - 1
 
 
 def time_ms(id_: int) -> int:
-    """When a message was accepted, in ms since 1970 by the clock of the server that did."""
+    """Return when a message was accepted, in ms since 1970 by the clock of the server that did."""
     return (id_ >> (PARTITION_BITS + SEQUENCE_BITS)) + EPOCH_MS

@@ -25,17 +25,17 @@ class Place(NamedTuple):
     offset: int
 
     def lies_above(self, other: Place) -> bool:
-        """Whether it comes later in the life of the log."""
+        """Return whether it comes later in the life of the log."""
         if self.clock_ms and other.clock_ms:
             return self > other
         return self.offset > other.offset
 
     def is_same(self, other: Place) -> bool:
-        """Whether it is the same record."""
+        """Return whether it is the same record."""
         return not (self.lies_above(other) or other.lies_above(self))
 
     def holds_where(self, appended_at_ms: int) -> bool:
-        """Whether this place is in a log whose record at the offset was appended at
+        """Return whether this place is in a log whose record at the offset was appended at
         `appended_at_ms`. It is not if the log has lost its end since.
         """
         return not self.clock_ms or appended_at_ms <= self.clock_ms

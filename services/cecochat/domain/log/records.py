@@ -121,7 +121,7 @@ LogRecord = Takeover | State | Origin | Copy | Missing
 
 
 def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
-    """The key, value and headers that a record is written as."""
+    """Return the key, value and headers that a record is written as."""
     match record:
         case Origin():
             return (
@@ -204,22 +204,22 @@ def _copied_values(places: dict[int, Copied]) -> dict[int, StateValue.Copied]:
 
 
 def _trace(record: Origin | Copy) -> Headers:
-    """The trace header, if there is a trace; the protocol ignores it (W3C Trace Context)."""
+    """Return the trace header, if there is a trace; the protocol ignores it (W3C Trace Context)."""
     return (("traceparent", record.trace),) if record.trace else ()
 
 
 def is_state(headers: Headers) -> bool:
-    """Whether a record is a state record, without decoding it."""
+    """Return whether a record is a state record, without decoding it."""
     return headers[:1] == (("kind", "state"),)
 
 
 def is_takeover(headers: Headers) -> bool:
-    """Whether a record is a takeover, without decoding it."""
+    """Return whether a record is a takeover, without decoding it."""
     return headers[:1] == (("kind", "takeover"),)
 
 
 def decode(key: bytes, value: bytes, headers: Headers) -> LogRecord:
-    """The record that was written as this key, value and headers. Raises `Undecodable`."""
+    """Return the record that was written as this key, value and headers. Raises `Undecodable`."""
     try:
         return _decode(key, value, dict(headers))
     except (KeyError, ValueError, DecodeError) as error:
@@ -323,7 +323,9 @@ def _copied(values: Mapping[int, StateValue.Copied]) -> dict[int, Copied]:
 
 
 def _number(text: str, low: int = 0, high: int = 1 << 63) -> int:
-    """A number from `low` to below `high`, so that it can be written again. Raises `ValueError`."""
+    """Return a number from `low` to below `high`, so that it can be written again. Raises
+    `ValueError`.
+    """
     number = int(text)
     if not low <= number < high:
         raise ValueError(f"{text} is out of range")

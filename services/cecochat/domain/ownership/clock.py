@@ -33,13 +33,13 @@ class OwnClock:
             self._right_up_to_ms = now_ms  # also where it was set back
 
     def is_right(self, now_ms: int) -> bool:
-        """Whether ids may be made from this clock. If not, a record has to show first that it is
-        right again.
+        """Return whether ids may be made from this clock. If not, a record has to show first that
+        it is right again.
         """
         return not self._jumped(now_ms) and self.ahead_ms <= CLOCKS_APART_MAX_MS
 
     def look_due(self, now_ms: int) -> bool:
-        """Whether a record should be made now, to compare its times."""
+        """Return whether a record should be made now, to compare its times."""
         return not self.is_right(now_ms) and not 0 <= now_ms - self._checked_ms < LOOK_AGAIN_MS
 
     def looks(self, now_ms: int) -> None:

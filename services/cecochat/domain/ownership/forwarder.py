@@ -70,7 +70,7 @@ class Lane:
         self._waiting_bytes += len(waiting.origin.event)
 
     def wants_recall(self, max_bytes: int) -> bool:
-        """Whether this lane is behind and has room again."""
+        """Return whether this lane is behind and has room again."""
         return self.behind is not None and self._waiting_bytes <= max_bytes // 2
 
     def recall(self, waiting: Waiting, max_bytes: int) -> None:
@@ -87,7 +87,7 @@ class Lane:
             self.behind = offset + 1
 
     def recalls_at(self, offset: int) -> bool:
-        """Whether this lane takes an origin that is read again at `offset`."""
+        """Return whether this lane takes an origin that is read again at `offset`."""
         return self.recalls and self.behind is not None and self.behind <= offset
 
     def recalled(self, offset: int, following: int) -> None:
@@ -218,7 +218,9 @@ class Forwarder:
             lane.skip(done, self._following)
 
     def take(self, limit: int) -> list[tuple[int, list[Copy]]]:
-        """The copies to append now, by target: up to `limit` for each that has none under way."""
+        """Return the copies to append now, by target: up to `limit` for each that has none under
+        way.
+        """
         idle, self._idle = self._idle, {}
         return [
             (target, lane.take(self.partition, limit)) for target, lane in idle.items() if lane.idle
@@ -245,8 +247,8 @@ class Forwarder:
         return bool(self._behind)
 
     def begin_recall(self) -> int | None:
-        """The offset from which to read again, for the lanes that are behind and have room; None if
-        there are no such lanes.
+        """Return the offset from which to read again, for the lanes that are behind and have room;
+        None if there are no such lanes.
         """
         self._behind = {
             target: lane for target, lane in self._behind.items() if lane.behind is not None
@@ -269,7 +271,7 @@ class Forwarder:
                 self._note(target, lane)
 
     def recalls(self, offset: int) -> bool:
-        """Whether a lane takes what is read again at `offset`, so that reading should go on.
+        """Return whether a lane takes what is read again at `offset`, so that reading should go on.
 
         `offset` must not be below what `recalls_from` was. A lane that is less far behind than
         others, which are full, has to wait for the next recall.

@@ -54,8 +54,8 @@ class Incoming:
             self._fold.unread = -1
 
     def due(self, now_ms: int) -> list[int]:
-        """The origin partitions that should be compared and asked now. Call this about once a
-        second; `now_ms` is by a monotonic clock.
+        """Return the origin partitions that should be compared and asked now. Call this about once
+        a second; `now_ms` is by a monotonic clock.
         """
         fold = self._fold
         self._standing = {
@@ -71,9 +71,9 @@ class Incoming:
         return Standstill(high, now_ms + ASK_AFTER_MS, ASK_AFTER_MS)
 
     def ask(self, origin: int, now_ms: int, *, held: bool = True) -> Missing | None:
-        """The record to append to the partition `origin`, so that its owner copies again what is
-        missing; None if nothing is missing any more. `held` says whether its log still has the
-        origin that counted last here: it may have lost that with its end.
+        """Return the record to append to the partition `origin`, so that its owner copies again
+        what is missing; None if nothing is missing any more. `held` says whether its log still has
+        the origin that counted last here: it may have lost that with its end.
         """
         if origin not in self._fold.owed:
             return None

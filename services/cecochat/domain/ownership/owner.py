@@ -107,7 +107,7 @@ class Owner:
         uncopied: tuple[int, int] = (0, 0),
         lost: Place = NOWHERE,
     ) -> Takeover:
-        """The takeover record, which this owner has to append first."""
+        """Return the takeover record, which this owner has to append first."""
         self._taken_over_ms = now_ms
         return Takeover(server_id, self.session, assignment_version, uncopied, lost=lost)
 
@@ -116,7 +116,7 @@ class Owner:
     def accept(
         self, session: Session, send: Send, recipients: Sequence[UserId], now_ms: int
     ) -> Origin:
-        """The record to append for a send that was checked and that `settle` did not settle.
+        """Return the record to append for a send that was checked and that `settle` did not settle.
 
         Raises `Refusal` and changes nothing if this server's clock is ahead of the log's, or past
         the last message id.
@@ -155,19 +155,19 @@ class Owner:
         return True
 
     def _refuses(self, seen: int) -> Refusal | None:
-        """Why a send from a client that has seen the stream up to `seen` cannot be taken as a new
-        one; None if it can.
+        """Return why a send from a client that has seen the stream up to `seen` cannot be taken as
+        a new one; None if it can.
         """
         if seen >= self.cursor:
             return refusals.ahead(seen)
         return None if self.sent.covers(seen) else refusals.catch_up()
 
     def is_repeat(self, key: Key) -> bool:
-        """Whether a send with that key was accepted before, or its append is under way."""
+        """Return whether a send with that key was accepted before, or its append is under way."""
         return key in self.pending or self.sent.find(key) is not None
 
     def under_way(self, key: Key) -> Pending | None:
-        """The send with that key, if its append is under way."""
+        """Return the send with that key, if its append is under way."""
         return self.pending.get(key)
 
     def _origin(
@@ -197,8 +197,8 @@ class Owner:
         )
 
     def next_stamp(self, now_ms: int, seen_id: int = 0) -> int:
-        """The next stamp. Stamps strictly increase and lie above everything that this partition has
-        seen, whatever the clocks do.
+        """Return the next stamp. Stamps strictly increase and lie above everything that this
+        partition has seen, whatever the clocks do.
 
         They also lie above the whole millisecond of `seen_id`, unless that is far in the future. If
         this server's clock is behind the log's, the log's clock is used.
@@ -260,8 +260,9 @@ class Owner:
             self.outdated |= self._is_outdated_by(record)
 
     def _is_outdated_by(self, other: Takeover) -> bool:
-        """Whether another owner began afresh since this one was loaded, so that nothing before its
-        takeover counts any more. It does not matter if the own takeover on its way says the same.
+        """Return whether another owner began afresh since this one was loaded, so that nothing
+        before its takeover counts any more. It does not matter if the own takeover on its way says
+        the same.
         """
         begins_afresh_too = self._is_afresh and self._taken_over_ms > 0
         return other.is_afresh and self.cursor > self._log_end and not begins_afresh_too
@@ -300,7 +301,7 @@ class Owner:
     # -- sessions
 
     def can_attach(self, session: Session) -> bool:
-        """Whether the tail holds everything that the session has not been told yet."""
+        """Return whether the tail holds everything that the session has not been told yet."""
         return session.position >= self.tail.floor.offset
 
     def attach(self, session: Session) -> bool:
@@ -346,8 +347,9 @@ class Owner:
     # -- state records and retention
 
     def state_due(self, now_ms: int) -> bool:
-        """Whether to append a state record: because enough was read since the last one, because
-        that is so old that it holds up retention, or to see whether the clock is right again.
+        """Return whether to append a state record: because enough was read since the last one,
+        because that is so old that it holds up retention, or to see whether the clock is right
+        again.
         """
         if self.cursor - 1 - self._state_as_of >= self.limits.state_every:
             return True
@@ -359,15 +361,15 @@ class Owner:
         self._state_as_of = min(self._state_as_of, self.cursor - 1 - self.limits.state_every)
 
     def state(self, now_ms: int) -> State:
-        """The state record to append now."""
+        """Return the state record to append now."""
         self._state_as_of, self._state_at_ms = self.cursor - 1, now_ms
         self._states_made_ms[self._state_as_of] = now_ms
         self.clock.looks(now_ms)
         return self.fold.state(self._state_as_of)
 
     def released(self, materialized: int) -> int | None:
-        """The lowest offset that the protocol still needs if the history has everything below
-        `materialized`; None if that has not moved up.
+        """Return the lowest offset that the protocol still needs if the history has everything
+        below `materialized`; None if that has not moved up.
 
         Everything below it is forwarded and materialized, and covered by a state record that this
         owner has written. One of an earlier session may describe an end that the log has lost.

@@ -28,8 +28,8 @@ class Accepted(NamedTuple):
 
 
 def content_of(message: Send | Event) -> int:
-    """A number that is the same for two sends with the same chat and body, and for the events made
-    of them. It is valid in this process only.
+    """Return a number that is the same for two sends with the same chat and body, and for the
+    events made of them. It is valid in this process only.
     """
     body = message.WhichOneof("body")
     value = getattr(message, body).SerializeToString() if body else b""
@@ -55,12 +55,12 @@ class SentTable:
         return len(self._sent)
 
     def find(self, key: Key) -> Accepted | None:
-        """The accepted send of that key, if it is still known."""
+        """Return the accepted send of that key, if it is still known."""
         return self._sent.get(key)
 
     def covers(self, position: int) -> bool:
-        """Whether this table still has every accepted send that a client at `position` does not
-        know to be accepted.
+        """Return whether this table still has every accepted send that a client at `position` does
+        not know to be accepted.
         """
         return position >= self.floor
 

@@ -60,8 +60,8 @@ class Tail:
         return True
 
     def clock_at(self, offset: int) -> int | None:
-        """The log's clock, in ms since 1970, at the last valid record up to `offset`; None if it is
-        not known here.
+        """Return the log's clock, in ms since 1970, at the last valid record up to `offset`; None
+        if it is not known here.
         """
         number = self._number_up_to(offset)
         if number:

@@ -69,7 +69,7 @@ class PerUser(Generic[Limit]):
         self._limits: OrderedDict[UserId, Limit] = OrderedDict()
 
     def of(self, user_id: UserId, make: Callable[[], Limit]) -> Limit:
-        """The limit of a user, made with `make` if there is none."""
+        """Return the limit of a user, made with `make` if there is none."""
         if user_id in self._limits:
             self._limits.move_to_end(user_id)
         else:

@@ -24,7 +24,7 @@ Chunk = bytes
 
 
 def delivered(at: Place, event: bytes) -> Chunk:
-    """An event for its user's devices. Its bytes are those in the log: nothing is parsed or
+    """Return an event for its user's devices. Its bytes are those in the log: nothing is parsed or
     serialized again.
     """
     head = b"".join(
@@ -40,14 +40,14 @@ def _chunk(item: ServerItem) -> Chunk:
 
 
 def ack(client_message_id: str, message_id: int, at: Place) -> Chunk:
-    """The answer to a send that is accepted, with its message id and place."""
+    """Return the answer to a send that is accepted, with its message id and place."""
     item = Ack(client_message_id=client_message_id, message_id=message_id)
     item.offset, item.clock_ms = at.offset, at.clock_ms
     return _chunk(ServerItem(ack=item))
 
 
 def refused(client_message_id: str, refusal: Refusal) -> Chunk:
-    """The answer to a send that will never be accepted as it is."""
+    """Return the answer to a send that will never be accepted as it is."""
     return _chunk(
         ServerItem(refused=Refused(client_message_id=client_message_id, error=refusal.proto()))
     )
@@ -64,7 +64,7 @@ def gap(item: Gap) -> Chunk:
 
 
 def welcome(item: Welcome) -> Chunk:
-    """The first item of a stream."""
+    """Return the first item of a stream."""
     return _chunk(ServerItem(welcome=item))
 
 
@@ -74,5 +74,5 @@ def token_expiring(expires_in_ms: int) -> Chunk:
 
 
 def disconnect(refusal: Refusal, address: str) -> Chunk:
-    """The last item of a stream: why it ends, and the address to go to, or empty."""
+    """Return the last item of a stream: why it ends, and the address to go to, or empty."""
     return _chunk(ServerItem(disconnect=Disconnect(error=refusal.proto(), address=address)))

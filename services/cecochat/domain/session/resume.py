@@ -31,7 +31,7 @@ def start(
     read_to: int,
     appended_at_ms: int,
 ) -> Start:
-    """Where to start a session.
+    """Return where to start a session.
 
     The log is known from the position `first_known` up to below `log_end`, and the owner has read
     it up to below `read_to`; the caller has to find out `log_end` first. `appended_at_ms` is when
@@ -65,7 +65,7 @@ def start(
 
 
 def began(hello: Hello, start_: Start) -> Began:
-    """How the session starts, to be shown to operators."""
+    """Return how the session starts, to be shown to operators."""
     how: How = "gap" if start_.gapped else "resumed" if hello.HasField("position") else "live"
     return Began(start_.position, how, hello.device)
 
@@ -73,9 +73,9 @@ def began(hello: Hello, start_: Start) -> Began:
 def gap(
     hello: Hello, log_id: str, partition: int, position: int, fold: Fold, partitions: int
 ) -> Gap:
-    """What the client has to read from the history: all that `fold`, which stands at `position`,
-    has seen. `partitions` is their number; copies that claim to be from any other are left out,
-    since anything may write those.
+    """Return what the client has to read from the history: all that `fold`, which stands at
+    `position`, has seen. `partitions` is their number; copies that claim to be from any other are
+    left out, since anything may write those.
     """
     places = {origin: copied.origin for origin, copied in fold.high.items() if origin < partitions}
     if position >= 0:

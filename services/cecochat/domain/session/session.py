@@ -176,7 +176,7 @@ class Replay:
 
 
 def concerns(record: LogRecord, user_id: UserId) -> bool:
-    """Whether a record is to be shown to that user's devices."""
+    """Return whether a record is to be shown to that user's devices."""
     match record:
         case Origin():
             return record.user_id == user_id

@@ -66,8 +66,8 @@ class Directory:
         return "waiting for the assignment" if self._assignment is None else None
 
     def lookup(self, user_id: UserId) -> dict[str, Any]:
-        """Where a user has to go, as an object for JSON. There is no `history` while no history
-        server is live. Raises `Refusal`: unavailable while no live server owns the user's
+        """Return where a user has to go, as an object for JSON. There is no `history` while no
+        history server is live. Raises `Refusal`: unavailable while no live server owns the user's
         partition, or rate_limited.
         """
         config = self._config
@@ -103,7 +103,7 @@ class Directory:
         )
 
     def _history(self) -> dict[str, str]:
-        """The address of a history server. They take turns, so that a client that asks again
+        """Return the address of a history server. They take turns, so that a client that asks again
         because one does not answer gets another.
         """
         instances = self._discovery.live("history")

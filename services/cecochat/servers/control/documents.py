@@ -104,7 +104,7 @@ class Documents:
                 self.changed.set()
 
     def _lacking(self, stored: Document) -> Document | None:
-        """What the store has to be given if it has `stored`; None if it lacks nothing."""
+        """Return what the store has to be given if it has `stored`; None if it lacks nothing."""
         if (good := self.good.get(stored.name)) is None:
             return None
         taken_over = self.memory.taken_over if stored.name == ASSIGNMENT else 0

@@ -48,7 +48,7 @@ async def _is_gone(client: httpx.AsyncClient, server: Instance) -> bool:
 
 
 def _is_refusal(error: BaseException | None) -> bool:
-    """Whether the connection was refused at every address of the host."""
+    """Return whether the connection was refused at every address of the host."""
     match error:
         case None | ConnectionRefusedError():
             return error is not None

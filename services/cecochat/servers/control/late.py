@@ -29,7 +29,7 @@ DROP: Final = "drop"
 
 
 def late_records(registry: CollectorRegistry) -> Gauge:
-    """The metric, which the leading control server sets. It is 0 at the others."""
+    """Return the metric, which the leading control server sets. It is 0 at the others."""
     return Gauge(
         "cecochat_log_late_records",
         "Records of the log that wait too long, by task: to be materialized or forwarded for ten "
@@ -71,7 +71,7 @@ class LateRecords:
             await asyncio.sleep(self._late_ms / 1_000 / LOOKS)
 
     def shown(self) -> dict[str, Any]:
-        """What was seen last, for people, as an object for JSON."""
+        """Return what was seen last, for people, as an object for JSON."""
         return {
             task: {"records": sum(found.values()), "partitions": ranges(found)}
             for task, found in self.seen.items()

@@ -125,8 +125,9 @@ class Planner:
         return {moving.target for moving in self.under_way.values()} | {*self._stuck.values()}
 
     def overdue(self, now_s: float) -> dict[int, str]:
-        """The partitions that were not taken over in time, and the servers that should have done
-        it. These are not waited for any more: the partition moves if another server can take it.
+        """Return the partitions that were not taken over in time, and the servers that should have
+        done it. These are not waited for any more: the partition moves if another server can take
+        it.
         """
         self._trust_again(now_s)
         late = {
@@ -149,19 +150,19 @@ class Planner:
                 self.under_way[partition] = UnderWay(server, now_s)
 
     def lost(self) -> list[int]:
-        """The partitions that have no live owner."""
+        """Return the partitions that have no live owner."""
         gone = self._assigned.keys() - (self.live or ())
         return sorted(self._unowned.union(*(self._assigned[server] for server in gone)))
 
     def waits(self, now_s: float) -> bool:
-        """Whether time alone may bring the next decision."""
+        """Return whether time alone may bring the next decision."""
         if not self.live:
             return bool(self.under_way)
         return bool(self.under_way or self._stuck or self.lost()) or not self._quiet(now_s)
 
     def decide(self, now_s: float, *, balancing: bool = True) -> Decision | None:
-        """What to write now, or None if there is nothing to do or no live server. Moves that are
-        not urgent are made only if `balancing` is true.
+        """Return what to write now, or None if there is nothing to do or no live server. Moves that
+        are not urgent are made only if `balancing` is true.
         """
         if self.assignment is None or not self.live:
             return None
@@ -178,13 +179,13 @@ class Planner:
         return self._balance(now_s)
 
     def doubted(self, now_s: float) -> set[str]:
-        """The live servers that did not take over lately."""
+        """Return the live servers that did not take over lately."""
         doubted = {s for s, since_s in self._doubted.items() if now_s - since_s < DOUBTED_S}
         return doubted & (self.live or frozenset())
 
     def _movable(self, now_s: float) -> dict[int, str]:
-        """The partitions that are stuck, if some other live server does own what it was given. If
-        none does, the servers are not the reason, and moving would not help.
+        """Return the partitions that are stuck, if some other live server does own what it was
+        given. If none does, the servers are not the reason, and moving would not help.
         """
         trusted = (self.live or frozenset()) - self.doubted(now_s)
         return self._stuck if self._stuck and any(map(self._owns_something, trusted)) else {}
@@ -248,7 +249,7 @@ class Planner:
         return Decision(self.assignment.version, moves, owners, why)
 
     def _quiet(self, now_s: float) -> bool:
-        """Whether servers have stopped coming and going, or were waited for long enough."""
+        """Return whether servers have stopped coming and going, or were waited for long enough."""
         return (
             self._restless_s is None
             or now_s - self._changed_s >= QUIET_S

@@ -210,8 +210,8 @@ class Control:
                     await self._changed.wait()
 
     def _decide(self) -> Decision | None:
-        """The next decision, if this server leads. While discovery is away no server starts to
-        lead, so each does what is urgent.
+        """Return the next decision, if this server leads. While discovery is away no server starts
+        to lead, so each does what is urgent.
         """
         if not self.leads and self._discovery.answers:
             return None

@@ -34,7 +34,7 @@ class ObservedSet:
     managed: ScaledSet | None
 
     def shown(self) -> dict[str, Any]:
-        """The set for people, as an object for JSON."""
+        """Return the set for people, as an object for JSON."""
         return {
             "live": self.live,
             "loads": [each._asdict() for each in self.carried.loads],
@@ -51,11 +51,11 @@ class ScaledSet:
     policy: Policy
 
     def observed(self, seen: ObservedSet) -> Observed:
-        """What a scaler has to know."""
+        """Return what a scaler has to know."""
         return Observed(self.state.wanted, seen.live, *seen.carried)
 
     def shown(self, seen: ObservedSet) -> dict[str, Any]:
-        """How the set is scaled, for people, as an object for JSON."""
+        """Return how the set is scaled, for people, as an object for JSON."""
         scaling = Scaler.outlook(self.observed(seen), self.policy)
         return {
             "wanted": self.state.wanted,
@@ -137,7 +137,7 @@ class Sets:
 
 
 def _policy(config: Config, service: Service, limits: Limits) -> Policy:
-    """The limits that the configuration sets, within what the deployment can run."""
+    """Return the limits that the configuration sets, within what the deployment can run."""
 
     def within(name: str) -> int:
         wanted: int = getattr(config, f"scale_{service}_{name}")

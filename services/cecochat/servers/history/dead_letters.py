@@ -39,14 +39,14 @@ class DeadLetters:
         self._history = history
 
     async def all(self) -> list[dict[str, Any]]:
-        """The newest letters of each partition, as objects for JSON without their content. Raises
-        `Unavailable`.
+        """Return the newest letters of each partition, as objects for JSON without their content.
+        Raises `Unavailable`.
         """
         return [_as_json(*each) for each in await self._found(range(self._log.partitions))]
 
     async def called(self, position: str) -> list[dict[str, Any]]:
-        """The letters at a position, as objects for JSON with their content. There is more than one
-        if the log has used the offset again. Raises `Unavailable`.
+        """Return the letters at a position, as objects for JSON with their content. There is more
+        than one if the log has used the offset again. Raises `Unavailable`.
         """
         partition, partitions = position.partition(":")[0], self._log.partitions
         if not partition.isdecimal() or len(partition) > 4 or int(partition) >= partitions:
@@ -59,7 +59,7 @@ class DeadLetters:
         ]
 
     async def _found(self, partitions: range) -> list[tuple[DeadLetter, int, Hole | None]]:
-        """The letters, when each was buried (ms since 1970) and its hole, oldest first."""
+        """Return the letters, when each was buried (ms since 1970) and its hole, oldest first."""
         holes = {
             (hole.name, hole.first_id): hole
             for hole in await self._history.holes()
@@ -114,7 +114,7 @@ def _content(letter: DeadLetter) -> dict[str, str]:
 
 
 def _event(letter: DeadLetter) -> Event | None:
-    """The event of a message that was refused; None if there is none."""
+    """Return the event of a message that was refused; None if there is none."""
     if letter.kind != "refused" or letter.cut_bytes:
         return None
     try:

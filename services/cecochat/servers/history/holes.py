@@ -33,8 +33,8 @@ REASONS: dict[HoleReason, history_pb2.Hole.Reason.ValueType] = {
 def of_chat(
     holes: Iterable[Hole], chat_id: ChatId, partitions: int, span: tuple[int, int] = ALL
 ) -> list[history_pb2.Hole]:
-    """The holes that a reader of a chat is told about: those that overlap the span of ids, and
-    concern the chat itself or the partition of one of its participants.
+    """Return the holes that a reader of a chat is told about: those that overlap the span of ids,
+    and concern the chat itself or the partition of one of its participants.
     """
     homes: set[int] | None = None
     found = []
@@ -49,12 +49,12 @@ def of_chat(
 
 
 def of_user(holes: Iterable[Hole], user_id: UserId) -> list[history_pb2.Hole]:
-    """The holes in single chats of which this user is a participant."""
+    """Return the holes in single chats of which this user is a participant."""
     return [_proto(hole, hole.chat_id) for hole in holes if user_id in _members(hole.chat_id)]
 
 
 def _members(chat_id: ChatId) -> tuple[UserId, ...]:
-    """The participants of a dialog; nobody for any other chat."""
+    """Return the participants of a dialog; nobody for any other chat."""
     return participants(chat_id) if chat_id.startswith("d:") else ()
 
 
@@ -70,13 +70,15 @@ def _proto(hole: Hole, chat_id: ChatId) -> history_pb2.Hole:
 
 
 def as_json(hole: Hole) -> dict[str, Any]:
-    """The hole as an object for JSON. Ids are strings, since JavaScript rounds 64-bit numbers."""
+    """Return the hole as an object for JSON. Ids are strings, since JavaScript rounds 64-bit
+    numbers.
+    """
     ids = {"first_id": str(hole.first_id), "last_id": str(hole.last_id)}
     return {"name": hole.name, **hole._asdict(), **ids}
 
 
 def history_holes(registry: CollectorRegistry) -> Gauge:
-    """The metric that `HoleWatch` sets."""
+    """Return the metric that `HoleWatch` sets."""
     return Gauge(
         "cecochat_history_holes",
         "Holes of the history and of devices, by whether an operator has acknowledged them.",

@@ -9,8 +9,8 @@ from cecochat.ports.history import ChatRow, Page
 
 
 def events_within(page: Page, max_bytes: int, *, oldest_first: bool) -> Page:
-    """The page, without the events that are furthest in the direction that was asked for, so that
-    it has at most `max_bytes`. At least one event stays.
+    """Return the page, without the events that are furthest in the direction that was asked for, so
+    that it has at most `max_bytes`. At least one event stays.
     """
     events = page.events if oldest_first else page.events[::-1]
     kept = events[: _fitting(map(len, events), max_bytes)]
@@ -19,10 +19,10 @@ def events_within(page: Page, max_bytes: int, *, oldest_first: bool) -> Page:
 
 
 def chats_within(rows: list[ChatRow], max_bytes: int) -> list[ChatRow]:
-    """The first rows, as many as have at most `max_bytes` together. At least one stays."""
+    """Return the first rows, as many as have at most `max_bytes` together. At least one stays."""
     return rows[: _fitting((len(row.last_event) for row in rows), max_bytes)]
 
 
 def _fitting(sizes: Iterable[int], max_bytes: int) -> int:
-    """How many of the first sizes add up to at most `max_bytes`; at least one."""
+    """Return how many of the first sizes add up to at most `max_bytes`; at least one."""
     return max(1, sum(total <= max_bytes for total in accumulate(sizes)))

@@ -47,7 +47,7 @@ class Queries:
         self.config = config
 
     async def messages(self, user_id: UserId, request: GetMessagesRequest) -> bytes:
-        """A page of a chat, as a serialized `GetMessagesResponse`. Raises `Refusal`
+        """Return a page of a chat, as a serialized `GetMessagesResponse`. Raises `Refusal`
         (invalid_argument, forbidden, unimplemented, behind).
         """
         chat_id = ids.chat_id(request.chat_id)
@@ -73,8 +73,8 @@ class Queries:
         return wire.repeated(1, page.events) + rest.SerializeToString()
 
     async def chats(self, user_id: UserId, request: GetChatsRequest) -> bytes:
-        """A page of the user's own chats, as a serialized `GetChatsResponse`. Raises `Refusal`
-        (invalid_argument, behind).
+        """Return a page of the user's own chats, as a serialized `GetChatsResponse`. Raises
+        `Refusal` (invalid_argument, behind).
         """
         if request.before < 0:
             raise Invalid(f"before is {request.before}: use a message id, or 0 for the newest")
@@ -149,7 +149,7 @@ def _bound(request: GetMessagesRequest, name: str) -> int | None:
 
 
 def _span(page: Page, before: int | None, after: int | None) -> tuple[int, int]:
-    """The lowest and the highest id that a page covers."""
+    """Return the lowest and the highest id that a page covers."""
     events = [Event.FromString(each) for each in (*page.events[:1], *page.events[-1:])]
     ends = page.has_more and bool(events)
     if after is not None:

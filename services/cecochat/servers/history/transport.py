@@ -85,7 +85,7 @@ def service(
     metrics: QueryMetrics,
     tracer: Tracer,
 ) -> Service:
-    """The service, which `queries` and `where` answer."""
+    """Return the service, which `queries` and `where` answer."""
     serving = partial(
         _unary,
         admission=admission,

@@ -189,9 +189,9 @@ class Auditor:
                     del rows[key]
 
     async def _whole(self, partition: int) -> int:
-        """The offset up to which materialize says that a partition is complete. If that has gone
-        back, the database has lost rows, and everything is compared again; also if the log has lost
-        what was compared.
+        """Return the offset up to which materialize says that a partition is complete. If that has
+        gone back, the database has lost rows, and everything is compared again; also if the log has
+        lost what was compared.
         """
         walk = self._walks[partition]
         if not await walk.check():
@@ -203,7 +203,9 @@ class Auditor:
         return offset
 
     async def _newest(self, wholes: dict[int, int], budget: Budget) -> list[Expected]:
-        """The rows that are new since the last round, of the partition furthest behind first."""
+        """Return the rows that are new since the last round, of the partition furthest behind
+        first.
+        """
         expected: list[Expected] = []
         if budget.is_spent():
             return expected
@@ -261,7 +263,7 @@ class Auditor:
         _warn(new)
 
     def as_json(self) -> dict[str, Any]:
-        """How far the comparison is, for people and programs, as an object for JSON."""
+        """Return how far the comparison is, for people and programs, as an object for JSON."""
         return {
             "rate": self.rate,
             "complete": {str(p): each._asdict() for p, each in sorted(self.complete.items())},
@@ -284,7 +286,7 @@ class _Slow:
     async def read(
         self, backplane: Backplane, compared: dict[int, Place], budget: Budget
     ) -> list[Expected]:
-        """The next rows of one partition. `compared` is partition -> up to where to go."""
+        """Return the next rows of one partition. `compared` is partition -> up to where to go."""
         if budget.is_spent():
             return []
         while self._left and self._left[0] not in compared:

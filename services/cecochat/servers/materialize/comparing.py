@@ -82,7 +82,7 @@ class MissingRow(NamedTuple):
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The row for people and programs, as an object for JSON. The id is a string."""
+        """Return the row for people and programs, as an object for JSON. The id is a string."""
         return {
             "what": self.what,
             "partition": self.expected.partition,
@@ -102,7 +102,7 @@ class Budget:
     bytes: int
 
     def is_spent(self) -> bool:
-        """Whether nothing may be read any more."""
+        """Return whether nothing may be read any more."""
         return self.records <= 0 or self.bytes <= 0
 
     def spend(self, record: Record) -> None:
@@ -131,8 +131,8 @@ class Walk:
         self._fold = None
 
     async def check(self) -> bool:
-        """Whether the log still has what was read. If it has lost its end, the walk begins again.
-        Raises `Unavailable`.
+        """Return whether the log still has what was read. If it has lost its end, the walk begins
+        again. Raises `Unavailable`.
         """
         held = await still_holds(self._backplane, self._partition, self.place)
         if not held:
@@ -159,8 +159,8 @@ class Walk:
         return self._fold is not None
 
     async def read(self, up_to: int, budget: Budget) -> list[Expected]:
-        """The rows that the next records should have become, up to the offset `up_to`. What is read
-        is taken off the budget, and the last record may overdraw it.
+        """Return the rows that the next records should have become, up to the offset `up_to`. What
+        is read is taken off the budget, and the last record may overdraw it.
 
         Raises `Trimmed` and `Unavailable`. After that, a new walk has to start from where this one
         was before.
@@ -197,9 +197,9 @@ class Walk:
                     return
 
     async def _begin(self, up_to: int) -> Fold | None:
-        """The fold from which to read, after skipping what retention has dropped. None if nothing
-        can be compared now, because all up to `up_to` is gone, or because what is left does not
-        say which records count.
+        """Return the fold from which to read, after skipping what retention has dropped. None if
+        nothing can be compared now, because all up to `up_to` is gone, or because what is left does
+        not say which records count.
         """
         start, end = await self._backplane.bounds(MESSAGES, self._partition)
         self.position = max(self.position, min(start - 1, up_to))
@@ -211,8 +211,8 @@ class Walk:
 async def _fold_at(
     backplane: Backplane, partition: int, position: int, bounds: tuple[int, int]
 ) -> Fold | None:
-    """The fold at a position, as materialize has it, but without waiting for a record that says
-    which records count.
+    """Return the fold at a position, as materialize has it, but without waiting for a record that
+    says which records count.
     """
     if fold := await known_fold_at(backplane, partition, position):
         return fold
@@ -226,7 +226,7 @@ async def _fold_at(
 
 
 async def whole(backplane: Backplane, partition: int) -> int:
-    """The offset up to which the history has everything of a partition, as materialize has
+    """Return the offset up to which the history has everything of a partition, as materialize has
     committed it; -1 if it has nothing. Materialize commits only what is durable, and goes back if
     the database has lost rows.
     """
@@ -236,7 +236,7 @@ async def whole(backplane: Backplane, partition: int) -> int:
 
 
 async def find_missing(history: History, expected: Sequence[Expected]) -> dict[Key, MissingRow]:
-    """Which of these rows the history lacks now. Raises `Unavailable`."""
+    """Return which of these rows the history lacks now. Raises `Unavailable`."""
     found: dict[Key, MissingRow] = {}
     for at in range(0, len(expected), ROWS_AT_ONCE):
         for each in await _missing(history, expected[at : at + ROWS_AT_ONCE]):
@@ -245,7 +245,7 @@ async def find_missing(history: History, expected: Sequence[Expected]) -> dict[K
 
 
 async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[MissingRow]:
-    """Which of these rows the history lacks, without those that it refuses, which are holes."""
+    """Return which of these rows the history lacks, except those that it refuses: they are holes."""
     messages: list[MessageRow] = []
     marks: list[MarkRow] = []
     of_message: dict[int, Expected] = {}
@@ -276,7 +276,7 @@ async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[M
 
 
 def hole_of(log_id: str, each: MissingRow) -> Hole:
-    """The hole of a message that is missing, and whose record the log has dropped since."""
+    """Return the hole of a message that is missing, and whose record the log has dropped since."""
     partition, offset, row = each.expected
     assert isinstance(row, MessageRow)
     return Hole(

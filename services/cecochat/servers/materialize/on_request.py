@@ -74,7 +74,7 @@ class OnRequest:
         return Step(walk.position, up_to, at_ms, len(expected), found)
 
     async def _walk(self, partition: int, after: int) -> Walk:
-        """The walk to read with: the last one if it goes on here, since it has the fold."""
+        """Return the walk to read with: the last one if it goes on here, since it has the fold."""
         last, self._last = self._last, None
         if last and last[0] == partition and last[1].position == after:
             await last[1].check()

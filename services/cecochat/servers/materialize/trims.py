@@ -16,7 +16,8 @@ from cecochat.runtime.clock import now_ms
 def trimmed(
     log_id: str, partition: int, held: int, start: int, appended_at_ms: int, above: int
 ) -> Hole:
-    """The hole between the offset `held` and `start`, where the log begins, with ids above `above`.
+    """Return the hole between the offset `held` and `start`, where the log begins, with ids above
+    `above`.
 
     Ids grow with time. So none that is gone lies above the highest id that the first record that is
     left can have, which was appended at `appended_at_ms`.
@@ -29,8 +30,8 @@ def trimmed(
 def uncopied(
     log_id: str, partition: int, offset: int, takeover: Takeover, appended_at_ms: int
 ) -> Hole | None:
-    """The hole of what was dropped before it was forwarded, as a new owner says in its takeover.
-    `offset` and `appended_at_ms` are those of the takeover. None if nothing was dropped.
+    """Return the hole of what was dropped before it was forwarded, as a new owner says in its
+    takeover. `offset` and `appended_at_ms` are those of the takeover. None if nothing was dropped.
     """
     first, below = takeover.uncopied[0], min(takeover.uncopied[1], offset)
     if first >= below:
@@ -53,7 +54,7 @@ class Loss(NamedTuple):
     before_ms: int  # when that was, or until when nothing was appended
 
     def hole(self, above: int) -> Hole:
-        """The hole of what the history had not read of that end, with ids above `above`."""
+        """Return the hole of what the history had not read of that end, with ids above `above`."""
         first, last = self.goes_on_at, self.known.offset
         text = (
             f"the log has lost its end: it had reached at least offset {last} and goes on at "
@@ -63,8 +64,8 @@ class Loss(NamedTuple):
         return Hole(self.log_id, self.partition, *span, ANY_CHAT, "lost", text, now_ms())
 
     def is_told_by(self, hole: Hole) -> bool:
-        """Whether a hole covers this loss: it begins no later, and ends after what is known to be
-        lost.
+        """Return whether a hole covers this loss: it begins no later, and ends after what is known
+        to be lost.
         """
         same = (hole.log_id, hole.partition, hole.reason) == (self.log_id, self.partition, "lost")
         reaches = hole.last_id >= _highest(self.known.clock_ms)
@@ -72,7 +73,7 @@ class Loss(NamedTuple):
 
 
 def unproven(log_id: str, partition: int, seen: list[UnprovenOrigin]) -> Hole:
-    """The hole of origins of which it is not known any more whether they count."""
+    """Return the hole of origins of which it is not known any more whether they count."""
     ids = [each.id for each in seen]
     text = (
         f"{len(seen)} records are between the beginning of the log and a takeover, and no state "
@@ -83,5 +84,5 @@ def unproven(log_id: str, partition: int, seen: list[UnprovenOrigin]) -> Hole:
 
 
 def _highest(at_ms: int) -> int:
-    """The highest id that a record can have if it was appended by then."""
+    """Return the highest id that a record can have if it was appended by then."""
     return message_id(stamp_at(at_ms + IDS_AHEAD_MAX_MS + 1), PARTITIONS_MAX - 1)

@@ -138,8 +138,8 @@ class Materializer:
                 await asyncio.sleep(gather_s - loop.time() % gather_s)
 
     async def _held(self, partition: int, committed: Place) -> Place:
-        """The place up to which the history has the log. If the database has lost rows, this goes
-        back, so that they are written again.
+        """Return the place up to which the history has the log. If the database has lost rows, this
+        goes back, so that they are written again.
         """
         done = committed._replace(offset=committed.offset - 1)
         progress = await self._patiently(lambda: self._history.progress(self._log_id))
@@ -190,8 +190,8 @@ class Materializer:
             await self._note(loss.hole(last_ids.get(partition, 0)), None)
 
     async def _lost_below(self, partition: int, place: Place) -> list[Place]:
-        """The place up to which the log was known at the start, if the log has lost that end before
-        it was read; `place` is how far it is read now. It is looked at once.
+        """Return the place up to which the log was known at the start, if the log has lost that end
+        before it was read; `place` is how far it is read now. It is looked at once.
         """
         known_end = self._known_end.get(partition, place)
         if not place.lies_above(known_end):
@@ -213,8 +213,9 @@ class Materializer:
         self._metrics.holes.labels(hole.reason).inc()
 
     async def _fold(self, partition: int, position: int) -> tuple[int, Fold]:
-        """The position from which to read on, and the fold there. If that is not known, because the
-        log was cut, it is the beginning of the log, once a later record says what counts.
+        """Return the position from which to read on, and the fold there. If that is not known,
+        because the log was cut, it is the beginning of the log, once a later record says what
+        counts.
         """
         if fold := await known_fold_at(self._backplane, partition, position):
             return position, fold

@@ -192,8 +192,8 @@ class Connection:
     async def _appended_at_ms(
         self, partition: ReadyPartition, hello: Hello, bounds: tuple[int, int]
     ) -> int:
-        """When the record at the position of the hello was appended, in ms since 1970; 0 if there
-        is nothing to compare, as for a position beyond the end.
+        """Return when the record at the position of the hello was appended, in ms since 1970; 0 if
+        there is nothing to compare, as for a position beyond the end.
         """
         owner, position = partition.owner, hello.position
         start, end = bounds
@@ -224,7 +224,7 @@ class Connection:
         self.session.push(frames.gap(gap))
 
     async def _fold_at(self, partition: ReadyPartition, position: int) -> Fold:
-        """The fold at a position. If the log was cut, only its owner may know it. Raises
+        """Return the fold at a position. If the log was cut, only its owner may know it. Raises
         `Trimmed`.
         """
         log, owner, number = partition.log, partition.owner, partition.partition

@@ -101,7 +101,7 @@ class Forwarding:
         forwarder.recalled(end - 1)
 
     async def _readable(self, start: int) -> tuple[int, Fold]:
-        """The offset from which to read again, and the fold just before it. What the log has
+        """Return the offset from which to read again, and the fold just before it. What the log has
         dropped meanwhile is left out.
         """
         backplane, partition = self._log.backplane, self._owner.partition

@@ -27,10 +27,10 @@ class Gate(Protocol):
         """The configuration in force."""
 
     def sessions_of(self, user_id: UserId) -> list[Session]:
-        """The open sessions of a user, including those that are catching up."""
+        """Return the open sessions of a user, including those that are catching up."""
 
     def send_credit(self, user_id: UserId) -> SendCredit:
-        """The send credit that all sessions of a user share."""
+        """Return the send credit that all sessions of a user share."""
 
     def replays(self, user_id: UserId) -> Replays:
-        """The turns that the sessions of a user take to catch up."""
+        """Return the turns that the sessions of a user take to catch up."""

@@ -24,7 +24,7 @@ class Host:
     limits: OwnerLimits = field(default_factory=OwnerLimits)
 
     def address_of(self, server_id: str) -> str:
-        """The address of a server; empty if it is not known."""
+        """Return the address of a server; empty if it is not known."""
         return next((each.address for each in self.live() if each.instance_id == server_id), "")
 
     @property

@@ -92,8 +92,8 @@ class Loading:
         return owner
 
     async def _last_from(self, origin: int) -> Copied:
-        """The last origin of another partition that concerns this one. If that partition was cut,
-        too, this is the last record that it has, since ids grow along a log. The id is 0 if no
+        """Return the last origin of another partition that concerns this one. If that partition was
+        cut, too, this is the last record that it has, since ids grow along a log. The id is 0 if no
         origin is left there.
         """
         backplane = self._log.backplane
@@ -122,12 +122,12 @@ class Loading:
         )
 
     async def committed(self) -> Place | None:
-        """The place from which to forward, as it was committed last; None if it never was."""
+        """Return the place from which to forward, as it was committed last; None if never."""
         return await self._log.backplane.committed(FORWARD_GROUP, MESSAGES, self.partition)
 
     async def forwarded(self, committed: Place | None) -> int | None:
-        """The offset up to which the targets have everything, according to `committed`; None if
-        that is not known, like `dealt_with`.
+        """Return the offset up to which the targets have everything, according to `committed`; None
+        if that is not known, like `dealt_with`.
         """
         done = await dealt_with(self._log.backplane, self.partition, committed)
         if committed and done is None:
@@ -141,9 +141,9 @@ class Loading:
         return done
 
     def uncopied(self, committed: Place | None, end: int) -> tuple[int, int]:
-        """The offsets (first, below) that the log dropped before they were copied, or of which it
-        does not say any more whether they count. Both are 0 if there are none. The log ends below
-        `end`.
+        """Return the offsets (first, below) that the log dropped before they were copied, or of
+        which it does not say any more whether they count. Both are 0 if there are none. The log
+        ends below `end`.
         """
         first, begins = committed.offset if committed else 0, self._begins
         if first >= begins:
@@ -158,7 +158,9 @@ class Loading:
         return first, begins
 
     async def first_known(self, start: int) -> int:
-        """The lowest position from which a session can resume, in a log that begins at `start`."""
+        """Return the lowest position from which a session can resume, in a log that begins at
+        `start`.
+        """
         if self._lowest is None or self._lowest[0] != start:
             self._lowest = (start, await first_known(self._log.backplane, self.partition))
         return self._lowest[1]

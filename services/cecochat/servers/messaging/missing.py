@@ -73,8 +73,8 @@ class MissingCopies:
         return last is not None
 
     async def _last_from(self, origin: int) -> Copied | None:
-        """The last origin there that concerns our partition. None if it is not known, because that
-        partition of the log was cut and its owner has not written a state record yet.
+        """Return the last origin there that concerns our partition. None if it is not known,
+        because that partition of the log was cut and its owner has not written a state record yet.
         """
         log_ = self._log
         if origin >= log_.partitions:  # the record of a stranger may name one that does not exist
@@ -91,8 +91,8 @@ class MissingCopies:
                 self._asking[origin] = self._group.create_task(self._append(origin, missing))
 
     async def _holds_ours(self, origin: int) -> bool:
-        """Whether that partition still has the origin that counted last here. This is assumed if it
-        cannot be read at the moment, or if there is no such partition.
+        """Return whether that partition still has the origin that counted last here. This is
+        assumed if it cannot be read at the moment, or if there is no such partition.
         """
         if origin >= self._log.partitions:
             return True

@@ -176,12 +176,12 @@ class Ownership:
         return max((owned.appending.wait_s for owned in self._owned.values()), default=0.0)
 
     def owned(self) -> list[InternalPartition]:
-        """The partitions that are owned, for servers and commands."""
+        """Return the partitions that are owned, for servers and commands."""
         owners = sorted(self._owners().items())
         return [InternalPartition(partition=p, read_to=owner.cursor) for p, owner in owners]
 
     def shown(self) -> dict[str, Any]:
-        """The partitions that are owned, for people, as an object for JSON."""
+        """Return the partitions that are owned, for people, as an object for JSON."""
         return {
             "server_id": self._server_id,
             "owned": {
@@ -200,7 +200,9 @@ class Ownership:
         }
 
     def partition_for(self, user_id: UserId) -> ReadyPartition:
-        """The partition of a user. Raises `Refusal` if this server does not own it, or not yet."""
+        """Return the partition of a user. Raises `Refusal` if this server does not own it, or not
+        yet.
+        """
         partition = self._host.log.partition_of(user_id)
         owned = self._owned.get(partition)
         if owned and owned.ready:

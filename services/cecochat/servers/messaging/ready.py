@@ -50,8 +50,8 @@ class ReadyPartition:
         return self.owner.settle(session, send, seen)
 
     def id_max(self) -> int:
-        """An id above all that this partition has seen, and above all that a server whose clock is
-        a minute ahead can have given.
+        """Return an id above all that this partition has seen, and above all that a server whose
+        clock is a minute ahead can have given.
         """
         fold = self.owner.fold
         ahead = stamp_at(max(now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)

@@ -117,7 +117,7 @@ class MessagingServer:
         return refusal
 
     def sessions_of(self, user_id: UserId) -> list[Session]:
-        """The open sessions of a user, including those that are catching up."""
+        """Return the open sessions of a user, including those that are catching up."""
         open_ = (connection.session for connection in self._connections)
         return [session for session in open_ if session.user_id == user_id]
 
@@ -152,11 +152,11 @@ class MessagingServer:
             )
 
     def send_credit(self, user_id: UserId) -> SendCredit:
-        """The send credit that all sessions of a user share."""
+        """Return the send credit that all sessions of a user share."""
         return self._sends.of(user_id, lambda: SendCredit(lambda: self._config))
 
     def replays(self, user_id: UserId) -> Replays:
-        """The turns that the sessions of a user take to catch up."""
+        """Return the turns that the sessions of a user take to catch up."""
         return self._replays.of(user_id, Replays)
 
     def end_revoked(self) -> None:

@@ -51,7 +51,9 @@ def show_sessions(app: App, server: MessagingServer) -> None:
 
 
 def user_sessions(server: MessagingServer, user_id: UserId) -> UserSessions | None:
-    """The sessions of a user; None if this server does not own the user's partition, or not yet."""
+    """Return the sessions of a user; None if this server does not own the user's partition, or not
+    yet.
+    """
     try:
         partition = server.ownership.partition_for(user_id)
     except Refusal:
@@ -65,8 +67,8 @@ def user_sessions(server: MessagingServer, user_id: UserId) -> UserSessions | No
 
 
 def _session(session: domain.Session) -> Session | None:
-    """The session as a protobuf message; None if its client was not welcomed yet, or is being sent
-    away.
+    """Return the session as a protobuf message; None if its client was not welcomed yet, or is
+    being sent away.
     """
     began = session.began
     if began is None or session.closed:

@@ -80,8 +80,8 @@ class Watermarks:
             log.warning("what is no longer needed cannot be released now: %s", error)
 
     async def _materialized(self, partition: int) -> int:
-        """The offset below which the history has everything. It is 0 if that was committed in an
-        end that the log has lost, until it is committed again.
+        """Return the offset below which the history has everything. It is 0 if that was committed
+        in an end that the log has lost, until it is committed again.
         """
         committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
         done = await dealt_with(self._backplane, partition, committed)
