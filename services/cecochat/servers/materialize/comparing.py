@@ -245,7 +245,7 @@ async def find_missing(history: History, expected: Sequence[Expected]) -> dict[K
 
 
 async def _missing(history: History, expected: Sequence[Expected]) -> Iterable[MissingRow]:
-    """Return which of these rows the history lacks, except those that it refuses: they are holes."""
+    """Return which of these rows the history lacks, except those that it refuses (holes)."""
     messages: list[MessageRow] = []
     marks: list[MarkRow] = []
     of_message: dict[int, Expected] = {}
