@@ -184,22 +184,25 @@ def _sends(device: DeviceRecord, history: History, lost: set[Row]) -> Iterator[B
 
 
 def _wire(device: DeviceRecord) -> Iterator[Broken]:
-    ids: set[int] = set()
+    ids: dict[int, int] = {}  # -> at which offset it came
+    repeatable: set[int] = set()
     highest: dict[tuple[str, str], int] = defaultdict(int)
     offset, before_gap = -1, -1
     for item in device.wire:
         match item:
             case Resumed():  # with a gap that is not filled, from where it was before
                 offset = max(before_gap, item.offset) if item.offset < offset else offset
-            case GapTold():
+            case GapTold():  # to below where it was, if that end of the log is lost
+                repeatable |= {id_ for id_, at in ids.items() if at > item.offset}
                 before_gap, offset = offset, item.offset
                 if not device.gap_expected:
                     yield Broken(NEEDLESS_GAP, f"{device.name}: {item}")
             case Delivery():
-                again = item.id in device.missed
+                again = item.id in device.missed or item.id in repeatable
                 if item.id in ids and not again:
                     yield Broken(WIRE_TWICE, f"{device.name}: {item}")
-                ids.add(item.id)
+                ids[item.id] = item.offset
+                repeatable.discard(item.id)
                 if item.offset <= offset:
                     yield Broken(WIRE_BACKWARDS, f"{device.name}: {item} after {offset}")
                 offset = before_gap = item.offset
@@ -209,7 +212,7 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 highest[chain] = item.id
             case Acknowledgement():  # a repeated one has the offset of its record: passed, maybe
                 offset = before_gap = max(offset, item.offset)
-                ids.add(item.id)
+                ids[item.id] = item.offset
 
 
 def _shown(device: DeviceRecord, history: History, evidence: Evidence) -> Iterator[Broken]:

@@ -196,6 +196,18 @@ def test_a_gap_with_a_cause_may_move_a_device_back() -> None:
     assert judge(replace(evidence, valid=None)) == []
 
 
+def test_what_lies_above_such_a_gap_may_come_once_more_and_no_more() -> None:
+    """As where the end of the log that the device was in is lost, and the owner had read less."""
+    evidence = good()
+    evidence.devices[0].gap_expected = True
+    evidence.devices[0].wire.append(GapTold(1))
+    again = Delivery(3, "b", 3, CHAT, 20)
+    evidence.devices[0].wire.append(again)
+    assert judge(evidence) == []
+    evidence.devices[0].wire.append(again._replace(offset=4))
+    assert {each.kind for each in judge(evidence)} == {oracle.WIRE_TWICE}
+
+
 def test_what_was_sent_before_a_device_came_is_not_owed_to_it() -> None:
     evidence = good()
     evidence.devices[1].live_from = 2
