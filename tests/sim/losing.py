@@ -4,7 +4,7 @@ history, where anything outside of the log shows that it has lost something.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import Copy, Takeover
@@ -26,6 +26,8 @@ class Losing(Cutting, Nodes):
         self.taken: set[Row] = set()  # what is to be in the history, or told
         self._by_watermark: dict[int, set[Row]] = {}
         """Partition -> the same, where it is the watermark alone that shows it."""
+        self._noted: dict[int, list[tuple[int, set[Row]]]] = defaultdict(list)
+        """Partition -> the same, where a takeover at that offset tells it."""
         self._ends: dict[int, int] = {}  # partition -> below which offset the last loss left it
 
     def do_lose(self, partition: int, records: int) -> bool:
@@ -55,11 +57,17 @@ class Losing(Cutting, Nodes):
         """That all of it is told, by what shows the loss."""
         log = self.logs[partition]
         progress = self.history.progress.get(partition, NOWHERE)
-        before = self._by_watermark.pop(partition, set())
+        before = self._by_watermark.pop(partition, set()) | self._told_no_more(partition)
         if not (log.holds(progress) and log.holds(self.materializers[partition].committed)):
             self.taken |= before | rows
         elif not log.holds(self.watermark[partition]):
             self._by_watermark[partition] = before | rows
+
+    def _told_no_more(self, partition: int) -> set[Row]:
+        """What takeovers told that are lost now, too."""
+        noted, end = self._noted.pop(partition, []), self.logs[partition].end
+        self._noted[partition] = [each for each in noted if each[0] < end]
+        return set().union(*(rows for offset, rows in noted if offset >= end))
 
     # -- the watermark, which an owner overwrites
 
@@ -80,16 +88,18 @@ class Losing(Cutting, Nodes):
         tell.
         """
         log, rows = self.logs[partition], self._by_watermark.get(partition, set())
-        since = log.records[self._ends.get(partition, 0) :]
         if rows and log.holds(place) and not log.holds(self.watermark[partition]):
-            if any(isinstance(record, Takeover) for record in since):
-                self.taken |= rows
+            since = range(self._ends.get(partition, 0), log.end)
+            takeovers = [at for at in since if isinstance(log.records[at], Takeover)]
+            if takeovers:
+                self._noted[partition].append((takeovers[0], rows))
             del self._by_watermark[partition]
         self.watermark[partition] = place
 
     def to_be_told(self) -> set[Row]:
         """What is to be in the history or in a range that it tells, once somebody knew of it."""
-        return self.taken.union(*self._by_watermark.values())
+        noted = (rows for each in self._noted.values() for _, rows in each)
+        return self.taken.union(*self._by_watermark.values(), *noted)
 
     def told_too_often(self) -> list[str]:
         """Partitions of which more losses were told than there were."""

@@ -124,3 +124,16 @@ def test_what_comes_after_a_loss_is_not_taken_for_what_was_there(
         without_it = world()
         happens(without_it)
         assert kind in broken(without_it)
+
+
+def test_what_told_of_a_loss_may_itself_be_lost_and_forgotten() -> None:
+    """Then nothing that is left shows the first loss, and nobody is asked to tell it."""
+    made = world()
+    say(made, "a0", "d:a~c", 1)
+    forward(made)
+    note(made)
+    lose_and_go_on(made, 0)
+    note(made)
+    assert made.do_lose(HOME, 3)
+    made.do_forget(HOME)
+    assert broken(made) == set()
