@@ -21,7 +21,6 @@ pytestmark = pytest.mark.timeout(420)
 COUNTS = {"control": 2, "messaging": 3, "materialize": 1, "history": 1, "connect": 1}
 WITH_THE_LEADER_S = 8.0
 WITHOUT_CONSUL_S = 15.0
-AWAY_S = 180.0
 
 
 async def leader(cluster: Processes) -> ServerProcess:
@@ -52,12 +51,13 @@ async def test_with_the_control_server_that_leads(trial: Trial) -> None:
     assert max(took_s) < WITH_THE_LEADER_S
 
 
-async def test_while_consul_is_away(trial: Trial) -> None:
+@pytest.mark.parametrize("away_s", [60.0, pytest.param(180.0, marks=pytest.mark.slow)])
+async def test_while_consul_is_away(trial: Trial, away_s: float) -> None:
     async with trial.talking(COUNTS) as (cluster, crowd):
         loop = asyncio.get_running_loop()
         await asyncio.to_thread(trial.backends["consul"].kill)
         try:
-            until_s = loop.time() + AWAY_S
+            until_s = loop.time() + away_s
             await asyncio.sleep(trial.rng.uniform(1, 20))  # with a leader yet, or none any more
             before, victim = await cluster.owners(), dying(cluster, trial.rng)
             dead, mark = victim.instance_id, len(crowd.record.entries)
