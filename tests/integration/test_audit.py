@@ -31,6 +31,7 @@ from tests.integration.audits import (
     audited,
     compared_while_talking,
     comparing,
+    ends,
     is_whole,
     talking,
     whole_is_compared,
@@ -322,6 +323,7 @@ async def test_an_emptied_history_is_built_again_from_the_log_while_people_talk(
         await more_is_said(talk, 100)
         await eventually(lambda: operator.compared(0, 50), within_s=60)
         await damage.empty()
+        emptied_at = (await ends(servers))[0]
 
         async def enough_is_missing() -> bool:
             return len(await operator.missing()) >= 20
@@ -333,7 +335,8 @@ async def test_an_emptied_history_is_built_again_from_the_log_while_people_talk(
         async def nothing_is_missing() -> bool:
             """Also of what was written just before, and was not said to be whole yet."""
             repaired = await operator.audit(repair=True)
-            return repaired == [] and not await operator.missing()
+            is_past = await operator.compared(0, emptied_at)
+            return is_past and repaired == [] and not await operator.missing()
 
         await eventually(nothing_is_missing)
     async with comparing(servers, "m2") as operator:

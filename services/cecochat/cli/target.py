@@ -132,14 +132,15 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
 
 
 def _load(data: Path | None, file: Path | None) -> Settings:
-    from cecochat.settings.settings import SETTINGS_FILE, load, variable
+    from cecochat.settings.settings import SETTINGS_FILE, from_file, load, variable
 
-    variables = (SETTINGS_FILE, *map(variable, ("data_dir", *_finding())))
-    is_chosen = data or file or any(map(os.environ.get, variables))
+    named = file or os.environ.get(SETTINGS_FILE)
+    given = {**(from_file(Path(named)) if named else {}), **os.environ}
+    is_chosen = data or any(given.get(variable(name)) for name in ("data_dir", *_finding()))
     last = None if is_chosen else last_up()
     if last is None:
         return load(file=file, data_dir=data)
-    return load(data_dir=Path(last["data"]), **last.get("backends", {}))
+    return load(file=file, data_dir=Path(last["data"]), **last.get("backends", {}))
 
 
 async def health_urls(service: Service, file: Path | None) -> list[str]:
