@@ -204,12 +204,11 @@ class Materializer:
         log = self.log
         if self.writing:
             return False
+        before = self.place
         if self.is_lost or self.cursor < log.start:
             self.restart()
-        if self.fold is None and not self.decide():
-            return False
-        if self.cursor >= log.end:
-            return False
+        if (self.fold is None and not self.decide()) or self.cursor >= log.end:
+            return self.place != before
         end = min(self.cursor + records, log.end)
         for offset in range(self.cursor, end):
             self.read(offset, log.records[offset], log.appended_at_ms[offset])
