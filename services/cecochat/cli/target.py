@@ -128,7 +128,7 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
             f"there is no data folder {loaded.data_dir}: name it with --data, or start "
             "`cecochat up`; for a cluster, set CECOCHAT_REDIS and CECOCHAT_CONSUL"
         )
-    return replace(loaded, cluster_secret_file=cluster_secret(data, file))
+    return replace(loaded, cluster_secret_file=_secret_of(loaded))
 
 
 def _load(data: Path | None, file: Path | None) -> Settings:
@@ -165,8 +165,11 @@ def cluster_secret(data: Path | None, file: Path | None) -> Path:
     It is the one that the settings name, or else that of the last `up`. It may not exist. Raises
     `InvalidSettings`.
     """
+    return _secret_of(_load(data, file))
+
+
+def _secret_of(loaded: Settings) -> Path:
     last = last_up() or {}
-    loaded = _load(data, file)
     is_that_of_up = str(loaded.data_dir) == last.get("data")
     if loaded.cluster_secret_file is None and is_that_of_up and "cluster_secret_file" in last:
         return Path(last["cluster_secret_file"])
