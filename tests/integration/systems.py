@@ -143,3 +143,20 @@ async def running(
         await write_document(documents, CONFIGURATION, configuration)
         async with system.started(settings(folder, **others)) as addresses:
             yield Running(addresses, documents)
+
+
+async def metric(system: Running, server: str, name: str) -> float:
+    """The sum of a metric of one server over its labels."""
+    async with operators.client() as client:
+        text = (await client.get(f"{system.addresses.health[server]}/metrics")).text
+    lines = [line for line in text.splitlines() if line.startswith(name)]
+    assert lines, f"no {name} in {text}"
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+async def until_metric(system: Running, server: str, name: str, value: float) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if await metric(system, server, name) == value:
+                return
+            await asyncio.sleep(0.02)

@@ -49,6 +49,15 @@ def to_bob(number: int, epoch: int = 0) -> Origin:
     )
 
 
+def to_alice(number: int) -> Origin:
+    """Of partition 1, which has given one id."""
+    event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
+    recipients = (UserId(ALICE),)
+    return Origin(
+        event.id, Place(0, 0), number, UserId(BOB), "", recipients, event.SerializeToString(), event
+    )
+
+
 def state(as_of: int, count: int, last: int, epoch: int = 0) -> State:
     """Of partition 0, whose last origin for partition 1 was that one."""
     sent = {1: Copied(Place(0, last), id_of(last))}
@@ -130,24 +139,14 @@ async def test_where_nothing_is_left_what_others_have_counts_as_brought(
     partitions: Partitions,
 ) -> None:
     """So what comes back late is nothing new, and a gap is filled up to there."""
-    event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
-    theirs = Origin(
-        event.id,
-        Place(0, 0),
-        0,
-        UserId(BOB),
-        "",
-        (UserId(ALICE),),
-        event.SerializeToString(),
-        event,
-    )
+    theirs = to_alice(0)
     await partitions.append(TAKEOVER, theirs, partition=1)
     await partitions.append(TAKEOVER, *map(to_bob, range(5)))
     await partitions.cut(below=6)
     owner = await partitions.loading.load()
     assert owner.cursor == 6
     copied = owner.fold.high[1]
-    assert (copied.origin.offset, copied.id) == (1, event.id)
+    assert (copied.origin.offset, copied.id) == (1, theirs.id)
     assert copied.origin.clock_ms, "so that it is told apart from a record that comes in its place"
     assert owner.fold.high[0] == Copied(Place(0, 5), 0), "its own users were told of a gap, too"
     assert owner.fold.chain.last_for(1).origin == Place(0, 5)
@@ -163,23 +162,13 @@ async def test_where_nothing_is_left_what_others_have_counts_as_brought(
 async def test_where_the_other_log_tells_nothing_either_all_that_it_has_counts(
     partitions: Partitions,
 ) -> None:
-    event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
-    theirs = Origin(
-        event.id,
-        Place(0, 0),
-        1,
-        UserId(BOB),
-        "",
-        (UserId(ALICE),),
-        event.SerializeToString(),
-        event,
-    )
+    theirs = to_alice(1)
     await partitions.append(TAKEOVER, theirs, theirs, partition=1)
     await partitions.cut(below=1, partition=1)
     await partitions.append(TAKEOVER)
     await partitions.cut(below=1)
     owner = await partitions.loading.load()
-    assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, event.id)
+    assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, theirs.id)
 
 
 async def test_where_nothing_is_left_of_the_other_log_either_no_id_of_it_lies_above(
@@ -200,23 +189,13 @@ async def test_where_the_other_owner_began_afresh_too_all_that_it_has_counts(
     partitions: Partitions,
 ) -> None:
     """It knows how far its origins may go, and not the id of the last of them."""
-    event = Event(id=message_id(NOW, 1), user_id=BOB, recipient_ids=[ALICE])
-    theirs = Origin(
-        event.id,
-        Place(0, 0),
-        0,
-        UserId(BOB),
-        "",
-        (UserId(ALICE),),
-        event.SerializeToString(),
-        event,
-    )
-    unknown = State(1, Place(0, 0), 1, NOW, {}, event.id, {0: Copied(Place(0, 1), 0)})
+    theirs = to_alice(0)
+    unknown = State(1, Place(0, 0), 1, NOW, {}, theirs.id, {0: Copied(Place(0, 1), 0)})
     await partitions.append(TAKEOVER, theirs, unknown, partition=1)
     await partitions.append(TAKEOVER)
     await partitions.cut(below=1)
     owner = await partitions.loading.load()
-    assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, event.id)
+    assert (owner.fold.high[1].origin.offset, owner.fold.high[1].id) == (2, theirs.id)
 
 
 async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(

@@ -29,7 +29,16 @@ from cecochat.v1.messaging_pb2 import Position
 from scripts import metrics
 from tests.integration import streams
 from tests.integration.streams import Ended, message
-from tests.integration.systems import PORTS, QUICK, Running, running, settings, write_document
+from tests.integration.systems import (
+    PORTS,
+    QUICK,
+    Running,
+    metric,
+    running,
+    settings,
+    until_metric,
+    write_document,
+)
 from tests.support import operators
 
 CHAT = "d:alice~bob"
@@ -39,22 +48,6 @@ def families(text: str) -> dict[str, str]:
     """Name -> type of what a server tells; when a counter was made, which comes along, is not."""
     found = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.M))
     return {name: type_ for name, type_ in found.items() if not name.endswith("_created")}
-
-
-async def metric(system: Running, server: str, name: str) -> float:
-    async with operators.client() as client:
-        text = (await client.get(f"{system.addresses.health[server]}/metrics")).text
-    lines = [line for line in text.splitlines() if line.startswith(name)]
-    assert lines, f"no {name} in {text}"
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
-
-
-async def until_metric(system: Running, server: str, name: str, value: float) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if await metric(system, server, name) == value:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def test_health_and_metrics_on_each_server(tmp_path: Path) -> None:

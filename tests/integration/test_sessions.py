@@ -12,8 +12,7 @@ from cecochat.v1.history_pb2 import GetMessagesRequest
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position
 from tests.integration import streams
 from tests.integration.streams import Ended, delivered_texts, message
-from tests.integration.systems import QUICK, running
-from tests.integration.test_servers import metric
+from tests.integration.systems import QUICK, metric, running
 
 CHAT = "d:alice~bob"
 

@@ -24,8 +24,7 @@ from cecochat.ports.configuration import CONFIGURATION
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracing, traceparent
 from tests.integration.clients import next_of
-from tests.integration.systems import QUICK, Running, running
-from tests.integration.test_servers import until_metric
+from tests.integration.systems import QUICK, Running, running, until_metric
 from tests.support.eventually import eventually
 
 PARTITIONS = 60
