@@ -105,7 +105,7 @@ async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> i
     raise AssertionError("a log has no end")
 
 
-async def following(
+async def records_after(
     backplane: Backplane, partition: int, place: Place
 ) -> AsyncGenerator[Sequence[Record]]:
     """The batches of records behind a place that a fold stands at, without end. Raises

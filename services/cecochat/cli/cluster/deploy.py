@@ -170,37 +170,45 @@ async def _until_healthy(nomad: Jobs, job: Job, done: list[Job]) -> None:
     Raises `Failed` after reverting everything if Nomad says that it is not healthy. Raises
     `Failed` without reverting anything if Nomad does not answer.
     """
-    from cecochat.domain.errors import Unavailable
-
     if not job.spec["TaskGroups"][0]["Count"]:
         echo(f"{job.service}: no server is wanted", err=True)
         return
     running = await nomad.running(job.id)
     version = int(running["Version"]) if running else 0
     echo(f"{job.service}: version {version} ...", err=True)
-    try:
-        if job.spec["Type"] == "system":
-            healthy, said = await nomad.runs_everywhere(job.id, version)
-        else:
-            healthy, said = await nomad.rolled_out(job.id, version)
-    except Unavailable as error:
-        names = ", ".join(each.service for each in done)
-        raise Failed(
-            f"{error}. These were submitted, and not reverted: {names}. Deploy again to go on"
-        ) from None
+    healthy, said = await _outcome(nomad, job, version, done)
     if healthy:
         echo(f"{job.service}: version {version} is healthy", err=True)
         return
-    back = []
-    for earlier in done:
-        if earlier.before is not None and (
-            earlier is not job or "rolling back" not in said.lower()
-        ):
-            await nomad.revert(earlier.id, earlier.before)
-            back.append(earlier.service)
+    back = await _reverted(nomad, done, but=job if "rolling back" in said.lower() else None)
     raise Failed(
         f"{job.service} did not become healthy: {said}. "
         + (f"Reverted to the version before: {', '.join(back)}. " if back else "")
         + f"To find out why, use `nomad job status {job.id}`, and `nomad alloc logs -stderr` of an "
         "allocation that failed"
     )
+
+
+async def _outcome(nomad: Jobs, job: Job, version: int, done: list[Job]) -> tuple[bool, str]:
+    """Return whether a version became healthy, and what Nomad says of it."""
+    from cecochat.domain.errors import Unavailable
+
+    try:
+        if job.spec["Type"] == "system":
+            return await nomad.runs_everywhere(job.id, version)
+        return await nomad.rolled_out(job.id, version)
+    except Unavailable as error:
+        names = ", ".join(each.service for each in done)
+        raise Failed(
+            f"{error}. These were submitted, and not reverted: {names}. Deploy again to go on"
+        ) from None
+
+
+async def _reverted(nomad: Jobs, done: list[Job], but: Job | None) -> list[str]:
+    """Go back to the versions before, and return whose; `but` is reverted by Nomad itself."""
+    back = []
+    for job in done:
+        if job.before is not None and job is not but:
+            await nomad.revert(job.id, job.before)
+            back.append(job.service)
+    return back

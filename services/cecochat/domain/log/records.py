@@ -124,74 +124,82 @@ def encode(record: LogRecord) -> tuple[bytes, bytes, Headers]:
     """Return the key, value and headers that a record is written as."""
     match record:
         case Origin():
-            return (
-                record.user_id.encode(),
-                record.event,
-                (
-                    ("kind", "origin"),
-                    ("v", FORMAT_VERSION),
-                    ("id", str(record.id)),
-                    ("epoch", str(record.epoch.offset)),
-                    ("number", str(record.number)),
-                    ("clock", str(record.epoch.clock_ms)),
-                    *_trace(record),
-                ),
-            )
+            return record.user_id.encode(), record.event, _origin_headers(record)
         case Copy():
-            return (
-                "\n".join(record.recipient_ids).encode(),
-                record.event,
-                (
-                    ("kind", "copy"),
-                    ("v", FORMAT_VERSION),
-                    ("id", str(record.id)),
-                    ("origin", f"{record.origin_partition}:{record.origin.offset}"),
-                    ("after", str(record.after.offset)),
-                    ("clocks", f"{record.origin.clock_ms}:{record.after.clock_ms}"),
-                    *_trace(record),
-                ),
-            )
-        case Takeover():
-            takeover = TakeoverValue(
-                server_id=record.server_id,
-                session=record.session,
-                assignment_version=record.assignment_version,
-                keeps_clock=record.keeps_clock,
-                uncopied_from=record.uncopied[0],
-                uncopied_below=record.uncopied[1],
-                lost_below=record.lost.offset + 1,
-                lost_clock_ms=record.lost.clock_ms,
-            )
-            return b"", takeover.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
+            return "\n".join(record.recipient_ids).encode(), record.event, _copy_headers(record)
         case Missing():
-            return (
-                b"",
-                b"",
-                (
-                    ("kind", "origin"),
-                    ("v", FORMAT_VERSION),
-                    ("id", "0"),
-                    ("epoch", str(NO_EPOCH)),
-                    ("number", "0"),
-                    ("missing", f"{record.target}:{record.high.offset}"),
-                    ("clock", str(record.high.clock_ms)),
-                ),
-            )
+            return b"", b"", _missing_headers(record)
+        case Takeover():
+            value: TakeoverValue | StateValue = _takeover_value(record)
+            return b"", value.SerializeToString(), (("kind", "takeover"), ("v", FORMAT_VERSION))
         case State():
-            state = StateValue(
-                as_of=record.as_of,
-                epoch=record.epoch.offset,
-                epoch_clock_ms=record.epoch.clock_ms,
-                count=record.count,
-                top=record.top,
-                copied=_copied_values(record.high),
-                last_id=record.last_id,
-                last=_copied_values(record.last),
-                owed=_copied_values({at: Copied(place, 0) for at, place in record.owed.items()}),
-                unread_before=record.unread + 1,
-                clock_ms=record.clock_ms,
-            )
-            return b"", state.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+            value = _state_value(record)
+            return b"", value.SerializeToString(), (("kind", "state"), ("v", FORMAT_VERSION))
+
+
+def _origin_headers(record: Origin) -> Headers:
+    return (
+        ("kind", "origin"),
+        ("v", FORMAT_VERSION),
+        ("id", str(record.id)),
+        ("epoch", str(record.epoch.offset)),
+        ("number", str(record.number)),
+        ("clock", str(record.epoch.clock_ms)),
+        *_trace(record),
+    )
+
+
+def _copy_headers(record: Copy) -> Headers:
+    return (
+        ("kind", "copy"),
+        ("v", FORMAT_VERSION),
+        ("id", str(record.id)),
+        ("origin", f"{record.origin_partition}:{record.origin.offset}"),
+        ("after", str(record.after.offset)),
+        ("clocks", f"{record.origin.clock_ms}:{record.after.clock_ms}"),
+        *_trace(record),
+    )
+
+
+def _missing_headers(record: Missing) -> Headers:
+    return (
+        ("kind", "origin"),
+        ("v", FORMAT_VERSION),
+        ("id", "0"),
+        ("epoch", str(NO_EPOCH)),
+        ("number", "0"),
+        ("missing", f"{record.target}:{record.high.offset}"),
+        ("clock", str(record.high.clock_ms)),
+    )
+
+
+def _takeover_value(record: Takeover) -> TakeoverValue:
+    return TakeoverValue(
+        server_id=record.server_id,
+        session=record.session,
+        assignment_version=record.assignment_version,
+        keeps_clock=record.keeps_clock,
+        uncopied_from=record.uncopied[0],
+        uncopied_below=record.uncopied[1],
+        lost_below=record.lost.offset + 1,
+        lost_clock_ms=record.lost.clock_ms,
+    )
+
+
+def _state_value(record: State) -> StateValue:
+    return StateValue(
+        as_of=record.as_of,
+        epoch=record.epoch.offset,
+        epoch_clock_ms=record.epoch.clock_ms,
+        count=record.count,
+        top=record.top,
+        copied=_copied_values(record.high),
+        last_id=record.last_id,
+        last=_copied_values(record.last),
+        owed=_copied_values({at: Copied(place, 0) for at, place in record.owed.items()}),
+        unread_before=record.unread + 1,
+        clock_ms=record.clock_ms,
+    )
 
 
 def _copied_values(places: dict[int, Copied]) -> dict[int, StateValue.Copied]:
@@ -235,52 +243,67 @@ def _decode(key: bytes, value: bytes, header: dict[str, str]) -> LogRecord:
         )
     match header["kind"]:
         case "origin" if "missing" in header:
-            target, _, high = header["missing"].partition(":")
-            place = Place(_number(header.get("clock", "0")), _number(high, low=-1))
-            return Missing(_number(target, high=PARTITIONS_MAX), place)
+            return _missing(header)
         case "origin":
-            event = _event(value, header)
-            return Origin(
-                event.id,
-                Place(_number(header.get("clock", "0")), _number(header["epoch"])),
-                _number(header["number"]),
-                UserId(key.decode()),
-                event.client_message_id,
-                _user_ids(event.recipient_ids),
-                value,
-                event,
-                header.get("traceparent", ""),
-            )
+            return _origin(key, value, header)
         case "copy":
-            origin_partition, _, origin_offset = header["origin"].partition(":")
-            # the first version wrote no clocks
-            origin_clock, _, after_clock = header.get("clocks", "0:0").partition(":")
-            event = _event(value, header)  # clients get these bytes, and cannot skip an empty event
-            if not event.id:
-                raise ValueError("it contains no event")
-            return Copy(
-                event.id,
-                _number(origin_partition, high=PARTITIONS_MAX),
-                Place(_number(origin_clock), _number(origin_offset)),
-                Place(_number(after_clock), _number(header["after"], low=-1)),
-                _user_ids(key.decode().split("\n")),
-                value,
-                header.get("traceparent", ""),
-            )
+            return _copy(key, value, header)
         case "takeover":
-            takeover = TakeoverValue.FromString(value)
-            return Takeover(
-                takeover.server_id,
-                takeover.session,
-                takeover.assignment_version,
-                (takeover.uncopied_from, takeover.uncopied_below),
-                takeover.keeps_clock,
-                Place(takeover.lost_clock_ms, takeover.lost_below - 1),
-            )
+            return _takeover(TakeoverValue.FromString(value))
         case "state":
             return _state(StateValue.FromString(value))
         case kind:
             raise ValueError(f"its kind {kind!r} is unknown")
+
+
+def _missing(header: dict[str, str]) -> Missing:
+    target, _, high = header["missing"].partition(":")
+    place = Place(_number(header.get("clock", "0")), _number(high, low=-1))
+    return Missing(_number(target, high=PARTITIONS_MAX), place)
+
+
+def _origin(key: bytes, value: bytes, header: dict[str, str]) -> Origin:
+    event = _event(value, header)
+    return Origin(
+        event.id,
+        Place(_number(header.get("clock", "0")), _number(header["epoch"])),
+        _number(header["number"]),
+        UserId(key.decode()),
+        event.client_message_id,
+        _user_ids(event.recipient_ids),
+        value,
+        event,
+        header.get("traceparent", ""),
+    )
+
+
+def _copy(key: bytes, value: bytes, header: dict[str, str]) -> Copy:
+    origin_partition, _, origin_offset = header["origin"].partition(":")
+    # the first version wrote no clocks
+    origin_clock, _, after_clock = header.get("clocks", "0:0").partition(":")
+    event = _event(value, header)  # clients get these bytes, and cannot skip an empty event
+    if not event.id:
+        raise ValueError("it contains no event")
+    return Copy(
+        event.id,
+        _number(origin_partition, high=PARTITIONS_MAX),
+        Place(_number(origin_clock), _number(origin_offset)),
+        Place(_number(after_clock), _number(header["after"], low=-1)),
+        _user_ids(key.decode().split("\n")),
+        value,
+        header.get("traceparent", ""),
+    )
+
+
+def _takeover(value: TakeoverValue) -> Takeover:
+    return Takeover(
+        value.server_id,
+        value.session,
+        value.assignment_version,
+        (value.uncopied_from, value.uncopied_below),
+        value.keeps_clock,
+        Place(value.lost_clock_ms, value.lost_below - 1),
+    )
 
 
 def _user_ids(texts: Iterable[str]) -> tuple[UserId, ...]:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -51,6 +50,8 @@ NOT_ANSWERING = Refusal(
 )
 
 Request = TypeVar("Request", bound=Message)
+Asked = TypeVar("Asked")
+Answer = Callable[[UserId, Asked], Awaitable[bytes]]
 
 
 class QueryMetrics:
@@ -86,56 +87,54 @@ def service(
     tracer: Tracer,
 ) -> Service:
     """Return the service, which `queries` and `where` answer."""
-    serving = partial(
-        _unary,
-        admission=admission,
-        verifier=verifier,
-        tarpit=Tarpit(),
-        metrics=metrics,
-        tracer=tracer,
-    )
+    unary = _UnaryCalls(admission, verifier, metrics, tracer)
     calls = {
-        "GetMessages": serving("GetMessages", queries.messages, GetMessagesRequest),
-        "GetChats": serving("GetChats", queries.chats, GetChatsRequest),
-        "FindMessage": serving("FindMessage", where.call, FindMessageRequest, cost=FIND_COST),
+        "GetMessages": unary.handler("GetMessages", queries.messages, GetMessagesRequest),
+        "GetChats": unary.handler("GetChats", queries.chats, GetChatsRequest),
+        "FindMessage": unary.handler("FindMessage", where.call, FindMessageRequest, FIND_COST),
     }
     return Service(SERVICE, calls, RECEIVE_MAX_BYTES, CONNECTION_AGE_MS)
 
 
-def _unary(
-    name: str,
-    answer: Callable[[UserId, Request], Awaitable[bytes]],
-    request_type: type[Request],
-    *,
-    cost: int = 1,
-    admission: Admission,
-    verifier: Verifier,
-    tarpit: Tarpit,
-    metrics: QueryMetrics,
-    tracer: Tracer,
-) -> grpc.RpcMethodHandler[bytes, bytes]:
-    full = f"{SERVICE}/{name}"
+class _UnaryCalls:
+    """What all calls go through: who asks, whether they may ask now, and what is told of it."""
 
-    async def call(_: object, context: Context) -> None:
-        if refusal := await respond(context):
-            await tarpit.hold(refusal)
-            await abort(context, refusal)
+    def __init__(
+        self, admission: Admission, verifier: Verifier, metrics: QueryMetrics, tracer: Tracer
+    ) -> None:
+        self._admission = admission
+        self._verifier = verifier
+        self._metrics = metrics
+        self._tracer = tracer
+        self._tarpit = Tarpit()
 
-    async def served(user_id: UserId, context: Context) -> None:
-        request = _parse(await _read(context), request_type)
-        with tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
-            async with admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):
-                answered = await answer(user_id, request)
-        admission.answered(user_id, len(answered))
-        await context.write(answered)  # returns when the client's window has taken it
+    def handler(
+        self, name: str, answer: Answer[Request], request_type: type[Request], cost: int = 1
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return the handler of a call that counts as `cost` queries."""
 
-    async def respond(context: Context) -> Refusal | None:
+        async def answered(user_id: UserId, context: Context) -> bytes:
+            request = _parse(await _read(context), request_type)
+            full = f"{SERVICE}/{name}"
+            with self._tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
+                async with self._admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):
+                    return await answer(user_id, request)
+
+        async def call(_: object, context: Context) -> None:
+            if refusal := await self._respond(name, answered, context, cost):
+                await self._tarpit.hold(refusal)
+                await abort(context, refusal)
+
+        return grpc.stream_stream_rpc_method_handler(call)
+
+    async def _respond(
+        self, name: str, answered: Answer[Context], context: Context, cost: int
+    ) -> Refusal | None:
+        """Answer a call, or return why it is refused."""
         begun_s = time.monotonic()
         refusal: Refusal | None = None
         try:
-            _, identity = authenticate(context, verifier)
-            with admission.admitted(identity.user_id, cost):
-                await served(identity.user_id, context)
+            await self._admit(answered, context, cost)
         except Refusal as refused:
             refusal = refused
         except (Unavailable, TimeoutError) as error:
@@ -145,10 +144,15 @@ def _unary(
             log.exception("%s failed", name)
             refusal = INTERNAL
         finally:
-            metrics.answered(name, refusal, time.monotonic() - begun_s)
+            self._metrics.answered(name, refusal, time.monotonic() - begun_s)
         return refusal
 
-    return grpc.stream_stream_rpc_method_handler(call)
+    async def _admit(self, answered: Answer[Context], context: Context, cost: int) -> None:
+        _, identity = authenticate(context, self._verifier)
+        with self._admission.admitted(identity.user_id, cost):
+            answer = await answered(identity.user_id, context)
+            self._admission.answered(identity.user_id, len(answer))
+            await context.write(answer)  # returns when the client's window has taken it
 
 
 async def _read(context: Context) -> bytes:

@@ -18,9 +18,9 @@ from cecochat.ports.history import History, Hole, MarkRow, MessageRow
 from cecochat.ports.reading import (
     between,
     dealt_with,
-    following,
     known_fold_at,
     read_cut_log,
+    records_after,
     still_holds,
 )
 from cecochat.runtime.clock import now_ms
@@ -186,7 +186,7 @@ class Walk:
     async def _records(self, up_to: int) -> AsyncGenerator[Record]:
         if self.position >= up_to:
             return
-        batches = following(self._backplane, self._partition, self.place)
+        batches = records_after(self._backplane, self._partition, self.place)
         async with aclosing(batches):
             async for batch in batches:
                 for record in batch:

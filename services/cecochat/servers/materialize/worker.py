@@ -20,10 +20,10 @@ from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane
 from cecochat.ports.history import History, Hole, Progress, RowsRefused
 from cecochat.ports.reading import (
     appended_at_ms,
-    following,
     goes_on_at,
     known_fold_at,
     read_cut_log,
+    records_after,
     still_holds,
 )
 from cecochat.runtime.clock import now_ms
@@ -127,7 +127,7 @@ class Materializer:
         await self._commit(partition)  # retention has to wait if the database has lost rows
         position, fold = await self._fold(partition, held.offset)
         self._reached[partition] = Place(max(fold.clock_ms, held.clock_ms), position + 1)
-        batches = following(self._backplane, partition, Place(fold.clock_ms, position))
+        batches = records_after(self._backplane, partition, Place(fold.clock_ms, position))
         async with aclosing(batches):
             async for batch in batches:
                 self._writing[partition] = batch[0].appended_at_ms

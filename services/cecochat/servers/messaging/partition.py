@@ -7,14 +7,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 
 from cecochat.domain.errors import ProducerEnded, Refusal, Trimmed, Unavailable, Undecodable
 from cecochat.domain.log.records import Takeover
 from cecochat.domain.ownership.owner import Owner
-from cecochat.ports.backplane import MESSAGES, Producer
-from cecochat.ports.reading import decode_once, following
+from cecochat.ports.backplane import MESSAGES, Producer, Record
+from cecochat.ports.reading import decode_once, records_after
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.messaging.appending import Appending
 from cecochat.servers.messaging.forward import Forwarding
@@ -166,41 +166,45 @@ class OwnedPartition:
         )
 
     async def _follow(self, owner: Owner, forwarding: Forwarding) -> Takeover:
-        batches = following(self._log.backplane, self.partition, owner.place)
+        batches = records_after(self._log.backplane, self.partition, owner.place)
         async with aclosing(batches):
             async for batch in batches:
                 now = now_ms()
-                unread_bytes = 0
-                read = ReadBatch() if owner.ready else None  # what is read ahead is not measured
-                for record in batch:
-                    decoded = decode_once(record)
-                    if isinstance(decoded, Undecodable):
-                        if owner.skip(record.offset, decoded, record.appended_at_ms):
-                            raise ProducerEnded(
-                                f"offset {record.offset} cannot be read and may be an own send"
-                            )
-                    else:
-                        counts = owner.read(record.offset, decoded, record.appended_at_ms, now)
-                        if owner.outdated:
-                            raise ProducerEnded(
-                                f"offset {record.offset} says more than this owner was loaded with"
-                            )
-                        if counts:
-                            self._traces.read(owner, record.offset, decoded, now)
-                        if read:
-                            read.add(decoded, counts, owner.fold)
-                    unread_bytes += len(record.value)
-                    if unread_bytes > YIELD_BYTES:
-                        unread_bytes = 0
-                        await self._let_clients_read(owner)
+                measured = ReadBatch() if owner.ready else None  # what is read ahead is not
+                await self._read(owner, batch, now, measured)
                 if owner.superseded:
                     return owner.superseded
-                if read:
-                    self._metrics.read(read)
+                if measured:
+                    self._metrics.read(measured)
                 self._moved.set()
                 if owner.ready:
                     self._after_batch(owner, forwarding, now)
         raise AssertionError("a log has no end")
+
+    async def _read(
+        self, owner: Owner, batch: Sequence[Record], now: int, measured: ReadBatch | None
+    ) -> None:
+        unread_bytes = 0
+        for record in batch:
+            self._read_one(owner, record, now, measured)
+            unread_bytes += len(record.value)
+            if unread_bytes > YIELD_BYTES:
+                unread_bytes = 0
+                await self._let_clients_read(owner)
+
+    def _read_one(self, owner: Owner, record: Record, now: int, measured: ReadBatch | None) -> None:
+        decoded = decode_once(record)
+        if isinstance(decoded, Undecodable):
+            if owner.skip(record.offset, decoded, record.appended_at_ms):
+                raise ProducerEnded(f"offset {record.offset} cannot be read and may be an own send")
+            return
+        counts = owner.read(record.offset, decoded, record.appended_at_ms, now)
+        if owner.outdated:
+            raise ProducerEnded(f"offset {record.offset} says more than this owner was loaded with")
+        if counts:
+            self._traces.read(owner, record.offset, decoded, now)
+        if measured:
+            measured.add(decoded, counts, owner.fold)
 
     async def _let_clients_read(self, owner: Owner) -> None:
         """Pause, so that a burst does not overrun the queue of a client that reads fast enough."""
