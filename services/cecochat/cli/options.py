@@ -27,6 +27,9 @@ Token = Annotated[
     typer.Option("--token", envvar="CECOCHAT_TOKEN", help="The token of the user to act as."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+Data = Annotated[
+    Path | None, typer.Option(help="The data folder. By default that of the last `cecochat up`.")
+]
 SettingsFile = Annotated[
     Path | None,
     typer.Option(

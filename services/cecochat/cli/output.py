@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
@@ -65,14 +65,22 @@ def hole_json(hole: Hole) -> dict[str, Any]:
 def _minute(id_: int) -> str:
     from cecochat.domain.log.ids import time_ms
 
-    at = datetime.fromtimestamp(time_ms(id_) / 1_000).astimezone()
-    return at.strftime("%Y-%m-%d %H:%M")
+    return shown_ms(time_ms(id_), "minutes")
+
+
+def shown_ms(at_ms: int, to: str = "seconds") -> str:
+    """Return a time in ms since 1970 as a person reads it; see `shown`."""
+    return shown(datetime.fromtimestamp(at_ms / 1_000, UTC), to)
+
+
+def shown(at: datetime, to: str = "seconds") -> str:
+    """Return a time in local time, to the minutes, seconds or milliseconds."""
+    return at.astimezone().replace(tzinfo=None).isoformat(" ", to)
 
 
 def message_line(message: Message) -> str:
     """Return a message for a person, in local time. Further lines of its text are indented."""
-    at = message.sent_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    head = f"{at}  {message.user_id}  "
+    head = f"{shown(message.sent_at)}  {message.user_id}  "
     return head + message.text.replace("\n", "\n" + " " * len(head))
 
 

@@ -131,11 +131,16 @@ def app(name: str) -> App:
     return made
 
 
+def _routes(app: App) -> str:
+    """Return what an application answers, such as "GET /live, POST /revocations"."""
+    routes = app.router.routes
+    return ", ".join(sorted(f"{method} /{each.path}" for each in routes for method in each.methods))
+
+
 async def _failed(request: Request, error: Exception) -> HTTPResponse:
     if isinstance(error, SanicException):
         code = CODE.get(error.status_code, errors_pb2.ERROR_CODE_INVALID_ARGUMENT)
-        paths = ", ".join(sorted({f"/{route.path}" for route in request.app.router.routes}))
-        refusal = Refusal(code, f"{str(error)[:200].rstrip('.')}: send a GET of {paths}")
+        refusal = Refusal(code, f"{str(error)[:200].rstrip('.')}: send {_routes(request.app)}")
         return error_response(refusal, error.status_code, error.headers)
     log.error("a request failed", exc_info=error)
     return error_response(

@@ -15,6 +15,7 @@ from cecochat.cli.output import (
     json_line,
     message_json,
     message_line,
+    shown,
 )
 from cecochat.cli.target import check_user, target, token_for
 
@@ -114,7 +115,7 @@ def _chat_line(user: str, chat: Chat) -> str:
     from cecochat.client import peer_of
 
     last = chat.last_message
-    at = last.sent_at.astimezone().strftime("%Y-%m-%d %H:%M")
+    at = shown(last.sent_at, "minutes")
     unread = f"{chat.unread_count} unread" if chat.unread_count else ""
     text = " ".join(last.text.split())
     return f"{at}  {peer_of(user, chat.chat_id):<20}  {unread:>11}  {last.user_id}: {text[:60]}"

@@ -18,9 +18,6 @@ from cecochat.cli.output import echo, json_line
 if TYPE_CHECKING:
     from cecochat.ports.configuration import Configuration, Document
 
-Data = Annotated[
-    Path | None, typer.Option(help="The data folder. By default that of the last `cecochat up`.")
-]
 KeyName = Annotated[
     str, typer.Argument(metavar="KEY", help="The name of a key, such as sends.rate_per_user.")
 ]
@@ -38,7 +35,7 @@ def add_to(root: typer.Typer) -> None:
 @app.command(epilog="Example: cecochat config get sends.rate_per_user")
 def get(
     key: Annotated[str | None, typer.Argument(help="Only this key. By default all keys.")] = None,
-    data: Data = None,
+    data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:
@@ -66,7 +63,7 @@ def get(
     context_settings={"ignore_unknown_options": True},  # -1 is a value, though not a valid one
 )
 def set_(
-    key: KeyName, value: str, data: Data = None, settings: options.SettingsFile = None
+    key: KeyName, value: str, data: options.Data = None, settings: options.SettingsFile = None
 ) -> None:
     """Change one key. Servers follow within two seconds."""
     from cecochat.domain.cluster.configuration import from_text, parse
@@ -83,7 +80,7 @@ def set_(
 
 
 @app.command(epilog="Example: cecochat config unset sends.rate_per_user")
-def unset(key: KeyName, data: Data = None, settings: options.SettingsFile = None) -> None:
+def unset(key: KeyName, data: options.Data = None, settings: options.SettingsFile = None) -> None:
     """Set one key back to its default, or remove a key that only another version knows."""
     from cecochat.domain.cluster.configuration import KEYS
 
@@ -99,7 +96,7 @@ def unset(key: KeyName, data: Data = None, settings: options.SettingsFile = None
 
 @app.command(epilog="Example: cecochat config watch")
 def watch(
-    data: Data = None, json: options.Json = False, settings: options.SettingsFile = None
+    data: options.Data = None, json: options.Json = False, settings: options.SettingsFile = None
 ) -> None:
     """Print each change as it happens, until Ctrl-C."""
     run(_watch(data, settings, json))
@@ -108,7 +105,7 @@ def watch(
 @app.command("history", epilog="Example: cecochat config history --limit 5")
 def past(
     limit: Annotated[int, typer.Option(min=1, help="Print at most this many versions.")] = 20,
-    data: Data = None,
+    data: options.Data = None,
     json: options.Json = False,
     settings: options.SettingsFile = None,
 ) -> None:

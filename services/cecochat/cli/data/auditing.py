@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import typer
 
 from cecochat.cli.asking import asking
 from cecochat.cli.errors import UsageError
-from cecochat.cli.output import echo, json_line
+from cecochat.cli.output import echo, json_line, shown_ms
 from cecochat.cli.target import health_urls
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.printable import printable
@@ -254,7 +253,4 @@ def _rows(count: int) -> str:
 
 
 def _up_to(at_ms: int) -> str:
-    if not at_ms:
-        return ""
-    at = datetime.fromtimestamp(at_ms / 1_000).astimezone()
-    return f", up to {at.isoformat(' ', 'seconds')[:19]}"
+    return f", up to {shown_ms(at_ms)}" if at_ms else ""

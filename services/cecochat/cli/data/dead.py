@@ -14,8 +14,8 @@ from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.failure import run
-from cecochat.cli.operate.holes import Data, at, is_called, only_one
-from cecochat.cli.output import echo, json_line, print_table
+from cecochat.cli.operate.holes import is_called, only_one
+from cecochat.cli.output import echo, json_line, print_table, shown_ms
 from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def show(
         return
     value = base64.b64decode(letter.pop("value"))
     letter["key"] = base64.b64decode(letter["key"]).decode(errors="replace")
-    letter["at"] = at(letter.pop("at_ms"))
+    letter["at"] = shown_ms(letter.pop("at_ms"))
     for name_, field in letter.items():
         if field not in ("", 0):
             echo(f"{name_:<11} {field}")
@@ -88,7 +88,7 @@ def show(
 def retry(
     name: Name,
     server: Server = None,
-    data: Data = None,
+    data: options.Data = None,
     settings: options.SettingsFile = None,
 ) -> None:
     """Store a refused message in the history, and close its hole.
@@ -106,7 +106,7 @@ def drop(
         str | None, typer.Option(help="Who gives it up. By default the user of this machine.")
     ] = None,
     server: Server = None,
-    data: Data = None,
+    data: options.Data = None,
     settings: options.SettingsFile = None,
 ) -> None:
     """Give up a refused message.
@@ -198,7 +198,7 @@ def _line(letter: dict[str, Any]) -> tuple[str, ...]:
     cut = f" ({letter['cut_bytes']} cut)" if letter["cut_bytes"] else ""
     return (
         letter["name"],
-        at(letter["at_ms"]),
+        shown_ms(letter["at_ms"]),
         letter["state"],
         letter["chat_id"],
         f"{letter['bytes']}{cut}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -19,10 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(
-    data: Annotated[
-        Path | None,
-        typer.Option(help="The data folder. By default that of the last `cecochat up`."),
-    ] = None,
+    data: options.Data = None,
     file: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:

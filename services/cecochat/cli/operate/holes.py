@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
-from cecochat.cli.output import echo, json_line, print_table
+from cecochat.cli.output import echo, json_line, print_table, shown_ms
 from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Show where acknowledged messages may be missing for good, and note that you know.",
 )
-Data = Annotated[
-    Path | None, typer.Option(help="The data folder. By default that of the last `cecochat up`.")
-]
 
 
 def add_to(root: typer.Typer) -> None:
@@ -59,7 +55,7 @@ def ack(
     by: Annotated[
         str | None, typer.Option(help="Who knows about it. By default the user of this machine.")
     ] = None,
-    data: Data = None,
+    data: options.Data = None,
     settings: options.SettingsFile = None,
 ) -> None:
     """Note that an operator knows about these holes.
@@ -134,13 +130,8 @@ def only_one(name: str, found: list[tuple[str, str]]) -> None:
 def _line(hole: dict[str, Any]) -> tuple[str, ...]:
     acknowledged = "no"
     if not is_open(hole):
-        acknowledged = f"{at(hole['acknowledged_at_ms'])} by {hole['acknowledged_by']}"
+        acknowledged = f"{shown_ms(hole['acknowledged_at_ms'])} by {hole['acknowledged_by']}"
     ids = f"{hole['first_id']} to {hole['last_id']}"
     why = f"{hole['reason']}: {hole['text']}"
     chat = hole["chat_id"] or f"any of partition {hole['partition']}"
-    return hole["name"], at(hole["found_at_ms"]), acknowledged, chat, ids, why
-
-
-def at(at_ms: int) -> str:
-    """Return a time in local time, for a table."""
-    return datetime.fromtimestamp(at_ms / 1_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return hole["name"], shown_ms(hole["found_at_ms"]), acknowledged, chat, ids, why

@@ -47,10 +47,7 @@ def revoke(
     list_: Annotated[
         bool, typer.Option("--list", help="Print the revocations that are in force.")
     ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="The data folder. By default that of the last `cecochat up`."),
-    ] = None,
+    data: options.Data = None,
     settings: options.SettingsFile = None,
     json: options.Json = False,
 ) -> None:

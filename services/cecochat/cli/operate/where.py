@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from cecochat.cli import options
 from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.failure import run
-from cecochat.cli.output import echo, json_line, print_table
+from cecochat.cli.output import echo, json_line, print_table, shown_ms
 from cecochat.cli.target import traces
 
 STATES = {
@@ -135,8 +134,7 @@ def _line(step: dict[str, Any]) -> tuple[str, ...]:
 def _time(at_ms: int | None) -> str:
     if at_ms is None:
         return ""
-    at = datetime.fromtimestamp(at_ms / 1_000).astimezone()
-    return at.isoformat(sep=" ", timespec="milliseconds")[:23]
+    return shown_ms(at_ms, "milliseconds")
 
 
 def _verdict(found: dict[str, Any], chat: str | None) -> str:
