@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cecochat.auth.tokens import mint
+from cecochat.auth.minting import mint
 from cecochat.client import Client, Event, Message, Reconnecting, connect
 
 CECOCHAT = Path(sys.executable).with_name("cecochat")

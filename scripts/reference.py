@@ -151,7 +151,7 @@ you are. Data goes to standard output, and everything else to standard error.
 
 
 def _cli() -> Iterator[str]:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(app([]))
     assert isinstance(root, TyperGroup)
     yield from _command("cecochat", root, 1)
 

@@ -17,7 +17,7 @@ from random import Random
 
 import pytest
 
-from cecochat.auth.tokens import mint
+from cecochat.auth.minting import mint
 from cecochat.client import Client, Closed, Message, NotReachable, Reconnecting, connect
 from tests.support.server import Server, running
 

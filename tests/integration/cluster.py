@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from cecochat.adapters import build
 from cecochat.adapters.kafka.settings import KafkaSettings
-from cecochat.auth import tokens
+from cecochat.auth.minting import mint
+from cecochat.auth.tokens import Verifier
 from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import CecochatError, ProducerEnded, Unavailable
 from cecochat.domain.log.place import Place
@@ -239,7 +240,7 @@ class Cluster:
         await write_document(self.parts.configuration, ASSIGNMENT, owners)
 
     def token(self, user: str) -> str:
-        return tokens.mint(SECRET, user, 3_600)
+        return mint(SECRET, user, 3_600)
 
     def stream(
         self, server_id: str, user: str, position: Position | None = None
@@ -272,7 +273,7 @@ async def cluster(
             history=await stack.enter_async_context(build.history(chosen)),
             configuration=await stack.enter_async_context(build.configuration(chosen)),
             discovery=await stack.enter_async_context(build.discovery(chosen)),
-            verifier=tokens.Verifier(secret=SECRET),
+            verifier=Verifier(secret=SECRET),
             operators=operators.operators(),
         )
         await write_document(parts.configuration, CONFIGURATION, QUICK)

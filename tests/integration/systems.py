@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from cecochat.adapters import build
-from cecochat.auth import tokens
+from cecochat.auth.minting import mint
 from cecochat.ports.configuration import CONFIGURATION, Configuration, Document
 from cecochat.run import system
 from cecochat.settings import private
@@ -71,7 +71,7 @@ class Running:
     def token(self, user: str, lifetime_s: float = 3_600) -> str:
         assert self.addresses.token_secret_file
         secret = private.drawn_secret(Path(self.addresses.token_secret_file))
-        return tokens.mint(secret, user, lifetime_s)
+        return mint(secret, user, lifetime_s)
 
     def stream(
         self, user: str, position: Position | None = None

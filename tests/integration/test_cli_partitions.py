@@ -47,7 +47,7 @@ async def cli(up: World, *words: str) -> Any:
     """As typed, in a loop of its own."""
     folder = str(up.parts.settings.data_dir)
     command = ["partitions", words[0], *words[1:], "--data", folder]
-    return await asyncio.to_thread(CliRunner().invoke, app, command)
+    return await asyncio.to_thread(CliRunner().invoke, app([]), command)
 
 
 async def printed(up: World, *words: str) -> str:
@@ -221,5 +221,5 @@ def test_partitions_are_written_as_numbers_and_ranges() -> None:
 
 @pytest.mark.parametrize("command", ["show", "plan", "move"])
 def test_help_has_an_example(command: str) -> None:
-    result = CliRunner().invoke(app, ["partitions", command, "--help"])
+    result = CliRunner().invoke(app([]), ["partitions", command, "--help"])
     assert f"Example: cecochat partitions {command}" in " ".join(result.output.split())

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from cecochat.auth.tokens import mint
+from cecochat.auth.minting import mint
 from cecochat.client import CaughtUp, connect
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello
 from tests.integration import streams

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.auth.tokens import mint
+from cecochat.auth.minting import mint
 from cecochat.client import (
     CaughtUp,
     NotReachable,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.auth.tokens import mint
+from cecochat.auth.minting import mint
 from cecochat.client import CaughtUp, Client, Message, Receipt, Reconnecting, Sent, connect
 from cecochat.run import system
 from cecochat.settings.settings import load

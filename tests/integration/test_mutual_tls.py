@@ -135,14 +135,14 @@ async def test_servers_and_commands_show_theirs(
             message_id = await alice.send("bob", "who asks?")
         monkeypatch.setenv("CECOCHAT_CLUSTER_SECRET_FILE", str(operators.SECRET_FILE))
         words = ["where", str(message_id), "--server", url]
-        refused = await asyncio.to_thread(CliRunner().invoke, app, words)
+        refused = await asyncio.to_thread(CliRunner().invoke, app([]), words)
         assert refused.exit_code != 0
         for name, file in mutual(signed).items():
             monkeypatch.setenv(f"CECOCHAT_{name.upper()}", str(file))
 
         async def messaging_has_told() -> bool:
             """Once the copy is there; until then, it says that bob waits for it."""
-            asked = await asyncio.to_thread(CliRunner().invoke, app, words)
+            asked = await asyncio.to_thread(CliRunner().invoke, app([]), words)
             assert asked.exit_code == 0, asked.output
             return "no live session" in asked.output
 

@@ -202,7 +202,7 @@ async def test_status_names_what_nobody_signed(
     forged = f"{settings.namespace}-thief"
 
     async def status() -> str:
-        said = await asyncio.to_thread(CliRunner().invoke, app, ["status"])
+        said = await asyncio.to_thread(CliRunner().invoke, app([]), ["status"])
         return f"{said.output}{said.exception}"
 
     async with alive() as url:

@@ -18,7 +18,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from cecochat.auth.tokens import Verifier, mint
+from cecochat.auth.minting import mint
+from cecochat.auth.tokens import Verifier
 from cecochat.client import CaughtUp, Client, Reconnecting, Refused, connect
 from cecochat.documents.revocations import deciding, until_now_ms
 from cecochat.domain.cluster.revocations import Revocation, Revocations

@@ -16,7 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from cecochat.auth import tokens
+from cecochat.auth.minting import mint
 from cecochat.client import find_route
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION
 from cecochat.run import system
@@ -354,7 +354,7 @@ async def test_a_lookup_is_answered_while_no_history_server_is_live(tmp_path: Pa
         await write_document(parts.configuration, ASSIGNMENT, everything)
         secret_file = parts.settings.secret_file
         assert secret_file
-        token = tokens.mint(private.drawn_secret(secret_file), "alice", 60)
+        token = mint(private.drawn_secret(secret_file), "alice", 60)
         async with messaging(parts, "only") as server, connect(parts, "connect-1") as here:
             url = f"http://{here.address}"
             route = await find_route(url, token)

@@ -17,7 +17,7 @@ import pytest
 
 from cecochat.adapters.embedded.backplane import EmbeddedBackplane
 from cecochat.adapters.embedded.history import EmbeddedHistory
-from cecochat.auth.tokens import mint
+from cecochat.auth.minting import mint
 from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.domain.log.ids import ChatId
 from cecochat.ports.history import Hole

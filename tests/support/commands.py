@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any
 
-from cecochat.auth.tokens import mint
+from cecochat.auth.minting import mint
 from cecochat.client import History, open_history
 from tests.support.server import CECOCHAT, Server
 from tests.support.texts import real_texts

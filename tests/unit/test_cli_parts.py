@@ -55,7 +55,7 @@ PATHS = [[name] for name in ALL[0]] + [["config", name] for name in ALL[1]]
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
 def test_every_command_has_help_with_an_example(path: list[str]) -> None:
-    result = CliRunner().invoke(app, [*path, "--help"])
+    result = CliRunner().invoke(app([]), [*path, "--help"])
     assert result.exit_code == 0
     assert "Example:" in result.output
     assert f"cecochat {' '.join(path)}" in " ".join(result.output.split())
@@ -76,7 +76,7 @@ EVERY = [
 def test_help_is_filled_to_the_width_of_the_terminal(path: tuple[str, ...], columns: int) -> None:
     """Not broken where the lines of the source end."""
     size = {"COLUMNS": str(columns), "TERMINAL_WIDTH": str(columns)}
-    shown = CliRunner().invoke(app, [*path, "--help"], env=size).output
+    shown = CliRunner().invoke(app([]), [*path, "--help"], env=size).output
     about = shown.partition("Usage:")[2].partition("╭")[0].splitlines()[1:]
     lines = [line.strip() for line in about]
     assert any(lines)
@@ -86,7 +86,7 @@ def test_help_is_filled_to_the_width_of_the_terminal(path: tuple[str, ...], colu
 
 
 def test_help_takes_no_table_for_markup() -> None:
-    shown = CliRunner().invoke(app, ["deploy", "--help"]).output
+    shown = CliRunner().invoke(app([]), ["deploy", "--help"]).output
     assert "[messaging]" in shown
     assert "[edge-job]" in shown
 

@@ -309,7 +309,7 @@ def test_up_and_the_servers_that_it_starts_write_text_unless_told_otherwise(
     served: list[Settings] = []
     monkeypatch.setattr(up, "_serve", lambda settings, *_: served.append(settings))
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    done = CliRunner().invoke(app, ["up", "--data", str(tmp_path)], env=given)
+    done = CliRunner().invoke(app([]), ["up", "--data", str(tmp_path)], env=given)
     assert done.exit_code == 0, done.output
     assert as_environment(served[0])["CECOCHAT_LOG_FORMAT"] == form
 

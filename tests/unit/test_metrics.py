@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from cecochat.auth.tokens import Verifier, mint
+from cecochat.auth.minting import mint
+from cecochat.auth.tokens import Verifier
 from cecochat.domain.cluster.revocations import Revocations
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.fold import Fold

@@ -12,13 +12,13 @@ import jwt
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from cecochat.auth.keys import JwksFile, Keys
+from cecochat.auth.minting import AUDIENCE
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.revocations import SID_MAX_BYTES, Revocations
 from cecochat.domain.errors import InvalidSettings, Refusal
 from cecochat.domain.log.ids import UserId, user_id
 from cecochat.v1 import errors_pb2
 
-AUDIENCE = "cecochat"
 LEEWAY_S = 0
 SECRET_MIN_BYTES = 32  # as long as the hash (RFC 7518, section 3.2)
 _TIME_MAX_S = 1 << 40
@@ -235,10 +235,3 @@ def _unauthenticated(what: str) -> Refusal:
     return Refusal(
         errors_pb2.ERROR_CODE_UNAUTHENTICATED, f"{what}: send `authorization: Bearer <token>`"
     )
-
-
-def mint(secret: bytes, user: str, lifetime_s: float) -> str:
-    """Make a development token for a user. Raises `Refusal` for a malformed user id."""
-    now = time.time()
-    claims = {"sub": user_id(user), "aud": AUDIENCE, "iat": now, "exp": now + lifetime_s}
-    return jwt.encode(claims, secret, algorithm="HS256")

@@ -8,30 +8,56 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 
 import typer
 
 from cecochat.cli import logs
-from cecochat.cli.chat import chat, connect, history, send, token
-from cecochat.cli.cluster import config, control, deploy, edge, partitions, serve, status, up
-from cecochat.cli.data import audit, dead, export, importing, restore
 from cecochat.cli.failure import judge
-from cecochat.cli.operate import doctor, holes, revoke, trace, where
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 no answer, 4 refused by the server, "
     "130 interrupted."
 )
 
-app = typer.Typer(
-    name="cecochat",
-    help="A chat back end that never loses, doubles or silently omits an acknowledged message.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # it fits paragraphs to the terminal
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = {
+    "Chat": {
+        "chat": "chat.chat",
+        "send": "chat.send",
+        "history": "chat.history",
+        "chats": "chat.history",
+        "connect": "chat.connect",
+        "token": "chat.token",
+    },
+    "Run a system": {
+        "up": "cluster.up",
+        "doctor": "operate.doctor",
+        "config": "cluster.config",
+        "revoke": "operate.revoke",
+        "status": "cluster.status",
+    },
+    "Find out what happened": {
+        "where": "operate.where",
+        "trace": "operate.trace",
+        "audit": "data.audit",
+        "holes": "operate.holes",
+        "dead": "data.dead",
+    },
+    "Move data": {
+        "import": "data.importing",
+        "export": "data.export",
+        "restore": "data.restore",
+    },
+    "Run a cluster": {
+        "serve": "cluster.serve",
+        "edge": "cluster.edge",
+        "partitions": "cluster.partitions",
+        "control": "cluster.control",
+        "deploy": "cluster.deploy",
+    },
+}
+"""Heading in `--help` -> command -> its module, which has `add_to`."""
 
 
 def _version(wanted: bool) -> None:
@@ -42,7 +68,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
@@ -51,39 +76,38 @@ def _root(
     pass
 
 
-COMMANDS = (
-    up,
-    chat,
-    send,
-    history,
-    connect,
-    token,
-    revoke,
-    doctor,
-    importing,
-    export,
-    restore,
-    config,
-    serve,
-    edge,
-    status,
-    where,
-    holes,
-    dead,
-    audit,
-    partitions,
-    control,
-    deploy,
-    trace,
-)
-for module in COMMANDS:
-    module.add_to(app)
+def app(arguments: list[str]) -> typer.Typer:
+    """Return the command line. Only what the arguments need of it is imported."""
+    made = typer.Typer(
+        name="cecochat",
+        help="A chat back end that never loses, doubles or silently omits an acknowledged message.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",  # it fits paragraphs to the terminal
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_root)
+    every = {name for commands in COMMANDS.values() for name in commands}
+    first = arguments[0] if arguments else ""
+    wanted = {first} if first in every or first == "--version" else every
+    for heading, commands in COMMANDS.items():
+        _add(made, heading, dict.fromkeys(commands[name] for name in commands if name in wanted))
+    return made
+
+
+def _add(made: typer.Typer, heading: str, modules: Iterable[str]) -> None:
+    before = len(made.registered_commands), len(made.registered_groups)
+    for module in modules:
+        import_module(f"cecochat.cli.{module}").add_to(made)
+    for each in made.registered_commands[before[0] :] + made.registered_groups[before[1] :]:
+        each.rich_help_panel = heading
 
 
 def main() -> None:
     """Run the command line. An error becomes one line on standard error, and an exit code."""
     try:
-        app()
+        app(sys.argv[1:])()
     except BrokenPipeError:  # `cecochat history ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

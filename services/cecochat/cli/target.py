@@ -266,7 +266,7 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
 
 
 def _minting(secret_file: Path, user: str) -> Token:
-    from cecochat.auth.tokens import mint
+    from cecochat.auth.minting import mint
     from cecochat.settings.private import drawn_secret
 
     secret = drawn_secret(secret_file)

@@ -196,7 +196,7 @@ class Client:
             self._room.release()
             refused(span, error)
             raise
-        if span.is_recording():
+        if span:
             answer.add_done_callback(partial(answered, span))
         answer.add_done_callback(lambda _: self._room.release())
         return answer

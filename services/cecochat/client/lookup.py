@@ -8,15 +8,18 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
-import httpx
 
 from cecochat.client.backoff import BackOff
 from cecochat.client.errors import ChatError, NotReachable, Refused
 
+if TYPE_CHECKING:
+    import httpx
+
 TIMEOUT_S = 10.0
+OK, NOT_FOUND = 200, 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class Lookup:
         verify: ssl.SSLContext | bool = False  # plain HTTP need not load any certificates
         if not self._url.startswith("http://"):
             verify, self.credentials = trust(ca_file)
+        import httpx  # takes as long as all the rest of the client
+
         self._http = httpx.AsyncClient(timeout=TIMEOUT_S, verify=verify)
 
     @property
@@ -135,6 +140,8 @@ class Lookup:
         self._valid_until_s = 0.0
 
     async def _ask(self, token: str) -> Route:
+        import httpx
+
         headers = {"authorization": f"Bearer {token}"}
         try:
             response = await self._http.get(f"{self._url}/v1/connect", headers=headers)
@@ -143,7 +150,7 @@ class Lookup:
                 f"the connect server at {self._url} does not answer "
                 f"({type(error).__name__}: {error}): is it running, and is the URL right?"
             ) from None
-        if response.status_code != httpx.codes.OK:
+        if response.status_code != OK:
             raise _refused(self._url, response)
         try:
             return _route(response.json())
@@ -170,7 +177,7 @@ def _route(answer: dict[str, Any]) -> Route:
 
 
 def _refused(url: str, response: httpx.Response) -> ChatError:
-    if response.status_code == httpx.codes.NOT_FOUND:
+    if response.status_code == NOT_FOUND:
         return NotReachable(f"what answers at {url} is not a connect server: is the URL right?")
     try:
         error = response.json()["error"]

@@ -81,7 +81,7 @@ def token(
 
 
 def _of_user(user: str, lifetime_s: float, connect: str | None, secret_file: Path | None) -> str:
-    from cecochat.auth.tokens import mint
+    from cecochat.auth.minting import mint
     from cecochat.settings.private import drawn_secret
 
     path = secret_file or target(connect).secret_file
