@@ -25,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("interruptible")
 async def test_up_says_where_it_is_on_one_line_and_remembers_it(server: Server) -> None:
     assert server.ready["started_in_s"] < 3
     assert set(server.ready["health"]) == {"connect", "messaging", "history", "materialize"}
-    pointer = server.folder / "state" / "cecochat" / "last-up.json"
-    remembered = json.loads(pointer.read_text())
+    (noted,) = (server.folder / "state" / "cecochat" / "systems").iterdir()
+    remembered = json.loads(noted.read_text())
     assert set(remembered.pop("backends").values()) == {"", "cecochat"}
     assert remembered.pop("traces") == {"otlp_url": "", "jaeger_url": ""}
     assert remembered == server.ready

@@ -80,7 +80,7 @@ async def test_what_a_system_writes_is_its_owners_alone(server: Server) -> None:
     assert open_to_others(data) == []
     kept = [each for each in (state / "chat").rglob("*") if each.is_file()]
     assert {each.suffix for each in kept} == {".json", ".lock"}
-    for each in (*kept, state / "last-up.json"):
+    for each in (*kept, *(state / "systems").iterdir()):
         assert stat.S_IMODE(each.stat().st_mode) == 0o600, each
 
 

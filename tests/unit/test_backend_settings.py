@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cecochat.cli import target
+from cecochat.cli import systems
 from scripts.backends import (
     cassandra,
     cli,
@@ -176,8 +176,8 @@ def test_what_up_has_written_is_scraped_without_consul(
     assert "- rules.yml" in text
     assert "consul" not in text.partition("scrape_configs")[2]
     assert f'credentials_file: "{tmp_path}/a: b/cecochat/metrics-token"' in text
-    assert places.targets_file() == target.targets_file()
-    assert places.metrics_token_file() == target.metrics_token_file()
+    assert places.targets_file() == systems.targets_file()
+    assert places.metrics_token_file() == systems.metrics_token_file()
 
 
 def test_a_promtool_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from cecochat.cli.failure import judge
 from cecochat.cli.main import app
 from cecochat.cli.operate import checks
 from cecochat.cli.output import message_json
+from cecochat.cli.systems import System
 from cecochat.client import Message, Receipt, StateInUse
 from cecochat.client.errors import NotReachable, Refused
 from cecochat.domain.errors import InvalidSettings, Unavailable
@@ -302,7 +303,8 @@ def test_a_folder_that_cannot_be_written_is_found(tmp_path: Path) -> None:
 def test_an_up_that_is_gone_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    known = {"health": {"connect": f"http://127.0.0.1:{port}"}, "data": "/d", "connect": ""}
+    health = {"connect": f"http://127.0.0.1:{port}"}
+    known = System("", "", "", health, "/d", 1, None, "/d/secret", {}, {}, runs=False)
     finding = checks.last_up_ready(known)
     assert finding.result == "wrong"
     assert "connect does not answer" in finding.found

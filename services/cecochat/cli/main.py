@@ -32,6 +32,7 @@ COMMANDS = {
     },
     "Run a system": {
         "up": "cluster.up",
+        "systems": "cluster.systems",
         "doctor": "operate.doctor",
         "config": "cluster.config",
         "revoke": "operate.revoke",

@@ -3,115 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal
 
+from cecochat.cli import systems
 from cecochat.cli.errors import UsageError
+from cecochat.cli.failure import say
 
 if TYPE_CHECKING:
+    from cecochat.cli.systems import System
     from cecochat.client import Token
     from cecochat.ports.discovery import Service
     from cecochat.settings.settings import Settings
 
 TOKEN_LIFETIME_S = 3_600.0
-METRICS_LIFETIME_S = 365 * 86_400.0  # the token's file is replaced at each `up`
-TRACES = ("otlp_url", "jaeger_url")
-
-
-def state_dir() -> Path:
-    """Return the folder of what commands remember.
-
-    It is `$XDG_STATE_HOME/cecochat`, or else ~/.local/state/cecochat.
-    """
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "cecochat"
-
-
-def pointer_file() -> Path:
-    """Return the file that `up` writes once it is ready: the line that `up --json` prints."""
-    return state_dir() / "last-up.json"
-
-
-def targets_file() -> Path:
-    """Return the file with the servers of `up`, for Prometheus' file-based discovery."""
-    return state_dir() / "targets.json"
-
-
-def metrics_token_file() -> Path:
-    """Return the file with the token that Prometheus needs to scrape the servers of `up`."""
-    return state_dir() / "metrics-token"
-
-
-def last_up() -> dict[str, Any] | None:
-    """Return what `up` started last, whether it still runs or not.
-
-    It is None if there was none yet, or if the file is damaged.
-    """
-    try:
-        last = json.loads(pointer_file().read_text())
-    except (OSError, ValueError):
-        return None
-    return last if isinstance(last, dict) and "connect" in last else None
-
-
-def remember(addresses: dict[str, Any], settings: Settings) -> None:
-    """Make a system the one that commands talk to by default."""
-    addresses = addresses | {
-        "backends": {name: settings.value(name) for name in _finding()},
-        "traces": {name: getattr(settings, name) for name in TRACES},
-    }
-    targets = _targets(addresses["health"], settings.namespace)
-    _save(pointer_file(), json.dumps(addresses) + "\n", mode=0o600)
-    _save(targets_file(), json.dumps(targets) + "\n", mode=0o644)
-    _save(metrics_token_file(), _metrics_token(settings), mode=0o600)
-
-
-def _finding() -> list[str]:
-    """Return the settings that later commands need to find the system again."""
-    from cecochat.settings import backends
-
-    return [*backends.choosing(), "namespace"]
-
-
-def _metrics_token(settings: Settings) -> str:
-    from cecochat.auth.operators import Operators
-
-    operators = Operators(settings.cluster_secret.read_bytes())
-    return operators.mint("prometheus", ["metrics"], METRICS_LIFETIME_S)
-
-
-def _save(path: Path, text: str, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    beside.unlink(missing_ok=True)
-    beside.touch(mode=mode)
-    beside.write_text(text)
-    beside.replace(path)
-
-
-def _targets(health: Mapping[str, str], namespace: str) -> list[dict[str, Any]]:
-    """Return the targets with the same labels that Consul's discovery would give them.
-
-    `health` maps the name of a server, such as messaging or messaging-1, to its URL.
-    """
-    return [
-        {
-            "targets": [urlsplit(url).netloc],
-            "labels": {
-                "__scheme__": urlsplit(url).scheme,
-                "namespace": namespace,
-                "service": name.partition("-")[0],
-                "instance": name,
-            },
-        }
-        for name, url in health.items()
-    ]
 
 
 def settings(data: Path | None, file: Path | None = None) -> Settings:
@@ -132,15 +40,35 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
 
 
 def _load(data: Path | None, file: Path | None) -> Settings:
+    from cecochat.settings import backends
     from cecochat.settings.settings import SETTINGS_FILE, from_file, load, variable
 
     named = file or os.environ.get(SETTINGS_FILE)
     given = {**(from_file(Path(named)) if named else {}), **os.environ}
-    is_chosen = data or any(given.get(variable(name)) for name in ("data_dir", *_finding()))
-    last = None if is_chosen else last_up()
-    if last is None:
+    finding = (*backends.choosing(), "namespace")
+    if data and not any(given.get(variable(name)) for name in finding):
+        system = systems.of_data(data)
+    elif data or any(given.get(variable(name)) for name in ("data_dir", *finding)):
+        system = None
+    else:
+        system = _default("--data")
+    if system is None:
         return load(file=file, data_dir=data)
-    return load(file=file, data_dir=Path(last["data"]), **last.get("backends", {}))
+    flags: dict[str, Any] = {"data_dir": Path(system.data), **system.backends}
+    return load(file=file, **flags)
+
+
+def _default(flag: Literal["--connect", "--data"]) -> System | None:
+    """Return the system to use unless one is named, and say which it is if several run."""
+    others = systems.running()[1:]
+    found = systems.default()
+    if found and others:
+        names = [other.connect if flag == "--connect" else other.data for other in others]
+        say(
+            f"{1 + len(others)} systems run here; this is the one that was started last, at "
+            f"{found.name}. For another one, add {flag} {' or '.join(map(shlex.quote, names))}"
+        )
+    return found
 
 
 async def health_urls(service: Service, file: Path | None) -> list[str]:
@@ -155,7 +83,8 @@ async def health_urls(service: Service, file: Path | None) -> list[str]:
     if backends.is_shared("discovery", chosen):
         async with build.discovery(chosen) as discovery:
             return [each.health_url for each in discovery.live(service)]
-    health: dict[str, str] = (last_up() or {}).get("health", {})
+    system = systems.of_data(chosen.data_dir)
+    health = system.health if system else {}
     return [url for name, url in health.items() if name.partition("-")[0] == service]
 
 
@@ -169,10 +98,9 @@ def cluster_secret(data: Path | None, file: Path | None) -> Path:
 
 
 def _secret_of(loaded: Settings) -> Path:
-    last = last_up() or {}
-    is_that_of_up = str(loaded.data_dir) == last.get("data")
-    if loaded.cluster_secret_file is None and is_that_of_up and "cluster_secret_file" in last:
-        return Path(last["cluster_secret_file"])
+    system = systems.of_data(loaded.data_dir)
+    if loaded.cluster_secret_file is None and system:
+        return Path(system.cluster_secret_file)
     return loaded.cluster_secret
 
 
@@ -183,31 +111,19 @@ def traces(name: str) -> str:
     """
     from cecochat.settings.settings import load
 
-    said: str = getattr(load(), name) or (last_up() or {}).get("traces", {}).get(name, "")
+    system = systems.default()
+    said: str = getattr(load(), name) or (system.traces.get(name, "") if system else "")
     return said
 
 
 def hint() -> str:
     """Return what to do if nothing answers."""
-    last = last_up()
-    if last is None:
-        return "; start a system with: cecochat up"
-    if _runs(last.get("pid")):
-        return f"; the last `cecochat up` is at {last['connect']}"
-    data = shlex.quote(last["data"])
-    return f"; the last `cecochat up` has ended: start it again with: cecochat up --data {data}"
-
-
-def _runs(pid: Any) -> bool:
-    if not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    if found := systems.running():
+        return f"; what runs here is {', '.join(each.name for each in found)}"
+    if ended := systems.default():
+        data = shlex.quote(ended.data)
+        return f"; the last `cecochat up` has ended: start it again with: cecochat up --data {data}"
+    return "; start a system with: cecochat up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,15 +145,15 @@ def target(connect_url: str | None) -> Target:
 
     Raises `UsageError`, `InvalidSettings`.
     """
-    last = last_up()
-    if connect_url and (last is None or connect_url.rstrip("/") != last["connect"]):
+    system = systems.at(connect_url) if connect_url else _default("--connect")
+    if system:
+        secret = system.token_secret_file
+        return Target(connect_url or system.connect, Path(secret) if secret else None, system.data)
+    if connect_url:
         return Target(connect_url, _secret_of_a_cluster())
-    if last is None:
-        raise UsageError(
-            "no system is known: start one with `cecochat up`, or name one with --connect URL"
-        )
-    secret = Path(last["token_secret_file"]) if last.get("token_secret_file") else None
-    return Target(last["connect"], secret, last["data"])
+    raise UsageError(
+        "no system is known: start one with `cecochat up`, or name one with --connect URL"
+    )
 
 
 def _secret_of_a_cluster() -> Path | None:
@@ -252,10 +168,11 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
 
     Raises `UsageError`.
     """
+    if token:
+        _refuse_another(user, token)
+        return token
     if user and where.secret_file and where.secret_file.exists():
         return _minting(where.secret_file, user)
-    if token:
-        return token
     if user:
         raise UsageError(
             f"there is no token for {user}: give one with --token or CECOCHAT_TOKEN. Tokens are "
@@ -263,6 +180,20 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
             "secret that CECOCHAT_TOKEN_SECRET_FILE names"
         )
     raise UsageError("name a user with --as USER, or give a token with --token or CECOCHAT_TOKEN")
+
+
+def _refuse_another(user: str | None, token: str) -> None:
+    import jwt
+
+    try:
+        sub = jwt.decode(token, options={"verify_signature": False}).get("sub")
+    except jwt.PyJWTError:
+        return  # the server will say what is wrong with it
+    if user and sub != user:
+        raise UsageError(
+            f"the token is for {sub}, not for {user}: leave out --as, or the token (--token or "
+            "CECOCHAT_TOKEN)"
+        )
 
 
 def _minting(secret_file: Path, user: str) -> Token:

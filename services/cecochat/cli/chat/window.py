@@ -10,7 +10,8 @@ from cecochat.cli.chat.conversation import Conversation
 from cecochat.cli.chat.screen import Screen, screen_for
 from cecochat.cli.errors import Failed
 from cecochat.cli.output import REACH_S, hole_line
-from cecochat.cli.target import Target, check_user, state_dir, target, token_for
+from cecochat.cli.systems import state_dir
+from cecochat.cli.target import Target, check_user, target, token_for
 from cecochat.client import (
     CaughtUp,
     Client,

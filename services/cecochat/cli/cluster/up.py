@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cecochat.cli import logs, options, ports, target
+from cecochat.cli import logs, options, ports, systems
 from cecochat.cli.errors import UsageError
 from cecochat.cli.output import json_line
 
@@ -110,7 +110,7 @@ def _settings_file(given: Path | None, backends: str) -> Path | None:
 
     if given or backends == "embedded" or any(map(os.environ.get, choices("backplane"))):
         return given
-    noted = target.state_dir() / "backends.env"
+    noted = systems.state_dir() / "backends.env"
     if not noted.exists():
         raise UsageError(
             "nothing says where the backends are: start them with `make backends-up`, "
@@ -163,7 +163,7 @@ def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
 
     def ready(addresses: Addresses) -> None:
         started = addresses.as_json()
-        target.remember(started, settings)
+        systems.remember(started, settings)
         if as_json:
             json_line(started)
         else:

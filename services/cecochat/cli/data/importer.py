@@ -15,7 +15,8 @@ from cecochat.cli.data.ledger import Ledger, SenderState
 from cecochat.cli.data.transcript import Entry, Transcript
 from cecochat.cli.failure import say
 from cecochat.cli.output import REACH_S
-from cecochat.cli.target import Target, check_user, state_dir, token_for
+from cecochat.cli.systems import state_dir
+from cecochat.cli.target import Target, check_user, token_for
 from cecochat.client import Client, Message, Rejected, SendRejected, Sent, connect
 
 

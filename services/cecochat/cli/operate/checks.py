@@ -15,9 +15,9 @@ import urllib.request
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from cecochat.cli import ports, target
+from cecochat.cli import ports, systems
+from cecochat.cli.systems import System
 from cecochat.settings import backends, private
 from cecochat.settings.backends import Finding
 from cecochat.settings.settings import Settings
@@ -30,7 +30,7 @@ READY_TIMEOUT_S = 2.0
 
 def examine(data: Path, loaded: Settings) -> list[Finding]:
     """Return the findings of all checks, in the order in which they explain each other."""
-    last, examined = target.last_up(), replace(loaded, data_dir=data)
+    last, examined = systems.of_data(data), replace(loaded, data_dir=data)
     return [
         python_version(),
         packages(),
@@ -40,7 +40,7 @@ def examine(data: Path, loaded: Settings) -> list[Finding]:
         *(finding for backend in backends.found() for finding in backend.examine(examined)),
         clock(data, time.time()),
         open_files(),
-        free_ports({loaded.host, loaded.internal_host}, last),
+        free_ports({loaded.host, loaded.internal_host}),
         last_up_ready(last),
     ]
 
@@ -131,27 +131,27 @@ def open_files() -> Finding:
     return Finding("open files", "ok", f"at most {hard if hard >= 0 else 'unlimited'}")
 
 
-def free_ports(hosts: Collection[str], last: dict[str, Any] | None) -> Finding:
-    """Check that nothing but the running system uses the default ports."""
+def free_ports(hosts: Collection[str]) -> Finding:
+    """Check that nothing but the systems that run here uses the default ports."""
     row = range(ports.DEFAULT_BASE, ports.DEFAULT_BASE + len(ports.NAMES))
-    own = str(last) if last else ""
+    own = str(systems.running())
     busy = [port for port in row if not ports.is_free(hosts, port) and f":{port}" not in own]
     span = f"{row[0]} to {row[-1]}"
     if busy:
         mend = "`cecochat up` takes others by itself; or choose them with --port-base"
         return Finding("ports", "warning", f"in use: {', '.join(map(str, busy))}", mend)
-    return Finding("ports", "ok", f"{span} are free, or used by the running system")
+    return Finding("ports", "ok", f"{span} are free, or used by what runs here")
 
 
-def last_up_ready(last: dict[str, Any] | None) -> Finding:
+def last_up_ready(last: System | None) -> Finding:
     """Check that what `up` started last is ready."""
     if last is None:
         return Finding("last up", "ok", "none yet; start one with `cecochat up`")
-    faults = [fault for name, url in last["health"].items() if (fault := _not_ready(name, url))]
+    faults = [fault for name, url in last.health.items() if (fault := _not_ready(name, url))]
     if faults:
-        mend = f"start it again: cecochat up --data {shlex.quote(last['data'])}"
+        mend = f"start it again: cecochat up --data {shlex.quote(last.data)}"
         return Finding("last up", "wrong", "; ".join(faults), mend)
-    return Finding("last up", "ok", f"ready at {last['connect']}")
+    return Finding("last up", "ok", f"ready at {last.connect}")
 
 
 def _without_verification() -> ssl.SSLContext:

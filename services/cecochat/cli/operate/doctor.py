@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from cecochat.cli import options
+from cecochat.cli import options, systems
 from cecochat.cli.output import echo, json_line
 
 SIGNS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "wrong": ("WRONG", "red")}
@@ -27,11 +27,10 @@ def doctor(
     The exit code is 1 if something is wrong.
     """
     from cecochat.cli.operate.checks import examine
-    from cecochat.cli.target import last_up
     from cecochat.settings.settings import load
 
-    settings, last = load(file=file), last_up()
-    folder = data or (Path(last["data"]) if last else settings.data_dir)
+    settings, last = load(file=file), systems.default()
+    folder = data or (Path(last.data) if last else settings.data_dir)
     findings = examine(folder, settings)
     for check, result, found, mend in findings:
         if json:
