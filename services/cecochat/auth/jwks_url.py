@@ -17,7 +17,7 @@ import jwt
 
 from cecochat.auth.keys import SET_MAX_BYTES, read_set
 from cecochat.domain.errors import InvalidSettings, Refusal, Unavailable
-from cecochat.settings.loopback import is_loopback
+from cecochat.settings.hosts import is_loopback
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)

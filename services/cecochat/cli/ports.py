@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from cecochat.cli.errors import UsageError
+from cecochat.settings.hosts import check_own
 
 NAMES = (
     "connect_port",
@@ -36,8 +37,11 @@ class Chosen(NamedTuple):
 def choose(hosts: Collection[str], base: int | None, environ: Mapping[str, str]) -> Chosen:
     """Return ports that are free on each of these addresses.
 
-    Raises `UsageError` if a port that was asked for is in use.
+    Raises `UsageError` if a port that was asked for is in use, `InvalidSettings` if an address is
+    not one of this machine.
     """
+    for host in hosts:
+        check_own(host)
     if base is not None:
         row = row_from(base)
         _refuse(_busy(hosts, row), "give another --port-base")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from cecochat.cli import systems
 from cecochat.cli.errors import UsageError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cecochat.settings.settings import Settings
 
 TOKEN_LIFETIME_S = 3_600.0
+EXAMPLE = "http://127.0.0.1:8080"
 
 
 def settings(data: Path | None, file: Path | None = None) -> Settings:
@@ -150,10 +153,27 @@ def target(connect_url: str | None) -> Target:
         secret = system.token_secret_file
         return Target(connect_url or system.connect, Path(secret) if secret else None, system.data)
     if connect_url:
+        _resolve(connect_url)
         return Target(connect_url, _secret_of_a_cluster())
     raise UsageError(
         "no system is known: start one with `cecochat up`, or name one with --connect URL"
     )
+
+
+def _resolve(url: str) -> None:
+    """Raise `UsageError` if a URL has no host, or one that nobody knows."""
+    try:
+        parts = urlsplit(url)
+        socket.getaddrinfo(parts.hostname, parts.port)
+    except ValueError as error:
+        raise UsageError(
+            f"--connect {url} is no URL ({error}): give one such as {EXAMPLE}"
+        ) from None
+    except socket.gaierror as error:
+        raise UsageError(
+            f"the host of --connect {url} cannot be resolved ({error.strerror}): is it spelled "
+            f"right? A URL looks like {EXAMPLE}"
+        ) from None
 
 
 def _secret_of_a_cluster() -> Path | None:

@@ -35,7 +35,7 @@ from cecochat.servers.history.main import history
 from cecochat.servers.materialize.main import materialize
 from cecochat.servers.messaging.main import messaging
 from cecochat.settings import backends, private
-from cecochat.settings.loopback import EVERYWHERE, is_loopback
+from cecochat.settings.hosts import EVERYWHERE, check_own, is_loopback
 from cecochat.settings.settings import PREFIX, Settings
 from cecochat.telemetry.tracing import Tracing
 
@@ -261,7 +261,9 @@ async def opened(
     `clients`: whether clients send tokens here. Raises `InvalidSettings`.
     """
     private.check_files(settings)
-    private.make_folder(settings.data_dir)
+    for host in {settings.host, settings.internal_host}:
+        check_own(host)
+    private.check_folder(settings.data_dir)
     private.protect(settings.data_dir)
     if settings.cluster_secret_file is None:
         private.drawn_secret(settings.cluster_secret)

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,21 @@ def make_folder(path: Path) -> None:
     for each in (*reversed(path.parents), path):
         if not each.is_dir():
             each.mkdir(mode=FOLDER, exist_ok=True)
+
+
+def check_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter, unless it exists.
+
+    Raises `InvalidSettings` if nothing can be written there.
+    """
+    try:
+        make_folder(path)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise InvalidSettings(
+            f"the data folder {path} cannot be used ({error.strerror}): make it a folder that this "
+            "user can write, or choose another one with --data or CECOCHAT_DATA_DIR"
+        ) from None
 
 
 def make_file(path: Path) -> None:

@@ -13,7 +13,7 @@ import platformdirs
 from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.log.ids import PARTITIONS_MAX
 from cecochat.settings import folders
-from cecochat.settings.loopback import EVERYWHERE
+from cecochat.settings.hosts import EVERYWHERE
 from cecochat.settings.tls import Tls
 from cecochat.settings.variables import parse, setting
 

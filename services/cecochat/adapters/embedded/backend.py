@@ -83,11 +83,17 @@ async def deployment(settings: Settings) -> AsyncGenerator[Deployment]:
 
 
 def examine(settings: Settings) -> Sequence[Finding]:
-    """Check whether SQLite is safe and fast in the data folder, and whether it has holes."""
+    """Check whether SQLite is safe, fast and intact in the data folder, and has no holes."""
     from cecochat.adapters.embedded import checks
 
     data = settings.data_dir
-    all_checks = (checks.file_system, checks.free_space, checks.fsync_latency, checks.holes)
+    all_checks = (
+        checks.file_system,
+        checks.free_space,
+        checks.fsync_latency,
+        checks.databases,
+        checks.holes,
+    )
     return [check(data) for check in all_checks]
 
 

@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from cecochat.settings import private
 from cecochat.settings.backends import Finding
 
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "vboxsf", "afs", "ceph")
@@ -82,6 +83,29 @@ def _fsync_ms(descriptor: int) -> float:
     return (time.perf_counter() - begun_s) * 1_000
 
 
+def databases(data: Path) -> Finding:
+    """Check each database with SQLite's quick check, which reads all of it."""
+    files = [data / name for name in private.DATABASES if (data / name).exists()]
+    found = [f"{file.name}: {error}" for file in files if (error := _damage(file))]
+    if found:
+        mend = "`cecochat restore COPY --data NEW` makes a new data folder from a copy"
+        return Finding("databases", "wrong", f"damaged: {'; '.join(found)}", mend)
+    return Finding("databases", "ok", f"{len(files)} are intact")
+
+
+def _damage(file: Path) -> str:
+    try:
+        with closing(_read_only(file)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if found == "ok" else str(found)
+
+
+def _read_only(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
+
+
 def holes(data: Path) -> Finding:
     """Check whether the history has holes that no operator has acknowledged."""
     file = data / "history.db"
@@ -98,7 +122,7 @@ def holes(data: Path) -> Finding:
 
 def _open_holes(file: Path) -> list[tuple[str, str, str]]:
     """Read the table on its own, since a folder of an earlier version does not have it."""
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(_read_only(file)) as connection:
         tables = "SELECT 1 FROM sqlite_master WHERE name = 'holes'"
         if connection.execute(tables).fetchone() is None:
             return []

@@ -20,6 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from typing_extensions import override
 
+from cecochat.adapters.embedded.folder import Unusable
 from cecochat.domain.errors import Unavailable
 from cecochat.settings import private
 
@@ -35,6 +36,12 @@ PAGE_BYTES = 4_096
 CHECKPOINT_PAGES = 2_000
 BUSY_TIMEOUT_MS = 5_000
 CACHE_KIB = 16_384
+PRIMARY_CODE = 0xFF  # the rest of an error's code says more of the same
+RESTORE = (
+    "it is damaged; docs/how-to/when-something-is-wrong.md says how to go on with the rest, and "
+    "`cecochat restore` makes a data folder from a copy"
+)
+RIGHTS = "let this user write it, and make sure that there is free space on the disk"
 
 PRAGMAS = {
     "page_size": PAGE_BYTES,
@@ -99,7 +106,7 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or create it. Raises `Unavailable`."""
+        """Open the file, or create it. Raises `Unusable`, `Unavailable`."""
         self.path = path
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
@@ -107,7 +114,7 @@ class Database:
         self._stopped = self._loop.create_future()
         private.make_folder(path.parent)
         private.make_file(path)
-        with self._errors():
+        with self._opening():
             self._connection = self._connect()
         self._local = threading.local()
         self._reader_connections: list[sqlite3.Connection] = []
@@ -130,10 +137,11 @@ class Database:
 
     async def prepare(self, job: Job[Result]) -> Result:
         """Run the first job, for example to create the tables, and close the database if it fails.
-        Raises what `write` raises.
+        Raises `Unusable`, and what `write` raises.
         """
         try:
-            return await self.write(job)
+            with self._opening():
+                return await self.submit(_JOBS, job)
         except BaseException:
             await self.close()
             raise
@@ -187,6 +195,18 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise Unavailable(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def _opening(self) -> Generator[None]:
+        """Tell what another attempt can mend from what only a person can."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY_CODE
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise Unavailable(f"{self.path}: {error}") from error
+            mend = RESTORE if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else RIGHTS
+            raise Unusable(f"{self.path} cannot be opened ({error}): {mend}") from None
 
     def _connect(self) -> sqlite3.Connection:
         # With isolation_level None, we begin transactions. Threads never share a connection.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Answers = asyncio.Queue[asyncio.Future[int] | None]
 
+SILENT_S = 2.0  # a send that takes longer says that it waits
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
@@ -101,12 +103,27 @@ async def _lines() -> AsyncIterator[str]:
             yield text
 
 
+async def _says_that_it_waits(answer: asyncio.Future[int]) -> bool:
+    import asyncio
+
+    if not answer.done():
+        await asyncio.wait({answer}, timeout=SILENT_S)
+    if not answer.done():
+        say(
+            "no server has accepted this yet; waiting, and sending it again until one does. "
+            "After Ctrl-C it may be accepted all the same"
+        )
+    return not answer.done()
+
+
 async def _print_ids(answers: Answers, as_json: bool) -> tuple[int, int]:
     """Print ids in the order of sending. Return how many were sent and how many refused."""
     from cecochat.client import SendRejected
 
     sent = refused = 0
+    waits = False
     while answer := await answers.get():
+        waits = waits or await _says_that_it_waits(answer)
         try:
             message_id = await answer
         except SendRejected as error:

@@ -8,7 +8,6 @@ import resource
 import shlex
 import ssl
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from cecochat.cli import ports, systems
 from cecochat.cli.systems import System
+from cecochat.domain.errors import InvalidSettings
 from cecochat.settings import backends, private
 from cecochat.settings.backends import Finding
 from cecochat.settings.settings import Settings
@@ -74,16 +74,10 @@ def _installed(name: str) -> bool:
 def folder(data: Path) -> Finding:
     """Check that the data folder can be written."""
     try:
-        private.make_folder(data)
-        with tempfile.TemporaryFile(dir=data) as file:
-            file.write(b"x")
-    except OSError as error:
-        return Finding(
-            "data folder",
-            "wrong",
-            f"{data}: {error.strerror}",
-            "make it writable for this user, or choose another with `cecochat up --data DIR`",
-        )
+        private.check_folder(data)
+    except InvalidSettings as error:
+        found, _, mend = str(error).partition(": ")
+        return Finding("data folder", "wrong", found, mend)
     return Finding("data folder", "ok", str(data))
 
 
