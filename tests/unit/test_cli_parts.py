@@ -240,6 +240,24 @@ def test_ticks_follow_what_is_known_of_a_message() -> None:
     assert shown.open_lines == []
 
 
+def test_what_becomes_of_a_printed_line_is_news_once() -> None:
+    shown = Conversation("alice", "bob")
+    mine = [shown.say(f"mine {number}", NOON) for number in range(OPEN_MAX + 3)]
+    for number, line in enumerate(mine):
+        shown.accepted(line, 10 + number)
+    printed = shown.take_settled()
+    assert printed == mine[:3]
+    assert not any(map(shown.is_final, printed)), "so no tick may be printed for good"
+    assert shown.take_news() == []
+    shown.mark(Receipt(CHAT, "bob", 11, 10))
+    assert shown.take_news() == [(mine[0], READ), (mine[1], DELIVERED)]
+    assert shown.take_news() == []
+    shown.mark(Receipt(CHAT, "bob", 18, 18))
+    assert shown.take_settled() == mine[3:]
+    assert shown.take_news() == [(mine[2], READ)], "the newest of those with that tick"
+    assert shown.take_news() == []
+
+
 def test_lines_are_printed_once_and_in_the_order_of_the_window() -> None:
     shown = Conversation("alice", "bob")
     printed: list[str] = []

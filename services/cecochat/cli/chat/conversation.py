@@ -1,6 +1,7 @@
 """The lines of a chat window, and how far each message has come.
 
-Pure: a screen prints the lines that are settled once, and redraws those that may still change.
+Pure: a screen prints the lines that are settled once, and redraws those that are open. What becomes
+of a line after it was printed is news, which the screen prints below.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import datetime
 from cecochat.client import Message, Receipt
 from cecochat.domain.printable import printable
 
-OPEN_MAX = 6  # how many lines may still change
+OPEN_MAX = 6  # how many lines are redrawn
 
 SENDING, SENT, DELIVERED, READ, REFUSED = "…", "✓", "✓✓", "✓✓ read", "✗ not sent"
 
@@ -37,6 +38,7 @@ class Conversation:
         self._open: list[Line] = []
         self._settled: list[Line] = []
         self._ids: set[int] = set()  # of the messages that are here
+        self._printed: list[tuple[Line, str]] = []  # own lines that are not read yet, and the tick
         self._delivered_up_to = 0
         self._read_up_to = 0
 
@@ -84,11 +86,24 @@ class Conversation:
     def take_settled(self) -> list[Line]:
         """Return the lines that are settled, to be printed for good."""
         done = 0
-        while done < len(self._open) and self.tick(self._open[done]).startswith((READ, REFUSED)):
+        while done < len(self._open) and self.is_final(self._open[done]):
             done += 1
         self._settle(max(done, len(self._open) - OPEN_MAX))
         settled, self._settled = self._settled, []
+        own = [line for line in settled if line.user_id == self.me and not self.is_final(line)]
+        self._printed += [(line, self.tick(line)) for line in own]
         return settled
+
+    def is_final(self, line: Line) -> bool:
+        """Return whether nothing more can become of a line."""
+        return not (tick := self.tick(line)) or tick.startswith((READ, REFUSED))
+
+    def take_news(self) -> list[tuple[Line, str]]:
+        """Return which ticks printed lines have got since, each with the newest of these lines."""
+        news = {tick: line for line, before in self._printed if (tick := self.tick(line)) != before}
+        left = [line for line, _ in self._printed if not self.is_final(line)]
+        self._printed = [(line, self.tick(line)) for line in left]
+        return [(line, tick) for tick, line in news.items()]
 
     def settle_all(self) -> None:
         """Settle every line, since nothing will change any more."""

@@ -76,7 +76,9 @@ class TerminalScreen(Screen):
     @override
     def refresh(self) -> None:
         for line in self.conversation.take_settled():
-            self._print(self._fragments(line))
+            self._print(self._fragments(line, self._lasting(line)))
+        for line, tick in self.conversation.take_news():
+            self._print([(_colour(tick), news(line, tick))])
         self._session.app.invalidate()
 
     @override
@@ -100,13 +102,17 @@ class TerminalScreen(Screen):
     def _prompt(self) -> Fragments:
         fragments: Fragments = []
         for line in self.conversation.open_lines[-OPEN_MAX:]:  # the toolbar counts the others
-            fragments += [*self._fragments(line), ("", "\n")]
+            fragments += [*self._fragments(line, self.conversation.tick(line)), ("", "\n")]
         return [*fragments, ("bold", f"{self.conversation.me}> ")]
 
-    def _fragments(self, line: Line) -> Fragments:
+    def _lasting(self, line: Line) -> str:
+        """Return the tick to print for good: none that would be wrong later."""
+        return self.conversation.tick(line) if self.conversation.is_final(line) else ""
+
+    def _fragments(self, line: Line, tick: str) -> Fragments:
         own = line.user_id == self.conversation.me
         head = f"{clock(line)}  "
-        user_id, tick = printable(line.user_id), printable(self.conversation.tick(line))
+        user_id, tick = printable(line.user_id), printable(tick)
         indent = len(head) + len(user_id) + 2
         return [
             ("ansibrightblack", head),
@@ -133,6 +139,8 @@ class PlainScreen(Screen):
         settled = self.conversation.take_settled()
         for line in [*settled, *self.conversation.open_lines]:
             self._show(line)
+        for line, tick in self.conversation.take_news():
+            echo(news(line, tick))
         if self.status != self._said:
             self.note(self.status)
             self._said = self.status
@@ -142,7 +150,7 @@ class PlainScreen(Screen):
         if tick in (SENDING, line.shown):
             return
         if line.shown is not None:
-            echo(f"{tick}  {body(line, 0)[:40]}")
+            echo(news(line, tick))
         else:
             mark = f"  {tick}" if tick else ""
             echo(f"{clock(line)}  {line.user_id}: {body(line, 2)}{mark}")
@@ -156,6 +164,11 @@ class PlainScreen(Screen):
     async def lines(self) -> AsyncIterator[str]:
         while line := await asyncio.to_thread(sys.stdin.readline):
             yield line.rstrip("\r\n")
+
+
+def news(line: Line, tick: str) -> str:
+    """Return a line that says how far one that was printed before has come."""
+    return f"{tick}  {body(line, 0)[:40]}"
 
 
 def _colour(tick: str) -> str:
