@@ -128,8 +128,8 @@ compile := $(bin)/uv pip compile --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" --quiet $(ARGS)
 
 lock: $(if $(wildcard $(bin)/uv),,$(dev)) ## write all lock files from pyproject.toml
-	$(compile) pyproject.toml --group dev --output-file requirements-dev.lock
-	$(compile) pyproject.toml --constraint requirements-dev.lock --output-file requirements.lock
+	$(compile) pyproject.toml --extra all --group dev --output-file requirements-dev.lock
+	$(compile) pyproject.toml --extra all --constraint requirements-dev.lock --output-file requirements.lock
 	$(compile) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
 	$(compile) --group supply --output-file requirements-supply.lock
 

@@ -18,11 +18,29 @@ def judge(error: Exception) -> tuple[str, int]:
     """Return the message and the exit code. An error that nobody raised on purpose is raised."""
     if isinstance(error, CommandError):
         return str(error), error.code
+    if isinstance(error, ModuleNotFoundError) and not _is_ours(error):
+        return _to_install(error), FAILED
     from cecochat.domain.errors import CecochatError
 
     if not isinstance(error, CecochatError):
         raise error
     return _explain(error), _exit_code(error)
+
+
+def _is_ours(error: ModuleNotFoundError) -> bool:
+    return (error.name or "").partition(".")[0] == "cecochat"
+
+
+def _to_install(error: ModuleNotFoundError) -> str:
+    """Say which extra has what is not installed: the servers', or that of an adapter's folder."""
+    from importlib.metadata import metadata
+    from traceback import walk_tb
+
+    names = [frame.f_globals["__name__"].split(".") for frame, _ in walk_tb(error.__traceback__)]
+    adapters = [name[2] for name in names if name[:2] == ["cecochat", "adapters"] and name[3:]]
+    extras = metadata("cecochat").get_all("Provides-Extra") or []
+    extra = next((name for name in adapters if name in extras), "server")
+    return f"this needs {error.name}, which is not installed: pip install 'cecochat[{extra}]'"
 
 
 def _exit_code(error: CecochatError) -> int:
