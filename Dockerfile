@@ -23,7 +23,8 @@ RUN /opt/cecochat/bin/pip install --no-compile --require-hashes --requirement re
 COPY requirements-build.lock ./
 RUN /opt/build/bin/pip install --no-compile --require-hashes --requirement requirements-build.lock
 
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE README.md ./
+COPY protos protos
 COPY services services
 # Compiled here, since the user of the image cannot write it.
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/build/wheels . \

@@ -187,6 +187,17 @@ def test_what_a_person_assigned_stays_until_membership_changes() -> None:
     assert decided(planner, 200.0 + QUIET_S).moves == [Move(2, "a", "c", "balance")]
 
 
+def test_what_may_have_been_given_back_unseen_has_its_time_again() -> None:
+    """Another control server moved a stuck partition away and back, in versions 2 and 3."""
+    planner = seeing("ab", "ab")
+    planner.see_owned("a", set(), 0.0)
+    planner.see_owned("b", {1}, 0.0)
+    assert planner.overdue(HANDOVER_MAX_S) == {0: "a"}
+    planner.see_assignment(Assignment(3, {0: "a", 1: "b"}, "test"), 11.0)
+    assert planner.decide(11.0) is None
+    assert planner.overdue(11.0 + HANDOVER_MAX_S) == {0: "a"}
+
+
 def test_without_a_live_server_nothing_is_decided() -> None:
     planner = seeing("aabb", "ab")
     planner.see_live("", 10.0)

@@ -59,7 +59,7 @@ def _exit_code(error: CecochatError) -> int:
 
 def _explain(error: CecochatError) -> str:
     """Return the message on one line. If nothing answers, add what to start."""
-    from cecochat.cli.target import hint
+    from cecochat.cli.systems import hint
     from cecochat.client.errors import NotReachable
 
     text = " ".join(str(error).split())

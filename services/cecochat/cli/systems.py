@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -94,6 +95,16 @@ def of_data(folder: Path) -> System | None:
     """Return the one that keeps its data in this folder."""
     wanted = str(folder.expanduser().absolute())
     return next((each for each in known() if each.data == wanted), None)
+
+
+def hint() -> str:
+    """Return what to do if nothing answers."""
+    if found := running():
+        return f"; what runs here is {', '.join(each.name for each in found)}"
+    if ended := default():
+        data = shlex.quote(ended.data)
+        return f"; the last `cecochat up` has ended: start it again with: cecochat up --data {data}"
+    return "; start a system with: cecochat up"
 
 
 def _files() -> list[tuple[Path, System]]:

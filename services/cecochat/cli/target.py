@@ -119,16 +119,6 @@ def traces(name: str) -> str:
     return said
 
 
-def hint() -> str:
-    """Return what to do if nothing answers."""
-    if found := systems.running():
-        return f"; what runs here is {', '.join(each.name for each in found)}"
-    if ended := systems.default():
-        data = shlex.quote(ended.data)
-        return f"; the last `cecochat up` has ended: start it again with: cecochat up --data {data}"
-    return "; start a system with: cecochat up"
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """The system to connect to. In development mode, `secret_file` mints tokens for any user."""

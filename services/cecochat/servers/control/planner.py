@@ -95,14 +95,17 @@ class Planner:
 
     def see_assignment(self, assignment: Assignment, now_s: float) -> None:
         """Take in the assignment in force, no matter who has written it. The partitions that it
-        moves are under way from now on.
+        moves are under way from now on. If a version in between was not seen, those that were
+        under way or stuck may have moved away and back, and are under way anew.
         """
         before = self.assignment
+        skipped = before is not None and assignment.version > before.version + 1
         self.assignment = assignment
         self._assigned = balance.by_server(assignment.owners)
         self._unowned = frozenset(range(self.partitions)).difference(assignment.owners)
         for partition, target in assignment.owners.items():
-            if before and before.owners.get(partition) != target:
+            again = skipped and (partition in self.under_way or partition in self._stuck)
+            if before and (before.owners.get(partition) != target or again):
                 self.under_way[partition] = UnderWay(target, now_s)
                 self._stuck.pop(partition, None)
 
