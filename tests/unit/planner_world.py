@@ -9,6 +9,7 @@ from random import Random
 from cecochat.domain.cluster.balance import plan
 from cecochat.servers.control.planner import (
     DOUBTED_S,
+    GRACE_S,
     HANDOVER_MAX_S,
     QUIET_MAX_S,
     STAGE_MIN,
@@ -181,7 +182,8 @@ class World:
     def _check_failover(self) -> None:
         if self.live and self.lost_since:
             late_s = self.now_s - max(min(self.lost_since.values()), self.alive_since_s)
-            assert late_s < QUIET_MAX_S + self.lag_max_s + 3 * TICK_S, self.lost_since
+            bound_s = QUIET_MAX_S + GRACE_S + self.lag_max_s + 3 * TICK_S  # given to one that left
+            assert late_s < bound_s, self.lost_since
 
     def check_at_rest(self) -> None:
         """Nothing is under way: even but for what a person did, and it stays so."""
