@@ -20,6 +20,9 @@ from tests.support.backends import VARIABLE, Backends
 HERE = Path(__file__).parent
 MARKED_BY_FOLDER = ("e2e", "faults", "hostile", "bench", "cluster")
 SEED = "CECOCHAT_SEED"
+JAVA_OPTIONS = (
+    "-XX:TieredStopAtLevel=1"  # a backend that lives for minutes starts with half the CPU
+)
 seed_key = pytest.StashKey[int]()
 backends_key = pytest.StashKey[Backends]()
 
@@ -44,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"{SEED} is {given!r}: it takes a whole number, as a run prints it")
     config.stash[seed_key] = int(given)
     config.add_cleanup(guard.begin())
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", JAVA_OPTIONS)
     ports.FREE = workers.own(ports.FREE)  # for backends that tests start
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = given
@@ -123,6 +127,12 @@ def base_seed(pytestconfig: pytest.Config) -> int:
 def rng(base_seed: int, request: pytest.FixtureRequest) -> Random:
     """Randomness of this test alone: the same for the same seed, whichever other tests run."""
     return Random(f"{base_seed} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether to take many minutes: more rounds and longer outages, as `make test-all` does."""
+    return bool(pytestconfig.getoption("--slow"))
 
 
 @pytest.fixture(scope="session")

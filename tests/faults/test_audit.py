@@ -35,6 +35,7 @@ async def auditing(cluster: Processes, verdicts: list[str]) -> AsyncIterator[Non
         while True:
             out = await command(cluster.environment, "audit", code=None)
             verdicts.append(out.strip().splitlines()[-1])
+            await asyncio.sleep(1)
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(audit())
@@ -57,12 +58,12 @@ async def delete_a_message(cluster: Processes, crowd: Crowd) -> int:
 
 @pytest.mark.timeout(600)
 async def test_no_false_alarm_under_kills_and_what_is_deleted_is_named_and_repaired(
-    on_real: dict[str, str], tmp_path: Path, rng: Random
+    on_real: dict[str, str], tmp_path: Path, rng: Random, thorough: bool
 ) -> None:
     verdicts: list[str] = []
     async with processes(tmp_path, on_real) as cluster, talking(cluster, rng) as crowd:
         async with auditing(cluster, verdicts):
-            for service in ("materialize", "messaging") * 3:
+            for service in ("materialize", "messaging") * (3 if thorough else 1):
                 victim = rng.choice(cluster.of(service))
                 await asyncio.sleep(rng.uniform(1, 3))  # any moment
                 assert await victim.kill() == -9
@@ -71,9 +72,9 @@ async def test_no_false_alarm_under_kills_and_what_is_deleted_is_named_and_repai
                 await all_back(crowd)
         said = "".join(server.said for server in cluster.of("materialize"))
         assert FOUND not in said
-        assert len(verdicts) >= 3
+        assert len(verdicts) >= 2
         assert [each for each in verdicts if not each.endswith(NOTHING)] == []
-        print(f"{len(verdicts)} audits under 6 kills; the last: {verdicts[-1]}")
+        print(f"{len(verdicts)} audits under kills; the last: {verdicts[-1]}")
 
         id_ = await delete_a_message(cluster, crowd)
         out = await command(cluster.environment, "audit", code=1)

@@ -32,10 +32,10 @@ async def leader(cluster: Processes) -> ServerProcess:
     raise AssertionError("no control server leads")
 
 
-async def test_with_the_control_server_that_leads(trial: Trial) -> None:
+async def test_with_the_control_server_that_leads(trial: Trial, thorough: bool) -> None:
     async with trial.talking(COUNTS) as (cluster, crowd):
         took_s = []
-        for _ in range(3):
+        for _ in range(3 if thorough else 1):
             before = await cluster.owners()
             victims = await leader(cluster), dying(cluster, trial.rng)
             dead = victims[1].instance_id
@@ -51,14 +51,16 @@ async def test_with_the_control_server_that_leads(trial: Trial) -> None:
     assert max(took_s) < WITH_THE_LEADER_S
 
 
-@pytest.mark.parametrize("away_s", [60.0, pytest.param(180.0, marks=pytest.mark.slow)])
-async def test_while_consul_is_away(trial: Trial, away_s: float) -> None:
+async def test_while_consul_is_away(trial: Trial, thorough: bool) -> None:
+    away_s = 180.0 if thorough else 30.0
     async with trial.talking(COUNTS) as (cluster, crowd):
         loop = asyncio.get_running_loop()
         await asyncio.to_thread(trial.backends["consul"].kill)
         try:
             until_s = loop.time() + away_s
-            await asyncio.sleep(trial.rng.uniform(1, 20))  # with a leader yet, or none any more
+            await asyncio.sleep(
+                trial.rng.uniform(1, away_s / 3)
+            )  # with a leader yet, or none any more
             before, victim = await cluster.owners(), dying(cluster, trial.rng)
             dead, mark = victim.instance_id, len(crowd.record.entries)
             await victim.kill()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import pytest
+
+EMBEDDED = re.compile(r"/test_(gap|judges|malformed\w*|proof|slow)\.py")
+"""The tests of faults that need no cluster."""
 
 
 def told(config: pytest.Config, name: str) -> str | None:
@@ -25,7 +29,7 @@ def own(ports: range) -> range:
 
 
 def scheduler(config: pytest.Config, log: Any) -> object:
-    """A file at a time to a worker, and all that kill servers under load to one: two of them at
+    """A file at a time to a worker, and all that kill servers of a cluster to one: two of them at
     once would starve each other, and each would need backends of its own.
     """
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
@@ -33,6 +37,6 @@ def scheduler(config: pytest.Config, log: Any) -> object:
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "faults" if "/faults/" in file and "malformed" not in file else file
+            return "faults" if "/faults/" in file and not EMBEDDED.search(file) else file
 
     return ByFile(config, log)
