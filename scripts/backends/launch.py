@@ -25,7 +25,7 @@ from scripts.backends.kinds import kind as kind_named
 from scripts.backends.process import Process
 
 POLL_S = 0.05
-KILLED_WITHIN_S = 30.0
+KILLED_WITHIN_S = 60.0  # what waits for a disk that is busy cannot end before
 LOG_LINES = 15
 
 
