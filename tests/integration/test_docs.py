@@ -39,6 +39,9 @@ NOT_RUN = {
 ON_MACHINES = ROOT / "docs" / "tutorials" / "cluster.md"
 """Its examples need several: tests/cluster/test_tutorial.py runs them."""
 
+TUTORIALS = [ROOT / "docs" / "tutorials" / name for name in ("first-chat.md", "a-bot.md")]
+"""In their order, as README lists them."""
+
 PROOF = ROOT / "docs" / "explanation" / "proof.md"
 """Its examples run tests, in this checkout: tests/faults/test_proof.py runs them."""
 
@@ -98,12 +101,39 @@ async def test_the_examples_of_a_page_work(page: Path, tmp_path: Path, backends:
     server = Server(tmp_path / "server", environment)
     try:
         await server.start()
-        text = text_of(page).replace(WRITTEN_ADDRESS, server.connect_url.removeprefix("http://"))
-        text = text.replace(f"--port-base {WRITTEN_PORT}", f"--port-base {free_row()}")
-        text = text.replace(WRITTEN_EDGE, free_address())
-        await asyncio.to_thread(run, text, tmp_path, environment)
+        await asyncio.to_thread(run, here(text_of(page), server), tmp_path, environment)
     finally:
         await server.release()
+
+
+def here(text: str, server: Server) -> str:
+    """A page with the addresses that are free here, for those that it names."""
+    first = free_row()
+    text = text.replace(WRITTEN_ADDRESS, server.connect_url.removeprefix("http://"))
+    text = text.replace(f"--port-base {WRITTEN_PORT}", f"--port-base {first}")
+    text = text.replace(f"127.0.0.1:{WRITTEN_PORT}", f"127.0.0.1:{first}")
+    return text.replace(WRITTEN_EDGE, free_address())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("others", [0, 1])
+async def test_the_tutorials_work_in_order_while_other_systems_run(
+    others: int, tmp_path: Path
+) -> None:
+    """README's `make up` has not been stopped; and once more with a further system."""
+    home = tmp_path / "home"
+    environment = clean_environment(home)
+    home.mkdir()
+    (home / ".venv").symlink_to(Path(sys.prefix))
+    servers = [Server(tmp_path / f"server-{number}", environment) for number in range(1 + others)]
+    try:
+        for server in servers:
+            await server.start()
+        text = "".join(text_of(page) for page in TUTORIALS)
+        await asyncio.to_thread(run, here(text, servers[0]), tmp_path, environment)
+    finally:
+        for server in servers:
+            await server.release()
 
 
 def test_no_example_is_left_out_unseen() -> None:
