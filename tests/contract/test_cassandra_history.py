@@ -193,6 +193,7 @@ async def test_an_idle_connection_that_is_cut_does_not_stop_the_loop(
     settings: CassandraSettings,
 ) -> None:
     cuts: list[asyncio.StreamWriter] = []
+    relays: set[asyncio.Task[None] | None] = set()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -201,9 +202,10 @@ async def test_an_idle_connection_that_is_cut_does_not_stop_the_loop(
         writer.close()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cuts.append(writer)
+        relays.add(asyncio.current_task())
         host, port = endpoint(settings.addresses[0])
         there_reader, there = await asyncio.open_connection(host, port)
-        cuts.append(writer)
         await asyncio.gather(pump(reader, there), pump(there_reader, writer))
 
     async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
@@ -221,6 +223,9 @@ async def test_an_idle_connection_that_is_cut_does_not_stop_the_loop(
                 await cut.run(ask)
             assert time.monotonic() - started_s < 1
             await eventually(lambda: answers(cut, ask))
+    for writer in cuts:
+        writer.close()
+    await asyncio.gather(*filter(None, relays))
 
 
 async def answers(connected: Database, statement: SimpleStatement) -> bool:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from cecochat.adapters.embedded import streams
 from cecochat.adapters.embedded.backplane import FILE, EmbeddedBackplane
-from cecochat.adapters.embedded.folder import FolderInUse
+from cecochat.adapters.embedded.folder import FolderInUse, Unusable
 from cecochat.adapters.embedded.records import Extent
 from cecochat.adapters.embedded.sqlite import Database
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
@@ -256,7 +256,7 @@ async def test_what_an_earlier_version_committed_is_a_place_of_no_known_clock(
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.db").write_bytes(b"no database" * 1_000)
-    with pytest.raises(Unavailable, match=r"log\.db"):
+    with pytest.raises(Unusable, match=r"log\.db cannot be opened .*: it is damaged"):
         await EmbeddedBackplane.open(tmp_path)
 
 
