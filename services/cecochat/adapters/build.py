@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cecochat.adapters.embedded.restoring import Restored, restored
 from cecochat.ports.backplane import Backplane
 from cecochat.ports.configuration import Configuration
 from cecochat.ports.deployment import Deployment
@@ -15,6 +14,9 @@ from cecochat.ports.discovery import Discovery
 from cecochat.ports.history import History
 from cecochat.settings import backends
 from cecochat.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from cecochat.adapters.embedded.restoring import Restored
 
 
 def backplane(settings: Settings) -> AbstractAsyncContextManager[Backplane]:
@@ -58,4 +60,6 @@ async def _by_others() -> AsyncGenerator[Deployment]:
 
 def restore(copy: Path, folder: Path) -> Restored:
     """Make an embedded data folder from a copy of one. Raises `CecochatError`."""
+    from cecochat.adapters.embedded.restoring import restored
+
     return restored(copy, folder)
