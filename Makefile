@@ -10,6 +10,8 @@ BASE ?=
 DOCKER ?= docker
 PYTHON ?=
 export PYTHON
+# Most tests wait more than they compute, so two cores take three of them at a time.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores > 8 ? 8 : cores < 3 ? 3 : cores)))
 
 version = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' services/cecochat/__init__.py)
 
@@ -72,10 +74,10 @@ forecast: $(dev)
 	@$(bin)/python -m tests.support.backends
 
 test: forecast lint type ## run the checks and all tests that have their backends
-	$(bin)/python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
+	$(bin)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 test-all: lint type ## do the same, with the tests that take many minutes
-	$(bin)/python -m pytest -n 3 --no-loadscope-reorder --slow $(ARGS)
+	$(bin)/python -m pytest -n $(WORKERS) --no-loadscope-reorder --slow $(ARGS)
 
 # ARGS=trixie takes another release of Debian, and so another Python. It takes 5 to 10 minutes, so run it at night.
 fresh: ## try README's two commands in a bare Debian (as root)
