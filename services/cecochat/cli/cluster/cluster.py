@@ -19,7 +19,7 @@ from cecochat.settings import backends
 
 NOT_FOUND = (
     "no cluster can be found without Consul: name it with CECOCHAT_CONSUL, or in a file with "
-    "--settings"
+    "--settings. What `cecochat up` runs here, `cecochat doctor` checks"
 )
 ASKED = 2  # how many history servers are asked about holes
 NOBODY = (
