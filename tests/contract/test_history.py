@@ -117,6 +117,8 @@ async def check(history: History, messages: list[MessageRow], marks: list[MarkRo
         page = await history.messages(chat, before=None, after=None, limit=100)
         assert page == Page(events(ids), has_more=False)
         assert await history.marks(chat) == marks_of(chat, marks)
+        whole = await history.chat_page(chat, before=None, after=None, limit=100)
+        assert whole == (page, marks_of(chat, marks), await history.holes())
     for user in {user for row in messages for user in (row.user_id, *row.recipient_ids)}:
         rows = chats_of(user, messages, marks)
         assert await history.chats(user, before=None, limit=100) == (rows, False)

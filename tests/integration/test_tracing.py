@@ -164,7 +164,7 @@ async def test_queries_and_lookups_join_the_trace_of_who_asks(
         await call(b"\x0a\x0bd:alice~bob", metadata=metadata)
     trace_id = asking.get_span_context().trace_id
     with suppress(AssertionError):
-        await eventually(lambda: len(of(exported, trace_id)) >= 5, within_s=15)
+        await eventually(lambda: len(of(exported, trace_id)) >= 3, within_s=15)
     found = of(exported, trace_id)
     above = {span.context.span_id: span.name for span in found if span.context}
     pairs = [(above.get(s.parent.span_id, "ask") if s.parent else "", s.name) for s in found]
@@ -172,8 +172,6 @@ async def test_queries_and_lookups_join_the_trace_of_who_asks(
     assert sorted(pairs) == [
         ("ask", "GET /v1/connect"),
         ("ask", query),
-        (query, "SELECT holes"),
-        (query, "SELECT marks"),
         (query, "SELECT messages"),
     ]
 

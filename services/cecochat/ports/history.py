@@ -103,6 +103,14 @@ class Page(NamedTuple):
     has_more: bool
 
 
+class ChatPage(NamedTuple):
+    """A page of a chat, the marks of its users, and all holes, read after the page."""
+
+    page: Page
+    marks: list[MarkRow]
+    holes: list[Hole]
+
+
 class ChatRow(NamedTuple):
     """One line in a user's list of chats."""
 
@@ -241,6 +249,15 @@ class History(ABC):
         Reading a page again returns the same messages, unless messages with ids inside the page
         have come since.
         """
+
+    async def chat_page(
+        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
+    ) -> ChatPage:
+        """Return what `messages`, `marks` and `holes` return, in as few steps as the database
+        allows.
+        """
+        page = await self.messages(chat_id, before=before, after=after, limit=limit)
+        return ChatPage(page, await self.marks(chat_id), await self.holes())
 
     @abstractmethod
     async def chats(

@@ -17,6 +17,7 @@ from cecochat.domain.log.ids import ChatId, UserId, partition_in
 from cecochat.domain.log.place import Place
 from cecochat.ports.history import (
     UNREAD_MAX,
+    ChatPage,
     ChatRow,
     History,
     Hole,
@@ -234,14 +235,17 @@ class EmbeddedHistory(History):
     ) -> Page:
         if before is not None and after is not None:
             raise ValueError("both before and after were given: give at most one of them")
-        if after is not None:
-            found = await self.database.read(partial(_events, ABOVE, (chat_id, after, limit + 1)))
-            return Page(found[:limit], len(found) > limit)
-        if before is not None:
-            found = await self.database.read(partial(_events, BELOW, (chat_id, before, limit + 1)))
-        else:
-            found = await self.database.read(partial(_events, NEWEST, (chat_id, limit + 1)))
-        return Page(found[:limit][::-1], len(found) > limit)
+        return await self.database.read(partial(_page, chat_id, before, after, limit))
+
+    @override
+    async def chat_page(
+        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
+    ) -> ChatPage:
+        def read(connection: sqlite3.Connection) -> ChatPage:
+            page = _page(chat_id, before, after, limit, connection)
+            return ChatPage(page, _marks(chat_id, connection), hole_table.read(connection))
+
+        return await self.database.read(read)
 
     @override
     async def chats(
@@ -266,6 +270,23 @@ class EmbeddedHistory(History):
     @override
     async def close(self) -> None:
         await self.database.close()
+
+
+def _page(
+    chat_id: ChatId,
+    before: int | None,
+    after: int | None,
+    limit: int,
+    connection: sqlite3.Connection,
+) -> Page:
+    if after is not None:
+        found = _events(ABOVE, (chat_id, after, limit + 1), connection)
+        return Page(found[:limit], len(found) > limit)
+    if before is not None:
+        found = _events(BELOW, (chat_id, before, limit + 1), connection)
+    else:
+        found = _events(NEWEST, (chat_id, limit + 1), connection)
+    return Page(found[:limit][::-1], len(found) > limit)
 
 
 def _events(sql: str, bound: tuple[str | int, ...], connection: sqlite3.Connection) -> list[bytes]:

@@ -57,19 +57,15 @@ class Queries:
         if request.HasField("token"):
             await self._hold(request.token)
         with self._reading("messages"):
-            page = await self._history.messages(chat_id, before=before, after=after, limit=limit)
+            found, marks, holes = await self._history.chat_page(
+                chat_id, before=before, after=after, limit=limit
+            )
         max_bytes = self.config.history_page_max_bytes
-        page = events_within(page, max_bytes, oldest_first=after is not None)
-        with self._reading("marks"):
-            marks = await self._history.marks(chat_id)
-        with self._reading("holes"):
-            holes = await self._history.holes()  # after the page, so that they cover what it lacks
-        span = _span(page, before, after)
-        rest = GetMessagesResponse(
-            has_more=page.has_more,
-            marks=_marks(marks),
-            holes=of_chat(holes, chat_id, self._partitions, span) if holes else (),
-        )
+        page = events_within(found, max_bytes, oldest_first=after is not None)
+        rest = GetMessagesResponse(has_more=page.has_more, marks=_marks(marks))
+        if holes:
+            span = _span(page, before, after)
+            rest.holes.extend(of_chat(holes, chat_id, self._partitions, span))
         return wire.repeated(1, page.events) + rest.SerializeToString()
 
     async def chats(self, user_id: UserId, request: GetChatsRequest) -> bytes:
