@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -17,6 +18,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from cecochat import client
 from cecochat.cli.main import app
+from cecochat.client import sync
 from cecochat.domain.cluster.configuration import KEYS
 from cecochat.domain.errors import RETRIABLE
 from cecochat.runtime import grpc, http
@@ -212,17 +214,25 @@ CLIENT = """
 # Python client
 
 `from cecochat.client import ...`; asyncio, typed. [A bot in 20 lines](../tutorials/a-bot.md) is
-how it is used. Every error is a `ChatError` with a `code` that never changes its meaning.
+how it is used. Every error is a `ChatError` with a `code` that never changes its meaning. For
+programs without asyncio there is [the synchronous client](#the-synchronous-client).
 """
 
 
 def _client() -> Iterator[str]:
-    listed = {name: getattr(client, name) for name in client.__all__}
+    yield from _members(client)
+    yield f"# The synchronous client\n\n{_docstring(sync)}\n"
+    yield from _members(sync)
+
+
+def _members(module: ModuleType) -> Iterator[str]:
+    listed = {name: getattr(module, name) for name in module.__all__}
     functions = {n: o for n, o in listed.items() if inspect.isfunction(o)}
     errors = {n: o for n, o in listed.items() if _is_error(o)}
     classes = {n: o for n, o in listed.items() if inspect.isclass(o) and n not in errors}
     for title, members in (("Functions", functions), ("Classes", classes), ("Errors", errors)):
-        yield f"## {title}\n"
+        if members:
+            yield f"## {title}\n"
         for name, member in members.items():
             yield from _member(name, member)
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cecochat.client import Client, Event, Message, connect
+from cecochat.client import Client, Connecting, Event, Message, connect
 from tests.integration.systems import Running
 
 WITHIN_S = 30.0
 E = TypeVar("E", bound=Event)
 
 
-def device(up: Running, user: str, state: Path | None = None, **options: Any) -> Any:
+def device(up: Running, user: str, state: Path | str | None = None, **options: Any) -> Connecting:
     return connect(up.addresses.connect, up.token(user), state=state, **options)
 
 

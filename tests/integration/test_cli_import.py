@@ -80,3 +80,18 @@ async def test_a_wrong_file_is_refused_before_anything_is_sent(
     _, err = await run(server, "import", str(file), code=2)
     assert "line 2" in err
     assert await rows(server, "history", "--as", "alice", "bob", "--json") == []
+
+
+async def test_a_refused_line_is_named_and_those_behind_it_are_sent(
+    server: Server, tmp_path: Path
+) -> None:
+    file, hello = tmp_path / "some.jsonl", {"from": "alice", "to": "bob", "text": "hello"}
+    by_the_client, by_the_server = {"client_message_id": "x" * 65}, {"text": "x" * 20_000}
+    lines = [hello, hello | by_the_client, hello | by_the_server, hello]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out, err = await run(server, "import", str(file), code=4)
+    assert "line 2 was refused" in err
+    assert "line 3 was refused" in err
+    await until_history_grows(server, 2)
+    exported, _ = await run(server, "export", "--as", "bob", "alice")
+    assert said_in(exported) == [("alice", "hello")] * 2, out

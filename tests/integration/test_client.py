@@ -62,12 +62,17 @@ async def test_many_posts_keep_their_order_and_cost_few_receipts(up: Running) ->
 
 async def test_a_refused_send_is_typed_and_those_behind_it_are_sent(up: Running) -> None:
     async with device(up, "alice", listen=False) as alice:
-        posted = [
-            await alice.post("bob", text) for text in ("one", "", "two", "x" * 20_000, "three")
+        sends = [
+            ("bob", "one"),
+            ("d:bob~carol", "not mine"),
+            ("bob", "two"),
+            ("bob", "x" * 20_000),
+            ("bob", "three"),
         ]
+        posted = [await alice.post(to, text) for to, text in sends]
         results = await asyncio.gather(*posted, return_exceptions=True)
         codes = [r.code if isinstance(r, SendRejected) else "accepted" for r in results]
-        assert codes == ["accepted", "invalid_argument", "accepted", "too_large", "accepted"]
+        assert codes == ["accepted", "forbidden", "accepted", "too_large", "accepted"]
         assert (await said_by(alice)) == ["one", "two", "three"]
 
 

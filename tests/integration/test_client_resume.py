@@ -30,7 +30,7 @@ async def test_a_returning_device_gets_exactly_what_it_missed(up: Running, tmp_p
             assert await texts_of(bob, 1) == ["seen"]
         missed = [f"missed {number}" for number in range(50)]
         for text in missed:
-            await alice.post("bob", text)
+            _ = await alice.post("bob", text)
         await alice.send("bob", "the last")
         async with device(up, "bob", state) as bob:
             assert await texts_of(bob, 51) == [*missed, "the last"]

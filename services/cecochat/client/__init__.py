@@ -14,21 +14,25 @@ again what was not acknowledged, fills gaps from the history and shows each mess
 `open_history` if you only need queries.
 
 User ids and chat ids are plain `str`, message ids plain `int`, in what you pass and in what you
-get: they come from your database and go back there. A malformed one raises `ChatError`.
+get: they come from your database and go back there. A malformed one raises
+`InvalidArgument`. `cecochat.client.sync` is the same client for programs without asyncio.
 """
 
 from __future__ import annotations
 
-from cecochat.client.client import Client, connect
+from cecochat.client.client import Client
+from cecochat.client.connecting import Connecting, connect
 from cecochat.client.errors import (
     ChatError,
     Closed,
+    InvalidArgument,
     NotReachable,
     NotRead,
     Refused,
     SendRejected,
     StateInUse,
     StateUnusable,
+    TimedOut,
 )
 from cecochat.client.events import (
     CaughtUp,
@@ -55,10 +59,12 @@ __all__ = [
     "ChatError",
     "Client",
     "Closed",
+    "Connecting",
     "Event",
     "FileState",
     "History",
     "Hole",
+    "InvalidArgument",
     "Message",
     "NotReachable",
     "NotRead",
@@ -74,6 +80,7 @@ __all__ = [
     "StateInUse",
     "StateUnusable",
     "Step",
+    "TimedOut",
     "Token",
     "Whereabouts",
     "chat_of",

@@ -1,27 +1,26 @@
-"""The client: one device of a user, connected for as long as its context lasts."""
+"""The client: one device of a user, which stays connected until it is closed."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
-from pathlib import Path
 from random import random
 from typing import Any
 from uuid import uuid4
 
+from cecochat.client.arguments import check_client_message_id, check_message_id, check_text
 from cecochat.client.backoff import BackOff
-from cecochat.client.errors import ChatError, NotReachable, NotRead
-from cecochat.client.events import Chat, Event, Page, Reconnecting
+from cecochat.client.errors import ChatError, Closed, NotReachable, NotRead
+from cecochat.client.events import Chat, Event, Message, Page, Reconnecting, Sender, answered_by
+from cecochat.client.handlers import H, Handlers
 from cecochat.client.history import History, HistoryCalls
 from cecochat.client.local import LocalDevice
-from cecochat.client.lookup import Lookup, Route, Token
+from cecochat.client.lookup import Lookup, Route
 from cecochat.client.names import chat_of
-from cecochat.client.state import FileState, State, restored
+from cecochat.client.state import State
 from cecochat.client.stream import Ended, Stream
 from cecochat.client.tracing import answered, refused, sending
 from cecochat.domain.device.device import Device
@@ -45,71 +44,6 @@ class Options:
     receipts: bool = True
     timeout_s: float | None = 10.0
     buffer_max_bytes: int = 1 << 20
-
-
-@asynccontextmanager
-async def connect(
-    connect_url: str,
-    token: Token,
-    *,
-    state: State | Path | None = None,
-    device: str = "python",
-    listen: bool = True,
-    receipts: bool = True,
-    timeout_s: float | None = 10.0,
-    buffer_max_bytes: int = 1 << 20,
-    ca_file: Path | None = None,
-) -> AsyncIterator[Client]:
-    """Connect a device of the user that `token` names, and keep it connected.
-
-    - `connect_url`: the connect server, such as `https://chat.example.com`.
-    - `token`: a token, or an async function that returns one. It is called for each connection, and
-      before a token expires.
-    - `state`: where the device's state is saved; a path names a file. With a state, a restarted
-      process receives exactly what it missed, and sends again what was not acknowledged. An event
-      that the application was handling when the process died comes again. Without a state, the
-      client receives what happens from now on.
-    - `device`: a label that people see, of at most 64 bytes.
-    - `listen`: False if the application only sends and never iterates.
-    - `receipts`: whether senders are told that a message was delivered. They are told once the
-      application has handled it, which means: when it asks for the next event.
-    - `timeout_s`: how long to try to connect, in seconds, or None for ever.
-    - `buffer_max_bytes`: how much may wait for the application. The rest is fetched again later.
-    - `ca_file`: the authority that signs the servers' certificates. By default it is the file that
-      SSL_CERT_FILE names, or else the system's authorities. With an `https://` URL, every
-      connection is over TLS.
-
-    Raises `NotReachable`, `Refused` if a server does not accept the token, `StateUnusable`.
-    """
-    options = Options(device, listen, receipts, timeout_s, buffer_max_bytes)
-    store = FileState(state) if isinstance(state, Path) else state
-    lookup = Lookup(connect_url, token, ca_file)
-    calls = HistoryCalls(lookup)
-    try:
-        route, first_token = await _first_route(lookup, timeout_s)
-        client = Client(lookup, calls, store, restored(store, route.user_id), options)
-        async with client._connected(route, first_token):
-            yield client
-    finally:
-        if store:
-            store.close()
-        await calls.close()
-        await lookup.close()
-
-
-async def _first_route(lookup: Lookup, timeout_s: float | None) -> tuple[Route, str]:
-    begun_s = time.monotonic()
-    for attempt in count():
-        try:
-            return await lookup.find()
-        except ChatError as error:
-            wait_s = BackOff().wait_s(attempt, random(), error.retry_after_s)  # noqa: S311
-            tried_s = time.monotonic() + wait_s - begun_s
-            late = timeout_s is not None and tried_s > timeout_s
-            if late or not error.retriable or (error.code == "token_expired"):
-                raise
-        await asyncio.sleep(wait_s)
-    raise AssertionError("counted to the end")
 
 
 class Client:
@@ -142,6 +76,10 @@ class Client:
             buffer_max_bytes=options.buffer_max_bytes,
         )
         self._history = History(device.user_id, calls)
+        self._handlers = Handlers(device.user_id)
+        self._resources = AsyncExitStack()  # what `close` closes
+        self._closing = asyncio.Lock()
+        self._reply: Sender = self.send  # what `Message.reply` calls
         self._stream = Stream(self._local, calls, self.keep, self._renew, self._arrived)
         self._room = asyncio.Semaphore(UNANSWERED_MAX)
         self._saving = asyncio.Lock()
@@ -169,7 +107,8 @@ class Client:
         It waits while there is no connection. If it is cancelled, the message may still be
         accepted. Sending it again with the same `client_message_id` (1 to 64 bytes) is safe.
 
-        Raises `SendRejected`, `Closed`, `NotRead`, or the error that ended the client.
+        Raises `InvalidArgument`, `SendRejected`, `Closed`, `NotRead`, or the error that ended the
+        client.
         """
         return await (await self.post(to, text, client_message_id=client_message_id))
 
@@ -181,8 +120,12 @@ class Client:
         It waits while 1,000 messages are unanswered. It raises as `send`, and so does the future.
         """
         chat_id = chat_of(self.user_id, to)
+        check_text(text, self._local.welcome.limits.frame_max_bytes)
+        if client_message_id is None:
+            client_message_id = uuid4().hex
+        check_client_message_id(client_message_id)
         send = Send(
-            client_message_id=client_message_id or uuid4().hex,
+            client_message_id=client_message_id,
             chat_id=chat_id,
             message=events_pb2.Message(text=text),
             seen_id=self._read.get(chat_id, 0),
@@ -202,8 +145,8 @@ class Client:
         return answer
 
     def _check_open(self) -> None:
-        if self._error:
-            raise self._error
+        if self._local.ended:
+            raise self._error or Closed()
         if self._options.listen and len(self._local.progress.dealt.outbox) > UNREAD_MAX:
             raise NotRead
 
@@ -211,9 +154,10 @@ class Client:
         """Tell the others that this user has read a chat up to that message.
 
         Marks are collected for a fifth of a second, and only the highest is sent. Raises
-        `ChatError` if `chat` is neither a chat nor a user.
+        `InvalidArgument`.
         """
         chat_id = chat_of(self.user_id, chat)
+        check_message_id("message_id", message_id)
         self._note_read(chat_id, message_id)
         self._local.read_up_to(chat_id, message_id)
 
@@ -225,10 +169,34 @@ class Client:
     async def __anext__(self) -> Event:
         """Return the next event. Asking for it means that the one before has been handled."""
         if (event := await self._local.next_event()) is not None:
-            return event
+            return answered_by(event, self._reply) if isinstance(event, Message) else event
         if self._error:
             raise self._error
         raise StopAsyncIteration
+
+    def on_message(self, handler: H) -> H:
+        """Register an async function that `run` calls with each message of another user.
+
+            @bot.on_message
+            async def answer(message: Message) -> None:
+                await message.reply(f"You said: {message.text}")
+
+        Raises `InvalidArgument` if it is no async function.
+        """
+        return self._handlers.add(handler)
+
+    async def run(self) -> None:
+        """Call the handlers for one message after the other, until the client is closed.
+
+        A message counts as handled once every handler has returned. If one raises, `run` raises the
+        same error, and the message comes again: to all handlers, when `run` is called again or,
+        with a `state`, when the client is opened again. So a handler that cannot cope with a
+        message has to say so by returning. Other events are passed over; iterate to see them.
+
+        Raises what a handler raises, the error that ended the client, or `InvalidArgument` if there
+        is no handler.
+        """
+        await self._handlers.run(self)
 
     # -- history
 
@@ -245,6 +213,8 @@ class Client:
         )
         if page.messages:
             self._note_read(chat_of(self.user_id, chat), page.messages[-1].id)
+        for message in page.messages:
+            answered_by(message, self._reply)
         return page
 
     def _note_read(self, chat_id: ChatId, message_id: int) -> None:
@@ -260,6 +230,35 @@ class Client:
 
     # -- the connection
 
+    async def _open(self, resources: AsyncExitStack, route: Route, token: str) -> None:
+        """Connect, and take over what has to be closed with this client. Only `connect` does it."""
+        await resources.enter_async_context(self._connected(route, token))
+        self._resources = resources.pop_all()
+
+    async def close(self, *, handled: bool = False) -> None:
+        """Send the remaining receipts, save the state and disconnect. Doing it again does nothing.
+
+        The event that was handed out last comes again when this state is opened again, unless
+        `handled` says that the application has handled it. `async with` says so by itself if its
+        block ends without an error, and no handler has failed on it.
+
+        Raises what `State.save` raises.
+        """
+        async with self._closing:
+            if handled:
+                self._local.deal()
+            await self._resources.aclose()
+
+    @property
+    def _got_through(self) -> bool:
+        """Whether no handler has failed on the event that was handed out last."""
+        return self._handlers.unhandled is None
+
+    async def _abandon(self, error: BaseException) -> None:
+        """Close after an error: save the state and disconnect, but send no more receipts."""
+        async with self._closing:
+            await self._resources.__aexit__(type(error), error, error.__traceback__)
+
     @asynccontextmanager
     async def _connected(self, route: Route, token: str) -> AsyncIterator[None]:
         """Connect, stay connected, and send the remaining receipts when the block ends normally."""
@@ -267,7 +266,6 @@ class Client:
         try:
             await self._until_opened()
             yield
-            self._local.deal()
             await self._flush()
         finally:
             running.cancel()

@@ -6,6 +6,8 @@ from cecochat.domain.errors import RETRIABLE, CecochatError
 from cecochat.v1 import errors_pb2
 from cecochat.v1.errors_pb2 import ErrorCode
 
+INVALID_ARGUMENT = "invalid_argument"
+
 
 class ChatError(CecochatError):
     """Base of all errors of the client.
@@ -36,6 +38,17 @@ class Refused(ChatError):
     """A server refused the call. The code is that of `cecochat.v1.ErrorCode`, in lower case."""
 
 
+class InvalidArgument(Refused):
+    """An argument of a call is wrong, and the same call will never succeed.
+
+    The client finds nearly all of them itself, before anything leaves; a server finds the rest.
+    Code `invalid_argument`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(INVALID_ARGUMENT, message)
+
+
 class SendRejected(Refused):
     """The server rejected this send, and would reject it again unless it changes."""
 
@@ -47,8 +60,20 @@ class SendRejected(Refused):
 class Closed(ChatError):
     """The client was closed. A send that was under way may have been accepted. Code `closed`."""
 
-    def __init__(self) -> None:
-        super().__init__("closed", "the client is closed: connect again")
+    def __init__(self, message: str = "the client is closed: connect again") -> None:
+        super().__init__("closed", message)
+
+
+class TimedOut(ChatError):
+    """A call of the synchronous client took too long. Code `timeout`.
+
+    - `client_message_id`: of the send that was not acknowledged in time, or empty. It may still be
+      accepted. To try again without doubling it, send it with this id.
+    """
+
+    def __init__(self, message: str, client_message_id: str = "") -> None:
+        super().__init__("timeout", message, retriable=True)
+        self.client_message_id = client_message_id
 
 
 class NotRead(ChatError):
@@ -83,6 +108,8 @@ def name_of(code: ErrorCode.ValueType) -> str:
 
 def refused(error: errors_pb2.Error) -> Refused:
     """Return the exception for a typed error that a server sent."""
+    if error.code == errors_pb2.ERROR_CODE_INVALID_ARGUMENT:
+        return InvalidArgument(error.message)
     return Refused(
         name_of(error.code),
         error.message,

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Protocol
 
-from cecochat.client.errors import ChatError
+from cecochat.client.errors import ChatError, InvalidArgument
 from cecochat.domain.log import ids
 from cecochat.v1 import events_pb2, history_pb2
 
 
+class Sender(Protocol):
+    """Sends a message, as `Client.send` does."""
+
+    def __call__(
+        self, to: str, text: str, *, client_message_id: str | None = None
+    ) -> Coroutine[Any, Any, int]:
+        """See `Client.send`."""
+
+
+class _Answerable:
+    """Knows how to send an answer. As this is no field, it is not compared, shown or pickled."""
+
+    __slots__ = ("_send",)
+    _send: Sender
+
+
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(_Answerable):
     """A message. Each arrives exactly once. Sort the messages of a chat by `id`."""
 
     id: int
@@ -24,6 +43,36 @@ class Message:
     def sent_at(self) -> datetime:
         """The time at which the server accepted it, in UTC."""
         return datetime.fromtimestamp(ids.time_ms(self.id) / 1_000, UTC)
+
+    def reply(self, text: str, *, client_message_id: str | None = None) -> Coroutine[Any, Any, int]:
+        """Send a message to this chat, as `Client.send` does, and return its id.
+
+        The same text in reply to the same message is one message, even if the process dies in
+        between and the message arrives again. If the text differs each time it is made, pass a
+        `client_message_id` that does not.
+
+        Messages that a `Client` returns can be replied to; others raise `InvalidArgument`.
+        """
+        try:
+            send = self._send
+        except AttributeError:
+            raise InvalidArgument(
+                "no asyncio client has received this message: use the `send` of a client"
+            ) from None
+        chosen = client_message_id if client_message_id is not None else reply_id(self, text)
+        return send(self.chat_id, text, client_message_id=chosen)
+
+
+def reply_id(message: Message, text: str) -> str:
+    """Return the client message id of a reply, which is the same whenever it is sent."""
+    digest = sha256(str(text).encode(errors="surrogatepass")).hexdigest()
+    return f"reply-{message.id}-{digest[:16]}"
+
+
+def answered_by(message: Message, send: Sender) -> Message:
+    """Have `message.reply` use a client. Return the message."""
+    object.__setattr__(message, "_send", send)  # a message is frozen for applications
+    return message
 
 
 @dataclass(frozen=True, slots=True)

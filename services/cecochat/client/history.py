@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 import grpc
 
+from cecochat.client.arguments import check_message_id, check_page, check_token, check_url
 from cecochat.client.backoff import BackOff
 from cecochat.client.channel import error_of, metadata, open_channel
-from cecochat.client.errors import ChatError, Refused
+from cecochat.client.errors import ChatError, Closed, Refused
 from cecochat.client.events import (
     Chat,
     Message,
@@ -58,6 +59,7 @@ class HistoryCalls:
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
         self._channels: dict[str, grpc.aio.Channel] = {}  # by address
+        self._closed = False
 
     async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
         """Return a page of a chat. Raises `ChatError`."""
@@ -109,6 +111,8 @@ class HistoryCalls:
     async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
         give_up_s = time.monotonic() + GIVE_UP_S
         for attempt in count():
+            if self._closed:
+                raise Closed
             try:
                 route, token = await self._lookup.current()
                 if route.history is None:
@@ -136,6 +140,10 @@ class HistoryCalls:
             answer: Response = await call(request, metadata=metadata(token), timeout=CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise error_of(f"the history server at {address}", error) from None
+        except asyncio.CancelledError:
+            if self._closed and not _is_cancelled():
+                raise Closed from None  # the channel was closed, and not the caller cancelled
+            raise
         return answer
 
     async def _channel_to(self, address: str) -> grpc.aio.Channel:
@@ -149,7 +157,8 @@ class HistoryCalls:
         return channel
 
     async def close(self) -> None:
-        """Close the channels. Calls that are under way fail."""
+        """Close the channels. Calls that are under way raise `Closed`."""
+        self._closed = True
         while self._channels:
             _, channel = self._channels.popitem()
             await channel.close()
@@ -158,7 +167,8 @@ class HistoryCalls:
 class History:
     """The history of a user's chats. Every method takes a chat id, or the user at the other end.
 
-    Every method raises `ChatError`; if the error is retriable, only after 20 s of trying.
+    Every method raises `InvalidArgument` at once, and other `ChatError`s; if the error is
+    retriable, only after 20 s of trying.
     """
 
     def __init__(self, user_id: str, calls: HistoryCalls) -> None:
@@ -179,8 +189,7 @@ class History:
         Without either, it returns the newest ones. With a `token`, the page includes everything
         that the token covers.
         """
-        if before is not None and after is not None:
-            raise ValueError("give `before` or `after`, not both")
+        check_page(limit, before, after)
         chat_id = chat_of(self.user_id, chat)
         request = GetMessagesRequest(chat_id=chat_id, limit=limit, token=token)
         if before is not None:
@@ -197,6 +206,7 @@ class History:
 
     async def every_page(self, chat: str, *, after: int = 0) -> AsyncGenerator[Page]:
         """Yield the same messages in pages, which also say where messages are missing."""
+        check_message_id("after", after)
         chat_id = chat_of(self.user_id, chat)
         async for answer in self._calls.every_page(chat_id, after):
             yield _page(chat_id, answer)
@@ -208,6 +218,7 @@ class History:
 
         `before` continues the list: pass the last message id of the last chat.
         """
+        check_page(limit, before)
         answer = await self._calls.chats(
             GetChatsRequest(before=before or 0, limit=limit, token=token)
         )
@@ -224,20 +235,23 @@ class History:
         If the log no longer holds it, it is looked for in the history of `chat`. Raises `Refused`
         with the code `not_found` if the message is not the user's own.
         """
-        chat_id = chat_of(self.user_id, chat) if chat else ""
+        check_message_id("message_id", message_id)
+        chat_id = "" if chat is None else chat_of(self.user_id, chat)
         request = FindMessageRequest(message_id=message_id, chat_id=chat_id)
         return whereabouts_of(message_id, await self._calls.find(request))
 
 
 @asynccontextmanager
 async def open_history(
-    connect_url: str, token: Token, *, ca_file: Path | None = None
+    connect_url: str, token: Token, *, ca_file: Path | str | None = None
 ) -> AsyncIterator[History]:
     """Open the history of the user that `token` names, without a chat session.
 
-    The parameters are those of `connect`. Raises `NotReachable`, `Refused`.
+    The parameters are those of `connect`. Raises `InvalidArgument`, `NotReachable`, `Refused`.
     """
-    lookup = Lookup(connect_url, token, ca_file)
+    check_url(connect_url)
+    check_token(token)
+    lookup = Lookup(connect_url, token, Path(ca_file) if ca_file else None)
     calls = HistoryCalls(lookup)
     try:
         route, _ = await lookup.find()
@@ -245,6 +259,12 @@ async def open_history(
     finally:
         await calls.close()
         await lookup.close()
+
+
+def _is_cancelled() -> bool:
+    """Return whether somebody has asked the current task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _no_history_server() -> Refused:

@@ -52,6 +52,7 @@ class LocalDevice:
         self.all_told = asyncio.Event()
         self.all_told.set()
         self.welcome = Welcome()
+        self.ended = False
         self._receipts = receipts
         self._earlier = frozenset(device.outbox)  # the sends that an earlier run left unanswered
         self._answers: dict[str, asyncio.Future[int]] = {}
@@ -238,6 +239,7 @@ class LocalDevice:
 
     def end(self, error: ChatError | None) -> None:
         """End the device: nothing more will come, and the sends that wait fail with `error`."""
+        self.ended = True
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(error or Closed())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cecochat.client.errors import ChatError, refused
+from cecochat.client.errors import InvalidArgument
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log import ids
 
@@ -11,8 +11,10 @@ def chat_of(me: str, chat: str) -> ids.ChatId:
     """Return the id of a chat that is named by its id, or by the user that `me` chats with.
 
     `g:ops` always means the group. To chat with a user of that name, give the chat id of the
-    dialog. Raises `ChatError` if it is neither.
+    dialog. Raises `InvalidArgument` if it is neither.
     """
+    if not isinstance(chat, str):
+        raise InvalidArgument(f"{chat!r} names no user and no chat: pass a str")
     try:
         if "~" in chat or chat.startswith("g:"):
             return ids.chat_id(chat)
@@ -21,15 +23,24 @@ def chat_of(me: str, chat: str) -> ids.ChatId:
         raise _why(me, chat, refusal) from None
 
 
-def _why(me: str, chat: str, refusal: Refusal) -> ChatError:
+def _why(me: str, chat: str, refusal: Refusal) -> InvalidArgument:
     if chat == me:
-        return ChatError("invalid_argument", f"{me} has no chat with {me}: name another user")
-    return refused(refusal.proto())
+        return InvalidArgument(f"{me} has no chat with {me}: name another user")
+    return InvalidArgument(refusal.message)
 
 
 def peer_of(me: str, chat_id: str) -> str:
-    """Return the user at the other end of a dialog, or the id of a group as it is."""
-    if not chat_id.startswith("d:"):
-        return chat_id
-    first, second = ids.participants(ids.ChatId(chat_id))
+    """Return the user at the other end of a dialog, or the id of a group as it is.
+
+    Raises `InvalidArgument` if it is no chat id.
+    """
+    if not isinstance(chat_id, str):
+        raise InvalidArgument(f"{chat_id!r} is no chat id: pass a str")
+    try:
+        checked = ids.chat_id(chat_id)
+    except Refusal as refusal:
+        raise InvalidArgument(refusal.message) from None
+    if checked.startswith("g:"):
+        return checked
+    first, second = ids.participants(checked)
     return second if first == me else first

@@ -34,10 +34,13 @@ class State(Protocol):
 
 
 class FileState:
-    """Keeps the state in a JSON file. A lock file beside it keeps out a second client."""
+    """Keeps the state in a JSON file that only its owner may read.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    A lock file beside it keeps out a second client.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
         self._lock: IO[bytes] | None = None
 
     def load(self) -> dict[str, Any] | None:
@@ -76,12 +79,17 @@ class FileState:
     def close(self) -> None:
         """See `State`."""
         if self._lock:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # a forked process may have the file open, too
             self._lock.close()
             self._lock = None
 
     async def save(self, snapshot: dict[str, Any]) -> None:
         """See `State`."""
-        await asyncio.to_thread(self._write, json.dumps(snapshot).encode())
+        data = json.dumps(snapshot).encode()
+        try:
+            await asyncio.to_thread(self._write, data)
+        except RuntimeError:  # the interpreter is ending, and starts no thread any more
+            self._write(data)
 
     def _write(self, data: bytes) -> None:
         beside = self._path.with_name(f"{self._path.name}.new")

@@ -17,6 +17,7 @@ from cecochat.client import (
     Client,
     Event,
     Hole,
+    InvalidArgument,
     Message,
     Receipt,
     Reconnecting,
@@ -99,7 +100,7 @@ class Window:
         screen.refresh()
         try:
             conversation.accepted(line, await self._client.send(self._chat_id, text))
-        except SendRejected as error:
+        except (InvalidArgument, SendRejected) as error:
             conversation.refused(line, error.message)
         screen.refresh()
 

@@ -17,7 +17,16 @@ from cecochat.cli.failure import say
 from cecochat.cli.output import REACH_S
 from cecochat.cli.systems import state_dir
 from cecochat.cli.target import Target, check_user, token_for
-from cecochat.client import Client, Message, Rejected, SendRejected, Sent, connect
+from cecochat.client import (
+    Client,
+    InvalidArgument,
+    Message,
+    Refused,
+    Rejected,
+    SendRejected,
+    Sent,
+    connect,
+)
 
 
 async def send_all(
@@ -121,19 +130,25 @@ class _Import:
         self._advance = advance
         self._last: dict[str, tuple[str, asyncio.Future[int]]] = {}  # chat -> sender, message id
         self._under_way: list[tuple[Entry, asyncio.Future[int]]] = []
+        self._refused = 0
 
     async def send(self, entries: list[Entry]) -> int:
         """Send all entries, and return how many were refused."""
         for entry in entries:
             device = self._devices[entry.sender]
             await self._until_answerable(entry, device)
-            answer = await device.client.post(
-                entry.chat_id, entry.text, client_message_id=entry.client_message_id
-            )
+            try:
+                answer = await device.client.post(
+                    entry.chat_id, entry.text, client_message_id=entry.client_message_id
+                )
+            except InvalidArgument as error:
+                self._note_refused(entry, error)
+                continue
             answer.add_done_callback(lambda _: self._advance())
             self._last[entry.chat_id] = entry.sender, answer
             self._under_way.append((entry, answer))
-        return await self._refused()
+        await self._all_answered()
+        return self._refused
 
     async def _until_answerable(self, entry: Entry, device: _Device) -> None:
         """Wait until the sender of an answer has seen what it answers.
@@ -148,15 +163,16 @@ class _Import:
         except SendRejected:
             return
 
-    async def _refused(self) -> int:
-        refused = 0
+    async def _all_answered(self) -> None:
         for entry, answer in self._under_way:
             try:
                 await answer
             except SendRejected as error:
-                say(f"line {entry.line} was refused: {error}")
-                refused += 1
-        return refused
+                self._note_refused(entry, error)
+
+    def _note_refused(self, entry: Entry, error: Refused) -> None:
+        say(f"line {entry.line} was refused: {error}")
+        self._refused += 1
 
 
 @contextmanager

@@ -1,0 +1,109 @@
+"""Checks what an application passes to the client. Each raises `InvalidArgument`.
+
+A check refuses only what no server would ever accept. What a setting of the server decides, such as
+the longest text, the server decides: it may have changed since the client connected.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from cecochat.client.errors import InvalidArgument
+
+CLIENT_MESSAGE_ID_MAX_BYTES = 64
+DEVICE_MAX_BYTES = 64
+FRAME_MAX_BYTES = 64 << 10  # of a server that does not say it
+SEND_HEAD_BYTES = 1 << 10  # above what a send has besides its text
+LIMIT_MAX = (1 << 31) - 1
+MESSAGE_ID_MAX = (1 << 63) - 1
+
+
+def check_url(url: object) -> None:
+    """Check the URL of a connect server."""
+    try:
+        parts = urlsplit(_text("the connect URL", url))
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port is not a number, or brackets are missing
+        valid = False
+    if not valid:
+        raise InvalidArgument(
+            f"{url!r} is not the URL of a connect server: use one such as https://chat.example.com"
+        )
+
+
+def check_token(token: object) -> None:
+    """Check a token, or see that it is a function. What the function returns, servers check."""
+    if callable(token):
+        return
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
+        raise InvalidArgument(
+            "the token is empty or malformed: use the one that the user was given"
+        )
+
+
+def check_device(label: object) -> None:
+    """Check the label of a device."""
+    if len(_encoded("device", label)) > DEVICE_MAX_BYTES:
+        raise InvalidArgument(f"device is too long: use at most {DEVICE_MAX_BYTES} bytes")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Check a duration."""
+    if not isinstance(value, int | float) or not value >= 0:
+        raise InvalidArgument(f"{name} is {value!r}: use a number of seconds")
+
+
+def check_text(text: object, frame_max_bytes: int) -> None:
+    """Check the text of a message. `frame_max_bytes` is what a server takes at once."""
+    size = len(_encoded("text", text))
+    max_bytes = (frame_max_bytes or FRAME_MAX_BYTES) - SEND_HEAD_BYTES
+    if not size:
+        raise InvalidArgument("text is empty: send at least one character")
+    if size > max_bytes:
+        raise InvalidArgument(
+            f"text has {size} bytes, and no server takes more than {max_bytes}: split it into "
+            "several messages"
+        )
+
+
+def check_client_message_id(id_: object) -> None:
+    """Check an id that the application has chosen."""
+    if not 1 <= len(_encoded("client_message_id", id_)) <= CLIENT_MESSAGE_ID_MAX_BYTES:
+        raise InvalidArgument(
+            f"client_message_id is empty or too long: use 1 to {CLIENT_MESSAGE_ID_MAX_BYTES} bytes"
+        )
+
+
+def check_count(name: str, value: object) -> None:
+    """Check a number of things, such as `limit`."""
+    if not isinstance(value, int) or not 1 <= value <= LIMIT_MAX:
+        raise InvalidArgument(f"{name} is {value!r}: use a whole number, 1 or more")
+
+
+def check_message_id(name: str, value: object) -> None:
+    """Check a message id, or 0."""
+    if not isinstance(value, int) or not 0 <= value <= MESSAGE_ID_MAX:
+        raise InvalidArgument(f"{name} is {value!r}: use the id of a message, an int")
+
+
+def check_page(limit: object, before: object, after: object = None) -> None:
+    """Check what says which page of a list is wanted."""
+    check_count("limit", limit)
+    if before is not None and after is not None:
+        raise InvalidArgument("both before and after are given: give only one of them")
+    for name, bound in (("before", before), ("after", after)):
+        if bound is not None:
+            check_message_id(name, bound)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{name} is {value!r}: pass a str")
+    return value
+
+
+def _encoded(name: str, value: object) -> bytes:
+    try:
+        return _text(name, value).encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{name} holds half of a surrogate pair, which is no text") from None

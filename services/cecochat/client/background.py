@@ -1,0 +1,66 @@
+"""The event loop behind the synchronous client: one thread in each process, for all its clients.
+
+The thread is a daemon, so it never keeps a process alive. At the end of the interpreter, clients
+that are still open are closed first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable
+
+END_S = 5.0  # how long the thread may take to end
+
+
+class Background:
+    """An event loop that runs in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.at_end: dict[object, Callable[[], None]] = {}  # an open client -> what closes it
+        self._thread = threading.Thread(target=self._run, name="cecochat-client", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop answers. In a process that was forked, its parent's loop does not."""
+        return self._thread.is_alive()
+
+    def end(self) -> None:
+        """Close every client that is open, and stop the loop."""
+        if not self.is_alive:
+            return
+        for close in tuple(self.at_end.values()):
+            close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(END_S)
+
+
+_lock = threading.Lock()
+_current: Background | None = None
+
+
+def background() -> Background:
+    """Return the event loop of this process. The first call starts it."""
+    global _current
+    with _lock:
+        if _current is None:
+            _current = Background()
+            atexit.register(_current.end)
+        return _current
+
+
+def _begin_afresh() -> None:
+    """Let a forked process start a loop of its own: no thread is forked but the calling one."""
+    global _lock, _current
+    _lock, _current = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_begin_afresh)

@@ -1,0 +1,327 @@
+"""The client for programs without asyncio, such as those on Django or Celery.
+
+    from cecochat.client.sync import connect
+
+    with connect("http://127.0.0.1:8080", token) as alice:
+        message_id = alice.send("bob", "hello")  # returns once it can no longer be lost
+        for event in alice:
+            ...
+
+It is the client of `cecochat.client`, which runs in a thread in the background: events, errors and
+promises are the same. Several threads can use one client. Every call gives up after a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from cecochat.client import client, connecting
+from cecochat.client.background import Background, background
+from cecochat.client.errors import ChatError, Closed, InvalidArgument, TimedOut
+from cecochat.client.events import Chat, Event, Message, Page, reply_id
+from cecochat.client.state import State
+
+T = TypeVar("T")
+
+WAIT_S = 30.0
+CLOSE_S = 10.0
+LOOK_S = 1.0  # how often a loop over events sees whether its client has been closed
+LOOKUP_S = 12.0  # the last lookup may end that much later than it should
+
+AN_ACK = "the message to be acknowledged"
+LEFT_BEHIND = "this process was forked from the one that had connected: connect in this one, too"
+
+__all__ = ["Client", "Posted", "connect"]
+
+
+def connect(
+    connect_url: str,
+    token: str | Callable[[], str],
+    *,
+    state: State | Path | str | None = None,
+    device: str = "python",
+    listen: bool = True,
+    receipts: bool = True,
+    timeout_s: float = 10.0,
+    buffer_max_bytes: int = 1 << 20,
+    ca_file: Path | str | None = None,
+) -> Client:
+    """Connect a device of the user that `token` names, and keep it connected until it is closed.
+
+    The parameters and errors are those of the asyncio `connect`, except that `token` is a token or
+    a plain function that returns one, and `timeout_s` is a number.
+
+    Connect in the process that uses the client. After a fork, the child's copy raises `Closed`; the
+    parent's client goes on. A child can connect anew if its parent had not connected yet, as when
+    Celery, gunicorn or uwsgi fork their workers. If the parent had, gRPC does not promise that it
+    works in the child.
+    """
+    opening = connecting.connect(
+        connect_url,
+        _in_a_thread(token) if callable(token) else token,
+        state=state,
+        device=device,
+        listen=listen,
+        receipts=receipts,
+        timeout_s=timeout_s,
+        buffer_max_bytes=buffer_max_bytes,
+        ca_file=ca_file,
+    )
+    behind = background()
+    opened = _wait(behind, _of(opening), 2 * timeout_s + LOOKUP_S, "a connection")
+    return Client(behind, opened)
+
+
+class Client:
+    """A connected device, made by `connect`. Use it as a context manager, or `close` it.
+
+    Iterate over it for events, in one thread at a time.
+    """
+
+    def __init__(self, behind: Background, opened: client.Client) -> None:
+        self._behind = behind
+        self._client = opened
+        self._client._reply = _refuse
+        self._asking = threading.Lock()
+        self._asked: Future[Event | None] | None = None  # for an event that nobody has got yet
+        behind.at_end[self] = self._close_at_end
+
+    @property
+    def user_id(self) -> str:
+        """The id of the user that this device belongs to."""
+        return self._client.user_id
+
+    @property
+    def log_id(self) -> str:
+        """The id of the event log, which names the system that this client is connected to."""
+        return self._client.log_id
+
+    def send(
+        self,
+        to: str,
+        text: str,
+        *,
+        client_message_id: str | None = None,
+        timeout_s: float = WAIT_S,
+    ) -> int:
+        """Send a message to a user or a chat. Return its id once it can no longer be lost.
+
+        Raises as the asyncio `send`, or `TimedOut`. The message may then still be accepted. To try
+        again, send it with the `client_message_id` of the error, so that it is not doubled.
+        """
+        chosen = uuid4().hex if client_message_id is None else client_message_id
+        sending = self._client.send(to, text, client_message_id=chosen)
+        return self._wait(sending, timeout_s, AN_ACK, chosen)
+
+    def post(
+        self,
+        to: str,
+        text: str,
+        *,
+        client_message_id: str | None = None,
+        timeout_s: float = WAIT_S,
+    ) -> Posted:
+        """Queue a message. Use this for many messages in a row, and ask for their ids later.
+
+        It waits while 1,000 messages are unanswered. It raises as `send`.
+        """
+        chosen = uuid4().hex if client_message_id is None else client_message_id
+        posting = self._client.post(to, text, client_message_id=chosen)
+        answer = self._wait(posting, timeout_s, "room for another message", chosen)
+        return Posted(self, answer, chosen)
+
+    def reply(
+        self,
+        message: Message,
+        text: str,
+        *,
+        client_message_id: str | None = None,
+        timeout_s: float = WAIT_S,
+    ) -> int:
+        """Send a message to the chat of another. See `Message.reply`. It raises as `send`."""
+        chosen = reply_id(message, text) if client_message_id is None else client_message_id
+        return self.send(message.chat_id, text, client_message_id=chosen, timeout_s=timeout_s)
+
+    def mark_read(self, chat: str, message_id: int, *, timeout_s: float = WAIT_S) -> None:
+        """Tell the others that this user has read a chat up to that message."""
+        self._wait(_call(self._client.mark_read, chat, message_id), timeout_s, "the client")
+
+    def history(
+        self,
+        chat: str,
+        limit: int = 50,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        timeout_s: float = WAIT_S,
+    ) -> Page:
+        """Return the `limit` messages just below the id `before`, or just above `after`.
+
+        It is as the asyncio `history`.
+        """
+        asking = self._client.history(chat, limit, before=before, after=after)
+        return self._wait(asking, timeout_s, "the history")
+
+    def chats(
+        self, limit: int = 50, *, before: int | None = None, timeout_s: float = WAIT_S
+    ) -> list[Chat]:
+        """Return the user's chats, the one with the newest message first.
+
+        `before` continues the list: pass the last message id of the last chat.
+        """
+        return self._wait(self._client.chats(limit, before=before), timeout_s, "the history")
+
+    # -- events
+
+    def next_event(self, timeout_s: float = WAIT_S) -> Event | None:
+        """Return the next event, or None if none has come within `timeout_s`.
+
+        Asking for it means that the one before has been handled. Raises `Closed` at the end, or the
+        error that ended the client.
+        """
+        self._check_alive()
+        with self._asking:
+            asked = self._asked = self._asked or _begin(self._behind, _next(self._client))
+            try:
+                event = asked.result(timeout_s)
+            except TimeoutError:
+                return None  # an event that comes from now on is for the next call
+            except ChatError:
+                self._asked = None
+                raise
+            self._asked = None
+        if event is None:
+            raise Closed
+        return event
+
+    def __iter__(self) -> Client:
+        return self
+
+    def __next__(self) -> Event:
+        """Return the next event, however long it takes. The loop ends when the client is closed."""
+        self._check_alive()
+        with suppress(Closed):
+            while True:
+                if event := self.next_event(LOOK_S):
+                    return event
+        raise StopIteration
+
+    # -- the end
+
+    def keep(self, *, timeout_s: float = WAIT_S) -> None:
+        """Save the state now if it has changed. It is durable when this returns."""
+        self._wait(self._client.keep(), timeout_s, "the state to be saved")
+
+    def close(self, *, handled: bool = False, timeout_s: float = CLOSE_S) -> None:
+        """Send the remaining receipts, save the state and disconnect. Doing it again does nothing.
+
+        It is as the asyncio `close`. What is still open at the end of the interpreter is closed
+        then, without `handled`.
+        """
+        if self._behind.at_end.pop(self, None) and self._behind.is_alive:
+            self._wait(self._client.close(handled=handled), timeout_s, "the client to be closed")
+
+    def _close_at_end(self) -> None:
+        with suppress(ChatError):
+            self.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close(handled=error is None)
+
+    # -- towards the thread
+
+    def _check_alive(self) -> None:
+        if not self._behind.is_alive:
+            raise Closed(LEFT_BEHIND)
+
+    def _wait(
+        self, work: Coroutine[Any, Any, T], timeout_s: float, what: str, sending: str = ""
+    ) -> T:
+        return _wait(self._behind, work, timeout_s, what, sending)
+
+
+class Posted:
+    """A message that is on its way, made by `Client.post`."""
+
+    def __init__(self, sender: Client, answer: asyncio.Future[int], client_message_id: str) -> None:
+        self._sender = sender
+        self._answer = answer
+        self.client_message_id = client_message_id
+
+    @property
+    def done(self) -> bool:
+        """Whether the message was acknowledged or rejected, so that `result` does not wait."""
+        return self._answer.done()
+
+    def result(self, timeout_s: float = WAIT_S) -> int:
+        """Return the id of the message once it can no longer be lost. It raises as `send`."""
+        asking = _shielded(self._answer)  # so that asking again is possible
+        return self._sender._wait(asking, timeout_s, AN_ACK, self.client_message_id)
+
+
+def _begin(behind: Background, work: Coroutine[Any, Any, T]) -> Future[T]:
+    if not behind.is_alive:
+        work.close()
+        raise Closed(LEFT_BEHIND)
+    return asyncio.run_coroutine_threadsafe(work, behind.loop)
+
+
+def _wait(
+    behind: Background, work: Coroutine[Any, Any, T], timeout_s: float, what: str, sending: str = ""
+) -> T:
+    """Do something in the background, and wait for it. Raises `TimedOut`."""
+    doing = _begin(behind, work)
+    try:
+        return doing.result(timeout_s)
+    except TimeoutError:
+        if not doing.cancel():
+            return doing.result(0)  # it was done just now
+        raise TimedOut(f"waited {timeout_s:g} s for {what}: try again later", sending) from None
+    except BaseException:
+        doing.cancel()
+        raise
+
+
+def _refuse(
+    to: str, text: str, *, client_message_id: str | None = None
+) -> Coroutine[Any, Any, int]:
+    """Refuse what would return a coroutine that nobody awaits, and so send nothing."""
+    raise InvalidArgument("this is a message of the synchronous client: use `client.reply`")
+
+
+async def _of(work: Awaitable[T]) -> T:
+    return await work
+
+
+async def _shielded(answer: asyncio.Future[T]) -> T:
+    return await asyncio.shield(answer)
+
+
+async def _call(function: Callable[..., T], *arguments: Any) -> T:
+    return function(*arguments)
+
+
+async def _next(opened: client.Client) -> Event | None:
+    return await anext(opened, None)
+
+
+def _in_a_thread(function: Callable[[], str]) -> Callable[[], Coroutine[Any, Any, str]]:
+    """Let a function that may take its time not hold up what else happens in the background."""
+
+    async def token() -> str:
+        return await asyncio.to_thread(function)
+
+    return token

@@ -1,0 +1,301 @@
+"""The synchronous client: against a real server, in several threads, at exit and after a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from cecochat.auth.tokens import mint
+from cecochat.client import (
+    Closed,
+    Event,
+    InvalidArgument,
+    Message,
+    NotReachable,
+    Receipt,
+    SendRejected,
+    StateInUse,
+    TimedOut,
+    sync,
+)
+from tests.support.server import Server, free_ports
+
+WITHIN_S = 30.0
+E = TypeVar("E", bound=Event)
+
+
+def token(server: Server, user: str) -> str:
+    return mint(server.secret_file.read_bytes(), user, 3_600)
+
+
+def opened(server: Server, user: str, **options: object) -> sync.Client:
+    return sync.connect(server.connect_url, token(server, user), **options)  # type: ignore[arg-type]
+
+
+def next_of(client: sync.Client, kind: type[E]) -> E:
+    """The next event of that kind; others are passed over."""
+    until_s = time.monotonic() + WITHIN_S
+    while time.monotonic() < until_s:
+        event = client.next_event(1.0)
+        if isinstance(event, kind):
+            return event
+    raise AssertionError(f"no {kind.__name__} within {WITHIN_S} s")
+
+
+def messages(client: sync.Client) -> Iterator[Message]:
+    return (event for event in client if isinstance(event, Message))
+
+
+def chatting(server: Server) -> None:
+    with opened(server, "alice") as alice, opened(server, "bob") as bob:
+        sent = alice.send("bob", "hello")
+        got = next_of(bob, Message)
+        assert (got.id, got.text, got.user_id) == (sent, "hello", alice.user_id)
+        with pytest.raises(InvalidArgument, match="synchronous"):
+            _ = got.reply("not like this")
+        answer = bob.reply(got, "hello to you")
+        assert bob.reply(got, "hello to you") == answer
+        assert next_of(alice, Message).id == answer
+        posted = [alice.post("bob", str(number)) for number in range(50)]
+        ids = [each.result() for each in posted]
+        assert ids == sorted(set(ids))
+        assert [each.result() for each in posted] == ids
+        assert all(each.done for each in posted)
+        texts = [message.text for message in islice(messages(bob), 50)]
+        assert texts == [str(number) for number in range(50)]
+        bob.mark_read("alice", ids[-1])
+        while next_of(alice, Receipt).read_up_to < ids[-1]:
+            pass
+        assert [m.id for m in alice.history("bob", 2).messages] == ids[-2:]
+        assert [chat.chat_id for chat in alice.chats()] == ["d:alice~bob"]
+
+
+async def test_two_users_chat(server: Server) -> None:
+    await asyncio.to_thread(chatting, server)
+
+
+def failing(server: Server) -> None:
+    with pytest.raises(NotReachable):
+        sync.connect(
+            f"http://127.0.0.1:{free_ports()['CECOCHAT_CONNECT_PORT']}", "t", timeout_s=0.1
+        )
+    with opened(server, "alice") as alice:
+        with pytest.raises(InvalidArgument):
+            alice.send("alice", "to oneself")
+        with pytest.raises(InvalidArgument):
+            alice.mark_read("bob", -1)
+        with pytest.raises(SendRejected) as rejected:
+            alice.send("bob", "x" * 20_000)
+        assert rejected.value.code == "too_large"
+        late = alice.post("d:bob~carol", "not mine")
+        with pytest.raises(SendRejected):
+            late.result()
+    late_calls: tuple[Callable[[], object], ...] = (
+        lambda: alice.send("bob", "late"),
+        lambda: alice.history("bob"),
+    )
+    for late_call in late_calls:
+        with pytest.raises(Closed):
+            late_call()
+    assert [event for event in alice if isinstance(event, Message)] == []
+    with pytest.raises(Closed):
+        alice.next_event()
+    alice.close()
+
+
+async def test_errors_are_those_of_the_other_client(server: Server) -> None:
+    await asyncio.to_thread(failing, server)
+
+
+def in_threads(server: Server) -> None:
+    with opened(server, "alice", listen=False) as alice, opened(server, "bob") as bob:
+        with ThreadPoolExecutor(8) as pool:
+            ids = list(pool.map(lambda number: alice.send("bob", str(number)), range(200)))
+        assert len(set(ids)) == 200
+        got = list(islice(messages(bob), 200))
+        assert sorted(message.id for message in got) == sorted(ids)
+
+
+async def test_threads_share_a_client(server: Server) -> None:
+    await asyncio.to_thread(in_threads, server)
+
+
+def interrupted(server: Server) -> None:
+    """A loop over events ends when another thread closes the client."""
+    bob, seen = opened(server, "bob"), list[str]()
+    thread = threading.Thread(target=lambda: seen.extend(m.text for m in messages(bob)))
+    thread.start()
+    with opened(server, "alice", listen=False) as alice:
+        alice.send("bob", "hello")
+    next_ = opened(server, "bob")  # whoever closes does not wait for the loop
+    while not seen and thread.is_alive() and not bob.history("alice").messages:
+        time.sleep(0.01)
+    bob.close()
+    thread.join(WITHIN_S)
+    assert not thread.is_alive()
+    next_.close()
+
+
+async def test_closing_ends_the_loop_of_another_thread(server: Server) -> None:
+    await asyncio.to_thread(interrupted, server)
+
+
+def unhandled(server: Server, state: str) -> None:
+    opened(server, "bob", state=state).close()
+    with opened(server, "alice", listen=False) as alice:
+        for text in ("one", "two"):
+            alice.send("bob", text)
+
+    def fail_on_a_message() -> None:
+        with opened(server, "bob", state=state) as bob:
+            assert next_of(bob, Message).text == "one"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_on_a_message()
+    with opened(server, "bob", state=state) as bob:
+        with pytest.raises(StateInUse):
+            opened(server, "bob", state=state)
+        assert next_of(bob, Message).text == "one"
+    with opened(server, "bob", state=state) as bob:
+        assert next_of(bob, Message).text == "two"
+
+
+async def test_what_was_not_handled_comes_again(server: Server, tmp_path: Path) -> None:
+    await asyncio.to_thread(unhandled, server, str(tmp_path / "bob.json"))
+
+
+def impatient(server: Server) -> None:
+    """An event that comes after the wait for it is there for the next call."""
+    with opened(server, "bob") as bob, opened(server, "alice", listen=False) as alice:
+        while bob.next_event(0.2):
+            pass
+        sent = [alice.send("bob", str(number)) for number in range(30)]
+        got = list[int]()
+        while len(got) < len(sent):
+            event = bob.next_event(0.0)
+            got += [event.id] if isinstance(event, Message) else []
+        assert got == sent
+
+
+async def test_a_short_wait_loses_no_event(server: Server) -> None:
+    await asyncio.to_thread(impatient, server)
+
+
+async def test_a_send_gives_up_in_time_and_can_be_made_again(server: Server) -> None:
+    alice = await asyncio.to_thread(opened, server, "alice")
+    await server.kill()
+    began_s = time.monotonic()
+    with pytest.raises(TimedOut) as late:
+        await asyncio.to_thread(lambda: alice.send("bob", "once", timeout_s=0.5))
+    assert time.monotonic() - began_s < 10
+    assert late.value.retriable
+    await server.start()
+    id_ = late.value.client_message_id
+    first = await asyncio.to_thread(lambda: alice.send("bob", "once", client_message_id=id_))
+    page = await asyncio.to_thread(alice.history, "bob")
+    assert [message.id for message in page.messages] == [first]
+    await asyncio.to_thread(alice.close)
+
+
+# -- processes
+
+HEAD = """
+import os, sys, threading
+from cecochat.client import Closed, Message
+from cecochat.client.sync import connect
+url, token, state = sys.argv[1:]
+"""
+LEFT_OPEN = f"""{HEAD}
+alice = connect(url, token, state=state)
+print(alice.send("bob", "hello"), flush=True)
+threading.Thread(target=lambda: list(alice), daemon=True).start()
+"""
+FORKED = f"""{HEAD}
+def child(code):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(code())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def connects():
+    with connect(url, token) as alice:
+        alice.send("bob", "from the child")
+    return 7
+
+def uses_the_parents():
+    for use in (lambda: alice.send("bob", "no"), alice.next_event, lambda: next(alice)):
+        try:
+            use()
+        except Closed as error:
+            assert "forked" in str(error)
+        else:
+            return 1
+    alice.close()
+    return 7
+
+if state.endswith("first.json"):
+    sys.exit(print("done") if child(connects) == 7 else 1)
+alice = connect(url, token, state=state)
+assert child(uses_the_parents) == 7
+alice.send("bob", "from the parent")
+alice.close()
+connect(url, token, state=state).close()
+print("done")
+"""
+FUNCTION = f"""{HEAD}
+made = []
+
+def fetch():
+    made.append(threading.current_thread())
+    return token
+
+with connect(url, fetch) as alice:
+    alice.send("bob", "hello")
+assert made and threading.main_thread() not in made
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "state"),
+    [(LEFT_OPEN, "alice.json"), (FORKED, "first.json"), (FUNCTION, "alice.json")],
+    ids=["left open", "forked before it connects", "token of a function"],
+)
+async def test_a_program_ends_cleanly(
+    server: Server, tmp_path: Path, program: str, state: str
+) -> None:
+    assert await ran(server, program, tmp_path / state) == ""
+
+
+async def test_the_child_of_a_connected_process_cannot_harm_it(
+    server: Server, tmp_path: Path
+) -> None:
+    said = await ran(server, FORKED, tmp_path / "alice.json")
+    assert all("fork" in line for line in said.splitlines()), "gRPC alone may say something"
+
+
+async def ran(server: Server, program: str, state: Path) -> str:
+    """Run a program to its end. Returns what it wrote to standard error."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", program, server.connect_url, token(server, "alice"), str(state)],
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    return done.stderr
