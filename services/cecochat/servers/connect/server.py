@@ -28,6 +28,7 @@ from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.http import error_response
 from cecochat.runtime.tarpit import Tarpit
+from cecochat.servers.connect.front import no_page, page, wants_page
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -64,6 +65,11 @@ class Directory:
     def not_ready(self) -> str | None:
         """Why this server cannot answer yet, or None if it is ready."""
         return "waiting for the assignment" if self._assignment is None else None
+
+    def works(self) -> dict[str, bool]:
+        """Return what a lookup would find now: whether a server of each kind answers."""
+        live = {name: bool(self._discovery.live(name)) for name in ("messaging", "history")}
+        return {"connect": self._assignment is not None, **live}
 
     def lookup(self, user_id: UserId) -> dict[str, Any]:
         """Return where a user has to go, as an object for JSON. There is no `history` while no
@@ -142,8 +148,12 @@ def add_routes(
     metrics: ConnectMetrics,
     tracer: Tracer = OFF,
 ) -> None:
-    """Add `GET /v1/connect`, and `GET /livez` for load balancers."""
+    """Add `GET /v1/connect`, `GET /livez` for load balancers, and a page for people."""
     tarpit = Tarpit()
+
+    @app.get("/")
+    async def front(request: Request) -> HTTPResponse:
+        return page(request, directory.works()) if wants_page(request) else no_page()
 
     @app.get("/livez")
     async def livez(_: Request) -> HTTPResponse:
