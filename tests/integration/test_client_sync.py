@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import pytest
 
-from cecochat.auth.tokens import mint
+from cecochat.auth.minting import mint
 from cecochat.client import (
     Closed,
     Event,
