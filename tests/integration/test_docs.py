@@ -49,8 +49,11 @@ PROOF = ROOT / "docs" / "explanation" / "proof.md"
 A_BACKEND = ROOT / "docs" / "how-to" / "add-a-backend.md"
 """Its examples add a folder to a checkout: tests/integration/test_add_a_backend.py runs them."""
 
+PRODUCTION = ROOT / "docs" / "how-to" / "run-one-process-in-production.md"
+"""Its examples need an edge and keys: tests/integration/test_production.py runs them."""
+
 DEFAULT_FOLDER = ".local/share/cecochat/default"
-ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND)
+ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND, PRODUCTION)
 PROGRAMS = {"curl ": "curl", "openssl ": "openssl", "cecochat edge ": "haproxy"}
 """What an example holds -> the program that it needs."""
 

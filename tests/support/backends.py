@@ -23,11 +23,15 @@ LISTENING_WITHIN_S = 2.0
 
 VARIABLE = "CECOCHAT_BACKENDS"
 SERVERS = ("kafka", "cassandra", "redis", "consul")
-PROGRAMS = ("curl", "haproxy", "nomad", "openssl", "ruby", "shellcheck", "tmux", "vagrant")
+PROGRAMS = (
+    "curl", "haproxy", "nomad", "openssl", "ruby", "shellcheck", "systemd-analyze", "tmux",
+    "vagrant",
+)  # fmt: skip
 REMEDIES = {
     **{each.name: f"say where it is, in {variable(each.chosen_by)}" for each in found()},
     **dict.fromkeys(SERVERS, "run `make backends backends-up`"),
     **dict.fromkeys(PROGRAMS, "install it (a package of Debian has its name)"),
+    "systemd-analyze": "install it (Debian: `apt-get install systemd`)",
     "nomad": "put the program `nomad` (1.6 or later) on PATH",
     "jaeger": "run `make backends ARGS=jaeger`",
     "porcupine": "run `python3 -m scripts.backends.porcupine` (else our oracle judges alone)",
