@@ -18,7 +18,15 @@ from random import Random
 import pytest
 
 from cecochat.auth.minting import mint
-from cecochat.client import Client, Closed, Message, NotReachable, Reconnecting, connect
+from cecochat.client import (
+    Client,
+    Closed,
+    Connecting,
+    Message,
+    NotReachable,
+    Reconnecting,
+    connect,
+)
 from tests.support.server import Server, running
 
 USERS = ("ann", "bea", "cyd", "dot")
@@ -134,3 +142,64 @@ async def test_every_application_sees_every_message_once_and_in_order(
         assert seen.got == seen.said
         assert seen.visits > 2 * len(USERS), "nobody came back: this shows nothing"
         assert seen.reconnects >= KILLS, "nobody lost a connection: this shows nothing"
+
+
+class Bot:
+    """Answers with a handler that fails now and then, before it has answered or after."""
+
+    def __init__(self, server: Server, state: Path, rng: Random) -> None:
+        self._server, self._state, self._rng = server, state, rng
+        self.failed_before = self.failed_after = self.visits = 0
+
+    def opened(self) -> Connecting:
+        token = mint(self._server.secret_file.read_bytes(), "bot", 3_600)
+        return connect(self._server.connect_url, token, state=self._state)
+
+    async def run(self) -> None:
+        """Visit after visit, until cancelled. Whatever goes wrong, it just comes again."""
+        while True:
+            self.visits += 1
+            with suppress(NotReachable, ZeroDivisionError):
+                async with self.opened() as client:
+                    client.on_message(self._answer)
+                    with suppress(ZeroDivisionError):
+                        await client.run()  # in the same process again,
+                    await client.run()  # and then in another
+
+    async def _answer(self, message: Message) -> None:
+        if self._rng.random() < 0.1:
+            self.failed_before += 1
+            raise ZeroDivisionError
+        await message.reply(f"You said: {message.text}")
+        if self._rng.random() < 0.1:
+            self.failed_after += 1
+            raise ZeroDivisionError
+
+
+@pytest.mark.timeout(300)
+async def test_a_bot_whose_handler_fails_answers_each_message_once(
+    tmp_path: Path, rng: Random
+) -> None:
+    async with running(tmp_path / "up", {}) as server:
+        bot = Bot(server, tmp_path / "bot.json", rng)
+        async with bot.opened():
+            pass  # from now on it is owed everything
+        ann = mint(server.secret_file.read_bytes(), "ann", 3_600)
+        async with connect(server.connect_url, ann) as client, TaskGroup() as group:
+            running_bot = group.create_task(bot.run())
+            said, got = [f"question {number}" for number in range(200)], list[str]()
+            for number, text in enumerate(said):
+                answer = await client.post("bot", text)
+                answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+                if number % 60 == 59:
+                    await server.kill()
+                    await server.start()
+            async with asyncio.timeout(DONE_WITHIN_S):
+                async for event in client:
+                    got += [event.text] if isinstance(event, Message) else []
+                    if len(got) == len(said):
+                        break
+            running_bot.cancel()
+        assert got == [f"You said: {text}" for text in said]
+        assert min(bot.failed_before, bot.failed_after) > 5, "this shows nothing"
+        assert bot.visits > 5, "this shows nothing"
