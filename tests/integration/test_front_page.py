@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 
 import httpx
@@ -13,6 +14,8 @@ import pytest
 from cecochat import __version__
 from cecochat.servers.connect import front
 from tests.integration.systems import Running
+from tests.support.commands import run
+from tests.support.server import Server
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
@@ -35,6 +38,15 @@ async def test_a_browser_gets_a_page_that_loads_nothing(up: Running) -> None:
         assert f'href="{path}"' in answer.text
         linked = await asked(f"{up.addresses.connect}{path}", BROWSER)
         assert linked.headers["content-type"] == "application/json"
+
+
+async def test_the_command_that_it_shows_chats(server: Server) -> None:
+    page = (await asked(f"{server.connect_url}/", BROWSER)).text
+    commands = re.findall(r"<code>cecochat (chat [^<]*)</code>", page)
+    assert len(commands) == 2
+    for command in commands:
+        out, _ = await run(server, *shlex.split(command), given="hello\n")
+        assert "hello" in out
 
 
 async def test_its_headers_allow_its_own_style_and_nothing_else(up: Running) -> None:
