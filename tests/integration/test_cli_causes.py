@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from cecochat.adapters.embedded import checks as embedded
 from cecochat.settings import private
-from tests.support.commands import WITHIN_S, first_lines, rows, run, start
-from tests.support.server import Server, free_ports
+from tests.support.commands import WITHIN_S, environment, first_lines, rows, run, start
+from tests.support.server import CECOCHAT, Server, free_ports
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 NOBODY = "nosuch.invalid"  # RFC 6761: a name that never resolves
@@ -122,6 +123,22 @@ async def test_send_says_that_it_waits(server: Server) -> None:
 # -- which system
 
 
+async def on_a_terminal(server: Server, *words: str) -> str:
+    """What a command says there, on one line."""
+    ours, its = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        CECOCHAT, *words, env=environment(server), stderr=its, stdout=asyncio.subprocess.DEVNULL
+    )
+    os.close(its)
+    assert await asyncio.wait_for(process.wait(), WITHIN_S) == 0
+    said = b""
+    with suppress(OSError):  # there is no more
+        while part := os.read(ours, 4_096):
+            said += part
+    os.close(ours)
+    return said.decode()
+
+
 async def test_two_systems_are_told_apart(server: Server, tmp_path: Path) -> None:
     """The second began last and is the default; each is found by its URL, with its own secret."""
     state = {"XDG_STATE_HOME": str(server.folder / "state")}
@@ -132,11 +149,12 @@ async def test_two_systems_are_told_apart(server: Server, tmp_path: Path) -> Non
         (second.connect_url, True),
         (server.connect_url, True),
     ]
-    _, err = await run(server, "send", "--as", "alice", "bob", "to the second")
-    assert (
-        f"2 systems run here; this is the one that was started last, at {second.connect_url}" in err
-    )
-    assert f"add --connect {server.connect_url}" in err
+    here = f"{second.connect_url} (data {second.ready['data']})"
+    said = await on_a_terminal(server, "send", "--as", "alice", "bob", "to the second")
+    assert f"2 systems run here; this is the one that was started last, at {here}" in said
+    assert f"add --connect {server.connect_url}" in said
+    _, err = await run(server, "chats", "--as", "alice")
+    assert err == "", "a program is not told"
     first = ("--connect", server.connect_url.replace("127.0.0.1", "localhost"))
     _, err = await run(server, "send", *first, "--as", "alice", "bob", "to the first")
     assert err == ""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 import socket
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,10 +63,10 @@ def _load(data: Path | None, file: Path | None) -> Settings:
 
 
 def _default(flag: Literal["--connect", "--data"]) -> System | None:
-    """Return the system to use unless one is named, and say which it is if several run."""
+    """Return the system to use unless one is named. A person is told which if several run."""
     others = systems.running()[1:]
     found = systems.default()
-    if found and others:
+    if found and others and sys.stderr.isatty():
         names = [other.connect if flag == "--connect" else other.data for other in others]
         say(
             f"{1 + len(others)} systems run here; this is the one that was started last, at "
