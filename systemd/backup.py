@@ -30,6 +30,7 @@ def back_up(data: Path, folder: Path) -> Path:
         if (data / name).exists():
             shutil.copy2(data / name, beside / name)
     done = folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}"
+    os.sync()  # nothing has its final name before the disk has it
     beside.rename(done)
     os.sync()
     return done
@@ -64,7 +65,10 @@ def main() -> None:
     if given.keep < 1:
         parser.error("--keep is how many copies to keep, 1 or more")
     os.umask(0o077)
-    print(f"backed up in {back_up(given.data.absolute(), given.folder)}")
+    try:
+        print(f"backed up in {back_up(given.data.absolute(), given.folder)}")
+    except (OSError, sqlite3.Error) as error:
+        sys.exit(f"{given.data} cannot be backed up: {error}")
     prune(given.folder, given.keep)
 
 

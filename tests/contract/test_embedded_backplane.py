@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from cecochat.adapters.embedded import streams
 from cecochat.adapters.embedded.backplane import FILE, EmbeddedBackplane
-from cecochat.adapters.embedded.folder import FolderInUse, Unusable
+from cecochat.adapters.embedded.folder import FolderInUse
 from cecochat.adapters.embedded.records import Extent
-from cecochat.adapters.embedded.sqlite import Database
+from cecochat.adapters.embedded.sqlite import Database, Unusable
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
 from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Producer, Record

@@ -139,8 +139,10 @@ def interrupted(server: Server) -> None:
     with opened(server, "alice", listen=False) as alice:
         alice.send("bob", "hello")
     next_ = opened(server, "bob")  # whoever closes does not wait for the loop
-    while not seen and thread.is_alive() and not bob.history("alice").messages:
+    until_s = time.monotonic() + WITHIN_S
+    while not seen and time.monotonic() < until_s:
         time.sleep(0.01)
+    assert seen == ["hello"]
     bob.close()
     thread.join(WITHIN_S)
     assert not thread.is_alive()
@@ -149,6 +151,25 @@ def interrupted(server: Server) -> None:
 
 async def test_closing_ends_the_loop_of_another_thread(server: Server) -> None:
     await asyncio.to_thread(interrupted, server)
+
+
+def unseen(server: Server, state: str) -> None:
+    """A message comes after the last wait for one has given up, and the client is closed then."""
+    opened(server, "bob", state=state).close()
+    with opened(server, "bob", state=state) as bob:
+        while bob.next_event(0.2):
+            pass
+        waiting = bob._asked
+        assert waiting
+        with opened(server, "alice", listen=False) as alice:
+            alice.send("bob", "late")
+        waiting.result(WITHIN_S)
+    with opened(server, "bob", state=state) as bob:
+        assert next(messages(bob)).text == "late"
+
+
+async def test_an_event_that_nobody_has_got_is_not_handled(server: Server, tmp_path: Path) -> None:
+    await asyncio.to_thread(unseen, server, str(tmp_path / "bob.json"))
 
 
 def unhandled(server: Server, state: str) -> None:

@@ -63,7 +63,7 @@ def _explain(error: CecochatError) -> str:
     from cecochat.client.errors import NotReachable
 
     text = " ".join(str(error).split())
-    return f"{text}{hint()}" if isinstance(error, NotReachable) else text
+    return f"{text.rstrip('.')} {hint()}" if isinstance(error, NotReachable) else text
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

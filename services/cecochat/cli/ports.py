@@ -47,7 +47,8 @@ def choose(hosts: Collection[str], base: int | None, environ: Mapping[str, str])
         _refuse(_busy(hosts, row), "give another --port-base")
         return Chosen(row)
     fixed = {name: int(environ[key]) for name in NAMES if (key := variable(name)) in environ}
-    _refuse(_busy(hosts, fixed), f"change {', '.join(map(variable, fixed))}")
+    busy = _busy(hosts, fixed)
+    _refuse(busy, f"change {', '.join(variable(name) for name in fixed if fixed[name] in busy)}")
     return _first_free(hosts, [name for name in NAMES if name not in fixed])
 
 
@@ -68,7 +69,7 @@ def _first_free(hosts: Collection[str], names: list[str]) -> Chosen:
         busy = _busy(hosts, row)
         if not busy and in_the_way:
             taken = _listed(list(row.values()))
-            return Chosen(row, f"port {_listed(in_the_way)} is in use: taking {taken} instead")
+            return Chosen(row, f"{_are_busy(in_the_way)} in use: taking {taken} instead")
         if not busy:
             return Chosen(row)
         in_the_way = in_the_way or busy
@@ -81,13 +82,17 @@ def _busy(hosts: Collection[str], row: Mapping[str, int]) -> list[int]:
 
 def _refuse(busy: list[int], otherwise: str) -> None:
     if busy:
-        raise UsageError(f"port {_listed(busy)} is in use: stop what uses it, or {otherwise}")
+        raise UsageError(f"{_are_busy(busy)} in use: stop what uses it, or {otherwise}")
 
 
 def _listed(ports: list[int]) -> str:
     if len(ports) > 2 and ports == list(range(ports[0], ports[-1] + 1)):
         return f"{ports[0]} to {ports[-1]}"
     return ", ".join(map(str, ports))
+
+
+def _are_busy(ports: list[int]) -> str:
+    return f"port {ports[0]} is" if len(ports) == 1 else f"ports {_listed(ports)} are"
 
 
 def is_free(hosts: Collection[str], port: int) -> bool:

@@ -98,13 +98,14 @@ def of_data(folder: Path) -> System | None:
 
 
 def hint() -> str:
-    """Return what to do if nothing answers."""
+    """Return a sentence that says what to do if nothing answers."""
     if found := running():
-        return f"; what runs here is {', '.join(each.name for each in found)}"
+        return f"What runs here is {', '.join(each.name for each in found)}"
     if ended := default():
-        data = shlex.quote(ended.data)
-        return f"; the last `cecochat up` has ended: start it again with: cecochat up --data {data}"
-    return "; start a system with: cecochat up"
+        data, port = shlex.quote(ended.data), urlsplit(ended.connect).port
+        again = f"cecochat up --data {data} --port-base {port}"
+        return f"The last `cecochat up` has ended. Start it again with: {again}"
+    return "Start a system with: cecochat up"
 
 
 def _files() -> list[tuple[Path, System]]:

@@ -34,7 +34,7 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
     """
     from cecochat.settings import backends
 
-    loaded = _load(data, file)
+    loaded = chosen(data, file)
     if not backends.is_shared("configuration", loaded) and not loaded.data_dir.is_dir():
         raise UsageError(
             f"there is no data folder {loaded.data_dir}: name it with --data, or start "
@@ -43,7 +43,11 @@ def settings(data: Path | None, file: Path | None = None) -> Settings:
     return replace(loaded, cluster_secret_file=_secret_of(loaded))
 
 
-def _load(data: Path | None, file: Path | None) -> Settings:
+def chosen(data: Path | None, file: Path | None) -> Settings:
+    """Load the settings of the system that `--data`, the settings or the environment name.
+
+    If none of them does, it is the one that was started last. Raises `InvalidSettings`.
+    """
     from cecochat.settings import backends
     from cecochat.settings.settings import SETTINGS_FILE, from_file, load, variable
 
@@ -98,7 +102,7 @@ def cluster_secret(data: Path | None, file: Path | None) -> Path:
     It is the one that the settings name, or else that of the last `up`. It may not exist. Raises
     `InvalidSettings`.
     """
-    return _secret_of(_load(data, file))
+    return _secret_of(chosen(data, file))
 
 
 def _secret_of(loaded: Settings) -> Path:
@@ -141,8 +145,9 @@ def target(connect_url: str | None) -> Target:
     """
     system = systems.at(connect_url) if connect_url else _default("--connect")
     if system:
-        secret = system.token_secret_file
-        return Target(connect_url or system.connect, Path(secret) if secret else None, system.data)
+        named = None if system.runs else _secret_of_a_cluster()  # which may be there instead now
+        secret = named or (Path(system.token_secret_file) if system.token_secret_file else None)
+        return Target(connect_url or system.connect, secret, system.data)
     if connect_url:
         _resolve(connect_url)
         return Target(connect_url, _secret_of_a_cluster())
@@ -152,14 +157,16 @@ def target(connect_url: str | None) -> Target:
 
 
 def _resolve(url: str) -> None:
-    """Raise `UsageError` if a URL has no host, or one that nobody knows."""
+    """Raise `UsageError` if it is not a URL, or if its host cannot be resolved."""
+    from cecochat.client.arguments import check_url
+    from cecochat.client.errors import InvalidArgument
+
     try:
+        check_url(url)
         parts = urlsplit(url)
         socket.getaddrinfo(parts.hostname, parts.port)
-    except ValueError as error:
-        raise UsageError(
-            f"--connect {url} is no URL ({error}): give one such as {EXAMPLE}"
-        ) from None
+    except InvalidArgument:
+        raise UsageError(f"--connect {url} is not a URL: use one such as {EXAMPLE}") from None
     except socket.gaierror as error:
         raise UsageError(
             f"the host of --connect {url} cannot be resolved ({error.strerror}): is it spelled "
@@ -180,7 +187,8 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
     Raises `UsageError`.
     """
     if token:
-        _refuse_another(user, token)
+        if user:
+            _refuse_another(user, token)
         return token
     if user and where.secret_file and where.secret_file.exists():
         return _minting(where.secret_file, user)
@@ -193,14 +201,14 @@ def token_for(where: Target, user: str | None, token: str | None) -> Token:
     raise UsageError("name a user with --as USER, or give a token with --token or CECOCHAT_TOKEN")
 
 
-def _refuse_another(user: str | None, token: str) -> None:
+def _refuse_another(user: str, token: str) -> None:
     import jwt
 
     try:
         sub = jwt.decode(token, options={"verify_signature": False}).get("sub")
     except jwt.PyJWTError:
         return  # the server will say what is wrong with it
-    if user and sub != user:
+    if sub != user:
         raise UsageError(
             f"the token is for {sub}, not for {user}: leave out --as, or the token (--token or "
             "CECOCHAT_TOKEN)"

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 END_S = 5.0  # how long the thread may take to end
 
@@ -38,7 +41,10 @@ class Background:
         if not self.is_alive:
             return
         for close in tuple(self.at_end.values()):
-            close()
+            try:
+                close()
+            except Exception:  # one client's fault must not keep the others open
+                log.exception("a client could not be closed")
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(END_S)
 

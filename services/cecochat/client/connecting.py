@@ -57,7 +57,8 @@ def connect(
     - `listen`: False if the application only sends and never iterates.
     - `receipts`: whether senders are told that a message was delivered. They are told once the
       application has handled it, which means: when it asks for the next event.
-    - `timeout_s`: how long to try to connect, in seconds, or None for ever.
+    - `timeout_s`: how long to look for a server, and then how long to wait for a session, in
+      seconds, or None for ever.
     - `buffer_max_bytes`: how much may wait for the application. The rest is fetched again later.
     - `ca_file`: the authority that signs the servers' certificates. By default it is the file that
       SSL_CERT_FILE names, or else the system's authorities. With an `https://` URL, every

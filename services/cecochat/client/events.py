@@ -31,7 +31,11 @@ class _Answerable:
 
 @dataclass(frozen=True, slots=True)
 class Message(_Answerable):
-    """A message. Each arrives exactly once. Sort the messages of a chat by `id`."""
+    """A message. Sort the messages of a chat by `id`.
+
+    Each is stored once. It arrives again only if the application failed or died while it handled
+    it.
+    """
 
     id: int
     chat_id: str

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from cecochat.client.arguments import check_token, check_url
 from cecochat.client.backoff import BackOff
 from cecochat.client.errors import ChatError, NotReachable, Refused
 
@@ -194,7 +195,12 @@ def _refused(url: str, response: httpx.Response) -> ChatError:
 
 
 async def find_route(connect_url: str, token: Token, *, ca_file: Path | None = None) -> Route:
-    """Ask the connect server once where a user is served. Raises `NotReachable`, `Refused`."""
+    """Ask the connect server once where a user is served.
+
+    Raises `InvalidArgument`, `NotReachable`, `Refused`.
+    """
+    check_url(connect_url)
+    check_token(token)
     lookup = Lookup(connect_url, token, ca_file)
     try:
         return (await lookup.find())[0]

@@ -8,7 +8,8 @@
             ...
 
 It is the client of `cecochat.client`, which runs in a thread in the background: events, errors and
-promises are the same. Several threads can use one client. Every call gives up after a time.
+promises are the same. Several threads can use one client. Every call gives up after a time, but
+for a loop over events.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ LOOK_S = 1.0  # how often a loop over events sees whether its client has been cl
 LOOKUP_S = 12.0  # the last lookup may end that much later than it should
 
 AN_ACK = "the message to be acknowledged"
+SEND_AGAIN = "it may still be accepted; to send it again, use the client_message_id of this error"
 LEFT_BEHIND = "this process was forked from the one that had connected: connect in this one, too"
 
 __all__ = ["Client", "Posted", "connect"]
@@ -57,7 +59,7 @@ def connect(
     """Connect a device of the user that `token` names, and keep it connected until it is closed.
 
     The parameters and errors are those of the asyncio `connect`, except that `token` is a token or
-    a plain function that returns one, and `timeout_s` is a number.
+    a plain function that returns one, and `timeout_s` is a number. Also raises `TimedOut`.
 
     Connect in the process that uses the client. After a fork, the child's copy raises `Closed`; the
     parent's client goes on. A child can connect anew if its parent had not connected yet, as when
@@ -76,8 +78,13 @@ def connect(
         ca_file=ca_file,
     )
     behind = background()
-    opened = _wait(behind, _of(opening), 2 * timeout_s + LOOKUP_S, "a connection")
-    return Client(behind, opened)
+    opened: list[client.Client] = []
+    try:
+        _wait(behind, _open(opening, opened), 2 * timeout_s + LOOKUP_S, "a connection")
+    except BaseException:
+        _begin(behind, _close_all(opened))  # it may have been opened after all
+        raise
+    return Client(behind, opened[0])
 
 
 class Client:
@@ -114,8 +121,9 @@ class Client:
     ) -> int:
         """Send a message to a user or a chat. Return its id once it can no longer be lost.
 
-        Raises as the asyncio `send`, or `TimedOut`. The message may then still be accepted. To try
-        again, send it with the `client_message_id` of the error, so that it is not doubled.
+        Raises the same errors as the asyncio `send`, or `TimedOut`. The message may then still be
+        accepted. To try again, send it with the `client_message_id` of the error, so that it is not
+        doubled.
         """
         chosen = uuid4().hex if client_message_id is None else client_message_id
         sending = self._client.send(to, text, client_message_id=chosen)
@@ -131,7 +139,7 @@ class Client:
     ) -> Posted:
         """Queue a message. Use this for many messages in a row, and ask for their ids later.
 
-        It waits while 1,000 messages are unanswered. It raises as `send`.
+        It waits while 1,000 messages are unanswered. Raises the same errors as `send`.
         """
         chosen = uuid4().hex if client_message_id is None else client_message_id
         posting = self._client.post(to, text, client_message_id=chosen)
@@ -146,7 +154,10 @@ class Client:
         client_message_id: str | None = None,
         timeout_s: float = WAIT_S,
     ) -> int:
-        """Send a message to the chat of another. See `Message.reply`. It raises as `send`."""
+        """Send a message to the chat of another. See `Message.reply`.
+
+        Raises the same errors as `send`.
+        """
         chosen = reply_id(message, text) if client_message_id is None else client_message_id
         return self.send(message.chat_id, text, client_message_id=chosen, timeout_s=timeout_s)
 
@@ -165,7 +176,7 @@ class Client:
     ) -> Page:
         """Return the `limit` messages just below the id `before`, or just above `after`.
 
-        It is as the asyncio `history`.
+        Works like the asyncio `history`.
         """
         asking = self._client.history(chat, limit, before=before, after=after)
         return self._wait(asking, timeout_s, "the history")
@@ -223,10 +234,11 @@ class Client:
     def close(self, *, handled: bool = False, timeout_s: float = CLOSE_S) -> None:
         """Send the remaining receipts, save the state and disconnect. Doing it again does nothing.
 
-        It is as the asyncio `close`. What is still open at the end of the interpreter is closed
-        then, without `handled`.
+        Works like the asyncio `close`. Raises `TimedOut`. What is still open at the end of the
+        interpreter is closed then, without `handled`.
         """
         if self._behind.at_end.pop(self, None) and self._behind.is_alive:
+            handled = handled and self._asked is None  # what nobody has got is not handled
             self._wait(self._client.close(handled=handled), timeout_s, "the client to be closed")
 
     def _close_at_end(self) -> None:
@@ -267,7 +279,10 @@ class Posted:
         return self._answer.done()
 
     def result(self, timeout_s: float = WAIT_S) -> int:
-        """Return the id of the message once it can no longer be lost. It raises as `send`."""
+        """Return the id of the message once it can no longer be lost.
+
+        Raises the same errors as `send`.
+        """
         asking = _shielded(self._answer)  # so that asking again is possible
         return self._sender._wait(asking, timeout_s, AN_ACK, self.client_message_id)
 
@@ -289,7 +304,8 @@ def _wait(
     except TimeoutError:
         if not doing.cancel():
             return doing.result(0)  # it was done just now
-        raise TimedOut(f"waited {timeout_s:g} s for {what}: try again later", sending) from None
+        mend = SEND_AGAIN if sending else "try again later"
+        raise TimedOut(f"waited {timeout_s:g} s for {what}: {mend}", sending) from None
     except BaseException:
         doing.cancel()
         raise
@@ -302,8 +318,13 @@ def _refuse(
     raise InvalidArgument("this is a message of the synchronous client: use `client.reply`")
 
 
-async def _of(work: Awaitable[T]) -> T:
-    return await work
+async def _open(opening: Awaitable[client.Client], opened: list[client.Client]) -> None:
+    opened.append(await opening)
+
+
+async def _close_all(opened: list[client.Client]) -> None:
+    for each in opened:
+        await each.close()
 
 
 async def _shielded(answer: asyncio.Future[T]) -> T:

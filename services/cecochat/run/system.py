@@ -263,7 +263,7 @@ async def opened(
     private.check_files(settings)
     for host in {settings.host, settings.internal_host}:
         check_own(host)
-    private.check_folder(settings.data_dir)
+    private.make_usable(settings.data_dir)
     private.protect(settings.data_dir)
     if settings.cluster_secret_file is None:
         private.drawn_secret(settings.cluster_secret)

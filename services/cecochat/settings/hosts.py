@@ -22,6 +22,8 @@ def is_loopback(host: str) -> bool:
 
 def check_own(host: str) -> None:
     """Raise `InvalidSettings` if a server of this machine cannot listen on a host."""
+    if ":" in host:
+        raise InvalidSettings(f"{host} is an IPv6 address: use an IPv4 address, or a host name")
     try:
         socket.getaddrinfo(host, 0)
         socket.create_server((host, 0)).close()

@@ -38,7 +38,7 @@ def make_folder(path: Path) -> None:
             each.mkdir(mode=FOLDER, exist_ok=True)
 
 
-def check_folder(path: Path) -> None:
+def make_usable(path: Path) -> None:
     """Make a folder that only its owner may enter, unless it exists.
 
     Raises `InvalidSettings` if nothing can be written there.

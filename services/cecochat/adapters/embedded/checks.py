@@ -65,7 +65,7 @@ def _existing(path: Path) -> Path:
 def fsync_latency(data: Path) -> Finding:
     """Check how long a commit takes, since no message is acknowledged before."""
     try:
-        with tempfile.TemporaryFile(dir=data) as file:
+        with tempfile.TemporaryFile(dir=_existing(data)) as file:
             median_ms = statistics.median(_fsync_ms(file.fileno()) for _ in range(FSYNCS))
     except OSError as error:
         return Finding("fsync", "wrong", f"{error.strerror}", "see the data folder above")

@@ -52,7 +52,7 @@ class EmbeddedConfiguration(Configuration):
     async def open(
         cls, folder: Path, *, clock: Callable[[], float] = time.time
     ) -> EmbeddedConfiguration:
-        """Open or create the file. Raises `Unavailable`."""
+        """Open or create the file. Raises `Unusable`, `Unavailable`."""
         database = Database(folder / FILE)
         await database.prepare(partial(execute_all, statements=SCHEMA))
         return cls(database, clock)

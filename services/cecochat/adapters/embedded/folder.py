@@ -16,10 +16,6 @@ class FolderInUse(CecochatError):
     """Another process has the data folder open."""
 
 
-class Unusable(CecochatError):
-    """A database cannot be opened, and waiting would not help."""
-
-
 class FolderLock:
     """An advisory lock (flock). It ends with the process, whose id is in the file."""
 

@@ -172,7 +172,7 @@ class EmbeddedHistory(History):
     async def open(
         cls, folder: Path, *, database: Callable[[Path], Database] = Database
     ) -> EmbeddedHistory:
-        """Open or create the file. Raises `Unavailable`."""
+        """Open or create the file. Raises `Unusable`, `Unavailable`."""
         opened = database(folder / FILE)
         await opened.prepare(_prepare)
         return cls(opened)
@@ -233,8 +233,6 @@ class EmbeddedHistory(History):
     async def messages(
         self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
     ) -> Page:
-        if before is not None and after is not None:
-            raise ValueError("both before and after were given: give at most one of them")
         return await self.database.read(partial(_page, chat_id, before, after, limit))
 
     @override
@@ -279,6 +277,8 @@ def _page(
     limit: int,
     connection: sqlite3.Connection,
 ) -> Page:
+    if before is not None and after is not None:
+        raise ValueError("both before and after were given: give at most one of them")
     if after is not None:
         found = _events(ABOVE, (chat_id, after, limit + 1), connection)
         return Page(found[:limit], len(found) > limit)

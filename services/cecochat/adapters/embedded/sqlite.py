@@ -20,8 +20,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from typing_extensions import override
 
-from cecochat.adapters.embedded.folder import Unusable
-from cecochat.domain.errors import Unavailable
+from cecochat.domain.errors import CecochatError, Unavailable
 from cecochat.settings import private
 
 Payload = TypeVar("Payload")
@@ -36,12 +35,23 @@ PAGE_BYTES = 4_096
 CHECKPOINT_PAGES = 2_000
 BUSY_TIMEOUT_MS = 5_000
 CACHE_KIB = 16_384
-PRIMARY_CODE = 0xFF  # the rest of an error's code says more of the same
+PRIMARY_CODE = 0xFF  # an extended error code ends with its primary code
 RESTORE = (
     "it is damaged; docs/how-to/when-something-is-wrong.md says how to go on with the rest, and "
     "`cecochat restore` makes a data folder from a copy"
 )
-RIGHTS = "let this user write it, and make sure that there is free space on the disk"
+RIGHTS = "let this user write it"
+ROOM = "make room on the disk"
+MENDS = {
+    sqlite3.SQLITE_CORRUPT: RESTORE,
+    sqlite3.SQLITE_NOTADB: RESTORE,
+    sqlite3.SQLITE_PERM: RIGHTS,
+    sqlite3.SQLITE_READONLY: RIGHTS,
+    sqlite3.SQLITE_CANTOPEN: RIGHTS,
+    sqlite3.SQLITE_FULL: ROOM,
+    sqlite3.SQLITE_IOERR: "look at the disk and its logs",
+}
+"""Primary code of SQLite -> what to do about it."""
 
 PRAGMAS = {
     "page_size": PAGE_BYTES,
@@ -51,6 +61,10 @@ PRAGMAS = {
     "wal_autocheckpoint": CHECKPOINT_PAGES,
     "cache_size": -CACHE_KIB,
 }
+
+
+class Unusable(CecochatError):
+    """A database cannot be opened, and waiting would not help."""
 
 
 class Work(Generic[Payload, Result]):
@@ -205,7 +219,7 @@ class Database:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY_CODE
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise Unavailable(f"{self.path}: {error}") from error
-            mend = RESTORE if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else RIGHTS
+            mend = MENDS.get(code, "see docs/how-to/when-something-is-wrong.md")
             raise Unusable(f"{self.path} cannot be opened ({error}): {mend}") from None
 
     def _connect(self) -> sqlite3.Connection:

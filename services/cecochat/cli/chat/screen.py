@@ -168,7 +168,7 @@ class PlainScreen(Screen):
 
 def news(line: Line, tick: str) -> str:
     """Return a line that says how far one that was printed before has come."""
-    return f"{tick}  {body(line, 0)[:40]}"
+    return f"{tick}  {' '.join(printable(line.text).split())[:40]}"
 
 
 def _colour(tick: str) -> str:

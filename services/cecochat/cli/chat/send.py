@@ -110,8 +110,8 @@ async def _says_that_it_waits(answer: asyncio.Future[int]) -> bool:
         await asyncio.wait({answer}, timeout=SILENT_S)
     if not answer.done():
         say(
-            "no server has accepted this yet; waiting, and sending it again until one does. "
-            "After Ctrl-C it may be accepted all the same"
+            "no server has accepted this message yet; it is sent again until one does. After "
+            "Ctrl-C it may still be accepted"
         )
     return not answer.done()
 

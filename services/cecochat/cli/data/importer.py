@@ -143,6 +143,7 @@ class _Import:
                 )
             except InvalidArgument as error:
                 self._note_refused(entry, error)
+                self._advance()
                 continue
             answer.add_done_callback(lambda _: self._advance())
             self._last[entry.chat_id] = entry.sender, answer

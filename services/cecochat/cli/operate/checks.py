@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import resource
 import shlex
@@ -17,7 +18,6 @@ from pathlib import Path
 
 from cecochat.cli import ports, systems
 from cecochat.cli.systems import System
-from cecochat.domain.errors import InvalidSettings
 from cecochat.settings import backends, private
 from cecochat.settings.backends import Finding
 from cecochat.settings.settings import Settings
@@ -72,13 +72,13 @@ def _installed(name: str) -> bool:
 
 
 def folder(data: Path) -> Finding:
-    """Check that the data folder can be written."""
-    try:
-        private.check_folder(data)
-    except InvalidSettings as error:
-        found, _, mend = str(error).partition(": ")
-        return Finding("data folder", "wrong", found, mend)
-    return Finding("data folder", "ok", str(data))
+    """Check that the data folder can be written, or made if it does not exist."""
+    there = next(each for each in (data, *data.absolute().parents) if each.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
+        return Finding("data folder", "ok", str(data) if there == data else f"{data}, not made yet")
+    why = "is not writable" if there.is_dir() else "is not a folder"
+    mend = "make it writable for this user, or choose another with `cecochat up --data DIR`"
+    return Finding("data folder", "wrong", f"{there} {why}", mend)
 
 
 def rights(data: Path) -> Finding:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
-from cecochat.cli import options, systems
+from cecochat.cli import options
 from cecochat.cli.output import echo, json_line
 
 SIGNS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "wrong": ("WRONG", "red")}
@@ -27,11 +25,10 @@ def doctor(
     The exit code is 1 if something is wrong.
     """
     from cecochat.cli.operate.checks import examine
-    from cecochat.settings.settings import load
+    from cecochat.cli.target import chosen
 
-    settings, last = load(file=file), systems.default()
-    folder = data or (Path(last.data) if last else settings.data_dir)
-    findings = examine(folder, settings)
+    settings = chosen(data, file)
+    findings = examine(settings.data_dir, settings)
     for check, result, found, mend in findings:
         if json:
             json_line({"check": check, "result": result, "found": found, "mend": mend})
