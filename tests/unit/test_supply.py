@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 PINNED = ROOT / "base-image.lock"
 
-# A stand-in for docker: it notes what it is told. It knows one image of a registry and one made here.
+# A stand-in for docker: it notes what it is told, and knows one image of a registry, one made here.
 DOCKER = f"""#!/bin/sh
 echo "$@" >>"$NOTED"
 case "$*" in
