@@ -35,6 +35,7 @@ REMEDIES = {
     "systemd-analyze": "install it (Debian: `apt-get install systemd`)",
     "nomad": "put the program `nomad` (1.6 or later) on PATH",
     "docker": "start an engine (Debian: docker.io; without an init, as root: scripts/engine.sh)",
+    "compose": "install Docker Compose (Debian: docker-compose)",
     "jaeger": "run `make backends ARGS=jaeger`",
     "porcupine": "run `python3 -m scripts.backends.porcupine` (else our oracle judges alone)",
     "promtool": "run `python3 -m scripts.backends.promtool`",
@@ -85,6 +86,11 @@ class Backends:
         if not containers.engine():
             self.absent("docker")
 
+    def compose(self) -> None:
+        """Docker Compose is here; else as `absent`."""
+        if not containers.compose():
+            self.absent("compose")
+
     def address(self, name: str) -> str:
         """host:port of a backend that listens; else as `absent`."""
         return _listening(name) or self.absent(name)
@@ -97,6 +103,7 @@ def missing() -> list[str]:
         **{name: shutil.which(name) for name in PROGRAMS},
         **{name: launch.here(name) for name in ("jaeger", "prometheus")},
         "docker": containers.engine(),
+        "compose": containers.compose(),
         "porcupine": porcupine.here(),
         "promtool": promtool.here(),
     }

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ IMAGE = f"cecochat:{__version__}"
 BASE = re.findall(r"^ARG BASE=(.+)", (ROOT / "Dockerfile").read_text(), re.M)[0]
 BUILT_WITHIN_S = 600.0
 DOCKER_WITHIN_S = 120.0
+COMPOSE_WITHIN_S = 300.0
 READY_WITHIN_S = 60.0
 HARDENED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
@@ -144,3 +145,49 @@ def _has(image: str) -> bool:
 def _pulled(image: str) -> bool:
     done = subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, check=False)
     return done.returncode == 0
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A project of Docker Compose that is the test's own. `variables`: what compose.yaml asks."""
+
+    name: str
+    variables: Mapping[str, str]
+    files: tuple[Path, ...] = (ROOT / "compose.yaml",)
+
+    def run(self, *words: str) -> str:
+        """What a command of it prints that ends well."""
+        files = [f"--file={file}" for file in self.files]
+        options = ["--project-directory", str(ROOT), "--project-name", self.name, *files]
+        return printed([*compose(), *options, *words], COMPOSE_WITHIN_S, **self.variables)
+
+    def execute(self, service: str, *words: str) -> str:
+        """What a command of cecochat prints inside."""
+        return self.run("exec", "-T", service, "cecochat", *words)
+
+    def inspected(self, service: str, what: str) -> Any:
+        found = docker(
+            "inspect", f"--format={{{{json {what}}}}}", self.run("ps", "-q", service).strip()
+        )
+        return json.loads(found)
+
+
+def compose() -> list[str]:
+    """The command of Docker Compose, of today or of Debian 12; empty if there is none."""
+    if shutil.which("docker"):
+        words = ["docker", "compose", "version"]
+        if not subprocess.run(words, capture_output=True, check=False).returncode:
+            return ["docker", "compose"]
+    return ["docker-compose"] if shutil.which("docker-compose") else []
+
+
+@contextmanager
+def composed(port: int, *more: Path, **variables: str) -> Iterator[Composed]:
+    """A project with its ports from `port` on, gone afterwards with its volumes."""
+    ports = {name: str(port + i) for i, name in enumerate(("CONNECT", "MESSAGING", "HISTORY"))}
+    given = {f"{name}_PORT": number for name, number in ports.items()} | variables
+    made = Composed(f"cecochat-test-{uuid4().hex[:8]}", given, (ROOT / "compose.yaml", *more))
+    try:
+        yield made
+    finally:
+        made.run("--profile=cluster", "down", "--volumes", "--timeout=40")
