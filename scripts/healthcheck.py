@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from cecochat.cli.ports import row_from
 from cecochat.domain.errors import InvalidSettings
@@ -46,7 +47,7 @@ def main() -> int:
 def loaded(words: Sequence[str]) -> Settings:
     """Return the settings of the program that was started with these words."""
     file, first = option(words, "--settings"), option(words, "--port-base")
-    ports = row_from(int(first)) if first else {}
+    ports: dict[str, Any] = dict(row_from(int(first))) if first else {}
     return load(file=Path(file) if file else None, **ports)
 
 

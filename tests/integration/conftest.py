@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.systems import Running, running
-from tests.support import containers
 from tests.support.backends import Backends
 from tests.support.server import Server, started
 
@@ -18,13 +17,6 @@ from tests.support.server import Server, started
 def kafka(request: pytest.FixtureRequest, backends: Backends) -> str:
     """Where Kafka is; empty: the embedded log. A test that takes it runs on both."""
     return backends.address("kafka") if request.param == "kafka" else ""
-
-
-@pytest.fixture(scope="session")
-def image(backends: Backends) -> str:
-    """The image of this checkout, on an engine that answers."""
-    backends.engine()
-    return containers.built()
 
 
 @pytest.fixture
