@@ -17,8 +17,9 @@ say() { echo "$*" >&2; }
 make_root() {
     local mirror
     # shellcheck disable=SC2016 # apt's own variable
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -1)
-    debootstrap --variant=minbase --include="$(IFS=,; echo "${included[*]}")" "$suite" "$root" "$mirror" >"$root.log" || {
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' "Codename: $suite" 'Origin: Debian' 'Created-By: Packages' | head -1)
+    debootstrap --variant=minbase --include="$(IFS=,; echo "${included[*]}")" "$suite" "$root" ${mirror:+"$mirror"} \
+        >"$root.log" || {
         tail -5 "$root.log" >&2
         return 1
     }

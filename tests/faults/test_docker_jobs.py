@@ -43,7 +43,7 @@ async def deployed(
     program = backends.program("nomad")
     secrets, data = operators.SECRET_FILE.parent, tmp_path / "data"
     data.mkdir()
-    for path in (operators.SECRET_FILE, data):
+    for path in (secrets, operators.SECRET_FILE, data):
         os.chown(path, USER, USER)
     driver: dict[str, str | list[str]] = {
         "driver": "docker",

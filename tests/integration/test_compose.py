@@ -20,7 +20,7 @@ from tests.support.eventually import eventually
 PORTS = {"kafka": 9092, "cassandra": 9042, "redis": 6379, "consul": 8500}
 SERVERS = ("messaging", "materialize", "history", "connect", "control")
 READY_WITHIN_S = 60.0
-CLUSTER_WITHIN_S = 240.0  # two cores start ten containers, two of them Java's
+CLUSTER_WITHIN_S = 400.0  # two cores start ten containers, two of them Java's
 RUN = "exec python3 -m scripts.backends run $$0 --host $$(hostname -i) --port $$1 --data /state"
 OF_THIS_MACHINE = ("/usr", "/etc/alternatives", "/etc/java-17-openjdk")
 

@@ -15,6 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from cecochat import __version__
+from scripts.backends import places
+from scripts.backends.store import locked
 from tests.support.eventually import eventually
 from tests.support.guard import MARK
 
@@ -131,9 +133,11 @@ def container(image: str, port: int, *options: str) -> Iterator[Container]:
 
 def built() -> str:
     """The name of the image of this checkout. What has not changed is not built again."""
-    if not _has(BASE) and not _pulled(BASE):
-        make("base-image")
-    make("image")
+    places.cache().mkdir(parents=True, exist_ok=True)
+    with locked(places.cache() / "image.lock"):  # or each worker would make a base of its own
+        if not _has(BASE) and not _pulled(BASE):
+            make("base-image")
+        make("image")
     return IMAGE
 
 

@@ -6,10 +6,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from types import MappingProxyType
 
 from cecochat.adapters import build
 from cecochat.ports.discovery import Instance
@@ -41,7 +40,7 @@ class Deployed:
     environment: Mapping[str, str]
     folder: Path
     edge: str = ""
-    driver: Mapping[str, str | list[str]] = MappingProxyType({})
+    driver: Mapping[str, str | list[str]] = field(default_factory=dict)
 
     def deploy(self, version: str) -> str:
         """`cecochat deploy` of that version: what it prints."""
