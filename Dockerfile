@@ -50,7 +50,7 @@ VOLUME /data
 # connect, on 127.0.0.1 of the container unless CECOCHAT_INTERNAL_HOST says otherwise
 EXPOSE 8080 8081 8082 8083 8084 8085 8086 8087
 
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 \
     CMD ["python", "/opt/cecochat/bin/healthcheck.py"]
 ENTRYPOINT ["cecochat"]
 CMD ["--help"]

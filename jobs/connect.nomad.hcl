@@ -255,7 +255,7 @@ job "cecochat-connect" {
         network_mode    = var.driver == "docker" ? "host" : null
         volumes         = var.driver == "docker" ? var.volumes : null
         readonly_rootfs = var.driver == "docker" ? true : null
-        cap_drop        = var.driver == "docker" ? ["ALL"] : null
+        cap_drop        = var.driver == "docker" ? ["all"] : null
         args            = ["serve", "connect"]
       }
 

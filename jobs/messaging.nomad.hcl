@@ -254,7 +254,7 @@ job "cecochat-messaging" {
         network_mode    = var.driver == "docker" ? "host" : null
         volumes         = var.driver == "docker" ? var.volumes : null
         readonly_rootfs = var.driver == "docker" ? true : null
-        cap_drop        = var.driver == "docker" ? ["ALL"] : null
+        cap_drop        = var.driver == "docker" ? ["all"] : null
         args            = ["serve", "messaging"]
       }
 

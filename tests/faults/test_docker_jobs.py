@@ -66,7 +66,7 @@ async def test_the_servers_are_containers_that_lose_nothing(
     asked = "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}"
     assert len(ours) == 10, "two of each kind"
     told = containers.docker("inspect", f"--format={asked}", *ours).splitlines()
-    assert set(told) == {"10001:10001 true [ALL]"}
+    assert set(told) == {"10001:10001 true [all]"}
     async with deployed.talking(rng) as (crowd, _):
         figures = await lose_a_server(deployed.environment, crowd, rng, kill)
         await asyncio.to_thread(deployed.deploy, "2")
