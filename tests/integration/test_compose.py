@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from cecochat.client import connect, open_history
 from scripts.backends import places
 from tests.integration.test_docs import free_row
 from tests.support.backends import Backends
-from tests.support.containers import BASE, ROOT, Composed, composed
+from tests.support.containers import BASE, ROOT, SERVERS, Composed, composed
 from tests.support.eventually import eventually
+from tests.support.guard import MARK
 
 PORTS = {"kafka": 9092, "cassandra": 9042, "redis": 6379, "consul": 8500}
-SERVERS = ("messaging", "materialize", "history", "connect", "control")
 READY_WITHIN_S = 60.0
 CLUSTER_WITHIN_S = 400.0  # two cores start ten containers, two of them Java's
 RUN = "exec python3 -m scripts.backends run $$0 --host $$(hostname -i) --port $$1 --data /state"
@@ -27,9 +27,11 @@ OF_THIS_MACHINE = ("/usr", "/etc/alternatives", "/etc/java-17-openjdk")
 pytestmark = pytest.mark.timeout(900)  # the first one may have to make a base, and build
 
 
-async def test_one_process_keeps_its_messages(image: str, backends: Backends) -> None:
+async def test_one_process_keeps_its_messages(
+    image: str, backends: Backends, tmp_path: Path
+) -> None:
     backends.compose()
-    with composed(free_row()) as project:
+    with composed(free_row(), tmp_path, {}) as project:
         project.run("up", "--detach")
         await ready(project, "cecochat")
         project.execute("cecochat", "send", "--as", "alice", "bob", "in a volume")
@@ -47,9 +49,9 @@ async def test_a_container_for_each_server(image: str, backends: Backends, tmp_p
         backends.provisioned(name)
     if not is_debian_12():
         pytest.skip("it puts this machine's programs into a Debian 12: run it on one")
-    override = tmp_path / "backends.json"
-    override.write_text(json.dumps({"services": {name: launched(name) for name in PORTS}}))
-    with composed(port := free_row(), override) as project:
+    with composed(
+        port := free_row(), tmp_path, {name: launched(name) for name in PORTS}
+    ) as project:
         project.run("--profile=cluster", "up", "--detach", "connect")
         await eventually(lambda: all_are_ready(project), CLUSTER_WITHIN_S, 1.0)
         assert "partitions: 60 owned" in project.execute("connect", "status")
@@ -80,7 +82,12 @@ def launched(backend: str) -> dict[str, Any]:
         "entrypoint": ["sh", "-c", RUN],
         "command": [backend, str(PORTS[backend])],
         "working_dir": str(ROOT),
-        "environment": {"XDG_CACHE_HOME": "/cache", "PYTHONDONTWRITEBYTECODE": "1"},
+        "restart": "no",
+        "environment": {
+            "XDG_CACHE_HOME": "/cache",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            MARK: os.environ[MARK],
+        },
         "volumes": [*mounts, f"{places.cache()}:/cache/cecochat/backends:ro"],
     }
 

@@ -27,6 +27,7 @@ BUILT_WITHIN_S = 600.0
 DOCKER_WITHIN_S = 120.0
 COMPOSE_WITHIN_S = 300.0
 READY_WITHIN_S = 60.0
+SERVERS = ("messaging", "materialize", "history", "connect", "control")
 HARDENED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 
 
@@ -157,7 +158,7 @@ class Composed:
 
     name: str
     variables: Mapping[str, str]
-    files: tuple[Path, ...] = (ROOT / "compose.yaml",)
+    files: tuple[Path, ...]
 
     def run(self, *words: str) -> str:
         """What a command of it prints that ends well."""
@@ -186,11 +187,20 @@ def compose() -> list[str]:
 
 
 @contextmanager
-def composed(port: int, *more: Path, **variables: str) -> Iterator[Composed]:
-    """A project with its ports from `port` on, gone afterwards with its volumes."""
+def composed(port: int, folder: Path, backends: Mapping[str, Any]) -> Iterator[Composed]:
+    """A project with its ports from `port` on, gone afterwards with its volumes. `backends`: what
+    takes the place of some of its services. All end with the tests, however these end.
+    """
+    ours = {"restart": "no", "environment": {MARK: os.environ[MARK]}}
+    services = dict.fromkeys(("cecochat", *SERVERS), ours) | dict(backends)
+    override = folder / "compose.json"
+    override.write_text(json.dumps({"services": services}))
     ports = {name: str(port + i) for i, name in enumerate(("CONNECT", "MESSAGING", "HISTORY"))}
-    given = {f"{name}_PORT": number for name, number in ports.items()} | variables
-    made = Composed(f"cecochat-test-{uuid4().hex[:8]}", given, (ROOT / "compose.yaml", *more))
+    made = Composed(
+        f"cecochat-test-{uuid4().hex[:8]}",
+        {f"{name}_PORT": number for name, number in ports.items()},
+        (ROOT / "compose.yaml", override),
+    )
     try:
         yield made
     finally:
