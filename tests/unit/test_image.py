@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sanic import Sanic
 
 from cecochat.auth.certificates import Certificate
 from cecochat.runtime import http, internal
@@ -167,20 +166,20 @@ def test_the_settings_are_those_of_the_command(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def app() -> Sanic:
+def app() -> http.App:
     return internal.app(
         operators.guard(), "history", "history-1", CollectorRegistry(), lambda: "not ready yet"
     )
 
 
-async def test_a_server_that_answers_lives(app: Sanic) -> None:
+async def test_a_server_that_answers_lives(app: http.App) -> None:
     async with http.serving(app, "127.0.0.1", 0) as port:
         assert await asyncio.to_thread(healthcheck.lives, "127.0.0.1", port, Settings())
     with pytest.raises(OSError, match="refused"):
         healthcheck.lives("127.0.0.1", port, Settings())
 
 
-async def test_a_server_with_mutual_tls_lives_too(app: Sanic, tmp_path: Path) -> None:
+async def test_a_server_with_mutual_tls_lives_too(app: http.App, tmp_path: Path) -> None:
     ca_file, cert_file, key_file = certificates(tmp_path)
     settings = Settings(
         internal_ca_file=ca_file, internal_cert_file=cert_file, internal_key_file=key_file
