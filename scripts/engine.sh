@@ -4,7 +4,8 @@
 #   eval "$(scripts/engine.sh up)"     # prints what sets DOCKER_HOST
 #   scripts/engine.sh down
 #
-# Images stay in the cache folder. Tests use whatever engine `docker` reaches.
+# Images stay in the cache folder, or, while another engine has that one, in the state folder. Tests use whatever engine
+# `docker` reaches.
 set -euo pipefail
 folder=${XDG_STATE_HOME:-$HOME/.local/state}/cecochat/engine
 images=${XDG_CACHE_HOME:-$HOME/.cache}/cecochat/engine
@@ -26,14 +27,20 @@ up() {
         say "dockerd is missing (Debian: docker.io)."
         return 1
     }
-    mkdir -p "$folder" "$images"
-    alive || setsid dockerd --host "unix://$folder/socket" --pidfile "$folder/pid" --exec-root "$folder/exec" \
-        --data-root "$images" </dev/null >"$folder/log" 2>&1 &
+    alive || start
     within_a_minute answers || {
         tail -5 "$folder/log" >&2
         return 1
     }
     echo "export DOCKER_HOST=unix://$folder/socket"
+}
+
+start() {
+    mkdir -p "$folder" "$images"
+    exec 9>"$images.lock" # the engine keeps it open
+    flock --nonblock 9 || images=$folder/images
+    setsid dockerd --host "unix://$folder/socket" --pidfile "$folder/pid" --exec-root "$folder/exec" \
+        --data-root "$images" </dev/null >"$folder/log" 2>&1 &
 }
 
 gone() { ! alive; }
