@@ -52,7 +52,7 @@ async def test_a_container_for_each_server(image: str, backends: Backends, tmp_p
     with composed(
         port := free_row(), tmp_path, {name: launched(name) for name in PORTS}
     ) as project:
-        project.run("--profile=cluster", "up", "--detach", "connect")
+        project.run("--profile", "cluster", "up", "--detach", "connect")
         await eventually(lambda: all_are_ready(project), CLUSTER_WITHIN_S, 1.0)
         assert "partitions: 60 owned" in project.execute("connect", "status")
         url, token = (

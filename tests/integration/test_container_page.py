@@ -34,4 +34,5 @@ def test_the_examples_work(image: str, backends: Backends, tmp_path: Path) -> No
         run(text, tmp_path, environment, where=ROOT)
     finally:
         containers.docker("rm", "--force", "--volumes", name)
-        containers.docker("volume", "rm", "--force", name, f"{name}_data")
+        containers.docker("volume", "rm", "--force", name)
+        containers.Composed(name, {}, (ROOT / "compose.yaml",)).end()

@@ -128,7 +128,7 @@ def container(image: str, port: int, *options: str) -> Iterator[Container]:
     try:
         yield made
     finally:
-        docker("rm", "--force", made.name)
+        docker("rm", "--force", "--volumes", made.name)
         docker("volume", "rm", "--force", made.name)
 
 
@@ -170,6 +170,10 @@ class Composed:
         """What a command of cecochat prints inside."""
         return self.run("exec", "-T", service, "cecochat", *words)
 
+    def end(self) -> None:
+        """Leave nothing of it."""
+        self.run("--profile", "cluster", "down", "--volumes", "--timeout=40")
+
     def inspected(self, service: str, what: str) -> Any:
         found = docker(
             "inspect", f"--format={{{{json {what}}}}}", self.run("ps", "-q", service).strip()
@@ -204,4 +208,4 @@ def composed(port: int, folder: Path, backends: Mapping[str, Any]) -> Iterator[C
     try:
         yield made
     finally:
-        made.run("--profile=cluster", "down", "--volumes", "--timeout=40")
+        made.end()
