@@ -49,6 +49,7 @@ down() {
     alive || return 0
     kill "$(<"$folder/pid")"
     within_a_minute gone || say "The engine does not stop: see $folder/log."
+    umount "$folder"/exec/netns/* 2>/dev/null || true # what it leaves of networks, so that the folder can be deleted
 }
 
 case ${1:-} in
