@@ -4,7 +4,7 @@
 #   docker run --rm --publish 127.0.0.1:8080-8082:8080-8082 --env CECOCHAT_HOST=0.0.0.0 \
 #       --env CECOCHAT_ADVERTISE_HOST=127.0.0.1 --volume cecochat:/data cecochat:0.1.0 up
 #
-# For jobs of Nomad with the driver docker: docs/how-to/deploy-with-nomad.md.
+# See docs/how-to/run-in-a-container.md; for jobs of Nomad with the driver docker, docs/how-to/deploy-with-nomad.md.
 
 # `make image` names the base by its digest; this is the tag that it looks up where base-image.lock is missing.
 ARG BASE=python:3.11-slim-bookworm
@@ -26,21 +26,23 @@ RUN /opt/build/bin/pip install --no-compile --require-hashes --requirement requi
 COPY pyproject.toml LICENSE README.md ./
 COPY protos protos
 COPY services services
-# Compiled here, since the user of the image cannot write it.
+COPY scripts/healthcheck.py scripts/image-root.sh ./
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/build/wheels . \
     && /opt/cecochat/bin/pip install --no-compile --no-deps /opt/build/wheels/*.whl \
     && /opt/cecochat/bin/pip uninstall --yes pip \
-    && /opt/cecochat/bin/python -m compileall -q /opt/cecochat/lib
+    && cp healthcheck.py /opt/cecochat/bin/ \
+    && ./image-root.sh /image/root \
+    && install --directory --mode 0700 /image/owned/data
 
-FROM ${BASE}
+# Python and what it loads, and nothing else of the base: docs/adr/0190-the-image-holds-what-it-runs.md
+FROM scratch
 
+COPY --from=build /image/root/ /
 # A fixed number, for who owns what is mounted.
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin cecochat \
-    && install --directory --owner cecochat --group cecochat --mode 0700 /data
-COPY --from=build /opt/cecochat /opt/cecochat
-COPY scripts/healthcheck.py /opt/cecochat/bin/healthcheck.py
+COPY --from=build --chown=10001:10001 /image/owned/ /
 
-ENV PATH=/opt/cecochat/bin:$PATH PYTHONUNBUFFERED=1 CECOCHAT_DATA_DIR=/data
+ENV PATH=/opt/cecochat/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1 \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt CECOCHAT_DATA_DIR=/data
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
@@ -48,7 +50,7 @@ VOLUME /data
 # connect, on 127.0.0.1 of the container unless CECOCHAT_INTERNAL_HOST says otherwise
 EXPOSE 8080 8081 8082 8083 8084 8085 8086 8087
 
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 \
     CMD ["python", "/opt/cecochat/bin/healthcheck.py"]
 ENTRYPOINT ["cecochat"]
 CMD ["--help"]

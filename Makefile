@@ -29,7 +29,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos reference protos-release lock image sbom advisories clean
+.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos reference protos-release lock image base-image engine-up engine-down sbom advisories clean
 .PHONY: backends backends-up backends-down backends-status
 .PHONY: cluster-up cluster-test cluster-down cluster-box
 
@@ -138,6 +138,15 @@ lock: $(if $(wildcard $(bin)/uv),,$(dev)) ## write all lock files from pyproject
 # The tag is the default of the jobs' variable `image`. BASE=python:3.13-slim-bookworm takes another base.
 image: ## build the image cecochat:<version> for Docker
 	@DOCKER="$(DOCKER)" BASE="$(BASE)" scripts/image.sh cecochat:$(version) $(ARGS)
+
+engine-up: ## start a Docker engine where no init does, as root: eval "$(make --silent engine-up)"
+	@scripts/engine.sh up
+
+engine-down: ## stop it; its images stay
+	@scripts/engine.sh down
+
+base-image: ## make the base of the image where no registry can be reached, as root on Debian
+	@DOCKER="$(DOCKER)" scripts/base-image.sh $(BASE)
 
 $(supply): requirements-supply.lock
 	@$(or $(PYTHON),python3) -m venv --clear build/supply

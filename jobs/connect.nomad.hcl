@@ -250,11 +250,13 @@ job "cecochat-connect" {
       kill_timeout = "30s" # it waits up to 15s for its turn, and then it answers the lookups under way
 
       config {
-        command      = var.driver == "docker" ? null : var.command
-        image        = var.driver == "docker" ? var.image : null
-        network_mode = var.driver == "docker" ? "host" : null
-        volumes      = var.driver == "docker" ? var.volumes : null
-        args         = ["serve", "connect"]
+        command         = var.driver == "docker" ? null : var.command
+        image           = var.driver == "docker" ? var.image : null
+        network_mode    = var.driver == "docker" ? "host" : null
+        volumes         = var.driver == "docker" ? var.volumes : null
+        readonly_rootfs = var.driver == "docker" ? true : null
+        cap_drop        = var.driver == "docker" ? ["all"] : null
+        args            = ["serve", "connect"]
       }
 
       env = merge({

@@ -228,11 +228,13 @@ job "cecochat-control" {
       kill_timeout = "30s" # it waits up to 15s for its turn, and then it gives up the lead, so that the other takes over at once
 
       config {
-        command      = var.driver == "docker" ? null : var.command
-        image        = var.driver == "docker" ? var.image : null
-        network_mode = var.driver == "docker" ? "host" : null
-        volumes      = var.driver == "docker" ? var.volumes : null
-        args         = ["serve", "control"]
+        command         = var.driver == "docker" ? null : var.command
+        image           = var.driver == "docker" ? var.image : null
+        network_mode    = var.driver == "docker" ? "host" : null
+        volumes         = var.driver == "docker" ? var.volumes : null
+        readonly_rootfs = var.driver == "docker" ? true : null
+        cap_drop        = var.driver == "docker" ? ["all"] : null
+        args            = ["serve", "control"]
       }
 
       env = merge({

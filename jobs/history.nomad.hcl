@@ -254,11 +254,13 @@ job "cecochat-history" {
       kill_timeout = "30s" # it waits up to 15s for its turn, and then it answers the queries under way
 
       config {
-        command      = var.driver == "docker" ? null : var.command
-        image        = var.driver == "docker" ? var.image : null
-        network_mode = var.driver == "docker" ? "host" : null
-        volumes      = var.driver == "docker" ? var.volumes : null
-        args         = ["serve", "history"]
+        command         = var.driver == "docker" ? null : var.command
+        image           = var.driver == "docker" ? var.image : null
+        network_mode    = var.driver == "docker" ? "host" : null
+        volumes         = var.driver == "docker" ? var.volumes : null
+        readonly_rootfs = var.driver == "docker" ? true : null
+        cap_drop        = var.driver == "docker" ? ["all"] : null
+        args            = ["serve", "history"]
       }
 
       env = merge({

@@ -229,11 +229,13 @@ job "cecochat-materialize" {
       kill_timeout = "30s" # it waits up to 15s for its turn, and then it finishes and commits what it is writing
 
       config {
-        command      = var.driver == "docker" ? null : var.command
-        image        = var.driver == "docker" ? var.image : null
-        network_mode = var.driver == "docker" ? "host" : null
-        volumes      = var.driver == "docker" ? var.volumes : null
-        args         = ["serve", "materialize"]
+        command         = var.driver == "docker" ? null : var.command
+        image           = var.driver == "docker" ? var.image : null
+        network_mode    = var.driver == "docker" ? "host" : null
+        volumes         = var.driver == "docker" ? var.volumes : null
+        readonly_rootfs = var.driver == "docker" ? true : null
+        cap_drop        = var.driver == "docker" ? ["all"] : null
+        args            = ["serve", "materialize"]
       }
 
       env = merge({

@@ -249,11 +249,13 @@ job "cecochat-messaging" {
       kill_timeout = "30s" # it waits up to 15s for its turn, and then it hands over its partitions, sends its clients on and finishes its appends; agents limit this to max_kill_timeout, 30s
 
       config {
-        command      = var.driver == "docker" ? null : var.command
-        image        = var.driver == "docker" ? var.image : null
-        network_mode = var.driver == "docker" ? "host" : null
-        volumes      = var.driver == "docker" ? var.volumes : null
-        args         = ["serve", "messaging"]
+        command         = var.driver == "docker" ? null : var.command
+        image           = var.driver == "docker" ? var.image : null
+        network_mode    = var.driver == "docker" ? "host" : null
+        volumes         = var.driver == "docker" ? var.volumes : null
+        readonly_rootfs = var.driver == "docker" ? true : null
+        cap_drop        = var.driver == "docker" ? ["all"] : null
+        args            = ["serve", "messaging"]
       }
 
       env = merge({

@@ -1,18 +1,22 @@
 """Checks whether the server of this container lives, by asking its `/livez`.
 
-The HEALTHCHECK of the image. Anything else, such as `up` or a command, has no one port to ask, and
-neither has a server on any free port: both count as well while they run.
+The HEALTHCHECK of the image. For `up` it asks connect, which runs in the same process. Anything
+else, such as `up --processes` or a command, has no one port to ask, and neither has a server on any
+free port: these count as well while they run.
 """
 
 from __future__ import annotations
 
 import http.client
+import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+from cecochat.cli.ports import row_from
 from cecochat.domain.errors import InvalidSettings
 from cecochat.settings.settings import Settings, load
 
@@ -32,26 +36,37 @@ def main() -> int:
     """Return 0 if the server lives or there is none, and 1 if it does not answer as it should."""
     words = Path("/proc/1/cmdline").read_text().split("\0")
     try:
-        settings = load(file=settings_file(words))
+        settings = loaded(words)
         address = address_of(words, settings)
-        return 0 if address is None or lives(*address) else 1
+        return 0 if address is None or lives(*address, settings) else 1
     except (OSError, http.client.HTTPException, InvalidSettings) as error:
         print(error)
         return 1
 
 
-def served(words: Sequence[str]) -> str | None:
-    """Return the server that `... cecochat serve SERVER ...` runs."""
-    after = [word for before, word in pairwise(words) if before == "serve"]
-    return after[0] if after and after[0] in PORTS else None
+def loaded(words: Sequence[str]) -> Settings:
+    """Return the settings of the program that was started with these words."""
+    file, first = option(words, "--settings"), option(words, "--port-base")
+    ports: dict[str, Any] = dict(row_from(int(first))) if first else {}
+    return load(file=Path(file) if file else None, **ports)
 
 
-def settings_file(words: Sequence[str]) -> Path | None:
-    """Return the file that `--settings FILE` or `--settings=FILE` names."""
+def option(words: Sequence[str], wanted: str) -> str | None:
+    """Return the value of `--option VALUE` or `--option=VALUE`."""
     for word, after in zip(words, [*words[1:], ""], strict=True):
         name, equals, value = word.partition("=")
-        if name == "--settings":
-            return Path(value if equals else after)
+        if name == wanted:
+            return value if equals else after
+    return None
+
+
+def served(words: Sequence[str]) -> str | None:
+    """Return the server to ask: that of `... cecochat serve SERVER ...`, or connect for `up`."""
+    for before, word in pairwise(words):
+        if before.endswith("cecochat") and word == "up":
+            return None if "--processes" in words else "connect"
+        if before == "serve":
+            return word if word in PORTS else None
     return None
 
 
@@ -62,11 +77,19 @@ def address_of(words: Sequence[str], settings: Settings) -> tuple[str, int] | No
     return (EVERYWHERE.get(settings.internal_host, settings.internal_host), port) if port else None
 
 
-def lives(host: str, port: int) -> bool:
+def lives(host: str, port: int, settings: Settings) -> bool:
     """Whether `/livez` says so. It asks whether the process lives, not who it is."""
-    with closing(http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)) as connection:
+    with closing(_connection(host, port, settings)) as connection:
         connection.request("GET", "/livez")
         return connection.getresponse().status == http.client.OK
+
+
+def _connection(host: str, port: int, settings: Settings) -> http.client.HTTPConnection:
+    if settings.internal_tls is None:
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
 
 if __name__ == "__main__":

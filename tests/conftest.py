@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scripts.backends import ports
-from tests.support import guard, kept, workers
+from tests.support import containers, guard, kept, workers
 from tests.support.backends import VARIABLE, Backends
 
 HERE = Path(__file__).parent
@@ -139,3 +139,10 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 def backends(pytestconfig: pytest.Config) -> Backends:
     """`backends.absent("kafka")` skips, or fails where kafka is required."""
     return pytestconfig.stash[backends_key]
+
+
+@pytest.fixture(scope="session")
+def image(backends: Backends) -> str:
+    """The image of this checkout, on an engine that answers."""
+    backends.engine()
+    return containers.built()

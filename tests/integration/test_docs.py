@@ -52,8 +52,11 @@ A_BACKEND = ROOT / "docs" / "how-to" / "add-a-backend.md"
 PRODUCTION = ROOT / "docs" / "how-to" / "run-one-process-in-production.md"
 """Its examples need an edge and keys: tests/integration/test_production.py runs them."""
 
+IN_A_CONTAINER = ROOT / "docs" / "how-to" / "run-in-a-container.md"
+"""Its examples need an engine: tests/integration/test_container_page.py runs them."""
+
 DEFAULT_FOLDER = ".local/share/cecochat/default"
-ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND, PRODUCTION)
+ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND, PRODUCTION, IN_A_CONTAINER)
 PROGRAMS = {"curl ": "curl", "openssl ": "openssl", "cecochat edge ": "haproxy"}
 """What an example holds -> the program that it needs."""
 

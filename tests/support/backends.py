@@ -18,6 +18,7 @@ import pytest
 from cecochat.settings.backends import found
 from cecochat.settings.settings import variable
 from scripts.backends import launch, porcupine, promtool
+from tests.support import containers
 
 LISTENING_WITHIN_S = 2.0
 
@@ -33,6 +34,8 @@ REMEDIES = {
     **dict.fromkeys(PROGRAMS, "install it (a package of Debian has its name)"),
     "systemd-analyze": "install it (Debian: `apt-get install systemd`)",
     "nomad": "put the program `nomad` (1.6 or later) on PATH",
+    "docker": "start an engine (Debian: docker.io; without an init, as root: scripts/engine.sh)",
+    "compose": "install Docker Compose (Debian: docker-compose)",
     "jaeger": "run `make backends ARGS=jaeger`",
     "porcupine": "run `python3 -m scripts.backends.porcupine` (else our oracle judges alone)",
     "promtool": "run `python3 -m scripts.backends.promtool`",
@@ -78,6 +81,16 @@ class Backends:
         if not launch.here(name):
             self.absent(name)
 
+    def engine(self) -> None:
+        """A Docker engine answers; else as `absent`."""
+        if not containers.engine():
+            self.absent("docker")
+
+    def compose(self) -> None:
+        """Docker Compose is here; else as `absent`."""
+        if not containers.compose():
+            self.absent("compose")
+
     def address(self, name: str) -> str:
         """host:port of a backend that listens; else as `absent`."""
         return _listening(name) or self.absent(name)
@@ -89,6 +102,8 @@ def missing() -> list[str]:
         **{name: _listening(name) for name in SERVERS},
         **{name: shutil.which(name) for name in PROGRAMS},
         **{name: launch.here(name) for name in ("jaeger", "prometheus")},
+        "docker": containers.engine(),
+        "compose": containers.compose(),
         "porcupine": porcupine.here(),
         "promtool": promtool.here(),
     }

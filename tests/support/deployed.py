@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -32,13 +32,15 @@ EDGE_HOST = "${attr.unique.network.ip-address}"
 @dataclass(frozen=True)
 class Deployed:
     """The jobs of one agent. `environment`: the backends, the namespace and the data folder.
-    `edge`: host:port that its clients are told; empty: there is none.
+    `edge`: host:port that its clients are told; empty: there is none. `driver`: variables of the
+    jobs that choose another one than raw_exec.
     """
 
     agent: Agent
     environment: Mapping[str, str]
     folder: Path
     edge: str = ""
+    driver: Mapping[str, str | list[str]] = field(default_factory=dict)
 
     def deploy(self, version: str) -> str:
         """`cecochat deploy` of that version: what it prints."""
@@ -57,7 +59,8 @@ class Deployed:
         return self.agent.command([str(CECOCHAT), *words], code)
 
     def _lines(self, version: str) -> list[str]:
-        values = {"version": version, "command": str(CECOCHAT), "progress_deadline": "5m"}
+        values: dict[str, str | list[str]] = {"version": version, "progress_deadline": "5m"}
+        values |= self.driver or {"command": str(CECOCHAT)}
         for name in ("consul", "kafka", "cassandra", "redis"):
             values[name] = self.environment[f"CECOCHAT_{name.upper()}"]
         edge = [f"edge = {json.dumps(EDGE_HOST)}"] if self.edge else []
@@ -117,7 +120,7 @@ class Deployed:
         await asyncio.to_thread(self.agent.run, "alloc", "stop", "-detach", allocation)
 
 
-def _toml(values: Mapping[str, str]) -> list[str]:
+def _toml(values: Mapping[str, str | list[str]] | Mapping[str, str]) -> list[str]:
     return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
 
 

@@ -77,9 +77,13 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(program: str, folder: Path, consul: str | None = None) -> AsyncIterator[Agent]:
-    """Ready to run jobs; its jobs end with it. `consul`: the address of an agent of that."""
-    async with _started(program, folder, "first", consul, ["-dev"], "") as started:
+async def agent(
+    program: str, folder: Path, consul: str | None = None, more: str = ""
+) -> AsyncIterator[Agent]:
+    """Ready to run jobs; its jobs end with it. `consul`: the address of an agent of that. `more`:
+    of its configuration.
+    """
+    async with _started(program, folder, "first", consul, ["-dev"], more) as started:
         try:
             yield started
         finally:

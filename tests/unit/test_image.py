@@ -13,10 +13,13 @@ from typing import NamedTuple
 import pytest
 from prometheus_client import CollectorRegistry
 
+from cecochat.auth.certificates import Certificate
 from cecochat.runtime import http, internal
-from cecochat.settings.settings import Settings
+from cecochat.settings.settings import Settings, load
+from cecochat.settings.tls import Tls
 from scripts import healthcheck
 from tests.support import operators
+from tests.support.certificates import certificates
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,9 +74,10 @@ def sent(path: str) -> bool:
 
 def test_what_builds_is_left_behind() -> None:
     build, image = stages()
-    assert build[0].words.endswith(" AS build")
-    assert any("--from=build" in step.flags for step in image)
-    assert "pip" not in " ".join(step.words for step in image if step.name == "RUN")
+    assert build[0].words == "${BASE} AS build"
+    assert image[0].words == "scratch"
+    assert {step.name for step in image}.isdisjoint({"RUN", "ADD"})
+    assert all("--from=build" in step.flags for step in image if step.name == "COPY")
 
 
 def test_every_package_is_installed_by_its_hash() -> None:
@@ -84,14 +88,15 @@ def test_every_package_is_installed_by_its_hash() -> None:
 def test_it_runs_as_a_user_with_a_fixed_number() -> None:
     user = last("USER").words
     assert re.fullmatch(r"[1-9]\d{4,}:[1-9]\d{4,}", user)
-    assert f"--uid {user.partition(':')[0]} " in last("RUN").words
+    assert f"cecochat:x:{user}:" in (ROOT / "scripts" / "image-root.sh").read_text()
+    assert f"--chown={user}" in last("COPY").flags
 
 
 def test_it_runs_the_program_and_asks_whether_it_lives() -> None:
     assert json.loads(last("ENTRYPOINT").words) == ["cecochat"]
     _, _, command = last("HEALTHCHECK").words.partition(" CMD ")
-    program = json.loads(command)[-1]
-    assert program in [shlex.split(s.words)[-1] for s in stages()[-1] if s.name == "COPY"]
+    program = Path(json.loads(command)[-1])
+    assert f"cp {program.name} {program.parent}/ " in stages()[0][-1].words
 
 
 def test_what_is_copied_is_there_and_is_sent() -> None:
@@ -102,7 +107,7 @@ def test_what_is_copied_is_there_and_is_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".git", ".venv", "tests", "scripts", "docs", "services/__pycache__"]
+    "path", [".git", ".venv", "tests", "scripts", "jobs", "docs", "services/__pycache__"]
 )
 def test_nothing_else_is_sent(path: str) -> None:
     assert not sent(path)
@@ -124,7 +129,9 @@ def test_the_wheel_has_all_that_it_is_built_from() -> None:
     [
         (["python", "/opt/cecochat/bin/cecochat", "serve", "history"], "history"),
         (["/sbin/docker-init", "--", "cecochat", "serve", "control", "--json"], "control"),
-        (["cecochat", "up"], None),
+        (["python", "/opt/cecochat/bin/cecochat", "up", "--json"], "connect"),
+        (["cecochat", "up", "--backends", "real", "--processes"], None),
+        (["cecochat", "send", "--as", "alice", "bob", "up"], None),
         (["cecochat", "serve", "--help"], None),
         (["cecochat", "serve"], None),
     ],
@@ -148,17 +155,35 @@ def test_its_health_is_asked_where_the_settings_put_it(
     assert healthcheck.address_of(["cecochat", "serve", server], settings) == address
 
 
-def test_the_settings_file_is_that_of_the_command() -> None:
-    assert healthcheck.settings_file(["serve", "history", "--settings", "/a"]) == Path("/a")
-    assert healthcheck.settings_file(["serve", "history", "--settings=/a"]) == Path("/a")
-    assert healthcheck.settings_file(["serve", "history"]) is None
+def test_the_settings_are_those_of_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "settings"
+    file.write_text("CECOCHAT_HISTORY_HEALTH_PORT=4000\n")
+    for words in (["--settings", str(file)], [f"--settings={file}"]):
+        assert healthcheck.loaded(["serve", "history", *words]).history_health_port == 4000
+    assert healthcheck.loaded(["serve", "history"]) == load()
+    up = ["cecochat", "up", "--port-base", "9000"]
+    assert healthcheck.address_of(up, healthcheck.loaded(up)) == ("127.0.0.1", 9007)
 
 
-async def test_a_server_that_answers_lives() -> None:
-    app = internal.app(
+@pytest.fixture
+def app() -> http.App:
+    return internal.app(
         operators.guard(), "history", "history-1", CollectorRegistry(), lambda: "not ready yet"
     )
+
+
+async def test_a_server_that_answers_lives(app: http.App) -> None:
     async with http.serving(app, "127.0.0.1", 0) as port:
-        assert await asyncio.to_thread(healthcheck.lives, "127.0.0.1", port)
+        assert await asyncio.to_thread(healthcheck.lives, "127.0.0.1", port, Settings())
     with pytest.raises(OSError, match="refused"):
-        healthcheck.lives("127.0.0.1", port)
+        healthcheck.lives("127.0.0.1", port, Settings())
+
+
+async def test_a_server_with_mutual_tls_lives_too(app: http.App, tmp_path: Path) -> None:
+    ca_file, cert_file, key_file = certificates(tmp_path)
+    settings = Settings(
+        internal_ca_file=ca_file, internal_cert_file=cert_file, internal_key_file=key_file
+    )
+    certificate = Certificate(Tls(ca_file, cert_file, key_file))
+    async with http.serving(app, "127.0.0.1", 0, certificate) as port:
+        assert await asyncio.to_thread(healthcheck.lives, "127.0.0.1", port, settings)
