@@ -11,6 +11,7 @@ from statistics import quantiles
 import pytest
 
 from tests.support.crowd import Crowd
+from tests.support.hostile import metric
 from tests.support.records import Closed, Delivered, DeviceKey, Entry, Sent, dialog
 from tests.support.results import write
 from tests.support.server import running
@@ -24,6 +25,7 @@ HTTP/2 window of the stream (64 KiB; gRPC grows it to some MiB where it is let),
 both ends, and those of the sockets, which loopback lets grow."""
 TEXT = "0123456789abcdef" * 1_000
 FLOOD_EVERY_S = 0.01
+SLOW_STREAMS = r'cecochat_streams_total{code="slow"}'
 STALLED_MS = 1_000  # the others would wait; how little they do is a figure of docs/benchmarks.md
 FLOODER, SLOW = DeviceKey("flooder", "phone"), DeviceKey("slow", "phone")
 CHAT = dialog(*(key.user_id for key in (FLOODER, SLOW)))
@@ -49,9 +51,12 @@ async def test_a_client_that_stops_reading_is_cut_and_the_others_do_not_notice(
                 stopped = await flood(crowd, QUEUE_BYTES + TRANSPORT_BYTES)
                 crowd.devices[SLOW].reading.set()
             assert await crowd.settle() == [], "it did not resume exactly"
+        said = await metric(server.ready["health"]["messaging"], SLOW_STREAMS)
     assert ends(reading) == ends(pausing) == [], "cut before the limit"
     after = server.record.entries[server.record.entries.index(stopped[0]) :]
-    assert ends(after)[:1] == [Closed("SLOW", ends(after)[0].detail)]
+    assert said >= 1, "the server ended no stream as slow"
+    # gRPC's own client sometimes says "Internal error from Core" instead of what the server said
+    assert ends(after)[0].code in ("SLOW", "")
     assert got_before_the_end(after) <= TRANSPORT_BYTES
     before_ms, during_ms = p99_ms(reading), p99_ms(stopped)
     figures = {
