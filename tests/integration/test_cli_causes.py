@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from cecochat.adapters.embedded import checks as embedded
@@ -137,6 +138,58 @@ async def on_a_terminal(server: Server, *words: str) -> str:
             said += part
     os.close(ours)
     return said.decode()
+
+
+def spoil(folder: Path) -> None:
+    """Leave there what no `up` writes."""
+    texts = ("[]", "null", "5", "{}", "[" * 100_000, "\xff", '{"connect": 5, "data": []}')
+    for number, text in enumerate(texts):
+        (folder / f"{number}.json").write_text(text, encoding="latin-1")
+    os.mkfifo(folder / "90.json")
+    (folder / "91.json").symlink_to("/dev/zero")
+    (folder / "92.json").mkdir()
+
+
+async def test_what_is_no_system_of_ours_is_passed_over(server: Server) -> None:
+    spoil(server.folder / "state" / "cecochat" / "systems")
+    assert len(await rows(server, "systems", "--json")) == 1
+    await run(server, "send", "--as", "alice", "bob", "hi")
+    await server.terminate()
+    await server.start()
+    assert len(await rows(server, "systems", "--json")) == 1
+
+
+async def test_a_state_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    server = Server(tmp_path / "up", {"XDG_STATE_HOME": str(tmp_path / "file")})
+    await server.start()
+    assert f"give them --connect {server.connect_url}" in server.said
+    await server.terminate()
+
+
+async def test_a_token_of_an_operator_is_for_the_system_that_is_named(
+    server: Server, tmp_path: Path
+) -> None:
+    second = Server(tmp_path / "second", {"XDG_STATE_HOME": str(server.folder / "state")})
+    await second.start()
+    words = ("token", "--operator", "anna", "--scope", "read", "--connect", server.connect_url)
+    out, _ = await run(server, *words)
+    address = server.ready["health"]["messaging"]
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {out.strip()}"}) as client:
+        assert (await client.get(f"{address}/partitions")).status_code == 200
+    await second.terminate()
+
+
+async def test_a_copy_without_a_log_is_not_restored(server: Server, tmp_path: Path) -> None:
+    await server.terminate()
+    copy = Path(server.ready["data"])
+    (copy / "log.db").write_bytes(b"")
+    _, err = await run(server, "restore", str(copy), "--data", str(tmp_path / "new"), code=1)
+    assert f"{copy / 'log.db'} is not a log" in err
+    (tmp_path / "file").touch()
+    for there in (str(tmp_path / "file"), "/proc/x"):
+        _, err = await run(server, "restore", str(copy), "--data", there, code=2)
+        assert "cannot be used" in err
 
 
 async def test_two_systems_are_told_apart(server: Server, tmp_path: Path) -> None:

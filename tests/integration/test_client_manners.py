@@ -11,6 +11,7 @@ import pytest
 from cecochat.client import Client, Closed, InvalidArgument, Message, connect
 from tests.integration.clients import WITHIN_S, device, next_of, said_by, texts_of
 from tests.integration.systems import Running
+from tests.support.eventually import eventually
 
 
 async def opened(up: Running, user: str, state: Path | str | None = None) -> Client:
@@ -158,6 +159,41 @@ async def test_handlers_answer_until_the_client_is_closed(up: Running) -> None:
         await bot.close()
         async with asyncio.timeout(WITHIN_S):
             await running
+
+
+async def test_a_client_that_is_closed_gives_out_nothing_that_comes_again(
+    up: Running, tmp_path: Path
+) -> None:
+    """Five messages have arrived; a handler closes the client at the second."""
+    state, seen = tmp_path / "bot.json", list[str]()
+    await (await opened(up, "bot", str(state))).close()
+    async with device(up, "alice", listen=False) as alice:
+        for number in range(5):
+            await alice.send("bot", str(number))
+    bot = await opened(up, "bot", str(state))
+
+    @bot.on_message
+    async def note(message: Message) -> None:
+        seen.append(message.text)
+        if message.text == "1":
+            await bot.close(handled=True)
+
+    await until_there(bot, 5)
+    await bot.run()
+    assert [each async for each in bot] == []
+    async with device(up, "bot", state) as again:
+        seen += await texts_of(again, 3)
+    assert seen == ["0", "1", "2", "3", "4"]
+
+
+async def until_there(client: Client, count: int) -> None:
+    """So many messages wait for the application."""
+
+    def waiting() -> bool:
+        entries = [entry.event for entry, _ in client._local.progress.inbox._entries]
+        return sum(isinstance(event, Message) for event in entries) >= count
+
+    await eventually(waiting)
 
 
 async def test_a_message_that_a_handler_could_not_handle_comes_again(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 METRICS_LIFETIME_S = 365 * 86_400.0  # the token's file is replaced at each `up`
 TRACES = ("otlp_url", "jaeger_url")
+FILE_MAX_BYTES = 1 << 20
 ENDED_MAX = 8  # ended systems that are remembered
 
 _held: list[IO[str]] = []  # the files of systems that this process runs, locked until it ends
@@ -113,17 +114,28 @@ def _files() -> list[tuple[Path, System]]:
     for path in (state_dir() / "systems").glob("*.json"):
         try:
             found.append((path.stat().st_mtime_ns, path, _read(path)))
-        except (OSError, ValueError, TypeError):
-            continue  # it is being replaced, or is of another version
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            continue  # it is being replaced, or is not one of ours
     found.sort(key=lambda each: (each[2].runs, each[0]), reverse=True)
-    return [(path, system) for _, path, system in found if Path(system.data).is_dir()]
+    return [
+        (path, system) for _, path, system in found if system.runs or Path(system.data).is_dir()
+    ]
 
 
 def _read(path: Path) -> System:
-    with path.open() as file:
-        line = json.load(file)
-        named = {each.name: line.get(each.name) for each in fields(System)}
-        return System(**named | {"runs": _is_locked(file)})
+    """Read a file that `remember` wrote. Raises `OSError`, `LookupError`, `ValueError`, ..."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for ever
+    with os.fdopen(descriptor) as file:
+        line = json.loads(file.read(FILE_MAX_BYTES))
+        names = [each.name for each in fields(System) if each.name != "runs"]
+        system = System(**{name: line[name] for name in names}, runs=_is_locked(file))
+    texts = system.connect, system.messaging, system.history, system.data
+    objects = system.health, system.backends, system.traces
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{path} is not one of ours")
+    if not all(isinstance(each, dict) for each in objects):
+        raise TypeError(f"{path} is not one of ours")
+    return system
 
 
 def _is_locked(file: IO[str]) -> bool:

@@ -143,6 +143,8 @@ def target(connect_url: str | None) -> Target:
 
     Raises `UsageError`, `InvalidSettings`.
     """
+    if connect_url is not None and not connect_url.strip():
+        raise UsageError(f"--connect is empty: use a URL such as {EXAMPLE}")
     system = systems.at(connect_url) if connect_url else _default("--connect")
     if system:
         named = None if system.runs else _secret_of_a_cluster()  # which may be there instead now

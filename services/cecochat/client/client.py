@@ -87,6 +87,7 @@ class Client:
         self._attempt = 0
         self._last: ChatError | None = None  # the reason why the last session or attempt ended
         self._error: ChatError | None = None  # the error that ended the client
+        self._closed = False  # by the application
         self._read: dict[ChatId, int] = {}  # chat id -> the highest message id that was read
 
     @property
@@ -168,6 +169,8 @@ class Client:
 
     async def __anext__(self) -> Event:
         """Return the next event. Asking for it means that the one before has been handled."""
+        if self._closed:  # what has arrived besides comes again
+            raise StopAsyncIteration
         if (event := await self._local.next_event()) is not None:
             return answered_by(event, self._reply) if isinstance(event, Message) else event
         if self._error:
@@ -244,6 +247,7 @@ class Client:
 
         Raises what `State.save` raises.
         """
+        self._closed = True
         async with self._closing:
             if handled:
                 self._local.deal()
@@ -256,6 +260,7 @@ class Client:
 
     async def _abandon(self, error: BaseException) -> None:
         """Close after an error: save the state and disconnect, but send no more receipts."""
+        self._closed = True
         async with self._closing:
             await self._resources.__aexit__(type(error), error, error.__traceback__)
 

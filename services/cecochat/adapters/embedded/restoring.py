@@ -30,10 +30,11 @@ class Restored(NamedTuple):
 
 def restored(copy: Path, folder: Path) -> Restored:
     """Copy the databases to `folder`, and check that each is intact. This call blocks. Raises
-    `CannotRestore`, and `FolderInUse` if a process has the folder open.
+    `CannotRestore`, `InvalidSettings` and `FolderInUse` if a process has the folder open.
     """
     if missing := [name for name in DATABASES if not (copy / name).is_file()]:
         raise CannotRestore(f"{copy} is no copy of a data folder: it lacks {', '.join(missing)}")
+    private.make_usable(folder)
     lock = FolderLock(folder)
     try:
         _refuse_to_replace(folder)
@@ -64,9 +65,12 @@ def _copied(copy: Path, folder: Path) -> Restored:
     if (copy / SECRET).exists():
         shutil.copy2(copy / SECRET, folder)
     private.protect(folder)
-    with closing(sqlite3.connect(folder / backplane.FILE)) as log:
-        (log_id,) = log.execute("SELECT value FROM identity WHERE name = 'log_id'").fetchone()
-        (ends_at_ms,) = log.execute("SELECT max(appended_at_ms) FROM records").fetchone()
+    try:
+        with closing(sqlite3.connect(folder / backplane.FILE)) as log:
+            (log_id,) = log.execute("SELECT value FROM identity WHERE name = 'log_id'").fetchone()
+            (ends_at_ms,) = log.execute("SELECT max(appended_at_ms) FROM records").fetchone()
+    except (sqlite3.Error, TypeError) as error:
+        raise CannotRestore(f"{copy / backplane.FILE} is not a log: {error}") from error
     return Restored(log_id, ends_at_ms or 0)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cecochat.cli import options
+from cecochat.cli import options, systems
 from cecochat.cli.errors import UsageError
 from cecochat.cli.output import echo
 from cecochat.cli.target import cluster_secret, target
@@ -75,6 +75,8 @@ def token(
     if scope and operator is None:
         raise UsageError("--scope says what an operator's token allows: add --operator NAME")
     if operator is not None:
+        if connect and secret_file is None:
+            secret_file = _cluster_secret_at(connect)
         echo(_of_operator(operator, scope, seconds(lifetime), secret_file, settings))
     else:
         echo(_of_user(user or "", seconds(lifetime), connect, secret_file))
@@ -91,6 +93,13 @@ def _of_user(user: str, lifetime_s: float, connect: str | None, secret_file: Pat
             "or let the application's back end make the token"
         )
     return mint(drawn_secret(path), user, lifetime_s)
+
+
+def _cluster_secret_at(connect: str) -> Path | None:
+    """Return the secret of the system with this connect server, if it is one of this machine."""
+    if system := systems.at(connect):
+        return Path(system.cluster_secret_file)
+    return None
 
 
 def _of_operator(

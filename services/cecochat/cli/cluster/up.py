@@ -163,7 +163,7 @@ def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
 
     def ready(addresses: Addresses) -> None:
         started = addresses.as_json()
-        systems.remember(started, settings)
+        _remember(started, settings)
         if as_json:
             json_line(started)
         else:
@@ -175,6 +175,17 @@ def _serve(settings: Settings, counts: Counts | None, as_json: bool) -> None:
     if not as_json:
         where = chosen("backplane", settings).keeps_in
         typer.echo(f"Stopped; every acknowledged message is in {where}.")
+
+
+def _remember(started: dict[str, Any], settings: Settings) -> None:
+    try:
+        systems.remember(started, settings)
+    except OSError as error:
+        logs.say(
+            f"commands will not find this system by themselves, since {systems.state_dir()} cannot "
+            f"be written ({error.strerror}): give them --connect {started['connect']}",
+            logging.WARNING,
+        )
 
 
 def _welcome(started: dict[str, Any]) -> str:
