@@ -109,7 +109,11 @@ async def test_each_route_says_who_may_ask(tmp_path: Path) -> None:
             }
             for name, made in up.apps.items()
         }
-    assert said.pop(FOR_CLIENTS).keys() == {("GET", "livez"), ("GET", "v1/connect")}
+    assert said.pop(FOR_CLIENTS).keys() == {
+        ("GET", ""),
+        ("GET", "livez"),
+        ("GET", "v1/connect"),
+    }
     assert said == DECLARED
 
 

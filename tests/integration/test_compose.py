@@ -14,7 +14,7 @@ from cecochat.client import connect, open_history
 from scripts.backends import places
 from tests.integration.test_docs import free_row
 from tests.support.backends import Backends
-from tests.support.containers import BASE, ROOT, SERVERS, Composed, composed
+from tests.support.containers import ROOT, SERVERS, Composed, base, composed
 from tests.support.eventually import eventually
 from tests.support.guard import MARK
 
@@ -78,7 +78,7 @@ def launched(backend: str) -> dict[str, Any]:
     """A backend as our launcher runs it, in place of an image that has to come from a registry."""
     mounts = [*(f"{folder}:{folder}:ro" for folder in OF_THIS_MACHINE), f"{ROOT}:{ROOT}:ro"]
     return {
-        "image": BASE,
+        "image": base(),
         "entrypoint": ["sh", "-c", RUN],
         "command": [backend, str(PORTS[backend])],
         "working_dir": str(ROOT),

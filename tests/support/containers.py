@@ -22,13 +22,18 @@ from tests.support.guard import MARK
 
 ROOT = Path(__file__).parents[2]
 IMAGE = f"cecochat:{__version__}"
-BASE = re.findall(r"^ARG BASE=(.+)", (ROOT / "Dockerfile").read_text(), re.M)[0]
 BUILT_WITHIN_S = 600.0
 DOCKER_WITHIN_S = 120.0
 COMPOSE_WITHIN_S = 300.0
 READY_WITHIN_S = 60.0
 SERVERS = ("messaging", "materialize", "history", "connect", "control")
 HARDENED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+
+
+def base() -> str:
+    """The name of the image that ours is built on."""
+    named: list[str] = re.findall(r"^ARG BASE=(.+)", (ROOT / "Dockerfile").read_text(), re.M)
+    return named[0]
 
 
 def engine() -> bool:
@@ -136,7 +141,7 @@ def built() -> str:
     """The name of the image of this checkout. What has not changed is not built again."""
     places.cache().mkdir(parents=True, exist_ok=True)
     with locked(places.cache() / "image.lock"):  # or each worker would make a base of its own
-        if not _has(BASE) and not _pulled(BASE):
+        if not _has(base()) and not _pulled(base()):
             make("base-image")
         make("image")
     return IMAGE
