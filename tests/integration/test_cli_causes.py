@@ -75,6 +75,15 @@ async def test_the_doctor_finds_a_page_that_is_damaged(server: Server) -> None:
     finding = embedded.databases(data)
     assert finding.result == "wrong"
     assert finding.found.startswith("damaged: log.db: ")
+    starting = await start(server, "up", "--data", str(data), **free_ports())
+    assert starting.stderr
+    async with asyncio.timeout(WITHIN_S):
+        while b"it is damaged; docs/how-to/when-something-is-wrong.md" not in (
+            line := await starting.stderr.readline()
+        ):
+            assert line, "it ended without saying so"
+    starting.terminate()
+    await starting.communicate()
 
 
 async def test_an_address_of_another_machine_and_a_name_that_nobody_knows(tmp_path: Path) -> None:

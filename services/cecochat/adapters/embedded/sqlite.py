@@ -208,7 +208,8 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise Unavailable(f"{self.path}: {error}") from error
+            damaged = f": {RESTORE}" if _primary_code(error) == sqlite3.SQLITE_CORRUPT else ""
+            raise Unavailable(f"{self.path}: {error}{damaged}") from error
 
     @contextmanager
     def _opening(self) -> Generator[None]:
@@ -216,7 +217,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY_CODE
+            code = _primary_code(error)
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise Unavailable(f"{self.path}: {error}") from error
             mend = MENDS.get(code, "see docs/how-to/when-something-is-wrong.md")
@@ -306,6 +307,11 @@ class Database:
                     submission.done.set_exception(result)
                 else:
                     submission.done.set_result(result)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & PRIMARY_CODE
 
 
 def execute_all(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
