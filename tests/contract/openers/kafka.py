@@ -16,6 +16,7 @@ from cecochat.adapters.kafka.topics import names_of
 from cecochat.adapters.kafka.trimming import Clock
 from cecochat.ports.backplane import Backplane
 from tests.contract.openers import PARTITIONS, Place
+from tests.support.eventually import eventually
 
 
 def settings(place: Place) -> KafkaSettings:
@@ -44,6 +45,12 @@ async def admin(settings: KafkaSettings) -> AsyncGenerator[AIOKafkaAdminClient]:
 
 
 async def remove(settings: KafkaSettings) -> None:
-    """The topics of a test."""
+    """The topics of a test. Brokers go on naming them for a moment."""
+    names = names_of(settings)
     async with admin(settings) as client:
-        await client.delete_topics(names_of(settings))
+        await client.delete_topics(names)
+
+        async def gone() -> bool:
+            return not set(names) & set(await client.list_topics())
+
+        await eventually(gone, within_s=30, every_s=0.05)
