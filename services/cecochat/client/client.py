@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from random import random
 from typing import Any
@@ -20,6 +20,7 @@ from cecochat.client.history import History, HistoryCalls
 from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup, Route
 from cecochat.client.names import chat_of
+from cecochat.client.options import Options
 from cecochat.client.state import State
 from cecochat.client.stream import Ended, Stream
 from cecochat.client.tracing import answered, refused, sending
@@ -33,17 +34,6 @@ UNREAD_MAX = 10 * UNANSWERED_MAX  # sends whose events the application has not r
 RECEIPT_EVERY_S = 0.2
 KEEP_EVERY_S = 0.2
 FLUSH_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of a client, as `connect` explains them."""
-
-    device: str = "python"
-    listen: bool = True
-    receipts: bool = True
-    timeout_s: float | None = 10.0
-    buffer_max_bytes: int = 1 << 20
 
 
 class Client:

@@ -22,10 +22,11 @@ from cecochat.client.arguments import (
     check_url,
 )
 from cecochat.client.backoff import BackOff
-from cecochat.client.client import Client, Options
+from cecochat.client.client import Client
 from cecochat.client.errors import ChatError
 from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup, Route, Token
+from cecochat.client.options import Options
 from cecochat.client.state import FileState, State, restored
 
 

@@ -1,0 +1,16 @@
+"""The options of a client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a client, as `connect` explains them."""
+
+    device: str = "python"
+    listen: bool = True
+    receipts: bool = True
+    timeout_s: float | None = 10.0
+    buffer_max_bytes: int = 1 << 20
