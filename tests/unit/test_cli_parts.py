@@ -123,7 +123,7 @@ def test_a_busy_port_is_named_and_others_are_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         # Others in that row may be in use, too, on a machine where more goes on.
-        with pytest.raises(UsageError, match=rf"port {port}\b.* in use: stop what uses it"):
+        with pytest.raises(UsageError, match=rf"ports? {port}\b.* in use: stop what uses it"):
             ports.choose({"127.0.0.1"}, port, {})
         with pytest.raises(UsageError, match="CECOCHAT_HISTORY_PORT"):
             ports.choose({"127.0.0.1"}, None, {"CECOCHAT_HISTORY_PORT": str(port)})
