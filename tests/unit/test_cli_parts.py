@@ -322,7 +322,7 @@ def test_an_up_that_is_gone_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     health = {"connect": f"http://127.0.0.1:{port}"}
-    known = System("", "", "", health, "/d", 1, None, "/d/secret", {}, {}, runs=False)
+    known = System("", "", "", health, "/d", None, "/d/secret", {}, {}, runs=False)
     finding = checks.last_up_ready(known)
     assert finding.result == "wrong"
     assert "connect does not answer" in finding.found

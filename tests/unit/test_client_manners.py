@@ -24,11 +24,12 @@ from cecochat.client import (
     peer_of,
     sync,
 )
-from cecochat.client.arguments import CLIENT_MESSAGE_ID_MAX_BYTES, check_client_message_id
+from cecochat.client.arguments import check_client_message_id
 from cecochat.client.events import answered_by, reply_id
 from cecochat.client.handlers import Handlers
 from cecochat.client.history import History, HistoryCalls
 from cecochat.client.lookup import Lookup
+from cecochat.domain.session.intake import CLIENT_MESSAGE_ID_MAX_BYTES
 
 URL = "http://127.0.0.1:1"
 BAD_URLS = ["", "localhost:8080", "ftp://host", "http://", "http://host:99999", "http://[::1", 7]

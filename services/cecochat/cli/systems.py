@@ -36,7 +36,6 @@ class System:
     history: str  # host:port
     health: dict[str, str]  # server -> URL of its internal listener
     data: str  # the data folder
-    pid: int
     token_secret_file: str | None
     cluster_secret_file: str
     backends: dict[str, str]  # setting -> value
@@ -131,9 +130,8 @@ def _read(path: Path) -> System:
         system = System(**{name: line[name] for name in names}, runs=_is_locked(file))
     texts = system.connect, system.messaging, system.history, system.data
     objects = system.health, system.backends, system.traces
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"{path} is not one of ours")
-    if not all(isinstance(each, dict) for each in objects):
+    are_texts = all(isinstance(each, str) for each in texts)
+    if not are_texts or not all(isinstance(each, dict) for each in objects):
         raise TypeError(f"{path} is not one of ours")
     return system
 

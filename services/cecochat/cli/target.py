@@ -68,15 +68,15 @@ def chosen(data: Path | None, file: Path | None) -> Settings:
 
 def _default(flag: Literal["--connect", "--data"]) -> System | None:
     """Return the system to use unless one is named. A person is told which if several run."""
-    others = systems.running()[1:]
-    found = systems.default()
-    if found and others and sys.stderr.isatty():
+    known = systems.known()
+    others = [each for each in known[1:] if each.runs]
+    if others and sys.stderr.isatty():
         names = [other.connect if flag == "--connect" else other.data for other in others]
         say(
             f"{1 + len(others)} systems run here; this is the one that was started last, at "
-            f"{found.name}. For another one, add {flag} {' or '.join(map(shlex.quote, names))}"
+            f"{known[0].name}. For another one, add {flag} {' or '.join(map(shlex.quote, names))}"
         )
-    return found
+    return known[0] if known else None
 
 
 async def health_urls(service: Service, file: Path | None) -> list[str]:
@@ -210,11 +210,7 @@ def _refuse_another(user: str, token: str) -> None:
         sub = jwt.decode(token, options={"verify_signature": False}).get("sub")
     except jwt.PyJWTError:
         return  # the server will say what is wrong with it
-    if sub != user:
-        raise UsageError(
-            f"the token is for {sub}, not for {user}: leave out --as, or the token (--token or "
-            "CECOCHAT_TOKEN)"
-        )
+    check_user(user, sub)
 
 
 def _minting(secret_file: Path, user: str) -> Token:
@@ -230,7 +226,10 @@ def _minting(secret_file: Path, user: str) -> Token:
     return renewed
 
 
-def check_user(wanted: str | None, actual: str) -> None:
+def check_user(wanted: str | None, actual: str | None) -> None:
     """Raise `UsageError` if `--as` names another user than the token does."""
     if wanted and wanted != actual:
-        raise UsageError(f"the token is for {actual}, not for {wanted}: leave --as out")
+        raise UsageError(
+            f"the token is for {actual}, not for {wanted}: leave out --as, or the token (--token "
+            "or CECOCHAT_TOKEN)"
+        )

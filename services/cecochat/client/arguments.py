@@ -9,10 +9,12 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from cecochat.client.errors import InvalidArgument
+from cecochat.domain.session.intake import (
+    CLIENT_MESSAGE_ID_MAX_BYTES,
+    DEVICE_MAX_BYTES,
+    FRAME_MAX_BYTES,  # of a server that does not say it
+)
 
-CLIENT_MESSAGE_ID_MAX_BYTES = 64
-DEVICE_MAX_BYTES = 64
-FRAME_MAX_BYTES = 64 << 10  # of a server that does not say it
 SEND_HEAD_BYTES = 1 << 10  # above what a send has besides its text
 LIMIT_MAX = (1 << 31) - 1
 MESSAGE_ID_MAX = (1 << 63) - 1

@@ -31,6 +31,11 @@ SECRETS = ("_key_file", "_secret_file", "_password_file", "_token_file")
 """A setting that names a file with a secret has one of these endings."""
 
 
+def nearest(path: Path) -> Path:
+    """Return the path itself if it exists, or else the closest folder above that does."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
 def make_folder(path: Path) -> None:
     """Make a folder that only its owner may enter, and its parents, unless they exist."""
     for each in (*reversed(path.parents), path):

@@ -48,7 +48,7 @@ def _file_system_of(data: Path) -> str:
 
 def free_space(data: Path) -> Finding:
     """Check whether there is room for the log and the history."""
-    free_bytes = shutil.disk_usage(_existing(data)).free
+    free_bytes = shutil.disk_usage(private.nearest(data)).free
     found = f"{free_bytes / (1 << 30):.1f} GiB free"
     mend = "free some space: no message is acknowledged while the disk is full"
     if free_bytes < FREE_TOO_LITTLE_BYTES:
@@ -58,14 +58,10 @@ def free_space(data: Path) -> Finding:
     return Finding("disk", "ok", found)
 
 
-def _existing(path: Path) -> Path:
-    return next(p for p in (path, *path.absolute().parents) if p.exists())
-
-
 def fsync_latency(data: Path) -> Finding:
     """Check how long a commit takes, since no message is acknowledged before."""
     try:
-        with tempfile.TemporaryFile(dir=_existing(data)) as file:
+        with tempfile.TemporaryFile(dir=private.nearest(data)) as file:
             median_ms = statistics.median(_fsync_ms(file.fileno()) for _ in range(FSYNCS))
     except OSError as error:
         return Finding("fsync", "wrong", f"{error.strerror}", "see the data folder above")

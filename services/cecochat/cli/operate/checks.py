@@ -73,7 +73,7 @@ def _installed(name: str) -> bool:
 
 def folder(data: Path) -> Finding:
     """Check that the data folder can be written, or made if it does not exist."""
-    there = next(each for each in (data, *data.absolute().parents) if each.exists())
+    there = private.nearest(data)
     if there.is_dir() and os.access(there, os.W_OK):
         return Finding("data folder", "ok", str(data) if there == data else f"{data}, not made yet")
     why = "is not writable" if there.is_dir() else "is not a folder"

@@ -112,10 +112,10 @@ class _UnaryCalls:
         self, name: str, answer: Answer[Request], request_type: type[Request], cost: int = 1
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return the handler of a call that counts as `cost` queries."""
+        full = f"{SERVICE}/{name}"
 
         async def answered(user_id: UserId, context: Context) -> bytes:
             request = _parse(await _read(context), request_type)
-            full = f"{SERVICE}/{name}"
             with self._tracer.serving(spans.QUERY, caller(context), {spans.RPC: full}, name=full):
                 async with self._admission.reading, asyncio.timeout(ANSWER_TIMEOUT_S):
                     return await answer(user_id, request)
