@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import TaskGroup
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -45,6 +45,16 @@ class Seen:
     visits: int = 0
     reconnects: int = 0
     progress: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wrong(self) -> list[str]:
+        """Say what was lost, doubled or out of order, and between whom."""
+        return [
+            f"{pair}: {sorted(said - got)} lost, {sorted(got - said)} doubled or never said, "
+            f"in order: {self.got[pair] == self.said[pair]}"
+            for pair in self.said | self.got
+            for said, got in [(Counter(self.said[pair]), Counter(self.got[pair]))]
+            if self.got[pair] != self.said[pair]
+        ]
 
     @property
     def total(self) -> int:
@@ -139,7 +149,7 @@ async def test_every_application_sees_every_message_once_and_in_order(
                 await seen.until(sum(map(len, seen.said.values())))
             for task in tasks:
                 task.cancel()
-        assert seen.got == seen.said
+        assert seen.wrong() == []
         assert seen.visits > 2 * len(USERS), "nobody came back: this shows nothing"
         assert seen.reconnects >= KILLS, "nobody lost a connection: this shows nothing"
 

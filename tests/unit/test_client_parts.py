@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from cecochat.client import ChatError, chat_of, peer_of
 from cecochat.client.backoff import LEAST_S, BackOff
-from cecochat.client.events import CaughtUp, hole_of
+from cecochat.client.events import CaughtUp, Message, hole_of
 from cecochat.client.inbox import Entry, Inbox
 from cecochat.client.local import LocalDevice
 from cecochat.client.receipts import Marks
 from cecochat.domain.device.device import Device
 from cecochat.domain.log.ids import ChatId
-from cecochat.v1 import history_pb2
+from cecochat.v1 import events_pb2, history_pb2
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (
     Ack,
@@ -115,6 +115,18 @@ def test_reads_ask_for_all_own_messages_however_they_were_answered() -> None:
     own = Event(id=11, chat_id="d:alice~bob", user_id="alice")
     assert told(delivered=Delivered(offset=30, clock_ms=9_000, event=own)) == token(30, 9_000)
     assert told(welcome=Welcome(position=Position(log_id="new", partition=3))) is None
+
+
+async def test_what_the_application_has_handled_is_to_be_kept() -> None:
+    """However long after the last save it says so, and whether or not anything arrives then."""
+    local = LocalDevice(Device("bob"), listen=True, receipts=True, buffer_max_bytes=1_000)
+    local.receive(ServerItem(welcome=Welcome(position=Position(log_id="log", partition=3))))
+    event = Event(id=10, chat_id="d:alice~bob", user_id="alice", message=events_pb2.Message())
+    local.receive(ServerItem(delivered=Delivered(offset=1, clock_ms=1_000, event=event)))
+    assert isinstance(await local.next_event(), Message)
+    local.to_keep.clear()
+    local.deal()
+    assert local.to_keep.is_set()
 
 
 def test_reads_ask_for_what_was_accepted_last_by_a_log_that_lost_its_end() -> None:

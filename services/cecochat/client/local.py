@@ -47,7 +47,7 @@ class LocalDevice:
         self.progress = Progress(device, listen=listen, buffer_max_bytes=buffer_max_bytes)
         self.marks = Marks()
         self.to_write = asyncio.Event()
-        self.to_keep = asyncio.Event()  # set when what has to survive a restart has changed
+        self.to_keep = self.progress.to_keep
         self.to_tell = asyncio.Event()  # set when there are receipts to send
         self.all_told = asyncio.Event()
         self.all_told.set()
@@ -71,7 +71,6 @@ class LocalDevice:
         id_ = send.client_message_id
         if id_ not in self.progress.live.outbox:
             self.progress.submit(send)
-            self.to_keep.set()
             self.to_write.set()
         if id_ not in self._answers or self._answers[id_].cancelled():
             self._answers[id_] = asyncio.get_running_loop().create_future()
@@ -136,7 +135,6 @@ class LocalDevice:
     def _step(self, step: Step, size: int = 0) -> Any:
         result = step(self.progress.live)
         self.progress.told(step, self._event(result), size)
-        self.to_keep.set()
         return result
 
     def _event(self, happening: Any) -> Event | None:
@@ -190,9 +188,7 @@ class LocalDevice:
     async def next_event(self) -> Event | None:
         """Return the next event, or None at the end. The one before counts as handled."""
         self.deal()
-        event = await self.progress.next()
-        self.to_keep.set()
-        return event
+        return await self.progress.next()
 
     def deal(self) -> None:
         """Mark the event that was handed out last as handled, and have its sender told."""

@@ -7,6 +7,8 @@ survives a restart, so an event that was still on its way to the application is 
 
 from __future__ import annotations
 
+import asyncio
+
 from cecochat.client.events import Event
 from cecochat.client.inbox import Entry, Inbox, Step
 from cecochat.domain.device.device import Device
@@ -23,6 +25,7 @@ class Progress:
         self.live = device
         self.dealt = Device.restored(device.snapshot())
         self.inbox = Inbox(buffer_max_bytes)
+        self.to_keep = asyncio.Event()  # set when `dealt` has changed
         self._listen = listen
         self._handed: Entry | None = None
 
@@ -30,17 +33,19 @@ class Progress:
         """Add a send to the outbox of both devices."""
         self.live.submit(send)
         self.dealt.outbox[send.client_message_id] = send
+        self.to_keep.set()
 
     def answered(self, client_message_id: str) -> None:
         """Forget a rejected send at once: unlike an accepted one, it must not come back."""
         self.dealt.outbox.pop(client_message_id, None)
+        self.to_keep.set()
 
     def told(self, step: Step | None, event: Event | None, size: int = 0) -> None:
         """Queue a step of the live device, with the event that tells the application about it."""
         if self._listen and not (event is None and self._nothing_waits):
             self.inbox.put(Entry(step, event), size)
-        elif step:
-            step(self.dealt)
+        else:
+            self._apply(step)
 
     @property
     def _nothing_waits(self) -> bool:
@@ -58,7 +63,7 @@ class Progress:
             if entry.event is not None:
                 self._handed = entry
                 return entry.event
-            self._apply(entry)
+            self._apply(entry.step)
         return None
 
     def deal(self) -> Event | None:
@@ -66,9 +71,10 @@ class Progress:
         if (entry := self._handed) is None:
             return None
         self._handed = None
-        self._apply(entry)
+        self._apply(entry.step)
         return entry.event
 
-    def _apply(self, entry: Entry) -> None:
-        if entry.step:
-            entry.step(self.dealt)
+    def _apply(self, step: Step | None) -> None:
+        if step:
+            step(self.dealt)
+            self.to_keep.set()
