@@ -1,6 +1,6 @@
 """The rules less one each. Those about what a device is told are in `device_rules`, those about
-logs that are cut in `cut_rules`, telling what a log has lost in `loss_rules`, and versions of the
-assignment in `assignment_rules`.
+logs that are cut in `cut_rules`, telling what a log has lost in `loss_rules`, recipients in the
+sender's partition in `home_rules`, and versions of the assignment in `assignment_rules`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.sim.assignment_rules import ASSIGNMENT_RULES
 from tests.sim.cut_rules import CUT_RULES
 from tests.sim.device_rules import DEVICE_RULES, GAPS, READ_WHILE_WRITTEN
 from tests.sim.history import Audit
+from tests.sim.home_rules import HOME_RULES
 from tests.sim.log import Log
 from tests.sim.loss_rules import LOSS_RULES
 from tests.sim.loss_rules import LOSSES as _LOSSES
@@ -278,6 +279,7 @@ ABLATIONS = [
         seed=56,
         weights=_CLOCKS_SET_BACK_AND_FORTH,
     ),
+    *HOME_RULES,
     *LOSS_RULES,
     *CUT_RULES,
     *ASSIGNMENT_RULES,

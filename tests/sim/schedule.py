@@ -19,6 +19,7 @@ from tests.sim.healing import mend, settle
 from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.shape import DEVICES, GROUP, Shape
 from tests.sim.spoiling import Action, Spoils
+from tests.sim.upgrading import Upgrades
 from tests.sim.world import World
 
 DEFAULT = Shape()
@@ -40,7 +41,7 @@ FAULTS: dict[str, float] = {
 }  # fmt: skip
 
 Weights = Mapping[str, float]
-Aside = Spoils | Upheavals | Cuts
+Aside = Spoils | Upheavals | Cuts | Upgrades
 
 # What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
@@ -81,8 +82,10 @@ def random_run(
     """The run of a seed; `weights` overrides those of some kinds of action."""
     rng = random.Random(seed)
     more = weights or {}
+    upgrades = Upgrades(seed, shape.nodes, more)
     aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
-    return _run(shape, _drawn(rng, steps, more, aside, _unfit(seed, more)))
+    first = _unfit(seed, more) + upgrades.first()
+    return _run(shape, _drawn(rng, steps, more, [*aside, upgrades], first))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:

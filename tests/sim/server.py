@@ -51,6 +51,8 @@ class Server:
         self.lost_end = NOWHERE  # noted of an end that the log lost
         self.begins = 0  # below that, its owner forwards nothing
         self.owner = load(self)
+        if node in world.old_versions:
+            vars(self.owner)["can_serve_home"] = lambda: False
         self.let_go = 0  # what it has released last
         self.begun = 0  # a beginning of the log that a state record was for
         self.last = self.log.last(self.owner.cursor - 1)  # record that it has read

@@ -47,6 +47,7 @@ class State:
         self.paused = [False] * shape.nodes
         self.skew_ms = [0] * shape.nodes  # how far the clock of each is from the true one
         self.counts = [shape.partitions] * shape.nodes  # of partitions, as each node is set
+        self.old_versions: set[int] = set()  # nodes whose next owners are of the first version
         self.refuses = [False] * shape.nodes  # whether its limits are set so that it refuses all
         self.servers: dict[tuple[int, int], Server] = {}  # (node, partition)
         self.afresh: set[str] = set()  # sessions that found no state record: what counts is unknown

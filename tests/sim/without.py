@@ -8,6 +8,7 @@ from typing import Any
 from cecochat.domain.cluster.versions import Rank, missing
 from cecochat.domain.device.device import Device, Happening, Received, Sent
 from cecochat.domain.errors import Refusal
+from cecochat.domain.log.chain import Chain
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.ids import EPOCH_MS, SEQUENCE_BITS, UserId
 from cecochat.domain.log.place import NOWHERE, Place
@@ -120,6 +121,20 @@ def start_with_a_new_chain(self: Server, world: World, node: int, partition: int
     """Its first copy to each partition names none before it."""
     _start(self, world, node, partition)
     self.owner.fold.chain.last.clear()
+
+
+_add = Chain.add
+
+
+def add_for_those_elsewhere(self: Chain, at: Place, origin: Origin) -> None:
+    _add(self, at, origin)
+    self.home = []
+
+
+def concerns_its_sender(record: LogRecord, user_id: UserId) -> bool:
+    if isinstance(record, Origin):
+        return record.user_id == user_id
+    return isinstance(record, Copy) and user_id in record.recipient_ids
 
 
 _state = Fold.state

@@ -7,6 +7,7 @@ names:
 - `assigning`: which node is to own what
 - `owners`: what the owner of a partition does
 - `materializing`: how the history is written
+- `upgrading`: which version a node runs
 - `spoiling`, `cutting`, `losing`: what goes wrong with the records of a log
 
 `state` is what they act on, and `evidence` is what the oracle gets to see of it.
@@ -29,9 +30,10 @@ from tests.sim.people import People
 from tests.sim.server import Server
 from tests.sim.shape import DEVICES, Shape
 from tests.sim.spoiling import Action, Spoiling
+from tests.sim.upgrading import Upgrading
 
 
-class World(People, Network, Owners, Materializing, Spoiling, Losing):
+class World(People, Network, Owners, Materializing, Upgrading, Spoiling, Losing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:

@@ -20,7 +20,7 @@ from cecochat.settings.variables import parse, setting
 PORT_MAX = 65_535
 PREFIX = "CECOCHAT_"
 SETTINGS_FILE = f"{PREFIX}SETTINGS_FILE"
-PARTITIONS = 12
+PARTITIONS = 1
 PARTITIONS_IN_A_CLUSTER = 60
 LOG_FORMATS = ("auto", "json", "text")
 ELSEWHERE = frozenset(

@@ -234,6 +234,9 @@ def _forwarded_to(partition: int, receivers: list[Recipient], record: Record, fa
         "forwarded_to": facts.forwarded_to,
     }
     subject = f"to partition {partition}"
+    if copy == record.place:
+        text = f"no copy is needed: {', '.join(users)} get the message from here"
+        return Step("forwarded", "done", subject, None, text, told)
     if copy:
         text = f"offset {copy.offset}, for {', '.join(users)}"
         return Step("forwarded", "done", subject, copy.at_ms, text, told)

@@ -137,12 +137,19 @@ class Gathering:
         wanted = set(map(self._sources.log.partition_of, self._recipients))
         return {each: await self._target(each, forwarded_to) for each in sorted(wanted)}
 
+    @property
+    def _serves_home(self) -> bool:
+        content = self._found.content if self._found else None
+        return isinstance(content, Origin) and content.serves_home
+
     async def _target(self, partition: int, forwarded_to: int) -> _Target:
         """Retention waits until a message is forwarded, so what it dropped was forwarded."""
         stands = await self._standing(partition)
         if self._found is None:
             return _Target(stands, forwarded=True, copy=None)
         origin = self._found.place
+        if partition == self._partition and self._serves_home:
+            return _Target(stands, forwarded=True, copy=_place(partition, self._found))
         if origin.lies_above(stands.fold.high_of(self._partition)):
             return _Target(stands, forwarded_to > origin.offset, copy=None)
         copy, _ = await finding.find_copy(

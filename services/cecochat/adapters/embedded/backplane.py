@@ -180,7 +180,7 @@ class EmbeddedBackplane(Backplane):
         clock: Clock = time.time,
         database: Callable[[Path], Database] = Database,
     ) -> EmbeddedBackplane:
-        """Open the log, or create it with `partition_count` partitions (12 by default).
+        """Open the log, or create it with `partition_count` partitions (1 by default).
 
         Raises `InvalidSettings` if the log has another number of partitions, which is fixed. Raises
         `FolderInUse` if another process has the folder open, and `Unavailable`.

@@ -14,7 +14,7 @@ from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Headers, Record, To
 
 TOPICS: tuple[Topic, ...] = (MESSAGES, DEAD_LETTERS)
 PARTITIONS_MAX = 4_096
-PARTITIONS_DEFAULT = 12
+PARTITIONS_DEFAULT = 1  # one process owns them all, and a message is one record
 OFFSET_BITS = 40
 OFFSETS = 1 << OFFSET_BITS
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import UserId, partition_in
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import NOTHING, Copied, Origin
 
@@ -38,13 +38,16 @@ class Chain:
         self._partition_of = partition_of
         self.last = last
         self.links: Links = {}  # of the valid origin that was read last
+        self.home: list[UserId] = []  # its recipients that get that record itself
 
     def add(self, at: Place, origin: Origin) -> None:
         """Take in the next valid origin, which was read at `at`."""
         if self._partition_of:
+            targets = self._targets(origin, self._partition_of)
+            self.home = targets.pop(partition_in(origin.id), []) if origin.serves_home else []
             self.links = {
                 target: Link(user_ids, self.last_for(target).origin)
-                for target, user_ids in self._targets(origin, self._partition_of).items()
+                for target, user_ids in targets.items()
             }
             self.last.update(dict.fromkeys(self.links, Copied(at, origin.id)))
 

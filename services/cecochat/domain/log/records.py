@@ -87,6 +87,9 @@ class Origin:
     event: bytes
     parsed: Event  # `event`, parsed
     trace: str = ""  # the `traceparent` of its append (W3C Trace Context), or empty
+    # Whether the recipients in its own partition get this record itself. Otherwise they get a copy,
+    # as everybody did in the first version.
+    serves_home: bool = False
 
 
 @dataclass(slots=True)
@@ -145,6 +148,7 @@ def _origin_headers(record: Origin) -> Headers:
         ("epoch", str(record.epoch.offset)),
         ("number", str(record.number)),
         ("clock", str(record.epoch.clock_ms)),
+        *((("home", "1"),) if record.serves_home else ()),
         *_trace(record),
     )
 
@@ -274,6 +278,7 @@ def _origin(key: bytes, value: bytes, header: dict[str, str]) -> Origin:
         value,
         event,
         header.get("traceparent", ""),
+        "home" in header,
     )
 
 

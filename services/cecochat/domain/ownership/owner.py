@@ -82,6 +82,7 @@ class Owner:
         self.pending: dict[Key, Pending] = {}
         self._number = 0
         self._stamp = 0
+        self._serves_home = False  # whether the next origin is also for recipients in its partition
         self._state_as_of = cursor - 1  # `as_of` of the last state record
         self._state_at_ms: int | None = None  # when that was read or made, or reading began
         self.clock = OwnClock()
@@ -185,6 +186,7 @@ class Owner:
         assert body is not None, "a send without a body is refused at the edge"
         getattr(event, body).CopyFrom(getattr(send, body))
         number, self._number = self._number, self._number + 1
+        self._serves_home = self._serves_home or self.can_serve_home()
         return Origin(
             event.id,
             self.epoch,
@@ -194,7 +196,18 @@ class Owner:
             tuple(recipients),
             event.SerializeToString(),
             event,
+            serves_home=self._serves_home,
         )
+
+    def can_serve_home(self) -> bool:
+        """Return whether recipients in this partition may get the next origin itself.
+
+        They may once nothing is on its way to them as a copy, which the next origin would overtake.
+        Once they do, no origin of this epoch is copied to them any more.
+        """
+        chain, home = self.fold.chain, self.partition
+        is_whole = not chain.last_for(home).origin.lies_above(self.fold.high_of(home))
+        return is_whole and not self.pending
 
     def next_stamp(self, now_ms: int, seen_id: int = 0) -> int:
         """Return the next stamp. Stamps strictly increase and lie above everything that this
@@ -280,7 +293,7 @@ class Owner:
             for session in waiting.sessions:
                 if session in self.sessions.get(record.user_id, ()):
                     session.deliver(at.offset, ack)
-        self._publish(Valid(at, (record.user_id,), record.event))
+        self._publish(Valid(at, (record.user_id, *self.fold.chain.home), record.event))
 
     def _publish(self, valid: Valid) -> None:
         self.tail.add(valid, self.limits.tail_max_bytes)

@@ -176,10 +176,11 @@ class Replay:
 
 
 def concerns(record: LogRecord, user_id: UserId) -> bool:
-    """Return whether a record is to be shown to that user's devices."""
+    """Return whether a record of the user's own partition is to be shown to the user's devices."""
     match record:
         case Origin():
-            return record.user_id == user_id
+            at_home = record.serves_home and user_id in record.recipient_ids
+            return record.user_id == user_id or at_home
         case Copy():
             return user_id in record.recipient_ids
     return False

@@ -124,7 +124,9 @@ class MessageTraces:
         accept.end()
 
     def _deliver(self, owner: Owner, offset: int, record: Origin | Copy) -> None:
-        user_ids = (record.user_id,) if isinstance(record, Origin) else record.recipient_ids
+        user_ids = record.recipient_ids
+        if isinstance(record, Origin):
+            user_ids = (record.user_id, *owner.fold.chain.home)
         attributes: Attributes = {
             spans.MESSAGE_ID: str(record.id),
             spans.PARTITION: str(self._partition),
