@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from scripts.backends import ports
 from tests.support import containers, guard, kept, workers
 from tests.support.backends import VARIABLE, Backends
+from tests.support.pipes import TRANSPORTS, TransportName
 
 HERE = Path(__file__).parent
 MARKED_BY_FOLDER = ("e2e", "faults", "hostile", "bench", "cluster")
@@ -33,6 +34,13 @@ settings.register_profile(
 )
 settings.register_profile("ci", settings.get_profile("laptop"), max_examples=300, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "laptop")
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> TransportName:
+    """A test that takes it runs over each transport."""
+    name: TransportName = request.param
+    return name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -23,7 +23,8 @@ from tests.bench.meter import Meter, cpu_s, percentiles_ms, rss_bytes
 from tests.bench.pairs import Pair, open_pairs
 from tests.bench.wire import Door, Wire
 from tests.support.eventually import eventually
-from tests.support.rawclient import CONNECTION_OF_ITS_OWN, RawHistory, find, mint
+from tests.support.pipes import CONNECTION_OF_ITS_OWN
+from tests.support.rawclient import RawHistory, find, mint
 from tests.support.records import dialog
 from tests.support.texts import real_texts
 

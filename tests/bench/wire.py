@@ -10,7 +10,8 @@ from pathlib import Path
 import grpc
 
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, ServerFrame, ServerItem
-from tests.support.rawclient import CHAT, CONNECTION_OF_ITS_OWN, Route, find, mint
+from tests.support.pipes import CHAT, CONNECTION_OF_ITS_OWN
+from tests.support.rawclient import Route, find, mint
 
 AT_ONCE = 32
 """Connections that are opened at the same time."""

@@ -13,6 +13,7 @@ from cecochat.v1.messaging_pb2 import ServerItem
 from tests.support.crowd import Crowd
 from tests.support.fakeserver import FakeServer, Spoil, fake_server
 from tests.support.oracle import Kind
+from tests.support.pipes import GrpcPipe
 from tests.support.rawclient import RawConnection, find, mint
 from tests.support.records import (
     CaughtUp,
@@ -53,7 +54,7 @@ async def test_a_connection_gives_frames_as_they_are(server: FakeServer) -> None
     token = mint(server.secret_file, "alice")
     route = await find(server.connect_url, token)
     record = Record()
-    connection = RawConnection(route.messaging, token, record, ALICE, 1)
+    connection = RawConnection(GrpcPipe(route.messaging, token), record, ALICE, 1)
     await connection.hello(None)
     items = [*await connection.read()]
     assert items[0].welcome.user_id == "alice"

@@ -14,6 +14,7 @@ from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.evidence import Fault, faults
 from tests.support.oracle import Violation
+from tests.support.pipes import TransportName
 from tests.support.records import Acked, Closed, DeviceKey, Sent, dialog
 from tests.support.results import write
 from tests.support.server import Server, running
@@ -34,11 +35,18 @@ BACK_AT_MOST_S = 20.0  # what fails a run, on whatever machine
     ],
 )
 async def test_killed_under_traffic(
-    kills: int, on: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
+    kills: int,
+    on: dict[str, str],
+    transport: TransportName,
+    tmp_path: Path,
+    rng: Random,
+    base_seed: int,
 ) -> None:
     where = "real" if on else "embedded"
     async with running(tmp_path, on) as server:
-        crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)
+        crowd = Crowd(
+            lambda: server.connect_url, server.secret_file, server.record, transport=transport
+        )
         who, chats = ring(USERS)
         async with crowd.connected(who, chats):
             async with flowing(list(crowd.devices.values()), RATE_PER_S[where], rng):
@@ -52,7 +60,7 @@ async def test_killed_under_traffic(
             found = await crowd.settle(within_s=60)
     judged = faults(server.record.entries)
     figures = report(judged, crowd, found)
-    print(write(f"kill-{kills}-{where}", {"seed": base_seed, **figures}))
+    print(write(f"kill-{kills}-{where}-{transport}", {"seed": base_seed, **figures}))
     assert found == []
     assert_seen(judged, kills, who, RATE_PER_S[where])
 
@@ -142,10 +150,12 @@ async def restart(server: Server, *, hard: bool) -> None:
 
 @pytest.mark.timeout(180)
 async def test_a_drain_under_traffic_loses_nothing_and_says_why(
-    on: dict[str, str], tmp_path: Path, rng: Random
+    on: dict[str, str], transport: TransportName, tmp_path: Path, rng: Random
 ) -> None:
     async with running(tmp_path, on) as server:
-        crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)
+        crowd = Crowd(
+            lambda: server.connect_url, server.secret_file, server.record, transport=transport
+        )
         who, chats = ring(20)
         async with crowd.connected(who, chats):
             async with flowing(list(crowd.devices.values()), 150, rng):

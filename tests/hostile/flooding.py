@@ -26,7 +26,7 @@ from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, ServerFrame
 from tests.hostile import http2
 from tests.hostile.answers import ask, close_window
 from tests.hostile.silence import TRICKLING, Trickling, idle
-from tests.support.rawclient import CHAT, CONNECTION_OF_ITS_OWN
+from tests.support.pipes import CHAT, CONNECTION_OF_ITS_OWN
 from tests.support.records import dialog
 
 VICTIM = "victim"

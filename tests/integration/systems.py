@@ -44,6 +44,7 @@ PORTS = (
     "materialize_health_port",
     "history_health_port",
     "connect_health_port",
+    "messaging_websocket_port",
 )
 
 

@@ -14,6 +14,7 @@ from tests.support import kept
 from tests.support.device import Device
 from tests.support.eventually import eventually
 from tests.support.oracle import Kind, Violation, judge
+from tests.support.pipes import TransportName
 from tests.support.porcupine import Reading, ask, history_of
 from tests.support.rawclient import RawHistory, find, history, mint
 from tests.support.records import (
@@ -46,6 +47,7 @@ class Crowd:
         secret_file: Path,
         record: Record | None = None,
         tokens_valid_s: float = 3_600,
+        transport: TransportName = "grpc",
     ) -> None:
         self.record = record or Record()
         kept.watch(self.record)
@@ -55,6 +57,7 @@ class Crowd:
         self.taken: Taken | None = None  # what a log has lost: the run is judged without it
         self._connect_url, self._secret_file = connect_url, secret_file
         self._tokens_valid_s = tokens_valid_s
+        self._transport = transport
 
     def device(self, who: DeviceKey, chats: Iterable[str]) -> Device:
         """The device of that name: it keeps its position and unanswered sends over connections."""
@@ -62,7 +65,12 @@ class Crowd:
         own = tuple(chat for chat in chats if who.user_id in participants(chat))
         if who not in self.devices:
             self.devices[who] = Device(
-                who, self.record, self._connect_url, lambda: self.token(who.user_id), own
+                who,
+                self.record,
+                self._connect_url,
+                lambda: self.token(who.user_id),
+                own,
+                self._transport,
             )
         return self.devices[who]
 

@@ -16,14 +16,15 @@ from itertools import count
 
 from cecochat.v1.messaging_pb2 import Ack, CaughtUp, Delivered, Gap, Position, Send, ServerItem
 from tests.support.eventually import eventually
+from tests.support.pipes import Options, TransportName
 from tests.support.rawclient import (
     ConnectionEnded,
     NotFound,
-    Options,
     RawConnection,
     Route,
     find,
     history,
+    opened,
 )
 from tests.support.records import (
     DeviceKey,
@@ -50,6 +51,7 @@ class Device:
         connect_url: Callable[[], str],
         token: Callable[[], str],
         chats: tuple[str, ...] = (),
+        transport: TransportName = "grpc",
     ) -> None:
         self.who = who
         self.position: Place | None = None
@@ -62,6 +64,7 @@ class Device:
         self.reading.set()
         self._leaving = asyncio.Event()
         self.chats = chats
+        self._transport = transport
         self._record, self._connect_url, self._token = record, connect_url, token
         self._outbox: deque[Send] = deque()
         self._written = asyncio.Event()
@@ -102,14 +105,8 @@ class Device:
         """One connection from hello to its end, or until `until` returns."""
         token = self._token()
         route = await find(self._connect_url(), token)
-        connection = RawConnection(
-            route.messaging,
-            token,
-            self._record,
-            self.who,
-            number := next(self._connections),
-            self.options,
-        )
+        pipe = await opened(self._transport, route, token, self.options)
+        connection = RawConnection(pipe, self._record, self.who, number := next(self._connections))
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

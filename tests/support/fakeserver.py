@@ -19,7 +19,7 @@ from typing_extensions import override
 from cecochat.v1 import errors_pb2, history_pb2, history_pb2_grpc, messaging_pb2, messaging_pb2_grpc
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ClientFrame, Send, ServerFrame, ServerItem
-from tests.support.rawclient import ERROR_TRAILER
+from tests.support.pipes import ERROR_TRAILER
 from tests.support.records import participants
 
 AUDIENCE = "cecochat"

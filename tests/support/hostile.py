@@ -18,10 +18,11 @@ from cecochat.settings.settings import Settings
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ServerFrame, ServerItem
 from tests.support import operators
-from tests.support.rawclient import CHAT, CONNECTION_OF_ITS_OWN, ERROR_TRAILER
+from tests.support.pipes import CHAT, CONNECTION_OF_ITS_OWN, ERROR_TRAILER
 
 PORTS = (
     "connect_port", "messaging_port", "history_port", "messaging_health_port",
+    "messaging_websocket_port",
     "materialize_health_port", "history_health_port", "connect_health_port",
 )  # fmt: skip
 ANSWER_WITHIN_S = 30.0

@@ -1,6 +1,7 @@
 """Raw frames and raw history pages: no de-duplication, no sorting, no retrying.
 
-Built on the generated protos, gRPC and PyJWT alone, as somebody would in another language.
+Built on the generated protos, gRPC, websockets and PyJWT alone, as somebody would in another
+language.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ import jwt
 
 from cecochat.v1 import errors_pb2, history_pb2, messaging_pb2
 from cecochat.v1.errors_pb2 import ErrorCode
-from cecochat.v1.messaging_pb2 import ClientFrame, ReadToken, ServerFrame, ServerItem
+from cecochat.v1.messaging_pb2 import ClientFrame, ReadToken, ServerItem
+from tests.support.pipes import (
+    CONNECTION_OF_ITS_OWN,
+    GrpcPipe,
+    Options,
+    Pipe,
+    PipeClosed,
+    TransportName,
+    WebSocketPipe,
+    typed_error,
+)
 from tests.support.records import (
     Acked,
     CaughtUp,
@@ -41,18 +52,10 @@ from tests.support.records import (
     place_of,
 )
 
-CHAT = "/cecochat.v1.Messaging/Chat"
 GET_MESSAGES = "/cecochat.v1.History/GetMessages"
-ERROR_TRAILER = "cecochat-error-bin"
-CONNECTION_OF_ITS_OWN = (
-    ("grpc.use_local_subchannel_pool", 1),  # else channels to one address share a TCP connection
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.keepalive_time_ms", 30_000),
-)
 DEADLINE_S = 15.0
 BEHIND_WITHIN_S = 90.0
 """Kafka waits 10 s for a dead member of the group `materialize`, and then there is a backlog."""
-Options = tuple[tuple[str, int], ...]
 
 
 class ConnectionEnded(Exception):
@@ -68,6 +71,7 @@ class Route(NamedTuple):
 
     messaging: str
     history: str  # empty: none is live
+    websocket: str = ""
 
 
 def mint(secret_file: Path, user_id: str, valid_s: float = 3_600) -> str:
@@ -87,7 +91,7 @@ async def find(connect_url: str, token: str, ca_file: Path | None = None) -> Rou
     if status != 200:
         raise NotFound(f"{connect_url} answered {status}: {body[:300]!r}")
     answer: dict[str, Any] = json.loads(body)
-    return Route(answer["messaging"], answer.get("history", ""))
+    return Route(answer["messaging"], answer.get("history", ""), answer.get("websocket", ""))
 
 
 async def _get(url: str, path: str, token: str, ca_file: Path | None) -> tuple[int, bytes]:
@@ -106,28 +110,22 @@ async def _get(url: str, path: str, token: str, ca_file: Path | None) -> tuple[i
         writer.close()
 
 
+async def opened(transport: TransportName, route: Route, token: str, options: Options = ()) -> Pipe:
+    """A stream to where a route says, over that transport. Raises `NotFound`."""
+    if transport == "grpc":
+        return GrpcPipe(route.messaging, token, options)
+    try:
+        return await WebSocketPipe.open(route.websocket, token)
+    except PipeClosed as closed:
+        raise NotFound(f"{route.websocket}: {closed.detail}") from closed
+
+
 class RawConnection:
     """One stream of one device. What is written and read goes into the record as it happens."""
 
-    def __init__(
-        self,
-        address: str,
-        token: str,
-        record: Record,
-        who: DeviceKey,
-        number: int,
-        options: Options = (),
-    ) -> None:
+    def __init__(self, pipe: Pipe, record: Record, who: DeviceKey, number: int) -> None:
         self._record, self._who, self._number = record, who, number
-        self._channel = grpc.aio.insecure_channel(
-            address, options=(*CONNECTION_OF_ITS_OWN, *options)
-        )
-        method = self._channel.stream_stream(
-            CHAT,
-            request_serializer=ClientFrame.SerializeToString,
-            response_deserializer=ServerFrame.FromString,
-        )
-        self._call = method(metadata=(("authorization", f"Bearer {token}"),))
+        self._pipe = pipe
         self._reason = errors_pb2.Error()
         self._ended = False
 
@@ -148,22 +146,17 @@ class RawConnection:
 
     async def write(self, frame: ClientFrame) -> None:
         try:
-            await self._call.write(frame)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            await self._pipe.write(frame)
+        except PipeClosed as error:
             raise ConnectionEnded from error
 
     async def read(self) -> Iterator[ServerItem]:
         """The items of the next frame, each recorded when it is taken. Raises `ConnectionEnded`."""
         try:
-            frame = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            self._end(
-                _typed_error(error) or self._reason, f"{error.code().name}: {error.details()}"
-            )
-            raise ConnectionEnded from error
-        if not isinstance(frame, ServerFrame):
-            self._end(self._reason, "end of the stream")
-            raise ConnectionEnded
+            frame = await self._pipe.read()
+        except PipeClosed as closed:
+            self._end(closed.error or self._reason, closed.detail)
+            raise ConnectionEnded from closed
         return map(self._noted, frame.items)
 
     def _noted(self, item: ServerItem) -> ServerItem:
@@ -175,8 +168,7 @@ class RawConnection:
 
     async def close(self) -> None:
         """End it from this side. Idempotent."""
-        self._call.cancel()
-        await self._channel.close()
+        await self._pipe.close()
         self._end(self._reason, "closed by the client")
 
     def _end(self, reason: errors_pb2.Error, detail: str) -> None:
@@ -217,13 +209,6 @@ def code_name(code: ErrorCode.ValueType) -> str:
     return ErrorCode.Name(code).removeprefix("ERROR_CODE_")
 
 
-def _typed_error(error: grpc.aio.AioRpcError) -> errors_pb2.Error | None:
-    for name, value in error.trailing_metadata() or ():
-        if name == ERROR_TRAILER and isinstance(value, bytes):
-            return errors_pb2.Error.FromString(value)
-    return None
-
-
 class RawHistory:
     """Pages as the server gives them."""
 
@@ -244,7 +229,7 @@ class RawHistory:
                 try:
                     return await self._get(request, metadata=self._metadata, timeout=DEADLINE_S)
                 except grpc.aio.AioRpcError as error:
-                    typed = _typed_error(error)
+                    typed = typed_error(error)
                     if typed is None or typed.code != errors_pb2.ERROR_CODE_BEHIND:
                         raise
                     await asyncio.sleep(max(typed.retry_after_ms, 1) / 1_000)

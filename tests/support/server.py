@@ -40,6 +40,7 @@ PORTS = (
     "HISTORY_HEALTH_PORT",
     "CONTROL_PORT",
     "CONNECT_HEALTH_PORT",
+    "MESSAGING_WEBSOCKET_PORT",
 )
 NO_LIMITS = {
     "sends.rate_per_user": 1_000_000,

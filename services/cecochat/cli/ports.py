@@ -18,6 +18,7 @@ NAMES = (
     "history_health_port",
     "control_port",
     "connect_health_port",
+    "messaging_websocket_port",
 )
 DEFAULT_BASE = 8080
 STEP = 10

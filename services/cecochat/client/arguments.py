@@ -6,9 +6,11 @@ the longest text, the server decides: it may have changed since the client conne
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from cecochat.client.errors import InvalidArgument
+from cecochat.client.options import TRANSPORTS
 from cecochat.domain.session.intake import (
     CLIENT_MESSAGE_ID_MAX_BYTES,
     DEVICE_MAX_BYTES,
@@ -47,6 +49,14 @@ def check_device(label: object) -> None:
     """Check the label of a device."""
     if len(_encoded("device", label)) > DEVICE_MAX_BYTES:
         raise InvalidArgument(f"device is too long: use at most {DEVICE_MAX_BYTES} bytes")
+
+
+def check_transport(name: object) -> None:
+    """Check the name of a transport, and that what it needs is installed."""
+    if name not in TRANSPORTS:
+        raise InvalidArgument(f"transport is {name!r}: use one of {', '.join(TRANSPORTS)}")
+    if name == "websocket" and find_spec("picows") is None:
+        raise InvalidArgument("WebSockets need one more package: install cecochat[websocket]")
 
 
 def check_seconds(name: str, value: object) -> None:

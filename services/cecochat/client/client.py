@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from random import random
 from typing import Any
@@ -24,6 +23,7 @@ from cecochat.client.options import Options
 from cecochat.client.state import State
 from cecochat.client.stream import Ended, Stream
 from cecochat.client.tracing import answered, refused, sending
+from cecochat.client.transport.base import Transport
 from cecochat.domain.device.device import Device
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import events_pb2
@@ -50,12 +50,14 @@ class Client:
     def __init__(
         self,
         lookup: Lookup,
+        transport: Transport,
         calls: HistoryCalls,
         state: State | None,
         device: Device,
         options: Options,
     ) -> None:
         self._lookup = lookup
+        self._transport = transport
         self._calls = calls
         self._state = state
         self._options = options
@@ -314,9 +316,9 @@ class Client:
         while True:
             await self._pause(ended.error, route.backoff)
             try:
-                if ended.address:
-                    route = replace(route, messaging=ended.address)
-                    token = await self._lookup.token()
+                moved = ended.told and self._transport.moved(route, ended.told)
+                if moved:
+                    route, token = moved, await self._lookup.token()
                 else:
                     route, token = await self._lookup.find()
             except ChatError as error:
@@ -325,10 +327,12 @@ class Client:
             ended = await self._session(route, token)
 
     async def _session(self, route: Route, token: str) -> Ended:
-        options = self._options
-        ended = await self._stream.run(
-            route.messaging, token, options.device, self._lookup.credentials
-        )
+        try:
+            address = self._transport.address(route)
+            opening = self._transport.open(address, token)
+            ended = await self._stream.run(opening, address, self._options.device)
+        except ChatError as error:  # no stream was opened
+            ended = Ended(error)
         self._lookup.note(ended.error, token)
         return ended
 

@@ -19,6 +19,7 @@ from cecochat.client.arguments import (
     check_device,
     check_seconds,
     check_token,
+    check_transport,
     check_url,
 )
 from cecochat.client.backoff import BackOff
@@ -26,8 +27,10 @@ from cecochat.client.client import Client
 from cecochat.client.errors import ChatError
 from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup, Route, Token
-from cecochat.client.options import Options
+from cecochat.client.options import Options, TransportName
 from cecochat.client.state import FileState, State, restored
+from cecochat.client.transport.base import Transport
+from cecochat.client.transport.grpc import GrpcTransport
 
 
 def connect(
@@ -41,6 +44,7 @@ def connect(
     timeout_s: float | None = 10.0,
     buffer_max_bytes: int = 1 << 20,
     ca_file: Path | str | None = None,
+    transport: TransportName = "grpc",
 ) -> Connecting:
     """Connect a device of the user that `token` names, and keep it connected.
 
@@ -64,6 +68,8 @@ def connect(
     - `ca_file`: the authority that signs the servers' certificates. By default it is the file that
       SSL_CERT_FILE names, or else the system's authorities. With an `https://` URL, every
       connection is over TLS.
+    - `transport`: `grpc`, or `websocket`, which needs the extra `cecochat[websocket]`. Both carry
+      the same frames, and a state that was saved over one goes on over the other.
 
     Raises `InvalidArgument`, `NotReachable`, `Refused` if a server does not accept the token,
     `StateUnusable`.
@@ -74,7 +80,8 @@ def connect(
     check_count("buffer_max_bytes", buffer_max_bytes)
     if timeout_s is not None:
         check_seconds("timeout_s", timeout_s)
-    options = Options(device, listen, receipts, timeout_s, buffer_max_bytes)
+    check_transport(transport)
+    options = Options(device, listen, receipts, timeout_s, buffer_max_bytes, transport)
     store = FileState(state) if isinstance(state, Path | str) else state
     return Connecting(connect_url, token, store, Path(ca_file) if ca_file else None, options)
 
@@ -123,9 +130,19 @@ class Connecting(AbstractAsyncContextManager[Client]):
                 resources.callback(self._state.close)
             route, token = await _first_route(lookup, self._options.timeout_s)
             device = restored(self._state, route.user_id)
-            client = Client(lookup, calls, self._state, device, self._options)
+            transport = transport_of(self._options.transport, lookup)
+            client = Client(lookup, transport, calls, self._state, device, self._options)
             await client._open(resources, route, token)
             return client
+
+
+def transport_of(name: TransportName, lookup: Lookup) -> Transport:
+    """Return a transport by its name."""
+    if name == "grpc":
+        return GrpcTransport(lookup)
+    from cecochat.client.transport.websocket import WebSocketTransport  # not everybody installs it
+
+    return WebSocketTransport(lookup)
 
 
 async def _first_route(lookup: Lookup, timeout_s: float | None) -> tuple[Route, str]:

@@ -34,6 +34,7 @@ class Route:
     history: str | None  # host:port; None if no history server is live just now
     valid_for_s: float
     backoff: BackOff
+    websocket: str = ""  # URL; empty if that server answers no WebSockets
 
 
 TOKEN_EXPIRED, TOKEN_REVOKED = "token_expired", "token_revoked"
@@ -71,7 +72,7 @@ class Lookup:
     """Asks one connect server on behalf of one user, and uses its last answer while that is valid.
 
     If the URL is `https://`, messaging and history are reached over TLS, too: `credentials` are for
-    gRPC, and None without TLS.
+    gRPC, `ssl_context` for WebSockets; both are None without TLS.
     """
 
     def __init__(self, connect_url: str, token: Token, ca_file: Path | None) -> None:
@@ -81,12 +82,12 @@ class Lookup:
         self._valid_until_s = 0.0
         self._revoked = ""  # the last token that a server called revoked
         self.credentials: grpc.ChannelCredentials | None = None
-        verify: ssl.SSLContext | bool = False  # plain HTTP need not load any certificates
-        if not self._url.startswith("http://"):
-            verify, self.credentials = trust(ca_file)
+        self.ssl_context: ssl.SSLContext | None = None
+        if not self._url.startswith("http://"):  # plain HTTP need not load any certificates
+            self.ssl_context, self.credentials = trust(ca_file)
         import httpx  # takes as long as all the rest of the client
 
-        self._http = httpx.AsyncClient(timeout=TIMEOUT_S, verify=verify)
+        self._http = httpx.AsyncClient(timeout=TIMEOUT_S, verify=self.ssl_context or False)
 
     @property
     def renewable(self) -> bool:
@@ -172,6 +173,7 @@ def _route(answer: dict[str, Any]) -> Route:
         server_id=answer["server_id"],
         messaging=answer["messaging"],
         history=answer.get("history"),
+        websocket=answer.get("websocket", ""),
         valid_for_s=float(answer["valid_for_s"]),
         backoff=BackOff(**{key: float(value) for key, value in answer["backoff"].items()}),
     )

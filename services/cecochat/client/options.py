@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+TransportName = Literal["grpc", "websocket"]
+TRANSPORTS: tuple[TransportName, ...] = get_args(TransportName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +18,4 @@ class Options:
     receipts: bool = True
     timeout_s: float | None = 10.0
     buffer_max_bytes: int = 1 << 20
+    transport: TransportName = "grpc"

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Any, NamedTuple
 
-import grpc
-
-from cecochat.client.channel import error_of, metadata, open_channel
 from cecochat.client.errors import ChatError, NotReachable, refused
 from cecochat.client.events import hole_of, missing, receipt_of
 from cecochat.client.history import HistoryCalls
 from cecochat.client.local import LocalDevice
+from cecochat.client.transport.base import Call, StreamEnded
 from cecochat.domain.device import device as domain
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1 import history_pb2
-from cecochat.v1.messaging_pb2 import ClientFrame, Gap, ReadToken, ServerFrame, ServerItem
+from cecochat.v1.messaging_pb2 import Gap, ReadToken, ServerItem
 
-CHAT = "/cecochat.v1.Messaging/Chat"
 WELCOME_TIMEOUT_S = 10.0
 
 
 class Ended(NamedTuple):
     """The reason why a stream ended.
 
-    `error` is None if this side wants a new stream. `address` names the server to go on with.
+    `error` is None if this side wants a new stream. `told` may name the server to go on with.
     """
 
     error: ChatError | None
-    address: str = ""
+    told: domain.Disconnected | None = None
 
 
 class Stream:
@@ -55,17 +52,13 @@ class Stream:
         self._renewal: asyncio.Task[None] | None = None
 
     async def run(
-        self, address: str, token: str, label: str, credentials: grpc.ChannelCredentials | None
+        self, opening: AbstractAsyncContextManager[Call], address: str, label: str
     ) -> Ended:
-        """Serve until the session ends. Raises what `save` and `expiring` raise, in a group."""
+        """Serve until the session ends. Raises what `save` and `expiring` raise, in a group, and
+        `ChatError` if the stream cannot be opened.
+        """
         # `drained` ends the session, too: the device has to go back and begin a new one.
-        async with open_channel(address, credentials) as channel:
-            open_call: Any = channel.stream_stream(
-                CHAT,
-                request_serializer=ClientFrame.SerializeToString,
-                response_deserializer=ServerFrame.FromString,
-            )
-            call = open_call(metadata=metadata(token))
+        async with opening as call:
             async with asyncio.TaskGroup() as group:
                 reader = group.create_task(self._read(call, address, label, group))
                 writer = group.create_task(self._write(call))
@@ -76,18 +69,17 @@ class Stream:
                         task.cancel()
             return Ended(None) if reader.cancelled() else reader.result()
 
-    async def _read(self, call: Any, address: str, label: str, group: asyncio.TaskGroup) -> Ended:
+    async def _read(self, call: Call, address: str, label: str, group: asyncio.TaskGroup) -> Ended:
         try:
-            await call.write(self._local.hello(label))
+            with suppress(StreamEnded):  # reading says why
+                await call.begin(self._local.hello(label))
             async with asyncio.timeout(WELCOME_TIMEOUT_S):
                 frame = await call.read()
-            while frame is not grpc.aio.EOF:
+            while frame is not None:
                 for item in frame.items:
                     if ended := await self._take(item, group):
                         return ended
                 frame = await call.read()
-        except grpc.aio.AioRpcError as error:
-            return Ended(error_of(f"the messaging server at {address}", error))
         except TimeoutError:
             return Ended(
                 NotReachable(
@@ -96,7 +88,7 @@ class Stream:
                 )
             )
         except ChatError as error:
-            return Ended(error)  # raised by the history, while a gap was being filled
+            return Ended(error)  # of the stream, or of the history while a gap was being filled
         return Ended(NotReachable(f"the messaging server at {address} ended the stream"))
 
     async def _take(self, item: ServerItem, group: asyncio.TaskGroup) -> Ended | None:
@@ -109,13 +101,13 @@ class Stream:
                 self._renewal = group.create_task(self._expiring())
             case domain.Rejected():
                 return Ended(None)  # the server takes no more sends in this session
-            case domain.Disconnected(error, address):
-                return Ended(refused(error), address)
+            case domain.Disconnected(error) as told:
+                return Ended(refused(error), told)
         return None
 
-    async def _write(self, call: Any) -> None:
+    async def _write(self, call: Call) -> None:
         """Write frames as they come up. If the stream ends, the reader learns why."""
-        try:
+        with suppress(StreamEnded):
             while True:
                 await self._local.to_write.wait()
                 self._local.to_write.clear()
@@ -123,8 +115,6 @@ class Stream:
                     if frame.sends:
                         await self._save()
                     await call.write(frame)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return
 
     # -- gaps
 

@@ -28,6 +28,7 @@ from cecochat.client import client, connecting
 from cecochat.client.background import Background, background
 from cecochat.client.errors import ChatError, Closed, InvalidArgument, TimedOut
 from cecochat.client.events import Chat, Event, Message, Page, reply_id
+from cecochat.client.options import TransportName
 from cecochat.client.state import State
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ def connect(
     timeout_s: float = 10.0,
     buffer_max_bytes: int = 1 << 20,
     ca_file: Path | str | None = None,
+    transport: TransportName = "grpc",
 ) -> Client:
     """Connect a device of the user that `token` names, and keep it connected until it is closed.
 
@@ -77,6 +79,7 @@ def connect(
         timeout_s=timeout_s,
         buffer_max_bytes=buffer_max_bytes,
         ca_file=ca_file,
+        transport=transport,
     )
     behind = background()
     opened: list[client.Client] = []

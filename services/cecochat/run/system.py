@@ -63,6 +63,7 @@ class Addresses:
 
     connect: str  # URL
     messaging: str  # host:port
+    websocket: str  # URL
     history: str  # host:port
     health: dict[str, str]  # server -> URL
     data: str
@@ -81,6 +82,7 @@ class Addresses:
         return cls(
             connect=settings.connect_url(first["connect"].address),
             messaging=first["messaging"].address,
+            websocket=first["messaging"].websocket,
             history=first["history"].address,
             health={name: server.health_url for name, server in servers.items()},
             data=str(settings.data_dir),

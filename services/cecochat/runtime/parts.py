@@ -64,7 +64,9 @@ def new_instance_id(service: Service) -> str:
     return f"{service}-{allocation[:8]}-{start[:6]}" if allocation else f"{service}-{start}"
 
 
-def instance(parts: Parts, service: Service, id_: str, port: int, health_port: int) -> Instance:
+def instance(
+    parts: Parts, service: Service, id_: str, port: int, health_port: int, websocket_port: int = 0
+) -> Instance:
     """Describe a server of this process for discovery. One without clients has only one port."""
     settings = parts.settings
     health = f"{settings.internal_address}:{health_port}"
@@ -72,6 +74,9 @@ def instance(parts: Parts, service: Service, id_: str, port: int, health_port: i
     if service not in FOR_CLIENTS:
         return Instance(service, id_, health, url, __version__)
     own = f"{settings.public_host}:{port}"
+    websocket = f"{settings.public_host}:{websocket_port}" if websocket_port else ""
     if not settings.edge:
-        return Instance(service, id_, own, url, __version__)
-    return Instance(service, id_, settings.edge, url, __version__, own)
+        path = settings.websocket_url(websocket) if websocket else ""
+        return Instance(service, id_, own, url, __version__, websocket=path)
+    path = settings.websocket_url(settings.edge) if websocket else ""
+    return Instance(service, id_, settings.edge, url, __version__, own, path, websocket)

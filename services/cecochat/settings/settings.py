@@ -30,6 +30,8 @@ ELSEWHERE = frozenset(
 """Variables with the same prefix that are for clients and tests."""
 KEYS_FROM = ("jwks_file", "jwks_url", "oidc_issuer")
 PARTS = "of_backends"
+CHAT_PATH = "/v1/chat"
+"""Where a messaging server answers WebSockets."""
 
 Part = TypeVar("Part")
 
@@ -61,6 +63,14 @@ class Settings:
     history_health_port: int = setting(8085, "internal HTTP port of history", high=PORT_MAX)
     control_port: int = setting(8086, "HTTP port of the control server", high=PORT_MAX)
     connect_health_port: int = setting(8087, "internal HTTP port of connect", high=PORT_MAX)
+    messaging_websocket_port: int = setting(
+        8088, "WebSocket port of the messaging server", high=PORT_MAX
+    )
+    websocket_origins: str = setting(
+        "",
+        "origins of the web pages that may open a WebSocket, such as https://chat.example.com, "
+        "separated by commas; what is no browser may always",
+    )
     partitions: int = setting(
         0,
         "number of partitions, fixed once the log is created; 0 means as many as the log has, and "
@@ -221,6 +231,11 @@ class Settings:
         """The URL where clients ask for a route through the edge; empty if there is none."""
         scheme = "https" if self.edge_cert_file else "http"
         return f"{scheme}://{self.edge}" if self.edge else ""
+
+    def websocket_url(self, address: str) -> str:
+        """Return the URL where clients open a WebSocket: at the edge, or at a messaging server."""
+        encrypted = self.edge_cert_file if self.edge else self.tls_cert_file
+        return f"{'wss' if encrypted else 'ws'}://{address}{CHAT_PATH}"
 
     @property
     def tls(self) -> Tls | None:

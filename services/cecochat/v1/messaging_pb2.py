@@ -26,7 +26,7 @@ from cecochat.v1 import errors_pb2 as cecochat_dot_v1_dot_errors__pb2
 from cecochat.v1 import events_pb2 as cecochat_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63\x65\x63ochat/v1/messaging.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x18\x63\x65\x63ochat/v1/events.proto\"O\n\x08Position\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x04 \x01(\x03\"y\n\x0b\x43lientFrame\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.cecochat.v1.Hello\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12 \n\x05sends\x18\x03 \x03(\x0b\x32\x11.cecochat.v1.Send\x12\x15\n\rrenewed_token\x18\x04 \x01(\t\"e\n\x05Hello\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x15.cecochat.v1.PositionH\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\tB\x0b\n\t_position\"\xac\x03\n\x04Send\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\x12\x0f\n\x07seen_id\x18\x04 \x01(\x03\x12\'\n\x07message\x18\n \x01(\x0b\x32\x14.cecochat.v1.MessageH\x00\x12\'\n\x07receipt\x18\x0b \x01(\x0b\x32\x14.cecochat.v1.ReceiptH\x00\x12!\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.cecochat.v1.EditH\x00\x12)\n\x08\x64\x65letion\x18\r \x01(\x0b\x32\x15.cecochat.v1.DeletionH\x00\x12)\n\x08reaction\x18\x0e \x01(\x0b\x32\x15.cecochat.v1.ReactionH\x00\x12-\n\nmembership\x18\x0f \x01(\x0b\x32\x17.cecochat.v1.MembershipH\x00\x12%\n\x06typing\x18\x10 \x01(\x0b\x32\x13.cecochat.v1.TypingH\x00\x12)\n\x08presence\x18\x11 \x01(\x0b\x32\x15.cecochat.v1.PresenceH\x00\x42\x06\n\x04\x62ody\"5\n\x0bServerFrame\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.cecochat.v1.ServerItem\"\xe6\x02\n\nServerItem\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.cecochat.v1.WelcomeH\x00\x12+\n\tdelivered\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.DeliveredH\x00\x12\x1f\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x10.cecochat.v1.AckH\x00\x12\'\n\x07refused\x18\x04 \x01(\x0b\x32\x14.cecochat.v1.RefusedH\x00\x12*\n\tcaught_up\x18\x05 \x01(\x0b\x32\x15.cecochat.v1.CaughtUpH\x00\x12\x1f\n\x03gap\x18\x06 \x01(\x0b\x32\x10.cecochat.v1.GapH\x00\x12\x34\n\x0etoken_expiring\x18\x07 \x01(\x0b\x32\x1a.cecochat.v1.TokenExpiringH\x00\x12-\n\ndisconnect\x18\x08 \x01(\x0b\x32\x17.cecochat.v1.DisconnectH\x00\x42\x06\n\x04item\"\xb2\x02\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\'\n\x08position\x18\x02 \x01(\x0b\x32\x15.cecochat.v1.Position\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.cecochat.v1.Limits\x12\x16\n\x0eserver_time_ms\x18\x04 \x01(\x03\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x11\n\tserver_id\x18\x06 \x01(\t\x12-\n\x05up_to\x18\x07 \x03(\x0b\x32\x1e.cecochat.v1.Welcome.UpToEntry\x12\x14\n\x0clog_began_id\x18\t \x01(\x03\x12\x17\n\x0fpartition_count\x18\x08 \x01(\x05\x1a+\n\tUpToEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9e\x01\n\x06Limits\x12\x17\n\x0f\x66rame_max_bytes\x18\x01 \x01(\x05\x12\x16\n\x0etext_max_bytes\x18\x02 \x01(\x05\x12\x1b\n\x13sends_per_frame_max\x18\x03 \x01(\x05\x12\x17\n\x0fqueue_max_bytes\x18\x04 \x01(\x03\x12\x18\n\x10sends_rate_per_s\x18\x05 \x01(\x01\x12\x13\n\x0bsends_burst\x18\x06 \x01(\x05\"P\n\tDelivered\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x03 \x01(\x03\x12!\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Event\"V\n\x03\x41\x63k\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x04 \x01(\x03\"G\n\x07Refused\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Error\",\n\x08\x43\x61ughtUp\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x02 \x01(\x03\"T\n\x03Gap\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\x12\x11\n\tto_offset\x18\x02 \x01(\x03\x12%\n\x05token\x18\x03 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"\xe4\x01\n\tReadToken\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x34\n\x07offsets\x18\x02 \x03(\x0b\x32#.cecochat.v1.ReadToken.OffsetsEntry\x12\x32\n\x06\x63locks\x18\x03 \x03(\x0b\x32\".cecochat.v1.ReadToken.ClocksEntry\x1a.\n\x0cOffsetsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a-\n\x0b\x43locksEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"&\n\rTokenExpiring\x12\x15\n\rexpires_in_ms\x18\x01 \x01(\x03\"@\n\nDisconnect\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.cecochat.v1.Error\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t2K\n\tMessaging\x12>\n\x04\x43hat\x12\x18.cecochat.v1.ClientFrame\x1a\x18.cecochat.v1.ServerFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63\x65\x63ochat/v1/messaging.proto\x12\x0b\x63\x65\x63ochat.v1\x1a\x18\x63\x65\x63ochat/v1/errors.proto\x1a\x18\x63\x65\x63ochat/v1/events.proto\"O\n\x08Position\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x04 \x01(\x03\"y\n\x0b\x43lientFrame\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.cecochat.v1.Hello\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12 \n\x05sends\x18\x03 \x03(\x0b\x32\x11.cecochat.v1.Send\x12\x15\n\rrenewed_token\x18\x04 \x01(\t\"t\n\x05Hello\x12,\n\x08position\x18\x01 \x01(\x0b\x32\x15.cecochat.v1.PositionH\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\tB\x0b\n\t_position\"\xac\x03\n\x04Send\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hat_id\x18\x02 \x01(\t\x12\x13\n\x0btraceparent\x18\x03 \x01(\t\x12\x0f\n\x07seen_id\x18\x04 \x01(\x03\x12\'\n\x07message\x18\n \x01(\x0b\x32\x14.cecochat.v1.MessageH\x00\x12\'\n\x07receipt\x18\x0b \x01(\x0b\x32\x14.cecochat.v1.ReceiptH\x00\x12!\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x11.cecochat.v1.EditH\x00\x12)\n\x08\x64\x65letion\x18\r \x01(\x0b\x32\x15.cecochat.v1.DeletionH\x00\x12)\n\x08reaction\x18\x0e \x01(\x0b\x32\x15.cecochat.v1.ReactionH\x00\x12-\n\nmembership\x18\x0f \x01(\x0b\x32\x17.cecochat.v1.MembershipH\x00\x12%\n\x06typing\x18\x10 \x01(\x0b\x32\x13.cecochat.v1.TypingH\x00\x12)\n\x08presence\x18\x11 \x01(\x0b\x32\x15.cecochat.v1.PresenceH\x00\x42\x06\n\x04\x62ody\"5\n\x0bServerFrame\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.cecochat.v1.ServerItem\"\xe6\x02\n\nServerItem\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.cecochat.v1.WelcomeH\x00\x12+\n\tdelivered\x18\x02 \x01(\x0b\x32\x16.cecochat.v1.DeliveredH\x00\x12\x1f\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x10.cecochat.v1.AckH\x00\x12\'\n\x07refused\x18\x04 \x01(\x0b\x32\x14.cecochat.v1.RefusedH\x00\x12*\n\tcaught_up\x18\x05 \x01(\x0b\x32\x15.cecochat.v1.CaughtUpH\x00\x12\x1f\n\x03gap\x18\x06 \x01(\x0b\x32\x10.cecochat.v1.GapH\x00\x12\x34\n\x0etoken_expiring\x18\x07 \x01(\x0b\x32\x1a.cecochat.v1.TokenExpiringH\x00\x12-\n\ndisconnect\x18\x08 \x01(\x0b\x32\x17.cecochat.v1.DisconnectH\x00\x42\x06\n\x04item\"\xb2\x02\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\'\n\x08position\x18\x02 \x01(\x0b\x32\x15.cecochat.v1.Position\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.cecochat.v1.Limits\x12\x16\n\x0eserver_time_ms\x18\x04 \x01(\x03\x12\x0f\n\x07user_id\x18\x05 \x01(\t\x12\x11\n\tserver_id\x18\x06 \x01(\t\x12-\n\x05up_to\x18\x07 \x03(\x0b\x32\x1e.cecochat.v1.Welcome.UpToEntry\x12\x14\n\x0clog_began_id\x18\t \x01(\x03\x12\x17\n\x0fpartition_count\x18\x08 \x01(\x05\x1a+\n\tUpToEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9e\x01\n\x06Limits\x12\x17\n\x0f\x66rame_max_bytes\x18\x01 \x01(\x05\x12\x16\n\x0etext_max_bytes\x18\x02 \x01(\x05\x12\x1b\n\x13sends_per_frame_max\x18\x03 \x01(\x05\x12\x17\n\x0fqueue_max_bytes\x18\x04 \x01(\x03\x12\x18\n\x10sends_rate_per_s\x18\x05 \x01(\x01\x12\x13\n\x0bsends_burst\x18\x06 \x01(\x05\"P\n\tDelivered\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x03 \x01(\x03\x12!\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Event\"V\n\x03\x41\x63k\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x04 \x01(\x03\"G\n\x07Refused\x12\x19\n\x11\x63lient_message_id\x18\x01 \x01(\t\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.cecochat.v1.Error\",\n\x08\x43\x61ughtUp\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63lock_ms\x18\x02 \x01(\x03\"T\n\x03Gap\x12\x13\n\x0b\x66rom_offset\x18\x01 \x01(\x03\x12\x11\n\tto_offset\x18\x02 \x01(\x03\x12%\n\x05token\x18\x03 \x01(\x0b\x32\x16.cecochat.v1.ReadToken\"\xe4\x01\n\tReadToken\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x34\n\x07offsets\x18\x02 \x03(\x0b\x32#.cecochat.v1.ReadToken.OffsetsEntry\x12\x32\n\x06\x63locks\x18\x03 \x03(\x0b\x32\".cecochat.v1.ReadToken.ClocksEntry\x1a.\n\x0cOffsetsEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a-\n\x0b\x43locksEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"&\n\rTokenExpiring\x12\x15\n\rexpires_in_ms\x18\x01 \x01(\x03\"S\n\nDisconnect\x12!\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x12.cecochat.v1.Error\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\twebsocket\x18\x03 \x01(\t2K\n\tMessaging\x12>\n\x04\x43hat\x12\x18.cecochat.v1.ClientFrame\x1a\x18.cecochat.v1.ServerFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,39 +44,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLIENTFRAME']._serialized_start=177
   _globals['_CLIENTFRAME']._serialized_end=298
   _globals['_HELLO']._serialized_start=300
-  _globals['_HELLO']._serialized_end=401
-  _globals['_SEND']._serialized_start=404
-  _globals['_SEND']._serialized_end=832
-  _globals['_SERVERFRAME']._serialized_start=834
-  _globals['_SERVERFRAME']._serialized_end=887
-  _globals['_SERVERITEM']._serialized_start=890
-  _globals['_SERVERITEM']._serialized_end=1248
-  _globals['_WELCOME']._serialized_start=1251
-  _globals['_WELCOME']._serialized_end=1557
-  _globals['_WELCOME_UPTOENTRY']._serialized_start=1514
-  _globals['_WELCOME_UPTOENTRY']._serialized_end=1557
-  _globals['_LIMITS']._serialized_start=1560
-  _globals['_LIMITS']._serialized_end=1718
-  _globals['_DELIVERED']._serialized_start=1720
-  _globals['_DELIVERED']._serialized_end=1800
-  _globals['_ACK']._serialized_start=1802
-  _globals['_ACK']._serialized_end=1888
-  _globals['_REFUSED']._serialized_start=1890
-  _globals['_REFUSED']._serialized_end=1961
-  _globals['_CAUGHTUP']._serialized_start=1963
-  _globals['_CAUGHTUP']._serialized_end=2007
-  _globals['_GAP']._serialized_start=2009
-  _globals['_GAP']._serialized_end=2093
-  _globals['_READTOKEN']._serialized_start=2096
-  _globals['_READTOKEN']._serialized_end=2324
-  _globals['_READTOKEN_OFFSETSENTRY']._serialized_start=2231
-  _globals['_READTOKEN_OFFSETSENTRY']._serialized_end=2277
-  _globals['_READTOKEN_CLOCKSENTRY']._serialized_start=2279
-  _globals['_READTOKEN_CLOCKSENTRY']._serialized_end=2324
-  _globals['_TOKENEXPIRING']._serialized_start=2326
-  _globals['_TOKENEXPIRING']._serialized_end=2364
-  _globals['_DISCONNECT']._serialized_start=2366
-  _globals['_DISCONNECT']._serialized_end=2430
-  _globals['_MESSAGING']._serialized_start=2432
-  _globals['_MESSAGING']._serialized_end=2507
+  _globals['_HELLO']._serialized_end=416
+  _globals['_SEND']._serialized_start=419
+  _globals['_SEND']._serialized_end=847
+  _globals['_SERVERFRAME']._serialized_start=849
+  _globals['_SERVERFRAME']._serialized_end=902
+  _globals['_SERVERITEM']._serialized_start=905
+  _globals['_SERVERITEM']._serialized_end=1263
+  _globals['_WELCOME']._serialized_start=1266
+  _globals['_WELCOME']._serialized_end=1572
+  _globals['_WELCOME_UPTOENTRY']._serialized_start=1529
+  _globals['_WELCOME_UPTOENTRY']._serialized_end=1572
+  _globals['_LIMITS']._serialized_start=1575
+  _globals['_LIMITS']._serialized_end=1733
+  _globals['_DELIVERED']._serialized_start=1735
+  _globals['_DELIVERED']._serialized_end=1815
+  _globals['_ACK']._serialized_start=1817
+  _globals['_ACK']._serialized_end=1903
+  _globals['_REFUSED']._serialized_start=1905
+  _globals['_REFUSED']._serialized_end=1976
+  _globals['_CAUGHTUP']._serialized_start=1978
+  _globals['_CAUGHTUP']._serialized_end=2022
+  _globals['_GAP']._serialized_start=2024
+  _globals['_GAP']._serialized_end=2108
+  _globals['_READTOKEN']._serialized_start=2111
+  _globals['_READTOKEN']._serialized_end=2339
+  _globals['_READTOKEN_OFFSETSENTRY']._serialized_start=2246
+  _globals['_READTOKEN_OFFSETSENTRY']._serialized_end=2292
+  _globals['_READTOKEN_CLOCKSENTRY']._serialized_start=2294
+  _globals['_READTOKEN_CLOCKSENTRY']._serialized_end=2339
+  _globals['_TOKENEXPIRING']._serialized_start=2341
+  _globals['_TOKENEXPIRING']._serialized_end=2379
+  _globals['_DISCONNECT']._serialized_start=2381
+  _globals['_DISCONNECT']._serialized_end=2464
+  _globals['_MESSAGING']._serialized_start=2466
+  _globals['_MESSAGING']._serialized_end=2541
 # @@protoc_insertion_point(module_scope)

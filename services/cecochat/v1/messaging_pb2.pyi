@@ -99,12 +99,15 @@ class Hello(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     DEVICE_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """A label for people, at most 64 bytes."""
     device_id: _builtins.str
     """Names this device among those of its user, at most 64 bytes, kept with its position. Its older streams end before the welcome, so that
     what was refused on this stream cannot be accepted on them. If it is empty, none ends.
     """
+    token: _builtins.str
+    """The token of the user. Only over WebSocket, where a browser cannot send it in a header; over gRPC it is in the metadata."""
     @_builtins.property
     def position(self) -> Global___Position:
         """Where the client was. Without it the session is live only, and there is nothing to catch up."""
@@ -115,10 +118,11 @@ class Hello(_message.Message):
         position: Global___Position | None = ...,
         device: _builtins.str = ...,
         device_id: _builtins.str = ...,
+        token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "device", b"device", "device_id", b"device_id", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "device", b"device", "device_id", b"device_id", "position", b"position", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
     _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
@@ -616,8 +620,11 @@ class Disconnect(_message.Message):
 
     ERROR_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    WEBSOCKET_FIELD_NUMBER: _builtins.int
     address: _builtins.str
-    """Where to go, as `host:port`; if it is empty, ask the connect server."""
+    """Where to go over gRPC, as `host:port`; if it is empty, ask the connect server."""
+    websocket: _builtins.str
+    """Where to go over WebSocket, as a URL; if it is empty, ask the connect server."""
     @_builtins.property
     def error(self) -> _errors_pb2.Error: ...
     def __init__(
@@ -625,10 +632,11 @@ class Disconnect(_message.Message):
         *,
         error: _errors_pb2.Error | None = ...,
         address: _builtins.str = ...,
+        websocket: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error", b"error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error", b"error", "websocket", b"websocket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

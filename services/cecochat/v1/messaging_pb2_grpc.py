@@ -47,7 +47,8 @@ class MessagingServicer:
     """
 
     def Chat(self, request_iterator, context):
-        """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`.
+        """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`. Over WebSocket
+        the same frames are binary messages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class MessagingStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MessagingAsyncStub: ...
     Chat: _grpc.StreamStreamMultiCallable[_messaging_pb2.ClientFrame, _messaging_pb2.ServerFrame]
-    """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`."""
+    """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`. Over WebSocket
+    the same frames are binary messages.
+    """
 
 @_typing.type_check_only
 class MessagingAsyncStub(MessagingStub):
@@ -42,7 +44,9 @@ class MessagingAsyncStub(MessagingStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Chat: _aio.StreamStreamMultiCallable[_messaging_pb2.ClientFrame, _messaging_pb2.ServerFrame]  # type: ignore[assignment]
-    """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`."""
+    """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`. Over WebSocket
+    the same frames are binary messages.
+    """
 
 class MessagingServicer(metaclass=_abc_1.ABCMeta):
     """The messaging server that owns the user's partition (ask `GET /v1/connect` which one)."""
@@ -53,6 +57,8 @@ class MessagingServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_messaging_pb2.ClientFrame],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_messaging_pb2.ServerFrame], _abc.AsyncIterator[_messaging_pb2.ServerFrame]]:
-        """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`."""
+        """One session of one device: hello, welcome, what was missed, then live events. Metadata: `authorization: Bearer <token>`. Over WebSocket
+        the same frames are binary messages.
+        """
 
 def add_MessagingServicer_to_server(servicer: MessagingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

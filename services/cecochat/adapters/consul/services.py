@@ -12,6 +12,8 @@ from cecochat.ports.discovery import Instance, Service
 
 NODE_CHECK: Final = "serfHealth"
 """The check by which the machines of the Consul cluster watch each other."""
+MAY_BE_EMPTY: Final = ("behind", "websocket", "websocket_behind")
+"""What is left out of a registration's meta if it is empty."""
 SIGNATURE: Final = "signature"
 """The key in a registration's meta that has the signature of all the rest."""
 
@@ -67,7 +69,7 @@ def _meta(settings: ConsulSettings, instance: Instance) -> dict[str, str]:
         "health": health,
         "health_scheme": scheme,
         "version": instance.version,
-        **({"behind": instance.behind} if instance.behind else {}),
+        **{name: value for name in MAY_BE_EMPTY if (value := getattr(instance, name))},
         SIGNATURE: signature(settings.secret, settings.namespace, instance),
     }
 
@@ -93,7 +95,7 @@ def instance_of(settings: ConsulSettings, service: Service, entry: Mapping[str, 
         address_of(entry),
         health_url(meta.get("health_scheme", ""), meta.get("health", "")),
         meta.get("version", ""),
-        meta.get("behind", ""),
+        *(meta.get(name, "") for name in MAY_BE_EMPTY),
     )
     if is_signed(settings.secret, settings.namespace, instance, meta.get(SIGNATURE, "")):
         return instance

@@ -84,10 +84,13 @@ class TokenExpiring:
 
 @dataclass(slots=True, frozen=True)
 class Disconnected:
-    """The server has ended the stream. `address` is where to go, or empty."""
+    """The server has ended the stream. `address` is where to go over gRPC, `websocket` over
+    WebSocket; empty if the connect server has to be asked.
+    """
 
     error: Error
     address: str
+    websocket: str = ""
 
 
 Happening = Received | Sent | Rejected | CaughtUp | Gapped | TokenExpiring | Disconnected
@@ -310,4 +313,4 @@ class Device:
 
 
 def _disconnected(item: Disconnect) -> Disconnected:
-    return Disconnected(item.error, item.address)
+    return Disconnected(item.error, item.address, item.websocket)

@@ -340,10 +340,10 @@ class Owner:
             if not sessions:
                 del self.sessions[session.user_id]
 
-    def end(self, refusal: Refusal, address: str = "") -> None:
-        """Close all sessions, since this owner has ended."""
+    def end(self, refusal: Refusal, address: str = "", websocket: str = "") -> None:
+        """Close all sessions, since this owner has ended. The addresses are those of the next."""
         for session in [s for sessions in self.sessions.values() for s in sessions]:
-            session.close(refusal, address)
+            session.close(refusal, address, websocket)
         self.sessions.clear()
 
     def expire(self, now_ms: int) -> None:

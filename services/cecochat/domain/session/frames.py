@@ -73,6 +73,9 @@ def token_expiring(expires_in_ms: int) -> Chunk:
     return _chunk(ServerItem(token_expiring=TokenExpiring(expires_in_ms=expires_in_ms)))
 
 
-def disconnect(refusal: Refusal, address: str) -> Chunk:
-    """Return the last item of a stream: why it ends, and the address to go to, or empty."""
-    return _chunk(ServerItem(disconnect=Disconnect(error=refusal.proto(), address=address)))
+def disconnect(refusal: Refusal, address: str = "", websocket: str = "") -> Chunk:
+    """Return the last item of a stream: why it ends, and where to go over gRPC and over WebSocket;
+    empty if that is not known.
+    """
+    item = Disconnect(error=refusal.proto(), address=address, websocket=websocket)
+    return _chunk(ServerItem(disconnect=item))

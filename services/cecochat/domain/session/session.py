@@ -119,12 +119,12 @@ class Session:
         self.push(frames.refused(client_message_id, refusal))
         self.blocked = refusal
 
-    def close(self, refusal: Refusal, address: str = "") -> None:
-        """End the session after what is queued, with the reason and, if known, the address to go
-        to.
+    def close(self, refusal: Refusal, address: str = "", websocket: str = "") -> None:
+        """End the session after what is queued, with the reason and, if known, where to go over
+        gRPC and over WebSocket.
         """
         if not self.closed:
-            self._queue.append(frames.disconnect(refusal, address))
+            self._queue.append(frames.disconnect(refusal, address, websocket))
             self.closed = refusal
             self._wake()
 

@@ -87,6 +87,7 @@ class Directory:
             "partition": partition,
             "server_id": messaging.instance_id,
             "messaging": messaging.address,
+            **({"websocket": messaging.websocket} if messaging.websocket else {}),
             **self._history(),
             "valid_for_s": VALID_FOR_S,
             "backoff": {

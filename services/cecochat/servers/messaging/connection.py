@@ -144,10 +144,7 @@ class Connection:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 frame = await self._next()
         except TimeoutError:
-            raise Refusal(
-                errors_pb2.ERROR_CODE_TIMEOUT,
-                f"no hello came within {HELLO_TIMEOUT_S:g} s: send a hello first",
-            ) from None
+            raise no_hello() from None
         frame = frame or ClientFrame()
         intake.check_hello(frame)
         return frame.hello
@@ -383,6 +380,14 @@ class Connection:
         if left_s <= TOKEN_WARNING_S and self._welcomed and not self._warned:
             self._warned = True
             self.session.push(frames.token_expiring(int(left_s * 1_000)))
+
+
+def no_hello() -> Refusal:
+    """Return the refusal of a client that has not begun in time."""
+    return Refusal(
+        errors_pb2.ERROR_CODE_TIMEOUT,
+        f"no hello came within {HELLO_TIMEOUT_S:g} s: send a hello first",
+    )
 
 
 def _log_away() -> Refusal:

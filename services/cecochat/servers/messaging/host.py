@@ -23,9 +23,14 @@ class Host:
     tracer: Tracer = OFF
     limits: OwnerLimits = field(default_factory=OwnerLimits)
 
-    def address_of(self, server_id: str) -> str:
-        """Return the address of a server; empty if it is not known."""
-        return next((each.address for each in self.live() if each.instance_id == server_id), "")
+    def addresses_of(self, server_id: str) -> tuple[str, str]:
+        """Return where clients reach a server over gRPC and over WebSocket; empty if that is not
+        known.
+        """
+        for each in self.live():
+            if each.instance_id == server_id:
+                return each.address, each.websocket
+        return "", ""
 
     @property
     def has_others(self) -> bool:

@@ -16,7 +16,7 @@ from cecochat.documents.revocations import follow_revocations
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import grpc, internal
+from cecochat.runtime import grpc, internal, websocket
 from cecochat.runtime.http import App
 from cecochat.runtime.lifetime import drained, registered, running
 from cecochat.runtime.metrics import watch_loop
@@ -26,6 +26,7 @@ from cecochat.servers.messaging.metrics import MessagingMetrics
 from cecochat.servers.messaging.ownership import Ownership
 from cecochat.servers.messaging.server import MessagingServer
 from cecochat.servers.messaging.sessions import show_sessions, user_sessions
+from cecochat.servers.messaging.transport import websocket as over_websocket
 from cecochat.servers.messaging.transport.grpc import service
 
 
@@ -60,6 +61,15 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         port, health = await stack.enter_async_context(
             grpc.serving(chat, settings.host, settings.messaging_port, parts.certificate)
         )
+        websocket_port = await stack.enter_async_context(
+            websocket.serving(
+                over_websocket.endpoint(settings.websocket_origins),
+                over_websocket.service(server),
+                settings.host,
+                settings.messaging_websocket_port,
+                parts.certificate,
+            )
+        )
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.messaging_health_port, parts.internal)
         )
@@ -73,7 +83,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
             )
         )
         await stack.enter_async_context(drained(server.drain))
-        this = instance(parts, "messaging", server_id, port, health_port)
+        this = instance(parts, "messaging", server_id, port, health_port, websocket_port)
         await stack.enter_async_context(registered(parts.discovery, this))
         await verifier.informed.wait()
         await ownership.until_ready()

@@ -162,7 +162,7 @@ class OwnedPartition:
                 "this partition is being taken over: ask the connect server where to go, then "
                 "resume",
             ),
-            self._host.address_of(superseded.server_id) if superseded else "",
+            *(self._host.addresses_of(superseded.server_id) if superseded else ()),
         )
 
     async def _follow(self, owner: Owner, forwarding: Forwarding) -> Takeover:

@@ -1,0 +1,216 @@
+"""Serves WebSockets (RFC 6455): the handshake, whole messages, backpressure, and signs of life.
+
+picows parses and masks. What an attacker could do with it is bounded here: see ADR 0200.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket as sockets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from picows import (
+    WSAutoPingStrategy,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
+from typing_extensions import override
+
+from cecochat.auth.certificates import Certificate
+from cecochat.domain.errors import InvalidSettings
+from cecochat.runtime.socket import Socket
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_S = 10.0
+READ_BUFFER_BYTES = 4 << 10  # it grows with the largest frame that comes
+STRANGERS_MAX = 1_000
+"""How many connections may not have shown a token yet. Of more, the oldest is cut off."""
+BEAT_S = 5.0
+
+Serve = Callable[[Socket], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What is served: one path, one sub-protocol, and to which web pages."""
+
+    path: str
+    protocol: str
+    message_max_bytes: int
+    origins: frozenset[str] = frozenset()
+
+    def refusal(self, request: WSUpgradeRequest) -> tuple[int, str] | None:
+        """Return the HTTP status and the reason why a handshake is refused, or None."""
+        if request.path.partition(b"?")[0] != self.path.encode():
+            return 404, f"there is nothing here: open a WebSocket at {self.path}"
+        origin = request.headers.get("origin")
+        if origin is not None and origin.lower() not in self.origins:
+            return 403, "web pages of this origin may not connect: the server's settings name those"
+        if self.protocol not in _listed(request, "sec-websocket-protocol"):
+            return 400, f"offer the sub-protocol {self.protocol}"
+        return None
+
+
+def _listed(request: WSUpgradeRequest, header: str) -> list[str]:
+    return [each.strip() for each in ",".join(request.headers.getall(header, [])).split(",")]
+
+
+def origins(setting: str) -> frozenset[str]:
+    """Parse a list of origins. Raises `InvalidSettings`."""
+    found = {each.strip().rstrip("/").lower() for each in setting.split(",") if each.strip()}
+    for each in found:
+        scheme, _, host = each.partition("://")
+        if scheme not in ("http", "https") or not host or "/" in host:
+            raise InvalidSettings(
+                f"CECOCHAT_WEBSOCKET_ORIGINS has {each!r}: use origins such as "
+                "https://chat.example.com, separated by commas"
+            )
+    return frozenset(found)
+
+
+class _Quiet(logging.LoggerAdapter[logging.Logger]):
+    """Does not log what picows says of clients: anybody could fill a disk with it."""
+
+    @override
+    def isEnabledFor(self, level: int) -> bool:
+        return level >= logging.ERROR and super().isEnabledFor(level)
+
+    @override
+    def error(self, *_: object, **__: object) -> None:
+        pass
+
+
+class _Protocol(WSProtocol):  # type: ignore[misc] # it has no stub
+    """picows's protocol, which tells its socket when it is made, hears and breaks."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.strangers = listener.strangers
+        self.broken = False  # picows is about to disconnect: what comes is thrown away
+        super().__init__(
+            None, None, False, partial(listener.upgraded, self), listener.logger, True,
+            HANDSHAKE_S, False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE, False,
+            listener.endpoint.message_max_bytes, None, READ_BUFFER_BYTES,
+        )  # fmt: skip
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.strangers[self] = None
+        if len(self.strangers) > STRANGERS_MAX:
+            next(iter(self.strangers)).transport.disconnect(graceful=False)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.strangers.pop(self, None)
+        super().connection_lost(error)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.broken:
+            return
+        super().buffer_updated(nbytes)
+        if self.listener is not None:
+            self.broken = not self.listener.hear(nbytes)
+
+
+class Listener:
+    """The open sockets of one endpoint, and the tasks that serve them."""
+
+    def __init__(self, endpoint: Endpoint, serve: Serve, group: asyncio.TaskGroup) -> None:
+        self.endpoint = endpoint
+        self.logger = _Quiet(log, {})
+        self.strangers: dict[Any, None] = {}  # the oldest first
+        self.open: set[Socket] = set()
+        self._serve = serve
+        self._group = group
+
+    def upgraded(
+        self, protocol: _Protocol, request: WSUpgradeRequest
+    ) -> WSUpgradeResponseWithListener:
+        """Answer a handshake."""
+        if refused := self.endpoint.refusal(request):
+            status, reason = refused
+            response = WSUpgradeResponse.create_error_response(status, f"{reason}\n".encode())
+            return WSUpgradeResponseWithListener(response, None)
+        if "upgrade" in (each.lower() for each in _listed(request, "connection")):
+            request.headers["connection"] = "upgrade"  # picows knows no list, as Firefox sends it
+        accepted = {"Sec-WebSocket-Protocol": self.endpoint.protocol}
+        return WSUpgradeResponseWithListener(
+            WSUpgradeResponse.create_101_response(accepted),
+            Socket(
+                self.endpoint.message_max_bytes,
+                self._begin,
+                lambda: self.strangers.pop(protocol, None),
+            ),
+        )
+
+    def _begin(self, socket: Socket) -> asyncio.Task[None]:
+        self.open.add(socket)
+        return self._group.create_task(self._run(socket))
+
+    async def _run(self, socket: Socket) -> None:
+        try:
+            await self._serve(socket)
+        except Exception:  # one socket must not end the others
+            log.exception("a WebSocket failed")
+        finally:
+            self.open.discard(socket)
+            socket.abort()
+
+    async def beat(self) -> None:
+        """Look after each socket, until cancelled."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            for each in list(self.open):
+                each.beat()
+
+    def close(self) -> None:
+        """Cut off everybody who is still connected."""
+        for socket in list(self.open):
+            socket.abort()
+        for protocol in list(self.strangers):
+            protocol.transport.disconnect(graceful=False)
+
+
+@asynccontextmanager
+async def serving(
+    endpoint: Endpoint, serve: Serve, host: str, port: int, certificate: Certificate | None
+) -> AsyncIterator[int]:
+    """Call `serve` for each WebSocket, in a task that is cancelled if its client is gone. Yields
+    the port. Leaving the block cuts off whoever is connected.
+
+    Raises `InvalidSettings` if the port is in use.
+    """
+    try:
+        bound = sockets.create_server((host, port), backlog=1_024)
+    except OSError as error:
+        raise InvalidSettings(
+            f"port {port} cannot be used for WebSockets ({error.strerror}): choose another"
+        ) from None
+    async with asyncio.TaskGroup() as group:
+        listener = Listener(endpoint, serve, group)
+        made = await asyncio.get_running_loop().create_server(
+            lambda: _Protocol(listener), sock=bound, **_tls(certificate)
+        )
+        beating = group.create_task(listener.beat())
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            made.close()
+            beating.cancel()
+            listener.close()
+
+
+def _tls(certificate: Certificate | None) -> dict[str, Any]:
+    if certificate is None:
+        return {}
+    return {
+        "ssl": certificate.context,
+        "ssl_handshake_timeout": HANDSHAKE_S,
+        "ssl_shutdown_timeout": 1.0,
+    }
