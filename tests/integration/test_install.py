@@ -114,7 +114,7 @@ def test_the_metadata_says_what_this_is(bare: Installed) -> None:
     assert re.search(r"^Author: \S", text, re.M)
     assert "# CecoChat" in text, "the README"
     extras = re.findall(r"^Provides-Extra: (\S+)", text, re.M)
-    assert set(extras) == {"all", "server", *ADAPTERS}
+    assert set(extras) == {"all", "server", "websocket", *ADAPTERS}
 
 
 @pytest.mark.parametrize("command", ["up", "serve", "status"])
