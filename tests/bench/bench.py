@@ -11,27 +11,34 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster, edge, floods, traces
+from tests.bench import cluster, edge, floods, floor, traces
+from tests.bench.floor import Beside, beside, relayed
 from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
 from tests.bench.table import table
 from tests.support.results import ROOT, where, write
-from tests.support.server import Server, running
+from tests.support.server import Server, running, started
 
 SESSIONS = {"sessions.max_per_server": 10_000}
 LOG_MESSAGES = 50_000
 FAST = {"--seconds": "3", "--warm-up": "1"}
 
+FLOWS: dict[str, list[str]] = {
+    "closed, 1 in flight, 256 B": ["closed", "--window", "1", "--frame", "1"],
+    "closed, 16 in flight, 1 a frame, 256 B": ["closed", "--window", "16", "--frame", "1"],
+    "closed, 16 in flight, 16 a frame, 256 B": ["closed", "--window", "16", "--frame", "16"],
+    "open, 100/s, 256 B": ["open", "--rate", "100"],
+    "open, 500/s, 256 B": ["open", "--rate", "500"],
+    "open, 2,000/s, 256 B": ["open", "--rate", "2000"],
+}
+"""Workloads that stand between two runs of the bare relay."""
 WORKLOADS: dict[str, list[str]] = {
-    "closed, 1 in flight, 256 B": ["closed", "--window", "1"],
-    "closed, 16 in flight, 256 B": ["closed", "--window", "16"],
     "closed, 1 in flight, real texts": ["closed", "--window", "1", "--texts", "real"],
     "closed, 16 in flight, real texts": ["closed", "--window", "16", "--texts", "real"],
-    "open, 500/s, 256 B": ["open", "--rate", "500"],
     "open, 500/s, real texts": ["open", "--rate", "500", "--texts", "real"],
     "2,000 idle connections": ["idle", "--count", "2000"],
     "history page of 50": ["pages", "--count", "2000"],
@@ -82,6 +89,44 @@ async def measured(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return found
 
 
+async def measured_beside(arguments: argparse.Namespace) -> dict[str, Beside]:
+    """Each flow over each transport, with the bare relay before and after."""
+    extra = [word for item in FAST.items() for word in item] if arguments.fast else []
+    found: dict[str, Beside] = {}
+    await _configured(arguments.folder / "fresh")
+    for transport in arguments.transports.split(","):
+        for flow, words in FLOWS.items():
+            name = f"{flow}, {transport}"
+            if arguments.only not in name:
+                continue
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            found[name] = await _beside(arguments, transport, [*words, *extra])
+    return found
+
+
+async def _beside(arguments: argparse.Namespace, transport: str, words: list[str]) -> Beside:
+    fresh, folder = arguments.folder / "fresh", arguments.folder / "beside"
+
+    async def system() -> dict[str, Any]:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(fresh, folder)
+        async with started(Server(folder)) as server:
+            return await generate(server, [*words, "--transport", transport])
+
+    async def relay() -> dict[str, Any]:
+        return await relayed(folder, transport, words)
+
+    rate = float(words[words.index("--rate") + 1]) if "--rate" in words else 0
+    return await beside(arguments.rounds, system, relay, rate)
+
+
+async def _configured(folder: Path) -> None:
+    """Leave a system there that has stopped: to copy it is quicker than to configure each anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    async with running(folder, configuration=SESSIONS) as server:
+        await server.terminate()
+
+
 async def measured_on_real(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     extra = [word for item in FAST.items() for word in item] if arguments.fast else []
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +149,18 @@ def in_turns(name: str, found: dict[str, dict[str, Any]]) -> None:
     print(write(name, found))
 
 
-def main() -> None:
+def ratios(found: Mapping[str, Beside], arguments: argparse.Namespace) -> None:
+    """Print them, and store or judge them. The exit code is 1 if one is too bad."""
+    print(floor.table(found))
+    print(write("bench-floor", {name: each._asdict() for name, each in found.items()}))
+    measured = {name: each.ratio for name, each in found.items()}
+    if arguments.keep:
+        floor.keep(measured)
+    if arguments.check and (worse := floor.regressions(measured)):
+        raise SystemExit("\n".join(["worse by more than a fifth:", *worse]))
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="workloads whose name holds this")
     parser.add_argument("--backends", choices=["embedded", "real"], default="embedded")
@@ -114,7 +170,17 @@ def main() -> None:
     parser.add_argument("--traces", type=int, metavar="ROUNDS", help="what traces cost, only")
     parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
     parser.add_argument("--floods", type=int, metavar="ROUNDS", help="what floods do to others")
+    parser.add_argument("--transports", default="grpc", help="beside the relay: grpc,websocket")
+    parser.add_argument("--rounds", type=int, help="beside the relay; 1, or 5 to judge and store")
+    parser.add_argument("--check", action="store_true", help="compare with tests/bench/ratios.json")
+    parser.add_argument("--keep", action="store_true", help="write tests/bench/ratios.json")
     arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or (5 if arguments.check or arguments.keep else 1)
+    return arguments
+
+
+def main() -> None:
+    arguments = parsed()
     if arguments.traces:
         in_turns("bench-traces", traces.main(arguments.traces))
         return
@@ -125,7 +191,13 @@ def main() -> None:
         in_turns("bench-floods", floods.main(arguments.floods, arguments.only))
         return
     real = arguments.backends == "real"
+    flows = {} if real else asyncio.run(measured_beside(arguments))
+    if flows:
+        ratios(flows, arguments)
+    if arguments.check or arguments.keep:
+        return
     found = asyncio.run(measured_on_real(arguments) if real else measured(arguments))
+    found = {name: each.system for name, each in flows.items()} | found
     print(table(found, where(), real=real))
     whole = not arguments.only and not arguments.fast
     name = "bench-real" if real else "bench"

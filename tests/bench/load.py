@@ -17,10 +17,12 @@ from random import Random
 from typing import Any
 
 import grpc
+import uvloop
 
 from cecochat.v1 import history_pb2
 from tests.bench.meter import Meter, cpu_s, percentiles_ms, rss_bytes
-from tests.bench.pairs import Pair, open_pairs
+from tests.bench.pairs import AS_IT_COMES, Pair, Shape, open_pairs
+from tests.bench.streams import STREAMS
 from tests.bench.wire import Door, Wire
 from tests.support.eventually import eventually
 from tests.support.pipes import CONNECTION_OF_ITS_OWN
@@ -47,8 +49,11 @@ class Job(argparse.Namespace):
     texts: str
     pairs: int
     window: int
+    frame: int = 0
     rate: float
     count: int
+    transport: str = "grpc"
+    address: str = ""
 
     @property
     def pids(self) -> dict[str, list[int]]:
@@ -66,7 +71,11 @@ class Job(argparse.Namespace):
 
     @property
     def door(self) -> Door:
-        return Door(self.connect, self.secret_file, self.ca_file)
+        return Door(self.connect, self.secret_file, self.ca_file, self.transport, self.address)
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.frame, self.frame) if self.frame else AS_IT_COMES
 
 
 def texts_named(name: str) -> Iterator[str]:
@@ -80,7 +89,7 @@ def texts_named(name: str) -> Iterator[str]:
 @asynccontextmanager
 async def talking(job: Job, meter: Meter, window: int) -> AsyncIterator[list[Pair]]:
     """Pairs with their loops running."""
-    pairs = await open_pairs(job.door, job.pairs, texts_named(job.texts), meter)
+    pairs = await open_pairs(job.door, job.pairs, texts_named(job.texts), meter, job.shape)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(pair.run(window)) for pair in pairs]
         yield pairs
@@ -127,7 +136,7 @@ async def idle(job: Job) -> dict[str, Any]:
     cpu = cpu_s(job.pid)
     await asyncio.sleep(job.seconds)
     used = cpu_s(job.pid) - cpu
-    await _close(wires)
+    _close(wires)
     return {
         "connections": job.count,
         "rss_bytes_before": before,
@@ -136,9 +145,9 @@ async def idle(job: Job) -> dict[str, Any]:
     }
 
 
-async def _close(wires: list[Wire]) -> None:
+def _close(wires: list[Wire]) -> None:
     for wire in wires:
-        await wire.close()
+        wire.close()
 
 
 async def fill(job: Job) -> dict[str, Any]:
@@ -195,7 +204,7 @@ async def _fill_one_chat(job: Job, users: tuple[str, str]) -> None:
         task = group.create_task(pair.run(FILL_WINDOW))
         await eventually(lambda: pair.completed >= CHAT_MESSAGES, FILLED_WITHIN_S)
         task.cancel()
-    await _close([first, second])
+    _close([first, second])
 
 
 WORKLOADS: dict[str, Callable[[Job], Awaitable[dict[str, Any]]]] = {
@@ -215,7 +224,9 @@ def _pids(text: str) -> tuple[str, list[int]]:
 def parsed() -> Job:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workload", choices=WORKLOADS)
-    parser.add_argument("--connect", required=True, help="URL of the connect server")
+    parser.add_argument("--connect", default="", help="URL of the connect server")
+    parser.add_argument("--address", default="", help="host:port, to ask no connect server")
+    parser.add_argument("--transport", choices=STREAMS, default="grpc")
     parser.add_argument("--secret-file", required=True, type=Path)
     parser.add_argument("--ca-file", type=Path, help="whom to trust, over TLS")
     parser.add_argument(
@@ -226,6 +237,7 @@ def parsed() -> Job:
     parser.add_argument("--texts", default="256", help="a number of bytes, or `real`")
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--window", type=int, default=1)
+    parser.add_argument("--frame", type=int, default=0, help="sends a frame; 0: what is due")
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--count", type=int, default=2_000)
     return parser.parse_args(namespace=Job())
@@ -236,4 +248,4 @@ async def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(parsed()))
+    uvloop.run(main(parsed()))
