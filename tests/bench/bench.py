@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster, edge, floods, floor, traces
+from tests.bench import cluster, edge, floods, floor, layers, traces
 from tests.bench.floor import Beside, beside, relayed
 from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
@@ -25,6 +25,8 @@ from tests.support.server import Server, running, started
 
 SESSIONS = {"sessions.max_per_server": 10_000}
 LOG_MESSAGES = 50_000
+LOOKS_AFTER_S, LOOKS_S = 7, 8
+"""When a profile begins in a run, once all have connected, and how long it takes."""
 FAST = {"--seconds": "3", "--warm-up": "1"}
 
 FLOWS: dict[str, list[str]] = {
@@ -108,8 +110,7 @@ async def _beside(arguments: argparse.Namespace, transport: str, words: list[str
     fresh, folder = arguments.folder / "fresh", arguments.folder / "beside"
 
     async def system() -> dict[str, Any]:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(fresh, folder)
+        _copied(fresh, folder)
         async with started(Server(folder)) as server:
             return await generate(server, [*words, "--transport", transport])
 
@@ -118,6 +119,42 @@ async def _beside(arguments: argparse.Namespace, transport: str, words: list[str
 
     rate = float(words[words.index("--rate") + 1]) if "--rate" in words else 0
     return await beside(arguments.rounds, system, relay, rate)
+
+
+async def layered(arguments: argparse.Namespace) -> None:
+    """Print what each layer takes of a message in the closed loops."""
+    found = {}
+    await _configured(arguments.folder / "fresh")
+    for transport in arguments.transports.split(","):
+        for flow, words in FLOWS.items():
+            if words[0] == "closed" and arguments.only in flow:
+                loaded = [*words, "--transport", transport, "--seconds", "14"]
+                found[f"{flow}, {transport}"] = await _looked_at(arguments, loaded)
+    print(layers.table(found, floor.COST))
+    print(write("bench-layers", found))
+
+
+async def _looked_at(
+    arguments: argparse.Namespace, words: list[str]
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The shares of the layers; and the figures of another run, in which nobody looks."""
+    folder: Path = arguments.folder / "layers"
+    found: list[dict[str, Any]] = []
+    share: dict[str, float] = {}
+    for looks in (False, True):
+        _copied(arguments.folder / "fresh", folder)
+        async with started(Server(folder)) as server, asyncio.TaskGroup() as group:
+            run = group.create_task(generate(server, words))
+            if looks:
+                await asyncio.sleep(LOOKS_AFTER_S)
+                share = await layers.recorded(server.pid, LOOKS_S, folder / "raw")
+            found.append(await run)
+    return share, found[0]
+
+
+def _copied(fresh: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(fresh, folder)
 
 
 async def _configured(folder: Path) -> None:
@@ -170,6 +207,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--traces", type=int, metavar="ROUNDS", help="what traces cost, only")
     parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
     parser.add_argument("--floods", type=int, metavar="ROUNDS", help="what floods do to others")
+    parser.add_argument("--layers", action="store_true", help="profile by py-spy, only")
     parser.add_argument("--transports", default="grpc", help="beside the relay: grpc,websocket")
     parser.add_argument("--rounds", type=int, help="beside the relay; 1, or 5 to judge and store")
     parser.add_argument("--check", action="store_true", help="compare with tests/bench/ratios.json")
@@ -183,6 +221,9 @@ def main() -> None:
     arguments = parsed()
     if arguments.traces:
         in_turns("bench-traces", traces.main(arguments.traces))
+        return
+    if arguments.layers:
+        asyncio.run(layered(arguments))
         return
     if arguments.edge:
         in_turns("bench-edge", edge.main(arguments.edge))

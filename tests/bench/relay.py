@@ -8,6 +8,7 @@ who is away gets nothing. `python -m tests.bench.relay FOLDER grpc|websocket` pr
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import sys
@@ -194,6 +195,7 @@ SERVE = {"grpc": serve_grpc, "websocket": serve_websocket}
 
 async def main(folder: Path, transport: str) -> None:
     """Serve until the process is killed."""
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it reports each client that leaves
     port = await SERVE[transport](Relay(folder))
     print(f"127.0.0.1:{port}", flush=True)
     await asyncio.Event().wait()

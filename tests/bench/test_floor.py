@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import floor
+from tests.bench import floor, layers
 
 QUICK = ["--seconds", "0.5", "--warm-up", "0.2", "--pairs", "3"]
 
@@ -63,3 +63,23 @@ def test_more_than_a_fifth_is_told(tmp_path: Path) -> None:
     assert floor.regressions({"a": 2.4, "b": 3.0, "new": 9.0}, file) == []
     (told,) = floor.regressions({"a": 2.41, "b": 1.0}, file)
     assert told == "a: 2.41 times the cost of the relay; it was 2.0"
+
+
+def test_the_cpu_of_a_thread_is_divided_by_what_it_did_while_it_did_not_wait() -> None:
+    main = "thread (1): MainThread;run (uvloop/__init__.py:92)"
+    raw = "\n".join(
+        [
+            f"{main};take (cecochat/domain/session/intake.py:1);Parse (_message.abi3.so) 3",
+            f"{main};take (cecochat/domain/session/intake.py:1) 1",
+            "thread (2): log-writer;run (threading.py:1);take_gil (libpython3.so);x (libc.so.6) 90",
+            "thread (2): log-writer;execute (sqlite3) 5",
+        ]
+    )
+    threads = {1: ("cecochat", 40.0), 2: ("cecochat", 20.0), 3: ("event_engine", 40.0)}
+    found = layers.shares(raw, threads)
+    assert {layer: round(share, 2) for layer, share in found.items() if share} == {
+        "protobuf": 0.3,
+        "session": 0.1,
+        "log": 0.2,
+        "transport": 0.4,
+    }
