@@ -65,7 +65,7 @@ async def test_retention_by_age_drops_what_is_old_and_released_and_nothing_else(
 
 
 async def test_retention_by_size_keeps_the_newest_bytes_of_each_partition(tmp_path: Path) -> None:
-    log = await EmbeddedBackplane.open(tmp_path, retention_bytes=1_000)
+    log = await EmbeddedBackplane.open(tmp_path, partition_count=2, retention_bytes=1_000)
     await append(log, [NewRecord(p, b"", bytes(100), ()) for _ in range(30) for p in (0, 1)])
     await log.release(MESSAGES, 0, 30)
     await log.trim()

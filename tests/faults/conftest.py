@@ -44,10 +44,12 @@ def trial(
     return Trial(real, on_real, tmp_path, rng, base_seed)
 
 
-@pytest.fixture(params=["embedded", "real"])
+@pytest.fixture(
+    params=["embedded", pytest.param("embedded, 12 partitions", marks=pytest.mark.slow), "real"]
+)
 def on(request: pytest.FixtureRequest) -> dict[str, str]:
     """The variables that put a new system, in one process, on either kind of backends."""
-    variables: dict[str, str] = (
-        request.getfixturevalue("on_real") if request.param == "real" else {}
-    )
-    return variables
+    if request.param == "real":
+        variables: dict[str, str] = request.getfixturevalue("on_real")
+        return variables
+    return {"CECOCHAT_PARTITIONS": "12"} if request.param != "embedded" else {}

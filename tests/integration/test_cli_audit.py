@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.commands import run, start
 from tests.support.damage import SqliteDamage
 from tests.support.eventually import eventually
-from tests.support.server import Server
+from tests.support.server import Server, started
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 CHAT = "d:alice~bob"
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """With several partitions, as a folder of an earlier version has them."""
+    async with started(Server(tmp_path / "up", {"CECOCHAT_PARTITIONS": "12"})) as server:
+        yield server
 
 
 async def said(server: Server, count: int) -> list[str]:

@@ -60,7 +60,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """With all that can be hostile in it: texts, the label of a device, dead letters, a hole."""
     made = Server(tmp_path / "up")
     data = tmp_path / "up" / "data"
-    log = await EmbeddedBackplane.open(data)
+    log = await EmbeddedBackplane.open(data, partition_count=12)
     await Burial(log).bury(letters())
     history = await EmbeddedHistory.open(data)
     await history.write([], [], None, [hole(await log.log_id())])

@@ -28,7 +28,7 @@ def told(eve: Stream) -> bytes:
 
 async def test_a_neighbour_learns_how_much_is_said_and_never_by_whom(tmp_path: Path) -> None:
     assert partition_of(FRIEND, PARTITIONS) != partition_of(VICTIM, PARTITIONS)
-    async with running(tmp_path, QUICK) as system:
+    async with running(tmp_path, QUICK, partitions=PARTITIONS) as system:
         eve_id = neighbour()
         async with system.stream(eve_id) as before:
             assert before.position

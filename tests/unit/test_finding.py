@@ -189,6 +189,8 @@ ACTIONS = ("origin",) * 5 + (
     "lose",
 )
 LOGS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 6)), max_size=80)
+# A log that was cut and has also lost its end is not covered (ADR 0091).
+WHOLE_LOGS = LOGS.map(lambda log: [action for action in log if action[0] != "lose"])
 
 
 def written(actions: list[tuple[str, int]]) -> Log:
@@ -324,7 +326,7 @@ def test_every_copy_that_counts_is_found(actions: list[tuple[str, int]]) -> None
     asyncio.run(ask())
 
 
-@given(LOGS, st.data())
+@given(WHOLE_LOGS, st.data())
 def test_what_retention_has_dropped_is_not_said_never_to_have_been(
     actions: list[tuple[str, int]], data: st.DataObject
 ) -> None:

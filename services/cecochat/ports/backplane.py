@@ -31,12 +31,15 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class NewRecord(NamedTuple):
-    """A record to append, and the partition to append it to."""
+    """A record to append, and the partition to append it to. `decoded` is what it says, if that is
+    known, for adapters whose readers share the process.
+    """
 
     partition: int
     key: bytes
     value: bytes
     headers: Headers
+    decoded: LogRecord | None = None
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ class Record:
     headers: Headers
     decoded: LogRecord | Undecodable | None = field(default=None, compare=False, repr=False)
     """The record, decoded, once some reader of this process has called
-    `ports.reading.decode_once`.
+    `ports.reading.decode_once`, or if this process has appended it.
     """
 
 

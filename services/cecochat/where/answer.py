@@ -235,7 +235,7 @@ def _forwarded_to(partition: int, receivers: list[Recipient], record: Record, fa
     }
     subject = f"to partition {partition}"
     if copy == record.place:
-        text = f"no copy is needed: {', '.join(users)} get the message from here"
+        text = f"no copy is needed: the record itself is for {', '.join(users)}"
         return Step("forwarded", "done", subject, None, text, told)
     if copy:
         text = f"offset {copy.offset}, for {', '.join(users)}"

@@ -117,14 +117,14 @@ class _Appends(Work[_Append, Sequence[Placed]]):
     ) -> Sequence[Placed]:
         now_ms, first_stream = self._now_ms, stream_of(topic, 0)
         placed: list[Placed] = []
-        for partition, key, value, headers in records:
+        for partition, key, value, headers, decoded in records:
             self._log.check(partition)
             stream = first_stream + partition
             offset = self._next[stream]
             self._next[stream] = offset + 1
             text = layout.headers_text(headers)
             rows.append((layout.place_of(stream, offset), now_ms, key, value, text))
-            placed.append((stream, Record(offset, now_ms, key, value, headers)))
+            placed.append((stream, Record(offset, now_ms, key, value, headers, decoded)))
         return placed
 
     @override

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,7 +210,7 @@ class _Screen:
             json_line({"complete": complete, "missing_rows": missing})
             return
         newest = max((each["time_ms"] for each in complete.values()), default=0)
-        said = f"{len(complete)} partitions compared{_up_to(newest)}: " + (
+        said = f"{_partitions(complete)} compared{_up_to(newest)}: " + (
             f"{_rows(missing)} missing" if missing else "nothing is missing"
         )
         self._status(said)
@@ -226,7 +226,7 @@ class _Screen:
             return
         newest = max(report.complete_ms.values(), default=0)
         echo(
-            f"{_rows(report.rows)} compared in {len(report.complete_ms)} partitions"
+            f"{_rows(report.rows)} compared in {_partitions(report.complete_ms)}"
             f"{_up_to(newest)}: {_verdict(report.missing, self._repair)}"
         )
 
@@ -246,6 +246,10 @@ def _verdict(missing: int, repaired: bool) -> str:
     if repaired:
         return f"{_rows(missing)} missing, and written again"
     return f"{_rows(missing)} missing; use --repair to write them again"
+
+
+def _partitions(found: Sized) -> str:
+    return f"{len(found)} partition{'' if len(found) == 1 else 's'}"
 
 
 def _rows(count: int) -> str:

@@ -41,7 +41,7 @@ class Appending:
 
     def queue(self, record: LogRecord) -> None:
         """Append a record with the next batch."""
-        new = NewRecord(self._partition, *encode(record))
+        new = NewRecord(self._partition, *encode(record), decoded=record)
         self._queued.append(new)
         self._queued_bytes += len(new.key) + len(new.value)
         if self._queued_bytes > QUEUED_MAX_BYTES:

@@ -64,7 +64,9 @@ class Forwarding:
     async def _append(self, target: int, copies: list[Copy]) -> None:
         begun_s = time.monotonic()
         with self._traces.forwarding(target, copies):
-            await self._producer.append([NewRecord(target, *encode(copy)) for copy in copies])
+            await self._producer.append(
+                [NewRecord(target, *encode(copy), decoded=copy) for copy in copies]
+            )
         self._metrics.append_seconds.labels("copies").observe(time.monotonic() - begun_s)
         self._metrics.ages.observe("forwarded", copies[0].id)
         self._metrics.appended.inc(len(copies))

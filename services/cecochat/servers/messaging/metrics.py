@@ -14,11 +14,11 @@ class ReadBatch:
     do not count.
     """
 
-    __slots__ = ("broken_copies", "copy", "origin", "repeated_copies", "void_origins")
+    __slots__ = ("broken_copies", "delivered", "origin", "repeated_copies", "void_origins")
 
     def __init__(self) -> None:
         self.origin: Origin | None = None
-        self.copy: Copy | None = None
+        self.delivered: Origin | Copy | None = None  # to recipients
         self.void_origins = 0
         self.repeated_copies = 0
         self.broken_copies = 0
@@ -26,12 +26,14 @@ class ReadBatch:
     def add(self, record: LogRecord, counts: bool, fold: Fold) -> None:
         """Take in the next record. `fold` is the fold after it."""
         if isinstance(record, Copy):
-            self.copy = self.copy or (record if counts else None)
+            self.delivered = self.delivered or (record if counts else None)
             repeated = not fold.is_new(record, fold.high_of(record.origin_partition))
             self.repeated_copies += not counts and repeated
             self.broken_copies += not counts and not repeated
         elif isinstance(record, Origin):
             self.origin = self.origin or (record if counts else None)
+            at_home = counts and fold.chain.home
+            self.delivered = self.delivered or (record if at_home else None)
             self.void_origins += not counts
 
 
@@ -172,8 +174,8 @@ class MessagingMetrics:
         """Note that an owner that is ready has read a batch."""
         if batch.origin:
             self.ages.observe("acknowledged", batch.origin.id)
-        if batch.copy:
-            self.ages.observe("delivered", batch.copy.id)
+        if batch.delivered:
+            self.ages.observe("delivered", batch.delivered.id)
         if batch.repeated_copies:
             self.not_counted.labels("repeat").inc(batch.repeated_copies)
         if batch.broken_copies:
