@@ -50,7 +50,7 @@ async def test_what_is_missing_is_named_and_repaired_by_one_command(server: Serv
     named = f"partition 9, offset 2: message {ids[1]} of {CHAT}: absent from the history"
     assert out.splitlines()[0] == f"MISSING  {named}"
     assert out.endswith(": 1 row missing; use --repair to write them again\n")
-    assert "compared in 1 partitions" in (await run(server, "audit", "--partition", "3"))[0]
+    assert "compared in 1 partition:" in (await run(server, "audit", "--partition", "3"))[0]
     out, _ = await run(server, "audit", "--partition", "9", "--repair", "--since", "1h")
     assert out.splitlines()[0] == f"written again  {named}"
     out, _ = await run(server, "audit", "--json")

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,11 @@ class CountingLoop(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]
 
     @override
-    def call_soon_threadsafe(self, *arguments: Any, **named: Any) -> asyncio.Handle:
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *arguments: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         self.woken += 1
-        return super().call_soon_threadsafe(*arguments, **named)
+        return super().call_soon_threadsafe(callback, *arguments, context=context)
 
 
 async def per_message(folder: Path, window: int) -> tuple[float, float]:
