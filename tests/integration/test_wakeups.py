@@ -32,7 +32,7 @@ class CountingLoop(asyncio.SelectorEventLoop):
         super()._run_once()  # type: ignore[misc]
 
     @override
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]  # one of typeshed's takes a TypeVarTuple
         self, callback: Callable[..., object], *arguments: Any, context: Context | None = None
     ) -> asyncio.Handle:
         self.woken += 1
