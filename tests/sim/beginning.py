@@ -21,7 +21,7 @@ def read_cut_log(
 ) -> CutLog:
     """What is left, read until it is known which origins count, or everything is, or to its end."""
     cut = CutLog(log.start, partition_of)
-    for offset in range(log.start, log.end):
+    for offset in log.offsets(log.start, log.end):
         cut.take(offset, log.records[offset], log.appended_at_ms[offset])
         if cut.complete or (cut.fold and not all_):
             break

@@ -70,7 +70,7 @@ class Cutting(State):
         has lost its end or a copy could not be read: see ADR 0091, "Not covered".
         """
         log = self.logs[partition]
-        if self.losses or any(each.meant for each in self.logs):
+        if self.losses or any(each.meant or each.gone for each in self.logs):
             return False
         cut = Cut(partition, log.start, min(start, log.end))
         if not self._begin_at(partition, cut.start):

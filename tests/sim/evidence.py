@@ -108,6 +108,7 @@ class DeviceRecord:
     gap_expected: bool = False  # something was done that may cause a gap
     forgets: bool = False  # its log has lost its end: offsets begin anew with each session
     missed: set[int] = field(default_factory=set)  # ids that are excused
+    brought_again: set[int] = field(default_factory=set)  # ids that may come twice on the wire
     live_from: int | None = None  # sends of others from this number on are to be shown here
 
     def highest_shown(self, chat: str) -> int:
@@ -192,8 +193,8 @@ class Evidence:
     alarms: list[Row] = field(default_factory=list)  # what an audit called missing meanwhile
     agrees: bool = True  # whether all nodes follow one version of the assignment
     gone: set[Row] = field(default_factory=set)
-    """What logs were cut of, and what that leaves unproven: the history may lack it, if it says
-    so.
+    """What logs were cut of, and what that leaves unproven, and what has vanished: the history may
+    lack it, if it says so.
     """
     ranges: list[Range] = field(default_factory=list)  # of which it says so
     taken: set[Row] = field(default_factory=set)

@@ -15,7 +15,7 @@ from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import LogRecord, Origin, Takeover
 from cecochat.ports.history import Hole
 from cecochat.servers.history.holes import REASONS
-from cecochat.servers.materialize.trims import Loss, trimmed, uncopied, unproven
+from cecochat.servers.materialize.trims import Hidden, Loss, trimmed, uncopied, unproven
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import ReadToken
 from tests.sim import beginning
@@ -209,19 +209,31 @@ class Materializer:
             self.restart()
         if (self.fold is None and not self.decide()) or self.cursor >= log.end:
             return self.place != before
-        end = min(self.cursor + records, log.end)
-        for offset in range(self.cursor, end):
-            self.read(offset, log.records[offset], log.appended_at_ms[offset])
-        self.cursor = end
+        hidden = Hidden(LOG_ID, self.partition)
+        for offset in log.offsets(self.cursor, log.end)[:records]:
+            self.read(offset, log.records[offset], log.appended_at_ms[offset], hidden)
+            self.cursor = offset + 1
+        self.tell_hidden(hidden)
         self._note_written()
         return True
 
-    def read(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
+    def tell_hidden(self, hidden: Hidden) -> None:
+        """What the log does not show of a batch."""
+        hidden.end()
+        for hole in hidden.holes:
+            self.world.history.note(hole)
+
+    def read(
+        self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int, hidden: Hidden
+    ) -> None:
         """The next record."""
         assert self.fold is not None
         self.last = record
         counts = self.fold.step(offset, record, appended_at_ms)
+        for gap in self.fold.gaps.found:
+            hidden.add(gap)
         if counts and isinstance(record, Origin):
+            hidden.valid(record.id)
             self.writing.append(Event.FromString(record.event))
         elif isinstance(record, Takeover):
             at = (offset, record, appended_at_ms)
@@ -304,7 +316,7 @@ class Audit:
         fold = self.fold = self.fold or self.known()
         if fold is None:
             return
-        for offset in range(self.cursor, self.whole() + 1):
+        for offset in log.offsets(self.cursor, self.whole() + 1):
             self.last = record = log.records[offset]
             counts = fold.step(offset, record, log.appended_at_ms[offset])
             if counts and isinstance(record, Origin):

@@ -26,6 +26,21 @@ class Log:
         self.appended_at_ms: list[int] = []  # by the log's own clock
         self.meant: dict[int, LogRecord] = {}  # offset -> what cannot be read there
         self.start = 0
+        self.gone: set[int] = set()  # offsets whose records have vanished; the oracle knows them
+
+    def is_gone(self, offset: int) -> bool:
+        """Whether readers see nothing at an offset."""
+        return offset in self.gone
+
+    def offsets(self, first: int, below: int) -> list[int]:
+        """Those of the records that readers see."""
+        return [offset for offset in range(first, below) if offset not in self.gone]
+
+    def at_or_after(self, offset: int) -> int:
+        """The next offset that readers see; the last record does not vanish."""
+        while offset in self.gone:
+            offset += 1
+        return offset
 
     @property
     def end(self) -> int:
@@ -67,7 +82,7 @@ class Log:
         return None if self.start else self._continued(Fold(partition_of), -1, position)
 
     def _continued(self, fold: Fold, as_of: int, position: int) -> Fold:
-        for offset in range(as_of + 1, position + 1):
+        for offset in self.offsets(as_of + 1, position + 1):
             fold.step(offset, self.records[offset], self.appended_at_ms[offset])
         return fold
 
@@ -118,7 +133,7 @@ class Log:
     def reliable(self) -> list[tuple[int, State]]:
         """The state records that tell of what is kept, and of nothing that was lost."""
         reliable = ReliableStates(self.start)
-        left = range(self.start, self.end)
+        left = self.offsets(self.start, self.end)
         said = ((at, reliable.take(at, self.records[at], self.appended_at_ms[at])) for at in left)
         return [(offset, state) for offset, state in said if state]
 

@@ -32,7 +32,7 @@ class Losing(Cutting, Nodes):
 
     def do_lose(self, partition: int, records: int) -> bool:
         """The log of a partition loses its end. It comes back later than clocks are apart."""
-        if self.cuts:
+        if self.cuts or any(each.gone for each in self.logs):
             return False
         valid = self.valid()
         lost = self.logs[partition].lose(records)

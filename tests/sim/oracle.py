@@ -198,7 +198,7 @@ def _wire(device: DeviceRecord) -> Iterator[Broken]:
                 if not device.gap_expected:
                     yield Broken(NEEDLESS_GAP, f"{device.name}: {item}")
             case Delivery():
-                again = item.id in device.missed or item.id in repeatable
+                again = item.id in device.missed | device.brought_again | repeatable
                 if item.id in ids and not again:
                     yield Broken(WIRE_TWICE, f"{device.name}: {item}")
                 ids[item.id] = item.offset

@@ -18,7 +18,8 @@ class Owners(State):
         server = self.running(node, partition)
         if not server or (server.owner.cursor == server.log.end and not server.is_lost):
             return False
-        for _ in range(min(records, max(1, server.log.end - server.owner.cursor))):
+        left = server.log.offsets(server.owner.cursor, server.log.end)
+        for _ in range(min(records, max(1, len(left)))):
             if self.servers.get((node, partition)) is server:
                 server.read()
         return True

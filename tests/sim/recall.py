@@ -24,10 +24,11 @@ class Recall:
         """Read up to so many records; whether that was all, or has to begin anew."""
         if self.cursor < log.start:
             return True  # and from the beginning, next time
-        for offset in range(self.cursor, min(self.cursor + records_max, self.end)):
+        for offset in log.offsets(self.cursor, min(self.cursor + records_max, self.end)):
             self._bring(offset, log, forwarder)
             if self.cursor >= self.wanted and not forwarder.recalls(self.cursor):
                 return True
+        self.cursor = log.at_or_after(self.cursor)
         if self.cursor >= self.end:  # it may begin beyond what the owner has read
             forwarder.recalled(self.end - 1)
         return self.cursor >= self.end

@@ -20,6 +20,7 @@ from tests.sim.oracle import EXCEPTION, Broken, judge
 from tests.sim.shape import DEVICES, GROUP, Shape
 from tests.sim.spoiling import Action, Spoils
 from tests.sim.upgrading import Upgrades
+from tests.sim.vanishing import Vanishings
 from tests.sim.world import World
 
 DEFAULT = Shape()
@@ -41,7 +42,7 @@ FAULTS: dict[str, float] = {
 }  # fmt: skip
 
 Weights = Mapping[str, float]
-Aside = Spoils | Upheavals | Cuts | Upgrades
+Aside = Spoils | Upheavals | Cuts | Upgrades | Vanishings
 
 # What a run is about, as factors: what needs several rare things at once would hardly ever happen.
 THEMES: list[Weights] = [
@@ -84,8 +85,9 @@ def random_run(
     more = weights or {}
     upgrades = Upgrades(seed, shape.nodes, more)
     aside: list[Aside] = [Spoils(seed, more), Upheavals(seed, more), Cuts(seed, steps, weights)]
+    aside += [upgrades, Vanishings(seed, steps, weights)]
     first = _unfit(seed, more) + upgrades.first()
-    return _run(shape, _drawn(rng, steps, more, [*aside, upgrades], first))
+    return _run(shape, _drawn(rng, steps, more, aside, first))
 
 
 def replay(actions: Sequence[Action], shape: Shape = DEFAULT) -> Run:

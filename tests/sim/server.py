@@ -124,17 +124,15 @@ class Server:
             self.stop(TRIMMED)
             self.world.start_server(self.node, self.partition)
             return
-        self.last = self.log.records[owner.cursor]
-        record, appended_at_ms = (
-            self.log.records[owner.cursor],
-            self.log.appended_at_ms[owner.cursor],
-        )
+        offset = self.log.at_or_after(owner.cursor)
+        record, appended_at_ms = self.log.records[offset], self.log.appended_at_ms[offset]
+        self.last = record
         if isinstance(record, Undecodable):
-            if owner.skip(owner.cursor, record, appended_at_ms):
+            if owner.skip(offset, record, appended_at_ms):
                 self.stop(FAILED)
                 self.world.start_server(self.node, self.partition)
             return
-        owner.read(owner.cursor, record, appended_at_ms, self.now_ms())
+        owner.read(offset, record, appended_at_ms, self.now_ms())
         if owner.outdated:
             self.stop(FAILED)
             self.world.start_server(self.node, self.partition)
@@ -270,6 +268,7 @@ class Server:
                 log_end=self.log.end,
                 read_to=self.owner.cursor,
                 appended_at_ms=self.appended_at_ms(hello),
+                hidden_at=self.owner.hidden.up_to,
             )
         except Refusal as refusal:
             session.close(refusal)
@@ -332,7 +331,7 @@ class Server:
 
     def replay_next(self, connection: Connection, session: Session) -> None:
         """Bring the session one record of the log."""
-        offset = session.position + 1
+        offset = self.log.at_or_after(session.position + 1)
         if self.is_lost:
             session.close(FAILED)
             return
@@ -342,9 +341,13 @@ class Server:
             session.close(TRIMMED)
             return
         if connection.replay is None:
-            connection.replay = Replay(session, self.world.fold_at(self.partition, offset - 1))
+            connection.replay = Replay(
+                session, self.world.fold_at(self.partition, session.position)
+            )
         record, appended_at_ms = self.log.records[offset], self.log.appended_at_ms[offset]
-        connection.replay.feed(offset, record, appended_at_ms)
+        if not connection.replay.feed(offset, record, appended_at_ms):
+            self.owner.hidden.note(offset)
+            session.close(FAILED)
 
     def receive(self, connection: Connection, frame: ClientFrame) -> None:
         """A batch of sends."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from cecochat.domain.log.records import Origin, Takeover
+from cecochat.domain.log.records import LogRecord, Origin, Takeover
 from tests.sim.log import Producer
 from tests.sim.state import State
 
@@ -31,8 +31,14 @@ class Spoiling(State):
         requests = producer.requests.get(partition) if producer else None
         if not requests or not isinstance(requests[0], Origin):
             return False
-        self.logs[partition].append_garbage(requests.popleft(), self.now_ms)
+        self._append_garbage(partition, requests.popleft())
         return True
+
+    def _append_garbage(self, partition: int, record: LogRecord) -> int:
+        """A session that resumes across it is told of a gap, since it might have been readable."""
+        for client in self.clients.values():
+            client.record.gap_expected |= self.places[client.user] == partition
+        return self.logs[partition].append_garbage(record, self.now_ms)
 
     def do_spoil_other(self, name: str, target: int) -> bool:
         """The oldest request to a partition lands, a copy or what owners say of themselves, and
@@ -42,7 +48,7 @@ class Spoiling(State):
         if self.cuts or target in self.stalled or not producer or not _is_other(producer, target):
             return False
         record = producer.requests[target].popleft()
-        offset = self.logs[target].append_garbage(record, self.now_ms)
+        offset = self._append_garbage(target, record)
         if producer.server:
             producer.answers.setdefault(target, deque()).append((record, offset))
         return True

@@ -8,7 +8,7 @@ names:
 - `owners`: what the owner of a partition does
 - `materializing`: how the history is written
 - `upgrading`: which version a node runs
-- `spoiling`, `cutting`, `losing`: what goes wrong with the records of a log
+- `spoiling`, `cutting`, `losing`, `vanishing`: what goes wrong with the records of a log
 
 `state` is what they act on, and `evidence` is what the oracle gets to see of it.
 """
@@ -22,7 +22,6 @@ from typing_extensions import override
 from tests.sim.client import Client
 from tests.sim.evidence import Evidence, Loss
 from tests.sim.history import Audit, Materializer
-from tests.sim.losing import Losing
 from tests.sim.materializing import Materializing
 from tests.sim.network import Network
 from tests.sim.owners import Owners
@@ -31,9 +30,10 @@ from tests.sim.server import Server
 from tests.sim.shape import DEVICES, Shape
 from tests.sim.spoiling import Action, Spoiling
 from tests.sim.upgrading import Upgrading
+from tests.sim.vanishing import Vanishing
 
 
-class World(People, Network, Owners, Materializing, Upgrading, Spoiling, Losing):
+class World(People, Network, Owners, Materializing, Upgrading, Spoiling, Vanishing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
@@ -56,7 +56,11 @@ class World(People, Network, Owners, Materializing, Upgrading, Spoiling, Losing)
         """What the oracle judges."""
         for client in self.clients.values():
             client.record.unanswered = [int(each) for each in client.device.outbox]
-        valid, gone = self.valid(), self.gone()
+        again = self.brought_again()
+        for client in self.clients.values():
+            client.record.brought_again = again[client.user]
+        valid = self.valid()
+        gone = self.gone() | self.vanished(valid)
         late = self.history.late & gone
         return Evidence(
             [client.record for client in self.clients.values()],

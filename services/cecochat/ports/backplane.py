@@ -83,8 +83,8 @@ class Producer(ABC):
 
 
 class Backplane(ABC):
-    """Topics with a fixed number of partitions. The offsets of a partition increase, but some
-    adapters leave holes between them.
+    """Topics with a fixed number of partitions. The offsets of a partition are consecutive: where a
+    reader is given a higher one than the next, records have vanished.
     """
 
     @abstractmethod

@@ -10,13 +10,14 @@ from cecochat.domain.errors import CecochatError
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 
-HoleReason = Literal["trimmed", "unproven", "refused", "lost", "uncopied"]
+HoleReason = Literal["trimmed", "unproven", "refused", "lost", "vanished", "uncopied"]
 """Why messages may be missing.
 
 - `trimmed`: the log dropped them before they were read.
-- `unproven`: what is left of the log does not prove that they count.
+- `unproven`: what is left of the log, or can be read of it, does not prove that they count.
 - `refused`: the database refuses the row.
 - `lost`: the log has lost its end, before all of it was read.
+- `vanished`: their records have vanished from the middle of the log before they were read.
 - `uncopied`: the log dropped them before they were copied to the partitions of all recipients. The
   history has them, but devices of the recipients may not.
 """

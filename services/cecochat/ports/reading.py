@@ -99,9 +99,13 @@ async def last_for(
 
 async def appended_at_ms(backplane: Backplane, partition: int, offset: int) -> int:
     """Return when the first record from `offset` on was appended, by the log's own clock."""
+    return (await _first_from(backplane, partition, offset)).appended_at_ms
+
+
+async def _first_from(backplane: Backplane, partition: int, offset: int) -> Record:
     async with aclosing(backplane.read(MESSAGES, partition, offset)) as batches:
         async for batch in batches:
-            return batch[0].appended_at_ms
+            return batch[0]
     raise AssertionError("a log has no end")
 
 
@@ -122,14 +126,16 @@ async def records_after(
 
 async def still_holds(backplane: Backplane, partition: int, place: Place) -> bool:
     """Return whether the log is still the one that the place was told of. One that lost its end has
-    nothing at that offset, or what is newer. What retention has dropped counts as held.
+    nothing at that offset, or what is newer. What retention has dropped counts as held, and so does
+    what has vanished from the middle: a log that lost its end gives every offset again.
     """
     start, end = await backplane.bounds(MESSAGES, partition)
     if place.offset < start or not place.clock_ms:
         return place.offset < end
     if place.offset >= end:
         return False
-    return place.holds_where(await appended_at_ms(backplane, partition, place.offset))
+    first = await _first_from(backplane, partition, place.offset)
+    return first.offset > place.offset or place.holds_where(first.appended_at_ms)
 
 
 async def goes_on_at(backplane: Backplane, partition: int, lost: Place) -> tuple[int, int | None]:

@@ -121,6 +121,8 @@ class Hole(_message.Message):
         """The database refuses this one message."""
         REASON_LOST: Hole._Reason.ValueType  # 4
         """The log lost its end before they were in the history. Nothing shows any more whether it had held more than the history has."""
+        REASON_VANISHED: Hole._Reason.ValueType  # 5
+        """Their records vanished from the middle of the log before they were in the history. Not all of them have to be messages."""
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
     REASON_UNSPECIFIED: Hole.Reason.ValueType  # 0
@@ -132,6 +134,8 @@ class Hole(_message.Message):
     """The database refuses this one message."""
     REASON_LOST: Hole.Reason.ValueType  # 4
     """The log lost its end before they were in the history. Nothing shows any more whether it had held more than the history has."""
+    REASON_VANISHED: Hole.Reason.ValueType  # 5
+    """Their records vanished from the middle of the log before they were in the history. Not all of them have to be messages."""
 
     FIRST_ID_FIELD_NUMBER: _builtins.int
     LAST_ID_FIELD_NUMBER: _builtins.int

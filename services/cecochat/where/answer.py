@@ -16,7 +16,7 @@ from cecochat.domain.log.place import Place as LogPlace
 from cecochat.v1.events_pb2 import Event
 
 StepState = Literal["done", "waits", "unknown", "refused"]
-AnswerState = Literal["arrived", "on_its_way", "void", "gone", "absent"]
+AnswerState = Literal["arrived", "on_its_way", "void", "in_doubt", "gone", "absent"]
 
 HAS_IT = ("yes", "before")
 
@@ -74,7 +74,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The origin record of the message."""
+    """The origin record of the message. `in_doubt`: it does not count, but may have before."""
 
     place: RecordPlace
     epoch: LogPlace
@@ -84,6 +84,7 @@ class Record:
     epoch_in_force: LogPlace  # the epoch at the offset of the record
     server_in_force: str | None
     traceparent: str | None
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,9 @@ def answer(facts: Facts) -> Answer:
     trace_id = trace_id_in(record.traceparent)
     accepted = _accepted(record)
     if not record.counts:
-        return Answer(facts.message_id, "void", facts.event, trace_id, (accepted,))
+        state: AnswerState = "in_doubt" if record.in_doubt else "void"
+        held = (_materialized(record, facts),) if record.in_doubt else ()
+        return Answer(facts.message_id, state, facts.event, trace_id, (accepted, *held))
     steps = (
         accepted,
         _acknowledged(record, facts),
@@ -185,6 +188,9 @@ def _accepted(record: Record) -> Step:
     where = f"partition {place.partition}, offset {place.offset}"
     if record.counts:
         return Step("accepted", "done", "", place.at_ms, f"by {by}: {where}", facts)
+    if record.in_doubt:
+        text = f"written by {by}, after a record that has vanished or cannot be read: {where}"
+        return Step("accepted", "unknown", "", place.at_ms, text, facts)
     if not record.epoch.is_same(record.epoch_in_force):
         why = (
             f"written by {by}, an owner that was fenced off: {record.server_in_force or 'another'} "

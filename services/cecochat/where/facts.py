@@ -131,6 +131,7 @@ class Gathering:
             epoch_in_force=found.epoch,
             server_in_force=await finding.taken_over_by(backplane, partition, found.epoch),
             traceparent=dict(found.record.headers).get("traceparent"),
+            in_doubt=found.in_doubt,
         )
 
     async def _targets(self, forwarded_to: int) -> dict[int, _Target]:

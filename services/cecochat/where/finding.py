@@ -26,17 +26,23 @@ LATE = 2_000
 
 
 class Found(NamedTuple):
-    """A record, and what the fold says about it: its place, whether it counts, and its epoch."""
+    """A record, and what the fold says about it: its place, whether it counts, and its epoch.
+
+    `in_doubt`: it does not count for what is left of the log, but may have been acknowledged.
+    """
 
     record: Record
-    content: LogRecord
+    content: LogRecord | Undecodable
     place: Place
     counts: bool
     epoch: Place
+    in_doubt: bool = False
 
 
 class Finding(NamedTuple):
-    """The result of a search. `kept`: whether the log reaches back to where the record would be."""
+    """The result of a search. `kept`: whether the log reaches back to where the record would be,
+    and hides nothing there.
+    """
 
     found: Found | None
     kept: bool
@@ -68,17 +74,21 @@ async def find_origin(backplane: Backplane, partition: int, message_id: int) -> 
     begun = await _begin(backplane, partition, before_origin(message_id))
     void: Found | None = None
     passed_at: int | None = None
+    hidden = False  # whether something is, where the message would be
     async with aclosing(_folded(backplane, partition, begun)) as records:
         async for each in records:
+            hidden |= passed_at is None and begun.fold.gaps.hides
             if isinstance(each.content, Origin) and each.content.id == message_id:
                 if each.counts:
                     return Finding(each, kept=True)
                 void = each
             elif isinstance(each.content, Origin) and each.counts and each.content.id > message_id:
                 passed_at = each.record.offset if passed_at is None else passed_at
+            elif isinstance(each.content, Origin) and each.counts:
+                hidden = False  # the message stands behind this one
             if passed_at is not None and each.record.offset > passed_at + LATE:
                 break
-    return Finding(void, begun.kept)
+    return Finding(void, begun.kept and not hidden)
 
 
 async def find_copy(
@@ -161,7 +171,7 @@ async def _tells_of_this_log(
 
 
 async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> AsyncGenerator[Found]:
-    """Yield the readable records after the beginning, up to the present end of the log."""
+    """Yield the records after the beginning, up to the present end of the log."""
     _, end = await backplane.bounds(MESSAGES, partition)
     fold = begun.fold
     records = records_between(backplane, partition, begun.position + 1, end)
@@ -170,6 +180,8 @@ async def _folded(backplane: Backplane, partition: int, begun: _Beginning) -> As
             content = decode_once(record)
             epoch = fold.epoch
             counts = fold.step(record.offset, content, record.appended_at_ms)
-            if not isinstance(content, Undecodable):
-                place = Place(fold.clock_ms, record.offset)
-                yield Found(record, content, place, counts, epoch)
+            in_doubt = isinstance(content, Origin) and any(
+                gap.id == content.id for gap in fold.gaps.found
+            )
+            place = Place(fold.clock_ms, record.offset)
+            yield Found(record, content, place, counts, epoch, in_doubt)

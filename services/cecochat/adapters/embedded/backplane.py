@@ -85,8 +85,9 @@ class _Appends(Work[_Append, Sequence[Placed]]):
     """Gives offsets and append times to records, inserts them, and hands them to readers once they
     are committed.
 
-    If an append fails, its offsets are not used again: after a failed commit nobody knows whether
-    the rows are there.
+    If an append fails, the next one gets its offsets, so that offsets are consecutive and a skipped
+    one means that a record has vanished. After a failed commit nobody knows whether the rows are
+    there, so the next append deletes them first: nobody was given them.
     """
 
     def __init__(self, log: Log, streams: dict[int, Stream], clock: Clock) -> None:
@@ -95,12 +96,23 @@ class _Appends(Work[_Append, Sequence[Placed]]):
         self._now_ms = max(extent.appended_at_ms for extent in log.extents.values())
         self._streams = streams
         self._clock = clock
+        self._before: dict[int, int] = {}  # stream -> its end before what was applied last
+        self._undone: set[int] = set()  # streams where rows may be left of what has failed
+
+    @override
+    def undone(self) -> None:
+        self._next |= self._before
+        self._undone |= self._before.keys()
+        self._before = {}
 
     @override
     def apply(
         self, connection: sqlite3.Connection, payloads: Sequence[_Append]
     ) -> Sequence[Sequence[Placed] | ProducerEnded]:
         self._now_ms = max(self._now_ms, int(self._clock() * 1_000))  # never goes back
+        self._before = {}
+        for stream in self._undone:
+            layout.drop_from(connection, stream, self._next[stream])
         rows: list[_Row] = []
         results = [
             ProducerEnded("an earlier append of this session failed")
@@ -121,6 +133,7 @@ class _Appends(Work[_Append, Sequence[Placed]]):
             self._log.check(partition)
             stream = first_stream + partition
             offset = self._next[stream]
+            self._before.setdefault(stream, offset)
             self._next[stream] = offset + 1
             text = layout.headers_text(headers)
             rows.append((layout.place_of(stream, offset), now_ms, key, value, text))

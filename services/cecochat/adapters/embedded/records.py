@@ -192,6 +192,12 @@ def trim(connection: sqlite3.Connection, stream: int, start: int) -> None:
     )
 
 
+def drop_from(connection: sqlite3.Connection, stream: int, offset: int) -> None:
+    """Delete what is left of an append that has failed, from `offset` on."""
+    bounds = (place_of(stream, offset), place_of(stream + 1, 0))
+    connection.execute("DELETE FROM records WHERE place >= ? AND place < ?", bounds)
+
+
 def expired_below(
     connection: sqlite3.Connection,
     stream: int,

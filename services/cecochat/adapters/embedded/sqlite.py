@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -79,6 +79,9 @@ class Work(Generic[Payload, Result]):
         in a transaction, and again after a rollback.
         """
         raise NotImplementedError
+
+    def undone(self) -> None:
+        """Take note that what was applied last is rolled back. Called by the writer thread."""
 
     def failed(self, payload: Payload) -> None:
         """Take note that a payload was not stored. Called by the writer thread before it applies
@@ -266,20 +269,22 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             return self._all_failed(kinds, error)
+        applied: list[Work[Any, Any]] = []
+        outcomes: list[_Outcome] = []
         try:
-            outcomes: list[_Outcome] = [
-                (work, items, work.apply(self._connection, [item.payload for item in items]))
-                for work, items in kinds.items()
-            ]
+            for work, items in kinds.items():
+                applied.append(work)
+                results = work.apply(self._connection, [item.payload for item in items])
+                outcomes.append((work, items, results))
         except Exception as error:  # noqa: BLE001  what a job raises is for its caller
-            self._roll_back()
+            self._roll_back(applied)
             if len(group) == 1:
                 return self._all_failed(kinds, error)
             return [outcome for item in group for outcome in self._run_group([item])]
         try:
             self.commit(self._connection)
         except sqlite3.Error as error:
-            self._roll_back()
+            self._roll_back(applied)
             return self._all_failed(kinds, error)
         return outcomes
 
@@ -291,7 +296,9 @@ class Database:
                 work.failed(item.payload)
         return [(work, items, [error] * len(items)) for work, items in kinds.items()]
 
-    def _roll_back(self) -> None:
+    def _roll_back(self, applied: Iterable[Work[Any, Any]]) -> None:
+        for work in applied:
+            work.undone()
         if self._connection.in_transaction:
             # If this fails, SQLite has rolled back by itself, or the next BEGIN says what is wrong.
             with suppress(sqlite3.Error):

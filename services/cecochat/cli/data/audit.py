@@ -58,7 +58,10 @@ def audit(
     materialize servers do it while everything goes on. What has not been written to the history
     yet does not count as missing.
 
-    The exit code is 1 if rows are missing and were not repaired, and 3 if nobody could compare.
+    It also names what the log hides, because records have vanished or cannot be read any more.
+
+    The exit code is 1 if rows are missing and were not repaired, or if the log hides anything, and
+    3 if nobody could compare.
     """
     from cecochat.cli.data import auditing
 
@@ -71,7 +74,7 @@ def audit(
         return
     wanted = auditing.Wanted(partition, _since_ms(since, datetime.now().astimezone()), repair)
     report = run(auditing.audit(wanted, server, settings, json))
-    if report.missing and not repair:
+    if report.hidden or (report.missing and not repair):
         raise typer.Exit(1)
 
 

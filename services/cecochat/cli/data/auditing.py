@@ -41,6 +41,7 @@ class Report:
 
     rows: int = 0
     missing: int = 0
+    hidden: int = 0  # stretches of the log
     complete_ms: dict[int, int] = field(default_factory=dict)  # partition -> its last message
 
 
@@ -134,7 +135,10 @@ async def _audit_one(
         report.rows += step["rows"]
         report.missing += len(step["missing"])
         report.complete_ms[partition] = step["time_ms"]
+        hidden = step.get("hidden", [])  # an older server does not look
+        report.hidden += len(hidden)
         screen.missing(step["missing"])
+        screen.hidden(hidden)
         screen.progress(partition, step, report)
         if step["up_to"] >= step["whole"]:
             screen.done(partition, step)
@@ -183,6 +187,14 @@ class _Screen:
             else:
                 self._line("written again  " if self._repair else "MISSING  ", each["text"])
 
+    def hidden(self, found: list[dict[str, Any]]) -> None:
+        """Print each stretch of the log that cannot be compared."""
+        for each in found:
+            if self._json:
+                json_line({"hidden": each})
+            else:
+                self._line("HIDDEN  ", each["text"])
+
     def there_again(self, found: list[dict[str, Any]]) -> None:
         """Print each row that was missing before."""
         for each in found:
@@ -222,17 +234,23 @@ class _Screen:
         """Print the result."""
         self._status("")
         if self._json:
-            json_line({"rows": report.rows, "missing_rows": report.missing})
+            found = {"missing_rows": report.missing, "hidden_stretches": report.hidden}
+            json_line({"rows": report.rows, **found})
             return
         newest = max(report.complete_ms.values(), default=0)
         echo(
             f"{_rows(report.rows)} compared in {_partitions(report.complete_ms)}"
             f"{_up_to(newest)}: {_verdict(report.missing, self._repair)}"
         )
+        if report.hidden:
+            echo(
+                f"{report.hidden:,} stretches of the log are hidden; `cecochat holes list` names "
+                "what the history may lack for it"
+            )
 
     def _line(self, head: str, text: str) -> None:
         self._status("")
-        colour = "red" if head.startswith("MISSING") else None
+        colour = "red" if head.startswith(("MISSING", "HIDDEN")) else None
         echo(text, head, fg=colour)
 
     def _status(self, text: str) -> None:

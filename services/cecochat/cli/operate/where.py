@@ -17,7 +17,8 @@ from cecochat.cli.target import traces
 STATES = {
     "arrived": "it has arrived: every step is done",
     "void": "it was not accepted: this record counts for nobody, and nobody was told about it",
-    "gone": "the log no longer holds it",
+    "in_doubt": "it does not count for what is left of the log, but it may have been acknowledged",
+    "gone": "the log does not hold it: it was dropped, or has vanished, or cannot be read",
     "absent": "there is no such message: the log reaches back far enough, but has no such record",
 }
 IN_HISTORY = "; --chat ID also looks into the history, which is kept for longer"

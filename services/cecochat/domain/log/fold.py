@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.chain import Chain, PartitionOf
+from cecochat.domain.log.gaps import Gaps
 from cecochat.domain.log.ids import (
     PARTITION_BITS,
     PARTITIONS_MAX,
@@ -27,9 +28,10 @@ class Fold:
 
     An origin counts only if its epoch is that of the last takeover before it, and if it is the next
     origin of that epoch. So neither a paused owner that comes back nor a hole left by a failed
-    append can change history. A copy counts only if its origin lies above every origin whose copy
-    has counted, and if no copy between the two is missing. Both are compared as places in the
-    origin's log. A record that cannot be decoded counts for nobody.
+    append can change history. Where records have vanished, the first origin behind them counts if
+    those that are missing before it can be among them. A copy counts only if its origin lies above
+    every origin whose copy has counted, and if no copy between the two is missing. Both are
+    compared as places in the origin's log. A record that cannot be decoded counts for nobody.
 
     Pass `partition_of` if you forward copies: see `Chain`.
     """
@@ -48,28 +50,52 @@ class Fold:
         self.chain = Chain(partition_of, {})
         self.clock_ms = 0  # the latest append time; 0: not known
         self.is_afresh = False  # nothing is known of the log before, and no takeover was read yet
+        self.gaps = Gaps()
+        # A state record has shown that copies counted that this fold did not see, or not count.
+        self.has_learned = False
+        self._unlinked: list[tuple[int, Copy]] = []  # while it may yet learn that they counted
+        self._vanished_id = 0  # above all that may have vanished since the last valid origin
         self._keeps_clock = True
 
     def step(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> bool:
         """Take in the record at `offset`, and return whether it counts. `appended_at_ms` is the
         log's own time of the append, in ms since 1970.
         """
+        self._reach(offset, appended_at_ms)
         self._tick(record, appended_at_ms)
         match record:
             case Origin():
-                return self._origin(offset, record)
+                return self._origin(offset, record, appended_at_ms)
             case Copy():
-                return offset > self.copied_to and self._copy(record)
+                return offset > self.copied_to and self._copy(offset, record)
             case Takeover():
                 # its own time, not the log's clock, is the same wherever a reader begins
                 own_ms = appended_at_ms if record.keeps_clock else 0
                 self.epoch, self.count = Place(own_ms, offset), 0
+                if self.gaps.missing:
+                    self._raise_ids(stamp_at(self.gaps.by_ms + CLOCKS_APART_MAX_MS // 2))
+                self.gaps.took_over()
                 if self.is_afresh:
                     self._begin_ids(appended_at_ms)
+            case State():
+                self.gaps.state(record, self.epoch, self.count)
+                if self.gaps.missing:
+                    self._raise_ids(record.top)
+                if 0 <= self.gaps.vanished_to <= record.as_of:
+                    self._learn(record)
             case Undecodable():
                 self.unread = offset
+                self.gaps.unreadable(offset, self.last_id, appended_at_ms)
                 return False
         return True
+
+    def _reach(self, offset: int, appended_at_ms: int) -> None:
+        """See whether records have vanished before this one: any of them may have been a copy."""
+        self.gaps.reach(offset, self.last_id, appended_at_ms)
+        self.has_learned = False
+        if self.gaps.found:
+            self.unread = offset - 1
+            self._unlinked.clear()
 
     def _tick(self, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
         """Move the log's clock. All readers get the same clock, even those that begin at a state
@@ -80,12 +106,24 @@ class Fold:
             self._keeps_clock = record.keeps_clock
         self.clock_ms = max(self.clock_ms, appended_at_ms) if self._keeps_clock else 0
 
-    def _origin(self, offset: int, record: Origin) -> bool:
-        if not (self.is_fenced_in(record) and self.is_next(record)):
+    def _raise_ids(self, stamp: int) -> None:
+        """Take it that an origin with this stamp may have vanished: later ids lie above."""
+        self.top = max(self.top, stamp | SEQUENCE_MAX)
+        self._vanished_id = message_id(self.top, PARTITIONS_MAX - 1)
+
+    def _origin(self, offset: int, record: Origin, appended_at_ms: int) -> bool:
+        if self.gaps.has_begun(record.epoch, self.epoch):
+            self.epoch, self.count = record.epoch, 0
+            self.gaps.begin_epoch(record.epoch.offset)
+        if not self.is_fenced_in(record):
             return False
-        self.count += 1
+        if not self.is_next(record):
+            self.gaps.void(offset, record, self.count, appended_at_ms)
+            return False
+        self.gaps.counted(record.number, self.count)
+        self.count = record.number + 1
         self.top = max(self.top, stamp_of(record.id))
-        self.last_id = record.id
+        self.last_id, self._vanished_id = record.id, 0
         self.chain.add(Place(self.clock_ms, offset), record)
         return True
 
@@ -110,19 +148,43 @@ class Fold:
         return record.epoch.is_same(self.epoch)
 
     def is_next(self, record: Origin) -> bool:
-        """Return whether no origin of its epoch is missing before it."""
-        return record.number == self.count
+        """Return whether no origin of its epoch is missing before it, but what may have vanished.
 
-    def _copy(self, record: Copy) -> bool:
+        A failed append leaves no gap in the offsets. So what is behind it does not count: it was
+        never acknowledged, and its sender repeats it.
+        """
+        return self.count <= record.number <= self.count + self.gaps.missing
+
+    def _learn(self, state: State) -> None:
+        """Take over what has counted of the copies that have vanished, and what was linked to them.
+        Its owner saw them, and another reader that begins at this state record knows them, too.
+        """
+        for origin, copied in state.high.items():
+            if copied.origin.lies_above(self.high_of(origin)):
+                self.high[origin], self.has_learned = copied, True
+                self._settle_owed(origin)
+        later, self._unlinked = self._unlinked, []
+        for offset, copy in later:
+            if offset > state.as_of:
+                self._copy(offset, copy)
+        self.gaps.learned(self.has_learned)
+
+    def _settle_owed(self, origin: int) -> None:
+        if not self.owed.get(origin, NOWHERE).lies_above(self.high_of(origin)):
+            self.owed.pop(origin, None)
+
+    def _copy(self, offset: int, record: Copy) -> bool:
         origin, high = record.origin_partition, self.high_of(record.origin_partition)
         if not self.is_new(record, high):
             return False
         if not self.is_linked(record, high):
             self.owe(origin, record.origin)
+            self.gaps.unlinked()
+            if self.gaps.vanished_to >= 0:
+                self._unlinked.append((offset, record))
             return False
         self.high[origin] = Copied(record.origin, record.id)
-        if not self.owed.get(origin, NOWHERE).lies_above(record.origin):
-            self.owed.pop(origin, None)
+        self._settle_owed(origin)
         self.top = self.top_after_copy(record)
         return True
 
@@ -176,7 +238,8 @@ class Fold:
         the partition that this fold reads.
         """
         ids = {origin: copied.id for origin, copied in self.high.items()}
-        return ids | {partition: self.last_id} if self.last_id else ids
+        last_id = max(self.last_id, self._vanished_id)
+        return ids | {partition: last_id} if last_id else ids
 
     def since(self, partition: int) -> dict[int, int]:
         """Like `ids`, for a device that begins here and treats nothing up to these ids as new. An
@@ -200,18 +263,22 @@ class Fold:
         """
         fold = cls(partition_of)
         fold.is_afresh, fold.high = True, high
+        fold.gaps.begin(position + 1)
         fold.chain.last = dict.fromkeys(high, Copied(Place(0, position), 0))
         return fold
 
     @classmethod
     def restored(cls, state: State, partition_of: PartitionOf | None = None) -> Fold:
-        """Return the fold as it was after `state.as_of`."""
+        """Return the fold as it was after `state.as_of`. If the log is not read on from there, say
+        where with `gaps.begin`.
+        """
         fold = cls(partition_of)
         fold.epoch, fold.count, fold.top = state.epoch, state.count, state.top
         fold.high, fold.last_id = dict(state.high), state.last_id
         fold.owed, fold.unread = dict(state.owed), state.unread
         fold.chain.last = dict(state.last)
         fold.clock_ms = state.clock_ms
+        fold.gaps.begin(state.as_of + 1)
         fold._keeps_clock = state.clock_ms > 0 or state.as_of < 0
         return fold
 

@@ -27,6 +27,7 @@ from cecochat.domain.log.records import Copy, LogRecord, Missing, Origin, State,
 from cecochat.domain.ownership import refusals
 from cecochat.domain.ownership.clock import OwnClock
 from cecochat.domain.ownership.forwarder import Forwarder
+from cecochat.domain.ownership.hidden import Hidden
 from cecochat.domain.ownership.incoming import Incoming
 from cecochat.domain.ownership.sent import Accepted, Key, SentTable, content_of
 from cecochat.domain.ownership.tail import Tail, Valid
@@ -73,6 +74,7 @@ class Owner:
         self._is_afresh = fold.is_afresh
         self._log_end = log_end
         self.outdated = False  # a record says more than this owner was loaded with: load it again
+        self.hidden = Hidden(fold)
         self.crowded = False  # some session's queue is half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
         self.incoming = Incoming(partition, fold)
@@ -233,7 +235,9 @@ class Owner:
         self.cursor = offset + 1
         if self._state_at_ms is None:
             self._state_at_ms = now_ms
-        if not self.fold.step(offset, record, appended_at_ms):
+        counts = self.fold.step(offset, record, appended_at_ms)
+        self.outdated |= self._sees_hidden(offset)
+        if not counts:
             return False
         match record:
             case Origin():
@@ -259,7 +263,10 @@ class Owner:
         """
         self.cursor = offset + 1
         self.fold.step(offset, record, appended_at_ms)
-        return self.ready and bool(self.pending)
+        return self._sees_hidden(offset)
+
+    def _sees_hidden(self, offset: int) -> bool:
+        return self.hidden.read(offset, ready=self.ready, sends=bool(self.pending))
 
     def _read_takeover(self, record: Takeover, appended_at_ms: int) -> None:
         if record.session == self.session:

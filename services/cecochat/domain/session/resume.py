@@ -30,16 +30,19 @@ def start(
     log_end: int,
     read_to: int,
     appended_at_ms: int,
+    hidden_at: int = -1,
 ) -> Start:
     """Return where to start a session.
 
     The log is known from the position `first_known` up to below `log_end`, and the owner has read
     it up to below `read_to`; the caller has to find out `log_end` first. `appended_at_ms` is when
     the record at the client's position was appended, or one before it; 0 if that is not known.
+    `hidden_at` is the last offset where the log does not show everything; -1 if there is none.
 
     - A client without a position starts live.
     - A position that is of another log, of another partition, beyond the end of the log, or in an
       end that the log has lost cannot be resumed. The client starts live, after a gap.
+    - A position below what the log does not show starts live, after a gap.
     - A position below the first known state starts from that state, after a gap.
 
     Raises `Refusal` if the client is further than this owner has read. The owner lags, or another
@@ -56,6 +59,8 @@ def start(
     if position.offset > live:
         if position.offset < log_end:
             raise _behind()
+        return Start(live, gapped=True)
+    if position.offset < hidden_at:
         return Start(live, gapped=True)
     if position.offset < first_known:
         return Start(first_known, gapped=True)

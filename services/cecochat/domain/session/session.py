@@ -166,13 +166,18 @@ class Replay:
         self._session = session
         self._fold = fold
 
-    def feed(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
-        """Take in the next record."""
+    def feed(self, offset: int, record: LogRecord | Undecodable, appended_at_ms: int) -> bool:
+        """Take in the next record. Returns False if the session has to end, so that its client is
+        told of a gap when it comes back: the log does not show everything up to here.
+        """
         counts = self._fold.step(offset, record, appended_at_ms)
+        if self._fold.gaps.hides:
+            return False
         if counts and isinstance(record, Origin | Copy) and concerns(record, self._session.user_id):
             at = Place(self._fold.clock_ms, offset)
             self._session.deliver(offset, frames.delivered(at, record.event))
         self._session.position = max(self._session.position, offset)
+        return True
 
 
 def concerns(record: LogRecord, user_id: UserId) -> bool:

@@ -26,6 +26,7 @@ REASONS: dict[HoleReason, history_pb2.Hole.Reason.ValueType] = {
     "unproven": history_pb2.Hole.REASON_UNPROVEN,
     "refused": history_pb2.Hole.REASON_REFUSED,
     "lost": history_pb2.Hole.REASON_LOST,
+    "vanished": history_pb2.Hole.REASON_VANISHED,
 }
 """The reasons of holes in the history. `uncopied` is missing, since it concerns devices."""
 

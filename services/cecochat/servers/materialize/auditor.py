@@ -22,11 +22,13 @@ from cecochat.runtime.metrics import Lag
 from cecochat.servers.materialize.comparing import (
     Budget,
     Expected,
+    HiddenStretch,
     Key,
     MissingRow,
     Walk,
     find_missing,
     hole_of,
+    joined,
     whole,
 )
 
@@ -64,6 +66,12 @@ class AuditMetrics:
             ["partition"],
             registry=registry,
         )
+        self.hidden = Gauge(
+            "cecochat_audit_hidden_stretches",
+            "Stretches of the log whose records have vanished, or may or may not count.",
+            ["partition"],
+            registry=registry,
+        )
         self.rows = Counter(
             "cecochat_audit_rows",
             "Rows of the history that were compared with the log.",
@@ -93,6 +101,7 @@ class Auditor:
         self.rate = 0.0  # records a second; 0: it compares only on request
         self.complete: dict[int, Complete] = {}
         self.missing_rows: dict[Key, MissingRow] = {}
+        self.hidden: set[HiddenStretch] = set()
         self._backplane = backplane
         self._history = history
         self._mine = mine
@@ -126,6 +135,7 @@ class Auditor:
         budget.records = min(budget.records, int(records * SLOW_SHARE))
         expected += await self._slow.read(self._backplane, self._compared, budget)
         await self._compare(expected)
+        self._hide([*self._slow.hidden, *(each for w in self._walks.values() for each in w.hidden)])
         self._slow.compared()
         self._compared |= {partition: walk.place for partition, walk in self._walks.items()}
         await self._report(wholes)
@@ -164,7 +174,9 @@ class Auditor:
         starts = {
             partition: (await self._backplane.bounds(MESSAGES, partition))[0]
             for partition in {each.expected.partition for each in rows.values()}
+            | {each.partition for each in self.hidden}
         }
+        self.hidden = {each for each in self.hidden if each.last >= starts[each.partition]}
         gone = {
             key: each
             for key, each in rows.items()
@@ -187,6 +199,7 @@ class Auditor:
             for key, each in list(rows.items()):
                 if each.expected.partition in partitions:
                     del rows[key]
+        self.hidden = {each for each in self.hidden if each.partition not in partitions}
 
     async def _whole(self, partition: int) -> int:
         """Return the offset up to which materialize says that a partition is complete. If that has
@@ -213,6 +226,14 @@ class Auditor:
             expected += await self._walks[partition].read(wholes[partition], budget)
         return expected
 
+    def _hide(self, found: list[HiddenStretch]) -> None:
+        """Note what the log does not show."""
+        new = [each for each in joined(found) if each not in self.hidden]
+        new = new[: max(KNOWN_MAX - len(self.hidden), 0)]
+        self.hidden |= set(new)
+        for each in new:
+            log.error("%s", each, extra={"partition": each.partition})
+
     async def _compare(self, expected: list[Expected]) -> None:
         found = await find_missing(self._history, expected)
         self._suspects |= {key: each for key, each in found.items() if key not in self.missing_rows}
@@ -222,12 +243,15 @@ class Auditor:
     async def _report(self, wholes: dict[int, int]) -> None:
         self.complete = {partition: self._complete_in(partition) for partition in self._walks}
         metrics = self._metrics
-        for gauge in (metrics.offset, metrics.time_s, metrics.missing):
+        for gauge in (metrics.offset, metrics.time_s, metrics.missing, metrics.hidden):
             gauge.clear()
         for partition, (offset, at_ms) in self.complete.items():
             metrics.offset.labels(str(partition)).set(offset)
             metrics.time_s.labels(str(partition)).set(at_ms / 1_000)
             metrics.missing.labels(str(partition)).set(0)
+            metrics.hidden.labels(str(partition)).set(0)
+        for stretch in self.hidden:
+            metrics.hidden.labels(str(stretch.partition)).inc()
         for each in self.missing_rows.values():
             metrics.missing.labels(str(each.expected.partition)).inc()
         metrics.lag.set({p: max(up_to - self.complete[p].offset, 0) for p, up_to in wholes.items()})
@@ -268,6 +292,7 @@ class Auditor:
             "rate": self.rate,
             "complete": {str(p): each._asdict() for p, each in sorted(self.complete.items())},
             "missing": [each.as_json() for each in self.missing_rows.values()],
+            "hidden": [each.as_json() for each in sorted(self.hidden)],
         }
 
 
@@ -301,6 +326,11 @@ class _Slow:
         await self._walk.check()
         self._up_to = compared[partition].offset
         return await self._walk.read(self._up_to, budget)
+
+    @property
+    def hidden(self) -> list[HiddenStretch]:
+        """What the log does not show of what was read last."""
+        return self._walk.hidden if self._walk else []
 
     def compared(self) -> None:
         """Note that what was read last is compared."""

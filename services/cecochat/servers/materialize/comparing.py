@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from typing_extensions import override
 
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.gaps import Gap
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, Record
@@ -94,6 +95,50 @@ class MissingRow(NamedTuple):
         }
 
 
+class HiddenStretch(NamedTuple):
+    """Offsets that cannot be compared with the history, both included: their records have vanished,
+    or nothing shows any more whether they count.
+    """
+
+    partition: int
+    first: int
+    last: int
+    why: Literal["vanished", "in_doubt"]
+
+    @classmethod
+    def of(cls, partition: int, gap: Gap) -> HiddenStretch:
+        """Return what the log does not show where a fold has found a gap."""
+        return cls(partition, gap.first, gap.last, "vanished" if gap.is_vanished else "in_doubt")
+
+    def joined(self, other: HiddenStretch) -> HiddenStretch | None:
+        """Return both as one, if they are of one kind and `other` follows; else None."""
+        if self[::3] != other[::3] or self.why == "vanished":
+            return None
+        return self._replace(last=other.last)
+
+    @override
+    def __str__(self) -> str:
+        where = f"partition {self.partition}, offsets {self.first} to {self.last}"
+        if self.why == "vanished":
+            return f"{where}: these records have vanished from the log"
+        return f"{where}: records are unreadable, or follow hidden ones, and may or may not count"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the stretch for people and programs, as an object for JSON."""
+        return {**self._asdict(), "text": str(self)}
+
+
+def joined(stretches: Iterable[HiddenStretch]) -> list[HiddenStretch]:
+    """Join neighbours that are of one kind."""
+    all_: list[HiddenStretch] = []
+    for each in stretches:
+        if all_ and (longer := all_[-1].joined(each)):
+            all_[-1] = longer
+        else:
+            all_.append(each)
+    return all_
+
+
 @dataclass
 class Budget:
     """How much of the log may still be read. All of it is compared at once, in memory."""
@@ -118,6 +163,7 @@ class Walk:
         self.clock_ms, self.position = place  # everything up to here was read
         self._backplane = backplane
         self._partition = partition
+        self.hidden: list[HiddenStretch] = []  # found by the last `read`
         self._fold: Fold | None = None
 
     @property
@@ -165,6 +211,7 @@ class Walk:
         Raises `Trimmed` and `Unavailable`. After that, a new walk has to start from where this one
         was before.
         """
+        self.hidden = []
         fold = self._fold = self._fold or await self._begin(up_to)
         expected: list[Expected] = []
         if fold is None or budget.is_spent():
@@ -180,6 +227,7 @@ class Walk:
 
     def _expected(self, fold: Fold, record: Record) -> list[Expected]:
         made = rows_of("", self._partition, fold, [record])
+        self.hidden += [HiddenStretch.of(self._partition, gap) for gap in fold.gaps.found]
         rows: list[MessageRow | MarkRow] = [*made.messages, *made.marks]
         return [Expected(self._partition, record.offset, row) for row in rows]
 

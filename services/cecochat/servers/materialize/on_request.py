@@ -14,9 +14,11 @@ from cecochat.ports.history import History
 from cecochat.servers.materialize.comparing import (
     Budget,
     Expected,
+    HiddenStretch,
     MissingRow,
     Walk,
     find_missing,
+    joined,
     restore,
     whole,
 )
@@ -36,6 +38,7 @@ class Step(NamedTuple):
     time_ms: int  # of the last message up to `up_to`, in ms since 1970; 0: there is none
     rows: int
     missing: list[MissingRow]
+    hidden: list[HiddenStretch]
 
 
 class OnRequest:
@@ -71,7 +74,8 @@ class OnRequest:
                 self._note(found)
             self._last = partition, walk
         at_ms = time_ms(walk.last_id) if walk.last_id else 0
-        return Step(walk.position, up_to, at_ms, len(expected), found)
+        hidden = joined(walk.hidden)
+        return Step(walk.position, up_to, at_ms, len(expected), found, hidden)
 
     async def _walk(self, partition: int, after: int) -> Walk:
         """Return the walk to read with: the last one if it goes on here, since it has the fold."""

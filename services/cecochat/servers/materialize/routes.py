@@ -45,7 +45,9 @@ def add_routes(
         except (Unavailable, Trimmed) as error:
             return ask_again(error)
         found = [each.as_json() for each in done.missing]
-        return json_response({**done._asdict(), "missing": found}, dumps=json.dumps)
+        hidden = [each.as_json() for each in done.hidden]
+        body = {**done._asdict(), "missing": found, "hidden": hidden}
+        return json_response(body, dumps=json.dumps)
 
 
 def _number(text: str) -> int | None:

@@ -16,7 +16,7 @@ from cecochat.ports.backplane import Record
 from cecochat.ports.history import Hole, MarkRow, MessageRow, Row
 from cecochat.ports.reading import decode_once
 from cecochat.runtime.clock import now_ms
-from cecochat.servers.materialize.trims import uncopied
+from cecochat.servers.materialize.trims import Hidden, uncopied
 
 
 @dataclass(slots=True)
@@ -109,15 +109,20 @@ class Rows:
 
 def rows_of(log_id: str, partition: int, fold: Fold, records: Sequence[Record]) -> Rows:
     """Fold the records of a partition, in order, into rows."""
-    rows = Rows(log_id, partition)
+    rows, hidden = Rows(log_id, partition), Hidden(log_id, partition)
     for record in records:
         decoded = decode_once(record)
         counts = fold.step(record.offset, decoded, record.appended_at_ms)
+        for gap in fold.gaps.found:
+            hidden.add(gap)
         if isinstance(decoded, Undecodable):
             rows.unreadable(record, decoded)
         elif counts and isinstance(decoded, Origin):
+            hidden.valid(decoded.id)
             rows.add(record, decoded)
         elif isinstance(decoded, Takeover):
             rows.takeover(record, decoded)
+    hidden.end()
+    rows.holes += hidden.holes
     rows.clock_ms = fold.clock_ms
     return rows

@@ -1,10 +1,11 @@
-"""The holes of what the log has dropped or lost before it was in the history."""
+"""The holes of what the log has dropped or lost before it was in the history, or hides."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from cecochat.domain.log.cut import UnprovenOrigin
+from cecochat.domain.log.gaps import Gap
 from cecochat.domain.log.ids import PARTITIONS_MAX, message_id, stamp_at
 from cecochat.domain.log.limits import IDS_AHEAD_MAX_MS
 from cecochat.domain.log.place import Place
@@ -80,6 +81,63 @@ def unproven(log_id: str, partition: int, seen: list[UnprovenOrigin]) -> Hole:
         "record says which of them count"
     )
     span = (seen[0].offset, seen[-1].offset, min(ids), max(ids))
+    return Hole(log_id, partition, *span, ANY_CHAT, "unproven", text, now_ms())
+
+
+class Hidden:
+    """Turns the gaps that a fold finds in a batch of records into holes: one for each stretch of
+    offsets that have vanished, and one for each stretch of records in doubt.
+    """
+
+    def __init__(self, log_id: str, partition: int) -> None:
+        self.holes: list[Hole] = []
+        self._log_id = log_id
+        self._partition = partition
+        self._doubts: list[Gap] = []
+        self._open: Hole | None = None  # it ends below the next valid id
+
+    def add(self, gap: Gap) -> None:
+        """Take in a gap."""
+        if not gap.is_vanished:
+            self._doubts.append(gap)
+            return
+        self.end()
+        last_id = max(_highest(gap.by_ms), gap.above + 1)
+        text = (
+            f"the records at the offsets {gap.first} to {gap.last} have vanished from the log "
+            "before they were read"
+        )
+        span = (gap.first, gap.last, gap.above + 1, last_id)
+        self._open = Hole(
+            self._log_id, self._partition, *span, ANY_CHAT, "vanished", text, now_ms()
+        )
+
+    def valid(self, id_: int) -> None:
+        """Take in the id of the next valid origin. All ids that are missing before it are lower."""
+        hole = self._open
+        if hole:
+            self._open = hole._replace(last_id=max(min(hole.last_id, id_ - 1), hole.first_id))
+        self.end()
+
+    def end(self) -> None:
+        """Take in that the batch ends, or that what follows is another stretch."""
+        if self._open:
+            self.holes.append(self._open)
+            self._open = None
+        if self._doubts:
+            self.holes.append(in_doubt(self._log_id, self._partition, self._doubts))
+            self._doubts = []
+
+
+def in_doubt(log_id: str, partition: int, gaps: list[Gap]) -> Hole:
+    """Return the hole of records that cannot be read, and of origins behind hidden records."""
+    first, last = gaps[0].first, gaps[-1].last
+    text = (
+        f"offsets {first} to {last}: records cannot be read, or follow hidden ones, and nothing "
+        "shows whether they count"
+    )
+    ids = (min(gap.above + 1 for gap in gaps), max(gap.id or _highest(gap.by_ms) for gap in gaps))
+    span = (first, last, ids[0], max(ids))
     return Hole(log_id, partition, *span, ANY_CHAT, "unproven", text, now_ms())
 
 

@@ -200,15 +200,7 @@ class Materializer:
         return [] if await still_holds(self._backplane, partition, known_end) else [known_end]
 
     async def _note(self, hole: Hole, progress: Progress | None) -> None:
-        partition = hole.partition
-        log.error(
-            "messages of partition %s with ids from %s to %s may be missing in the history: %s",
-            partition,
-            hole.first_id,
-            hole.last_id,
-            hole.text,
-            extra={"partition": partition},
-        )
+        _say(hole)
         await self._patiently(lambda: self._history.write([], [], progress, [hole]))
         self._metrics.holes.labels(hole.reason).inc()
 
@@ -285,6 +277,8 @@ class Materializer:
             await self._store(rows, progress)
         for hole in rows.holes:
             self._metrics.holes.labels(hole.reason).inc()
+            if hole.reason in ("vanished", "unproven"):
+                _say(hole)
         self._reached[partition] = Place(clock_ms, offset + 1)
         if rows.messages:
             self._metrics.ages.observe("materialized", rows.messages[0].message_id)
@@ -337,6 +331,14 @@ def _log_messages(partition: int, rows: Rows) -> None:
     for id_, *_ in rows.messages:
         fields = {"message_id": str(id_), "partition": partition, **ids_of(traces.get(id_, ""))}
         log.debug("message %s is in the history", id_, extra=fields)
+
+
+def _say(hole: Hole) -> None:
+    log.error(
+        "messages of partition %s with ids from %s to %s may be missing in the history: %s",
+        *(hole.partition, hole.first_id, hole.last_id, hole.text),
+        extra={"partition": hole.partition},
+    )
 
 
 async def _finished(write: Coroutine[Any, Any, None]) -> None:

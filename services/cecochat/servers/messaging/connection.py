@@ -163,6 +163,7 @@ class Connection:
             log_end=log_end,
             read_to=owner.cursor,
             appended_at_ms=await self._appended_at_ms(partition, hello, bounds),
+            hidden_at=owner.hidden.up_to,
         )
         session.position = start.position
         session.began = resume.began(hello, start)
@@ -266,16 +267,22 @@ class Connection:
             partition.log.backplane, partition.partition, session.position + 1, high + 1
         )
         async with aclosing(records):
-            while await self._replay_some(records, replay):
+            while await self._replay_some(records, replay, partition):
                 if not session.has_room:
                     await self._written()
         session.position = max(session.position, high)
 
-    async def _replay_some(self, records: Records, replay: Replay) -> bool:
-        """Replay records for one turn of this user, and return whether there may be more."""
+    async def _replay_some(
+        self, records: Records, replay: Replay, partition: ReadyPartition
+    ) -> bool:
+        """Replay records for one turn of this user, and return whether there may be more. Raises
+        `Unavailable` if the log does not show all of them any more.
+        """
         async with self._replays.turn() as until_s:
             async for record in records:
-                replay.feed(*record)
+                if not replay.feed(*record):
+                    partition.owner.hidden.note(record[0])
+                    raise Unavailable(f"the log hides something up to offset {record[0]}")
                 if not self.session.has_room or time.monotonic() > until_s:
                     return True
         return False

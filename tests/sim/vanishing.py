@@ -1,0 +1,143 @@
+"""Records that vanish from the middle of a log after they were read back: a row that is deleted, a
+damaged disk.
+
+They are drawn from a stream of their own, so that the other faults of a seed stay as they are.
+
+Not covered, as in ADR 0205: a log that somebody cuts or that loses its end, too; the first and the
+last record of a log, which show as a cut and as a lost end; an origin that is not copied yet, or
+where copies from its partition have vanished as well; a takeover with origins of an earlier owner
+behind it; and the only state record that a trimmed log has left.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.records import Copy, Origin, State, Takeover
+from tests.sim.evidence import Row
+from tests.sim.log import Log
+from tests.sim.losing import Losing
+
+if TYPE_CHECKING:
+    from tests.sim.spoiling import Action
+    from tests.sim.world import World
+
+
+class Vanishing(Losing):
+    """The part of the world that takes records out of the middle of logs."""
+
+    def do_vanish(self, partition: int, offset: int) -> bool:
+        """A record vanishes that the owner at work has read."""
+        log = self.logs[partition]
+        if self.cuts or self.losses or not log.start < offset < log.end - 1:
+            return False
+        if log.is_gone(offset) or not self._is_read(partition, offset):
+            return False
+        if not self._may_vanish(partition, offset):
+            return False
+        log.gone.add(offset)
+        for client in self.clients.values():
+            client.record.gap_expected |= self.places[client.user] == partition
+        return True
+
+    def _is_read(self, partition: int, offset: int) -> bool:
+        return any(
+            server.owner.ready and server.owner.cursor > offset and not server.is_lost
+            for (_, number), server in self.servers.items()
+            if number == partition
+        )
+
+    def _may_vanish(self, partition: int, offset: int) -> bool:
+        match record := self.logs[partition].records[offset]:
+            case Origin():
+                return self._is_copied(partition, offset, record)
+            case Copy():
+                return not any(self._gone(record.origin_partition, Origin))
+            case Takeover():
+                return not self._is_outrun(partition, offset)
+            case State():
+                log = self.logs[partition]
+                return not log.start or len(log.reliable()) > 1
+        return False
+
+    def _gone(self, partition: int, kind: type[Origin | Copy]) -> Iterator[Origin | Copy]:
+        log = self.logs[partition]
+        for offset in log.gone:
+            if isinstance(record := log.records[offset], kind):
+                yield record
+
+    def _is_copied(self, partition: int, offset: int, origin: Origin) -> bool:
+        for target in range(len(self.logs)):
+            for copy in self._gone(target, Copy):
+                if isinstance(copy, Copy) and copy.origin_partition == partition:
+                    return False
+        place = self.logs[partition].place(offset)
+        targets = {self.places[user] for user in origin.recipient_ids} - {partition}
+        return all(
+            not place.lies_above(_all_of(self.logs[target]).high_of(partition))
+            for target in targets
+        )
+
+    def _is_outrun(self, partition: int, offset: int) -> bool:
+        """Whether an origin of an earlier owner is behind a takeover, or may still land there."""
+        behind = self.logs[partition].records[offset:]
+        if any(isinstance(each, Origin) and each.epoch.offset < offset for each in behind):
+            return True
+        others = [each for each in self.producers.values() if each.requests.get(partition)]
+        return bool(others) or len([key for key in self.servers if key[1] == partition]) > 1
+
+    def vanished(self, valid: dict[Row, tuple[int, int]]) -> set[Row]:
+        """What has vanished of all that is valid."""
+        return {row for row, (partition, at) in valid.items() if self.logs[partition].is_gone(at)}
+
+    def brought_again(self) -> dict[str, set[int]]:
+        """Partition's users -> ids of copies that may come again, since a copy before has
+        vanished, or that one itself.
+        """
+        again: dict[str, set[int]] = {user: set() for user in self.places}
+        for partition, log in enumerate(self.logs):
+            copies = [each for each in log.records if isinstance(each, Copy)]
+            for offset in log.gone:
+                if isinstance(lost := log.records[offset], Copy):
+                    ids = {
+                        each.id
+                        for each in copies
+                        if each.origin_partition == lost.origin_partition
+                        and not lost.origin.lies_above(each.origin)
+                    }
+                    for user in (user for user, home in self.places.items() if home == partition):
+                        again[user] |= ids
+        return again
+
+
+def _all_of(log: Log) -> Fold:
+    fold = Fold()
+    for offset, record in enumerate(log.records):
+        fold.step(offset, record, log.appended_at_ms[offset])
+    return fold
+
+
+class Vanishings:
+    """When what vanishes: with the probability `vanish` after each step; without weights, in one
+    run of eight, once or a few times.
+    """
+
+    def __init__(self, seed: int, steps: int, weights: Mapping[str, float] | None) -> None:
+        self._rng = random.Random(f"{seed}-vanishings")
+        often = self._rng.choice([1, 1, 3, 6]) if self._rng.random() < 1 / 8 else 0
+        self._probability = (weights or {}).get("vanish", 0.0)
+        self._at = set(self._rng.sample(range(steps), often)) if weights is None else set()
+        self._step = 0
+
+    def draw(self, world: World) -> Iterator[Action]:
+        """What is done before the next step."""
+        self._step += 1
+        if self._rng.random() < self._probability or self._step in self._at:
+            partition = self._rng.randrange(world.shape.partitions)
+            log = world.logs[partition]
+            first = self._rng.randint(log.start, max(log.start, log.end - 1))
+            for offset in range(first, first + self._rng.choice([1, 1, 1, 2, 4])):
+                yield ("vanish", partition, offset)
