@@ -6,7 +6,8 @@ They are drawn from a stream of their own, so that the other faults of a seed st
 Not covered, as in ADR 0205: a log that somebody cuts or that loses its end, too; the first and the
 last record of a log, which show as a cut and as a lost end; an origin that is not copied yet, or
 where copies from its partition have vanished as well; a takeover with origins of an earlier owner
-behind it; and the only state record that a trimmed log has left.
+behind it; the only state record that a trimmed log has left; and what vanishes just before an
+append that fails, and what was in flight behind that.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.records import Copy, Origin, State, Takeover
 from tests.sim.evidence import Row
 from tests.sim.log import Log
 from tests.sim.losing import Losing
+from tests.sim.network import Network
 
 if TYPE_CHECKING:
     from tests.sim.spoiling import Action
     from tests.sim.world import World
 
 
-class Vanishing(Losing):
+class Vanishing(Losing, Network):
     """The part of the world that takes records out of the middle of logs."""
 
     def do_vanish(self, partition: int, offset: int) -> bool:
@@ -39,9 +43,38 @@ class Vanishing(Losing):
         if not self._may_vanish(partition, offset):
             return False
         log.gone.add(offset)
+        if self.is_ambiguous(partition):
+            log.gone.discard(offset)
+            return False
         for client in self.clients.values():
             client.record.gap_expected |= self.places[client.user] == partition
         return True
+
+    def is_ambiguous(self, partition: int) -> bool:
+        """Whether what is left would show an origin that does not count as one that does."""
+        log, whole, left = self.logs[partition], Fold(), Fold()
+        for offset, record in enumerate(log.records):
+            counts = whole.step(offset, record, log.appended_at_ms[offset])
+            if log.is_gone(offset):
+                continue
+            shown = left.step(offset, record, log.appended_at_ms[offset])
+            if isinstance(record, Origin) and shown and not counts:
+                return True
+        return False
+
+    @override
+    def do_fail(self, name: str, target: int, landed: bool) -> bool:
+        """Not where that would leave what is in flight behind a record that has vanished."""
+        if not landed and target < len(self.logs) and self._is_behind_gap(target):
+            return False
+        return super().do_fail(name, target, landed)
+
+    def _is_behind_gap(self, partition: int) -> bool:
+        log, fold, last = self.logs[partition], Fold(), -1
+        for offset, record in enumerate(log.records if log.gone else ()):
+            if fold.step(offset, record, log.appended_at_ms[offset]) and isinstance(record, Origin):
+                last = offset
+        return any(offset > last for offset in log.gone)
 
     def _is_read(self, partition: int, offset: int) -> bool:
         return any(

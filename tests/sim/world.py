@@ -23,7 +23,6 @@ from tests.sim.client import Client
 from tests.sim.evidence import Evidence, Loss
 from tests.sim.history import Audit, Materializer
 from tests.sim.materializing import Materializing
-from tests.sim.network import Network
 from tests.sim.owners import Owners
 from tests.sim.people import People
 from tests.sim.server import Server
@@ -33,7 +32,7 @@ from tests.sim.upgrading import Upgrading
 from tests.sim.vanishing import Vanishing
 
 
-class World(People, Network, Owners, Materializing, Upgrading, Spoiling, Vanishing):
+class World(People, Owners, Materializing, Upgrading, Spoiling, Vanishing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:

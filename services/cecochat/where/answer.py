@@ -74,7 +74,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The origin record of the message. `in_doubt`: it does not count, but may have before."""
+    """The origin record of the message, and whether it counts, or may have done so before."""
 
     place: RecordPlace
     epoch: LogPlace
@@ -147,9 +147,8 @@ def answer(facts: Facts) -> Answer:
     trace_id = trace_id_in(record.traceparent)
     accepted = _accepted(record)
     if not record.counts:
-        state: AnswerState = "in_doubt" if record.in_doubt else "void"
-        held = (_materialized(record, facts),) if record.in_doubt else ()
-        return Answer(facts.message_id, state, facts.event, trace_id, (accepted, *held))
+        void: AnswerState = "in_doubt" if record.in_doubt else "void"
+        return Answer(facts.message_id, void, facts.event, trace_id, (accepted,))
     steps = (
         accepted,
         _acknowledged(record, facts),
@@ -189,8 +188,8 @@ def _accepted(record: Record) -> Step:
     if record.counts:
         return Step("accepted", "done", "", place.at_ms, f"by {by}: {where}", facts)
     if record.in_doubt:
-        text = f"written by {by}, after a record that has vanished or cannot be read: {where}"
-        return Step("accepted", "unknown", "", place.at_ms, text, facts)
+        why = f"written by {by}, after records that are hidden: {where}"
+        return Step("accepted", "unknown", "", place.at_ms, why, facts)
     if not record.epoch.is_same(record.epoch_in_force):
         why = (
             f"written by {by}, an owner that was fenced off: {record.server_in_force or 'another'} "
@@ -350,8 +349,7 @@ def _materialized(record: Record, facts: Facts) -> Step:
     up_to, place = facts.materialized_to, record.place
     told = {"partition": place.partition, "up_to": up_to, "row": facts.row}
     if up_to is None:
-        text = "the history database does not answer"
-        return Step("materialized", "unknown", "", None, text, told)
+        return Step("materialized", "unknown", "", None, "the history does not answer", told)
     held = f"the history holds partition {place.partition} up to offset {up_to}"
     if facts.row or (facts.row is None and up_to >= place.offset):
         by_now = "" if facts.row_at_ms else "by now, "

@@ -60,7 +60,7 @@ class CutLog:
         # not be known there yet, except of copies. The last origin for a target may be any of those
         # that are gone.
         self.fold.copied_to = state.as_of
-        self.fold.gaps.begin(self._start)
+        self.fold.gaps.begin(self._start, knows_ids=False)
         self.fold.clock_ms, self.last = 0, state.last
         gone = Copied(Place(0, self._start - 1), 0)
         self.fold.chain.last = {

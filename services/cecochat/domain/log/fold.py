@@ -95,7 +95,6 @@ class Fold:
         self.has_learned = False
         if self.gaps.found:
             self.unread = offset - 1
-            self._unlinked.clear()
 
     def _tick(self, record: LogRecord | Undecodable, appended_at_ms: int) -> None:
         """Move the log's clock. All readers get the same clock, even those that begin at a state
@@ -165,9 +164,9 @@ class Fold:
                 self._settle_owed(origin)
         later, self._unlinked = self._unlinked, []
         for offset, copy in later:
-            if offset > state.as_of:
+            if offset > state.as_of and self.is_new(copy, self.high_of(copy.origin_partition)):
                 self._copy(offset, copy)
-        self.gaps.learned(self.has_learned)
+        self.gaps.hides |= self.has_learned
 
     def _settle_owed(self, origin: int) -> None:
         if not self.owed.get(origin, NOWHERE).lies_above(self.high_of(origin)):

@@ -59,22 +59,26 @@ class Gaps:
         self.missing = 0
         self.by_ms = 0
         self._next: int | None = None  # the offset that is expected; None: any
+        self._knows_ids = True
         self._hidden: list[_Hidden] = []  # in this epoch, or of its takeover
         self._unclear: Gap | None = None  # unreadable, and nothing shows yet what that was
         self._doubts = False  # something was hidden since the last origin that counted
         self._is_closed = False  # an origin of this epoch shows that nothing later counts
 
-    def begin(self, offset: int | None) -> None:
-        """Expect the record at `offset` next. None stands for any, at the beginning of a log."""
-        self._next = offset
+    def begin(self, offset: int, *, knows_ids: bool = True) -> None:
+        """Expect the record at `offset` next. If nothing is expected, as at the beginning of a log,
+        this is not called. `knows_ids`: whether the last valid id is that of a record before.
+        """
+        self._next, self._knows_ids = offset, knows_ids
 
     def reach(self, offset: int, last_id: int, appended_at_ms: int) -> None:
         """Take in the offset of the next record; `last_id` is that of the last valid origin."""
         expected, self._next = self._next, offset + 1
         self.found, self.hides, self.skips = (), False, False
+        above = last_id if self._knows_ids else 0
         if expected is not None and expected < offset:
             self._hide(_Hidden(expected, offset - 1, is_vanished=True))
-            self.found = (Gap(expected, offset - 1, last_id, appended_at_ms, is_vanished=True),)
+            self.found = (Gap(expected, offset - 1, above, appended_at_ms, is_vanished=True),)
             self.missing += 0 if self._is_closed else offset - expected
             self.by_ms, self.vanished_to = appended_at_ms, offset - 1
 
@@ -87,7 +91,8 @@ class Gaps:
         """Take in that the record at this offset cannot be read."""
         self._hide(_Hidden(offset, offset, is_vanished=False))
         first = self._unclear.first if self._unclear else offset
-        self._unclear = Gap(first, offset, last_id, appended_at_ms)
+        above = last_id if self._knows_ids else 0
+        self._unclear = Gap(first, offset, above, appended_at_ms)
 
     def has_begun(self, epoch: Place, in_force: Place) -> bool:
         """Return whether an epoch that an origin names began where something is hidden, so that the
@@ -119,6 +124,7 @@ class Gaps:
         if number > count:
             self._tell_unclear()
         self._unclear, self.missing, self._doubts = None, 0, False
+        self._knows_ids = True
 
     def void(self, offset: int, origin: Origin, count: int, appended_at_ms: int) -> None:
         """Take in that the record is an origin of the epoch in force that does not count."""
@@ -143,11 +149,6 @@ class Gaps:
         something was hidden, it may have counted for a reader that saw that.
         """
         self.hides |= not self.is_whole
-
-    def learned(self, anything: bool) -> None:
-        """Take in that all is known of the copies that have vanished, and whether they counted."""
-        self.vanished_to = -1
-        self.hides |= anything
 
     def _tell_unclear(self) -> None:
         if self._unclear:

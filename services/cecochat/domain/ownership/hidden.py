@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from cecochat.domain.log.fold import Fold
 
 
@@ -16,15 +18,17 @@ class Hidden:
         """Note that the log does not show everything up to this offset."""
         self.up_to = max(self.up_to, offset)
 
-    def read(self, offset: int, *, ready: bool, sends: bool) -> bool:
+    def read(self, offset: int, pending: Sized | None) -> bool:
         """Take in that the record at `offset` was read, and return whether the owner has to end its
-        epoch: what is hidden may be one of its own `sends` that are under way, or it turns out that
-        copies have counted that it did not count.
+        epoch: what is hidden may be one of its own sends, which are `pending`, or it turns out that
+        copies have counted that it did not count. `pending` is None if the owner is not ready yet.
 
-        If the owner is `ready`, a copy that is hidden is asked for again, and live sessions get it
+        If the owner is ready, a copy that is hidden is asked for again, and live sessions get it
         then. What was hidden before is missing in the tail.
         """
         gaps = self._fold.gaps
-        if gaps.hides and not ready:
-            self.note(offset)
-        return ready and ((gaps.skips and sends) or self._fold.has_learned)
+        if pending is None:
+            if gaps.hides:
+                self.note(offset)
+            return False
+        return (gaps.skips and bool(pending)) or self._fold.has_learned

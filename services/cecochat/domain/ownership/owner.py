@@ -236,7 +236,7 @@ class Owner:
         if self._state_at_ms is None:
             self._state_at_ms = now_ms
         counts = self.fold.step(offset, record, appended_at_ms)
-        self.outdated |= self._sees_hidden(offset)
+        self.outdated |= self.hidden.read(offset, self.pending if self.ready else None)
         if not counts:
             return False
         match record:
@@ -263,10 +263,7 @@ class Owner:
         """
         self.cursor = offset + 1
         self.fold.step(offset, record, appended_at_ms)
-        return self._sees_hidden(offset)
-
-    def _sees_hidden(self, offset: int) -> bool:
-        return self.hidden.read(offset, ready=self.ready, sends=bool(self.pending))
+        return self.hidden.read(offset, self.pending if self.ready else None)
 
     def _read_takeover(self, record: Takeover, appended_at_ms: int) -> None:
         if record.session == self.session:
