@@ -24,6 +24,7 @@ from tests.sim.loss_rules import LOSS_RULES
 from tests.sim.loss_rules import LOSSES as _LOSSES
 from tests.sim.server import Server
 from tests.sim.shape import Shape
+from tests.sim.vanish_rules import VANISH_RULES
 from tests.sim.world import World
 
 _HELD_UP = {"pause": 8, "resume": 3, "assign": 8, "learn": 6, "land": 0.3, "send": 3, "read": 2}
@@ -282,5 +283,6 @@ ABLATIONS = [
     *HOME_RULES,
     *LOSS_RULES,
     *CUT_RULES,
+    *VANISH_RULES,
     *ASSIGNMENT_RULES,
 ]

@@ -125,8 +125,8 @@ class Reconnecting:
 class Hole:
     """A range of message ids in which the history may lack messages of a chat for good.
 
-    The range includes `first_id` and `last_id`. `reason` is `trimmed`, `unproven`, `refused` or
-    `lost`. A client yields one when it fills a gap from a history that has a hole.
+    The range includes `first_id` and `last_id`. `reason` is `trimmed`, `unproven`, `refused`,
+    `lost` or `vanished`. A client yields one when it fills a gap from a history that has a hole.
     """
 
     chat_id: str
