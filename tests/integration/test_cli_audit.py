@@ -56,7 +56,7 @@ async def test_what_is_missing_is_named_and_repaired_by_one_command(server: Serv
     out, _ = await run(server, "audit", "--json")
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["partition"] for line in lines[:-1]] == list(range(12))
-    assert lines[-1] == {"rows": 3, "missing_rows": 0}
+    assert lines[-1] == {"rows": 3, "missing_rows": 0, "hidden_stretches": 0}
     assert "m1" in (await run(server, "history", "--as", "bob", "alice"))[0]
 
 
