@@ -272,17 +272,12 @@ class Connection:
                     await self._written()
         session.position = max(session.position, high)
 
-    async def _replay_some(
-        self, records: Records, replay: Replay, partition: ReadyPartition
-    ) -> bool:
-        """Replay records for one turn of this user, and return whether there may be more. Raises
-        `Unavailable` if the log does not show all of them any more.
-        """
+    async def _replay_some(self, records: Records, replay: Replay, of: ReadyPartition) -> bool:
+        """Replay records for one turn of this user, and return whether there may be more."""
         async with self._replays.turn() as until_s:
             async for record in records:
                 if not replay.feed(*record):
-                    partition.owner.hidden.note(record[0])
-                    raise Unavailable(f"the log hides something up to offset {record[0]}")
+                    raise of.hides(record[0])
                 if not self.session.has_room or time.monotonic() > until_s:
                     return True
         return False

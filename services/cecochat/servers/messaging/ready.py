@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import PARTITIONS_MAX, UserId, message_id, stamp_at
 from cecochat.domain.log.limits import CLOCKS_APART_MAX_MS
 from cecochat.domain.ownership.owner import Owner
@@ -56,6 +57,13 @@ class ReadyPartition:
         fold = self.owner.fold
         ahead = stamp_at(max(now_ms(), fold.clock_ms) + CLOCKS_APART_MAX_MS)
         return message_id(max(fold.top, ahead), PARTITIONS_MAX - 1)
+
+    def hides(self, offset: int) -> Unavailable:
+        """Note that the log hides something up to this offset, and return what to raise where a
+        session is replayed: when its client comes back, it is told of a gap.
+        """
+        self.owner.hidden.note(offset)
+        return Unavailable(f"partition {self.partition}: the log hides what is before {offset}")
 
     def accept(self, session: Session, send: Send, recipients: tuple[UserId, ...]) -> None:
         """Append a send that was checked and not settled. Raises `Refusal`."""
