@@ -170,6 +170,7 @@ job "cecochat-messaging" {
 
     network {
       port "grpc" {}
+      port "websocket" {}
       port "edge" {} # where the edge of the node listens for this server
       port "health" {}
     }
@@ -259,15 +260,16 @@ job "cecochat-messaging" {
       }
 
       env = merge({
-        CECOCHAT_EDGE                  = var.edge == "" ? "" : "${var.edge}:${NOMAD_PORT_edge}"
-        CECOCHAT_HOST                  = "${NOMAD_IP_grpc}"
-        CECOCHAT_MESSAGING_PORT        = "${NOMAD_PORT_grpc}"
-        CECOCHAT_INTERNAL_HOST         = "${NOMAD_IP_health}"
-        CECOCHAT_MESSAGING_HEALTH_PORT = "${NOMAD_PORT_health}"
-        CECOCHAT_CONSUL                = var.consul
-        CECOCHAT_KAFKA                 = var.kafka
-        CECOCHAT_CASSANDRA             = var.cassandra
-        CECOCHAT_REDIS                 = var.redis
+        CECOCHAT_EDGE                     = var.edge == "" ? "" : "${var.edge}:${NOMAD_PORT_edge}"
+        CECOCHAT_HOST                     = "${NOMAD_IP_grpc}"
+        CECOCHAT_MESSAGING_PORT           = "${NOMAD_PORT_grpc}"
+        CECOCHAT_MESSAGING_WEBSOCKET_PORT = "${NOMAD_PORT_websocket}"
+        CECOCHAT_INTERNAL_HOST            = "${NOMAD_IP_health}"
+        CECOCHAT_MESSAGING_HEALTH_PORT    = "${NOMAD_PORT_health}"
+        CECOCHAT_CONSUL                   = var.consul
+        CECOCHAT_KAFKA                    = var.kafka
+        CECOCHAT_CASSANDRA                = var.cassandra
+        CECOCHAT_REDIS                    = var.redis
       }, var.settings)
 
       resources {

@@ -97,6 +97,7 @@ class Job:
     edge: str = ""
     canary: str = "1 # the new version proves itself beside the old one first"
     promote: str = "true"
+    further_ports: tuple[tuple[str, str], ...] = ()
     more: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -112,6 +113,7 @@ class Job:
         if self.port != "health":
             named["CECOCHAT_HOST"] = f'"${{NOMAD_IP_{self.port}}}"'
             named[f"CECOCHAT_{self.name.upper()}_PORT"] = f'"${{NOMAD_PORT_{self.port}}}"'
+        named |= {name: f'"${{NOMAD_PORT_{port}}}"' for name, port in self.further_ports}
         named["CECOCHAT_INTERNAL_HOST"] = '"${NOMAD_IP_health}"'
         health = self.health_port or f"CECOCHAT_{self.name.upper()}_HEALTH_PORT"
         named[health] = '"${NOMAD_PORT_health}"'
@@ -139,6 +141,7 @@ class Job:
         return re.sub(r"@(\w+)", lambda found: str(words[found[1]]), text)
 
 
+WEBSOCKET: Final = '      port "websocket" {}\n'
 GRPC: Final = '      port "grpc" {}\n'
 JOBS: Final = (
     Job(
@@ -151,7 +154,8 @@ JOBS: Final = (
         memory=512,
         variables=EDGE,
         port="grpc",
-        ports=GRPC + EDGE_LISTENS,
+        ports=GRPC + WEBSOCKET + EDGE_LISTENS,
+        further_ports=(("CECOCHAT_MESSAGING_WEBSOCKET_PORT", "websocket"),),
         grpc="Messaging",
         edge=told("${NOMAD_PORT_edge}"),
     ),

@@ -152,7 +152,7 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
     """
     names = {
         "connect": ("CONNECT_PORT", "CONNECT_HEALTH_PORT"),
-        "messaging": ("MESSAGING_PORT", "MESSAGING_HEALTH_PORT"),
+        "messaging": ("MESSAGING_PORT", "MESSAGING_WEBSOCKET_PORT", "MESSAGING_HEALTH_PORT"),
         "materialize": ("MATERIALIZE_HEALTH_PORT",),
         "history": ("HISTORY_PORT", "HISTORY_HEALTH_PORT"),
         "control": ("CONTROL_PORT",),

@@ -30,7 +30,16 @@ async def servers() -> AsyncGenerator[Servers]:
     async with alive() as url:
         yield Servers(
             Instance("messaging", "a", "127.0.0.1:7001", url, "1.0"),
-            Instance("messaging", "b", "[::1]:7002", url, "1.0"),
+            Instance(
+                "messaging",
+                "b",
+                "[::1]:7002",
+                url,
+                "1.0",
+                "10.0.0.1:7005",
+                "wss://[::1]:7002/v1/chat",
+                "10.0.0.1:7006",
+            ),
             Instance("history", "a", "chat.example:7003", url, "2.0", "10.0.0.1:7004"),
         )
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.crowd import Crowd
 from tests.support.hostile import metric
+from tests.support.pipes import TransportName
 from tests.support.records import Closed, Delivered, DeviceKey, Entry, Sent, dialog
 from tests.support.results import write
 from tests.support.server import running
@@ -33,10 +34,12 @@ CHAT = dialog(*(key.user_id for key in (FLOODER, SLOW)))
 
 @pytest.mark.timeout(180)
 async def test_a_client_that_stops_reading_is_cut_and_the_others_do_not_notice(
-    tmp_path: Path, rng: Random
+    tmp_path: Path, rng: Random, transport: TransportName
 ) -> None:
     async with running(tmp_path, configuration={"queue.max_bytes": QUEUE_BYTES}) as server:
-        crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)
+        crowd = Crowd(
+            lambda: server.connect_url, server.secret_file, server.record, transport=transport
+        )
         who, chats = ring(20)
         crowd.device(SLOW, [*chats, CHAT]).options = SMALL_WINDOW
         async with crowd.connected([*who, FLOODER, SLOW], [*chats, CHAT]):
@@ -65,7 +68,7 @@ async def test_a_client_that_stops_reading_is_cut_and_the_others_do_not_notice(
         "queue_limit_bytes": QUEUE_BYTES,
         "held_by_transport_bytes": got_before_the_end(after),
     }
-    print(write("slow", figures))
+    print(write(f"slow-{transport}", figures))
     assert during_ms < STALLED_MS, figures
 
 

@@ -33,6 +33,7 @@ from tests.support.backends import Backends
 from tests.support.certificates import Signed, certificates
 from tests.support.edge import behind_an_edge, edge, free_address
 from tests.support.eventually import eventually
+from tests.support.pipes import TransportName
 from tests.support.rawclient import mint
 from tests.support.server import command, running
 
@@ -200,7 +201,7 @@ async def test_a_flood_fills_no_disk_with_the_access_log(
 
 
 async def test_streams_outlive_silence_and_a_new_certificate(
-    tmp_path: Path, backends: Backends
+    tmp_path: Path, backends: Backends, transport: TransportName
 ) -> None:
     """The client that came under the old certificate goes on, and a later one sees the new one."""
     old, new = (certificates(tmp_path / name) for name in ("old", "new"))
@@ -212,8 +213,8 @@ async def test_streams_outlive_silence_and_a_new_certificate(
         assert server.connect_url == f"https://{front.address}"
         tokens = [mint(server.secret_file, user) for user in ("alice", "bob")]
         async with (
-            connect(server.connect_url, tokens[0], ca_file=trusted) as alice,
-            connect(server.connect_url, tokens[1], ca_file=trusted) as bob,
+            connect(server.connect_url, tokens[0], ca_file=trusted, transport=transport) as alice,
+            connect(server.connect_url, tokens[1], ca_file=trusted, transport=transport) as bob,
         ):
             heard = asyncio.create_task(until(bob, "at last"))
             await asyncio.wait([heard], timeout=SILENT_S)
@@ -285,7 +286,7 @@ async def test_what_is_shown_is_what_haproxy_takes(backends: Backends) -> None:
 
 
 async def test_the_edge_takes_nobody_for_a_server_without_its_authority(
-    tmp_path: Path, backends: Backends
+    tmp_path: Path, backends: Backends, transport: TransportName
 ) -> None:
     """All the way is encrypted; who sits at the address of a server is told nothing."""
     behind, other = certificates(tmp_path / "behind"), certificates(tmp_path / "other")
@@ -305,8 +306,8 @@ async def test_the_edge_takes_nobody_for_a_server_without_its_authority(
     async with behind_an_edge(tmp_path / "up", backends, settings) as (server, started):
         url = server.connect_url
         tokens = [mint(server.secret_file, user) for user in ("alice", "bob")]
-        async with connect(url, tokens[1], ca_file=front.ca_file) as bob:
-            async with connect(url, tokens[0], ca_file=front.ca_file) as alice:
+        async with connect(url, tokens[1], ca_file=front.ca_file, transport=transport) as bob:
+            async with connect(url, tokens[0], ca_file=front.ca_file, transport=transport) as alice:
                 await alice.send("bob", "encrypted all the way")
             async with asyncio.timeout(ARRIVES_WITHIN_S):
                 await until(bob, "encrypted all the way")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.systems import Running, running
 from tests.support.backends import Backends
+from tests.support.pipes import TransportName
 from tests.support.server import Server, started
 
 
@@ -24,6 +25,13 @@ async def up(tmp_path: Path) -> AsyncIterator[Running]:
     """Every server in this process, on the embedded adapters."""
     async with running(tmp_path / "data") as started:
         yield started
+
+
+@pytest.fixture
+def over_each(transport: TransportName, monkeypatch: pytest.MonkeyPatch) -> TransportName:
+    """A test that uses it runs over each transport."""
+    monkeypatch.setattr(Running, "transport", transport)
+    return transport
 
 
 @pytest.fixture

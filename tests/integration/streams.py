@@ -1,13 +1,12 @@
-"""One raw stream of one device, item by item; its position moves as the protocol says."""
+"""One raw stream of one device, item by item; its position moves as the protocol says. An address
+that is the URL of a WebSocket is reached over one, any other over gRPC.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
-
-import grpc
 
 from cecochat.v1 import errors_pb2
 from cecochat.v1.errors_pb2 import ErrorCode
@@ -20,19 +19,17 @@ from cecochat.v1.messaging_pb2 import (
     ServerItem,
     Welcome,
 )
+from tests.support.pipes import GrpcPipe, Pipe, PipeClosed, WebSocketPipe
 
 WITHIN_S = 20.0
-TRAILER = "cecochat-error-bin"
-OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 class Ended(Exception):
-    """The stream is over: `code` is the typed reason, `status` gRPC's."""
+    """The stream is over: `code` is the typed reason, `detail` what the transport says."""
 
-    def __init__(self, error: errors_pb2.Error, status: grpc.StatusCode) -> None:
-        super().__init__(f"{error} {status}")
+    def __init__(self, error: errors_pb2.Error, detail: str) -> None:
+        super().__init__(f"{error} {detail}")
         self.error = error
-        self.status = status
 
     @property
     def code(self) -> str:
@@ -42,8 +39,8 @@ class Ended(Exception):
 class Stream:
     """`items` holds all that came. Reading has a deadline, so a test fails instead of hanging."""
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
         self._waiting: list[ServerItem] = []
         self.items: list[ServerItem] = []
         self.position: Position | None = None
@@ -54,8 +51,8 @@ class Stream:
 
     async def write(self, frame: ClientFrame | bytes) -> None:
         """Where the stream has ended, reading says why."""
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            await self._call.write(frame)
+        with suppress(PipeClosed):
+            await self._pipe.write(frame)
 
     async def send(self, *sends: Send, offset: int | None = None) -> None:
         if offset is None:
@@ -75,12 +72,10 @@ class Stream:
     async def _read(self) -> ServerFrame:
         try:
             async with asyncio.timeout(WITHIN_S):
-                frame = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise Ended(typed(error, self.items), error.code()) from None
-        if not isinstance(frame, ServerFrame):
-            raise Ended(errors_pb2.Error(), await self._call.code())
-        return frame
+                return await self._pipe.read()
+        except PipeClosed as closed:
+            said = self.items[-1].disconnect.error if self.items else errors_pb2.Error()
+            raise Ended(closed.error or said, closed.detail) from None
 
     def _move(self, item: ServerItem) -> None:
         kind = item.WhichOneof("item")
@@ -121,9 +116,6 @@ class Stream:
             await self.next()
         return acks
 
-    async def done_writing(self) -> None:
-        await self._call.done_writing()
-
 
 def delivered_texts(items: Sequence[ServerItem]) -> list[str]:
     return [
@@ -133,32 +125,20 @@ def delivered_texts(items: Sequence[ServerItem]) -> list[str]:
     ]
 
 
-def typed(error: grpc.aio.AioRpcError, items: Sequence[ServerItem] = ()) -> errors_pb2.Error:
-    """The reason, which both the last item and the trailer tell."""
-    for name, value in error.trailing_metadata() or ():
-        if name == TRAILER and isinstance(value, bytes):
-            return errors_pb2.Error.FromString(value)
-    return items[-1].disconnect.error if items else errors_pb2.Error()
-
-
 @asynccontextmanager
 async def opened(address: str, token: str) -> AsyncIterator[Stream]:
     """A stream without a hello yet."""
-    async with grpc.aio.insecure_channel(address, options=OWN_CONNECTION) as channel:
-        method: Any = channel.stream_stream(
-            "/cecochat.v1.Messaging/Chat",
-            request_serializer=_serialized,
-            response_deserializer=ServerFrame.FromString,
-        )
-        call = method(metadata=(("authorization", f"Bearer {token}"),))
-        try:
-            yield Stream(call)
-        finally:
-            call.cancel()
+    pipe = await _pipe(address, token)
+    try:
+        yield Stream(pipe)
+    finally:
+        await pipe.close()
 
 
-def _serialized(frame: ClientFrame | bytes) -> bytes:
-    return frame if isinstance(frame, bytes) else frame.SerializeToString()
+async def _pipe(address: str, token: str) -> Pipe:
+    if "://" in address:
+        return await WebSocketPipe.open(address, token)
+    return GrpcPipe(address, token)
 
 
 @asynccontextmanager
@@ -177,6 +157,8 @@ async def refused(address: str, token: str) -> Ended:
     client of grpc.aio the reason.
     """
     async with opened(address, token) as stream:
+        if "://" in address:  # the token is in the hello
+            await stream.hello()
         return await stream.ended()
 
 

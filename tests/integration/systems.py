@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 
@@ -28,6 +28,7 @@ from cecochat.v1.messaging_pb2 import Position
 from tests.integration import streams
 from tests.integration.streams import Stream
 from tests.support import operators
+from tests.support.pipes import TransportName, typed_error
 
 QUICK: Mapping[str, Any] = {
     "sends.rate_per_user": 100_000.0,
@@ -66,8 +67,15 @@ def settings(folder: Path, **others: Any) -> Settings:
 class Running:
     """A started system, and what a test does to it."""
 
+    transport: ClassVar[TransportName] = "grpc"  # of all streams, see the fixture `over_each`
     addresses: system.Addresses
     configuration: Configuration
+
+    @property
+    def where(self) -> str:
+        """The address of the messaging server."""
+        over_grpc = self.transport == "grpc"
+        return self.addresses.messaging if over_grpc else self.addresses.websocket
 
     def token(self, user: str, lifetime_s: float = 3_600) -> str:
         assert self.addresses.token_secret_file
@@ -77,10 +85,14 @@ class Running:
     def stream(
         self, user: str, position: Position | None = None
     ) -> AbstractAsyncContextManager[Stream]:
-        return streams.caught_up(self.addresses.messaging, self.token(user), position)
+        return streams.caught_up(self.where, self.token(user), position)
 
     def opened(self, user: str) -> AbstractAsyncContextManager[Stream]:
-        return streams.opened(self.addresses.messaging, self.token(user))
+        return streams.opened(self.where, self.token(user))
+
+    async def refused(self, user: str) -> streams.Ended:
+        """Why the user's stream is refused."""
+        return await streams.refused(self.where, self.token(user))
 
     async def configure(self, keys: Mapping[str, Any]) -> Document:
         """Write the whole configuration document."""
@@ -122,8 +134,8 @@ class Running:
                     timeout=streams.WITHIN_S,
                 )
             except grpc.aio.AioRpcError as error:
-                typed = streams.typed(error)
-                if not typed.code:
+                typed = typed_error(error)
+                if typed is None:
                     raise
                 raise Refused(typed) from None
 

@@ -21,6 +21,7 @@ from tests.integration.cluster import PARTITIONS, Cluster, Faults, cluster, user
 from tests.integration.streams import message
 from tests.support import operators
 from tests.support.eventually import eventually
+from tests.support.pipes import TransportName
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Talk:
 
     url: str
     servers: Cluster
+    transport: TransportName = "grpc"
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     talking: asyncio.Barrier = field(default_factory=lambda: asyncio.Barrier(PARTITIONS + 1))
     sent: dict[str, list[str]] = field(default_factory=dict)
@@ -46,7 +48,7 @@ class Talk:
         """One user's device, which does both."""
         sent, heard = self.sent.setdefault(user, []), self.heard.setdefault(user, [])
         async with (
-            connect(self.url, self.servers.token(user)) as client,
+            connect(self.url, self.servers.token(user), transport=self.transport) as client,
             asyncio.TaskGroup() as group,
         ):
             listening = group.create_task(self._listen(client, heard))
@@ -132,11 +134,13 @@ async def test_half_of_the_partitions_back_and_forth(
         assert lookups < len(USERS) + len(talk.ends), "clients are told where to go"
 
 
-async def test_a_server_that_drains_hands_its_sessions_over(tmp_path: Path, kafka: str) -> None:
+async def test_a_server_that_drains_hands_its_sessions_over(
+    tmp_path: Path, kafka: str, transport: TransportName
+) -> None:
     async with cluster(tmp_path, kafka) as servers:
         await servers.start("one")
         await servers.assign("two", "one")
-        talk = Talk(await servers.start_connect(), servers)
+        talk = Talk(await servers.start_connect(), servers, transport)
         async with asyncio.TaskGroup() as group:
             async with messaging(servers.parts_with(Faults()), "two") as two:
                 for user in USERS:
@@ -168,7 +172,9 @@ async def test_the_last_item_tells_where_to_go(tmp_path: Path, kafka: str) -> No
             await alice.until_acks(1)
             await servers.start("two")
             assert (await alice.ended()).code == "MOVED"
-        assert last(alice.items).disconnect.address == servers.servers["two"].address
+        told, two = last(alice.items).disconnect, servers.servers["two"]
+        assert (told.address, told.websocket) == (two.address, two.websocket)
+        assert told.websocket.startswith("ws://")
         async with servers.stream("two", ALICE, alice.position):
             pass
 

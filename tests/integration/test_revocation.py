@@ -36,6 +36,7 @@ from tests.support import operators
 from tests.support.eventually import eventually
 from tests.support.hostile import ask, bearer, channel, metric, minted
 
+pytestmark = pytest.mark.usefixtures("over_each")
 GET_CHATS = "/cecochat.v1.History/GetChats"
 IN_EFFECT_WITHIN_S = 10.0  # on whatever machine; 2 s are promised, and measured in tests/faults
 
@@ -76,7 +77,7 @@ async def code_of_query(system: Running, held: str) -> str:
 
 async def code_of_stream(system: Running, held: str) -> str:
     try:
-        async with streams.caught_up(system.addresses.messaging, held):
+        async with streams.caught_up(system.where, held):
             return "OK"
     except streams.Ended as ended:
         return ended.code
@@ -86,7 +87,7 @@ async def judge_doors(system: Running, held: str, code: str) -> None:
     """All three answer alike."""
     assert await code_of_lookup(system, held) == code
     assert await code_of_query(system, held) == code
-    refused = await streams.refused(system.addresses.messaging, held) if code != "OK" else None
+    refused = await streams.refused(system.where, held) if code != "OK" else None
     assert (refused.code if refused else await code_of_stream(system, held)) == code
 
 
@@ -115,8 +116,7 @@ async def followed(system: Running, since_s: float) -> None:
 async def opened(system: Running, *held: str) -> AsyncIterator[list[Stream]]:
     async with AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(streams.caught_up(system.addresses.messaging, each))
-            for each in held
+            await stack.enter_async_context(streams.caught_up(system.where, each)) for each in held
         ]
 
 

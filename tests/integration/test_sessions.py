@@ -10,11 +10,11 @@ import pytest
 from cecochat.v1 import errors_pb2
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position
-from tests.integration import streams
 from tests.integration.streams import Ended, delivered_texts, message
 from tests.integration.systems import QUICK, metric, running
 
 CHAT = "d:alice~bob"
+pytestmark = pytest.mark.usefixtures("over_each")
 
 
 async def test_the_system_starts_twice_in_one_process(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ async def test_a_user_has_so_many_sessions(tmp_path: Path) -> None:
         system.stream("bob"),
     ):
         async with system.stream("alice"):
-            refused = await streams.refused(system.addresses.messaging, system.token("alice"))
+            refused = await system.refused("alice")
             assert refused.code == "TOO_MANY_SESSIONS"
         async with asyncio.timeout(10):
             while True:  # the server notices the end of a stream on its own time
@@ -275,7 +275,7 @@ async def test_connects_over_the_rate_are_told_how_long_to_wait(tmp_path: Path) 
         for _ in range(2):
             async with system.stream("alice"):
                 pass
-        refused = await streams.refused(system.addresses.messaging, system.token("alice"))
+        refused = await system.refused("alice")
         assert refused.code == "RATE_LIMITED"
         wait_ms = refused.error.retry_after_ms
         assert 0 < wait_ms <= 501

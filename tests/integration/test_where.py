@@ -23,9 +23,10 @@ from cecochat.servers.materialize.worker import Materializer
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import FindMessageRequest, FindMessageResponse, MessageStep
 from tests.integration.cluster import Cluster, cluster, user_on
-from tests.integration.streams import Stream, message, receipt, typed
+from tests.integration.streams import Stream, message, receipt
 from tests.support import operators
 from tests.support.eventually import eventually
+from tests.support.pipes import typed_error
 
 ALICE = user_on(0, "alice")
 BOB = user_on(1, "bob")
@@ -361,9 +362,7 @@ async def test_a_participant_is_answered_and_nobody_else(servers: Cluster) -> No
     for user, asked_id in ((CAROL, id_), (BOB, id_ + 1)):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await find(servers, user, asked_id)
-        refusals.append(
-            (caught.value.code(), typed(caught.value).message.replace(str(asked_id), ""))
-        )
+        refusals.append((caught.value.code(), text_of(caught.value).replace(str(asked_id), "")))
     assert refusals[0][0] is grpc.StatusCode.NOT_FOUND
     assert refusals[0] == refusals[1], "it tells that the message exists"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -389,3 +388,9 @@ async def test_the_sessions_that_a_messaging_server_shows(servers: Cluster) -> N
             assert shown["users"].keys() == {BOB}, "alice is on another server"
             [session] = shown["users"][BOB]["sessions"]
             assert session["session_id"] == bob.welcome.session_id
+
+
+def text_of(error: grpc.aio.AioRpcError) -> str:
+    typed = typed_error(error)
+    assert typed is not None, error
+    return typed.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Literal, get_args
 
 import grpc
@@ -29,6 +30,10 @@ TransportName = Literal["grpc", "websocket"]
 TRANSPORTS: tuple[TransportName, ...] = get_args(TransportName)
 
 
+def _serialized(frame: ClientFrame | bytes) -> bytes:
+    return frame if isinstance(frame, bytes) else frame.SerializeToString()
+
+
 class PipeClosed(Exception):
     """Nothing comes any more; `error` is the reason, if the transport itself tells one."""
 
@@ -42,7 +47,7 @@ class Pipe(ABC):
     """One stream. Each method but `close` raises `PipeClosed`."""
 
     @abstractmethod
-    async def write(self, frame: ClientFrame) -> None: ...
+    async def write(self, frame: ClientFrame | bytes) -> None: ...
 
     @abstractmethod
     async def read(self) -> ServerFrame: ...
@@ -58,13 +63,13 @@ class GrpcPipe(Pipe):
         )
         method = self._channel.stream_stream(
             CHAT,
-            request_serializer=ClientFrame.SerializeToString,
+            request_serializer=_serialized,
             response_deserializer=ServerFrame.FromString,
         )
         self._call = method(metadata=(("authorization", f"Bearer {token}"),))
 
     @override
-    async def write(self, frame: ClientFrame) -> None:
+    async def write(self, frame: ClientFrame | bytes) -> None:
         try:
             await self._call.write(frame)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
@@ -102,23 +107,26 @@ class WebSocketPipe(Pipe):
         self._token = token
 
     @classmethod
-    async def open(cls, url: str, token: str) -> WebSocketPipe:
-        """Raises `PipeClosed`."""
+    async def open(cls, url: str, token: str, receive_bytes: int = 0) -> WebSocketPipe:
+        """`receive_bytes`: of the kernel's buffer; 0: as it likes. Raises `PipeClosed`."""
         try:
             socket = await connect(
                 url, subprotocols=[SUBPROTOCOL], compression=None, max_size=None, proxy=None,
                 ping_interval=None,
             )  # fmt: skip
+            if receive_bytes:
+                own = socket.transport.get_extra_info("socket")
+                own.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_bytes)
         except (OSError, InvalidHandshake, EOFError) as error:
             raise PipeClosed(repr(error)) from error
         return cls(socket, token)
 
     @override
-    async def write(self, frame: ClientFrame) -> None:
-        if frame.HasField("hello"):
+    async def write(self, frame: ClientFrame | bytes) -> None:
+        if isinstance(frame, ClientFrame) and frame.HasField("hello"):
             frame.hello.token = self._token
         try:
-            await self._socket.send(frame.SerializeToString())
+            await self._socket.send(_serialized(frame))
         except ConnectionClosed as closed:
             raise PipeClosed(repr(closed)) from closed
 

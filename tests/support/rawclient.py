@@ -111,11 +111,14 @@ async def _get(url: str, path: str, token: str, ca_file: Path | None) -> tuple[i
 
 
 async def opened(transport: TransportName, route: Route, token: str, options: Options = ()) -> Pipe:
-    """A stream to where a route says, over that transport. Raises `NotFound`."""
+    """A stream to where a route says, over that transport. A small HTTP/2 window means a small
+    buffer of the socket where there is none. Raises `NotFound`.
+    """
     if transport == "grpc":
         return GrpcPipe(route.messaging, token, options)
     try:
-        return await WebSocketPipe.open(route.websocket, token)
+        window = dict(options).get("grpc.http2.lookahead_bytes", 0)
+        return await WebSocketPipe.open(route.websocket, token, window)
     except PipeClosed as closed:
         raise NotFound(f"{route.websocket}: {closed.detail}") from closed
 

@@ -61,7 +61,23 @@ def test_each_messaging_server_of_the_machine_has_a_port_of_its_own() -> None:
     assert servers(text, "messaging-20002") == ["10.0.0.1:32"]
     assert servers(text, "messaging-8443") == []
     assert "10.0.0.2" not in text
-    assert "/v1/" not in section(text, "frontend edge-20001")
+    assert "path_beg /v1/" not in section(text, "frontend edge-20001")
+
+
+def test_a_websocket_comes_to_the_port_that_leads_to_its_server() -> None:
+    settings = load(EDGE)
+    text = written(settings, of_one_machine(settings))
+    assert servers(text, "websocket-8443") == ["127.0.0.1:8088"]
+    rules = section(text, "frontend edge-8443")
+    ours = "use_backend websocket-8443 if { path /v1/chat }"
+    assert rules.index(ours) < rules.index("use_backend connect if { path_beg /v1/ }")
+    told = server("messaging", "m1", "10.0.0.1:20001", "10.0.0.1:31")
+    both = [told._replace(websocket_behind="10.0.0.1:38"), told._replace(instance_id="older")]
+    text = written(settings, of_instances(settings, both))
+    assert servers(text, "websocket-20001") == ["10.0.0.1:38"], "the other has none"
+    assert len(servers(text, "messaging-20001")) == 2
+    assert " proto h2" not in section(text, "backend websocket-20001")
+    assert "{ path /v1/chat }" in section(text, "frontend edge-20001")
 
 
 def test_any_connect_or_history_server_will_do() -> None:
@@ -95,6 +111,7 @@ def test_whoever_writes_to_the_registry_writes_no_lines_here(spoilt: str) -> Non
     others = [
         sound._replace(address=spoilt),
         sound._replace(behind=spoilt),
+        sound._replace(websocket_behind=spoilt),
         sound._replace(health_url=f"http://{spoilt}"),
         sound._replace(instance_id="one two"),
     ]

@@ -16,10 +16,13 @@ from cecochat.ports.discovery import SERVICES, Instance
 
 SECRET = b"of the tests of this file"
 SETTINGS = ConsulSettings("unset:0", SECRET)
-SERVER = Instance("messaging", "m1", "10.0.0.1:1", "http://10.0.0.1:2", "1", "10.0.0.1:3")
+SERVER = Instance(
+    "messaging", "m1", "10.0.0.1:1", "http://10.0.0.1:2", "1", "10.0.0.1:3",
+    "ws://10.0.0.1:1/v1/chat", "10.0.0.1:4",
+)  # fmt: skip
 
 texts = st.text(max_size=8)
-instances = st.builds(Instance, st.sampled_from(SERVICES), texts, texts, texts, texts, texts)
+instances = st.builds(Instance, st.sampled_from(SERVICES), *[texts] * 7)
 
 
 @given(texts, instances, texts, instances)

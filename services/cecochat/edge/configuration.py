@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import FOR_CLIENTS, Instance, Service
-from cecochat.settings.settings import PREFIX, Settings, split_address
+from cecochat.settings.settings import CHAT_PATH, PREFIX, Settings, split_address
 
 HEADERS_MAX = 64
 STREAMS_MAX = 32
@@ -38,6 +38,9 @@ PATHS: dict[Service, str] = {
 
 Health, metrics and what is for operators are not among them.
 """
+HTTP = "http/1.1"
+WEBSOCKET = f"path {CHAT_PATH}"
+"""The path of a messaging server's WebSockets. They have a port of their own behind the edge."""
 
 PLAIN = re.compile(r"[\w.:/\[\]-]+", re.ASCII)
 LOG_FORMAT = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %ts %HM %HPO"
@@ -52,6 +55,7 @@ class Behind(NamedTuple):
     address: str  # host:port
     health_url: str  # connect answers /livez on its port for clients
     port: int  # the port of the edge that leads here
+    websocket: str = ""  # host:port at which it answers WebSockets; empty if it does not
 
 
 def of_one_machine(settings: Settings) -> list[Behind]:
@@ -61,7 +65,9 @@ def of_one_machine(settings: Settings) -> list[Behind]:
     scheme = "https" if settings.tls else "http"
     return [
         Behind("connect", "connect", connect, f"{scheme}://{connect}", port),
-        _behind(settings, "messaging", settings.messaging_port, settings.messaging_health_port),
+        _behind(
+            settings, "messaging", settings.messaging_port, settings.messaging_health_port
+        )._replace(websocket=f"{settings.host}:{settings.messaging_websocket_port}"),
         _behind(settings, "history", settings.history_port, settings.history_health_port),
     ]
 
@@ -89,7 +95,8 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
             continue
         port = port if each.service == "messaging" else main
         health = f"http://{each.behind}" if each.service == "connect" else each.health_url
-        found.append(Behind(each.service, each.instance_id, each.behind, health, port))
+        own = each.websocket_behind
+        found.append(Behind(each.service, each.instance_id, each.behind, health, port, own))
     return sorted(found)
 
 
@@ -101,8 +108,9 @@ def _is_plain(instance: Instance) -> bool:
     texts = (instance.instance_id, instance.address, instance.behind, instance.health_url)
     if not all(PLAIN.fullmatch(text) for text in texts):
         return False
-    addresses = (instance.address, instance.behind, urlsplit(instance.health_url).netloc)
-    return all(_is_address(text) for text in addresses)
+    addresses = [instance.address, instance.behind, urlsplit(instance.health_url).netloc]
+    addresses += [instance.websocket_behind] if instance.websocket_behind else []
+    return all(PLAIN.fullmatch(text) and _is_address(text) for text in addresses)
 
 
 def _is_address(text: str) -> bool:
@@ -128,10 +136,13 @@ def written(settings: Settings, servers: Sequence[Behind]) -> str:
     ca_file = settings.edge_ca_file
     for service in ("connect", "history"):
         same = [each for each in servers if each.service == service]
-        parts.append(_backend(service, same, ca_file))
+        protocol = HTTP if service == "connect" else "h2"
+        parts.append(_backend(service, same, ca_file, protocol))
     for port in (main, *ports):
         owners = [each for each in servers if (each.service, each.port) == ("messaging", port)]
         parts.append(_backend(f"messaging-{port}", owners, ca_file))
+        sockets = [each._replace(address=each.websocket) for each in owners if each.websocket]
+        parts.append(_backend(f"websocket-{port}", sockets, ca_file, HTTP))
     return "\n".join(parts)
 
 
@@ -162,7 +173,8 @@ def _defaults(settings: Settings) -> str:
         "timeout connect 5s",
         f"timeout http-request {settings.edge_header_s}s",
         "timeout http-keep-alive 60s",
-        "# A stream may be silent for long. The keepalive finds clients that are gone.",
+        "# A stream may be silent for long. The keepalive finds clients that are gone. A tunnel is",
+        "# a WebSocket, where the server asks for a sign of life every 20 s.",
         f"timeout client {settings.edge_idle_s}s",
         f"timeout server {settings.edge_idle_s}s",
         f"timeout tunnel {settings.edge_idle_s}s",
@@ -182,12 +194,13 @@ def _addresses() -> str:
 
 
 def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str:
-    http = "h2,http/1.1" if "connect" in services else "h2"
     certificate = settings.edge_cert_file
-    tls = f" ssl crt {_quoted(str(certificate))} alpn {http}" if certificate else ""
+    tls = f" ssl crt {_quoted(str(certificate))} alpn h2,http/1.1" if certificate else ""
     limit = settings.edge_connections_per_address
     requests = settings.edge_requests_per_address * RATE_S
-    served = " or ".join(f"{{ {PATHS[service]} }}" for service in services)
+    served = " or ".join(
+        f"{{ {path} }}" for path in (WEBSOCKET, *(PATHS[each] for each in services))
+    )
     backends = {service: service for service in services} | {"messaging": f"messaging-{port}"}
     return _section(
         f"frontend edge-{port}",
@@ -197,6 +210,7 @@ def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str
         f"http-request set-log-level silent if {{ sc0_http_req_rate(addresses) gt {LOGGED} }}",
         f"http-request deny deny_status 404 unless {served}",
         f"http-request deny deny_status 429 if {{ sc0_http_req_rate(addresses) gt {requests} }}",
+        f"use_backend websocket-{port} if {{ {WEBSOCKET} }}",  # before what it begins with
         *(f"use_backend {backends[each]} if {{ {PATHS[each]} }}" for each in services),
     )
 
@@ -205,20 +219,22 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("'", r"'\''") + "'"
 
 
-def _backend(name: str, servers: Sequence[Behind], ca_file: Path | None) -> str:
-    lines = (f"{_server(each)}{_tls(each, ca_file)}" for each in servers)
+def _backend(
+    name: str, servers: Sequence[Behind], ca_file: Path | None, protocol: str = "h2"
+) -> str:
+    lines = (f"{_server(each, protocol)}{_tls(each, ca_file, protocol)}" for each in servers)
     return _section(f"backend {name}", "option httpchk GET /livez", *lines)
 
 
-def _server(server: Behind) -> str:
+def _server(server: Behind, protocol: str) -> str:
     """HAProxy checks a server over HTTP. One that does not answer gets no new clients."""
     health = urlsplit(server.health_url)
     check = f"check addr {health.hostname} port {health.port} check-proto h1 {INTERVALS}"
-    grpc = "" if server.service == "connect" else " proto h2"
+    grpc = " proto h2" if protocol == "h2" else ""
     return f"server {server.server_id} {server.address}{grpc} {check}"
 
 
-def _tls(server: Behind, ca_file: Path | None) -> str:
+def _tls(server: Behind, ca_file: Path | None, protocol: str) -> str:
     """Tell HAProxy how to encrypt, and which certificate to expect.
 
     It must be signed by the given authority. If the address is a name, the certificate must have
@@ -227,10 +243,9 @@ def _tls(server: Behind, ca_file: Path | None) -> str:
     check = " check-ssl" if server.health_url.startswith("https:") else ""
     if ca_file is None:
         return f"{check} verify none" if check else ""  # the check asks for life, not for identity
-    alpn = "http/1.1" if server.service == "connect" else "h2"
     host, _ = split_address(server.address)
     name = "" if _is_ip(host) else f" verifyhost {host}"
-    return f" ssl alpn {alpn} verify required ca-file {_quoted(str(ca_file))}{name}{check}"
+    return f" ssl alpn {protocol} verify required ca-file {_quoted(str(ca_file))}{name}{check}"
 
 
 def _is_ip(host: str) -> bool:

@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 10.0
 READ_BUFFER_BYTES = 4 << 10  # it grows with the largest frame that comes
+UNSENT_BYTES = 128 << 10
+"""What the kernel takes for a client that does not read. By itself it would take megabytes, before
+the queue of the session notices anything.
+"""
 STRANGERS_MAX = 1_000
 """How many connections may not have shown a token yet. Of more, the oldest is cut off."""
 BEAT_S = 5.0
@@ -101,6 +105,8 @@ class _Protocol(WSProtocol):  # type: ignore[misc] # it has no stub
         )  # fmt: skip
 
     def connection_made(self, transport: asyncio.Transport) -> None:
+        made = transport.get_extra_info("socket")
+        made.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         super().connection_made(transport)
         self.strangers[self] = None
         if len(self.strangers) > STRANGERS_MAX:
