@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 _LENGTH_DELIMITED = 2
 
@@ -22,6 +23,9 @@ def varint(value: int) -> bytes:
     out.append(value)
     return bytes(out)
 
+
+cached_varint = lru_cache(maxsize=1_024)(varint)
+"""Like `varint`, for values that recur, such as lengths and the clock of a batch."""
 
 _BYTES = [bytes((value,)) for value in range(0x80)]
 

@@ -177,16 +177,16 @@ class Owner:
         self, user_id: UserId, send: Send, recipients: Sequence[UserId], now_ms: int
     ) -> Origin:
         assert self.epoch is not None, "an owner accepts only once it has read its takeover"
+        body = send.WhichOneof("body")
+        assert body is not None, "a send without a body is refused at the edge"
         event = Event(
             id=message_id(self.next_stamp(now_ms, send.seen_id), self.partition),
             user_id=user_id,
             chat_id=send.chat_id,
             client_message_id=send.client_message_id,
             recipient_ids=recipients,
+            **{body: getattr(send, body)},
         )
-        body = send.WhichOneof("body")
-        assert body is not None, "a send without a body is refused at the edge"
-        getattr(event, body).CopyFrom(getattr(send, body))
         number, self._number = self._number, self._number + 1
         self._serves_home = self._serves_home or self.can_serve_home()
         return Origin(

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.place import Place
-from cecochat.domain.log.wire import varint
+from cecochat.domain.log.wire import cached_varint, varint
 from cecochat.v1.messaging_pb2 import (
-    Ack,
     CaughtUp,
     Disconnect,
     Gap,
@@ -27,12 +26,11 @@ def delivered(at: Place, event: bytes) -> Chunk:
     """Return an event for its user's devices. Its bytes are those in the log: nothing is parsed or
     serialized again.
     """
-    head = b"".join(
-        (b"\x08", varint(at.offset), b"\x18", varint(at.clock_ms), b"\x12", varint(len(event)))
-    )
+    offset, clock, length = varint(at.offset), cached_varint(at.clock_ms), cached_varint(len(event))
+    head = b"\x08%b\x18%b\x12%b" % (offset, clock, length)
     size = len(head) + len(event)
-    inner = b"\x12" + varint(size)
-    return b"".join((b"\x0a", varint(len(inner) + size), inner, head, event))
+    inner = b"\x12" + cached_varint(size)
+    return b"\x0a%b%b%b%b" % (cached_varint(len(inner) + size), inner, head, event)
 
 
 def _chunk(item: ServerItem) -> Chunk:
@@ -41,9 +39,11 @@ def _chunk(item: ServerItem) -> Chunk:
 
 def ack(client_message_id: str, message_id: int, at: Place) -> Chunk:
     """Return the answer to a send that is accepted, with its message id and place."""
-    item = Ack(client_message_id=client_message_id, message_id=message_id)
-    item.offset, item.clock_ms = at.offset, at.clock_ms
-    return _chunk(ServerItem(ack=item))
+    key, id_ = client_message_id.encode(), varint(message_id)
+    offset, clock, length = varint(at.offset), cached_varint(at.clock_ms), cached_varint(len(key))
+    item = b"\x0a%b%b\x10%b\x18%b\x20%b" % (length, key, id_, offset, clock)
+    inner = b"\x1a" + cached_varint(len(item))
+    return b"\x0a%b%b%b" % (cached_varint(len(inner) + len(item)), inner, item)
 
 
 def refused(client_message_id: str, refusal: Refusal) -> Chunk:
