@@ -43,6 +43,7 @@ WORKLOADS: dict[str, list[str]] = {
     "closed, 16 in flight, real texts": ["closed", "--window", "16", "--texts", "real"],
     "open, 500/s, real texts": ["open", "--rate", "500", "--texts", "real"],
     "2,000 idle connections": ["idle", "--count", "2000"],
+    "2,000 idle WebSockets": ["idle", "--count", "2000", "--transport", "websocket"],
     "history page of 50": ["pages", "--count", "2000"],
 }
 RESTART = "restart with 50,000 messages"

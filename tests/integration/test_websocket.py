@@ -127,7 +127,7 @@ async def test_frames_of_60_kb_in_both_directions(server: Server) -> None:
     await alice.close()
 
 
-def test_large_frames_in_a_row_stay_whole_under_uvloop() -> None:
+def test_large_frames_that_wait_stay_whole_under_uvloop() -> None:
     """With its own `send`, picows 2.3.1 breaks the header of a large frame that waits for a client
     which reads slowly, if another frame follows.
     """

@@ -35,6 +35,8 @@ def connect(
         return
     echo(f"user       {route.user_id} (partition {route.partition})")
     echo(f"messaging  {route.messaging} ({route.server_id})")
+    if route.websocket:
+        echo(f"websocket  {route.websocket}")
     echo(f"history    {route.history or 'none is live just now'}")
     echo(f"valid for  {route.valid_for_s:g} s")
 
