@@ -17,6 +17,7 @@ from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.client import CaughtUp, Hole, Message
 from cecochat.client import connect as connected
 from cecochat.ports.history import Hole as KeptHole
+from cecochat.servers.materialize.rows import SETTLED_AFTER_MS
 from tests.support.eventually import eventually
 from tests.support.rawclient import mint
 from tests.support.server import Server, command, running
@@ -91,6 +92,7 @@ async def test_what_the_middle_of_a_log_lacks_is_told(tmp_path: Path, fault: str
         if fault == "vanished":
             damage(data, "DELETE FROM records WHERE place = ?", gone)
         else:
+            await asyncio.sleep(SETTLED_AFTER_MS / 1_000)  # younger, it would never have been read
             damage(data, "UPDATE records SET value = x'ff' WHERE place = ?", gone)
         await server.start()
         last = (await send(server, 1))[-1]

@@ -107,9 +107,14 @@ class Rows:
         return self._mark_records.pop(at)
 
 
+SETTLED_AFTER_MS = 30_000
+"""How old a record has to be before it is held possible that it was read and is damaged since."""
+
+
 def rows_of(log_id: str, partition: int, fold: Fold, records: Sequence[Record]) -> Rows:
     """Fold the records of a partition, in order, into rows."""
-    rows, hidden = Rows(log_id, partition), Hidden(log_id, partition)
+    rows = Rows(log_id, partition)
+    hidden = Hidden(log_id, partition, now_ms() - SETTLED_AFTER_MS)
     for record in records:
         decoded = decode_once(record)
         counts = fold.step(record.offset, decoded, record.appended_at_ms)

@@ -87,9 +87,13 @@ def unproven(log_id: str, partition: int, seen: list[UnprovenOrigin]) -> Hole:
 class Hidden:
     """Turns the gaps that a fold finds in a batch of records into holes: one for each stretch of
     offsets that have vanished, and one for each stretch of records in doubt.
+
+    What was appended after `settled_ms` and cannot be read could never be read, so nothing is in
+    doubt for it: its owner has ended the epoch, and senders have repeated what was in flight.
     """
 
-    def __init__(self, log_id: str, partition: int) -> None:
+    def __init__(self, log_id: str, partition: int, settled_ms: int | None = None) -> None:
+        self._settled_ms = settled_ms
         self.holes: list[Hole] = []
         self._log_id = log_id
         self._partition = partition
@@ -99,7 +103,8 @@ class Hidden:
     def add(self, gap: Gap) -> None:
         """Take in a gap."""
         if not gap.is_vanished:
-            self._doubts.append(gap)
+            if self._settled_ms is None or gap.by_ms <= self._settled_ms:
+                self._doubts.append(gap)
             return
         self.end()
         last_id = max(_highest(gap.by_ms), gap.above + 1)
