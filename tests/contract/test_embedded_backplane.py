@@ -134,6 +134,26 @@ async def test_a_failed_commit_fails_all_of_its_group_and_ends_their_sessions(
     await log.close()
 
 
+async def test_what_a_failed_commit_may_have_left_is_dropped_once(tmp_path: Path) -> None:
+    log = await EmbeddedBackplane.open(tmp_path, database=StalledDatabase)
+    database, said = log.database, list[str]()
+    assert isinstance(database, StalledDatabase)
+    await append(log, [new(0)])
+    database.failing = True
+    for _ in range(2):
+        with pytest.raises(ProducerEnded):
+            await append(log, [new(1)])
+    database.failing = False
+    await database.write(lambda connection: connection.set_trace_callback(said.append))
+    for number in (2, 3, 4):
+        await append(log, [new(number)])
+    assert len([each for each in said if each.startswith("DELETE")]) == 1
+    batch = await read(log, 4)
+    assert [record.offset for record in batch] == [0, 1, 2, 3]
+    assert values(batch) == [0, 2, 3, 4]
+    await log.close()
+
+
 async def test_one_failing_job_leaves_the_others_of_its_group_alone(tmp_path: Path) -> None:
     database = StalledDatabase(tmp_path / "jobs.db")
     await database.write(lambda connection: connection.execute("CREATE TABLE t (n)") and None)

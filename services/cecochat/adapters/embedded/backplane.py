@@ -110,6 +110,8 @@ class _Appends(Work[_Append, Sequence[Placed]]):
         self, connection: sqlite3.Connection, payloads: Sequence[_Append]
     ) -> Sequence[Sequence[Placed] | ProducerEnded]:
         self._now_ms = max(self._now_ms, int(self._clock() * 1_000))  # never goes back
+        if self._before:  # the last transaction was committed, with what it had dropped
+            self._undone.clear()
         self._before = {}
         for stream in self._undone:
             layout.drop_from(connection, stream, self._next[stream])
