@@ -17,6 +17,7 @@ from cecochat.domain.log.reliable import ReliableStates
 from cecochat.v1.events_pb2 import Event
 from tests.sim.evidence import Row
 from tests.sim.history import row_of
+from tests.sim.moments import Moments
 from tests.sim.shape import Shape
 from tests.sim.state import State
 
@@ -157,15 +158,11 @@ class Cuts:
 
     def __init__(self, seed: int, steps: int, weights: Mapping[str, float] | None) -> None:
         self._rng = random.Random(f"{seed}-cuts")
-        often = self._rng.choice([1, 1, 2, 4]) if self._rng.random() < 1 / 8 else 0
-        self._probability = (weights or {}).get("cut_log", 0.0)
-        self._at = set(self._rng.sample(range(steps), often)) if weights is None else set()
-        self._step = 0
+        self._moments = Moments(self._rng, "cut_log", [1, 1, 2, 4], steps, weights)
 
     def draw(self, world: World) -> Iterator[Action]:
         """What is done before the next step."""
-        self._step += 1
-        if self._rng.random() < self._probability or self._step in self._at:
+        if self._moments.come():
             partition = self._rng.randrange(world.shape.partitions)
             log = world.logs[partition]
             if log.start < log.end:

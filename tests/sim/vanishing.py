@@ -23,6 +23,7 @@ from cecochat.domain.log.records import Copy, Origin, State, Takeover
 from tests.sim.evidence import Row
 from tests.sim.log import Log
 from tests.sim.losing import Losing
+from tests.sim.moments import Moments
 from tests.sim.network import Network
 
 if TYPE_CHECKING:
@@ -160,15 +161,11 @@ class Vanishings:
 
     def __init__(self, seed: int, steps: int, weights: Mapping[str, float] | None) -> None:
         self._rng = random.Random(f"{seed}-vanishings")
-        often = self._rng.choice([1, 1, 3, 6]) if self._rng.random() < 1 / 8 else 0
-        self._probability = (weights or {}).get("vanish", 0.0)
-        self._at = set(self._rng.sample(range(steps), often)) if weights is None else set()
-        self._step = 0
+        self._moments = Moments(self._rng, "vanish", [1, 1, 3, 6], steps, weights)
 
     def draw(self, world: World) -> Iterator[Action]:
         """What is done before the next step."""
-        self._step += 1
-        if self._rng.random() < self._probability or self._step in self._at:
+        if self._moments.come():
             partition = self._rng.randrange(world.shape.partitions)
             log = world.logs[partition]
             first = self._rng.randint(log.start, max(log.start, log.end - 1))
