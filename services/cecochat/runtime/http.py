@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import logging
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -20,7 +19,8 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 from typing_extensions import override
 
 from cecochat.auth.certificates import Certificate
-from cecochat.domain.errors import InvalidSettings, Refusal
+from cecochat.domain.errors import Refusal
+from cecochat.runtime.listening import listening
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -158,14 +158,9 @@ async def serving(
 
     Raises `InvalidSettings` if the port is in use.
     """
-    try:
-        listener = socket.create_server((host, port), backlog=1_024)
-    except OSError as error:
-        raise InvalidSettings(
-            f"port {port} cannot be used for {made.name} ({error.strerror}): choose another"
-        ) from None
+    bound = listening(host, port, made.name)
     server: Any = await made.create_server(
-        sock=listener,
+        sock=bound,
         return_asyncio_server=True,
         protocol=Deadlines,
         access_log=False,
@@ -174,7 +169,7 @@ async def serving(
     await server.startup()
     await server.start_serving()
     try:
-        yield listener.getsockname()[1]
+        yield bound.getsockname()[1]
     finally:
         server.close()
         for connection in tuple(server.connections):

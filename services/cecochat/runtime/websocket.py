@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.errors import InvalidSettings
+from cecochat.runtime.listening import listening
 from cecochat.runtime.socket import Socket
 
 log = logging.getLogger(__name__)
@@ -192,12 +193,7 @@ async def serving(
 
     Raises `InvalidSettings` if the port is in use.
     """
-    try:
-        bound = sockets.create_server((host, port), backlog=1_024)
-    except OSError as error:
-        raise InvalidSettings(
-            f"port {port} cannot be used for WebSockets ({error.strerror}): choose another"
-        ) from None
+    bound = listening(host, port, "WebSockets")
     async with asyncio.TaskGroup() as group:
         listener = Listener(endpoint, serve, group)
         made = await asyncio.get_running_loop().create_server(
