@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from cecochat.cli.operate.waterfall import Bar, bars, query
+from cecochat.domain.cluster.partitions import partition_of
+from cecochat.domain.log.ids import ChatId, participants
 from cecochat.telemetry import spans
 from scripts.backends.launch import Backend, private
 from tests.support.backends import Backends
@@ -146,11 +148,31 @@ async def each_says_one(crowd: Crowd) -> list[int]:
     return sorted(set(acked(crowd, mark).values()))
 
 
+async def say_one_between_servers(cluster: Processes, crowd: Crowd) -> int:
+    owners = await cluster.owners()
+
+    def owners_of(chat_id: str) -> set[str]:
+        users = participants(ChatId(chat_id))
+        return {owners[str(partition_of(user, len(owners)))] for user in users}
+
+    device, chat_id = next(
+        (device, chat_id)
+        for device in crowd.devices.values()
+        for chat_id in device.chats
+        if len(owners_of(chat_id)) == 2
+    )
+    mark = len(crowd.record.entries)
+    device.say(chat_id, "to another server")
+    await crowd.answered()
+    (message_id,) = acked(crowd, mark).values()
+    return message_id
+
+
 @pytest.mark.timeout(300)
 async def test_every_message_has_its_whole_trace_over_a_handover_and_a_repeat(
     observed: dict[str, str], jaeger: Backend, tmp_path: Path, rng: Random
 ) -> None:
-    who, chats = ring(4)
+    who, chats = ring(12)  # in more than half of the partitions, so some on each server
     phones = [each for each in who if each.device == "phone"]
     async with processes(tmp_path, observed, COUNTS, TRACED) as cluster:
         crowd = Crowd(lambda: cluster.connect_url, cluster.secret_file, cluster.record)
@@ -163,8 +185,9 @@ async def test_every_message_has_its_whole_trace_over_a_handover_and_a_repeat(
                 await eventually(lambda: _shares(cluster, new.instance_id), 60, 0.2)
             await crowd.answered()
             moved = sorted(set(acked(crowd, mark).values()))
-            of_moved = await traces(jaeger, moved, went_on)
-            assert any(map(crossed, of_moved.values())), "no trace has both servers"
+            await traces(jaeger, moved, went_on)
+            apart = await say_one_between_servers(cluster, crowd)
+            await traces(jaeger, [apart], crossed)
             await eventually(lambda: _assigned_together(jaeger, new.instance_id), 60, 1)
             alice = crowd.devices[phones[0]]
             again = {key: m for key, m in acked(crowd, 0).items() if m in first}

@@ -27,6 +27,7 @@ from tests.sim.schedule import FAULTS, STEPS, WEIGHTS, random_run, replay, shrin
 from tests.sim.shape import Shape
 
 SEEDS, MANY_SEEDS = 4_000, 40_000
+ENOUGH = 5  # times that each thing has to happen
 
 
 @pytest.mark.timeout(1_800)
@@ -78,6 +79,7 @@ def _begun(lowest: Lowest, *_: object) -> str:
     return f"begun at what is {'gone' if lowest.last is None else 'left'}"
 
 
+@pytest.mark.timeout(600)
 def test_the_runs_reach_what_they_are_for() -> None:
     """Every action is performed, every refusal, repeat, gap and void record happens."""
     reached: Counter[str] = Counter()
@@ -107,11 +109,6 @@ def test_the_runs_reach_what_they_are_for() -> None:
         counted(beginning, "lowest_fold", _begun),
         counted(Forwarder, "leave_out", lambda lost, *_: f"left out and told: {bool(lost)}"),
     ]
-    with ExitStack() as stack:
-        for each in watched:
-            stack.enter_context(each)
-        for seed in range(1_500):
-            reached.update(str(action[0]) for action in random_run(seed).actions)
     expected = {*WEIGHTS, *FAULTS, "slow", "catch_up", "moved", "unavailable", "refused"}
     expected |= {"gap filled", "replayed from the log", "Origin False", "Copy False"}
     expected |= {"position covered: False", "attached: False", "send settled: True"}
@@ -126,5 +123,15 @@ def test_the_runs_reach_what_they_are_for() -> None:
         "left out and told: True",
     }
     expected -= {"long_tick", "wrong_clock"}  # which are done as "tick" and "skew"
-    rare = {each: reached[each] for each in expected if reached[each] < 5}
-    assert not rare
+
+    def rare() -> dict[str, int]:
+        return {each: reached[each] for each in expected if reached[each] < ENOUGH}
+
+    with ExitStack() as stack:
+        for each in watched:
+            stack.enter_context(each)
+        for seed in range(1_500):
+            reached.update(str(action[0]) for action in random_run(seed).actions)
+            if not rare():
+                return
+    assert not rare()

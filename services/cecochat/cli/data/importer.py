@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from cecochat.cli.data.ledger import Ledger, SenderState
 from cecochat.cli.data.transcript import Entry, Transcript
 from cecochat.cli.failure import say
-from cecochat.cli.output import REACH_S
 from cecochat.cli.systems import state_dir
 from cecochat.cli.target import Target, check_user, token_for
 from cecochat.client import (
@@ -52,7 +51,7 @@ def _is_answered(entry: Entry, ledger: Ledger, device: _Device) -> bool:
 async def _log_id(where: Target, user: str, token: str | None) -> str:
     """Return which system this is. An emptied data folder is another one at the same address."""
     token_of = token_for(where, user, token)
-    async with connect(where.connect_url, token_of, listen=False, timeout_s=REACH_S) as client:
+    async with connect(where.connect_url, token_of, listen=False) as client:
         check_user(user, client.user_id)
         return client.log_id
 
