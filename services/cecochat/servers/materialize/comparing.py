@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -41,6 +42,8 @@ MEANING: dict[What, str] = {
     "mark": "above the marks of {user_id}, who has sent a receipt for it",
 }
 ROWS_AT_ONCE = 5_000
+RECORDS_AT_ONCE = 100
+"""How many are folded before others get their turn: in one process, messages wait meanwhile."""
 
 
 class Expected(NamedTuple):
@@ -150,10 +153,16 @@ class Budget:
         """Return whether nothing may be read any more."""
         return self.records <= 0 or self.bytes <= 0
 
-    def spend(self, record: Record) -> None:
-        """Take a record that was read off the budget."""
-        self.records -= 1
-        self.bytes -= len(record.value)
+    def take(self, batch: Sequence[Record]) -> Sequence[Record]:
+        """Return the first records of a batch, as many as may be read, and take them off the
+        budget. The last one may overdraw it.
+        """
+        for count, record in enumerate(batch):
+            if self.is_spent():
+                return batch[:count]
+            self.records -= 1
+            self.bytes -= len(record.value)
+        return batch
 
 
 class Walk:
@@ -216,31 +225,29 @@ class Walk:
         expected: list[Expected] = []
         if fold is None or budget.is_spent():
             return expected
-        async with aclosing(self._records(up_to)) as records:
-            async for record in records:
-                expected += self._expected(fold, record)
-                self.clock_ms, self.position = fold.clock_ms, record.offset
-                budget.spend(record)
+        async with aclosing(self._batches(up_to)) as batches:
+            async for batch in batches:
+                expected += self._expected(fold, budget.take(batch))
                 if budget.is_spent():
                     break
+                await asyncio.sleep(0)
         return expected
 
-    def _expected(self, fold: Fold, record: Record) -> list[Expected]:
-        made = rows_of("", self._partition, fold, [record])
-        self.hidden += [HiddenStretch.of(self._partition, gap) for gap in fold.gaps.found]
-        rows: list[MessageRow | MarkRow] = [*made.messages, *made.marks]
-        return [Expected(self._partition, record.offset, row) for row in rows]
+    def _expected(self, fold: Fold, records: Sequence[Record]) -> list[Expected]:
+        made = rows_of("", self._partition, fold, records)
+        self.clock_ms, self.position = fold.clock_ms, records[-1].offset
+        self.hidden += [HiddenStretch.of(self._partition, gap) for gap in made.gaps]
+        return [Expected(self._partition, offset, row) for offset, row in made.placed()]
 
-    async def _records(self, up_to: int) -> AsyncGenerator[Record]:
+    async def _batches(self, up_to: int) -> AsyncGenerator[Sequence[Record]]:
         if self.position >= up_to:
             return
         batches = records_after(self._backplane, self._partition, self.place)
         async with aclosing(batches):
             async for batch in batches:
-                for record in batch:
-                    if record.offset > up_to:
-                        return
-                    yield record
+                wanted = [record for record in batch if record.offset <= up_to]
+                for at in range(0, len(wanted), RECORDS_AT_ONCE):
+                    yield wanted[at : at + RECORDS_AT_ONCE]
                 if batch[-1].offset >= up_to:
                     return
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.domain.log.fold import Fold
+from cecochat.domain.log.gaps import Gap
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Origin, Takeover
@@ -27,6 +28,7 @@ class Rows:
     partition: int
     messages: list[MessageRow] = field(default_factory=list)
     marks: list[MarkRow] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)  # what the log does not show
     holes: list[Hole] = field(default_factory=list)
     lost: list[Place] = field(default_factory=list)  # in ends that the log has lost
     letters: list[DeadLetter] = field(default_factory=list)
@@ -53,6 +55,16 @@ class Rows:
             self._mark_records.append(record)
         if origin.trace:
             self.traced.append((record.offset, origin))
+
+    def placed(self) -> Iterator[tuple[int, Row]]:
+        """Yield each row with the offset of its record: first the messages, then the marks."""
+        rows: list[tuple[Sequence[Row], list[Record]]] = [
+            (self.messages, self._message_records),
+            (self.marks, self._mark_records),
+        ]
+        for of_kind, records in rows:
+            for row, record in zip(of_kind, records, strict=True):
+                yield record.offset, row
 
     def unreadable(self, record: Record, why: Undecodable) -> None:
         """Add the letter of a record that nobody can read."""
@@ -120,6 +132,7 @@ def rows_of(log_id: str, partition: int, fold: Fold, records: Sequence[Record]) 
         counts = fold.step(record.offset, decoded, record.appended_at_ms)
         for gap in fold.gaps.found:
             hidden.add(gap)
+            rows.gaps.append(gap)
         if isinstance(decoded, Undecodable):
             rows.unreadable(record, decoded)
         elif counts and isinstance(decoded, Origin):
