@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,10 @@ from cecochat.domain.log.ids import UserId, user_id
 from cecochat.v1 import errors_pb2
 
 LEEWAY_S = 0
+KNOWN_MAX = 1_000
+"""How many tokens a verifier remembers, the last used: checking a signature again would take a
+tenth of what a query costs.
+"""
 SECRET_MIN_BYTES = 32  # as long as the hash (RFC 7518, section 3.2)
 _TIME_MAX_S = 1 << 40
 _ROUNDING_S = 1
@@ -33,6 +38,14 @@ class Identity(NamedTuple):
     expires_at_s: float  # s since 1970
     issued_at_s: float = 0.0  # s since 1970; the earliest possible if the token does not say
     sid: str = ""  # the login that the token belongs to, as the back end names it
+
+
+class Known(NamedTuple):
+    """A token whose signature and claims were found good with this key."""
+
+    kid: str | None
+    key: Any
+    claims: dict[str, Any]
 
 
 def token_failures(registry: CollectorRegistry) -> Counter:
@@ -82,6 +95,7 @@ class Verifier:
         self._issuer = issuer
         self._audience = audience
         self._failures: Counter | None = None
+        self._known: OrderedDict[str, Known] = OrderedDict()  # by token, the last used at the end
         self._lifetime_max_s = Config().tokens_lifetime_max_s
         self._revoked: Revocations | None = Revocations()
         self.informed = asyncio.Event()  # set once it knows what is revoked
@@ -95,6 +109,7 @@ class Verifier:
         verifier._failures = token_failures(registry)
         keys = self._keys
         key_age(registry).set_function(lambda: keys.age_s if keys else 0.0)
+        verifier._known = OrderedDict()
         verifier._revoked = None
         verifier.informed = asyncio.Event()
         return verifier
@@ -176,7 +191,25 @@ class Verifier:
         return expires_at_s - self._lifetime_max_s if issued_at_s is None else issued_at_s
 
     def _claims(self, token: str) -> dict[str, Any]:
-        key, algorithm = self._key(token)
+        """Return the claims of a good token. One that is known only has to be in time, and its key
+        still in force.
+        """
+        known = self._known.get(token)
+        if known and int(known.claims["exp"]) > time.time() and self._is_in_force(known):
+            self._known.move_to_end(token)
+            return known.claims
+        self._known.pop(token, None)
+        checked = self._check(token)
+        self._known[token] = checked
+        if len(self._known) > KNOWN_MAX:
+            self._known.popitem(last=False)
+        return checked.claims
+
+    def _is_in_force(self, known: Known) -> bool:
+        return known.key is (self._keys.find(known.kid) if self._keys else self._secret)
+
+    def _check(self, token: str) -> Known:
+        kid, key, algorithm = self._key(token)
         claims: dict[str, Any] = jwt.decode(
             token,
             key,
@@ -190,16 +223,16 @@ class Verifier:
                 "verify_iat": False,
             },
         )
-        return claims
+        return Known(kid, key, claims)
 
-    def _key(self, token: str) -> tuple[Any, str]:
+    def _key(self, token: str) -> tuple[str | None, Any, str]:
         if self._secret is not None:
-            return self._secret, "HS256"
+            return None, self._secret, "HS256"
         assert self._keys
         kid = jwt.get_unverified_header(token).get("kid")
         if (key := self._keys.find(kid)) is None:
             raise _unauthenticated(f"this server has no key with the token's kid {str(kid)[:80]!r}")
-        return key, key.algorithm_name
+        return kid, key, key.algorithm_name
 
 
 def _time_s(claim: str, value: Any) -> float:
