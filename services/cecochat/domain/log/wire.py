@@ -35,4 +35,4 @@ def repeated(field: int, messages: Iterable[bytes]) -> bytes:
     the same message type, it adds to that field.
     """
     tag = varint(field << 3 | _LENGTH_DELIMITED)
-    return b"".join(tag + varint(len(message)) + message for message in messages)
+    return b"".join(tag + cached_varint(len(message)) + message for message in messages)
