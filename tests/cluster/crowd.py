@@ -40,7 +40,9 @@ async def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", required=True)
     given = parser.parse_args(argv)
     urls = cycle(given.connect)
-    crowd = Crowd(lambda: next(urls), given.secret, tokens_valid_s=TOKENS_VALID_S)
+    crowd = Crowd(  # over gRPC, whose keepalive notices machines that are gone
+        lambda: next(urls), given.secret, tokens_valid_s=TOKENS_VALID_S, transport="grpc"
+    )
     who, chats = ring(given.users, given.prefix)
     questions = await _lines()
     for each in who:

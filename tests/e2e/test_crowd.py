@@ -28,7 +28,7 @@ async def test_what_is_acknowledged_after_the_history_was_read_is_no_loss(
     server: FakeServer,
 ) -> None:
     """The server is so slow that the first reading of the history comes before it accepts."""
-    crowd = Crowd(lambda: server.connect_url, server.secret_file)
+    crowd = Crowd(lambda: server.connect_url, server.secret_file, transport="grpc")
     async with crowd.connected([ALICE, BOB], [AB]):
         server.taking.clear()
         async with asyncio.TaskGroup() as group:
@@ -41,7 +41,7 @@ async def test_what_is_acknowledged_after_the_history_was_read_is_no_loss(
 async def test_a_send_without_an_answer_is_said_before_what_follows_from_it(
     server: FakeServer,
 ) -> None:
-    crowd = Crowd(lambda: server.connect_url, server.secret_file)
+    crowd = Crowd(lambda: server.connect_url, server.secret_file, transport="grpc")
     async with crowd.connected([ALICE, BOB], [AB]):
         crowd.devices[ALICE].say(AB, "heard")
         await crowd.answered()

@@ -20,7 +20,7 @@ TRIES = 15
 async def recorded(folder: Path, rng: Random) -> tuple[Entries, History]:
     """Eight users and their second devices, over two restarts."""
     async with fake_server(folder) as server:
-        crowd = Crowd(lambda: server.connect_url, server.secret_file)
+        crowd = Crowd(lambda: server.connect_url, server.secret_file, transport="grpc")
         who, chats = ring(8)
         async with crowd.connected(who, chats):
             for number in range(300):

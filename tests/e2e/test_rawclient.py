@@ -40,7 +40,7 @@ async def server(tmp_path: Path) -> AsyncIterator[FakeServer]:
 
 
 def crowd_on(server: FakeServer) -> Crowd:
-    return Crowd(lambda: server.connect_url, server.secret_file)
+    return Crowd(lambda: server.connect_url, server.secret_file, transport="grpc")
 
 
 @asynccontextmanager

@@ -1,5 +1,5 @@
-"""100,000 random and mutated frames over real streams: each is answered as the protocol says, and
-those who talk meanwhile notice nothing.
+"""100,000 random and mutated frames over real streams of both transports: each is answered as the
+protocol says, and those who talk meanwhile notice nothing.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ from pathlib import Path
 from random import Random
 from statistics import quantiles
 
-import grpc
 import pytest
 
 from cecochat.v1 import errors_pb2
 from tests.bench.meter import rss_bytes
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
-from tests.support.hostile import Metadata, bearer, channel, metric, minted, talk
-from tests.support.mutate import conversation, corpus
+from tests.support.hostile import metric, minted
+from tests.support.mutate import Conversation, conversation, corpus
+from tests.support.pipes import TRANSPORTS, TransportName
 from tests.support.records import Delivered, Record, Sent
 from tests.support.results import write
 from tests.support.server import Server, running
+from tests.support.talks import Talks, is_much_of_a_stranger, talks
 from tests.support.traffic import flowing, ring
 
 FRAMES = 100_000
@@ -36,10 +37,11 @@ CATCH_UP = errors_pb2.ERROR_CODE_CATCH_UP
 
 
 class Attack:
-    """Hostile users who stream as fast as they are answered."""
+    """Hostile users who stream as fast as they are answered, over the transports in turn."""
 
     def __init__(self, server: Server, seed: int) -> None:
-        self.examined = self.streams = 0
+        self.examined = 0
+        self.streams: Counter[TransportName] = Counter()
         self.lost = 0  # answers that the client library did not keep, see `talk`
         self.answers: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -55,17 +57,19 @@ class Attack:
         rng = Random(f"{self._seed} hostile {number}")
         user, peer = f"hostile-{number:02}", f"hostile-{(number + 1) % WORKERS:02}"
         frames = corpus(user, peer)
-        metadata = bearer(minted(str(self._server.secret_file), sub=user))
-        async with channel(self._server.ready["messaging"]) as made:
+        token = minted(str(self._server.secret_file), sub=user)
+        ready = self._server.ready
+        transport = TRANSPORTS[number % len(TRANSPORTS)]
+        async with talks(transport, ready["messaging"], ready["websocket"]) as made:
             while self.examined < FRAMES:
-                await self._stream(made, metadata, rng, frames)
+                said = conversation(rng, frames, FRAMES_A_STREAM)
+                if transport == "websocket" and is_much_of_a_stranger(said.frames[0]):
+                    continue
+                await self._stream(made, token, said)
+                self.streams[transport] += 1
 
-    async def _stream(
-        self, made: grpc.aio.Channel, metadata: Metadata, rng: Random, frames: list[bytes]
-    ) -> None:
-        said = conversation(rng, frames, FRAMES_A_STREAM)
-        answer = await talk(made, metadata, said.frames, leave=False)
-        self.streams += 1
+    async def _stream(self, made: Talks, token: str, said: Conversation) -> None:
+        answer = await made.talk(token, said.frames)
         if answer.made_up:
             self.lost += 1
             return
@@ -103,7 +107,7 @@ async def test_100_000_hostile_frames_among_honest_ones(
             figures = {
                 "seed": base_seed,
                 "frames": attack.examined,
-                "streams": attack.streams,
+                "streams": dict(attack.streams),
                 "answers_lost_by_the_client_library": attack.lost,
                 "took_s": round(took_s, 1),
                 "honest_p99_ms": p99_ms(server.record),
@@ -112,11 +116,12 @@ async def test_100_000_hostile_frames_among_honest_ones(
                 "refused_with": dict(attack.refused),
             }
             print(write("malformed", figures))
+            assert attack.streams.keys() == set(TRANSPORTS)
             assert set(attack.refused) <= MAY_BE_TOLD
             assert set(attack.refused) == MAY_BE_TOLD, "some checks of sends were never reached"
             assert grew_kb < GREW_MAX_KB, figures
             assert p99_ms(server.record) < HONEST_P99_MAX_MS, figures
-            assert attack.lost <= attack.streams // 100, figures
+            assert attack.lost <= attack.streams.total() // 100, figures
             await eventually(lambda: open_sockets(server.pid) <= sockets + 2)
             health = server.ready["health"]["messaging"]
             assert await metric(health, "cecochat_sessions") == len(who)

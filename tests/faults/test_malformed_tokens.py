@@ -35,6 +35,7 @@ from tests.support.hostile import (
 )
 from tests.support.mutate import FIRST_OFFSET, foreign_chats, hello, malformed_chats
 from tests.support.rawclient import GET_MESSAGES
+from tests.support.talks import OverWebSocket, Talks
 
 DIALOG = "d:alice~bob"
 PAGE = GetMessagesRequest(chat_id=DIALOG).SerializeToString()
@@ -44,10 +45,11 @@ PUBLIC_PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPub
 
 
 class Doors(NamedTuple):
-    """The three ways in."""
+    """The ways in."""
 
     addresses: system.Addresses
     messaging: grpc.aio.Channel
+    websocket: Talks
     history: grpc.aio.Channel
 
     def token(self, **claims: Any) -> str:
@@ -55,8 +57,13 @@ class Doors(NamedTuple):
         assert secret
         return minted(secret, **({"sub": "alice"} | claims))
 
-    async def stream(self, token: str, *frames: bytes) -> Answer:
-        return (await talk(self.messaging, bearer(token), [hello(), *frames])).judged()
+    async def stream(self, token: str, *frames: bytes, until: str = "caught_up") -> Answer:
+        """What is answered up to an item of that kind, the same over both transports."""
+        frames = (hello(), *frames)
+        answer = (await talk(self.messaging, bearer(token), frames)).judged()
+        other = (await self.websocket.talk(token, frames, leave=until)).judged()
+        assert _outcome(other) == _outcome(answer)
+        return answer
 
     async def query(self, token: str, request: bytes = PAGE) -> Answer:
         return (await ask(self.history, GET_MESSAGES, bearer(token), request)).judged()
@@ -68,14 +75,22 @@ class Doors(NamedTuple):
         return int(head.split()[1]), json.loads(body)
 
     async def refuse(self, token: str, code: str = "UNAUTHENTICATED") -> None:
-        """Holds that all three answer alike, and as typed."""
+        """Holds that all of them answer alike, and as typed."""
         at_once = await talk(self.messaging, bearer(token), [], leave=False)
-        for answer in (at_once.judged(), await self.query(token)):
+        socket = (await self.websocket.talk(token, [hello()])).judged()
+        for answer in (at_once.judged(), socket, await self.query(token)):
             assert answer.code == code
-            assert answer.items == []
+            assert not any(item.HasField("welcome") for item in answer.items)
+        assert len(socket.items) == 1, "more than the disconnect"
         status, body = await self.connect(token)
         assert (status, body["error"]["code"]) == (401, code.lower())
         judge_text(body["error"]["message"])
+
+
+def _outcome(answer: Answer) -> tuple[str, set[errors_pb2.ErrorCode.ValueType]]:
+    """How it ended, and why sends in it were refused."""
+    refused = {item.refused.error.code for item in answer.items if item.HasField("refused")}
+    return "" if answer.well else answer.code, refused
 
 
 @asynccontextmanager
@@ -84,7 +99,7 @@ async def doors(folder: Path, **others: Any) -> AsyncIterator[Doors]:
         addresses = await stack.enter_async_context(inside(folder, **others))
         messaging = await stack.enter_async_context(channel(addresses.messaging))
         history = await stack.enter_async_context(channel(addresses.history))
-        yield Doors(addresses, messaging, history)
+        yield Doors(addresses, messaging, OverWebSocket(addresses.websocket), history)
 
 
 def unsigned(header: object, claims: object = ALICE, signature: str = "") -> str:
@@ -201,13 +216,17 @@ async def test_no_token_and_strange_metadata(tmp_path: Path) -> None:
 
 
 async def test_a_huge_token_is_refused_by_the_transport(tmp_path: Path) -> None:
-    """gRPC takes 8 KiB of metadata for sure and never 16, HTTP 8 of head."""
+    """gRPC takes 8 KiB of metadata for sure and never 16, HTTP 8 of head, a WebSocket 16 before a
+    token.
+    """
     async with doors(tmp_path) as all_doors:
         for size in (20_000, 300_000):
             token = all_doors.token(padding="x" * size)
             answer = await talk(all_doors.messaging, bearer(token), [], leave=False)
             assert answer.status is grpc.StatusCode.RESOURCE_EXHAUSTED, answer
             judge_text(answer.details)
+        answer = await all_doors.websocket.talk(all_doors.token(padding="x" * 20_000), [hello()])
+        assert answer.judged().code == "TOO_LARGE"
         head, _, body = (
             await http(
                 all_doors.addresses.connect,
@@ -229,7 +248,7 @@ async def test_chats_of_others_and_no_chats(tmp_path: Path) -> None:
         for chat, code in expected.items():
             request = GetMessagesRequest(chat_id=chat).SerializeToString()
             assert (await all_doors.query(token, request)).code == code, chat
-            answer = await all_doors.stream(token, _saying(chat))
+            answer = await all_doors.stream(token, _saying(chat), until="refused")
             (refused,) = [item.refused for item in answer.items if item.HasField("refused")]
             name = errors_pb2.ErrorCode.Name(refused.error.code)
             assert name == f"ERROR_CODE_{code}", chat
@@ -240,7 +259,7 @@ async def test_a_body_never_says_who_it_is_of(tmp_path: Path) -> None:
     """Unknown fields that look like an identity, and a new token of somebody else."""
     async with doors(tmp_path) as all_doors:
         forged = _saying(DIALOG) + b"\x2a\x05alice\x12\x05alice"
-        answer = await all_doors.stream(all_doors.token(sub="mallory"), forged)
+        answer = await all_doors.stream(all_doors.token(sub="mallory"), forged, until="refused")
         assert [item.refused.error.code for item in answer.items if item.HasField("refused")] == [
             errors_pb2.ERROR_CODE_FORBIDDEN
         ] or answer.code == "INVALID_ARGUMENT"

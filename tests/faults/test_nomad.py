@@ -169,7 +169,9 @@ async def test_a_set_grows_with_the_load_and_shrinks_without(
     await shared.configure(where, GROWING)
     async with build.discovery(load(where)) as discovery:
         secret = Path(where["CECOCHAT_DATA_DIR"]) / "token-secret"
-        crowd = Crowd(lambda: f"http://{discovery.live('connect')[0].address}", secret)
+        crowd = Crowd(
+            lambda: f"http://{discovery.live('connect')[0].address}", secret, transport="grpc"
+        )
         numbers = await grow_and_shrink(where, crowd, rng)
     print(write("scale-nomad", {"seed": base_seed, "wanted": numbers}))
 
@@ -188,7 +190,7 @@ async def test_clients_come_through_the_edge_of_a_node(
         assert "6 jobs deployed" in said
         await eventually(lambda: shared.settled(environment, 2), within_s=60, every_s=0.2)
         secret = Path(environment["CECOCHAT_DATA_DIR"]) / "token-secret"
-        crowd = Crowd(lambda: f"http://{found.edge}", secret)
+        crowd = Crowd(lambda: f"http://{found.edge}", secret, transport="grpc")
         who, chats = ring(10)
         tokens = [crowd.token(each.user_id) for each in who]
 

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
 from cecochat.v1.messaging_pb2 import ReadToken
@@ -14,7 +15,7 @@ from tests.support import kept
 from tests.support.device import Device
 from tests.support.eventually import eventually
 from tests.support.oracle import Kind, Violation, judge
-from tests.support.pipes import TransportName
+from tests.support.pipes import TRANSPORTS, TransportName
 from tests.support.porcupine import Reading, ask, history_of
 from tests.support.rawclient import RawHistory, find, history, mint
 from tests.support.records import (
@@ -39,7 +40,9 @@ MOVES = (Sent, Acked, Delivered, GapFilled)
 
 
 class Crowd:
-    """Devices of many users, on the server that `connect_url` names at the moment."""
+    """Devices of many users, on the server that `connect_url` names at the moment. They take the
+    transports in turn, unless one is given.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class Crowd:
         secret_file: Path,
         record: Record | None = None,
         tokens_valid_s: float = 3_600,
-        transport: TransportName = "grpc",
+        transport: TransportName | None = None,
     ) -> None:
         self.record = record or Record()
         kept.watch(self.record)
@@ -57,7 +60,7 @@ class Crowd:
         self.taken: Taken | None = None  # what a log has lost: the run is judged without it
         self._connect_url, self._secret_file = connect_url, secret_file
         self._tokens_valid_s = tokens_valid_s
-        self._transport = transport
+        self._transports = cycle([transport] if transport else TRANSPORTS)
 
     def device(self, who: DeviceKey, chats: Iterable[str]) -> Device:
         """The device of that name: it keeps its position and unanswered sends over connections."""
@@ -70,7 +73,7 @@ class Crowd:
                 self._connect_url,
                 lambda: self.token(who.user_id),
                 own,
-                self._transport,
+                next(self._transports),
             )
         return self.devices[who]
 
@@ -83,15 +86,15 @@ class Crowd:
     ) -> AsyncIterator[None]:
         """Keep these devices connected, from when all of them have caught up."""
         async with asyncio.TaskGroup() as group:
-            keys = frozenset(who)
+            keys = dict.fromkeys(who)  # in order: so each has the same transport in every run
             devices = [self.device(each, chats) for each in keys]
             tasks = [group.create_task(device.run()) for device in devices]
             for device in devices:
                 async with asyncio.timeout(30):
                     await device.caught_up.wait()
-            self.online |= keys
+            self.online |= keys.keys()
             yield
-            self.online -= keys
+            self.online -= keys.keys()
             for task in tasks:
                 task.cancel()
 

@@ -98,7 +98,8 @@ class Deployed:
                     raise NotFound("no connect server is live")
                 return f"http://{listed[0].address}"
 
-            crowd = Crowd(connect_url, Path(where["CECOCHAT_DATA_DIR"]) / "token-secret")
+            secret = Path(where["CECOCHAT_DATA_DIR"]) / "token-secret"
+            crowd = Crowd(connect_url, secret, transport="grpc")  # what is tried is the deployment
 
             def token() -> str:
                 return crowd.token(rng.choice(who).user_id)

@@ -27,6 +27,7 @@ PORTS = (
 )  # fmt: skip
 ANSWER_WITHIN_S = 30.0
 MADE_UP = "Internal error from Core"
+CUT_OFF = "cut off under what was written"
 LEAKED = re.compile(
     r"Traceback|File \"|\.py\b|site-packages|\b\w+(Error|Exception)\b|0x[0-9a-f]{6,}"
     r"|<[\w.]+ object|(^|[\s(])/(home|work|tmp|usr|root|var)/|recursion|codec|Errno",
@@ -46,8 +47,13 @@ class Answer(NamedTuple):
 
     @property
     def made_up(self) -> bool:
-        """Whether the client library lost what the server said, see `talk`."""
-        return self.details == MADE_UP
+        """Whether the client lost what the server said, see `talk`."""
+        return self.details in (MADE_UP, CUT_OFF)
+
+    @property
+    def well(self) -> bool:
+        """Whether it ended because the client left."""
+        return self.status is grpc.StatusCode.OK
 
     @property
     def code(self) -> str:
@@ -57,7 +63,7 @@ class Answer(NamedTuple):
 
     def judged(self) -> Answer:
         """Itself, if every error in it is typed, says what to do, and tells nothing else."""
-        if self.status is not grpc.StatusCode.OK:
+        if not self.well:
             assert self.error is not None, f"not typed: {self.status} {self.details}"
             judge(self.error)
             assert self.details == self.error.message

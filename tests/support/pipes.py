@@ -57,11 +57,15 @@ class Pipe(ABC):
 
 
 class GrpcPipe(Pipe):
-    def __init__(self, address: str, token: str, options: Options = ()) -> None:
-        self._channel = grpc.aio.insecure_channel(
-            address, options=(*CONNECTION_OF_ITS_OWN, *options)
-        )
-        method = self._channel.stream_stream(
+    """A stream on a channel that others may share, or, `to` an address, on one of its own."""
+
+    def __init__(self, to: str | grpc.aio.Channel, token: str, options: Options = ()) -> None:
+        self._own: grpc.aio.Channel | None = None
+        if isinstance(to, str):
+            self._own = to = grpc.aio.insecure_channel(
+                to, options=(*CONNECTION_OF_ITS_OWN, *options)
+            )
+        method = to.stream_stream(
             CHAT,
             request_serializer=_serialized,
             response_deserializer=ServerFrame.FromString,
@@ -89,7 +93,8 @@ class GrpcPipe(Pipe):
     @override
     async def close(self) -> None:
         self._call.cancel()
-        await self._channel.close()
+        if self._own:
+            await self._own.close()
 
 
 def typed_error(error: grpc.aio.AioRpcError) -> errors_pb2.Error | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import operators, workers
+from tests.support import operators, shared, workers
 from tests.support.records import SERVER, Record, ServerDied, ServerReady, ServerSignalled
 
 FREE = workers.own(range(10_000, 32_000))
@@ -85,6 +85,10 @@ class Server:
     _process: asyncio.subprocess.Process | None = None
 
     @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
     def connect_url(self) -> str:
         return str(self.ready["connect"])
 
@@ -135,18 +139,11 @@ class Server:
         self.record.add(SERVER, 0, ServerDied(self.pid, return_code))
         return return_code
 
-    async def configure(self, keys: Mapping[str, Any]) -> None:
-        """Set keys of the central configuration; in force after the next start at the latest."""
-        for key, value in keys.items():
-            process = await self._run("config", "set", key, str(value))
-            if await process.wait():
-                raise DidNotStart(f"config set {key} {value}: {self.said[-3_000:]}")
-
     async def _run(self, *words: str) -> asyncio.subprocess.Process:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "stderr").open("ab") as errors:
             return await asyncio.create_subprocess_exec(
-                CECOCHAT, *words, "--data", str(self.folder / "data"),
+                CECOCHAT, *words, "--data", str(self.data),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=errors,
                 env=self._env(),
             )  # fmt: skip
@@ -187,12 +184,10 @@ async def running(
     words: tuple[str, ...] = (),
 ) -> AsyncIterator[Server]:
     """A server that is ready, without limits, and that is gone afterwards whatever happens."""
-    async with started(Server(folder, environment or {}, words=words)) as server:
-        # it has made the data folder
-        await server.configure({**NO_LIMITS, **(configuration or {})})
-        await server.terminate()
-        server.record.entries.clear()
-        await server.start()
+    server = Server(folder, environment or {}, words=words)
+    where = {f"{PREFIX}DATA_DIR": str(server.data)} | dict(server.environment)
+    await shared.configure(where, {**NO_LIMITS, **(configuration or {})})
+    async with started(server):
         yield server
 
 
