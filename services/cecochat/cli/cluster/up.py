@@ -196,6 +196,7 @@ def _welcome(started: dict[str, Any]) -> str:
         "",
         f"  connect    {started['connect']}/v1/connect",
         f"  messaging  {started['messaging']} (gRPC)",
+        f"             {started['websocket']}",
         f"  history    {started['history']} (gRPC)",
         f"  data       {started['data']}",
         *(f"  health     {url}/readyz ({name})" for name, url in started["health"].items()),

@@ -48,6 +48,12 @@ class MessagingMetrics:
             ["code"],
             registry=registry,
         )
+        self.streams_open = Gauge(
+            "cecochat_streams_open",
+            "Streams that are open and have shown a token, by transport.",
+            ["transport"],
+            registry=registry,
+        )
         self.resume_seconds = Histogram(
             "cecochat_resume_seconds",
             "From a session's hello until it was told all that it had missed.",

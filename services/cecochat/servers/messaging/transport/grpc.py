@@ -31,7 +31,8 @@ def service(server: MessagingServer) -> Service:
                 frame = await context.read()
                 return None if frame is grpc.aio.EOF else frame
 
-            refusal = await server.serve(token, identity, read, context.write)
+            with server.metrics.streams_open.labels("grpc").track_inprogress():
+                refusal = await server.serve(token, identity, read, context.write)
         except Refusal as refused:
             refusal = refused
         except Exception:

@@ -74,7 +74,8 @@ async def _serve(server: MessagingServer, socket: Socket) -> Refusal | None:
         first = None
         return hello
 
-    return await server.serve(token, identity, read, socket.write)
+    with server.metrics.streams_open.labels("websocket").track_inprogress():
+        return await server.serve(token, identity, read, socket.write)
 
 
 async def _first(socket: Socket) -> bytes | None:
