@@ -19,8 +19,9 @@ from scripts.backends.launch import Backend, private
 from tests.support.backends import Backends
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
+from tests.support.outages import PARTITIONS
 from tests.support.processes import Processes, processes
-from tests.support.records import Acked
+from tests.support.records import Acked, Sent
 from tests.support.scenarios import clean
 from tests.support.traffic import flowing, ring
 
@@ -30,6 +31,8 @@ ORIGIN, COPY = "send messages (origin)", "send messages (copy)"
 INSERT = "INSERT messages"
 JAEGERS = ("otel.", "span.", "internal.", "error")
 SPECS = {spec.name: spec for spec in spans.SPECS}
+Messages = dict[int, bool]
+"""Their ids, and whether sender and recipient are in one partition."""
 
 
 @pytest.fixture
@@ -63,18 +66,11 @@ def pairs(found: list[Bar]) -> Counter[tuple[str, str]]:
     return Counter((above(bar, found), bar.name) for bar in found if bar.name != INSERT)
 
 
-def quiet(devices: int) -> Counter[tuple[str, str]]:
-    """A dialog whose devices are all there: the sender's own are told by the origin."""
-    return Counter(
-        {
-            ("", "accept"): 1,
-            ("accept", ORIGIN): 1,
-            (ORIGIN, COPY): 1,
-            (ORIGIN, "process messages"): 1,
-            (ORIGIN, "deliver"): devices,
-            (COPY, "deliver"): devices,
-        }
-    )
+ACCEPTED = Counter({("", "accept"): 1, ("accept", ORIGIN): 1, (ORIGIN, "process messages"): 1})
+APART = ACCEPTED + Counter({(ORIGIN, COPY): 1, (ORIGIN, "deliver"): 1, (COPY, "deliver"): 1})
+"""A dialog of two devices, which are there: the origin tells the sender's."""
+AT_HOME = ACCEPTED + Counter({(ORIGIN, "deliver"): 2})
+"""The same of two users in one partition, where no copy is made."""
 
 
 def sound(found: list[Bar], message_id: int) -> None:
@@ -96,38 +92,40 @@ def sound(found: list[Bar], message_id: int) -> None:
 
 
 async def traces(
-    jaeger: Backend, message_ids: list[int], complete: Callable[[list[Bar]], bool]
+    jaeger: Backend, messages: Messages, complete: Callable[[list[Bar], bool], bool]
 ) -> dict[int, list[Bar]]:
     """Of all of these, once they are `complete`, each as it should be."""
-    found: dict[int, list[Bar]] = {}
+    found: dict[int, list[Bar]] = {message_id: [] for message_id in messages}
+
+    def incomplete() -> list[int]:
+        return [id_ for id_, at_home in messages.items() if not complete(found[id_], at_home)]
 
     async def all_complete() -> bool:
-        for message_id in message_ids:
-            if not complete(found.get(message_id, [])):
-                found[message_id] = await trace_of(jaeger, message_id)
-        return all(map(complete, found.values()))
+        for message_id in incomplete():
+            found[message_id] = await trace_of(jaeger, message_id)
+        return not incomplete()
 
     try:
         await eventually(all_complete, within_s=60, every_s=1)
     except AssertionError as error:
-        wrong = {m: pairs(of) for m, of in found.items() if not complete(of)}
+        wrong = {message_id: pairs(found[message_id]) for message_id in incomplete()}
         raise AssertionError(str(wrong)[:3_000]) from error
     for message_id, of in found.items():
         sound(of, message_id)
     return found
 
 
-def in_peace(found: list[Bar]) -> bool:
-    return pairs(found) == quiet(1)
+def in_peace(found: list[Bar], at_home: bool) -> bool:
+    return pairs(found) == (AT_HOME if at_home else APART)
 
 
-def went_on(found: list[Bar]) -> bool:
+def went_on(found: list[Bar], at_home: bool) -> bool:
     """While things move, devices may be away, and a copy may be made twice."""
     seen = pairs(found)
-    return bool(seen[ORIGIN, COPY] and seen[ORIGIN, "process messages"])
+    return bool(seen[ORIGIN, "process messages"]) and bool(seen[ORIGIN, COPY]) != at_home
 
 
-def crossed(found: list[Bar]) -> bool:
+def crossed(found: list[Bar], _: bool) -> bool:
     """Whether both messaging servers have a part in it."""
     return len({bar.server for bar in found if bar.server.startswith("messaging")}) == 2
 
@@ -140,15 +138,32 @@ def acked(crowd: Crowd, since: int) -> dict[tuple[str, str], int]:
     }
 
 
-async def each_says_one(crowd: Crowd) -> list[int]:
+def messages(crowd: Crowd, since: int) -> Messages:
+    """What was acknowledged since then."""
+    chats = {
+        (entry.who.user_id, entry.what.client_message_id): entry.what.chat_id
+        for entry in crowd.record.entries
+        if isinstance(entry.what, Sent)
+    }
+    return {
+        message_id: lives_together(chats[key]) for key, message_id in acked(crowd, since).items()
+    }
+
+
+def lives_together(chat_id: str) -> bool:
+    """Whether both users are in one partition."""
+    return len({partition_of(user, PARTITIONS) for user in participants(ChatId(chat_id))}) == 1
+
+
+async def each_says_one(crowd: Crowd) -> Messages:
     mark = len(crowd.record.entries)
     for device in crowd.devices.values():
         device.say(device.chats[0], "in peace")
     await crowd.answered()
-    return sorted(set(acked(crowd, mark).values()))
+    return messages(crowd, mark)
 
 
-async def say_one_between_servers(cluster: Processes, crowd: Crowd) -> int:
+async def say_one_between_servers(cluster: Processes, crowd: Crowd) -> Messages:
     owners = await cluster.owners()
 
     def owners_of(chat_id: str) -> set[str]:
@@ -164,8 +179,7 @@ async def say_one_between_servers(cluster: Processes, crowd: Crowd) -> int:
     mark = len(crowd.record.entries)
     device.say(chat_id, "to another server")
     await crowd.answered()
-    (message_id,) = acked(crowd, mark).values()
-    return message_id
+    return messages(crowd, mark)
 
 
 @pytest.mark.timeout(300)
@@ -184,17 +198,17 @@ async def test_every_message_has_its_whole_trace_over_a_handover_and_a_repeat(
                 new = await cluster.add("messaging-2")
                 await eventually(lambda: _shares(cluster, new.instance_id), 60, 0.2)
             await crowd.answered()
-            moved = sorted(set(acked(crowd, mark).values()))
-            await traces(jaeger, moved, went_on)
+            await traces(jaeger, messages(crowd, mark), went_on)
             apart = await say_one_between_servers(cluster, crowd)
-            await traces(jaeger, [apart], crossed)
+            await traces(jaeger, apart, crossed)
             await eventually(lambda: _assigned_together(jaeger, new.instance_id), 60, 1)
             alice = crowd.devices[phones[0]]
             again = {key: m for key, m in acked(crowd, 0).items() if m in first}
             (_, client_message_id) = next(key for key in again if key[0] == alice.who.user_id)
             alice.say(alice.chats[0], "in peace", client_message_id)
             last = await each_says_one(crowd)
-            await traces(jaeger, [*first, *last], in_peace)
+            assert set(first.values()) == {True, False}, "of both kinds"
+            await traces(jaeger, first | last, in_peace)
             await clean(crowd)
 
 
