@@ -23,6 +23,7 @@ class Shape(NamedTuple):
     entries_max: int = 4
     resend_records: int = 3
     lane_max_bytes: int = 60
+    lanes_max_bytes: int = 0
     state_after_ms: int = 60_000
 
     def limits(self) -> OwnerLimits:
@@ -32,6 +33,7 @@ class Shape(NamedTuple):
             resend_entries_max=self.entries_max,
             tail_max_bytes=self.tail_max_bytes,
             lane_max_bytes=self.lane_max_bytes,
+            lanes_max_bytes=self.lanes_max_bytes,
             state_every=self.state_every,
             state_after_ms=self.state_after_ms,
         )

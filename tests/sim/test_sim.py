@@ -48,6 +48,7 @@ def test_no_seed_breaks_a_promise(base_seed: int, thorough: bool) -> None:
         Shape(partitions=1, nodes=2),
         Shape(partitions=2, nodes=2, tail_max_bytes=0),
         Shape(partitions=4, nodes=5, state_every=3, resend_records=0),
+        Shape(partitions=4, nodes=3, lane_max_bytes=0, lanes_max_bytes=120),
         Shape(queue_max_bytes=100_000, tail_max_bytes=100_000, entries_max=1_000),
     ],
     ids=str,

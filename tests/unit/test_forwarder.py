@@ -47,9 +47,13 @@ class Forwarding(RuleBasedStateMachine):
     order; some targets answer rarely.
     """
 
-    @initialize(done=st.integers(-1, 5), lane_max_bytes=st.sampled_from([0, 40, 10_000]))
-    def start(self, done: int, lane_max_bytes: int) -> None:
-        self.limits = OwnerLimits(lane_max_bytes=lane_max_bytes)
+    @initialize(
+        done=st.integers(-1, 5),
+        lane_max_bytes=st.sampled_from([0, 40, 10_000]),
+        lanes_max_bytes=st.sampled_from([0, 100]),
+    )
+    def start(self, done: int, lane_max_bytes: int, lanes_max_bytes: int) -> None:
+        self.limits = OwnerLimits(lane_max_bytes=lane_max_bytes, lanes_max_bytes=lanes_max_bytes)
         self.forwarder = Forwarder(3, done, self.limits)
         self.chain = Chain(PLACES.__getitem__, {})
         self.chain_again = self.chain  # of what is read again
@@ -169,10 +173,15 @@ class Forwarding(RuleBasedStateMachine):
 
     @invariant()
     def what_waits_is_bounded(self) -> None:
-        if hasattr(self, "forwarder"):
-            for lane in self.forwarder._lanes.values():
-                assert lane._waiting_bytes == sum(len(w.origin.event) for w in lane._waiting)
-                assert lane._waiting_bytes < self.limits.lane_max_bytes + 40
+        if not hasattr(self, "forwarder"):
+            return
+        lanes, shared = self.forwarder._lanes.values(), self.limits.lanes_max_bytes
+        for lane in lanes:
+            assert lane._waiting_bytes == sum(len(w.origin.event) for w in lane._waiting)
+            assert lane._waiting_bytes < max(self.limits.lane_max_bytes, shared) + 40
+        held = self.forwarder._held.bytes
+        assert held == sum(lane._waiting_bytes for lane in lanes)
+        assert held < shared + len(lanes) * (self.limits.lane_max_bytes + 40) + 40
 
     @override
     def teardown(self) -> None:
@@ -214,7 +223,7 @@ def test_what_is_to_be_brought_again_lies_above_the_watermark() -> None:
 
 def test_a_reading_does_not_go_on_for_lanes_that_are_hardly_behind() -> None:
     """From where the one far behind is full, it would read all that lies between for nothing."""
-    forwarder = Forwarder(3, -1, OwnerLimits(lane_max_bytes=0))
+    forwarder = Forwarder(3, -1, OwnerLimits(lane_max_bytes=0, lanes_max_bytes=0))
     to_a, to_b = {0: Link([UserId("a")], NOWHERE)}, {1: Link([UserId("b")], NOWHERE)}
     for offset, recipient in enumerate("aaabbb"):
         links = to_a if recipient == "a" else to_b
@@ -264,3 +273,16 @@ def test_where_nobody_knows_what_was_dropped_it_counts_as_lost() -> None:
     forwarder.rewind(0, 1)
     forwarder.begin_recall()
     assert forwarder.leave_out(3, None) == [Lost(0, 2, 3)]
+
+
+def test_a_lane_that_is_busy_reads_nothing_again_while_there_is_room() -> None:
+    size = len(origin(0, ("a",)).event)
+    forwarder = Forwarder(3, -1, OwnerLimits(lane_max_bytes=size, lanes_max_bytes=10 * size))
+    to_a, to_b = {0: Link([UserId("a")], NOWHERE)}, {1: Link([UserId("b")], NOWHERE)}
+    behind = []
+    for offset in range(11):
+        forwarder.add(place(offset), origin(offset, ("a",)), to_a)
+        behind.append(forwarder.is_behind)
+    assert behind == [False] * 10 + [True]
+    forwarder.add(place(11), origin(11, ("b",)), to_b)
+    assert [target for target, _ in forwarder.take(1)] == [0, 1], "a busy lane took it all"

@@ -21,6 +21,7 @@ class OwnerLimits:
     resend_window_ms: int = 600_000
     resend_entries_max: int = 20_000
     tail_max_bytes: int = 4 << 20
-    lane_max_bytes: int = 128 << 10  # of copies that wait for one target
+    lane_max_bytes: int = 128 << 10  # of copies that may wait for one target in any case
+    lanes_max_bytes: int = 4 << 20  # of copies for all targets: until then a lane may hold more
     state_every: int = 1_000
     state_after_ms: int = 3_600_000  # nothing after the last state record can be released

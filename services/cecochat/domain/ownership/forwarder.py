@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from cecochat.domain.log.chain import Link, Links
@@ -30,25 +31,33 @@ class Lost(NamedTuple):
     end: int
 
 
+@dataclass(slots=True)
+class Held:
+    """How much all lanes of an owner hold."""
+
+    bytes: int = 0
+
+
 class Lane:
     """What one target partition is owed, in the order of the log: first the copies under way, then
     those that wait, and if more came than may wait, those that have to be read from the log again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: Held) -> None:
         self.under_way: deque[int] = deque()  # origin offsets of copies not acknowledged
         self.behind: int | None = None  # from this offset on, origins have to be read again
         self.recalls = False  # whether what is being read again is for this lane, too
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
+        self._held = held
         self._lost_from: int | None = None  # from this offset on, the log has dropped origins
 
-    def add(self, waiting: Waiting, max_bytes: int) -> None:
+    def add(self, waiting: Waiting, limits: OwnerLimits) -> None:
         """Take in the next origin for this target. It waits, or is forgotten until it is read
         again.
         """
         if self.takes_in:
-            if self._is_full(max_bytes):
+            if self._is_full(limits):
                 self.behind = waiting.at.offset
             else:
                 self._push(waiting)
@@ -58,8 +67,12 @@ class Lane:
         """Whether the next origin may wait here. None may overtake those that were forgotten."""
         return self.behind is None
 
-    def _is_full(self, max_bytes: int) -> bool:
-        return bool(self._waiting) and self._waiting_bytes >= max_bytes
+    def _is_full(self, limits: OwnerLimits) -> bool:
+        return (
+            bool(self._waiting)
+            and self._waiting_bytes >= limits.lane_max_bytes
+            and self._held.bytes >= limits.lanes_max_bytes
+        )
 
     def _push(self, waiting: Waiting) -> None:
         if self._lost_from is not None:
@@ -67,20 +80,24 @@ class Lane:
             waiting = waiting._replace(link=waiting.link._replace(after=after))
             self._lost_from = None
         self._waiting.append(waiting)
-        self._waiting_bytes += len(waiting.origin.event)
+        self._hold(len(waiting.origin.event))
 
-    def wants_recall(self, max_bytes: int) -> bool:
+    def _hold(self, size_bytes: int) -> None:
+        self._waiting_bytes += size_bytes
+        self._held.bytes += size_bytes
+
+    def wants_recall(self, limits: OwnerLimits) -> bool:
         """Return whether this lane is behind and has room again."""
-        return self.behind is not None and self._waiting_bytes <= max_bytes // 2
+        return self.behind is not None and self._waiting_bytes <= limits.lane_max_bytes // 2
 
-    def recall(self, waiting: Waiting, max_bytes: int) -> None:
+    def recall(self, waiting: Waiting, limits: OwnerLimits) -> None:
         """Take in an origin that was read again. If there is no room for it, this lane takes none
         after it until the next recall.
         """
         offset = waiting.at.offset
         if not self.recalls_at(offset):
             return
-        if self._is_full(max_bytes):
+        if self._is_full(limits):
             self.behind, self.recalls = offset, False
         else:
             self._push(waiting)
@@ -101,7 +118,7 @@ class Lane:
     def rewind(self, start: int) -> None:
         """Forget what waits. Everything from `start` on has to be read and copied again."""
         self._waiting.clear()
-        self._waiting_bytes = 0
+        self._hold(-self._waiting_bytes)
         self.behind, self.recalls = start, False
         self._lost_from = None
 
@@ -143,7 +160,7 @@ class Lane:
 
     def _pop(self) -> Waiting:
         waiting = self._waiting.popleft()
-        self._waiting_bytes -= len(waiting.origin.event)
+        self._hold(-len(waiting.origin.event))
         return waiting
 
     @property
@@ -161,8 +178,9 @@ class Forwarder:
     """Turns valid origins into copies, in the order in which they are read from the log.
 
     There is one copy per target partition, linked to the copy before it. Each target has a lane of
-    its own, so a slow target holds up no other. Copies for which its lane has no room are
-    forgotten, and read from the log again when it has caught up.
+    its own, so a slow target holds up no other. Copies for which there is no room are forgotten,
+    and read from the log again when their lane has caught up. A lane that is only busy uses the
+    room that all of them share, so that nothing is read again which is still in memory.
     """
 
     def __init__(self, partition: int, done: int, limits: OwnerLimits) -> None:
@@ -170,6 +188,7 @@ class Forwarder:
         self._limits = limits
         self.skipped = done  # another owner has copied everything up to this offset
         self._following = done + 1  # everything below was read
+        self._held = Held()
         self._lanes: dict[int, Lane] = {}
         self._idle: dict[int, Lane] = {}  # those from which a batch may leave
         self._behind: dict[int, Lane] = {}
@@ -194,14 +213,14 @@ class Forwarder:
             return
         for target, link in links.items():
             lane = self._lane(target)
-            lane.add(Waiting(at, origin, link), self._limits.lane_max_bytes)
+            lane.add(Waiting(at, origin, link), self._limits)
             self._note(target, lane)
         self.caught_up(at.offset)
 
     def _lane(self, target: int) -> Lane:
         lane = self._lanes.get(target)
         if lane is None:
-            lane = self._lanes[target] = Lane()
+            lane = self._lanes[target] = Lane(self._held)
         return lane
 
     def caught_up(self, offset: int) -> None:
@@ -254,7 +273,7 @@ class Forwarder:
             target: lane for target, lane in self._behind.items() if lane.behind is not None
         }
         for lane in self._behind.values():
-            lane.recalls = lane.wants_recall(self._limits.lane_max_bytes)
+            lane.recalls = lane.wants_recall(self._limits)
         return self.recalls_from
 
     @property
@@ -267,7 +286,7 @@ class Forwarder:
         """Take in a valid origin that was read again at `at`."""
         for target, link in links.items():
             if lane := self._behind.get(target):
-                lane.recall(Waiting(at, origin, link), self._limits.lane_max_bytes)
+                lane.recall(Waiting(at, origin, link), self._limits)
                 self._note(target, lane)
 
     def recalls(self, offset: int) -> bool:
