@@ -209,12 +209,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
     parser.add_argument("--floods", type=int, metavar="ROUNDS", help="what floods do to others")
     parser.add_argument("--layers", action="store_true", help="profile by py-spy, only")
-    parser.add_argument("--transports", default="grpc", help="beside the relay: grpc,websocket")
+    parser.add_argument("--transports", help="beside the relay; grpc, or both to judge and store")
     parser.add_argument("--rounds", type=int, help="beside the relay; 1, or 5 to judge and store")
     parser.add_argument("--check", action="store_true", help="compare with tests/bench/ratios.json")
     parser.add_argument("--keep", action="store_true", help="write tests/bench/ratios.json")
     arguments = parser.parse_args()
-    arguments.rounds = arguments.rounds or (5 if arguments.check or arguments.keep else 1)
+    judges = arguments.check or arguments.keep
+    arguments.rounds = arguments.rounds or (5 if judges else 1)
+    arguments.transports = arguments.transports or ("grpc,websocket" if judges else "grpc")
     return arguments
 
 
@@ -234,7 +236,7 @@ def main() -> None:
         return
     real = arguments.backends == "real"
     flows = {} if real else asyncio.run(measured_beside(arguments))
-    if flows:
+    if flows or arguments.check:
         ratios(flows, arguments)
     if arguments.check or arguments.keep:
         return

@@ -106,16 +106,21 @@ async def relay(folder: Path, transport: str) -> AsyncIterator[tuple[str, int]]:
 
 
 def keep(ratios: Mapping[str, float], file: Path = KEPT) -> None:
-    """Store them as those that later runs are compared with."""
+    """Store them as those that later runs are compared with. Others that are stored stay."""
     found = where()
     about = {name: found[name] for name in ("date", "machine", "python", "commit")}
-    known = {name: ratio for name, ratio in ratios.items() if ratio < math.inf}
+    stored = json.loads(file.read_text())["ratios"] if file.exists() else {}
+    known = stored | {name: ratio for name, ratio in ratios.items() if ratio < math.inf}
     file.write_text(json.dumps({**about, "ratios": known}, indent=2) + "\n")
 
 
 def regressions(ratios: Mapping[str, float], file: Path = KEPT) -> list[str]:
-    """Return a sentence for each ratio that is worse than the stored one by more than a fifth."""
+    """Return a sentence for each ratio that is worse than the stored one by more than a fifth.
+    Raises `Failed` if none can be compared.
+    """
     stored: dict[str, float] = json.loads(file.read_text())["ratios"]
+    if not ratios.keys() & stored.keys():
+        raise Failed(f"nothing to compare was measured; stored are: {', '.join(stored)}")
     return [
         f"{name}: {shown(ratio)} times the cost of the relay; it was {stored[name]}"
         for name, ratio in ratios.items()

@@ -63,6 +63,16 @@ def test_more_than_a_fifth_is_told(tmp_path: Path) -> None:
     assert floor.regressions({"a": 2.4, "b": 3.0, "new": 9.0}, file) == []
     (told,) = floor.regressions({"a": 2.41, "b": 1.0}, file)
     assert told == "a: 2.41 times the cost of the relay; it was 2.0"
+    with pytest.raises(floor.Failed, match="stored are: a, b"):
+        floor.regressions({"mistyped": 1.0}, file)
+
+
+def test_what_is_not_measured_again_stays_stored(tmp_path: Path) -> None:
+    file = tmp_path / "ratios.json"
+    floor.keep({"a": 2.0, "b": 3.0}, file)
+    floor.keep({"b": 4.0}, file)
+    assert len(floor.regressions({"a": 9.0, "b": 9.0}, file)) == 2
+    assert floor.regressions({"a": 2.0, "b": 4.5}, file) == []
 
 
 def test_the_cpu_of_a_thread_is_divided_by_what_it_did_while_it_did_not_wait() -> None:

@@ -116,7 +116,7 @@ async def test_each_attack_ends_with_its_close_code(server: Server) -> None:
         ),
     )
     wanted = [*BEFORE_THE_TOKEN.items(), *AFTER_IT.items()]
-    found = dict(zip([name for name, _ in wanted], codes, strict=False))
+    found = dict(zip([name for name, _ in wanted], codes, strict=True))
     wrong = [
         (name, code, ended)
         for (name, (_, code)), ended in zip(wanted, codes, strict=True)

@@ -12,7 +12,9 @@ import uvloop
 import websockets
 
 from cecochat import runtime
-from cecochat.client import Client, InvalidArgument, Message, connect, find_route
+from cecochat.client import Client, InvalidArgument, Message, NotReachable, connect, find_route
+from cecochat.client.lookup import Lookup
+from cecochat.client.transport.websocket import WebSocketTransport
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position, ServerItem
 from tests.integration.streams import message
@@ -166,11 +168,33 @@ async def test_a_broken_token_is_told_as_over_grpc(up: Running) -> None:
         await socket.read()
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(b"", "hung up in the handshake"), (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "502")],
+    ids=["hangs up", "refuses"],
+)
+async def test_a_handshake_that_fails_is_told_at_once(answer: bytes, told: str) -> None:
+    """As where a server is killed, or an edge has none to lead to."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    lookup = Lookup("http://127.0.0.1", "a token", None)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        address = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat"
+        transport = WebSocketTransport(lookup)
+        with pytest.raises(NotReachable, match=told):
+            async with asyncio.timeout(5), transport.open(address, "a token"):
+                pass
+
+
 async def test_a_client_without_the_extra_is_told_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "picows", None)
-    with pytest.raises(InvalidArgument, match=r"install cecochat\[websocket\]"):
+    with pytest.raises(InvalidArgument, match="pip install picows"):
         await connect("http://127.0.0.1:1", "token", transport="websocket")
     with pytest.raises(InvalidArgument, match="use one of grpc, websocket"):
         await connect("http://127.0.0.1:1", "token", transport="pigeon")  # type: ignore[arg-type]

@@ -41,6 +41,14 @@ class System:
     backends: dict[str, str]  # setting -> value
     traces: dict[str, str]  # setting -> URL
     runs: bool
+    websocket: str = ""  # URL
+
+    @property
+    def ports(self) -> set[int | None]:
+        """The ports that it uses."""
+        hosts = (f"//{each}" for each in (self.messaging, self.history))
+        urls = [self.connect, *hosts, self.websocket, *self.health.values()]
+        return {urlsplit(url).port for url in urls}
 
     @property
     def name(self) -> str:
@@ -126,9 +134,10 @@ def _read(path: Path) -> System:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for ever
     with os.fdopen(descriptor) as file:
         line = json.loads(file.read(FILE_MAX_BYTES))
-        names = [each.name for each in fields(System) if each.name != "runs"]
-        system = System(**{name: line[name] for name in names}, runs=_is_locked(file))
-    texts = system.connect, system.messaging, system.history, system.data
+        names = [each.name for each in fields(System) if each.name not in ("runs", "websocket")]
+        values = {name: line[name] for name in names}
+        system = System(**values, runs=_is_locked(file), websocket=line.get("websocket", ""))
+    texts = system.connect, system.messaging, system.history, system.data, system.websocket
     objects = system.health, system.backends, system.traces
     are_texts = all(isinstance(each, str) for each in texts)
     if not are_texts or not all(isinstance(each, dict) for each in objects):

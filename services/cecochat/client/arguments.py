@@ -56,7 +56,10 @@ def check_transport(name: object) -> None:
     if name not in TRANSPORTS:
         raise InvalidArgument(f"transport is {name!r}: use one of {', '.join(TRANSPORTS)}")
     if name == "websocket" and find_spec("picows") is None:
-        raise InvalidArgument("WebSockets need one more package: install cecochat[websocket]")
+        raise InvalidArgument(
+            "transport='websocket' needs picows: `pip install picows`, or install cecochat with "
+            "the extra websocket"
+        )
 
 
 def check_seconds(name: str, value: object) -> None:

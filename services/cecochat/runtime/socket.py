@@ -146,7 +146,7 @@ class Socket(WSListener):
         elif self._closing or self._refusal:
             return
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self._refuse(_protocol("no extension was agreed on: send frames without their bits"))
+            self._refuse(_protocol("no extension was agreed on: clear RSV1 to RSV3"))
         elif kind == WSMsgType.PING:
             self._pong(transport, frame)
         elif kind == WSMsgType.PONG:
@@ -180,13 +180,15 @@ class Socket(WSListener):
         if self._left_to_a_stranger is not None:
             self._left_to_a_stranger -= nbytes
             if self._left_to_a_stranger < 0:
-                self._refuse(_too_large(f"{STRANGER_BYTES} bytes came before a token"))
+                self._refuse(
+                    _too_large(f"{STRANGER_BYTES} bytes came before a token: send a hello first")
+                )
         transport = self._transport
         if transport is None or self._closing or not transport.is_close_frame_sent:
             return True
         sent = transport.close_handshake.sent
         too_large = sent is not None and sent.code == WSCloseCode.MESSAGE_TOO_BIG
-        self._refuse((_too_large if too_large else _protocol)("picows refused this frame"))
+        self._refuse((_too_large if too_large else _protocol)("this frame breaks RFC 6455"))
         return False
 
     # -- what comes
@@ -194,16 +196,18 @@ class Socket(WSListener):
     def _take(self, continues: bool, frame: WSFrame) -> None:
         fragments = self._fragments
         if continues != bool(fragments):
-            self._refuse(_protocol("a message began or went on where it may not"))
+            self._refuse(_protocol("a continuation without a message, or a message inside another"))
             return
         if frame.fin and not fragments:
             self._queue(frame.get_payload_as_bytes())
             return
         fragments.append(frame.get_payload_as_bytes())
         if len(fragments) > FRAGMENTS_MAX:
-            self._refuse(_too_large(f"a message has more than {FRAGMENTS_MAX} fragments"))
+            self._refuse(_too_large(f"a message has over {FRAGMENTS_MAX} fragments: send fewer"))
         elif sum(map(len, fragments)) > self._message_max_bytes:
-            self._refuse(_too_large(f"a message has more than {self._message_max_bytes} bytes"))
+            self._refuse(
+                _too_large(f"a message has over {self._message_max_bytes} bytes: split it")
+            )
         elif frame.fin:
             self._queue(b"".join(fragments))
             fragments.clear()
@@ -222,7 +226,7 @@ class Socket(WSListener):
 
     def _count_control(self) -> None:
         if self._control.take_or_wait_s(time.monotonic(), CONTROL_PER_S, CONTROL_BURST):
-            message = f"these are more than {CONTROL_PER_S:g} pings and pongs per second: wait"
+            message = f"over {CONTROL_PER_S:g} pings and pongs a second: send fewer"
             self._refuse(Refusal(errors_pb2.ERROR_CODE_RATE_LIMITED, message, 1_000))
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -264,4 +268,4 @@ def _protocol(message: str) -> Refusal:
 
 
 def _too_large(message: str) -> Refusal:
-    return Refusal(errors_pb2.ERROR_CODE_TOO_LARGE, f"{message}: send less at a time")
+    return Refusal(errors_pb2.ERROR_CODE_TOO_LARGE, message)

@@ -37,7 +37,7 @@ UNSENT_BYTES = 128 << 10
 the queue of the session notices anything.
 """
 STRANGERS_MAX = 1_000
-"""How many connections may not have shown a token yet. Of more, the oldest is cut off."""
+"""The most connections that may be open without a token. One more, and the oldest is cut off."""
 BEAT_S = 5.0
 
 Serve = Callable[[Socket], Awaitable[None]]
@@ -58,7 +58,7 @@ class Endpoint:
             return 404, f"there is nothing here: open a WebSocket at {self.path}"
         origin = request.headers.get("origin")
         if origin is not None and origin.lower() not in self.origins:
-            return 403, "web pages of this origin may not connect: the server's settings name those"
+            return 403, "pages of this origin may not connect: add it to CECOCHAT_WEBSOCKET_ORIGINS"
         if self.protocol not in _listed(request, "sec-websocket-protocol"):
             return 400, f"offer the sub-protocol {self.protocol}"
         return None
@@ -82,7 +82,7 @@ def origins(setting: str) -> frozenset[str]:
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):
-    """Does not log what picows says of clients: anybody could fill a disk with it."""
+    """Drops what picows logs about clients, since anybody could fill a disk with it."""
 
     @override
     def isEnabledFor(self, level: int) -> bool:

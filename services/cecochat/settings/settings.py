@@ -69,7 +69,7 @@ class Settings:
     websocket_origins: str = setting(
         "",
         "origins of the web pages that may open a WebSocket, such as https://chat.example.com, "
-        "separated by commas; what is no browser may always",
+        "separated by commas; clients that are not browsers always may",
     )
     partitions: int = setting(
         0,

@@ -128,8 +128,8 @@ def open_files() -> Finding:
 def free_ports(hosts: Collection[str]) -> Finding:
     """Check that nothing but the systems that run here uses the default ports."""
     row = range(ports.DEFAULT_BASE, ports.DEFAULT_BASE + len(ports.NAMES))
-    own = str(systems.running())
-    busy = [port for port in row if not ports.is_free(hosts, port) and f":{port}" not in own]
+    own = {port for system in systems.running() for port in system.ports}
+    busy = [port for port in row if port not in own and not ports.is_free(hosts, port)]
     span = f"{row[0]} to {row[-1]}"
     if busy:
         mend = "`cecochat up` takes others by itself; or choose them with --port-base"

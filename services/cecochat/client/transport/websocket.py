@@ -10,7 +10,15 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from google.protobuf.message import DecodeError
-from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import (
+    WSError,
+    WSFrame,
+    WSInvalidStatusError,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    ws_connect,
+)
 from typing_extensions import override
 
 from cecochat.client.errors import ChatError, NotReachable, Refused, name_of
@@ -25,7 +33,9 @@ PROTOCOL: Final = "cecochat.v1"
 FRAME_MAX_BYTES: Final = 1 << 20
 HANDSHAKE_S: Final = 10.0
 UNREAD_BYTES: Final = 1 << 20
-"""How much may wait unread. Who reads no more does not answer the server's pings either."""
+"""How much may wait unread. An application that stops reading also stops the answers to the
+server's pings.
+"""
 BEAT_S: Final = 5.0
 PING_AFTER: Final = 4  # beats without a sign of life
 DEAD_AFTER: Final = 8
@@ -52,6 +62,11 @@ class WebSocketCall(Call, WSListener):
         self._beating: asyncio.TimerHandle | None = None
 
     # -- the side of the client
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake is done."""
+        return self._transport is not None
 
     @override
     async def begin(self, hello: ClientFrame) -> None:
@@ -207,8 +222,15 @@ class WebSocketTransport(Transport):
                     extra_headers={"Sec-WebSocket-Protocol": PROTOCOL},
                     use_aiofastnet=False,
                 )
+        except WSInvalidStatusError as error:
+            raise NotReachable(
+                f"{address} refused the WebSocket ({error}): is it a messaging server, or an edge "
+                "that leads to one?"
+            ) from None
         except (OSError, ValueError, WSError) as error:
             raise NotReachable(
                 f"the messaging server at {address} does not answer "
                 f"({type(error).__name__}: {error})"
             ) from None
+        if not call.is_open:  # picows does not call this an error
+            raise NotReachable(f"the messaging server at {address} hung up in the handshake")

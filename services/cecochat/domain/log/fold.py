@@ -1,5 +1,6 @@
 """What the records of a partition mean. It depends only on their order and on the append times that
-the log gives, which are the same for every reader, so all readers agree.
+the log gives, so all readers of the same records agree. Where records have vanished since, a later
+reader may know less, and `gaps` says so.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Fold:
         self.clock_ms = max(self.clock_ms, appended_at_ms) if self._keeps_clock else 0
 
     def _raise_ids(self, stamp: int) -> None:
-        """Take it that an origin with this stamp may have vanished: later ids lie above."""
+        """Assume that an origin with this stamp may have vanished: later ids lie above it."""
         self.top = max(self.top, stamp | SEQUENCE_MAX)
         self._vanished_id = message_id(self.top, PARTITIONS_MAX - 1)
 

@@ -180,7 +180,7 @@ class Forwarder:
     There is one copy per target partition, linked to the copy before it. Each target has a lane of
     its own, so a slow target holds up no other. Copies for which there is no room are forgotten,
     and read from the log again when their lane has caught up. A lane that is only busy uses the
-    room that all of them share, so that nothing is read again which is still in memory.
+    room that all of them share, so that it need not read again what it just had in memory.
     """
 
     def __init__(self, partition: int, done: int, limits: OwnerLimits) -> None:

@@ -19,6 +19,11 @@ from cecochat.ports.reading import decode_once
 from cecochat.runtime.clock import now_ms
 from cecochat.servers.materialize.trims import Hidden, uncopied
 
+SETTLED_AFTER_MS = 30_000
+"""A record older than this may have been read before it was damaged; a younger one was never
+readable.
+"""
+
 
 @dataclass(slots=True)
 class Rows:
@@ -117,10 +122,6 @@ class Rows:
         at = self.marks.index(row)
         del self.marks[at]
         return self._mark_records.pop(at)
-
-
-SETTLED_AFTER_MS = 30_000
-"""How old a record has to be before it is held possible that it was read and is damaged since."""
 
 
 def rows_of(log_id: str, partition: int, fold: Fold, records: Sequence[Record]) -> Rows:
