@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.bench import floor, layers
+from tests.bench.generate import Failed
 
 QUICK = ["--seconds", "0.5", "--warm-up", "0.2", "--pairs", "3"]
 
@@ -63,7 +64,7 @@ def test_more_than_a_fifth_is_told(tmp_path: Path) -> None:
     assert floor.regressions({"a": 2.4, "b": 3.0, "new": 9.0}, file) == []
     (told,) = floor.regressions({"a": 2.41, "b": 1.0}, file)
     assert told == "a: 2.41 times the cost of the relay; it was 2.0"
-    with pytest.raises(floor.Failed, match="stored are: a, b"):
+    with pytest.raises(Failed, match="stored are: a, b"):
         floor.regressions({"mistyped": 1.0}, file)
 
 

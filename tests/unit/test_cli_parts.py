@@ -329,14 +329,6 @@ def test_an_up_that_is_gone_is_found() -> None:
     assert "cecochat up --data /d" in finding.mend
 
 
-def test_the_ports_of_a_system_that_runs_are_its_own() -> None:
-    health = {"connect": "http://127.0.0.1:8084"}
-    urls = ("http://127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082")
-    websocket = "ws://127.0.0.1:8088/v1/chat"
-    known = System(*urls, health, "/d", None, "/s", {}, {}, runs=True, websocket=websocket)
-    assert known.ports == {8080, 8081, 8082, 8084, 8088}
-
-
 def test_status_says_wrong_for_each_hole_that_nobody_knows_of() -> None:
     trimmed = Hole("log", 3, 10, 19, 1, 2, ChatId(""), "trimmed", "the log had dropped 10 to 19", 5)
     refused = Hole("log", 7, 91, 91, 6, 6, ChatId("d:a~b"), "refused", "too large", 5)
