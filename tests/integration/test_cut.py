@@ -205,9 +205,9 @@ async def test_an_owner_that_knows_nothing_begins_anew_once_a_record_tells(
     await partitions.cut(below=6)
     owner = await partitions.loading.load()
     owner.read(6, Missing(1, NOWHERE), 1, 1)
-    assert not owner.outdated
+    assert not owner.must_end
     owner.read(7, state(5, 5, 5), 1, 1)
-    assert owner.outdated
+    assert owner.must_end
 
 
 async def test_who_has_read_ahead_begins_anew_behind_one_that_began_afresh(
@@ -224,7 +224,7 @@ async def test_who_has_read_ahead_begins_anew_behind_one_that_began_afresh(
     takeover = afresh.takeover("another", 1, 1, partitions.loading.uncopied(None, 6))
     await partitions.append(takeover)
     before.read(6, takeover, 1, 1)
-    assert before.outdated
+    assert before.must_end
     again = await partitions.loading.load()
     assert again.cursor == 7, "it is loaded from above that takeover"
 
@@ -242,7 +242,7 @@ async def test_who_has_claimed_as_one_that_began_afresh_leaves_it_at_that(
     ]
     assert takeovers[0].is_afresh
     second.read(1, takeovers[0], 1, 1)
-    assert not second.outdated
+    assert not second.must_end
 
 
 async def test_nobody_begins_afresh_where_a_record_that_tells_has_come_meanwhile(

@@ -128,14 +128,14 @@ class Server:
         record, appended_at_ms = self.log.records[offset], self.log.appended_at_ms[offset]
         self.last = record
         if isinstance(record, Undecodable):
-            if owner.skip(offset, record, appended_at_ms):
-                self.stop(FAILED)
-                self.world.start_server(self.node, self.partition)
-            return
-        owner.read(offset, record, appended_at_ms, self.now_ms())
-        if owner.outdated:
+            owner.skip(offset, record, appended_at_ms)
+        else:
+            owner.read(offset, record, appended_at_ms, self.now_ms())
+        if owner.must_end:
             self.stop(FAILED)
             self.world.start_server(self.node, self.partition)
+        elif isinstance(record, Undecodable):
+            return
         elif later := owner.superseded:
             claim = Claim(later.assignment_version, later.server_id)
             self.world.took_over(self.node, self.partition, claim)

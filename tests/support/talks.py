@@ -13,7 +13,7 @@ from typing_extensions import override
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from cecochat.domain.closing import FOR_GOOD, LEFT, RECONNECT
+from cecochat.domain.websocket import FOR_GOOD, LEFT, RECONNECT
 from cecochat.run.system import Addresses
 from cecochat.runtime.socket import STRANGER_BYTES
 from cecochat.v1 import errors_pb2

@@ -26,7 +26,7 @@ PROCESS = ("internal", "documents", "runtime", "auth", "settings", "telemetry", 
 MAY: dict[str, tuple[str, ...]] = {
     "v1": (),
     "domain.errors": ("v1",),
-    "domain.closing": ("domain.errors", "v1"),
+    "domain.websocket": ("domain.errors", "v1"),
     "domain.printable": (),
     "domain.log": ("domain.errors", "v1"),
     "domain.session": ("domain.errors", "domain.log", "v1"),

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from cecochat.domain.errors import Refusal
 from cecochat.domain.session.bucket import TokenBucket
+from cecochat.domain.websocket import Liveness
 from cecochat.v1 import errors_pb2
 
 UNREAD_BYTES: Final = 16 << 10
@@ -22,8 +23,6 @@ UNREAD_MESSAGES: Final = 64
 FRAGMENTS_MAX: Final = 64  # of one message
 STRANGER_BYTES: Final = 16 << 10  # what may come before the token is known
 CONTROL_PER_S, CONTROL_BURST = 5.0, 50  # pings and pongs
-PING_AFTER: Final = 4  # beats without a sign of life
-DEAD_AFTER: Final = 8
 CLOSE_S: Final = 1.0
 COPIED_BYTES: Final = 8_192
 """picows copies a frame up to this size. A larger one would follow a header in a buffer that the
@@ -61,7 +60,7 @@ class Socket(WSListener):
         self._closing = False  # nothing that comes is of interest any more
         self._paused = False
         self._left_to_a_stranger: int | None = STRANGER_BYTES
-        self._silent_beats = 0
+        self._liveness = Liveness()
 
     # -- the side of the server
 
@@ -122,14 +121,17 @@ class Socket(WSListener):
             self._transport.disconnect(graceful=False)
 
     def beat(self) -> None:
-        """Call this every five seconds: it asks a silent client for a sign of life, and cuts off
-        one that does not answer. Any byte is one.
+        """Ask a silent client for a sign of life, and cut off one that does not answer. Call this
+        every `BEAT_S`.
         """
-        self._silent_beats = 0 if self._paused else self._silent_beats + 1
-        if self._silent_beats == PING_AFTER and self._transport:
-            self._transport.send_ping()
-        elif self._silent_beats >= DEAD_AFTER:
-            self.abort()
+        if self._paused:
+            self._liveness.heard()
+            return
+        match self._liveness.beat():
+            case "ping" if self._transport:
+                self._transport.send_ping()
+            case "dead":
+                self.abort()
 
     # -- the side of picows
 
@@ -176,7 +178,7 @@ class Socket(WSListener):
         """Note that bytes have come. Returns whether picows may have more: after a broken frame it
         has sent a close frame, and would go on to fill its buffer until it disconnects.
         """
-        self._silent_beats = 0
+        self._liveness.heard()
         if self._left_to_a_stranger is not None:
             self._left_to_a_stranger -= nbytes
             if self._left_to_a_stranger < 0:

@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.errors import InvalidSettings
+from cecochat.domain.websocket import BEAT_S
 from cecochat.runtime.listening import listening
 from cecochat.runtime.socket import Socket
 
@@ -38,7 +39,6 @@ the queue of the session notices anything.
 """
 STRANGERS_MAX = 1_000
 """The most connections that may be open without a token. One more, and the oldest is cut off."""
-BEAT_S = 5.0
 
 Serve = Callable[[Socket], Awaitable[None]]
 

@@ -24,21 +24,24 @@ from typing_extensions import override
 from cecochat.client.errors import ChatError, NotReachable, Refused, name_of
 from cecochat.client.lookup import Lookup, Route
 from cecochat.client.transport.base import Call, StreamEnded, Transport
-from cecochat.domain.closing import LEFT, error_number, says_reconnect
 from cecochat.domain.device.device import Disconnected
+from cecochat.domain.websocket import (
+    BEAT_S,
+    LEFT,
+    PROTOCOL,
+    Liveness,
+    error_number,
+    says_reconnect,
+)
 from cecochat.v1.errors_pb2 import ErrorCode
 from cecochat.v1.messaging_pb2 import ClientFrame, ServerFrame
 
-PROTOCOL: Final = "cecochat.v1"
 FRAME_MAX_BYTES: Final = 1 << 20
 HANDSHAKE_S: Final = 10.0
 UNREAD_BYTES: Final = 1 << 20
 """How much may wait unread. An application that stops reading also stops the answers to the
 server's pings.
 """
-BEAT_S: Final = 5.0
-PING_AFTER: Final = 4  # beats without a sign of life
-DEAD_AFTER: Final = 8
 
 
 class WebSocketCall(Call, WSListener):
@@ -57,7 +60,7 @@ class WebSocketCall(Call, WSListener):
         self._fault = ""  # what the server did wrong
         self._gone = False
         self._paused = False
-        self._silent_beats = 0
+        self._liveness = Liveness()
         self._loop = asyncio.get_running_loop()
         self._beating: asyncio.TimerHandle | None = None
 
@@ -111,14 +114,16 @@ class WebSocketCall(Call, WSListener):
 
     def _beat(self) -> None:
         """Every five seconds, find out if the server is gone."""
-        self._silent_beats = 0 if self._paused else self._silent_beats + 1
-        if self._silent_beats == PING_AFTER and self._transport:
-            self._transport.send_ping()
-        if self._silent_beats < DEAD_AFTER:
-            self._beating = self._loop.call_later(BEAT_S, self._beat)
-        else:
+        if self._paused:
+            self._liveness.heard()
+        found = self._liveness.beat()
+        if found == "dead":
             self._fault = "it is silent"
             self.disconnect()
+            return
+        if found == "ping" and self._transport:
+            self._transport.send_ping()
+        self._beating = self._loop.call_later(BEAT_S, self._beat)
 
     def leave(self) -> None:
         """Say goodbye and disconnect."""
@@ -140,7 +145,7 @@ class WebSocketCall(Call, WSListener):
 
     @override
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        self._silent_beats = 0
+        self._liveness.heard()
         if frame.msg_type == WSMsgType.BINARY and frame.fin:
             self._take(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:

@@ -49,9 +49,8 @@ class Gaps:
         self.found: tuple[Gap, ...] = ()
         # The record, or one before it, may have been a message of somebody.
         self.hides = False
-        self.skips = (
-            False  # that may be the record itself, if it can be read no more, or one before
-        )
+        # That may be the record itself, if it can be read no more, or one before it.
+        self.skips = False
         self.vanished_to = -1  # the last offset that was skipped
         self.is_whole = True  # nothing was hidden so far
         # How many origins may have vanished since the last that counted, and by when they were

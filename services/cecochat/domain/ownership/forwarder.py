@@ -43,21 +43,22 @@ class Lane:
     those that wait, and if more came than may wait, those that have to be read from the log again.
     """
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: Held, limits: OwnerLimits) -> None:
         self.under_way: deque[int] = deque()  # origin offsets of copies not acknowledged
         self.behind: int | None = None  # from this offset on, origins have to be read again
         self.recalls = False  # whether what is being read again is for this lane, too
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
         self._held = held
+        self._limits = limits
         self._lost_from: int | None = None  # from this offset on, the log has dropped origins
 
-    def add(self, waiting: Waiting, limits: OwnerLimits) -> None:
+    def add(self, waiting: Waiting) -> None:
         """Take in the next origin for this target. It waits, or is forgotten until it is read
         again.
         """
         if self.takes_in:
-            if self._is_full(limits):
+            if self._is_full:
                 self.behind = waiting.at.offset
             else:
                 self._push(waiting)
@@ -67,11 +68,12 @@ class Lane:
         """Whether the next origin may wait here. None may overtake those that were forgotten."""
         return self.behind is None
 
-    def _is_full(self, limits: OwnerLimits) -> bool:
+    @property
+    def _is_full(self) -> bool:
         return (
             bool(self._waiting)
-            and self._waiting_bytes >= limits.lane_max_bytes
-            and self._held.bytes >= limits.lanes_max_bytes
+            and self._waiting_bytes >= self._limits.lane_max_bytes
+            and self._held.bytes >= self._limits.lanes_max_bytes
         )
 
     def _push(self, waiting: Waiting) -> None:
@@ -86,18 +88,19 @@ class Lane:
         self._waiting_bytes += size_bytes
         self._held.bytes += size_bytes
 
-    def wants_recall(self, limits: OwnerLimits) -> bool:
-        """Return whether this lane is behind and has room again."""
-        return self.behind is not None and self._waiting_bytes <= limits.lane_max_bytes // 2
+    @property
+    def wants_recall(self) -> bool:
+        """Whether this lane is behind and has room again."""
+        return self.behind is not None and self._waiting_bytes <= self._limits.lane_max_bytes // 2
 
-    def recall(self, waiting: Waiting, limits: OwnerLimits) -> None:
+    def recall(self, waiting: Waiting) -> None:
         """Take in an origin that was read again. If there is no room for it, this lane takes none
         after it until the next recall.
         """
         offset = waiting.at.offset
         if not self.recalls_at(offset):
             return
-        if self._is_full(limits):
+        if self._is_full:
             self.behind, self.recalls = offset, False
         else:
             self._push(waiting)
@@ -213,14 +216,14 @@ class Forwarder:
             return
         for target, link in links.items():
             lane = self._lane(target)
-            lane.add(Waiting(at, origin, link), self._limits)
+            lane.add(Waiting(at, origin, link))
             self._note(target, lane)
         self.caught_up(at.offset)
 
     def _lane(self, target: int) -> Lane:
         lane = self._lanes.get(target)
         if lane is None:
-            lane = self._lanes[target] = Lane(self._held)
+            lane = self._lanes[target] = Lane(self._held, self._limits)
         return lane
 
     def caught_up(self, offset: int) -> None:
@@ -273,7 +276,7 @@ class Forwarder:
             target: lane for target, lane in self._behind.items() if lane.behind is not None
         }
         for lane in self._behind.values():
-            lane.recalls = lane.wants_recall(self._limits)
+            lane.recalls = lane.wants_recall
         return self.recalls_from
 
     @property
@@ -286,7 +289,7 @@ class Forwarder:
         """Take in a valid origin that was read again at `at`."""
         for target, link in links.items():
             if lane := self._behind.get(target):
-                lane.recall(Waiting(at, origin, link), self._limits)
+                lane.recall(Waiting(at, origin, link))
                 self._note(target, lane)
 
     def recalls(self, offset: int) -> bool:

@@ -7,7 +7,6 @@ acknowledged, delivered and forwarded only after its record was read back from t
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,11 +29,15 @@ from cecochat.domain.ownership.forwarder import Forwarder
 from cecochat.domain.ownership.hidden import Hidden
 from cecochat.domain.ownership.incoming import Incoming
 from cecochat.domain.ownership.sent import Accepted, Key, SentTable, content_of
+from cecochat.domain.ownership.states import StateRecords
 from cecochat.domain.ownership.tail import Tail, Valid
 from cecochat.domain.session import frames
 from cecochat.domain.session.session import Session
 from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import Send
+
+OUTDATED = "says more than this owner was loaded with"
+HIDES = "may hide a send of this owner, and then no later one counts"
 
 
 class Pending(NamedTuple):
@@ -73,7 +76,7 @@ class Owner:
         self.superseded: Takeover | None = None
         self._is_afresh = fold.is_afresh
         self._log_end = log_end
-        self.outdated = False  # a record says more than this owner was loaded with: load it again
+        self.must_end = ""  # why the epoch has to end; then this partition is loaded again
         self.hidden = Hidden(fold)
         self.crowded = False  # some session's queue is half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
@@ -85,12 +88,9 @@ class Owner:
         self._number = 0
         self._stamp = 0
         self._serves_home = False  # whether the next origin is also for recipients in its partition
-        self._state_as_of = cursor - 1  # `as_of` of the last state record
-        self._state_at_ms: int | None = None  # when that was read or made, or reading began
         self.clock = OwnClock()
         self._taken_over_ms = 0  # when the takeover was made
-        self._states_made_ms: dict[int, int] = {}  # `as_of` of own state records -> when made
-        self._states: deque[tuple[int, int]] = deque()  # (offset, as_of) of those read back
+        self._states = StateRecords(cursor - 1, limits)
 
     @property
     def place(self) -> Place:
@@ -233,10 +233,9 @@ class Owner:
         counts.
         """
         self.cursor = offset + 1
-        if self._state_at_ms is None:
-            self._state_at_ms = now_ms
+        self._states.begin(now_ms)
         counts = self.fold.step(offset, record, appended_at_ms)
-        self.outdated |= self.hidden.read(offset, self.pending if self.ready else None)
+        self._look_for_own_sends(offset)
         if not counts:
             return False
         match record:
@@ -249,21 +248,22 @@ class Owner:
             case Missing():
                 self._read_missing(record)
             case State():
-                self.outdated |= self._is_afresh and self.epoch is None
-                self._state_as_of = max(self._state_as_of, record.as_of)
-                self._state_at_ms = now_ms
-                if (made_ms := self._states_made_ms.get(record.as_of)) is not None:
-                    self._states.append((offset, record.as_of))
+                if self._is_afresh and self.epoch is None:
+                    self.must_end = OUTDATED
+                if (made_ms := self._states.read(offset, record.as_of, now_ms)) is not None:
                     self.clock.compare(made_ms, appended_at_ms)
         return True
 
-    def skip(self, offset: int, record: Undecodable, appended_at_ms: int) -> bool:
-        """Take in a record that cannot be understood. Returns whether this owner has to end its
-        epoch: the record may be a send of its own, and then no send after it will count.
-        """
+    def skip(self, offset: int, record: Undecodable, appended_at_ms: int) -> None:
+        """Take in a record that cannot be understood."""
         self.cursor = offset + 1
         self.fold.step(offset, record, appended_at_ms)
-        return self.hidden.read(offset, self.pending if self.ready else None)
+        self._look_for_own_sends(offset)
+
+    def _look_for_own_sends(self, offset: int) -> None:
+        """End the epoch if a send of its own may be hidden: then no send after it will count."""
+        if self.hidden.read(offset, self.pending if self.ready else None):
+            self.must_end = HIDES
 
     def _read_takeover(self, record: Takeover, appended_at_ms: int) -> None:
         if record.session == self.session:
@@ -273,8 +273,8 @@ class Owner:
             self.clock.compare(self._taken_over_ms, appended_at_ms)
         elif self.epoch is not None:
             self.superseded = record
-        else:
-            self.outdated |= self._is_outdated_by(record)
+        elif self._is_outdated_by(record):
+            self.must_end = OUTDATED
 
     def _is_outdated_by(self, other: Takeover) -> bool:
         """Return whether another owner began afresh since this one was loaded, so that nothing
@@ -368,21 +368,17 @@ class Owner:
         because that is so old that it holds up retention, or to see whether the clock is right
         again.
         """
-        if self.cursor - 1 - self._state_as_of >= self.limits.state_every:
-            return True
-        since_ms = now_ms if self._state_at_ms is None else self._state_at_ms
-        return now_ms - since_ms >= self.limits.state_after_ms or self.clock.look_due(now_ms)
+        return self._states.is_due(self.cursor - 1, now_ms) or self.clock.look_due(now_ms)
 
     def state_soon(self) -> None:
         """Make a state record due now, since a reader needs one to go on."""
-        self._state_as_of = min(self._state_as_of, self.cursor - 1 - self.limits.state_every)
+        self._states.soon(self.cursor - 1)
 
     def state(self, now_ms: int) -> State:
         """Return the state record to append now."""
-        self._state_as_of, self._state_at_ms = self.cursor - 1, now_ms
-        self._states_made_ms[self._state_as_of] = now_ms
+        self._states.make(self.cursor - 1, now_ms)
         self.clock.looks(now_ms)
-        return self.fold.state(self._state_as_of)
+        return self.fold.state(self.cursor - 1)
 
     def released(self, materialized: int) -> int | None:
         """Return the lowest offset that the protocol still needs if the history has everything
@@ -391,10 +387,4 @@ class Owner:
         Everything below it is forwarded and materialized, and covered by a state record that this
         owner has written. One of an earlier session may describe an end that the log has lost.
         """
-        safe = min(self.forwarder.done + 1, materialized)
-        released = None
-        while self._states and self._states[0][0] < safe:
-            _, as_of = self._states.popleft()
-            self._states_made_ms.pop(as_of, None)
-            released = as_of + 1
-        return released
+        return self._states.released(min(self.forwarder.done + 1, materialized))

@@ -195,16 +195,15 @@ class OwnedPartition:
     def _read_one(self, owner: Owner, record: Record, now: int, measured: ReadBatch | None) -> None:
         decoded = decode_once(record)
         if isinstance(decoded, Undecodable):
-            if owner.skip(record.offset, decoded, record.appended_at_ms):
-                raise ProducerEnded(f"offset {record.offset} cannot be read and may be an own send")
-            return
-        counts = owner.read(record.offset, decoded, record.appended_at_ms, now)
-        if owner.outdated:
-            raise ProducerEnded(f"offset {record.offset} says more than this owner was loaded with")
-        if counts:
-            self._traces.read(owner, record.offset, decoded, now)
-        if measured:
-            measured.add(decoded, counts, owner.fold)
+            owner.skip(record.offset, decoded, record.appended_at_ms)
+        else:
+            counts = owner.read(record.offset, decoded, record.appended_at_ms, now)
+            if counts:
+                self._traces.read(owner, record.offset, decoded, now)
+            if measured:
+                measured.add(decoded, counts, owner.fold)
+        if owner.must_end:
+            raise ProducerEnded(f"offset {record.offset} {owner.must_end}")
 
     async def _let_clients_read(self, owner: Owner) -> None:
         """Pause, so that a burst does not overrun the queue of a client that reads fast enough."""

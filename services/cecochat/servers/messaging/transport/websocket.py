@@ -9,9 +9,9 @@ import logging
 from contextlib import suppress
 
 from cecochat.auth.tokens import Identity
-from cecochat.domain.closing import LEFT, close_code
 from cecochat.domain.errors import Refusal
 from cecochat.domain.session import frames, intake
+from cecochat.domain.websocket import LEFT, PROTOCOL, close_code
 from cecochat.runtime.grpc import INTERNAL
 from cecochat.runtime.socket import Socket
 from cecochat.runtime.tarpit import Tarpit
@@ -22,8 +22,6 @@ from cecochat.settings.settings import CHAT_PATH
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
-
-PROTOCOL = "cecochat.v1"
 
 
 def endpoint(allowed_origins: str) -> Endpoint:
