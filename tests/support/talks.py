@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from cecochat.domain.websocket import FOR_GOOD, LEFT, RECONNECT
 from cecochat.run.system import Addresses
-from cecochat.runtime.socket import STRANGER_BYTES
+from cecochat.runtime.socket import UNAUTHENTICATED_BYTES
 from cecochat.v1 import errors_pb2
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, ServerFrame, ServerItem
 from tests.support.hostile import ANSWER_WITHIN_S, CUT_OFF, Answer, bearer, channel, talk
@@ -125,7 +125,7 @@ def _answer(socket: ClientConnection, items: list[ServerItem]) -> Answer:
 
 def is_much_of_a_stranger(frame: bytes) -> bool:
     """Whether a WebSocket whose first frame this is ends before it is looked at."""
-    return len(frame) > STRANGER_BYTES // 2
+    return len(frame) > UNAUTHENTICATED_BYTES // 2
 
 
 @asynccontextmanager

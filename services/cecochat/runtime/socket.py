@@ -21,7 +21,7 @@ UNREAD_BYTES: Final = 16 << 10
 UNREAD_MESSAGES: Final = 64
 """How much may wait unread. With more, the socket is not read for a while."""
 FRAGMENTS_MAX: Final = 64  # of one message
-STRANGER_BYTES: Final = 16 << 10  # what may come before the token is known
+UNAUTHENTICATED_BYTES: Final = 16 << 10  # what may come before the token is known
 CONTROL_PER_S, CONTROL_BURST = 5.0, 50  # pings and pongs
 CLOSE_S: Final = 1.0
 COPIED_BYTES: Final = 8_192
@@ -38,14 +38,14 @@ class Socket(WSListener):
         self,
         message_max_bytes: int,
         begin: Callable[[Socket], asyncio.Task[None]],
-        known: Callable[[], object],
+        on_authenticated: Callable[[], object],
     ) -> None:
-        """`begin` starts the task once the socket is open. `known` is called once its client has
-        shown a token.
+        """`begin` starts the task once the socket is open. `on_authenticated` is called once its
+        client has shown a token.
         """
         self._message_max_bytes = message_max_bytes
         self._begin = begin
-        self._known = known
+        self._on_authenticated = on_authenticated
         self._task: asyncio.Task[None] | None = None
         self._transport: WSTransport | None = None
         self._messages: deque[bytes] = deque()
@@ -56,19 +56,19 @@ class Socket(WSListener):
         self._writable.set()
         self._control = TokenBucket(CONTROL_BURST, time.monotonic())
         self._refusal: Refusal | None = None  # why nothing more is taken
-        self._left = False  # the client has sent its close frame, or is gone
+        self._peer_left = False  # the client has sent its close frame, or is gone
         self._closing = False  # nothing that comes is of interest any more
         self._paused = False
-        self._left_to_a_stranger: int | None = STRANGER_BYTES
+        self._unauthenticated_left: int | None = UNAUTHENTICATED_BYTES
         self._liveness = Liveness()
 
     # -- the side of the server
 
-    def know(self) -> None:
+    def authenticated(self) -> None:
         """Note that the client has shown a token."""
-        self._left_to_a_stranger = None
-        self._known()
-        self._known = _nothing
+        self._unauthenticated_left = None
+        self._on_authenticated()
+        self._on_authenticated = _nothing
 
     async def read(self) -> bytes | None:
         """Return the next message, or None if the client has left. Raises `Refusal` if it has
@@ -77,7 +77,7 @@ class Socket(WSListener):
         while not self._messages:
             if self._refusal:
                 raise self._refusal
-            if self._left:
+            if self._peer_left:
                 return None
             self._wake.clear()
             await self._wake.wait()
@@ -109,7 +109,7 @@ class Socket(WSListener):
             transport.send_close(code, reason)  # type: ignore[arg-type] # any number will do
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                while not self._left:
+                while not self._peer_left:
                     self._wake.clear()
                     await self._wake.wait()
                 transport.disconnect()
@@ -144,7 +144,7 @@ class Socket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == WSMsgType.CLOSE:
-            self._leave()
+            self._peer_leaves()
         elif self._closing or self._refusal:
             return
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:
@@ -160,11 +160,14 @@ class Socket(WSListener):
 
     @override
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._leave()
+        self._peer_leaves()
         self._writable.set()
         if self._task and not self._closing:
             self._task.cancel()
-        self._task, self._known = None, _nothing  # which would hold this object in a cycle
+        self._task, self._on_authenticated = (
+            None,
+            _nothing,
+        )  # which would hold this object in a cycle
 
     @override
     def pause_writing(self) -> None:
@@ -179,11 +182,13 @@ class Socket(WSListener):
         has sent a close frame, and would go on to fill its buffer until it disconnects.
         """
         self._liveness.heard()
-        if self._left_to_a_stranger is not None:
-            self._left_to_a_stranger -= nbytes
-            if self._left_to_a_stranger < 0:
+        if self._unauthenticated_left is not None:
+            self._unauthenticated_left -= nbytes
+            if self._unauthenticated_left < 0:
                 self._refuse(
-                    _too_large(f"{STRANGER_BYTES} bytes came before a token: send a hello first")
+                    _too_large(
+                        f"{UNAUTHENTICATED_BYTES} bytes came before a token: send a hello first"
+                    )
                 )
         transport = self._transport
         if transport is None or self._closing or not transport.is_close_frame_sent:
@@ -239,8 +244,8 @@ class Socket(WSListener):
         self._fragments.clear()
         self._wake.set()
 
-    def _leave(self) -> None:
-        self._left = True
+    def _peer_leaves(self) -> None:
+        self._peer_left = True
         self._wake.set()
 
     # -- backpressure

@@ -37,7 +37,7 @@ UNSENT_BYTES = 128 << 10
 """What the kernel takes for a client that does not read. By itself it would take megabytes, before
 the queue of the session notices anything.
 """
-STRANGERS_MAX = 1_000
+UNAUTHENTICATED_MAX = 1_000
 """The most connections that may be open without a token. One more, and the oldest is cut off."""
 
 Serve = Callable[[Socket], Awaitable[None]]
@@ -97,7 +97,7 @@ class _Protocol(WSProtocol):  # type: ignore[misc] # it has no stub
     """picows's protocol, which tells its socket when it is made, hears and breaks."""
 
     def __init__(self, listener: Listener) -> None:
-        self.strangers = listener.strangers
+        self.unauthenticated = listener.unauthenticated
         self.broken = False  # picows is about to disconnect: what comes is thrown away
         super().__init__(
             None, None, False, partial(listener.upgraded, self), listener.logger, True,
@@ -109,12 +109,12 @@ class _Protocol(WSProtocol):  # type: ignore[misc] # it has no stub
         made = transport.get_extra_info("socket")
         made.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         super().connection_made(transport)
-        self.strangers[self] = None
-        if len(self.strangers) > STRANGERS_MAX:
-            next(iter(self.strangers)).transport.disconnect(graceful=False)
+        self.unauthenticated[self] = None
+        if len(self.unauthenticated) > UNAUTHENTICATED_MAX:
+            next(iter(self.unauthenticated)).transport.disconnect(graceful=False)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.strangers.pop(self, None)
+        self.unauthenticated.pop(self, None)
         super().connection_lost(error)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -131,7 +131,7 @@ class Listener:
     def __init__(self, endpoint: Endpoint, serve: Serve, group: asyncio.TaskGroup) -> None:
         self.endpoint = endpoint
         self.logger = _Quiet(log, {})
-        self.strangers: dict[Any, None] = {}  # the oldest first
+        self.unauthenticated: dict[Any, None] = {}  # the oldest first
         self.open: set[Socket] = set()
         self._serve = serve
         self._group = group
@@ -152,7 +152,7 @@ class Listener:
             Socket(
                 self.endpoint.message_max_bytes,
                 self._begin,
-                lambda: self.strangers.pop(protocol, None),
+                lambda: self.unauthenticated.pop(protocol, None),
             ),
         )
 
@@ -180,7 +180,7 @@ class Listener:
         """Cut off everybody who is still connected."""
         for socket in list(self.open):
             socket.abort()
-        for protocol in list(self.strangers):
+        for protocol in list(self.unauthenticated):
             protocol.transport.disconnect(graceful=False)
 
 

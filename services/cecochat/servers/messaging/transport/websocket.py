@@ -63,7 +63,7 @@ async def _serve(server: MessagingServer, socket: Socket) -> Refusal | None:
     if first is None:
         return None
     token, identity = _authenticated(server, first)
-    socket.know()
+    socket.authenticated()
 
     async def read() -> bytes | None:
         nonlocal first
