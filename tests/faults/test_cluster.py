@@ -45,10 +45,15 @@ async def talking(
     who, chats = ring(USERS)
     async with crowd.connected(who, chats):
         async with flowing(list(crowd.devices.values()), rate_per_s, rng):
-            await asyncio.sleep(2)  # it flows
+            await flowing_on(crowd, 0, rate_per_s)
             yield crowd
-            await asyncio.sleep(2)  # and flows on
+            await flowing_on(crowd, len(crowd.record.entries), rate_per_s)
         assert await crowd.settle(within_s=90) == []
+
+
+async def flowing_on(crowd: Crowd, since: int, rate_per_s: int) -> None:
+    """Return once the acks of a second have come."""
+    await eventually(lambda: count(crowd, since, Acked) > rate_per_s, within_s=60, every_s=0.1)
 
 
 async def all_back(crowd: Crowd) -> None:
@@ -258,12 +263,12 @@ async def test_a_poison_record_is_buried_and_its_partition_goes_on(
     on_real: dict[str, str], tmp_path: Path, rng: Random, base_seed: int
 ) -> None:
     counts = {"control": 1, "messaging": 1, "materialize": 2, "history": 1, "connect": 1}
-    async with processes(tmp_path, on_real, counts) as cluster, talking(cluster, rng) as crowd:
-        async with build.backplane(load(on_real)) as log:
-            buried_s = [await bury(log, partition) for partition in range(PARTITIONS)]
-        mark = len(crowd.record.entries)
-        await asyncio.sleep(2)
-        assert count(crowd, mark, Acked) > 0
+    async with (
+        processes(tmp_path, on_real, counts) as cluster,
+        talking(cluster, rng) as crowd,
+        build.backplane(load(on_real)) as log,
+    ):
+        buried_s = [await bury(log, partition) for partition in range(PARTITIONS)]
     report("cluster-poison", base_seed, crowd, buried_s=buried_s)
 
 

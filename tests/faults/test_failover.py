@@ -52,7 +52,7 @@ async def test_with_the_control_server_that_leads(trial: Trial, thorough: bool) 
 
 
 async def test_while_consul_is_away(trial: Trial, thorough: bool) -> None:
-    away_s = 180.0 if thorough else 30.0
+    away_s = 180.0 if thorough else 20.0
     async with trial.talking(COUNTS) as (cluster, crowd):
         loop = asyncio.get_running_loop()
         await asyncio.to_thread(trial.backends["consul"].kill)

@@ -14,7 +14,7 @@ from tests.support.texts import real_texts
 
 ALICE, BOB = DeviceKey("alice", "phone"), DeviceKey("bob", "phone")
 AB = dialog("alice", "bob")
-ABSENCES_S = (5, 15, 30)
+ABSENCES_S = (13, 15, 30)  # a log is trimmed every 10 s
 PER_S = 300
 
 

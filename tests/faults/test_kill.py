@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -27,6 +27,38 @@ BACK_WITHIN_S = 5.0  # to reach; measured and written down
 BACK_AT_MOST_S = 20.0  # what fails a run, on whatever machine
 
 
+class Lived(NamedTuple):
+    """Where people talk: the variables of the system, and how they reach it; None: either way in
+    turn, which is enough where the backends are the subject.
+    """
+
+    name: str
+    environment: dict[str, str]
+    transport: TransportName | None
+
+    def crowd(self, server: Server) -> Crowd:
+        return Crowd(
+            lambda: server.connect_url, server.secret_file, server.record, transport=self.transport
+        )
+
+
+@pytest.fixture(
+    params=[
+        "embedded-grpc",
+        "embedded-websocket",
+        pytest.param("12-grpc", marks=pytest.mark.slow),
+        pytest.param("12-websocket", marks=pytest.mark.slow),
+        "real",
+    ]
+)
+def lived(request: pytest.FixtureRequest) -> Lived:
+    where, _, transport = request.param.partition("-")
+    if where == "real":
+        return Lived(request.param, request.getfixturevalue("on_real"), None)
+    variables = {"CECOCHAT_PARTITIONS": "12"} if where == "12" else {}
+    return Lived(request.param, variables, transport)
+
+
 @pytest.mark.parametrize(
     "kills",
     [
@@ -36,20 +68,17 @@ BACK_AT_MOST_S = 20.0  # what fails a run, on whatever machine
 )
 async def test_killed_under_traffic(
     kills: int,
-    on: dict[str, str],
-    transport: TransportName,
+    lived: Lived,
     tmp_path: Path,
     rng: Random,
     base_seed: int,
 ) -> None:
-    where = "real" if on else "embedded"
-    async with running(tmp_path, on) as server:
-        crowd = Crowd(
-            lambda: server.connect_url, server.secret_file, server.record, transport=transport
-        )
+    rate_per_s = RATE_PER_S["real" if lived.name == "real" else "embedded"]
+    async with running(tmp_path, lived.environment) as server:
+        crowd = lived.crowd(server)
         who, chats = ring(USERS)
         async with crowd.connected(who, chats):
-            async with flowing(list(crowd.devices.values()), RATE_PER_S[where], rng):
+            async with flowing(list(crowd.devices.values()), rate_per_s, rng):
                 for _ in range(kills):
                     await asyncio.sleep(rng.uniform(1.0, 3.0))  # any moment
                     await volley(crowd.devices.values(), rng)
@@ -60,9 +89,9 @@ async def test_killed_under_traffic(
             found = await crowd.settle(within_s=60)
     judged = faults(server.record.entries)
     figures = report(judged, crowd, found)
-    print(write(f"kill-{kills}-{where}-{transport}", {"seed": base_seed, **figures}))
+    print(write(f"kill-{kills}-{lived.name}", {"seed": base_seed, **figures}))
     assert found == []
-    assert_seen(judged, kills, who, RATE_PER_S[where])
+    assert_seen(judged, kills, who, rate_per_s)
 
 
 async def all_back(crowd: Crowd, mark: int) -> None:
@@ -150,12 +179,10 @@ async def restart(server: Server, *, hard: bool) -> None:
 
 @pytest.mark.timeout(180)
 async def test_a_drain_under_traffic_loses_nothing_and_says_why(
-    on: dict[str, str], transport: TransportName, tmp_path: Path, rng: Random
+    lived: Lived, tmp_path: Path, rng: Random
 ) -> None:
-    async with running(tmp_path, on) as server:
-        crowd = Crowd(
-            lambda: server.connect_url, server.secret_file, server.record, transport=transport
-        )
+    async with running(tmp_path, lived.environment) as server:
+        crowd = lived.crowd(server)
         who, chats = ring(20)
         async with crowd.connected(who, chats):
             async with flowing(list(crowd.devices.values()), 150, rng):

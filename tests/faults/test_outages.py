@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from scripts.backends.launch import Backend
-from tests.faults.test_cluster import RATE_PER_S, all_back, count
+from tests.faults.test_cluster import RATE_PER_S, all_back, count, flowing_on
 from tests.faults.trial import Trial
 from tests.support import operators
 from tests.support.crowd import Crowd
@@ -38,7 +38,7 @@ async def test_kafka_is_away_for_ten_seconds(trial: Trial) -> None:
         back = len(crowd.record.entries)
         assert count(crowd, before, Sent) > 0
         await all_back(crowd)
-        await flowing_again(crowd, back)
+        await flowing_on(crowd, back, RATE_PER_S)
     trial.report("outage-kafka", crowd)
 
 
@@ -107,7 +107,3 @@ async def reconnects(crowd: Crowd) -> None:
 def assert_said(cluster: Processes, what: str) -> None:
     silent = [each.name for each in cluster.servers.values() if what not in each.said]
     assert not silent, f"{silent} did not say that {what}"
-
-
-async def flowing_again(crowd: Crowd, since: int) -> None:
-    await eventually(lambda: count(crowd, since, Acked) > RATE_PER_S, within_s=60, every_s=0.1)
