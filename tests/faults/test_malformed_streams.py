@@ -171,6 +171,7 @@ async def drop(opening: Callable[[str], Awaitable[Pipe]], token: str, rng: Rando
     await pipe.close()
 
 
+@pytest.mark.timeout(300)
 async def test_hundreds_of_connects_are_slowed_down_by_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: TransportName
 ) -> None:
@@ -179,7 +180,7 @@ async def test_hundreds_of_connects_are_slowed_down_by_user(
     first = [] if transport == "grpc" else [hello()]  # with the token, over WebSocket
     async with inside(tmp_path) as addresses, talks_to(addresses, transport) as made:
         told: Counter[str] = Counter()
-        limit = asyncio.Semaphore(100)  # each refusal is held for a moment
+        limit = asyncio.Semaphore(50)  # each refusal is held for a moment
 
         async def connect() -> None:
             async with limit:
@@ -193,8 +194,8 @@ async def test_hundreds_of_connects_are_slowed_down_by_user(
                 assert answer.error.retriable
                 assert 0 < answer.error.retry_after_ms <= 2_000
 
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-            for _ in range(600):
+        async with asyncio.timeout(240), asyncio.TaskGroup() as group:
+            for _ in range(400):
                 group.create_task(connect())
             for _ in range(10):
                 answer = await made.talk(known(addresses, "bob"), [hello()], leave="caught_up")
