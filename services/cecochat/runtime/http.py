@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.errors import Refusal
-from cecochat.runtime.listening import listening
+from cecochat.runtime.listening import BACKLOG, listening
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -161,6 +161,7 @@ async def serving(
     bound = listening(host, port, made.name)
     server: Any = await made.create_server(
         sock=bound,
+        backlog=BACKLOG,
         return_asyncio_server=True,
         protocol=Deadlines,
         access_log=False,

@@ -26,7 +26,7 @@ from typing_extensions import override
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.websocket import BEAT_S
-from cecochat.runtime.listening import listening
+from cecochat.runtime.listening import BACKLOG, listening
 from cecochat.runtime.socket import Socket
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ async def serving(
     async with asyncio.TaskGroup() as group:
         listener = Listener(endpoint, serve, group)
         made = await asyncio.get_running_loop().create_server(
-            lambda: _Protocol(listener), sock=bound, **_tls(certificate)
+            lambda: _Protocol(listener), sock=bound, backlog=BACKLOG, **_tls(certificate)
         )
         beating = group.create_task(listener.beat())
         try:
