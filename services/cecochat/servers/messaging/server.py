@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import defaultdict
 
 from cecochat.auth.tokens import Identity, Verifier
 from cecochat.domain.cluster.configuration import Config
@@ -44,7 +44,7 @@ class MessagingServer:
         self._limits = host.limits
         self._config = Config()
         self._connections: set[Connection] = set()
-        self._by_user: Counter[UserId] = Counter()
+        self._by_user: defaultdict[UserId, list[Session]] = defaultdict(list)
         self._sends: PerUser[SendCredit] = PerUser()
         self._replays: PerUser[Replays] = PerUser()
         self._connects = Rates("connects")
@@ -106,7 +106,7 @@ class MessagingServer:
         session_id = f"{self.server_id}/{self._next_session}"
         connection = Connection(self, token, identity, session_id, read, write)
         self._connections.add(connection)
-        self._by_user[identity.user_id] += 1
+        self._by_user[identity.user_id].append(connection.session)
         self.metrics.sessions.inc()
         try:
             refusal = await connection.run()
@@ -118,12 +118,11 @@ class MessagingServer:
 
     def sessions_of(self, user_id: UserId) -> list[Session]:
         """Return the open sessions of a user, including those that are catching up."""
-        open_ = (connection.session for connection in self._connections)
-        return [session for session in open_ if session.user_id == user_id]
+        return list(self._by_user.get(user_id, ()))
 
     def _forget(self, connection: Connection, user_id: UserId) -> None:
         self._connections.discard(connection)
-        self._by_user[user_id] -= 1
+        self._by_user[user_id].remove(connection.session)
         if not self._by_user[user_id]:
             del self._by_user[user_id]
         self.metrics.sessions.dec()
@@ -144,7 +143,7 @@ class MessagingServer:
                 f"this server has {config.sessions_max_per_server} sessions, and more are not "
                 "allowed: try again later",
             )
-        if self._by_user[user_id] >= config.sessions_max_per_user:
+        if len(self._by_user.get(user_id, ())) >= config.sessions_max_per_user:
             raise Refusal(
                 errors_pb2.ERROR_CODE_TOO_MANY_SESSIONS,
                 f"{user_id} has {config.sessions_max_per_user} sessions, and more are not allowed: "
