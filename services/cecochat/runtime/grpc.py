@@ -34,6 +34,7 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.lookahead_bytes", LOOKAHEAD_BYTES),
     ("grpc.max_concurrent_streams", 100),  # per connection
     ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.enable_channelz", 0),  # nobody can ask for what it would keep of each connection
     ("grpc.max_connection_idle_ms", 300_000),  # how long a connection may have no call
 ]
 

@@ -15,6 +15,7 @@ from typing_extensions import override
 from cecochat.domain.errors import Refusal
 from cecochat.domain.session.bucket import TokenBucket
 from cecochat.domain.websocket import Liveness
+from cecochat.runtime.flag import Flag
 from cecochat.v1 import errors_pb2
 
 UNREAD_BYTES: Final = 16 << 10
@@ -51,9 +52,8 @@ class Socket(WSListener):
         self._messages: deque[bytes] = deque()
         self._unread_bytes = 0
         self._fragments: list[bytes] = []
-        self._wake = asyncio.Event()  # something has come, or nothing will any more
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._wake = Flag()  # something has come, or nothing will any more
+        self._writable = Flag(is_set=True)
         self._control = TokenBucket(CONTROL_BURST, time.monotonic())
         self._refusal: Refusal | None = None  # why nothing more is taken
         self._peer_left = False  # the client has sent its close frame, or is gone

@@ -20,6 +20,7 @@ from cecochat.domain.session.session import Replay, Session, replace
 from cecochat.ports.backplane import MESSAGES
 from cecochat.ports.reading import appended_at_ms, between, fold_at, known_fold_at
 from cecochat.runtime.clock import now_ms
+from cecochat.runtime.flag import Flag
 from cecochat.servers.messaging.gate import Gate
 from cecochat.servers.messaging.ready import ReadyPartition
 from cecochat.v1 import errors_pb2
@@ -57,8 +58,8 @@ class Connection:
         self._identity = identity
         self._read = read
         self._write = write
-        self._queued = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._queued = Flag()
+        self._taken = Flag()
         self._deadline: asyncio.Timeout | None = None  # of the writer, while it writes
         self._left = False
         self._welcomed = False
