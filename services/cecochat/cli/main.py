@@ -107,6 +107,7 @@ def _add(made: typer.Typer, heading: str, modules: Iterable[str]) -> None:
 
 def main() -> None:
     """Run the command line. An error becomes one line on standard error, and an exit code."""
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # a command of its own
     try:
         app(sys.argv[1:])()
     except BrokenPipeError:  # `cecochat history ... | head`
