@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench import cluster, edge, floods, floor, layers, traces
+from tests.bench import cluster, density, edge, floods, floor, layers, traces
 from tests.bench.floor import Beside, beside, relayed
 from tests.bench.generate import Failed
 from tests.bench.generate import generate as generator
@@ -208,6 +208,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--traces", type=int, metavar="ROUNDS", help="what traces cost, only")
     parser.add_argument("--edge", type=int, metavar="ROUNDS", help="what the edge costs, only")
     parser.add_argument("--floods", type=int, metavar="ROUNDS", help="what floods do to others")
+    parser.add_argument("--density", type=int, default=0, metavar="DEVICES", help="idle, only")
+    parser.add_argument("--minutes", type=int, default=10, help="how long they are idle")
+    parser.add_argument("--storm", type=int, default=0, metavar="DEVICES", help="come back, only")
     parser.add_argument("--layers", action="store_true", help="profile by py-spy, only")
     parser.add_argument("--transports", help="beside the relay; grpc, or both to judge and store")
     parser.add_argument("--rounds", type=int, help="beside the relay; 1, or 5 to judge and store")
@@ -233,6 +236,10 @@ def main() -> None:
         return
     if arguments.floods:
         in_turns("bench-floods", floods.main(arguments.floods, arguments.only))
+        return
+    if arguments.density or arguments.storm:
+        found = density.main(arguments.density, arguments.minutes, arguments.storm)
+        in_turns("bench-density", found)
         return
     real = arguments.backends == "real"
     flows = {} if real else asyncio.run(measured_beside(arguments))
