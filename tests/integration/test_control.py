@@ -160,7 +160,8 @@ async def test_what_proves_that_a_server_is_gone(answer: str) -> None:
         writer.close()
 
     listener = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with listener, operators.client() as client:
+    within_s = 3.0 if answer == "silence" else operators.WITHIN_S  # it is waited for in vain
+    async with listener, operators.client(timeout=within_s) as client:
         url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         server = Instance("messaging", "m1", "127.0.0.1:1", url, "1")
         gone = GoneServers(client)
