@@ -18,16 +18,23 @@ class Target(NamedTuple):
         return value >= self.limit if self.at_least else value <= self.limit
 
 
+CLOSED = "closed, 16 in flight, 16 a frame, 256 B"
 TARGETS = (
-    Target("closed, 1 in flight, 256 B, grpc", "server_cpu_s_per_1000", 0.20),
-    Target("closed, 16 in flight, 16 a frame, 256 B, grpc", "server_cpu_s_per_1000", 0.06),
-    Target(
-        "closed, 16 in flight, 16 a frame, 256 B, grpc", "delivered_per_s", 4_000, at_least=True
+    *(
+        target
+        for transport in ("grpc", "websocket")
+        for target in (
+            Target(f"closed, 1 in flight, 256 B, {transport}", "server_cpu_s_per_1000", 0.20),
+            Target(f"{CLOSED}, {transport}", "server_cpu_s_per_1000", 0.06),
+            Target(f"{CLOSED}, {transport}", "delivered_per_s", 4_000, at_least=True),
+            Target(f"open, 500/s, 256 B, {transport}", "p99_ms", 50),
+        )
     ),
-    Target("open, 500/s, 256 B, grpc", "p99_ms", 50),
-    Target("2,000 idle connections", "rss_bytes_per_connection", 60_000),
+    Target("2,000 idle connections", "rss_bytes_per_connection", 45 << 10),
+    Target("2,000 idle WebSockets", "rss_bytes_per_connection", 30 << 10),
     Target("restart with 50,000 messages", "ready_s_after_kill", 3),
     Target("history page of 50", "p99_ms", 10),
+    Target("history page of 50", "server_cpu_ms_per_page", 0.5),
 )
 SERVERS = ("messaging", "materialize", "history", "connect", "control")
 REAL_TARGETS = (
@@ -53,7 +60,7 @@ FLOWS = (
 def table(
     found: Mapping[str, Mapping[str, Any]], where: Mapping[str, Any], *, real: bool = False
 ) -> str:
-    """Everything that was found; where a workload did not run, nothing stands for it."""
+    """Everything that was found; a workload that did not run has no row."""
     machine = where["machine"]
     head = (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
