@@ -1,4 +1,4 @@
-"""No file of code is so long that a reader loses the thread."""
+"""No file of code is so long that a reader loses the thread, and no line that is read at night."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINES_MAX = 400
+COLUMNS = 100
 GENERATED = "_pb2"
 
 
@@ -21,3 +22,13 @@ def test_no_file_is_longer_than_a_reader_can_follow(folder: str) -> None:
     }
     assert lines, "nothing was looked at"
     assert {name: count for name, count in lines.items() if count > LINES_MAX} == {}
+
+
+@pytest.mark.parametrize("page", ["runbook.md", "how-to/when-something-is-wrong.md"])
+def test_a_page_for_the_night_fits_into_a_terminal(page: str) -> None:
+    """But for tables, and for links that nobody can break."""
+    text = (ROOT / "docs" / page).read_text()
+    prose = [line for part in text.split("```")[::2] for line in part.splitlines()]
+    assert len(prose) > 50, "nothing was looked at"
+    long = [line for line in prose if len(line) > COLUMNS and line[0] != "|"]
+    assert [line for line in long if len(line.split()) > 3] == []
