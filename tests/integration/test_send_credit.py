@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from cecochat.v1.messaging_pb2 import Send
 from tests.integration.streams import Stream, message
 from tests.integration.systems import Running, running
@@ -19,6 +21,7 @@ RATE_PER_S, BURST = 20.0, 200
 DEFAULTS = {"sends.rate_per_user": RATE_PER_S, "sends.burst": BURST}
 SOON_S = 5.0  # one send of each session at the rate takes 0.8 s
 DEBT_BEFORE_S = (ROUNDS * SESSIONS * FRAME_SENDS - BURST) / RATE_PER_S
+pytestmark = pytest.mark.usefixtures("over_each")
 
 
 async def test_who_is_silenced_by_a_stolen_token_is_heard_when_it_is_gone(tmp_path: Path) -> None:

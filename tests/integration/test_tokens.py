@@ -174,23 +174,25 @@ def test_claims_that_do_not_hold(keys: Path, wrong: dict[str, Any], code: str) -
     assert code_of(lambda: Verifier(jwks_file=keys).verify(token)) == code
 
 
+@pytest.mark.usefixtures("over_each")
 async def test_a_token_ends_with_a_warning_and_a_typed_end(tmp_path: Path) -> None:
     async with running(tmp_path) as system:
         token = system.token("alice", 2.5)
-        async with streams.caught_up(system.addresses.messaging, token) as alice:
+        async with streams.caught_up(system.where, token) as alice:
             warning = (await alice.until("token_expiring")).token_expiring
             assert 0 < warning.expires_in_ms <= 2_500
             ended = await alice.ended()
             assert ended.code == "TOKEN_EXPIRED"
             assert ended.error.retriable
-        refused = await streams.refused(system.addresses.messaging, token)
+        refused = await streams.refused(system.where, token)
         assert refused.code == "TOKEN_EXPIRED"
 
 
+@pytest.mark.usefixtures("over_each")
 async def test_a_renewed_token_keeps_the_stream(tmp_path: Path) -> None:
     async with running(tmp_path) as system:
         token = system.token("alice", 2.5)
-        async with streams.caught_up(system.addresses.messaging, token) as alice:
+        async with streams.caught_up(system.where, token) as alice:
             await alice.until("token_expiring")
             await alice.write(ClientFrame(renewed_token=system.token("alice", 3_600)))
             await asyncio.sleep(2.6)  # the time is the subject: the first token has ended
@@ -198,12 +200,13 @@ async def test_a_renewed_token_keeps_the_stream(tmp_path: Path) -> None:
             await alice.until_acks(1)
 
 
+@pytest.mark.usefixtures("over_each")
 async def test_a_withdrawn_key_ends_its_streams(
     tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cecochat.servers.messaging.connection.TOKEN_CHECK_S", 0.0)
     async with running(tmp_path / "data", jwks_file=keys) as system:
-        address = system.addresses.messaging
+        address = system.where
         assert system.addresses.token_secret_file is None
         async with (
             streams.caught_up(address, signed("r1", RSA, "RS256")) as alice,

@@ -19,6 +19,7 @@ MORE = 150
 Frame = Callable[[Running], ClientFrame]
 
 
+@pytest.mark.usefixtures("over_each")
 @pytest.mark.parametrize(
     "frame",
     [
@@ -41,7 +42,9 @@ async def test_a_frame_counts_as_a_send_at_least(tmp_path: Path, frame: Frame) -
 
 
 async def test_of_a_stream_that_is_read_no_further_little_waits(tmp_path: Path) -> None:
-    """It was megabytes; 300,000 frames without anything in them."""
+    """It was megabytes; 300,000 frames without anything in them. (Over WebSocket, nearly all of it
+    would wait in the kernel's buffer of the client.)
+    """
     frame = ClientFrame(sends=[message("1", "d:alice~bob", "x" * 16_000)]).SerializeToString()
     limits = {"sends.rate_per_user": 0.1, "sends.burst": 1}
     async with running(tmp_path, limits) as system, system.stream("alice") as alice:
