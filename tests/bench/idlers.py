@@ -116,6 +116,7 @@ class Device:
     """One user's only device."""
 
     name: str
+    token: str = ""
     position: Position | None = None
     gaps: int = 0
     delivered: int = 0
@@ -188,7 +189,9 @@ class Idlers:
 
     async def _once(self, device: Device) -> Connection | None:
         """Look up where to go, and connect. None: it has failed."""
-        token = mint(self.given.secret_file, device.name, valid_s=86_400)
+        device.token = token = device.token or mint(
+            self.given.secret_file, device.name, valid_s=86_400
+        )
         self.lookups += 1
         try:
             url = urlsplit((await find(self.given.connect, token)).websocket)
