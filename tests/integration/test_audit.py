@@ -19,6 +19,7 @@ from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES
 from cecochat.ports.configuration import CONFIGURATION
 from cecochat.ports.history import History, Progress
+from cecochat.ports.reading import Standing
 from cecochat.servers.materialize import auditor, on_request
 from cecochat.servers.materialize.auditor import Auditor
 from cecochat.servers.materialize.main import materialize
@@ -238,10 +239,11 @@ async def test_what_materialize_does_not_say_is_whole_would_be_a_false_alarm(
         await looking.round()
     assert looking.missing_rows == {}
 
-    async def end(backplane: object, partition: int) -> int:
-        return (await servers.parts.backplane.bounds(MESSAGES, partition))[1] - 1
+    async def end(standing: Standing, backplane: object) -> int:
+        return standing.bounds[1] - 1
 
-    monkeypatch.setattr(auditor, "whole", end)
+    monkeypatch.setattr(Standing, "materialized", end)
+    monkeypatch.setattr(auditor, "QUIET_S", 0)
     for _ in range(3):
         await looking.round()
     assert len(looking.missing_rows) > len(talk.ids)

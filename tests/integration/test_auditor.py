@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.domain.log.records import encode
-from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, NewRecord, Record, Topic
 from cecochat.ports.reading import fold_at
 from cecochat.servers.materialize import auditor, on_request
 from cecochat.servers.materialize.auditor import Auditor
@@ -78,6 +78,28 @@ async def test_a_partition_that_goes_away_while_it_is_compared_again_ends_nothin
     looking.rate = 0
     await looking.round()
     assert looking.complete == {}
+
+
+async def test_a_log_that_does_not_move_is_read_once_a_minute(
+    log: EmbeddedBackplane, history: EmbeddedHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await materialized(log, history, 5)
+    looking = auditing(log, history, [0])
+    for _ in range(3):
+        await looking.round()
+    assert looking.complete[0].offset == 5
+    read, reads = log.read, list[int]()
+
+    def counted(topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:
+        reads.append(offset)
+        return read(topic, partition, offset)
+
+    monkeypatch.setattr(log, "read", counted)
+    await looking.round()
+    assert reads == []
+    monkeypatch.setattr(auditor, "QUIET_S", 0)  # a minute is over
+    await looking.round()
+    assert set(reads) == {5}
 
 
 async def test_who_asks_for_what_lies_behind_the_end_is_refused_and_holds_up_nobody(

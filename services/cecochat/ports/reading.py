@@ -16,7 +16,7 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.place import Place
 from cecochat.domain.log.records import Copied, LogRecord, State, decode, is_state, is_takeover
 from cecochat.domain.log.reliable import ReliableStates
-from cecochat.ports.backplane import MESSAGES, Backplane, Record
+from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, Record
 
 log = logging.getLogger(__name__)
 
@@ -124,12 +124,15 @@ async def records_after(
             yield batch
 
 
-async def still_holds(backplane: Backplane, partition: int, place: Place) -> bool:
+async def still_holds(
+    backplane: Backplane, partition: int, place: Place, bounds: tuple[int, int] | None = None
+) -> bool:
     """Return whether the log is still the one that the place was told of. One that lost its end has
     nothing at that offset, or what is newer. What retention has dropped counts as held, and so does
-    what has vanished from the middle: a log that lost its end gives every offset again.
+    what has vanished from the middle: a log that lost its end gives every offset again. `bounds`:
+    those of the partition, if they were asked for after that place was known.
     """
-    start, end = await backplane.bounds(MESSAGES, partition)
+    start, end = bounds or await backplane.bounds(MESSAGES, partition)
     if place.offset < start or not place.clock_ms:
         return place.offset < end
     if place.offset >= end:
@@ -151,15 +154,44 @@ async def goes_on_at(backplane: Backplane, partition: int, lost: Place) -> tuple
     return first, await appended_at_ms(backplane, partition, first)
 
 
-async def dealt_with(backplane: Backplane, partition: int, committed: Place | None) -> int | None:
+async def dealt_with(
+    backplane: Backplane,
+    partition: int,
+    committed: Place | None,
+    bounds: tuple[int, int] | None = None,
+) -> int | None:
     """Return up to where a group has dealt with the partition, by what it has committed; -1:
     nothing. None: that was of an end that the log has lost, and says nothing of what stands there
-    now.
+    now. `bounds` as in `still_holds`.
     """
     if committed is None:
         return -1
     last = committed._replace(offset=committed.offset - 1)
-    return last.offset if await still_holds(backplane, partition, last) else None
+    return last.offset if await still_holds(backplane, partition, last, bounds) else None
+
+
+class Standing(NamedTuple):
+    """How a partition stands: what materialize has committed, and the bounds of its log then. Those
+    of many partitions are cheap if they are asked for at the same time.
+    """
+
+    partition: int
+    committed: Place | None
+    bounds: tuple[int, int]
+
+    @classmethod
+    async def of(cls, backplane: Backplane, partition: int) -> Standing:
+        """Ask for it; in this order, so that what is committed lies within the bounds."""
+        committed = await backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
+        return cls(partition, committed, await backplane.bounds(MESSAGES, partition))
+
+    async def materialized(self, backplane: Backplane) -> int:
+        """Return the offset up to which the history has everything, as materialize has committed
+        it; -1 if it has nothing, or if that was committed in an end that the log has lost.
+        Materialize commits only what is durable, and goes back if the database has lost rows.
+        """
+        done = await dealt_with(backplane, *self)
+        return -1 if done is None else done
 
 
 def state_in(record: Record) -> State | None:

@@ -4,13 +4,14 @@ as metadata.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest  # type: ignore[import-untyped]
 
-from cecochat.adapters.kafka.cluster import Cluster, check
+from cecochat.adapters.kafka.cluster import Cluster, Refused, Stream, check
+from cecochat.adapters.kafka.joining import Joined
 from cecochat.domain.log.place import Place
 
 KEPT_MS: Final = 10 * 365 * 86_400_000
@@ -41,22 +42,30 @@ class Offsets:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._coordinators: dict[str, int] = {}
+        self._fetched = Joined(self._fetch)  # group and stream -> place
 
     async def committed(self, key: Stored) -> Place | None:
         """From where to continue; None if nothing was committed. Raises `Unavailable`."""
-        return await self._patiently(key.group, lambda: self._fetch(key))
+        stream = Stream(key.topic, key.partition)
+        return await self._patiently(key.group, lambda: self._fetched.answer(key.group, stream))
 
     async def commit(self, group: str, topic: str, places: dict[int, Place]) -> None:
         """Commit places by partition, for a group without members. Raises `Unavailable`."""
         await self._patiently(group, lambda: self._commit(group, topic, places))
 
-    async def _fetch(self, key: Stored) -> Place | None:
-        request = OffsetFetchRequest(key.group, [(key.topic, [key.partition])])
-        answer = await self._ask(key.group, request)
+    async def _fetch(
+        self, group: str, parts: Sequence[Stream]
+    ) -> dict[Stream, Place | KafkaError | None]:
+        topics: dict[str, list[int]] = {}
+        for topic, partition in parts:
+            topics.setdefault(topic, []).append(partition)
+        answer = await self._ask(group, OffsetFetchRequest(group, list(topics.items())))
         check(answer.error_code)
-        ((_, ((_, offset, clock_ms, code),)),) = answer.topics
-        check(code)
-        return None if offset < 0 else Place(int(clock_ms or 0), int(offset))
+        return {
+            Stream(topic, partition): _place(offset, clock_ms, code)
+            for topic, partitions in answer.topics
+            for partition, offset, clock_ms, code in partitions
+        }
 
     async def _commit(self, group: str, topic: str, places: dict[int, Place]) -> None:
         partitions = [(p, place.offset, str(place.clock_ms)) for p, place in places.items()]
@@ -80,3 +89,9 @@ class Offsets:
                 raise
 
         return await self._cluster.patiently(f"offsets of the group {group}", once)
+
+
+def _place(offset: int, clock_ms: str, code: int) -> Place | KafkaError | None:
+    if code:
+        return Refused(code)
+    return None if offset < 0 else Place(int(clock_ms or 0), int(offset))

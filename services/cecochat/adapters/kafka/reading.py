@@ -18,6 +18,7 @@ from aiokafka.protocol.offset import OffsetRequest  # type: ignore[import-untype
 
 from cecochat.adapters.kafka.batches import BATCH_BYTES, BATCH_RECORDS, Fetched
 from cecochat.adapters.kafka.cluster import BACKOFF_S, Cluster, Refused, Stream, check
+from cecochat.adapters.kafka.joining import Joined
 from cecochat.adapters.kafka.protocol import NEW_SESSION, Fetch, FetchSession
 from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.domain.errors import Trimmed, Unavailable
@@ -210,6 +211,7 @@ class Readers:
         self._polls: dict[int, _Poll] = {}  # by broker
         self._polled_by: dict[Stream, _Poll] = {}
         self._new = asyncio.Queue[_Poll]()
+        self._offsets = Joined(self._ask_offsets)  # (broker, which) and stream -> offset
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -339,33 +341,38 @@ class Readers:
         return await self._cluster.patiently(f"bounds of {stream}", lambda: self._bounds(stream))
 
     async def _bounds(self, stream: Stream) -> tuple[int, int]:
-        """Ask for start and end at once, over one connection."""
-        start, end = await asyncio.gather(
-            self._offset(stream, _EARLIEST), self._offset(stream, _LATEST)
-        )
-        return start, end
+        start, end = self._offset(stream, _EARLIEST), self._offset(stream, _LATEST)
+        return await start, await end
 
     async def offset_at(self, stream: Stream, at_ms: int) -> int:
         """Like `Backplane.offset_at`. Raises `Unavailable`."""
 
         async def found() -> int:
             """Ask for the end first: what is appended in between is no older."""
-            end, first = await asyncio.gather(
-                self._offset(stream, _LATEST), self._offset(stream, max(0, at_ms))
-            )
-            return end if first < 0 else first
+            end, first = self._offset(stream, _LATEST), self._offset(stream, max(0, at_ms))
+            return await end if await first < 0 else await first
 
         return await self._cluster.patiently(f"times of {stream}", found)
 
-    async def _offset(self, stream: Stream, which: int) -> int:
-        """Return the offset at `which`, a time in ms or one of the ends; -1 if there is none of
-        that time or later.
+    def _offset(self, stream: Stream, which: int) -> asyncio.Future[int]:
+        """Ask for the offset at `which`, a time in ms or one of the ends; it is -1 if there is none
+        of that time or later. Raises `LeaderNotAvailableError`.
         """
-        request = OffsetRequest(-1, 0, [(stream.topic, [(stream.partition, which)])])
-        answer = await self._cluster.ask(self._cluster.leader(stream), request)
-        ((_, ((_, code, _, offset),)),) = answer.topics
-        check(code)
-        return int(offset)
+        return self._offsets.answer((self._cluster.leader(stream), which), stream)
+
+    async def _ask_offsets(
+        self, to: tuple[int, int], streams: Sequence[Stream]
+    ) -> dict[Stream, int | KafkaError]:
+        node, which = to
+        topics: dict[str, list[tuple[int, int]]] = {}
+        for topic, partition in streams:
+            topics.setdefault(topic, []).append((partition, which))
+        answer = await self._cluster.ask(node, OffsetRequest(-1, 0, list(topics.items())))
+        return {
+            Stream(topic, partition): Refused(code) if code else int(offset)
+            for topic, partitions in answer.topics
+            for partition, code, _, offset in partitions
+        }
 
 
 def _taken(stream: Stream, fetched: Fetched) -> list[Record]:

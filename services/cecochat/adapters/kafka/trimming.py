@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -36,11 +37,17 @@ class Trimmer:
     async def trim(self, now_s: float) -> None:
         """Like `Backplane.trim`, at the time `now_s` (s since 1970). Raises `Unavailable`."""
         oldest_ms = int(now_s * 1_000) - self._retention_ms
-        for stream, released in list(self._released.items()):
-            start, end = await self._readers.bounds(stream)
-            if not start < released <= end:  # it is dropped already, or the log has lost its end
-                self._forget(stream, released)
-            elif (cut := min(released, await self._readers.offset_at(stream, oldest_ms))) > start:
+        released = dict(self._released)
+        bounds = await asyncio.gather(*map(self._readers.bounds, released))
+        kept: dict[Stream, int] = {}  # where those begin that still have what was released
+        for (stream, before), (start, end) in zip(released.items(), bounds, strict=True):
+            if start < before <= end:
+                kept[stream] = start
+            else:  # it is dropped already, or the log has lost its end
+                self._forget(stream, before)
+        olds = await asyncio.gather(*(self._readers.offset_at(each, oldest_ms) for each in kept))
+        for (stream, start), old in zip(kept.items(), olds, strict=True):
+            if (cut := min(released[stream], old)) > start:
                 await self._cluster.patiently(
                     f"dropping what is old of {stream}", partial(self._drop, stream, cut)
                 )

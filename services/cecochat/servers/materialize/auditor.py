@@ -18,6 +18,7 @@ from cecochat.domain.log.ids import time_ms
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
+from cecochat.ports.reading import Standing
 from cecochat.runtime.metrics import Lag
 from cecochat.servers.materialize.comparing import (
     Budget,
@@ -29,7 +30,6 @@ from cecochat.servers.materialize.comparing import (
     find_missing,
     hole_of,
     joined,
-    whole,
 )
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 GROUP = "audit"
 EVERY_S = 5.0
 SLOW_SHARE = 0.1  # the part of the rate that is used to compare again
+QUIET_S = 60.0  # how long to believe that a log which does not move has lost nothing
 AGAIN_S = 3_600.0  # the time between the starts of two comparisons of the whole log
 BYTES_AT_ONCE = 32 << 20  # of the records that a round compares
 KNOWN_MAX = 1_000
@@ -111,6 +112,7 @@ class Auditor:
         self._compared: dict[int, Place] = {}  # partition -> up to where it was compared
         self._committed: dict[int, Place] = {}
         self._slow = _Slow()
+        self._quiet = _Quiet()
 
     async def run(self) -> None:
         """Compare round after round. If the log or the database does not answer, try again."""
@@ -130,7 +132,8 @@ class Auditor:
         await self._give_up_what_is_gone()
         records = int(self.rate * EVERY_S) if len(self.missing_rows) < KNOWN_MAX else 0
         budget = Budget(records, BYTES_AT_ONCE)
-        wholes = {partition: await self._whole(partition) for partition in self._walks}
+        standings = await asyncio.gather(*(Standing.of(self._backplane, p) for p in self._walks))
+        wholes = {standing.partition: await self._whole(standing) for standing in standings}
         expected = await self._newest(wholes, budget)
         budget.records = min(budget.records, int(records * SLOW_SHARE))
         expected += await self._slow.read(self._backplane, self._compared, budget)
@@ -201,18 +204,22 @@ class Auditor:
                     del rows[key]
         self.hidden = {each for each in self.hidden if each.partition not in partitions}
 
-    async def _whole(self, partition: int) -> int:
+    async def _whole(self, standing: Standing) -> int:
         """Return the offset up to which materialize says that a partition is complete. If that has
         gone back, the database has lost rows, and everything is compared again; also if the log has
         lost what was compared.
         """
+        partition = standing.partition
         walk = self._walks[partition]
-        if not await walk.check():
+        if self._quiet.still(standing, walk.place):
+            return self._quiet.whole[partition]
+        if not await walk.check(standing.bounds):
             self._forget_rows([partition])
-        offset = await whole(self._backplane, partition)
+        offset = await standing.materialized(self._backplane)
         if offset < walk.position:
             walk.begin_again()
         self._compared[partition] = walk.place
+        self._quiet.looked(standing, walk.place, offset)
         return offset
 
     async def _newest(self, wholes: dict[int, int], budget: Budget) -> list[Expected]:
@@ -294,6 +301,29 @@ class Auditor:
             "missing": [each.as_json() for each in self.missing_rows.values()],
             "hidden": [each.as_json() for each in sorted(self.hidden)],
         }
+
+
+class _Quiet:
+    """Remembers for a while what was found of partitions in which nothing has moved since: to look
+    again would read the same records.
+    """
+
+    def __init__(self) -> None:
+        self.whole: dict[int, int] = {}
+        self._found: dict[int, tuple[Standing, Place]] = {}
+        self._looked_s: dict[int, float] = {}
+
+    def looked(self, standing: Standing, compared: Place, whole: int) -> None:
+        """Note what was found, and that it was `compared` up to there."""
+        partition = standing.partition
+        self.whole[partition], self._found[partition] = whole, (standing, compared)
+        self._looked_s[partition] = asyncio.get_running_loop().time()
+
+    def still(self, standing: Standing, compared: Place) -> bool:
+        """Return whether all is as it was found less than a minute ago."""
+        now_s, never_s = asyncio.get_running_loop().time(), float("-inf")
+        lately = now_s - self._looked_s.get(standing.partition, never_s) < QUIET_S
+        return lately and self._found[standing.partition] == (standing, compared)
 
 
 class _Slow:

@@ -15,11 +15,10 @@ from cecochat.domain.log.fold import Fold
 from cecochat.domain.log.gaps import Gap
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
-from cecochat.ports.backplane import MATERIALIZE_GROUP, MESSAGES, Backplane, Record
+from cecochat.ports.backplane import MESSAGES, Backplane, Record
 from cecochat.ports.history import History, Hole, MarkRow, MessageRow
 from cecochat.ports.reading import (
     between,
-    dealt_with,
     known_fold_at,
     read_cut_log,
     records_after,
@@ -185,11 +184,11 @@ class Walk:
         self.clock_ms, self.position = NOWHERE
         self._fold = None
 
-    async def check(self) -> bool:
+    async def check(self, bounds: tuple[int, int] | None = None) -> bool:
         """Return whether the log still has what was read. If it has lost its end, the walk begins
-        again. Raises `Unavailable`.
+        again. `bounds`: those of the partition, if they were just asked for. Raises `Unavailable`.
         """
-        held = await still_holds(self._backplane, self._partition, self.place)
+        held = await still_holds(self._backplane, self._partition, self.place, bounds)
         if not held:
             log.warning(
                 "partition %s has lost the end of its log, which was compared up to offset %s: "
@@ -278,16 +277,6 @@ async def _fold_at(
             async for offset, record, appended_at_ms in records:
                 fold.step(offset, record, appended_at_ms)
     return fold
-
-
-async def whole(backplane: Backplane, partition: int) -> int:
-    """Return the offset up to which the history has everything of a partition, as materialize has
-    committed it; -1 if it has nothing. Materialize commits only what is durable, and goes back if
-    the database has lost rows.
-    """
-    committed = await backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
-    done = await dealt_with(backplane, partition, committed)
-    return -1 if done is None else done
 
 
 async def find_missing(history: History, expected: Sequence[Expected]) -> dict[Key, MissingRow]:

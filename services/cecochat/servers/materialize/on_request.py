@@ -11,6 +11,7 @@ from cecochat.domain.log.ids import time_ms
 from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Backplane
 from cecochat.ports.history import History
+from cecochat.ports.reading import Standing
 from cecochat.servers.materialize.comparing import (
     Budget,
     Expected,
@@ -20,7 +21,6 @@ from cecochat.servers.materialize.comparing import (
     find_missing,
     joined,
     restore,
-    whole,
 )
 
 LOOK_AGAIN_S = 2.0
@@ -65,7 +65,9 @@ class OnRequest:
             if after is None:
                 after = await self._backplane.offset_at(MESSAGES, partition, since_ms) - 1
             walk = await self._walk(partition, after)
-            up_to = await whole(self._backplane, partition)
+            up_to = await (await Standing.of(self._backplane, partition)).materialized(
+                self._backplane
+            )
             expected = await _read(walk, partition, up_to)
             found = await self._seen_twice(expected)
             if repair and found:

@@ -240,9 +240,9 @@ class Materializer:
             await asyncio.sleep(LAG_EVERY_S)
             reached = dict(self._reached)
             with suppress(Unavailable):  # the last known lag stays
-                bounds = [
-                    await self._backplane.bounds(MESSAGES, partition) for partition in reached
-                ]
+                bounds = await asyncio.gather(
+                    *(self._backplane.bounds(MESSAGES, partition) for partition in reached)
+                )
                 ends = (end for _, end in bounds)
                 behind = {p: end - reached[p].offset for p, end in zip(reached, ends, strict=True)}
                 self._metrics.behind(behind)

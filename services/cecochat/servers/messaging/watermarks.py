@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.place import Place
 from cecochat.domain.ownership.owner import Owner
-from cecochat.ports.backplane import FORWARD_GROUP, MATERIALIZE_GROUP, MESSAGES, Backplane
-from cecochat.ports.reading import dealt_with
+from cecochat.ports.backplane import FORWARD_GROUP, MESSAGES, Backplane
+from cecochat.ports.reading import Standing
 from cecochat.servers.messaging.metrics import MessagingMetrics
 
 log = logging.getLogger(__name__)
@@ -72,36 +72,34 @@ class Watermarks:
             log.warning("the watermarks cannot be stored now: %s", error)
 
     async def _release(self, owners: Mapping[int, Owner]) -> None:
+        unfinished = [
+            partition
+            for partition, owner in owners.items()
+            if self._all_released.get(partition) != owner.forwarder.done
+        ]
         try:
-            for partition, owner in owners.items():
-                if self._all_released.get(partition) != owner.forwarder.done:
-                    await self._release_of(partition, owner)
+            for standing in await asyncio.gather(
+                *(Standing.of(self._backplane, partition) for partition in unfinished)
+            ):
+                await self._release_of(standing, owners[standing.partition])
         except Unavailable as error:
             log.warning("what is no longer needed cannot be released now: %s", error)
 
-    async def _materialized(self, partition: int) -> int:
-        """Return the offset below which the history has everything. It is 0 if that was committed
-        in an end that the log has lost, until it is committed again.
-        """
-        committed = await self._backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
-        done = await dealt_with(self._backplane, partition, committed)
-        return 0 if done is None else done + 1
-
-    async def _release_of(self, partition: int, owner: Owner) -> None:
-        done = owner.forwarder.done
-        materialized = await self._materialized(partition)
+    async def _release_of(self, standing: Standing, owner: Owner) -> None:
+        partition, done = standing.partition, owner.forwarder.done
+        materialized = await standing.materialized(self._backplane) + 1
         if before := owner.released(materialized):
             await self._backplane.release(MESSAGES, partition, before)
             self._released[partition] = before
-        await self._look_at_beginning(partition, owner)
+        self._look_at_beginning(standing, owner)
         if materialized > done:
             self._all_released[partition] = done
 
-    async def _look_at_beginning(self, partition: int, owner: Owner) -> None:
+    def _look_at_beginning(self, standing: Standing, owner: Owner) -> None:
         """Ask for a state record if the log begins above what this owner has released: it may have
         been cut, and then readers wait for a state record that says what counts.
         """
-        start, _ = await self._backplane.bounds(MESSAGES, partition)
+        partition, (start, _) = standing.partition, standing.bounds
         if start > self._released.get(partition, 0) and start != self._begins.get(partition):
             owner.state_soon()
             self._begins[partition] = start
