@@ -29,7 +29,7 @@ KINDS = ("messaging", "materialize", "history", "connect", "control", "kafka")
 SETTLED_S = 10.0  # after the start: takeovers, and what reads ahead
 IDLE_S = 20.0
 RATE = "500"
-SECONDS = ["--seconds", "12", "--warm-up", "4"]
+SECONDS = ["--seconds", "15", "--warm-up", "4"]
 WARMING = ["closed", "--window", "1", "--seconds", "30"]
 
 

@@ -102,6 +102,29 @@ async def test_a_log_that_does_not_move_is_read_once_a_minute(
     assert set(reads) == {5}
 
 
+async def test_partitions_take_turns(
+    tmp_path: Path, history: EmbeddedHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a round costs the same, however many partitions there are."""
+    monkeypatch.setattr(auditor, "AT_ONCE", 1)
+    monkeypatch.setattr(auditor, "QUIET_S", 0)
+    looked = list[int]()
+    check = Walk.check
+
+    async def noted(self: Walk, bounds: tuple[int, int] | None = None) -> bool:
+        if bounds:
+            looked.append(self._partition)
+        return await check(self, bounds)
+
+    monkeypatch.setattr(Walk, "check", noted)
+    log = await EmbeddedBackplane.open(tmp_path / "three", partition_count=3)
+    looking = auditing(log, history, [0, 1, 2])
+    for _ in range(5):
+        await looking.round()
+    await log.close()
+    assert looked == [0, 1, 2, 0, 1]
+
+
 async def test_who_asks_for_what_lies_behind_the_end_is_refused_and_holds_up_nobody(
     log: EmbeddedBackplane, history: EmbeddedHistory
 ) -> None:

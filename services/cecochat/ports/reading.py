@@ -185,6 +185,11 @@ class Standing(NamedTuple):
         committed = await backplane.committed(MATERIALIZE_GROUP, MESSAGES, partition)
         return cls(partition, committed, await backplane.bounds(MESSAGES, partition))
 
+    @property
+    def said(self) -> int:
+        """The offset up to which materialize says that the history has everything."""
+        return self.committed.offset - 1 if self.committed else -1
+
     async def materialized(self, backplane: Backplane) -> int:
         """Return the offset up to which the history has everything, as materialize has committed
         it; -1 if it has nothing, or if that was committed in an end that the log has lost.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter as Counted
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 GROUP = "audit"
 EVERY_S = 5.0
 SLOW_SHARE = 0.1  # the part of the rate that is used to compare again
+AT_ONCE = 16  # partitions to look at in a round, so that a round costs no more if there are many
 QUIET_S = 60.0  # how long to believe that a log which does not move has lost nothing
 AGAIN_S = 3_600.0  # the time between the starts of two comparisons of the whole log
 BYTES_AT_ONCE = 32 << 20  # of the records that a round compares
@@ -133,15 +134,16 @@ class Auditor:
         records = int(self.rate * EVERY_S) if len(self.missing_rows) < KNOWN_MAX else 0
         budget = Budget(records, BYTES_AT_ONCE)
         standings = await asyncio.gather(*(Standing.of(self._backplane, p) for p in self._walks))
-        wholes = {standing.partition: await self._whole(standing) for standing in standings}
+        due = self._quiet.due(standings, self._walks)
+        wholes = {standing.partition: await self._whole(standing) for standing in due}
         expected = await self._newest(wholes, budget)
         budget.records = min(budget.records, int(records * SLOW_SHARE))
         expected += await self._slow.read(self._backplane, self._compared, budget)
         await self._compare(expected)
-        self._hide([*self._slow.hidden, *(each for w in self._walks.values() for each in w.hidden)])
+        self._hide([*self._slow.hidden, *(each for p in wholes for each in self._walks[p].hidden)])
         self._slow.compared()
         self._compared |= {partition: walk.place for partition, walk in self._walks.items()}
-        await self._report(wholes)
+        await self._report({each.partition: each.said for each in standings} | wholes)
 
     async def _look_again(self) -> None:
         """Report what is missing for the second time, and forget what is there again."""
@@ -168,6 +170,7 @@ class Auditor:
                 self._committed[partition] = place = place or Place(0, 0)
                 self._compared[partition] = place._replace(offset=place.offset - 1)
             self._walks[partition] = Walk(self._backplane, partition, self._compared[partition])
+            self._quiet.forget(partition)
 
     async def _give_up_what_is_gone(self) -> None:
         """Make holes of missing messages whose records the log has dropped, since those cannot be
@@ -211,15 +214,13 @@ class Auditor:
         """
         partition = standing.partition
         walk = self._walks[partition]
-        if self._quiet.still(standing, walk.place):
-            return self._quiet.whole[partition]
         if not await walk.check(standing.bounds):
             self._forget_rows([partition])
         offset = await standing.materialized(self._backplane)
         if offset < walk.position:
             walk.begin_again()
         self._compared[partition] = walk.place
-        self._quiet.looked(standing, walk.place, offset)
+        self._quiet.looked(standing, walk.place)
         return offset
 
     async def _newest(self, wholes: dict[int, int], budget: Budget) -> list[Expected]:
@@ -304,26 +305,34 @@ class Auditor:
 
 
 class _Quiet:
-    """Remembers for a while what was found of partitions in which nothing has moved since: to look
-    again would read the same records.
+    """Knows when each partition was looked at, and how it stood then. As long as nothing moves, to
+    look again would read the same records.
     """
 
     def __init__(self) -> None:
-        self.whole: dict[int, int] = {}
         self._found: dict[int, tuple[Standing, Place]] = {}
         self._looked_s: dict[int, float] = {}
 
-    def looked(self, standing: Standing, compared: Place, whole: int) -> None:
-        """Note what was found, and that it was `compared` up to there."""
-        partition = standing.partition
-        self.whole[partition], self._found[partition] = whole, (standing, compared)
-        self._looked_s[partition] = asyncio.get_running_loop().time()
+    def looked(self, standing: Standing, compared: Place) -> None:
+        """Note that a partition was looked at, and `compared` up to there."""
+        self._found[standing.partition] = standing, compared
+        self._looked_s[standing.partition] = asyncio.get_running_loop().time()
 
-    def still(self, standing: Standing, compared: Place) -> bool:
-        """Return whether all is as it was found less than a minute ago."""
-        now_s, never_s = asyncio.get_running_loop().time(), float("-inf")
-        lately = now_s - self._looked_s.get(standing.partition, never_s) < QUIET_S
-        return lately and self._found[standing.partition] == (standing, compared)
+    def forget(self, partition: int) -> None:
+        """Have it looked at soon."""
+        self._found.pop(partition, None)
+
+    def due(self, standings: Sequence[Standing], walks: Mapping[int, Walk]) -> list[Standing]:
+        """Return those to look at now, a bounded number, the longest ago first."""
+        since_s = asyncio.get_running_loop().time() - QUIET_S
+        due = [
+            each
+            for each in standings
+            if self._found.get(each.partition) != (each, walks[each.partition].place)
+            or self._looked_s[each.partition] <= since_s
+        ]
+        due.sort(key=lambda each: self._looked_s.get(each.partition, 0.0))
+        return due[:AT_ONCE]
 
 
 class _Slow:

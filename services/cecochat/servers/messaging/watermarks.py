@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 STORE_EVERY_S = 1.0
 RELEASE_EVERY = 5  # stores
+RELEASE_AT_ONCE = 8  # partitions in turn, since each costs a read, and nothing of it is urgent
 AGAIN_S = 3_600.0  # how often to store again what has not moved, before the log forgets it
 
 
@@ -34,6 +35,7 @@ class Watermarks:
         self._stored: dict[int, int] = {}  # partition -> the offset to continue from
         self._released: dict[int, int] = {}  # partition -> the offset below which it was released
         self._all_released: dict[int, int] = {}  # partition -> `done` when nothing was left to do
+        self._looked_s: dict[int, float] = {}  # partition -> when that was looked at
         self._begins: dict[
             int, int
         ] = {}  # partition -> the start that a state record was asked for
@@ -77,9 +79,10 @@ class Watermarks:
             for partition, owner in owners.items()
             if self._all_released.get(partition) != owner.forwarder.done
         ]
+        due = sorted(unfinished, key=lambda each: self._looked_s.get(each, 0.0))[:RELEASE_AT_ONCE]
         try:
             for standing in await asyncio.gather(
-                *(Standing.of(self._backplane, partition) for partition in unfinished)
+                *(Standing.of(self._backplane, partition) for partition in due)
             ):
                 await self._release_of(standing, owners[standing.partition])
         except Unavailable as error:
@@ -87,6 +90,7 @@ class Watermarks:
 
     async def _release_of(self, standing: Standing, owner: Owner) -> None:
         partition, done = standing.partition, owner.forwarder.done
+        self._looked_s[partition] = time.monotonic()
         materialized = await standing.materialized(self._backplane) + 1
         if before := owner.released(materialized):
             await self._backplane.release(MESSAGES, partition, before)
