@@ -103,13 +103,13 @@ class Verifier:
     def counted(self, registry: CollectorRegistry) -> Verifier:
         """Return a verifier for one server, which counts what it refuses.
 
-        It refuses everything until it knows what is revoked.
+        It refuses everything until it knows what is revoked. The servers of a process check the
+        signature of a token once.
         """
         verifier = copy(self)
         verifier._failures = token_failures(registry)
         keys = self._keys
         key_age(registry).set_function(lambda: keys.age_s if keys else 0.0)
-        verifier._known = OrderedDict()
         verifier._revoked = None
         verifier.informed = asyncio.Event()
         return verifier
