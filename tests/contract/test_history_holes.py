@@ -177,7 +177,7 @@ def large(id_: int, chat: ChatId) -> MessageRow:
     return message(id_, chat)._replace(event=bytes(ROW_BYTES_MAX + 5_000))
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_rows_that_are_refused_are_named_and_stop_no_others(limited: History) -> None:
     """Also those of other writes in the same round: each is judged alone."""
     chat, other, log_id = dialog(), dialog(), log()

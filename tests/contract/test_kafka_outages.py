@@ -62,7 +62,7 @@ async def landed(log: Backplane, session: int) -> list[int]:
     return values([record for record in records if record.key == b"%d" % session])
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_a_broker_killed_under_load_loses_and_repeats_nothing(
     place: Place, stack: AsyncExitStack
 ) -> None:
@@ -85,7 +85,7 @@ async def test_a_broker_killed_under_load_loses_and_repeats_nothing(
     assert follower.result() == await read(log, 1_800, partition=0)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_an_outage_that_lasts_ends_sessions_and_readers_and_nothing_lands_behind_the_hole(
     place: Place, stack: AsyncExitStack
 ) -> None:

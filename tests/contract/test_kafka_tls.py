@@ -49,7 +49,7 @@ def secured(server: Signed, port: int) -> Kind:
     return replace(kafka_kind.KIND, command=command)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_tls_and_a_password(place: Place, tmp_path: Path, stack: AsyncExitStack) -> None:
     signed = certificates(tmp_path / "ours")
     port = ports.free(kafka_kind.KIND)["clients"]

@@ -173,7 +173,7 @@ async def until_brokers(settings: KafkaSettings, count: int) -> None:
     await eventually(seen, within_s=30)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_fewer_copies_than_there_could_be_are_refused_unless_they_are_stated(
     place: Place, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,7 +255,7 @@ def forgetful(instance: Instance) -> dict[str, object]:
     return {**found, "offsets.retention.minutes": 1, "offsets.retention.check.interval.ms": 1_000}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_how_far_a_group_is_outlasts_what_brokers_keep_by_themselves(
     place: Place, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

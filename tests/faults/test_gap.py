@@ -18,7 +18,7 @@ ABSENCES_S = (13, 15, 30)  # a log is trimmed every 10 s
 PER_S = 300
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_a_gap_is_told_and_the_history_holds_all_of_it(tmp_path: Path) -> None:
     async with running(tmp_path, environment=SHORT_RETENTION) as server:
         crowd = Crowd(lambda: server.connect_url, server.secret_file, server.record)

@@ -62,7 +62,7 @@ def lived(request: pytest.FixtureRequest) -> Lived:
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(3, marks=pytest.mark.timeout(180)),
+        pytest.param(3, marks=pytest.mark.timeout(420)),
         pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
     ],
 )
@@ -139,7 +139,7 @@ def sends(crowd: Crowd) -> Iterator[tuple[DeviceKey, Sent]]:
             yield who, what
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_one_send_repeated_again_and_again_is_one_message(
     on: dict[str, str], tmp_path: Path, thorough: bool
 ) -> None:
@@ -177,7 +177,7 @@ async def restart(server: Server, *, hard: bool) -> None:
     await server.start()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_a_drain_under_traffic_loses_nothing_and_says_why(
     lived: Lived, tmp_path: Path, rng: Random
 ) -> None:

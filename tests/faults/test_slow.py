@@ -32,7 +32,7 @@ FLOODER, SLOW = DeviceKey("flooder", "phone"), DeviceKey("slow", "phone")
 CHAT = dialog(*(key.user_id for key in (FLOODER, SLOW)))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_a_client_that_stops_reading_is_cut_and_the_others_do_not_notice(
     tmp_path: Path, rng: Random, transport: TransportName
 ) -> None:

@@ -79,7 +79,7 @@ def is_told(id_: int, holes: Iterable[KeptHole | Hole]) -> bool:
     return any(hole.first_id <= id_ <= hole.last_id for hole in holes)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("fault", ["vanished", "unreadable"])
 async def test_what_the_middle_of_a_log_lacks_is_told(tmp_path: Path, fault: str) -> None:
     data, state = tmp_path / "data", tmp_path / "bob"

@@ -36,7 +36,7 @@ async def say_long(server: Server, messages: int) -> None:
         assert page.messages[-1].id == last
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_answers_that_nobody_reads_hold_little(tmp_path: Path) -> None:
     request = GetMessagesRequest(chat_id=CHAT, limit=200)
     async with started(Server(tmp_path)) as server:

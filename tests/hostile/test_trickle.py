@@ -43,7 +43,7 @@ async def looked_up(server: Server, client: httpx.AsyncClient, until_s: float) -
     return took_s
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_those_who_say_little_starve_nobody(tmp_path: Path) -> None:
     async with started(Server(tmp_path)) as server:
         host, port = "127.0.0.1", httpx.URL(server.connect_url).port

@@ -200,7 +200,7 @@ async def status(url: str, **headers: str) -> int:
         return it.status
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_a_crowd_of_strangers_keeps_nobody_out(server: Server) -> None:
     """Those who have waited longest without a token make room."""
     url, before = server.ready["websocket"], rss_bytes(server.pid)
@@ -212,7 +212,7 @@ async def test_a_crowd_of_strangers_keeps_nobody_out(server: Server) -> None:
     await serves(server)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_who_does_not_read_is_cut_off_as_slow(server: Server) -> None:
     url = server.ready["websocket"]
     token = mint(server.secret_file, "alice")

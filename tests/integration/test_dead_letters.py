@@ -31,7 +31,7 @@ LARGE = RECORD_BYTES_MAX - 200
 """As large as the topic takes: with the reason it is larger than that."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(420)
 async def test_a_letter_that_does_not_fit_is_cut(tmp_path: Path, kafka: str) -> None:
     async with cluster(tmp_path, kafka) as servers:
         log, history = servers.parts.backplane, servers.parts.history

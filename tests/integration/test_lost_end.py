@@ -73,7 +73,7 @@ async def holes(data: Path) -> list[Hole]:
         await history.close()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("behind", [True, False])
 async def test_doctor_says_what_was_lost_before_the_history_had_it(
     tmp_path: Path, behind: bool
@@ -115,7 +115,7 @@ def is_in(id_: int, hole: Hole) -> bool:
     return hole.partition == partition_in(id_) and hole.first_id <= id_ <= hole.last_id
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_a_backup_that_is_restored_alarms_nobody(tmp_path: Path) -> None:
     """Made while people talked, the log last. Who restores it knows what came later."""
     data, copy = tmp_path / "data", tmp_path / "copy"

@@ -238,7 +238,7 @@ async def test_what_strangers_write_among_the_copies_stops_nobody(
         assert await metric(servers, "one", "cecochat_copies_asked_again_total") == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(420)
 async def test_what_the_log_has_dropped_meanwhile_is_told(
     tmp_path: Path, kafka: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

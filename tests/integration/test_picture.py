@@ -35,7 +35,7 @@ def test_the_picture_of_the_readme_shows_the_story() -> None:
     assert picture.PICTURE in (picture.ROOT / "README.md").read_text()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_the_picture_can_be_made_again(tmp_path: Path, backends: Backends) -> None:
     backends.program("tmux")
     file = tmp_path / "picture.svg"

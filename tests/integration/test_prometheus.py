@@ -27,7 +27,7 @@ from tests.support.eventually import eventually
 from tests.support.prometheus import Prometheus
 from tests.support.server import Server
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(420)
 
 RULE = r"- (?:alert|record):"
 

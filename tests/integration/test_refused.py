@@ -101,7 +101,7 @@ async def metric(up: Running, server: str, name: str) -> float:
     return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(name))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_a_refused_message_is_told_kept_and_can_be_stored_later(up: Running) -> None:
     large = await send_all(up)
     await eventually(lambda: complete(up))

@@ -69,7 +69,7 @@ async def stored(servers: Cluster) -> list[str]:
     return [event.message.text for event in events]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(420)
 async def test_nothing_goes_while_nobody_materializes_and_then_the_history_has_all_of_it(
     tmp_path: Path, kafka: str, passes: list[int]
 ) -> None:

@@ -39,7 +39,7 @@ async def owns_the_first(servers: Cluster, server_id: str) -> bool:
     return "0" in answer.json()["owned"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(420)
 async def test_a_new_owner_forwards_all_that_is_left_and_tells_what_is_not(
     tmp_path: Path, kafka: str, caplog: pytest.LogCaptureFixture
 ) -> None:
