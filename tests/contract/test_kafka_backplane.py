@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ from cecochat.adapters.kafka.settings import KafkaSettings
 from cecochat.adapters.kafka.topics import RECORD_BYTES_MAX, name_of, names_of
 from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable, Undecodable
 from cecochat.domain.log.place import Place as LogPlace
-from cecochat.ports.backplane import MESSAGES, NewRecord, Producer
+from cecochat.ports.backplane import MESSAGES, NewRecord, Producer, Record
 from cecochat.ports.reading import decode_once
 from tests.contract.openers import PARTITIONS, Place
 from tests.contract.openers import kafka as opener
@@ -204,6 +204,48 @@ async def produce(log: KafkaBackplane, stream: Stream, batch: bytes) -> None:
     answer = await cluster.ask(cluster.leader(stream), request)
     ((_, ((_, code, *_),)),) = answer.topics
     assert code == 0
+
+
+async def test_readers_that_are_in_no_hurry_are_polled_for_less_often(
+    open_server: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await open_server()
+    ask, polls = log._cluster.ask, list[object]()
+
+    async def counted(node: int, request: object, lane: str = "questions") -> object:
+        if lane == "poll":
+            polls.append(request)
+        return await ask(node, request, lane)
+
+    monkeypatch.setattr(log._cluster, "ask", counted)
+    producer = await log.producer()
+
+    async def polls_for_20(*readers: AsyncGenerator[Sequence[Record]]) -> int:
+        """How many, while all of them are at the end, and get 20 records 10 ms apart."""
+        async with asyncio.TaskGroup() as tasks:
+            for reader in readers:
+                tasks.create_task(first(reader, 21))
+            await producer.append([new(0)])
+            await asyncio.sleep(1)
+            polls.clear()
+            for number in range(20):
+                await producer.append([new(number)])
+                await asyncio.sleep(0.01)
+        return len(polls)
+
+    start = (await log.bounds(MESSAGES, 0))[1]
+    patient = await polls_for_20(log.read(MESSAGES, 0, start, gather_s=0.3))
+    start = (await log.bounds(MESSAGES, 0))[1]
+    hurried = await polls_for_20(
+        log.read(MESSAGES, 0, start, gather_s=0.3), log.read(MESSAGES, 0, start)
+    )
+    assert patient <= 5 < 8 <= hurried
+
+
+async def first(reader: AsyncGenerator[Sequence[Record]], count: int) -> None:
+    async with aclosing(reader) as batches:
+        while count > 0:
+            count -= len(await anext(batches))
 
 
 # -- groups

@@ -118,7 +118,7 @@ class FaultyBackplane(Backplane):
 
     @override
     async def read(
-        self, topic: Topic, partition: int, offset: int
+        self, topic: Topic, partition: int, offset: int, *, gather_s: float = 0.0
     ) -> AsyncGenerator[Sequence[Record]]:
         async with aclosing(self._inner.read(topic, partition, offset)) as batches:
             async for batch in batches:

@@ -90,9 +90,11 @@ async def test_a_log_that_does_not_move_is_read_once_a_minute(
     assert looking.complete[0].offset == 5
     read, reads = log.read, list[int]()
 
-    def counted(topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:
+    def counted(
+        topic: Topic, partition: int, offset: int, *, gather_s: float = 0.0
+    ) -> AsyncGenerator[Sequence[Record]]:
         reads.append(offset)
-        return read(topic, partition, offset)
+        return read(topic, partition, offset, gather_s=gather_s)
 
     monkeypatch.setattr(log, "read", counted)
     await looking.round()

@@ -157,7 +157,7 @@ class FakeBackplane:
         return self.log.start, len(self.log.records)
 
     async def read(
-        self, _topic: str, partition: int, offset: int
+        self, _topic: str, partition: int, offset: int, *, gather_s: float = 0.0
     ) -> AsyncGenerator[Sequence[Record]]:
         while True:
             if offset < self.log.start:

@@ -102,11 +102,14 @@ class Backplane(ABC):
         """Open a new producer session, which appends to one topic."""
 
     @abstractmethod
-    def read(self, topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:
+    def read(
+        self, topic: Topic, partition: int, offset: int, *, gather_s: float = 0.0
+    ) -> AsyncGenerator[Sequence[Record]]:
         """Yield batches of durable records from `offset` on, in order and without end: at the end
         of the log, wait for more.
 
         A batch is never empty. It has at most 1,000 records and 1 MiB, or a single larger record.
+        `gather_s`: how long new records may wait for others, which can save work.
         Every reader gets the same records with the same offsets. Close the generator (`aclosing`)
         to stop; cancelling is safe at any time.
 

@@ -110,13 +110,15 @@ async def _first_from(backplane: Backplane, partition: int, offset: int) -> Reco
 
 
 async def records_after(
-    backplane: Backplane, partition: int, place: Place
+    backplane: Backplane, partition: int, place: Place, *, gather_s: float = 0.0
 ) -> AsyncGenerator[Sequence[Record]]:
-    """The batches of records behind a place that a fold stands at, without end. Raises
+    """The batches of records behind a place that a fold stands at, without end. `gather_s`: as in
+    `Backplane.read`. Raises
     `Unavailable` where the log has lost what the fold has read.
     """
     checked = False
-    async with aclosing(backplane.read(MESSAGES, partition, place.offset + 1)) as batches:
+    reading = backplane.read(MESSAGES, partition, place.offset + 1, gather_s=gather_s)
+    async with aclosing(reading) as batches:
         async for batch in batches:
             if not checked and not await still_holds(backplane, partition, place):
                 raise Unavailable(f"partition {partition}: the log has lost its end")

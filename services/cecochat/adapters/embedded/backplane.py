@@ -230,7 +230,7 @@ class EmbeddedBackplane(Backplane):
 
     @override
     async def read(
-        self, topic: Topic, partition: int, offset: int
+        self, topic: Topic, partition: int, offset: int, *, gather_s: float = 0.0
     ) -> AsyncGenerator[Sequence[Record]]:
         number = self._number(topic, partition)
         stream = self._streams[number]

@@ -124,8 +124,10 @@ class KafkaBackplane(Backplane):
         return ProducerId(answer.producer_id, answer.producer_epoch)
 
     @override
-    def read(self, topic: Topic, partition: int, offset: int) -> AsyncGenerator[Sequence[Record]]:
-        return self._readers.read(self._stream(topic, partition), offset)
+    def read(
+        self, topic: Topic, partition: int, offset: int, *, gather_s: float = 0.0
+    ) -> AsyncGenerator[Sequence[Record]]:
+        return self._readers.read(self._stream(topic, partition), offset, gather_s)
 
     @override
     async def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:

@@ -43,8 +43,9 @@ class _Reader:
     hand-over.
     """
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, gather_s: float) -> None:
         self.next = offset
+        self.gather_s = gather_s
         self.last: Record | None = None  # the last record that it was given
         self.live = False  # it is at the end, and gets what is polled
         self.woken = asyncio.Event()
@@ -148,7 +149,14 @@ class _Poll:
                     for partition, code, _, _, _, _, _, data in partitions:
                         self._answered(Stream(topic, partition), code, data)
                 self._continue(answer.session_id)  # comes last: it may forget what was requested
-            await asyncio.sleep(began + self._linger_s - loop.time())
+            await asyncio.sleep(began + self._pause_s() - loop.time())
+
+    def _pause_s(self) -> float:
+        """The time between two polls, which is up to the reader that is in the greatest hurry."""
+        readers = (reader for each in self._followers.values() for reader in each.readers)
+        patience = (reader.gather_s for reader in readers)
+        first = next(patience, 0.0)
+        return max(self._linger_s, min((first, *patience)) if first else first)
 
     def _request(self) -> Fetch:
         """Return the next request, which names only what has changed since the last."""
@@ -224,9 +232,11 @@ class Readers:
         for poll in self._polls.values():
             poll.drop_all()
 
-    async def read(self, stream: Stream, offset: int) -> AsyncGenerator[Sequence[Record]]:
+    async def read(
+        self, stream: Stream, offset: int, gather_s: float
+    ) -> AsyncGenerator[Sequence[Record]]:
         """Like `Backplane.read`."""
-        reader = _Reader(offset)
+        reader = _Reader(offset, gather_s)
         try:
             while not self._cluster.closed:
                 if batch := reader.take():

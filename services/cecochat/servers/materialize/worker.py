@@ -42,6 +42,7 @@ Result = TypeVar("Result")
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 COMMIT_EVERY_S = 1.0
 LAG_EVERY_S = 5.0
+READ_SHARE = 0.2  # of the time that rows wait for each other, records may wait to be read together
 FINISH_S = 2.0  # how long a write may go on when its partition goes to another member
 COMMIT_AGAIN_S = 3_600.0  # how often to commit again what has not moved, before the log forgets it
 
@@ -127,7 +128,12 @@ class Materializer:
         await self._commit(partition)  # retention has to wait if the database has lost rows
         position, fold = await self._fold(partition, held.offset)
         self._reached[partition] = Place(max(fold.clock_ms, held.clock_ms), position + 1)
-        batches = records_after(self._backplane, partition, Place(fold.clock_ms, position))
+        batches = records_after(
+            self._backplane,
+            partition,
+            Place(fold.clock_ms, position),
+            gather_s=gather_s * READ_SHARE,
+        )
         async with aclosing(batches):
             async for batch in batches:
                 self._writing[partition] = batch[0].appended_at_ms
