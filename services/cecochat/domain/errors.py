@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from cecochat.v1 import errors_pb2
 from cecochat.v1.errors_pb2 import ErrorCode
 
@@ -40,6 +42,14 @@ class Refusal(CecochatError):
         self.error_code = code
         self.message = message
         self.retry_after_ms = retry_after_ms
+
+    def detached(self) -> Self:
+        """Return this error without the frames that it went through. Whoever keeps one in a local
+        variable would keep its own frame alive with it, and all that came from the client, until
+        the garbage collector looks.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
     @property
     def retriable(self) -> bool:

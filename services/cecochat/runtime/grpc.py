@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -180,10 +180,16 @@ def status_of(refusal: Refusal) -> grpc.StatusCode:
     return STATUS.get(refusal.error_code, grpc.StatusCode.INTERNAL)
 
 
-async def abort(context: Context, refusal: Refusal) -> NoReturn:
-    """End a call with a refusal, as its status and as a typed error in the trailer."""
-    trailer = ((ERROR_TRAILER, refusal.proto().SerializeToString()),)
-    await context.abort(status_of(refusal), refusal.message, trailer)
+def refuse(context: Context, refusal: Refusal) -> None:
+    """Have a call of a stream end with a refusal when its handler returns: as its status, and as a
+    typed error in the trailer.
+
+    `context.abort` would keep all of the call until the garbage collector looks, since the context
+    keeps the exception that it raises.
+    """
+    context.set_code(status_of(refusal))
+    context.set_details(refusal.message)
+    context.set_trailing_metadata(((ERROR_TRAILER, refusal.proto().SerializeToString()),))
 
 
 INTERNAL = Refusal(

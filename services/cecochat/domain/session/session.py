@@ -74,6 +74,11 @@ class Session:
         while self._callbacks:
             self._callbacks.pop(0)[1](False)
 
+    def abandon(self) -> None:
+        """Note that its connection is gone: who is woken would be held in a cycle."""
+        self.ended()
+        self._wake = _nobody
+
     def deliver(self, offset: int, chunk: frames.Chunk) -> None:
         """Queue the chunk of the record at `offset` and move the position there, unless the session
         is there already.
@@ -117,7 +122,7 @@ class Session:
         none of them overtakes what the client makes of the refusal.
         """
         self.push(frames.refused(client_message_id, refusal))
-        self.blocked = refusal
+        self.blocked = refusal.detached()
 
     def close(self, refusal: Refusal, address: str = "", websocket: str = "") -> None:
         """End the session after what is queued, with the reason and, if known, where to go over
@@ -125,7 +130,7 @@ class Session:
         """
         if not self.closed:
             self._queue.append(frames.disconnect(refusal, address, websocket))
-            self.closed = refusal
+            self.closed = refusal.detached()
             self._wake()
 
     def take(self, limit_bytes: int) -> bytes:
@@ -146,6 +151,10 @@ class Session:
         self.queued_bytes -= size
         self._taken_bytes += size
         return frame
+
+
+def _nobody() -> None:
+    """Nobody waits for what is queued."""
 
 
 def replace(session: Session, others: Iterable[Session]) -> None:

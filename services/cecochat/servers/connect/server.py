@@ -174,7 +174,7 @@ def add_routes(
         try:
             identity = verifier.verify(bearer(request.headers.get("authorization")))
         except Refusal as refusal:
-            return error_response(refusal), refusal
+            return error_response(refusal), refusal.detached()
         parent = request.headers.get("traceparent", "")  # only from callers with a valid token
         with tracer.serving(spans.LOOKUP, parent, attributes) as span:
             answer, refused = looked_up(identity.user_id)
@@ -186,4 +186,4 @@ def add_routes(
         try:
             return json_response(directory.lookup(user_id), dumps=json.dumps), None
         except Refusal as refusal:
-            return error_response(refusal), refusal
+            return error_response(refusal), refusal.detached()

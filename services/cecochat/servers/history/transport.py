@@ -20,7 +20,7 @@ from cecochat.auth.tokens import Verifier
 from cecochat.domain.errors import Invalid, Refusal, Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
-from cecochat.runtime.grpc import INTERNAL, Context, Service, abort, authenticate, caller
+from cecochat.runtime.grpc import INTERNAL, Context, Service, authenticate, caller, refuse
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.servers.history.admission import Admission
 from cecochat.servers.history.queries import Queries
@@ -123,7 +123,7 @@ class _UnaryCalls:
         async def call(_: object, context: Context) -> None:
             if refusal := await self._respond(name, answered, context, cost):
                 await self._tarpit.hold(refusal)
-                await abort(context, refusal)
+                refuse(context, refusal)
 
         return grpc.stream_stream_rpc_method_handler(call)
 
@@ -136,7 +136,7 @@ class _UnaryCalls:
         try:
             await self._admit(answered, context, cost)
         except Refusal as refused:
-            refusal = refused
+            refusal = refused.detached()
         except (Unavailable, TimeoutError) as error:
             log.warning("%s was not answered: %s", name, error or "the history is too slow")
             refusal = NOT_ANSWERING

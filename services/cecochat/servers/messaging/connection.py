@@ -90,8 +90,8 @@ class Connection:
                     self._deadline = None  # the session can be closed while the reader ends
                 reader.cancel()
         finally:
-            self.session.ended()
-        return self.session.closed
+            self.session.abandon()
+        return self.session.closed and self.session.closed.detached()
 
     def _wake(self) -> None:
         self._queued.set()

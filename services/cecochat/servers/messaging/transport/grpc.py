@@ -9,7 +9,7 @@ import logging
 import grpc
 
 from cecochat.domain.errors import Refusal
-from cecochat.runtime.grpc import INTERNAL, Context, Service, abort, authenticate
+from cecochat.runtime.grpc import INTERNAL, Context, Service, authenticate, refuse
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.servers.messaging.server import MessagingServer
 
@@ -34,7 +34,7 @@ def service(server: MessagingServer) -> Service:
             with server.metrics.streams_open.labels("grpc").track_inprogress():
                 refusal = await server.serve(token, identity, read, context.write)
         except Refusal as refused:
-            refusal = refused
+            refusal = refused.detached()
         except Exception:
             log.exception("a stream failed")
             refusal = INTERNAL
@@ -42,7 +42,7 @@ def service(server: MessagingServer) -> Service:
             server.metrics.streams.labels(refusal.name if refusal else "ok").inc()
         if refusal:
             await tarpit.hold(refusal)
-            await abort(context, refusal)
+            refuse(context, refusal)
 
     call: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(chat)
     return Service("cecochat.v1.Messaging", {"Chat": call}, RECEIVE_MAX_BYTES)

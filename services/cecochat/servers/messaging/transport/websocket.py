@@ -38,7 +38,7 @@ def service(server: MessagingServer) -> Serve:
         try:
             refusal = await _serve(server, socket)
         except Refusal as refused:
-            refusal = refused
+            refusal = refused.detached()
             await tarpit.hold(refusal)
             await _say(socket, refusal)
         except Exception:
