@@ -18,9 +18,16 @@ from cecochat.adapters.embedded.backplane import FILE, EmbeddedBackplane
 from cecochat.adapters.embedded.folder import FolderInUse
 from cecochat.adapters.embedded.records import Extent
 from cecochat.adapters.embedded.sqlite import Database, Unusable
-from cecochat.domain.errors import InvalidSettings, ProducerEnded, Trimmed, Unavailable
+from cecochat.domain.errors import (
+    InvalidSettings,
+    ProducerEnded,
+    Trimmed,
+    Unavailable,
+    Undecodable,
+)
 from cecochat.domain.log.place import Place
 from cecochat.ports.backplane import MESSAGES, Producer, Record
+from cecochat.ports.reading import records_between
 from tests.contract import log_child
 from tests.support.backplane import DEADLINE_S, NOW_MS, append, new, read, values
 
@@ -92,6 +99,33 @@ async def test_a_log_that_was_cut_in_its_file_begins_at_the_first_row_that_is_le
     assert await log.bounds(MESSAGES, 0) == (3, 5)
     with pytest.raises(Trimmed):
         await read(log, 1)
+    await log.close()
+
+
+FLIPS = {
+    "a value": "value = CAST(substr(value, 1, length(value) - 1) || x'21' AS BLOB)",
+    "a key": "key = x'61'",
+    "a header": "headers = replace(headers, '=', '-')",
+    "a header that is no text": "headers = CAST(x'ff' AS TEXT)",
+}
+
+
+@pytest.mark.parametrize("flip", FLIPS.values(), ids=FLIPS)
+async def test_a_record_whose_bytes_have_changed_is_known_by_its_checksum(
+    tmp_path: Path, flip: str
+) -> None:
+    log = await EmbeddedBackplane.open(tmp_path)
+    await append(log, [new(number) for number in range(3)])
+    await log.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as rows, rows:
+        rows.execute(f"UPDATE records SET {flip} WHERE place = 1")
+        rows.execute(
+            "UPDATE records SET checksum = NULL WHERE place = 2"
+        )  # as before there was one
+    log = await EmbeddedBackplane.open(tmp_path)
+    records = [record async for record in records_between(log, 0, 0, 3)]
+    decoded = [record.decoded for record in records]
+    assert [isinstance(each, Undecodable) for each in decoded] == [False, True, False]
     await log.close()
 
 

@@ -36,7 +36,7 @@ TRIM_OFFSETS = 1_000
 """How many offsets are dropped in one step. It is few, so that appends wait only milliseconds."""
 
 Clock = Callable[[], float]
-_Row = tuple[int, int, bytes, bytes, str]
+_Row = tuple[int, int, bytes, bytes, str, int]
 Placed = tuple[int, Record]
 """The number of a stream, and a record that was appended to it."""
 
@@ -138,7 +138,9 @@ class _Appends(Work[_Append, Sequence[Placed]]):
             self._before.setdefault(stream, offset)
             self._next[stream] = offset + 1
             text = layout.headers_text(headers)
-            rows.append((layout.place_of(stream, offset), now_ms, key, value, text))
+            checksum = layout.checksum(key, value, text.encode())
+            place = layout.place_of(stream, offset)
+            rows.append((place, now_ms, key, value, text, checksum))
             placed.append((stream, Record(offset, now_ms, key, value, headers, decoded)))
         return placed
 

@@ -4,13 +4,17 @@ integer. A *stream* is a partition of a topic.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import uuid
+import zlib
 from typing import NamedTuple
 
 from cecochat.adapters.embedded.sqlite import Rows, add_column, execute_all
-from cecochat.domain.errors import InvalidSettings
+from cecochat.domain.errors import InvalidSettings, Undecodable
 from cecochat.ports.backplane import DEAD_LETTERS, MESSAGES, Headers, Record, Topic
+
+log = logging.getLogger(__name__)
 
 TOPICS: tuple[Topic, ...] = (MESSAGES, DEAD_LETTERS)
 PARTITIONS_MAX = 4_096
@@ -27,7 +31,8 @@ SCHEMA = (
         appended_at_ms INTEGER NOT NULL,
         key BLOB NOT NULL,
         value BLOB NOT NULL,
-        headers TEXT NOT NULL)""",
+        headers TEXT NOT NULL,
+        checksum INTEGER)""",
     # For people: SELECT * FROM log WHERE partition = 3
     """CREATE VIEW IF NOT EXISTS log AS SELECT
         CASE (place >> 40) / 4096 WHEN 0 THEN 'messages' ELSE 'messages.dead' END AS topic,
@@ -47,13 +52,14 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
-INSERT = Rows("INSERT OR ROLLBACK INTO records", 5)
+INSERT = Rows("INSERT OR ROLLBACK INTO records", 6)
 COMMIT = Rows(
     "INSERT OR ROLLBACK INTO committed",
     4,
     "ON CONFLICT DO UPDATE SET next = excluded.next, clock_ms = excluded.clock_ms",
 )
-SELECT = """SELECT place, appended_at_ms, key, value, headers FROM records
+SELECT = """SELECT place, appended_at_ms, key, value, CAST(headers AS BLOB), checksum
+    FROM records
     WHERE place >= ? AND place < ? ORDER BY place LIMIT ?"""
 NEWEST = """SELECT place, appended_at_ms FROM records
     WHERE place >= ? AND place < ? ORDER BY place DESC LIMIT 1"""
@@ -93,6 +99,7 @@ def open_log(connection: sqlite3.Connection, wanted: int | None) -> Log:
         raise InvalidSettings(f"a log cannot have {wanted} partitions: use 1 to {PARTITIONS_MAX}")
     execute_all(connection, SCHEMA)
     add_column(connection, "committed", "clock_ms", "INTEGER NOT NULL DEFAULT 0")
+    add_column(connection, "records", "checksum", "INTEGER")  # of what is older, there is none
     connection.executemany(
         "INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING",
         [("log_id", str(uuid.uuid4())), ("partition_count", str(wanted or PARTITIONS_DEFAULT))],
@@ -145,6 +152,13 @@ def parse_headers(text: str) -> Headers:
     )
 
 
+def checksum(key: bytes, value: bytes, headers: bytes) -> int:
+    """Return a number by which a record whose bytes have changed on disk is recognised: CRC-32 of
+    its key, value and headers.
+    """
+    return zlib.crc32(headers, zlib.crc32(value, zlib.crc32(key)))
+
+
 def size_of(record: Record) -> int:
     """Return how many bytes a record counts as, for the limits of batches and hand-overs."""
     return len(record.key) + len(record.value) + 64
@@ -155,8 +169,12 @@ def select(connection: sqlite3.Connection, stream: int, offset: int) -> list[Rec
     batch: list[Record] = []
     size = 0
     bounds = (place_of(stream, offset), place_of(stream + 1, 0), BATCH_RECORDS)
-    for place, appended_at_ms, key, value, headers in connection.execute(SELECT, bounds):
-        record = Record(place & (OFFSETS - 1), appended_at_ms, key, value, parse_headers(headers))
+    for place, appended_at_ms, key, value, text, written in connection.execute(SELECT, bounds):
+        headers = parse_headers(text.decode(errors="replace"))
+        record = Record(place & (OFFSETS - 1), appended_at_ms, key, value, headers)
+        if written is not None and written != checksum(key, value, text):
+            record.decoded = Undecodable("its bytes are not those that were appended")
+            log.warning("offset %s is skipped: %s", record.offset, record.decoded)
         size += size_of(record)
         if size > BATCH_BYTES and batch:
             break
