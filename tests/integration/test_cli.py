@@ -154,7 +154,7 @@ async def test_refusals_have_codes_and_say_what_to_do(server: Server) -> None:
     _, err = await run(server, "send", "--as", "alice", "bob", "-", given="caf\udce9", code=2)
     assert "not UTF-8" in err
     _, err = await run(server, "history", "--token", "nonsense", "bob", code=4)
-    assert "Bearer" in err
+    assert "get a new token" in err
     _, err = await run(server, "history", "bob", code=2)
     assert "--as" in err
     nowhere = f"http://127.0.0.1:{free_ports()['CECOCHAT_CONNECT_PORT']}"

@@ -260,9 +260,12 @@ def bearer(header: str | None) -> str:
     """Return the token in an `authorization` header or metadata value. Raises `Refusal`."""
     scheme, _, token = (header or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise _unauthenticated("there is no token: send `authorization: Bearer <token>`")
+        raise Refusal(
+            errors_pb2.ERROR_CODE_UNAUTHENTICATED,
+            "there is no token: send `authorization: Bearer <token>`",
+        )
     return token
 
 
 def _unauthenticated(what: str) -> Refusal:
-    return Refusal(errors_pb2.ERROR_CODE_UNAUTHENTICATED, what)
+    return Refusal(errors_pb2.ERROR_CODE_UNAUTHENTICATED, f"{what}: get a new token")
