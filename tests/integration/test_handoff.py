@@ -198,7 +198,7 @@ async def test_a_server_without_partitions_is_ready_and_says_so(tmp_path: Path, 
 
 async def test_a_slow_target_holds_up_nobody(tmp_path: Path, kafka: str) -> None:
     """More than its lane may hold waits in the log, and arrives in order when it is well again."""
-    count = 400
+    count = 400  # of 15 KB: all targets together may hold 4 MiB
     async with cluster(tmp_path, kafka) as servers:
         await servers.assign("one")
         faults = await servers.start("one")
@@ -211,11 +211,11 @@ async def test_a_slow_target_holds_up_nobody(tmp_path: Path, kafka: str) -> None
             for number in range(count):
                 for user in (BOB, CAROL):
                     chat = dialog(UserId(ALICE), UserId(user))
-                    text = f"{number}".ljust(1_000, ".")
+                    text = f"{number}".ljust(15_000, ".")
                     await alice.send(message(f"{user} {number}", chat, text))
                 if number % 50 == 49:
                     await alice.until_acks(2 * number)
-            texts = [f"{number}".ljust(1_000, ".") for number in range(count)]
+            texts = [f"{number}".ljust(15_000, ".") for number in range(count)]
             assert await carol.until_texts(count) == texts
             faults.unavailable.add("bounds")  # what was forgotten cannot be read again just now
             stalled.set()
