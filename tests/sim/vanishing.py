@@ -109,7 +109,8 @@ class Vanishing(Losing, Network):
                 if isinstance(copy, Copy) and copy.origin_partition == partition:
                     return False
         place = self.logs[partition].place(offset)
-        targets = {self.places[user] for user in origin.recipient_ids} - {partition}
+        at_home = {partition} if origin.serves_home else set()
+        targets = {self.places[user] for user in origin.recipient_ids} - at_home
         return all(
             not place.lies_above(_all_of(self.logs[target]).high_of(partition))
             for target in targets
