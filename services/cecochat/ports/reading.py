@@ -112,9 +112,8 @@ async def _first_from(backplane: Backplane, partition: int, offset: int) -> Reco
 async def records_after(
     backplane: Backplane, partition: int, place: Place, *, gather_s: float = 0.0
 ) -> AsyncGenerator[Sequence[Record]]:
-    """The batches of records behind a place that a fold stands at, without end. `gather_s`: as in
-    `Backplane.read`. Raises
-    `Unavailable` where the log has lost what the fold has read.
+    """The batches of records behind a place that a fold stands at, without end. `gather_s` is that
+    of `Backplane.read`. Raises `Unavailable` where the log has lost what the fold has read.
     """
     checked = False
     reading = backplane.read(MESSAGES, partition, place.offset + 1, gather_s=gather_s)

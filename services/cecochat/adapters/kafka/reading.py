@@ -154,9 +154,7 @@ class _Poll:
     def _pause_s(self) -> float:
         """The time between two polls, which is up to the reader that is in the greatest hurry."""
         readers = (reader for each in self._followers.values() for reader in each.readers)
-        patience = (reader.gather_s for reader in readers)
-        first = next(patience, 0.0)
-        return max(self._linger_s, min((first, *patience)) if first else first)
+        return max(self._linger_s, min((reader.gather_s for reader in readers), default=0.0))
 
     def _request(self) -> Fetch:
         """Return the next request, which names only what has changed since the last."""

@@ -65,9 +65,8 @@ class OnRequest:
             if after is None:
                 after = await self._backplane.offset_at(MESSAGES, partition, since_ms) - 1
             walk = await self._walk(partition, after)
-            up_to = await (await Standing.of(self._backplane, partition)).materialized(
-                self._backplane
-            )
+            standing = await Standing.of(self._backplane, partition)
+            up_to = await standing.materialized(self._backplane)
             expected = await _read(walk, partition, up_to)
             found = await self._seen_twice(expected)
             if repair and found:
