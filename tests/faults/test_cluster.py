@@ -227,9 +227,10 @@ async def test_half_of_the_partitions_are_handed_over(
     async with processes(tmp_path, on_real, counts) as cluster, talking(cluster, rng) as crowd:
         new = await cluster.add("messaging-2")
         await shared(cluster, new)
+        # The old owner may read the takeover after the new one, and then moves its clients.
+        await eventually(lambda: absences(crowd.record.entries), within_s=60, every_s=0.2)
         await all_back(crowd)
         away = absences(crowd.record.entries)
-    assert away, "nobody was moved"
     assert not count(crowd, 0, Refused)
     report("cluster-handoff", base_seed, crowd, **gaps(away))
 
