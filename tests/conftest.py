@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +17,9 @@ from scripts.backends import ports
 from tests.support import containers, guard, kept, workers
 from tests.support.backends import VARIABLE, Backends
 from tests.support.pipes import TRANSPORTS, TransportName
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 HERE = Path(__file__).parent
 MARKED_BY_FOLDER = ("e2e", "faults", "hostile", "bench", "cluster")
@@ -147,6 +150,15 @@ def thorough(pytestconfig: pytest.Config) -> bool:
 def backends(pytestconfig: pytest.Config) -> Backends:
     """`backends.absent("kafka")` skips, or fails where kafka is required."""
     return pytestconfig.stash[backends_key]
+
+
+@pytest.fixture
+async def chromium(backends: Backends) -> AsyncIterator[Browser]:
+    """A headless Chromium of this test alone."""
+    from tests.support.browser import browser  # Playwright takes a while to load
+
+    async with browser(backends.program("chromium")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

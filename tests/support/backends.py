@@ -25,14 +25,15 @@ LISTENING_WITHIN_S = 2.0
 VARIABLE = "CECOCHAT_BACKENDS"
 SERVERS = ("kafka", "cassandra", "redis", "consul")
 PROGRAMS = (
-    "curl", "haproxy", "nomad", "openssl", "ruby", "shellcheck", "systemd-analyze", "tmux",
-    "vagrant",
+    "chromium", "curl", "haproxy", "node", "nomad", "openssl", "ruby", "shellcheck",
+    "systemd-analyze", "tmux", "vagrant",
 )  # fmt: skip
 REMEDIES = {
     **{each.name: f"say where it is, in {variable(each.chosen_by)}" for each in found()},
     **dict.fromkeys(SERVERS, "run `make backends backends-up`"),
     **dict.fromkeys(PROGRAMS, "install it (a package of Debian has its name)"),
     "systemd-analyze": "install it (Debian: `apt-get install systemd`)",
+    "node": "install Node 18 or later, with npm (packages of Debian: nodejs, npm)",
     "nomad": "put the program `nomad` (1.6 or later) on PATH",
     "docker": "start an engine (Debian: docker.io; without an init, as root: scripts/engine.sh)",
     "compose": "install Docker Compose (Debian: docker-compose)",
