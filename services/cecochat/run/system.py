@@ -17,7 +17,7 @@ from contextlib import (
     asynccontextmanager,
     suppress,
 )
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from cecochat.adapters import build
@@ -34,7 +34,7 @@ from cecochat.servers.control.main import control
 from cecochat.servers.history.main import history
 from cecochat.servers.materialize.main import materialize
 from cecochat.servers.messaging.main import messaging
-from cecochat.settings import backends, private
+from cecochat.settings import backends, development, private
 from cecochat.settings.hosts import EVERYWHERE, check_own, is_loopback
 from cecochat.settings.settings import PREFIX, Settings
 from cecochat.telemetry.tracing import Tracing
@@ -181,6 +181,7 @@ async def started(settings: Settings) -> AsyncIterator[Addresses]:
     begun_s = time.monotonic()
     warn_if_exposed(settings)
     async with opened(settings) as parts, AsyncExitStack() as stack:
+        parts = replace(parts, page_secret=_page_secret(settings))
         messaging_id = new_instance_id("messaging")
         await _assign_everything(parts, messaging_id)
         servers: list[Instance] = [
@@ -300,6 +301,12 @@ async def _verifier(stack: AsyncExitStack, settings: Settings, *, needed: bool) 
         issuer=settings.token_issuer or oidc,
         audience=settings.token_audience,
     )
+
+
+def _page_secret(settings: Settings) -> bytes | None:
+    if settings.secret_file is None or not development.signs_tokens(settings):
+        return None
+    return private.drawn_secret(settings.secret_file)
 
 
 async def _enter(

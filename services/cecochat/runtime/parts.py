@@ -37,6 +37,7 @@ class Parts:
     certificate: Certificate | None = None  # for clients; None without TLS
     internal: Certificate | None = None  # for internal listeners and their callers
     tracing: Tracing = field(default_factory=Tracing)
+    page_secret: bytes | None = None  # signs tokens for the chat page; None if there is no page
 
     def asking(self, server_id: str, *scopes: Scope) -> Asking:
         """Return what makes the clients with which a server asks others."""

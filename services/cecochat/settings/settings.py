@@ -71,6 +71,11 @@ class Settings:
         "origins of the web pages that may open a WebSocket, such as https://chat.example.com, "
         "separated by commas; clients that are not browsers always may",
     )
+    chat_page: bool = setting(
+        True,
+        "sign tokens for the chat page, in development alone: one process on loopback, without an "
+        "edge, with a secret that it made itself",
+    )
     partitions: int = setting(
         0,
         "number of partitions, fixed once the log is created; 0 means as many as the log has, and "

@@ -15,6 +15,7 @@ from cecochat.runtime import http, internal
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.parts import Parts, instance, new_registry
+from cecochat.servers.connect import development
 from cecochat.servers.connect.server import ConnectMetrics, Directory, add_routes
 
 
@@ -31,6 +32,8 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     metrics = ConnectMetrics(registry)
     for_clients = http.app("connect-for-clients")
     add_routes(for_clients, directory, verifier, metrics, tracer)
+    if parts.page_secret:
+        development.add_tokens(for_clients, parts.page_secret, parts.settings)
 
     app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
     show_memory(app, server_id, following.memory)

@@ -1,0 +1,97 @@
+"""Signs development tokens for the chat page: ADR 0212 says for whom, and for nobody else."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.auth.minting import mint
+from cecochat.domain.errors import Invalid, Refusal
+from cecochat.runtime.http import App, error_response
+from cecochat.servers.connect.peer import Address, user_of
+from cecochat.settings.settings import Settings
+from cecochat.v1 import errors_pb2
+
+log = logging.getLogger(__name__)
+
+PATH = "/development/token"
+"""It is not below /v1/, since the edge leads to all that is."""
+LIFETIME_S = 3_600
+PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""Headers of a request that somebody passes on for somebody else."""
+UNKNOWN_CALLER = (
+    "the page only has tokens for the user who runs the server, whose connections Linux names: "
+    "make a token with `cecochat token`"
+)
+
+
+def own_url(request: Request, settings: Settings) -> str:
+    """Return the URL of this server, which is also the origin of its page."""
+    return settings.connect_url(f"{settings.public_host}:{_server(request).port}")
+
+
+def is_at_its_own_address(request: Request, settings: Settings) -> bool:
+    """Return whether the one Host header names this server.
+
+    A foreign page can make its own name resolve to this server (DNS rebinding), but then a browser
+    says that name.
+    """
+    own = own_url(request, settings).partition("://")[2]
+    return request.headers.getall("host", []) == [own]
+
+
+def add_tokens(app: App, secret: bytes, settings: Settings) -> None:
+    """Add `POST /development/token`, which signs a token for any user that the page names."""
+
+    @app.post(PATH)
+    async def token(request: Request) -> HTTPResponse:
+        try:
+            _check_page(request, settings)
+            _check_caller(request)
+            user = _user(request)
+            signed = mint(secret, user, LIFETIME_S)
+        except Refusal as refusal:
+            return error_response(refusal, more_headers={"cache-control": "no-store"})
+        log.info("the chat page has a development token for %s", user)
+        return json_response({"token": signed}, headers={"cache-control": "no-store"})
+
+
+def _check_page(request: Request, settings: Settings) -> None:
+    """Raise `Refusal` unless a browser says that our own page asks."""
+    headers = request.headers
+    own = headers.getall("origin", []) == [own_url(request, settings)]
+    site = headers.get("sec-fetch-site", "same-origin")
+    if not own or site != "same-origin" or not is_at_its_own_address(request, settings):
+        raise _forbidden("only the chat page of this server has tokens: open it at its own address")
+    if proxied := next((name for name in PROXIED if name in headers), None):
+        raise _forbidden(f"a proxy has passed this on ({proxied}): open the page without one")
+    if headers.getall("content-type", []) != ["application/json"]:
+        raise Invalid("send `content-type: application/json`")
+
+
+def _check_caller(request: Request) -> None:
+    """Raise `Refusal` unless this server's own user asks, who can read the secret anyway."""
+    assert request.conn_info and request.conn_info.peername
+    uid = user_of(Address(*request.conn_info.peername), _server(request))
+    if uid is None or uid != os.geteuid():
+        raise _forbidden(UNKNOWN_CALLER)
+
+
+def _server(request: Request) -> Address:
+    assert request.conn_info
+    return Address(*request.conn_info.sockname)
+
+
+def _user(request: Request) -> str:
+    body = request.json
+    if not isinstance(body, dict) or body.keys() != {"user"} or not isinstance(body["user"], str):
+        raise Invalid('send {"user": "alice"}')
+    return body["user"]
+
+
+def _forbidden(message: str) -> Refusal:
+    return Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, message)
