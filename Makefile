@@ -29,7 +29,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos reference protos-release lock image base-image engine-up engine-down sbom advisories clean
+.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos client reference protos-release lock image base-image engine-up engine-down sbom advisories clean
 .PHONY: backends backends-up backends-down backends-status
 .PHONY: cluster-up cluster-test cluster-down cluster-box
 
@@ -117,8 +117,12 @@ cluster-box: ## make the box for lxc and docker
 bench: $(dev) ## measure, and print a table and JSON
 	$(bin)/python -m tests.bench --backends $(BACKENDS) $(ARGS)
 
-protos: $(dev) ## generate the code for protos/ below services/
+protos: $(dev) ## generate the code for protos/
 	$(bin)/python scripts/protos.py generate
+
+client: $(dev) ## install what the TypeScript client needs, and build and test it
+	@$(bin)/python -c "from pathlib import Path; from tests.support import npm; npm.installed(Path('clients/typescript'))"
+	@cd clients/typescript && npm test
 
 reference: $(dev) ## write the pages and jobs that follow from the code
 	$(bin)/python -m scripts.reference

@@ -1,4 +1,5 @@
-"""Generate the code of `protos/` below `services/`, and judge and release changes of the contracts.
+"""Generate the code of `protos/` below `services/` and `clients/typescript/src/gen/`, and judge and
+release changes of the contracts.
 
 scripts/protos.py generate    write the generated code anew
 scripts/protos.py release     take protos/ as it is for what later changes must not break
@@ -7,6 +8,7 @@ scripts/protos.py release     take protos/ as it is for what later changes must 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,9 @@ SOURCES = ROOT / "services"
 PUBLIC = Path("cecochat/v1")  # what clients and the log hold
 INTERNAL = Path("cecochat/internal/v1")  # what servers ask each other
 PACKAGES = (PUBLIC, INTERNAL)
+
+TYPESCRIPT = ROOT / "clients" / "typescript"
+FOR_CLIENTS = ("errors", "events", "history", "messaging")
 
 BIN = Path(sys.executable).parent
 
@@ -38,10 +43,21 @@ def generate(sources: Path) -> None:
     _protoc(with_services, f"--grpc_python_out={sources}", f"--mypy_grpc_out=quiet:{sources}")
 
 
+def generate_typescript(sources: Path) -> None:
+    """Write what the TypeScript client needs into `sources`. Its npm packages must be installed."""
+    shutil.rmtree(sources, ignore_errors=True)
+    sources.mkdir(parents=True)
+    protos = [PROTOS / PUBLIC / f"{name}.proto" for name in FOR_CLIENTS]
+    _protoc(protos, f"--es_out={sources}", "--es_opt=target=ts,import_extension=js")
+
+
 def _protoc(protos: list[Path], *outputs: str) -> None:
-    plugins = [f"--plugin={BIN / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
+    names = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+    plugins = [BIN / name for name in names] + [TYPESCRIPT / "node_modules/.bin/protoc-gen-es"]
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}"]
-    subprocess.run([*command, *plugins, *outputs, *protos], check=True)
+    subprocess.run(
+        [*command, *(f"--plugin={plugin}" for plugin in plugins), *outputs, *protos], check=True
+    )
 
 
 def buf(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -60,6 +76,10 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["generate"]:
             generate(SOURCES)
+            if (TYPESCRIPT / "node_modules").exists():
+                generate_typescript(TYPESCRIPT / "src" / "gen")
+            else:
+                print("The TypeScript client is left as it is: run `make client` first.")
         case ["release"]:
             release()
         case _:

@@ -1,0 +1,42 @@
+"""The TypeScript client by itself: its generated code, its types and its own tests."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.protos import TYPESCRIPT, generate_typescript
+from tests.support import npm
+from tests.support.backends import Backends
+
+GENERATED = TYPESCRIPT / "src" / "gen"
+
+
+@pytest.fixture(autouse=True)
+def _packages(backends: Backends) -> None:
+    backends.program("node")
+    npm.installed(TYPESCRIPT)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.ts")}
+
+
+def test_the_committed_code_is_what_the_protos_give(tmp_path: Path) -> None:
+    generate_typescript(tmp_path / "gen")
+    assert contents(GENERATED) == contents(tmp_path / "gen"), "run `make protos`"
+
+
+def test_it_compiles_and_passes_its_own_tests() -> None:
+    ran = subprocess.run(
+        ["npm", "test", "--silent"], cwd=TYPESCRIPT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_lock_names_no_registry_and_every_hash() -> None:
+    lock = (TYPESCRIPT / "package-lock.json").read_text()
+    assert "http" not in lock
+    assert lock.count('"integrity"') == lock.count('"node_modules/')
