@@ -103,14 +103,9 @@ class WebSocketCall(Call, WSListener):
 
     def _error(self) -> ChatError | None:
         """Return why the server ended the stream, if all that is known of it is a close code."""
-        if number := error_number(self._code):
-            name = name_of(cast(ErrorCode.ValueType, number))
-            message = f"the messaging server at {self._address} has closed the stream: {name}"
-            return Refused(name, message, retriable=says_reconnect(self._code))
-        if self._fault or self._code not in (0, LEFT):
-            why = self._fault or f"close code {self._code}"
-            return NotReachable(f"the messaging server at {self._address} ended the stream ({why})")
-        return None
+        if self._fault and not error_number(self._code):
+            return _ended(self._address, self._fault)
+        return closed_by(self._code, self._address)
 
     def _beat(self) -> None:
         """Every five seconds, find out if the server is gone."""
@@ -239,3 +234,16 @@ class WebSocketTransport(Transport):
             ) from None
         if not call.is_open:  # picows does not call this an error
             raise NotReachable(f"the messaging server at {address} hung up in the handshake")
+
+
+def closed_by(code: int, address: str) -> ChatError | None:
+    """Return what the close code of a server says; None if it says nothing. 0 stands for none."""
+    if number := error_number(code):
+        name = name_of(cast(ErrorCode.ValueType, number))
+        message = f"the messaging server at {address} has closed the stream: {name}"
+        return Refused(name, message, retriable=says_reconnect(code))
+    return None if code in (0, LEFT) else _ended(address, f"close code {code}")
+
+
+def _ended(address: str, why: str) -> NotReachable:
+    return NotReachable(f"the messaging server at {address} ended the stream ({why})")

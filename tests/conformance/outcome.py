@@ -1,0 +1,139 @@
+"""What the Python client did in one step, in the words of the kit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from cecochat.client import events
+from cecochat.client.backoff import BackOff
+from cecochat.client.errors import ChatError, SendRejected
+from cecochat.client.lookup import Lookup, NoOtherToken
+from cecochat.client.stream import Ended
+from cecochat.domain.device.device import Device
+from cecochat.v1.messaging_pb2 import ClientFrame, Limits
+
+ADDRESS = "messaging.example:7001"
+TOKEN, NEXT_TOKEN = "a token", "the next token"
+FRAME_MAX_BYTES, SENDS_MAX = 64 << 10, 256
+
+
+class Outcome:
+    """What happened in a step; `found` has the same keys as a step of the kit."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+
+    def _add(self, key: str, what: Any) -> None:
+        self.found.setdefault(key, []).append(what)
+
+    # -- towards the server
+
+    def written(self, frames: Iterable[ClientFrame], limits: Limits) -> None:
+        """Note what the client has written."""
+        for frame in frames:
+            assert frame.ByteSize() <= (limits.frame_max_bytes or FRAME_MAX_BYTES)
+            assert len(frame.sends) <= (limits.sends_per_frame_max or SENDS_MAX)
+            if frame.HasField("hello"):
+                frame.hello.ClearField("device")  # free, and so is the token
+                self.found["hello"] = MessageToDict(frame.hello)
+                assert not frame.sends
+            if frame.renewed_token:
+                assert frame.renewed_token == NEXT_TOKEN
+                self.found["renews"] = True
+            for send in frame.sends:
+                self._add("sends", MessageToDict(send))
+                self.found["offset"] = str(frame.offset)
+
+    # -- towards the application
+
+    def answered(self, id_: str, answer: asyncio.Future[int]) -> None:
+        """Note the answer to a send."""
+        if error := answer.exception():
+            assert isinstance(error, SendRejected)
+            self._rejected(id_, error)
+        else:
+            self._sent(id_, answer.result())
+
+    def _sent(self, id_: str, message_id: int) -> None:
+        self._add("sent", {"clientMessageId": id_, "messageId": str(message_id)})
+
+    def _rejected(self, id_: str, error: ChatError) -> None:
+        code = f"ERROR_CODE_{error.code.upper()}"
+        self._add("rejected", {"clientMessageId": id_, "code": code})
+
+    def told(self, event: events.Event | None) -> None:
+        """Note what the application was told."""
+        match event:
+            case events.Message(id, chat_id, user_id, text):
+                shown = {"id": str(id), "chatId": chat_id, "userId": user_id, "text": text}
+                self._add("shows", shown)
+            case events.Hole(chat_id, first_id, last_id, reason):
+                hole = {"chatId": chat_id, "firstId": str(first_id), "lastId": str(last_id)}
+                self._add("shows", {"hole": hole | {"reason": f"REASON_{reason.upper()}"}})
+            case events.Receipt():
+                self._marked(event)
+            case events.Sent(message):
+                self._sent(message.client_message_id, message.id)
+            case events.Rejected(_, id_, _, error):
+                self._rejected(id_, error)
+            case events.CaughtUp():
+                self.found["caughtUp"] = True
+
+    def _marked(self, receipt: events.Receipt) -> None:
+        chat = self.found.setdefault("marks", {}).setdefault(receipt.chat_id, {})
+        marks = chat.setdefault(receipt.user_id, {"deliveredUpTo": "0", "readUpTo": "0"})
+        told = {"deliveredUpTo": receipt.delivered_up_to, "readUpTo": receipt.read_up_to}
+        for name, id_ in told.items():
+            marks[name] = str(max(int(marks[name]), id_))
+
+    # -- what comes next
+
+    async def ended(self, ended: Ended) -> None:
+        """Note how the client goes on after the end of a stream."""
+        self.found["ends"] = ends = {"comesBack": "yes"}
+        if error := ended.error:
+            ends["comesBack"] = await _comes_back(error)
+            if error.retry_after_s:
+                least_s = BackOff().wait_s(0, 0, error.retry_after_s)
+                ends["waitsAtLeastMs"] = str(round(least_s * 1_000))
+        if ended.told and ended.told.address:
+            ends["address"] = ended.told.address
+        if ended.told and ended.told.websocket:
+            ends["websocket"] = ended.told.websocket
+
+    def stored(self, device: Device, keys: Collection[str]) -> None:
+        """Note what of the device would be there after a restart."""
+        kept = device.snapshot()
+        all_of_it = {
+            "position": kept["position"],
+            "unanswered": [each["clientMessageId"] for each in kept["outbox"]],
+            "shown": {chat: marks for chat, marks in kept["shown"].items() if marks},
+        }
+        self.found["stores"] = {key: all_of_it[key] for key in keys}
+
+
+async def _comes_back(error: ChatError) -> str:
+    async def token() -> str:
+        return TOKEN
+
+    lookup = Lookup("http://connect.example", token, None)
+    try:
+        lookup.note(error, TOKEN)
+        if not lookup.mends(error):
+            return "no"
+        await lookup.token()
+    except NoOtherToken:
+        return "with another token"
+    finally:
+        await lookup.close()
+    return "yes"
+
+
+def in_order(queries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return queries in some order that does not depend on when each was made."""
+    return sorted(queries, key=lambda query: json.dumps(query, sort_keys=True))

@@ -1,0 +1,152 @@
+"""Plays a case against the Python client: its device, and the shell that runs one stream of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from cecochat.client.local import LocalDevice
+from cecochat.client.stream import Ended, Stream
+from cecochat.client.transport.websocket import closed_by
+from cecochat.domain.device.device import Device
+from cecochat.v1.messaging_pb2 import Send, ServerFrame
+from tests.conformance import outcome
+from tests.conformance.case import EXPECTED, Case, Step, action_of
+from tests.conformance.outcome import ADDRESS, Outcome
+from tests.conformance.scripted import ScriptedCall, ScriptedHistory
+
+TURNS = 50  # of the loop: more than any step takes, as nothing waits for anything outside
+
+
+class Player:
+    """A client in the hands of a case."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.history = ScriptedHistory()
+        self.call = ScriptedCall()
+        self.tasks = asyncio.TaskGroup()
+        self.running: asyncio.Task[Ended] | None = None
+        self.reading: asyncio.Task[None] | None = None
+        self.outcome = Outcome()
+        self._begin(Device(case.user, device_id=case.device_id))
+
+    def _begin(self, device: Device) -> None:
+        self.local = LocalDevice(device, listen=True, receipts=False, buffer_max_bytes=1 << 30)
+        self.stream = Stream(self.local, self.history, _saved, self._renew, lambda _: None)
+
+    async def _read(self) -> None:
+        """Take each event at once, as an application would that does nothing else."""
+        while event := await self.local.next_event():
+            self.outcome.told(event)
+
+    async def _renew(self) -> None:
+        self.local.renew(outcome.NEXT_TOKEN)
+
+    # -- the actions of steps
+
+    def connect(self, _: Step) -> None:
+        """Open a stream."""
+        self.call = ScriptedCall()
+        running = self.stream.run(self.call.opened(), ADDRESS, "conformance kit")
+        self.running = self.tasks.create_task(running)
+
+    def server(self, step: Step) -> None:
+        """Let the server say something."""
+        self.call.say(ParseDict({"items": step["server"]}, ServerFrame()))
+
+    def frame(self, step: Step) -> None:
+        """Let the server say something that only later versions know."""
+        self.call.say(ServerFrame.FromString(bytes.fromhex(step["frame"])))
+
+    def cut(self, _: Step) -> None:
+        """End the stream without a word."""
+        self.call.say(None)
+
+    def close(self, step: Step) -> None:
+        """End the stream with no more than the close frame of a WebSocket."""
+        self.call.say(closed_by(step["close"], ADDRESS))
+
+    def submit(self, step: Step) -> None:
+        """Let the application send something."""
+        for each in step["submit"]:
+            send = repeated(ParseDict(each, Send()), step)
+            if send.HasField("receipt"):
+                self.local.progress.submit(send)
+                self.local.to_write.set()
+            else:
+                self._follow(send.client_message_id, self.local.submit(send))
+
+    def _follow(self, id_: str, answer: asyncio.Future[int]) -> None:
+        """Note the answer to a send in the step in which it comes."""
+        answer.add_done_callback(lambda answer: self.outcome.answered(id_, answer))
+
+    def restart(self, _: Step) -> None:
+        """Kill the application, and start it again from what it has stored."""
+        self._stop()
+        kept = json.dumps(self.local.progress.dealt.snapshot())
+        self._begin(Device.restored(json.loads(kept)))
+        self.reading = self.tasks.create_task(self._read())
+
+    def _stop(self) -> None:
+        for task in (self.running, self.reading):
+            if task:
+                task.cancel()
+        self.running = None
+
+    # -- one step after the other
+
+    async def play(self) -> None:
+        """Play all steps. Raises `AssertionError`, which names the step."""
+        async with self.tasks:
+            self.reading = self.tasks.create_task(self._read())
+            for number, step in enumerate(self.case.steps, 1):
+                found, wanted = await self._step(step), _wanted(step)
+                where = f"step {number} of {self.case.name}, {action_of(step)}"
+                assert found == wanted, f"{where}\ngot:    {found}\nwanted: {wanted}"
+            self._stop()
+
+    async def _step(self, step: Step) -> dict[str, Any]:
+        self.outcome = Outcome()
+        self.history.answers, self.history.asked = step.get("queries", []), []
+        getattr(self, action_of(step))(step)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        self.outcome.written(self.call.frames, self.local.welcome.limits)
+        self.call.frames.clear()
+        if self.running and self.running.done():
+            await self.outcome.ended(await self.running)
+            self.running = None
+        if self.history.asked:
+            self.outcome.found["queries"] = outcome.in_order(self.history.asked)
+        if "stores" in step:
+            self.outcome.stored(self.local.progress.dealt, step["stores"].keys())
+        return self.outcome.found
+
+
+async def _saved() -> None:
+    """Save nothing: a restart takes what the device would have saved."""
+
+
+def repeated(send: Send, step: Step) -> Send:
+    """Return a send with its text as often as the step says."""
+    if send.HasField("message"):
+        send.message.text *= step.get("repeat", 1)
+    return send
+
+
+def _wanted(step: Step) -> dict[str, Any]:
+    """Return what a step expects, in the form of an outcome."""
+    wanted = {key: step[key] for key in EXPECTED if key in step}
+    if "sends" in step:
+        sends = (repeated(ParseDict(each, Send()), step) for each in step["sends"])
+        wanted["sends"] = [MessageToDict(send) for send in sends]
+    if asked := [each for each in step.get("queries", []) if not each.get("optional")]:
+        names = ("getChats", "getMessages")
+        wanted["queries"] = outcome.in_order(
+            [{name: each[name]} for each in asked for name in names if name in each]
+        )
+    return wanted

@@ -1,0 +1,89 @@
+"""The server's side of a case, as the Python client sees it: a stream, and the history."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from typing_extensions import override
+
+from cecochat.client.errors import ChatError, refused
+from cecochat.client.history import HistoryCalls
+from cecochat.client.transport.base import Call
+from cecochat.v1.errors_pb2 import Error
+from cecochat.v1.history_pb2 import (
+    GetChatsRequest,
+    GetChatsResponse,
+    GetMessagesRequest,
+    GetMessagesResponse,
+)
+from cecochat.v1.messaging_pb2 import ClientFrame, ServerFrame
+
+Coming = ServerFrame | ChatError | None
+
+
+class ScriptedCall(Call):
+    """A stream. What the client writes is kept in `frames`; what it reads is what `say` was given.
+    None ends the stream, and so does an error.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[ClientFrame] = []
+        self._coming: asyncio.Queue[Coming] = asyncio.Queue()
+
+    def say(self, what: Coming) -> None:
+        """Give the client something to read."""
+        self._coming.put_nowait(what)
+
+    @override
+    async def begin(self, hello: ClientFrame) -> None:
+        await self.write(hello)
+
+    @override
+    async def write(self, frame: ClientFrame) -> None:
+        kept = ClientFrame()
+        kept.CopyFrom(frame)
+        self.frames.append(kept)
+
+    @override
+    async def read(self) -> ServerFrame | None:
+        coming = await self._coming.get()
+        if isinstance(coming, ChatError):
+            raise coming
+        return coming
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Call]:
+        """What a transport would return."""
+        yield self
+
+
+class ScriptedHistory(HistoryCalls):
+    """A history that answers the queries of one step, and notes which were made."""
+
+    def __init__(self) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self.asked: list[dict[str, Any]] = []
+
+    @override
+    async def chats(self, request: GetChatsRequest) -> GetChatsResponse:
+        return ParseDict(self._answer("getChats", request), GetChatsResponse())
+
+    @override
+    async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
+        return ParseDict(self._answer("getMessages", request), GetMessagesResponse())
+
+    def _answer(self, name: str, request: GetChatsRequest | GetMessagesRequest) -> dict[str, Any]:
+        request.ClearField("limit")
+        query = {name: MessageToDict(request)}
+        self.asked.append(query)
+        for each in self.answers:
+            if {name: each.get(name)} == query:
+                if "error" in each:
+                    raise refused(ParseDict(each["error"], Error()))
+                answer: dict[str, Any] = each["answer"]
+                return answer
+        raise AssertionError(f"a query that the case does not have: {query}")

@@ -1,0 +1,23 @@
+"""The Python client passes the conformance kit."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.case import BESIDES, EXPECTED, Case, action_of, cases
+from tests.conformance.player import Player
+
+CASES = cases()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_the_python_client_passes(case: Case) -> None:
+    await Player(case).play()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_case_says_nothing_that_no_runner_reads(case: Case) -> None:
+    assert case.about
+    for step in case.steps:
+        unknown = step.keys() - {action_of(step), *EXPECTED, *BESIDES}
+        assert not unknown, step
