@@ -16,8 +16,6 @@ from typer.testing import CliRunner
 from cecochat.cli import ports
 from cecochat.cli.chat.conversation import DELIVERED, OPEN_MAX, READ, SENDING, SENT, Conversation
 from cecochat.cli.chat.token import seconds
-from cecochat.cli.cluster import cluster, status
-from cecochat.cli.cluster.cluster import Cluster
 from cecochat.cli.data import audit
 from cecochat.cli.data.ledger import Ledger
 from cecochat.cli.data.transcript import read
@@ -30,11 +28,7 @@ from cecochat.cli.systems import System
 from cecochat.client import Message, Receipt, StateInUse
 from cecochat.client.errors import NotReachable, Refused
 from cecochat.domain.errors import InvalidSettings, Unavailable
-from cecochat.domain.log.ids import ChatId
 from cecochat.domain.printable import printable
-from cecochat.ports.history import Hole
-from cecochat.servers.control.late import DROP, GROUPS
-from cecochat.servers.history.holes import as_json
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CHAT = "d:alice~bob"
@@ -329,49 +323,6 @@ def test_an_up_that_is_gone_is_found() -> None:
     assert "cecochat up --data /d" in finding.mend
 
 
-def test_status_says_wrong_for_each_hole_that_nobody_knows_of() -> None:
-    trimmed = Hole("log", 3, 10, 19, 1, 2, ChatId(""), "trimmed", "the log had dropped 10 to 19", 5)
-    refused = Hole("log", 7, 91, 91, 6, 6, ChatId("d:a~b"), "refused", "too large", 5)
-    known = refused._replace(partition=8, acknowledged_at_ms=9, acknowledged_by="anna")
-    leader = {"leads": True, "sets": {}, "late": {}}
-    holes = [as_json(each) for each in (trimmed, refused, known)]
-    found = status._wrong(Cluster({}, {}, [leader], [], holes), None)
-    assert [each for each in found if "lack" in each] == [
-        "the history may lack acknowledged messages: hole 3:10, trimmed, the log had dropped 10 to "
-        "19; see `cecochat holes list`, then `cecochat holes ack 3:10`",
-        "the history may lack acknowledged messages of d:a~b: hole 7:91, refused, too large; see "
-        "`cecochat holes list`, then `cecochat holes ack 7:91`",
-    ]
-    live = {"history": ("one",)}
-    found = status._wrong(Cluster(live, {}, [leader], [], None), None)  # type: ignore[arg-type]
-    assert "no history server answers whether acknowledged messages are missing" in found
-
-
-def test_status_says_what_waits_too_long_in_the_log() -> None:
-    late = {task: {"records": 4_711, "partitions": "0-3, 7"} for task in (*GROUPS, DROP)}
-    leader = {"leads": True, "sets": {}, "late": late}
-    found = status._wrong(Cluster({}, {}, [leader], [], []), None)
-    assert [each for each in found if "4,711 records" in each] == [
-        "4,711 records have waited too long to be written to the history, in partitions 0-3, 7",
-        "4,711 records have waited too long to be forwarded to their recipients, in partitions "
-        "0-3, 7",
-        "the log keeps 4,711 records that are older than its retention, in partitions 0-3, 7: "
-        "something needs them or they cannot be dropped, and disks fill up",
-    ]
-    quiet = status._wrong(Cluster({}, {}, [leader | {"late": {}}], [], []), None)
-    assert not [each for each in quiet if "records" in each]
-
-
-def test_status_says_what_the_history_lacks() -> None:
-    missing = tuple({"partition": each, "text": f"{each}"} for each in (0, 1, 7))
-    found = status._wrong(Cluster({}, {}, [], [], [], missing=missing), None)
-    assert [each for each in found if "rows" in each] == [
-        "the history lacks 3 rows of the log, in partitions 0-1, 7, and nobody has repaired that: "
-        "`cecochat audit` names them"
-    ]
-    assert not [each for each in status._wrong(Cluster({}, {}, [], [], []), None) if "rows" in each]
-
-
 @pytest.mark.parametrize(
     ("text", "at"),
     [
@@ -391,10 +342,3 @@ def test_an_audit_since_a_time_or_for_a_while(text: str | None, at: str) -> None
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="use 30m, 12h, 7d"):
         audit._since_ms(text, datetime.fromisoformat("2026-11-27T12:00+00:00"))
-
-
-def test_status_says_whose_messages_do_not_come() -> None:
-    lacking = cluster._lacking([{"lacking": {"3": [7, 8, 9]}}, None, {"owned": {}}])
-    found = status._wrong(Cluster({}, {}, [], [], [], lacking), None)
-    (said,) = [each for each in found if "lack messages" in each]
-    assert said.startswith("users of partition 3 lack messages from partitions 7-9, which were")

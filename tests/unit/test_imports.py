@@ -41,16 +41,17 @@ MAY: dict[str, tuple[str, ...]] = {
     "documents": ("runtime", "auth", "telemetry", *CONTRACTS),
     "internal": ("runtime", *CONTRACTS),  # what servers ask each other: both sides
     "where": ("internal", "runtime", *CONTRACTS),
+    "overview": ("internal", "runtime", "auth", *CONTRACTS),
     "client": ("domain", "telemetry.spans", "v1"),  # a library for others: no server comes along
     **dict.fromkeys(
         (f"adapters.{name}" for name in ADAPTERS), ("settings", "auth", "runtime", *CONTRACTS)
     ),
     "adapters.build": ("adapters.embedded", "settings", *CONTRACTS),  # the rest by their folder
     **dict.fromkeys((f"servers.{name}" for name in SERVERS), ("adapters.build", *PROCESS)),
-    "servers.history": ("adapters.build", "where", *PROCESS),
+    "servers.history": ("adapters.build", "overview", "where", *PROCESS),
     "run": ("adapters.build", *MAINS, *PROCESS),
     "edge": ("adapters.build", "settings", *CONTRACTS),
-    "cli": ("adapters.build", "client", "edge", "run", *MAINS, *PROCESS),
+    "cli": ("adapters.build", "client", "edge", "overview", "run", "where", *MAINS, *PROCESS),
     "__main__": ("cli",),
 }
 

@@ -58,7 +58,8 @@ class Guard:
     async def _note(self, request: Request, response: BaseHTTPResponse) -> None:
         if scope_of(request.route) not in LOGGED:
             return
-        who = getattr(request.ctx, "operator", UNKNOWN)
+        caller = getattr(request.ctx, "caller", None)
+        who = caller.name if caller else UNKNOWN
         if who != UNKNOWN or self._may_log():
             _write(who, request, response)
 
@@ -94,7 +95,7 @@ class Guard:
             if self._asks_certificate:
                 peers.check(request)
             caller = self._operators.verify(bearer(request.headers.get("authorization")))
-            request.ctx.operator = caller.name
+            request.ctx.caller = caller
             allow(caller, scope)
 
 

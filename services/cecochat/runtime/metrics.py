@@ -43,11 +43,24 @@ class MessageAges:
         age_s = time.time() - time_ms(id_) / 1_000
         self._seconds.labels(stage).observe(max(age_s, 0))  # clocks differ
 
+    def counts(self) -> dict[str, list[int]]:
+        """Return for each stage how many messages were at most as old as each of `AGES_S`.
+
+        The last number is how many there were.
+        """
+        found: dict[str, list[int]] = {}
+        for metric in self._seconds.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_bucket"):
+                    found.setdefault(sample.labels["stage"], []).append(int(sample.value))
+        return found
+
 
 class Lag:
     """How many records the partitions of a server are behind."""
 
     def __init__(self, name: str, what: str, registry: CollectorRegistry) -> None:
+        self.most = 0
         self._most = Gauge(
             f"cecochat_{name}_lag_records",
             f"Records that the partition furthest behind {what}.",
@@ -67,6 +80,7 @@ class Lag:
         for partition, records in behind.items():
             group = partition % PARTITION_GROUPS
             groups[group] = max(records, groups.get(group, 0))
+        self.most = max([0, *groups.values()])  # negative if the log was cut
         self._most.set(max(groups.values(), default=0))
         self._groups.clear()  # another server may have the partitions of some groups by now
         for group, records in groups.items():

@@ -106,7 +106,9 @@ class Settings:
     )
     otlp_url: str = setting("", "URL of a collector for traces, OTLP over HTTP; empty: no traces")
     jaeger_url: str = setting("", "URL of Jaeger, for links and `cecochat trace`")
-    prometheus_url: str = setting("", "URL of Prometheus, for the link that `cecochat up` prints")
+    prometheus_url: str = setting(
+        "", "URL of Prometheus, which history servers ask for alerts; `cecochat up` prints it"
+    )
     nomad: str = setting("", "host:port of a Nomad agent, if Nomad runs the servers")
     stack: str = setting(
         "", "where to reach the `cecochat up` that runs this server, which sets this", secret=True

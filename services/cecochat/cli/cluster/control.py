@@ -33,7 +33,7 @@ def status(
     from cecochat.cli.cluster import cluster
 
     seen = run(cluster.look(settings))
-    led, decisions = seen.led(), seen.decisions[:limit]
+    led, decisions = cluster.led(seen), seen.decisions[:limit]
     if json:
         json_line({**led, "standby": len(seen.controls) - 1, "decisions": decisions})
         return
@@ -55,7 +55,7 @@ def plan(settings: options.SettingsFile = None, json: options.Json = False) -> N
     """
     from cecochat.cli.cluster import cluster
 
-    led = run(cluster.look(settings)).led()
+    led = cluster.led(run(cluster.look(settings)))
     planned = {service: of["next"] for service, of in led["sets"].items() if of.get("next")}
     if json:
         json_line(planned)

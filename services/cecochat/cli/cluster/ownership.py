@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,71 +15,16 @@ from cecochat.cli import changes, target
 from cecochat.cli.asking import asking
 from cecochat.cli.errors import Failed, UsageError
 from cecochat.cli.output import echo
-from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.balance import ranges
-from cecochat.domain.log.ids import PARTITIONS_MAX
 from cecochat.internal.client import InternalClient
+from cecochat.overview import ownership
+from cecochat.overview.ownership import View
 from cecochat.ports.configuration import ASSIGNMENT, Configuration
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.asking import Asking
 from cecochat.settings import backends
 
 POLL_S = 0.1
-
-
-class Row(NamedTuple):
-    """The partitions of one server that are in the same state."""
-
-    server_id: str | None
-    state: str
-    partitions: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """The assignment, and what is known about the servers."""
-
-    version: int
-    changed_by: str
-    owners: Mapping[int, str]
-    live: Mapping[str, Instance] | None  # None if there is no Consul to ask
-    owned: Mapping[str, Collection[int] | None]  # None for a server that does not answer
-
-    @property
-    def partitions(self) -> int:
-        """How many partitions there are."""
-        return max(self.owners) + 1
-
-    def live_ids(self) -> list[str]:
-        """Return the ids of the live servers. Raises `UsageError` if there is no Consul to ask."""
-        if self.live is None:
-            raise UsageError(
-                "this needs a cluster: "
-                "name its Consul with CECOCHAT_CONSUL, or in a file with --settings"
-            )
-        return sorted(self.live)
-
-    def rows(self) -> list[Row]:
-        """Return the partitions by server and state, and the live servers that have none."""
-        found: dict[tuple[str | None, str], list[int]] = {}
-        for partition in range(self.partitions):
-            server_id = self.owners.get(partition)
-            found.setdefault((server_id, self._state(partition, server_id)), []).append(partition)
-        idle = set(self.live or ()) - set(self.owners.values())
-        rows = [Row(*key, partitions) for key, partitions in found.items()]
-        return [*rows, *(Row(server_id, "live", []) for server_id in sorted(idle))]
-
-    def _state(self, partition: int, server_id: str | None) -> str:
-        if server_id is None:
-            return "nobody"
-        if self.live is None:
-            return "assigned"
-        if server_id not in self.live:
-            return "not live"
-        owned = self.owned.get(server_id)
-        if owned is None:
-            return "silent"
-        return "owned" if partition in owned else "taking over"
 
 
 @asynccontextmanager
@@ -111,25 +55,25 @@ async def view_through(
     configuration: Configuration, discovery: Discovery | None, ask: Asking | None
 ) -> View:
     """Do the same through ports that are open. `ask` makes the client that asks the servers."""
-    document = await configuration.get(ASSIGNMENT)
-    owners = assignment.parse(document.value, PARTITIONS_MAX)
-    if not owners:
-        if discovery is None:
-            raise Failed(
-                "no partition is assigned in that data folder: for a cluster, name its backends "
-                "with CECOCHAT_REDIS and CECOCHAT_CONSUL, or in a file with --settings"
-            )
+    found = await ownership.view(configuration, discovery, ask)
+    if found is None and discovery is None:
+        raise Failed(
+            "no partition is assigned in that data folder: for a cluster, name its backends "
+            "with CECOCHAT_REDIS and CECOCHAT_CONSUL, or in a file with --settings"
+        )
+    if found is None:
         raise Failed("no partition is assigned yet: start messaging and control servers")
-    live = {each.instance_id: each for each in discovery.live("messaging")} if discovery else None
-    owned = await _owned(live, ask) if live and ask else {}
-    return View(document.version, document.changed_by, owners, live, owned)
+    return found
 
 
-async def _owned(live: Mapping[str, Instance], ask: Asking) -> dict[str, Collection[int] | None]:
-    async with ask() as http:
-        client = InternalClient(http)
-        answers = await asyncio.gather(*map(client.owned_by, live.values()))
-    return dict(zip(live, answers, strict=True))
+def live_ids(seen: View) -> list[str]:
+    """Return the ids of the live servers. Raises `UsageError` if there is no Consul to ask."""
+    if seen.live is None:
+        raise UsageError(
+            "this needs a cluster: "
+            "name its Consul with CECOCHAT_CONSUL, or in a file with --settings"
+        )
+    return sorted(seen.live)
 
 
 # -- moving
@@ -171,7 +115,7 @@ async def move(
 def _check(seen: View, partitions: list[int], to: str) -> None:
     if partitions[-1] >= seen.partitions:
         raise UsageError(f"there is no partition {partitions[-1]}: use 0 to {seen.partitions - 1}")
-    if to not in (live := seen.live_ids()):
+    if to not in (live := live_ids(seen)):
         raise UsageError(
             f"{to} is not a live messaging server: use one of {', '.join(live) or 'none'}"
         )

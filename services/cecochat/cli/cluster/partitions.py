@@ -16,7 +16,7 @@ from cecochat.domain.cluster.balance import Group, after, grouped, may_balance, 
 from cecochat.domain.cluster.balance import plan as planned
 
 if TYPE_CHECKING:
-    from cecochat.cli.cluster.ownership import View
+    from cecochat.overview.ownership import View
 
 PART = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 
@@ -68,7 +68,7 @@ def plan(
     from cecochat.cli.cluster import ownership
 
     view = run(ownership.view(settings, data, ask=False))
-    live = view.live_ids()
+    live = ownership.live_ids(view)
     moves = planned(view.partitions, view.owners, live)
     now = may_balance(view.owners, live, view.changed_by)
     groups = grouped(moves)

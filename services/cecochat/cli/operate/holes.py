@@ -13,6 +13,7 @@ from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.errors import UsageError
 from cecochat.cli.failure import run
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
+from cecochat.overview.wrong import is_open
 from cecochat.runtime.clock import now_ms
 
 if TYPE_CHECKING:
@@ -71,21 +72,6 @@ def ack(
 async def _listed(server: str | None, file: Path | None) -> list[dict[str, Any]]:
     """Return the holes that a history server knows. Raises `UsageError`, `Failed`."""
     return list((await ask_history("holes", "holes", "read", server, file))["holes"])
-
-
-def is_open(hole: dict[str, Any]) -> bool:
-    """Return whether no operator has acknowledged a hole."""
-    return not hole["acknowledged_at_ms"]
-
-
-def wrong(hole: dict[str, Any]) -> str:
-    """Describe a hole that nobody has acknowledged, on one line."""
-    lacks = "devices" if hole["reason"] == "uncopied" else "the history"
-    chat = f" of {hole['chat_id']}" if hole["chat_id"] else ""
-    return (
-        f"{lacks} may lack acknowledged messages{chat}: hole {hole['name']}, {hole['reason']}, "
-        f"{hole['text']}; see `cecochat holes list`, then `cecochat holes ack {hole['name']}`"
-    )
 
 
 async def _acknowledge(

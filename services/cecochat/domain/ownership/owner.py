@@ -78,6 +78,7 @@ class Owner:
         self._log_end = log_end
         self.must_end = ""  # why the epoch has to end; then this partition is loaded again
         self.hidden = Hidden(fold)
+        self.delivered = 0  # events that were queued for open sessions
         self.crowded = False  # some session's queue is half full: let its client read
         self.forwarder = Forwarder(partition, forwarded, limits)
         self.incoming = Incoming(partition, fold)
@@ -305,6 +306,7 @@ class Owner:
             for session in self.sessions.get(user_id, ()):
                 if session.position < valid.at.offset:
                     session.deliver(valid.at.offset, valid.chunk)
+                    self.delivered += 1
                     self.crowded |= not session.has_room
 
     def _read_missing(self, record: Missing) -> None:

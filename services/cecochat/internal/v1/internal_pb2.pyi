@@ -96,23 +96,70 @@ class MessagingLoad(_message.Message):
 
     SESSIONS_FIELD_NUMBER: _builtins.int
     SENDS_ACCEPTED_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    FORWARD_LAG_RECORDS_FIELD_NUMBER: _builtins.int
+    AGES_FIELD_NUMBER: _builtins.int
     sessions: _builtins.int
     """Sessions that are open now."""
     sends_accepted: _builtins.int
     """Counter: sends that were checked and appended, without resends."""
+    deliveries: _builtins.int
+    """Counter: events that were queued for open sessions when they were read from the log, without what sessions catch up with."""
+    forward_lag_records: _builtins.int
+    """By how many records its slowest partition is behind now with its copies."""
+    @_builtins.property
+    def ages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageAges]:
+        """Of the stages acknowledged, forwarded and delivered."""
+
     def __init__(
         self,
         *,
         sessions: _builtins.int = ...,
         sends_accepted: _builtins.int = ...,
+        deliveries: _builtins.int = ...,
+        forward_lag_records: _builtins.int = ...,
+        ages: _abc.Iterable[Global___StageAges] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sends_accepted", b"sends_accepted", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ages", b"ages", "deliveries", b"deliveries", "forward_lag_records", b"forward_lag_records", "sends_accepted", b"sends_accepted", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessagingLoad: _TypeAlias = MessagingLoad  # noqa: Y015
+
+@_typing.final
+class StageAges(_message.Message):
+    """How old messages were when they reached a stage of their path, by the time in their ids. Only the oldest message of each batch is measured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    BOUNDS_S_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    @_builtins.property
+    def bounds_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """In ascending order."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Counters: how many messages were at most as old as each bound and, as the last one, how many there were."""
+
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        bounds_s: _abc.Iterable[_builtins.float] | None = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds_s", b"bounds_s", "counts", b"counts", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageAges: _TypeAlias = StageAges  # noqa: Y015
 
 @_typing.final
 class MaterializeLoad(_message.Message):
@@ -121,22 +168,28 @@ class MaterializeLoad(_message.Message):
     ROWS_WRITTEN_FIELD_NUMBER: _builtins.int
     HISTORY_RETRIES_FIELD_NUMBER: _builtins.int
     LAG_RECORDS_FIELD_NUMBER: _builtins.int
+    AGES_FIELD_NUMBER: _builtins.int
     rows_written: _builtins.int
     """Counter: rows of every table."""
     history_retries: _builtins.int
     """Counter: writes that the database did not take and that were tried again."""
     lag_records: _builtins.int
     """By how many records its slowest partition is behind now."""
+    @_builtins.property
+    def ages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageAges]:
+        """Of the stage materialized."""
+
     def __init__(
         self,
         *,
         rows_written: _builtins.int = ...,
         history_retries: _builtins.int = ...,
         lag_records: _builtins.int = ...,
+        ages: _abc.Iterable[Global___StageAges] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_retries", b"history_retries", "lag_records", b"lag_records", "rows_written", b"rows_written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ages", b"ages", "history_retries", b"history_retries", "lag_records", b"lag_records", "rows_written", b"rows_written"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.scaling import Load, Strain
 from cecochat.internal.client import InternalClient
+from cecochat.internal.rates import Pair, Reading
 from cecochat.internal.v1 import internal_pb2
 from cecochat.ports.discovery import Instance, Service
 
@@ -27,51 +27,33 @@ class Carried(NamedTuple):
     complete: bool
 
 
-class _Reading(NamedTuple):
-    at_s: float
-    load: internal_pb2.Load
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Two readings of one server."""
-
-    before: _Reading
-    now: _Reading
-
-    def rate(self, counter: Callable[[internal_pb2.Load], float]) -> float:
-        """By how much a counter rises in a second."""
-        took_s = self.now.at_s - self.before.at_s
-        return max(counter(self.now.load) - counter(self.before.load), 0) / took_s
-
-
 class Loads:
     """Asks servers what they carry. Rates are those since the previous answer."""
 
     def __init__(self, client: InternalClient) -> None:
         self._client = client
-        self._before: dict[str, _Reading] = {}  # by instance
+        self._before: dict[str, Reading] = {}  # by instance
 
     async def of(self, service: Service, servers: Sequence[Instance], config: Config) -> Carried:
         """Ask all servers of a set at once."""
         readings = await asyncio.gather(*map(self._read, servers))
-        pairs: list[_Pair] = []
+        pairs: list[Pair] = []
         for server, now in zip(servers, readings, strict=True):
             before = self._before.pop(server.instance_id, None)
             if now and before and now.at_s > before.at_s:
-                pairs.append(_Pair(before, now))
+                pairs.append(Pair(before, now))
             if now:
                 self._before[server.instance_id] = now
         loads, strains = _carried(service, pairs, config)
         return Carried(loads, strains, complete=len(pairs) == len(servers))
 
-    async def _read(self, server: Instance) -> _Reading | None:
+    async def _read(self, server: Instance) -> Reading | None:
         load = await self._client.load(server)
-        return _Reading(time.monotonic(), load) if load else None
+        return Reading(time.monotonic(), load) if load else None
 
 
 def _carried(
-    service: Service, pairs: Sequence[_Pair], config: Config
+    service: Service, pairs: Sequence[Pair], config: Config
 ) -> tuple[tuple[Load, ...], tuple[Strain, ...]]:
     def rate(counter: Callable[[internal_pb2.Load], float]) -> float:
         return sum(pair.rate(counter) for pair in pairs)

@@ -11,8 +11,10 @@ from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import add_revoking, follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
+from cecochat.overview.facts import Facts, System
+from cecochat.overview.routes import add_routes as add_page
 from cecochat.ports.backplane import Log
-from cecochat.ports.discovery import Instance
+from cecochat.ports.discovery import SERVICES, Instance
 from cecochat.runtime import grpc, internal
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
@@ -23,6 +25,7 @@ from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.routes import add_routes
 from cecochat.servers.history.transport import QueryMetrics, service
+from cecochat.settings import backends
 from cecochat.where.facts import Sources
 from cecochat.where.server import Where
 
@@ -48,6 +51,8 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
     add_routes(app, where, parts.history, DeadLetters(log, parts.history))
     add_revoking(app, parts.configuration)
+    facts = Facts(_system(parts, server_id))
+    add_page(app, server_id, facts)
     show_memory(app, server_id, following.memory)
     InternalRoutes(app, server_id).load(lambda: metrics.load)
 
@@ -68,6 +73,7 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 follow_revocations(following, verifier),
                 watch_loop(registry),
                 HoleWatch(parts.history, registry).run(),
+                facts.run(),
             )
         )
         this = instance(parts, "history", server_id, port, health_port)
@@ -75,3 +81,16 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         await stack.enter_async_context(registered(parts.discovery, this))
         await stack.enter_async_context(grpc.said_to_serve(health, calls))
         yield this
+
+
+def _system(parts: Parts, server_id: str) -> System:
+    """Return the system that the operator's page shows. One process has no control server."""
+    is_cluster = backends.is_shared("discovery", parts.settings)
+    return System(
+        parts.settings.namespace,
+        [each for each in SERVICES if is_cluster or each != "control"],
+        parts.configuration,
+        parts.discovery,
+        parts.asking(server_id, "read", "metrics"),
+        parts.settings.prometheus_url,
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from cecochat.internal.ages import of_stages
 from cecochat.internal.v1.internal_pb2 import MaterializeLoad
 from cecochat.runtime.metrics import AGES_S, Lag, MessageAges
 from cecochat.servers.materialize.rows import Rows
@@ -16,7 +17,7 @@ class MaterializeMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.ages = MessageAges(registry)
-        self.load = MaterializeLoad()  # what control asks for; the metrics have the same
+        self._load = MaterializeLoad()  # what control asks for; the metrics have the same
         self._rows = Counter("cecochat_rows_written", "Rows written.", ["table"], registry=registry)
         self.dead = Counter(
             "cecochat_dead_letters", "Records that could not be understood.", registry=registry
@@ -54,18 +55,24 @@ class MaterializeMetrics:
             "cecochat_partitions_materialized", "Partitions worked on.", registry=registry
         )
 
+    @property
+    def load(self) -> MaterializeLoad:
+        """What this server carries now."""
+        carried = MaterializeLoad(lag_records=self._lag.most, ages=of_stages(self.ages))
+        carried.MergeFrom(self._load)
+        return carried
+
     def wrote(self, rows: Rows) -> None:
         """Note that the database has these rows."""
         self._rows.labels("messages").inc(len(rows.messages))
         self._rows.labels("marks").inc(len(rows.marks))
-        self.load.rows_written += len(rows.messages) + len(rows.marks)
+        self._load.rows_written += len(rows.messages) + len(rows.marks)
 
     def retry(self) -> None:
         """Note that the database did not take a write."""
         self._retries.inc()
-        self.load.history_retries += 1
+        self._load.history_retries += 1
 
     def behind(self, records: Mapping[int, int]) -> None:
         """Set the lag of every partition that this server works on: partition -> records."""
         self._lag.set(records)
-        self.load.lag_records = max([0, *records.values()])  # negative if the log was cut

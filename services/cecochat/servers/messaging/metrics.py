@@ -98,6 +98,13 @@ class MessagingMetrics:
             "Sends that were checked and appended; repeats are not.",
             registry=registry,
         )
+        self.delivered = 0  # since the start, like the metric below
+        self._deliveries = Counter(
+            "cecochat_deliveries",
+            "Events queued for open sessions when they were read from the log; what sessions catch "
+            "up with is not counted.",
+            registry=registry,
+        )
         self.refused = Counter(
             "cecochat_sends_refused", "Sends refused, by code.", ["code"], registry=registry
         )
@@ -175,6 +182,11 @@ class MessagingMetrics:
         """Note that a send was checked and appended."""
         self.accepted += 1
         self._sends.inc()
+
+    def deliver(self, events: int) -> None:
+        """Note that so many events were queued for sessions."""
+        self.delivered += events
+        self._deliveries.inc(events)
 
     def read(self, batch: ReadBatch) -> None:
         """Note that an owner that is ready has read a batch."""

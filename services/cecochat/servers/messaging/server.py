@@ -13,6 +13,7 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.bucket import PerUser, Rates
 from cecochat.domain.session.session import Session
+from cecochat.internal.ages import of_stages
 from cecochat.internal.v1.internal_pb2 import Load, MessagingLoad
 from cecochat.servers.messaging.connection import Connection, Read, Write
 from cecochat.servers.messaging.credit import SendCredit
@@ -89,7 +90,11 @@ class MessagingServer:
     def load(self) -> Load:
         """What this server carries now."""
         carried = MessagingLoad(
-            sessions=len(self._connections), sends_accepted=self.metrics.accepted
+            sessions=len(self._connections),
+            sends_accepted=self.metrics.accepted,
+            deliveries=self.metrics.delivered,
+            forward_lag_records=self.metrics.forward_lag.most,
+            ages=of_stages(self.metrics.ages),
         )
         return Load(messaging=carried)
 
