@@ -29,7 +29,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos client reference protos-release lock image base-image engine-up engine-down sbom advisories clean
+.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos client reference conformance protos-release lock image base-image engine-up engine-down sbom advisories clean
 .PHONY: backends backends-up backends-down backends-status
 .PHONY: cluster-up cluster-test cluster-down cluster-box
 
@@ -126,6 +126,9 @@ client: $(dev) ## install what the TypeScript client needs, and build and test i
 
 reference: $(dev) ## write the pages and jobs that follow from the code
 	$(bin)/python -m scripts.reference
+
+conformance: $(dev) ## write the generated cases of the conformance kit
+	$(bin)/python -m tests.conformance
 
 protos-release: $(dev) ## make protos/ the baseline that changes must not break
 	$(bin)/python scripts/protos.py release

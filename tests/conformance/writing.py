@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 WIDTH = 120
@@ -25,3 +26,11 @@ def written(value: Any, indent: int = 0, before: int = 0) -> str:
         ]
         opened, closed = "{", "}"
     return f"{opened}\n{inner}" + f",\n{inner}".join(parts) + f"\n{' ' * indent}{closed}"
+
+
+def write_all(folder: Path, cases: dict[str, Any]) -> None:
+    """Replace all files of a folder."""
+    for old in folder.glob("*.json"):
+        old.unlink()
+    for name, case in cases.items():
+        (folder / f"{name}.json").write_text(f"{written(case)}\n")
