@@ -176,6 +176,7 @@ job "cecochat-history" {
 
     network {
       port "grpc" {}
+      port "http" {}
       port "health" {}
     }
 
@@ -267,6 +268,7 @@ job "cecochat-history" {
         CECOCHAT_EDGE                = var.edge == "" ? "" : "${var.edge}:${var.edge_port}"
         CECOCHAT_HOST                = "${NOMAD_IP_grpc}"
         CECOCHAT_HISTORY_PORT        = "${NOMAD_PORT_grpc}"
+        CECOCHAT_HISTORY_HTTP_PORT   = "${NOMAD_PORT_http}"
         CECOCHAT_INTERNAL_HOST       = "${NOMAD_IP_health}"
         CECOCHAT_HISTORY_HEALTH_PORT = "${NOMAD_PORT_health}"
         CECOCHAT_CONSUL              = var.consul

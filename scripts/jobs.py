@@ -142,6 +142,7 @@ class Job:
 
 
 WEBSOCKET: Final = '      port "websocket" {}\n'
+HTTP: Final = '      port "http" {}\n'
 GRPC: Final = '      port "grpc" {}\n'
 JOBS: Final = (
     Job(
@@ -171,7 +172,8 @@ JOBS: Final = (
         leaves="answers the queries under way",
         variables=EDGE + EDGE_PORT,
         port="grpc",
-        ports=GRPC,
+        ports=GRPC + HTTP,
+        further_ports=(("CECOCHAT_HISTORY_HTTP_PORT", "http"),),
         grpc="History",
         edge=told("${var.edge_port}"),
     ),

@@ -18,8 +18,8 @@ from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
 from cecochat.servers.connect.server import ConnectMetrics
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.late import late_records
+from cecochat.servers.history.calls import QueryMetrics
 from cecochat.servers.history.holes import history_holes
-from cecochat.servers.history.transport import QueryMetrics
 from cecochat.servers.materialize.auditor import AuditMetrics
 from cecochat.servers.materialize.metrics import MaterializeMetrics
 from cecochat.servers.messaging.metrics import MessagingMetrics

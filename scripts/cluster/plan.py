@@ -154,7 +154,7 @@ def ports_of(server: Server, host: str) -> dict[str, str]:
         "connect": ("CONNECT_PORT", "CONNECT_HEALTH_PORT"),
         "messaging": ("MESSAGING_PORT", "MESSAGING_WEBSOCKET_PORT", "MESSAGING_HEALTH_PORT"),
         "materialize": ("MATERIALIZE_HEALTH_PORT",),
-        "history": ("HISTORY_PORT", "HISTORY_HEALTH_PORT"),
+        "history": ("HISTORY_PORT", "HISTORY_HTTP_PORT", "HISTORY_HEALTH_PORT"),
         "control": ("CONTROL_PORT",),
     }[server.service]
     ports = {"CECOCHAT_HOST": host, "CECOCHAT_INTERNAL_HOST": host}

@@ -27,7 +27,7 @@ from tests.hostile.rfc6455 import (
 )
 from tests.support.hostile import metric
 from tests.support.rawclient import mint
-from tests.support.server import Server, started
+from tests.support.server import Server, running
 
 ORIGIN = "https://chat.example.com"
 GROWS_AT_MOST_BYTES = 64 << 20
@@ -100,7 +100,7 @@ AFTER_IT = {
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    async with started(Server(tmp_path, {"CECOCHAT_WEBSOCKET_ORIGINS": f"{ORIGIN}, "})) as server:
+    async with running(tmp_path, configuration={"web.origins": f"{ORIGIN}, "}) as server:
         yield server
 
 

@@ -46,6 +46,7 @@ PORTS = (
     "history_health_port",
     "connect_health_port",
     "messaging_websocket_port",
+    "history_http_port",
 )
 
 

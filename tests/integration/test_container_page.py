@@ -18,13 +18,14 @@ def test_the_examples_work(image: str, backends: Backends, tmp_path: Path) -> No
     backends.compose()
     first, name = free_row(), f"cecochat-test-{uuid4().hex[:8]}"
     environment = clean_environment(tmp_path / "home") | {"COMPOSE_PROJECT_NAME": name}
-    for number, variable in enumerate(("CONNECT", "MESSAGING", "HISTORY", "WEBSOCKET")):
+    variables = ("CONNECT", "MESSAGING", "HISTORY", "WEBSOCKET", "HISTORY_HTTP")
+    for number, variable in enumerate(variables):
         environment[f"{variable}_PORT"] = str(first + number)
     (tmp_path / "home").mkdir()
     text = IN_A_CONTAINER.read_text().replace(f"{image} up", f"{image} up --port-base {first}")
     for written, here in {
         "8080-8082": f"{first}-{first + 2}",
-        "8088:8088": f"{first + 7}:{first + 7}",
+        "8088-8089:8088-8089": f"{first + 7}-{first + 8}:{first + 7}-{first + 8}",
         "127.0.0.1:8080": f"127.0.0.1:{first}",
         "chat-server": name,
         "chat-data": name,

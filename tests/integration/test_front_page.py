@@ -66,7 +66,7 @@ async def test_its_headers_allow_its_own_style_and_nothing_else(up: Running) -> 
     }
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["vary"] == "accept"
+    assert answer.headers["vary"] == "accept, origin"
 
 
 async def test_a_stranger_learns_nothing_from_it(up: Running) -> None:

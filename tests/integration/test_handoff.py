@@ -173,7 +173,7 @@ async def test_the_last_item_tells_where_to_go(tmp_path: Path, kafka: str) -> No
             await servers.start("two")
             assert (await alice.ended()).code == "MOVED"
         told, two = last(alice.items).disconnect, servers.servers["two"]
-        assert (told.address, told.websocket) == (two.address, two.websocket)
+        assert (told.address, told.websocket) == (two.address, two.web)
         assert told.websocket.startswith("ws://")
         async with servers.stream("two", ALICE, alice.position):
             pass

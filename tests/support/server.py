@@ -41,6 +41,7 @@ PORTS = (
     "CONTROL_PORT",
     "CONNECT_HEALTH_PORT",
     "MESSAGING_WEBSOCKET_PORT",
+    "HISTORY_HTTP_PORT",
 )
 NO_LIMITS = {
     "sends.rate_per_user": 1_000_000,

@@ -20,7 +20,9 @@ def good_documents(draw: st.DrawFn) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name in draw(st.sets(st.sampled_from(sorted(KEYS)))):
         _, key, default = KEYS[name]
-        if isinstance(default, str):
+        if name == "web.origins":
+            document[name] = draw(st.sampled_from(["", "https://a.example, http://b.example:81"]))
+        elif isinstance(default, str):
             document[name] = draw(st.sampled_from(configuration.LOG_LEVELS))
         elif isinstance(default, bool):
             document[name] = draw(st.booleans())

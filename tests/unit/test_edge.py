@@ -70,9 +70,9 @@ def test_a_websocket_comes_to_the_port_that_leads_to_its_server() -> None:
     assert servers(text, "websocket-8443") == ["127.0.0.1:8088"]
     rules = section(text, "frontend edge-8443")
     ours = "use_backend websocket-8443 if { path /v1/chat }"
-    assert rules.index(ours) < rules.index("use_backend connect if { path_beg /v1/ }")
+    assert rules.index(ours) < rules.index("use_backend connect if { path_beg /v1/ ")
     told = server("messaging", "m1", "10.0.0.1:20001", "10.0.0.1:31")
-    both = [told._replace(websocket_behind="10.0.0.1:38"), told._replace(instance_id="older")]
+    both = [told._replace(web_behind="10.0.0.1:38"), told._replace(instance_id="older")]
     text = written(settings, of_instances(settings, both))
     assert servers(text, "websocket-20001") == ["10.0.0.1:38"], "the other has none"
     assert len(servers(text, "messaging-20001")) == 2
@@ -97,6 +97,22 @@ def test_any_connect_or_history_server_will_do() -> None:
     assert servers(text, "history") == ["10.0.0.2:82"]
 
 
+def test_queries_over_http_come_to_the_listener_for_them() -> None:
+    """gRPC has the same paths, so the type of the content tells one from the other."""
+    settings = load(EDGE)
+    text = written(settings, of_one_machine(settings))
+    assert servers(text, "history-http") == ["127.0.0.1:8089"]
+    assert " proto h2" not in section(text, "backend history-http")
+    rules = section(text, "frontend edge-8443")
+    ours = rules.index("use_backend history-http if { path_beg /cecochat.v1.History/ } !{ ")
+    assert ours < rules.index("use_backend history if { path_beg /cecochat.v1.History/ }")
+    told = server("history", "h1", "10.0.0.1:8443", "10.0.0.1:82")
+    both = [told._replace(web_behind="10.0.0.1:89"), told._replace(instance_id="older")]
+    text = written(settings, of_instances(settings, both))
+    assert servers(text, "history-http") == ["10.0.0.1:89"], "the other has none"
+    assert len(servers(text, "history")) == 2
+
+
 def test_a_server_without_an_edge_is_not_behind_it() -> None:
     settings = load(EDGE)
     alone = Instance("messaging", "m1", "10.0.0.1:31", "http://10.0.0.1:9", "1")
@@ -111,7 +127,7 @@ def test_whoever_writes_to_the_registry_writes_no_lines_here(spoilt: str) -> Non
     others = [
         sound._replace(address=spoilt),
         sound._replace(behind=spoilt),
-        sound._replace(websocket_behind=spoilt),
+        sound._replace(web_behind=spoilt),
         sound._replace(health_url=f"http://{spoilt}"),
         sound._replace(instance_id="one two"),
     ]

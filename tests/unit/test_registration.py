@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import itertools
+import json
 
 import pytest
 from hypothesis import given
@@ -99,3 +101,18 @@ def test_what_is_registered_is_read_again() -> None:
         instance_of(SETTINGS, "messaging", entry(meta | {"health": "169.254.169.254:80"}))
     with pytest.raises(ValueError, match="not signed"):
         instance_of(SETTINGS, "history", entry(meta))
+
+
+def test_servers_of_the_version_before_read_and_trust_it() -> None:
+    """They know these keys and this order of what is signed, and no others."""
+    server = SERVER._replace(service="history", web="http://10.0.0.1:9")
+    meta = registration(SETTINGS, server)["meta"]
+    assert (meta["websocket"], meta["websocket_behind"]) == ("http://10.0.0.1:9", "10.0.0.1:4")
+    form = json.dumps([
+        "cecochat-registration-1", SETTINGS.namespace, "history", "m1", "10.0.0.1:1",
+        "http://10.0.0.1:2", "1", "10.0.0.1:3", "http://10.0.0.1:9", "10.0.0.1:4",
+    ])  # fmt: skip
+    assert meta["signature"] == hmac.new(SECRET, form.encode(), "sha256").hexdigest()
+    older = registration(SETTINGS, server._replace(web="", web_behind=""))["meta"]
+    assert "websocket" not in older
+    assert instance_of(SETTINGS, "history", entry(older)).web == ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cecochat.cli.systems import System
 
 
@@ -11,3 +13,5 @@ def test_the_ports_of_a_system_that_runs_are_its_own() -> None:
     websocket = "ws://127.0.0.1:8088/v1/chat"
     known = System(*urls, health, "/d", None, "/s", {}, {}, runs=True, websocket=websocket)
     assert known.ports == {8080, 8081, 8082, 8084, 8088}
+    more = replace(known, history_http="http://127.0.0.1:8089")
+    assert more.ports == known.ports | {8089}

@@ -19,6 +19,7 @@ NAMES = (
     "control_port",
     "connect_health_port",
     "messaging_websocket_port",
+    "history_http_port",
 )
 DEFAULT_BASE = 8080
 STEP = 10

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 METRICS_LIFETIME_S = 365 * 86_400.0  # the token's file is replaced at each `up`
 TRACES = ("otlp_url", "jaeger_url")
+LATER = ("websocket", "history_http")  # what earlier versions did not note
 FILE_MAX_BYTES = 1 << 20
 ENDED_MAX = 8  # ended systems that are remembered
 
@@ -42,12 +43,14 @@ class System:
     traces: dict[str, str]  # setting -> URL
     runs: bool
     websocket: str = ""  # URL
+    history_http: str = ""  # URL
 
     @property
     def ports(self) -> set[int | None]:
         """The ports that it uses."""
         hosts = (f"//{each}" for each in (self.messaging, self.history))
-        urls = [self.connect, *hosts, self.websocket, *self.health.values()]
+        web = (url for url in (self.websocket, self.history_http) if url)
+        urls = [self.connect, *hosts, *web, *self.health.values()]
         return {urlsplit(url).port for url in urls}
 
     @property
@@ -134,10 +137,11 @@ def _read(path: Path) -> System:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for ever
     with os.fdopen(descriptor) as file:
         line = json.loads(file.read(FILE_MAX_BYTES))
-        names = [each.name for each in fields(System) if each.name not in ("runs", "websocket")]
+        names = [each.name for each in fields(System) if each.name not in ("runs", *LATER)]
         values = {name: line[name] for name in names}
-        system = System(**values, runs=_is_locked(file), websocket=line.get("websocket", ""))
-    texts = system.connect, system.messaging, system.history, system.data, system.websocket
+        later = {name: line.get(name, "") for name in LATER}
+        system = System(**values, runs=_is_locked(file), **later)
+    texts = (system.connect, system.messaging, system.history, system.data, *later.values())
     objects = system.health, system.backends, system.traces
     are_texts = all(isinstance(each, str) for each in texts)
     if not are_texts or not all(isinstance(each, dict) for each in objects):

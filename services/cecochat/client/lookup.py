@@ -35,6 +35,7 @@ class Route:
     valid_for_s: float
     backoff: BackOff
     websocket: str = ""  # URL; empty if that server answers no WebSockets
+    history_http: str = ""  # URL; empty if no live history server answers over HTTP
 
 
 TOKEN_EXPIRED, TOKEN_REVOKED = "token_expired", "token_revoked"
@@ -174,6 +175,7 @@ def _route(answer: dict[str, Any]) -> Route:
         messaging=answer["messaging"],
         history=answer.get("history"),
         websocket=answer.get("websocket", ""),
+        history_http=answer.get("history_http", ""),
         valid_for_s=float(answer["valid_for_s"]),
         backoff=BackOff(**{key: float(value) for key, value in answer["backoff"].items()}),
     )

@@ -30,7 +30,7 @@ RELOADS_MAX = 10
 """After so many reloads, a worker that still serves old streams ends them."""
 
 PATHS: dict[Service, str] = {
-    "connect": "path_beg /v1/",
+    "connect": "path_beg /v1/ /cecochat.v1.Directory/ /openapi.json",
     "messaging": "path_beg /cecochat.v1.Messaging/",
     "history": "path_beg /cecochat.v1.History/",
 }
@@ -39,6 +39,8 @@ PATHS: dict[Service, str] = {
 Health, metrics and what is for operators are not among them.
 """
 HTTP = "http/1.1"
+GRPC = "req.hdr(content-type) -m beg application/grpc"
+"""What tells gRPC from queries over plain HTTP, which have the same paths."""
 WEBSOCKET = f"path {CHAT_PATH}"
 """The path of a messaging server's WebSockets. They have a port of their own behind the edge."""
 
@@ -55,7 +57,7 @@ class Behind(NamedTuple):
     address: str  # host:port
     health_url: str  # connect answers /livez on its port for clients
     port: int  # the port of the edge that leads here
-    websocket: str = ""  # host:port at which it answers WebSockets; empty if it does not
+    web: str = ""  # host:port for browsers: WebSockets of messaging, HTTP of history; empty: none
 
 
 def of_one_machine(settings: Settings) -> list[Behind]:
@@ -67,8 +69,10 @@ def of_one_machine(settings: Settings) -> list[Behind]:
         Behind("connect", "connect", connect, f"{scheme}://{connect}", port),
         _behind(
             settings, "messaging", settings.messaging_port, settings.messaging_health_port
-        )._replace(websocket=f"{settings.host}:{settings.messaging_websocket_port}"),
-        _behind(settings, "history", settings.history_port, settings.history_health_port),
+        )._replace(web=f"{settings.host}:{settings.messaging_websocket_port}"),
+        _behind(settings, "history", settings.history_port, settings.history_health_port)._replace(
+            web=f"{settings.host}:{settings.history_http_port}"
+        ),
     ]
 
 
@@ -95,8 +99,8 @@ def of_instances(settings: Settings, instances: Iterable[Instance]) -> list[Behi
             continue
         port = port if each.service == "messaging" else main
         health = f"http://{each.behind}" if each.service == "connect" else each.health_url
-        own = each.websocket_behind
-        found.append(Behind(each.service, each.instance_id, each.behind, health, port, own))
+        web = each.web_behind
+        found.append(Behind(each.service, each.instance_id, each.behind, health, port, web))
     return sorted(found)
 
 
@@ -109,7 +113,7 @@ def _is_plain(instance: Instance) -> bool:
     if not all(PLAIN.fullmatch(text) for text in texts):
         return False
     addresses = [instance.address, instance.behind, urlsplit(instance.health_url).netloc]
-    addresses += [instance.websocket_behind] if instance.websocket_behind else []
+    addresses += [instance.web_behind] if instance.web_behind else []
     return all(PLAIN.fullmatch(text) and _is_address(text) for text in addresses)
 
 
@@ -138,12 +142,18 @@ def written(settings: Settings, servers: Sequence[Behind]) -> str:
         same = [each for each in servers if each.service == service]
         protocol = HTTP if service == "connect" else "h2"
         parts.append(_backend(service, same, ca_file, protocol))
+    histories = [each for each in servers if each.service == "history"]
+    parts.append(_backend("history-http", _of_web(histories), ca_file, HTTP))
     for port in (main, *ports):
         owners = [each for each in servers if (each.service, each.port) == ("messaging", port)]
         parts.append(_backend(f"messaging-{port}", owners, ca_file))
-        sockets = [each._replace(address=each.websocket) for each in owners if each.websocket]
-        parts.append(_backend(f"websocket-{port}", sockets, ca_file, HTTP))
+        parts.append(_backend(f"websocket-{port}", _of_web(owners), ca_file, HTTP))
     return "\n".join(parts)
+
+
+def _of_web(servers: Iterable[Behind]) -> list[Behind]:
+    """Return the servers that have a listener for browsers, at its address."""
+    return [each._replace(address=each.web) for each in servers if each.web]
 
 
 def _section(head: str, *lines: str) -> str:
@@ -211,8 +221,15 @@ def _frontend(settings: Settings, port: int, services: Sequence[Service]) -> str
         f"http-request deny deny_status 404 unless {served}",
         f"http-request deny deny_status 429 if {{ sc0_http_req_rate(addresses) gt {requests} }}",
         f"use_backend websocket-{port} if {{ {WEBSOCKET} }}",  # before what it begins with
+        *_history_http(services),
         *(f"use_backend {backends[each]} if {{ {PATHS[each]} }}" for each in services),
     )
+
+
+def _history_http(services: Sequence[Service]) -> list[str]:
+    if "history" not in services:
+        return []
+    return [f"use_backend history-http if {{ {PATHS['history']} }} !{{ {GRPC} }}"]
 
 
 def _quoted(word: str) -> str:

@@ -20,8 +20,8 @@ class Instance(NamedTuple):
     health_url: str  # its internal listener, e.g. http://127.0.0.1:7101
     version: str
     behind: str = ""  # host:port at which the edge reaches it; empty: there is no edge
-    websocket: str = ""  # URL at which clients reach it over WebSocket; empty: it has none
-    websocket_behind: str = ""  # host:port at which the edge reaches that
+    web: str = ""  # URL for browsers: WebSockets of messaging, HTTP of history; empty: none
+    web_behind: str = ""  # host:port at which the edge reaches that
 
 
 class Unproven(NamedTuple):

@@ -65,6 +65,7 @@ class Addresses:
     messaging: str  # host:port
     websocket: str  # URL
     history: str  # host:port
+    history_http: str  # URL
     health: dict[str, str]  # server -> URL
     data: str
     pid: int
@@ -80,10 +81,11 @@ class Addresses:
         """Collect the addresses of `servers` by name, the first of each kind before the others."""
         first = {server.service: server for server in reversed(servers.values())}
         return cls(
-            connect=settings.connect_url(first["connect"].address),
+            connect=settings.http_url(first["connect"].address),
             messaging=first["messaging"].address,
-            websocket=first["messaging"].websocket,
+            websocket=first["messaging"].web,
             history=first["history"].address,
+            history_http=first["history"].web,
             health={name: server.health_url for name, server in servers.items()},
             data=str(settings.data_dir),
             pid=os.getpid(),

@@ -170,11 +170,6 @@ def authenticate(context: Context, verifier: Verifier) -> tuple[str, Identity]:
     return token, verifier.verify(token)
 
 
-def caller(context: Context) -> str:
-    """Return the trace context of a call (`traceparent`), or "" if it has none."""
-    return str(dict(context.invocation_metadata() or ()).get("traceparent", ""))
-
-
 def status_of(refusal: Refusal) -> grpc.StatusCode:
     """Return the gRPC status of a refusal."""
     return STATUS.get(refusal.error_code, grpc.StatusCode.INTERNAL)

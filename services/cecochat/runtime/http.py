@@ -6,13 +6,13 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from sanic import Request, Sanic
 from sanic.exceptions import SanicException
-from sanic.http import Stage
+from sanic.http import Http, Stage
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 from sanic.server.protocols.http_protocol import HttpProtocol
@@ -82,15 +82,33 @@ class Deadlines(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         begun_s, http = self._time, self.http
         super().data_received(data)
-        if http is not None and http.stage is not Stage.IDLE:
+        if http is not None and (http.stage is not Stage.IDLE or _is_left(http)):
             self._time = begun_s
+
+
+def _is_left(http: Http) -> bool:
+    """Return whether a request was answered before all of its body had come."""
+    return bool(getattr(http, "request_body", None))  # not yet there before the first request
 
 
 def error_response(
     refusal: Refusal, status: int | None = None, more_headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
-    """Return a refusal as JSON, with a Retry-After header if the client should wait."""
-    headers = dict(more_headers or {})
+    """Return a refusal as JSON."""
+    body = {
+        "code": refusal.name,
+        "message": refusal.message,
+        "retriable": refusal.retriable,
+        "retry_after_ms": refusal.retry_after_ms,
+    }
+    status = status or STATUS.get(refusal.error_code, 500)
+    headers = headers_of(refusal, more_headers)
+    return json_response({"error": body}, status=status, headers=headers, dumps=json.dumps)
+
+
+def headers_of(refusal: Refusal, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the headers of a refusal, and more: how long to wait, and that a token is needed."""
+    headers = dict(more or {})
     if refusal.retry_after_ms:
         headers["retry-after"] = str(-(-refusal.retry_after_ms // 1_000))
     if refusal.error_code in (
@@ -99,14 +117,7 @@ def error_response(
         errors_pb2.ERROR_CODE_TOKEN_REVOKED,
     ):
         headers["www-authenticate"] = "Bearer"
-    body = {
-        "code": refusal.name,
-        "message": refusal.message,
-        "retriable": refusal.retriable,
-        "retry_after_ms": refusal.retry_after_ms,
-    }
-    status = status or STATUS.get(refusal.error_code, 500)
-    return json_response({"error": body}, status=status, headers=headers, dumps=json.dumps)
+    return headers
 
 
 def ask_again(error: Exception) -> HTTPResponse:
@@ -115,8 +126,12 @@ def ask_again(error: Exception) -> HTTPResponse:
     return error_response(Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, message, RETRY_MS))
 
 
-def app(name: str) -> App:
-    """Return an application without any route."""
+Refused = Callable[[Refusal, int, Mapping[str, str] | None], HTTPResponse]
+"""Makes the answer to what no handler sees, with that status and further headers."""
+
+
+def app(name: str, refused: Refused = error_response) -> App:
+    """Return an application without any route. `refused` gives its errors their form."""
     unique = f"{name}-{next(_numbers)}"  # names have to be unique in a process
     made: App = Sanic(unique, configure_logging=False, request_class=ReadableRequest)
     made.config.FALLBACK_ERROR_FORMAT = "json"
@@ -128,6 +143,7 @@ def app(name: str) -> App:
     made.config.MOTD = False
     made.config.TOUCHUP = False  # it would rewrite methods of a class that several apps share
     made.exception(Exception)(_failed)
+    made.ctx.refused = refused
     return made
 
 
@@ -138,15 +154,18 @@ def _routes(app: App) -> str:
 
 
 async def _failed(request: Request, error: Exception) -> HTTPResponse:
+    refused: Refused = request.app.ctx.refused
     if isinstance(error, SanicException):
         code = CODE.get(error.status_code, errors_pb2.ERROR_CODE_INVALID_ARGUMENT)
         refusal = Refusal(code, f"{str(error)[:200].rstrip('.')}: send {_routes(request.app)}")
-        return error_response(refusal, error.status_code, error.headers)
+        return refused(refusal, error.status_code, error.headers)
     log.error("a request failed", exc_info=error)
-    return error_response(
+    return refused(
         Refusal(
             errors_pb2.ERROR_CODE_INTERNAL, "the server failed; its log has the cause: try again"
-        )
+        ),
+        500,
+        None,
     )
 
 

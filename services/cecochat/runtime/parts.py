@@ -66,18 +66,20 @@ def new_instance_id(service: Service) -> str:
 
 
 def instance(
-    parts: Parts, service: Service, id_: str, port: int, health_port: int, websocket_port: int = 0
+    parts: Parts, service: Service, id_: str, port: int, health_port: int, web_port: int = 0
 ) -> Instance:
-    """Describe a server of this process for discovery. One without clients has only one port."""
+    """Describe a server of this process for discovery. One without clients has only one port, and
+    connect has no other for browsers.
+    """
     settings = parts.settings
     health = f"{settings.internal_address}:{health_port}"
     url = f"{'https' if parts.internal else 'http'}://{health}"
     if service not in FOR_CLIENTS:
         return Instance(service, id_, health, url, __version__)
     own = f"{settings.public_host}:{port}"
-    websocket = f"{settings.public_host}:{websocket_port}" if websocket_port else ""
+    web_address = f"{settings.public_host}:{web_port}" if web_port else ""
+    url_of = settings.websocket_url if service == "messaging" else settings.http_url
+    web = url_of(settings.edge or web_address) if web_port else ""
     if not settings.edge:
-        path = settings.websocket_url(websocket) if websocket else ""
-        return Instance(service, id_, own, url, __version__, websocket=path)
-    path = settings.websocket_url(settings.edge) if websocket else ""
-    return Instance(service, id_, settings.edge, url, __version__, own, path, websocket)
+        return Instance(service, id_, own, url, __version__, web=web)
+    return Instance(service, id_, settings.edge, url, __version__, own, web, web_address)

@@ -24,9 +24,9 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from typing_extensions import override
 
 from cecochat.auth.certificates import Certificate
-from cecochat.domain.errors import InvalidSettings
 from cecochat.domain.websocket import BEAT_S
 from cecochat.runtime.listening import BACKLOG, listening
+from cecochat.runtime.origins import FORBIDDEN, REFUSED
 from cecochat.runtime.socket import Socket
 
 log = logging.getLogger(__name__)
@@ -45,20 +45,19 @@ Serve = Callable[[Socket], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is served: one path, one sub-protocol, and to which web pages."""
+    """What is served: one path, one sub-protocol, and to pages of which origins."""
 
     path: str
     protocol: str
     message_max_bytes: int
-    origins: frozenset[str] = frozenset()
+    allow: Callable[[str], bool]
 
     def refusal(self, request: WSUpgradeRequest) -> tuple[int, str] | None:
         """Return the HTTP status and the reason why a handshake is refused, or None."""
         if request.path.partition(b"?")[0] != self.path.encode():
             return 404, f"there is nothing here: open a WebSocket at {self.path}"
-        origin = request.headers.get("origin")
-        if origin is not None and origin.lower() not in self.origins:
-            return 403, "pages of this origin may not connect: add it to CECOCHAT_WEBSOCKET_ORIGINS"
+        if not all(map(self.allow, request.headers.getall("origin", []))):
+            return FORBIDDEN, REFUSED
         if self.protocol not in _listed(request, "sec-websocket-protocol"):
             return 400, f"offer the sub-protocol {self.protocol}"
         return None
@@ -66,19 +65,6 @@ class Endpoint:
 
 def _listed(request: WSUpgradeRequest, header: str) -> list[str]:
     return [each.strip() for each in ",".join(request.headers.getall(header, [])).split(",")]
-
-
-def origins(setting: str) -> frozenset[str]:
-    """Parse a list of origins. Raises `InvalidSettings`."""
-    found = {each.strip().rstrip("/").lower() for each in setting.split(",") if each.strip()}
-    for each in found:
-        scheme, _, host = each.partition("://")
-        if scheme not in ("http", "https") or not host or "/" in host:
-            raise InvalidSettings(
-                f"CECOCHAT_WEBSOCKET_ORIGINS has {each!r}: use origins such as "
-                "https://chat.example.com, separated by commas"
-            )
-    return frozenset(found)
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):

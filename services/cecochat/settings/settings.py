@@ -15,7 +15,7 @@ from cecochat.domain.log.ids import PARTITIONS_MAX
 from cecochat.settings import folders
 from cecochat.settings.hosts import EVERYWHERE
 from cecochat.settings.tls import Tls
-from cecochat.settings.variables import parse, setting
+from cecochat.settings.variables import GONE, parse, setting
 
 PORT_MAX = 65_535
 PREFIX = "CECOCHAT_"
@@ -66,11 +66,7 @@ class Settings:
     messaging_websocket_port: int = setting(
         8088, "WebSocket port of the messaging server", high=PORT_MAX
     )
-    websocket_origins: str = setting(
-        "",
-        "origins of the web pages that may open a WebSocket, such as https://chat.example.com, "
-        "separated by commas; clients that are not browsers always may",
-    )
+    history_http_port: int = setting(8089, "HTTP port of history, for clients", high=PORT_MAX)
     chat_page: bool = setting(
         True,
         "sign tokens for the chat page, in development alone: one process on loopback, without an "
@@ -229,8 +225,10 @@ class Settings:
         """The host at which operators and other servers reach the internal listeners."""
         return self.public_host if self.internal_host in EVERYWHERE else self.internal_host
 
-    def connect_url(self, address: str) -> str:
-        """Return the URL where clients ask for a route: of the edge, or of a connect server."""
+    def http_url(self, address: str) -> str:
+        """Return the URL where clients reach a connect or history server over HTTP: of the edge, or
+        of the server.
+        """
         return self.edge_url or f"{'https' if self.tls else 'http'}://{address}"
 
     @property
@@ -333,6 +331,8 @@ def _parsed(given: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     for name, text in given.items():
         if name in by_variable:
             yield by_variable[name].name, parse(name, text, by_variable[name])
+        elif reason := GONE.get(name.removeprefix(PREFIX)):
+            raise InvalidSettings(f"{name} is no setting any more: {reason}")
         elif name.startswith(PREFIX) and name not in ELSEWHERE:
             raise InvalidSettings(f"{name} is not a setting: use one of {', '.join(by_variable)}")
 

@@ -12,6 +12,12 @@ from cecochat.domain.errors import InvalidSettings
 NAMESPACE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
+GONE = {
+    "WEBSOCKET_ORIGINS": "pages are now named in the configuration, which servers follow while "
+    "they run: `cecochat config set web.origins https://chat.example.com`",
+}
+"""Settings of earlier versions, as in `CECOCHAT_X` -> what replaces them."""
+
 
 def setting(
     default: Any,

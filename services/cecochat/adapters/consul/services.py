@@ -12,8 +12,14 @@ from cecochat.ports.discovery import Instance, Service
 
 NODE_CHECK: Final = "serfHealth"
 """The check by which the machines of the Consul cluster watch each other."""
-MAY_BE_EMPTY: Final = ("behind", "websocket", "websocket_behind")
-"""What is left out of a registration's meta if it is empty."""
+MAY_BE_EMPTY: Final = {
+    "behind": "behind",
+    "web": "websocket",
+    "web_behind": "websocket_behind",
+}
+"""What is left out of a registration's meta if it is empty -> its key there. A key keeps the name
+that servers of earlier versions know.
+"""
 SIGNATURE: Final = "signature"
 """The key in a registration's meta that has the signature of all the rest."""
 
@@ -69,7 +75,7 @@ def _meta(settings: ConsulSettings, instance: Instance) -> dict[str, str]:
         "health": health,
         "health_scheme": scheme,
         "version": instance.version,
-        **{name: value for name in MAY_BE_EMPTY if (value := getattr(instance, name))},
+        **{key: value for name, key in MAY_BE_EMPTY.items() if (value := getattr(instance, name))},
         SIGNATURE: signature(settings.secret, settings.namespace, instance),
     }
 
@@ -95,7 +101,7 @@ def instance_of(settings: ConsulSettings, service: Service, entry: Mapping[str, 
         address_of(entry),
         health_url(meta.get("health_scheme", ""), meta.get("health", "")),
         meta.get("version", ""),
-        *(meta.get(name, "") for name in MAY_BE_EMPTY),
+        *(meta.get(key, "") for key in MAY_BE_EMPTY.values()),
     )
     if is_signed(settings.secret, settings.namespace, instance, meta.get(SIGNATURE, "")):
         return instance

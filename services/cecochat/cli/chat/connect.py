@@ -38,6 +38,8 @@ def connect(
     if route.websocket:
         echo(f"websocket  {route.websocket}")
     echo(f"history    {route.history or 'none is live just now'}")
+    if route.history_http:
+        echo(f"           {route.history_http}")
     echo(f"valid for  {route.valid_for_s:g} s")
 
 

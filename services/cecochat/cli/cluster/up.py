@@ -198,6 +198,7 @@ def _welcome(started: dict[str, Any]) -> str:
         f"  messaging  {started['messaging']} (gRPC)",
         f"             {started['websocket']}",
         f"  history    {started['history']} (gRPC)",
+        f"             {started['history_http']}",
         f"  data       {started['data']}",
         *(f"  health     {url}/readyz ({name})" for name, url in started["health"].items()),
         "",

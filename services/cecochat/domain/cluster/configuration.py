@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from cecochat.domain.cluster.origins import origins
 from cecochat.domain.errors import InvalidSettings
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -200,6 +201,16 @@ class Config:
     log_level: str = _key(
         "log.level", "info", "", 0, 0, f"one of {', '.join(LOG_LEVELS)}", "every server"
     )
+    web_origins: str = _key(
+        "web.origins",
+        "",
+        "",
+        0,
+        0,
+        "origins of web pages that may use lookups, queries and WebSockets, beside the own page: "
+        "https://chat.example.com and so on, separated by commas; what is no browser always may",
+        "messaging, history, connect",
+    )
     scale_messaging_min: int = _scale("messaging.min", 2, "servers", "the fewest servers that run")
     scale_messaging_max: int = _scale("messaging.max", 8, "servers", "the most servers that run")
     scale_messaging_target: float = _scale(
@@ -323,6 +334,9 @@ def check(name: str, value: Any) -> Any:
     type or is out of range.
     """
     _, key, default = _key_of(name)
+    if name == "web.origins":
+        origins(value)
+        return value
     if isinstance(default, str):
         if value not in LOG_LEVELS:
             raise InvalidSettings(f"{name} is {value!r:.80}: use {key.meaning}")

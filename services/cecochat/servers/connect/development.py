@@ -31,7 +31,7 @@ UNKNOWN_CALLER = (
 
 def own_url(request: Request, settings: Settings) -> str:
     """Return the URL of this server, which is also the origin of its page."""
-    return settings.connect_url(f"{settings.public_host}:{_server(request).port}")
+    return settings.http_url(f"{settings.public_host}:{_server(request).port}")
 
 
 def is_at_its_own_address(request: Request, settings: Settings) -> bool:

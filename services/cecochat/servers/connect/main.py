@@ -14,6 +14,7 @@ from cecochat.ports.discovery import Instance
 from cecochat.runtime import http, internal
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
+from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.connect import development
 from cecochat.servers.connect.server import ConnectMetrics, Directory, add_routes
@@ -31,6 +32,8 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     verifier = parts.verifier.counted(registry)
     metrics = ConnectMetrics(registry)
     for_clients = http.app("connect-for-clients")
+    origins = Origins(parts.settings, parts.discovery)
+    origins.watch(for_clients, but=(development.PATH,))
     add_routes(for_clients, directory, verifier, metrics, tracer)
     if parts.page_secret:
         development.add_tokens(for_clients, parts.page_secret, parts.settings)
@@ -42,6 +45,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     def configure(config: Config) -> None:
         directory.configure(config)
         verifier.configure(config)
+        origins.configure(config)
 
     settings = parts.settings
     async with AsyncExitStack() as stack:

@@ -72,9 +72,9 @@ class Directory:
         return {"connect": self._assignment is not None, **live}
 
     def lookup(self, user_id: UserId) -> dict[str, Any]:
-        """Return where a user has to go, as an object for JSON. There is no `history` while no
-        history server is live. Raises `Refusal`: unavailable while no live server owns the user's
-        partition, or rate_limited.
+        """Return where a user has to go, as an object for JSON. There is no `history` and no
+        `history_http` while no history server is live. Raises `Refusal`: unavailable while no live
+        server owns the user's partition, or rate_limited.
         """
         config = self._config
         self._rates.check(
@@ -87,7 +87,7 @@ class Directory:
             "partition": partition,
             "server_id": messaging.instance_id,
             "messaging": messaging.address,
-            **({"websocket": messaging.websocket} if messaging.websocket else {}),
+            **({"websocket": messaging.web} if messaging.web else {}),
             **self._history(),
             "valid_for_s": VALID_FOR_S,
             "backoff": {
@@ -110,13 +110,14 @@ class Directory:
         )
 
     def _history(self) -> dict[str, str]:
-        """Return the address of a history server. They take turns, so that a client that asks again
-        because one does not answer gets another.
+        """Return the addresses of history servers. They take turns, so that a client that asks
+        again because one does not answer gets another. Those of an earlier version have no HTTP.
         """
-        instances = self._discovery.live("history")
-        if not instances:
-            return {}  # a client can chat without it
-        return {"history": instances[next(self._turn) % len(instances)].address}
+        live, turn = self._discovery.live("history"), next(self._turn)
+        urls = [each.web for each in live if each.web]
+        found = {"history": [each.address for each in live], "history_http": urls}
+        # a client can chat without it
+        return {name: some[turn % len(some)] for name, some in found.items() if some}
 
 
 class ConnectMetrics:

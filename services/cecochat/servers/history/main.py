@@ -15,16 +15,19 @@ from cecochat.overview.facts import Facts, System
 from cecochat.overview.routes import add_routes as add_page
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import SERVICES, Instance
-from cecochat.runtime import grpc, internal
+from cecochat.runtime import grpc, http, internal, unary
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
+from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.history.admission import Admission
+from cecochat.servers.history.calls import Calls, QueryMetrics
 from cecochat.servers.history.dead_letters import DeadLetters
 from cecochat.servers.history.holes import HoleWatch
 from cecochat.servers.history.queries import Queries
 from cecochat.servers.history.routes import add_routes
-from cecochat.servers.history.transport import QueryMetrics, service
+from cecochat.servers.history.transport import http as over_http
+from cecochat.servers.history.transport.grpc import service
 from cecochat.settings import backends
 from cecochat.where.facts import Sources
 from cecochat.where.server import Where
@@ -46,7 +49,12 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     metrics = QueryMetrics(registry)
     verifier = parts.verifier.counted(registry)
     admission = Admission(lambda: queries.config)
-    calls = service(queries, where, admission, verifier, metrics, tracer)
+    calls = Calls(queries, where, admission, verifier, metrics, tracer)
+    over_grpc = service(calls)
+    origins = Origins(settings, parts.discovery)
+    for_clients = http.app("history-for-clients", unary.error_response)
+    origins.watch(for_clients)
+    over_http.add_routes(for_clients, calls)
 
     app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
     add_routes(app, where, parts.history, DeadLetters(log, parts.history))
@@ -59,10 +67,14 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     def configure(config: Config) -> None:
         queries.configure(config)
         verifier.configure(config)
+        origins.configure(config)
 
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
-            grpc.serving(calls, settings.host, settings.history_port, parts.certificate)
+            grpc.serving(over_grpc, settings.host, settings.history_port, parts.certificate)
+        )
+        web_port = await stack.enter_async_context(
+            http.serving(for_clients, settings.host, settings.history_http_port, parts.certificate)
         )
         health_port = await stack.enter_async_context(
             internal.serving(app, settings, settings.history_health_port, parts.internal)
@@ -76,10 +88,10 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
                 facts.run(),
             )
         )
-        this = instance(parts, "history", server_id, port, health_port)
+        this = instance(parts, "history", server_id, port, health_port, web_port)
         await verifier.informed.wait()
         await stack.enter_async_context(registered(parts.discovery, this))
-        await stack.enter_async_context(grpc.said_to_serve(health, calls))
+        await stack.enter_async_context(grpc.said_to_serve(health, over_grpc))
         yield this
 
 

@@ -29,7 +29,7 @@ class Host:
         """
         for each in self.live():
             if each.instance_id == server_id:
-                return each.address, each.websocket
+                return each.address, each.web
         return "", ""
 
     @property

@@ -13,6 +13,7 @@ from sanic.response import json as json_response
 from cecochat.documents.follow import Following, follow
 from cecochat.documents.remembered import show_memory
 from cecochat.documents.revocations import follow_revocations
+from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import Instance
@@ -20,6 +21,7 @@ from cecochat.runtime import grpc, internal, websocket
 from cecochat.runtime.http import App
 from cecochat.runtime.lifetime import drained, registered, running
 from cecochat.runtime.metrics import watch_loop
+from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.messaging.host import Host
 from cecochat.servers.messaging.metrics import MessagingMetrics
@@ -47,6 +49,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     ownership = Ownership(host, following)
     server = MessagingServer(host, ownership, verifier)
     chat = service(server)
+    origins = Origins(settings, parts.discovery)
 
     app = internal.app(parts.guard, "messaging", server_id, registry, lambda: server.not_ready)
     show_partitions(app, ownership)
@@ -57,13 +60,17 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     routes.partitions(ownership.owned)
     routes.sessions(partial(user_sessions, server))
 
+    def configure(config: Config) -> None:
+        server.configure(config)
+        origins.configure(config)
+
     async with AsyncExitStack() as stack:
         port, health = await stack.enter_async_context(
             grpc.serving(chat, settings.host, settings.messaging_port, parts.certificate)
         )
         websocket_port = await stack.enter_async_context(
             websocket.serving(
-                over_websocket.endpoint(settings.websocket_origins),
+                over_websocket.endpoint(origins),
                 over_websocket.service(server),
                 settings.host,
                 settings.messaging_websocket_port,
@@ -75,7 +82,7 @@ async def messaging(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
         )
         await stack.enter_async_context(
             running(
-                follow(following, server.configure),
+                follow(following, configure),
                 follow_revocations(following, verifier, server.end_revoked),
                 server.check_tokens(),
                 ownership.run(),

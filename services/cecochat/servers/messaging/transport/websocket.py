@@ -13,9 +13,10 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.session import frames, intake
 from cecochat.domain.websocket import LEFT, PROTOCOL, close_code
 from cecochat.runtime.grpc import INTERNAL
+from cecochat.runtime.origins import Origins
 from cecochat.runtime.socket import Socket
 from cecochat.runtime.tarpit import Tarpit
-from cecochat.runtime.websocket import Endpoint, Serve, origins
+from cecochat.runtime.websocket import Endpoint, Serve
 from cecochat.servers.messaging.connection import CLOSE_GRACE_S, HELLO_TIMEOUT_S, no_hello
 from cecochat.servers.messaging.server import MessagingServer
 from cecochat.settings.settings import CHAT_PATH
@@ -24,9 +25,9 @@ from cecochat.v1 import errors_pb2
 log = logging.getLogger(__name__)
 
 
-def endpoint(allowed_origins: str) -> Endpoint:
-    """Return what is served. Raises `InvalidSettings` if the origins cannot be parsed."""
-    return Endpoint(CHAT_PATH, PROTOCOL, intake.FRAME_MAX_BYTES, origins(allowed_origins))
+def endpoint(origins: Origins) -> Endpoint:
+    """Return what is served, to pages of these origins."""
+    return Endpoint(CHAT_PATH, PROTOCOL, intake.FRAME_MAX_BYTES, origins.allow)
 
 
 def service(server: MessagingServer) -> Serve:

@@ -1,0 +1,189 @@
+"""Serves unary calls by the Connect protocol: a POST with protobuf or JSON, and typed errors
+(https://connectrpc.com/docs/protocol#unary-request). ADR 0213 says why this is no library.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import DecodeError, Message
+from sanic import Request
+from sanic.exceptions import BadRequest
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.domain.errors import Invalid, Refusal
+from cecochat.runtime.grpc import status_of
+from cecochat.runtime.http import REQUEST_MAX_BYTES, App, headers_of
+from cecochat.v1 import errors_pb2
+
+JSON: Final = "application/json"
+PROTO: Final = "application/proto"
+UNSUPPORTED_MEDIA_TYPE: Final = 415
+TIMEOUT_DIGITS: Final = 10
+GZIP: Final = 16 + zlib.MAX_WBITS
+PIECE_BYTES: Final = 64 << 10
+"""How much of an answer is sent at a time. The next piece waits until most of it has left."""
+
+STATUS: Final = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+"""Code of Connect, which is that of gRPC -> HTTP status. Any other is 500."""
+
+Asked = TypeVar("Asked", bound=Message)
+
+
+class Unary:
+    """One call under way."""
+
+    def __init__(self, request: Request, content_type: str) -> None:
+        self.authorization = request.headers.get("authorization", "")
+        self.traceparent = request.headers.get("traceparent", "")
+        self._request = request
+        self._stream: Any = request.stream  # its type says neither that it is there nor `read`
+        self._content_type = content_type
+
+    def timeout_s(self, longest_s: float) -> float:
+        """Return how long the client waits, but at most `longest_s`. Raises `Refusal`."""
+        text = self._request.headers.get("connect-timeout-ms")
+        if text is None:
+            return longest_s
+        if not (text.isascii() and text.isdigit() and len(text) <= TIMEOUT_DIGITS):
+            raise Invalid(f"connect-timeout-ms is {text!r:.40}: use up to {TIMEOUT_DIGITS} digits")
+        return min(longest_s, int(text) / 1_000)
+
+    async def read(self, kind: type[Asked]) -> Asked:
+        """Return the request once it is there. Raises `Refusal`."""
+        version = self._request.headers.get("connect-protocol-version", "1")
+        if version != "1":
+            raise Invalid(f"connect-protocol-version is {version!r:.40}: use 1")
+        return self._parsed(self._decompressed(await self._body()), kind)
+
+    async def write(self, answer: bytes, kind: type[Message]) -> None:
+        """Send a serialized answer. This returns when its last piece is in the buffer."""
+        body = answer if self._content_type == PROTO else _as_json(kind.FromString(answer))
+        headers = {"content-length": str(len(body))}
+        response = await self._request.respond(headers=headers, content_type=self._content_type)
+        assert response
+        begins = range(0, len(body) or 1, PIECE_BYTES)
+        for begin in begins:
+            piece = body[begin : begin + PIECE_BYTES]
+            await response.send(piece, end_stream=begin == begins[-1])
+
+    async def _body(self) -> bytes:
+        body = bytearray()
+        try:
+            while piece := await self._stream.read():
+                body += piece
+                if len(body) > REQUEST_MAX_BYTES:  # Sanic has no limit if a handler reads
+                    raise _too_large()
+        except BadRequest as error:
+            raise Invalid(f"the body cannot be read ({error}): send valid HTTP") from None
+        return bytes(body)
+
+    def _decompressed(self, body: bytes) -> bytes:
+        encoding = self._request.headers.get("content-encoding", "identity")
+        if encoding == "identity":
+            return body
+        if encoding != "gzip":
+            raise Refusal(
+                errors_pb2.ERROR_CODE_UNIMPLEMENTED,
+                f"content-encoding is {encoding!r:.40}: use gzip or identity",
+            )
+        try:
+            inflating = zlib.decompressobj(GZIP)
+            whole = inflating.decompress(body, REQUEST_MAX_BYTES + 1)
+        except zlib.error as error:
+            raise Invalid(f"the body is no gzip ({error}): send it as it says") from None
+        if len(whole) > REQUEST_MAX_BYTES:
+            raise _too_large()
+        if not inflating.eof or inflating.unused_data:
+            raise Invalid("the body is not one whole gzip: send it as it says")
+        return whole
+
+    def _parsed(self, body: bytes, kind: type[Asked]) -> Asked:
+        try:
+            if self._content_type == PROTO:
+                return kind.FromString(body)
+            value = json.loads(body)
+            if not isinstance(value, dict):
+                raise ParseError("it is no object")
+            return ParseDict(value, kind(), ignore_unknown_fields=True)
+        except (DecodeError, ParseError, ValueError, RecursionError) as error:
+            why = f" ({error})" if isinstance(error, ParseError | json.JSONDecodeError) else ""
+            raise Invalid(
+                f"the request is no {kind.DESCRIPTOR.full_name}{why:.300}: write it as "
+                f"{'the proto' if self._content_type == PROTO else 'the proto in JSON'} says",
+            ) from None
+
+
+Answer = Callable[[Unary], Awaitable[Refusal | None]]
+"""Answers a call by `write`, or returns why it is refused."""
+
+
+def add_route(app: App, path: str, answer: Answer) -> None:
+    """Add a call. Its handler runs before the body is read."""
+
+    async def handle(request: Request) -> HTTPResponse | None:
+        content_type = _content_type(request)
+        if content_type not in (JSON, PROTO):
+            return _unsupported(content_type)
+        refusal = await answer(Unary(request, content_type))
+        return error_response(refusal) if refusal else None
+
+    app.add_route(handle, path, methods=["POST"], name=path.replace("/", "_"), stream=True)
+
+
+def error_response(
+    refusal: Refusal, status: int | None = None, more_headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    """Return a refusal as an error of Connect, whose details have it as a `cecochat.v1.Error`."""
+    code, proto = status_of(refusal), refusal.proto()
+    detail = {
+        "type": proto.DESCRIPTOR.full_name,
+        "value": b64encode(proto.SerializeToString()).decode().rstrip("="),
+        "debug": MessageToDict(proto),
+    }
+    body = {"code": code.name.lower(), "message": refusal.message, "details": [detail]}
+    status = status or STATUS.get(code, 500)
+    headers = headers_of(refusal, more_headers)
+    return json_response(body, status=status, headers=headers, dumps=json.dumps)
+
+
+def _content_type(request: Request) -> str:
+    given: str = request.headers.get("content-type", "")
+    return given.partition(";")[0].strip().lower()
+
+
+def _unsupported(content_type: str) -> HTTPResponse:
+    refusal = Invalid(f"content-type is {content_type!r:.80}: use {JSON} or {PROTO}")
+    accepted = {"accept-post": f"{JSON}, {PROTO}"}
+    return error_response(refusal, UNSUPPORTED_MEDIA_TYPE, accepted)
+
+
+def _too_large() -> Refusal:
+    return Refusal(
+        errors_pb2.ERROR_CODE_TOO_LARGE,
+        f"the request is larger than {REQUEST_MAX_BYTES} bytes: send a smaller one",
+    )
+
+
+def _as_json(message: Message) -> bytes:
+    value = MessageToDict(message)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

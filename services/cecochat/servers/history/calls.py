@@ -1,0 +1,197 @@
+"""What every query goes through, whichever transport it comes over: who asks, whether they may ask
+now, how long it may take, and what is told of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+from prometheus_client import CollectorRegistry, Histogram
+
+from cecochat.auth.tokens import Verifier, bearer
+from cecochat.domain.errors import Refusal, Unavailable
+from cecochat.domain.log.ids import UserId
+from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
+from cecochat.runtime.grpc import INTERNAL
+from cecochat.runtime.tarpit import Tarpit
+from cecochat.servers.history.admission import Admission
+from cecochat.servers.history.queries import Queries
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import Tracer
+from cecochat.v1 import errors_pb2
+from cecochat.v1.history_pb2 import (
+    FindMessageRequest,
+    FindMessageResponse,
+    GetChatsRequest,
+    GetChatsResponse,
+    GetMessagesRequest,
+    GetMessagesResponse,
+)
+from cecochat.where.server import Where
+
+log = logging.getLogger(__name__)
+
+SERVICE = "cecochat.v1.History"
+RECEIVE_MAX_BYTES = 64 << 10
+REQUEST_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 10.0
+FIND_COST = 10
+"""How many queries a `FindMessage` counts as. It reads the log of each partition that the message
+concerns, and asks messaging servers.
+"""
+
+NOT_ANSWERING = Refusal(
+    errors_pb2.ERROR_CODE_UNAVAILABLE, "the history does not answer: ask again later", 1_000
+)
+
+Request = TypeVar("Request", bound=Message)
+
+
+class Call(NamedTuple):
+    """A call of the service: who answers it, with a serialized `response`, and how many queries it
+    counts as.
+    """
+
+    name: str
+    answer: Callable[[UserId, Any], Awaitable[bytes]]
+    request: type[Message]
+    response: type[Message]
+    cost: int = 1
+
+
+class Exchange(ABC):
+    """One call under way, as its transport brings it."""
+
+    authorization: str
+    """What the caller says who it is."""
+    traceparent: str
+    """The trace context of the caller; "" if it has none."""
+
+    def timeout_s(self) -> float:
+        """Return how long the caller waits for an answer, at most. Raises `Refusal`."""
+        return ANSWER_TIMEOUT_S
+
+    @abstractmethod
+    async def read(self, kind: type[Request]) -> Request:
+        """Return the request once it is there. Raises `Refusal`."""
+
+    @abstractmethod
+    async def write(self, answer: bytes) -> None:
+        """Send the answer. This returns when the client has taken it, but for what buffers hold."""
+
+
+class QueryMetrics:
+    """The metrics of the queries."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._load = HistoryLoad()  # what control asks for; the metric has the same
+        self._seconds = Histogram(
+            "cecochat_query_seconds",
+            "Time to answer, by call and code.",
+            ["call", "code"],
+            registry=registry,
+        )
+
+    @property
+    def load(self) -> Load:
+        """What this server carries now."""
+        return Load(history=self._load)
+
+    def answered(self, call: str, refusal: Refusal | None, took_s: float) -> None:
+        """Note that a query was answered."""
+        self._seconds.labels(call, refusal.name if refusal else "ok").observe(took_s)
+        self._load.queries += 1
+        self._load.query_seconds += took_s
+
+
+class Calls:
+    """Answers the calls of `cecochat.v1.History`. All transports of a server share one."""
+
+    def __init__(
+        self,
+        queries: Queries,
+        where: Where,
+        admission: Admission,
+        verifier: Verifier,
+        metrics: QueryMetrics,
+        tracer: Tracer,
+    ) -> None:
+        self.offered = (
+            Call("GetMessages", queries.messages, GetMessagesRequest, GetMessagesResponse),
+            Call("GetChats", queries.chats, GetChatsRequest, GetChatsResponse),
+            Call("FindMessage", where.call, FindMessageRequest, FindMessageResponse, FIND_COST),
+        )
+        self._admission = admission
+        self._verifier = verifier
+        self._metrics = metrics
+        self._tracer = tracer
+        self._tarpit = Tarpit()
+
+    async def respond(self, call: Call, exchange: Exchange) -> Refusal | None:
+        """Answer a call, or return why it is refused, after the wait that a flood has to expect."""
+        begun_s = time.monotonic()
+        refusal: Refusal | None = None
+        try:
+            await self._admit(call, exchange)
+        except Refusal as refused:
+            refusal = refused.detached()
+        except (Unavailable, TimeoutError) as error:
+            log.warning("%s was not answered: %s", call.name, error or "the history is too slow")
+            refusal = NOT_ANSWERING
+        except Exception:
+            log.exception("%s failed", call.name)
+            refusal = INTERNAL
+        finally:
+            self._metrics.answered(call.name, refusal, time.monotonic() - begun_s)
+        if refusal:
+            await self._tarpit.hold(refusal)
+        return refusal
+
+    async def _admit(self, call: Call, exchange: Exchange) -> None:
+        identity = self._verifier.verify(bearer(exchange.authorization))
+        with self._admission.admitted(identity.user_id, call.cost):
+            answer = await self._answer(call, exchange, identity.user_id)
+            self._admission.answered(identity.user_id, len(answer))
+            await exchange.write(answer)
+
+    async def _answer(self, call: Call, exchange: Exchange, user_id: UserId) -> bytes:
+        request = await _read(exchange, call.request)
+        full = f"{SERVICE}/{call.name}"
+        rpc = {spans.RPC: full}
+        with self._tracer.serving(spans.QUERY, exchange.traceparent, rpc, name=full):
+            async with _deadline(exchange.timeout_s()), self._admission.reading:
+                return await call.answer(user_id, request)
+
+
+@asynccontextmanager
+async def _deadline(timeout_s: float) -> AsyncIterator[None]:
+    """End the block after so long. Raises `Refusal` if the caller wanted it so soon."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        if timeout_s >= ANSWER_TIMEOUT_S:
+            raise
+        raise Refusal(
+            errors_pb2.ERROR_CODE_TIMEOUT,
+            f"there was no answer within the {timeout_s:g} s that the caller gave: wait longer",
+        ) from None
+
+
+async def _read(exchange: Exchange, kind: type[Request]) -> Request:
+    """Read the request, which has to come soon. Raises `Refusal`."""
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            return await exchange.read(kind)
+    except TimeoutError:
+        raise Refusal(
+            errors_pb2.ERROR_CODE_TIMEOUT,
+            f"no request came within {REQUEST_TIMEOUT_S:g} s: send one at once",
+        ) from None

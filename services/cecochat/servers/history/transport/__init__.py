@@ -1,0 +1,1 @@
+"""How queries reach the history server. No type of a transport is used outside this folder."""

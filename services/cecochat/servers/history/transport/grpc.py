@@ -1,0 +1,65 @@
+"""Serves `cecochat.v1.History` over gRPC. Answers are serialized already.
+
+Its unary calls are served as streams of one message each way, which is the same on the wire. So a
+call can be refused before its request is read, and counts as under way until its answer has left.
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.message import DecodeError
+from typing_extensions import override
+
+from cecochat.domain.errors import Invalid
+from cecochat.runtime.grpc import Context, Service, refuse
+from cecochat.servers.history.calls import (
+    RECEIVE_MAX_BYTES,
+    SERVICE,
+    Call,
+    Calls,
+    Exchange,
+    Request,
+)
+
+CONNECTION_AGE_MS = 120_000
+"""How long a connection may last. An answer that nobody reads is held until its connection ends,
+since gRPC has no other limit.
+"""
+
+
+def service(calls: Calls) -> Service:
+    """Return the service, which `calls` answer."""
+    handlers = {call.name: _handler(calls, call) for call in calls.offered}
+    return Service(SERVICE, handlers, RECEIVE_MAX_BYTES, CONNECTION_AGE_MS)
+
+
+def _handler(calls: Calls, call: Call) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def handle(_: object, context: Context) -> None:
+        if refusal := await calls.respond(call, _OverGrpc(context)):
+            refuse(context, refusal)
+
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+class _OverGrpc(Exchange):
+    def __init__(self, context: Context) -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        self.authorization = str(metadata.get("authorization", ""))
+        self.traceparent = str(metadata.get("traceparent", ""))
+        self._context = context
+
+    @override
+    async def read(self, kind: type[Request]) -> Request:
+        raw = await self._context.read()
+        if raw is grpc.aio.EOF:
+            raise Invalid("the call has no request: send one")
+        try:
+            return kind.FromString(bytes(raw))
+        except DecodeError:
+            raise Invalid(
+                f"the request is no cecochat.v1.{kind.__name__}: encode it as the proto says"
+            ) from None
+
+    @override
+    async def write(self, answer: bytes) -> None:
+        await self._context.write(answer)  # returns when the client's window has taken it
