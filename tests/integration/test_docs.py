@@ -25,7 +25,8 @@ from tests.support.server import FREE, PORTS, Server
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("observability/*.md")]
+    for folder in ("", "conformance/", "docs/**/", "observability/")
+    for path in ROOT.glob(f"{folder}*.md")
     if path.relative_to(ROOT).parts[:2] != ("docs", "adr")
 )
 DECISIONS = sorted(ROOT.glob("docs/adr/*.md"))
