@@ -48,15 +48,20 @@ def generate_typescript(sources: Path) -> None:
     shutil.rmtree(sources, ignore_errors=True)
     sources.mkdir(parents=True)
     protos = [PROTOS / PUBLIC / f"{name}.proto" for name in FOR_CLIENTS]
-    _protoc(protos, f"--es_out={sources}", "--es_opt=target=ts,import_extension=js")
+    outputs = [f"--{name}_out={sources}" for name in ("es", "schemas")]
+    options = [f"--{name}_opt=target=ts,import_extension=js" for name in ("es", "schemas")]
+    _protoc(protos, *outputs, *options)
 
 
 def _protoc(protos: list[Path], *outputs: str) -> None:
     names = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
-    plugins = [BIN / name for name in names] + [TYPESCRIPT / "node_modules/.bin/protoc-gen-es"]
+    plugins = [BIN / name for name in names]
+    plugins.append(TYPESCRIPT / "node_modules/.bin/protoc-gen-es")
+    plugins.append(TYPESCRIPT / "protoc-gen-schemas.js")
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}"]
     subprocess.run(
-        [*command, *(f"--plugin={plugin}" for plugin in plugins), *outputs, *protos], check=True
+        [*command, *(f"--plugin={plugin.stem}={plugin}" for plugin in plugins), *outputs, *protos],
+        check=True,
     )
 
 

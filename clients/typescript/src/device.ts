@@ -6,19 +6,17 @@
  * come out. `services/cecochat/domain/device/device.py` is the same class in Python.
  */
 
-import { create, toBinary } from "@bufbuild/protobuf";
+import { ClientFrameSchema, PositionSchema, SendSchema } from "./gen/schemas.js";
+import { create, toBinary } from "./codec.js";
 import type { Error as ServerError } from "./gen/cecochat/v1/errors_pb.js";
 import type { Event } from "./gen/cecochat/v1/events_pb.js";
-import {
-  type ClientFrame,
-  ClientFrameSchema,
-  type Gap,
-  type Position,
-  PositionSchema,
-  type Send,
-  SendSchema,
-  type ServerItem,
-  type Welcome,
+import type {
+  ClientFrame,
+  Gap,
+  Position,
+  Send,
+  ServerItem,
+  Welcome,
 } from "./gen/cecochat/v1/messaging_pb.js";
 import { participants, partitionIn, partitionOf as partitionOfUser } from "./ids.js";
 import { type Snapshot, positionFrom, positionJson, sendFrom, sendJson } from "./snapshot.js";

@@ -3,13 +3,9 @@
  * they are decimal strings; fields that are 0 or empty are left out, as in protobuf's JSON.
  */
 
-import { type MessageInitShape, create } from "@bufbuild/protobuf";
-import {
-  type Position,
-  PositionSchema,
-  type Send,
-  SendSchema,
-} from "./gen/cecochat/v1/messaging_pb.js";
+import { PositionSchema, SendSchema } from "./gen/schemas.js";
+import { type Init, create } from "./codec.js";
+import type { Position, Send } from "./gen/cecochat/v1/messaging_pb.js";
 
 /** All that has to survive a restart of a device. */
 export interface Snapshot {
@@ -68,7 +64,7 @@ export function sendFrom(json: SendJson): Send {
 function bodyFrom(
   message: SendJson["message"],
   receipt: SendJson["receipt"],
-): NonNullable<MessageInitShape<typeof SendSchema>["body"]> {
+): NonNullable<Init<Send>["body"]> {
   if (message) return { case: "message", value: message };
   if (!receipt) return { case: undefined };
   const { deliveredUpTo, readUpTo } = receipt;

@@ -4,7 +4,10 @@ import { chatOf, partitionIn, partitionOf, timeOf } from "../src/ids.js";
 
 test("a user is on the same partition as in Kafka and in the Python client", () => {
   const users = ["alice", "bob", "a", "ab", "abc", "abcd", "user-12345", "x".repeat(64)];
-  assert.deepEqual(users.map((user) => partitionOf(user, 12)), [9, 6, 4, 2, 3, 8, 7, 5]);
+  assert.deepEqual(
+    users.map((user) => partitionOf(user, 12)),
+    [9, 6, 4, 2, 3, 8, 7, 5],
+  );
   const many = users.map((user) => partitionOf(user, 4096));
   assert.deepEqual(many, [1429, 2766, 636, 1578, 539, 1524, 3859, 525]);
 });

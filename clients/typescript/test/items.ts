@@ -1,17 +1,13 @@
 /** What a server says, for tests of the pure classes. */
 
-import { type MessageInitShape, create } from "@bufbuild/protobuf";
-import { type Event, EventSchema } from "../src/gen/cecochat/v1/events_pb.js";
-import {
-  type Send,
-  SendSchema,
-  type ServerItem,
-  ServerItemSchema,
-} from "../src/gen/cecochat/v1/messaging_pb.js";
+import { EventSchema, SendSchema, ServerItemSchema } from "../src/gen/schemas.js";
+import { type Init, create } from "../src/codec.js";
+import type { Event } from "../src/gen/cecochat/v1/events_pb.js";
+import type { Send, ServerItem } from "../src/gen/cecochat/v1/messaging_pb.js";
 
 export const CHAT = "d:alice~bob";
 
-type Item = NonNullable<MessageInitShape<typeof ServerItemSchema>["item"]>;
+type Item = NonNullable<Init<ServerItem>["item"]>;
 
 export function item(item: Item): ServerItem {
   return create(ServerItemSchema, { item });

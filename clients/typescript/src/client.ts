@@ -1,0 +1,128 @@
+/** The client that an application uses. */
+
+import type { PageRequest, Queued } from "./core.js";
+import { invalid } from "./errors.js";
+import type { Chat, EventName, Events, Message, Occurrence, Page, Status } from "./events.js";
+import { chatOf } from "./ids.js";
+import { newId } from "./newid.js";
+
+type Listener<N extends EventName> = (value: Events[N]) => unknown;
+
+/** What is behind a client: a `Core`, here or in another tab. */
+export interface Backend {
+  send(chatId: string, text: string, clientMessageId: string): Promise<bigint>;
+  chats(request: PageRequest): Promise<Chat[]>;
+  page(chatId: string, request: PageRequest): Promise<Page>;
+  recent(chatId: string): Promise<Message[]>;
+  queued(chatId: string): Queued[] | Promise<Queued[]>;
+  markRead(chatId: string, messageId: bigint): unknown;
+  close(): Promise<void>;
+}
+
+/** A connected device, made by `connect`. It reconnects and resumes by itself. */
+export class Client {
+  private readonly listeners = new Map<EventName, Set<Listener<never>>>();
+  private backend!: Backend;
+  private current: Status = { state: "connecting" };
+
+  constructor(
+    /** The id of the user that this client belongs to. */
+    readonly userId: string,
+  ) {}
+
+  /** Whether it is connected just now, and if not, why. */
+  get status(): Status {
+    return this.current;
+  }
+
+  /** Have a function called with each event of a name. Call what is returned to end that. */
+  on<N extends EventName>(name: N, listener: Listener<N>): () => void {
+    const listeners = this.listeners.get(name) ?? new Set();
+    this.listeners.set(name, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  /**
+   * Send a message to a user or a chat. Resolves with its id once it can no longer be lost, and
+   * waits while there is no connection. To repeat a send, pass the same `clientMessageId`.
+   */
+  async send(
+    to: string,
+    text: string,
+    options: { clientMessageId?: string } = {},
+  ): Promise<bigint> {
+    const { clientMessageId = newId() } = options;
+    const size = new TextEncoder().encode(clientMessageId).length;
+    if (!size || size > 64) throw invalid("clientMessageId has to have 1 to 64 bytes");
+    if (typeof text !== "string" || !text || /\p{Surrogate}/u.test(text)) {
+      throw invalid("text is empty, or holds half of a surrogate pair");
+    }
+    return this.backend.send(this.chat(to), text, clientMessageId);
+  }
+
+  /** Return the stored messages of a chat, oldest first. This needs no server. */
+  async recent(chat: string): Promise<Message[]> {
+    return this.backend.recent(this.chat(chat));
+  }
+
+  /** Return the messages of a chat that are not acknowledged yet, oldest first. */
+  async queued(chat: string): Promise<Queued[]> {
+    return this.backend.queued(this.chat(chat));
+  }
+
+  /**
+   * Return the user's chats, the one with the newest message first. `before` continues the list:
+   * pass the id of the last chat's last message.
+   */
+  async chats(request: Omit<PageRequest, "after"> = {}): Promise<Chat[]> {
+    return this.backend.chats(request);
+  }
+
+  /**
+   * Go through the messages of a chat: from the newest down, from `before` down, or from `after` up.
+   * They are fetched `limit` at a time.
+   */
+  async *history(chat: string, request: PageRequest = {}): AsyncGenerator<Message, void> {
+    const chatId = this.chat(chat);
+    let { before, after } = request;
+    if (before !== undefined && after !== undefined)
+      throw invalid("give before or after, not both");
+    for (let more = true; more;) {
+      const page = await this.backend.page(chatId, { ...request, before, after });
+      const messages = after === undefined ? page.messages.reverse() : page.messages;
+      yield* messages;
+      more = page.hasMore && messages.length > 0;
+      const last = messages.at(-1)?.id;
+      if (after === undefined) before = last;
+      else after = last;
+    }
+  }
+
+  /** Tell the others that this user has read a chat up to that message. */
+  markRead(chat: string, messageId: bigint): void {
+    this.backend.markRead(this.chat(chat), messageId);
+  }
+
+  /** Send the remaining receipts, save the state and disconnect. */
+  close(): Promise<void> {
+    return this.backend.close();
+  }
+
+  private chat(chat: string): string {
+    const id = chatOf(this.userId, chat);
+    if (!id) throw invalid(`${this.userId} has no chat ${JSON.stringify(chat)}`);
+    return id;
+  }
+
+  /** Only `connect` does it. @internal */
+  _open(backend: Backend): void {
+    this.backend = backend;
+  }
+
+  /** Hand an event to the listeners. It is taken when this has resolved. @internal */
+  async _emit({ name, value }: Occurrence): Promise<void> {
+    if (name === "status") this.current = value;
+    const listeners = [...(this.listeners.get(name) ?? [])];
+    await Promise.all(listeners.map((listener) => listener(value as never)));
+  }
+}

@@ -1,0 +1,321 @@
+/** One connected device: it stays connected until it is closed. */
+
+import { SendSchema } from "./gen/schemas.js";
+import { create } from "./codec.js";
+import { waitMs } from "./backoff.js";
+import { Device } from "./device.js";
+import { ChatError, chatError, closed, invalid } from "./errors.js";
+import { type Chat, type Message, type Occurrence, type Page, type Status } from "./events.js";
+import { chatFrom, messageOf, textOf } from "./events.js";
+import { Filling } from "./gap.js";
+import type { Send, ServerItem } from "./gen/cecochat/v1/messaging_pb.js";
+import { Keeper } from "./keeper.js";
+import { LocalDevice } from "./local.js";
+import { type Fetch, Lookup, type Route, type Token } from "./lookup.js";
+import { newId } from "./newid.js";
+import { Queries } from "./queries.js";
+import { type Ended, type Peer, Session, type SocketClass } from "./session.js";
+import type { Kept } from "./storage.js";
+import type { Surroundings } from "./surroundings.js";
+
+const UNANSWERED_MAX = 1_000; // sends that may wait for their acknowledgement
+const SEND_HEAD_BYTES = 1 << 10; // above what a send has besides its text
+const RECEIPT_EVERY_MS = 200;
+const FLUSH_MS = 3_000;
+
+export interface CoreOptions {
+  url: string;
+  token: Token;
+  device: string;
+  receipts: boolean;
+  WebSocket: SocketClass;
+  fetch: Fetch;
+}
+
+/** A message that is queued: it has not been acknowledged yet. */
+export interface Queued {
+  chatId: string;
+  text: string;
+  clientMessageId: string;
+}
+
+export interface PageRequest {
+  before?: bigint | undefined;
+  after?: bigint | undefined;
+  limit?: number | undefined;
+}
+
+export class Core implements Peer {
+  status: Status = { state: "connecting" };
+  private readonly lookup: Lookup;
+  private readonly queries: Queries;
+  private readonly local: LocalDevice;
+  private readonly keeper: Keeper;
+  private readonly filling: Filling;
+  private readonly seen = new Map<string, bigint>(); // chat id -> highest id read in the history
+  private session: Session | undefined;
+  private attempt = 0;
+  private error: ChatError | undefined; // what ended the client
+  private isClosed = false;
+  private telling: ReturnType<typeof setTimeout> | undefined;
+  private hurry = (): void => {};
+  private running: Promise<void> = Promise.resolve();
+  private roomMade: (() => void)[] = [];
+
+  constructor(
+    readonly userId: string,
+    private readonly options: CoreOptions,
+    private readonly kept: Kept,
+    private readonly surroundings: Surroundings,
+    /** Hands an event to the listeners. It is taken when this has resolved. */
+    private readonly emit: (occurrence: Occurrence) => Promise<void>,
+  ) {
+    const { url, token, fetch } = options;
+    this.lookup = new Lookup(url, token, fetch);
+    this.queries = new Queries(this.lookup, fetch);
+    const device = kept.device ? Device.restored(kept.device) : new Device(userId, newId());
+    this.keeper = new Keeper(kept, () => this.local.progress.snapshot());
+    this.local = new LocalDevice(device, this.owner(), options.receipts);
+    this.filling = new Filling(this.local, this.queries);
+    this.keeper.failed = (error) => this.fail(chatError(error, "storage_failed"));
+  }
+
+  private owner(): ConstructorParameters<typeof LocalDevice>[1] {
+    return {
+      take: this.emit,
+      changed: () => this.keeper.changed(),
+      keepMessage: (message) => this.keeper.message(message),
+      drained: () => this.session?.end({}),
+      failed: (error) => this.fail(chatError(error, "listener_failed")),
+      toWrite: () => void this.session?.write(),
+      toTell: () => this.tellSoon(),
+    };
+  }
+
+  start(): void {
+    this.surroundings.watch({
+      online: () => this.goOn(),
+      visible: () => this.goOn(),
+      offline: () => this.session?.end({ error: offline() }),
+      leaving: () => void this.keeper.keep(),
+    });
+    this.running = this.run();
+  }
+
+  private goOn(): void {
+    this.attempt = 0;
+    this.hurry();
+  }
+
+  // -- what the application asks for
+
+  async send(chatId: string, text: string, clientMessageId: string): Promise<bigint> {
+    this.checkSize(text);
+    while (!this.hasRoom(clientMessageId) && !this.isClosed) {
+      await new Promise<void>((resolve) => this.roomMade.push(resolve));
+    }
+    if (this.isClosed) throw this.error ?? closed();
+    const seenId = this.seen.get(chatId) ?? 0n;
+    const body = { case: "message", value: { text } } as const;
+    return this.local.submit(create(SendSchema, { clientMessageId, chatId, seenId, body }));
+  }
+
+  private hasRoom(clientMessageId: string): boolean {
+    const { outbox } = this.local.progress.live;
+    return outbox.size < UNANSWERED_MAX || outbox.has(clientMessageId);
+  }
+
+  /** Refuse a text that no server takes: it would end every session. */
+  private checkSize(text: string): void {
+    const size = new TextEncoder().encode(text).length;
+    const max = (this.local.welcome?.limits?.frameMaxBytes || 64 << 10) - SEND_HEAD_BYTES;
+    if (size > max) throw invalid(`text has ${size} bytes, and no server takes more than ${max}`);
+  }
+
+  /** Return the messages of a chat that are queued, oldest first. */
+  queued(chatId: string): Queued[] {
+    const isQueued = (send: Send): boolean =>
+      send.chatId === chatId && send.body.case === "message";
+    const sends = [...this.local.progress.live.outbox.values()].filter(isQueued);
+    return sends.map((send) => {
+      return { chatId, text: textOf(send), clientMessageId: send.clientMessageId };
+    });
+  }
+
+  markRead(chatId: string, messageId: bigint): void {
+    this.note(chatId, messageId);
+    this.local.read(chatId, messageId);
+  }
+
+  async recent(chatId: string): Promise<Message[]> {
+    await this.keeper.keep();
+    return this.kept.recent(chatId);
+  }
+
+  async chats({ before = 0n, limit = 50 }: PageRequest): Promise<Chat[]> {
+    const token = this.local.ownWrites();
+    const answer = await this.queries.chats({ before, limit, ...(token && { token }) });
+    return answer.chats.map(chatFrom);
+  }
+
+  async page(chatId: string, { before, after, limit = 50 }: PageRequest): Promise<Page> {
+    const token = this.local.ownWrites();
+    const bound =
+      before !== undefined
+        ? ({ case: "before", value: before } as const)
+        : after !== undefined
+          ? ({ case: "after", value: after } as const)
+          : ({ case: undefined } as const);
+    const page = await this.queries.messages({ chatId, bound, limit, ...(token && { token }) });
+    const newest = page.messages.at(-1);
+    if (newest) this.note(chatId, newest.id);
+    return { messages: page.messages.map(messageOf), hasMore: page.hasMore };
+  }
+
+  /** Remember a message, so that what is sent to its chat from now on sorts after it. */
+  private note(chatId: string, messageId: bigint): void {
+    if (messageId > (this.seen.get(chatId) ?? 0n)) this.seen.set(chatId, messageId);
+  }
+
+  /** Send the remaining receipts, save the state and disconnect. */
+  async close(): Promise<void> {
+    if (this.isClosed) return this.running;
+    this.local.tellMarks();
+    const giveUpMs = Date.now() + FLUSH_MS;
+    while (!this.local.marks.idle && this.status.state === "connected" && Date.now() < giveUpMs) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    this.fail(undefined);
+    await this.running;
+  }
+
+  // -- the connection
+
+  private async run(): Promise<void> {
+    let ended: Ended = {};
+    while (!this.isClosed) {
+      await this.pause(ended.error);
+      if (this.isClosed) break;
+      this.setStatus({ state: "connecting" });
+      try {
+        ended = await this.connect(ended.websocket);
+      } catch (error) {
+        ended = { error: chatError(error, "internal", true) };
+      }
+    }
+    await this.keeper.keep().catch(() => {});
+    await this.kept.close();
+    const { error } = this;
+    this.setStatus(error ? { state: "closed", error } : { state: "closed" });
+  }
+
+  /** Open a session, and serve until it ends. */
+  private async connect(moved: string | undefined): Promise<Ended> {
+    const [url, token] = moved ? [moved, await this.lookup.token()] : await this.found();
+    if (this.isClosed) return {};
+    this.session = new Session(this.local, this);
+    const { WebSocket, device } = this.options;
+    const ended = await this.session.run(WebSocket, url, token, device);
+    this.session = undefined;
+    this.lookup.note(ended.error, token);
+    return ended;
+  }
+
+  private async found(): Promise<[string, string]> {
+    const [route, token] = await this.lookup.find();
+    this.check(route.user_id);
+    return [websocketOf(route), token];
+  }
+
+  private check(userId: string): void {
+    if (userId === this.userId) return;
+    const message = `the token belongs to ${userId}, and this client to ${this.userId}`;
+    throw new ChatError("other_user", message);
+  }
+
+  private async pause(error: ChatError | undefined): Promise<void> {
+    if (!error) return;
+    if (!this.lookup.mends(error)) return this.fail(error);
+    const { hidden, offline } = this.surroundings;
+    const asked = this.lookup.asked;
+    const options = { atLeastMs: error.retryAfterMs, hidden, ...(asked && { asked }) };
+    const wait = waitMs(offline ? 32 : this.attempt++, offline ? 1 : Math.random(), options);
+    this.setStatus({ state: "waiting", until: new Date(Date.now() + wait), error });
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, wait);
+      this.hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  private setStatus(status: Status): void {
+    if (this.status.state === status.state && status.state !== "waiting") return;
+    this.status = status;
+    void this.emit({ name: "status", value: status }).catch(() => {});
+  }
+
+  /** End the client, for good: by `error`, or because the application closes it. */
+  private fail(error: ChatError | undefined): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.error = error;
+    this.queries.close();
+    clearTimeout(this.telling);
+    this.local.end(error ?? closed());
+    this.session?.close();
+    this.surroundings.unwatch();
+    this.hurry();
+    this.makeRoom();
+  }
+
+  private makeRoom(): void {
+    this.roomMade.splice(0).forEach((made) => made());
+  }
+
+  // -- what a session asks for
+
+  keep(): Promise<void> {
+    return this.keeper.keep();
+  }
+
+  fill(gap: Parameters<Filling["fill"]>[0]): Promise<void> {
+    return this.filling.fill(gap);
+  }
+
+  expiring(): void {
+    if (!this.lookup.renewable) return;
+    this.lookup.token().then(
+      (token) => this.local.renew(token),
+      () => {}, // once this session ends, the next attempt asks again
+    );
+  }
+
+  arrived({ item }: ServerItem): void {
+    if (item.case === "welcome") this.check(item.value.userId);
+    if (item.case === "ack" || item.case === "refused") this.makeRoom();
+    if (item.case === "caughtUp") {
+      this.attempt = 0;
+      this.setStatus({ state: "connected" });
+    }
+  }
+
+  private tellSoon(): void {
+    if (this.telling || this.isClosed) return;
+    this.telling = setTimeout(() => {
+      this.telling = undefined;
+      this.local.tellMarks();
+    }, RECEIPT_EVERY_MS);
+  }
+}
+
+function websocketOf(route: Route): string {
+  if (route.websocket) return route.websocket;
+  const message = `${route.server_id} answers no WebSockets: upgrade it`;
+  throw new ChatError("unimplemented", message);
+}
+
+function offline(): ChatError {
+  return new ChatError("not_reachable", "the browser is offline", true);
+}

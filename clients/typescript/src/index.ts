@@ -1,0 +1,25 @@
+/**
+ * The TypeScript client of CecoChat.
+ *
+ *     const client = await connect({ url: "https://chat.example.com", token });
+ *     client.on("message", (message) => console.log(message.userId, message.text));
+ *     const id = await client.send("bob", "hello"); // resolves once it can no longer be lost
+ */
+
+export { Client } from "./client.js";
+export { type Options, connect } from "./connect.js";
+export type { PageRequest, Queued } from "./core.js";
+export { ChatError, SendRejected } from "./errors.js";
+export type {
+  Chat,
+  EventName,
+  Events,
+  Hole,
+  Message,
+  Receipt,
+  Rejected,
+  Status,
+} from "./events.js";
+export type { Token } from "./lookup.js";
+export type { Snapshot } from "./snapshot.js";
+export { type Kept, type Storage, memory } from "./storage.js";

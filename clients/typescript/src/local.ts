@@ -1,0 +1,236 @@
+/** The device of this program: what has arrived, which sends are unanswered, and what to write. */
+
+import { ClientFrameSchema, EventSchema, ReadTokenSchema, SendSchema } from "./gen/schemas.js";
+import { create, toBinary } from "./codec.js";
+import type { Device, Happening } from "./device.js";
+import { ChatError, SendRejected, rejected } from "./errors.js";
+import { type Message, type Occurrence, occurrenceOf, sentMessage, textOf } from "./events.js";
+import type { Event } from "./gen/cecochat/v1/events_pb.js";
+import type {
+  Ack,
+  ClientFrame,
+  Delivered,
+  ReadToken,
+  Send,
+  ServerItem,
+  Welcome,
+} from "./gen/cecochat/v1/messaging_pb.js";
+import { Marks } from "./marks.js";
+import { newId } from "./newid.js";
+import { Progress, type Step, type Taker } from "./progress.js";
+
+interface Answer {
+  promise: Promise<bigint>;
+  resolve(id: bigint): void;
+  reject(error: ChatError): void;
+}
+
+/** What the local device calls. */
+export interface Owner extends Omit<Taker, "taken"> {
+  /** Note that there is something to write. */
+  toWrite(): void;
+  /** Note that there are receipts to send. */
+  toTell(): void;
+  /** Note a message that was taken, to be kept with the position. */
+  keepMessage(message: Message): void;
+}
+
+/** The state of a client, without any I/O. A session feeds it with items and writes its frames. */
+export class LocalDevice {
+  readonly progress: Progress;
+  readonly marks = new Marks();
+  welcome: Welcome | undefined;
+  private readonly answers = new Map<string, Answer>();
+  private accepted: ReadToken | undefined; // covers the own messages that are accepted
+  private renewedToken = "";
+
+  constructor(
+    device: Device,
+    private readonly owner: Owner,
+    private readonly receipts: boolean,
+  ) {
+    const { take, changed, drained, failed } = owner;
+    this.progress = new Progress(device, { take, changed, drained, failed, taken: this.taken });
+  }
+
+  get userId(): string {
+    return this.progress.live.userId;
+  }
+
+  // -- towards the server
+
+  /** Queue a send, unless it is queued already. The promise gives its message id. */
+  submit(send: Send): Promise<bigint> {
+    const id = send.clientMessageId;
+    if (!this.progress.live.outbox.has(id)) {
+      this.progress.submit(send);
+      this.owner.toWrite();
+    }
+    const answer = this.answers.get(id) ?? newAnswer();
+    this.answers.set(id, answer);
+    return answer.promise;
+  }
+
+  /** Queue the receipts that are due. */
+  tellMarks(): void {
+    for (const [chatId, value] of this.marks.take()) {
+      const body = { case: "receipt", value } as const;
+      this.progress.submit(create(SendSchema, { clientMessageId: newId(), chatId, body }));
+      this.owner.toWrite();
+    }
+  }
+
+  /** Have the server told about a new token. */
+  renew(token: string): void {
+    this.renewedToken = token;
+    this.owner.toWrite();
+  }
+
+  /** Return the first frame of a new connection. */
+  hello(label: string, token: string): Uint8Array {
+    if (this.progress.overrun) this.progress.backToDealt();
+    const frame = this.step((device) => device.hello(label));
+    const hello = { ...frame.hello!, token };
+    return toBinary(ClientFrameSchema, { ...frame, hello });
+  }
+
+  /** Return the next frame to write now, if there is one. */
+  nextFrame(): ClientFrame | undefined {
+    const { live } = this.progress;
+    if (this.renewedToken) {
+      const [renewedToken, offset] = [this.renewedToken, live.position?.offset ?? -1n];
+      this.renewedToken = "";
+      return create(ClientFrameSchema, { offset, renewedToken });
+    }
+    return live.outgoing(this.welcome?.limits?.sendsPerFrameMax || 1);
+  }
+
+  // -- from the server
+
+  /** Take the next item of the stream. Return what it means for the stream, if anything. */
+  receive(each: ServerItem): Happening | undefined {
+    const { item } = each;
+    if (item.case === "welcome") this.welcome = item.value;
+    if (item.case === "ack") this.noteAccepted(item.value);
+    if (item.case === "delivered" && item.value.event?.userId === this.userId) {
+      this.noteAccepted(item.value);
+    }
+    const size = item.case === "delivered" ? textSize(item.value.event) : 0;
+    return this.step((device) => device.receive(each), size);
+  }
+
+  /** Take an event from the history, while a gap is being filled. */
+  fill(event: Event): void {
+    this.step((device) => device.fill(event), textSize(event));
+  }
+
+  /** Note that the gap has been filled. */
+  filled(): void {
+    this.step((device) => device.filled());
+  }
+
+  /** Tell the listeners about something that does not change the device. */
+  tell(occurrence: Occurrence): void {
+    this.progress.told(undefined, occurrence);
+  }
+
+  private step<T>(step: Step<T>, size = 0): T {
+    const result = step(this.progress.live);
+    this.progress.told(step, this.occurrence(result), size);
+    return result;
+  }
+
+  private occurrence(result: unknown): Occurrence | undefined {
+    const happening = result as Happening | undefined;
+    switch (happening?.kind) {
+      case "received":
+        return occurrenceOf(happening.event);
+      case "sent":
+        return this.sent(happening.send, happening.messageId);
+      case "rejected": {
+        const { send, error } = happening;
+        return this.rejected(send, rejected(send.clientMessageId, error));
+      }
+      case "caughtUp":
+        this.owner.toWrite();
+        return { name: "caughtup", value: { serverId: this.welcome?.serverId ?? "" } };
+    }
+    return undefined;
+  }
+
+  private sent(send: Send, id: bigint): Occurrence | undefined {
+    if (send.body.case === "receipt") return this.receiptAnswered(send.chatId);
+    this.answers.get(send.clientMessageId)?.resolve(id);
+    this.answers.delete(send.clientMessageId);
+    return { name: "sent", value: sentMessage(this.userId, send, id) };
+  }
+
+  private rejected(send: Send, error: SendRejected): Occurrence | undefined {
+    const { clientMessageId, chatId } = send;
+    this.progress.forget(clientMessageId);
+    if (send.body.case === "receipt") return this.receiptAnswered(chatId);
+    this.answers.get(clientMessageId)?.reject(error);
+    this.answers.delete(clientMessageId);
+    return { name: "rejected", value: { chatId, clientMessageId, text: textOf(send), error } };
+  }
+
+  private receiptAnswered(chatId: string): undefined {
+    if (this.marks.answered(chatId)) this.owner.toTell();
+  }
+
+  // -- towards the application
+
+  private readonly taken = ({ name, value }: Occurrence): void => {
+    if (name !== "message" && name !== "sent") return;
+    this.owner.keepMessage(value);
+    if (value.userId !== this.userId && this.receipts) {
+      this.marks.note(value.chatId, "deliveredUpTo", value.id);
+      this.owner.toTell();
+    }
+  };
+
+  /** Note that a person has read a chat up to a message. */
+  read(chatId: string, messageId: bigint): void {
+    this.marks.note(chatId, "readUpTo", messageId);
+    this.owner.toTell();
+  }
+
+  /** Raise the read token to this item. A repeated send is acknowledged at its old place. */
+  private noteAccepted({ offset, clockMs }: Ack | Delivered): void {
+    const here = this.welcome?.position;
+    if (!here) return;
+    const { logId, partition } = here;
+    const token = this.ownWrites();
+    const [last, lastMs] = [token?.offsets[partition], token?.clocks[partition]];
+    if (last !== undefined && lastMs !== undefined) {
+      const later = clockMs && lastMs && clockMs !== lastMs ? clockMs > lastMs : offset > last;
+      if (!later) return;
+    }
+    const [offsets, clocks] = [{ [partition]: offset }, { [partition]: clockMs }];
+    this.accepted = create(ReadTokenSchema, { logId, offsets, clocks });
+  }
+
+  /** Return the token with which the history has every own message that was accepted. */
+  ownWrites(): ReadToken | undefined {
+    const isOfThisLog = this.accepted?.logId === this.welcome?.position?.logId;
+    return isOfThisLog ? this.accepted : undefined;
+  }
+
+  /** End the device: nothing more will come, and the sends that wait fail with `error`. */
+  end(error: ChatError): void {
+    this.progress.end();
+    for (const answer of this.answers.values()) answer.reject(error);
+    this.answers.clear();
+  }
+}
+
+function newAnswer(): Answer {
+  let [resolve, reject]: [Answer["resolve"], Answer["reject"]] = [() => {}, () => {}];
+  const promise = new Promise<bigint>((yes, no) => ([resolve, reject] = [yes, no]));
+  promise.catch(() => {}); // whoever called `send` hears of it
+  return { promise, resolve, reject };
+}
+
+function textSize(event: Event | undefined): number {
+  return event ? toBinary(EventSchema, event).length : 0;
+}

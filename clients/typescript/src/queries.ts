@@ -1,0 +1,130 @@
+/** Queries to the history server, as unary calls of the Connect protocol over plain HTTP. */
+
+import {
+  ErrorSchema,
+  GetChatsRequestSchema,
+  GetChatsResponseSchema,
+  GetMessagesRequestSchema,
+  GetMessagesResponseSchema,
+} from "./gen/schemas.js";
+import type { Message } from "@bufbuild/protobuf";
+import { type Init, type Schema, create, fromBinary, toBinary } from "./codec.js";
+import { waitMs } from "./backoff.js";
+import { ChatError, chatError, closed, notReachable, refused } from "./errors.js";
+import type {
+  GetChatsRequest,
+  GetChatsResponse,
+  GetMessagesRequest,
+  GetMessagesResponse,
+} from "./gen/cecochat/v1/history_pb.js";
+import type { ReadToken } from "./gen/cecochat/v1/messaging_pb.js";
+import { type Fetch, type Lookup, answer } from "./lookup.js";
+
+const GIVE_UP_MS = 20_000;
+
+/**
+ * Calls `cecochat.v1.History`. Each call has a deadline of 10 s, and is repeated for up to 20 s while
+ * its error is retriable.
+ */
+export class Queries {
+  private isClosed = false;
+
+  constructor(
+    private readonly lookup: Lookup,
+    private readonly fetch: Fetch,
+  ) {}
+
+  messages(request: Init<GetMessagesRequest>): Promise<GetMessagesResponse> {
+    const body = toBinary(GetMessagesRequestSchema, create(GetMessagesRequestSchema, request));
+    return this.call("GetMessages", body, GetMessagesResponseSchema);
+  }
+
+  chats(request: Init<GetChatsRequest>): Promise<GetChatsResponse> {
+    const body = toBinary(GetChatsRequestSchema, create(GetChatsRequestSchema, request));
+    return this.call("GetChats", body, GetChatsResponseSchema);
+  }
+
+  /** Yield the pages of all chats in the order of their ids, so that none is missed. */
+  async *chatsById(token: ReadToken): AsyncGenerator<GetChatsResponse> {
+    for (let afterChatId = "", more = true; more;) {
+      const page = await this.chats({ afterChatId, token });
+      yield page;
+      more = page.hasMore && page.chats.length > 0;
+      afterChatId = page.chats.at(-1)?.chatId ?? afterChatId;
+    }
+  }
+
+  /** Yield the pages of a chat above a message id, oldest first. */
+  async *pagesAfter(
+    chatId: string,
+    after: bigint,
+    token: ReadToken,
+  ): AsyncGenerator<GetMessagesResponse> {
+    for (let more = true; more;) {
+      const page = await this.messages({
+        chatId,
+        bound: { case: "after", value: after },
+        token,
+      });
+      yield page;
+      more = page.hasMore && page.messages.length > 0;
+      after = page.messages.at(-1)?.id ?? after;
+    }
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+
+  private async call<T extends Message>(
+    name: string,
+    body: Uint8Array<ArrayBuffer>,
+    response: Schema<T>,
+  ): Promise<T> {
+    const giveUpMs = Date.now() + GIVE_UP_MS;
+    for (let attempt = 0; ; attempt++) {
+      if (this.isClosed) throw closed();
+      try {
+        return await this.once(name, body, response);
+      } catch (thrown) {
+        const error = chatError(thrown, "internal");
+        const wait = waitMs(attempt, Math.random(), { atLeastMs: error.retryAfterMs });
+        if (!this.lookup.mends(error) || Date.now() + wait > giveUpMs) throw error;
+        if (error.code !== "behind") this.lookup.forget();
+        await new Promise((resolve) => setTimeout(resolve, wait));
+      }
+    }
+  }
+
+  private async once<T extends Message>(
+    name: string,
+    body: Uint8Array<ArrayBuffer>,
+    schema: Schema<T>,
+  ): Promise<T> {
+    const [route, token] = await this.lookup.current();
+    const at = route.history_http;
+    if (!at) throw new ChatError("unavailable", "no history server is live just now", true);
+    const url = `${at.replace(/\/$/, "")}/cecochat.v1.History/${name}`;
+    const headers = {
+      authorization: `Bearer ${token}`,
+      "connect-protocol-version": "1",
+      "content-type": "application/proto",
+    };
+    const what = `the history server at ${at}`;
+    const response = await answer(this.fetch, what, url, { method: "POST", headers, body });
+    if (!response.ok) throw await failure(what, response);
+    return fromBinary(schema, new Uint8Array(await response.arrayBuffer()));
+  }
+}
+
+/** Return the error of a failed call: its details hold a `cecochat.v1.Error`. */
+async function failure(what: string, response: Response): Promise<ChatError> {
+  const body = await response.json().catch(() => undefined);
+  const details: { type: string; value: string }[] = body?.details ?? [];
+  const detail = details.find(({ type }) => type === ErrorSchema[0]);
+  if (detail) {
+    const bytes = Uint8Array.from(atob(detail.value), (character) => character.charCodeAt(0));
+    return refused(fromBinary(ErrorSchema, bytes));
+  }
+  return notReachable(`${what} answered ${response.status} ${body?.message ?? ""}`);
+}

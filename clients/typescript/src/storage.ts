@@ -1,0 +1,70 @@
+/** Where a device is kept, so that a reload or a restart goes on exactly where it was. */
+
+import type { Message } from "./events.js";
+import type { Snapshot } from "./snapshot.js";
+
+/** What is kept of one user at one CecoChat. */
+export interface Kept {
+  /** The last snapshot, if there is one. */
+  readonly device: Snapshot | undefined;
+  /**
+   * Replace the snapshot, and add messages, in one piece. Both are there after a crash of the
+   * program when this has resolved. The client never calls it again before that.
+   */
+  save(device: Snapshot, messages: Message[]): Promise<void>;
+  /** Return the newest messages of a chat that were saved, oldest first. */
+  recent(chatId: string): Promise<Message[]>;
+  /** Let others use the storage. */
+  close(): void | Promise<void>;
+}
+
+/** A place to keep devices. */
+export interface Storage {
+  /** Open what is kept of a user of the CecoChat at `url`. */
+  open(url: string, userId: string): Promise<Kept>;
+  /** Whether all tabs of an origin see the same. Then they share one connection. */
+  readonly shared?: boolean;
+}
+
+/** How many messages of a chat are kept. */
+export const RECENT_MAX = 200;
+
+/** Keep a device in memory: it lasts as long as the page or the process. */
+export function memory(): Storage {
+  const users = new Map<string, MemoryKept>();
+  return {
+    async open(url, userId) {
+      const key = `${url} ${userId}`;
+      const kept = users.get(key) ?? new MemoryKept();
+      users.set(key, kept);
+      return kept;
+    },
+  };
+}
+
+/** What is kept in memory. */
+export class MemoryKept implements Kept {
+  device: Snapshot | undefined;
+  private readonly chats = new Map<string, Message[]>();
+
+  async save(device: Snapshot, messages: Message[]): Promise<void> {
+    this.device = device;
+    for (const message of messages) {
+      const others = this.chats.get(message.chatId) ?? [];
+      this.chats.set(message.chatId, newest([...others, message]));
+    }
+  }
+
+  async recent(chatId: string): Promise<Message[]> {
+    return this.chats.get(chatId) ?? [];
+  }
+
+  close(): void {}
+}
+
+/** Return the newest messages, each once, oldest first. */
+export function newest(messages: Message[]): Message[] {
+  const byId = new Map(messages.map((message) => [message.id, message]));
+  const sorted = [...byId.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+  return sorted.slice(-RECENT_MAX);
+}
