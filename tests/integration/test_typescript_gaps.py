@@ -36,7 +36,7 @@ async def until_connected(client: TypeScriptClient) -> None:
 
 
 async def send(client: TypeScriptClient, *told: str) -> list[str]:
-    return await asyncio.gather(*[client.begin("send", "bob", text) for text in told])
+    return list(await asyncio.gather(*[client.begin("send", "bob", text) for text in told]))
 
 
 def of_another_log(file: Path, **others: Any) -> None:
