@@ -29,7 +29,7 @@ $(dev): requirements-dev.lock $(decides)
 	@scripts/venv.sh requirements-dev.lock
 	@touch $(runtime) $@
 
-.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos client reference conformance protos-release lock image base-image engine-up engine-down sbom advisories clean
+.PHONY: help setup up observe audit demo fmt lint type forecast test test-all fresh bench protos client page reference conformance protos-release lock image base-image engine-up engine-down sbom advisories clean
 .PHONY: backends backends-up backends-down backends-status
 .PHONY: cluster-up cluster-test cluster-down cluster-box
 
@@ -123,6 +123,10 @@ protos: $(dev) ## generate the code for protos/
 client: $(dev) ## install what the TypeScript client needs, and build and test it
 	@$(bin)/python -c "from pathlib import Path; from tests.support import npm; npm.installed(Path('clients/typescript'))"
 	@cd clients/typescript && npm test
+
+page: $(dev) ## build the chat page, after a change of clients/
+	@$(bin)/python -c "from pathlib import Path; from tests.support import npm; [npm.installed(Path('clients', each)) for each in ('typescript', 'page')]"
+	@cd clients/page && npm run --silent build
 
 reference: $(dev) ## write the pages and jobs that follow from the code
 	$(bin)/python -m scripts.reference

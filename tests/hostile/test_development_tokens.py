@@ -22,6 +22,7 @@ from cecochat.servers.connect.peer import Address, user_of
 from cecochat.settings.development import signs_tokens
 from cecochat.settings.settings import Settings, made
 from tests.integration.systems import Running, running
+from tests.support.eventually import eventually
 from tests.support.hostile import LEAKED
 
 NOBODY = 65_534
@@ -53,7 +54,6 @@ def refused(answer: httpx.Response, status: int) -> str:
     """What it says, if it says nothing else and to nobody else."""
     assert answer.status_code == status, answer.text
     assert answer.json().keys() == {"error"}
-    assert "access-control-allow-origin" not in answer.headers
     message = str(answer.json()["error"]["message"])
     assert not LEAKED.search(message)
     return message
@@ -93,7 +93,33 @@ FOREIGN = {
 async def test_no_other_page_gets_one(up: Running, origin: str) -> None:
     port = httpx.URL(up.addresses.connect).port
     headers = page_of(up.addresses) | {"origin": origin.format(port=port)}
-    assert "own address" in refused(await asked(up.addresses, headers), 403)
+    refused(await asked(up.addresses, headers), 403)
+
+
+NAMED = ["https://product.example", "http://localhost:{port}"]
+"""Pages that may chat there: one by the configuration, one since it has another name of ours."""
+
+
+@pytest.mark.parametrize("origin", NAMED)
+async def test_nor_do_pages_that_may_chat(up: Running, origin: str) -> None:
+    await up.configure({"web.origins": NAMED[0]})
+    headers = page_of(up.addresses) | {"origin": origin.format(port=port_of(up))}
+    await eventually(lambda: let_in(up, headers))
+    answer = await asked(up.addresses, headers)
+    assert answer.status_code == 403
+    assert "own address" in answer.json()["error"]["message"]
+
+
+def port_of(system: Running) -> int:
+    port = httpx.URL(system.addresses.connect).port
+    assert port
+    return port
+
+
+async def let_in(system: Running, headers: Mapping[str, str]) -> bool:
+    """Whether a page may ask where to go."""
+    async with httpx.AsyncClient(headers=headers) as client:
+        return (await client.get(f"{system.addresses.connect}/v1/connect")).status_code == 401
 
 
 async def test_without_an_origin_nobody_gets_one(up: Running) -> None:
@@ -278,8 +304,6 @@ async def test_elsewhere_there_is_no_such_path(tmp_path: Path, name: str) -> Non
         given["token_secret_file"].write_text("x" * 64)
     async with running(tmp_path / "data", **given) as system:
         port = httpx.URL(system.addresses.connect).port
-        connect = f"http://127.0.0.1:{port}"
-        headers = page_of(system.addresses) | {"origin": connect}
         async with httpx.AsyncClient() as client:
-            answer = await client.post(f"{connect}{PATH}", headers=headers, json={"user": "alice"})
+            answer = await client.post(f"http://127.0.0.1:{port}{PATH}", json={"user": "alice"})
         assert answer.status_code == 404, answer.text

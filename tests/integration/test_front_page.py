@@ -6,18 +6,32 @@ import base64
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import httpx
 import pytest
 
 from cecochat import __version__
 from cecochat.servers.connect import front
-from tests.integration.systems import Running
+from tests.integration.systems import Running, running
 from tests.support.commands import run
-from tests.support.server import Server
+from tests.support.server import Server, started
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.fixture
+async def up(tmp_path: Path) -> AsyncIterator[Running]:
+    """A system without the chat page, as in production."""
+    async with running(tmp_path / "data", chat_page=False) as started:
+        yield started
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with started(Server(tmp_path / "up", {"CECOCHAT_CHAT_PAGE": "false"})) as server:
+        yield server
 
 
 async def asked(url: str, headers: Mapping[str, str]) -> httpx.Response:

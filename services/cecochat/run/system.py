@@ -61,6 +61,7 @@ Port = TypeVar("Port")
 class Addresses:
     """The addresses of a system that has started."""
 
+    page: str  # URL of the chat page; empty if there is none
     connect: str  # URL
     messaging: str  # host:port
     websocket: str  # URL
@@ -81,6 +82,7 @@ class Addresses:
         """Collect the addresses of `servers` by name, the first of each kind before the others."""
         first = {server.service: server for server in reversed(servers.values())}
         return cls(
+            page=_page_url(settings, first["connect"]),
             connect=settings.http_url(first["connect"].address),
             messaging=first["messaging"].address,
             websocket=first["messaging"].web,
@@ -98,6 +100,10 @@ class Addresses:
     def as_json(self) -> dict[str, Any]:
         """Return the object that `up --json` prints."""
         return asdict(self)
+
+
+def _page_url(settings: Settings, connect: Instance) -> str:
+    return settings.http_url(connect.address) if development.signs_tokens(settings) else ""
 
 
 def _allow_open_files() -> None:

@@ -194,6 +194,7 @@ def _welcome(started: dict[str, Any]) -> str:
         typer.style(f"CecoChat is ready ({started['started_in_s']:.1f} s).", bold=True)
         + " Ctrl-C stops it.",
         "",
+        *_page(started["page"]),
         f"  connect    {started['connect']}/v1/connect",
         f"  messaging  {started['messaging']} (gRPC)",
         f"             {started['websocket']}",
@@ -203,13 +204,19 @@ def _welcome(started: dict[str, Any]) -> str:
         *(f"  health     {url}/readyz ({name})" for name, url in started["health"].items()),
         "",
         *_tokens(started["token_secret_file"]),
-        "To chat, use two more terminals:",
+        "To chat in two more terminals:",
         "",
         f"  {command} chat --as alice bob",
         f"  {command} chat --as bob alice",
         "",
     ]
     return "\n".join(lines)
+
+
+def _page(url: str) -> list[str]:
+    if not url:
+        return []
+    return ["To chat, open " + typer.style(url, bold=True) + " in two windows.", ""]
 
 
 def _traces(settings: Settings) -> str:

@@ -18,7 +18,8 @@ from sanic.response import HTTPResponse
 from sanic.response import html as html_response
 
 from cecochat.domain.errors import Invalid
-from cecochat.runtime.http import error_response
+from cecochat.runtime.http import App, error_response
+from cecochat.servers.connect.server import Directory
 
 TEMPLATE = Template(Path(__file__).with_name("front.html").read_text(encoding="utf-8"))
 HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9a-f:]{2,39}\](:\d{1,5})?", re.I)
@@ -72,6 +73,14 @@ def no_page() -> HTTPResponse:
     """Return what a program gets."""
     message = "/ is a page for browsers: send GET /v1/connect, with a token"
     return error_response(Invalid(message), status=404)
+
+
+def add_page(app: App, directory: Directory) -> None:
+    """Add the page at `GET /`."""
+
+    @app.get("/")
+    async def front(request: Request) -> HTTPResponse:
+        return page(request, directory.works()) if wants_page(request) else no_page()
 
 
 def page(request: Request, works: Mapping[str, bool]) -> HTTPResponse:

@@ -16,7 +16,7 @@ from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
-from cecochat.servers.connect import development
+from cecochat.servers.connect import development, front, page
 from cecochat.servers.connect.server import ConnectMetrics, Directory, add_routes
 
 
@@ -37,6 +37,9 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     add_routes(for_clients, directory, verifier, metrics, tracer)
     if parts.page_secret:
         development.add_tokens(for_clients, parts.page_secret, parts.settings)
+        page.add_page(for_clients, directory, parts.settings)
+    else:
+        front.add_page(for_clients, directory)
 
     app = internal.app(parts.guard, "connect", server_id, registry, lambda: directory.not_ready)
     show_memory(app, server_id, following.memory)

@@ -28,7 +28,6 @@ from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Discovery, Instance
 from cecochat.runtime.http import error_response
 from cecochat.runtime.tarpit import Tarpit
-from cecochat.servers.connect.front import no_page, page, wants_page
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
@@ -70,6 +69,11 @@ class Directory:
         """Return what a lookup would find now: whether a server of each kind answers."""
         live = {name: bool(self._discovery.live(name)) for name in ("messaging", "history")}
         return {"connect": self._assignment is not None, **live}
+
+    def reached(self) -> list[str]:
+        """Return the URLs at which browsers reach the servers that are live now."""
+        live = [*self._discovery.live("messaging"), *self._discovery.live("history")]
+        return [each.web for each in live if each.web]
 
     def lookup(self, user_id: UserId) -> dict[str, Any]:
         """Return where a user has to go, as an object for JSON. There is no `history` and no
@@ -150,12 +154,8 @@ def add_routes(
     metrics: ConnectMetrics,
     tracer: Tracer = OFF,
 ) -> None:
-    """Add `GET /v1/connect`, `GET /livez` for load balancers, and a page for people."""
+    """Add `GET /v1/connect`, and `GET /livez` for load balancers."""
     tarpit = Tarpit()
-
-    @app.get("/")
-    async def front(request: Request) -> HTTPResponse:
-        return page(request, directory.works()) if wants_page(request) else no_page()
 
     @app.get("/livez")
     async def livez(_: Request) -> HTTPResponse:

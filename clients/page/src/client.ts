@@ -1,0 +1,100 @@
+/** Connects the page to `@cecochat/client`: its chats become chats with a user. */
+
+import { type Client as Given, type Message as GivenMessage, connect as open } from "@cecochat/client";
+
+import { tokenFor } from "./login";
+import type { Message } from "./model/message";
+import { peerOf } from "./model/names";
+import type { ChatSummary, Client, Connect, Listener, Page, Waiting } from "./port";
+
+/** Connect as a user. It reconnects by itself, and keeps what it has in this browser. */
+export const connect: Connect = async (me, listener) => {
+  const given = await open({
+    url: location.origin,
+    token: () => tokenFor(me),
+    device: "chat page",
+  });
+  return new Adapter(given, listener);
+};
+
+class Adapter implements Client {
+  readonly me: string;
+
+  constructor(
+    private readonly given: Given,
+    private readonly listener: Listener,
+  ) {
+    this.me = given.userId;
+    given.on("status", (status) => listener.status(status));
+    given.on("caughtup", () => listener.caughtUp());
+    given.on("message", (message) => this.about(message.chatId, (peer) => listener.message(peer, plain(message))));
+    given.on("sent", (message) =>
+      this.about(message.chatId, (peer) => listener.sent(message.clientMessageId, peer, plain(message))),
+    );
+    given.on("rejected", ({ chatId, clientMessageId, text, error }) =>
+      this.about(chatId, (peer) => listener.rejected(clientMessageId, peer, text, error.message)),
+    );
+    given.on("receipt", (receipt) =>
+      this.about(receipt.chatId, (peer) => {
+        if (receipt.userId === peer) listener.receipt(peer, receipt);
+        else listener.read(peer, receipt.readUpTo);
+      }),
+    );
+    given.on("hole", (hole) => listener.hole(peerOf(this.me, hole.chatId), hole));
+  }
+
+  send(peer: string, text: string): string {
+    const key = crypto.randomUUID();
+    this.given.send(peer, text, { clientMessageId: key }).catch((error: { code: string; message: string }) => {
+      if (error.code === "invalid_argument") this.listener.rejected(key, peer, text, error.message);
+    }); // all else is told as an event, or sent the next time
+    return key;
+  }
+
+  async stored(peer: string): Promise<readonly Message[]> {
+    return (await this.given.recent(peer)).map(plain);
+  }
+
+  async waiting(peer: string): Promise<readonly Waiting[]> {
+    const queued = await this.given.queued(peer);
+    return queued.map(({ clientMessageId, text }) => ({ key: clientMessageId, text }));
+  }
+
+  async chats(): Promise<readonly ChatSummary[]> {
+    const found: ChatSummary[] = [];
+    for (const { chatId, lastMessage, unreadCount, marks, holes } of await this.given.chats()) {
+      const peer = peerOf(this.me, chatId);
+      if (peer === undefined || !lastMessage) continue;
+      const theirs = marks.find((each) => each.userId === peer);
+      found.push({ peer, unread: unreadCount, last: plain(lastMessage), marks: theirs, holes });
+    }
+    return found;
+  }
+
+  async page(peer: string, before: bigint | undefined, limit: number): Promise<Page> {
+    const messages: Message[] = [];
+    for await (const each of this.given.history(peer, { before, limit })) {
+      messages.unshift(plain(each));
+      if (messages.length === limit) return { messages, more: true };
+    }
+    return { messages, more: false };
+  }
+
+  markRead(peer: string, id: bigint): void {
+    this.given.markRead(peer, id);
+  }
+
+  close(): void {
+    void this.given.close();
+  }
+
+  private about(chatId: string, tell: (peer: string) => void): void {
+    const peer = peerOf(this.me, chatId);
+    if (peer !== undefined) tell(peer);
+  }
+}
+
+function plain({ id, userId, text, sentAt, missing }: GivenMessage): Message {
+  return { id, from: userId, text: missing ? undefined : text, at: sentAt };
+}
+

@@ -1,0 +1,47 @@
+import { Conversation } from "./conversation";
+import type { Message } from "./message";
+
+/** All chats of a user: those with messages, the newest first, and those just begun. */
+export class Chats {
+  /** False until the list was read for the first time. */
+  loaded = false;
+  private readonly byPeer = new Map<string, Conversation>();
+  private readonly summaries = new Map<string, Message>();
+
+  constructor(readonly me: string) {}
+
+  /** Return the chat with a user, which begins with that if there is none. */
+  with(peer: string): Conversation {
+    let chat = this.byPeer.get(peer);
+    if (!chat) {
+      chat = new Conversation(this.me, peer);
+      this.byPeer.set(peer, chat);
+    }
+    return chat;
+  }
+
+  summarize(peer: string, last: Message, unread: number): void {
+    this.with(peer).tell(unread, last);
+    this.summaries.set(peer, last);
+  }
+
+  lastOf(chat: Conversation): Message | undefined {
+    const known = chat.newest;
+    const told = this.summaries.get(chat.peer);
+    return known && (!told || told.id < known.id) ? known : told;
+  }
+
+  /** The chats in the order of their last line. */
+  get sorted(): Conversation[] {
+    return [...this.byPeer.values()].sort((a, b) => this.usedAt(b) - this.usedAt(a));
+  }
+
+  get unread(): number {
+    return [...this.byPeer.values()].reduce((sum, chat) => sum + chat.unread, 0);
+  }
+
+  private usedAt(chat: Conversation): number {
+    const lines = [chat.outgoing.at(-1)?.at, this.lastOf(chat)?.at];
+    return Math.max(...lines.map((at) => at?.getTime() ?? 0));
+  }
+}

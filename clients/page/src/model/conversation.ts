@@ -1,0 +1,114 @@
+import type { Hole, Marks, Message, Outgoing, Tick } from "./message";
+
+/** One chat as this page knows it. Pure: what happens is told to it, and a view reads it. */
+export class Conversation {
+  /** Sorted by id. From the oldest of them on, none is missing but in `holes`. */
+  messages: Message[] = [];
+  outgoing: Outgoing[] = [];
+  holes: Hole[] = [];
+  /** The first message that was unread when the chat was opened. */
+  newFrom: bigint | undefined;
+  /** Whether a page of the history was read, and whether there is nothing before the oldest. */
+  loaded = false;
+  complete = false;
+  private marks: Marks = { deliveredUpTo: 0n, readUpTo: 0n };
+  private readUpTo = 0n;
+  /** How many were unread as of a message, by the server. */
+  private told = { unread: 0, upTo: 0n };
+
+  constructor(
+    readonly me: string,
+    readonly peer: string,
+  ) {}
+
+  /** Add a message in its place by id. Return whether it was not there yet. */
+  add(message: Message): boolean {
+    const at = this.placeOf(message.id);
+    if (this.messages[at]?.id === message.id) return false;
+    this.messages.splice(at, 0, message);
+    return true;
+  }
+
+  addHole(hole: Hole): void {
+    const known = this.holes.some((each) => each.firstId === hole.firstId && each.lastId === hole.lastId);
+    if (!known) this.holes.push(hole);
+  }
+
+  mark(marks: Marks): void {
+    this.marks = {
+      deliveredUpTo: max(this.marks.deliveredUpTo, marks.deliveredUpTo),
+      readUpTo: max(this.marks.readUpTo, marks.readUpTo),
+    };
+  }
+
+  /** Note how many messages the server called unread, when that one was the last. */
+  tell(unread: number, last: Message): void {
+    if (last.id >= this.told.upTo) this.told = { unread, upTo: last.id };
+  }
+
+  /** Note that this user has read up to a message, here or elsewhere. */
+  read(upTo: bigint): void {
+    this.readUpTo = max(this.readUpTo, upTo);
+  }
+
+  /** How many messages of the other user this one has not read. */
+  get unread(): number {
+    const { unread, upTo } = this.told;
+    const since = max(upTo, this.readUpTo);
+    const later = this.messages.filter((each) => each.from === this.peer && each.id > since).length;
+    return (upTo > this.readUpTo ? unread : 0) + later;
+  }
+
+  say(outgoing: Outgoing): void {
+    this.outgoing = [...this.outgoing, outgoing];
+  }
+
+  /** Forget what was written here, since it is a message now, or is not wanted any more. */
+  settle(key: string): void {
+    this.outgoing = this.outgoing.filter((each) => each.key !== key);
+  }
+
+  refuse(key: string, why: string): void {
+    this.outgoing = this.outgoing.map((each) => (each.key === key ? { ...each, why } : each));
+  }
+
+  tick(message: Message): Tick | undefined {
+    if (message.from !== this.me) return undefined;
+    if (message.id <= this.marks.readUpTo) return "read";
+    return message.id <= this.marks.deliveredUpTo ? "delivered" : "sent";
+  }
+
+  /** Note that a person begins to look at the chat: what is unread is new. */
+  open(): void {
+    const theirs = this.messages.filter((each) => each.from === this.peer);
+    this.newFrom = this.unread > 0 ? theirs.at(-Math.min(this.unread, theirs.length))?.id : undefined;
+  }
+
+  get oldest(): bigint | undefined {
+    return this.messages[0]?.id;
+  }
+
+  get newest(): Message | undefined {
+    return this.messages.at(-1);
+  }
+
+  /** The newest message of the other user. */
+  get newestOfPeer(): Message | undefined {
+    return this.messages.findLast((each) => each.from === this.peer);
+  }
+
+  private placeOf(id: bigint): number {
+    let low = 0;
+    let high = this.messages.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.messages[middle]!.id < id) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
+}

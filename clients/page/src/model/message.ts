@@ -1,0 +1,39 @@
+/** What is in a chat: messages, and what was written here and has no answer yet. */
+
+export interface Message {
+  readonly id: bigint;
+  readonly from: string;
+  /** Undefined if only the content of the message is lost. */
+  readonly text: string | undefined;
+  readonly at: Date;
+}
+
+export interface Outgoing {
+  readonly key: string;
+  readonly text: string;
+  readonly at: Date;
+  /** Why it was refused; undefined while it waits for its answer. */
+  readonly why?: string;
+}
+
+/** A stretch of a chat in which messages may be missing for good. */
+export interface Hole {
+  readonly firstId: bigint;
+  readonly lastId: bigint;
+}
+
+/** How far the other user has come with a chat. */
+export interface Marks {
+  readonly deliveredUpTo: bigint;
+  readonly readUpTo: bigint;
+}
+
+export type Tick = "waiting" | "refused" | "sent" | "delivered" | "read";
+
+export const TICKS: Record<Tick, string> = {
+  waiting: "Waiting to be sent",
+  refused: "Not sent",
+  sent: "Sent",
+  delivered: "Delivered",
+  read: "Read",
+};

@@ -1,0 +1,21 @@
+/** User ids and chat ids, as `docs/reference/protocol.md` names them. */
+
+const USER_ID = /^[A-Za-z0-9._:@+-]{1,64}$/;
+const HUES = 8;
+
+export function isUser(text: string): boolean {
+  return USER_ID.test(text);
+}
+
+/** Return the other user of a dialog, or undefined if the chat is none of this user. */
+export function peerOf(me: string, chatId: string): string | undefined {
+  const users = chatId.startsWith("d:") ? chatId.slice(2).split("~") : [];
+  return users.includes(me) ? users.find((each) => each !== me) : undefined;
+}
+
+/** Return which of the page's colours a user has. */
+export function hueOf(user: string): number {
+  let sum = 0;
+  for (const letter of user) sum = (sum * 31 + letter.codePointAt(0)!) % 65_521;
+  return sum % HUES;
+}

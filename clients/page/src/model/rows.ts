@@ -1,0 +1,96 @@
+import type { Conversation } from "./conversation";
+import type { Hole, Message, Outgoing, Tick } from "./message";
+
+const GROUP_MS = 5 * 60_000;
+
+/** One line of a chat as it is shown. */
+export type Row =
+  | { readonly kind: "day"; readonly key: string; readonly at: Date }
+  | { readonly kind: "new"; readonly key: "new" }
+  | { readonly kind: "hole"; readonly key: string }
+  | Said;
+
+export interface Said {
+  readonly kind: "said";
+  readonly key: string;
+  readonly from: string;
+  readonly text: string | undefined;
+  readonly at: Date;
+  readonly mine: boolean;
+  readonly tick: Tick | undefined;
+  readonly why: string | undefined;
+  /** Whether it is the first or the last of a group: one person within some minutes. */
+  readonly first: boolean;
+  readonly last: boolean;
+}
+
+/** Return the lines of a chat, oldest first. */
+export function rowsOf(chat: Conversation): Row[] {
+  const rows: Row[] = [];
+  const holes = [...chat.holes].sort((a, b) => (a.firstId < b.firstId ? -1 : 1));
+  for (const message of chat.messages) {
+    while (holes[0] && holes[0].firstId <= message.id) rows.push(holeRow(holes.shift()!));
+    separate(rows, message.at);
+    if (message.id === chat.newFrom) rows.push({ kind: "new", key: "new" });
+    rows.push(said(chat, message));
+  }
+  rows.push(...holes.map(holeRow));
+  for (const each of chat.outgoing) {
+    separate(rows, each.at);
+    rows.push(waiting(chat, each));
+  }
+  return grouped(rows);
+}
+
+function holeRow(hole: Hole): Row {
+  return { kind: "hole", key: `hole ${hole.firstId}` };
+}
+
+function separate(rows: Row[], at: Date): void {
+  const before = rows.findLast((row) => "at" in row)?.at;
+  if (before?.toDateString() !== at.toDateString()) {
+    rows.push({ kind: "day", key: `day ${at.toDateString()}`, at });
+  }
+}
+
+function said(chat: Conversation, message: Message): Said {
+  return {
+    kind: "said",
+    key: String(message.id),
+    from: message.from,
+    text: message.text,
+    at: message.at,
+    mine: message.from === chat.me,
+    tick: chat.tick(message),
+    why: undefined,
+    first: false,
+    last: false,
+  };
+}
+
+function waiting(chat: Conversation, each: Outgoing): Said {
+  return {
+    kind: "said",
+    key: each.key,
+    from: chat.me,
+    text: each.text,
+    at: each.at,
+    mine: true,
+    tick: each.why === undefined ? "waiting" : "refused",
+    why: each.why,
+    first: false,
+    last: false,
+  };
+}
+
+function grouped(rows: Row[]): Row[] {
+  return rows.map((row, index) => {
+    if (row.kind !== "said") return row;
+    return { ...row, first: !belong(rows[index - 1], row), last: !belong(row, rows[index + 1]) };
+  });
+}
+
+function belong(a: Row | undefined, b: Row | undefined): boolean {
+  if (a?.kind !== "said" || b?.kind !== "said") return false;
+  return a.from === b.from && b.at.getTime() - a.at.getTime() < GROUP_MS;
+}

@@ -1,0 +1,57 @@
+/**
+ * What the page needs of a client: `client.ts` makes it of `@cecochat/client`.
+ */
+import type { Hole, Marks, Message } from "./model/message";
+
+export type Status =
+  | { readonly state: "connecting" | "connected" | "closed" }
+  | { readonly state: "waiting"; readonly until: Date };
+
+export interface ChatSummary {
+  readonly peer: string;
+  readonly unread: number;
+  readonly last: Message;
+  readonly marks: Marks | undefined;
+  readonly holes: readonly Hole[];
+}
+
+export interface Waiting {
+  readonly key: string;
+  readonly text: string;
+}
+
+export interface Page {
+  readonly messages: readonly Message[];
+  readonly more: boolean;
+}
+
+/** What happens, as the page is told. */
+export interface Listener {
+  message(peer: string, message: Message): void;
+  receipt(peer: string, marks: Marks): void;
+  /** This user has read a chat, here or elsewhere. */
+  read(peer: string, upTo: bigint): void;
+  /** A send was accepted: it is a message now. */
+  sent(key: string, peer: string, message: Message): void;
+  rejected(key: string, peer: string, text: string, why: string): void;
+  hole(peer: string | undefined, hole: Hole): void;
+  caughtUp(): void;
+  status(status: Status): void;
+}
+
+export interface Client {
+  readonly me: string;
+  /** Queue a text. Return the key under which it is told as sent or rejected. */
+  send(peer: string, text: string): string;
+  /** What this browser has of a chat: this needs no server. */
+  stored(peer: string): Promise<readonly Message[]>;
+  /** What is queued and has no answer yet, also from before a reload. */
+  waiting(peer: string): Promise<readonly Waiting[]>;
+  chats(): Promise<readonly ChatSummary[]>;
+  /** Read the newest messages below an id, oldest first. */
+  page(peer: string, before: bigint | undefined, limit: number): Promise<Page>;
+  markRead(peer: string, id: bigint): void;
+  close(): void;
+}
+
+export type Connect = (me: string, listener: Listener) => Promise<Client>;

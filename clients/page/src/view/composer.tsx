@@ -1,0 +1,63 @@
+import { useLayoutEffect, useRef } from "preact/hooks";
+
+import type { Conversation } from "../model/conversation";
+import type { Session } from "../session";
+import { Icon } from "./icons";
+
+const LINES_MAX_PX = 160;
+
+/** The field in which a person writes. It is one for each chat, so that its undo is of that chat. */
+export function Composer({ session, chat }: { session: Session; chat: Conversation }) {
+  const field = useRef<HTMLTextAreaElement>(null);
+  const grow = () => {
+    const { current } = field;
+    if (!current) return;
+    current.style.height = "auto";
+    current.style.height = `${Math.min(current.scrollHeight, LINES_MAX_PX)}px`;
+  };
+  useLayoutEffect(() => {
+    if (!field.current) return;
+    field.current.value = session.draft(chat);
+    grow();
+    if (matchMedia("(hover: hover)").matches) field.current.focus();
+  }, [chat]);
+  const send = () => {
+    const text = field.current?.value.trim();
+    if (!text || !field.current) return;
+    field.current.value = "";
+    grow();
+    session.send(chat, text);
+    field.current.focus();
+  };
+  const onKey = (event: KeyboardEvent) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  };
+  return (
+    <form
+      class="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        send();
+      }}
+    >
+      <textarea
+        id="composer"
+        ref={field}
+        rows={1}
+        dir="auto"
+        placeholder={`Message to ${chat.peer}`}
+        aria-label={`Message to ${chat.peer}`}
+        onKeyDown={onKey}
+        onInput={(event) => {
+          grow();
+          session.keepDraft(chat, event.currentTarget.value);
+        }}
+      />
+      <button class="primary round" aria-label="Send" title="Send (Enter)">
+        <Icon name="send" />
+      </button>
+    </form>
+  );
+}

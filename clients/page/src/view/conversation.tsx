@@ -1,0 +1,152 @@
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+
+import { dayOf, exactly } from "../model/dates";
+import type { Conversation } from "../model/conversation";
+import { rowsOf, type Row } from "../model/rows";
+import type { Session } from "../session";
+import { Avatar } from "./avatar";
+import { Composer } from "./composer";
+import { Icon } from "./icons";
+import { SaidLine } from "./said";
+
+const NEAR_PX = 48;
+const EARLY_PX = 600;
+
+interface Given {
+  readonly session: Session;
+  readonly chat: Conversation;
+}
+
+/** The open chat: its head, its lines, and the field to write in. */
+export function ConversationView({ session, chat }: Given) {
+  return (
+    <section class="conversation" aria-label={`Chat with ${chat.peer}`}>
+      <header>
+        <a class="back quiet-button" href="#/" aria-label="Back to all chats">
+          <Icon name="back" />
+        </a>
+        <Avatar user={chat.peer} />
+        <h2>{chat.peer}</h2>
+      </header>
+      <Lines key={chat.peer} session={session} chat={chat} />
+      <Composer session={session} chat={chat} />
+    </section>
+  );
+}
+
+/** The lines, which stay where a person looks: at the end, or at what was loaded before. */
+function Lines({ session, chat }: Given) {
+  const list = useRef<HTMLDivElement>(null);
+  const atEnd = useRef(true);
+  const before = useRef({ oldest: chat.oldest, height: 0, count: 0, shown: false });
+  const [away, setAway] = useState(false);
+  const rows = rowsOf(chat);
+
+  const toEnd = () => {
+    const { current } = list;
+    if (current) current.scrollTop = current.scrollHeight;
+  };
+  const onScroll = () => {
+    const { current } = list;
+    if (!current) return;
+    atEnd.current = current.scrollHeight - current.scrollTop - current.clientHeight < NEAR_PX;
+    setAway(!atEnd.current);
+    session.looks(atEnd.current);
+    if (current.scrollTop < EARLY_PX && chat.loaded) void session.loadOlder(chat);
+  };
+  useLayoutEffect(() => {
+    const { current } = list;
+    if (!current) return;
+    const { oldest, height, count, shown } = before.current;
+    const unread = current.querySelector(".new");
+    if (!shown && chat.loaded && unread) unread.scrollIntoView();
+    else if (atEnd.current || chat.outgoing.length > count) toEnd();
+    else if (oldest !== chat.oldest) current.scrollTop += current.scrollHeight - height;
+    before.current = {
+      oldest: chat.oldest,
+      height: current.scrollHeight,
+      count: chat.outgoing.length,
+      shown: chat.loaded,
+    };
+  });
+  useEffect(() => {
+    const watched = new ResizeObserver(() => atEnd.current && toEnd());
+    if (list.current) watched.observe(list.current);
+    onScroll();
+    return () => watched.disconnect();
+  }, []);
+
+  return (
+    <div class="reading">
+      <div
+        class="lines"
+        ref={list}
+        onScroll={onScroll}
+        tabIndex={0}
+        role="region"
+        aria-label={`Messages with ${chat.peer}`}
+      >
+        <Beginning session={session} chat={chat} />
+        <ol>
+          {rows.map((row) => (
+            <Line key={row.key} row={row} session={session} chat={chat} />
+          ))}
+        </ol>
+      </div>
+      {away && (
+        <button class="jump" onClick={toEnd} aria-label={jumpLabel(chat.unread)}>
+          <Icon name="down" />
+          {chat.unread > 0 && <span class="badge">{chat.unread}</span>}
+        </button>
+      )}
+    </div>
+  );
+}
+
+function jumpLabel(unread: number): string {
+  return unread > 0 ? `Jump to the latest message, ${unread} unread` : "Jump to the latest message";
+}
+
+function Beginning({ session, chat }: Given) {
+  if (session.trouble && !chat.complete) {
+    return (
+      <p class="beginning">
+        Earlier messages cannot be read just now.{" "}
+        <button class="link" onClick={() => void session.loadOlder(chat)}>
+          Try again
+        </button>
+      </p>
+    );
+  }
+  if (!chat.complete) return <p class="beginning">{chat.loaded ? "Loading earlier messages" : ""}</p>;
+  return (
+    <p class="beginning">
+      {chat.messages.length || chat.outgoing.length
+        ? `This is where your chat with ${chat.peer} begins.`
+        : `Nothing was said yet. Say hello to ${chat.peer}.`}
+    </p>
+  );
+}
+
+function Line({ row, session, chat }: { row: Row; session: Session; chat: Conversation }) {
+  if (row.kind === "said") {
+    return (
+      <SaidLine
+        row={row}
+        onRetry={(key) => session.retry(chat, key)}
+        onDrop={(key) => session.drop(chat, key)}
+      />
+    );
+  }
+  if (row.kind === "day") {
+    return (
+      <li class="day">
+        <time dateTime={row.at.toISOString()} title={exactly(row.at)}>
+          {dayOf(row.at)}
+        </time>
+      </li>
+    );
+  }
+  if (row.kind === "new") return <li class="new">New</li>;
+  return <li class="hole">Messages may be missing here</li>;
+}

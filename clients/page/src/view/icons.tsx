@@ -1,0 +1,37 @@
+import type { Tick } from "../model/message";
+import { TICKS } from "../model/message";
+
+const SHAPES: Record<Tick, string[]> = {
+  waiting: ["M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11", "M8 5v3.2l2 1.3"],
+  refused: ["M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11", "M8 5v3.6", "M8 10.8v.2"],
+  sent: ["M3 8.6 6.2 12 13 4.6"],
+  delivered: ["M1 8.6 4.2 12 11 4.6", "M7.4 11.6l.4.4 7-7.4"],
+  read: ["M1 8.6 4.2 12 11 4.6", "M7.4 11.6l.4.4 7-7.4"],
+};
+
+/** How far an own message has come. */
+export function TickMark({ tick }: { tick: Tick }) {
+  return (
+    <svg class={`tick ${tick}`} viewBox="0 0 16 16" role="img" aria-label={TICKS[tick]}>
+      <title>{TICKS[tick]}</title>
+      {SHAPES[tick].map((each) => (
+        <path key={each} d={each} />
+      ))}
+    </svg>
+  );
+}
+
+const ICONS = {
+  back: "M10 3 5 8l5 5",
+  down: "M3 6l5 5 5-5",
+  send: "M2.5 13.5 14 8 2.5 2.5 4.4 8zM4.4 8H14",
+  leave: "M6 2.5H3v11h3M7 8h7M11 5l3 3-3 3",
+};
+
+export function Icon({ name }: { name: keyof typeof ICONS }) {
+  return (
+    <svg class="icon" viewBox="0 0 16 16" aria-hidden="true">
+      <path d={ICONS[name]} />
+    </svg>
+  );
+}

@@ -1,0 +1,156 @@
+import { useState } from "preact/hooks";
+
+import { exactly, lately } from "../model/dates";
+import type { Conversation } from "../model/conversation";
+import { isUser } from "../model/names";
+import type { Session } from "../session";
+import { Avatar } from "./avatar";
+import { Icon } from "./icons";
+import { addressOf } from "./route";
+
+interface Given {
+  readonly session: Session;
+  readonly onLeave: () => void;
+}
+
+/** Who chats here, a field that finds or begins a chat, and all chats. */
+export function Sidebar({ session, onLeave }: Given) {
+  const [wanted, setWanted] = useState("");
+  const name = wanted.trim();
+  const found = session.chats.sorted.filter(
+    (chat) => (hasLine(session, chat) || chat === session.opened) && chat.peer.includes(name),
+  );
+  const begins = isUser(name) && name !== session.me && !found.some((chat) => chat.peer === name);
+  const go = (event: Event) => {
+    event.preventDefault();
+    const peer = begins ? name : found[0]?.peer;
+    if (!name || peer === undefined) return;
+    setWanted("");
+    location.hash = addressOf(peer);
+  };
+  return (
+    <nav class="sidebar" aria-label="Chats">
+      <header>
+        <Avatar user={session.me} />
+        <p class="me" title={session.me}>
+          {session.me}
+        </p>
+        <button class="quiet-button" onClick={onLeave} title="Be somebody else" aria-label="Be somebody else">
+          <Icon name="leave" />
+        </button>
+      </header>
+      <form class="find" role="search" onSubmit={go}>
+        <input
+          id="find"
+          type="search"
+          placeholder="Find or begin a chat"
+          aria-label="Find or begin a chat"
+          aria-keyshortcuts="Control+K"
+          title="Ctrl+K"
+          value={wanted}
+          maxLength={64}
+          autocomplete="off"
+          autocapitalize="none"
+          spellcheck={false}
+          onInput={(event) => setWanted(event.currentTarget.value)}
+        />
+      </form>
+      {begins && (
+        <a class="begin" href={addressOf(name)} onClick={() => setWanted("")}>
+          Chat with <strong>{name}</strong>
+        </a>
+      )}
+      <List session={session} found={found} name={name} begins={begins} />
+    </nav>
+  );
+}
+
+function hasLine(session: Session, chat: Conversation): boolean {
+  return Boolean(session.chats.lastOf(chat) || chat.outgoing.length || session.draft(chat));
+}
+
+interface ListGiven {
+  readonly session: Session;
+  readonly found: Conversation[];
+  readonly name: string;
+  readonly begins: boolean;
+}
+
+function List({ session, found, name, begins }: ListGiven) {
+  if (found.length) {
+    return (
+      <ul class="chats">
+        {found.map((chat) => (
+          <Entry key={chat.peer} session={session} chat={chat} />
+        ))}
+      </ul>
+    );
+  }
+  if (begins) return null;
+  if (name === session.me) return <p class="empty">That is you.</p>;
+  if (name) return <p class="empty">{isUser(name) ? "" : "This is no name: use letters, digits and . _ : @ + -"}</p>;
+  if (!session.chats.loaded && !session.trouble) return <Skeleton />;
+  return (
+    <p class="empty">
+      No chats yet. Type somebody’s name above, and be that somebody in a second window.
+    </p>
+  );
+}
+
+function Skeleton() {
+  return (
+    <ul class="chats skeleton" aria-hidden="true">
+      {[0, 1, 2].map((each) => (
+        <li key={each}>
+          <span class="avatar" />
+          <span class="bar" />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Entry({ session, chat }: { session: Session; chat: Conversation }) {
+  const last = session.chats.lastOf(chat);
+  const at = chat.outgoing.at(-1)?.at ?? last?.at;
+  const isOpen = chat === session.opened;
+  return (
+    <li>
+      <a href={addressOf(chat.peer)} class="chat" aria-current={isOpen ? "page" : undefined}>
+        <Avatar user={chat.peer} />
+        <span class="name">{chat.peer}</span>
+        {at && (
+          <time class="at" dateTime={at.toISOString()} title={exactly(at)}>
+            {lately(at)}
+          </time>
+        )}
+        <span class="last" dir="auto">
+          <LastLine session={session} chat={chat} isOpen={isOpen} />
+        </span>
+        {chat.unread > 0 && (
+          <span class="badge">
+            {chat.unread > 99 ? "99+" : chat.unread}
+            <span class="unseen"> unread</span>
+          </span>
+        )}
+      </a>
+    </li>
+  );
+}
+
+function LastLine({ session, chat, isOpen }: { session: Session; chat: Conversation; isOpen: boolean }) {
+  const draft = session.draft(chat);
+  if (draft && !isOpen) {
+    return (
+      <>
+        <em class="draft">Draft:</em> {draft}
+      </>
+    );
+  }
+  const waiting = chat.outgoing.at(-1);
+  const last = session.chats.lastOf(chat);
+  if (waiting) return <>You: {waiting.text}</>;
+  if (!last) return <>&nbsp;</>;
+  const text = last.text ?? "A message whose content is lost";
+  return <>{last.from === session.me ? `You: ${text}` : text}</>;
+}
