@@ -1,0 +1,372 @@
+"""The chat page, as people use it in a real browser on `cecochat up`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, expect
+
+from cecochat.adapters.embedded.history import EmbeddedHistory
+from cecochat.domain.log.ids import ChatId
+from cecochat.ports.history import Hole
+from tests.support import chatpage
+from tests.support.backends import Backends
+from tests.support.chatpage import PHONE, WITHIN_MS, Person
+from tests.support.commands import run
+from tests.support.eventually import eventually
+from tests.support.npm import installed
+from tests.support.server import Server
+
+TOO_LONG = "too long " * 2_000  # by `text.max_bytes`
+CHAT = ChatId("d:alice~bob")
+SOURCES = Path(__file__).parents[2] / "clients" / "page"
+
+
+@pytest.fixture
+async def windows(chromium: Browser) -> AsyncIterator[tuple[BrowserContext, BrowserContext]]:
+    """Two browsers, each with storage of its own."""
+    async with chatpage.window(chromium) as one, chatpage.window(chromium) as other:
+        yield one, other
+
+
+@pytest.fixture
+async def alice(
+    windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> AsyncIterator[Person]:
+    person = await chatpage.at(windows[0], "alice", server.connect_url)
+    yield person
+    assert person.violations == []
+
+
+@pytest.fixture
+async def bob(
+    windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> AsyncIterator[Person]:
+    person = await chatpage.at(windows[1], "bob", server.connect_url)
+    yield person
+    assert person.violations == []
+
+
+async def test_two_users_chat(alice: Person, bob: Person) -> None:
+    await alice.begins("bob")
+    await alice.says("bob", "Are you there?")
+    await alice.sees_tick("Delivered")
+    await expect(bob.entry("alice").locator(".badge")).to_have_text(re.compile("1"))
+    await expect(bob.entry("alice")).to_contain_text("Are you there?")
+    await bob.chooses("alice")
+    await bob.sees("Are you there?")
+    await expect(bob.entry("alice").locator(".badge")).to_have_count(0)
+    await alice.sees_tick("Read")
+    await bob.says("alice", "Always.\nAnd you?")
+    await alice.sees("Are you there?", "Always.\nAnd you?")
+    await expect(alice.page.locator(".day")).to_have_text("Today")
+
+
+async def test_a_reload_keeps_drafts_and_messages(alice: Person, bob: Person) -> None:
+    await alice.begins("bob")
+    await alice.says("bob", "kept")
+    await alice.sees_tick("Delivered")
+    await alice.field("bob").fill("begun, but not")
+    await alice.page.reload()
+    await alice.sees("kept")
+    await expect(alice.field("bob")).to_have_value("begun, but not")
+    await alice.begins("carol")
+    await expect(alice.entry("bob")).to_contain_text("Draft: begun, but not")
+    await alice.chooses("bob")
+    await alice.field("bob").press("Enter")
+    await alice.sees("kept", "begun, but not")
+    await bob.chooses("alice")
+    await bob.sees("kept", "begun, but not")
+
+
+async def test_a_killed_server_costs_nothing(alice: Person, bob: Person, server: Server) -> None:
+    for person, peer in ((alice, "bob"), (bob, "alice")):
+        await person.begins(peer)
+        await person.is_connected()
+    await alice.says("bob", "before")
+    await bob.sees("before")
+    await server.kill()
+    await expect(alice.page.locator(".connection")).to_contain_text("No connection")
+    await alice.says("bob", "meanwhile")
+    await bob.says("alice", "I wrote, too")
+    await alice.sees_tick("Waiting to be sent")
+    await server.start()
+    await alice.sees_tick("Read")
+    await expect(alice.page.locator(".connection")).to_have_text("")
+    for person in (alice, bob):
+        await expect(person.page.locator(".bubble")).to_have_count(3, timeout=WITHIN_MS)
+        assert sorted(await person.texts()) == ["I wrote, too", "before", "meanwhile"]
+
+
+async def test_a_send_that_is_refused_says_why_and_can_be_tried_again(
+    alice: Person, server: Server
+) -> None:
+    await alice.begins("bob")
+    await alice.says("bob", TOO_LONG)
+    refusal = alice.page.locator(".refusal")
+    await expect(refusal).to_contain_text("Not sent: ", timeout=WITHIN_MS)
+    await expect(refusal).to_contain_text("16384")
+    await run(server, "config", "set", "text.max_bytes", "20000")
+    await eventually(partial(is_sent_at_last, alice))
+    await alice.sees(TOO_LONG)
+    await alice.says("bob", TOO_LONG * 2)
+    await alice.page.get_by_role("button", name="Delete").click()
+    await alice.sees(TOO_LONG)
+
+
+async def is_sent_at_last(person: Person) -> bool:
+    """Try again, and return whether that was enough: a server needs a moment to take a change."""
+    again = person.page.get_by_role("button", name="Try again")
+    if await again.count():
+        await again.click()
+    tick = person.page.locator(".mine").last.get_by_role("img")
+    return await tick.count() > 0 and await tick.get_attribute("aria-label") == "Sent"
+
+
+async def test_long_chats_are_read_page_by_page(
+    windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> None:
+    texts = [f"number {number}" for number in range(130)]
+    await run(server, "send", "--as", "bob", "alice", "-", given="\n".join(texts))
+    alice = await chatpage.at(windows[0], "alice", server.connect_url)
+    await alice.chooses("bob")
+    await expect(alice.said.last).to_contain_text("number 129")
+    assert await alice.said.count() < len(texts), "not all at once"
+    await until_it_begins(alice)
+    await alice.sees(*texts)
+    await expect(alice.page.locator(".beginning")).to_contain_text("begins")
+    assert alice.violations == []
+
+
+PLACE = """text => [...document.querySelectorAll(".said")]
+    .find(each => each.textContent === text).getBoundingClientRect().top"""
+
+
+async def until_it_begins(person: Person) -> None:
+    """Scroll up until there is nothing more; what a person looks at does not jump meanwhile."""
+    while not await person.page.get_by_text("is where your chat").count():
+        before = await person.said.count()
+        first = await person.said.first.text_content()
+        await person.lines.evaluate("each => { each.scrollTop = 1 }")
+        await eventually(partial(more_than, person, before))
+        place = await person.page.evaluate(PLACE, first)
+        assert -50 < place < 760, "what was on the screen is still there"
+
+
+async def more_than(person: Person, count: int) -> bool:
+    begins = await person.page.get_by_text("is where your chat").count()
+    return bool(begins) or await person.said.count() > count
+
+
+async def test_what_came_meanwhile_is_under_a_line(alice: Person, server: Server) -> None:
+    await run(server, "send", "--as", "bob", "alice", "-", given="one\ntwo\nthree")
+    await expect(alice.entry("bob").locator(".badge")).to_have_text(re.compile("3"))
+    await expect(alice.page).to_have_title(re.compile(r"^\(3\) "))
+    await alice.chooses("bob")
+    await alice.sees("one", "two", "three")
+    rows = alice.page.locator(".lines ol > li")
+    assert [await row.get_attribute("class") for row in await rows.all()][:2] == ["day", "new"]
+    await expect(alice.page).to_have_title(re.compile("^alice"))
+
+
+async def test_a_hole_is_shown_where_it_is(
+    windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> None:
+    out, _ = await run(server, "send", "--as", "bob", "alice", "-", "--json", given="one\ntwo")
+    first = int(re.findall(r'"message_id": "(\d+)"', out)[0])
+    await server.terminate()
+    history = await EmbeddedHistory.open(server.data)
+    hole = Hole("log", 0, 5, 9, first + 1, first + 1, CHAT, "trimmed", "cut by a test", 1)
+    await history.write([], [], None, [hole])
+    await history.close()
+    await server.start()
+    alice = await chatpage.at(windows[0], "alice", server.connect_url)
+    await alice.chooses("bob")
+    rows = alice.page.locator(".lines ol > li:not(.day):not(.new)")
+    await expect(rows).to_have_count(3)
+    assert "one" in str(await rows.nth(0).text_content())
+    await expect(rows.nth(1)).to_have_text("Messages may be missing here")
+    assert "two" in str(await rows.nth(2).text_content())
+    assert alice.violations == []
+
+
+# -- what others write
+
+
+SCRIPTS = [
+    "<script>window.harmed = 1</script>",
+    '<img src=x onerror="window.harmed = 1">',
+    "javascript:window.harmed=1",
+    "[click](javascript:window.harmed=1)",
+    "data:text/html,<script>window.harmed=1</script>",
+    'https://example.com/"onmouseover="window.harmed=1',
+    "https://example.com/<script>window.harmed=1</script>",
+    "JAVASCRIPT://example.com/%0awindow.harmed=1",
+    "https://javascript:window.harmed@example.com/",
+    "{{constructor.constructor('window.harmed=1')()}}",
+    "<svg/onload=window.harmed=1>",
+    "<a href='javascript:window.harmed=1' style='position:fixed;inset:0'>click</a>",
+]
+
+
+async def test_a_script_in_a_message_does_nothing(alice: Person, server: Server) -> None:
+    for text in SCRIPTS:
+        await run(server, "send", "--as", "bob", "alice", text)
+    await alice.chooses("bob")
+    await alice.sees(*SCRIPTS)
+    links = alice.page.locator(".bubble a")
+    for link in await links.all():
+        address = str(await link.get_attribute("href"))
+        assert address.startswith("https://"), address
+        assert await link.get_attribute("rel") == "noopener noreferrer nofollow"
+        await link.hover()
+    assert await links.count() == 3
+    assert await alice.page.evaluate("'harmed' in window") is False
+    assert await alice.page.locator(".bubble :is(script, img, svg, iframe)").count() == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["<img src=x onerror=window.harmed=1>", "a/../b", "%00", "d:alice~bob~"]
+)
+async def test_a_script_in_a_name_does_nothing(alice: Person, name: str) -> None:
+    await alice.find.fill(name)
+    await alice.page.keyboard.press("Enter")
+    await alice.page.evaluate("name => { location.hash = '#/' + name }", name)
+    await alice.page.evaluate("name => { location.hash = '#/' + encodeURIComponent(name) }", name)
+    await expect(alice.page.get_by_text("Choose a chat")).to_be_visible()
+    assert await alice.page.evaluate("'harmed' in window") is False
+
+
+async def test_no_script_but_its_own_runs_there(alice: Person) -> None:
+    """The policy holds, also against what would get into the page by a mistake of ours."""
+    await alice.page.evaluate(
+        """() => {
+            document.body.insertAdjacentHTML("beforeend", '<img src=x onerror="window.harmed=1">');
+            const script = document.createElement("script");
+            script.textContent = "window.harmed = 1";
+            document.body.append(script);
+        }"""
+    )
+    await eventually(lambda: len(alice.troubles) >= 2)
+    assert await alice.page.evaluate("'harmed' in window") is False
+    alice.troubles.clear()
+
+
+FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1ea\U0001f1fa"
+
+
+async def test_every_script_reads_in_its_own_direction(alice: Person, server: Server) -> None:
+    texts = ["مرحبا، كيف حالك؟", "שלום עולם", "hello", FAMILY, "日本語", "e\u0301 \u202egnp.exe"]
+    for text in texts:
+        await run(server, "send", "--as", "bob", "alice", text)
+    await alice.chooses("bob")
+    await alice.sees(*texts)
+    directions = await alice.page.locator(".bubble p").evaluate_all(
+        "all => all.map(each => getComputedStyle(each).direction)"
+    )
+    assert directions[:3] == ["rtl", "rtl", "ltr"]
+    await alice.field("bob").fill(texts[0])
+    style = "each => getComputedStyle(each).direction"
+    assert await alice.field("bob").evaluate(style) == "rtl"
+    await alice.field("bob").press("Enter")
+    await alice.sees(*texts, texts[0])
+
+
+# -- other ways to use it
+
+
+async def test_the_keyboard_is_enough(
+    windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> None:
+    page = await windows[0].new_page()
+    alice = Person("alice", server.connect_url, page)
+    keyboard = page.keyboard
+    await page.goto(server.connect_url)
+    await expect(page.get_by_label("Your name")).to_be_focused()
+    await keyboard.type("alice")
+    await keyboard.press("Enter")
+    await expect(alice.find).to_be_visible()
+    for name in ("bob", "carol"):
+        await keyboard.press("Control+k")
+        await expect(alice.find).to_be_focused()
+        await keyboard.type(name)
+        await keyboard.press("Enter")
+        await expect(alice.field(name)).to_be_focused()
+        await keyboard.type("one")
+        await keyboard.press("Shift+Enter")
+        await keyboard.type("two")
+        await keyboard.press("Enter")
+        await alice.sees("one\ntwo")
+    await keyboard.press("Alt+ArrowDown")
+    await expect(alice.field("bob")).to_be_focused()
+    await keyboard.press("Shift+Tab")
+    await expect(alice.lines).to_be_focused()
+    await keyboard.press("Escape")
+    await expect(alice.field("bob")).to_be_focused()
+
+
+async def test_a_phone_shows_one_thing_at_a_time(chromium: Browser, server: Server) -> None:
+    async with chatpage.window(chromium, size=PHONE) as phone:
+        alice = await chatpage.at(phone, "alice", server.connect_url)
+        await alice.begins("bob")
+        await expect(alice.find).to_be_hidden()
+        await alice.says("bob", "x" * 500)
+        await alice.sees("x" * 500)
+        width = await alice.page.evaluate("document.documentElement.scrollWidth")
+        assert width == PHONE["width"]
+        await alice.page.get_by_label("Back to all chats").click()
+        await expect(alice.find).to_be_visible()
+        await expect(alice.field("bob")).to_be_hidden()
+        await alice.page.go_back()
+        await expect(alice.field("bob")).to_be_visible()
+
+
+async def test_somebody_else_may_take_the_tab(alice: Person) -> None:
+    await alice.begins("bob")
+    await alice.page.get_by_label("Be somebody else").click()
+    await alice.page.get_by_role("button", name="alice").click()
+    await expect(alice.entry("bob")).to_have_count(0, timeout=WITHIN_MS)
+
+
+@pytest.fixture(scope="session")
+def axe(backends: Backends) -> str:
+    """The script that looks for what keeps people out."""
+    backends.program("node")
+    return (installed(SOURCES) / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [chatpage.DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_axe_finds_nothing(
+    chromium: Browser, server: Server, axe: str, size: ViewportSize, dark: bool
+) -> None:
+    async with chatpage.window(chromium, size=size, dark=dark) as context:
+        page = await context.new_page()
+        await page.goto(server.connect_url)
+        await expect(page.get_by_label("Your name")).to_be_visible()
+        await nothing_wrong(page, axe, "before there is a name")
+        await page.close()
+        await run(server, "send", "--as", "bob", "alice", "-", given="one\nhttps://example.com")
+        alice = await chatpage.at(context, "alice", server.connect_url)
+        await expect(alice.entry("bob")).to_be_visible()
+        await nothing_wrong(alice.page, axe, "all chats")
+        await alice.chooses("bob")
+        await alice.says("bob", "an answer")
+        await alice.sees_tick("Sent")
+        await alice.says("bob", TOO_LONG)
+        await expect(alice.page.locator(".refusal")).to_be_visible(timeout=WITHIN_MS)
+        await nothing_wrong(alice.page, axe, "a chat")
+        await server.kill()
+        await expect(alice.page.locator(".connection")).to_contain_text("No connection")
+        await nothing_wrong(alice.page, axe, "without a connection")
+
+
+async def nothing_wrong(page: Page, axe: str, what: str) -> None:
+    """Check all rules of axe-core."""
+    await page.evaluate(axe)
+    found = (await page.evaluate("axe.run()"))["violations"]
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], what
