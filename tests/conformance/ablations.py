@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cecochat.client.backoff import BackOff
+from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup
 from cecochat.client.progress import Progress
 from cecochat.client.stream import Stream
@@ -76,7 +77,7 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "holes of chats without messages are told": (
         (ScriptedHistory, "chats", without.chats_without_holes),
     ),
-    "marks of the history are told": ((Stream, "_fill_chat", without.fill_chat_without_marks),),
+    "marks of the history are told": ((LocalDevice, "tell", without.tell_but_marks),),
     "a hello names the device": ((Device, "hello", without.hello_without_device_id),),
     "REPLACED is final": ((Lookup, "mends", without.mends_all),),
     "a send says what was seen": ((Device, "submit", without.submit_without_seen),),

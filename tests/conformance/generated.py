@@ -121,7 +121,7 @@ def _case(seed: int, device: Recorded, features: list[str]) -> dict[str, Any]:
         "rule": "all",
         "user": NAMES[device.user],
         "deviceId": device.name,
-        "steps": [_named(step) for step in steps],
+        "steps": [_welcomed(_named(step), NAMES[device.user]) for step in steps],
     }
 
 
@@ -140,11 +140,17 @@ def _named(value: Any) -> Any:
     return NAMES.get(value, value) if isinstance(value, str) else value
 
 
+def _welcomed(step: Step, user: str) -> Step:
+    """Complete the welcomes of a step with what the simulator leaves out."""
+    for item in step.get("server", ()):
+        if "welcome" in item:
+            item["welcome"] |= {"limits": LIMITS, "userId": user, "partitionCount": PARTITIONS}
+    return step
+
+
 def _completed(found: dict[str, Any]) -> dict[str, Any]:
     if "message" in found and "clientMessageId" in found:
         found["message"] = {"text": f"message {found['clientMessageId']}"}
     if "id" in found and "message" not in found:  # as it is shown
         found["text"] = f"message {found.pop('clientMessageId')}"
-    if "welcome" in found:
-        found["welcome"] |= {"limits": LIMITS, "partitionCount": PARTITIONS}
     return found

@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 from cecochat.client.errors import ChatError
+from cecochat.client.events import Event as ToldEvent
+from cecochat.client.events import Receipt
 from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup
 from cecochat.client.stream import Ended, Stream
@@ -18,7 +20,6 @@ from cecochat.v1.messaging_pb2 import (
     ClientFrame,
     Disconnect,
     Position,
-    ReadToken,
     Send,
     ServerItem,
     Welcome,
@@ -316,7 +317,7 @@ async def chats_without_holes(
     return answer
 
 
-_take_hole, _fill_chat, _take = Stream._take_hole, Stream._fill_chat, Stream._take
+_take_hole, _take, _tell = Stream._take_hole, Stream._take, LocalDevice.tell
 
 
 def take_hole_as_no_message(self: Stream, hole: history_pb2.Hole) -> None:
@@ -326,10 +327,9 @@ def take_hole_as_no_message(self: Stream, hole: history_pb2.Hole) -> None:
     _take_hole(self, told)
 
 
-async def fill_chat_without_marks(self: Stream, chat: history_pb2.Chat, token: ReadToken) -> None:
-    tell, self._local.tell = self._local.tell, lambda event: None  # type: ignore[method-assign]
-    await _fill_chat(self, chat, token)
-    self._local.tell = tell  # type: ignore[method-assign]
+def tell_but_marks(self: LocalDevice, event: ToldEvent) -> None:
+    if not isinstance(event, Receipt):
+        _tell(self, event)
 
 
 # -- the end of a stream

@@ -1,0 +1,68 @@
+/** The client from a start to the next: what a page or a process is. */
+
+import { create, fromJson } from "@bufbuild/protobuf";
+import { Core } from "../../src/core.js";
+import type { Occurrence } from "../../src/events.js";
+import { SendSchema } from "../../src/gen/cecochat/v1/messaging_pb.js";
+import type { Snapshot } from "../../src/snapshot.js";
+import { MemoryKept } from "../../src/storage.js";
+import { Surroundings } from "../../src/surroundings.js";
+import type { Json } from "./case.js";
+import { ScriptedHttp, ScriptedSocket } from "./scripted.js";
+
+export class Incarnation {
+  readonly core: Core;
+  readonly http: ScriptedHttp;
+  readonly kept = new MemoryKept();
+  /** The stream that is open. */
+  stream: ScriptedSocket | undefined;
+  /** The one that the client waits for. */
+  opening: ScriptedSocket | undefined;
+  token = "a token";
+  private alive = true;
+
+  constructor(userId: string, snapshot: Snapshot, told: (occurrence: Occurrence) => void) {
+    this.kept.device = JSON.parse(JSON.stringify(snapshot));
+    this.http = new ScriptedHttp(userId);
+    const opened = (socket: ScriptedSocket): void => {
+      this.opening = socket;
+    };
+    const options = {
+      url: "https://connect.example",
+      token: () => this.token,
+      device: "conformance kit",
+      receipts: false,
+      fetch: this.http.fetch as typeof fetch,
+      WebSocket: class extends ScriptedSocket {
+        constructor(url: string) {
+          super(url);
+          opened(this);
+        }
+      },
+    };
+    this.core = new Core(userId, options, this.kept, new Surroundings(), async (occurrence) => {
+      if (this.alive) told(occurrence);
+    });
+    this.core.start();
+  }
+
+  /** Let the application send something. `read` is up to where it has read the history. */
+  submit(json: Json, repeat: number): void {
+    const send = fromJson(SendSchema, json);
+    const { clientMessageId, chatId, seenId, body } = send;
+    if (body.case === "message") {
+      if (seenId) this.core["note"](chatId, seenId);
+      const sent = this.core.send(chatId, body.value.text.repeat(repeat), clientMessageId);
+      sent.catch(() => {}); // the event tells of it
+    } else {
+      this.core["local"].progress.submit(create(SendSchema, { clientMessageId, chatId, body }));
+      this.core["owner"]().toWrite();
+    }
+  }
+
+  /** End it as a crash does: nothing that it does from now on counts. */
+  kill(): void {
+    this.alive = false;
+    this.stream = this.opening = undefined;
+  }
+}
