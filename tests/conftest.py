@@ -162,6 +162,15 @@ async def chromium(backends: Backends) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
+def axe(backends: Backends) -> str:
+    """The script that finds what keeps people out of a page: see tests/support/axe.py."""
+    from tests.support import axe
+
+    backends.program("node")
+    return axe.script()
+
+
+@pytest.fixture(scope="session")
 def image(backends: Backends) -> str:
     """The image of this checkout, on an engine that answers."""
     backends.engine()

@@ -18,6 +18,7 @@ import pytest
 from sanic import Sanic
 
 from cecochat.auth.operators import AUDIENCE, SCOPES, Operators
+from cecochat.overview.routes import FOLDER
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.run import system
 from cecochat.runtime import guard, internal
@@ -37,6 +38,8 @@ EVERYWHERE = OPEN | {
     ("GET", "documents/<name:str>"): "read",
 }
 SCALED = EVERYWHERE | {("GET", "internal/v1/load"): "metrics"}
+ASSETS = tuple(FOLDER.iterdir())
+"""The files of the operator's page, which hold no facts."""
 DECLARED = {
     "connect": SCALED,
     "messaging": SCALED
@@ -52,6 +55,9 @@ DECLARED = {
         ("GET", "letters"): "people",
         ("GET", "letters/<position:str>"): "people",
         ("GET", "holes"): "read",
+        ("GET", "overview"): "read",
+        ("GET", ""): "anybody",
+        **{("GET", f"page/{file.name}"): "anybody" for file in ASSETS if file.suffix != ".html"},
         ("POST", "revocations"): "change",
     },
     "materialize": SCALED | {("GET", "audit"): "read", ("POST", "audit/<partition:int>"): "change"},
@@ -113,6 +119,10 @@ async def test_each_route_says_who_may_ask(tmp_path: Path) -> None:
         ("GET", ""),
         ("GET", "livez"),
         ("GET", "v1/connect"),
+    }
+    queries = {"FindMessage", "GetChats", "GetMessages"}
+    assert said.pop("history-for-clients").keys() == {
+        ("POST", f"cecochat.v1.History/{each}") for each in queries
     }
     assert said == DECLARED
 

@@ -70,5 +70,7 @@ def _print(facts: dict[str, Any]) -> None:
     print_table(lines)
     states = ", ".join(f"{count} {state}" for state, count in facts["partitions"].items())
     echo(f"\npartitions: {states or 'none'}")
+    for each in facts["servers"].get("history", ())[:1]:
+        echo(f"operator's page: {each['health_url']}/")
     for each in facts["wrong"]:
         echo(each, "WRONG  ", fg="red")

@@ -202,6 +202,7 @@ def _welcome(started: dict[str, Any]) -> str:
         f"             {started['history_http']}",
         f"  data       {started['data']}",
         *(f"  health     {url}/readyz ({name})" for name, url in started["health"].items()),
+        f"  operate    {_operators_page(started['health'])}",
         "",
         *_tokens(started["token_secret_file"]),
         "To chat in two more terminals:",
@@ -217,6 +218,12 @@ def _page(url: str) -> list[str]:
     if not url:
         return []
     return ["To chat, open " + typer.style(url, bold=True) + " in two windows.", ""]
+
+
+def _operators_page(health: dict[str, str]) -> str:
+    """Return the URL of the operator's page, which any history server has."""
+    url = next(url for name, url in health.items() if name.partition("-")[0] == "history")
+    return f"{url}/ (needs a token: {_command()} token --operator NAME)"
 
 
 def _traces(settings: Settings) -> str:

@@ -13,15 +13,8 @@ from cecochat.cli.asking import Server, ask_history
 from cecochat.cli.failure import run
 from cecochat.cli.output import echo, json_line, print_table, shown_ms
 from cecochat.cli.target import traces
+from cecochat.where.words import verdict
 
-STATES = {
-    "arrived": "it has arrived: every step is done",
-    "void": "it was not accepted: this record counts for nobody, and nobody was told about it",
-    "in_doubt": "it does not count for what is left of the log, but it may have been acknowledged",
-    "gone": "the log does not hold it: it was dropped, or has vanished, or cannot be read",
-    "absent": "there is no such message: the log reaches back far enough, but has no such record",
-}
-IN_HISTORY = "; --chat ID also looks into the history, which is kept for longer"
 MARKS = {"done": "✓", "waits": "…", "unknown": "?", "refused": "✗"}
 
 Jaeger = Annotated[
@@ -123,7 +116,8 @@ def _print(found: dict[str, Any], link: str, chat: str | None) -> None:
         print_table([_line(step) for step in found["steps"]])
     if found["trace_id"]:
         echo(f"trace {found['trace_id']}  {link}".rstrip())
-    echo(_verdict(found, chat))
+    in_history = bool(found["steps"])
+    echo(verdict(found["state"], found["waits_for"], chat, in_history=in_history))
 
 
 def _line(step: dict[str, Any]) -> tuple[str, ...]:
@@ -136,14 +130,3 @@ def _time(at_ms: int | None) -> str:
     if at_ms is None:
         return ""
     return shown_ms(at_ms, "milliseconds")
-
-
-def _verdict(found: dict[str, Any], chat: str | None) -> str:
-    state = found["state"]
-    if state == "on_its_way":
-        waits = ", ".join(found["waits_for"])
-        return f"it is on its way; next: {waits}" if waits else "nothing more is known about it"
-    more = IN_HISTORY if state == "gone" and not chat else ""
-    if state == "gone" and chat and not found["steps"]:
-        more = f", and neither does the history of {chat}"
-    return STATES[state] + more

@@ -17,6 +17,7 @@ from cecochat.servers.history.dead_letters import DeadLetters
 from cecochat.servers.history.holes import as_json as hole_as_json
 from cecochat.where.answer import as_json
 from cecochat.where.server import Where
+from cecochat.where.words import verdict
 
 
 def add_routes(app: App, where: Where, history: History, letters: DeadLetters) -> None:
@@ -28,12 +29,14 @@ def add_routes(app: App, where: Where, history: History, letters: DeadLetters) -
     async def find(request: Request, message_id: str) -> HTTPResponse:
         try:
             number = int(message_id) if message_id.isdecimal() and len(message_id) < 20 else 0
-            answer = await where.for_operator(number, request.args.get("chat", ""))
+            chat = request.args.get("chat", "")
+            answer = await where.for_operator(number, chat)
         except Refusal as refusal:
             return error_response(refusal)
         except Unavailable as error:
             return ask_again(error)
-        return json_response(as_json(answer), dumps=json.dumps)
+        told = verdict(answer.state, answer.waits_for, chat, in_history=bool(answer.steps))
+        return json_response({**as_json(answer), "verdict": told}, dumps=json.dumps)
 
     @app.get("/letters", ctx_scope="people")
     async def dead_letters(_: Request) -> HTTPResponse:
