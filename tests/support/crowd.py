@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import cycle
 from pathlib import Path
+from typing import Generic, TypeVar
+
+from typing_extensions import override
 
 from cecochat.v1.messaging_pb2 import ReadToken
 from scripts.backends import porcupine
@@ -31,6 +35,7 @@ from tests.support.records import (
     participants,
 )
 from tests.support.taken import Taken
+from tests.support.traffic import Talker
 
 NOT_YET = {Kind.LOST_ON_DEVICE, Kind.UNANSWERED}
 """What may still mend itself while deliveries are under way."""
@@ -39,10 +44,11 @@ MOVES = (Sent, Acked, Delivered, GapFilled)
 """What happens while a run is not at rest: a history that was read meanwhile may lack it."""
 
 
-class Crowd:
-    """Devices of many users, on the server that `connect_url` names at the moment. They take the
-    transports in turn, unless one is given.
-    """
+D = TypeVar("D", bound=Talker)
+
+
+class AnyCrowd(ABC, Generic[D]):
+    """Devices of many users, on the server that `connect_url` names at the moment."""
 
     def __init__(
         self,
@@ -50,31 +56,26 @@ class Crowd:
         secret_file: Path,
         record: Record | None = None,
         tokens_valid_s: float = 3_600,
-        transport: TransportName | None = None,
     ) -> None:
         self.record = record or Record()
         kept.watch(self.record)
-        self.devices: dict[DeviceKey, Device] = {}
+        self.devices: dict[DeviceKey, D] = {}
         self.chats: set[str] = set()
         self.online: set[DeviceKey] = set()
         self.taken: Taken | None = None  # what a log has lost: the run is judged without it
         self._connect_url, self._secret_file = connect_url, secret_file
         self._tokens_valid_s = tokens_valid_s
-        self._transports = cycle([transport] if transport else TRANSPORTS)
 
-    def device(self, who: DeviceKey, chats: Iterable[str]) -> Device:
+    @abstractmethod
+    def _made(self, who: DeviceKey, own: tuple[str, ...]) -> D:
+        """A new device, which takes part in its own chats."""
+
+    def device(self, who: DeviceKey, chats: Iterable[str]) -> D:
         """The device of that name: it keeps its position and unanswered sends over connections."""
         self.chats.update(chats)
         own = tuple(chat for chat in chats if who.user_id in participants(chat))
         if who not in self.devices:
-            self.devices[who] = Device(
-                who,
-                self.record,
-                self._connect_url,
-                lambda: self.token(who.user_id),
-                own,
-                next(self._transports),
-            )
+            self.devices[who] = self._made(who, own)
         return self.devices[who]
 
     def token(self, user_id: str) -> str:
@@ -175,7 +176,7 @@ class Crowd:
         """Every chat, forward with a token that names all acks so far, and backward without; both
         must be the same, unless messages were still under way.
         """
-        token = self._token_for_all()
+        token = await self._token_for_all()
         for chat_id in sorted(self.chats):
             bearer = self.token(min(participants(chat_id)))
             route = await find(self._connect_url(), bearer)
@@ -206,7 +207,42 @@ class Crowd:
     def _moved_since(self, mark: int) -> bool:
         return any(isinstance(entry.what, MOVES) for entry in self.record.entries[mark:])
 
-    def _token_for_all(self) -> ReadToken:
+    @abstractmethod
+    async def _token_for_all(self) -> ReadToken:
+        """What holds all acks of the devices so far."""
+
+
+def _forward(readings: Iterable[Reading]) -> dict[str, list[Message]]:
+    """The first reading of each chat."""
+    found: dict[str, list[Message]] = {}
+    for reading in readings:
+        found.setdefault(reading.chat_id, list(reading.messages))
+    return found
+
+
+class Crowd(AnyCrowd[Device]):
+    """Raw clients. They take the transports in turn, unless one is given."""
+
+    def __init__(
+        self,
+        connect_url: Callable[[], str],
+        secret_file: Path,
+        record: Record | None = None,
+        tokens_valid_s: float = 3_600,
+        transport: TransportName | None = None,
+    ) -> None:
+        super().__init__(connect_url, secret_file, record, tokens_valid_s)
+        self._transports = cycle([transport] if transport else TRANSPORTS)
+
+    @override
+    def _made(self, who: DeviceKey, own: tuple[str, ...]) -> Device:
+        return Device(
+            who, self.record, self._connect_url, lambda: self.token(who.user_id), own,
+            next(self._transports),
+        )  # fmt: skip
+
+    @override
+    async def _token_for_all(self) -> ReadToken:
         """Everything up to where the devices are, which is beyond all their acks."""
         token = ReadToken()
         for device in self.devices.values():
@@ -217,11 +253,3 @@ class Crowd:
                     token.offsets[place.partition] = place.offset
                     token.clocks[place.partition] = device.clock_ms
         return token
-
-
-def _forward(readings: Iterable[Reading]) -> dict[str, list[Message]]:
-    """The first reading of each chat."""
-    found: dict[str, list[Message]] = {}
-    for reading in readings:
-        found.setdefault(reading.chat_id, list(reading.messages))
-    return found

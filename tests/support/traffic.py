@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Sized
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Protocol
 
-from tests.support.device import Device
 from tests.support.records import DeviceKey, dialog
 from tests.support.texts import real_texts
 
 TICK_S = 0.01
+
+
+class Talker(Protocol):
+    """A device that takes part in chats. `say` never waits."""
+
+    chats: tuple[str, ...]
+    caught_up: asyncio.Event
+
+    @property
+    def unanswered(self) -> Sized: ...
+
+    def say(self, chat_id: str, text: str, client_message_id: str = "") -> str: ...
+
+    async def run(self) -> None: ...
 
 
 def ring(users: int, prefix: str = "user") -> tuple[list[DeviceKey], list[str]]:
@@ -29,7 +43,7 @@ def ring(users: int, prefix: str = "user") -> tuple[list[DeviceKey], list[str]]:
 
 
 @asynccontextmanager
-async def flowing(devices: Sequence[Device], rate_per_s: float, rng: Random) -> AsyncIterator[None]:
+async def flowing(devices: Sequence[Talker], rate_per_s: float, rng: Random) -> AsyncIterator[None]:
     """While inside, any of the devices says something to one of its chats, `rate_per_s` times."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(_flow(devices, rate_per_s, rng))
@@ -37,14 +51,14 @@ async def flowing(devices: Sequence[Device], rate_per_s: float, rng: Random) -> 
         task.cancel()
 
 
-async def volley(devices: Iterable[Device], rng: Random) -> None:
+async def volley(devices: Iterable[Talker], rng: Random) -> None:
     """Everybody says something at once; returns some moment later, with much of it under way."""
     for device in devices:
         device.say(rng.choice(device.chats), rng.choice(real_texts()))
     await asyncio.sleep(rng.uniform(0, 0.02))
 
 
-async def _flow(devices: Sequence[Device], rate_per_s: float, rng: Random) -> None:
+async def _flow(devices: Sequence[Talker], rate_per_s: float, rng: Random) -> None:
     began, said = time.monotonic(), 0
     texts = _texts(rng)
     while True:

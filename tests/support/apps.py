@@ -1,0 +1,249 @@
+"""Clients in TypeScript as the devices of a run: what an application shows its user goes into the
+record, and the oracle judges it as what any device got.
+
+A driver (a Node process, or a page in a browser) runs the clients. It takes commands and says what
+happens, a JSON object a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from typing_extensions import override
+
+from cecochat.v1.messaging_pb2 import ReadToken
+from tests.support.crowd import AnyCrowd
+from tests.support.porcupine import Reading
+from tests.support.rawclient import RawConnection, find, opened
+from tests.support.records import (
+    Acked,
+    CaughtUp,
+    Closed,
+    Delivered,
+    DeviceKey,
+    Entry,
+    Message,
+    Place,
+    Record,
+    Refused,
+    Sent,
+    Welcomed,
+    participants,
+)
+
+Said = dict[str, Any]
+
+
+class Driver(Protocol):
+    """What runs clients. A driver that has died is opened anew with the state that it has kept."""
+
+    async def tell(self, command: Said) -> None:
+        """Raises `Gone` if nobody is there to be told."""
+
+
+class Gone(Exception):
+    """The driver has died, or is not there yet."""
+
+
+class App:
+    """A device of a user, which an application runs; it has the shape of `device.Device`."""
+
+    def __init__(
+        self,
+        who: DeviceKey,
+        record: Record,
+        connect_url: Callable[[], str],
+        token: Callable[[], str],
+        chats: tuple[str, ...],
+        driver: Driver,
+    ) -> None:
+        self.who = who
+        self.chats = chats
+        self.unanswered: dict[str, str] = {}  # client message id -> text
+        self.queued: set[str] = set()  # sends that the client has stored: they must arrive
+        self.forgotten: set[str] = set()  # sends that it had not stored when it died
+        self.caught_up = asyncio.Event()
+        self.name = f"{who.user_id}-{who.device}"
+        self._record, self._connect_url, self._token = record, connect_url, token
+        self._driver = driver
+        self._visits = 0
+        self._steps = count()  # what stands for offsets: an application sees none
+        self._sends = count()
+        self._commands: asyncio.Queue[Said] = asyncio.Queue()
+
+    def say(self, chat_id: str, text: str, client_message_id: str = "") -> str:
+        """Send, now or once there is a connection. Returns the client message id."""
+        key = client_message_id or f"{self.who.device}-{next(self._sends)}"
+        self.unanswered[key] = text
+        self._add(Sent(key, chat_id, text))
+        self._commands.put_nowait({"do": "say", "chat": chat_id, "text": text, "key": key})
+        return key
+
+    async def run(self) -> None:
+        """Be there until cancelled. Whoever kills the driver calls `reopen`."""
+        await self.open()
+        try:
+            while True:
+                await self._tell(await self._commands.get())
+        finally:
+            await asyncio.shield(self._tell({"do": "close"}))
+
+    async def open(self) -> None:
+        """Open the client, with what its storage has kept."""
+        self._visits += 1
+        await self._tell({"do": "open", "url": self._connect_url(), "token": self._token()})
+
+    async def tell(self, **command: object) -> None:
+        """Have the driver do something else, such as to be offline."""
+        await self._tell(command)
+
+    async def _tell(self, command: Said) -> None:
+        with suppress(Gone):  # what was said is not queued: `died` forgets it
+            await self._driver.tell({"app": self.name, **command})
+
+    def died(self) -> None:
+        """Its driver was killed. What was not stored may be lost, as the user can see."""
+        self._end("")
+        for key in self.unanswered.keys() - self.queued:
+            del self.unanswered[key]
+            self.forgotten.add(key)
+
+    # -- what the driver says
+
+    def hear(self, said: Said) -> None:
+        """Take a line of the driver."""
+        match said["is"]:
+            case "stored":
+                self._show_stored([_message(each) for each in said["messages"]])
+            case "shown":
+                self._add(Delivered(next(self._steps), _message(said)))
+            case "queued":
+                self.queued.add(said["key"])
+            case "sent":
+                self._answered(said["key"], Acked(said["key"], int(said["id"]), next(self._steps)))
+            case "rejected":
+                self._answered(said["key"], Refused(said["key"], said["code"], retriable=False))
+            case "caughtup":
+                self._add(CaughtUp(next(self._steps)))
+                self.caught_up.set()
+            case "waiting":
+                self._end(said["code"])
+            case "failed":
+                raise AssertionError(f"{self.who}: {said['error']}")
+
+    def _answered(self, key: str, what: Acked | Refused) -> None:
+        self.unanswered.pop(key, None)
+        self._add(what)
+
+    def _end(self, code: str) -> None:
+        if self.caught_up.is_set():
+            self.caught_up.clear()
+            self._add(Closed(code, ""))
+
+    def _show_stored(self, messages: Sequence[Message]) -> None:
+        """What is on its screen from now on: what it had shown besides was not stored, and is owed
+        again.
+        """
+        if self._visits == 1:
+            self._add(Welcomed(Place("", 0, -1)))
+        stored = {each.message_id: each for each in messages}
+        first: dict[str, int] = {}  # chat -> the oldest that is stored: what is older was let go
+        for each in messages:
+            first[each.chat_id] = min(each.message_id, first.get(each.chat_id, each.message_id))
+        shown: set[int] = set()
+
+        def stays(entry: Entry) -> bool:
+            if entry.who != self.who or not isinstance(entry.what, Delivered):
+                return True
+            message = entry.what.message
+            shown.add(message.message_id)
+            is_older = message.message_id < first.get(message.chat_id, 0)
+            return is_older or message.message_id in stored
+
+        self._record.entries[:] = filter(stays, self._record.entries)
+        for id_ in sorted(stored.keys() - shown):
+            self._show_late(stored[id_])
+
+    def _show_late(self, message: Message) -> None:
+        """Its line was cut off when the driver was killed."""
+        if message.user_id != self.who.user_id:
+            self._add(Delivered(next(self._steps), message))
+        elif message.client_message_id in self.unanswered:
+            key = message.client_message_id
+            self._answered(key, Acked(key, message.message_id, next(self._steps)))
+
+    def _add(self, what: Any) -> None:
+        self._record.add(self.who, self._visits, what)
+
+
+class AppCrowd(AnyCrowd[App]):
+    """A crowd of applications. `driver` names the one that runs a device."""
+
+    def __init__(
+        self,
+        connect_url: Callable[[], str],
+        secret_file: Path,
+        record: Record,
+        driver: Callable[[DeviceKey], Driver],
+    ) -> None:
+        super().__init__(connect_url, secret_file, record)
+        self._driver = driver
+
+    @override
+    def _made(self, who: DeviceKey, own: tuple[str, ...]) -> App:
+        return App(
+            who, self.record, self._connect_url, lambda: self.token(who.user_id), own,
+            self._driver(who),
+        )  # fmt: skip
+
+    @override
+    async def _token_for_all(self) -> ReadToken:
+        """Where the partition of each user ends now."""
+        token = ReadToken()
+        for user_id in {who.user_id for who in self.devices}:
+            place, clock_ms = await self._end_of(user_id)
+            token.log_id = place.log_id
+            known = token.offsets.get(place.partition, -1)
+            if place.offset > known:
+                token.offsets[place.partition] = place.offset
+                token.clocks[place.partition] = clock_ms
+        return token
+
+    async def _end_of(self, user_id: str) -> tuple[Place, int]:
+        """Where a device begins that comes for the first time."""
+        token, who, record = self.token(user_id), DeviceKey(user_id, "judge"), Record()
+        route = await find(self._connect_url(), token)
+        connection = RawConnection(await opened("grpc", route, token, ()), record, who, 1)
+        try:
+            await connection.hello(None, 0)
+            while not (found := [each.what for each in record if isinstance(each.what, Welcomed)]):
+                await connection.read()
+        finally:
+            await connection.close()
+        return found[0].position, found[0].clock_ms
+
+    @override
+    def _left(self, readings: Sequence[Reading]) -> tuple[Sequence[Entry], list[Reading]]:
+        """What was said to a client that died before it had stored it counts only if it came."""
+        entries, left = super()._left(readings)
+        came = {(row.user_id, row.client_message_id) for each in left for row in each.messages}
+
+        def counts(entry: Entry) -> bool:
+            if not isinstance(entry.what, Sent):
+                return True
+            key = entry.what.client_message_id
+            return (entry.who.user_id, key) in came or key not in self.devices[entry.who].forgotten
+
+        return list(filter(counts, entries)), left
+
+
+def _message(said: Said) -> Message:
+    others = participants(said["chat"]) - {said["user"]}
+    return Message(
+        int(said["id"]), said["user"], said["chat"], said["key"], tuple(others), said["text"]
+    )
