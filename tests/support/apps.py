@@ -34,13 +34,19 @@ from tests.support.records import (
     Sent,
     Welcomed,
     participants,
+    place_of,
 )
 
 Said = dict[str, Any]
 
 
 class Driver(Protocol):
-    """What runs clients. A driver that has died is opened anew with the state that it has kept."""
+    """What runs applications. When one dies, it calls `App.died`, and `App.open` once it is there
+    again.
+    """
+
+    apps: dict[str, App]
+    """Those that are open. What the driver hears of one, it gives to `App.hear`."""
 
     async def tell(self, command: Said) -> None:
         """Raises `Gone` if nobody is there to be told."""
@@ -71,7 +77,9 @@ class App:
         self.name = f"{who.user_id}-{who.device}"
         self._record, self._connect_url, self._token = record, connect_url, token
         self._driver = driver
+        self.ends = 0  # how often it lost its connection
         self._visits = 0
+        self._welcomed = False
         self._steps = count()  # what stands for offsets: an application sees none
         self._sends = count()
         self._commands: asyncio.Queue[Said] = asyncio.Queue()
@@ -85,33 +93,43 @@ class App:
         return key
 
     async def run(self) -> None:
-        """Be there until cancelled. Whoever kills the driver calls `reopen`."""
-        await self.open()
+        """Be there until cancelled."""
+        self._driver.apps[self.name] = self
         try:
+            await self.open()
             while True:
-                await self._tell(await self._commands.get())
+                await self._pass_on(await self._commands.get())
         finally:
-            await asyncio.shield(self._tell({"do": "close"}))
+            del self._driver.apps[self.name]
+            self._end("")
+            with suppress(Gone):
+                await self._tell({"do": "close"})
 
     async def open(self) -> None:
         """Open the client, with what its storage has kept."""
         self._visits += 1
-        await self._tell({"do": "open", "url": self._connect_url(), "token": self._token()})
+        asked = {"url": self._connect_url(), "token": self._token(), "chats": self.chats}
+        with suppress(Gone):  # it is opened when the driver is there again
+            await self._tell({"do": "open", **asked})
 
-    async def tell(self, **command: object) -> None:
-        """Have the driver do something else, such as to be offline."""
-        await self._tell(command)
+    async def _pass_on(self, said: Said) -> None:
+        try:
+            await self._tell(said)
+        except Gone:
+            self._forget(said["key"])
 
     async def _tell(self, command: Said) -> None:
-        with suppress(Gone):  # what was said is not queued: `died` forgets it
-            await self._driver.tell({"app": self.name, **command})
+        await self._driver.tell({"app": self.name, **command})
 
     def died(self) -> None:
         """Its driver was killed. What was not stored may be lost, as the user can see."""
         self._end("")
         for key in self.unanswered.keys() - self.queued:
-            del self.unanswered[key]
-            self.forgotten.add(key)
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        self.unanswered.pop(key, None)
+        self.forgotten.add(key)
 
     # -- what the driver says
 
@@ -143,13 +161,15 @@ class App:
     def _end(self, code: str) -> None:
         if self.caught_up.is_set():
             self.caught_up.clear()
+            self.ends += 1
             self._add(Closed(code, ""))
 
     def _show_stored(self, messages: Sequence[Message]) -> None:
         """What is on its screen from now on: what it had shown besides was not stored, and is owed
         again.
         """
-        if self._visits == 1:
+        if not self._welcomed:
+            self._welcomed = True
             self._add(Welcomed(Place("", 0, -1)))
         stored = {each.message_id: each for each in messages}
         first: dict[str, int] = {}  # chat -> the oldest that is stored: what is older was let go
@@ -216,16 +236,17 @@ class AppCrowd(AnyCrowd[App]):
 
     async def _end_of(self, user_id: str) -> tuple[Place, int]:
         """Where a device begins that comes for the first time."""
-        token, who, record = self.token(user_id), DeviceKey(user_id, "judge"), Record()
+        token, who = self.token(user_id), DeviceKey(user_id, "judge")
         route = await find(self._connect_url(), token)
-        connection = RawConnection(await opened("grpc", route, token, ()), record, who, 1)
+        connection = RawConnection(await opened("grpc", route, token, ()), Record(), who, 1)
         try:
-            await connection.hello(None, 0)
-            while not (found := [each.what for each in record if isinstance(each.what, Welcomed)]):
-                await connection.read()
+            await connection.hello(None)
+            while True:
+                for item in await connection.read():
+                    if item.HasField("welcome"):
+                        return place_of(item.welcome.position), item.welcome.position.clock_ms
         finally:
             await connection.close()
-        return found[0].position, found[0].clock_ms
 
     @override
     def _left(self, readings: Sequence[Reading]) -> tuple[Sequence[Entry], list[Reading]]:

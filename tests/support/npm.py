@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cecochat" / "npm"
@@ -13,15 +16,34 @@ COMMAND = ("npm", "ci", "--prefer-offline", "--no-audit", "--no-fund", "--loglev
 
 def installed(package: Path) -> Path:
     """Install what the lock file of a package names, unless that has been done. Returns its
-    `node_modules`. Workers that run at once wait for each other.
+    `node_modules`.
     """
     modules, lock = package / "node_modules", package / "package-lock.json"
-    with package.joinpath("package.json").open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with _alone(package):
         stamp = modules / ".installed"
         if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
-            subprocess.run(
-                COMMAND, cwd=package, check=True, env={**os.environ, "npm_config_cache": str(CACHE)}
-            )
+            _run(package, *COMMAND)
             stamp.write_bytes(lock.read_bytes())
     return modules
+
+
+@cache
+def compiled(package: Path) -> Path:
+    """Install what a package needs, and compile it. Returns the package."""
+    installed(package)
+    with _alone(package):
+        _run(package, "npm", "run", "--silent", "build")
+    return package
+
+
+@contextmanager
+def _alone(package: Path) -> Iterator[None]:
+    """Workers that run at once wait for each other."""
+    with package.joinpath("package.json").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _run(package: Path, *words: str) -> None:
+    env = {**os.environ, "npm_config_cache": str(CACHE)}
+    subprocess.run(words, cwd=package, check=True, env=env)
