@@ -260,7 +260,10 @@ class AppCrowd(AnyCrowd[App]):
             key = entry.what.client_message_id
             return (entry.who.user_id, key) in came or key not in self.devices[entry.who].forgotten
 
-        return list(filter(counts, entries)), left
+        counted = list(filter(counts, entries))
+        gone = len(entries) - len(counted)  # all of it was said before the history was read
+        moved = [each._replace(began=each.began - gone, ended=each.ended - gone) for each in left]
+        return counted, moved
 
 
 def _message(said: Said) -> Message:
