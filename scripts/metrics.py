@@ -15,7 +15,7 @@ from cecochat.auth.tokens import key_age, token_failures
 from cecochat.documents.follow import DocumentMetrics
 from cecochat.ports.configuration import ASSIGNMENT, CONFIGURATION, REVOCATIONS
 from cecochat.runtime.metrics import loop_lag, show_expiry, show_unproven
-from cecochat.servers.connect.server import ConnectMetrics
+from cecochat.servers.connect.lookups import ConnectMetrics
 from cecochat.servers.control.decisions import Decisions
 from cecochat.servers.control.late import late_records
 from cecochat.servers.history.calls import QueryMetrics

@@ -43,6 +43,13 @@ def generate(sources: Path) -> None:
     _protoc(with_services, f"--grpc_python_out={sources}", f"--mypy_grpc_out=quiet:{sources}")
 
 
+def descriptors(path: Path) -> bytes:
+    """Write the descriptors of all public protos, with their comments, and return them."""
+    protos = sorted((PROTOS / PUBLIC).glob("*.proto"))
+    _protoc(protos, f"--descriptor_set_out={path}", "--include_source_info")
+    return path.read_bytes()
+
+
 def generate_typescript(sources: Path) -> None:
     """Write what the TypeScript client needs into `sources`. Its npm packages must be installed."""
     shutil.rmtree(sources, ignore_errors=True)

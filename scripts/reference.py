@@ -24,7 +24,7 @@ from cecochat.domain.errors import RETRIABLE
 from cecochat.runtime import grpc, http
 from cecochat.settings.settings import declared, variable
 from cecochat.v1 import errors_pb2
-from scripts import dashboards, jobs, telemetry
+from scripts import dashboards, jobs, openapi, telemetry
 from scripts.markdown import in_code, page, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +43,7 @@ def pages() -> dict[str, str]:
         "docs/reference/python-client.md": page(CLIENT, "\n".join(_client())),
         "observability/telemetry.md": telemetry.text(),
         **jobs.files(),
+        openapi.FILE: openapi.text(),
     }
 
 

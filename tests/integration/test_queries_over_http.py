@@ -19,6 +19,7 @@ from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 
 from cecochat.client import connect, find_route
 from cecochat.v1 import errors_pb2
+from cecochat.v1.directory_pb2 import LookupRequest, LookupResponse
 from cecochat.v1.history_pb2 import (
     FindMessageRequest,
     FindMessageResponse,
@@ -31,12 +32,14 @@ from tests.integration.systems import Running, metric, running
 from tests.support.certificates import certificates
 
 SERVICE = "cecochat.v1.History"
+DIRECTORY = "cecochat.v1.Directory"
 AB = "d:alice~bob"
 TEXT = 'héllo "there"  \u2028 <script>'
 PAIRS = {
     "GetMessages": (GetMessagesRequest, GetMessagesResponse),
     "GetChats": (GetChatsRequest, GetChatsResponse),
     "FindMessage": (FindMessageRequest, FindMessageResponse),
+    "Lookup": (LookupRequest, LookupResponse),
 }
 
 
@@ -95,22 +98,22 @@ class Public:
 
     def __init__(self, up: Running, codec: Codec[Any, Any]) -> None:
         self._up = up
-        self._client = ConnectClient(up.addresses.history_http, codec=codec)
+        self._history = ConnectClient(up.addresses.history_http, codec=codec)
+        self._connect = ConnectClient(up.addresses.connect, codec=codec)
 
     async def ask(self, name: str, user: str, request: Any, **more: Any) -> Any:
         asked, answered = PAIRS[name]
+        client = self._connect if name == "Lookup" else self._history
         method: MethodInfo[Any, Any] = MethodInfo(
             name=name,
-            service_name=SERVICE,
+            service_name=DIRECTORY if name == "Lookup" else SERVICE,
             input=asked,
             output=answered,
             idempotency_level=IdempotencyLevel.UNKNOWN,
             stream_type=StreamType.UNARY,
         )
         headers = {"authorization": f"Bearer {self._up.token(user)}"}
-        return await self._client.execute_unary(
-            request=request, method=method, headers=headers, **more
-        )
+        return await client.execute_unary(request=request, method=method, headers=headers, **more)
 
 
 @pytest.fixture(params=[google_protobuf_binary_codec, google_protobuf_json_codec])
@@ -126,6 +129,14 @@ async def test_the_public_client_works_as_it_is(up: Running, said: int, public: 
     assert await public.ask("GetChats", "bob", chats) == await up.chats("bob", chats)
     found = await public.ask("FindMessage", "alice", FindMessageRequest(message_id=said))
     assert found.steps[0].name == "accepted"
+
+
+async def test_the_public_client_looks_up(up: Running, public: Public) -> None:
+    found = await public.ask("Lookup", "bob", LookupRequest())
+    route = await find_route(up.addresses.connect, up.token("bob"))
+    for name in ("user_id", "server_id", "messaging", "websocket", "history", "history_http"):
+        assert getattr(found, name) == getattr(route, name), name
+    assert found.backoff.max_s == route.backoff.max_s
 
 
 async def test_the_public_client_knows_our_errors(public: Public) -> None:

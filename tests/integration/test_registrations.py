@@ -95,7 +95,7 @@ def told(discovery: Discovery) -> set[str]:
     directory = Directory(discovery, PARTITIONS)
     owners = assignment.parse(dict.fromkeys(map(str, range(PARTITIONS)), "messaging-1"), PARTITIONS)
     directory._assignment = owners
-    return {directory.lookup(UserId(f"user-{number}"))["messaging"] for number in range(50)}
+    return {directory.lookup(UserId(f"user-{number}")).messaging for number in range(50)}
 
 
 async def test_nobody_is_sent_to_an_instance_that_took_a_live_servers_id(

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.errors import Refusal
+from cecochat.runtime.arriving import REQUEST_TIMEOUT_S
 from cecochat.runtime.listening import BACKLOG, listening
 from cecochat.v1 import errors_pb2
 
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 App = Sanic[Any, Any]
 _numbers = itertools.count()
 REQUEST_MAX_BYTES = 64 << 10
-REQUEST_TIMEOUT_S = 10
 RESPONSE_TIMEOUT_S = 30
 KEEP_ALIVE_S = 60
 CLOSE_S = 5.0
@@ -126,11 +126,18 @@ def ask_again(error: Exception) -> HTTPResponse:
     return error_response(Refusal(errors_pb2.ERROR_CODE_UNAVAILABLE, message, RETRY_MS))
 
 
-Refused = Callable[[Refusal, int, Mapping[str, str] | None], HTTPResponse]
-"""Makes the answer to what no handler sees, with that status and further headers."""
+def refused_as_json(
+    _: Request, refusal: Refusal, status: int, more_headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    """Return the answer to a request that no handler sees."""
+    return error_response(refusal, status, more_headers)
 
 
-def app(name: str, refused: Refused = error_response) -> App:
+Refused = Callable[[Request, Refusal, int, Mapping[str, str] | None], HTTPResponse]
+"""A function like `refused_as_json`."""
+
+
+def app(name: str, refused: Refused = refused_as_json) -> App:
     """Return an application without any route. `refused` gives its errors their form."""
     unique = f"{name}-{next(_numbers)}"  # names have to be unique in a process
     made: App = Sanic(unique, configure_logging=False, request_class=ReadableRequest)
@@ -158,15 +165,10 @@ async def _failed(request: Request, error: Exception) -> HTTPResponse:
     if isinstance(error, SanicException):
         code = CODE.get(error.status_code, errors_pb2.ERROR_CODE_INVALID_ARGUMENT)
         refusal = Refusal(code, f"{str(error)[:200].rstrip('.')}: send {_routes(request.app)}")
-        return refused(refusal, error.status_code, error.headers)
+        return refused(request, refusal, error.status_code, error.headers)
     log.error("a request failed", exc_info=error)
-    return refused(
-        Refusal(
-            errors_pb2.ERROR_CODE_INTERNAL, "the server failed; its log has the cause: try again"
-        ),
-        500,
-        None,
-    )
+    message = "the server failed; its log has the cause: try again"
+    return refused(request, Refusal(errors_pb2.ERROR_CODE_INTERNAL, message), 500, None)
 
 
 @asynccontextmanager

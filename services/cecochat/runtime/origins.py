@@ -69,7 +69,7 @@ class Origins:
         pages = request.headers.getall("origin", [])
         if not all(map(self.allow, pages)):
             refusal = Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, REFUSED)
-            answer: HTTPResponse = request.app.ctx.refused(refusal, FORBIDDEN, None)
+            answer: HTTPResponse = request.app.ctx.refused(request, refusal, FORBIDDEN, None)
             return answer
         if pages and request.method == "OPTIONS":
             return HTTPResponse(status=204, headers=PREFLIGHT)

@@ -19,10 +19,14 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.domain.errors import Invalid, Refusal
+from cecochat.runtime import http
+from cecochat.runtime.arriving import soon
 from cecochat.runtime.grpc import status_of
 from cecochat.runtime.http import REQUEST_MAX_BYTES, App, headers_of
 from cecochat.v1 import errors_pb2
 
+CALLS: Final = "/cecochat."
+"""What the path of every call begins with: its package."""
 JSON: Final = "application/json"
 PROTO: Final = "application/proto"
 UNSUPPORTED_MEDIA_TYPE: Final = 415
@@ -69,11 +73,13 @@ class Unary:
         return min(longest_s, int(text) / 1_000)
 
     async def read(self, kind: type[Asked]) -> Asked:
-        """Return the request once it is there. Raises `Refusal`."""
+        """Return the request once it is there, which it has to be soon. Raises `Refusal`."""
         version = self._request.headers.get("connect-protocol-version", "1")
         if version != "1":
             raise Invalid(f"connect-protocol-version is {version!r:.40}: use 1")
-        return self._parsed(self._decompressed(await self._body()), kind)
+        async with soon():
+            body = await self._body()
+        return self._parsed(self._decompressed(body), kind)
 
     async def write(self, answer: bytes, kind: type[Message]) -> None:
         """Send a serialized answer. This returns when its last piece is in the buffer."""
@@ -164,6 +170,14 @@ def error_response(
     status = status or STATUS.get(code, 500)
     headers = headers_of(refusal, more_headers)
     return json_response(body, status=status, headers=headers, dumps=json.dumps)
+
+
+def refused(
+    request: Request, refusal: Refusal, status: int, more_headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    """Return the answer to a request that no handler sees: to a call, as an error of Connect."""
+    form = error_response if request.path.startswith(CALLS) else http.error_response
+    return form(refusal, status, more_headers)
 
 
 def _content_type(request: Request) -> str:

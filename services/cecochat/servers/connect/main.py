@@ -11,13 +11,14 @@ from cecochat.documents.revocations import follow_revocations
 from cecochat.domain.cluster.configuration import Config
 from cecochat.internal.routes import InternalRoutes
 from cecochat.ports.discovery import Instance
-from cecochat.runtime import http, internal
+from cecochat.runtime import http, internal, openapi, unary
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
 from cecochat.runtime.parts import Parts, instance, new_registry
 from cecochat.servers.connect import development, front, page
-from cecochat.servers.connect.server import ConnectMetrics, Directory, add_routes
+from cecochat.servers.connect.lookups import ConnectMetrics, add_routes
+from cecochat.servers.connect.server import Directory
 
 
 @asynccontextmanager
@@ -31,10 +32,11 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     following = Following(parts.configuration, registry, tracer)
     verifier = parts.verifier.counted(registry)
     metrics = ConnectMetrics(registry)
-    for_clients = http.app("connect-for-clients")
+    for_clients = http.app("connect-for-clients", unary.refused)
     origins = Origins(parts.settings, parts.discovery)
     origins.watch(for_clients, but=(development.PATH,))
     add_routes(for_clients, directory, verifier, metrics, tracer)
+    openapi.add_route(for_clients)
     if parts.page_secret:
         development.add_tokens(for_clients, parts.page_secret, parts.settings)
         page.add_page(for_clients, directory, parts.settings)

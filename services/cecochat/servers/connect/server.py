@@ -1,21 +1,13 @@
-"""The connect server, which tells callers over HTTP where their messaging server is."""
+"""The connect server, which tells callers where their messaging server is."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from contextlib import aclosing
 from functools import partial
 from itertools import count
-from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from sanic import Request, Sanic
-from sanic.response import HTTPResponse
-from sanic.response import json as json_response
-
-from cecochat.auth.tokens import Verifier, bearer
 from cecochat.documents.follow import Following, valid
 from cecochat.domain.cluster import assignment
 from cecochat.domain.cluster.configuration import Config
@@ -23,14 +15,10 @@ from cecochat.domain.cluster.partitions import partition_of
 from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import UserId
 from cecochat.domain.session.bucket import Rates
-from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
 from cecochat.ports.configuration import ASSIGNMENT
 from cecochat.ports.discovery import Discovery, Instance
-from cecochat.runtime.http import error_response
-from cecochat.runtime.tarpit import Tarpit
-from cecochat.telemetry import spans
-from cecochat.telemetry.tracing import OFF, Tracer
 from cecochat.v1 import errors_pb2
+from cecochat.v1.directory_pb2 import BackOff, LookupResponse
 
 VALID_FOR_S = 60
 RETRY_MS = 1_000
@@ -75,10 +63,10 @@ class Directory:
         live = [*self._discovery.live("messaging"), *self._discovery.live("history")]
         return [each.web for each in live if each.web]
 
-    def lookup(self, user_id: UserId) -> dict[str, Any]:
-        """Return where a user has to go, as an object for JSON. There is no `history` and no
-        `history_http` while no history server is live. Raises `Refusal`: unavailable while no live
-        server owns the user's partition, or rate_limited.
+    def lookup(self, user_id: UserId) -> LookupResponse:
+        """Return where a user has to go. There is no `history` and no `history_http` while no
+        history server is live. Raises `Refusal`: unavailable while no live server owns the user's
+        partition, or rate_limited.
         """
         config = self._config
         self._rates.check(
@@ -86,21 +74,21 @@ class Directory:
         )
         partition = partition_of(user_id, self._partitions)
         messaging = self._owner(partition)
-        return {
-            "user_id": user_id,
-            "partition": partition,
-            "server_id": messaging.instance_id,
-            "messaging": messaging.address,
-            **({"websocket": messaging.web} if messaging.web else {}),
+        return LookupResponse(
+            user_id=user_id,
+            partition=partition,
+            server_id=messaging.instance_id,
+            messaging=messaging.address,
+            websocket=messaging.web,
             **self._history(),
-            "valid_for_s": VALID_FOR_S,
-            "backoff": {
-                "base_s": config.connect_backoff_base_s,
-                "factor": config.connect_backoff_factor,
-                "max_s": config.connect_backoff_max_s,
-                "jitter": config.connect_backoff_jitter,
-            },
-        }
+            valid_for_s=VALID_FOR_S,
+            backoff=BackOff(
+                base_s=config.connect_backoff_base_s,
+                factor=config.connect_backoff_factor,
+                max_s=config.connect_backoff_max_s,
+                jitter=config.connect_backoff_jitter,
+            ),
+        )
 
     def _owner(self, partition: int) -> Instance:
         server_id = (self._assignment or {}).get(partition)
@@ -122,69 +110,3 @@ class Directory:
         found = {"history": [each.address for each in live], "history_http": urls}
         # a client can chat without it
         return {name: some[turn % len(some)] for name, some in found.items() if some}
-
-
-class ConnectMetrics:
-    """The metrics of a connect server."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._load = ConnectLoad()  # what control asks for; the metric has the same
-        self._lookups = Counter(
-            "cecochat_connects", "Lookups, by code.", ["code"], registry=registry
-        )
-        self.seconds = Histogram(
-            "cecochat_connect_seconds", "Time to answer a lookup.", registry=registry
-        )
-
-    @property
-    def load(self) -> Load:
-        """What this server carries now."""
-        return Load(connect=self._load)
-
-    def answered(self, refusal: Refusal | None) -> None:
-        """Note that a lookup was answered."""
-        self._lookups.labels(refusal.name if refusal else "ok").inc()
-        self._load.lookups += 1
-
-
-def add_routes(
-    app: Sanic[Any, Any],
-    directory: Directory,
-    verifier: Verifier,
-    metrics: ConnectMetrics,
-    tracer: Tracer = OFF,
-) -> None:
-    """Add `GET /v1/connect`, and `GET /livez` for load balancers."""
-    tarpit = Tarpit()
-
-    @app.get("/livez")
-    async def livez(_: Request) -> HTTPResponse:
-        return json_response({"status": "alive"})
-
-    @app.get("/v1/connect")
-    async def connect(request: Request) -> HTTPResponse:
-        with metrics.seconds.time():
-            answer, refusal = answered(request)
-        metrics.answered(refusal)
-        if refusal:
-            await tarpit.hold(refusal)
-        return answer
-
-    def answered(request: Request) -> tuple[HTTPResponse, Refusal | None]:
-        attributes = {spans.HTTP_METHOD: "GET", spans.HTTP_ROUTE: "/v1/connect"}
-        try:
-            identity = verifier.verify(bearer(request.headers.get("authorization")))
-        except Refusal as refusal:
-            return error_response(refusal), refusal.detached()
-        parent = request.headers.get("traceparent", "")  # only from callers with a valid token
-        with tracer.serving(spans.LOOKUP, parent, attributes) as span:
-            answer, refused = looked_up(identity.user_id)
-            if span:
-                span.set_attribute(spans.HTTP_STATUS, answer.status)
-        return answer, refused
-
-    def looked_up(user_id: UserId) -> tuple[HTTPResponse, Refusal | None]:
-        try:
-            return json_response(directory.lookup(user_id), dumps=json.dumps), None
-        except Refusal as refusal:
-            return error_response(refusal), refusal.detached()

@@ -15,7 +15,7 @@ from cecochat.overview.facts import Facts, System
 from cecochat.overview.routes import add_routes as add_page
 from cecochat.ports.backplane import Log
 from cecochat.ports.discovery import SERVICES, Instance
-from cecochat.runtime import grpc, http, internal, unary
+from cecochat.runtime import grpc, http, internal, openapi, unary
 from cecochat.runtime.lifetime import registered, running
 from cecochat.runtime.metrics import watch_loop
 from cecochat.runtime.origins import Origins
@@ -52,9 +52,10 @@ async def history(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     calls = Calls(queries, where, admission, verifier, metrics, tracer)
     over_grpc = service(calls)
     origins = Origins(settings, parts.discovery)
-    for_clients = http.app("history-for-clients", unary.error_response)
+    for_clients = http.app("history-for-clients", unary.refused)
     origins.watch(for_clients)
     over_http.add_routes(for_clients, calls)
+    openapi.add_route(for_clients)
 
     app = internal.app(parts.guard, "history", server_id, registry, lambda: None)
     add_routes(app, where, parts.history, DeadLetters(log, parts.history))

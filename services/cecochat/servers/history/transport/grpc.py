@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from cecochat.domain.errors import Invalid
+from cecochat.runtime.arriving import soon
 from cecochat.runtime.grpc import Context, Service, refuse
 from cecochat.servers.history.calls import (
     RECEIVE_MAX_BYTES,
@@ -50,7 +51,8 @@ class _OverGrpc(Exchange):
 
     @override
     async def read(self, kind: type[Request]) -> Request:
-        raw = await self._context.read()
+        async with soon():
+            raw = await self._context.read()
         if raw is grpc.aio.EOF:
             raise Invalid("the call has no request: send one")
         try:

@@ -1,0 +1,141 @@
+"""Answers lookups over HTTP, in both forms: `GET /v1/connect`, and a unary call of Connect."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from google.protobuf.json_format import MessageToDict
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.response import json as json_response
+
+from cecochat.auth.tokens import Verifier, bearer
+from cecochat.domain.errors import Refusal
+from cecochat.domain.log.ids import UserId
+from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
+from cecochat.runtime import unary
+from cecochat.runtime.http import STATUS, App, error_response
+from cecochat.runtime.tarpit import Tarpit
+from cecochat.runtime.unary import Unary
+from cecochat.servers.connect.server import Directory
+from cecochat.telemetry import spans
+from cecochat.telemetry.tracing import OFF, Tracer
+from cecochat.v1.directory_pb2 import LookupRequest, LookupResponse
+
+CONNECT: Final = "/v1/connect"
+LOOKUP: Final = "/cecochat.v1.Directory/Lookup"
+
+
+class ConnectMetrics:
+    """The metrics of a connect server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._load = ConnectLoad()  # what control asks for; the metric has the same
+        self._lookups = Counter(
+            "cecochat_connects", "Lookups, by code.", ["code"], registry=registry
+        )
+        self.seconds = Histogram(
+            "cecochat_connect_seconds", "Time to answer a lookup.", registry=registry
+        )
+
+    @property
+    def load(self) -> Load:
+        """What this server carries now."""
+        return Load(connect=self._load)
+
+    def answered(self, refusal: Refusal | None) -> None:
+        """Note that a lookup was answered."""
+        self._lookups.labels(refusal.name if refusal else "ok").inc()
+        self._load.lookups += 1
+
+
+class Lookups:
+    """What every lookup goes through: who asks, and what is told of it."""
+
+    def __init__(
+        self, directory: Directory, verifier: Verifier, metrics: ConnectMetrics, tracer: Tracer
+    ) -> None:
+        self._directory = directory
+        self._verifier = verifier
+        self._metrics = metrics
+        self._tracer = tracer
+        self._tarpit = Tarpit()
+
+    async def answer(
+        self, authorization: str, traceparent: str, method: str, route: str
+    ) -> LookupResponse:
+        """Return where the user of a token has to go. Raises `Refusal`, after the wait that a flood
+        has to expect.
+        """
+        refusal = None
+        with self._metrics.seconds.time():
+            try:
+                identity = self._verifier.verify(bearer(authorization))
+                # only callers with a valid token continue a trace
+                return self._traced(identity.user_id, traceparent, method, route)
+            except Refusal as refused:
+                refusal = refused.detached()
+            finally:
+                self._metrics.answered(refusal)
+        await self._tarpit.hold(refusal)
+        raise refusal
+
+    def _traced(self, user_id: UserId, traceparent: str, method: str, route: str) -> LookupResponse:
+        attributes = {spans.HTTP_METHOD: method, spans.HTTP_ROUTE: route}
+        with self._tracer.serving(spans.LOOKUP, traceparent, attributes) as span:
+            status = 200
+            try:
+                return self._directory.lookup(user_id)
+            except Refusal as refusal:
+                status = STATUS.get(refusal.error_code, 500)
+                raise
+            finally:
+                if span:
+                    span.set_attribute(spans.HTTP_STATUS, status)
+
+
+def add_routes(
+    app: App,
+    directory: Directory,
+    verifier: Verifier,
+    metrics: ConnectMetrics,
+    tracer: Tracer = OFF,
+) -> None:
+    """Add the lookups, and `GET /livez` for load balancers."""
+    lookups = Lookups(directory, verifier, metrics, tracer)
+
+    @app.get("/livez")
+    async def livez(_: Request) -> HTTPResponse:
+        return json_response({"status": "alive"})
+
+    @app.get(CONNECT)
+    async def connect(request: Request) -> HTTPResponse:
+        headers = request.headers
+        token, parent = headers.get("authorization", ""), headers.get("traceparent", "")
+        try:
+            found = await lookups.answer(token, parent, "GET", CONNECT)
+        except Refusal as refusal:
+            return error_response(refusal)
+        return json_response(as_json(found), dumps=json.dumps)
+
+    async def lookup(asked: Unary) -> Refusal | None:
+        try:
+            found = await lookups.answer(asked.authorization, asked.traceparent, "POST", LOOKUP)
+            await asked.read(LookupRequest)
+        except Refusal as refusal:
+            return refusal.detached()
+        await asked.write(found.SerializeToString(), LookupResponse)
+        return None
+
+    unary.add_route(app, LOOKUP, lookup)
+
+
+def as_json(found: LookupResponse) -> dict[str, Any]:
+    """Return the answer of `GET /v1/connect`. An address that there is not is left out."""
+    value = MessageToDict(
+        found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    names = (field.name for field in LookupResponse.DESCRIPTOR.fields)
+    return {name: value[name] for name in names if value[name] != ""}

@@ -1,0 +1,154 @@
+"""The OpenAPI document: it is valid and served, and says what the real servers answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from cecochat.client import connect
+from tests.integration.systems import Running, running
+from tests.integration.test_docs import ROOT
+
+DOCUMENT: dict[str, Any] = json.loads((ROOT / "services/cecochat/v1/openapi.json").read_text())
+CONNECT = "/v1/connect"
+LOOKUP = "/cecochat.v1.Directory/Lookup"
+MESSAGES = "/cecochat.v1.History/GetMessages"
+CHATS = "/cecochat.v1.History/GetChats"
+FIND = "/cecochat.v1.History/FindMessage"
+CALLS = (LOOKUP, MESSAGES, CHATS, FIND)
+AB = {"chatId": "d:alice~bob"}
+NOT_PROVOKED = {"500"}
+"""Faults of a server: nobody can provoke one from outside."""
+
+
+def closed(schema: Any) -> Any:
+    """The same schema without room for anything that it does not name."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(each) for name, each in schema.items()}
+    if "properties" in schema:
+        found.setdefault("additionalProperties", False)
+    return found
+
+
+COMPONENTS = closed(DOCUMENT["components"])
+
+
+class Asking:
+    """Asks the real servers, and compares each answer with the document."""
+
+    def __init__(self, up: Running) -> None:
+        self.up = up
+        self.seen: set[tuple[str, str]] = set()  # path and status
+
+    async def __call__(self, path: str, user: str = "alice", **sent: Any) -> Any:
+        addresses = self.up.addresses
+        url = addresses.history_http if "History" in path else addresses.connect
+        headers = {"authorization": f"Bearer {self.up.token(user)}"} | sent.pop("headers", {})
+        method = "GET" if path == CONNECT else "POST"
+        if method == "POST" and not sent.keys() & {"content", "data"}:
+            sent.setdefault("json", {})
+        async with httpx.AsyncClient() as client:
+            answer = await client.request(method, url + path, headers=headers, **sent)
+        self._compare(path, method.lower(), answer)
+        return answer.json()
+
+    def _compare(self, path: str, method: str, answer: httpx.Response) -> None:
+        status = str(answer.status_code)
+        self.seen.add((path, status))
+        responses = DOCUMENT["paths"][path][method]["responses"]
+        said = responses.get(status) or responses.get("default")
+        assert said, f"{path} answers {status}, of which the document says nothing"
+        content = said["content"][answer.headers["content-type"]]
+        schema = {**content["schema"], "components": COMPONENTS}
+        Draft202012Validator(schema).validate(answer.json())
+
+
+@pytest.fixture
+async def asking(up: Running) -> Asking:
+    async with connect(up.addresses.connect, up.token("alice"), listen=False) as alice:
+        sent = await alice.send("bob", "hello")
+        assert (await alice.history("bob")).messages[-1].id == sent
+    return Asking(up)
+
+
+def test_it_is_valid() -> None:
+    validate(DOCUMENT)
+
+
+async def test_both_servers_have_it(up: Running) -> None:
+    async with httpx.AsyncClient() as client:
+        for url in (up.addresses.connect, up.addresses.history_http):
+            answer = await client.get(f"{url}/openapi.json")
+            assert answer.headers["content-type"] == "application/json"
+            assert answer.json() == DOCUMENT
+
+
+def test_it_has_every_path_that_is_asked_here() -> None:
+    assert set(DOCUMENT["paths"]) == {CONNECT, *CALLS}
+
+
+async def test_answers_are_as_it_says(asking: Asking) -> None:
+    plain, called = await asking(CONNECT), await asking(LOOKUP)
+    assert called["historyHttp"] == plain["history_http"] == asking.up.addresses.history_http
+    assert "partition" not in called, "0 is left out in JSON of protobuf"
+    (message,) = (await asking(MESSAGES, json=AB))["messages"]
+    assert (await asking(CHATS, "bob"))["chats"][0]["unreadCount"] == 1
+    assert (await asking(FIND, json={"messageId": message["id"]}))["steps"]
+
+
+REFUSED: dict[str, Callable[[Asking, str], Awaitable[Any]]] = {
+    "400": lambda ask, path: ask(path, content=b"[]", headers={"content-type": "application/json"}),
+    "401": lambda ask, path: ask(path, headers={"authorization": "Bearer nonsense"}),
+    "403": lambda ask, path: ask(path, headers={"origin": "https://evil.example"}),
+    "415": lambda ask, path: ask(path, data={"a": "b"}),
+    "501": lambda ask, path: ask(path, headers={"content-encoding": "br"}),
+    "429": lambda ask, path: ask(
+        path,
+        content=gzip.compress(b" " * 100_000),
+        headers={"content-type": "application/json", "content-encoding": "gzip"},
+    ),
+}
+
+
+async def test_every_error_is_as_it_says(asking: Asking) -> None:
+    for path in CALLS:
+        for status, provoke in REFUSED.items():
+            await provoke(asking, path)
+            assert (path, status) in asking.seen
+    ahead = {"logId": await log_of(asking.up), "offsets": {"0": "1000000"}}
+    await asking(CHATS, json={"token": ahead})
+    await asking(CHATS, headers={"connect-timeout-ms": "0"})
+    await asking(FIND, json={"messageId": str(1 << 60)})
+    await asking(CONNECT, headers={"authorization": ""})
+    documented = {
+        status for path in CALLS for status in DOCUMENT["paths"][path]["post"]["responses"]
+    }
+    assert {status for _, status in asking.seen} | {"200"} == documented - NOT_PROVOKED
+
+
+async def log_of(up: Running) -> str:
+    async with up.stream("alice") as stream:
+        assert stream.position
+        return stream.position.log_id
+
+
+async def test_while_nobody_owns_the_partition(tmp_path: Path) -> None:
+    async with running(tmp_path) as up:
+        await up.configuration.change("assignment", lambda _: {}, by="test")
+        asking = Asking(up)
+        for path in (CONNECT, LOOKUP):
+            async with asyncio.timeout(20):
+                while (path, "503") not in asking.seen:
+                    await asking(path)
