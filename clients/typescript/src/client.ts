@@ -10,11 +10,11 @@ type Listener<N extends EventName> = (value: Events[N]) => unknown;
 
 /** What is behind a client: a `Core`, here or in another tab. */
 export interface Backend {
-  send(chatId: string, text: string, clientMessageId: string): Promise<bigint>;
+  send(chatId: string, text: string, clientMessageId: string, again: boolean): Promise<bigint>;
   chats(request: PageRequest): Promise<Chat[]>;
   page(chatId: string, request: PageRequest): Promise<Page>;
   recent(chatId: string): Promise<Message[]>;
-  queued(chatId: string): Queued[] | Promise<Queued[]>;
+  queued(chatId: string): Promise<Queued[]>;
   markRead(chatId: string, messageId: bigint): unknown;
   close(): Promise<void>;
 }
@@ -51,13 +51,13 @@ export class Client {
     text: string,
     options: { clientMessageId?: string } = {},
   ): Promise<bigint> {
-    const { clientMessageId = newId() } = options;
+    const clientMessageId = options.clientMessageId ?? newId();
     const size = new TextEncoder().encode(clientMessageId).length;
     if (!size || size > 64) throw invalid("clientMessageId has to have 1 to 64 bytes");
     if (typeof text !== "string" || !text || /\p{Surrogate}/u.test(text)) {
       throw invalid("text is empty, or holds half of a surrogate pair");
     }
-    return this.backend.send(this.chat(to), text, clientMessageId);
+    return this.backend.send(this.chat(to), text, clientMessageId, !!options.clientMessageId);
   }
 
   /** Return the stored messages of a chat, oldest first. This needs no server. */

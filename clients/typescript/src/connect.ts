@@ -1,13 +1,16 @@
 /** Makes a client: finds out who the user is, opens the storage, and begins to connect. */
 
+import { waitMs } from "./backoff.js";
 import { Client } from "./client.js";
 import { Core, type CoreOptions } from "./core.js";
 import { ChatError, chatError, invalid } from "./errors.js";
+import type { Occurrence } from "./events.js";
+import { databaseName, indexedDb } from "./indexeddb.js";
 import { type Fetch, Lookup, type Token, userIn } from "./lookup.js";
 import type { SocketClass } from "./session.js";
 import { type Storage, memory } from "./storage.js";
 import { Surroundings } from "./surroundings.js";
-import { waitMs } from "./backoff.js";
+import { Tabs } from "./tabs.js";
 
 export interface Options {
   /** Of the connect server, such as `https://chat.example.com`. */
@@ -31,15 +34,30 @@ export interface Options {
 export async function connect(options: Options): Promise<Client> {
   const checked = check(options);
   const userId = await userOf(checked);
-  const storage = options.storage ?? memory();
+  const storage = options.storage ?? (canShare() ? indexedDb() : memory());
   const client = new Client(userId);
-  const kept = await storage.open(checked.url, userId).catch((error: unknown) => {
-    throw chatError(error, "storage_failed");
-  });
-  const core = new Core(userId, checked, kept, new Surroundings(), (each) => client._emit(each));
-  client._open(core);
-  setTimeout(() => core.start()); // whoever awaits this has time to add listeners
+  const emit = (occurrence: Occurrence): Promise<void> => client._emit(occurrence);
+  const makeCore = async (emit: Emit): Promise<Core> => {
+    const kept = await storage.open(checked.url, userId).catch((error: unknown) => {
+      throw chatError(error, "storage_failed");
+    });
+    return new Core(userId, checked, kept, new Surroundings(), emit);
+  };
+  const backend =
+    storage.shared && canShare()
+      ? new Tabs(databaseName(checked.url, userId), makeCore, emit)
+      : await makeCore(emit);
+  client._open(backend);
+  setTimeout(() => backend.start()); // whoever awaits this has time to add listeners
   return client;
+}
+
+type Emit = (occurrence: Occurrence) => Promise<void>;
+
+/** Whether tabs can share a storage and a connection here: in a page that came over HTTPS. */
+function canShare(): boolean {
+  const { document, indexedDB, navigator, BroadcastChannel } = globalThis;
+  return Boolean(document && indexedDB && navigator?.locks && BroadcastChannel);
 }
 
 function check(options: Options): CoreOptions {

@@ -61,6 +61,8 @@ export class Core implements Peer {
   private hurry = (): void => {};
   private running: Promise<void> = Promise.resolve();
   private roomMade: (() => void)[] = [];
+  private inOrder: Promise<unknown> = Promise.resolve();
+  private lookedAtMs = 0; // when somebody last looked at another tab
 
   constructor(
     readonly userId: string,
@@ -109,15 +111,47 @@ export class Core implements Peer {
 
   // -- what the application asks for
 
-  async send(chatId: string, text: string, clientMessageId: string): Promise<bigint> {
+  /** Queue a message. With `again`, it may have been sent before: it is looked for first. */
+  async send(
+    chatId: string,
+    text: string,
+    clientMessageId: string,
+    again = false,
+  ): Promise<bigint> {
+    const submitted = this.inOrder.then(() => this.submit(chatId, text, clientMessageId, again));
+    this.inOrder = submitted.catch(() => {});
+    return (await submitted).answer;
+  }
+
+  private async submit(
+    chatId: string,
+    text: string,
+    clientMessageId: string,
+    again: boolean,
+  ): Promise<{ answer: Promise<bigint> }> {
     this.checkSize(text);
+    const known = again ? await this.sentBefore(chatId, text, clientMessageId) : undefined;
+    if (known) return { answer: Promise.resolve(known.id) };
     while (!this.hasRoom(clientMessageId) && !this.isClosed) {
       await new Promise<void>((resolve) => this.roomMade.push(resolve));
     }
     if (this.isClosed) throw this.error ?? closed();
     const seenId = this.seen.get(chatId) ?? 0n;
     const body = { case: "message", value: { text } } as const;
-    return this.local.submit(create(SendSchema, { clientMessageId, chatId, seenId, body }));
+    const send = create(SendSchema, { clientMessageId, chatId, seenId, body });
+    const answer = this.local.submit(send);
+    this.keeper.keep().catch(this.keeper.failed);
+    return { answer };
+  }
+
+  /**
+   * Return an own message that was accepted. The server need not know any more what lies below the
+   * position, and could take it for a new one.
+   */
+  private async sentBefore(chatId: string, text: string, id: string): Promise<Message | undefined> {
+    const isIt = (each: Message): boolean =>
+      each.userId === this.userId && each.clientMessageId === id && each.text === text;
+    return (await this.recent(chatId)).find(isIt);
   }
 
   private hasRoom(clientMessageId: string): boolean {
@@ -133,7 +167,8 @@ export class Core implements Peer {
   }
 
   /** Return the messages of a chat that are queued, oldest first. */
-  queued(chatId: string): Queued[] {
+  async queued(chatId: string): Promise<Queued[]> {
+    await this.keeper.keep();
     const isQueued = (send: Send): boolean =>
       send.chatId === chatId && send.body.case === "message";
     const sends = [...this.local.progress.live.outbox.values()].filter(isQueued);
@@ -179,14 +214,33 @@ export class Core implements Peer {
 
   /** Send the remaining receipts, save the state and disconnect. */
   async close(): Promise<void> {
-    if (this.isClosed) return this.running;
+    await this.flush();
+    this.fail(undefined);
+    await this.running;
+  }
+
+  /** Send the remaining receipts, and wait for their answers for up to 3 s. */
+  async flush(): Promise<void> {
+    if (this.isClosed) return;
     this.local.tellMarks();
     const giveUpMs = Date.now() + FLUSH_MS;
     while (!this.local.marks.idle && this.status.state === "connected" && Date.now() < giveUpMs) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    this.fail(undefined);
-    await this.running;
+  }
+
+  /** Somebody looks at another tab. Do what is due: timers of a hidden page may be a minute late. */
+  nudge(): void {
+    const isNew = !this.isLookedAt;
+    this.lookedAtMs = Date.now();
+    if (this.telling) this.local.tellMarks();
+    if (this.status.state !== "waiting") return;
+    if (isNew) this.goOn();
+    else if (this.status.until.getTime() < Date.now()) this.hurry();
+  }
+
+  private get isLookedAt(): boolean {
+    return Date.now() - this.lookedAtMs < 5_000;
   }
 
   // -- the connection
@@ -236,7 +290,8 @@ export class Core implements Peer {
   private async pause(error: ChatError | undefined): Promise<void> {
     if (!error) return;
     if (!this.lookup.mends(error)) return this.fail(error);
-    const { hidden, offline } = this.surroundings;
+    const { offline } = this.surroundings;
+    const hidden = this.surroundings.hidden && !this.isLookedAt;
     const asked = this.lookup.asked;
     const options = { atLeastMs: error.retryAfterMs, hidden, ...(asked && { asked }) };
     const wait = waitMs(offline ? 32 : this.attempt++, offline ? 1 : Math.random(), options);

@@ -20,6 +20,7 @@ export type {
   Rejected,
   Status,
 } from "./events.js";
+export { databaseName, indexedDb } from "./indexeddb.js";
 export type { Token } from "./lookup.js";
 export type { Snapshot } from "./snapshot.js";
 export { type Kept, type Storage, memory } from "./storage.js";

@@ -1,0 +1,94 @@
+/** Keeps devices in the browser's IndexedDB: one database for each user of each CecoChat. */
+
+import type { Message } from "./events.js";
+import type { Snapshot } from "./snapshot.js";
+import { type Kept, RECENT_MAX, type Storage } from "./storage.js";
+
+const DEVICE = "device";
+const MESSAGES = "messages";
+const SPARE = 50; // how many messages of a chat more than RECENT_MAX there may be
+
+/** The name of the database that keeps a user's device and messages. Delete it at a log-out. */
+export function databaseName(url: string, userId: string): string {
+  return `cecochat ${url} ${userId}`;
+}
+
+/**
+ * Keep the device, and the newest messages of each chat, in IndexedDB. Tabs share it, and with it one
+ * connection. What is saved outlives the page and the browser, though perhaps not a power cut.
+ */
+export function indexedDb(): Storage {
+  return { shared: true, open: (url, userId) => openKept(databaseName(url, userId)) };
+}
+
+async function openKept(name: string): Promise<Kept> {
+  const opening = indexedDB.open(name, 1);
+  opening.onupgradeneeded = () => {
+    opening.result.createObjectStore(DEVICE);
+    opening.result.createObjectStore(MESSAGES);
+  };
+  const database = await done(opening);
+  database.onversionchange = () => database.close(); // somebody wants to delete it
+  const stored = database.transaction(DEVICE).objectStore(DEVICE).get(DEVICE);
+  return new DatabaseKept(database, await done(stored));
+}
+
+class DatabaseKept implements Kept {
+  constructor(
+    private readonly database: IDBDatabase,
+    readonly device: Snapshot | undefined,
+  ) {}
+
+  save(device: Snapshot, messages: Message[]): Promise<void> {
+    const transaction = this.database.transaction([DEVICE, MESSAGES], "readwrite");
+    transaction.objectStore(DEVICE).put(device, DEVICE);
+    const store = transaction.objectStore(MESSAGES);
+    for (const message of messages) store.put(message, keyOf(message));
+    for (const chatId of new Set(messages.map((message) => message.chatId))) prune(store, chatId);
+    return new Promise((resolve, reject) => {
+      transaction.oncomplete = () => resolve();
+      transaction.onabort = () => reject(transaction.error);
+    });
+  }
+
+  async recent(chatId: string): Promise<Message[]> {
+    const store = this.database.transaction(MESSAGES).objectStore(MESSAGES);
+    const messages: Message[] = await done(store.getAll(rangeOf(chatId)));
+    return messages.slice(-RECENT_MAX);
+  }
+
+  close(): void {
+    this.database.close();
+  }
+}
+
+/** Messages of a chat lie in the order of their ids, which have at most 19 digits. */
+function keyOf({ chatId, id }: Message): [string, string] {
+  return [chatId, `${id}`.padStart(19, "0")];
+}
+
+function rangeOf(chatId: string): IDBKeyRange {
+  return IDBKeyRange.bound([chatId, ""], [chatId, ":"]); // a colon follows the digits
+}
+
+/** Delete the oldest messages of a chat if there are too many. */
+function prune(store: IDBObjectStore, chatId: string): void {
+  const counting = store.count(rangeOf(chatId));
+  counting.onsuccess = () => {
+    let tooMany = counting.result - RECENT_MAX;
+    if (tooMany < SPARE) return;
+    const cursor = store.openKeyCursor(rangeOf(chatId));
+    cursor.onsuccess = () => {
+      if (!cursor.result || tooMany-- <= 0) return;
+      store.delete(cursor.result.primaryKey);
+      cursor.result.continue();
+    };
+  };
+}
+
+function done<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}

@@ -1,0 +1,260 @@
+/**
+ * Tabs of one user share one connection. The tab that holds a lock leads: it has the connection and
+ * the storage. The others ask it over a BroadcastChannel, and hear of all events. When it is closed
+ * or crashes, the browser gives the lock to another one, which goes on from the storage.
+ */
+
+import type { Backend } from "./client.js";
+import type { Core, PageRequest, Queued } from "./core.js";
+import { ChatError, chatError, closed, fromData, toData } from "./errors.js";
+import type { Chat, Message, Occurrence, Page } from "./events.js";
+import { newId } from "./newid.js";
+
+const TICK_MS = 1_000;
+const SEEN_MAX = 5_000;
+
+type Emit = (occurrence: Occurrence) => Promise<void>;
+type Name = "send" | "chats" | "page" | "recent" | "queued" | "markRead";
+
+/** What tabs tell each other. */
+type Note =
+  | { note: "who" } // a tab asks for the leader
+  | { note: "lead"; tab: string; status: Occurrence } // there is a new leader, or it was asked for
+  | { note: "call"; leader: string; tab: string; call: number; name: Name; args: unknown[] }
+  | { note: "answer"; tab: string; call: number; value?: unknown; error?: unknown }
+  | { note: "event"; occurrence: Occurrence }
+  | { note: "tick" }; // somebody looks at a tab: timers of a hidden leader may be late
+
+interface Pending {
+  name: Name;
+  args: unknown[];
+  resolve(value: never): void;
+  reject(error: ChatError): void;
+}
+
+export class Tabs implements Backend {
+  private readonly tab = newId();
+  private readonly channel: BroadcastChannel;
+  private readonly pending = new Map<number, Pending>();
+  private readonly seen = new Set<string>();
+  private readonly waiting = new AbortController(); // for the lock
+  private calls = 0;
+  private core: Core | undefined;
+  private leader = "";
+  private error: ChatError | undefined; // what ended the client
+  private isClosed = false;
+  private release = (): void => {};
+  private readonly ticking: ReturnType<typeof setInterval>;
+
+  constructor(
+    private readonly name: string,
+    private readonly makeCore: (emit: Emit) => Promise<Core>,
+    private readonly emit: Emit,
+  ) {
+    this.channel = new BroadcastChannel(name);
+    this.channel.onmessage = ({ data }: MessageEvent<Note>) => void this.heard(data);
+    this.ticking = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  start(): void {
+    this.tell({ note: "who" });
+    const { signal } = this.waiting;
+    navigator.locks.request(this.name, { signal }, () => this.lead()).catch(() => {});
+  }
+
+  // -- as the leader
+
+  /** Lead until this tab is closed. */
+  private async lead(): Promise<void> {
+    if (this.isClosed) return;
+    const released = new Promise<void>((resolve) => (this.release = resolve));
+    try {
+      this.core = await this.makeCore((occurrence) => this.happened(occurrence));
+    } catch (error) {
+      const failed = chatError(error, "storage_failed");
+      await this.happened({ name: "status", value: { state: "closed", error: failed } });
+      return;
+    }
+    this.core.start();
+    this.tellWhoLeads(this.core);
+    this.follow(this.tab);
+    await released;
+    await this.core.close();
+  }
+
+  private tellWhoLeads(core: Core): void {
+    const status = packed({ name: "status", value: core.status });
+    this.tell({ note: "lead", tab: this.tab, status });
+  }
+
+  /** Tell all tabs of an event. It is taken once the listeners of this one have taken it. */
+  private async happened(occurrence: Occurrence): Promise<void> {
+    if (this.isClosed && isEnd(occurrence)) return; // of this tab alone
+    this.tell({ note: "event", occurrence: packed(occurrence) });
+    await this.emitOnce(occurrence);
+  }
+
+  private async answer({ tab, call, name, args }: Note & { note: "call" }): Promise<void> {
+    try {
+      const value = await this.run(name, args);
+      this.tell({ note: "answer", tab, call, value });
+    } catch (thrown) {
+      const error = chatError(thrown, "internal");
+      if (error.code === "closed") return; // the next leader is asked again
+      this.tell({ note: "answer", tab, call, error: toData(error) });
+    }
+  }
+
+  private run(name: Name, args: unknown[]): unknown {
+    const method = this.core![name] as (...args: unknown[]) => unknown;
+    return method.apply(this.core, args);
+  }
+
+  // -- as any tab
+
+  private async heard(note: Note): Promise<void> {
+    switch (note.note) {
+      case "who":
+        return this.core && this.tellWhoLeads(this.core);
+      case "tick":
+        return this.core?.nudge();
+      case "call":
+        // What was meant for the last leader comes again, in order, once this one is known.
+        return this.core && note.leader === this.tab ? this.answer(note) : undefined;
+      case "event":
+        return this.emitOnce(unpacked(note.occurrence)).catch(() => {});
+      case "lead":
+        this.follow(note.tab);
+        return this.emitOnce(unpacked(note.status)).catch(() => {});
+      case "answer":
+        return note.tab === this.tab ? this.answered(note) : undefined;
+    }
+  }
+
+  private answered({ call, value, error }: Note & { note: "answer" }): void {
+    const pending = this.pending.get(call);
+    this.pending.delete(call);
+    if (error) pending?.reject(fromData(error as ChatError));
+    else pending?.resolve(value as never);
+  }
+
+  /** Messages may be told again by the next leader, if the last one died before it saved them. */
+  private async emitOnce(occurrence: Occurrence): Promise<void> {
+    const { name, value } = occurrence;
+    if (name === "message" || name === "sent") {
+      const key = `${name} ${value.id}`;
+      if (this.seen.has(key)) return;
+      this.seen.add(key);
+      if (this.seen.size > SEEN_MAX) this.seen.delete(this.seen.values().next().value!);
+    }
+    if (name === "status" && value.state === "closed") this.end(value.error);
+    await this.emit(occurrence);
+  }
+
+  private call<T>(name: Name, ...args: unknown[]): Promise<T> {
+    if (this.isClosed) return Promise.reject(this.error ?? closed());
+    return new Promise<T>((resolve, reject) => {
+      this.pending.set(++this.calls, { name, args, resolve, reject });
+      void this.ask(this.calls);
+    });
+  }
+
+  /** Ask a new leader, in order, what the last one has not answered. It may have done it. */
+  private follow(leader: string): void {
+    if (leader === this.leader) return;
+    this.leader = leader;
+    for (const [call, { name, args }] of this.pending) {
+      if (name === "send") args[3] = true;
+      void this.ask(call);
+    }
+  }
+
+  /** Ask the leader, which may be this tab. If there is none just now, the next one is asked. */
+  private async ask(call: number): Promise<void> {
+    const { name, args, resolve, reject } = this.pending.get(call)!;
+    if (!this.core) {
+      return this.tell({ note: "call", leader: this.leader, tab: this.tab, call, name, args });
+    }
+    try {
+      resolve((await this.run(name, args)) as never);
+    } catch (error) {
+      reject(chatError(error, "internal"));
+    }
+    this.pending.delete(call);
+  }
+
+  private tell(note: Note): void {
+    if (!this.isClosed) this.channel.postMessage(note);
+  }
+
+  private tick(): void {
+    if (!this.core && document.visibilityState === "visible") this.tell({ note: "tick" });
+  }
+
+  /** Let go of everything. */
+  private end(error: ChatError | undefined): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.error = error;
+    clearInterval(this.ticking);
+    this.waiting.abort();
+    for (const { reject } of this.pending.values()) reject(error ?? closed());
+    this.pending.clear();
+    this.release();
+    setTimeout(() => this.channel.close()); // what was posted just now still goes out
+  }
+
+  // -- what the client asks for
+
+  send(chatId: string, text: string, id: string, again: boolean): Promise<bigint> {
+    return this.call("send", chatId, text, id, again);
+  }
+
+  chats(request: PageRequest): Promise<Chat[]> {
+    return this.call("chats", request);
+  }
+
+  page(chatId: string, request: PageRequest): Promise<Page> {
+    return this.call("page", chatId, request);
+  }
+
+  recent(chatId: string): Promise<Message[]> {
+    return this.call("recent", chatId);
+  }
+
+  queued(chatId: string): Promise<Queued[]> {
+    return this.call("queued", chatId);
+  }
+
+  markRead(chatId: string, messageId: bigint): void {
+    this.call("markRead", chatId, messageId).catch(() => {});
+  }
+
+  /** Leave. If this tab leads, another one goes on. */
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    await this.core?.flush();
+    this.end(undefined);
+    await this.core?.close();
+    await this.emit({ name: "status", value: { state: "closed" } });
+  }
+}
+
+function isEnd({ name, value }: Occurrence): boolean {
+  return name === "status" && value.state === "closed";
+}
+
+/** Errors do not keep their fields on the way to another tab, so they go as data. */
+function packed(occurrence: Occurrence): Occurrence {
+  return converted(occurrence, toData);
+}
+
+function unpacked(occurrence: Occurrence): Occurrence {
+  return converted(occurrence, fromData);
+}
+
+function converted(occurrence: Occurrence, convert: (error: ChatError) => unknown): Occurrence {
+  const { name, value } = occurrence;
+  if (!("error" in value) || !value.error) return occurrence;
+  return { name, value: { ...value, error: convert(value.error) } } as Occurrence;
+}

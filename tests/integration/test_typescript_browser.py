@@ -1,0 +1,251 @@
+"""The TypeScript client in a real browser: reloads, crashes, and tabs that share a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page
+from typing_extensions import override
+
+from scripts.protos import TYPESCRIPT
+from tests.support import operators
+from tests.support.backends import Backends
+from tests.support.eventually import eventually
+from tests.support.rawclient import mint
+from tests.support.server import Server, running
+from tests.support.typescript import built
+
+TABS = 10
+HTML = b"""
+<!doctype html><meta charset="utf-8"><title>a page</title>
+<script type="module">
+  import { connect } from "/client.js";
+  const told = { message: [], sent: [], rejected: [], status: [], caughtup: [] };
+  const plain = (value) => JSON.parse(JSON.stringify(value, (_, each) =>
+    typeof each === "bigint" ? `${each}` : each));
+  const [, url, token] = location.hash.split("#");
+  const client = await connect({ url, token: () => token });
+  for (const name in told) client.on(name, (value) => told[name].push(plain(value)));
+  window.chat = { client, told, plain };
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def script(backends: Backends) -> bytes:
+    dist = built(backends)
+    subprocess.run(["node", "bundle.js"], cwd=TYPESCRIPT, check=True, stdout=subprocess.DEVNULL)
+    return (dist / "cecochat.js").read_bytes()
+
+
+@pytest.fixture
+def pages(script: bytes) -> Iterator[str]:
+    """The URL of a web server with the page, which is there while the chat server is away."""
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_script = self.path.endswith(".js")
+            self.send_response(HTTPStatus.OK)
+            self.send_header("content-type", "text/javascript" if is_script else "text/html")
+            self.end_headers()
+            self.wfile.write(script if is_script else HTML)
+
+        @override
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as web:
+        thread = Thread(target=web.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{web.server_port}"
+        web.shutdown()
+
+
+@pytest.fixture
+async def server(tmp_path: Path, pages: str) -> AsyncIterator[Server]:
+    async with running(tmp_path / "server", configuration={"web.origins": pages}) as started:
+        yield started
+
+
+class User:
+    """A browser profile of one user."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self._context = context
+        self._url = url
+
+    async def tab(self) -> Page:
+        page = await self._context.new_page()
+        await page.goto(self._url)
+        await page.wait_for_function("window.chat !== undefined")
+        return page
+
+
+Enter = Callable[[str], Awaitable[User]]
+
+
+@pytest.fixture
+def enter(chromium: Browser, server: Server, pages: str) -> Enter:
+    async def user(name: str) -> User:
+        token = mint(server.secret_file, name)
+        context = await chromium.new_context()
+        return User(context, f"{pages}/#{server.connect_url}#{token}")
+
+    return user
+
+
+async def send(page: Page, to: str, text: str) -> str:
+    """Send, and return the message id once it is acknowledged."""
+    sending = "([to, text]) => chat.client.send(to, text).then((id) => `${id}`)"
+    return str(await page.evaluate(sending, [to, text]))
+
+
+async def begin(page: Page, to: str, text: str) -> None:
+    """Send, but do not wait for the acknowledgement."""
+    await page.evaluate(
+        "([to, text]) => { chat.client.send(to, text).catch(() => {}) }", [to, text]
+    )
+
+
+async def told(page: Page, name: str) -> list[Any]:
+    return list(await page.evaluate("(name) => chat.told[name]", name))
+
+
+async def texts(page: Page, name: str = "message") -> list[str]:
+    return [each["text"] for each in await told(page, name)]
+
+
+async def stored(page: Page, peer: str, what: str = "recent") -> list[str]:
+    asking = "([peer, what]) => chat.client[what](peer).then(chat.plain)"
+    return [each["text"] for each in await page.evaluate(asking, [peer, what])]
+
+
+async def until_texts(page: Page, wanted: list[str], name: str = "message") -> None:
+    async def holds() -> bool:
+        return len(await texts(page, name)) >= len(wanted)
+
+    await eventually(holds)
+    assert await texts(page, name) == wanted
+
+
+async def until_connected(page: Page) -> None:
+    await page.wait_for_function("chat.client.status.state === 'connected'")
+
+
+async def streams(server: Server) -> float:
+    async with operators.client() as client:
+        answer = await client.get(f"{server.ready['health']['messaging']}/metrics")
+    gauge = 'cecochat_streams_open{transport="websocket"}'
+    [line] = [each for each in answer.text.splitlines() if each.startswith(gauge)]
+    return float(line.rsplit(" ", 1)[1])
+
+
+async def test_a_chat_between_pages(server: Server, enter: Enter) -> None:
+    alice = await (await enter("alice")).tab()
+    bob = await (await enter("bob")).tab()
+    await until_connected(bob)
+    sent = await send(alice, "bob", "hello 🙂")
+    await until_texts(bob, ["hello 🙂"])
+    [message] = await told(bob, "message")
+    assert message["id"] == sent
+    newest = "chat.client.history('alice').next().then(({ value }) => chat.plain(value))"
+    assert await bob.evaluate(newest) == message
+
+
+async def test_a_reload_loses_no_queued_send_and_shows_the_chat_at_once(
+    server: Server, enter: Enter
+) -> None:
+    alice = await (await enter("alice")).tab()
+    bob = await (await enter("bob")).tab()
+    await until_connected(bob)
+    await send(alice, "bob", "one")
+    await send(bob, "alice", "two")
+    await until_texts(alice, ["two"])
+    await server.kill()
+    for text in ("three", "four"):
+        await begin(alice, "bob", text)
+    assert await stored(alice, "bob", "queued") == ["three", "four"]
+    await alice.reload()
+    await alice.wait_for_function("window.chat !== undefined")
+    assert await stored(alice, "bob") == ["one", "two"]
+    assert await stored(alice, "bob", "queued") == ["three", "four"]
+    await server.start()
+    await until_texts(alice, ["three", "four"], "sent")
+    await until_texts(bob, ["one", "three", "four"])
+    assert await texts(alice) == []  # "two" was shown before
+    assert await stored(alice, "bob", "queued") == []
+    assert await stored(alice, "bob") == ["one", "two", "three", "four"]
+
+
+async def test_ten_tabs_share_one_connection(server: Server, enter: Enter) -> None:
+    profile = await enter("alice")
+    tabs = [await profile.tab() for _ in range(TABS)]
+    bob = await (await enter("bob")).tab()
+    for each in (*tabs, bob):
+        await until_connected(each)
+    assert await streams(server) == 2  # alice's and bob's
+    for number, each in enumerate(tabs):
+        await send(each, "bob", f"from {number}")
+    said = [f"from {number}" for number in range(TABS)]
+    await until_texts(bob, said)
+    await send(bob, "alice", "to all")
+    for each in tabs:
+        await until_texts(each, ["to all"])
+        await until_texts(each, said, "sent")
+        assert await stored(each, "bob") == [*said, "to all"]
+    assert await streams(server) == 2
+
+
+async def test_when_the_leading_tab_dies_another_goes_on(server: Server, enter: Enter) -> None:
+    """It is closed, or crashes, while others send and are sent to."""
+    profile = await enter("alice")
+    tabs = [await profile.tab() for _ in range(4)]
+    bob = await (await enter("bob")).tab()
+    for each in (*tabs, bob):
+        await until_connected(each)
+    said = []
+    for number, leader in enumerate(tabs[:3]):
+        follower = tabs[-1]
+        for part in range(5):
+            await begin(follower, "bob", f"{number} {part}")
+            await begin(bob, "alice", f"{number} {part}")
+        if number % 2:
+            await leader.close()
+        else:
+            await crash(leader)
+        for part in range(5, 10):
+            await begin(follower, "bob", f"{number} {part}")
+            await begin(bob, "alice", f"{number} {part}")
+        said += [f"{number} {part}" for part in range(10)]
+        await until_texts(follower, said, "sent")
+        await until_texts(follower, said)
+        await until_texts(bob, said)
+    assert sorted(await stored(tabs[-1], "bob")) == sorted([*said, *said])
+    assert await streams(server) == 2
+
+
+async def crash(page: Page) -> None:
+    with suppress(Exception):  # the page cannot answer any more
+        await asyncio.wait_for(page.goto("chrome://crash"), 5)
+
+
+async def test_a_tab_that_is_closed_by_its_page_leaves_the_others_connected(
+    server: Server, enter: Enter
+) -> None:
+    profile = await enter("alice")
+    first, second = await profile.tab(), await profile.tab()
+    await until_connected(second)
+    await first.evaluate("chat.client.close()")
+    with pytest.raises(Exception, match="the client is closed"):
+        await send(first, "bob", "after the end")
+    await send(second, "bob", "hello")
+    assert await stored(second, "bob") == ["hello"]
