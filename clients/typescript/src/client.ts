@@ -1,6 +1,7 @@
 /** The client that an application uses. */
 
-import type { PageRequest, Queued } from "./core.js";
+import type { PageRequest } from "./core.js";
+import type { Queued } from "./sending.js";
 import { invalid } from "./errors.js";
 import type { Chat, EventName, Events, Message, Occurrence, Page, Status } from "./events.js";
 import { chatOf } from "./ids.js";

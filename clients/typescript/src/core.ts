@@ -1,25 +1,22 @@
 /** One connected device: it stays connected until it is closed. */
 
-import { SendSchema } from "./gen/schemas.js";
-import { create } from "./codec.js";
 import { waitMs } from "./backoff.js";
 import { Device } from "./device.js";
-import { ChatError, chatError, closed, invalid } from "./errors.js";
+import { ChatError, chatError, closed } from "./errors.js";
 import { type Chat, type Message, type Occurrence, type Page, type Status } from "./events.js";
-import { chatFrom, messageOf, textOf } from "./events.js";
+import { chatFrom, messageOf } from "./events.js";
 import { Filling } from "./gap.js";
-import type { Send, ServerItem } from "./gen/cecochat/v1/messaging_pb.js";
+import type { ServerItem } from "./gen/cecochat/v1/messaging_pb.js";
 import { Keeper } from "./keeper.js";
 import { LocalDevice } from "./local.js";
 import { type Fetch, Lookup, type Route, type Token } from "./lookup.js";
 import { newId } from "./newid.js";
 import { Queries } from "./queries.js";
 import { type Ended, type Peer, Session, type SocketClass } from "./session.js";
+import { type Queued, Sending } from "./sending.js";
 import type { Kept } from "./storage.js";
 import type { Surroundings } from "./surroundings.js";
 
-const UNANSWERED_MAX = 1_000; // sends that may wait for their acknowledgement
-const SEND_HEAD_BYTES = 1 << 10; // above what a send has besides its text
 const RECEIPT_EVERY_MS = 200;
 const FLUSH_MS = 3_000;
 
@@ -30,13 +27,6 @@ export interface CoreOptions {
   receipts: boolean;
   WebSocket: SocketClass;
   fetch: Fetch;
-}
-
-/** A message that is queued: it has not been acknowledged yet. */
-export interface Queued {
-  chatId: string;
-  text: string;
-  clientMessageId: string;
 }
 
 export interface PageRequest {
@@ -52,7 +42,7 @@ export class Core implements Peer {
   private readonly local: LocalDevice;
   private readonly keeper: Keeper;
   private readonly filling: Filling;
-  private readonly seen = new Map<string, bigint>(); // chat id -> highest id read in the history
+  private readonly sending: Sending;
   private session: Session | undefined;
   private attempt = 0;
   private error: ChatError | undefined; // what ended the client
@@ -60,8 +50,6 @@ export class Core implements Peer {
   private telling: ReturnType<typeof setTimeout> | undefined;
   private hurry = (): void => {};
   private running: Promise<void> = Promise.resolve();
-  private roomMade: (() => void)[] = [];
-  private inOrder: Promise<unknown> = Promise.resolve();
   private lookedAtMs = 0; // when somebody last looked at another tab
 
   constructor(
@@ -79,6 +67,8 @@ export class Core implements Peer {
     this.keeper = new Keeper(kept, () => this.local.progress.snapshot());
     this.local = new LocalDevice(device, this.owner(), options.receipts);
     this.filling = new Filling(this.local, this.queries);
+    const keep = (): void => void this.keeper.keep().catch(this.keeper.failed);
+    this.sending = new Sending(this.local, (chatId) => this.recent(chatId), keep);
     this.keeper.failed = (error) => this.fail(chatError(error, "storage_failed"));
   }
 
@@ -111,70 +101,15 @@ export class Core implements Peer {
 
   // -- what the application asks for
 
-  /** Queue a message. With `again`, it may have been sent before: it is looked for first. */
-  async send(
-    chatId: string,
-    text: string,
-    clientMessageId: string,
-    again = false,
-  ): Promise<bigint> {
-    const submitted = this.inOrder.then(() => this.submit(chatId, text, clientMessageId, again));
-    this.inOrder = submitted.catch(() => {});
-    return (await submitted).answer;
+  /** Send a message. With `again`, it may have been sent before. */
+  send(chatId: string, text: string, clientMessageId: string, again = false): Promise<bigint> {
+    return this.sending.send({ chatId, text, clientMessageId }, again);
   }
 
-  private async submit(
-    chatId: string,
-    text: string,
-    clientMessageId: string,
-    again: boolean,
-  ): Promise<{ answer: Promise<bigint> }> {
-    this.checkSize(text);
-    const known = again ? await this.sentBefore(chatId, text, clientMessageId) : undefined;
-    if (known) return { answer: Promise.resolve(known.id) };
-    while (!this.hasRoom(clientMessageId) && !this.isClosed) {
-      await new Promise<void>((resolve) => this.roomMade.push(resolve));
-    }
-    if (this.isClosed) throw this.error ?? closed();
-    const seenId = this.seen.get(chatId) ?? 0n;
-    const body = { case: "message", value: { text } } as const;
-    const send = create(SendSchema, { clientMessageId, chatId, seenId, body });
-    const answer = this.local.submit(send);
-    this.keeper.keep().catch(this.keeper.failed);
-    return { answer };
-  }
-
-  /**
-   * Return an own message that was accepted. The server need not know any more what lies below the
-   * position, and could take it for a new one.
-   */
-  private async sentBefore(chatId: string, text: string, id: string): Promise<Message | undefined> {
-    const isIt = (each: Message): boolean =>
-      each.userId === this.userId && each.clientMessageId === id && each.text === text;
-    return (await this.recent(chatId)).find(isIt);
-  }
-
-  private hasRoom(clientMessageId: string): boolean {
-    const { outbox } = this.local.progress.live;
-    return outbox.size < UNANSWERED_MAX || outbox.has(clientMessageId);
-  }
-
-  /** Refuse a text that no server takes: it would end every session. */
-  private checkSize(text: string): void {
-    const size = new TextEncoder().encode(text).length;
-    const max = (this.local.welcome?.limits?.frameMaxBytes || 64 << 10) - SEND_HEAD_BYTES;
-    if (size > max) throw invalid(`text has ${size} bytes, and no server takes more than ${max}`);
-  }
-
-  /** Return the messages of a chat that are queued, oldest first. */
+  /** Return the messages of a chat that are queued, and stored, oldest first. */
   async queued(chatId: string): Promise<Queued[]> {
     await this.keeper.keep();
-    const isQueued = (send: Send): boolean =>
-      send.chatId === chatId && send.body.case === "message";
-    const sends = [...this.local.progress.live.outbox.values()].filter(isQueued);
-    return sends.map((send) => {
-      return { chatId, text: textOf(send), clientMessageId: send.clientMessageId };
-    });
+    return this.sending.queued(chatId);
   }
 
   markRead(chatId: string, messageId: bigint): void {
@@ -209,7 +144,7 @@ export class Core implements Peer {
 
   /** Remember a message, so that what is sent to its chat from now on sorts after it. */
   private note(chatId: string, messageId: bigint): void {
-    if (messageId > (this.seen.get(chatId) ?? 0n)) this.seen.set(chatId, messageId);
+    this.sending.note(chatId, messageId);
   }
 
   /** Send the remaining receipts, save the state and disconnect. */
@@ -322,11 +257,7 @@ export class Core implements Peer {
     this.session?.close();
     this.surroundings.unwatch();
     this.hurry();
-    this.makeRoom();
-  }
-
-  private makeRoom(): void {
-    this.roomMade.splice(0).forEach((made) => made());
+    this.sending.end(error);
   }
 
   // -- what a session asks for
@@ -349,7 +280,8 @@ export class Core implements Peer {
 
   arrived({ item }: ServerItem): void {
     if (item.case === "welcome") this.check(item.value.userId);
-    if (item.case === "ack" || item.case === "refused") this.makeRoom();
+    if (item.case === "ack" || item.case === "refused")
+      queueMicrotask(() => this.sending.answered());
     if (item.case === "caughtUp") {
       this.attempt = 0;
       this.setStatus({ state: "connected" });

@@ -8,7 +8,8 @@
 
 export { Client } from "./client.js";
 export { type Options, connect } from "./connect.js";
-export type { PageRequest, Queued } from "./core.js";
+export type { PageRequest } from "./core.js";
+export type { Queued } from "./sending.js";
 export { ChatError, SendRejected } from "./errors.js";
 export type {
   Chat,

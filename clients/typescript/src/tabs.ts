@@ -5,7 +5,8 @@
  */
 
 import type { Backend } from "./client.js";
-import type { Core, PageRequest, Queued } from "./core.js";
+import type { Core, PageRequest } from "./core.js";
+import type { Queued } from "./sending.js";
 import { ChatError, chatError, closed, fromData, toData } from "./errors.js";
 import type { Chat, Message, Occurrence, Page } from "./events.js";
 import { newId } from "./newid.js";
