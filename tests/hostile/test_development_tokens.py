@@ -63,7 +63,8 @@ async def test_our_own_page_gets_a_token_that_works(up: Running) -> None:
     answer = await asked(up.addresses, page_of(up.addresses))
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
-    token = answer.json()["token"]
+    token, system = answer.json()["token"], answer.json()["system"]
+    assert up.secret.decode() not in f"{token} {system}"
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims["sub"] == "alice"
     assert claims["exp"] - claims["iat"] == development.LIFETIME_S

@@ -79,9 +79,13 @@ class Running:
         return self.addresses.messaging if over_grpc else self.addresses.websocket
 
     def token(self, user: str, lifetime_s: float = 3_600) -> str:
+        return mint(self.secret, user, lifetime_s)
+
+    @property
+    def secret(self) -> bytes:
+        """What signs development tokens."""
         assert self.addresses.token_secret_file
-        secret = private.drawn_secret(Path(self.addresses.token_secret_file))
-        return mint(secret, user, lifetime_s)
+        return private.drawn_secret(Path(self.addresses.token_secret_file))
 
     def stream(
         self, user: str, position: Position | None = None

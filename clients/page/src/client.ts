@@ -1,17 +1,22 @@
 /** Connects the page to `@cecochat/client`: its chats become chats with a user. */
 
-import { type Client as Given, type Message as GivenMessage, connect as open } from "@cecochat/client";
+import {
+  type Client as Given,
+  type Message as GivenMessage,
+  type Status as GivenStatus,
+  connect as open,
+} from "@cecochat/client";
 
-import { tokenFor } from "./login";
+import { signedFor } from "./login";
 import type { Message } from "./model/message";
 import { peerOf } from "./model/names";
-import type { ChatSummary, Client, Connect, Listener, Page, Waiting } from "./port";
+import type { ChatSummary, Client, Connect, Listener, Page, Status, Waiting } from "./port";
 
 /** Connect as a user. It reconnects by itself, and keeps what it has in this browser. */
 export const connect: Connect = async (me, listener) => {
   const given = await open({
     url: location.origin,
-    token: () => tokenFor(me),
+    token: async () => (await signedFor(me)).token,
     device: "chat page",
   });
   return new Adapter(given, listener);
@@ -25,7 +30,7 @@ class Adapter implements Client {
     private readonly listener: Listener,
   ) {
     this.me = given.userId;
-    given.on("status", (status) => listener.status(status));
+    given.on("status", (status) => listener.status(plainStatus(status)));
     given.on("caughtup", () => listener.caughtUp());
     given.on("message", (message) => this.about(message.chatId, (peer) => listener.message(peer, plain(message))));
     given.on("sent", (message) =>
@@ -92,6 +97,10 @@ class Adapter implements Client {
     const peer = peerOf(this.me, chatId);
     if (peer !== undefined) tell(peer);
   }
+}
+
+function plainStatus(status: GivenStatus): Status {
+  return status.state === "closed" ? { state: "closed", why: status.error?.message ?? "" } : status;
 }
 
 function plain({ id, userId, text, sentAt, missing }: GivenMessage): Message {

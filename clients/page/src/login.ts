@@ -3,6 +3,7 @@
 const NAME = "cecochat name";
 const RECENT = "cecochat names";
 const RECENT_MAX = 4;
+const KEPT_MS = 10_000; // a page that begins asks for several things at once
 
 export function nameOfTab(): string | undefined {
   return sessionStorage.getItem(NAME) ?? undefined;
@@ -22,14 +23,31 @@ export function recentNames(): string[] {
   return (localStorage.getItem(RECENT) ?? "").split(" ").filter(Boolean);
 }
 
-/** Return a token. Throws an `Error` that says why there is none. */
-export async function tokenFor(name: string): Promise<string> {
+export interface Signed {
+  readonly token: string;
+  /** Which system signed it: another data folder may have the same address. */
+  readonly system: string;
+}
+
+let kept: { name: string; signed: Promise<Signed>; untilMs: number } | undefined;
+
+/** Return a token, the same for some seconds. Throws an `Error` that says why there is none. */
+export function signedFor(name: string): Promise<Signed> {
+  if (kept?.name !== name || Date.now() > kept.untilMs) {
+    const signed = ask(name);
+    kept = { name, signed, untilMs: Date.now() + KEPT_MS };
+    signed.catch(() => (kept = undefined));
+  }
+  return kept.signed;
+}
+
+async function ask(name: string): Promise<Signed> {
   const answer = await fetch("/development/token", {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ user: name }),
   });
-  const body = (await answer.json()) as { token?: string; error?: { message: string } };
-  if (body.token === undefined) throw new Error(body.error?.message ?? "the server gave no token");
-  return body.token;
+  const body = (await answer.json()) as Signed & { error?: { message: string } };
+  if (!answer.ok) throw new Error(body.error?.message ?? "the server gave no token");
+  return body;
 }

@@ -4,7 +4,8 @@
 import type { Hole, Marks, Message } from "./model/message";
 
 export type Status =
-  | { readonly state: "connecting" | "connected" | "closed" }
+  | { readonly state: "connecting" | "connected" }
+  | { readonly state: "closed"; readonly why: string }
   | { readonly state: "waiting"; readonly until: Date };
 
 export interface ChatSummary {

@@ -7,6 +7,12 @@ import type { Client, Connect, Listener, Status } from "./port";
 const PAGE = 50;
 const MISSING = "The server does not answer. What you write is sent as soon as it does.";
 
+/** What tabs of one user tell each other: how far one of them has shown a chat. */
+interface Seen {
+  readonly peer: string;
+  readonly upTo: bigint;
+}
+
 /** What one user sees: it tells the model what happens, and the view when to look again. */
 export class Session implements Listener {
   readonly chats: Chats;
@@ -17,6 +23,7 @@ export class Session implements Listener {
   announced = "";
   opened: Conversation | undefined;
   private client: Client | undefined;
+  private readonly tabs: BroadcastChannel;
   private readonly loading = new Set<Conversation>();
   private looksAtTheEnd = true;
 
@@ -25,6 +32,8 @@ export class Session implements Listener {
     private readonly changed: () => void,
   ) {
     this.chats = new Chats(me);
+    this.tabs = new BroadcastChannel(`cecochat page ${me}`);
+    this.tabs.onmessage = ({ data }: MessageEvent<Seen>) => this.read(data.peer, data.upTo);
   }
 
   async start(connect: Connect): Promise<void> {
@@ -77,6 +86,7 @@ export class Session implements Listener {
   }
 
   close(): void {
+    this.tabs.close();
     this.client?.close();
   }
 
@@ -189,6 +199,11 @@ export class Session implements Listener {
     this.changed();
   }
 
+  /** Note that nothing more will come. */
+  ended(why: string): void {
+    this.status({ state: "closed", why });
+  }
+
   private reads(chat: Conversation): boolean {
     const looks = document.visibilityState === "visible" && document.hasFocus();
     return chat === this.opened && looks && this.looksAtTheEnd;
@@ -200,6 +215,7 @@ export class Session implements Listener {
     const newest = chat?.newestOfPeer;
     if (!chat || !newest || chat.unread === 0 || !chat.loaded || !this.reads(chat)) return;
     chat.read(newest.id);
+    this.tabs.postMessage({ peer: chat.peer, upTo: newest.id } satisfies Seen);
     this.client?.markRead(chat.peer, newest.id);
     this.changed();
   }

@@ -1,6 +1,6 @@
 import { Component } from "preact";
 
-import { forgetName, keepName, nameOfTab, tokenFor } from "../login";
+import { forgetName, keepName, nameOfTab, signedFor } from "../login";
 import { isUser } from "../model/names";
 import type { Connect } from "../port";
 import { Session } from "../session";
@@ -52,7 +52,7 @@ export class App extends Component<{ connect: Connect }, State> {
   private readonly begin = async (name: string): Promise<void> => {
     this.setState({ busy: true, why: undefined });
     try {
-      if (nameOfTab() !== name) await tokenFor(name); // says why it cannot be
+      await signedFor(name); // says why it cannot be
     } catch (error) {
       this.setState({ busy: false, why: (error as Error).message });
       return;
@@ -60,9 +60,8 @@ export class App extends Component<{ connect: Connect }, State> {
     keepName(name);
     const session = new Session(name, () => this.setState({}));
     this.setState({ session, busy: false });
-    this.route();
-    await session.start(this.props.connect);
-    this.route();
+    open(session);
+    await session.start(this.props.connect).catch((error: Error) => session.ended(error.message));
   };
 
   private readonly leave = (): void => {
@@ -73,8 +72,7 @@ export class App extends Component<{ connect: Connect }, State> {
   };
 
   private readonly route = (): void => {
-    const peer = peerInAddress();
-    this.state.session?.open(peer !== undefined && isUser(peer) ? peer : undefined);
+    if (this.state.session) open(this.state.session);
   };
 
   private readonly looked = (): void => {
@@ -102,6 +100,12 @@ export class App extends Component<{ connect: Connect }, State> {
     const next = chats[(at + by + chats.length) % chats.length];
     if (next) location.hash = addressOf(next.peer);
   }
+}
+
+/** Open the chat that the page's address names. */
+function open(session: Session): void {
+  const peer = peerInAddress();
+  session.open(peer !== undefined && isUser(peer) ? peer : undefined);
 }
 
 function titleOf(session: Session | undefined): string {

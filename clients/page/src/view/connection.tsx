@@ -21,7 +21,7 @@ export function Connection({ status }: { status: Status }) {
 
 function textOf(status: Status): string {
   if (status.state === "connected") return "";
-  if (status.state === "closed") return "This chat has ended here. Reload the page to go on.";
+  if (status.state === "closed") return `This chat has ended here: ${status.why}. Reload the page to go on.`;
   if (!navigator.onLine) return "You are offline. What you write is sent once you are back.";
   if (status.state !== "waiting") return "Connecting …";
   const left = Math.ceil((status.until.getTime() - Date.now()) / 1_000);

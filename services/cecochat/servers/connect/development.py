@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 PATH = "/development/token"
 """It is not below /v1/, since the edge leads to all that is."""
 LIFETIME_S = 3_600
+SYSTEM_DIGITS = 16
 PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 """Headers of a request that somebody passes on for somebody else."""
 UNKNOWN_CALLER = (
@@ -45,7 +47,12 @@ def is_at_its_own_address(request: Request, settings: Settings) -> bool:
 
 
 def add_tokens(app: App, secret: bytes, settings: Settings) -> None:
-    """Add `POST /development/token`, which signs a token for any user that the page names."""
+    """Add `POST /development/token`, which signs a token for any user that the page names.
+
+    It also says which system this is: a browser keeps what it stores of each apart, since one with
+    another data folder may have the same address.
+    """
+    system = hashlib.sha256(b"the system with the secret " + secret).hexdigest()[:SYSTEM_DIGITS]
 
     @app.post(PATH)
     async def token(request: Request) -> HTTPResponse:
@@ -56,8 +63,9 @@ def add_tokens(app: App, secret: bytes, settings: Settings) -> None:
             signed = mint(secret, user, LIFETIME_S)
         except Refusal as refusal:
             return error_response(refusal, more_headers={"cache-control": "no-store"})
-        log.info("the chat page has a development token for %s", user)
-        return json_response({"token": signed}, headers={"cache-control": "no-store"})
+        log.debug("the chat page has a development token for %s", user)
+        answer = {"token": signed, "system": system}
+        return json_response(answer, headers={"cache-control": "no-store"})
 
 
 def _check_page(request: Request, settings: Settings) -> None:
