@@ -39,11 +39,14 @@ class Case:
     @classmethod
     def read(cls, path: Path) -> Case:
         """Read a case from its file."""
-        found = json.loads(path.read_text())
-        name = str(path.relative_to(KIT).with_suffix(""))
-        return cls(
-            name, found["about"], found["rule"], found["user"], found["deviceId"], found["steps"]
-        )
+        return cls.made(str(path.relative_to(KIT).with_suffix("")), path.read_text())
+
+    @classmethod
+    def made(cls, name: str, text: str) -> Case:
+        """Make a case of its JSON."""
+        found = json.loads(text)
+        of = found["about"], found["rule"], found["user"], found["deviceId"], found["steps"]
+        return cls(name, *of)
 
 
 def action_of(step: Step) -> str:

@@ -35,6 +35,7 @@ NOT_RUN = {
     "docs/how-to/ports-hosts-and-data-folders.md": 2,
     "docs/how-to/trace-a-message.md": 2,
     "docs/tutorials/a-bot.md": 1,
+    "docs/tutorials/a-web-page.md": 1,
 }
 """Page -> how many of its examples are marked as not run."""
 
@@ -56,8 +57,11 @@ PRODUCTION = ROOT / "docs" / "how-to" / "run-one-process-in-production.md"
 IN_A_CONTAINER = ROOT / "docs" / "how-to" / "run-in-a-container.md"
 """Its examples need an engine: tests/integration/test_container_page.py runs them."""
 
+WEB_PAGE = ROOT / "docs" / "tutorials" / "a-web-page.md"
+"""Its examples need npm and a browser: tests/integration/test_web_page_tutorial.py runs them."""
+
 DEFAULT_FOLDER = ".local/share/cecochat/default"
-ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND, PRODUCTION, IN_A_CONTAINER)
+ELSEWHERE = (ON_MACHINES, PROOF, A_BACKEND, PRODUCTION, IN_A_CONTAINER, WEB_PAGE)
 PROGRAMS = {"curl ": "curl", "openssl ": "openssl", "cecochat edge ": "haproxy"}
 """What an example holds -> the program that it needs."""
 

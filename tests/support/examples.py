@@ -2,7 +2,8 @@
 
 In a ```console block a line `$ ...` is a command (`> ...` continues it) and the lines after it are
 what it prints, where `...` stands for anything (no lines: whatever it prints). A ```python block is
-a program to run, or to save where it begins with `# name.py`. A page's blocks run in one shell.
+a program to run, or to save where it begins with `# name.py`, as an ```html block is that begins
+with `<!-- name.html -->`. A page's blocks run in one shell.
 `<!-- not run: why -->` above a block takes it out.
 """
 
@@ -47,14 +48,20 @@ class Block(NamedTuple):
 def blocks(text: str) -> list[Block]:
     """The examples: what is written in a language that can be run."""
     found = [Block(m["language"], m["body"], m["mark"] is None) for m in BLOCK.finditer(text)]
-    return [block for block in found if block.language in ("console", "python")]
+    return [block for block in found if block.language in ("console", "python", "html")]
+
+
+def file_of(block: Block) -> str:
+    """The name of the file that a block is to be saved as; empty if it is none."""
+    name = re.match(r"(?:#|<!--) (\w+\.\w+)( -->)?\n", block.body)
+    return name[1] if name else ""
 
 
 def steps(block: Block) -> Iterator[Step]:
     """The commands of a block."""
-    if block.language == "python":
-        name = re.match(r"# (\w+\.py)\n", block.body)
-        start = f"cat > {name[1]}" if name else "python -"
+    if block.language != "console":
+        name = file_of(block)
+        start = f"cat > {name}" if name else "python -"
         yield Step(f"{start} <<'END_OF_EXAMPLE'\n{block.body}END_OF_EXAMPLE", None)
     else:
         for command, printed in COMMAND.findall(block.body):
