@@ -8,7 +8,7 @@ happens, a JSON object a line.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from typing_extensions import override
 
-from cecochat.v1.messaging_pb2 import ReadToken
+from cecochat.v1.messaging_pb2 import Position, ReadToken
 from tests.support.crowd import AnyCrowd
 from tests.support.porcupine import Reading
 from tests.support.rawclient import RawConnection, find, opened
@@ -34,7 +34,6 @@ from tests.support.records import (
     Sent,
     Welcomed,
     participants,
-    place_of,
 )
 
 Said = dict[str, Any]
@@ -223,47 +222,62 @@ class AppCrowd(AnyCrowd[App]):
 
     @override
     async def _token_for_all(self) -> ReadToken:
-        """Where the partition of each user ends now."""
-        token = ReadToken()
-        for user_id in {who.user_id for who in self.devices}:
-            place, clock_ms = await self._end_of(user_id)
-            token.log_id = place.log_id
-            known = token.offsets.get(place.partition, -1)
-            if place.offset > known:
-                token.offsets[place.partition] = place.offset
-                token.clocks[place.partition] = clock_ms
-        return token
-
-    async def _end_of(self, user_id: str) -> tuple[Place, int]:
-        """Where a device begins that comes for the first time."""
-        token, who = self.token(user_id), DeviceKey(user_id, "judge")
-        route = await find(self._connect_url(), token)
-        connection = RawConnection(await opened("grpc", route, token, ()), Record(), who, 1)
-        try:
-            await connection.hello(None)
-            while True:
-                for item in await connection.read():
-                    if item.HasField("welcome"):
-                        return place_of(item.welcome.position), item.welcome.position.clock_ms
-        finally:
-            await connection.close()
+        return await ends_of({who.user_id for who in self.devices}, self._connect_url(), self.token)
 
     @override
     def _left(self, readings: Sequence[Reading]) -> tuple[Sequence[Entry], list[Reading]]:
         """What was said to a client that died before it had stored it counts only if it came."""
         entries, left = super()._left(readings)
-        came = {(row.user_id, row.client_message_id) for each in left for row in each.messages}
+        return without_forgotten(entries, left, lambda who: self.devices[who].forgotten)
 
-        def counts(entry: Entry) -> bool:
-            if not isinstance(entry.what, Sent):
-                return True
-            key = entry.what.client_message_id
-            return (entry.who.user_id, key) in came or key not in self.devices[entry.who].forgotten
 
-        counted = list(filter(counts, entries))
-        gone = len(entries) - len(counted)  # all of it was said before the history was read
-        moved = [each._replace(began=each.began - gone, ended=each.ended - gone) for each in left]
-        return counted, moved
+async def ends_of(users: Iterable[str], connect_url: str, token: Callable[[str], str]) -> ReadToken:
+    """Where the partition of each user ends now."""
+    found = ReadToken()
+    for user_id in users:
+        position = await _end_of(user_id, connect_url, token(user_id))
+        found.log_id = position.log_id
+        if position.offset > found.offsets.get(position.partition, -1):
+            found.offsets[position.partition] = position.offset
+            found.clocks[position.partition] = position.clock_ms
+    return found
+
+
+async def _end_of(user_id: str, connect_url: str, token: str) -> Position:
+    """Where a device begins that comes for the first time."""
+    route = await find(connect_url, token)
+    pipe = await opened("grpc", route, token, ())
+    connection = RawConnection(pipe, Record(), DeviceKey(user_id, "judge"), 1)
+    try:
+        await connection.hello(None)
+        while True:
+            for item in await connection.read():
+                if item.HasField("welcome"):
+                    return item.welcome.position
+    finally:
+        await connection.close()
+
+
+def without_forgotten(
+    entries: Sequence[Entry],
+    readings: Sequence[Reading],
+    forgotten: Callable[[DeviceKey], Collection[str]],
+) -> tuple[list[Entry], list[Reading]]:
+    """A record without the sends that their clients had not stored when they died, unless they
+    came; and the readings, which count its entries. All of it was said before they were read.
+    """
+    came = {(row.user_id, row.client_message_id) for each in readings for row in each.messages}
+
+    def counts(entry: Entry) -> bool:
+        if not isinstance(entry.what, Sent):
+            return True
+        key = entry.what.client_message_id
+        return (entry.who.user_id, key) in came or key not in forgotten(entry.who)
+
+    counted = list(filter(counts, entries))
+    gone = len(entries) - len(counted)
+    moved = [each._replace(began=each.began - gone, ended=each.ended - gone) for each in readings]
+    return counted, moved
 
 
 def _message(said: Said) -> Message:

@@ -30,7 +30,7 @@ class Person:
         await self.page.goto(self.url)
         await self.page.get_by_label("Your name").fill(self.user)
         await self.page.get_by_role("button", name="Chat", exact=True).click()
-        await expect(self.page.get_by_role("navigation", name="Chats")).to_be_visible()
+        await self.is_there()
 
     async def begins(self, peer: str) -> None:
         await self.find.fill(peer)
@@ -39,6 +39,14 @@ class Person:
 
     async def chooses(self, peer: str) -> None:
         await self.entry(peer).click()
+        await expect(self.field(peer)).to_be_visible()
+
+    async def is_there(self) -> None:
+        await expect(self.page.get_by_role("navigation", name="Chats")).to_be_visible()
+
+    async def goes_to(self, peer: str) -> None:
+        """Open a chat by its address."""
+        await self.page.evaluate("peer => { location.hash = `#/${peer}` }", peer)
         await expect(self.field(peer)).to_be_visible()
 
     async def says(self, peer: str, text: str) -> None:
@@ -67,6 +75,19 @@ class Person:
     async def texts(self) -> list[str]:
         """All that the open chat shows, oldest first."""
         return await self.page.locator(".bubble").all_inner_texts()
+
+    async def scrolled_through(self) -> list[str]:
+        """All that the open chat has, back to where it begins."""
+        begins = self.page.get_by_text("is where your chat").or_(
+            self.page.get_by_text("Nothing was said yet")
+        )
+        while not await begins.count():
+            await self.lines.evaluate("each => { each.scrollTop = each.scrollTop < 9 ? 9 : 1 }")
+            await self.page.wait_for_timeout(50)
+        return await self.texts()
+
+    async def has_connection(self) -> bool:
+        return await self.page.locator(".connection.connected").count() > 0
 
     async def sees(self, *texts: str) -> None:
         """Wait until the open chat shows these texts in this order, and none besides."""

@@ -46,10 +46,11 @@ class NodeProcess:
                 await app.open()
             try:
                 await self._listen(process)
+            except BaseException:
+                process.kill()
+                raise
             finally:
                 self._process = None
-                if process.returncode is None:
-                    process.kill()
                 await process.wait()
             for app in self.apps.values():
                 app.died()
