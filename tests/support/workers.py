@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-EMBEDDED = re.compile(r"/test_(gap|judges|malformed\w*|proof|slow)\.py")
+EMBEDDED = re.compile(r"/test_(gap|judges|malformed\w*|proof|slow|typescript)\.py")
 """The tests of faults that need no cluster."""
 
 
