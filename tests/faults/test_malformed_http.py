@@ -67,11 +67,12 @@ async def test_hostile_requests_are_answered_as_json(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with inside(tmp_path) as addresses:
-        for url in (addresses.connect, *addresses.health.values()):
+        for url in (addresses.connect, addresses.history_http, *addresses.health.values()):
             for request, expected in REQUESTS.items():
                 answer = await http(url, request)
                 status = judged(answer, request)
-                if url == addresses.connect or b"/v1/connect" not in request:
+                known = b"/livez" in request or b"/v1/connect" in request
+                if url == addresses.connect or not known:
                     assert status == expected, (request[:200], answer[:500])
     assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
 
@@ -102,6 +103,7 @@ async def test_noise_on_every_port(
             addresses.connect,
             addresses.messaging,
             addresses.history,
+            addresses.history_http,
         ]
         async with asyncio.TaskGroup() as group:
             for url in urls:

@@ -21,7 +21,7 @@ from typing_extensions import override
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.errors import Refusal
 from cecochat.runtime.arriving import REQUEST_TIMEOUT_S
-from cecochat.runtime.listening import BACKLOG, listening
+from cecochat.runtime.listening import BACKLOG, bound_unsent, listening
 from cecochat.v1 import errors_pb2
 
 log = logging.getLogger(__name__)
@@ -73,10 +73,16 @@ class ReadableRequest(Request[Any, Any]):
 
 
 class Deadlines(HttpProtocol):
-    """Counts the time that a request may take from its first byte on.
+    """Counts the time that a request may take from its first byte on, and lets little wait for a
+    client that does not read.
 
     Sanic starts anew with each byte, so a request that trickles in would never time out.
     """
+
+    @override
+    def connection_made(self, transport: Any) -> None:
+        bound_unsent(transport)
+        super().connection_made(transport)  # type: ignore[no-untyped-call]
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket as sockets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from typing_extensions import override
 
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.websocket import BEAT_S
-from cecochat.runtime.listening import BACKLOG, listening
+from cecochat.runtime.listening import BACKLOG, bound_unsent, listening
 from cecochat.runtime.origins import FORBIDDEN, REFUSED
 from cecochat.runtime.socket import Socket
 
@@ -33,10 +32,6 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 10.0
 READ_BUFFER_BYTES = 4 << 10  # it grows with the largest frame that comes
-UNSENT_BYTES = 128 << 10
-"""What the kernel takes for a client that does not read. By itself it would take megabytes, before
-the queue of the session notices anything.
-"""
 UNAUTHENTICATED_MAX = 1_000
 """The most connections that may be open without a token. One more, and the oldest is cut off."""
 
@@ -92,8 +87,7 @@ class _Protocol(WSProtocol):  # type: ignore[misc] # it has no stub
         )  # fmt: skip
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        made = transport.get_extra_info("socket")
-        made.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        bound_unsent(transport)
         super().connection_made(transport)
         self.unauthenticated[self] = None
         if len(self.unauthenticated) > UNAUTHENTICATED_MAX:
