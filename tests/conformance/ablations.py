@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cecochat.client.backoff import BackOff
+from cecochat.client.client import Client
 from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup
 from cecochat.client.progress import Progress
@@ -86,6 +87,7 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
         (Device, "receive", without.receive_without_forgetting_refusals),
         (Progress, "answered", without.never),
     ),
+    "each message has an id of its own": ((Client, "post", without.post_by_text),),
     "a session that was too slow is resumed": ((Lookup, "mends", without.mends_but_for("slow")),),
     "a refusal ends the session": ((Stream, "_take", without.take_refusals_and_go_on),),
     "a disconnect says where to go": ((device, "_disconnected", without.disconnected_to_nowhere),),

@@ -15,6 +15,7 @@ from cecochat.client.errors import ChatError, SendRejected
 from cecochat.client.lookup import Lookup, NoOtherToken
 from cecochat.client.stream import Ended
 from cecochat.domain.device.device import Device
+from cecochat.domain.session.intake import CLIENT_MESSAGE_ID_MAX_BYTES
 from cecochat.v1.messaging_pb2 import ClientFrame, Limits
 
 ADDRESS = "messaging.example:7001"
@@ -22,10 +23,28 @@ TOKEN, NEXT_TOKEN = "a token", "the next token"
 FRAME_MAX_BYTES, SENDS_MAX = 64 << 10, 256
 
 
+class Names:
+    """What a case calls the client message ids that the client has chosen itself: `chosen-1` and so
+    on, in the order in which they are written.
+    """
+
+    def __init__(self) -> None:
+        self.given: set[str] = set()  # by the case
+        self._chosen: dict[str, str] = {}
+
+    def name(self, id_: str) -> str:
+        """Return what the case calls an id."""
+        if id_ in self.given:
+            return id_
+        assert 1 <= len(id_.encode()) <= CLIENT_MESSAGE_ID_MAX_BYTES
+        return self._chosen.setdefault(id_, f"chosen-{len(self._chosen) + 1}")
+
+
 class Outcome:
     """What happened in a step; `found` has the same keys as a step of the kit."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
+        self._names = names
         self.found: dict[str, Any] = {}
 
     def _add(self, key: str, what: Any) -> None:
@@ -46,6 +65,7 @@ class Outcome:
                 assert frame.renewed_token == NEXT_TOKEN
                 self.found["renews"] = True
             for send in frame.sends:
+                send.client_message_id = self._names.name(send.client_message_id)
                 self._add("sends", MessageToDict(send))
                 self.found["offset"] = str(frame.offset)
 
@@ -93,11 +113,11 @@ class Outcome:
 
     # -- what comes next
 
-    async def ended(self, ended: Ended) -> None:
+    async def ended(self, ended: Ended, lookup: Lookup) -> None:
         """Note how the client goes on after the end of a stream."""
         self.found["ends"] = ends = {"comesBack": "yes"}
         if error := ended.error:
-            ends["comesBack"] = await _comes_back(error)
+            ends["comesBack"] = await _comes_back(error, lookup)
             if error.retry_after_s:
                 least_s = BackOff().wait_s(0, 0, error.retry_after_s)
                 ends["waitsAtLeastMs"] = str(round(least_s * 1_000))
@@ -111,26 +131,20 @@ class Outcome:
         kept = device.snapshot()
         all_of_it = {
             "position": kept["position"],
-            "unanswered": [each["clientMessageId"] for each in kept["outbox"]],
+            "unanswered": [self._names.name(each["clientMessageId"]) for each in kept["outbox"]],
             "shown": {chat: marks for chat, marks in kept["shown"].items() if marks},
         }
         self.found["stores"] = {key: all_of_it[key] for key in keys}
 
 
-async def _comes_back(error: ChatError) -> str:
-    async def token() -> str:
-        return TOKEN
-
-    lookup = Lookup("http://connect.example", token, None)
+async def _comes_back(error: ChatError, lookup: Lookup) -> str:
+    lookup.note(error, TOKEN)
+    if not lookup.mends(error):
+        return "no"
     try:
-        lookup.note(error, TOKEN)
-        if not lookup.mends(error):
-            return "no"
         await lookup.token()
     except NoOtherToken:
         return "with another token"
-    finally:
-        await lookup.close()
     return "yes"
 
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from cecochat.client.errors import ChatError, refused
 from cecochat.client.history import HistoryCalls
+from cecochat.client.lookup import Lookup
 from cecochat.client.transport.base import Call
 from cecochat.v1.errors_pb2 import Error
 from cecochat.v1.history_pb2 import (
@@ -64,7 +65,8 @@ class ScriptedCall(Call):
 class ScriptedHistory(HistoryCalls):
     """A history that answers the queries of one step, and notes which were made."""
 
-    def __init__(self) -> None:
+    def __init__(self, lookup: Lookup) -> None:
+        super().__init__(lookup)
         self.answers: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
 

@@ -8,9 +8,10 @@ from tests.conformance.writing import written
 
 
 def test_the_files_are_what_the_simulator_makes() -> None:
-    """`make conformance` writes them."""
     files = {path.stem: path.read_text() for path in (KIT / "generated").glob("*.json")}
-    assert files == {name: f"{written(case)}\n" for name, case in generated().items()}
+    assert files == {name: f"{written(case)}\n" for name, case in generated().items()}, (
+        "run `make conformance`"
+    )
 
 
 def test_the_files_show_all_that_is_worth_showing() -> None:

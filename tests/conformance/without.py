@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from cecochat.client.client import Client
 from cecochat.client.errors import ChatError
 from cecochat.client.events import Event as ToldEvent
 from cecochat.client.events import Receipt
@@ -214,6 +215,15 @@ def hello_without_device_id(self: Device, device: str) -> ClientFrame:
     frame = _hello(self, device)
     frame.hello.device_id = ""
     return frame
+
+
+_post = Client.post
+
+
+async def post_by_text(
+    self: Client, to: str, text: str, *, client_message_id: str | None = None
+) -> asyncio.Future[int]:
+    return await _post(self, to, text, client_message_id=client_message_id or text)
 
 
 # -- gaps

@@ -2,6 +2,7 @@
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- private methods are replaced, too */
 
+import { Client } from "../../src/client.js";
 import { Core } from "../../src/core.js";
 import { Device } from "../../src/device.js";
 import { ChatError } from "../../src/errors.js";
@@ -298,6 +299,16 @@ export const ABLATIONS: Record<string, Ablation[]> = {
       return happening;
     }),
     ablation(Progress, "forget", returning(undefined)),
+  ],
+  "each message has an id of its own": [
+    ablation(
+      Client,
+      "send",
+      (send) =>
+        function (to: string, text: string, options: object = {}) {
+          return send.call(this, to, text, { clientMessageId: text, ...options });
+        },
+    ),
   ],
   "a session that was too slow is resumed": [mends((error, can) => can && error.code !== "slow")],
   "a refusal ends the session": [

@@ -1,6 +1,7 @@
 /** The client from a start to the next: what a page or a process is. */
 
 import { create, fromJson } from "@bufbuild/protobuf";
+import { Client } from "../../src/client.js";
 import { Core } from "../../src/core.js";
 import type { Occurrence } from "../../src/events.js";
 import { SendSchema } from "../../src/gen/cecochat/v1/messaging_pb.js";
@@ -12,6 +13,7 @@ import { ScriptedHttp, ScriptedSocket } from "./scripted.js";
 
 export class Incarnation {
   readonly core: Core;
+  private readonly client: Client;
   readonly http: ScriptedHttp;
   readonly kept = new MemoryKept();
   /** The stream that is open. */
@@ -43,6 +45,8 @@ export class Incarnation {
     this.core = new Core(userId, options, this.kept, new Surroundings(), async (occurrence) => {
       if (this.alive) told(occurrence);
     });
+    this.client = new Client(userId);
+    this.client._open(this.core);
     this.core.start();
   }
 
@@ -52,7 +56,10 @@ export class Incarnation {
     const { clientMessageId, chatId, seenId, body } = send;
     if (body.case === "message") {
       if (seenId) this.core["note"](chatId, seenId);
-      const sent = this.core.send(chatId, body.value.text.repeat(repeat), clientMessageId);
+      const text = body.value.text.repeat(repeat);
+      const sent = clientMessageId
+        ? this.core.send(chatId, text, clientMessageId)
+        : this.client.send(chatId, text);
       sent.catch(() => {}); // the event tells of it
     } else {
       this.core["local"].progress.submit(create(SendSchema, { clientMessageId, chatId, body }));

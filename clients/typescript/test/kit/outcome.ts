@@ -13,9 +13,27 @@ export interface Limits {
   sendsPerFrameMax: number;
 }
 
+/**
+ * What a case calls the client message ids that the client has chosen itself: `chosen-1` and so on,
+ * in the order in which they are written.
+ */
+export class Names {
+  /** Those that the case has chosen. */
+  readonly given = new Set<string>();
+  private readonly chosen = new Map<string, string>();
+
+  name(id: string): string {
+    if (this.given.has(id)) return id;
+    if (!this.chosen.has(id)) this.chosen.set(id, `chosen-${this.chosen.size + 1}`);
+    return this.chosen.get(id)!;
+  }
+}
+
 /** What happened in a step; `found` has the same keys as a step of the kit. */
 export class Outcome {
   readonly found: Json = {};
+
+  constructor(private readonly names: Names) {}
 
   private add(key: string, what: Json): void {
     (this.found[key] ??= []).push(what);
@@ -36,7 +54,7 @@ export class Outcome {
       this.found.renews = true;
     }
     for (const send of frame.sends ?? []) {
-      this.add("sends", send);
+      this.add("sends", { ...send, clientMessageId: this.names.name(send.clientMessageId) });
       this.found.offset = frame.offset ?? "0";
     }
   }
@@ -82,7 +100,7 @@ export class Outcome {
   stored(kept: Snapshot, keys: string[]): void {
     const all: Json = {
       position: kept.position,
-      unanswered: kept.outbox.map((send) => send.clientMessageId),
+      unanswered: kept.outbox.map((send) => this.names.name(send.clientMessageId)),
       shown: Object.fromEntries(
         Object.entries(kept.shown).filter(([, marks]) => Object.keys(marks).length),
       ),

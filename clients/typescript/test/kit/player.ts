@@ -11,7 +11,7 @@ import { SendSchema, ServerFrameSchema } from "../../src/gen/cecochat/v1/messagi
 import type { Snapshot } from "../../src/snapshot.js";
 import type { Case, Json, Step } from "./case.js";
 import { Incarnation } from "./incarnation.js";
-import { Outcome } from "./outcome.js";
+import { Names, Outcome } from "./outcome.js";
 import { URL_OF_LOOKUP, keyOf } from "./scripted.js";
 
 const SOON_MS = 100; // after which what has changed is saved
@@ -33,7 +33,8 @@ async function pass(ms: number): Promise<void> {
 
 class Player {
   private client: Incarnation;
-  private outcome = new Outcome();
+  private readonly names = new Names();
+  private outcome = new Outcome(this.names);
   private limits = { frameMaxBytes: 64 << 10, sendsPerFrameMax: 256 };
 
   constructor(private readonly of: Case) {
@@ -54,7 +55,7 @@ class Player {
   }
 
   private async step(step: Step): Promise<Json> {
-    this.outcome = new Outcome();
+    this.outcome = new Outcome(this.names);
     const { http } = this.client;
     http.queries = step.queries ?? [];
     http.asked.clear();
@@ -85,7 +86,10 @@ class Player {
     }
     if (step.server) this.say(step.server);
     if (step.frame) client.stream!.say(Buffer.from(step.frame, "hex"));
-    for (const send of step.submit ?? []) client.submit(send, step.repeat ?? 1);
+    for (const send of step.submit ?? []) {
+      this.names.given.add(send.clientMessageId);
+      client.submit(send, step.repeat ?? 1);
+    }
     if ("cut" in step) client.stream!.end();
     if (step.close) client.stream!.end(step.close);
     if ("restart" in step) {
