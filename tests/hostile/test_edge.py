@@ -155,6 +155,32 @@ async def test_an_address_has_so_many_requests_and_no_more(
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE, "clients come back later"
 
 
+async def test_queries_come_through_it_over_grpc_and_over_http(
+    tmp_path: Path, backends: Backends
+) -> None:
+    """At one address and one path; a page at the address of the edge is our own."""
+    async with behind_an_edge(tmp_path, backends) as (server, front):
+        token, origin = mint(server.secret_file, "alice"), server.connect_url
+        async with connect(origin, token) as alice:
+            sent = await alice.send("bob", "hello")
+            assert (await alice.history("bob")).messages[-1].id == sent
+        assert server.ready["history_http"] == origin
+        headers = {"authorization": f"Bearer {token}", "origin": origin}
+        path = "/cecochat.v1.History/GetMessages"
+        async with httpx.AsyncClient(base_url=origin, headers=headers) as http:
+            page = await http.post(path, json={"chatId": "d:alice~bob"})
+            assert page.json()["messages"][-1]["id"] == str(sent)
+            asked = {"access-control-request-method": "POST"}
+            preflight = await http.options(path, headers=asked)
+            for each in (page, preflight):
+                assert each.headers["access-control-allow-origin"] == origin
+            route = (await http.post("/cecochat.v1.Directory/Lookup", json={})).json()
+            assert (route["historyHttp"], route["history"]) == (origin, front.address)
+            assert (await http.get("/openapi.json")).status_code == 200
+            evil = await http.post(path, json={}, headers={"origin": "https://evil.example"})
+            assert evil.status_code == 403
+
+
 async def test_operators_endpoints_are_not_behind_it(tmp_path: Path, backends: Backends) -> None:
     async with behind_an_edge(tmp_path, backends) as (server, front):
         async with httpx.AsyncClient(base_url=server.connect_url) as http:
