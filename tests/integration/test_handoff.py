@@ -189,7 +189,10 @@ async def test_a_server_without_partitions_is_ready_and_says_so(tmp_path: Path, 
         async with operators.client(base_url=servers.servers["one"].health_url) as http:
             assert (await http.get("/readyz")).status_code == 200
             shown = (await http.get("/partitions")).json()
-            assert shown == {"server_id": "one", "owned": {}, "taking_over": [], "lacking": {}}
+            assert shown == {
+                **{"server_id": "one", "owned": {}, "taking_over": [], "lacking": {}},
+                "append_wait_s": 0.0,
+            }
             await servers.assign("one")
             await until_owned(servers, "one", *range(PARTITIONS))
             shown = (await http.get("/partitions")).json()

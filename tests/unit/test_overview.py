@@ -137,6 +137,14 @@ def test_one_process_needs_no_control_server() -> None:
     ]
 
 
+def test_a_log_that_takes_nothing_is_wrong_after_a_while() -> None:
+    waits = replace(ONE_PROCESS, append_wait_s={"m": 5.0, "n": 12.3})
+    assert what_is_wrong(waits, VIEW) == [
+        "n has waited 12 s for the log to take an append: sends wait, and nothing that was "
+        "acknowledged is lost"
+    ]
+
+
 def test_what_is_wrong_is_said_in_words() -> None:
     seen = replace(ONE_PROCESS, ready={"m": SILENT, "h": ""}, holes=None, lacking={1: [3, 4]})
     view = replace(VIEW, owned={"m": None})

@@ -29,6 +29,8 @@ class Cluster:
     holes: list[dict[str, Any]] | None  # what a history server says; None if none answers
     lacking: dict[int, list[int]] = field(default_factory=dict)
     """Partition -> the partitions whose messages it lacks, as its owner says."""
+    append_wait_s: dict[str, float] = field(default_factory=dict)
+    """Messaging server -> how long its oldest append to the log that is under way has taken."""
     missing: tuple[dict[str, Any], ...] = ()  # rows that the materialize servers have not found
     unproven: tuple[Unproven, ...] = ()
 
@@ -71,6 +73,9 @@ async def look(
         decisions=decisions,
         holes=next((each["holes"] for each in holes if each and "holes" in each), None),
         lacking=_lacking(partitions),
+        append_wait_s={
+            each["server_id"]: each.get("append_wait_s", 0.0) for each in partitions if each
+        },
         missing=tuple(rows.values()),
         unproven=discovery.unproven,
     )

@@ -93,7 +93,9 @@ class Facts:
             "wrong": [*unread, *facts["wrong"]],
             "at_ms": at_ms,
             "namespace": system.namespace,
-            "gone": self._departed.shown(),
+            "gone": [
+                each for each in self._departed.shown() if each["instance_id"] not in seen.ready
+            ],  # it may have left since the others were asked
             "decisions": seen.decisions,
             "ownership": self._ownership(),
             "rates": self._rates.shown([each.instance_id for each in system.live()]),

@@ -9,6 +9,11 @@ from cecochat.domain.cluster.balance import ranges
 from cecochat.overview.cluster import Cluster
 from cecochat.overview.ownership import View
 
+APPEND_WAIT_S = 5.0  # as the alert AppendsWait
+WAITS = (
+    "{server_id} has waited {wait_s:.0f} s for the log to take an append: sends wait, and nothing "
+    "that was acknowledged is lost"
+)
 NO_PARTITION = "no partition is assigned"
 LATE = {
     "materialize": "{records:,} records have waited too long to be written to the history, in "
@@ -57,6 +62,9 @@ def _partitions(view: View | None) -> Iterator[str]:
 
 
 def _messages(seen: Cluster) -> Iterator[str]:
+    for server_id, wait_s in seen.append_wait_s.items():
+        if wait_s > APPEND_WAIT_S:
+            yield WAITS.format(server_id=server_id, wait_s=wait_s)
     yield from (LATE[task].format(**found) for task, found in seen.late.items() if task in LATE)
     if seen.missing:
         partitions = ranges({each["partition"] for each in seen.missing})

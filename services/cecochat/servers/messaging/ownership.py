@@ -192,6 +192,7 @@ class Ownership:
                 for partition, owner in sorted(self._owners().items())
             },
             "taking_over": self._taking_over(),
+            "append_wait_s": round(self.append_wait_s, 3),
             "lacking": {
                 str(partition): sorted(owner.incoming.broken)
                 for partition, owner in sorted(self._owners().items())
