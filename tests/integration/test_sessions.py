@@ -320,3 +320,27 @@ async def test_a_burst_does_not_cut_a_client_that_reads(tmp_path: Path) -> None:
                 some = enumerate(texts[first : first + 3], first)
                 await alice.send(*(message(f"m{n}", "d:alice~bob", text) for n, text in some))
         assert delivered_texts(bob.items) == texts
+
+
+async def test_a_probe_is_answered_and_passes_nothing_over(tmp_path: Path) -> None:
+    count = 40
+    async with (
+        running(tmp_path) as system,
+        system.stream("alice") as alice,
+        system.stream("bob") as bob,
+    ):
+        assert bob.welcome.answers_probes
+        first = len(bob.items)
+        for number in range(count):
+            await alice.send(message(f"m{number}", CHAT))
+            await bob.write(ClientFrame(probe=True))
+        await bob.until_texts(count)
+        while [item.HasField("caught_up") for item in bob.items[first:]].count(True) < count:
+            await bob.next()
+        told = -1  # of each item, the offset is above all that was said to be complete
+        for item in bob.items[first:]:
+            if item.HasField("delivered"):
+                assert item.delivered.offset > told
+            elif item.HasField("caught_up"):
+                told = max(told, item.caught_up.offset)
+        assert delivered_texts(bob.items) == [f"m{number}" for number in range(count)]

@@ -104,7 +104,7 @@ def test_the_runs_reach_what_they_are_for() -> None:
         counted(SentTable, "covers", lambda covers, _: f"position covered: {covers}"),
         counted(Owner, "attach", lambda attached, _: f"attached: {attached}"),
         counted(Owner, "settle", lambda settled, *_: f"send settled: {settled}"),
-        counted(Owner, "_tell_position", lambda *_: "position told"),
+        counted(Owner, "tell_position", lambda *_: "position told"),
         counted(Forwarder, "rewind", lambda *_: "rewound"),
         counted(Fold, "afresh", lambda *_: "begun afresh"),
         counted(beginning, "lowest_fold", _begun),

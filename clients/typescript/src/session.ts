@@ -1,14 +1,15 @@
 /** Runs one WebSocket to a messaging server, from the hello to the end of the session. */
 
 import { ClientFrameSchema, ServerFrameSchema } from "./gen/schemas.js";
-import { fromBinary, toBinary } from "./codec.js";
+import { create, fromBinary, toBinary } from "./codec.js";
 import { ChatError, chatError, closed, nameOf, notReachable, refused } from "./errors.js";
 import type { Gap, ServerItem } from "./gen/cecochat/v1/messaging_pb.js";
 import type { LocalDevice } from "./local.js";
 
 const WELCOME_MS = 10_000;
 const BEAT_MS = 5_000;
-const SILENT_MS = 40_000; // as long as a server waits for signs of life
+const QUIET_MS = 20_000; // after which the server is asked for a sign of life
+const SILENT_MS = 40_000; // after which it is given up, as it gives up a client
 const ASLEEP_MS = 90_000; // hidden pages are woken once a minute
 const UNREAD_BYTES = 16 << 20;
 const LEFT = 1000;
@@ -53,7 +54,8 @@ export class Session {
   private onceRead: (() => void) | undefined; // says why the server has ended the stream
   private wake = (): void => {};
   private writing = false;
-  private askedMs = 0; // when a send was written that nothing was heard after; 0: none
+  private heardMs = Date.now();
+  private probed = false; // since something was heard
   private welcomed = false;
   private readonly openedMs = Date.now();
   private lastBeatMs = Date.now();
@@ -95,7 +97,8 @@ export class Session {
   }
 
   private heard(frame: Uint8Array): void {
-    this.askedMs = 0;
+    this.heardMs = Date.now();
+    this.probed = false;
     this.frames.push(frame);
     this.unread += frame.length;
     if (this.unread > UNREAD_BYTES) this.end({}); // the next session brings it again
@@ -165,7 +168,6 @@ export class Session {
         if (frame.sends.length) await this.peer.keep();
         if (this.ended || this.socket?.readyState !== 1) break; // the next session writes it again
         this.socket.send(toBinary(ClientFrameSchema, frame));
-        this.askedMs ||= frame.sends.length ? Date.now() : 0;
       }
     } catch (error) {
       this.end({ error: chatError(error, "storage_failed") });
@@ -181,7 +183,18 @@ export class Session {
     this.lastBeatMs = now;
     if (slept) this.end({});
     else if (!this.welcomed && now - this.openedMs > WELCOME_MS) this.lost("no welcome in time");
-    else if (this.askedMs && now - this.askedMs > SILENT_MS) this.lost("it is silent");
+    else if (this.probed && now - this.heardMs >= SILENT_MS) this.lost("it is silent");
+    else if (now - this.heardMs >= QUIET_MS) this.probe();
+  }
+
+  /** Ask for a sign of life. A page does not see the pings of the server, and cannot send any. */
+  private probe(): void {
+    if (this.probed || !this.local.welcome?.answersProbes || this.socket?.readyState !== 1) return;
+    const offset = this.local.progress.live.position?.offset ?? -1n;
+    this.socket.send(
+      toBinary(ClientFrameSchema, create(ClientFrameSchema, { offset, probe: true })),
+    );
+    this.probed = true;
   }
 
   private lost(why: string): void {

@@ -64,10 +64,13 @@ class ClientFrame(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     SENDS_FIELD_NUMBER: _builtins.int
     RENEWED_TOKEN_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
     """The offset of the client's position when it wrote this frame."""
     renewed_token: _builtins.str
     """A new token of the same user, before the old one expires."""
+    probe: _builtins.bool
+    """Asks for a `caught_up`, as a sign of life. It counts as a send. Only if the welcome says that the server answers probes."""
     @_builtins.property
     def hello(self) -> Global___Hello:
         """It is in the first frame and in no other."""
@@ -83,10 +86,11 @@ class ClientFrame(_message.Message):
         offset: _builtins.int = ...,
         sends: _abc.Iterable[Global___Send] | None = ...,
         renewed_token: _builtins.str = ...,
+        probe: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "offset", b"offset", "renewed_token", b"renewed_token", "sends", b"sends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "offset", b"offset", "probe", b"probe", "renewed_token", b"renewed_token", "sends", b"sends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,6 +308,7 @@ class Welcome(_message.Message):
     UP_TO_FIELD_NUMBER: _builtins.int
     LOG_BEGAN_ID_FIELD_NUMBER: _builtins.int
     PARTITION_COUNT_FIELD_NUMBER: _builtins.int
+    ANSWERS_PROBES_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     server_time_ms: _builtins.int
     user_id: _builtins.str
@@ -314,6 +319,8 @@ class Welcome(_message.Message):
     """
     partition_count: _builtins.int
     """How many partitions the log has; a user's is `murmur2(user id)` modulo this."""
+    answers_probes: _builtins.bool
+    """Whether the server answers `ClientFrame.probe`."""
     @_builtins.property
     def position(self) -> Global___Position:
         """Where this session starts: the place that the client is taken to have reached. If a gap follows, this is its end: take it over only
@@ -340,10 +347,11 @@ class Welcome(_message.Message):
         up_to: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
         log_began_id: _builtins.int = ...,
         partition_count: _builtins.int = ...,
+        answers_probes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_probes", b"answers_probes", "limits", b"limits", "log_began_id", b"log_began_id", "partition_count", b"partition_count", "position", b"position", "server_id", b"server_id", "server_time_ms", b"server_time_ms", "session_id", b"session_id", "up_to", b"up_to", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -116,6 +116,7 @@ export const ClientFrameSchema: Schema<ClientFrame> = [
   [2, "offset", 3, 0],
   [3, "sends", 11, 1, SendSchema],
   [4, "renewedToken", 9, 0],
+  [5, "probe", 8, 0],
 ];
 
 export const LimitsSchema: Schema<Limits> = [
@@ -139,6 +140,7 @@ export const WelcomeSchema: Schema<Welcome> = [
   [7, "upTo", 3, 2],
   [8, "partitionCount", 5, 0],
   [9, "logBeganId", 3, 0],
+  [10, "answersProbes", 8, 0],
 ];
 
 export const DeliveredSchema: Schema<Delivered> = [

@@ -9,17 +9,26 @@ export function applications({ connect, storage, say, ...transport }) {
   async function open(app, { url, token, chats }) {
     const tell = (is, what = {}) => say({ app, is, ...what });
     const queued = (key) => tell("queued", { key });
-    const client = await connect({ url, token, device: app, storage: storage(app, queued), ...transport });
+    const client = await connect({
+      url,
+      token,
+      device: app,
+      storage: storage(app, queued),
+      ...transport,
+    });
     clients.set(app, client);
     let early = []; // what comes while the stored messages are read
     const shown = (message) => (early ? early.push(message) : tell("shown", line(message)));
     client.on("message", shown);
     client.on("sent", (message) => tell("sent", line(message)));
-    client.on("rejected", (send) => tell("rejected", { key: send.clientMessageId, code: send.error.code }));
+    client.on("rejected", (send) =>
+      tell("rejected", { key: send.clientMessageId, code: send.error.code }),
+    );
     client.on("caughtup", () => tell("caughtup"));
     client.on("status", (status) => {
       if (status.state === "waiting") tell("waiting", { code: status.error?.code ?? "" });
-      if (status.state === "closed" && status.error) tell("failed", { error: String(status.error) });
+      if (status.state === "closed" && status.error)
+        tell("failed", { error: String(status.error) });
     });
     const recent = (await Promise.all(chats.map((chat) => client.recent(chat)))).flat();
     tell("stored", { messages: recent.map(line) });
@@ -32,7 +41,10 @@ export function applications({ connect, storage, say, ...transport }) {
   const commands = {
     open,
     say(app, { chat, text, key }) {
-      clients.get(app).send(chat, text, { clientMessageId: key }).catch(() => {}); // `rejected` and `closed` tell
+      clients
+        .get(app)
+        .send(chat, text, { clientMessageId: key })
+        .catch(() => {}); // `rejected` and `closed` tell
     },
     close: (app) => clients.get(app).close(),
   };
@@ -49,7 +61,10 @@ export function applications({ connect, storage, say, ...transport }) {
 
   return function take(command) {
     const before = done.get(command.app) ?? Promise.resolve();
-    done.set(command.app, before.then(() => run(command)));
+    done.set(
+      command.app,
+      before.then(() => run(command)),
+    );
   };
 }
 

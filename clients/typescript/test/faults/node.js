@@ -20,7 +20,9 @@ createInterface({ input: process.stdin }).on("line", (text) => take(JSON.parse(t
 /** Keep a device in a file, which is replaced as a whole. `queued` takes the key of each send that it holds. */
 function storage(app, queued) {
   const file = join(folder, `${app}.json`);
-  const kept = existsSync(file) ? JSON.parse(readFileSync(file), revived) : { device: undefined, chats: {} };
+  const kept = existsSync(file)
+    ? JSON.parse(readFileSync(file), revived)
+    : { device: undefined, chats: {} };
   const told = new Set();
   return {
     async open() {

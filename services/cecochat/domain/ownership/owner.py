@@ -331,10 +331,11 @@ class Owner:
         if not self.tail.replay(session):
             return False
         self.sessions.setdefault(session.user_id, []).append(session)
-        self._tell_position(session)
+        self.tell_position(session)
         return True
 
-    def _tell_position(self, session: Session) -> None:
+    def tell_position(self, session: Session) -> None:
+        """Tell an attached session that it has everything up to now."""
         session.position = max(session.position, self.cursor - 1)
         session.push(frames.caught_up(self.place))
 
@@ -361,7 +362,7 @@ class Owner:
         for sessions in self.sessions.values():
             for session in sessions:
                 if session.position < announced:
-                    self._tell_position(session)
+                    self.tell_position(session)
 
     # -- state records and retention
 

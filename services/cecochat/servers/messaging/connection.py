@@ -234,12 +234,10 @@ class Connection:
         raise Trimmed(number, position, (await log.backplane.bounds(MESSAGES, number))[0])
 
     def _welcome(self, partition: ReadyPartition, offset: int) -> Welcome:
-        config = self._gate.config
+        config, log = self._gate.config, partition.log
         return Welcome(
             session_id=self.session.id,
-            position=Position(
-                log_id=partition.log.id, partition=partition.partition, offset=offset
-            ),
+            position=Position(log_id=log.id, partition=partition.partition, offset=offset),
             limits=Limits(
                 frame_max_bytes=intake.FRAME_MAX_BYTES,
                 text_max_bytes=config.text_max_bytes,
@@ -251,7 +249,8 @@ class Connection:
             server_time_ms=now_ms(),
             user_id=self.session.user_id,
             server_id=self._gate.server_id,
-            partition_count=partition.log.partitions,
+            partition_count=log.partitions,
+            answers_probes=True,
         )
 
     async def _replay(self, partition: ReadyPartition) -> None:
@@ -289,9 +288,7 @@ class Connection:
             await self._taken.wait()
 
     def _attached(self, partition: ReadyPartition) -> bool:
-        """Attach the session if the tail and the session's queue allow it. Returns whether it is
-        attached.
-        """
+        """Attach the session if the tail and its queue allow it. Returns whether it is attached."""
         self._gate.ownership.check(partition)
         owner = partition.owner
         if self.session.closed:
@@ -310,6 +307,8 @@ class Connection:
             intake.check_later(frame)
             if frame.renewed_token:
                 self._renew(frame.renewed_token)
+            if frame.probe:
+                partition.owner.tell_position(self.session)
             if frame.sends:
                 await self._take_sends(partition, frame)
             else:
