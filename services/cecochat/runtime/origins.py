@@ -23,7 +23,8 @@ PREFLIGHT_S: Final = 7_200  # browsers keep an answer for no longer
 PREFLIGHT: Final = {
     "access-control-allow-methods": "GET, POST",
     "access-control-allow-headers": (
-        "authorization, connect-protocol-version, connect-timeout-ms, content-type, traceparent"
+        "authorization, connect-protocol-version, connect-timeout-ms, content-encoding, "
+        "content-type, traceparent"
     ),
     "access-control-max-age": str(PREFLIGHT_S),
 }
