@@ -71,12 +71,13 @@ async def test_its_policy_names_what_it_needs_and_nothing_else(
     assert said == {
         "default-src": "'none'",
         "script-src": "'self'",
-        "worker-src": "'self'",
         "style-src": "'self'",
         "img-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
     }
     assert page.headers["x-content-type-options"] == "nosniff"
     assert page.headers["x-frame-options"] == "DENY"

@@ -195,11 +195,8 @@ class PageApp:
 
     async def stored(self) -> Stored:
         """Read the storage of the browser."""
-        name = f"cecochat {self._connect_url()} {self.who.user_id}"
-        found = await self._tabs[-1].page.evaluate(STORED, [name]) or {
-            "waiting": [],
-            "messages": [],
-        }
+        ours = [self._connect_url(), self.who.user_id]
+        found = await self._tabs[-1].page.evaluate(STORED, ours) or {"waiting": [], "messages": []}
         messages = {
             text: Message(int(id_), user, chat, text, (), text)
             for id_, user, chat, text in found["messages"]

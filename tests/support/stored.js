@@ -1,12 +1,14 @@
-// What the TypeScript client has stored for one user: evaluated in a page of its origin.
-async ([name]) => {
-  if (!(await indexedDB.databases()).some((each) => each.name === name)) return null;
+// What the chat page has stored for one user of one system: evaluated there.
+async ([url, user]) => {
+  const isOurs = ({ name }) => name.startsWith(`cecochat ${url} `) && name.endsWith(` ${user}`);
+  const found = (await indexedDB.databases()).find(isOurs);
+  if (!found) return null;
   const done = (request) =>
     new Promise((resolve, reject) => {
       request.onsuccess = () => resolve(request.result);
       request.onerror = () => reject(request.error);
     });
-  const database = await done(indexedDB.open(name));
+  const database = await done(indexedDB.open(found.name));
   try {
     const transaction = database.transaction(["device", "messages"]);
     const device = done(transaction.objectStore("device").get("device"));

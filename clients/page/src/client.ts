@@ -4,7 +4,9 @@ import {
   type Client as Given,
   type Message as GivenMessage,
   type Status as GivenStatus,
+  type Storage,
   connect as open,
+  indexedDb,
 } from "@cecochat/client";
 
 import { signedFor } from "./login";
@@ -18,9 +20,16 @@ export const connect: Connect = async (me, listener) => {
     url: location.origin,
     token: async () => (await signedFor(me)).token,
     device: "chat page",
+    storage: storageOf((await signedFor(me)).system),
   });
   return new Adapter(given, listener);
 };
+
+/** Keep systems with the same address apart: what one of them said is nothing of another. */
+function storageOf(system: string): Storage {
+  const all = indexedDb();
+  return { ...all, open: (url, user) => all.open(`${url} ${system}`, user) };
+}
 
 class Adapter implements Client {
   readonly me: string;

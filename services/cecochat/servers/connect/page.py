@@ -45,12 +45,13 @@ PAGE_HEADERS = HEADERS | {
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
-    "worker-src": "'self'",
     "style-src": "'self'",
     "img-src": "'self'",
     "base-uri": "'none'",
     "form-action": "'none'",
     "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",  # so no mistake of ours makes HTML of a text
+    "trusted-types": "'none'",
 }
 
 
