@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
-import subprocess
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -29,11 +27,7 @@ def built(backends: Backends) -> Path:
     where there is no Node.
     """
     backends.program("node")
-    npm.installed(TYPESCRIPT)
-    with (TYPESCRIPT / "tsconfig.json").open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        subprocess.run(["npm", "run", "--silent", "build"], cwd=TYPESCRIPT, check=True)
-    return TYPESCRIPT / "dist"
+    return npm.compiled(TYPESCRIPT) / "dist"
 
 
 class CallFailed(Exception):
