@@ -205,7 +205,8 @@ async def test_what_is_no_call_is_told(up: Running) -> None:
     )  # fmt: skip
     assert "use application/json" in typed(form).message
     absent = await post(up, "Nothing", "bob", json={})
-    assert absent.status_code == 404
+    assert (absent.status_code, absent.json()["code"]) == (404, "unimplemented")
+    assert typed(absent).message.startswith("there is nothing at /cecochat.v1.History/Nothing: ")
     async with httpx.AsyncClient() as client:
         got = await client.get(f"{up.addresses.history_http}/{SERVICE}/GetChats")
     assert (got.status_code, got.headers["allow"]) == (405, "POST")

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from sanic import Request, Sanic
-from sanic.exceptions import SanicException
+from sanic.exceptions import NotFound, SanicException
 from sanic.http import Http, Stage
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
@@ -170,7 +170,10 @@ async def _failed(request: Request, error: Exception) -> HTTPResponse:
     refused: Refused = request.app.ctx.refused
     if isinstance(error, SanicException):
         code = CODE.get(error.status_code, errors_pb2.ERROR_CODE_INVALID_ARGUMENT)
-        refusal = Refusal(code, f"{str(error)[:200].rstrip('.')}: send {_routes(request.app)}")
+        what = str(error)[:200].rstrip(".")
+        if isinstance(error, NotFound):
+            what = f"there is nothing at {request.path[:200] or '/'}"
+        refusal = Refusal(code, f"{what}: send {_routes(request.app)}")
         return refused(request, refusal, error.status_code, error.headers)
     log.error("a request failed", exc_info=error)
     message = "the server failed; its log has the cause: try again"

@@ -29,6 +29,7 @@ CALLS: Final = "/cecochat."
 """What the path of every call begins with: its package."""
 JSON: Final = "application/json"
 PROTO: Final = "application/proto"
+NOT_FOUND: Final = 404
 UNSUPPORTED_MEDIA_TYPE: Final = 415
 TIMEOUT_DIGITS: Final = 10
 GZIP: Final = 16 + zlib.MAX_WBITS
@@ -176,8 +177,11 @@ def refused(
     request: Request, refusal: Refusal, status: int, more_headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
     """Return the answer to a request that no handler sees: to a call, as an error of Connect."""
-    form = error_response if request.path.startswith(CALLS) else http.error_response
-    return form(refusal, status, more_headers)
+    if not request.path.startswith(CALLS):
+        return http.error_response(refusal, status, more_headers)
+    if status == NOT_FOUND:  # a later version may have this call
+        refusal = Refusal(errors_pb2.ERROR_CODE_UNIMPLEMENTED, refusal.message)
+    return error_response(refusal, status, more_headers)
 
 
 def _content_type(request: Request) -> str:
