@@ -12,7 +12,7 @@ from cecochat.client.progress import Progress
 from cecochat.client.stream import Stream
 from cecochat.domain.device import device
 from cecochat.domain.device.device import Device
-from tests.conformance import without
+from tests.conformance import without, without_gaps
 from tests.conformance.scripted import ScriptedHistory
 
 Override = tuple[Any, str, object]  # class or module, name, what it is replaced by
@@ -27,6 +27,7 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "a frame is measured in bytes": ((Device, "outgoing", without.outgoing_by_characters),),
     "a token that expires is renewed": ((Stream, "_take", without.take_no_expiry),),
     "unanswered sends are stored": ((Device, "snapshot", without.snapshot_without_sends),),
+    "a send is stored before it is written": ((Stream, "_write", without.write_unsaved),),
     "the position is stored": ((Device, "snapshot", without.snapshot_without_position),),
     "marks are stored": ((Device, "snapshot", without.snapshot_without_marks),),
     "the position never goes back": ((Device, "_move", without.move_anywhere),),
@@ -46,39 +47,41 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "an own event is an ack": ((Device, "show", without.show_without_answering),),
     "only own events are acks": ((Device, "show", without.show_answers_whoever_wrote),),
     "a frame of sends says the offset": ((Device, "outgoing", without.outgoing_without_offset),),
-    "a gap is filled": ((Device, "receive", without.receive_gaps_as_nothing),),
-    "a gap leaves to the stream what it brings": ((Device, "fill", without.fill_with_all),),
+    "a gap is filled": ((Device, "receive", without_gaps.receive_gaps_as_nothing),),
+    "a gap leaves to the stream what it brings": ((Device, "fill", without_gaps.fill_with_all),),
     "what is older than the device is not news": (
-        (Device, "fill", without.fill_with_what_is_older),
+        (Device, "fill", without_gaps.fill_with_what_is_older),
     ),
-    "the first welcome counts": ((Device, "_welcomed", without.welcomed_anew),),
+    "the first welcome counts": ((Device, "_welcomed", without_gaps.welcomed_anew),),
     "the first welcome is stored": ((Device, "snapshot", without.snapshot_without_first_welcome),),
-    "what is older than the log is in the history": ((Device, "fill", without.fill_up_to_alone),),
+    "what is older than the log is in the history": (
+        (Device, "fill", without_gaps.fill_up_to_alone),
+    ),
     "the position moves once the gap is filled": (
-        (Device, "_welcomed", without.welcomed_and_moved),
+        (Device, "_welcomed", without_gaps.welcomed_and_moved),
     ),
-    "the position moves over the gap": ((Device, "filled", without.filled_without_moving),),
+    "the position moves over the gap": ((Device, "filled", without_gaps.filled_without_moving),),
     "a chat is read from the lower mark": (
-        (Device, "shown_up_to", without.shown_up_to_the_higher),
+        (Device, "shown_up_to", without_gaps.shown_up_to_the_higher),
     ),
-    "partitions are by murmur2": ((Device, "_partition", without.partition_of_all),),
+    "partitions are by murmur2": ((Device, "_partition", without_gaps.partition_of_all),),
     "the list of chats is asked with the token": (
-        (ScriptedHistory, "chats", without.chats_without_token),
+        (ScriptedHistory, "chats", without_gaps.chats_without_token),
     ),
     "pages are asked with the token": (
-        (ScriptedHistory, "messages", without.messages_without_token),
+        (ScriptedHistory, "messages", without_gaps.messages_without_token),
     ),
-    "chats are listed by their ids": ((ScriptedHistory, "chats", without.chats_newest_first),),
-    "all chats are listed": ((ScriptedHistory, "chats", without.one_page_of_chats),),
-    "all pages are read": ((ScriptedHistory, "messages", without.one_page_of_messages),),
+    "chats are listed by their ids": ((ScriptedHistory, "chats", without_gaps.chats_newest_first),),
+    "all chats are listed": ((ScriptedHistory, "chats", without_gaps.one_page_of_chats),),
+    "all pages are read": ((ScriptedHistory, "messages", without_gaps.one_page_of_messages),),
     "a hole is told": ((Stream, "_take_hole", without.never),),
     "a hole of one message is that message": (
-        (Stream, "_take_hole", without.take_hole_as_no_message),
+        (Stream, "_take_hole", without_gaps.take_hole_as_no_message),
     ),
     "holes of chats without messages are told": (
-        (ScriptedHistory, "chats", without.chats_without_holes),
+        (ScriptedHistory, "chats", without_gaps.chats_without_holes),
     ),
-    "marks of the history are told": ((LocalDevice, "tell", without.tell_but_marks),),
+    "marks of the history are told": ((LocalDevice, "tell", without_gaps.tell_but_marks),),
     "a hello names the device": ((Device, "hello", without.hello_without_device_id),),
     "REPLACED is final": ((Lookup, "mends", without.mends_all),),
     "a send says what was seen": ((Device, "submit", without.submit_without_seen),),

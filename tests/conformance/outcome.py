@@ -14,7 +14,6 @@ from cecochat.client.backoff import BackOff
 from cecochat.client.errors import ChatError, SendRejected
 from cecochat.client.lookup import Lookup, NoOtherToken
 from cecochat.client.stream import Ended
-from cecochat.domain.device.device import Device
 from cecochat.domain.session.intake import CLIENT_MESSAGE_ID_MAX_BYTES
 from cecochat.v1.messaging_pb2 import ClientFrame, Limits
 
@@ -126,9 +125,8 @@ class Outcome:
         if ended.told and ended.told.websocket:
             ends["websocket"] = ended.told.websocket
 
-    def stored(self, device: Device, keys: Collection[str]) -> None:
-        """Note what of the device would be there after a restart."""
-        kept = device.snapshot()
+    def stored(self, kept: dict[str, Any], keys: Collection[str]) -> None:
+        """Note what a restart would find."""
         all_of_it = {
             "position": kept["position"],
             "unanswered": [self._names.name(each["clientMessageId"]) for each in kept["outbox"]],

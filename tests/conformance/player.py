@@ -5,7 +5,6 @@ the waits between streams.
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -22,7 +21,7 @@ from cecochat.v1.messaging_pb2 import Send, ServerFrame
 from tests.conformance import outcome
 from tests.conformance.case import EXPECTED, Case, Step, action_of
 from tests.conformance.outcome import ADDRESS, Names, Outcome
-from tests.conformance.scripted import ScriptedCall, ScriptedHistory
+from tests.conformance.scripted import ScriptedCall, ScriptedHistory, Stored
 
 TURNS = 50  # of the loop: more than any step takes, as nothing waits for anything outside
 
@@ -35,18 +34,19 @@ class Player:
         self.token = outcome.TOKEN
         self.lookup = Lookup("http://connect.example", self._supply, None)
         self.history = ScriptedHistory(self.lookup)
-        self.call = ScriptedCall()
         self.tasks = asyncio.TaskGroup()
         self.running: asyncio.Task[Ended] | None = None
         self.reading: asyncio.Task[None] | None = None
         self.names = Names()
         self.outcome = Outcome(self.names)
         self._begin(Device(case.user, device_id=case.device_id))
+        self.call = ScriptedCall(self.stored)
 
     def _begin(self, device: Device) -> None:
+        self.stored = Stored(device)
         transport = GrpcTransport(self.lookup)  # of which nothing is used
         options = Options("conformance kit", receipts=False, buffer_max_bytes=1 << 30)
-        self.client = Client(self.lookup, transport, self.history, None, device, options)
+        self.client = Client(self.lookup, transport, self.history, self.stored, device, options)
         self.local, self.stream = self.client._local, self.client._stream
 
     async def _supply(self) -> str:
@@ -61,7 +61,7 @@ class Player:
 
     async def connect(self, _: Step) -> None:
         """Open a stream."""
-        self.call = ScriptedCall()
+        self.call = ScriptedCall(self.stored)
         running = self.stream.run(self.call.opened(), ADDRESS, "conformance kit")
         self.running = self.tasks.create_task(running)
 
@@ -108,8 +108,7 @@ class Player:
     async def restart(self, _: Step) -> None:
         """Kill the application, and start it again from what it has stored."""
         self._stop()
-        kept = json.dumps(self.local.progress.dealt.snapshot())
-        self._begin(Device.restored(json.loads(kept)))
+        self._begin(Device.restored(self.stored.load()))
         self.reading = self.tasks.create_task(self._read())
 
     def _stop(self) -> None:
@@ -137,6 +136,7 @@ class Player:
         await getattr(self, action_of(step))(step)
         for _ in range(TURNS):
             await asyncio.sleep(0)
+        await self.client.keep()  # it would do so soon
         self.outcome.written(self.call.frames, self.local.welcome.limits)
         self.call.frames.clear()
         if self.running and self.running.done():
@@ -145,7 +145,7 @@ class Player:
         if self.history.asked:
             self.outcome.found["queries"] = outcome.in_order(self.history.asked)
         if "stores" in step:
-            self.outcome.stored(self.local.progress.dealt, step["stores"].keys())
+            self.outcome.stored(self.stored.load(), step["stores"].keys())
         return self.outcome.found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from cecochat.client.errors import ChatError, refused
 from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup
 from cecochat.client.transport.base import Call
+from cecochat.domain.device.device import Device
 from cecochat.v1.errors_pb2 import Error
 from cecochat.v1.history_pb2 import (
     GetChatsRequest,
@@ -26,12 +28,32 @@ from cecochat.v1.messaging_pb2 import ClientFrame, ServerFrame
 Coming = ServerFrame | ChatError | None
 
 
+class Stored:
+    """What is stored of a device: a `State`, as text."""
+
+    def __init__(self, device: Device) -> None:
+        self._text = json.dumps(device.snapshot())
+
+    def load(self) -> dict[str, Any]:
+        """Return what a restart would find."""
+        snapshot: dict[str, Any] = json.loads(self._text)
+        return snapshot
+
+    async def save(self, snapshot: dict[str, Any]) -> None:
+        """Replace it."""
+        self._text = json.dumps(snapshot)
+
+    def close(self) -> None:
+        """Do nothing: nobody else uses it."""
+
+
 class ScriptedCall(Call):
     """A stream. What the client writes is kept in `frames`; what it reads is what `say` was given.
-    None ends the stream, and so does an error.
+    None ends the stream, and so does an error. A send has to be in `stored` when it is written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
         self.frames: list[ClientFrame] = []
         self._coming: asyncio.Queue[Coming] = asyncio.Queue()
 
@@ -45,6 +67,8 @@ class ScriptedCall(Call):
 
     @override
     async def write(self, frame: ClientFrame) -> None:
+        stored = {each["clientMessageId"] for each in self._stored.load()["outbox"]}
+        assert {send.client_message_id for send in frame.sends} <= stored, "a send is not stored"
         kept = ClientFrame()
         kept.CopyFrom(frame)
         self.frames.append(kept)

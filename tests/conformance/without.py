@@ -7,25 +7,18 @@ from typing import Any
 
 from cecochat.client.client import Client
 from cecochat.client.errors import ChatError
-from cecochat.client.events import Event as ToldEvent
-from cecochat.client.events import Receipt
 from cecochat.client.local import LocalDevice
 from cecochat.client.lookup import Lookup
 from cecochat.client.stream import Ended, Stream
+from cecochat.client.transport.base import Call
 from cecochat.domain.device.device import Device, Disconnected, Happening, Received, Sent
-from cecochat.domain.log.ids import ChatId, participants
-from cecochat.v1 import history_pb2
 from cecochat.v1.events_pb2 import Event
-from cecochat.v1.history_pb2 import GetChatsRequest, GetMessagesRequest
 from cecochat.v1.messaging_pb2 import (
     ClientFrame,
     Disconnect,
-    Position,
     Send,
     ServerItem,
-    Welcome,
 )
-from tests.conformance.scripted import ScriptedHistory
 
 
 def never(*_: object) -> None:
@@ -226,123 +219,9 @@ async def post_by_text(
     return await _post(self, to, text, client_message_id=client_message_id or text)
 
 
-# -- gaps
-
-_welcomed, _fill = Device._welcomed, Device.fill
-
-
-def welcomed_anew(self: Device, welcome: Welcome) -> None:
-    self.since = None
-    _welcomed(self, welcome)
-
-
-def welcomed_and_moved(self: Device, welcome: Welcome) -> None:
-    _welcomed(self, welcome)
-    self.position = Position()
-    self.position.CopyFrom(welcome.position)
-
-
-def fill_with_all(self: Device, event: Event) -> Happening | None:
-    return self.show(event)
-
-
-def fill_with_what_is_older(self: Device, event: Event) -> Happening | None:
-    since, self.since = self.since, {}
-    happening = _fill(self, event)
-    self.since = since
-    return happening
-
-
-def fill_up_to_alone(self: Device, event: Event) -> Happening | None:
-    assert self._welcome is not None
-    self._welcome.log_began_id = 0
-    return _fill(self, event)
-
-
-def filled_without_moving(self: Device) -> None:
-    self.gap = None
-
-
-def shown_up_to_the_higher(self: Device, chat_id: str) -> int:
-    since, marks = self.since or {}, self.shown.get(chat_id, {})
-    return max(
-        max(marks.get(user_id, 0), since.get(self._partition(user_id), 0))
-        for user_id in participants(ChatId(chat_id))
-    )
-
-
-def partition_of_all(self: Device, user_id: str) -> int:
-    return 0
-
-
-def receive_gaps_as_nothing(self: Device, item: ServerItem) -> Happening | None:
-    return None if item.HasField("gap") else _receive(self, item)
-
-
-_chats, _messages = ScriptedHistory.chats, ScriptedHistory.messages
-
-
-async def chats_without_token(
-    self: ScriptedHistory, request: GetChatsRequest
-) -> history_pb2.GetChatsResponse:
-    request.ClearField("token")
-    return await _chats(self, request)
-
-
-async def chats_newest_first(
-    self: ScriptedHistory, request: GetChatsRequest
-) -> history_pb2.GetChatsResponse:
-    request.ClearField("after_chat_id")
-    return await _chats(self, request)
-
-
-async def messages_without_token(
-    self: ScriptedHistory, request: GetMessagesRequest
-) -> history_pb2.GetMessagesResponse:
-    request.ClearField("token")
-    return await _messages(self, request)
-
-
-async def one_page_of_chats(
-    self: ScriptedHistory, request: GetChatsRequest
-) -> history_pb2.GetChatsResponse:
-    answer = await _chats(self, request)
-    answer.has_more = False
-    return answer
-
-
-async def one_page_of_messages(
-    self: ScriptedHistory, request: GetMessagesRequest
-) -> history_pb2.GetMessagesResponse:
-    answer = await _messages(self, request)
-    answer.has_more = False
-    return answer
-
-
-async def chats_without_holes(
-    self: ScriptedHistory, request: GetChatsRequest
-) -> history_pb2.GetChatsResponse:
-    answer = await _chats(self, request)
-    answer.ClearField("holes")
-    return answer
-
-
-_take_hole, _take, _tell = Stream._take_hole, Stream._take, LocalDevice.tell
-
-
-def take_hole_as_no_message(self: Stream, hole: history_pb2.Hole) -> None:
-    told = history_pb2.Hole()
-    told.CopyFrom(hole)
-    told.client_message_id = ""
-    _take_hole(self, told)
-
-
-def tell_but_marks(self: LocalDevice, event: ToldEvent) -> None:
-    if not isinstance(event, Receipt):
-        _tell(self, event)
-
-
 # -- the end of a stream
+
+_take, _write = Stream._take, Stream._write
 
 
 async def take_refusals_and_go_on(
@@ -350,6 +229,14 @@ async def take_refusals_and_go_on(
 ) -> Ended | None:
     ended = await _take(self, item, group)
     return None if item.HasField("refused") else ended
+
+
+async def write_unsaved(self: Stream, call: Call) -> None:
+    async def nothing() -> None:
+        return None
+
+    self._save = nothing
+    await _write(self, call)
 
 
 async def take_no_expiry(self: Stream, item: ServerItem, group: asyncio.TaskGroup) -> Ended | None:

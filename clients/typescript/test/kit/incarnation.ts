@@ -1,21 +1,30 @@
 /** The client from a start to the next: what a page or a process is. */
 
-import { create, fromJson } from "@bufbuild/protobuf";
+import { create, fromBinary, fromJson } from "@bufbuild/protobuf";
 import { Client } from "../../src/client.js";
 import { Core } from "../../src/core.js";
-import type { Occurrence } from "../../src/events.js";
-import { SendSchema } from "../../src/gen/cecochat/v1/messaging_pb.js";
+import type { Message, Occurrence } from "../../src/events.js";
+import { ClientFrameSchema, SendSchema } from "../../src/gen/cecochat/v1/messaging_pb.js";
 import type { Snapshot } from "../../src/snapshot.js";
 import { MemoryKept } from "../../src/storage.js";
 import { Surroundings } from "../../src/surroundings.js";
 import type { Json } from "./case.js";
 import { ScriptedHttp, ScriptedSocket } from "./scripted.js";
 
+/** A storage that takes a moment, as real ones do. */
+class SlowKept extends MemoryKept {
+  override async save(device: Snapshot, messages: Message[]): Promise<void> {
+    const text = JSON.stringify(device);
+    await new Promise((resolve) => setImmediate(resolve));
+    await super.save(JSON.parse(text), messages);
+  }
+}
+
 export class Incarnation {
   readonly core: Core;
   private readonly client: Client;
   readonly http: ScriptedHttp;
-  readonly kept = new MemoryKept();
+  readonly kept = new SlowKept();
   /** The stream that is open. */
   stream: ScriptedSocket | undefined;
   /** The one that the client waits for. */
@@ -29,6 +38,7 @@ export class Incarnation {
     const opened = (socket: ScriptedSocket): void => {
       this.opening = socket;
     };
+    const writing = (frame: Uint8Array): void => this.checkStored(frame);
     const options = {
       url: "https://connect.example",
       token: () => this.token,
@@ -39,6 +49,10 @@ export class Incarnation {
         constructor(url: string) {
           super(url);
           opened(this);
+        }
+        override send(frame: Uint8Array): void {
+          writing(frame);
+          super.send(frame);
         }
       },
     };
@@ -64,6 +78,14 @@ export class Incarnation {
     } else {
       this.core["local"].progress.submit(create(SendSchema, { clientMessageId, chatId, body }));
       this.core["owner"]().toWrite();
+    }
+  }
+
+  /** Check that what is written is stored: a crash could come at once. */
+  private checkStored(frame: Uint8Array): void {
+    const stored = this.kept.device!.outbox.map((send) => send.clientMessageId);
+    for (const send of fromBinary(ClientFrameSchema, frame).sends) {
+      if (!stored.includes(send.clientMessageId)) throw new Error("a send is not stored");
     }
   }
 

@@ -23,7 +23,7 @@ const immediately = setImmediate;
 
 /** Let all that can go on without time go on. */
 async function rest(): Promise<void> {
-  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => immediately(resolve));
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => immediately(resolve));
 }
 
 async function pass(ms: number): Promise<void> {
