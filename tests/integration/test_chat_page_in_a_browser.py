@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, expect
@@ -14,16 +13,14 @@ from cecochat.adapters.embedded.history import EmbeddedHistory
 from cecochat.domain.log.ids import ChatId
 from cecochat.ports.history import Hole
 from tests.support import chatpage
-from tests.support.backends import Backends
+from tests.support.axe import violations
 from tests.support.chatpage import PHONE, WITHIN_MS, Person
 from tests.support.commands import run
 from tests.support.eventually import eventually
-from tests.support.npm import installed
 from tests.support.server import Server
 
 TOO_LONG = "too long " * 2_000  # by `text.max_bytes`
 CHAT = ChatId("d:alice~bob")
-SOURCES = Path(__file__).parents[2] / "clients" / "page"
 
 
 @pytest.fixture
@@ -402,13 +399,6 @@ async def test_somebody_else_may_take_the_tab(alice: Person) -> None:
     await expect(alice.entry("bob")).to_have_count(0, timeout=WITHIN_MS)
 
 
-@pytest.fixture(scope="session")
-def axe(backends: Backends) -> str:
-    """The script that looks for what keeps people out."""
-    backends.program("node")
-    return (installed(SOURCES) / "axe-core" / "axe.min.js").read_text()
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [chatpage.DESKTOP, PHONE], ids=["desktop", "phone"])
 async def test_axe_finds_nothing(
@@ -437,6 +427,4 @@ async def test_axe_finds_nothing(
 
 async def nothing_wrong(page: Page, axe: str, what: str) -> None:
     """Check all rules of axe-core."""
-    await page.evaluate(axe)
-    found = (await page.evaluate("axe.run()"))["violations"]
-    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == [], what
+    assert await violations(page, axe) == [], what

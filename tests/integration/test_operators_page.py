@@ -19,7 +19,7 @@ from cecochat.overview import routes
 from tests.integration.clients import device, next_of
 from tests.integration.systems import Running, running
 from tests.support import operators
-from tests.support.axe import violations
+from tests.support.axe import PACKAGE, violations
 from tests.support.browser import troubles
 from tests.support.eventually import eventually
 from tests.support.npm import installed
@@ -291,7 +291,7 @@ TROUBLE = {
 async def test_its_scripts_are_typed(axe: str) -> None:
     """By what JSDoc says. `axe` has installed the compiler."""
     del axe
-    compiler = installed(Path(__file__).parents[1] / "support" / "pages") / ".bin" / "tsc"
+    compiler = installed(PACKAGE) / ".bin" / "tsc"
     options = ("--noEmit", "--allowJs", "--checkJs", "--strict", "--target", "es2023",
                "--module", "esnext", "--moduleResolution", "bundler", "--types", "",
                "--lib", "es2023,dom,dom.iterable")  # fmt: skip

@@ -8,7 +8,7 @@ from playwright.async_api import Page
 
 from tests.support import npm
 
-PACKAGE = Path(__file__).with_name("pages")
+PACKAGE = Path(__file__).parents[2] / "clients" / "page"  # which has it anyway
 
 
 def script() -> str:

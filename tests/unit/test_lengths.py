@@ -11,7 +11,7 @@ PIECE = r"`[^`]{40,}`|\S{60,}"
 ROOT = Path(__file__).parents[2]
 LINES_MAX = 400
 COLUMNS = 100
-NOT_OURS = "_pb2|/gen/|/node_modules/"
+NOT_OURS = "_pb2|/gen/"
 CODE = ("services", "tests", "scripts", "clients/typescript/src", "clients/typescript/test")
 
 

@@ -38,7 +38,8 @@ async function ask(path) {
   const answer = await fetch(path, { headers, signal: AbortSignal.timeout(GIVE_UP_MS), cache: "no-store" });
   const body = await answer.json();
   if (answer.ok) return body;
-  const message = body.error?.message ?? `status ${answer.status}`;
+  const told = body.error?.message ?? `status ${answer.status}`;
+  const message = told.split(": send `")[0]; // the rest is for programs
   throw path === "/overview" && [401, 403].includes(answer.status) ? new Refused(message) : new Error(message);
 }
 

@@ -97,7 +97,8 @@ function hue(owner) {
 
 /** @param {any} ownership */
 function owners(ownership) {
-  const rows = ownership.rows.map((/** @type {any} */ row) => {
+  const worst = [...ownership.rows].sort((a, b) => rank(a) - rank(b));
+  const rows = worst.map((/** @type {any} */ row) => {
     const mark = make("span", { class: "owner", "aria-hidden": "true" }, letter(row.server_id ?? "") || "×");
     mark.style.setProperty("--hue", hue(row.server_id ?? ""));
     const colour = LOST.includes(row.state) ? "bad" : row.state === "owned" || row.state === "live" ? "" : "warn";
@@ -105,6 +106,11 @@ function owners(ownership) {
   });
   const head = make("tr", {}, make("td", {}), th("Server"), th("State"), th("Count", "number"), th("Partitions"));
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
+}
+
+/** @param {any} row */
+function rank(row) {
+  return [...LOST, "silent", "taking over", "owned"].indexOf(row.state) + (row.state === "live" ? 9 : 0);
 }
 
 /** @param {string} text @param {string} [kind] */

@@ -16,7 +16,8 @@ export function duration(ms) {
   if (ms < 1_000) return `${number(ms)}${SPACE}ms`;
   if (ms < 120_000) return `${number(ms / 1_000)}${SPACE}s`;
   if (ms < 7_200_000) return `${number(Math.round(ms / 60_000))}${SPACE}min`;
-  return `${number(Math.round(ms / 3_600_000))}${SPACE}h`;
+  if (ms < 172_800_000) return `${number(Math.round(ms / 3_600_000))}${SPACE}h`;
+  return `${number(Math.round(ms / 86_400_000))}${SPACE}d`;
 }
 
 /** @param {number} ms since 1970 @returns {HTMLTimeElement} in the reader's zone, the exact one on hover */
