@@ -7,17 +7,21 @@ import json
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import pytest
 
+from cecochat.client import connect
 from tests.support.crowd import Crowd
 from tests.support.eventually import eventually
 from tests.support.listeners import kill, pid_of
 from tests.support.lookout import looking
 from tests.support.outages import PARTITIONS
+from tests.support.rawclient import mint
 from tests.support.results import write
 from tests.support.scenarios import (
     GROWING,
@@ -77,6 +81,39 @@ async def test_its_servers_end_when_it_is_killed(on_real: dict[str, str], tmp_pa
         pids: dict[str, int] = up.ready["processes"]
         await up.kill()
         await eventually(lambda: not any(map(lives, pids.values())), within_s=60)
+
+
+@pytest.mark.timeout(300)
+async def test_pages_over_http_outlive_a_history_server(
+    on_real: dict[str, str], tmp_path: Path
+) -> None:
+    """Whoever reaches none looks up again, and is led to another."""
+    words = ("--processes", "--servers", "history=2")
+    async with running(tmp_path, on_real, words=words) as up:
+        token = mint(up.secret_file, "alice")
+        async with connect(up.connect_url, token) as alice:
+            sent = await alice.send("bob", "hello")
+            assert (await alice.history("bob")).messages[-1].id == sent
+        headers = {"authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(headers=headers) as client:
+            asked = {await a_page(client, up.connect_url, str(sent)) for _ in range(20)}
+            assert len(asked) == 2, "they take turns"
+            os.kill(up.ready["processes"]["history-1"], signal.SIGKILL)
+            for _ in range(20):
+                await a_page(client, up.connect_url, str(sent))
+
+
+async def a_page(client: httpx.AsyncClient, connect_url: str, newest: str) -> str:
+    """The URL of the history server that answered, after as many lookups as it takes."""
+    async with asyncio.timeout(60):
+        while True:
+            lookup = await client.post(f"{connect_url}/cecochat.v1.Directory/Lookup", json={})
+            with suppress(httpx.TransportError):
+                url: str = lookup.json()["historyHttp"]
+                path = "/cecochat.v1.History/GetMessages"
+                answer = await client.post(url + path, json={"chatId": "d:alice~bob"})
+                assert answer.json()["messages"][-1]["id"] == newest
+                return url
 
 
 @pytest.mark.timeout(300)
