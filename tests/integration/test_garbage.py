@@ -18,6 +18,7 @@ import pytest
 
 from cecochat.domain.errors import Refusal
 from cecochat.runtime.socket import Socket
+from cecochat.runtime.unary import Unary
 from cecochat.servers.messaging.connection import Connection
 from cecochat.v1.history_pb2 import GetMessagesRequest
 from cecochat.v1.messaging_pb2 import ClientFrame, Hello, Position
@@ -27,7 +28,7 @@ from tests.support.pipes import PipeClosed, WebSocketPipe
 from tests.support.rawclient import mint
 
 TIMES = 5
-KINDS = (Refusal, Socket, Connection)
+KINDS = (Refusal, Socket, Connection, Unary)
 
 
 @pytest.fixture
@@ -79,16 +80,42 @@ async def a_lookup(up: Running, token: str, hello: Hello) -> None:
     assert answer.status_code == 401
 
 
+async def a_query_over_http(up: Running, token: str, hello: Hello) -> None:
+    chat = {"chatId": hello.position.log_id or "d:alice~bob"}
+    url = f"{up.addresses.history_http}/cecochat.v1.History/GetMessages"
+    await posted(url, token, json=chat, statuses=(401, 403))
+
+
+async def a_broken_body(up: Running, token: str, hello: Hello) -> None:
+    url = f"{up.addresses.history_http}/cecochat.v1.History/GetMessages"
+    broken = {"content": b"{" * 100, "headers": {"content-type": "application/json"}}
+    await posted(url, token, **broken, statuses=(401, 400))
+
+
+async def a_lookup_by_connect(up: Running, token: str, hello: Hello) -> None:
+    url = f"{up.addresses.connect}/cecochat.v1.Directory/Lookup"
+    broken = {"content": b"{" * 100, "headers": {"content-type": "application/json"}}
+    await posted(url, token, **broken, statuses=(401, 400))
+
+
+async def posted(url: str, token: str, *, statuses: tuple[int, int], **sent: Any) -> None:
+    headers = {"authorization": f"Bearer {token}"} | sent.pop("headers", {})
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(url, headers=headers, **sent)
+    assert answer.status_code in statuses, answer.text
+
+
+BY_CONNECT = (a_query_over_http, a_broken_body, a_lookup_by_connect)
 OTHERS = Position(log_id="d:bob~carol", partition=4_000)
 Ask = Callable[[Running, str, Hello], Awaitable[None]]
 
 
-@pytest.mark.parametrize("ask", [over_websocket, over_grpc, a_query, a_lookup])
+@pytest.mark.parametrize("ask", [over_websocket, over_grpc, a_query, a_lookup, *BY_CONNECT])
 async def test_a_wrong_token_leaves_nothing_behind(up: Running, ask: Ask) -> None:
     await leaves_nothing(lambda: ask(up, "x" * 100, Hello()))
 
 
-@pytest.mark.parametrize("ask", [over_websocket, over_grpc, a_query])
+@pytest.mark.parametrize("ask", [over_websocket, over_grpc, a_query, *BY_CONNECT])
 async def test_a_wrong_request_leaves_nothing_behind(up: Running, ask: Ask) -> None:
     secret_file = up.addresses.token_secret_file
     assert secret_file

@@ -65,9 +65,9 @@ class Lookups:
 
     async def answer(
         self, authorization: str, traceparent: str, method: str, route: str
-    ) -> LookupResponse:
-        """Return where the user of a token has to go. Raises `Refusal`, after the wait that a flood
-        has to expect.
+    ) -> LookupResponse | Refusal:
+        """Return where the user of a token has to go, or why that is refused, after the wait that a
+        flood has to expect.
         """
         refusal = None
         with self._metrics.seconds.time():
@@ -80,7 +80,7 @@ class Lookups:
             finally:
                 self._metrics.answered(refusal)
         await self._tarpit.hold(refusal)
-        raise refusal
+        return refusal
 
     def _traced(self, user_id: UserId, traceparent: str, method: str, route: str) -> LookupResponse:
         attributes = {spans.HTTP_METHOD: method, spans.HTTP_ROUTE: route}
@@ -114,15 +114,16 @@ def add_routes(
     async def connect(request: Request) -> HTTPResponse:
         headers = request.headers
         token, parent = headers.get("authorization", ""), headers.get("traceparent", "")
-        try:
-            found = await lookups.answer(token, parent, "GET", CONNECT)
-        except Refusal as refusal:
-            return error_response(refusal)
+        found = await lookups.answer(token, parent, "GET", CONNECT)
+        if isinstance(found, Refusal):
+            return error_response(found)
         return json_response(as_json(found), dumps=json.dumps)
 
     async def lookup(asked: Unary) -> Refusal | None:
+        found = await lookups.answer(asked.authorization, asked.traceparent, "POST", LOOKUP)
+        if isinstance(found, Refusal):
+            return found
         try:
-            found = await lookups.answer(asked.authorization, asked.traceparent, "POST", LOOKUP)
             await asked.read(LookupRequest)
         except Refusal as refusal:
             return refusal.detached()
