@@ -238,6 +238,33 @@ async def crash(page: Page) -> None:
         await asyncio.wait_for(page.goto("chrome://crash"), 5)
 
 
+async def test_a_leading_tab_that_is_frozen_is_replaced_and_follows_when_it_wakes(
+    server: Server, enter: Enter
+) -> None:
+    """As phones do with tabs in the background: the tab keeps its lock, and answers nothing."""
+    profile = await enter("alice")
+    leader, follower = await profile.tab(), await profile.tab()
+    bob = await (await enter("bob")).tab()
+    for each in (leader, follower, bob):
+        await until_connected(each)
+    await send(follower, "bob", "one")
+    devtools = await leader.context.new_cdp_session(leader)
+    paused = asyncio.Event()
+    devtools.on("Debugger.paused", lambda _: paused.set())
+    await devtools.send("Debugger.enable")
+    await devtools.send("Debugger.pause")  # at its next step, which a timer takes
+    await paused.wait()
+    await send(follower, "bob", "two")
+    await send(bob, "alice", "three")
+    await until_texts(follower, ["three"])
+    await devtools.send("Debugger.disable")
+    await send(leader, "bob", "four")
+    await until_texts(bob, ["one", "two", "four"])
+    await until_texts(leader, ["three"])
+    assert await stored(leader, "bob") == ["one", "two", "three", "four"]
+    assert await streams(server) == 2
+
+
 async def test_a_tab_that_is_closed_by_its_page_leaves_the_others_connected(
     server: Server, enter: Enter
 ) -> None:

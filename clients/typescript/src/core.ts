@@ -154,6 +154,11 @@ export class Core implements Peer {
     await this.running;
   }
 
+  /** End at once: another tab has taken over. */
+  stop(): void {
+    this.fail(undefined);
+  }
+
   /** Send the remaining receipts, and wait for their answers for up to 3 s. */
   async flush(): Promise<void> {
     if (this.isClosed) return;

@@ -1,10 +1,13 @@
 /** Keeps devices in the browser's IndexedDB: one database for each user of each CecoChat. */
 
+import { ChatError } from "./errors.js";
 import type { Message } from "./events.js";
+import { newId } from "./newid.js";
 import type { Snapshot } from "./snapshot.js";
 import { type Kept, RECENT_MAX, type Storage } from "./storage.js";
 
 const DEVICE = "device";
+const OWNER = "owner"; // who has opened the database last: only they may write
 const MESSAGES = "messages";
 const SPARE = 50; // how many messages of a chat more than RECENT_MAX there may be
 
@@ -29,25 +32,33 @@ async function openKept(name: string): Promise<Kept> {
   };
   const database = await done(opening);
   database.onversionchange = () => database.close(); // somebody wants to delete it
-  const stored = database.transaction(DEVICE).objectStore(DEVICE).get(DEVICE);
-  return new DatabaseKept(database, await done(stored));
+  const store = database.transaction(DEVICE, "readwrite").objectStore(DEVICE);
+  const owner = newId();
+  store.put(owner, OWNER);
+  return new DatabaseKept(database, owner, await done<Snapshot | undefined>(store.get(DEVICE)));
 }
 
 class DatabaseKept implements Kept {
   constructor(
     private readonly database: IDBDatabase,
+    private readonly owner: string,
     readonly device: Snapshot | undefined,
   ) {}
 
   save(device: Snapshot, messages: Message[]): Promise<void> {
     const transaction = this.database.transaction([DEVICE, MESSAGES], "readwrite");
-    transaction.objectStore(DEVICE).put(device, DEVICE);
-    const store = transaction.objectStore(MESSAGES);
-    for (const message of messages) store.put(message, keyOf(message));
-    for (const chatId of new Set(messages.map((message) => message.chatId))) prune(store, chatId);
+    const devices = transaction.objectStore(DEVICE);
+    const owner = devices.get(OWNER);
+    owner.onsuccess = () => {
+      if (owner.result !== this.owner) return transaction.abort();
+      devices.put(device, DEVICE);
+      const store = transaction.objectStore(MESSAGES);
+      for (const message of messages) store.put(message, keyOf(message));
+      for (const chatId of new Set(messages.map((message) => message.chatId))) prune(store, chatId);
+    };
     return new Promise((resolve, reject) => {
       transaction.oncomplete = () => resolve();
-      transaction.onabort = () => reject(transaction.error);
+      transaction.onabort = () => reject(transaction.error ?? taken());
     });
   }
 
@@ -60,6 +71,10 @@ class DatabaseKept implements Kept {
   close(): void {
     this.database.close();
   }
+}
+
+function taken(): ChatError {
+  return new ChatError("storage_taken", "another client has opened this storage since");
 }
 
 /** Messages of a chat lie in the order of their ids, which have at most 19 digits. */

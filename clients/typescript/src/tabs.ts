@@ -12,7 +12,11 @@ import type { Chat, Message, Occurrence, Page } from "./events.js";
 import { newId } from "./newid.js";
 
 const TICK_MS = 1_000;
+const SILENT_MAX = 8; // ticks without an answer, after which the leader is taken to be frozen
+const DISPLACED = ["replaced", "storage_taken"]; // how a leader learns of the next one
+const ENDED = new Set(["closed", ...DISPLACED]);
 const SEEN_MAX = 5_000;
+const KEPT_MAX = 5_000; // events that a tab which slept can be told again
 
 type Emit = (occurrence: Occurrence) => Promise<void>;
 type Name = "send" | "chats" | "page" | "recent" | "queued" | "markRead";
@@ -20,11 +24,13 @@ type Name = "send" | "chats" | "page" | "recent" | "queued" | "markRead";
 /** What tabs tell each other. */
 type Note =
   | { note: "who" } // a tab asks for the leader
-  | { note: "lead"; tab: string; status: Occurrence } // there is a new leader, or it was asked for
+  | { note: "lead"; tab: string; status: Occurrence; told: number } // there is a new leader, or it was asked for
   | { note: "call"; leader: string; tab: string; call: number; name: Name; args: unknown[] }
   | { note: "answer"; tab: string; call: number; value?: unknown; error?: unknown }
-  | { note: "event"; occurrence: Occurrence }
-  | { note: "tick" }; // somebody looks at a tab: timers of a hidden leader may be late
+  | { note: "event"; leader: string; number: number; occurrence: Occurrence }
+  | { note: "since"; leader: string; number: number } // a tab has missed events, as in its sleep
+  | { note: "tick" } // somebody looks at a tab: timers of a hidden leader may be late
+  | { note: "alive"; leader: string; told: number }; // the leader's answer
 
 interface Pending {
   name: Name;
@@ -38,10 +44,15 @@ export class Tabs implements Backend {
   private readonly channel: BroadcastChannel;
   private readonly pending = new Map<number, Pending>();
   private readonly seen = new Set<string>();
-  private readonly waiting = new AbortController(); // for the lock
+  private waiting = new AbortController(); // for the lock
   private calls = 0;
   private core: Core | undefined;
   private leader = "";
+  private reign = 0; // counts the times that this tab began or ceased to lead
+  private told: Occurrence[] = []; // by this tab, as the leader
+  private last = 0; // the number of the last event that the leader has told, from 1 on
+  private isNew = true; // nothing has been heard of any leader
+  private silent = 0; // ticks since the leader was heard
   private error: ChatError | undefined; // what ended the client
   private isClosed = false;
   private release = (): void => {};
@@ -59,8 +70,24 @@ export class Tabs implements Backend {
 
   start(): void {
     this.tell({ note: "who" });
-    const { signal } = this.waiting;
-    navigator.locks.request(this.name, { signal }, () => this.lead()).catch(() => {});
+    this.waiting = new AbortController();
+    this.stand({ signal: this.waiting.signal });
+  }
+
+  /** Wait to become the leader. */
+  private stand(options: LockOptions): void {
+    navigator.locks.request(this.name, options, () => this.lead()).catch(() => this.displaced());
+  }
+
+  /** Another tab leads, since this one did not answer: the browser had frozen it. Follow. */
+  private displaced(): void {
+    if (!this.core || this.isClosed) return;
+    this.reign++;
+    this.core.stop();
+    this.core = undefined;
+    this.leader = "";
+    this.release();
+    this.start();
   }
 
   // -- as the leader
@@ -69,30 +96,46 @@ export class Tabs implements Backend {
   private async lead(): Promise<void> {
     if (this.isClosed) return;
     const released = new Promise<void>((resolve) => (this.release = resolve));
+    const reign = ++this.reign;
+    const emit = (occurrence: Occurrence): Promise<void> =>
+      reign === this.reign ? this.happened(occurrence) : new Promise(() => {}); // never taken
+    let core: Core;
     try {
-      this.core = await this.makeCore((occurrence) => this.happened(occurrence));
+      core = this.core = await this.makeCore(emit);
     } catch (error) {
       const failed = chatError(error, "storage_failed");
       await this.happened({ name: "status", value: { state: "closed", error: failed } });
       return;
     }
-    this.core.start();
-    this.tellWhoLeads(this.core);
-    this.follow(this.tab);
+    this.told = [];
+    core.start();
+    this.tellWhoLeads(core);
+    this.follow(this.tab, 0);
     await released;
-    await this.core.close();
+    await core.close();
   }
 
   private tellWhoLeads(core: Core): void {
     const status = packed({ name: "status", value: core.status });
-    this.tell({ note: "lead", tab: this.tab, status });
+    this.tell({ note: "lead", tab: this.tab, status, told: this.told.length });
   }
 
   /** Tell all tabs of an event. It is taken once the listeners of this one have taken it. */
   private async happened(occurrence: Occurrence): Promise<void> {
     if (this.isClosed && isEnd(occurrence)) return; // of this tab alone
-    this.tell({ note: "event", occurrence: packed(occurrence) });
+    if (wasDisplaced(occurrence)) return this.displaced();
+    const number = occurrence.name === "status" ? 0 : this.told.push(packed(occurrence));
+    this.tellEvent(number, packed(occurrence));
+    if (number > KEPT_MAX) delete this.told[number - KEPT_MAX];
     await this.emitOnce(occurrence);
+  }
+
+  private tellEvent(number: number, occurrence: Occurrence): void {
+    this.tell({ note: "event", leader: this.tab, number, occurrence });
+  }
+
+  private tellAgain(from: number): void {
+    this.told.forEach((each, at) => at + 1 >= from && this.tellEvent(at + 1, each));
   }
 
   private async answer({ tab, call, name, args }: Note & { note: "call" }): Promise<void> {
@@ -101,7 +144,7 @@ export class Tabs implements Backend {
       this.tell({ note: "answer", tab, call, value });
     } catch (thrown) {
       const error = chatError(thrown, "internal");
-      if (error.code === "closed") return; // the next leader is asked again
+      if (ENDED.has(error.code)) return; // the next leader is asked again
       this.tell({ note: "answer", tab, call, error: toData(error) });
     }
   }
@@ -114,22 +157,43 @@ export class Tabs implements Backend {
   // -- as any tab
 
   private async heard(note: Note): Promise<void> {
+    if (["lead", "event", "answer", "alive"].includes(note.note)) this.silent = 0;
     switch (note.note) {
       case "who":
         return this.core && this.tellWhoLeads(this.core);
       case "tick":
+        if (this.core) this.tell({ note: "alive", leader: this.tab, told: this.told.length });
         return this.core?.nudge();
       case "call":
         // What was meant for the last leader comes again, in order, once this one is known.
         return this.core && note.leader === this.tab ? this.answer(note) : undefined;
+      case "since":
+        return this.core && note.leader === this.tab ? this.tellAgain(note.number) : undefined;
+      case "alive":
+        return this.catchUp(note.leader, note.told);
       case "event":
+        if (note.number && !this.isNext(note)) return;
         return this.emitOnce(unpacked(note.occurrence)).catch(() => {});
       case "lead":
-        this.follow(note.tab);
+        this.follow(note.tab, this.isNew ? note.told : 0);
+        this.catchUp(note.tab, note.told);
         return this.emitOnce(unpacked(note.status)).catch(() => {});
       case "answer":
         return note.tab === this.tab ? this.answered(note) : undefined;
     }
+  }
+
+  /** Whether this is the leader's next event. If one was missed, ask for it again. */
+  private isNext({ leader, number }: Note & { note: "event" }): boolean {
+    const isNext = leader === this.leader && number === this.last + 1;
+    if (isNext) this.last = number;
+    else this.catchUp(leader, number);
+    return isNext;
+  }
+
+  private catchUp(leader: string, told: number): void {
+    if (this.core || leader !== this.leader || told <= this.last) return;
+    this.tell({ note: "since", leader, number: this.last + 1 });
   }
 
   private answered({ call, value, error }: Note & { note: "answer" }): void {
@@ -161,9 +225,11 @@ export class Tabs implements Backend {
   }
 
   /** Ask a new leader, in order, what the last one has not answered. It may have done it. */
-  private follow(leader: string): void {
+  private follow(leader: string, last: number): void {
     if (leader === this.leader) return;
     this.leader = leader;
+    this.last = last;
+    this.isNew = false;
     for (const [call, { name, args }] of this.pending) {
       if (name === "send") args[3] = true;
       void this.ask(call);
@@ -179,7 +245,9 @@ export class Tabs implements Backend {
     try {
       resolve((await this.run(name, args)) as never);
     } catch (error) {
-      reject(chatError(error, "internal"));
+      const failed = chatError(error, "internal");
+      if (ENDED.has(failed.code) && !this.isClosed) return; // the next leader is asked again
+      reject(failed);
     }
     this.pending.delete(call);
   }
@@ -189,7 +257,12 @@ export class Tabs implements Backend {
   }
 
   private tick(): void {
-    if (!this.core && document.visibilityState === "visible") this.tell({ note: "tick" });
+    if (this.core || document.visibilityState !== "visible") return;
+    this.tell({ note: "tick" });
+    if (++this.silent < SILENT_MAX) return;
+    this.silent = 0;
+    this.waiting.abort();
+    this.stand({ steal: true });
   }
 
   /** Let go of everything. */
@@ -239,6 +312,12 @@ export class Tabs implements Backend {
     await this.core?.close();
     await this.emit({ name: "status", value: { state: "closed" } });
   }
+}
+
+function wasDisplaced({ name, value }: Occurrence): boolean {
+  return (
+    name === "status" && value.state === "closed" && DISPLACED.includes(value.error?.code ?? "")
+  );
 }
 
 function isEnd({ name, value }: Occurrence): boolean {

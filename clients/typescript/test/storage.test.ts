@@ -56,6 +56,17 @@ for (const [name, storage] of storages) {
   });
 }
 
+test("who has opened IndexedDB before another may not write any more", async () => {
+  const first = await indexedDb().open(URL, "dave");
+  const second = await indexedDb().open(URL, "dave");
+  await second.save(snapshot(1), []);
+  await assert.rejects(first.save(snapshot(2), [message(1n)]), { code: "storage_taken" });
+  const third = await indexedDb().open(URL, "dave");
+  assert.deepEqual(third.device, snapshot(1));
+  assert.deepEqual(await third.recent("d:alice~bob"), []);
+  for (const each of [first, second, third]) await each.close();
+});
+
 test("users do not see each other's devices in IndexedDB", async () => {
   const kept = await indexedDb().open(URL, "carol");
   assert.equal(kept.device, undefined);
