@@ -218,13 +218,21 @@ async def more_than(person: Person, count: int) -> bool:
 
 
 async def test_what_came_meanwhile_is_under_a_line(alice: Person, server: Server) -> None:
-    await run(server, "send", "--as", "bob", "alice", "-", given="one\ntwo\nthree")
-    await expect(alice.entry("bob").locator(".badge")).to_have_text(re.compile("3"))
-    await expect(alice.page).to_have_title(re.compile(r"^\(3\) "))
+    texts = [f"number {number}" for number in range(40)]
+    await run(server, "send", "--as", "bob", "alice", "-", given="\n".join(texts))
+    await expect(alice.entry("bob").locator(".badge")).to_have_text(re.compile("40"))
+    await expect(alice.page).to_have_title(re.compile(r"^\(40\) "))
     await alice.chooses("bob")
-    await alice.sees("one", "two", "three")
+    await alice.sees(*texts)
     rows = alice.page.locator(".lines ol > li")
     assert [await row.get_attribute("class") for row in await rows.all()][:2] == ["day", "new"]
+    await expect(alice.page.locator(".new")).to_be_in_viewport()
+    await expect(alice.said.last).not_to_be_in_viewport()
+    await expect(alice.page.get_by_role("heading", name="bob")).to_be_in_viewport(ratio=1)
+    page = "({ scrollTop, scrollHeight, clientHeight }) => [scrollTop, scrollHeight - clientHeight]"
+    assert await alice.page.locator("html").evaluate(page) == [0, 0], "only the lines scroll"
+    await alice.page.get_by_role("button", name="Jump to the latest message, 40 unread").click()
+    await expect(alice.said.last).to_be_in_viewport()
     await expect(alice.page).to_have_title(re.compile("^alice"))
 
 

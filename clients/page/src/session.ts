@@ -25,7 +25,7 @@ export class Session implements Listener {
   private client: Client | undefined;
   private readonly tabs: BroadcastChannel;
   private readonly loading = new Set<Conversation>();
-  private looksAtTheEnd = true;
+  private looksAtTheEnd = false;
 
   constructor(
     readonly me: string,
@@ -47,6 +47,7 @@ export class Session implements Listener {
   open(peer: string | undefined): void {
     this.opened = peer === undefined || peer === this.me ? undefined : this.chats.with(peer);
     this.opened?.open();
+    this.looksAtTheEnd = false; // until the view says so
     this.changed();
     if (this.opened && !this.opened.loaded) void this.load(this.opened);
   }
@@ -136,7 +137,6 @@ export class Session implements Listener {
       chat.loaded = true;
       chat.complete = !page.more;
       this.trouble = undefined;
-      this.look();
     } catch {
       this.trouble = MISSING;
     } finally {

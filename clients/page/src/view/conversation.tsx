@@ -51,15 +51,16 @@ function Lines({ session, chat }: Given) {
     if (!current) return;
     atEnd.current = current.scrollHeight - current.scrollTop - current.clientHeight < NEAR_PX;
     setAway(!atEnd.current);
-    session.looks(atEnd.current);
-    if (current.scrollTop < EARLY_PX && chat.loaded) void session.loadOlder(chat);
+    session.looks(atEnd.current && chat.loaded);
+    const isEarly = current.scrollTop < EARLY_PX && chat.loaded;
+    if (isEarly && !session.trouble) void session.loadOlder(chat);
   };
   useLayoutEffect(() => {
     const { current } = list;
     if (!current) return;
     const { oldest, height, count, shown } = before.current;
-    const unread = current.querySelector(".new");
-    if (!shown && chat.loaded && unread) unread.scrollIntoView();
+    const unread = current.querySelector<HTMLElement>(".new");
+    if (!shown && chat.loaded && unread) current.scrollTop = unread.offsetTop - NEAR_PX;
     else if (atEnd.current || chat.outgoing.length > count) toEnd();
     else if (oldest !== chat.oldest) current.scrollTop += current.scrollHeight - height;
     before.current = {
@@ -68,11 +69,11 @@ function Lines({ session, chat }: Given) {
       count: chat.outgoing.length,
       shown: chat.loaded,
     };
+    onScroll();
   });
   useEffect(() => {
     const watched = new ResizeObserver(() => atEnd.current && toEnd());
     if (list.current) watched.observe(list.current);
-    onScroll();
     return () => watched.disconnect();
   }, []);
 
