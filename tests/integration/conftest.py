@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,11 @@ from tests.integration.systems import Running, running
 from tests.support.backends import Backends
 from tests.support.pipes import TransportName
 from tests.support.server import Server, started
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext
+
+    from tests.support.chatpage import Person
 
 
 @pytest.fixture(params=["embedded", "kafka"])
@@ -50,3 +56,37 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+# -- people at the chat page. Playwright takes a while to load
+
+
+@pytest.fixture
+async def windows(chromium: Browser) -> AsyncIterator[tuple[BrowserContext, BrowserContext]]:
+    """Two browsers, each with storage of its own."""
+    from tests.support import chatpage
+
+    async with chatpage.window(chromium) as one, chatpage.window(chromium) as other:
+        yield one, other
+
+
+@pytest.fixture
+async def alice(
+    windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> AsyncIterator[Person]:
+    from tests.support import chatpage
+
+    person = await chatpage.at(windows[0], "alice", server.connect_url)
+    yield person
+    assert person.violations == []
+
+
+@pytest.fixture
+async def bob(
+    windows: tuple[BrowserContext, BrowserContext], server: Server
+) -> AsyncIterator[Person]:
+    from tests.support import chatpage
+
+    person = await chatpage.at(windows[1], "bob", server.connect_url)
+    yield person
+    assert person.violations == []
