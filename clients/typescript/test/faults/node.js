@@ -9,7 +9,7 @@ import WebSocket from "ws";
 
 import { applications } from "./apps.js";
 
-const RECENT = 200;
+const RECENT = 20; // of a chat: a file is written as a whole
 const folder = process.argv[2];
 const say = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
 
