@@ -23,6 +23,7 @@ export class Session implements Listener {
   announced = "";
   opened: Conversation | undefined;
   private client: Client | undefined;
+  private isClosed = false;
   private readonly tabs: BroadcastChannel;
   private readonly loading = new Set<Conversation>();
   private looksAtTheEnd = false;
@@ -37,7 +38,9 @@ export class Session implements Listener {
   }
 
   async start(connect: Connect): Promise<void> {
-    this.client = await connect(this.me, this);
+    const client = await connect(this.me, this);
+    if (this.isClosed) return client.close();
+    this.client = client;
     if (this.opened) void this.load(this.opened);
     await this.loadChats();
   }
@@ -52,18 +55,19 @@ export class Session implements Listener {
     if (this.opened && !this.opened.loaded) void this.load(this.opened);
   }
 
-  send(chat: Conversation, text: string): void {
-    if (!this.client) return;
+  /** Send a text. Returns false if nothing can take it yet: it stays where it is. */
+  send(chat: Conversation, text: string): boolean {
+    if (!this.client) return false;
     chat.newFrom = undefined;
     chat.say({ key: this.client.send(chat.peer, text), text, at: new Date() });
     this.keepDraft(chat, "");
     this.changed();
+    return true;
   }
 
   retry(chat: Conversation, key: string): void {
     const text = chat.outgoing.find((each) => each.key === key)?.text;
-    chat.settle(key);
-    if (text !== undefined) this.send(chat, text);
+    if (text !== undefined && this.send(chat, text)) chat.settle(key);
   }
 
   drop(chat: Conversation, key: string): void {
@@ -87,6 +91,7 @@ export class Session implements Listener {
   }
 
   close(): void {
+    this.isClosed = true;
     this.tabs.close();
     this.client?.close();
   }
@@ -215,7 +220,7 @@ export class Session implements Listener {
     const newest = chat?.newestOfPeer;
     if (!chat || !newest || chat.unread === 0 || !chat.loaded || !this.reads(chat)) return;
     chat.read(newest.id);
-    this.tabs.postMessage({ peer: chat.peer, upTo: newest.id } satisfies Seen);
+    if (!this.isClosed) this.tabs.postMessage({ peer: chat.peer, upTo: newest.id } satisfies Seen);
     this.client?.markRead(chat.peer, newest.id);
     this.changed();
   }

@@ -23,10 +23,9 @@ export function Composer({ session, chat }: { session: Session; chat: Conversati
   }, [chat]);
   const send = () => {
     const text = field.current?.value.trim();
-    if (!text || !field.current) return;
+    if (!text || !field.current || !session.send(chat, text)) return;
     field.current.value = "";
     grow();
-    session.send(chat, text);
     field.current.focus();
   };
   const onKey = (event: KeyboardEvent) => {

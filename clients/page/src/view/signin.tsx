@@ -69,8 +69,8 @@ export function SignIn({ why, busy, onName }: Given) {
           ))}
         </ul>
         <p class="quiet small">
-          This page is for development: whoever opens it on this machine can be anybody. In
-          production there is no such page.
+          This page is for development: whoever runs the server can be anybody here. In production
+          there is no such page.
         </p>
       </form>
     </main>

@@ -11,6 +11,7 @@ from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.auth.minting import mint
+from cecochat.domain.cluster.origins import origin
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.runtime.http import App, error_response
 from cecochat.servers.connect.peer import Address, user_of
@@ -33,7 +34,7 @@ UNKNOWN_CALLER = (
 
 def own_url(request: Request, settings: Settings) -> str:
     """Return the URL of this server, which is also the origin of its page."""
-    return settings.http_url(f"{settings.public_host}:{_server(request).port}")
+    return origin(settings.http_url(f"{settings.public_host}:{_server(request).port}"))
 
 
 def is_at_its_own_address(request: Request, settings: Settings) -> bool:
