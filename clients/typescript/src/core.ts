@@ -89,7 +89,7 @@ export class Core implements Peer {
       online: () => this.goOn(),
       visible: () => this.goOn(),
       offline: () => this.session?.end({ error: offline() }),
-      leaving: () => void this.keeper.keep(),
+      leaving: () => void this.keeper.keep().catch(() => this.keeper.changed()), // tries again
     });
     this.running = this.run();
   }

@@ -30,16 +30,23 @@ export class Keeper {
     this.changed();
   }
 
-  /** Save now if anything has changed. It is durable when this has resolved. */
+  /**
+   * Save now if anything has changed. It is durable when this has resolved. If it rejects, what has
+   * changed is still to be saved: the next call tries that again.
+   */
   async keep(): Promise<void> {
     while (this.saving) await this.saving;
     if (!this.isDirty) return;
     clearTimeout(this.timer);
     this.timer = undefined;
     this.isDirty = false;
-    this.saving = this.kept.save(this.snapshot(), this.messages.splice(0));
+    const messages = this.messages.splice(0);
     try {
-      await this.saving;
+      await (this.saving = this.kept.save(this.snapshot(), messages));
+    } catch (error) {
+      this.isDirty = true;
+      this.messages.unshift(...messages);
+      throw error;
     } finally {
       this.saving = undefined;
     }
