@@ -208,7 +208,8 @@ class Config:
         0,
         0,
         "origins of web pages that may use lookups, queries and WebSockets, beside the own page: "
-        "https://chat.example.com and so on, separated by commas; what is no browser always may",
+        "https://chat.example.com and so on, separated by commas; programs other than browsers "
+        "always may",
         "messaging, history, connect",
     )
     scale_messaging_min: int = _scale("messaging.min", 2, "servers", "the fewest servers that run")
