@@ -146,6 +146,17 @@ async def _comes_back(error: ChatError, lookup: Lookup) -> str:
     return "yes"
 
 
-def in_order(queries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def query_of(query: dict[str, Any]) -> dict[str, Any]:
+    """Return what a query of a case asks, without its answer."""
+    return {name: query[name] for name in ("getChats", "getMessages") if name in query}
+
+
+def asked(made: Iterable[dict[str, Any]], scripted: Iterable[dict[str, Any]]) -> Any:
+    """Return the queries that were made, but for those that a case leaves to the client."""
+    optional = [query_of(each) for each in scripted if each.get("optional")]
+    return in_order(each for each in made if each not in optional)
+
+
+def in_order(: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return queries in some order that does not depend on when each was made."""
     return sorted(queries, key=lambda query: json.dumps(query, sort_keys=True))

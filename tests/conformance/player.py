@@ -142,8 +142,8 @@ class Player:
         if self.running and self.running.done():
             await self.outcome.ended(await self.running, self.lookup)
             self.running = None
-        if self.history.asked:
-            self.outcome.found["queries"] = outcome.in_order(self.history.asked)
+        if asked := outcome.asked(self.history.asked, step.get("queries", [])):
+            self.outcome.found["queries"] = asked
         if "stores" in step:
             self.outcome.stored(self.stored.load(), step["stores"].keys())
         return self.outcome.found
@@ -162,9 +162,6 @@ def _wanted(step: Step) -> dict[str, Any]:
     if "sends" in step:
         sends = (repeated(ParseDict(each, Send()), step) for each in step["sends"])
         wanted["sends"] = [MessageToDict(send) for send in sends]
-    if asked := [each for each in step.get("queries", []) if not each.get("optional")]:
-        names = ("getChats", "getMessages")
-        wanted["queries"] = outcome.in_order(
-            [{name: each[name]} for each in asked for name in names if name in each]
-        )
+    if required := [each for each in step.get("queries", []) if not each.get("optional")]:
+        wanted["queries"] = outcome.in_order(map(outcome.query_of, required))
     return wanted
