@@ -157,6 +157,6 @@ def asked(made: Iterable[dict[str, Any]], scripted: Iterable[dict[str, Any]]) ->
     return in_order(each for each in made if each not in optional)
 
 
-def in_order(: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def in_order(queries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return queries in some order that does not depend on when each was made."""
     return sorted(queries, key=lambda query: json.dumps(query, sort_keys=True))

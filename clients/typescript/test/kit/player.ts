@@ -58,7 +58,7 @@ class Player {
     this.outcome = new Outcome(this.names);
     const { http } = this.client;
     http.queries = step.queries ?? [];
-    http.asked.clear();
+    http.asked.length = 0;
     await this.act(step);
     await rest();
     await pass(SOON_MS);
@@ -71,7 +71,7 @@ class Player {
     if (step.stores) this.outcome.stored(this.client.kept.device!, Object.keys(step.stores));
     const required = http.queries.filter((query) => !query.optional).map(keyOf);
     const optional = http.queries.filter((query) => query.optional).map(keyOf);
-    const asked = [...http.asked.keys()].filter((key) => !optional.includes(key));
+    const asked = http.asked.filter((key) => !optional.includes(key));
     assert.deepEqual(asked.sort(), required.sort());
     return this.outcome.found;
   }

@@ -54,7 +54,8 @@ export class ScriptedSocket implements Socket {
 /** Answers the lookup, and the queries of one step; it notes which were made. */
 export class ScriptedHttp {
   queries: Query[] = [];
-  readonly asked = new Map<string, Json>();
+  /** The keys of the queries that were made. One that fails is repeated, and is here once. */
+  readonly asked: string[] = [];
 
   constructor(private readonly userId: string) {}
 
@@ -92,8 +93,9 @@ export class ScriptedHttp {
   }
 
   private answer(query: Query, written: (answer: Json) => Uint8Array<ArrayBuffer>): Response {
-    this.asked.set(keyOf(query), query);
-    const found = this.queries.find((each) => keyOf(each) === keyOf(query));
+    const key = keyOf(query);
+    const found = this.queries.find((each) => keyOf(each) === key);
+    if (!found?.error || !this.asked.includes(key)) this.asked.push(key);
     if (!found) return failed({ code: "ERROR_CODE_INTERNAL", message: "not in the case" });
     return found.error ? failed(found.error) : new Response(written(found.answer ?? {}));
   }
