@@ -28,6 +28,8 @@ WRITTEN = "127.0.0.1:8000"
 """Where the page starts its back end; here somewhere else."""
 HOLD = "```console\n$ touch running\n$ until [ -e done ]; do sleep 0.1; done\n```\n"
 WITHIN_MS = 60_000
+TOO_LONG = 20_000
+"""In bytes. A text has at most 16 KiB."""
 
 
 def test_the_page_has_the_files_of_the_example() -> None:
@@ -112,6 +114,8 @@ async def test_two_people_chat_over_a_killed_server(
             said = ["alice: <b>hello</b>", "alice: 👋"]
             await shows(bob, *said)
             await shows(alice, *said)
+            await write(alice, "x" * TOO_LONG)
+            await expect(alice.get_by_role("alert")).to_contain_text("Not sent: xxx")
             assert found == [[], []]
             await server.kill()
             await expect(bob.get_by_role("status")).to_have_text("waiting", timeout=WITHIN_MS)
