@@ -6,6 +6,7 @@ python -m scripts.reference
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -30,6 +31,8 @@ from scripts.markdown import in_code, page, table
 ROOT = Path(__file__).resolve().parent.parent
 ERRORS_PROTO = ROOT / "protos" / "cecochat" / "v1" / "errors.proto"
 
+RULES_PAGE = "docs/explanation/rules.md"
+
 COLUMNS = 100
 
 
@@ -41,6 +44,7 @@ def pages() -> dict[str, str]:
         "docs/reference/errors.md": page(ERRORS, _errors()),
         "docs/reference/cli.md": page(CLI, "\n".join(_cli())),
         "docs/reference/python-client.md": page(CLIENT, "\n".join(_client())),
+        RULES_PAGE: _with_rules((ROOT / RULES_PAGE).read_text()),
         "observability/telemetry.md": telemetry.text(),
         **jobs.files(),
         openapi.FILE: openapi.text(),
@@ -207,6 +211,17 @@ def _default(parameter: TyperArgument | TyperOption) -> str:
         return "required"
     default = parameter.default
     return "" if default is None or default is False or callable(default) else f"`{default}`"
+
+
+# -- rules of a client
+
+
+def _with_rules(text: str) -> str:
+    """Return a page with its last table written anew: the rules of `conformance/rules.json`."""
+    rules = json.loads((ROOT / "conformance" / "rules.json").read_text())
+    rows = [(each["rule"], each["name"], f"`{each['case']}`") for each in rules]
+    head = "protocol | the rule | a case that fails without it"
+    return f"{text[: text.index(f'| {head} |')]}{table(head, rows)}\n"
 
 
 # -- Python client
