@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,36 @@ async def test_what_cannot_be_read_any_more_is_shown_as_old(
     shown = await facts(url(up))
     assert shown["ownership"]["rows"] == before["rows"]
     assert before["read_ms"] <= shown["ownership"]["read_ms"] < shown["at_ms"]
+
+
+async def test_an_assignment_that_was_never_read_is_not_said_to_be_empty(
+    up: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbeddedConfiguration, "get", unavailable(Counter(), "get"))
+    shown = await facts(url(up))
+    assert shown["wrong"] == ["the assignment cannot be read now: the test says so"]
+    assert (shown["unread"], shown["ownership"]) == ("the test says so", None)
+
+
+@contextmanager
+def hung() -> Iterator[str]:
+    """The URL of a server that takes connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+async def test_a_server_that_hangs_is_waited_for_once_and_not_by_each_viewer(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path) as up:
+        at = up.parts.discovery.live("history")[0].health_url
+        with hung() as where:
+            await up.parts.discovery.register(
+                Instance("messaging", "messaging-hung", "127.0.0.1:1", where, "1")
+            )
+            shown = await asyncio.gather(*(facts(at) for _ in range(8)))
+    assert len({each["at_ms"] for each in shown}) == 1, "they were gathered once"
+    assert "messaging-hung is not ready: it does not answer" in shown[0]["wrong"]
 
 
 # -- alerts

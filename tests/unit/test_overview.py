@@ -11,6 +11,7 @@ from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load, MessagingLoad, 
 from cecochat.overview import cluster
 from cecochat.overview.cluster import SILENT, Cluster
 from cecochat.overview.departed import KEPT_MS, Departed
+from cecochat.overview.facts import as_json as as_json_of_system
 from cecochat.overview.ownership import View
 from cecochat.overview.quantiles import quantile
 from cecochat.overview.rates import Rates
@@ -156,6 +157,19 @@ def test_what_is_wrong_is_said_in_words() -> None:
         "no history server answers whether acknowledged messages are missing",
     ]
     assert what_is_wrong(ONE_PROCESS, None) == ["no partition is assigned"]
+
+
+@pytest.mark.parametrize("view", [None, VIEW])
+def test_an_assignment_that_cannot_be_read_is_not_said_to_be_empty(view: View | None) -> None:
+    assert what_is_wrong(ONE_PROCESS, view, "Redis is away") == [
+        "the assignment cannot be read now: Redis is away"
+    ]
+
+
+@pytest.mark.parametrize("leads", [[True, False, False], [False, False]])
+def test_control_servers_that_do_not_lead_stand_by(leads: list[bool]) -> None:
+    seen = replace(ONE_PROCESS, controls=[{"leads": each, "sets": {}} for each in leads])
+    assert as_json_of_system(seen, VIEW)["standby"] == 2
 
 
 def test_status_says_wrong_for_each_hole_that_nobody_knows_of() -> None:

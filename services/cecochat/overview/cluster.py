@@ -40,6 +40,11 @@ class Cluster:
         return next((each for each in self.controls if each["leads"]), None)
 
     @property
+    def standby(self) -> int:
+        """How many control servers answer and do not lead."""
+        return sum(not each["leads"] for each in self.controls)
+
+    @property
     def sets(self) -> dict[str, dict[str, Any]]:
         """What the leader knows about each server set."""
         return self.leader["sets"] if self.leader else {}

@@ -22,7 +22,7 @@ from cecochat.runtime.asking import Asking
 from cecochat.runtime.clock import now_ms
 
 FRESH_S = 1.0
-"""However many people look, servers are not asked more often than this."""
+"""However many people look, servers are left alone for this long after they were asked."""
 LOOK_EVERY_S = 1.0
 
 
@@ -46,7 +46,10 @@ class System(NamedTuple):
 
 
 class Facts:
-    """The facts about a system, at most a second old when somebody asks."""
+    """The facts about a system, gathered at most a second before somebody asks.
+
+    Who asks while they are being gathered gets those, too.
+    """
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -66,9 +69,11 @@ class Facts:
 
     async def shown(self, scopes: Collection[str]) -> dict[str, Any]:
         """Return what a token with these scopes may see, as an object for JSON."""
+        asked_s = time.monotonic()
         async with self._turn:
-            if self._gathered is None or time.monotonic() - self._gathered[0] > FRESH_S:
-                self._gathered = time.monotonic(), await self._gather()
+            if self._gathered is None or asked_s - self._gathered[0] > FRESH_S:
+                facts = await self._gather()
+                self._gathered = time.monotonic(), facts  # which may have taken seconds
         facts = self._gathered[1]
         return facts if "metrics" in scopes else {**facts, "rates": None}
 
@@ -84,13 +89,11 @@ class Facts:
         self._rates.see(time.monotonic(), loads)
         self._departed.see(system.live(), at_ms)
         self._note_answers(seen.ready, at_ms)
-        facts = as_json(seen, self._view[1])
+        facts = as_json(seen, self._view[1], self._unread)
         for server in (each for servers in facts["servers"].values() for each in servers):
             server["answered_ms"] = self._answered_ms.get(server["instance_id"])
-        unread = [f"the assignment cannot be read now: {self._unread}"] if self._unread else []
         return {
             **facts,
-            "wrong": [*unread, *facts["wrong"]],
             "at_ms": at_ms,
             "namespace": system.namespace,
             "gone": [
@@ -132,8 +135,11 @@ class Facts:
         return {**about, "stale": bool(self._unread), "rows": rows}
 
 
-def as_json(seen: Cluster, view: View | None) -> dict[str, Any]:
-    """Return what `cecochat status` shows, as an object for JSON."""
+def as_json(seen: Cluster, view: View | None, unread: str = "") -> dict[str, Any]:
+    """Return what `cecochat status` shows, as an object for JSON.
+
+    `unread` says why the assignment cannot be read now. `view` is what was read before, if it was.
+    """
     servers = {
         service: [{**each._asdict(), "not_ready": seen.ready[each.instance_id]} for each in live]
         for service, live in seen.servers.items()
@@ -141,8 +147,9 @@ def as_json(seen: Cluster, view: View | None) -> dict[str, Any]:
     return {
         "servers": servers,
         "control": seen.leader,
-        "standby": max(len(seen.controls) - 1, 0),
+        "standby": seen.standby,
         "partitions": dict(view.states()) if view else {},
         "missing": list(seen.missing),
-        "wrong": what_is_wrong(seen, view),
+        "unread": unread,
+        "wrong": what_is_wrong(seen, view, unread),
     }

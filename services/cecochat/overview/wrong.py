@@ -15,6 +15,7 @@ WAITS = (
     "that was acknowledged is lost"
 )
 NO_PARTITION = "no partition is assigned"
+UNREAD = "the assignment cannot be read now: {why}"
 LATE = {
     "materialize": "{records:,} records have waited too long to be written to the history, in "
     "partitions {partitions}",
@@ -33,10 +34,12 @@ UNPROVEN = (
 )
 
 
-def what_is_wrong(seen: Cluster, view: View | None) -> list[str]:
-    """List what somebody should look at; it is empty if all is well."""
-    wrong = [*_servers(seen), *_partitions(view), *_messages(seen)]
-    return wrong if view else [*wrong, NO_PARTITION]
+def what_is_wrong(seen: Cluster, view: View | None, unread: str = "") -> list[str]:
+    """List what somebody should look at; it is empty if all is well.
+
+    `unread` says why the assignment cannot be read now. `view` is what was read before, if it was.
+    """
+    return [*_servers(seen), *_assignment(view, unread), *_messages(seen)]
 
 
 def _servers(seen: Cluster) -> Iterator[str]:
@@ -55,7 +58,11 @@ def _servers(seen: Cluster) -> Iterator[str]:
             yield f"{len(live)} of {wanted} {service} servers are live"
 
 
-def _partitions(view: View | None) -> Iterator[str]:
+def _assignment(view: View | None, unread: str) -> Iterator[str]:
+    if unread:
+        yield UNREAD.format(why=unread)
+    elif view is None:
+        yield NO_PARTITION
     for state, count in view.states().items() if view else ():
         if state != "owned":
             yield f"{count} partitions: {state}"

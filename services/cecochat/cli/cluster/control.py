@@ -35,12 +35,12 @@ def status(
     seen = run(cluster.look(settings))
     led, decisions = cluster.led(seen), seen.decisions[:limit]
     if json:
-        json_line({**led, "standby": len(seen.controls) - 1, "decisions": decisions})
+        json_line({**led, "standby": seen.standby, "decisions": decisions})
         return
     paused = ""
     if led["paused"]:
         paused = "; it is paused, so it only moves partitions without a live owner"
-    echo(f"{led['server_id']} leads, {len(seen.controls) - 1} stand by{paused}\n")
+    echo(f"{led['server_id']} leads, {seen.standby} stand by{paused}\n")
     print_table(sets(led["sets"]))
     if decisions:
         echo("")

@@ -69,7 +69,8 @@ def _print(facts: dict[str, Any]) -> None:
         lines.append((service, wanted, str(len(live)), *rest, shown, rollout))
     print_table(lines)
     states = ", ".join(f"{count} {state}" for state, count in facts["partitions"].items())
-    echo(f"\npartitions: {states or 'none'}")
+    nothing = "not known" if facts.get("unread") else "none"
+    echo(f"\npartitions: {states or nothing}")
     for each in facts["servers"].get("history", ())[:1]:
         echo(f"operator's page: {each['health_url']}/")
     for each in facts["wrong"]:

@@ -7,7 +7,7 @@ import { clock } from "./words.js";
 export function showDecisions(facts) {
   const control = facts.control;
   const inCluster = "control" in facts.servers;
-  const leads = control ? `${control.server_id} leads, ${facts.standby} stand by${control.paused ? "; it is paused" : ""}` : inCluster ? "nobody leads" : "";
+  const leads = control ? `${control.server_id} leads, ${facts.standby} stand by${control.paused ? "; it is paused" : ""}` : inCluster ? `nobody leads, ${facts.standby} stand by` : "";
   show("leader", leads, () => [leads]);
   at("decisions").hidden = !inCluster; // one process has no control server
   at("board").classList.toggle("alone", !inCluster);

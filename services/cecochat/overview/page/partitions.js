@@ -17,7 +17,9 @@ const before = new Map();
 export function showPartitions(facts) {
   const ownership = facts.ownership;
   if (!ownership) {
-    show("map", null, () => ["No partition is assigned."]);
+    const why = facts.unread ? "Nobody can say which partitions are assigned." : "No partition is assigned.";
+    show("map", why, () => [why]);
+    for (const id of ["owners", "moving"]) show(id, null, () => []);
     return;
   }
   const cells = cellsOf(ownership, facts.at_ms);
