@@ -79,7 +79,7 @@ class Person:
     async def scrolled_through(self) -> list[str]:
         """All that the open chat has, back to where it begins."""
         begins = self.page.get_by_text("is where your chat").or_(
-            self.page.get_by_text("Nothing was said yet")
+            self.page.get_by_text("Nothing has been said yet")
         )
         while not await begins.count():
             await self.lines.evaluate("each => { each.scrollTop = each.scrollTop < 9 ? 9 : 1 }")

@@ -124,7 +124,7 @@ function Beginning({ session, chat }: Given) {
     <p class="beginning">
       {chat.messages.length || chat.outgoing.length
         ? `This is where your chat with ${chat.peer} begins.`
-        : `Nothing was said yet. Say hello to ${chat.peer}.`}
+        : `Nothing has been said yet. Say hello to ${chat.peer}.`}
     </p>
   );
 }
