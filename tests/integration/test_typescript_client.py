@@ -1,4 +1,4 @@
-"""The TypeScript client on Node, against the real system."""
+"""The TypeScript client on Node, and in part on Deno and Bun, against the real system."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ from tests.support.rawclient import mint
 from tests.support.typescript import CallFailed, TypeScriptClient, built, opened
 
 CONNECTED = {"state": "connected"}
+
+
+RUNTIMES = {"node": ("node",), "deno": ("deno", "run", "--allow-all"), "bun": ("bun", "run")}
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest, backends: Backends) -> tuple[str, ...]:
+    """How a script is run."""
+    backends.program(request.param)
+    return RUNTIMES[request.param]
 
 
 @pytest.fixture
@@ -35,11 +45,11 @@ async def until_connected(*clients: TypeScriptClient) -> None:
         await each.until_values("status", lambda values: CONNECTED in values)
 
 
-async def test_two_users_chat(tmp_path: Path, dist: Path) -> None:
+async def test_two_users_chat(tmp_path: Path, dist: Path, runtime: tuple[str, ...]) -> None:
     async with (
         running(tmp_path) as system,
-        client(dist, system, "alice") as alice,
-        client(dist, system, "bob") as bob,
+        client(dist, system, "alice", runtime=runtime) as alice,
+        client(dist, system, "bob", runtime=runtime) as bob,
     ):
         await until_connected(alice, bob)
         sent = await alice.call("send", "bob", "hello")
@@ -125,19 +135,21 @@ async def test_a_new_token_is_taken_before_the_old_one_ends(tmp_path: Path, dist
             assert states.count("connected") == 1
 
 
-async def test_a_program_that_is_killed_goes_on_where_it_was(tmp_path: Path, dist: Path) -> None:
+async def test_a_program_that_is_killed_goes_on_where_it_was(
+    tmp_path: Path, dist: Path, runtime: tuple[str, ...]
+) -> None:
     """What it had queued is sent once, what it missed arrives once."""
     file = tmp_path / "alice.json"
     async with running(tmp_path / "data") as system, client(dist, system, "bob") as bob:
         await until_connected(bob)
-        async with client(dist, system, "alice", file=file) as alice:
+        async with client(dist, system, "alice", file=file, runtime=runtime) as alice:
             await until_connected(alice)
             await bob.call("send", "alice", "one")
             await alice.until(lambda _: texts(alice) == ["one"])
             await alice.call("send", "bob", "kept")  # what was taken before is durable by now
             alice.kill()
         await bob.call("send", "alice", "two")
-        async with client(dist, system, "alice", file=file) as alice:
+        async with client(dist, system, "alice", file=file, runtime=runtime) as alice:
             await bob.call("send", "alice", "three")
             await alice.until(lambda _: texts(alice)[-1:] == ["three"])
             assert texts(alice) == ["two", "three"]

@@ -25,7 +25,7 @@ LISTENING_WITHIN_S = 2.0
 VARIABLE = "CECOCHAT_BACKENDS"
 SERVERS = ("kafka", "cassandra", "redis", "consul")
 PROGRAMS = (
-    "chromium", "curl", "haproxy", "node", "nomad", "openssl", "ruby", "shellcheck",
+    "bun", "chromium", "curl", "deno", "haproxy", "node", "nomad", "openssl", "ruby", "shellcheck",
     "systemd-analyze", "tmux", "vagrant",
 )  # fmt: skip
 REMEDIES = {
@@ -33,6 +33,8 @@ REMEDIES = {
     **dict.fromkeys(SERVERS, "run `make backends backends-up`"),
     **dict.fromkeys(PROGRAMS, "install it (a package of Debian has its name)"),
     "systemd-analyze": "install it (Debian: `apt-get install systemd`)",
+    "bun": "run `npm install --global bun`",
+    "deno": "run `npm install --global deno`",
     "node": "install Node 18 or later, with npm (packages of Debian: nodejs, npm)",
     "nomad": "put the program `nomad` (1.6 or later) on PATH",
     "docker": "start an engine (Debian: docker.io; without an init, as root: scripts/engine.sh)",

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -117,15 +117,15 @@ class TypeScriptClient:
 
 @asynccontextmanager
 async def opened(
-    dist: Path, url: str, token: str, **options: Any
+    dist: Path, url: str, token: str, *, runtime: Sequence[str] = ("node",), **options: Any
 ) -> AsyncIterator[TypeScriptClient]:
-    """A client that begins to connect. `file` says where its state is kept. It is killed at the
-    end of the block.
+    """A client that begins to connect. `file` says where its state is kept, `runtime` how a script
+    is run. It is killed at the end of the block.
     """
     script = dist / "test" / "driver.js"
     arguments = json.dumps({"url": url, "token": token, **options}, default=str)
     process = await asyncio.create_subprocess_exec(
-        "node", script, arguments, stdin=PIPE, stdout=PIPE, limit=LINE_MAX_BYTES, env=os.environ
+        *runtime, script, arguments, stdin=PIPE, stdout=PIPE, limit=LINE_MAX_BYTES, env=os.environ
     )
     client = TypeScriptClient(process)
     async with asyncio.TaskGroup() as group:

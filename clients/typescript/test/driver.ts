@@ -29,7 +29,7 @@ function say(line: object): void {
 const client = await connect({
   url,
   token: () => token,
-  WebSocket,
+  ...(!("WebSocket" in globalThis) && { WebSocket }),
   ...(device && { device }),
   ...(path && { storage: file(path) }),
 });
