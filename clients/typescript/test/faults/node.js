@@ -1,6 +1,6 @@
 // Runs applications in a Node process: node node.js FOLDER. A command is a line of JSON on stdin, and so is what it says.
 
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
 
@@ -11,7 +11,8 @@ import { applications } from "./apps.js";
 
 const RECENT = 20; // of a chat: a file is written as a whole
 const folder = process.argv[2];
-const say = (what) => process.stdout.write(`${JSON.stringify(what)}\n`);
+// Said is said, whatever kills this process next: process.stdout would keep what a slow reader does not take.
+const say = (what) => writeSync(1, `${JSON.stringify(what)}\n`);
 
 mkdirSync(folder, { recursive: true });
 const take = applications({ connect, storage, say, WebSocket, fetch });
