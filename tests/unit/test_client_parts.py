@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cecochat.client import ChatError, chat_of, peer_of
+from cecochat.client import ChatError, SendRejected, chat_of, peer_of
 from cecochat.client.backoff import LEAST_S, BackOff
 from cecochat.client.events import CaughtUp, Message, hole_of
 from cecochat.client.inbox import Entry, Inbox
@@ -24,6 +24,7 @@ from cecochat.v1.messaging_pb2 import (
     Delivered,
     Position,
     ReadToken,
+    Send,
     ServerItem,
     Welcome,
 )
@@ -62,6 +63,21 @@ def test_a_servers_wait_is_kept_to(
     back_off: BackOff, attempt: int, chance: float, at_least_s: float
 ) -> None:
     assert back_off.wait_s(attempt, chance, at_least_s) >= at_least_s
+
+
+async def test_an_id_that_is_queued_is_refused_for_other_content_and_repeats_are_not() -> None:
+    local = LocalDevice(Device("alice"), listen=False, receipts=False, buffer_max_bytes=1_000)
+
+    def submit(chat_id: str, text: str) -> asyncio.Future[int]:
+        message = events_pb2.Message(text=text)
+        return local.submit(Send(client_message_id="x", chat_id=chat_id, message=message))
+
+    first = submit(A, "one")
+    assert submit(A, "one") is first
+    for chat_id, text in ((A, "two"), (B, "one")):
+        with pytest.raises(SendRejected) as caught:
+            submit(chat_id, text).cancel()
+        assert (caught.value.code, caught.value.client_message_id) == ("reused_id", "x")
 
 
 def entry(name: str) -> Entry:

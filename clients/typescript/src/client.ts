@@ -1,5 +1,6 @@
 /** The client that an application uses. */
 
+import { checkClientMessageId, checkMessageId, checkPage, checkText } from "./arguments.js";
 import type { PageRequest } from "./core.js";
 import type { Queued } from "./sending.js";
 import { invalid } from "./errors.js";
@@ -53,11 +54,8 @@ export class Client {
     options: { clientMessageId?: string } = {},
   ): Promise<bigint> {
     const clientMessageId = options.clientMessageId ?? newId();
-    const size = new TextEncoder().encode(clientMessageId).length;
-    if (!size || size > 64) throw invalid("clientMessageId has to have 1 to 64 bytes");
-    if (typeof text !== "string" || !text || /\p{Surrogate}/u.test(text)) {
-      throw invalid("text is empty, or holds half of a surrogate pair");
-    }
+    checkClientMessageId(clientMessageId);
+    checkText(text);
     return this.backend.send(this.chat(to), text, clientMessageId, !!options.clientMessageId);
   }
 
@@ -76,6 +74,7 @@ export class Client {
    * pass the id of the last chat's last message.
    */
   async chats(request: Omit<PageRequest, "after"> = {}): Promise<Chat[]> {
+    checkPage(request);
     return this.backend.chats(request);
   }
 
@@ -86,8 +85,7 @@ export class Client {
   async *history(chat: string, request: PageRequest = {}): AsyncGenerator<Message, void> {
     const chatId = this.chat(chat);
     let { before, after } = request;
-    if (before !== undefined && after !== undefined)
-      throw invalid("give before or after, not both");
+    checkPage(request);
     for (let more = true; more;) {
       const page = await this.backend.page(chatId, { ...request, before, after });
       const messages = after === undefined ? page.messages.reverse() : page.messages;
@@ -101,6 +99,7 @@ export class Client {
 
   /** Tell the others that this user has read a chat up to that message. */
   markRead(chat: string, messageId: bigint): void {
+    checkMessageId("messageId", messageId);
     this.backend.markRead(this.chat(chat), messageId);
   }
 
@@ -110,7 +109,7 @@ export class Client {
   }
 
   private chat(chat: string): string {
-    const id = chatOf(this.userId, chat);
+    const id = typeof chat === "string" && chatOf(this.userId, chat);
     if (!id) throw invalid(`${this.userId} has no chat ${JSON.stringify(chat)}`);
     return id;
   }

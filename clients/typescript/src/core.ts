@@ -19,6 +19,7 @@ import type { Surroundings } from "./surroundings.js";
 
 const RECEIPT_EVERY_MS = 200;
 const FLUSH_MS = 3_000;
+const LASTED_MS = 10_000; // a session of this length starts the back-off again
 
 export interface CoreOptions {
   url: string;
@@ -45,6 +46,7 @@ export class Core implements Peer {
   private readonly sending: Sending;
   private session: Session | undefined;
   private attempt = 0;
+  private caughtUpMs = Infinity; // when this session had caught up
   private error: ChatError | undefined; // what ended the client
   private isClosed = false;
   private telling: ReturnType<typeof setTimeout> | undefined;
@@ -207,10 +209,12 @@ export class Core implements Peer {
   private async connect(moved: string | undefined): Promise<Ended> {
     const [url, token] = moved ? [moved, await this.lookup.token()] : await this.found();
     if (this.isClosed) return {};
+    this.caughtUpMs = Infinity;
     this.session = new Session(this.local, this);
     const { WebSocket, device } = this.options;
     const ended = await this.session.run(WebSocket, url, token, device);
     this.session = undefined;
+    if (Date.now() - this.caughtUpMs >= LASTED_MS) this.attempt = 0;
     this.lookup.note(ended.error, token);
     return ended;
   }
@@ -288,7 +292,7 @@ export class Core implements Peer {
     if (item.case === "ack" || item.case === "refused")
       queueMicrotask(() => this.sending.answered());
     if (item.case === "caughtUp") {
-      this.attempt = 0;
+      this.caughtUpMs = Math.min(this.caughtUpMs, Date.now());
       this.setStatus({ state: "connected" });
     }
   }

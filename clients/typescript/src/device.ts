@@ -31,14 +31,14 @@ export type Happening =
   /** A send of this device is accepted for good, under this id. */
   | { kind: "sent"; send: Send; messageId: bigint }
   /** A send will never be accepted as it is. The device has to reconnect before it sends on. */
-  | { kind: "rejected"; send: Send; error: ServerError }
+  | { kind: "rejected"; send: Send; error: ServerError | undefined }
   /** The device has everything up to now. */
   | { kind: "caughtUp" }
   /** The log no longer has everything that was missed. Fill the gap before you feed more. */
   | { kind: "gapped"; gap: Gap }
   | { kind: "tokenExpiring"; expiresInMs: bigint }
   /** The server has ended the stream. `websocket` is where to go; empty: ask connect. */
-  | { kind: "disconnected"; error: ServerError; address: string; websocket: string };
+  | { kind: "disconnected"; error: ServerError | undefined; address: string; websocket: string };
 
 type Partitioner = (userId: string, count: number) => number;
 
@@ -136,13 +136,13 @@ export class Device {
         const send = this.outbox.get(item.value.clientMessageId);
         if (!send) return undefined;
         this.outbox.delete(send.clientMessageId);
-        return { kind: "rejected", send, error: item.value.error! };
+        return { kind: "rejected", send, error: item.value.error };
       }
       case "tokenExpiring":
         return { kind: "tokenExpiring", expiresInMs: item.value.expiresInMs };
       case "disconnect": {
         const { error, address, websocket } = item.value;
-        return { kind: "disconnected", error: error!, address, websocket };
+        return { kind: "disconnected", error, address, websocket };
       }
     }
     return undefined; // of a later version

@@ -68,8 +68,15 @@ export function refused(error: ServerError | undefined): ChatError {
   return new ChatError(nameOf(code), message, retriable, Number(retryAfterMs));
 }
 
-export function rejected(clientMessageId: string, error: ServerError): SendRejected {
-  return new SendRejected(clientMessageId, nameOf(error.code), error.message);
+export function rejected(clientMessageId: string, error: ServerError | undefined): SendRejected {
+  const { code, message } = refused(error);
+  return new SendRejected(clientMessageId, code, message);
+}
+
+/** An unanswered send has this id, and other content: a server would refuse this one. */
+export function reusedId(clientMessageId: string): SendRejected {
+  const message = `${clientMessageId} is queued with other content: use a new id for a new message`;
+  return new SendRejected(clientMessageId, "reused_id", message);
 }
 
 /** Return a `ChatError` for whatever was thrown. */

@@ -3,7 +3,7 @@
 import { ClientFrameSchema, EventSchema, ReadTokenSchema, SendSchema } from "./gen/schemas.js";
 import { create, toBinary } from "./codec.js";
 import type { Device, Happening } from "./device.js";
-import { ChatError, SendRejected, rejected } from "./errors.js";
+import { ChatError, SendRejected, rejected, reusedId } from "./errors.js";
 import { type Message, type Occurrence, occurrenceOf, sentMessage, textOf } from "./events.js";
 import type { Event } from "./gen/cecochat/v1/events_pb.js";
 import type {
@@ -59,10 +59,15 @@ export class LocalDevice {
 
   // -- towards the server
 
-  /** Queue a send, unless it is queued already. The promise gives its message id. */
+  /**
+   * Queue a send, unless it is queued already. The promise gives its message id. Throws `reused_id`
+   * if what is queued under its id differs.
+   */
   submit(send: Send): Promise<bigint> {
     const id = send.clientMessageId;
-    if (!this.progress.live.outbox.has(id)) {
+    const queued = this.progress.live.outbox.get(id);
+    if (queued && !isSame(queued, send)) throw reusedId(id);
+    if (!queued) {
       this.progress.submit(send);
       this.owner.toWrite();
     }
@@ -222,6 +227,10 @@ export class LocalDevice {
     for (const answer of this.answers.values()) answer.reject(error);
     this.answers.clear();
   }
+}
+
+function isSame(a: Send, b: Send): boolean {
+  return a.chatId === b.chatId && a.body.case === b.body.case && textOf(a) === textOf(b);
 }
 
 function newAnswer(): Answer {

@@ -21,6 +21,7 @@ import type { ReadToken } from "./gen/cecochat/v1/messaging_pb.js";
 import { type Fetch, type Lookup, answer } from "./lookup.js";
 
 const GIVE_UP_MS = 20_000;
+const PROTO = "application/proto";
 
 /**
  * Calls `cecochat.v1.History`. Each call has a deadline of 10 s, and is repeated for up to 20 s while
@@ -108,23 +109,37 @@ export class Queries {
     const headers = {
       authorization: `Bearer ${token}`,
       "connect-protocol-version": "1",
-      "content-type": "application/proto",
+      "content-type": PROTO,
     };
     const what = `the history server at ${at}`;
     const response = await answer(this.fetch, what, url, { method: "POST", headers, body });
     if (!response.ok) throw await failure(what, response);
-    return fromBinary(schema, new Uint8Array(await response.arrayBuffer()));
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const type = response.headers.get("content-type") ?? "";
+    const read = type.startsWith(PROTO) && readable(() => fromBinary(schema, bytes));
+    if (!read) throw notReachable(`what answers at ${at} is no history server`);
+    return read;
   }
 }
 
 /** Return the error of a failed call: its details hold a `cecochat.v1.Error`. */
 async function failure(what: string, response: Response): Promise<ChatError> {
   const body = await response.json().catch(() => undefined);
-  const details: { type: string; value: string }[] = body?.details ?? [];
-  const detail = details.find(({ type }) => type === ErrorSchema[0]);
-  if (detail) {
-    const bytes = Uint8Array.from(atob(detail.value), (character) => character.charCodeAt(0));
-    return refused(fromBinary(ErrorSchema, bytes));
-  }
+  const error = readable(() => {
+    const details: { type: string; value: string }[] = body.details;
+    const { value } = details.find(({ type }) => type === ErrorSchema[0])!;
+    const bytes = Uint8Array.from(atob(value), (character) => character.charCodeAt(0));
+    return fromBinary(ErrorSchema, bytes);
+  });
+  if (error) return refused(error);
   return notReachable(`${what} answered ${response.status} ${body?.message ?? ""}`);
+}
+
+/** Return what was read, or nothing if it is malformed, such as the page of a captive portal. */
+function readable<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }

@@ -15,7 +15,7 @@ export function item(item: Item): ServerItem {
 
 export function welcome(offset: bigint, upTo: Record<number, bigint> = {}): ServerItem {
   const position = { logId: "log", partition: 0, offset, clockMs: offset };
-  return item({ case: "welcome", value: { position, upTo, partitionCount: 12 } });
+  return item({ case: "welcome", value: { position, upTo, partitionCount: 12, userId: "alice" } });
 }
 
 export function caughtUp(offset: bigint): ServerItem {

@@ -57,6 +57,13 @@ class SendRejected(Refused):
         self.client_message_id = client_message_id
 
 
+def reused_id(client_message_id: str) -> SendRejected:
+    """An unanswered send has this id, and other content: a server would refuse this one."""
+    message = f"{client_message_id!r} is queued with other content: use a new id for a new message"
+    error = errors_pb2.Error(code=errors_pb2.ERROR_CODE_REUSED_ID, message=message)
+    return SendRejected(client_message_id, error)
+
+
 class Closed(ChatError):
     """The client was closed. A send that was under way may have been accepted. Code `closed`."""
 

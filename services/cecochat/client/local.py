@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
-from cecochat.client.errors import ChatError, Closed, SendRejected
+from cecochat.client.errors import ChatError, Closed, SendRejected, reused_id
 from cecochat.client.events import (
     CaughtUp,
     Event,
@@ -67,9 +67,15 @@ class LocalDevice:
     # -- towards the server
 
     def submit(self, send: Send) -> asyncio.Future[int]:
-        """Queue a send, unless it is queued already. Return a future with its message id."""
+        """Queue a send, unless it is queued already. Return a future with its message id.
+
+        Raises `SendRejected` (`reused_id`) if what is queued under its id differs.
+        """
         id_ = send.client_message_id
-        if id_ not in self.progress.live.outbox:
+        queued = self.progress.live.outbox.get(id_)
+        if queued and (queued.chat_id, queued.message) != (send.chat_id, send.message):
+            raise reused_id(id_)
+        if queued is None:
             self.progress.submit(send)
             self.to_write.set()
         if id_ not in self._answers or self._answers[id_].cancelled():

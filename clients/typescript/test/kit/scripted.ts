@@ -97,7 +97,9 @@ export class ScriptedHttp {
     const found = this.queries.find((each) => keyOf(each) === key);
     if (!found?.error || !this.asked.includes(key)) this.asked.push(key);
     if (!found) return failed({ code: "ERROR_CODE_INTERNAL", message: "not in the case" });
-    return found.error ? failed(found.error) : new Response(written(found.answer ?? {}));
+    if (found.error) return failed(found.error);
+    const headers = { "content-type": "application/proto" };
+    return new Response(written(found.answer ?? {}), { headers });
   }
 }
 
