@@ -26,6 +26,8 @@ LONG = "x" * (16 << 10)
 MESSAGES = 40
 ASKED = 100
 AT_ONCE = 4  # of one user
+PLACES = 64  # of the server
+HALTING = 2_000  # connections that stop after one byte
 FLOOD_BYTES = 64 << 20
 GREW_MAX_BYTES = 64 << 20
 WITHIN_S = 60.0
@@ -34,7 +36,7 @@ EVERY_S = 1.0
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    limits = {"queries.at_once_per_user": AT_ONCE, "queries.at_once_per_server": 64}
+    limits = {"queries.at_once_per_user": AT_ONCE, "queries.at_once_per_server": PLACES}
     async with running(tmp_path, configuration=limits) as server:
         yield server
 
@@ -138,6 +140,18 @@ async def test_a_body_that_trickles_in_is_given_up(server: Server) -> None:
         assert [await it.status() for it in slow] == [504] * AT_ONCE
         assert await answers(server, "alice") == 200
         trickling.cancel()
+
+
+async def test_bodies_that_do_not_come_take_no_place(server: Server) -> None:
+    """Many users together have more of them than the server has places for queries."""
+    begun = [head(server, f"u{n}", "content-length: 60000") for n in range(HALTING // AT_ONCE)]
+    async with AsyncExitStack() as stack:
+        for each in begun * AT_ONCE:
+            it = await stack.enter_async_context(peer(server))
+            await it.say(each + b"{")
+        assert [await answers(server, f"bob{n}") for n in range(PLACES)] == [200] * PLACES
+        async with connect(server.connect_url, mint(server.secret_file, "carol")) as carol:
+            assert (await carol.history("bob", limit=1)).messages == []
 
 
 async def trickle(those: list[Peer]) -> None:

@@ -139,6 +139,19 @@ async def test_the_public_client_looks_up(up: Running, public: Public) -> None:
     assert found.backoff.max_s == route.backoff.max_s
 
 
+async def test_a_lookup_that_makes_no_sense_is_counted_as_one(up: Running) -> None:
+    counted = 'cecochat_connects_total{code="ok"}'
+    await find_route(up.addresses.connect, up.token("bob"))
+    before = await metric(up, "connect", counted)
+    url = f"{up.addresses.connect}/{DIRECTORY}/Lookup"
+    headers = {"authorization": f"Bearer {up.token('bob')}", "content-type": "application/json"}
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(url, content=b"[", headers=headers)
+    assert answer.status_code == 400
+    assert await metric(up, "connect", counted) == before
+    assert await metric(up, "connect", 'cecochat_connects_total{code="invalid_argument"}') == 1
+
+
 async def test_the_public_client_knows_our_errors(public: Public) -> None:
     with pytest.raises(ConnectError) as refused:
         await public.ask("GetMessages", "carol", GetMessagesRequest(chat_id=AB))
@@ -165,6 +178,8 @@ async def test_the_public_client_knows_our_errors(public: Public) -> None:
         ({"content": b'{"chatId": "\\ud800"}'}, 400, "invalid_argument", "GetMessagesRequest"),
         ({"content": b'{"chatId": "\xff"}'}, 400, "invalid_argument", "GetMessagesRequest"),
         ({"content": b""}, 400, "invalid_argument", "GetMessagesRequest"),
+        ({"content": "{}".encode("utf-16")}, 400, "invalid_argument", "GetMessagesRequest"),
+        ({"content": "{}".encode("utf-32")}, 400, "invalid_argument", "GetMessagesRequest"),
         ({"content": b"x" * 70_000}, 429, "resource_exhausted", "larger than 65536 bytes"),
         ({"json": {}, "headers": {"connect-timeout-ms": "soon"}}, 400, "invalid_argument", "soon"),
         (

@@ -20,7 +20,6 @@ from sanic.response import json as json_response
 
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.runtime import http
-from cecochat.runtime.arriving import soon
 from cecochat.runtime.grpc import status_of
 from cecochat.runtime.http import REQUEST_MAX_BYTES, App, headers_of
 from cecochat.v1 import errors_pb2
@@ -74,13 +73,11 @@ class Unary:
         return min(longest_s, int(text) / 1_000)
 
     async def read(self, kind: type[Asked]) -> Asked:
-        """Return the request once it is there, which it has to be soon. Raises `Refusal`."""
+        """Return the request once it is there. Raises `Refusal`."""
         version = self._request.headers.get("connect-protocol-version", "1")
         if version != "1":
             raise Invalid(f"connect-protocol-version is {version!r:.40}: use 1")
-        async with soon():
-            body = await self._body()
-        return self._parsed(self._decompressed(body), kind)
+        return self._parsed(self._decompressed(await self._body()), kind)
 
     async def write(self, answer: bytes, kind: type[Message]) -> None:
         """Send a serialized answer. This returns when its last piece is in the buffer."""
@@ -128,7 +125,7 @@ class Unary:
         try:
             if self._content_type == PROTO:
                 return kind.FromString(body)
-            value = json.loads(body)
+            value = json.loads(body.decode())  # of bytes, it would guess the encoding
             if not isinstance(value, dict):
                 raise ParseError("it is no object")
             return ParseDict(value, kind(), ignore_unknown_fields=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
@@ -16,6 +18,7 @@ from cecochat.domain.errors import Refusal
 from cecochat.domain.log.ids import UserId
 from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
 from cecochat.runtime import unary
+from cecochat.runtime.arriving import Arrivals
 from cecochat.runtime.http import STATUS, App, error_response
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.unary import Unary
@@ -61,24 +64,33 @@ class Lookups:
         self._verifier = verifier
         self._metrics = metrics
         self._tracer = tracer
+        self._arrivals = Arrivals()
         self._tarpit = Tarpit()
 
     async def answer(
-        self, authorization: str, traceparent: str, method: str, route: str
+        self,
+        authorization: str,
+        traceparent: str,
+        method: str,
+        route: str,
+        read: Callable[[], Awaitable[object]] | None = None,
     ) -> LookupResponse | Refusal:
         """Return where the user of a token has to go, or why that is refused, after the wait that a
-        flood has to expect.
+        flood has to expect. `read` reads the body, and raises `Refusal` if it makes no sense.
         """
         refusal = None
-        with self._metrics.seconds.time():
-            try:
-                identity = self._verifier.verify(bearer(authorization))
+        try:
+            identity = self._verifier.verify(bearer(authorization))
+            if read:
+                async with self._arrivals.soon():
+                    await read()
+            with self._metrics.seconds.time():
                 # only callers with a valid token continue a trace
                 return self._traced(identity.user_id, traceparent, method, route)
-            except Refusal as refused:
-                refusal = refused.detached()
-            finally:
-                self._metrics.answered(refusal)
+        except Refusal as refused:
+            refusal = refused.detached()
+        finally:
+            self._metrics.answered(refusal)
         await self._tarpit.hold(refusal)
         return refusal
 
@@ -120,13 +132,15 @@ def add_routes(
         return json_response(as_json(found), dumps=json.dumps)
 
     async def lookup(asked: Unary) -> Refusal | None:
-        found = await lookups.answer(asked.authorization, asked.traceparent, "POST", LOOKUP)
+        found = await lookups.answer(
+            asked.authorization,
+            asked.traceparent,
+            "POST",
+            LOOKUP,
+            partial(asked.read, LookupRequest),
+        )
         if isinstance(found, Refusal):
             return found
-        try:
-            await asked.read(LookupRequest)
-        except Refusal as refusal:
-            return refusal.detached()
         await asked.write(found.SerializeToString(), LookupResponse)
         return None
 

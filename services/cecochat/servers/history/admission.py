@@ -22,13 +22,15 @@ BYTES_A_QUERY = 64 << 10
 
 
 class Admission:
-    """Admits calls. A call is under way until its answer has left the server; if its client does
+    """Admits calls. A call counts as its user's from its beginning. It takes one of the server's
+    places once its request is there, and until its answer has left the server; if its client does
     not read, that is until the connection ends.
     """
 
     def __init__(self, config: Callable[[], Config]) -> None:
         self._config = config
         self._under_way: Counter[UserId] = Counter()
+        self._taken = 0  # of the server's places
         self._rates = Rates("asks")
         self.reading = asyncio.Semaphore(READS_AT_ONCE)  # held while a call asks the database
 
@@ -45,6 +47,18 @@ class Admission:
             self._under_way[user_id] -= 1
             if not self._under_way[user_id]:
                 del self._under_way[user_id]
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Take one of the server's places for as long as the context lasts, for a call whose
+        request is there. Raises `Refusal` (rate_limited).
+        """
+        self._check_places()
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
     def answered(self, user_id: UserId, size_bytes: int) -> None:
         """Let the user pay for the size of an answer."""
@@ -65,11 +79,14 @@ class Admission:
                 "answers first",
                 BUSY_RETRY_MS,
             )
-        if self._under_way.total() >= config.queries_at_once_per_server:
-            raise _limited("this server has too many queries under way: try again", BUSY_RETRY_MS)
+        self._check_places()
         self._rates.check(
             user_id, time.monotonic(), config.queries_rate_per_user, config.queries_burst, cost
         )
+
+    def _check_places(self) -> None:
+        if self._taken >= self._config().queries_at_once_per_server:
+            raise _limited("this server has too many queries under way: try again", BUSY_RETRY_MS)
 
 
 def _limited(message: str, retry_after_ms: int) -> Refusal:

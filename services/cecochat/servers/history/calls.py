@@ -19,6 +19,7 @@ from cecochat.auth.tokens import Verifier, bearer
 from cecochat.domain.errors import Refusal, Unavailable
 from cecochat.domain.log.ids import UserId
 from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
+from cecochat.runtime.arriving import Arrivals
 from cecochat.runtime.grpc import INTERNAL
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.servers.history.admission import Admission
@@ -79,7 +80,7 @@ class Exchange(ABC):
 
     @abstractmethod
     async def read(self, kind: type[Request]) -> Request:
-        """Return the request once it is there, which it has to be soon. Raises `Refusal`."""
+        """Return the request once it is there. Raises `Refusal`."""
 
     @abstractmethod
     async def write(self, answer: bytes) -> None:
@@ -128,6 +129,7 @@ class Calls:
             Call("FindMessage", where.call, FindMessageRequest, FindMessageResponse, FIND_COST),
         )
         self._admission = admission
+        self._arrivals = Arrivals()
         self._verifier = verifier
         self._metrics = metrics
         self._tracer = tracer
@@ -156,12 +158,16 @@ class Calls:
     async def _admit(self, call: Call, exchange: Exchange) -> None:
         identity = self._verifier.verify(bearer(exchange.authorization))
         with self._admission.admitted(identity.user_id, call.cost):
-            answer = await self._answer(call, exchange, identity.user_id)
-            self._admission.answered(identity.user_id, len(answer))
-            await exchange.write(answer)
+            async with self._arrivals.soon():
+                request = await exchange.read(call.request)
+            with self._admission.placed():
+                answer = await self._answer(call, exchange, identity.user_id, request)
+                self._admission.answered(identity.user_id, len(answer))
+                await exchange.write(answer)
 
-    async def _answer(self, call: Call, exchange: Exchange, user_id: UserId) -> bytes:
-        request = await exchange.read(call.request)
+    async def _answer(
+        self, call: Call, exchange: Exchange, user_id: UserId, request: Message
+    ) -> bytes:
         full = f"{SERVICE}/{call.name}"
         rpc = {spans.RPC: full}
         with self._tracer.serving(spans.QUERY, exchange.traceparent, rpc, name=full):

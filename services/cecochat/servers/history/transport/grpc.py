@@ -11,7 +11,6 @@ from google.protobuf.message import DecodeError
 from typing_extensions import override
 
 from cecochat.domain.errors import Invalid
-from cecochat.runtime.arriving import soon
 from cecochat.runtime.grpc import Context, Service, refuse
 from cecochat.servers.history.calls import (
     RECEIVE_MAX_BYTES,
@@ -51,8 +50,7 @@ class _OverGrpc(Exchange):
 
     @override
     async def read(self, kind: type[Request]) -> Request:
-        async with soon():
-            raw = await self._context.read()
+        raw = await self._context.read()
         if raw is grpc.aio.EOF:
             raise Invalid("the call has no request: send one")
         try:
