@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,94 @@ async def test_old_facts_are_said_to_be_old(tmp_path: Path, chromium: Browser) -
     await expect(page.locator("#verdict")).to_contain_text("No news for", timeout=WITHIN_MS)
     await expect(page.locator("#board")).to_have_class("alone stale")
     await expect(page.locator("#server-list")).to_contain_text("messaging-")
+
+
+async def test_the_first_figures_come_with_the_second_look(up: Running, page: Page) -> None:
+    async with device(up, "alice") as alice:
+        await alice.send("bob", "hello")
+        tile = page.locator(".tile", has_text="Acknowledged")
+        numbers: dict[str, Any] = {"sends_per_s": None, "measured_s": None}
+        await page.route("**/overview", _rated(numbers))
+        await sign_in(page, up)
+        await expect(tile).to_contain_text("not measured yet")
+        numbers["measured_s"] = 3.7
+        await expect(tile).to_contain_text("no message in 4\u00a0s", timeout=WITHIN_MS)
+
+
+def _rated(numbers: dict[str, Any]) -> Callable[[Any], Awaitable[None]]:
+    """What the server says, with some rates changed."""
+
+    async def handle(route: Any) -> None:
+        answer = await route.fetch()
+        facts = await answer.json()
+        facts["rates"] |= numbers | {"stages": dict.fromkeys(facts["rates"]["stages"])}
+        await route.fulfill(response=answer, json=facts)
+
+    return handle
+
+
+async def test_an_assignment_that_is_unread_is_not_said_to_be_none(up: Running, page: Page) -> None:
+    await sign_in(page, up)
+    await expect(page.locator("#owners")).to_contain_text("messaging-")
+    changes = {"ownership": None, "unread": "Redis is away"}
+    await page.route("**/overview", _said(changes))
+    text = "Nobody can say which partitions are assigned."
+    await expect(page.locator("#map")).to_have_text(text, timeout=WITHIN_MS)
+    await expect(page.locator("#owners")).to_have_text("")
+    changes["unread"] = ""
+    text = "No partition is assigned."
+    await expect(page.locator("#map")).to_have_text(text, timeout=WITHIN_MS)
+
+
+async def test_what_the_page_cannot_show_is_said(up: Running, chromium: Browser) -> None:
+    """As by a server of a later version, while the page is still of the one before."""
+    page = await chromium.new_page()  # its console says what was wrong
+    await page.route("**/overview", _said({"servers": None}))
+    await sign_in(page, up)
+    verdict, board = page.locator("#verdict"), page.locator("#board")
+    await expect(verdict).to_have_text(re.compile("cannot show all"), timeout=WITHIN_MS)
+    await expect(board).to_have_class(re.compile("stale"))
+    await page.unroute_all(behavior="wait")
+    await expect(verdict).to_have_text("All is well", timeout=WITHIN_MS)
+    await expect(board).not_to_have_class(re.compile("stale"))
+    await page.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (503, json.dumps({"error": {"message": "the log rests"}}), "the log rests"),
+        (502, "<h1>Bad gateway</h1>", "this server answers with status 502"),
+    ],
+)
+async def test_a_server_that_refuses_is_quoted(
+    up: Running, chromium: Browser, status: int, body: str, said: str
+) -> None:
+    page = await chromium.new_page()
+    await page.route("**/overview", lambda route: route.fulfill(status=status, body=body))
+    await page.goto(f"{url(up)}/#token={operators.token()}")
+    alert = page.get_by_role("alert")
+    await expect(alert).to_have_text(f"{said}: it is asked again", timeout=WITHIN_MS)
+    await page.unroute_all(behavior="wait")
+    await expect(page.locator("#verdict")).to_have_text("All is well", timeout=WITHIN_MS)
+    await page.route("**/overview", lambda route: route.fulfill(status=status, body=body))
+    await expect(page.locator("#verdict")).to_contain_text(said, timeout=WITHIN_MS)
+    await page.close()
+
+
+@pytest.mark.parametrize(("width", "columns"), [(1440, 8), (1100, 4), (800, 4), (390, 2)])
+async def test_the_numbers_fill_their_rows(
+    up: Running, page: Page, width: int, columns: int
+) -> None:
+    await page.set_viewport_size({"width": width, "height": 900})
+    await page.route("**/overview", _rated({"forward_lag_records": 98_765, "measured_s": 60}))
+    await sign_in(page, up)
+    boxes = [await each.bounding_box() for each in await page.locator(".tile").all()]
+    tops = Counter(box["y"] for box in boxes if box)
+    assert list(tops.values()) == [columns] * (8 // columns)
+    cut = """[...document.querySelectorAll(".tile dt, .tile dd")]
+        .filter(each => each.scrollWidth > each.clientWidth).map(each => each.textContent)"""
+    assert await page.evaluate(cut) == [], "it fits"
 
 
 async def test_text_from_outside_is_text(up: Running, page: Page) -> None:

@@ -73,6 +73,15 @@ def test_a_server_that_started_again_has_no_negative_rate() -> None:
     assert rates.shown(["a"])["lookups_per_s"] == 0
 
 
+def test_the_first_look_measures_nothing_and_says_so() -> None:
+    rates = Rates()
+    rates.see(0, {"a": carried(7, [7, 7, 7, 7])})
+    assert rates.shown(["a"])["measured_s"] is None
+    for second in range(2, 100, 2):
+        rates.see(second, {"a": carried(7, [7, 7, 7, 7])})
+        assert rates.shown(["a"])["measured_s"] == min(second, 60)
+
+
 def test_latency_is_that_of_the_last_minute() -> None:
     rates = Rates()
     rates.see(0, {"a": carried(0, [500, 500, 500, 500])})

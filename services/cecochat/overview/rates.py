@@ -38,7 +38,8 @@ class Rates:
     def shown(self, servers: Collection[str]) -> dict[str, Any]:
         """Return what these servers do together, as an object for JSON.
 
-        A rate is None as long as no server has answered twice, a latency if nothing was measured.
+        A rate is None as long as no server has answered twice, a latency if no message was seen in
+        `measured_s`, which is a minute after a while, and None at first.
         """
         pairs = list(self._pairs(servers, RATES_S))
 
@@ -59,7 +60,13 @@ class Rates:
             "forward_lag_records": max([0, *(each.messaging.forward_lag_records for each in now)]),
             "materialize_lag_records": max([0, *(each.materialize.lag_records for each in now)]),
             "stages": {stage: self._latency(servers, stage) for stage in STAGES},
+            "measured_s": self._measured_s(servers),
         }
+
+    def _measured_s(self, servers: Collection[str]) -> float | None:
+        """Return over how long latency was measured; None if no server has answered twice."""
+        pairs = self._pairs(servers, LATENCY_S)
+        return max((pair.now.at_s - pair.before.at_s for pair in pairs), default=None)
 
     def _pairs(self, servers: Collection[str], over_s: float) -> Iterator[Pair]:
         """Yield for each server its last reading, and the first one that is not too old for it."""

@@ -31,8 +31,8 @@ const shown = new Map();
 export function show(id, facts, content) {
   const told = JSON.stringify(facts);
   if (shown.get(id) === told) return;
-  shown.set(id, told);
   at(id).replaceChildren(...content());
+  shown.set(id, told); // and not before, since making it may fail
 }
 
 /** Forget and remove all that was shown. */

@@ -16,7 +16,8 @@ const GIVE_UP_MS = 15_000;
 
 let token = taken() ?? sessionStorage.getItem(KEY) ?? "";
 let heardAt = 0; // of this tab's clock, so that a wrong one does not matter
-let trouble = "";
+let trouble = ""; // why there is no news
+let broken = false; // the last news could not be shown
 /** @type {number | undefined} */
 let timer;
 
@@ -32,38 +33,53 @@ function taken() {
 
 class Refused extends Error {}
 
+/** The server's own words, or that there were none. */
+class Told extends Error {}
+
 /** @param {string} path @returns {Promise<any>} */
 async function ask(path) {
   const headers = { authorization: `Bearer ${token}` };
   const answer = await fetch(path, { headers, signal: AbortSignal.timeout(GIVE_UP_MS), cache: "no-store" });
-  const body = await answer.json();
-  if (answer.ok) return body;
-  const told = body.error?.message ?? `status ${answer.status}`;
+  const body = await answer.json().catch(() => null);
+  if (answer.ok && body) return body;
+  const told = body?.error?.message ?? `this server answers with status ${answer.status}`;
   const message = told.split(": send `")[0]; // the rest is for programs
-  throw path === "/overview" && [401, 403].includes(answer.status) ? new Refused(message) : new Error(message);
+  throw path === "/overview" && [401, 403].includes(answer.status) ? new Refused(message) : new Told(message);
 }
 
 async function look() {
   clearTimeout(timer);
   const asked = token;
-  try {
-    const facts = await ask("/overview");
-    if (asked !== token) return;
-    heardAt = performance.now();
-    trouble = "";
-    showAll(facts);
-  } catch (error) {
-    if (asked !== token) return;
-    if (error instanceof Refused) return signOut(error.message);
-    trouble = "this server does not answer";
-    if (!heardAt) {
-      at("sign-in").hidden = false;
-      at("refusal").textContent = `${trouble}: it is asked again`;
-    }
-  }
+  const news = await ask("/overview").catch((error) => error);
+  if (asked !== token) return;
+  if (news instanceof Refused) return signOut(news.message);
+  if (news instanceof Error) noNews(news instanceof Told ? news.message : "this server does not answer");
+  else tryToShow(news);
   showAge();
   clearTimeout(timer);
   if (!document.hidden) timer = setTimeout(look, EVERY_MS);
+}
+
+/** @param {string} why */
+function noNews(why) {
+  trouble = why;
+  if (heardAt) return;
+  at("sign-in").hidden = false;
+  at("refusal").textContent = `${why}: it is asked again`;
+}
+
+/** Show news, or say that this page cannot: a server of another version may say what it does not know.
+ * @param {any} facts */
+function tryToShow(facts) {
+  heardAt = performance.now();
+  trouble = "";
+  broken = true;
+  try {
+    showAll(facts);
+    broken = false;
+  } catch (error) {
+    console.error(error);
+  }
 }
 
 /** @param {any} facts */
@@ -84,11 +100,15 @@ function showAge() {
   if (!heardAt || at("board").hidden) return;
   const age = performance.now() - heardAt;
   const old = age > OLD_MS;
-  at("board").classList.toggle("stale", old);
-  if (!old) return;
-  const text = `No news for ${duration(Math.round(age / 1_000) * 1_000)}`;
+  at("board").classList.toggle("stale", old || broken);
+  if (old) warn(`No news for ${duration(Math.round(age / 1_000) * 1_000)}: ${trouble || "this server is slow"}`);
+  else if (broken) warn("This page cannot show all that the server says: load it again");
+}
+
+/** @param {string} text in the place of the verdict, which would be of old facts */
+function warn(text) {
   at("verdict").className = "warn";
-  show("verdict", text, () => [`${text}: ${trouble || "this server is slow"}`]);
+  show("verdict", text, () => [text]);
 }
 
 /** @param {string} why */

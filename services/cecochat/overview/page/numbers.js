@@ -20,9 +20,9 @@ export function showNumbers(facts) {
     tile("Sends", number(rates.sends_per_s), "/s", "accepted, last 10 s", rates.sends_per_s),
     tile("Deliveries", number(rates.deliveries_per_s), "/s", "to open sessions", rates.deliveries_per_s),
     tile("Sessions", number(rates.sessions), "", `${number(rates.lookups_per_s)} lookups/s`, rates.sessions),
-    latency("Acknowledged", stages.acknowledged),
-    latency("Delivered", stages.delivered),
-    latency("In the history", stages.materialized),
+    latency("Acknowledged", stages.acknowledged, rates.measured_s),
+    latency("Delivered", stages.delivered, rates.measured_s),
+    latency("In the history", stages.materialized, rates.measured_s),
     tile("Lag", number(lag(rates)), "records", `${number(rates.forward_lag_records)} forward, ${number(rates.materialize_lag_records)} history`, lag(rates)),
     tile("Queries", number(rates.queries_per_s), "/s", `${duration(rates.query_ms)} each`, rates.queries_per_s),
   ];
@@ -34,10 +34,11 @@ function lag(rates) {
   return Math.max(rates.forward_lag_records, rates.materialize_lag_records);
 }
 
-/** @param {string} name @param {any} ages */
-function latency(name, ages) {
+/** @param {string} name @param {any} ages @param {number | null} measured_s over how long it was measured */
+function latency(name, ages, measured_s) {
   const [value, unit] = duration(ages ? ages.p50_ms : null).split("\u00a0");
-  const more = ages ? `p99 ${duration(ages.p99_ms)}` : "no message in a minute";
+  const none = measured_s ? `no message in ${duration(Math.round(measured_s) * 1_000)}` : "not measured yet";
+  const more = ages ? `p99 ${duration(ages.p99_ms)}` : none;
   return tile(name, value, unit ? `${unit} p50` : "", more, ages ? ages.p50_ms : null);
 }
 
