@@ -10,14 +10,10 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from cecochat.client import events
-from cecochat.client.backoff import BackOff
 from cecochat.client.errors import ChatError, SendRejected
-from cecochat.client.lookup import Lookup, NoOtherToken
-from cecochat.client.stream import Ended
 from cecochat.domain.session.intake import CLIENT_MESSAGE_ID_MAX_BYTES
 from cecochat.v1.messaging_pb2 import ClientFrame, Limits
 
-ADDRESS = "messaging.example:7001"
 TOKEN, NEXT_TOKEN = "a token", "the next token"
 FRAME_MAX_BYTES, SENDS_MAX = 64 << 10, 256
 
@@ -110,21 +106,6 @@ class Outcome:
         for name, id_ in told.items():
             marks[name] = str(max(int(marks[name]), id_))
 
-    # -- what comes next
-
-    async def ended(self, ended: Ended, lookup: Lookup) -> None:
-        """Note how the client goes on after the end of a stream."""
-        self.found["ends"] = ends = {"comesBack": "yes"}
-        if error := ended.error:
-            ends["comesBack"] = await _comes_back(error, lookup)
-            if error.retry_after_s:
-                least_s = BackOff().wait_s(0, 0, error.retry_after_s)
-                ends["waitsAtLeastMs"] = str(round(least_s * 1_000))
-        if ended.told and ended.told.address:
-            ends["address"] = ended.told.address
-        if ended.told and ended.told.websocket:
-            ends["websocket"] = ended.told.websocket
-
     def stored(self, kept: dict[str, Any], keys: Collection[str]) -> None:
         """Note what a restart would find."""
         all_of_it = {
@@ -133,17 +114,6 @@ class Outcome:
             "shown": {chat: marks for chat, marks in kept["shown"].items() if marks},
         }
         self.found["stores"] = {key: all_of_it[key] for key in keys}
-
-
-async def _comes_back(error: ChatError, lookup: Lookup) -> str:
-    lookup.note(error, TOKEN)
-    if not lookup.mends(error):
-        return "no"
-    try:
-        await lookup.token()
-    except NoOtherToken:
-        return "with another token"
-    return "yes"
 
 
 def query_of(query: dict[str, Any]) -> dict[str, Any]:

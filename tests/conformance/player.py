@@ -1,6 +1,4 @@
-"""Plays a case against the Python client: all of it but the transports, the lookup over HTTP and
-the waits between streams.
-"""
+"""Plays a case against the Python client: all of it but storage, sockets and clocks."""
 
 from __future__ import annotations
 
@@ -10,19 +8,21 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from cecochat.client.client import Client
-from cecochat.client.lookup import Lookup
+from cecochat.client.errors import ChatError
+from cecochat.client.lookup import NoOtherToken
 from cecochat.client.options import Options
-from cecochat.client.stream import Ended
-from cecochat.client.transport.grpc import GrpcTransport
 from cecochat.client.transport.websocket import closed_by
 from cecochat.domain.device.device import Device
 from cecochat.domain.log.ids import ChatId
 from cecochat.v1.messaging_pb2 import Send, ServerFrame
 from tests.conformance import outcome
+from tests.conformance.between import ADDRESS, ROUTE, Clock, ScriptedLookup, ScriptedTransport
 from tests.conformance.case import EXPECTED, Case, Step, action_of
-from tests.conformance.outcome import ADDRESS, Names, Outcome
+from tests.conformance.outcome import Names, Outcome
 from tests.conformance.scripted import ScriptedCall, ScriptedHistory, Stored
 
+SOON_S = 0.1
+BACK_S = 60.0  # above every wait of the kit
 TURNS = 50  # of the loop: more than any step takes, as nothing waits for anything outside
 
 
@@ -32,10 +32,12 @@ class Player:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.token = outcome.TOKEN
-        self.lookup = Lookup("http://connect.example", self._supply, None)
+        self.clock = Clock()
+        self.lookup = ScriptedLookup("http://connect.example", self._supply, None)
         self.history = ScriptedHistory(self.lookup)
         self.tasks = asyncio.TaskGroup()
-        self.running: asyncio.Task[Ended] | None = None
+        self.running: asyncio.Task[ChatError] | None = None
+        self.was_open = False
         self.reading: asyncio.Task[None] | None = None
         self.names = Names()
         self.outcome = Outcome(self.names)
@@ -44,10 +46,12 @@ class Player:
 
     def _begin(self, device: Device) -> None:
         self.stored = Stored(device)
-        transport = GrpcTransport(self.lookup)  # of which nothing is used
+        self.transport = ScriptedTransport()
         options = Options("conformance kit", receipts=False, buffer_max_bytes=1 << 30)
-        self.client = Client(self.lookup, transport, self.history, self.stored, device, options)
-        self.local, self.stream = self.client._local, self.client._stream
+        self.client = Client(
+            self.lookup, self.transport, self.history, self.stored, device, options
+        )
+        self.local = self.client._local
 
     async def _supply(self) -> str:
         return self.token
@@ -62,8 +66,8 @@ class Player:
     async def connect(self, _: Step) -> None:
         """Open a stream."""
         self.call = ScriptedCall(self.stored)
-        running = self.stream.run(self.call.opened(), ADDRESS, "conformance kit")
-        self.running = self.tasks.create_task(running)
+        self.transport.calls.put_nowait(self.call)
+        self.was_open = True
 
     async def server(self, step: Step) -> None:
         """Let the server say something."""
@@ -109,20 +113,32 @@ class Player:
         """Kill the application, and start it again from what it has stored."""
         self._stop()
         self._begin(Device.restored(self.stored.load()))
+        self._start()
+
+    def _start(self) -> None:
         self.reading = self.tasks.create_task(self._read())
+        self.running = self.tasks.create_task(self._run())
+
+    async def _run(self) -> ChatError:
+        """Stay connected, until an error ends the client."""
+        try:
+            await self.client._keep_connected(ROUTE, outcome.TOKEN)
+        except ChatError as error:
+            return error
+        raise AssertionError("nothing else ends it")
 
     def _stop(self) -> None:
         for task in (self.running, self.reading):
             if task:
                 task.cancel()
-        self.running = None
+        self.was_open = False
 
     # -- one step after the other
 
     async def play(self) -> None:
         """Play all steps. Raises `AssertionError`, which names the step."""
         async with self.tasks:
-            self.reading = self.tasks.create_task(self._read())
+            self._start()
             for number, step in enumerate(self.case.steps, 1):
                 found, wanted = await self._step(step), _wanted(step)
                 where = f"step {number} of {self.case.name}, {action_of(step)}"
@@ -134,19 +150,51 @@ class Player:
         self.outcome = Outcome(self.names)
         self.history.answers, self.history.asked = step.get("queries", []), []
         await getattr(self, action_of(step))(step)
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        await self._rest()
         await self.client.keep()  # it would do so soon
         self.outcome.written(self.call.frames, self.local.welcome.limits)
         self.call.frames.clear()
-        if self.running and self.running.done():
-            await self.outcome.ended(await self.running, self.lookup)
-            self.running = None
+        if self.was_open and not self.transport.is_open:
+            self.was_open = False
+            self.outcome.found["ends"] = await self._ended()
         if asked := outcome.asked(self.history.asked, step.get("queries", [])):
             self.outcome.found["queries"] = asked
         if "stores" in step:
             self.outcome.stored(self.stored.load(), step["stores"].keys())
         return self.outcome.found
+
+    async def _rest(self) -> None:
+        """Let all that can go on without time go on."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    async def _ended(self) -> dict[str, str]:
+        """Return how the client goes on after the end of a stream."""
+        if error := self._error():
+            return {"comesBack": "with another token" if isinstance(error, NoOtherToken) else "no"}
+        ends = {"comesBack": "yes"}
+        if (error := self.client._last) and error.retry_after_s:
+            self.clock.turn(error.retry_after_s - SOON_S)
+            await self._rest()
+            if not self.transport.opening:
+                ends["waitsAtLeastMs"] = str(round(error.retry_after_s * 1_000))
+        self.clock.turn(BACK_S)
+        await self._rest()
+        if error := self._error():
+            return {"comesBack": "with another token" if isinstance(error, NoOtherToken) else "no"}
+        return ends | self._address()
+
+    def _error(self) -> ChatError | None:
+        """Return the error that ended the client."""
+        assert self.running
+        return self.running.result() if self.running.done() else None
+
+    def _address(self) -> dict[str, str]:
+        """Return where the client goes, if that is not where the connect server leads."""
+        to, self.transport.moved_to = self.transport.moved_to, None
+        if self.transport.opening == ADDRESS or not to:
+            return {}
+        return {"address": self.transport.opening, "websocket": to.websocket}
 
 
 def repeated(send: Send, step: Step) -> Send:

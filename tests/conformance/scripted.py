@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -79,11 +77,6 @@ class ScriptedCall(Call):
         if isinstance(coming, ChatError):
             raise coming
         return coming
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Call]:
-        """What a transport would return."""
-        yield self
 
 
 class ScriptedHistory(HistoryCalls):
