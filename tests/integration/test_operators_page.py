@@ -130,6 +130,8 @@ async def test_files_have_a_strict_policy_and_a_foreign_name_is_refused(up: Runn
             assert answer.status_code == 200, path
             assert answer.headers["content-security-policy"].startswith("default-src 'none'; ")
             assert "unsafe" not in answer.headers["content-security-policy"]
+            assert "trusted-types 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["cross-origin-opener-policy"] == "same-origin"
             rebound = await client.get(path, headers={"host": "evil.example"})
             assert rebound.status_code == 421, path
         markup = (await client.get("/")).text

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cecochat.domain.log.ids import ChatId
 from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load, MessagingLoad, StageAges
-from cecochat.overview import cluster
+from cecochat.overview import cluster, routes
 from cecochat.overview.cluster import SILENT, Cluster
 from cecochat.overview.departed import KEPT_MS, Departed
 from cecochat.overview.facts import as_json as as_json_of_system
@@ -18,6 +20,7 @@ from cecochat.overview.rates import Rates
 from cecochat.overview.wrong import what_is_wrong
 from cecochat.ports.discovery import Instance, Service
 from cecochat.ports.history import Hole
+from cecochat.runtime import http
 from cecochat.servers.control.late import DROP, GROUPS
 from cecochat.servers.history.holes import as_json
 
@@ -229,3 +232,18 @@ def test_status_says_whose_messages_do_not_come() -> None:
     found = what_is_wrong(Cluster({}, {}, [], [], [], lacking), None)
     (said,) = [each for each in found if "lack messages" in each]
     assert said.startswith("users of partition 3 lack messages from partitions 7-9, which were")
+
+
+# -- its files
+
+
+def test_what_an_editor_leaves_among_the_files_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("index.html", "main.js", "main.js~", ".main.js.swp"):
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(routes, "FOLDER", tmp_path)
+    made, facts = http.app("history"), Any
+    routes.add_routes(made, "history-1", facts)  # type: ignore[arg-type]
+    paths = {f"/{each.path}" for each in made.router.routes}
+    assert paths == {"/", "/overview", "/page/main.js"}
