@@ -89,6 +89,10 @@ class User:
         await page.wait_for_function("window.chat !== undefined")
         return page
 
+    async def without_locks(self) -> None:
+        hide = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
+        await self._context.add_init_script(hide)
+
 
 Enter = Callable[[str], Awaitable[User]]
 
@@ -276,3 +280,41 @@ async def test_a_tab_that_is_closed_by_its_page_leaves_the_others_connected(
         await send(first, "bob", "after the end")
     await send(second, "bob", "hello")
     assert await stored(second, "bob") == ["hello"]
+
+
+async def test_a_listener_that_throws_ends_its_own_tab_and_another_goes_on(enter: Enter) -> None:
+    profile = await enter("alice")
+    leader, follower = await profile.tab(), await profile.tab()
+    bob = await (await enter("bob")).tab()
+    for each in (leader, follower, bob):
+        await until_connected(each)
+    throwing = """(text) => chat.client.on("message", (message) => {
+        if (message.text === text) throw new Error("I cannot show this");
+    })"""
+    await leader.evaluate(throwing, "two")
+    for text in ("one", "two", "three"):
+        await send(bob, "alice", text)
+    await leader.wait_for_function("chat.client.status.state === 'closed'")
+    assert (await told(leader, "status"))[-1]["error"]["code"] == "listener_failed"
+    await send(follower, "bob", "four")
+    await until_texts(follower, ["one", "two", "three"])
+    assert await stored(follower, "bob") == ["one", "two", "three", "four"]
+
+
+async def test_without_locks_a_shared_storage_is_refused_and_each_tab_is_a_device(
+    server: Server, enter: Enter
+) -> None:
+    """As in a page over plain HTTP from elsewhere."""
+    profile = await enter("alice")
+    await profile.without_locks()
+    first, second = await profile.tab(), await profile.tab()
+    for each in (first, second):
+        await until_connected(each)
+    assert await streams(server) == 2
+    asking = """async () => {
+        const { connect, indexedDb } = await import("/client.js");
+        const [, url, token] = location.hash.split("#");
+        await connect({ url, token, storage: indexedDb() });
+    }"""
+    with pytest.raises(Exception, match="only in a page from HTTPS or localhost"):
+        await first.evaluate(asking)

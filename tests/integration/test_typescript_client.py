@@ -156,6 +156,21 @@ async def test_a_program_that_is_killed_goes_on_where_it_was(
         assert texts(bob) == ["kept"]
 
 
+async def test_a_program_that_was_killed_knows_what_it_had_sent(tmp_path: Path, dist: Path) -> None:
+    """It needs no server for that, which forgets what was sent after some minutes."""
+    file, again = tmp_path / "alice.json", {"clientMessageId": "the first"}
+    async with processes.running(tmp_path / "server") as server:
+        token = mint(server.secret_file, "alice")
+        async with opened(dist, server.connect_url, token, file=file) as alice:
+            sent = await alice.call("send", "bob", "hello", again)
+            [message] = await alice.call("recent", "bob")
+            alice.kill()
+        await server.kill()
+        async with opened(dist, server.connect_url, token, file=file) as alice:
+            assert await alice.call("recent", "bob") == [message]
+            assert await alice.call("send", "bob", "hello", again) == sent
+
+
 async def test_it_survives_the_death_of_the_server(tmp_path: Path, dist: Path) -> None:
     """Sends wait while there is no server; each is accepted once, in order."""
     async with processes.running(tmp_path / "server") as server:

@@ -4,8 +4,8 @@ import {
   type Client as Given,
   type Message as GivenMessage,
   type Status as GivenStatus,
-  type Storage,
   connect as open,
+  databaseName,
   indexedDb,
 } from "@cecochat/client";
 
@@ -16,20 +16,16 @@ import type { ChatSummary, Client, Connect, Listener, Page, Status, Waiting } fr
 
 /** Connect as a user. It reconnects by itself, and keeps what it has in this browser. */
 export const connect: Connect = async (me, listener) => {
+  const { system } = await signedFor(me);
   const given = await open({
     url: location.origin,
     token: async () => (await signedFor(me)).token,
+    userId: me,
     device: "chat page",
-    storage: storageOf((await signedFor(me)).system),
+    storage: indexedDb((url, user) => databaseName(`${url} ${system}`, user)), // systems may have the same address
   });
   return new Adapter(given, listener);
 };
-
-/** Keep systems with the same address apart: what one of them said is nothing of another. */
-function storageOf(system: string): Storage {
-  const all = indexedDb();
-  return { ...all, open: (url, user) => all.open(`${url} ${system}`, user) };
-}
 
 class Adapter implements Client {
   readonly me: string;

@@ -3,7 +3,6 @@
 const NAME = "cecochat name";
 const RECENT = "cecochat names";
 const RECENT_MAX = 4;
-const KEPT_MS = 10_000; // a page that begins asks for several things at once
 
 export function nameOfTab(): string | undefined {
   return sessionStorage.getItem(NAME) ?? undefined;
@@ -29,19 +28,8 @@ export interface Signed {
   readonly system: string;
 }
 
-let kept: { name: string; signed: Promise<Signed>; untilMs: number } | undefined;
-
-/** Return a token, the same for some seconds. Throws an `Error` that says why there is none. */
-export function signedFor(name: string): Promise<Signed> {
-  if (kept?.name !== name || Date.now() > kept.untilMs) {
-    const signed = ask(name);
-    kept = { name, signed, untilMs: Date.now() + KEPT_MS };
-    signed.catch(() => (kept = undefined));
-  }
-  return kept.signed;
-}
-
-async function ask(name: string): Promise<Signed> {
+/** Return a token. Throws an `Error` that says why there is none. */
+export async function signedFor(name: string): Promise<Signed> {
   const answer = await fetch("/development/token", {
     method: "POST",
     headers: { "content-type": "application/json" },

@@ -5,7 +5,7 @@ import { Client } from "./client.js";
 import { Core, type CoreOptions } from "./core.js";
 import { ChatError, chatError, invalid } from "./errors.js";
 import type { Occurrence } from "./events.js";
-import { databaseName, indexedDb } from "./indexeddb.js";
+import { indexedDb } from "./indexeddb.js";
 import { type Fetch, Lookup, type Token, userIn } from "./lookup.js";
 import type { SocketClass } from "./session.js";
 import { type Storage, memory } from "./storage.js";
@@ -15,8 +15,13 @@ import { Tabs } from "./tabs.js";
 export interface Options {
   /** Of the connect server, such as `https://chat.example.com`. */
   url: string;
-  /** A token, or a function that returns one. It is called for every connection. */
+  /**
+   * A token, or a function that returns one. It is called for every connection. If it throws a
+   * `ChatError` that is not retriable, the client ends; after any other error, it is called again.
+   */
   token: Token;
+  /** Whose tokens these are. With it, `connect` does not wait for a token. */
+  userId?: string;
   /** A label that people see, of at most 64 bytes. */
   device?: string;
   /** Where the device is kept. */
@@ -33,8 +38,8 @@ export interface Options {
  */
 export async function connect(options: Options): Promise<Client> {
   const checked = check(options);
-  const userId = await userOf(checked);
-  const storage = options.storage ?? (canShare() ? indexedDb() : memory());
+  const storage = storageOf(options);
+  const userId = options.userId || (await userOf(checked));
   const client = new Client(userId);
   const emit = (occurrence: Occurrence): Promise<void> => client._emit(occurrence);
   const makeCore = async (emit: Emit): Promise<Core> => {
@@ -44,8 +49,8 @@ export async function connect(options: Options): Promise<Client> {
     return new Core(userId, checked, kept, new Surroundings(), emit);
   };
   const backend =
-    storage.shared && canShare()
-      ? new Tabs(databaseName(checked.url, userId), makeCore, emit)
+    storage.sharedName && canShare()
+      ? new Tabs(storage.sharedName(checked.url, userId), makeCore, emit)
       : await makeCore(emit);
   client._open(backend);
   setTimeout(() => backend.start()); // whoever awaits this has time to add listeners
@@ -58,6 +63,16 @@ type Emit = (occurrence: Occurrence) => Promise<void>;
 function canShare(): boolean {
   const { document, indexedDB, navigator, BroadcastChannel } = globalThis;
   return Boolean(document && indexedDB && navigator?.locks && BroadcastChannel);
+}
+
+/** Return the storage. Tabs that share one without a connection would end each other. */
+function storageOf({ storage }: Options): Storage {
+  if (storage?.sharedName && globalThis.document && !canShare()) {
+    throw invalid(
+      "tabs can share a storage only in a page from HTTPS or localhost: serve it so, or use memory()",
+    );
+  }
+  return storage ?? (canShare() ? indexedDb() : memory());
 }
 
 function check(options: Options): CoreOptions {

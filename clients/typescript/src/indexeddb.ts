@@ -18,10 +18,11 @@ export function databaseName(url: string, userId: string): string {
 
 /**
  * Keep the device, and the newest messages of each chat, in IndexedDB. Tabs share it, and with it one
- * connection. What is saved outlives the page and the browser, though perhaps not a power cut.
+ * connection. What is saved outlives the page and the browser, though perhaps not a power cut. Give
+ * another `name` to keep apart what has the same address and user.
  */
-export function indexedDb(): Storage {
-  return { shared: true, open: (url, userId) => openKept(databaseName(url, userId)) };
+export function indexedDb(name = databaseName): Storage {
+  return { sharedName: name, open: (url, userId) => openKept(name(url, userId)) };
 }
 
 async function openKept(name: string): Promise<Kept> {

@@ -22,6 +22,7 @@ export interface Route {
 export class Lookup {
   private route: Route | undefined;
   private validUntilMs = 0;
+  private supplied = ""; // the last token that the application gave
   private revoked = ""; // the last token that a server called revoked
 
   constructor(
@@ -40,16 +41,16 @@ export class Lookup {
     return this.route?.backoff;
   }
 
-  /** Return a token to use now. */
+  /** Ask the application for a token to use from now on. */
   async token(): Promise<string> {
-    const token = await this.supplied();
+    const token = (this.supplied = await this.ofApplication());
     if (token === this.revoked) {
       throw new ChatError("no_other_token", "the token has been revoked: log in again");
     }
     return token;
   }
 
-  private async supplied(): Promise<string> {
+  private async ofApplication(): Promise<string> {
     if (typeof this.supply === "string") return this.supply;
     try {
       return await this.supply();
@@ -87,16 +88,16 @@ export class Lookup {
     return [this.route, token];
   }
 
-  /** Return the route and the token for a query; ask only if the last route has expired. */
+  /** Return the route and the token for a query: the last ones, unless they have to be renewed. */
   async current(): Promise<[Route, string]> {
-    return this.route && this.isValid ? [this.route, await this.token()] : this.find();
+    return this.route && this.isValid ? [this.route, this.supplied] : this.find();
   }
 
   private get isValid(): boolean {
     return Date.now() < this.validUntilMs;
   }
 
-  /** Drop the last route, which led nowhere. The next query asks again. */
+  /** Drop the last route and token, which led nowhere. The next query asks again. */
   forget(): void {
     this.validUntilMs = 0;
   }

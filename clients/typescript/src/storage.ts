@@ -22,8 +22,11 @@ export interface Kept {
 export interface Storage {
   /** Open what is kept of a user of the CecoChat at `url`. */
   open(url: string, userId: string): Promise<Kept>;
-  /** Whether all tabs of an origin see the same. Then they share one connection. */
-  readonly shared?: boolean;
+  /**
+   * If all tabs of an origin see the same: a name for what is kept of a user, which differs from
+   * that of anything else that is kept. Tabs share one connection for each name.
+   */
+  sharedName?(url: string, userId: string): string;
 }
 
 /** How many messages of a chat are kept. */
@@ -49,6 +52,10 @@ export class MemoryKept implements Kept {
 
   async save(device: Snapshot, messages: Message[]): Promise<void> {
     this.device = device;
+    this.add(messages);
+  }
+
+  protected add(messages: Message[]): void {
     for (const message of messages) {
       const others = this.chats.get(message.chatId) ?? [];
       this.chats.set(message.chatId, newest([...others, message]));
@@ -63,8 +70,8 @@ export class MemoryKept implements Kept {
 }
 
 /** Return the newest messages, each once, oldest first. */
-export function newest(messages: Message[]): Message[] {
+export function newest(messages: Message[], max = RECENT_MAX): Message[] {
   const byId = new Map(messages.map((message) => [message.id, message]));
   const sorted = [...byId.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-  return sorted.slice(-RECENT_MAX);
+  return sorted.slice(-max);
 }

@@ -14,7 +14,8 @@ import { newId } from "./newid.js";
 const TICK_MS = 1_000;
 const SILENT_MAX = 8; // ticks without an answer, after which the leader is taken to be frozen
 const DISPLACED = ["replaced", "storage_taken"]; // how a leader learns of the next one
-const ENDED = new Set(["closed", ...DISPLACED]);
+const THREW = "listener_failed"; // ends a leader, and leaves the other tabs as they are
+const ENDED = new Set(["closed", THREW, ...DISPLACED]);
 const SEEN_MAX = 5_000;
 const KEPT_MAX = 5_000; // events that a tab which slept can be told again
 
@@ -123,7 +124,8 @@ export class Tabs implements Backend {
   /** Tell all tabs of an event. It is taken once the listeners of this one have taken it. */
   private async happened(occurrence: Occurrence): Promise<void> {
     if (this.isClosed && isEnd(occurrence)) return; // of this tab alone
-    if (wasDisplaced(occurrence)) return this.displaced();
+    if (wasEndedBy(occurrence, DISPLACED)) return this.displaced();
+    if (wasEndedBy(occurrence, [THREW])) return this.emitOnce(occurrence); // another tab goes on
     const number = occurrence.name === "status" ? 0 : this.told.push(packed(occurrence));
     this.tellEvent(number, packed(occurrence));
     if (number > KEPT_MAX) delete this.told[number - KEPT_MAX];
@@ -206,14 +208,17 @@ export class Tabs implements Backend {
   /** Messages may be told again by the next leader, if the last one died before it saved them. */
   private async emitOnce(occurrence: Occurrence): Promise<void> {
     const { name, value } = occurrence;
-    if (name === "message" || name === "sent") {
-      const key = `${name} ${value.id}`;
+    const key = name === "message" || name === "sent" ? `${name} ${value.id}` : "";
+    if (key) {
       if (this.seen.has(key)) return;
       this.seen.add(key);
       if (this.seen.size > SEEN_MAX) this.seen.delete(this.seen.values().next().value!);
     }
     if (name === "status" && value.state === "closed") this.end(value.error);
-    await this.emit(occurrence);
+    await this.emit(occurrence).catch((error: unknown) => {
+      this.seen.delete(key); // a tab that threw has not taken it
+      throw error;
+    });
   }
 
   private call<T>(name: Name, ...args: unknown[]): Promise<T> {
@@ -314,10 +319,8 @@ export class Tabs implements Backend {
   }
 }
 
-function wasDisplaced({ name, value }: Occurrence): boolean {
-  return (
-    name === "status" && value.state === "closed" && DISPLACED.includes(value.error?.code ?? "")
-  );
+function wasEndedBy({ name, value }: Occurrence, codes: string[]): boolean {
+  return name === "status" && value.state === "closed" && codes.includes(value.error?.code ?? "");
 }
 
 function isEnd({ name, value }: Occurrence): boolean {

@@ -1,6 +1,6 @@
 import "fake-indexeddb/auto";
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, stat } from "node:fs/promises";
+import { mkdtemp, readFile, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -53,6 +53,10 @@ for (const [name, storage] of storages) {
     assert.deepEqual(await kept.recent("d:alice~carol"), [message(7n, "d:alice~carol")]);
     assert.deepEqual(await kept.recent("d:alice~dave"), []);
     await kept.close();
+    const again = await storage.open(URL, "alice");
+    assert.deepEqual(await again.recent("d:alice~bob"), recent);
+    assert.deepEqual(await again.recent("d:alice~carol"), [message(7n, "d:alice~carol")]);
+    await again.close();
   });
 }
 
@@ -71,6 +75,21 @@ test("users do not see each other's devices in IndexedDB", async () => {
   const kept = await indexedDb().open(URL, "carol");
   assert.equal(kept.device, undefined);
   await kept.close();
+});
+
+test("a file keeps at most 1,000 messages, and reads one that has none", async () => {
+  const path = join(folder, "erin.json");
+  await writeFile(path, JSON.stringify({ ...snapshot(1), user_id: "erin" }));
+  const kept = await file(path).open(URL, "erin");
+  assert.deepEqual(kept.device, { ...snapshot(1), user_id: "erin" });
+  const ids = Array.from({ length: 1_100 }, (_, n) => BigInt(n));
+  const messages = ids.map((id) => message(id, `d:alice~${id % 10n}`));
+  await kept.save(kept.device!, messages);
+  const stored = JSON.parse(await readFile(path, "utf8")).messages;
+  assert.deepEqual(
+    stored.map(({ id }: { id: string }) => BigInt(id)),
+    ids.slice(100),
+  );
 });
 
 test("only the owner may read a file, and it belongs to one user", async () => {

@@ -98,7 +98,10 @@ class Client:
         """Send a message to a user or a chat. Return its id once it can no longer be lost.
 
         It waits while there is no connection. If it is cancelled, the message may still be
-        accepted. Sending it again with the same `client_message_id` (1 to 64 bytes) is safe.
+        accepted. Sending it again with the same `client_message_id` (1 to 64 bytes) gives the same
+        id, for as long as the server remembers the message: 10 minutes, unless the operator has
+        changed `resend.window_s`. Later, it may be taken for a new one. What is queued in the
+        client is sent again by itself.
 
         Raises `InvalidArgument`, `SendRejected`, `Closed`, `NotRead`, or the error that ended the
         client.
