@@ -18,12 +18,14 @@ from cecochat.domain.cluster import revocations
 from cecochat.domain.cluster.revocations import Revocation
 from cecochat.domain.errors import Invalid, InvalidSettings, Refusal, Unavailable
 from cecochat.ports.configuration import CONFIGURATION, REVOCATIONS, Configuration
+from cecochat.runtime import bodies
 from cecochat.runtime.clock import now_ms
 from cecochat.runtime.guard import concerns
 from cecochat.runtime.http import App, error_response
 from cecochat.v1 import errors_pb2
 
 BY_HTTP = "POST /revocations"
+REQUEST_MAX_BYTES = 4 << 10
 
 Parsed = TypeVar("Parsed")
 
@@ -81,10 +83,10 @@ def add_revoking(app: App, configuration: Configuration) -> None:
     `before_ms` are optional.
     """
 
-    @app.post("/revocations", ctx_scope="change")
+    @app.post("/revocations", ctx_scope="change", stream=True)
     async def revoke(request: Request) -> HTTPResponse:
         try:
-            wanted = _wanted(request)
+            wanted = await _wanted(request)
             concerns(request, wanted.user or "everyone", *([wanted.sid] if wanted.sid else []))
             decide = await deciding(configuration, wanted)
             stored = await configuration.change(REVOCATIONS, decide, by=BY_HTTP)
@@ -96,12 +98,13 @@ def add_revoking(app: App, configuration: Configuration) -> None:
         return json_response(body, dumps=json.dumps)
 
 
-def _wanted(request: Request) -> Revocation:
+async def _wanted(request: Request) -> Revocation:
     """Read the request. It must be JSON: a web page can send other types without permission."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise _invalid("the content type is not application/json")
+    sent = await bodies.read(request, REQUEST_MAX_BYTES)
     try:
-        body = json.loads(request.body)
+        body = json.loads(sent.decode())
     except (ValueError, RecursionError):
         raise _invalid("the body is not JSON") from None
     match body:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sanic import Request, Sanic
 from sanic.exceptions import NotFound, SanicException
-from sanic.http import Http, Stage
+from sanic.http import Stage
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 from sanic.server.protocols.http_protocol import HttpProtocol
@@ -21,6 +21,7 @@ from typing_extensions import override
 from cecochat.auth.certificates import Certificate
 from cecochat.domain.errors import Refusal
 from cecochat.runtime.arriving import REQUEST_TIMEOUT_S
+from cecochat.runtime.bodies import DroppingHttp
 from cecochat.runtime.listening import BACKLOG, bound_unsent, listening
 from cecochat.v1 import errors_pb2
 
@@ -79,6 +80,8 @@ class Deadlines(HttpProtocol):
     Sanic starts anew with each byte, so a request that trickles in would never time out.
     """
 
+    HTTP_CLASS = DroppingHttp
+
     @override
     def connection_made(self, transport: Any) -> None:
         bound_unsent(transport)
@@ -87,14 +90,11 @@ class Deadlines(HttpProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         begun_s, http = self._time, self.http
+        if isinstance(http, DroppingHttp) and http.is_deaf:
+            return
         super().data_received(data)
-        if http is not None and (http.stage is not Stage.IDLE or _is_left(http)):
+        if http is not None and http.stage is not Stage.IDLE:
             self._time = begun_s
-
-
-def _is_left(http: Http) -> bool:
-    """Return whether a request was answered before all of its body had come."""
-    return bool(getattr(http, "request_body", None))  # not yet there before the first request
 
 
 def error_response(

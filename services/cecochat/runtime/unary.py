@@ -8,18 +8,17 @@ import json
 import zlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import grpc
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 from sanic import Request
-from sanic.exceptions import BadRequest
 from sanic.response import HTTPResponse
 from sanic.response import json as json_response
 
 from cecochat.domain.errors import Invalid, Refusal
-from cecochat.runtime import http
+from cecochat.runtime import bodies, http
 from cecochat.runtime.grpc import status_of
 from cecochat.runtime.http import REQUEST_MAX_BYTES, App, headers_of
 from cecochat.v1 import errors_pb2
@@ -56,16 +55,16 @@ Asked = TypeVar("Asked", bound=Message)
 class Unary:
     """One call under way."""
 
-    def __init__(self, request: Request, content_type: str) -> None:
+    def __init__(self, request: Request, content_type: str, max_bytes: int) -> None:
         self.authorization = request.headers.get("authorization", "")
         self.traceparent = request.headers.get("traceparent", "")
-        self._request = request
-        self._stream: Any = request.stream  # its type says neither that it is there nor `read`
+        self.request = request
         self._content_type = content_type
+        self._max_bytes = max_bytes
 
     def timeout_s(self, longest_s: float) -> float:
         """Return how long the client waits, but at most `longest_s`. Raises `Refusal`."""
-        text = self._request.headers.get("connect-timeout-ms")
+        text = self.request.headers.get("connect-timeout-ms")
         if text is None:
             return longest_s
         if not (text.isascii() and text.isdigit() and len(text) <= TIMEOUT_DIGITS):
@@ -74,35 +73,29 @@ class Unary:
 
     async def read(self, kind: type[Asked]) -> Asked:
         """Return the request once it is there. Raises `Refusal`."""
-        version = self._request.headers.get("connect-protocol-version", "1")
+        version = self.request.headers.get("connect-protocol-version", "1")
         if version != "1":
             raise Invalid(f"connect-protocol-version is {version!r:.40}: use 1")
-        return self._parsed(self._decompressed(await self._body()), kind)
+        body = await bodies.read(self.request, self._max_bytes)
+        return self._parsed(self._decompressed(body), kind)
 
     async def write(self, answer: bytes, kind: type[Message]) -> None:
         """Send a serialized answer. This returns when its last piece is in the buffer."""
         body = answer if self._content_type == PROTO else _as_json(kind.FromString(answer))
         headers = {"content-length": str(len(body))}
-        response = await self._request.respond(headers=headers, content_type=self._content_type)
+        response = await self.request.respond(headers=headers, content_type=self._content_type)
         assert response
         begins = range(0, len(body) or 1, PIECE_BYTES)
         for begin in begins:
             piece = body[begin : begin + PIECE_BYTES]
             await response.send(piece, end_stream=begin == begins[-1])
 
-    async def _body(self) -> bytes:
-        body = bytearray()
-        try:
-            while piece := await self._stream.read():
-                body += piece
-                if len(body) > REQUEST_MAX_BYTES:  # Sanic has no limit if a handler reads
-                    raise _too_large()
-        except BadRequest as error:
-            raise Invalid(f"the body cannot be read ({error}): send valid HTTP") from None
-        return bytes(body)
+    def drop(self) -> None:
+        """Keep nothing of the request, since it is refused."""
+        bodies.drop(self.request)
 
     def _decompressed(self, body: bytes) -> bytes:
-        encoding = self._request.headers.get("content-encoding", "identity")
+        encoding = self.request.headers.get("content-encoding", "identity")
         if encoding == "identity":
             return body
         if encoding != "gzip":
@@ -112,11 +105,11 @@ class Unary:
             )
         try:
             inflating = zlib.decompressobj(GZIP)
-            whole = inflating.decompress(body, REQUEST_MAX_BYTES + 1)
+            whole = inflating.decompress(body, self._max_bytes + 1)
         except zlib.error as error:
             raise Invalid(f"the body is no gzip ({error}): send it as it says") from None
-        if len(whole) > REQUEST_MAX_BYTES:
-            raise _too_large()
+        if len(whole) > self._max_bytes:
+            raise bodies.too_large(self._max_bytes)
         if not inflating.eof or inflating.unused_data:
             raise Invalid("the body is not one whole gzip: send it as it says")
         return whole
@@ -141,14 +134,14 @@ Answer = Callable[[Unary], Awaitable[Refusal | None]]
 """Answers a call by `write`, or returns why it is refused."""
 
 
-def add_route(app: App, path: str, answer: Answer) -> None:
-    """Add a call. Its handler runs before the body is read."""
+def add_route(app: App, path: str, answer: Answer, max_bytes: int = REQUEST_MAX_BYTES) -> None:
+    """Add a call, whose request has at most `max_bytes`. Its handler runs before that is read."""
 
     async def handle(request: Request) -> HTTPResponse | None:
         content_type = _content_type(request)
         if content_type not in (JSON, PROTO):
             return _unsupported(content_type)
-        refusal = await answer(Unary(request, content_type))
+        refusal = await answer(Unary(request, content_type, max_bytes))
         return error_response(refusal) if refusal else None
 
     app.add_route(handle, path, methods=["POST"], name=path.replace("/", "_"), stream=True)
@@ -190,13 +183,6 @@ def _unsupported(content_type: str) -> HTTPResponse:
     refusal = Invalid(f"content-type is {content_type!r:.80}: use {JSON} or {PROTO}")
     accepted = {"accept-post": f"{JSON}, {PROTO}"}
     return error_response(refusal, UNSUPPORTED_MEDIA_TYPE, accepted)
-
-
-def _too_large() -> Refusal:
-    return Refusal(
-        errors_pb2.ERROR_CODE_TOO_LARGE,
-        f"the request is larger than {REQUEST_MAX_BYTES} bytes: send a smaller one",
-    )
 
 
 def _as_json(message: Message) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 
@@ -13,6 +14,7 @@ from sanic.response import json as json_response
 from cecochat.auth.minting import mint
 from cecochat.domain.cluster.origins import origin
 from cecochat.domain.errors import Invalid, Refusal
+from cecochat.runtime import bodies
 from cecochat.runtime.http import App, error_response
 from cecochat.servers.connect.peer import Address, user_of
 from cecochat.settings.settings import Settings
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 PATH = "/development/token"
 """It is not below /v1/, since the edge leads to all that is."""
 LIFETIME_S = 3_600
+REQUEST_MAX_BYTES = 1 << 10
 SYSTEM_DIGITS = 16
 PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 """Headers of a request that somebody passes on for somebody else."""
@@ -55,12 +58,12 @@ def add_tokens(app: App, secret: bytes, settings: Settings) -> None:
     """
     system = hashlib.sha256(b"the system with the secret " + secret).hexdigest()[:SYSTEM_DIGITS]
 
-    @app.post(PATH)
+    @app.post(PATH, stream=True)
     async def token(request: Request) -> HTTPResponse:
         try:
             _check_page(request, settings)
             _check_caller(request)
-            user = _user(request)
+            user = await _user(request)
             signed = mint(secret, user, LIFETIME_S)
         except Refusal as refusal:
             return error_response(refusal, more_headers={"cache-control": "no-store"})
@@ -95,8 +98,12 @@ def _server(request: Request) -> Address:
     return Address(*request.conn_info.sockname)
 
 
-def _user(request: Request) -> str:
-    body = request.json
+async def _user(request: Request) -> str:
+    sent = await bodies.read(request, REQUEST_MAX_BYTES)
+    try:
+        body = json.loads(sent.decode())
+    except (ValueError, RecursionError):
+        body = None
     if not isinstance(body, dict) or body.keys() != {"user"} or not isinstance(body["user"], str):
         raise Invalid('send {"user": "alice"}')
     return body["user"]

@@ -19,6 +19,7 @@ from cecochat.domain.log.ids import UserId
 from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load
 from cecochat.runtime import unary
 from cecochat.runtime.arriving import Arrivals
+from cecochat.runtime.bodies import drop
 from cecochat.runtime.http import STATUS, App, error_response
 from cecochat.runtime.tarpit import Tarpit
 from cecochat.runtime.unary import Unary
@@ -29,6 +30,7 @@ from cecochat.v1.directory_pb2 import LookupRequest, LookupResponse
 
 CONNECT: Final = "/v1/connect"
 LOOKUP: Final = "/cecochat.v1.Directory/Lookup"
+LOOKUP_MAX_BYTES: Final = 1 << 10  # its request has no fields yet
 
 
 class ConnectMetrics:
@@ -69,9 +71,7 @@ class Lookups:
 
     async def answer(
         self,
-        authorization: str,
-        traceparent: str,
-        method: str,
+        request: Request,
         route: str,
         read: Callable[[], Awaitable[object]] | None = None,
     ) -> LookupResponse | Refusal:
@@ -79,18 +79,20 @@ class Lookups:
         flood has to expect. `read` reads the body, and raises `Refusal` if it makes no sense.
         """
         refusal = None
+        parent = request.headers.get("traceparent", "")
         try:
-            identity = self._verifier.verify(bearer(authorization))
+            identity = self._verifier.verify(bearer(request.headers.get("authorization", "")))
             if read:
                 async with self._arrivals.soon():
                     await read()
             with self._metrics.seconds.time():
                 # only callers with a valid token continue a trace
-                return self._traced(identity.user_id, traceparent, method, route)
+                return self._traced(identity.user_id, parent, request.method, route)
         except Refusal as refused:
             refusal = refused.detached()
         finally:
             self._metrics.answered(refusal)
+        drop(request)
         await self._tarpit.hold(refusal)
         return refusal
 
@@ -124,27 +126,19 @@ def add_routes(
 
     @app.get(CONNECT)
     async def connect(request: Request) -> HTTPResponse:
-        headers = request.headers
-        token, parent = headers.get("authorization", ""), headers.get("traceparent", "")
-        found = await lookups.answer(token, parent, "GET", CONNECT)
+        found = await lookups.answer(request, CONNECT)
         if isinstance(found, Refusal):
             return error_response(found)
         return json_response(as_json(found), dumps=json.dumps)
 
     async def lookup(asked: Unary) -> Refusal | None:
-        found = await lookups.answer(
-            asked.authorization,
-            asked.traceparent,
-            "POST",
-            LOOKUP,
-            partial(asked.read, LookupRequest),
-        )
+        found = await lookups.answer(asked.request, LOOKUP, partial(asked.read, LookupRequest))
         if isinstance(found, Refusal):
             return found
         await asked.write(found.SerializeToString(), LookupResponse)
         return None
 
-    unary.add_route(app, LOOKUP, lookup)
+    unary.add_route(app, LOOKUP, lookup, LOOKUP_MAX_BYTES)
 
 
 def as_json(found: LookupResponse) -> dict[str, Any]:

@@ -79,6 +79,10 @@ class Exchange(ABC):
         return ANSWER_TIMEOUT_S
 
     @abstractmethod
+    def drop(self) -> None:
+        """Keep nothing of the request, since it is refused, and maybe late."""
+
+    @abstractmethod
     async def read(self, kind: type[Request]) -> Request:
         """Return the request once it is there. Raises `Refusal`."""
 
@@ -152,6 +156,7 @@ class Calls:
         finally:
             self._metrics.answered(call.name, refusal, time.monotonic() - begun_s)
         if refusal:
+            exchange.drop()
             await self._tarpit.hold(refusal)
         return refusal
 

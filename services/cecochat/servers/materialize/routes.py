@@ -27,7 +27,7 @@ def add_routes(
         body = {"server_id": server_id, "partitions": partitions, **auditor.as_json()}
         return json_response(body, dumps=json.dumps)
 
-    @app.post("/audit/<partition:int>", ctx_scope="change")
+    @app.post("/audit/<partition:int>", ctx_scope="change", ignore_body=True)
     async def step(request: Request, partition: int) -> HTTPResponse:
         asked = {name: _number(request.args.get(name, "")) for name in ("after", "since")}
         if partition >= partitions:

@@ -49,6 +49,10 @@ class _OverGrpc(Exchange):
         self._context = context
 
     @override
+    def drop(self) -> None:
+        """Do nothing: gRPC hands out a message once it is whole, and bounds what it holds."""
+
+    @override
     async def read(self, kind: type[Request]) -> Request:
         raw = await self._context.read()
         if raw is grpc.aio.EOF:

@@ -37,6 +37,10 @@ class _OverHttp(Exchange):
         return self._asked.timeout_s(ANSWER_TIMEOUT_S)
 
     @override
+    def drop(self) -> None:
+        self._asked.drop()
+
+    @override
     async def read(self, kind: type[Request]) -> Request:
         return await self._asked.read(kind)
 
