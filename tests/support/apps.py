@@ -77,6 +77,8 @@ class App:
         self._record, self._connect_url, self._token = record, connect_url, token
         self._driver = driver
         self.ends = 0  # how often it lost its connection
+        self._chats_of_sends: dict[str, str] = {}
+        self._told: dict[str, int] = {}  # acks that were told, but not stored: they come again
         self._visits = 0
         self._welcomed = False
         self._steps = count()  # what stands for offsets: an application sees none
@@ -87,6 +89,7 @@ class App:
         """Send, now or once there is a connection. Returns the client message id."""
         key = client_message_id or f"{self.who.device}-{next(self._sends)}"
         self.unanswered[key] = text
+        self._chats_of_sends[key] = chat_id
         self._add(Sent(key, chat_id, text))
         self._commands.put_nowait({"do": "say", "chat": chat_id, "text": text, "key": key})
         return key
@@ -155,6 +158,9 @@ class App:
 
     def _answered(self, key: str, what: Acked | Refused) -> None:
         self.unanswered.pop(key, None)
+        told = self._told.pop(key, None)
+        if told is not None and isinstance(what, Acked) and what.message_id != told:
+            self._add(Acked(key, told, next(self._steps)))  # the oracle says what that is
         self._add(what)
 
     def _end(self, code: str) -> None:
@@ -164,8 +170,8 @@ class App:
             self._add(Closed(code, ""))
 
     def _show_stored(self, messages: Sequence[Message]) -> None:
-        """What is on its screen from now on: what it had shown besides was not stored, and is owed
-        again.
+        """What is on its screen from now on: what it had shown or been told besides was not stored,
+        and is owed again.
         """
         if not self._welcomed:
             self._welcomed = True
@@ -177,12 +183,19 @@ class App:
         shown: set[int] = set()
 
         def stays(entry: Entry) -> bool:
-            if entry.who != self.who or not isinstance(entry.what, Delivered):
+            if entry.who != self.who:
                 return True
-            message = entry.what.message
-            shown.add(message.message_id)
-            is_older = message.message_id < first.get(message.chat_id, 0)
-            return is_older or message.message_id in stored
+            match entry.what:
+                case Delivered(_, Message(id_, _, chat_id)):
+                    shown.add(id_)
+                case Acked(key, id_):
+                    chat_id = self._chats_of_sends[key]
+                    if id_ not in stored and id_ >= first.get(chat_id, 0):
+                        self._told[key] = id_
+                        self.unanswered[key] = chat_id
+                case _:
+                    return True
+            return id_ in stored or id_ < first.get(chat_id, 0)
 
         self._record.entries[:] = filter(stays, self._record.entries)
         for id_ in sorted(stored.keys() - shown):
