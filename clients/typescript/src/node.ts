@@ -1,6 +1,7 @@
 /** Storage for programs on Node, Deno and Bun: `import { file } from "@cecochat/client/node"`. */
 
-import { open, readFile, rename } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
+import { Claim } from "./claim.js";
 import { ChatError } from "./errors.js";
 import type { Message } from "./events.js";
 import type { Snapshot } from "./snapshot.js";
@@ -8,14 +9,16 @@ import { type Kept, MemoryKept, type Storage, newest } from "./storage.js";
 
 /**
  * Keep the device of one user in a JSON file, which only its owner may read. It is durable: each
- * save is synced to disk, with the newest messages: up to 200 of a chat, and 1,000 of all chats. Give
- * each client its own file.
+ * save is synced to disk, with the newest messages: up to 200 of a chat, and 1,000 of all chats. The
+ * file belongs to the client that opened it last: one that had it before ends with `storage_taken`.
  */
 export function file(path: string): Storage {
   return {
     async open(_url, userId) {
+      await load(path, userId); // a file of another user is not taken over
+      const claim = await Claim.of(path);
       const { messages = [], ...device } = (await load(path, userId)) ?? {};
-      return new FileKept(path, "user_id" in device ? device : undefined, messages.map(revived));
+      return new FileKept(claim, "user_id" in device ? device : undefined, messages.map(revived));
     },
   };
 }
@@ -43,7 +46,7 @@ async function load(path: string, userId: string): Promise<Content | undefined> 
 
 class FileKept extends MemoryKept implements Kept {
   constructor(
-    private readonly path: string,
+    private readonly claim: Claim,
     device: Snapshot | undefined,
     private messages: Message[],
   ) {
@@ -56,15 +59,14 @@ class FileKept extends MemoryKept implements Kept {
     await super.save(device, messages);
     this.messages = newest([...this.messages, ...messages], MESSAGES_MAX);
     const content: Content = { ...device, messages: this.messages.map(written) };
-    const beside = `${this.path}.new`;
-    const opened = await open(beside, "w", 0o600); // it holds messages that have not been sent
+    const opened = await open(this.claim.beside, "w", 0o600); // it holds unsent messages
     try {
       await opened.writeFile(JSON.stringify(content));
       await opened.sync();
     } finally {
       await opened.close();
     }
-    await rename(beside, this.path);
+    await this.claim.replace();
   }
 }
 
