@@ -192,5 +192,6 @@ async def test_it_survives_the_death_of_the_server(tmp_path: Path, dist: Path) -
             expected = [f"{round_} {n}" for round_ in range(3) for n in range(100)]
             await bob.until(lambda _: len(texts(bob)) >= len(expected))
             assert texts(bob) == expected
+            await alice.until_values("sent", lambda values: len(values) >= len(expected))
             assert [each["text"] for each in alice.values("sent")] == expected
             assert len({each.result() for each in sends}) == len(expected)

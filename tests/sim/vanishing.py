@@ -7,7 +7,7 @@ Not covered, as in ADR 0205: a log that somebody cuts or that loses its end, too
 last record of a log, which show as a cut and as a lost end; an origin that is not copied yet, or
 where copies from its partition have vanished as well; a takeover with origins of an earlier owner
 behind it; the only state record that a trimmed log has left; and what vanishes just before an
-append that fails, and what was in flight behind that.
+append that fails, or that nobody can read, and what was in flight behind that.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from tests.sim.log import Log
 from tests.sim.losing import Losing
 from tests.sim.moments import Moments
 from tests.sim.network import Network
+from tests.sim.spoiling import Spoiling
 
 if TYPE_CHECKING:
     from tests.sim.spoiling import Action
     from tests.sim.world import World
 
 
-class Vanishing(Losing, Network):
+class Vanishing(Losing, Network, Spoiling):
     """The part of the world that takes records out of the middle of logs."""
 
     def do_vanish(self, partition: int, offset: int) -> bool:
@@ -69,6 +70,14 @@ class Vanishing(Losing, Network):
         if not landed and target < len(self.logs) and self._is_behind_gap(target):
             return False
         return super().do_fail(name, target, landed)
+
+    @override
+    def do_spoil(self, name: str) -> bool:
+        """Not behind a record that has vanished either: to its owner, that is a failed append."""
+        producer = self.producers.get(name)
+        if producer and producer.server and self._is_behind_gap(producer.server.partition):
+            return False
+        return super().do_spoil(name)
 
     def _is_behind_gap(self, partition: int) -> bool:
         log, fold, last = self.logs[partition], Fold(), -1

@@ -27,12 +27,12 @@ from tests.sim.owners import Owners
 from tests.sim.people import People
 from tests.sim.server import Server
 from tests.sim.shape import DEVICES, Shape
-from tests.sim.spoiling import Action, Spoiling
+from tests.sim.spoiling import Action
 from tests.sim.upgrading import Upgrading
 from tests.sim.vanishing import Vanishing
 
 
-class World(People, Owners, Materializing, Upgrading, Spoiling, Vanishing):
+class World(People, Owners, Materializing, Upgrading, Vanishing):
     """Everything there is; `do` performs an action and says whether it was enabled."""
 
     def __init__(self, shape: Shape) -> None:
