@@ -108,7 +108,8 @@ function plainStatus(status: GivenStatus): Status {
   return status.state === "closed" ? { state: "closed", why: status.error?.message ?? "" } : status;
 }
 
-function plain({ id, userId, text, sentAt, missing }: GivenMessage): Message {
-  return { id, from: userId, text: missing ? undefined : text, at: sentAt };
+function plain(given: GivenMessage): Message {
+  const { id, userId, text, sentAt, clientMessageId, missing } = given;
+  return { id, from: userId, text: missing ? undefined : text, at: sentAt, key: clientMessageId };
 }
 

@@ -26,6 +26,7 @@ export class Conversation {
     const at = this.placeOf(message.id);
     if (this.messages[at]?.id === message.id) return false;
     this.messages.splice(at, 0, message);
+    if (message.from === this.me) this.settle(message.key);
     return true;
   }
 
@@ -59,8 +60,10 @@ export class Conversation {
     return (upTo > this.readUpTo ? unread : 0) + later;
   }
 
+  /** Show what waits for its answer, unless it has become a message meanwhile. */
   say(outgoing: Outgoing): void {
-    this.outgoing = [...this.outgoing, outgoing];
+    const isMessage = ({ from, key }: Message) => from === this.me && key === outgoing.key;
+    if (!this.messages.some(isMessage)) this.outgoing = [...this.outgoing, outgoing];
   }
 
   /** Forget what was written here, since it is a message now, or is not wanted any more. */

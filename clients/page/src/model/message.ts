@@ -6,6 +6,8 @@ export interface Message {
   /** Undefined if only the content of the message is lost. */
   readonly text: string | undefined;
   readonly at: Date;
+  /** What its sender called it. */
+  readonly key: string;
 }
 
 export interface Outgoing {
