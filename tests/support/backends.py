@@ -49,7 +49,7 @@ REMEDIES = {
 """How to get each backend that a run can require."""
 
 HOW_LONG = """\
-`make test` takes about 8 minutes on 2 cores without any backend, and 28 with all of them.
+`make test` takes about 10 minutes on 2 cores without any backend, and 25 with all of them.
 It leaves out what takes longer (`make test-all`) or breaks a cluster (`make cluster-test`)."""
 
 
