@@ -13,19 +13,19 @@ from random import Random
 import pytest
 from playwright.async_api import Browser
 
+from scripts.protos import TYPESCRIPT
 from tests.support.apps import App, AppCrowd
 from tests.support.backends import Backends
 from tests.support.cut import NEAR, Network, network
 from tests.support.eventually import eventually
 from tests.support.nodejs import node_process
-from tests.support.npm import compiled
 from tests.support.pages import PageApp, PageCrowd
 from tests.support.records import Record
 from tests.support.results import write
 from tests.support.server import Server, running
 from tests.support.traffic import flowing, ring, volley
+from tests.support.typescript import built
 
-PACKAGE = Path(__file__).parents[2] / "clients" / "typescript"
 USERS = 10
 RATE_PER_S = 40
 WITHIN_S = 60.0
@@ -39,8 +39,8 @@ TYPED_PER_S = 8
 @pytest.fixture(scope="module")
 def package(backends: Backends) -> Path:
     """The client, compiled."""
-    backends.program("node")
-    return compiled(PACKAGE)
+    built(backends)
+    return TYPESCRIPT
 
 
 Fault = Callable[[], Awaitable[object]]

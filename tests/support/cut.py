@@ -23,7 +23,6 @@ class Network:
         self._ports = tuple(ports)
         self._listeners: list[asyncio.Server] = []
         self._writers: set[asyncio.StreamWriter] = set()
-        self.cuts = 0
 
     async def mend(self) -> None:
         """Let connections through."""
@@ -38,7 +37,6 @@ class Network:
 
     def cut(self) -> None:
         """Reset all connections, and refuse new ones."""
-        self.cuts += 1
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()

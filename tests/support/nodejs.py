@@ -15,13 +15,12 @@ LINE_BYTES = 16 << 20
 
 
 class NodeProcess:
-    """See `apps.Driver`. `kills` counts how often it was killed."""
+    """See `apps.Driver`."""
 
     def __init__(self, node: str, package: Path, folder: Path) -> None:
         self._words = (node, str(package / DRIVER), str(folder))
         self._process: asyncio.subprocess.Process | None = None
         self.apps: dict[str, App] = {}
-        self.kills = 0
 
     async def tell(self, command: Said) -> None:
         """See `apps.Driver`."""
@@ -35,7 +34,6 @@ class NodeProcess:
     def kill(self) -> None:
         """SIGKILL. It is started again at once."""
         if self._process and self._process.returncode is None:
-            self.kills += 1
             self._process.kill()
 
     async def run(self) -> None:

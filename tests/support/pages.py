@@ -71,7 +71,6 @@ class PageApp:
         self.caught_up = asyncio.Event()
         self.unanswered: dict[str, str] = {}  # text -> chat
         self.forgotten: set[str] = set()  # typed, but not stored when their page went
-        self.gone = 0  # how often a tab was seen without a connection
         self._record, self._connect_url, self._browser = record, connect_url, browser
         self.steps = count()  # what stands for offsets: a page shows none
         self._numbers = count()
@@ -221,7 +220,6 @@ class PageApp:
             self.caught_up.set()
         elif self.caught_up.is_set():
             self.caught_up.clear()
-            self.gone += 1
             self.note(Closed("", ""))
 
     async def shown(self, chat_id: str) -> list[list[str]]:
