@@ -114,6 +114,22 @@ async def test_tabs_of_one_user_agree(
     assert other.violations == []
 
 
+async def test_a_chat_that_was_answered_unread_can_be_opened(alice: Person, bob: Person) -> None:
+    """The last line is one's own then, and what is unread lies before it."""
+    await alice.begins("bob")
+    await alice.says("bob", "Are you there?")
+    await bob.page.evaluate("document.hasFocus = () => false")  # and so reads nothing
+    await bob.begins("alice")
+    await bob.sees("Are you there?")
+    await bob.says("alice", "Always.")
+    await alice.sees("Are you there?", "Always.")
+    await alice.sees_tick("Delivered")
+    await bob.page.reload()
+    await bob.sees("Are you there?", "Always.")
+    await alice.sees_tick("Read")
+    await expect(bob.entry("alice").locator(".badge")).to_have_count(0)
+
+
 async def test_another_system_at_the_same_address_shows_nothing_of_this_one(
     windows: tuple[BrowserContext, BrowserContext], alice: Person, server: Server
 ) -> None:

@@ -219,7 +219,7 @@ export class Session implements Listener {
     const chat = this.opened;
     const newest = chat?.newestOfPeer;
     if (!chat || !newest || chat.unread === 0 || !chat.loaded || !this.reads(chat)) return;
-    chat.read(newest.id);
+    if (!chat.read(newest.id)) return;
     if (!this.isClosed) this.tabs.postMessage({ peer: chat.peer, upTo: newest.id } satisfies Seen);
     this.client?.markRead(chat.peer, newest.id);
     this.changed();

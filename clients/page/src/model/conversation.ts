@@ -47,17 +47,30 @@ export class Conversation {
     if (last.id >= this.told.upTo) this.told = { unread, upTo: last.id };
   }
 
-  /** Note that this user has read up to a message, here or elsewhere. */
-  read(upTo: bigint): void {
+  /** Note that this user has read up to a message, here or elsewhere. Return whether that is news. */
+  read(upTo: bigint): boolean {
+    const isNews = upTo > this.readUpTo;
     this.readUpTo = max(this.readUpTo, upTo);
+    return isNews;
   }
 
   /** How many messages of the other user this one has not read. */
   get unread(): number {
     const { unread, upTo } = this.told;
-    const since = max(upTo, this.readUpTo);
-    const later = this.messages.filter((each) => each.from === this.peer && each.id > since).length;
-    return (upTo > this.readUpTo ? unread : 0) + later;
+    const here = this.theirsAbove(this.readUpTo);
+    if (upTo <= this.readUpTo) return here;
+    const told = unread + this.theirsAbove(upTo);
+    return this.hasAll(this.readUpTo, upTo) ? Math.min(told, here) : told;
+  }
+
+  /** Whether everything from one message to another is here. */
+  private hasAll(from: bigint, to: bigint): boolean {
+    const { oldest, newest } = this;
+    return this.loaded && oldest !== undefined && oldest <= from && newest!.id >= to;
+  }
+
+  private theirsAbove(id: bigint): number {
+    return this.messages.filter((each) => each.from === this.peer && each.id > id).length;
   }
 
   /** Show what waits for its answer, unless it has become a message meanwhile. */
