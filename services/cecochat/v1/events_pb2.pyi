@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,26 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    ROLE_MEMBER: _Role.ValueType  # 1
+    ROLE_ADMIN: _Role.ValueType  # 2
+    ROLE_OWNER: _Role.ValueType  # 3
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What a member of a group may do; each role may do what those before it may."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+ROLE_MEMBER: Role.ValueType  # 1
+ROLE_ADMIN: Role.ValueType  # 2
+ROLE_OWNER: Role.ValueType  # 3
+Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
@@ -206,27 +227,103 @@ Global___Reaction: _TypeAlias = Reaction  # noqa: Y015
 
 @_typing.final
 class Membership(_message.Message):
+    """What changes in a group: all that is given is so from this event on."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDED_IDS_FIELD_NUMBER: _builtins.int
     REMOVED_IDS_FIELD_NUMBER: _builtins.int
+    APPOINTMENTS_FIELD_NUMBER: _builtins.int
+    INVITED_IDS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def added_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def added_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """They are members now, with the role MEMBER unless they are appointed to another."""
+
     @_builtins.property
     def removed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def appointments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Appointment]:
+        """Of members, those added just now among them."""
+
+    @_builtins.property
+    def invited_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """They may join, but are not members yet."""
+
+    @_builtins.property
+    def options(self) -> Global___GroupOptions:
+        """All options, if any of them changes. Always there in a group's first event."""
+
     def __init__(
         self,
         *,
         added_ids: _abc.Iterable[_builtins.str] | None = ...,
         removed_ids: _abc.Iterable[_builtins.str] | None = ...,
+        appointments: _abc.Iterable[Global___Appointment] | None = ...,
+        invited_ids: _abc.Iterable[_builtins.str] | None = ...,
+        options: Global___GroupOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_ids", b"added_ids", "removed_ids", b"removed_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_ids", b"added_ids", "appointments", b"appointments", "invited_ids", b"invited_ids", "options", b"options", "removed_ids", b"removed_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Membership: _TypeAlias = Membership  # noqa: Y015
+
+@_typing.final
+class Appointment(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    role: Global___Role.ValueType
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Appointment: _TypeAlias = Appointment  # noqa: Y015
+
+@_typing.final
+class GroupOptions(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    IS_CHANNEL_FIELD_NUMBER: _builtins.int
+    IS_OPEN_FIELD_NUMBER: _builtins.int
+    HIDES_PAST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1 to 128 characters."""
+    is_channel: _builtins.bool
+    """Only admins and the owner write."""
+    is_open: _builtins.bool
+    """Anybody who knows its id may join; otherwise only those who are invited."""
+    hides_past: _builtins.bool
+    """New members see nothing that was said before they came."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        is_channel: _builtins.bool = ...,
+        is_open: _builtins.bool = ...,
+        hides_past: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hides_past", b"hides_past", "is_channel", b"is_channel", "is_open", b"is_open", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupOptions: _TypeAlias = GroupOptions  # noqa: Y015
 
 @_typing.final
 class Typing(_message.Message):

@@ -4,7 +4,7 @@
 
 import type { Schema } from "../codec.js";
 import type { Error } from "./cecochat/v1/errors_pb.js";
-import type { Deletion, Edit, Event, Membership, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
+import type { Appointment, Deletion, Edit, Event, GroupOptions, Membership, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
 import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, TokenExpiring, Welcome } from "./cecochat/v1/messaging_pb.js";
 import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetMessagesRequest, GetMessagesResponse, Hole, Mark, MessageStep } from "./cecochat/v1/history_pb.js";
 
@@ -45,10 +45,27 @@ export const ReactionSchema: Schema<Reaction> = [
   [3, "removed", 8, 0],
 ];
 
+export const AppointmentSchema: Schema<Appointment> = [
+  "cecochat.v1.Appointment",
+  [1, "userId", 9, 0],
+  [2, "role", 5, 0],
+];
+
+export const GroupOptionsSchema: Schema<GroupOptions> = [
+  "cecochat.v1.GroupOptions",
+  [1, "name", 9, 0],
+  [2, "isChannel", 8, 0],
+  [3, "isOpen", 8, 0],
+  [4, "hidesPast", 8, 0],
+];
+
 export const MembershipSchema: Schema<Membership> = [
   "cecochat.v1.Membership",
   [1, "addedIds", 9, 1],
   [2, "removedIds", 9, 1],
+  [3, "appointments", 11, 1, AppointmentSchema],
+  [4, "invitedIds", 9, 1],
+  [5, "options", 11, 3, GroupOptionsSchema],
 ];
 
 export const TypingSchema: Schema<Typing> = [

@@ -2,15 +2,15 @@
 // @generated from file cecochat/v1/events.proto (package cecochat.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Message as Message$1 } from "@bufbuild/protobuf";
 
 /**
  * Describes the file cecochat/v1/events.proto.
  */
 export const file_cecochat_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIrsDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAQgYKBGJvZHkiFwoHTWVzc2FnZRIMCgR0ZXh0GAEgASgJIjYKB1JlY2VpcHQSFwoPZGVsaXZlcmVkX3VwX3RvGAEgASgDEhIKCnJlYWRfdXBfdG8YAiABKAMiKAoERWRpdBISCgptZXNzYWdlX2lkGAEgASgDEgwKBHRleHQYAiABKAkiHgoIRGVsZXRpb24SEgoKbWVzc2FnZV9pZBgBIAEoAyI+CghSZWFjdGlvbhISCgptZXNzYWdlX2lkGAEgASgDEg0KBWVtb2ppGAIgASgJEg8KB3JlbW92ZWQYAyABKAgiNAoKTWVtYmVyc2hpcBIRCglhZGRlZF9pZHMYASADKAkSEwoLcmVtb3ZlZF9pZHMYAiADKAkiGAoGVHlwaW5nEg4KBmFjdGl2ZRgBIAEoCCIaCghQcmVzZW5jZRIOCgZvbmxpbmUYASABKAhiBnByb3RvMw");
+  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIrsDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAQgYKBGJvZHkiFwoHTWVzc2FnZRIMCgR0ZXh0GAEgASgJIjYKB1JlY2VpcHQSFwoPZGVsaXZlcmVkX3VwX3RvGAEgASgDEhIKCnJlYWRfdXBfdG8YAiABKAMiKAoERWRpdBISCgptZXNzYWdlX2lkGAEgASgDEgwKBHRleHQYAiABKAkiHgoIRGVsZXRpb24SEgoKbWVzc2FnZV9pZBgBIAEoAyI+CghSZWFjdGlvbhISCgptZXNzYWdlX2lkGAEgASgDEg0KBWVtb2ppGAIgASgJEg8KB3JlbW92ZWQYAyABKAgipQEKCk1lbWJlcnNoaXASEQoJYWRkZWRfaWRzGAEgAygJEhMKC3JlbW92ZWRfaWRzGAIgAygJEi4KDGFwcG9pbnRtZW50cxgDIAMoCzIYLmNlY29jaGF0LnYxLkFwcG9pbnRtZW50EhMKC2ludml0ZWRfaWRzGAQgAygJEioKB29wdGlvbnMYBSABKAsyGS5jZWNvY2hhdC52MS5Hcm91cE9wdGlvbnMiPwoLQXBwb2ludG1lbnQSDwoHdXNlcl9pZBgBIAEoCRIfCgRyb2xlGAIgASgOMhEuY2Vjb2NoYXQudjEuUm9sZSJVCgxHcm91cE9wdGlvbnMSDAoEbmFtZRgBIAEoCRISCgppc19jaGFubmVsGAIgASgIEg8KB2lzX29wZW4YAyABKAgSEgoKaGlkZXNfcGFzdBgEIAEoCCIYCgZUeXBpbmcSDgoGYWN0aXZlGAEgASgIIhoKCFByZXNlbmNlEg4KBm9ubGluZRgBIAEoCCpNCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX01FTUJFUhABEg4KClJPTEVfQURNSU4QAhIOCgpST0xFX09XTkVSEANiBnByb3RvMw");
 
 /**
  * Something that a user did and a server accepted: the value of its origin record and, byte for byte, of every copy.
@@ -226,10 +226,14 @@ export const ReactionSchema: GenMessage<Reaction> = /*@__PURE__*/
   messageDesc(file_cecochat_v1_events, 5);
 
 /**
+ * What changes in a group: all that is given is so from this event on.
+ *
  * @generated from message cecochat.v1.Membership
  */
 export type Membership = Message$1<"cecochat.v1.Membership"> & {
   /**
+   * They are members now, with the role MEMBER unless they are appointed to another.
+   *
    * @generated from field: repeated string added_ids = 1;
    */
   addedIds: string[];
@@ -238,6 +242,27 @@ export type Membership = Message$1<"cecochat.v1.Membership"> & {
    * @generated from field: repeated string removed_ids = 2;
    */
   removedIds: string[];
+
+  /**
+   * Of members, those added just now among them.
+   *
+   * @generated from field: repeated cecochat.v1.Appointment appointments = 3;
+   */
+  appointments: Appointment[];
+
+  /**
+   * They may join, but are not members yet.
+   *
+   * @generated from field: repeated string invited_ids = 4;
+   */
+  invitedIds: string[];
+
+  /**
+   * All options, if any of them changes. Always there in a group's first event.
+   *
+   * @generated from field: cecochat.v1.GroupOptions options = 5;
+   */
+  options?: GroupOptions | undefined;
 };
 
 /**
@@ -246,6 +271,68 @@ export type Membership = Message$1<"cecochat.v1.Membership"> & {
  */
 export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
   messageDesc(file_cecochat_v1_events, 6);
+
+/**
+ * @generated from message cecochat.v1.Appointment
+ */
+export type Appointment = Message$1<"cecochat.v1.Appointment"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: cecochat.v1.Role role = 2;
+   */
+  role: Role;
+};
+
+/**
+ * Describes the message cecochat.v1.Appointment.
+ * Use `create(AppointmentSchema)` to create a new message.
+ */
+export const AppointmentSchema: GenMessage<Appointment> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_events, 7);
+
+/**
+ * @generated from message cecochat.v1.GroupOptions
+ */
+export type GroupOptions = Message$1<"cecochat.v1.GroupOptions"> & {
+  /**
+   * 1 to 128 characters.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Only admins and the owner write.
+   *
+   * @generated from field: bool is_channel = 2;
+   */
+  isChannel: boolean;
+
+  /**
+   * Anybody who knows its id may join; otherwise only those who are invited.
+   *
+   * @generated from field: bool is_open = 3;
+   */
+  isOpen: boolean;
+
+  /**
+   * New members see nothing that was said before they came.
+   *
+   * @generated from field: bool hides_past = 4;
+   */
+  hidesPast: boolean;
+};
+
+/**
+ * Describes the message cecochat.v1.GroupOptions.
+ * Use `create(GroupOptionsSchema)` to create a new message.
+ */
+export const GroupOptionsSchema: GenMessage<GroupOptions> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_events, 8);
 
 /**
  * @generated from message cecochat.v1.Typing
@@ -262,7 +349,7 @@ export type Typing = Message$1<"cecochat.v1.Typing"> & {
  * Use `create(TypingSchema)` to create a new message.
  */
 export const TypingSchema: GenMessage<Typing> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 7);
+  messageDesc(file_cecochat_v1_events, 9);
 
 /**
  * @generated from message cecochat.v1.Presence
@@ -279,5 +366,38 @@ export type Presence = Message$1<"cecochat.v1.Presence"> & {
  * Use `create(PresenceSchema)` to create a new message.
  */
 export const PresenceSchema: GenMessage<Presence> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 8);
+  messageDesc(file_cecochat_v1_events, 10);
+
+/**
+ * What a member of a group may do; each role may do what those before it may.
+ *
+ * @generated from enum cecochat.v1.Role
+ */
+export enum Role {
+  /**
+   * @generated from enum value: ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: ROLE_MEMBER = 1;
+   */
+  MEMBER = 1,
+
+  /**
+   * @generated from enum value: ROLE_ADMIN = 2;
+   */
+  ADMIN = 2,
+
+  /**
+   * @generated from enum value: ROLE_OWNER = 3;
+   */
+  OWNER = 3,
+}
+
+/**
+ * Describes the enum cecochat.v1.Role.
+ */
+export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
+  enumDesc(file_cecochat_v1_events, 0);
 

@@ -1,0 +1,1 @@
+"""Groups: who belongs to one, and who may do what there. Pure."""

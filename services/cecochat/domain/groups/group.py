@@ -1,0 +1,196 @@
+"""One group: its members, and what each change of them comes to.
+
+The owner of the group's home partition checks a change against all that it has accepted before, and
+writes down what it comes to. Whoever reads that applies it as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.groups.rights import Act, RoleValue, may
+from cecochat.domain.log.ids import ChatId, UserId, user_id
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import (
+    ROLE_ADMIN,
+    ROLE_MEMBER,
+    ROLE_OWNER,
+    ROLE_UNSPECIFIED,
+    Appointment,
+    GroupOptions,
+    Membership,
+)
+
+NAME_MAX = 128
+CHANGE_MAX = 100
+"""How many people one change may name, so that no event grows with its group."""
+CONFIGURED = ("is_channel", "is_open", "hides_past")
+
+
+class Group:
+    """The members of a group after some of its events, with their roles. Nobody is a member of a
+    group that does not exist, and of one that all have left.
+    """
+
+    def __init__(self, chat_id: ChatId) -> None:
+        self.chat_id = chat_id
+        self.options = GroupOptions()
+        self.roles: dict[UserId, RoleValue] = {}  # in the order of their coming
+        self.invited: set[UserId] = set()
+
+    @property
+    def exists(self) -> bool:
+        """Whether it was created, even if all have left it since."""
+        return bool(self.options.name)
+
+    def role_of(self, user: UserId) -> RoleValue:
+        """Return the role of a user; `ROLE_UNSPECIFIED` if they are not a member."""
+        return self.roles.get(user, ROLE_UNSPECIFIED)
+
+    def authorise(self, user: UserId, act: Act) -> None:
+        """Raise `Refusal` if a user may not do that here. Who does not belong to a group cannot
+        tell whether it exists.
+        """
+        role = self.role_of(user)
+        if not role:
+            raise self._not_found()
+        if not may(role, act, self.options):
+            raise _forbidden(f"you may not {act.value}: ask somebody with a higher role")
+
+    def _not_found(self) -> Refusal:
+        return Refusal(
+            errors_pb2.ERROR_CODE_NOT_FOUND,
+            f"there is no group {self.chat_id} that you belong to: check its id, or ask a member",
+        )
+
+    # -- changes
+
+    def settle(self, actor: UserId, wanted: Membership, members_max: int) -> Membership:
+        """Return what a change comes to, which is empty if all of it is so already. Raises
+        `Refusal` if the actor may not do that.
+        """
+        _check(wanted)
+        settled = self._new(actor, wanted) if not self.exists else self._allowed(actor, wanted)
+        after = self.after(settled)
+        if len(after.roles) > max(members_max, len(self.roles)):
+            raise Invalid(f"a group may have {members_max} members: remove some first")
+        if after.roles and ROLE_OWNER not in after.roles.values():
+            settled.appointments.append(Appointment(user_id=_heir(after), role=ROLE_OWNER))
+        return settled
+
+    def _new(self, actor: UserId, wanted: Membership) -> Membership:
+        if not wanted.options.name:
+            raise self._not_found()
+        if wanted.removed_ids or wanted.appointments:
+            raise Invalid("a new group has nobody to remove or appoint: create it first")
+        return Membership(
+            added_ids=dict.fromkeys([actor, *wanted.added_ids]),
+            appointments=[Appointment(user_id=actor, role=ROLE_OWNER)],
+            invited_ids=sorted({*wanted.invited_ids} - {actor, *wanted.added_ids}),
+            options=wanted.options,
+        )
+
+    def _allowed(self, actor: UserId, wanted: Membership) -> Membership:
+        settled = Membership(
+            added_ids=self._added(actor, wanted.added_ids),
+            removed_ids=self._removed(actor, wanted.removed_ids),
+            invited_ids=self._invited(actor, wanted.invited_ids),
+        )
+        settled.appointments.extend(self._appointed(actor, wanted.appointments))
+        if wanted.HasField("options") and wanted.options != self.options:
+            self._authorise_options(actor, wanted.options)
+            settled.options.CopyFrom(wanted.options)
+        return settled
+
+    def _added(self, actor: UserId, users: Iterable[str]) -> list[UserId]:
+        new = [UserId(each) for each in dict.fromkeys(users) if UserId(each) not in self.roles]
+        if new == [actor]:
+            if not self.options.is_open and actor not in self.invited:
+                raise self._not_found()
+        elif new or not self.role_of(actor):
+            self.authorise(actor, Act.ADD)
+        return new
+
+    def _removed(self, actor: UserId, users: Iterable[str]) -> list[UserId]:
+        gone = [UserId(each) for each in dict.fromkeys(users) if UserId(each) in self.roles]
+        for user in gone:
+            self.authorise(actor, Act.LEAVE if user == actor else Act.REMOVE)
+            if user != actor and self.roles[user] >= self.roles[actor]:
+                raise _forbidden(f"{user} has a role as high as yours: ask the owner")
+        return gone
+
+    def _invited(self, actor: UserId, users: Iterable[str]) -> list[str]:
+        if not users:
+            return []
+        self.authorise(actor, Act.INVITE)
+        return sorted({*users} - self.roles.keys() - self.invited)
+
+    def _appointed(
+        self, actor: UserId, appointments: Iterable[Appointment]
+    ) -> Iterator[Appointment]:
+        """The owner who appoints another owner is an admin from then on."""
+        for each in appointments:
+            self.authorise(actor, Act.APPOINT)
+            role = self.role_of(UserId(each.user_id))
+            if not role:
+                raise Invalid(f"{each.user_id} is not a member: add them first")
+            if each.user_id == actor:
+                raise Invalid("you cannot change your own role: appoint another owner, or leave")
+            if each.role == ROLE_OWNER:
+                yield Appointment(user_id=actor, role=ROLE_ADMIN)
+            if each.role != role:
+                yield each
+
+    def _authorise_options(self, actor: UserId, options: GroupOptions) -> None:
+        if options.name != self.options.name:
+            self.authorise(actor, Act.RENAME)
+        if any(getattr(options, each) != getattr(self.options, each) for each in CONFIGURED):
+            self.authorise(actor, Act.CONFIGURE)
+
+    # -- what readers do
+
+    def after(self, change: Membership) -> Group:
+        """Return the group as it is after a change that was settled; this one stays as it is."""
+        group = Group(self.chat_id)
+        group.options.CopyFrom(change.options if change.HasField("options") else self.options)
+        group.roles = dict(self.roles)
+        group.roles |= {UserId(user): ROLE_MEMBER for user in change.added_ids}
+        group.roles |= {UserId(each.user_id): each.role for each in change.appointments}
+        for user in change.removed_ids:
+            group.roles.pop(UserId(user), None)
+        group.invited = self.invited | {UserId(user) for user in change.invited_ids}
+        group.invited -= {UserId(user) for user in (*change.added_ids, *change.removed_ids)}
+        return group
+
+
+def _check(wanted: Membership) -> None:
+    named = (
+        *wanted.added_ids,
+        *wanted.removed_ids,
+        *wanted.invited_ids,
+        *(each.user_id for each in wanted.appointments),
+    )
+    for text in named:
+        user_id(text)
+    if len(named) > CHANGE_MAX:
+        raise Invalid(f"one change may name {CHANGE_MAX} people: make several changes")
+    if len(wanted.appointments) > 1:
+        raise Invalid("one change may appoint one person: make several changes")
+    if {*wanted.added_ids} & {*wanted.removed_ids}:
+        raise Invalid("one change cannot add and remove the same person: decide for one of them")
+    for each in wanted.appointments:
+        if each.role not in (ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER):
+            raise Invalid(f"{each.role} is no role: use member, admin or owner")
+    name = wanted.options.name
+    if wanted.HasField("options") and not (name.strip() and len(name) <= NAME_MAX):
+        raise Invalid(f"a group needs a name of 1 to {NAME_MAX} characters, not {name[:80]!r}")
+
+
+def _heir(group: Group) -> UserId:
+    """Of those with the highest role, the one who came first."""
+    return max(group.roles, key=lambda user: group.roles[user])
+
+
+def _forbidden(message: str) -> Refusal:
+    return Refusal(errors_pb2.ERROR_CODE_FORBIDDEN, message)

@@ -1,0 +1,41 @@
+"""What the members of a group may do, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from cecochat.v1.events_pb2 import ROLE_ADMIN, ROLE_MEMBER, ROLE_OWNER, GroupOptions, Role
+
+RoleValue = Role.ValueType
+
+
+class Act(Enum):
+    """What somebody wants to do. The value says it in a sentence: "may not ..."."""
+
+    SEND = "write in this group"
+    LEAVE = "leave this group"
+    ADD = "add members"
+    INVITE = "invite people"
+    REMOVE = "remove members"
+    RENAME = "rename the group"
+    CONFIGURE = "change who may join, see the past and write"
+    APPOINT = "change roles"
+
+
+LEAST_ROLE: Mapping[Act, RoleValue] = {
+    Act.SEND: ROLE_MEMBER,
+    Act.LEAVE: ROLE_MEMBER,
+    Act.ADD: ROLE_ADMIN,
+    Act.INVITE: ROLE_ADMIN,
+    Act.REMOVE: ROLE_ADMIN,  # of those with a lower role than one's own
+    Act.RENAME: ROLE_ADMIN,
+    Act.CONFIGURE: ROLE_OWNER,
+    Act.APPOINT: ROLE_OWNER,
+}
+IN_CHANNELS: Mapping[Act, RoleValue] = {**LEAST_ROLE, Act.SEND: ROLE_ADMIN}
+
+
+def may(role: RoleValue, act: Act, options: GroupOptions) -> bool:
+    """Return whether a member with that role may do that in a group with these options."""
+    return role >= (IN_CHANNELS if options.is_channel else LEAST_ROLE)[act]

@@ -1,0 +1,56 @@
+"""From which message id up to which something belongs to a group: a user, or a partition that has
+members. All events of a group have ids of one partition, in one order, so a pair of ids says it.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+Key = TypeVar("Key")
+STILL = (1 << 63) - 1
+"""The end of a span that has not ended."""
+
+
+class Span(NamedTuple):
+    """From the event that began it up to the one that ended it, both included."""
+
+    first_id: int
+    last_id: int
+
+
+class Spans(Generic[Key]):
+    """The spans of each key, oldest first."""
+
+    def __init__(self) -> None:
+        self._spans: dict[Key, list[Span]] = {}
+
+    def begin(self, key: Key, id_: int) -> None:
+        """Note that it belongs to the group from this event on."""
+        if not self.belongs(key):
+            self._spans.setdefault(key, []).append(Span(id_, STILL))
+
+    def end(self, key: Key, id_: int) -> None:
+        """Note that this event was the last that it gets."""
+        if self.belongs(key):
+            spans = self._spans[key]
+            spans[-1] = spans[-1]._replace(last_id=id_)
+
+    def belongs(self, key: Key) -> bool:
+        """Return whether it belongs to the group now."""
+        return self._spans.get(key, [Span(0, 0)])[-1].last_id == STILL
+
+    def covers(self, key: Key, id_: int) -> bool:
+        """Return whether it gets the event with that id."""
+        return any(first <= id_ <= last for first, last in self._spans.get(key, ()))
+
+    def at(self, id_: int) -> list[Key]:
+        """Return all that get the event with that id."""
+        return [key for key in self._spans if self.covers(key, id_)]
+
+    def forget(self, before_id: int) -> None:
+        """Drop what ended before that id: nobody asks about such events any more."""
+        kept = {
+            key: [each for each in spans if each.last_id >= before_id]
+            for key, spans in self._spans.items()
+        }
+        self._spans = {key: spans for key, spans in kept.items() if spans}

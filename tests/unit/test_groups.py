@@ -1,0 +1,196 @@
+"""Who belongs to a group, and who may do what there."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cecochat.domain.errors import Invalid, Refusal
+from cecochat.domain.groups.group import CHANGE_MAX, Group
+from cecochat.domain.groups.rights import Act
+from cecochat.domain.log.ids import ChatId, UserId
+from cecochat.v1 import errors_pb2
+from cecochat.v1.events_pb2 import (
+    ROLE_ADMIN,
+    ROLE_MEMBER,
+    ROLE_OWNER,
+    Appointment,
+    GroupOptions,
+    Membership,
+)
+
+ANN, BOB, CAROL, DAN = map(UserId, ("ann", "bob", "carol", "dan"))
+PEOPLE = (ANN, BOB, CAROL, DAN)
+LIMIT = 1_000
+
+
+def changed(group: Group, actor: UserId, wanted: Membership, limit: int = LIMIT) -> Group:
+    return group.after(group.settle(actor, wanted, limit))
+
+
+def appointed(user: UserId, role: int) -> Membership:
+    return Membership(appointments=[Appointment(user_id=user, role=role)])  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def group() -> Group:
+    """Of Ann, the owner, and Bob, an admin, and Carol."""
+    new = Membership(added_ids=[BOB, CAROL], options=GroupOptions(name="Us"))
+    return changed(changed(Group(ChatId("g:us")), ANN, new), ANN, appointed(BOB, ROLE_ADMIN))
+
+
+def refused(group: Group, actor: UserId, wanted: Membership, limit: int = LIMIT) -> int:
+    with pytest.raises(Refusal) as refusal:
+        group.settle(actor, wanted, limit)
+    return refusal.value.error_code
+
+
+def test_who_creates_a_group_owns_it(group: Group) -> None:
+    assert group.roles == {ANN: ROLE_OWNER, BOB: ROLE_ADMIN, CAROL: ROLE_MEMBER}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "least"),
+    [
+        (Membership(added_ids=[DAN]), BOB),
+        (Membership(invited_ids=[DAN]), BOB),
+        (Membership(removed_ids=[CAROL]), BOB),
+        (Membership(options=GroupOptions(name="We")), BOB),
+        (Membership(options=GroupOptions(name="Us", is_open=True)), ANN),
+        (Membership(options=GroupOptions(name="Us", is_channel=True)), ANN),
+        (Membership(options=GroupOptions(name="Us", hides_past=True)), ANN),
+        (appointed(CAROL, ROLE_ADMIN), ANN),
+    ],
+)
+def test_the_table_says_who_may(group: Group, wanted: Membership, least: UserId) -> None:
+    members = [CAROL, BOB, ANN]
+    for actor in members[members.index(least) :]:
+        assert group.settle(actor, wanted, LIMIT) == wanted
+    for actor in [each for each in members[: members.index(least)] if each != CAROL]:
+        assert refused(group, actor, wanted) == errors_pb2.ERROR_CODE_FORBIDDEN
+    assert refused(group, DAN, wanted) == errors_pb2.ERROR_CODE_NOT_FOUND
+
+
+def test_only_admins_write_in_a_channel(group: Group) -> None:
+    group.authorise(CAROL, Act.SEND)
+    channel = changed(group, ANN, Membership(options=GroupOptions(name="Us", is_channel=True)))
+    channel.authorise(BOB, Act.SEND)
+    with pytest.raises(Refusal, match="you may not write"):
+        channel.authorise(CAROL, Act.SEND)
+
+
+def test_who_is_outside_cannot_tell_whether_a_group_exists(group: Group) -> None:
+    other = Group(group.chat_id)
+    for act in Act:
+        with pytest.raises(Refusal) as here:
+            group.authorise(DAN, act)
+        with pytest.raises(Refusal) as nowhere:
+            other.authorise(DAN, act)
+        assert here.value.proto() == nowhere.value.proto()
+    for wanted in (Membership(added_ids=[DAN]), Membership(removed_ids=[ANN]), Membership()):
+        assert refused(group, DAN, wanted) == errors_pb2.ERROR_CODE_NOT_FOUND
+
+
+def test_joining_takes_an_invitation_or_an_open_group(group: Group) -> None:
+    joins = Membership(added_ids=[DAN])
+    invited = changed(group, BOB, Membership(invited_ids=[DAN]))
+    assert changed(invited, DAN, joins).role_of(DAN) == ROLE_MEMBER
+    is_open = changed(group, ANN, Membership(options=GroupOptions(name="Us", is_open=True)))
+    assert changed(is_open, DAN, joins).role_of(DAN) == ROLE_MEMBER
+
+
+def test_an_invitation_is_good_for_one_coming(group: Group) -> None:
+    invited = changed(group, BOB, Membership(invited_ids=[DAN]))
+    left = changed(changed(invited, DAN, Membership(added_ids=[DAN])), DAN, leaves(DAN))
+    assert refused(left, DAN, Membership(added_ids=[DAN])) == errors_pb2.ERROR_CODE_NOT_FOUND
+
+
+def leaves(user: UserId) -> Membership:
+    return Membership(removed_ids=[user])
+
+
+def test_of_two_admins_who_remove_each_other_the_first_stays(group: Group) -> None:
+    both = changed(group, ANN, appointed(CAROL, ROLE_ADMIN))
+    assert refused(both, BOB, leaves(CAROL)) == errors_pb2.ERROR_CODE_FORBIDDEN
+    after = changed(changed(both, ANN, leaves(BOB)), CAROL, Membership(added_ids=[BOB]))
+    assert after.role_of(BOB) == ROLE_MEMBER
+
+
+def test_the_owner_who_appoints_another_becomes_an_admin(group: Group) -> None:
+    after = changed(group, ANN, appointed(CAROL, ROLE_OWNER))
+    assert after.roles == {ANN: ROLE_ADMIN, BOB: ROLE_ADMIN, CAROL: ROLE_OWNER}
+
+
+def test_an_owner_who_leaves_has_an_heir(group: Group) -> None:
+    settled = group.settle(ANN, leaves(ANN), LIMIT)
+    assert [*settled.appointments] == [Appointment(user_id=BOB, role=ROLE_OWNER)]
+    assert group.after(settled).roles == {BOB: ROLE_OWNER, CAROL: ROLE_MEMBER}
+
+
+def test_nobody_comes_back_to_a_group_that_all_have_left(group: Group) -> None:
+    for user in (ANN, BOB, CAROL):
+        group = changed(group, user, leaves(user))
+    assert group.exists
+    assert not group.roles
+    again = Membership(options=GroupOptions(name="Mine now"))
+    assert refused(group, ANN, again) == errors_pb2.ERROR_CODE_NOT_FOUND
+
+
+def test_a_full_group_takes_nobody(group: Group) -> None:
+    with pytest.raises(Invalid, match="may have 3 members"):
+        group.settle(ANN, Membership(added_ids=[DAN]), 3)
+    assert changed(group, BOB, leaves(CAROL), 1).roles.keys() == {ANN, BOB}, "a lower limit"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (Membership(added_ids=["no id!"]), "is no user id"),
+        (Membership(added_ids=[f"u{n}" for n in range(CHANGE_MAX + 1)]), "make several changes"),
+        (Membership(added_ids=[DAN], removed_ids=[DAN]), "add and remove the same"),
+        (Membership(options=GroupOptions(name=" ")), "needs a name"),
+        (Membership(options=GroupOptions(name="n" * 129)), "needs a name"),
+        (appointed(DAN, ROLE_ADMIN), "not a member"),
+        (appointed(ANN, ROLE_MEMBER), "your own role"),
+        (appointed(BOB, 9), "is no role"),
+    ],
+)
+def test_nonsense_is_refused(group: Group, wanted: Membership, says: str) -> None:
+    with pytest.raises(Invalid, match=says):
+        group.settle(ANN, wanted, LIMIT)
+
+
+users = st.sampled_from(PEOPLE)
+some = st.lists(users, max_size=2, unique=True)
+roles = st.sampled_from([ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER])
+appointments = st.lists(st.builds(Appointment, user_id=users, role=roles), max_size=1)
+options = st.none() | st.builds(
+    GroupOptions, name=st.sampled_from(["Us", "We"]), is_open=st.booleans()
+)
+changes = st.builds(
+    Membership,
+    added_ids=some,
+    removed_ids=some,
+    invited_ids=some,
+    appointments=appointments,
+    options=options,
+)
+
+
+@given(st.lists(st.tuples(users, changes), max_size=30))
+def test_whatever_people_do(done: list[tuple[UserId, Membership]]) -> None:
+    """A group with members has one owner, invites only others, and takes nothing twice."""
+    group = Group(ChatId("g:us"))
+    for actor, wanted in done:
+        try:
+            settled = group.settle(actor, wanted, 3)
+        except Refusal:
+            continue
+        before, group = group, group.after(settled)
+        assert [*group.roles.values()].count(ROLE_OWNER) == (1 if group.roles else 0)
+        assert not group.invited & group.roles.keys()
+        assert len(group.roles) <= 3
+        assert vars(group.after(settled)) == vars(group), "twice is once"
+        if not settled.ByteSize():
+            assert vars(group) == vars(before), "what is empty changes nothing"
