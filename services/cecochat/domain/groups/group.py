@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from cecochat.domain.errors import Invalid, Refusal
-from cecochat.domain.groups.rights import Act, RoleValue, may
+from cecochat.domain.groups.rights import Act, may
 from cecochat.domain.log.ids import ChatId, UserId, user_id
 from cecochat.v1 import errors_pb2
 from cecochat.v1.events_pb2 import (
@@ -20,6 +20,7 @@ from cecochat.v1.events_pb2 import (
     Appointment,
     GroupOptions,
     Membership,
+    Role,
 )
 
 NAME_MAX = 128
@@ -36,7 +37,7 @@ class Group:
     def __init__(self, chat_id: ChatId) -> None:
         self.chat_id = chat_id
         self.options = GroupOptions()
-        self.roles: dict[UserId, RoleValue] = {}  # in the order of their coming
+        self.roles: dict[UserId, Role.ValueType] = {}  # in the order of their coming
         self.invited: set[UserId] = set()
 
     @property
@@ -44,7 +45,7 @@ class Group:
         """Whether it was created, even if all have left it since."""
         return bool(self.options.name)
 
-    def role_of(self, user: UserId) -> RoleValue:
+    def role_of(self, user: UserId) -> Role.ValueType:
         """Return the role of a user; `ROLE_UNSPECIFIED` if they are not a member."""
         return self.roles.get(user, ROLE_UNSPECIFIED)
 

@@ -7,8 +7,6 @@ from enum import Enum
 
 from cecochat.v1.events_pb2 import ROLE_ADMIN, ROLE_MEMBER, ROLE_OWNER, GroupOptions, Role
 
-RoleValue = Role.ValueType
-
 
 class Act(Enum):
     """What somebody wants to do. The value says it in a sentence: "may not ..."."""
@@ -23,7 +21,7 @@ class Act(Enum):
     APPOINT = "change roles"
 
 
-LEAST_ROLE: Mapping[Act, RoleValue] = {
+LEAST_ROLE: Mapping[Act, Role.ValueType] = {
     Act.SEND: ROLE_MEMBER,
     Act.LEAVE: ROLE_MEMBER,
     Act.ADD: ROLE_ADMIN,
@@ -33,9 +31,9 @@ LEAST_ROLE: Mapping[Act, RoleValue] = {
     Act.CONFIGURE: ROLE_OWNER,
     Act.APPOINT: ROLE_OWNER,
 }
-IN_CHANNELS: Mapping[Act, RoleValue] = {**LEAST_ROLE, Act.SEND: ROLE_ADMIN}
+IN_CHANNELS: Mapping[Act, Role.ValueType] = {**LEAST_ROLE, Act.SEND: ROLE_ADMIN}
 
 
-def may(role: RoleValue, act: Act, options: GroupOptions) -> bool:
+def may(role: Role.ValueType, act: Act, options: GroupOptions) -> bool:
     """Return whether a member with that role may do that in a group with these options."""
     return role >= (IN_CHANNELS if options.is_channel else LEAST_ROLE)[act]
