@@ -74,6 +74,12 @@ ABLATIONS: dict[str, tuple[Override, ...]] = {
     "chats are listed by their ids": ((ScriptedHistory, "chats", without_gaps.chats_newest_first),),
     "all chats are listed": ((ScriptedHistory, "chats", without_gaps.one_page_of_chats),),
     "all pages are read": ((ScriptedHistory, "messages", without_gaps.one_page_of_messages),),
+    "a list of chats that brings nothing new has not ended": (
+        (ScriptedHistory, "chats", without_gaps.chats_that_end),
+    ),
+    "a page that brings nothing new is not the last": (
+        (ScriptedHistory, "messages", without_gaps.messages_that_end),
+    ),
     "a hole is told": ((Stream, "_take_hole", without.never),),
     "a hole of one message is that message": (
         (Stream, "_take_hole", without_gaps.take_hole_as_no_message),

@@ -10,17 +10,11 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from typing_extensions import override
 
 from cecochat.client.errors import ChatError, refused
-from cecochat.client.history import HistoryCalls
+from cecochat.client.history import HistoryCalls, Request, Response
 from cecochat.client.lookup import Lookup
 from cecochat.client.transport.base import Call
 from cecochat.domain.device.device import Device
 from cecochat.v1.errors_pb2 import Error
-from cecochat.v1.history_pb2 import (
-    GetChatsRequest,
-    GetChatsResponse,
-    GetMessagesRequest,
-    GetMessagesResponse,
-)
 from cecochat.v1.messaging_pb2 import ClientFrame, ServerFrame
 
 Coming = ServerFrame | ChatError | None
@@ -88,16 +82,12 @@ class ScriptedHistory(HistoryCalls):
         self.asked: list[dict[str, Any]] = []
 
     @override
-    async def chats(self, request: GetChatsRequest) -> GetChatsResponse:
-        return ParseDict(self._answer("getChats", request), GetChatsResponse())
+    async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
+        return ParseDict(self._answer(f"{name[0].lower()}{name[1:]}", request), response())
 
-    @override
-    async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
-        return ParseDict(self._answer("getMessages", request), GetMessagesResponse())
-
-    def _answer(self, name: str, request: GetChatsRequest | GetMessagesRequest) -> dict[str, Any]:
-        request.ClearField("limit")
+    def _answer(self, name: str, request: Request) -> dict[str, Any]:
         query = {name: MessageToDict(request)}
+        query[name].pop("limit", None)
         self.asked.append(query)
         for each in self.answers:
             if {name: each.get(name)} == query:

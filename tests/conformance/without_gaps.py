@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from cecochat.client.errors import NotReachable
 from cecochat.client.events import Event as ToldEvent
 from cecochat.client.events import Receipt
 from cecochat.client.local import LocalDevice
@@ -106,6 +107,24 @@ async def one_page_of_messages(
     answer = await _messages(self, request)
     answer.has_more = False
     return answer
+
+
+async def chats_that_end(
+    self: ScriptedHistory, request: GetChatsRequest
+) -> history_pb2.GetChatsResponse:
+    try:
+        return await _chats(self, request)
+    except NotReachable:
+        return history_pb2.GetChatsResponse()
+
+
+async def messages_that_end(
+    self: ScriptedHistory, request: GetMessagesRequest
+) -> history_pb2.GetMessagesResponse:
+    try:
+        return await _messages(self, request)
+    except NotReachable:
+        return history_pb2.GetMessagesResponse()
 
 
 async def chats_without_holes(

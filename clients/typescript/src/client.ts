@@ -90,7 +90,7 @@ export class Client {
       const page = await this.backend.page(chatId, { ...request, before, after });
       const messages = after === undefined ? page.messages.reverse() : page.messages;
       yield* messages;
-      more = page.hasMore && messages.length > 0;
+      more = page.hasMore;
       const last = messages.at(-1)?.id;
       if (after === undefined) before = last;
       else after = last;

@@ -35,14 +35,31 @@ export class Queries {
     private readonly fetch: Fetch,
   ) {}
 
-  messages(request: Init<GetMessagesRequest>): Promise<GetMessagesResponse> {
+  /** Return a page. If it says that there is more, it leads on in the direction asked for. */
+  async messages(request: Init<GetMessagesRequest>): Promise<GetMessagesResponse> {
     const body = toBinary(GetMessagesRequestSchema, create(GetMessagesRequestSchema, request));
-    return this.call("GetMessages", body, GetMessagesResponseSchema);
+    const page = await this.call("GetMessages", body, GetMessagesResponseSchema);
+    const { messages, hasMore } = page;
+    const { case: bound, value: from = 0n } = request.bound ?? {};
+    const [first, last] = [messages[0]?.id ?? from, messages.at(-1)?.id ?? from];
+    const isNew = bound === "before" ? first < from : last > from;
+    if (hasMore && !isNew) throw nothingNew(`of ${request.chatId}`);
+    return page;
   }
 
-  chats(request: Init<GetChatsRequest>): Promise<GetChatsResponse> {
+  /** Return a page. If it says that there is more, it leads on in the list. */
+  async chats(request: Init<GetChatsRequest>): Promise<GetChatsResponse> {
     const body = toBinary(GetChatsRequestSchema, create(GetChatsRequestSchema, request));
-    return this.call("GetChats", body, GetChatsResponseSchema);
+    const page = await this.call("GetChats", body, GetChatsResponseSchema);
+    const { afterChatId, before } = request;
+    const last = page.chats.at(-1);
+    const id = last?.lastMessage?.id ?? 0n;
+    const isNew =
+      afterChatId !== undefined
+        ? (last?.chatId ?? "") > afterChatId
+        : id && (!before || id < before);
+    if (page.hasMore && !isNew) throw nothingNew("of the list of chats");
+    return page;
   }
 
   /** Yield the pages of all chats in the order of their ids, so that none is missed. */
@@ -50,7 +67,7 @@ export class Queries {
     for (let afterChatId = "", more = true; more;) {
       const page = await this.chats({ afterChatId, token });
       yield page;
-      more = page.hasMore && page.chats.length > 0;
+      more = page.hasMore;
       afterChatId = page.chats.at(-1)?.chatId ?? afterChatId;
     }
   }
@@ -68,7 +85,7 @@ export class Queries {
         token,
       });
       yield page;
-      more = page.hasMore && page.messages.length > 0;
+      more = page.hasMore;
       after = page.messages.at(-1)?.id ?? after;
     }
   }
@@ -120,6 +137,13 @@ export class Queries {
     if (!read) throw notReachable(`what answers at ${at} is no history server`);
     return read;
   }
+}
+
+/** It must not pass for the end: what a gap lacks would never be asked for again. */
+function nothingNew(where: string): ChatError {
+  return notReachable(
+    `a page ${where} says that there is more, and brings nothing new: the history server is at fault, so tell its operator, and try again`,
+  );
 }
 
 /** Return the error of a failed call: its details hold a `cecochat.v1.Error`. */

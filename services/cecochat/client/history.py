@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -13,10 +13,16 @@ from typing import Any, TypeVar
 
 import grpc
 
-from cecochat.client.arguments import check_message_id, check_page, check_token, check_url
+from cecochat.client.arguments import (
+    MESSAGE_ID_MAX,
+    check_message_id,
+    check_page,
+    check_token,
+    check_url,
+)
 from cecochat.client.backoff import BackOff
 from cecochat.client.channel import error_of, metadata, open_channel
-from cecochat.client.errors import ChatError, Closed, Refused
+from cecochat.client.errors import ChatError, Closed, NotReachable, Refused
 from cecochat.client.events import (
     Chat,
     Message,
@@ -63,11 +69,17 @@ class HistoryCalls:
 
     async def messages(self, request: GetMessagesRequest) -> GetMessagesResponse:
         """Return a page of a chat. Raises `ChatError`."""
-        return await self._call("GetMessages", request, GetMessagesResponse)
+        page = await self._call("GetMessages", request, GetMessagesResponse)
+        if page.has_more and not _goes_on(request, [event.id for event in page.messages]):
+            raise _nothing_new(f"of {request.chat_id}")
+        return page
 
     async def chats(self, request: GetChatsRequest) -> GetChatsResponse:
         """Return a page of the list of chats. Raises `ChatError`."""
-        return await self._call("GetChats", request, GetChatsResponse)
+        page = await self._call("GetChats", request, GetChatsResponse)
+        if page.has_more and not _lists_on(request, page.chats[-1:]):
+            raise _nothing_new("of the list of chats")
+        return page
 
     async def find(self, request: FindMessageRequest) -> FindMessageResponse:
         """Return how far a message has come. Raises `ChatError`."""
@@ -92,8 +104,8 @@ class HistoryCalls:
         while more:
             page = await self.chats(GetChatsRequest(after_chat_id=after, token=token))
             yield page
-            more = page.has_more and bool(page.chats)
-            after = page.chats[-1].chat_id if page.chats else after
+            more = page.has_more
+            after = page.chats[-1].chat_id if more else after
 
     async def every_page(
         self, chat_id: ChatId, after: int, token: ReadToken | None = None
@@ -106,7 +118,7 @@ class HistoryCalls:
             )
             yield page
             more = page.has_more
-            after = page.messages[-1].id if page.messages else after
+            after = page.messages[-1].id if more else after
 
     async def _call(self, name: str, request: Request, response: type[Response]) -> Response:
         give_up_s = time.monotonic() + GIVE_UP_S
@@ -265,6 +277,32 @@ def _is_cancelled() -> bool:
     """Return whether somebody has asked the current task to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _goes_on(request: GetMessagesRequest, ids: Sequence[int]) -> bool:
+    """Return whether a page leads on in the direction that was asked for."""
+    if not ids:
+        return False
+    if request.HasField("after"):
+        return ids[-1] > request.after
+    return not request.HasField("before") or ids[0] < request.before
+
+
+def _lists_on(request: GetChatsRequest, last: Sequence[history_pb2.Chat]) -> bool:
+    """Return whether a page that ends with this chat, if with any, leads on in the list."""
+    if not last:
+        return False
+    if request.HasField("after_chat_id"):
+        return last[0].chat_id > request.after_chat_id
+    return 0 < last[0].last_message.id < (request.before or MESSAGE_ID_MAX + 1)
+
+
+def _nothing_new(where: str) -> NotReachable:
+    """It must not pass for the end: what a gap lacks would never be asked for again."""
+    return NotReachable(
+        f"a page {where} says that there is more, and brings nothing new: the history server is "
+        "at fault, so tell its operator, and try again"
+    )
 
 
 def _no_history_server() -> Refused:

@@ -25,6 +25,7 @@ import {
   moves,
   asks,
   reads,
+  endsAtFaults,
   mends,
   returning,
 } from "./ways.js";
@@ -243,6 +244,8 @@ export const ABLATIONS: Record<string, Ablation[]> = {
   "chats are listed by their ids": [asks("chats", "afterChatId")],
   "all chats are listed": [reads("chats", { hasMore: false })],
   "all pages are read": [reads("messages", { hasMore: false })],
+  "a list of chats that brings nothing new has not ended": [endsAtFaults("chats")],
+  "a page that brings nothing new is not the last": [endsAtFaults("messages")],
   "a hole is told": [ablation(Filling, "takeHole", returning(undefined))],
   "a hole of one message is that message": [
     ablation(

@@ -130,6 +130,19 @@ export function reads(method: "chats" | "messages", less: object): Ablation {
   );
 }
 
+/** Take an answer of the history that cannot be right for its end. */
+export function endsAtFaults(method: "chats" | "messages"): Ablation {
+  return ablation(
+    Queries,
+    method,
+    (ask) =>
+      async function (request: object) {
+        const end = { chats: [], messages: [], holes: [], marks: [], hasMore: false };
+        return ask.call(this, request).catch(() => end);
+      },
+  );
+}
+
 export function mends(instead: (error: ChatError, mends: boolean) => boolean): Ablation {
   return ablation(
     Lookup,
