@@ -57,6 +57,17 @@ def test_a_bad_argument_of_connect_is_refused_at_once(
     assert not error.value.retriable
 
 
+@pytest.mark.parametrize("supplied", BAD_TOKENS)
+async def test_a_function_that_returns_no_token_is_told_so_and_not_asked_again(
+    supplied: Any,
+) -> None:
+    async def token() -> Any:
+        return supplied
+
+    with pytest.raises(InvalidArgument, match="the function `token` returned"):
+        await connect(URL, token)
+
+
 @pytest.mark.parametrize("url", BAD_URLS)
 async def test_a_bad_url_of_a_history_is_refused_at_once(url: Any) -> None:
     with pytest.raises(InvalidArgument):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cecochat.client import ChatError, SendRejected, chat_of, peer_of
-from cecochat.client.backoff import LEAST_S, BackOff
+from cecochat.client.arguments import check_text
+from cecochat.client.backoff import ASKED_MAX_S, LEAST_S, BackOff, asked_for
 from cecochat.client.events import CaughtUp, Message, hole_of
 from cecochat.client.inbox import Entry, Inbox
 from cecochat.client.local import LocalDevice
@@ -22,12 +24,14 @@ from cecochat.v1.events_pb2 import Event
 from cecochat.v1.messaging_pb2 import (
     Ack,
     Delivered,
+    Limits,
     Position,
     ReadToken,
     Send,
     ServerItem,
     Welcome,
 )
+from cecochat.v1.messaging_pb2 import CaughtUp as CaughtUpItem
 
 A, B = ChatId("d:alice~bob"), ChatId("d:alice~carol")
 
@@ -62,7 +66,40 @@ def test_a_wait_is_never_nothing_and_never_above_the_maximum(
 def test_a_servers_wait_is_kept_to(
     back_off: BackOff, attempt: int, chance: float, at_least_s: float
 ) -> None:
-    assert back_off.wait_s(attempt, chance, at_least_s) >= at_least_s
+    assert back_off.wait_s(attempt, chance, at_least_s) >= min(at_least_s, ASKED_MAX_S)
+
+
+@pytest.mark.parametrize("junk", [math.nan, -1.0, -math.inf])
+def test_a_wait_that_is_no_number_above_0_is_not_asked_for(junk: float) -> None:
+    assert BackOff().wait_s(0, 0.5, junk) == BackOff().wait_s(0, 0.5)
+
+
+@pytest.mark.parametrize("absurd", [1e9, 2.0**63, math.inf])
+def test_nobody_waits_for_hours(absurd: float) -> None:
+    assert BackOff().wait_s(0, 0.5, absurd) <= 1.5 * ASKED_MAX_S
+    asked = asked_for({"base_s": absurd, "max_s": absurd, "factor": absurd})
+    assert asked.wait_s(99, 0.5) <= ASKED_MAX_S
+
+
+@pytest.mark.parametrize("junk", [math.nan, -1, -math.inf, "abc", None, {}])
+def test_what_a_connect_server_asks_for_in_junk_is_not_given(junk: object) -> None:
+    names = ("base_s", "factor", "max_s", "jitter")
+    assert asked_for(dict.fromkeys(names, junk)) == asked_for(junk) == BackOff()
+    assert asked_for({"base_s": 2, "of_a_later_version": 1}) == BackOff(base_s=2.0)
+
+
+@pytest.mark.parametrize("limit", [-1, 0, -(1 << 31), 1, 1_024])
+def test_a_limit_that_leaves_no_room_is_not_one(limit: int) -> None:
+    local = LocalDevice(Device("alice"), listen=False, receipts=False, buffer_max_bytes=1_000)
+    limits = Limits(sends_per_frame_max=min(limit, 1), frame_max_bytes=limit)
+    position = Position(log_id="log", partition=3, offset=5)
+    local.receive(ServerItem(welcome=Welcome(position=position, limits=limits)))
+    local.receive(ServerItem(caught_up=CaughtUpItem(offset=5)))
+    check_text("hello", limits.frame_max_bytes)
+    local.progress.submit(Send(client_message_id="x", chat_id=A))
+    frame = local.next_frame()
+    assert frame is not None
+    assert [send.client_message_id for send in frame.sends] == ["x"]
 
 
 async def test_an_id_that_is_queued_is_refused_for_other_content_and_repeats_are_not() -> None:

@@ -23,6 +23,26 @@ export function checkPage({ before, after, limit }: PageRequest): void {
   throw invalid(`limit is ${limit}: use a whole number, 1 or more`);
 }
 
+/** Check a token, or see that it is a function. */
+export function checkToken(token: unknown): void {
+  if (typeof token === "function" || mayBeToken(token)) return;
+  throw invalid("the token is empty or malformed: use the one that the user was given");
+}
+
+/** Check what the application's function returned as a token. It is not in the error. */
+export function checkSupplied(token: unknown): void {
+  if (mayBeToken(token)) return;
+  const what =
+    typeof token === "string" ? "an empty or malformed string" : `a value of type ${typeof token}`;
+  throw invalid(
+    `the function \`token\` returned ${what}: return the user's token, or throw while there is none`,
+  );
+}
+
+function mayBeToken(token: unknown): boolean {
+  return typeof token === "string" && /^[ -~]+$/.test(token);
+}
+
 export function checkText(text: unknown): void {
   if (typeof text !== "string" || !text || /\p{Surrogate}/u.test(text)) {
     throw invalid("text is empty or no string, or holds half of a surrogate pair");

@@ -1,5 +1,6 @@
 /** Makes a client: finds out who the user is, opens the storage, and begins to connect. */
 
+import { checkToken } from "./arguments.js";
 import { waitMs } from "./backoff.js";
 import { Client } from "./client.js";
 import { Core, type CoreOptions } from "./core.js";
@@ -17,7 +18,8 @@ export interface Options {
   url: string;
   /**
    * A token, or a function that returns one. It is called for every connection. If it throws a
-   * `ChatError` that is not retriable, the client ends; after any other error, it is called again.
+   * `ChatError` that is not retriable, or returns no token, the client ends; after any other error,
+   * it is called again.
    */
   token: Token;
   /** Whose tokens these are. With it, `connect` does not wait for a token. */
@@ -80,7 +82,7 @@ function check(options: Options): CoreOptions {
   const WebSocket = options.WebSocket ?? globalThis.WebSocket;
   const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
   if (!WebSocket) throw invalid("there is no WebSocket here: pass one as the option WebSocket");
-  if (!token) throw invalid("the token is empty: use the one that the user was given");
+  checkToken(token);
   if (new TextEncoder().encode(device).length > 64) throw invalid("device has over 64 bytes");
   const url = baseUrl(options.url);
   return { url, token, device, receipts, fetch, WebSocket: WebSocket as SocketClass };

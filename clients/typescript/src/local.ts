@@ -107,7 +107,7 @@ export class LocalDevice {
       this.renewedToken = "";
       return create(ClientFrameSchema, { offset, renewedToken });
     }
-    return live.outgoing(this.welcome?.limits?.sendsPerFrameMax || 1);
+    return live.outgoing(Math.max(this.welcome?.limits?.sendsPerFrameMax ?? 1, 1));
   }
 
   // -- from the server

@@ -1,5 +1,6 @@
 /** Asks the connect server where to go, with `GET /v1/connect`. */
 
+import { checkSupplied } from "./arguments.js";
 import type { Asked } from "./backoff.js";
 import { ChatError, chatError, notReachable } from "./errors.js";
 
@@ -43,7 +44,9 @@ export class Lookup {
 
   /** Ask the application for a token to use from now on. */
   async token(): Promise<string> {
-    const token = (this.supplied = await this.ofApplication());
+    const token = await this.ofApplication();
+    checkSupplied(token);
+    this.supplied = token;
     if (token === this.revoked) {
       throw new ChatError("no_other_token", "the token has been revoked: log in again");
     }

@@ -105,10 +105,14 @@ export class Sending {
     return outbox.size < UNANSWERED_MAX || outbox.has(clientMessageId);
   }
 
-  /** Refuse a text that no server takes: it would end every session. */
+  /**
+   * Refuse a text that no server takes: it would end every session. A limit that leaves no room for
+   * any text counts as not said.
+   */
   private checkSize(text: string): void {
     const size = new TextEncoder().encode(text).length;
-    const max = (this.local.welcome?.limits?.frameMaxBytes || 64 << 10) - SEND_HEAD_BYTES;
+    const said = this.local.welcome?.limits?.frameMaxBytes ?? 0;
+    const max = (said > SEND_HEAD_BYTES ? said : 64 << 10) - SEND_HEAD_BYTES;
     if (size > max) throw invalid(`text has ${size} bytes, and no server takes more than ${max}`);
   }
 }

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { waitMs } from "../src/backoff.js";
-import type { ServerItem } from "../src/gen/cecochat/v1/messaging_pb.js";
+import type { ServerItem, Welcome } from "../src/gen/cecochat/v1/messaging_pb.js";
 import type { ClientFrame } from "../src/gen/cecochat/v1/messaging_pb.js";
-import { ReadTokenSchema } from "../src/gen/schemas.js";
+import { LimitsSchema, ReadTokenSchema } from "../src/gen/schemas.js";
 import { create } from "../src/codec.js";
 import { Faker, until } from "./faker.js";
-import { caughtUp, item, welcome } from "./items.js";
+import { ack, caughtUp, item, welcome } from "./items.js";
 
 const hello: ServerItem[] = [
   welcome(5n),
@@ -56,6 +56,27 @@ test("a send that is refused without a reason is rejected, and the next one is s
   assert.deepEqual(codes, ["unspecified", "unspecified"]);
   assert.deepEqual(await client.queued("bob"), []);
   await client.close();
+});
+
+test("a limit that leaves no room is not one", async () => {
+  for (const limit of [-1, 0, -(2 ** 31), 1, 1_024]) {
+    const faker = new Faker();
+    const client = await faker.connect();
+    faker.says = (frame) => {
+      if (!frame.hello) {
+        return frame.sends.map((send, n) => ack(6n + BigInt(n), send.clientMessageId, 9n));
+      }
+      const greeting = welcome(5n);
+      (greeting.item.value as Welcome).limits = create(LimitsSchema, {
+        sendsPerFrameMax: Math.min(limit, 1),
+        frameMaxBytes: limit,
+      });
+      return [greeting, caughtUp(5n)];
+    };
+    await until(() => client.status.state === "connected");
+    assert.equal(await client.send("bob", "hello"), 9n);
+    await client.close();
+  }
 });
 
 const JUNK: [string, () => Response][] = [

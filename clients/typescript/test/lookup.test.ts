@@ -58,6 +58,27 @@ test("an error of the token function that is not retriable ends it", async () =>
   assert.equal((status as Status & { error: ChatError }).error.code, "logged_out");
 });
 
+const NO_TOKENS: unknown[] = ["", "two\nlines", "caf\xe9", undefined, null, 7, {}];
+
+test("a token function that returns no token is told so, and not asked again", async () => {
+  for (const returned of NO_TOKENS) {
+    const token = (): string => returned as string;
+    const options = { url: URL, token, fetch: never, WebSocket: NoSocket };
+    const mistake = { code: "invalid_argument", message: /`token` returned/ };
+    await assert.rejects(connect(options), mistake);
+    const client = await connect({ ...options, userId: "alice" });
+    const status = await until(client, (each) => each.state === "closed");
+    assert.equal((status as Status & { error: ChatError }).error.code, "invalid_argument");
+  }
+});
+
+test("what is no token and no function is refused where it is given", async () => {
+  for (const token of NO_TOKENS as string[]) {
+    const options = { url: URL, token, userId: "alice", fetch: never, WebSocket: NoSocket };
+    await assert.rejects(connect(options), { code: "invalid_argument" });
+  }
+});
+
 function until(
   client: Awaited<ReturnType<typeof connect>>,
   holds: (status: Status) => boolean,

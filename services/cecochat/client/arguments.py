@@ -36,13 +36,25 @@ def check_url(url: object) -> None:
 
 
 def check_token(token: object) -> None:
-    """Check a token, or see that it is a function. What the function returns, servers check."""
-    if callable(token):
-        return
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
+    """Check a token, or see that it is a function."""
+    if not callable(token) and not _may_be_token(token):
         raise InvalidArgument(
             "the token is empty or malformed: use the one that the user was given"
         )
+
+
+def check_supplied(token: object) -> None:
+    """Check what the application's function returned as a token. It is not in the error."""
+    if not _may_be_token(token):
+        what = "an empty or malformed string" if isinstance(token, str) else type(token).__name__
+        raise InvalidArgument(
+            f"the function `token` returned {what}: return the user's token, a str, or raise an "
+            "error while there is none"
+        )
+
+
+def _may_be_token(token: object) -> bool:
+    return isinstance(token, str) and token.isascii() and token.isprintable() and token != ""
 
 
 def check_device(label: object) -> None:
@@ -69,9 +81,12 @@ def check_seconds(name: str, value: object) -> None:
 
 
 def check_text(text: object, frame_max_bytes: int) -> None:
-    """Check the text of a message. `frame_max_bytes` is what a server takes at once."""
+    """Check the text of a message. `frame_max_bytes` is what a server takes at once; if that leaves
+    no room for any text, it counts as not said.
+    """
     size = len(_encoded("text", text))
-    max_bytes = (frame_max_bytes or FRAME_MAX_BYTES) - SEND_HEAD_BYTES
+    said = frame_max_bytes > SEND_HEAD_BYTES
+    max_bytes = (frame_max_bytes if said else FRAME_MAX_BYTES) - SEND_HEAD_BYTES
     if not size:
         raise InvalidArgument("text is empty: send at least one character")
     if size > max_bytes:

@@ -52,8 +52,9 @@ def connect(
     `await client.close()` at the end.
 
     - `connect_url`: the connect server, such as `https://chat.example.com`.
-    - `token`: a token, or an async function that returns one. It is called for each connection, and
-      before a token expires.
+    - `token`: a token, or an async function that returns one. It is called for each connection and
+      each query, and before a token expires. If it returns none, the client ends with
+      `InvalidArgument`.
     - `state`: where the device's state is saved; a path names a file. With a state, a restarted
       process receives exactly what it missed, and sends again what was not acknowledged. An event
       that the application was handling when the process died comes again. Without a state, the

@@ -109,7 +109,7 @@ class LocalDevice:
             return ClientFrame(
                 offset=live.position.offset if live.position else -1, renewed_token=token
             )
-        return live.outgoing(self.welcome.limits.sends_per_frame_max or 1)
+        return live.outgoing(max(self.welcome.limits.sends_per_frame_max, 1))
 
     # -- from the server
 

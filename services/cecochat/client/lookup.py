@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from cecochat.client.arguments import check_token, check_url
-from cecochat.client.backoff import BackOff
+from cecochat.client.arguments import check_supplied, check_token, check_url
+from cecochat.client.backoff import BackOff, asked_for
 from cecochat.client.errors import ChatError, NotReachable, Refused
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class NoOtherToken(Refused):
 Token = str | Callable[[], Awaitable[str]]
 """A token, or an async function that returns a fresh one.
 
-It is called for every connection, and before a token expires.
+It is called for every connection and every query, and before a token expires.
 """
 
 
@@ -96,8 +96,13 @@ class Lookup:
         return callable(self._token)
 
     async def token(self) -> str:
-        """Return a token to use now. Raises `NoOtherToken` if the only one has been revoked."""
+        """Return a token to use now.
+
+        Raises `NoOtherToken` if the only one has been revoked, and `InvalidArgument` if the
+        application's function returned none.
+        """
         token = await self._token() if callable(self._token) else self._token
+        check_supplied(token)
         if token == self._revoked:
             raise NoOtherToken(TOKEN_REVOKED, "the token has been revoked: log in again")
         return token
@@ -177,7 +182,7 @@ def _route(answer: dict[str, Any]) -> Route:
         websocket=answer.get("websocket", ""),
         history_http=answer.get("history_http", ""),
         valid_for_s=float(answer["valid_for_s"]),
-        backoff=BackOff(**{key: float(value) for key, value in answer["backoff"].items()}),
+        backoff=asked_for(answer.get("backoff")),
     )
 
 
@@ -192,7 +197,7 @@ def _refused(url: str, response: httpx.Response) -> ChatError:
             retriable=error["retriable"],
             retry_after_s=error["retry_after_ms"] / 1_000,
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return NotReachable(
             f"{url} answered {response.status_code} without a typed error: is it a connect server?"
         )
