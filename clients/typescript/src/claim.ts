@@ -1,7 +1,8 @@
 /** Says which of several clients may write a file: the one that opened it last. */
 
-import { readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { open, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { platform } from "node:process";
 import { ChatError } from "./errors.js";
 import { newId } from "./newid.js";
 
@@ -10,7 +11,7 @@ export class Claim {
   /** What to write before it takes the file's place: no other client writes there. */
   readonly beside: string;
 
-  private constructor(private readonly path: string) {
+  private constructor(readonly path: string) {
     this.beside = `${path}.${this.id}.new`;
   }
 
@@ -22,18 +23,23 @@ export class Claim {
     return claim;
   }
 
-  /** Put what was written beside the file in its place. Throws `storage_taken`. */
+  /**
+   * Put what was written beside the file in its place, where it is after a power cut, too. Throws
+   * `storage_taken`.
+   */
   async replace(): Promise<void> {
     await this.check();
     await rename(this.beside, this.path).catch(async (error: unknown) => {
       await this.check(); // the next owner removes what lies beside the file
       throw error;
     });
+    await syncFolder(dirname(this.path));
     await this.check();
   }
 
-  private async check(): Promise<void> {
-    if ((await readFile(`${this.path}.owner`, "utf8").catch(() => "")) === this.id) return;
+  /** Throws `storage_taken` if another client has opened the file since. */
+  async check(): Promise<void> {
+    if ((await readFile(`${this.path}.owner`, "utf8")) === this.id) return;
     const message = `another client has opened ${this.path} since: give each its own file`;
     throw new ChatError("storage_taken", message);
   }
@@ -46,4 +52,10 @@ async function removeLeft(path: string): Promise<void> {
     (each) => each.startsWith(`${name}.`) && each.endsWith(".new"),
   );
   await Promise.all(left.map((each) => rm(join(folder, each), { force: true })));
+}
+
+async function syncFolder(path: string): Promise<void> {
+  if (platform === "win32") return; // which cannot open a folder
+  const folder = await open(path);
+  await folder.sync().finally(() => folder.close());
 }

@@ -48,7 +48,7 @@ export function memory(): Storage {
 /** What is kept in memory. */
 export class MemoryKept implements Kept {
   device: Snapshot | undefined;
-  private readonly chats = new Map<string, Message[]>();
+  protected readonly chats = new Map<string, Message[]>();
 
   async save(device: Snapshot, messages: Message[]): Promise<void> {
     this.device = device;

@@ -1,6 +1,6 @@
 import "fake-indexeddb/auto";
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, readdir, stat, writeFile } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -76,49 +76,3 @@ test("users do not see each other's devices in IndexedDB", async () => {
   assert.equal(kept.device, undefined);
   await kept.close();
 });
-
-test("a file keeps at most 1,000 messages, and reads one that has none", async () => {
-  const path = join(folder, "erin.json");
-  await writeFile(path, JSON.stringify({ ...snapshot(1), user_id: "erin" }));
-  const kept = await file(path).open(URL, "erin");
-  assert.deepEqual(kept.device, { ...snapshot(1), user_id: "erin" });
-  const ids = Array.from({ length: 1_100 }, (_, n) => BigInt(n));
-  const messages = ids.map((id) => message(id, `d:alice~${id % 10n}`));
-  await kept.save(kept.device!, messages);
-  const stored = JSON.parse(await readFile(path, "utf8")).messages;
-  assert.deepEqual(
-    stored.map(({ id }: { id: string }) => BigInt(id)),
-    ids.slice(100),
-  );
-});
-
-test("only the owner may read a file, and it belongs to one user", async () => {
-  const path = join(folder, "alice.json");
-  assert.equal((await stat(path)).mode & 0o777, 0o600);
-  assert.equal(JSON.parse(await readFile(path, "utf8")).user_id, "alice");
-  await assert.rejects(file(path).open(URL, "bob"), { code: "storage_failed" });
-});
-
-test("who has opened a file before another may not write any more, and says so", async () => {
-  const path = join(folder, "bot.json");
-  const first = await file(path).open(URL, "bot");
-  const second = await file(path).open(URL, "bot");
-  for (let n = 0; n < 20; n++) {
-    const taken = assert.rejects(first.save(bot(1), []), { code: "storage_taken" });
-    await Promise.all([taken, second.save(bot(2), [])]);
-  }
-  assert.deepEqual((await file(path).open(URL, "bot")).device, bot(2));
-});
-
-test("what a killed client left beside its file is removed", async () => {
-  const path = join(folder, "killed.json");
-  await writeFile(`${path}.killed.new`, "{");
-  const kept = await file(path).open(URL, "bot");
-  await kept.save(bot(1), []);
-  const left = (await readdir(folder)).filter((each) => each.startsWith("killed"));
-  assert.deepEqual(left.sort(), ["killed.json", "killed.json.owner"]);
-});
-
-function bot(partition_count: number): Snapshot {
-  return { ...snapshot(partition_count), user_id: "bot" };
-}
