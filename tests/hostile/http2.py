@@ -86,6 +86,15 @@ def late_bomb(path: str, stream: int) -> bytes:
     )
 
 
+def kinds(heard: bytes) -> list[int]:
+    """Of the whole frames that have come."""
+    found, at = [], 0
+    while at + 9 <= len(heard):
+        found.append(heard[at + 3])
+        at += 9 + int.from_bytes(heard[at : at + 3], "big")
+    return found
+
+
 class Peer:
     """A connection that has said its preface and settings, and reads what comes."""
 

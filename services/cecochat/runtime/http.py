@@ -86,6 +86,12 @@ class Deadlines(HttpProtocol):
     def connection_made(self, transport: Any) -> None:
         bound_unsent(transport)
         super().connection_made(transport)  # type: ignore[no-untyped-call]
+        # it is full unless the kernel has everything; with 0, asyncio's TLS is always full
+        transport.set_write_buffer_limits(high=1, low=0)
+
+    async def sent(self) -> None:
+        """Return once the kernel has everything that was sent."""
+        await self._can_write.wait()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -95,6 +101,12 @@ class Deadlines(HttpProtocol):
         super().data_received(data)
         if http is not None and http.stage is not Stage.IDLE:
             self._time = begun_s
+
+
+async def sent(request: Request[Any, Any]) -> None:
+    """Return once the kernel has everything that was sent to whoever asks."""
+    protocol: Any = request.protocol  # its type says less than it is
+    await protocol.sent()
 
 
 def error_response(

@@ -8,7 +8,7 @@ import json
 import zlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
@@ -79,9 +79,12 @@ class Unary:
         body = await bodies.read(self.request, self._max_bytes)
         return self._parsed(self._decompressed(body), kind)
 
-    async def write(self, answer: bytes, kind: type[Message]) -> None:
-        """Send a serialized answer. This returns when its last piece is in the buffer."""
-        body = answer if self._content_type == PROTO else _as_json(kind.FromString(answer))
+    def encoded(self, answer: bytes, kind: type[Message]) -> bytes:
+        """Return a serialized answer as the client wants it: as it is, or as JSON."""
+        return answer if self._content_type == PROTO else _as_json(kind.FromString(answer))
+
+    async def write(self, body: bytes) -> None:
+        """Send the body of the answer. This returns when the kernel has all of it."""
         headers = {"content-length": str(len(body))}
         response = await self.request.respond(headers=headers, content_type=self._content_type)
         assert response
@@ -89,6 +92,12 @@ class Unary:
         for begin in begins:
             piece = body[begin : begin + PIECE_BYTES]
             await response.send(piece, end_stream=begin == begins[-1])
+        await http.sent(self.request)
+
+    def hang_up(self) -> None:
+        """End the connection at once, which cancels whoever answers the call."""
+        transport: Any = self.request.transport  # its type says less than it is
+        transport.abort()
 
     def drop(self) -> None:
         """Keep nothing of the request, since it is refused."""

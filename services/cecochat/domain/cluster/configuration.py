@@ -160,7 +160,8 @@ class Config:
         "queries",
         1,
         100_000,
-        "how many queries a server may have under way",
+        "how many queries a server may answer at once; answers that wait to be read are not among "
+        "them, but bounded in bytes",
         "history",
     )
     audit_rate: float = _key(

@@ -135,7 +135,7 @@ def add_routes(
         found = await lookups.answer(asked.request, LOOKUP, partial(asked.read, LookupRequest))
         if isinstance(found, Refusal):
             return found
-        await asked.write(found.SerializeToString(), LookupResponse)
+        await asked.write(asked.encoded(found.SerializeToString(), LookupResponse))
         return None
 
     unary.add_route(app, LOOKUP, lookup, LOOKUP_MAX_BYTES)

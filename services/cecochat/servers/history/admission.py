@@ -22,9 +22,9 @@ BYTES_A_QUERY = 64 << 10
 
 
 class Admission:
-    """Admits calls. A call counts as its user's from its beginning. It takes one of the server's
-    places once its request is there, and until its answer has left the server; if its client does
-    not read, that is until the connection ends.
+    """Admits calls. A call counts as its user's from its beginning until its answer has left the
+    server; if its client does not read, that is until the connection ends. It takes one of the
+    server's places only while it is answered: once its request is there, and until its answer is.
     """
 
     def __init__(self, config: Callable[[], Config]) -> None:
@@ -51,7 +51,7 @@ class Admission:
     @contextmanager
     def placed(self) -> Iterator[None]:
         """Take one of the server's places for as long as the context lasts, for a call whose
-        request is there. Raises `Refusal` (rate_limited).
+        request is there, and its answer is not. Raises `Refusal` (rate_limited).
         """
         self._check_places()
         self._taken += 1

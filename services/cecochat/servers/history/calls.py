@@ -9,8 +9,8 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry, Histogram
@@ -22,6 +22,7 @@ from cecochat.internal.v1.internal_pb2 import HistoryLoad, Load
 from cecochat.runtime.arriving import Arrivals
 from cecochat.runtime.grpc import INTERNAL
 from cecochat.runtime.tarpit import Tarpit
+from cecochat.runtime.unread import Unread
 from cecochat.servers.history.admission import Admission
 from cecochat.servers.history.queries import Queries
 from cecochat.telemetry import spans
@@ -73,6 +74,8 @@ class Exchange(ABC):
     """What the caller says who it is."""
     traceparent: str
     """The trace context of the caller; "" if it has none."""
+    copies: ClassVar[int] = 1
+    """How often memory holds an answer while it is sent."""
 
     def timeout_s(self) -> float:
         """Return how long the caller waits for an answer, at most. Raises `Refusal`."""
@@ -86,9 +89,19 @@ class Exchange(ABC):
     async def read(self, kind: type[Request]) -> Request:
         """Return the request once it is there. Raises `Refusal`."""
 
+    def encoded(self, answer: bytes) -> bytes:
+        """Return a serialized answer as it is sent."""
+        return answer
+
     @abstractmethod
-    async def write(self, answer: bytes) -> None:
-        """Send the answer. This returns when the client has taken it, but for what buffers hold."""
+    async def write(self, encoded: bytes) -> None:
+        """Send the answer. This returns when the client has taken it, but for what the kernel
+        holds.
+        """
+
+    @abstractmethod
+    def hang_up(self) -> None:
+        """End the connection, since its client does not read. That cancels `write`."""
 
 
 class QueryMetrics:
@@ -134,6 +147,7 @@ class Calls:
         )
         self._admission = admission
         self._arrivals = Arrivals()
+        self._unread = Unread()
         self._verifier = verifier
         self._metrics = metrics
         self._tracer = tracer
@@ -141,10 +155,13 @@ class Calls:
 
     async def respond(self, call: Call, exchange: Exchange) -> Refusal | None:
         """Answer a call, or return why it is refused, after the wait that a flood has to expect."""
-        begun_s = time.monotonic()
+        begun_s, took_s = time.monotonic(), None
         refusal: Refusal | None = None
         try:
-            await self._admit(call, exchange)
+            with ExitStack() as under_way:
+                encoded = await self._admit(call, exchange, under_way)
+                took_s = time.monotonic() - begun_s  # whoever reads late does not make us slow
+                await exchange.write(encoded)
         except Refusal as refused:
             refusal = refused.detached()
         except (Unavailable, TimeoutError) as error:
@@ -154,21 +171,26 @@ class Calls:
             log.exception("%s failed", call.name)
             refusal = INTERNAL
         finally:
-            self._metrics.answered(call.name, refusal, time.monotonic() - begun_s)
+            took_s = time.monotonic() - begun_s if took_s is None else took_s
+            self._metrics.answered(call.name, refusal, took_s)
         if refusal:
             exchange.drop()
             await self._tarpit.hold(refusal)
         return refusal
 
-    async def _admit(self, call: Call, exchange: Exchange) -> None:
-        identity = self._verifier.verify(bearer(exchange.authorization))
-        with self._admission.admitted(identity.user_id, call.cost):
-            async with self._arrivals.soon():
-                request = await exchange.read(call.request)
-            with self._admission.placed():
-                answer = await self._answer(call, exchange, identity.user_id, request)
-                self._admission.answered(identity.user_id, len(answer))
-                await exchange.write(answer)
+    async def _admit(self, call: Call, exchange: Exchange, under_way: ExitStack) -> bytes:
+        """Return the encoded answer, which is held until the call is no longer under way."""
+        user_id = self._verifier.verify(bearer(exchange.authorization)).user_id
+        under_way.enter_context(self._admission.admitted(user_id, call.cost))
+        async with self._arrivals.soon():
+            request = await exchange.read(call.request)
+        with self._admission.placed():
+            answer = await self._answer(call, exchange, user_id, request)
+        self._admission.answered(user_id, len(answer))
+        encoded = exchange.encoded(answer)
+        size_bytes = len(encoded) * exchange.copies
+        under_way.enter_context(self._unread.held(user_id, size_bytes, exchange.hang_up))
+        return encoded
 
     async def _answer(
         self, call: Call, exchange: Exchange, user_id: UserId, request: Message

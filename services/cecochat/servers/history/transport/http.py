@@ -45,5 +45,13 @@ class _OverHttp(Exchange):
         return await self._asked.read(kind)
 
     @override
-    async def write(self, answer: bytes) -> None:
-        await self._asked.write(answer, self._response)
+    def encoded(self, answer: bytes) -> bytes:
+        return self._asked.encoded(answer, self._response)
+
+    @override
+    async def write(self, encoded: bytes) -> None:
+        await self._asked.write(encoded)
+
+    @override
+    def hang_up(self) -> None:
+        self._asked.hang_up()

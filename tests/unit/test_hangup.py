@@ -1,0 +1,59 @@
+"""Connections that are ended from under gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from cecochat.runtime import hangup
+from cecochat.runtime.hangup import HangUp
+
+WITHIN_S = 10.0
+
+
+@contextmanager
+def connected(host: str, listening: str, *, dual: bool) -> Iterator[tuple[socket.socket, int]]:
+    """A client, and its port. The other end stays open beside it."""
+    family = socket.AF_INET6 if ":" in listening else socket.AF_INET
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            socket.create_server((listening, 0), family=family, dualstack_ipv6=dual)
+        )
+        client = stack.enter_context(socket.create_connection((host, server.getsockname()[1])))
+        accepted, _ = server.accept()
+        stack.enter_context(accepted)
+        client.setblocking(False)
+        yield client, client.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "listening", "dual", "peer"),
+    [
+        ("127.0.0.1", "127.0.0.1", False, "ipv4:127.0.0.1:{}"),
+        ("127.0.0.1", "::", True, "ipv4:127.0.0.1:{}"),
+        ("127.0.0.1", "::", True, "ipv6:%5B::ffff:127.0.0.1%5D:{}"),
+        ("::1", "::1", False, "ipv6:%5B::1%5D:{}"),
+    ],
+)
+async def test_the_one_that_is_named_ends(
+    monkeypatch: pytest.MonkeyPatch, host: str, listening: str, dual: bool, peer: str
+) -> None:
+    monkeypatch.setattr(hangup, "EVERY_S", 0.01)
+    if ":" in listening and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with (
+        connected(host, listening, dual=dual) as (client, port),
+        connected(host, listening, dual=dual) as (other, _),
+    ):
+        hanging_up = HangUp()
+        hanging_up.on("unix:/tmp/nobody")
+        hanging_up.on(peer.format(port))
+        hanging_up.on(peer.format(port))
+        async with asyncio.timeout(WITHIN_S):
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+        with pytest.raises(BlockingIOError):
+            other.recv(1)
