@@ -141,7 +141,7 @@ def test_large_frames_that_wait_stay_whole_under_uvloop() -> None:
         await socket.close(1000, "")
 
     async def main() -> list[bytes]:
-        endpoint = runtime.websocket.Endpoint("/", SUBPROTOCOL, 1 << 16, lambda _: False)
+        endpoint = runtime.websocket.Endpoint("/", SUBPROTOCOL, 1 << 16, lambda _: None)
         async with (
             runtime.websocket.serving(endpoint, serve, "127.0.0.1", 0, None) as port,
             websockets.connect(f"ws://127.0.0.1:{port}/", subprotocols=[SUBPROTOCOL]) as socket,

@@ -9,7 +9,7 @@ from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.cluster.origins import origin, origins
 from cecochat.domain.errors import InvalidSettings
 from cecochat.ports.discovery import Instance
-from cecochat.runtime.origins import Origins
+from cecochat.runtime.origins import NOT_YET, REFUSED, Origins
 from cecochat.settings.settings import Settings, load
 
 
@@ -61,6 +61,24 @@ async def test_behind_an_edge_our_own_page_is_there() -> None:
     found = await of_a_system(load(edge), "Chat.example.com:443")
     assert found.allow("https://chat.example.com")
     assert not found.allow("http://chat.example.com")
+
+
+async def test_nobody_is_turned_away_before_it_is_known_who_is_let_in() -> None:
+    """Neither before there is a configuration, nor while no connect server is live."""
+    page, discovery = ["https://app.example.com"], EmbeddedDiscovery()
+    found = Origins(load({}), discovery)
+    connect = Instance("connect", "c1", "127.0.0.1:8080", "http://127.0.0.1:1", "1")
+    assert found.refusal(page) is NOT_YET
+    await discovery.register(connect)
+    assert found.refusal(page) is NOT_YET
+    found.configure(Config())
+    assert found.refusal(page) is REFUSED
+    assert found.refusal(["http://127.0.0.1:8080"]) is None
+    await discovery.deregister(connect)
+    assert found.refusal(page) is NOT_YET
+    assert found.refusal([]) is None, "a program that is no browser"
+    found.configure(Config(web_origins=page[0]))
+    assert found.refusal(page) is None
 
 
 async def test_others_are_named_while_servers_run() -> None:

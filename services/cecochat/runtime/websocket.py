@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +23,10 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from typing_extensions import override
 
 from cecochat.auth.certificates import Certificate
+from cecochat.domain.errors import Refusal
 from cecochat.domain.websocket import BEAT_S
+from cecochat.runtime.http import STATUS
 from cecochat.runtime.listening import BACKLOG, bound_unsent, listening
-from cecochat.runtime.origins import FORBIDDEN, REFUSED
 from cecochat.runtime.socket import Socket
 
 log = logging.getLogger(__name__)
@@ -45,14 +46,15 @@ class Endpoint:
     path: str
     protocol: str
     message_max_bytes: int
-    allow: Callable[[str], bool]
+    unwelcome: Callable[[Sequence[str]], Refusal | None]
+    """Why pages of some origins are refused, or None."""
 
     def refusal(self, request: WSUpgradeRequest) -> tuple[int, str] | None:
         """Return the HTTP status and the reason why a handshake is refused, or None."""
         if request.path.partition(b"?")[0] != self.path.encode():
             return 404, f"there is nothing here: open a WebSocket at {self.path}"
-        if not all(map(self.allow, request.headers.getall("origin", []))):
-            return FORBIDDEN, REFUSED
+        if refusal := self.unwelcome(request.headers.getall("origin", [])):
+            return STATUS[refusal.error_code], refusal.message
         if self.protocol not in _listed(request, "sec-websocket-protocol"):
             return 400, f"offer the sub-protocol {self.protocol}"
         return None

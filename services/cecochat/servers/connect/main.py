@@ -34,7 +34,7 @@ async def connect(parts: Parts, server_id: str) -> AsyncIterator[Instance]:
     metrics = ConnectMetrics(registry)
     for_clients = http.app("connect-for-clients", unary.refused)
     origins = Origins(parts.settings, parts.discovery)
-    origins.watch(for_clients, but=(development.PATH,))
+    origins.watch(for_clients, apart_from=(development.PATH,))
     add_routes(for_clients, directory, verifier, metrics, tracer)
     openapi.add_route(for_clients)
     if parts.page_secret:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def endpoint(origins: Origins) -> Endpoint:
     """Return what is served, to pages of these origins."""
-    return Endpoint(CHAT_PATH, PROTOCOL, intake.FRAME_MAX_BYTES, origins.allow)
+    return Endpoint(CHAT_PATH, PROTOCOL, intake.FRAME_MAX_BYTES, origins.refusal)
 
 
 def service(server: MessagingServer) -> Serve:
