@@ -18,6 +18,7 @@ from sanic.response import HTTPResponse
 from sanic.response import html as html_response
 
 from cecochat.domain.errors import Invalid
+from cecochat.runtime import pages
 from cecochat.runtime.http import App, error_response
 from cecochat.servers.connect.server import Directory
 
@@ -33,15 +34,11 @@ def _style_hash() -> str:
     return b64encode(sha256(style[1].encode()).digest()).decode()
 
 
-HEADERS = {
+HEADERS = pages.HEADERS | {
     "content-security-policy": (
         f"default-src 'none'; style-src 'sha256-{_style_hash()}'; img-src data:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
     "vary": "accept",
 }
