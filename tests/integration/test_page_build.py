@@ -46,6 +46,10 @@ def test_the_types_of_the_page_are_right(programs: Path) -> None:
     run(programs / "tsc")
 
 
+def test_its_model_passes_its_own_tests(programs: Path) -> None:
+    run("npm", "test", "--silent")
+
+
 def test_it_is_small() -> None:
     size = sum(len(gzip.compress(content)) for content in contents(FOLDER).values())
     assert 0 < size <= MAX_BYTES, f"{size:,} bytes"

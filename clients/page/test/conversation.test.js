@@ -1,0 +1,59 @@
+/** What the page knows of a chat, when one thing is told in two ways. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Conversation } from "../src/model/conversation.ts";
+import { rowsOf } from "../src/model/rows.ts";
+
+const AT = new Date("2026-11-29T10:00:00Z");
+
+function message(id, from, key = `k${id}`) {
+  return { id, from, text: `text of ${key}`, at: AT, key };
+}
+
+function outgoing(key) {
+  return { key, text: `text of ${key}`, at: AT };
+}
+
+/** Return what a person reads, and whether it waits. */
+function read(chat) {
+  return rowsOf(chat)
+    .filter((row) => row.kind === "said")
+    .map(({ text, tick }) => `${text}, ${tick}`);
+}
+
+test("what waits becomes a message, once, whatever is told first", () => {
+  const answeredLater = new Conversation("alice", "bob");
+  answeredLater.say(outgoing("mine"));
+  assert.deepEqual(read(answeredLater), ["text of mine, waiting"]);
+  answeredLater.add(message(5n, "alice", "mine"));
+  assert.deepEqual(read(answeredLater), ["text of mine, sent"]);
+
+  const answeredFirst = new Conversation("alice", "bob");
+  answeredFirst.add(message(5n, "alice", "mine"));
+  answeredFirst.say(outgoing("mine"));
+  assert.deepEqual(read(answeredFirst), ["text of mine, sent"]);
+  assert.deepEqual(answeredFirst.outgoing, []);
+});
+
+test("a message that is told again does not bring back what waits for another", () => {
+  const chat = new Conversation("alice", "bob");
+  chat.say(outgoing("one"));
+  chat.say(outgoing("two"));
+  assert.equal(chat.add(message(5n, "alice", "one")), true);
+  assert.equal(chat.add(message(5n, "alice", "one")), false);
+  assert.deepEqual(read(chat), ["text of one, sent", "text of two, waiting"]);
+});
+
+test("the same key of the other user is another message", () => {
+  const chat = new Conversation("alice", "bob");
+  chat.add(message(5n, "bob", "same"));
+  chat.say(outgoing("same"));
+  assert.equal(read(chat).length, 2);
+  chat.add(message(6n, "bob", "same"));
+  assert.deepEqual(
+    chat.outgoing.map((each) => each.key),
+    ["same"],
+  );
+});
