@@ -318,3 +318,62 @@ async def test_without_locks_a_shared_storage_is_refused_and_each_tab_is_a_devic
     }"""
     with pytest.raises(Exception, match="only in a page from HTTPS or localhost"):
         await first.evaluate(asking)
+
+
+# -- a storage that is taken away
+
+UPGRADE = """() => indexedDB.databases().then(([{ name }]) => new Promise((resolve, reject) => {
+    const opening = indexedDB.open(name, 99);
+    opening.onerror = () => reject(opening.error);
+    opening.onsuccess = () => {
+        const store = opening.result.transaction("device").objectStore("device");
+        store.get("device").onsuccess = ({ target }) => {
+            opening.result.close();
+            resolve(target.result.outbox.map((send) => send.message.text));
+        };
+    };
+}))"""
+DELETE = """() => indexedDB.databases().then(([{ name }]) => new Promise((resolve) => {
+    indexedDB.deleteDatabase(name).onsuccess = () => resolve();
+}))"""
+
+
+async def ended_by(page: Page) -> str:
+    await page.wait_for_function("chat.client.status.state === 'closed'")
+    return str(await page.evaluate("chat.client.status.error.code"))
+
+
+async def test_tabs_of_an_earlier_version_ask_to_be_reloaded(server: Server, enter: Enter) -> None:
+    profile = await enter("alice")
+    leader, follower = await profile.tab(), await profile.tab()
+    for each in (leader, follower):
+        await until_connected(each)
+    await server.kill()
+    await begin(follower, "bob", "queued")
+    await eventually(lambda: stored(leader, "bob", "queued"))
+    assert await follower.evaluate(UPGRADE) == ["queued"]
+    assert await ended_by(leader) == "storage_upgraded"
+    assert await ended_by(follower) == "storage_upgraded"
+
+
+async def test_all_tabs_end_when_their_storage_is_deleted(enter: Enter) -> None:
+    """As when a person logs out in one of them."""
+    profile = await enter("alice")
+    leader, follower = await profile.tab(), await profile.tab()
+    for each in (leader, follower):
+        await until_connected(each)
+    await follower.evaluate(DELETE)
+    assert await ended_by(leader) == "storage_deleted"
+    assert await ended_by(follower) == "storage_deleted"
+
+
+async def test_connecting_fails_where_nothing_can_be_stored(enter: Enter) -> None:
+    tab = await (await enter("alice")).tab()
+    asking = """async () => {
+        indexedDB.__proto__.open = () => { throw new DOMException("denied", "SecurityError") };
+        const { connect } = await import("/client.js");
+        const [, url, token] = location.hash.split("#");
+        await connect({ url, token });
+    }"""
+    with pytest.raises(Exception, match=r"IndexedDB cannot be used \(denied\)"):
+        await tab.evaluate(asking)

@@ -45,21 +45,31 @@ export async function connect(options: Options): Promise<Client> {
   const client = new Client(userId);
   const emit = (occurrence: Occurrence): Promise<void> => client._emit(occurrence);
   const makeCore = async (emit: Emit): Promise<Core> => {
-    const kept = await storage.open(checked.url, userId).catch((error: unknown) => {
-      throw chatError(error, "storage_failed");
-    });
-    return new Core(userId, checked, kept, new Surroundings(), emit);
+    const kept = await storable(storage.open(checked.url, userId));
+    try {
+      return new Core(userId, checked, kept, new Surroundings(), emit);
+    } catch (error) {
+      await kept.close();
+      throw error;
+    }
   };
-  const backend =
-    storage.sharedName && canShare()
-      ? new Tabs(storage.sharedName(checked.url, userId), makeCore, emit)
-      : await makeCore(emit);
+  const shared = canShare() && storage.sharedName?.(checked.url, userId);
+  if (shared) await storable(storage.check?.(checked.url, userId));
+  const backend = shared ? new Tabs(shared, makeCore, emit) : await makeCore(emit);
   client._open(backend);
   setTimeout(() => backend.start()); // whoever awaits this has time to add listeners
   return client;
 }
 
 type Emit = (occurrence: Occurrence) => Promise<void>;
+
+async function storable<T>(opening: T | Promise<T>): Promise<T> {
+  try {
+    return await opening;
+  } catch (error) {
+    throw chatError(error, "storage_failed");
+  }
+}
 
 /** Whether tabs can share a storage and a connection here: in a page that came over HTTPS. */
 function canShare(): boolean {

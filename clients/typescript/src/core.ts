@@ -2,7 +2,7 @@
 
 import { waitMs } from "./backoff.js";
 import { Device } from "./device.js";
-import { ChatError, chatError, closed } from "./errors.js";
+import { ChatError, chatError, closed, unusable } from "./errors.js";
 import { type Chat, type Message, type Occurrence, type Page, type Status } from "./events.js";
 import { chatFrom, messageOf } from "./events.js";
 import { Filling } from "./gap.js";
@@ -65,12 +65,13 @@ export class Core implements Peer {
     const { url, token, fetch } = options;
     this.lookup = new Lookup(url, token, fetch);
     this.queries = new Queries(this.lookup, fetch);
-    const device = kept.device ? Device.restored(kept.device) : new Device(userId, newId());
+    const device = restored(kept, userId);
     this.keeper = new Keeper(kept, () => this.local.progress.snapshot());
     this.local = new LocalDevice(device, this.owner(), options.receipts);
     this.filling = new Filling(this.local, this.queries);
     const keep = (): void => void this.keeper.keep().catch(this.keeper.failed);
     this.sending = new Sending(this.local, (chatId) => this.recent(chatId), keep);
+    kept.lost = (error) => void this.letGo(error);
     this.keeper.failed = (error) => this.fail(chatError(error, "storage_failed"));
   }
 
@@ -255,6 +256,14 @@ export class Core implements Peer {
     void this.emit({ name: "status", value: status }).catch(() => {});
   }
 
+  /** End, and let go of the storage at once: somebody waits for it. */
+  private async letGo(error: ChatError): Promise<void> {
+    this.fail(error);
+    await this.keeper.keep().catch(() => {});
+    await this.kept.close();
+    this.setStatus({ state: "closed", error });
+  }
+
   /** End the client, for good: by `error`, or because the application closes it. */
   private fail(error: ChatError | undefined): void {
     if (this.isClosed) return;
@@ -303,6 +312,15 @@ export class Core implements Peer {
       this.telling = undefined;
       this.local.tellMarks();
     }, RECEIPT_EVERY_MS);
+  }
+}
+
+/** Return the device that is stored, or a new one. */
+function restored({ device }: Kept, userId: string): Device {
+  try {
+    return device ? Device.restored(device) : new Device(userId, newId());
+  } catch (error) {
+    throw unusable("what is stored", error, "delete it to begin anew");
   }
 }
 

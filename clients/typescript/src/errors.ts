@@ -52,6 +52,13 @@ export function invalid(message: string): ChatError {
   return new ChatError("invalid_argument", message);
 }
 
+/** What is stored, or is to be stored, cannot be used. `mend` says what to do. */
+export function unusable(what: string, thrown: unknown, mend: string): ChatError {
+  if (thrown instanceof ChatError) return thrown;
+  const why = chatError(thrown, "").message;
+  return new ChatError("storage_failed", `${what} cannot be used (${why}): ${mend}`);
+}
+
 export function closed(): ChatError {
   return new ChatError("closed", "the client is closed: connect again");
 }

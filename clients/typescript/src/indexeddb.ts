@@ -1,6 +1,6 @@
 /** Keeps devices in the browser's IndexedDB: one database for each user of each CecoChat. */
 
-import { ChatError } from "./errors.js";
+import { ChatError, unusable } from "./errors.js";
 import type { Message } from "./events.js";
 import { newId } from "./newid.js";
 import type { Snapshot } from "./snapshot.js";
@@ -9,6 +9,7 @@ import { type Kept, RECENT_MAX, type Storage } from "./storage.js";
 const DEVICE = "device";
 const OWNER = "owner"; // who has opened the database last: only they may write
 const MESSAGES = "messages";
+const VERSION = 1;
 const SPARE = 50; // how many messages of a chat more than RECENT_MAX there may be
 
 /** The name of the database that keeps a user's device and messages. Delete it at a log-out. */
@@ -22,29 +23,59 @@ export function databaseName(url: string, userId: string): string {
  * another `name` to keep apart what has the same address and user.
  */
 export function indexedDb(name = databaseName): Storage {
-  return { sharedName: name, open: (url, userId) => openKept(name(url, userId)) };
+  return {
+    sharedName: name,
+    open: (url, userId) => usable(openKept(name(url, userId))),
+    check: (url, userId) => usable(check(name(url, userId))),
+  };
+}
+
+async function usable<T>(opening: Promise<T>): Promise<T> {
+  try {
+    return await opening;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "VersionError") throw upgraded();
+    throw unusable("IndexedDB", error, "let the browser store data here, or pass memory()");
+  }
+}
+
+async function check(name: string): Promise<void> {
+  const database = await opened(name);
+  try {
+    await done(database.transaction([DEVICE, MESSAGES]).objectStore(DEVICE).get(DEVICE));
+  } finally {
+    database.close();
+  }
 }
 
 async function openKept(name: string): Promise<Kept> {
-  const opening = indexedDB.open(name, 1);
-  opening.onupgradeneeded = () => {
-    opening.result.createObjectStore(DEVICE);
-    opening.result.createObjectStore(MESSAGES);
-  };
-  const database = await done(opening);
-  database.onversionchange = () => database.close(); // somebody wants to delete it
+  const database = await opened(name);
   const store = database.transaction(DEVICE, "readwrite").objectStore(DEVICE);
   const owner = newId();
   store.put(owner, OWNER);
   return new DatabaseKept(database, owner, await done<Snapshot | undefined>(store.get(DEVICE)));
 }
 
+function opened(name: string): Promise<IDBDatabase> {
+  const opening = indexedDB.open(name, VERSION);
+  opening.onupgradeneeded = () => {
+    opening.result.createObjectStore(DEVICE);
+    opening.result.createObjectStore(MESSAGES);
+  };
+  return done(opening);
+}
+
 class DatabaseKept implements Kept {
+  lost: (error: ChatError) => void = () => this.close();
+
   constructor(
     private readonly database: IDBDatabase,
     private readonly owner: string,
     readonly device: Snapshot | undefined,
-  ) {}
+  ) {
+    database.onversionchange = ({ newVersion }) =>
+      this.lost(newVersion === null ? deleted() : upgraded());
+  }
 
   save(device: Snapshot, messages: Message[]): Promise<void> {
     const transaction = this.database.transaction([DEVICE, MESSAGES], "readwrite");
@@ -76,6 +107,16 @@ class DatabaseKept implements Kept {
 
 function taken(): ChatError {
   return new ChatError("storage_taken", "another client has opened this storage since");
+}
+
+function upgraded(): ChatError {
+  const message = "a later version of the client has taken over the storage: reload the page";
+  return new ChatError("storage_upgraded", message);
+}
+
+function deleted(): ChatError {
+  const message = "the storage was deleted, as at a log-out: connect again to begin anew";
+  return new ChatError("storage_deleted", message);
 }
 
 /** Messages of a chat lie in the order of their ids, which have at most 19 digits. */

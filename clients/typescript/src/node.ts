@@ -2,7 +2,7 @@
 
 import { type FileHandle, open, readFile, rm, stat } from "node:fs/promises";
 import { Claim } from "./claim.js";
-import { ChatError } from "./errors.js";
+import { ChatError, unusable } from "./errors.js";
 import type { Message } from "./events.js";
 import { type Saved, lineOf, savedIn } from "./lines.js";
 import type { Snapshot } from "./snapshot.js";
@@ -18,14 +18,22 @@ import { type Kept, MemoryKept, type Storage, newest } from "./storage.js";
 export function file(path: string): Storage {
   return {
     async open(_url, userId) {
-      await load(path, userId); // a file of another user is not taken over
-      const claim = await Claim.of(path);
-      const saved = await load(path, userId);
-      const kept = new FileKept(claim, saved);
-      if (saved) await kept.save(saved.device, []); // what the client before adds now goes nowhere
-      return kept;
+      try {
+        return await openKept(path, userId);
+      } catch (error) {
+        throw unusable(path, error, "choose another place, or move it away to begin anew");
+      }
     },
   };
+}
+
+async function openKept(path: string, userId: string): Promise<Kept> {
+  await load(path, userId); // a file of another user is not taken over
+  const claim = await Claim.of(path);
+  const saved = await load(path, userId);
+  const kept = new FileKept(claim, saved);
+  if (saved) await kept.save(saved.device, []); // what the client before adds now goes nowhere
+  return kept;
 }
 
 const MESSAGES_MAX = 1_000; // in the file, each time that it is written anew

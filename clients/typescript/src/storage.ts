@@ -1,5 +1,6 @@
 /** Where a device is kept, so that a reload or a restart goes on exactly where it was. */
 
+import type { ChatError } from "./errors.js";
 import type { Message } from "./events.js";
 import type { Snapshot } from "./snapshot.js";
 
@@ -14,14 +15,24 @@ export interface Kept {
   save(device: Snapshot, messages: Message[]): Promise<void>;
   /** Return the newest messages of a chat that were saved, oldest first. */
   recent(chatId: string): Promise<Message[]>;
-  /** Let others use the storage. */
+  /** Let others use the storage. Calling it again does nothing. */
   close(): void | Promise<void>;
+  /**
+   * Set by the client. Call it if the storage has to be let go: the client saves, closes it and ends
+   * with this error.
+   */
+  lost?(error: ChatError): void;
 }
 
 /** A place to keep devices. */
 export interface Storage {
   /** Open what is kept of a user of the CecoChat at `url`. */
   open(url: string, userId: string): Promise<Kept>;
+  /**
+   * Reject if it could not be opened, and take nothing over. `connect` asks where tabs share the
+   * storage: only one of them opens it, perhaps much later.
+   */
+  check?(url: string, userId: string): Promise<void>;
   /**
    * If all tabs of an origin see the same: a name for what is kept of a user, which differs from
    * that of anything else that is kept. Tabs share one connection for each name.

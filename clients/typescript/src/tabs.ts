@@ -14,8 +14,8 @@ import { newId } from "./newid.js";
 const TICK_MS = 1_000;
 const SILENT_MAX = 8; // ticks without an answer, after which the leader is taken to be frozen
 const DISPLACED = ["replaced", "storage_taken"]; // how a leader learns of the next one
-const THREW = "listener_failed"; // ends a leader, and leaves the other tabs as they are
-const ENDED = new Set(["closed", THREW, ...DISPLACED]);
+const ALONE = ["listener_failed", "storage_upgraded"]; // end a leader, and leave the other tabs
+const ENDED = new Set(["closed", ...ALONE, ...DISPLACED]);
 const SEEN_MAX = 5_000;
 const KEPT_MAX = 5_000; // events that a tab which slept can be told again
 
@@ -104,9 +104,8 @@ export class Tabs implements Backend {
     try {
       core = this.core = await this.makeCore(emit);
     } catch (error) {
-      const failed = chatError(error, "storage_failed");
-      await this.happened({ name: "status", value: { state: "closed", error: failed } });
-      return;
+      const failed = chatError(error, "storage_failed"); // each other tab finds out by itself
+      return this.emitOnce({ name: "status", value: { state: "closed", error: failed } });
     }
     this.told = [];
     core.start();
@@ -125,7 +124,7 @@ export class Tabs implements Backend {
   private async happened(occurrence: Occurrence): Promise<void> {
     if (this.isClosed && isEnd(occurrence)) return; // of this tab alone
     if (wasEndedBy(occurrence, DISPLACED)) return this.displaced();
-    if (wasEndedBy(occurrence, [THREW])) return this.emitOnce(occurrence); // another tab goes on
+    if (wasEndedBy(occurrence, ALONE)) return this.emitOnce(occurrence); // another tab goes on
     const number = occurrence.name === "status" ? 0 : this.told.push(packed(occurrence));
     this.tellEvent(number, packed(occurrence));
     if (number > KEPT_MAX) delete this.told[number - KEPT_MAX];

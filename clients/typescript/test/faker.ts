@@ -6,28 +6,29 @@ import { create, fromBinary, toBinary } from "../src/codec.js";
 import type { ClientFrame, ServerItem } from "../src/gen/cecochat/v1/messaging_pb.js";
 import { ClientFrameSchema, ServerFrameSchema } from "../src/gen/schemas.js";
 import type { Socket } from "../src/session.js";
-import { memory } from "../src/storage.js";
+import { type Storage, memory } from "../src/storage.js";
 
 export class Faker {
   readonly sockets: FakeSocket[] = [];
   route: object = {};
+  token: () => string | Promise<string> = () => `.${btoa('{"sub":"alice"}')}.`;
   /** What it answers to a query. */
   query = (): Response => new Response(null, { status: 503 });
   /** What it says to a frame. */
   says: (frame: ClientFrame, session: number) => ServerItem[] = () => [];
 
-  connect(): Promise<Client> {
+  connect(storage: Storage = memory()): Promise<Client> {
     const faker = this;
     class Connected extends FakeSocket {
       constructor() {
         super(faker);
       }
     }
-    const [url, token] = ["http://fake", () => `.${btoa('{"sub":"alice"}')}.`];
     return connect({
-      url,
-      token,
-      storage: memory(),
+      url: "http://fake",
+      token: this.token,
+      userId: "alice",
+      storage,
       WebSocket: Connected,
       fetch: (async (at: string) => this.fetched(at)) as never,
     });
@@ -78,5 +79,5 @@ export class FakeSocket implements Socket {
 
 /** Wait until something holds. The test runner ends a test for which it never does. */
 export async function until(holds: () => unknown): Promise<void> {
-  while (!holds()) await sleep(5);
+  while (!(await holds())) await sleep(5);
 }
