@@ -8,10 +8,11 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cecochat.domain.printable import as_json, printable
+from cecochat.domain.printable import as_json, beginning, printable
 
 STEERS = {
     *map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)),  # C0, DEL, C1
@@ -34,6 +35,27 @@ def test_what_people_write_stays() -> None:
         assert printable(text) == text
     assert as_json(FAMILY) == f'"{FAMILY}"'
     assert as_json("Grüße") == '"Grüße"'
+
+
+THUMB = "\N{THUMBS UP SIGN}\N{EMOJI MODIFIER FITZPATRICK TYPE-4}"
+FLAG = "\N{REGIONAL INDICATOR SYMBOL LETTER F}\N{REGIONAL INDICATOR SYMBOL LETTER I}"
+HEART = "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}"
+
+
+@pytest.mark.parametrize("sign", ["🙂", FAMILY, THUMB, FLAG, HEART, "e\N{COMBINING ACUTE ACCENT}"])
+def test_a_text_is_not_cut_within_a_sign(sign: str) -> None:
+    for length in range(1, 3 * len(sign) + 4):
+        made = beginning(f"ab {sign * 3}", length)
+        assert made == "ab "[:length] + sign * ((length - 3) // len(sign))
+
+
+@given(st.text(), st.integers(1, 60))
+@example("\N{COMBINING ACUTE ACCENT}" * 9, 5)
+def test_a_beginning_is_one_of_at_most_that_length(text: str, length: int) -> None:
+    made = beginning(text, length)
+    assert text.startswith(made)
+    assert bool(made) is bool(text)
+    assert len(made) <= length
 
 
 @given(st.text())

@@ -7,10 +7,13 @@ and isolates, invisible characters) and line separators, and those that are not 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 JOINER = "\N{ZERO WIDTH JOINER}"  # joins several emoji into one
+SKINS = [chr(0x1F3FB + tone) for tone in range(5)]
+FLAGS = [chr(0x1F1E6 + letter) for letter in range(26)]  # two letters are one flag
 LINES = "\n\t"
 
 
@@ -19,6 +22,25 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c in LINES or _is_safe(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def beginning(text: str, length: int) -> str:
+    """Return at most so many characters of a text. It does not cut what is one sign for a person,
+    such as an emoji that several make up (nearly UAX 29, which Python does not have).
+    """
+    end = length
+    while 0 < end < len(text) and _is_within_a_sign(text, end):
+        end -= 1
+    return text[: end or length]
+
+
+def _is_within_a_sign(text: str, at: int) -> bool:
+    before, after = text[at - 1], text[at]
+    if after in FLAGS:
+        letters = len(text[:at]) - len(text[:at].rstrip("".join(FLAGS)))
+        return letters % 2 == 1
+    is_mark = unicodedata.category(after).startswith("M")  # variation selectors, too
+    return is_mark or after in SKINS or JOINER in (before, after)
 
 
 def as_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:

@@ -18,6 +18,7 @@ from cecochat.cli.output import (
     shown,
 )
 from cecochat.cli.target import check_user, target, token_for
+from cecochat.domain.printable import beginning
 
 if TYPE_CHECKING:
     from cecochat.client import Chat, Hole, Message
@@ -117,5 +118,5 @@ def _chat_line(user: str, chat: Chat) -> str:
     last = chat.last_message
     at = shown(last.sent_at, "minutes")
     unread = f"{chat.unread_count} unread" if chat.unread_count else ""
-    text = " ".join(last.text.split())
-    return f"{at}  {peer_of(user, chat.chat_id):<20}  {unread:>11}  {last.user_id}: {text[:60]}"
+    text = beginning(" ".join(last.text.split()), 60)
+    return f"{at}  {peer_of(user, chat.chat_id):<20}  {unread:>11}  {last.user_id}: {text}"

@@ -22,7 +22,7 @@ from cecochat.cli.chat.conversation import (
     clock,
 )
 from cecochat.cli.output import echo
-from cecochat.domain.printable import printable
+from cecochat.domain.printable import beginning, printable
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -168,7 +168,7 @@ class PlainScreen(Screen):
 
 def news(line: Line, tick: str) -> str:
     """Return a line that says how far one that was printed before has come."""
-    return f"{tick}  {' '.join(printable(line.text).split())[:40]}"
+    return f"{tick}  {beginning(' '.join(printable(line.text).split()), 40)}"
 
 
 def _colour(tick: str) -> str:

@@ -31,6 +31,7 @@ from cecochat.client import (
     find_route,
     peer_of,
 )
+from cecochat.domain.printable import beginning
 
 CONTEXT = 10  # how many earlier messages to show
 MISSED_MAX = 500  # beyond this many, missed messages are shown as they come
@@ -133,7 +134,7 @@ class Window:
     def _message(self, message: Message, screen: Screen) -> None:
         if message.chat_id != self._chat_id:
             other = peer_of(self._client.user_id, message.chat_id)
-            screen.note(f"[{other}] {message.text[:200]}")
+            screen.note(f"[{other}] {beginning(message.text, 200)}")
         elif self._missed is not None and len(self._missed) < MISSED_MAX:
             self._missed.append(message)
         else:
