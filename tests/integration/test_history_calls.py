@@ -15,6 +15,7 @@ from cecochat.client import Refused, Route
 from cecochat.client.backoff import BackOff
 from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup
+from cecochat.v1.events_pb2 import Event
 from cecochat.v1.history_pb2 import GetMessagesRequest, GetMessagesResponse
 
 REQUEST = GetMessagesRequest(chat_id="d:alice~bob")
@@ -47,7 +48,8 @@ class Slow:
     async def answer(self, _request: bytes, _context: Any) -> bytes:
         self.asked.set()
         await self.may_answer.wait()
-        return GetMessagesResponse(has_more=True).SerializeToString()
+        page = GetMessagesResponse(messages=[Event(id=1)], has_more=True)
+        return page.SerializeToString()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
