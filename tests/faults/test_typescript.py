@@ -13,7 +13,6 @@ from random import Random
 import pytest
 from playwright.async_api import Browser
 
-from scripts.protos import TYPESCRIPT
 from tests.support.apps import App, AppCrowd
 from tests.support.backends import Backends
 from tests.support.cut import NEAR, Network, network
@@ -35,10 +34,9 @@ TYPED_PER_S = 8
 
 
 @pytest.fixture(scope="module")
-def package(backends: Backends) -> Path:
+def dist(backends: Backends) -> Path:
     """The client, compiled."""
-    built(backends)
-    return TYPESCRIPT
+    return built(backends)
 
 
 Fault = Callable[[], Awaitable[object]]
@@ -122,21 +120,19 @@ class Inside:
     ],
 )
 async def test_clients_in_node_live_through_everything(
-    cycles: int, package: Path, backends: Backends, tmp_path: Path, rng: Random, base_seed: int
+    cycles: int, dist: Path, tmp_path: Path, rng: Random, base_seed: int
 ) -> None:
     advertised = {"CECOCHAT_ADVERTISE_HOST": NEAR}
     async with (
         running(tmp_path / "up", advertised) as server,
         network(map(int, server.ports.values())) as net,
-        node_process(backends.program("node"), package, tmp_path / "apps") as node,
+        node_process(dist, tmp_path / "apps") as node,
     ):
 
         async def killed() -> None:
             node.kill()
 
-        crowd = AppCrowd(
-            lambda: server.connect_url, server.secret_file, server.record, lambda _: node
-        )
+        crowd = AppCrowd(lambda: server.connect_url, server.secret_file, server.record, node)
         who, chats = ring(USERS)
         outside = Outside(server, net, rng)
         faults = Faults(

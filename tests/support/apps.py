@@ -1,8 +1,8 @@
 """Clients in TypeScript as the devices of a run: what an application shows its user goes into the
 record, and the oracle judges it as what any device got.
 
-A driver (a Node process, or a page in a browser) runs the clients. It takes commands and says what
-happens, a JSON object a line.
+A driver runs the clients. It takes calls and says what happens, a JSON object a line: see
+clients/typescript/test/driver.ts.
 """
 
 from __future__ import annotations
@@ -40,14 +40,16 @@ Said = dict[str, Any]
 
 
 class Driver(Protocol):
-    """What runs applications. When one dies, it calls `App.died`, and `App.open` once it is there
+    """What runs applications. When it dies, it calls `App.died`, and `App.open` once it is there
     again.
     """
 
+    folder: Path
+    """Where applications keep their files."""
     apps: dict[str, App]
     """Those that are open. What the driver hears of one, it gives to `App.hear`."""
 
-    async def tell(self, command: Said) -> None:
+    async def tell(self, call: Said) -> None:
         """Raises `Gone` if nobody is there to be told."""
 
 
@@ -83,15 +85,16 @@ class App:
         self._welcomed = False
         self._steps = count()  # what stands for offsets: an application sees none
         self._sends = count()
-        self._commands: asyncio.Queue[Said] = asyncio.Queue()
+        self._to_pass_on: asyncio.Queue[Sent] = asyncio.Queue()
 
     def say(self, chat_id: str, text: str, client_message_id: str = "") -> str:
         """Send, now or once there is a connection. Returns the client message id."""
         key = client_message_id or f"{self.who.device}-{next(self._sends)}"
         self.unanswered[key] = text
         self._chats_of_sends[key] = chat_id
-        self._add(Sent(key, chat_id, text))
-        self._commands.put_nowait({"do": "say", "chat": chat_id, "text": text, "key": key})
+        sent = Sent(key, chat_id, text)
+        self._add(sent)
+        self._to_pass_on.put_nowait(sent)
         return key
 
     async def run(self) -> None:
@@ -100,28 +103,36 @@ class App:
         try:
             await self.open()
             while True:
-                await self._pass_on(await self._commands.get())
+                await self._pass_on(await self._to_pass_on.get())
         finally:
             del self._driver.apps[self.name]
             self._end("")
             with suppress(Gone):
-                await self._tell({"do": "close"})
+                await self._call("close")
 
     async def open(self) -> None:
         """Open the client, with what its storage has kept."""
         self._visits += 1
-        asked = {"url": self._connect_url(), "token": self._token(), "chats": self.chats}
+        options = {
+            "url": self._connect_url(),
+            "token": self._token(),
+            "file": str(self._driver.folder / f"{self.name}.json"),
+            "device": self.name,
+            "chats": self.chats,
+        }
         with suppress(Gone):  # it is opened when the driver is there again
-            await self._tell({"do": "open", **asked})
+            await self._call("open", options)
 
-    async def _pass_on(self, said: Said) -> None:
+    async def _pass_on(self, sent: Sent) -> None:
+        key = sent.client_message_id
         try:
-            await self._tell(said)
+            await self._call("send", sent.chat_id, sent.text, {"clientMessageId": key})
         except Gone:
-            self._forget(said["key"])
+            self._forget(key)
 
-    async def _tell(self, command: Said) -> None:
-        await self._driver.tell({"app": self.name, **command})
+    async def _call(self, name: str, *args: Any) -> None:
+        """Call a method. The events say what comes of it."""
+        await self._driver.tell({"client": self.name, "call": name, "args": args})
 
     def died(self) -> None:
         """Its driver was killed. What was not stored may be lost, as the user can see."""
@@ -137,24 +148,24 @@ class App:
 
     def hear(self, said: Said) -> None:
         """Take a line of the driver."""
-        match said["is"]:
-            case "stored":
-                self._show_stored([_message(each) for each in said["messages"]])
-            case "shown":
-                self._add(Delivered(next(self._steps), _message(said)))
-            case "queued":
-                self.queued.add(said["key"])
-            case "sent":
-                self._answered(said["key"], Acked(said["key"], int(said["id"]), next(self._steps)))
-            case "rejected":
-                self._answered(said["key"], Refused(said["key"], said["code"], retriable=False))
-            case "caughtup":
+        match said:
+            case {"event": "stored", "value": messages}:
+                self._show_stored([_message(each) for each in messages])
+            case {"event": "message", "value": message}:
+                self._add(Delivered(next(self._steps), _message(message)))
+            case {"event": "queued", "value": key}:
+                self.queued.add(key)
+            case {"event": "sent", "value": {"clientMessageId": key, "id": id_}}:
+                self._answered(key, Acked(key, int(id_), next(self._steps)))
+            case {"event": "rejected", "value": {"clientMessageId": key, "error": error}}:
+                self._answered(key, Refused(key, error["code"], retriable=False))
+            case {"event": "caughtup"}:
                 self._add(CaughtUp(next(self._steps)))
                 self.caught_up.set()
-            case "waiting":
-                self._end(said["code"])
-            case "failed":
-                raise AssertionError(f"{self.who}: {said['error']}")
+            case {"event": "status", "value": {"state": "waiting", "error": error}}:
+                self._end(error["code"])
+            case {"event": "status", "value": {"state": "closed", "error": error}}:
+                raise AssertionError(f"{self.who}: {error}")
 
     def _answered(self, key: str, what: Acked | Refused) -> None:
         self.unanswered.pop(key, None)
@@ -214,14 +225,14 @@ class App:
 
 
 class AppCrowd(AnyCrowd[App]):
-    """A crowd of applications. `driver` names the one that runs a device."""
+    """A crowd of applications, which one driver runs."""
 
     def __init__(
         self,
         connect_url: Callable[[], str],
         secret_file: Path,
         record: Record,
-        driver: Callable[[DeviceKey], Driver],
+        driver: Driver,
     ) -> None:
         super().__init__(connect_url, secret_file, record)
         self._driver = driver
@@ -230,7 +241,7 @@ class AppCrowd(AnyCrowd[App]):
     def _made(self, who: DeviceKey, own: tuple[str, ...]) -> App:
         return App(
             who, self.record, self._connect_url, lambda: self.token(who.user_id), own,
-            self._driver(who),
+            self._driver,
         )  # fmt: skip
 
     @override
@@ -294,7 +305,8 @@ def without_forgotten(
 
 
 def _message(said: Said) -> Message:
-    others = participants(said["chat"]) - {said["user"]}
+    others = participants(said["chatId"]) - {said["userId"]}
     return Message(
-        int(said["id"]), said["user"], said["chat"], said["key"], tuple(others), said["text"]
-    )
+        int(said["id"]), said["userId"], said["chatId"], said["clientMessageId"], tuple(others),
+        said["text"],
+    )  # fmt: skip

@@ -1,24 +1,24 @@
-"""A Node process that runs applications, and is killed and started again with what they stored."""
+"""A Node process that runs clients, and is killed and started again with what they stored."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.support.apps import App, Gone, Said
-
-DRIVER = Path("test/faults/node.js")
-LINE_BYTES = 16 << 20
+from tests.support.typescript import driver
 
 
 class NodeProcess:
     """See `apps.Driver`."""
 
-    def __init__(self, node: str, package: Path, folder: Path) -> None:
-        self._words = (node, str(package / DRIVER), str(folder))
+    def __init__(self, dist: Path, folder: Path) -> None:
+        self._dist, self.folder = dist, folder
+        folder.mkdir()
         self._process: asyncio.subprocess.Process | None = None
         self.apps: dict[str, App] = {}
 
@@ -39,7 +39,7 @@ class NodeProcess:
     async def run(self) -> None:
         """Run it, again and again, until cancelled."""
         while True:
-            self._process = process = await self._started()
+            self._process = process = await driver(self._dist)
             for app in tuple(self.apps.values()):
                 await app.open()
             try:
@@ -49,29 +49,24 @@ class NodeProcess:
                 raise
             finally:
                 self._process = None
-                await process.wait()
+                code = await process.wait()
+            assert code == -signal.SIGKILL, f"the driver ended by itself, with {code}"
             for app in self.apps.values():
                 app.died()
-
-    async def _started(self) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            *self._words, stdin=pipe, stdout=pipe, limit=LINE_BYTES
-        )
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None, "a pipe was asked for"
         async for line in process.stdout:
             with suppress(ValueError):  # cut off by the kill
                 said = json.loads(line)
-                if app := self.apps.get(said["app"]):
+                if app := self.apps.get(said["client"]):
                     app.hear(said)
 
 
 @asynccontextmanager
-async def node_process(node: str, package: Path, folder: Path) -> AsyncIterator[NodeProcess]:
-    """Run one until the end of the block."""
-    made = NodeProcess(node, package, folder)
+async def node_process(dist: Path, folder: Path) -> AsyncIterator[NodeProcess]:
+    """Run one until the end of the block. Its clients keep their files in `folder`."""
+    made = NodeProcess(dist, folder)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(made.run())
         yield made

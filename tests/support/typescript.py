@@ -30,6 +30,14 @@ def built(backends: Backends) -> Path:
     return npm.compiled(TYPESCRIPT) / "dist"
 
 
+async def driver(dist: Path, runtime: Sequence[str] = ("node",)) -> Process:
+    """Start a driver: see clients/typescript/test/driver.ts for what it takes and says."""
+    script = dist / "test" / "driver.js"
+    return await asyncio.create_subprocess_exec(
+        *runtime, script, stdin=PIPE, stdout=PIPE, limit=LINE_MAX_BYTES, env=os.environ
+    )
+
+
 class CallFailed(Exception):
     """The client threw. `code` is that of its ChatError, or empty."""
 
@@ -58,16 +66,20 @@ class TypeScriptClient:
         """Call a method, and return what will be its answer."""
         number = next(self._numbers)
         self._answers[number] = asyncio.get_running_loop().create_future()
-        self._write(json.dumps({"call": name, "id": number, "args": args}))
+        self._write({"call": name, "id": number, "args": args})
         return self._answers[number]
+
+    def open(self, url: str, token: str, **options: Any) -> None:
+        """Begin to connect."""
+        self._write({"call": "open", "args": [{"url": url, "token": token, **options}]})
 
     def token(self, token: str) -> None:
         """Have the client be given another token from now on."""
-        self._write(f"token {token}")
+        self._write({"call": "token", "args": [token]})
 
-    def _write(self, line: str) -> None:
+    def _write(self, call: Said) -> None:
         assert self._process.stdin
-        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.write(json.dumps(call, default=str).encode() + b"\n")
 
     async def until(self, wanted: Callable[[list[Said]], bool]) -> None:
         """Wait until what it has told is as wanted."""
@@ -122,12 +134,9 @@ async def opened(
     """A client that begins to connect. `file` says where its state is kept, `runtime` how a script
     is run. It is killed at the end of the block.
     """
-    script = dist / "test" / "driver.js"
-    arguments = json.dumps({"url": url, "token": token, **options}, default=str)
-    process = await asyncio.create_subprocess_exec(
-        *runtime, script, arguments, stdin=PIPE, stdout=PIPE, limit=LINE_MAX_BYTES, env=os.environ
-    )
+    process = await driver(dist, runtime)
     client = TypeScriptClient(process)
+    client.open(url, token, **options)
     async with asyncio.TaskGroup() as group:
         reading = group.create_task(client._read())
         try:

@@ -1,8 +1,8 @@
 /** Says which of several clients may write a file: the one that opened it last. */
 
 import { open, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { platform } from "node:os"; // to import node:process would open stdout
 import { basename, dirname, join } from "node:path";
-import { platform } from "node:process";
 import { ChatError } from "./errors.js";
 import { newId } from "./newid.js";
 
@@ -55,7 +55,7 @@ async function removeLeft(path: string): Promise<void> {
 }
 
 async function syncFolder(path: string): Promise<void> {
-  if (platform === "win32") return; // which cannot open a folder
+  if (platform() === "win32") return; // which cannot open a folder
   const folder = await open(path);
   await folder.sync().finally(() => folder.close());
 }

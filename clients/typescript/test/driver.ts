@@ -1,55 +1,109 @@
 /**
- * A client as a process, for tests in other languages: JSON lines in and out.
+ * Clients as a process, for tests in other languages: JSON lines in and out.
  *
- *     node driver.js '{"url": ..., "token": ..., "file": ...}'
+ *     node driver.js
  *
- * It prints `{"event": NAME, "value": ...}` for each event, and takes `{"call": METHOD, "id": N,
- * "args": [...]}`, which it answers with `{"answer": N, "value": ...}` or `{"answer": N, "error": ...}`.
- * Ids are decimal strings. What ends in `n`, such as "12n", is a bigint. The line "token TOKEN"
- * replaces the token.
+ * A line is a call, `{"client": NAME, "call": METHOD, "id": N, "args": [...]}`, answered with `{"client":
+ * NAME, "answer": N, "value": ...}` or `{..., "error": ...}`. The first call to a client is `open`, with
+ * `{"url", "token", "file", "device", "chats"}`; `token` replaces its token. Each event is told as
+ * `{"client": NAME, "event": NAME, "value": ...}`, and so are, as events of this driver, `stored`: the
+ * messages of `chats` that were stored before, and `queued`: the id of a send that is stored by now.
+ *
+ * Ids are decimal strings. What ends in `n`, such as "12n", is a bigint. If a client cannot be
+ * opened, the process ends with an error.
  */
 
+import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
-import { ChatError, type EventName, connect } from "../src/index.js";
+import { type Client, ChatError, type EventName, type Storage, connect } from "../src/index.js";
 import { file } from "../src/node.js";
 
 const NAMES: EventName[] = ["message", "receipt", "sent", "rejected", "caughtup", "hole", "status"];
 
-const { url, token: first, file: path, device } = JSON.parse(process.argv[2]!);
-let token: string = first;
+interface Options {
+  url: string;
+  token: string;
+  file?: string;
+  device?: string;
+  chats?: string[];
+}
 
+type Tell = (event: string, value: unknown) => void;
+
+/** Said is said, whatever kills this process next: `process.stdout` keeps what a slow reader leaves. */
 function say(line: object): void {
   const text = JSON.stringify(line, (_, value) =>
     typeof value === "bigint" ? `${value}` : value instanceof ChatError ? { ...value } : value,
   );
-  process.stdout.write(`${text}\n`);
+  writeSync(1, `${text}\n`);
 }
 
-const client = await connect({
-  url,
-  token: () => token,
-  ...(!("WebSocket" in globalThis) && { WebSocket }),
-  ...(device && { device }),
-  ...(path && { storage: file(path) }),
-});
-for (const name of NAMES) client.on(name, (value) => say({ event: name, value }));
+const clients = new Map<string | undefined, Promise<Client>>();
+const tokens = new Map<string | undefined, string>();
+
+function open(name: string | undefined, options: Options): void {
+  const opening = opened(name, options);
+  clients.set(name, opening);
+  opening.catch((error) => {
+    console.error(error);
+    process.exit(1);
+  });
+}
+
+async function opened(name: string | undefined, options: Options): Promise<Client> {
+  const { url, device, file: path, chats = [] } = options;
+  const tell: Tell = (event, value) => say({ client: name, event, value });
+  tokens.set(name, options.token);
+  const client = await connect({
+    url,
+    token: () => tokens.get(name)!,
+    ...(!("WebSocket" in globalThis) && { WebSocket }),
+    ...(device && { device }),
+    ...(path && { storage: telling(file(path), tell) }),
+  });
+  for (const event of NAMES) client.on(event, (value) => tell(event, value));
+  tell("stored", (await Promise.all(chats.map((chat) => client.recent(chat)))).flat());
+  return client;
+}
+
+/** Tell of each send once it is stored. */
+function telling(storage: Storage, tell: Tell): Storage {
+  return {
+    async open(url, userId) {
+      const kept = await storage.open(url, userId);
+      const [save, told] = [kept.save.bind(kept), new Set<string>()];
+      kept.save = async (device, messages) => {
+        await save(device, messages);
+        for (const { clientMessageId: id } of device.outbox) {
+          if (!told.has(id)) tell("queued", id);
+          told.add(id);
+        }
+      };
+      return kept;
+    },
+  };
+}
 
 interface Call {
-  call: "send" | "chats" | "history" | "recent" | "queued" | "markRead" | "close";
-  id: number;
+  client?: string;
+  call:
+    "open" | "token" | "send" | "chats" | "history" | "recent" | "queued" | "markRead" | "close";
+  id?: number;
   args: never[];
 }
 
-async function answer({ call, id, args }: Call): Promise<void> {
+async function answer({ client: name, call, id, args }: Call): Promise<void> {
   try {
-    const method = client[call] as (...args: never[]) => unknown;
+    const client = await clients.get(name)!;
+    const method = client[call as "send"] as (...args: never[]) => unknown;
     const result = method.apply(client, args);
     const value = call === "history" ? await all(result as AsyncIterable<unknown>) : await result;
-    say({ answer: id, value: value ?? null });
+    say({ client: name, answer: id, value: value ?? null });
   } catch (error) {
     const { code, message } = error as ChatError;
-    say({ answer: id, error: { code: code ?? "", message, kind: (error as Error).name } });
+    const kind = (error as Error).name;
+    say({ client: name, answer: id, error: { code: code ?? "", message, kind } });
   }
 }
 
@@ -66,7 +120,10 @@ function parsed(line: string): Call {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  if (line.startsWith("token ")) token = line.slice(6);
-  else void answer(parsed(line));
+  const call = parsed(line);
+  const { client: name, args } = call;
+  if (call.call === "open") open(name, args[0]!);
+  else if (call.call === "token") tokens.set(name, args[0]!);
+  else void answer(call);
 }
-await client.close();
+await Promise.all([...clients.values()].map(async (client) => (await client).close()));
