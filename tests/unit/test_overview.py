@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cecochat.domain.log.ids import ChatId
 from cecochat.internal.v1.internal_pb2 import ConnectLoad, Load, MessagingLoad, StageAges
-from cecochat.overview import cluster, routes
+from cecochat.overview import cluster
 from cecochat.overview.cluster import SILENT, Cluster
 from cecochat.overview.departed import KEPT_MS, Departed
 from cecochat.overview.facts import as_json as as_json_of_system
@@ -20,7 +19,7 @@ from cecochat.overview.rates import Rates
 from cecochat.overview.wrong import what_is_wrong
 from cecochat.ports.discovery import Instance, Service
 from cecochat.ports.history import Hole
-from cecochat.runtime import http
+from cecochat.runtime.pages import Built
 from cecochat.servers.control.late import DROP, GROUPS
 from cecochat.servers.history.holes import as_json
 
@@ -133,7 +132,7 @@ def test_a_server_that_comes_back_is_not_shown_as_gone() -> None:
 
 ONE_PROCESS = Cluster(
     servers={"messaging": (instance("messaging", "m"),), "history": (instance("history", "h"),)},
-    ready={"m": "", "h": ""},
+    not_ready={"m": "", "h": ""},
     controls=[],
     decisions=[],
     holes=[],
@@ -159,7 +158,7 @@ def test_a_log_that_takes_nothing_is_wrong_after_a_while() -> None:
 
 
 def test_what_is_wrong_is_said_in_words() -> None:
-    seen = replace(ONE_PROCESS, ready={"m": SILENT, "h": ""}, holes=None, lacking={1: [3, 4]})
+    seen = replace(ONE_PROCESS, not_ready={"m": SILENT, "h": ""}, holes=None, lacking={1: [3, 4]})
     view = replace(VIEW, owned={"m": None})
     assert what_is_wrong(seen, view) == [
         "m is not ready: it does not answer",
@@ -237,13 +236,7 @@ def test_status_says_whose_messages_do_not_come() -> None:
 # -- its files
 
 
-def test_what_an_editor_leaves_among_the_files_is_not_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_an_editor_leaves_among_the_files_is_not_served(tmp_path: Path) -> None:
     for name in ("index.html", "main.js", "main.js~", ".main.js.swp"):
         (tmp_path / name).write_text("")
-    monkeypatch.setattr(routes, "FOLDER", tmp_path)
-    made, facts = http.app("history"), Any
-    routes.add_routes(made, "history-1", facts)  # type: ignore[arg-type]
-    paths = {f"/{each.path}" for each in made.router.routes}
-    assert paths == {"/", "/overview", "/page/main.js"}
+    assert Built.read(tmp_path).files.keys() == {"main.js"}

@@ -12,7 +12,7 @@ import httpx
 from cecochat.ports.discovery import SERVICES, Discovery, Instance, Service, Unproven
 from cecochat.runtime.asking import Asking
 
-ASKED = 2  # how many history servers are asked about holes
+HOLES_FROM = 2  # how many history servers are asked about holes, in case one does not answer
 SILENT = "it does not answer"
 
 Answer = dict[str, Any] | None
@@ -23,7 +23,7 @@ class Cluster:
     """What is known about a system. `servers` has the kinds of servers that it should have."""
 
     servers: dict[Service, tuple[Instance, ...]]
-    ready: dict[str, str]  # instance id -> empty, or the reason why it is not ready
+    not_ready: dict[str, str]  # instance id of each server -> why it is not ready; empty if it is
     controls: list[dict[str, Any]]  # what each control server says about itself
     decisions: list[dict[str, Any]]  # those of the control server that leads, newest first
     holes: list[dict[str, Any]] | None  # what a history server says; None if none answers
@@ -62,18 +62,18 @@ async def look(
     servers = {service: discovery.live(service) for service in services}
     everybody = [each for instances in servers.values() for each in instances]
     async with asking() as client:
-        ask = _Asking(client)
-        ready, partitions, (controls, decisions), holes, audits = await asyncio.gather(
-            asyncio.gather(*map(ask.not_ready, everybody)),
-            ask.each(servers.get("messaging", ()), "partitions"),
+        ask = _Questions(client)
+        reasons, partitions, (controls, decisions), holes, audits = await asyncio.gather(
+            asyncio.gather(*map(ask.why_not_ready, everybody)),
+            ask.all_of(servers.get("messaging", ()), "partitions"),
             ask.control(servers.get("control", ())),
-            ask.each(servers.get("history", ())[:ASKED], "holes"),
-            ask.each(servers.get("materialize", ()), "audit"),
+            ask.all_of(servers.get("history", ())[:HOLES_FROM], "holes"),
+            ask.all_of(servers.get("materialize", ()), "audit"),
         )
     rows = {each["text"]: each for audit in audits if audit for each in audit["missing"]}
     return Cluster(
         servers=servers,
-        ready={each.instance_id: why for each, why in zip(everybody, ready, strict=True)},
+        not_ready={each.instance_id: why for each, why in zip(everybody, reasons, strict=True)},
         controls=controls,
         decisions=decisions,
         holes=next((each["holes"] for each in holes if each and "holes" in each), None),
@@ -95,13 +95,13 @@ def _lacking(answers: list[Answer]) -> dict[int, list[int]]:
     }
 
 
-class _Asking:
+class _Questions:
     """Asks servers for what they show to people."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
-    async def not_ready(self, server: Instance) -> str:
+    async def why_not_ready(self, server: Instance) -> str:
         """Return why a server is not ready; empty if it is."""
         try:
             answer = await self._client.get(f"{server.health_url}/readyz")
@@ -109,17 +109,17 @@ class _Asking:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return SILENT
 
-    async def each(self, servers: Collection[Instance], path: str) -> list[Answer]:
-        """Return the answers, with None for a server that does not answer."""
+    async def all_of(self, servers: Collection[Instance], path: str) -> list[Answer]:
+        """Return the answers of some servers, in their order: None if one does not answer."""
         return list(await asyncio.gather(*(self._get(each, path) for each in servers)))
 
     async def control(
         self, servers: Collection[Instance]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return what the control servers say, and the decisions of the one that leads."""
-        said = await self.each(servers, "control")
+        said = await self.all_of(servers, "control")
         leads = [each for each, its in zip(servers, said, strict=True) if its and its["leads"]]
-        decisions = await self.each(leads[:1], "decisions")
+        decisions = await self.all_of(leads[:1], "decisions")
         last = decisions[0]["decisions"] if decisions and decisions[0] else []
         return [each for each in said if each], last
 

@@ -88,7 +88,7 @@ class Facts:
         at_ms = now_ms()
         self._rates.see(time.monotonic(), loads)
         self._departed.see(system.live(), at_ms)
-        self._note_answers(seen.ready, at_ms)
+        self._note_answers(seen.not_ready, at_ms)
         facts = as_json(seen, self._view[1], self._unread)
         for server in (each for servers in facts["servers"].values() for each in servers):
             server["answered_ms"] = self._answered_ms.get(server["instance_id"])
@@ -97,7 +97,7 @@ class Facts:
             "at_ms": at_ms,
             "namespace": system.namespace,
             "gone": [
-                each for each in self._departed.shown() if each["instance_id"] not in seen.ready
+                each for each in self._departed.shown() if each["instance_id"] not in seen.not_ready
             ],  # it may have left since the others were asked
             "decisions": seen.decisions,
             "ownership": self._ownership(),
@@ -121,9 +121,11 @@ class Facts:
             loads = await asyncio.gather(*map(InternalClient(http).load, live))
         return {each.instance_id: load for each, load in zip(live, loads, strict=True)}
 
-    def _note_answers(self, ready: dict[str, str], at_ms: int) -> None:
+    def _note_answers(self, not_ready: dict[str, str], at_ms: int) -> None:
         before = self._answered_ms
-        answered = {id_: at_ms if why != SILENT else before.get(id_) for id_, why in ready.items()}
+        answered = {
+            id_: at_ms if why != SILENT else before.get(id_) for id_, why in not_ready.items()
+        }
         self._answered_ms = {id_: at for id_, at in answered.items() if at is not None}
 
     def _ownership(self) -> dict[str, Any] | None:
@@ -141,7 +143,9 @@ def as_json(seen: Cluster, view: View | None, unread: str = "") -> dict[str, Any
     `unread` says why the assignment cannot be read now. `view` is what was read before, if it was.
     """
     servers = {
-        service: [{**each._asdict(), "not_ready": seen.ready[each.instance_id]} for each in live]
+        service: [
+            {**each._asdict(), "not_ready": seen.not_ready[each.instance_id]} for each in live
+        ]
         for service, live in seen.servers.items()
     }
     return {

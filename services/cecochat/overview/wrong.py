@@ -49,7 +49,7 @@ def _servers(seen: Cluster) -> Iterator[str]:
     if seen.leader is None and "control" in seen.servers:
         yield "no control server leads"
     yield from (UNPROVEN.format(**each._asdict()) for each in seen.unproven)
-    for server_id, why in seen.ready.items():
+    for server_id, why in seen.not_ready.items():
         if why:
             yield f"{server_id} is not ready: {why}"
     for service, live in seen.servers.items():

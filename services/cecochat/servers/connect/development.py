@@ -35,19 +35,19 @@ UNKNOWN_CALLER = (
 )
 
 
-def own_url(request: Request, settings: Settings) -> str:
-    """Return the URL of this server, which is also the origin of its page."""
+def own_origin(request: Request, settings: Settings) -> str:
+    """Return the origin of this server's own page, which is the URL to open it at."""
     return origin(settings.http_url(f"{settings.public_host}:{_server(request).port}"))
 
 
-def is_at_its_own_address(request: Request, settings: Settings) -> bool:
-    """Return whether the one Host header names this server.
+def is_asked_for_by_own_name(request: Request, settings: Settings) -> bool:
+    """Return whether the one Host header of a request names this server as its own page does.
 
     A foreign page can make its own name resolve to this server (DNS rebinding), but then a browser
     says that name.
     """
-    own = own_url(request, settings).partition("://")[2]
-    return request.headers.getall("host", []) == [own]
+    host = own_origin(request, settings).partition("://")[2]
+    return request.headers.getall("host", []) == [host]
 
 
 def add_tokens(app: App, secret: bytes, settings: Settings) -> None:
@@ -75,9 +75,9 @@ def add_tokens(app: App, secret: bytes, settings: Settings) -> None:
 def _check_page(request: Request, settings: Settings) -> None:
     """Raise `Refusal` unless a browser says that our own page asks."""
     headers = request.headers
-    own = headers.getall("origin", []) == [own_url(request, settings)]
+    own = headers.getall("origin", []) == [own_origin(request, settings)]
     site = headers.get("sec-fetch-site", "same-origin")
-    if not own or site != "same-origin" or not is_at_its_own_address(request, settings):
+    if not own or site != "same-origin" or not is_asked_for_by_own_name(request, settings):
         raise _forbidden("only the chat page of this server has tokens: open it at its own address")
     if proxied := next((name for name in PROXIED if name in headers), None):
         raise _forbidden(f"a proxy has passed this on ({proxied}): open the page without one")

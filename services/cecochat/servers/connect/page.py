@@ -14,7 +14,7 @@ from sanic.response import html as html_response
 
 from cecochat.runtime.http import App
 from cecochat.runtime.pages import HEADERS, Built, add_files, policy
-from cecochat.servers.connect.development import is_at_its_own_address, own_url
+from cecochat.servers.connect.development import is_asked_for_by_own_name, own_origin
 from cecochat.servers.connect.front import no_page, wants_page
 from cecochat.servers.connect.server import Directory
 from cecochat.settings.settings import Settings
@@ -32,8 +32,8 @@ def add_page(app: App, directory: Directory, settings: Settings) -> None:
     async def page(request: Request) -> HTTPResponse:
         if not wants_page(request):
             return no_page()
-        if not is_at_its_own_address(request, settings):
-            return redirect(own_url(request, settings))  # by another name it would get no token
+        if not is_asked_for_by_own_name(request, settings):
+            return redirect(own_origin(request, settings))  # by another name it would get no token
         reached = {_origin(url) for url in directory.reached()}
         changing = {"cache-control": "no-store", "vary": "accept"}
         return html_response(built.html, headers=HEADERS | policy(sorted(reached)) | changing)
