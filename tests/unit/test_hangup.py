@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from cecochat.runtime import hangup
 from cecochat.runtime.hangup import HangUp
 
 WITHIN_S = 10.0
@@ -39,10 +38,7 @@ def connected(host: str, listening: str, *, dual: bool) -> Iterator[tuple[socket
         ("::1", "::1", False, "ipv6:%5B::1%5D:{}"),
     ],
 )
-async def test_the_one_that_is_named_ends(
-    monkeypatch: pytest.MonkeyPatch, host: str, listening: str, dual: bool, peer: str
-) -> None:
-    monkeypatch.setattr(hangup, "EVERY_S", 0.01)
+async def test_the_one_that_is_named_ends(host: str, listening: str, dual: bool, peer: str) -> None:
     if ":" in listening and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     with (

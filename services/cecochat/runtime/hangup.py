@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -17,8 +18,8 @@ from typing import Final
 from urllib.parse import unquote
 
 OPEN: Final = "/dev/fd"  # of this process, on Linux and macOS
-EVERY_S: Final = 0.5
-"""How often all sockets of the process are looked through, which takes 8 µs for each."""
+SHARE: Final = 0.1
+"""How much of the time may go into looking through all sockets of the process, 8 µs for each."""
 
 Peer = tuple[IPv4Address | IPv6Address, int]
 
@@ -28,6 +29,7 @@ class HangUp:
 
     def __init__(self) -> None:
         self._peers: set[Peer] = set()
+        self._wait_s = 0.0
 
     def on(self, peer: str) -> None:
         """End the connection of a client, and all calls on it. `peer` is what gRPC calls it."""
@@ -36,10 +38,11 @@ class HangUp:
             return  # a Unix socket: its age ends it
         host, _, port = unquote(rest).rpartition(":")
         if not self._peers:
-            asyncio.get_running_loop().call_later(EVERY_S, self._all)
+            asyncio.get_running_loop().call_later(self._wait_s, self._all)
         self._peers.add(_peer(host.strip("[]"), int(port)))
 
     def _all(self) -> None:
+        begun_s = time.monotonic()
         peers, self._peers = self._peers, set()
         ports = {port for _, port in peers}
         for connected in _connected():
@@ -47,6 +50,7 @@ class HangUp:
                 host, port = connected.getpeername()[:2]
                 if port in ports and _peer(host, port) in peers:
                     connected.shutdown(socket.SHUT_RDWR)
+        self._wait_s = (time.monotonic() - begun_s) / SHARE
 
 
 def _connected() -> Iterator[socket.socket]:
