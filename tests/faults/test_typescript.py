@@ -147,11 +147,17 @@ async def test_clients_in_node_live_through_everything(
                     await faults.next()
                     if cycle % FAULTS_IN_A_ROW == FAULTS_IN_A_ROW - 1:
                         await all_back(apps)  # but all of them now and then
+                    tell_progress(cycle, cycles)
             found = await crowd.settle(within_s=60)
     figures = {"seed": base_seed, **faults.happened, **counted(crowd.record), "found": len(found)}
     print(write(f"typescript-node-{cycles}", figures))
     assert found == []
     assert all(app.ends >= cycles // FAULTS_IN_A_ROW for app in apps), "somebody noticed nothing"
+
+
+def tell_progress(cycle: int, cycles: int) -> None:
+    if (cycle + 1) % 25 == 0:
+        print(f"{cycle + 1} of {cycles} faults", flush=True)
 
 
 async def all_back(apps: Collection[App]) -> None:
@@ -190,9 +196,10 @@ async def test_chat_pages_live_through_everything(
         async with crowd.connected(who, chats):
             apps = crowd.devices.values()
             async with flowing(list(apps), TYPED_PER_S, rng):
-                for _ in range(cycles):
+                for cycle in range(cycles):
                     await asyncio.sleep(rng.uniform(0.5, 2))
                     await faults.next()
+                    tell_progress(cycle, cycles)
             await crowd.come_to_rest()
             wrong = await crowd.look()
             found = await crowd.settle(within_s=60)

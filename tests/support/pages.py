@@ -43,6 +43,7 @@ from tests.support.records import (
 
 STORED = Path(__file__).with_name("stored.js").read_text()
 LOOKED_EVERY_S = 0.3
+TYPED_AHEAD_MAX = 3  # texts: nobody has more in mind than they can type
 
 
 class Stored(NamedTuple):
@@ -93,12 +94,23 @@ class PageApp:
         return [each for tab in self._tabs for each in tab.violations]
 
     def say(self, chat_id: str, text: str, client_message_id: str = "") -> str:
-        """Have the user type it. Returns the text, which is unique."""
+        """Have the user type it, unless they have enough to type. Returns the text, which is
+        unique.
+        """
         del client_message_id  # the page chooses one
         unique = " ".join(f"{self.who.user_id} {next(self._numbers)}: {text}".split())
-        self.unanswered[unique] = chat_id
-        self._typed.put_nowait((chat_id, unique))
+        if self._typed.qsize() < TYPED_AHEAD_MAX:
+            self._has_to_say(chat_id, unique)
         return unique
+
+    def say_last_words(self) -> None:
+        """Have the user type something in every chat, however much there is to type."""
+        for chat_id in self.chats:
+            self._has_to_say(chat_id, f"{self.who.user_id} {next(self._numbers)}: the last word")
+
+    def _has_to_say(self, chat_id: str, text: str) -> None:
+        self.unanswered[text] = chat_id
+        self._typed.put_nowait((chat_id, text))
 
     async def run(self) -> None:
         """Be there until cancelled."""
@@ -299,8 +311,9 @@ class PageCrowd(AnyCrowd[PageApp]):
 
     async def come_to_rest(self) -> None:
         """Say last words in every chat, and wait until all is answered."""
-        super()._say_last_words()
-        await self.answered(60)
+        for app in self.devices.values():
+            app.say_last_words()
+        await self.answered(120)
 
 
 def _by_text(reading: Reading) -> Reading:
