@@ -17,6 +17,7 @@ from tests.hostile import http2
 from tests.hostile.answers import ask, close_window
 from tests.hostile.connections import WITHIN_S, Peer, answers, head, peer
 from tests.support.eventually import eventually
+from tests.support.hostile import metric
 from tests.support.rawclient import mint
 from tests.support.records import dialog
 from tests.support.results import write
@@ -101,6 +102,8 @@ async def test_they_hold_a_bounded_amount(server: Server, unread: Unread, count:
         assert await answers(server, "erin") == 200
         async with connect(server.connect_url, mint(server.secret_file, "frank")) as frank:
             assert (await frank.history("erin", limit=1)).messages == []
+    health = server.ready["health"]["history"]
+    assert await metric(health, "cecochat_unread_answers_given_up_total")
     print(write(f"hostile-unread-{unread.__name__}", {"grew_kb": grew >> 10}))
     assert grew < UNREAD_MAX_BYTES + BESIDE_BYTES
     assert "Traceback" not in server.said

@@ -10,10 +10,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from cecochat.auth.tokens import Verifier, bearer
 from cecochat.domain.errors import Refusal, Unavailable
@@ -115,6 +116,12 @@ class QueryMetrics:
             ["call", "code"],
             registry=registry,
         )
+        self.given_up = Counter(
+            "cecochat_unread_answers_given_up_total",
+            "Answers that were not read and took too much memory, so that their connection was "
+            "ended.",
+            registry=registry,
+        )
 
     @property
     def load(self) -> Load:
@@ -189,8 +196,13 @@ class Calls:
         self._admission.answered(user_id, len(answer))
         encoded = exchange.encoded(answer)
         size_bytes = len(encoded) * exchange.copies
-        under_way.enter_context(self._unread.held(user_id, size_bytes, exchange.hang_up))
+        give_up = partial(self._give_up, exchange)
+        under_way.enter_context(self._unread.held(user_id, size_bytes, give_up))
         return encoded
+
+    def _give_up(self, exchange: Exchange) -> None:
+        self._metrics.given_up.inc()
+        exchange.hang_up()
 
     async def _answer(
         self, call: Call, exchange: Exchange, user_id: UserId, request: Message
