@@ -56,13 +56,16 @@ async function openKept(name: string): Promise<Kept> {
   return new DatabaseKept(database, owner, await done<Snapshot | undefined>(store.get(DEVICE)));
 }
 
-function opened(name: string): Promise<IDBDatabase> {
+/** Open a database, which is let go if others want to delete or upgrade it. */
+async function opened(name: string): Promise<IDBDatabase> {
   const opening = indexedDB.open(name, VERSION);
   opening.onupgradeneeded = () => {
     opening.result.createObjectStore(DEVICE);
     opening.result.createObjectStore(MESSAGES);
   };
-  return done(opening);
+  const database = await done(opening);
+  database.onversionchange = () => database.close();
+  return database;
 }
 
 class DatabaseKept implements Kept {

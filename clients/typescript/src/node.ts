@@ -55,6 +55,7 @@ async function load(path: string, userId: string): Promise<Saved | undefined> {
 
 class FileKept extends MemoryKept implements Kept {
   private log: Log | undefined; // what this client has written, once it has
+  private isClosed = false;
 
   constructor(
     private readonly claim: Claim,
@@ -68,12 +69,18 @@ class FileKept extends MemoryKept implements Kept {
   override async save(device: Snapshot, messages: Message[]): Promise<void> {
     await super.save(device, messages);
     if (await this.log?.add(lineOf({ device, messages }))) return;
-    await this.close();
+    await this.closeLog();
     const all = newest([...this.chats.values()].flat(), MESSAGES_MAX);
     this.log = await Log.begun(this.claim, lineOf({ device, messages: all }));
+    if (this.isClosed) await this.closeLog(); // this was of an event that a listener took late
   }
 
   override async close(): Promise<void> {
+    this.isClosed = true;
+    await this.closeLog();
+  }
+
+  private async closeLog(): Promise<void> {
     const { log } = this;
     this.log = undefined;
     await log?.close();

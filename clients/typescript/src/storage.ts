@@ -15,7 +15,10 @@ export interface Kept {
   save(device: Snapshot, messages: Message[]): Promise<void>;
   /** Return the newest messages of a chat that were saved, oldest first. */
   recent(chatId: string): Promise<Message[]>;
-  /** Let others use the storage. Calling it again does nothing. */
+  /**
+   * Let others use the storage. Calling it again does nothing. If a listener is still busy with an
+   * event, `save` is called once more when it has taken that; it may reject, and the event comes again.
+   */
   close(): void | Promise<void>;
   /**
    * Set by the client. Call it if the storage has to be let go: the client saves, closes it and ends

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import {
   copyFile,
   mkdtemp,
   readFile,
   readdir,
+  readlink,
   rename,
   rm,
   stat,
@@ -217,6 +219,27 @@ test("a client may not write any more while the next one is about to read", asyn
   await writeFile(`${path}.owner`, "the next one");
   await assert.rejects(kept.save(bot(2), []), { code: "storage_taken" });
   await kept.close();
+});
+
+/** Return how many descriptors of this process are of a file. */
+async function openOnes(path: string): Promise<number> {
+  const found = await Promise.allSettled(
+    (await readdir("/proc/self/fd")).map((fd) => readlink(`/proc/self/fd/${fd}`)),
+  );
+  return found.filter((each) => each.status === "fulfilled" && each.value === path).length;
+}
+
+test("what is saved after a close is there, and the file stays closed", async (t) => {
+  if (!existsSync("/proc/self/fd")) return t.skip("needs the files of Linux");
+  const path = await newPath();
+  const kept = await opened(path);
+  await kept.save(bot(1), [message(1n)]);
+  assert.equal(await openOnes(path), 1);
+  await Promise.all([kept.save(bot(2), [message(2n)]), kept.close()]);
+  assert.equal(await openOnes(path), 0);
+  await kept.save(bot(3), [message(3n)]);
+  assert.equal(await openOnes(path), 0);
+  assert.deepEqual(await found(path), { n: 3, ids: [1n, 2n, 3n] });
 });
 
 test("what a killed client left beside its file is removed", async () => {

@@ -75,6 +75,19 @@ test("if its storage is deleted, the client ends, and the next one begins anew",
   await done(indexedDB.deleteDatabase(NAME));
 });
 
+test("a client that is still opening its storage lets go of it, too", async () => {
+  const transaction = IDBDatabase.prototype.transaction;
+  mock.method(IDBDatabase.prototype, "transaction", function (this: IDBDatabase, ...args: never) {
+    const begun = transaction.apply(this, args);
+    this.dispatchEvent(new IDBVersionChangeEvent("versionchange", { newVersion: null }));
+    return begun;
+  });
+  const kept = await indexedDb().open("http://fake", "alice");
+  mock.restoreAll();
+  await assert.rejects(async () => kept.recent("d:alice~bob"), { name: "InvalidStateError" });
+  await done(indexedDB.deleteDatabase(NAME));
+});
+
 test("a client that waits for a token lets go of its storage as soon as one that does not", async () => {
   const faker = new Faker();
   faker.token = () => new Promise(() => {});
