@@ -72,6 +72,14 @@ def test_the_table_says_who_may(group: Group, wanted: Membership, least: UserId)
     assert refused(group, DAN, wanted) == errors_pb2.ERROR_CODE_NOT_FOUND
 
 
+def test_options_of_a_later_version_are_the_owners_as_well(group: Group) -> None:
+    later = GroupOptions.FromString(GroupOptions(name="Us").SerializeToString() + b"\x28\x01")
+    wanted = Membership(options=later)
+    for actor in (BOB, CAROL):
+        assert refused(group, actor, wanted) == errors_pb2.ERROR_CODE_FORBIDDEN
+    assert group.settle(ANN, wanted, LIMIT) == wanted
+
+
 def test_only_admins_write_in_a_channel(group: Group) -> None:
     group.authorise(CAROL, Act.SEND)
     channel = changed(group, ANN, Membership(options=GroupOptions(name="Us", is_channel=True)))

@@ -32,7 +32,7 @@ UNSUPPORTED_MEDIA_TYPE: Final = 415
 TIMEOUT_DIGITS: Final = 10
 GZIP: Final = 16 + zlib.MAX_WBITS
 PIECE_BYTES: Final = 64 << 10
-"""How much of an answer is sent at a time. The next piece waits until most of it has left."""
+"""How much of an answer is sent at a time. The next piece waits until the kernel has all of it."""
 
 STATUS: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,

@@ -26,7 +26,6 @@ from cecochat.v1.events_pb2 import (
 NAME_MAX = 128
 CHANGE_MAX = 100
 """How many people one change may name, so that no event grows with its group."""
-CONFIGURED = ("is_channel", "is_open", "hides_past")
 
 
 class Group:
@@ -146,7 +145,10 @@ class Group:
     def _authorise_options(self, actor: UserId, options: GroupOptions) -> None:
         if options.name != self.options.name:
             self.authorise(actor, Act.RENAME)
-        if any(getattr(options, each) != getattr(self.options, each) for each in CONFIGURED):
+        renamed = GroupOptions()
+        renamed.CopyFrom(self.options)
+        renamed.name = options.name
+        if options != renamed:  # options of later versions count as well
             self.authorise(actor, Act.CONFIGURE)
 
     # -- what readers do
