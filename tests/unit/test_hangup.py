@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from cecochat.runtime import hangup
 from cecochat.runtime.hangup import HangUp
 
 WITHIN_S = 10.0
@@ -53,3 +56,24 @@ async def test_the_one_that_is_named_ends(host: str, listening: str, dual: bool,
             assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
         with pytest.raises(BlockingIOError):
             other.recv(1)
+
+
+@pytest.mark.parametrize("opening", ["scandir", "dup"])
+async def test_it_tries_again_if_no_file_can_be_opened(
+    opening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_open, has_failed = getattr(os, opening), asyncio.Event()
+
+    def open_file(file: str | int) -> object:
+        if has_failed.is_set():
+            return may_open(file)
+        has_failed.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, opening, open_file)
+    monkeypatch.setattr(hangup, "AGAIN_S", 0.01)
+    with connected("127.0.0.1", "127.0.0.1", dual=False) as (client, port):
+        HangUp().on(f"ipv4:127.0.0.1:{port}")
+        async with asyncio.timeout(WITHIN_S):
+            await has_failed.wait()
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
