@@ -108,6 +108,11 @@ def test_joining_takes_an_invitation_or_an_open_group(group: Group) -> None:
     assert changed(is_open, DAN, joins).role_of(DAN) == ROLE_MEMBER
 
 
+def test_who_is_added_is_not_invited_as_well(group: Group) -> None:
+    both = Membership(added_ids=[DAN], invited_ids=[DAN])
+    assert group.settle(ANN, both, LIMIT) == Membership(added_ids=[DAN])
+
+
 def test_an_invitation_is_good_for_one_coming(group: Group) -> None:
     invited = changed(group, BOB, Membership(invited_ids=[DAN]))
     left = changed(changed(invited, DAN, Membership(added_ids=[DAN])), DAN, leaves(DAN))

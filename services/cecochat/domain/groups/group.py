@@ -95,7 +95,7 @@ class Group:
         settled = Membership(
             added_ids=self._added(actor, wanted.added_ids),
             removed_ids=self._removed(actor, wanted.removed_ids),
-            invited_ids=self._invited(actor, wanted.invited_ids),
+            invited_ids=self._invited(actor, {*wanted.invited_ids} - {*wanted.added_ids}),
         )
         settled.appointments.extend(self._appointed(actor, wanted.appointments))
         if wanted.HasField("options") and wanted.options != self.options:
@@ -120,11 +120,11 @@ class Group:
                 raise _forbidden(f"{user} has a role as high as yours: ask the owner")
         return gone
 
-    def _invited(self, actor: UserId, users: Iterable[str]) -> list[str]:
+    def _invited(self, actor: UserId, users: set[str]) -> list[str]:
         if not users:
             return []
         self.authorise(actor, Act.INVITE)
-        return sorted({*users} - self.roles.keys() - self.invited)
+        return sorted(users - self.roles.keys() - self.invited)
 
     def _appointed(
         self, actor: UserId, appointments: Iterable[Appointment]
