@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from cecochat.client import (
     Event,
     InvalidArgument,
     Message,
+    NotReachable,
     chat_of,
     connect,
     open_history,
@@ -66,6 +69,20 @@ async def test_a_function_that_returns_no_token_is_told_so_and_not_asked_again(
 
     with pytest.raises(InvalidArgument, match="the function `token` returned"):
         await connect(URL, token)
+
+
+@pytest.mark.parametrize("valid_for_s", ["null", "[]", '"soon"', "9" * 400])
+async def test_an_answer_with_an_odd_number_is_that_of_no_connect_server(
+    valid_for_s: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"user_id": "alice", "partition": 0, "server_id": "m", "messaging": "m:1"}
+    answer = f'{json.dumps(names)[:-1]}, "valid_for_s": {valid_for_s}}}'
+    lookup = Lookup(URL, "token", None)
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=answer))
+    async with httpx.AsyncClient(transport=transport) as client:
+        monkeypatch.setattr(lookup, "_http", client)
+        with pytest.raises(NotReachable, match="is not a connect server"):
+            await lookup.find()
 
 
 @pytest.mark.parametrize("url", BAD_URLS)

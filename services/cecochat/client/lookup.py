@@ -162,7 +162,7 @@ class Lookup:
             raise _refused(self._url, response)
         try:
             return _route(response.json())
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise NotReachable(
                 f"what answers at {self._url} is not a connect server: is the URL right?"
             ) from None
