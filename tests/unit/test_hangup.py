@@ -6,13 +6,16 @@ import asyncio
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 
 import pytest
 
 from cecochat.runtime import hangup
-from cecochat.runtime.hangup import HangUp
+from cecochat.runtime.hangup import SHARE, HangUp
+from tests.support.eventually import eventually
 
 WITHIN_S = 10.0
 
@@ -77,3 +80,22 @@ async def test_it_tries_again_if_no_file_can_be_opened(
         async with asyncio.timeout(WITHIN_S):
             await has_failed.wait()
             assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+
+
+async def test_it_looks_for_sockets_for_a_small_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_s: list[float] = []
+    takes_s = 0.01
+
+    def connected_slowly() -> Iterator[socket.socket]:
+        looked_s.append(time.monotonic())
+        time.sleep(takes_s)
+        return iter(())
+
+    monkeypatch.setattr(hangup, "_connected", connected_slowly)
+    hanging_up = HangUp()
+    for count in (1, 2, 3):
+        hanging_up.on("ipv4:127.0.0.1:1")
+        await eventually(lambda count=count: len(looked_s) == count)  # type: ignore[misc]
+    assert all(after - before >= takes_s / SHARE for before, after in pairwise(looked_s))
