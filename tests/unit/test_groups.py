@@ -23,6 +23,7 @@ from cecochat.v1.events_pb2 import (
 ANN, BOB, CAROL, DAN = map(UserId, ("ann", "bob", "carol", "dan"))
 PEOPLE = (ANN, BOB, CAROL, DAN)
 LIMIT = 1_000
+OWNS = Appointment(user_id=BOB, role=ROLE_OWNER)
 
 
 def changed(group: Group, actor: UserId, wanted: Membership, limit: int = LIMIT) -> Group:
@@ -119,6 +120,20 @@ def test_an_invitation_is_good_for_one_coming(group: Group) -> None:
     assert refused(left, DAN, Membership(added_ids=[DAN])) == errors_pb2.ERROR_CODE_NOT_FOUND
 
 
+def test_an_invitation_can_be_withdrawn(group: Group) -> None:
+    invited = changed(group, BOB, Membership(invited_ids=[DAN]))
+    assert refused(invited, CAROL, leaves(DAN)) == errors_pb2.ERROR_CODE_FORBIDDEN
+    withdrawn = changed(invited, BOB, leaves(DAN))
+    assert refused(withdrawn, DAN, Membership(added_ids=[DAN])) == errors_pb2.ERROR_CODE_NOT_FOUND
+
+
+def test_no_more_people_are_invited_than_may_be_members(group: Group) -> None:
+    invited = changed(group, BOB, Membership(invited_ids=["a", "b", "c"]), 3)
+    with pytest.raises(Invalid, match="invite 3 people"):
+        invited.settle(BOB, Membership(invited_ids=["d"]), 3)
+    assert changed(invited, BOB, Membership(removed_ids=["a"]), 1).invited == {"b", "c"}
+
+
 def leaves(user: UserId) -> Membership:
     return Membership(removed_ids=[user])
 
@@ -162,6 +177,7 @@ def test_a_full_group_takes_nobody(group: Group) -> None:
         (Membership(added_ids=["no id!"]), "is no user id"),
         (Membership(added_ids=[f"u{n}" for n in range(CHANGE_MAX + 1)]), "make several changes"),
         (Membership(added_ids=[DAN], removed_ids=[DAN]), "add and remove the same"),
+        (Membership(removed_ids=[BOB], appointments=[OWNS]), "remove and appoint the same"),
         (Membership(options=GroupOptions(name=" ")), "needs a name"),
         (Membership(options=GroupOptions(name="n" * 129)), "needs a name"),
         (appointed(DAN, ROLE_ADMIN), "not a member"),
@@ -204,6 +220,7 @@ def test_whatever_people_do(done: list[tuple[UserId, Membership]]) -> None:
         assert [*group.roles.values()].count(ROLE_OWNER) == (1 if group.roles else 0)
         assert not group.invited & group.roles.keys()
         assert len(group.roles) <= 3
+        assert len(group.invited) <= 3
         assert vars(group.after(settled)) == vars(group), "twice is once"
         if not settled.ByteSize():
             assert vars(group) == vars(before), "what is empty changes nothing"

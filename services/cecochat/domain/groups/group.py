@@ -75,6 +75,8 @@ class Group:
         after = self.after(settled)
         if len(after.roles) > max(members_max, len(self.roles)):
             raise Invalid(f"a group may have {members_max} members: remove some first")
+        if len(after.invited) > max(members_max, len(self.invited)):
+            raise Invalid(f"a group may invite {members_max} people: remove some first")
         if after.roles and ROLE_OWNER not in after.roles.values():
             settled.appointments.append(Appointment(user_id=_heir(after), role=ROLE_OWNER))
         return settled
@@ -113,10 +115,12 @@ class Group:
         return new
 
     def _removed(self, actor: UserId, users: Iterable[str]) -> list[UserId]:
-        gone = [UserId(each) for each in dict.fromkeys(users) if UserId(each) in self.roles]
+        """Return who goes. To remove somebody who is only invited withdraws the invitation."""
+        here = self.roles.keys() | self.invited
+        gone = [UserId(each) for each in dict.fromkeys(users) if UserId(each) in here]
         for user in gone:
             self.authorise(actor, Act.LEAVE if user == actor else Act.REMOVE)
-            if user != actor and self.roles[user] >= self.roles[actor]:
+            if user != actor and self.role_of(user) >= self.roles[actor]:
                 raise _forbidden(f"{user} has a role as high as yours: ask the owner")
         return gone
 
@@ -182,6 +186,8 @@ def _check(wanted: Membership) -> None:
         raise Invalid("one change may appoint one person: make several changes")
     if {*wanted.added_ids} & {*wanted.removed_ids}:
         raise Invalid("one change cannot add and remove the same person: decide for one of them")
+    if {*wanted.removed_ids} & {each.user_id for each in wanted.appointments}:
+        raise Invalid("one change cannot remove and appoint the same person: decide for one")
     for each in wanted.appointments:
         if each.role not in (ROLE_MEMBER, ROLE_ADMIN, ROLE_OWNER):
             raise Invalid(f"{each.role} is no role: use member, admin or owner")
