@@ -45,7 +45,7 @@ export async function connect(options: Options): Promise<Client> {
   const client = new Client(userId);
   const emit = (occurrence: Occurrence): Promise<void> => client._emit(occurrence);
   const makeCore = async (emit: Emit): Promise<Core> => {
-    const kept = await storable(storage.open(checked.url, userId));
+    const kept = await storable(() => storage.open(checked.url, userId));
     try {
       return new Core(userId, checked, kept, new Surroundings(), emit);
     } catch (error) {
@@ -54,7 +54,7 @@ export async function connect(options: Options): Promise<Client> {
     }
   };
   const shared = canShare() && storage.sharedName?.(checked.url, userId);
-  if (shared) await storable(storage.check?.(checked.url, userId));
+  if (shared) await storable(() => storage.check?.(checked.url, userId));
   const backend = shared ? new Tabs(shared, makeCore, emit) : await makeCore(emit);
   client._open(backend);
   setTimeout(() => backend.start()); // whoever awaits this has time to add listeners
@@ -63,9 +63,9 @@ export async function connect(options: Options): Promise<Client> {
 
 type Emit = (occurrence: Occurrence) => Promise<void>;
 
-async function storable<T>(opening: T | Promise<T>): Promise<T> {
+async function storable<T>(open: () => T | Promise<T>): Promise<T> {
   try {
-    return await opening;
+    return await open();
   } catch (error) {
     throw chatError(error, "storage_failed");
   }

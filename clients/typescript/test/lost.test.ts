@@ -107,6 +107,14 @@ test("a browser that stores nothing is told so, with what to do", async () => {
   mock.restoreAll();
 });
 
+test("a storage of one's own that throws at once cannot be used either", async () => {
+  const open = (): never => {
+    throw new Error("the disk is gone");
+  };
+  const failed = { code: "storage_failed", message: /the disk is gone/ };
+  await assert.rejects(new Faker().connect({ open }), failed);
+});
+
 test("a file that cannot be read is named, with what to do", async () => {
   const folder = await mkdtemp(join(tmpdir(), "cecochat-"));
   const damaged = { user_id: "alice", position: null };
