@@ -170,7 +170,7 @@ async def all_back(apps: Collection[App]) -> None:
 @pytest.mark.parametrize(
     "cycles",
     [
-        pytest.param(8, marks=[pytest.mark.slow, pytest.mark.timeout(420)]),
+        pytest.param(8, marks=pytest.mark.timeout(420)),
         pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(7_200)]),
     ],
 )

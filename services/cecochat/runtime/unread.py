@@ -41,9 +41,9 @@ class Unread:
         answer = _Answer(user_id, size_bytes, hang_up)
         self._answers[answer] = None
         self._bytes[user_id] += size_bytes
-        while self._bytes.total() > self._max_bytes and len(self._answers) > 1:
-            self._give_one_up()
         try:
+            while self._bytes.total() > self._max_bytes and len(self._answers) > 1:
+                self._give_one_up()
             yield
         finally:
             self._forget(answer)

@@ -1,5 +1,5 @@
-"""From which message id up to which something belongs to a group: a user, or a partition that has
-members. All events of a group have ids of one partition, in one order, so a pair of ids says it.
+"""The ids between which a user, or a partition that has members, belongs to a group. All events of a
+group have ids of one partition, in one order, so two of them say it.
 """
 
 from __future__ import annotations
