@@ -72,6 +72,7 @@ class PageApp:
         self.caught_up = asyncio.Event()
         self.unanswered: dict[str, str] = {}  # text -> chat
         self.forgotten: set[str] = set()  # typed, but not stored when their page went
+        self._given_up: set[str] = set()  # those of the forgotten that may come yet
         self._record, self._connect_url, self._browser = record, connect_url, browser
         self.steps = count()  # what stands for offsets: a page shows none
         self._numbers = count()
@@ -197,6 +198,7 @@ class PageApp:
         }
         for text in typed & self.unanswered.keys() - kept:
             self.forgotten.add(text)
+            self._given_up.add(text)
             del self.unanswered[text]
 
     def _mine(self) -> list[Entry]:
@@ -223,10 +225,12 @@ class PageApp:
             await asyncio.sleep(LOOKED_EVERY_S)
 
     async def _look(self) -> None:
-        stored = await self.stored() if self.unanswered else Stored(frozenset(), {})
-        answered = self.unanswered.keys() & stored.messages.keys()
+        awaited = self.unanswered.keys() | self._given_up
+        stored = await self.stored() if awaited else Stored(frozenset(), {})
+        answered = awaited & stored.messages.keys()
         for text in sorted(answered, key=lambda each: stored.messages[each].message_id):
-            del self.unanswered[text]
+            self.unanswered.pop(text, None)
+            self._given_up.discard(text)
             self.note(Acked(text, stored.messages[text].message_id, next(self.steps)))
         if all([await tab.has_connection() for tab in self._tabs]):
             self.caught_up.set()

@@ -1,5 +1,5 @@
-"""The ids between which a user, or a partition that has members, belongs to a group. All events of a
-group have ids of one partition, in one order, so two of them say it.
+"""The ids between which a user, or a partition that has members, belongs to a group. All events of
+a group have ids of one partition, in one order, so two of them say it.
 """
 
 from __future__ import annotations
