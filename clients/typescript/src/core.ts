@@ -208,7 +208,8 @@ export class Core implements Peer {
 
   /** Open a session, and serve until it ends. */
   private async connect(moved: string | undefined): Promise<Ended> {
-    const [url, token] = moved ? [moved, await this.lookup.token()] : await this.found();
+    const found = moved ? this.moved(moved) : this.found();
+    const [url, token] = await this.lookup.unlessClosed(found);
     if (this.isClosed) return {};
     this.caughtUpMs = Infinity;
     this.session = new Session(this.local, this);
@@ -224,6 +225,10 @@ export class Core implements Peer {
     const [route, token] = await this.lookup.find();
     this.check(route.user_id);
     return [websocketOf(route), token];
+  }
+
+  private async moved(url: string): Promise<[string, string]> {
+    return [url, await this.lookup.token()];
   }
 
   private check(userId: string): void {
@@ -269,7 +274,7 @@ export class Core implements Peer {
     if (this.isClosed) return;
     this.isClosed = true;
     this.error = error;
-    this.queries.close();
+    this.lookup.close();
     clearTimeout(this.telling);
     this.local.end(error ?? closed());
     this.session?.close();

@@ -2,7 +2,7 @@
 
 import { checkSupplied } from "./arguments.js";
 import type { Asked } from "./backoff.js";
-import { ChatError, chatError, notReachable } from "./errors.js";
+import { ChatError, chatError, closed, notReachable } from "./errors.js";
 
 const TIMEOUT_MS = 10_000;
 
@@ -25,6 +25,7 @@ export class Lookup {
   private validUntilMs = 0;
   private supplied = ""; // the last token that the application gave
   private revoked = ""; // the last token that a server called revoked
+  private readonly closing = new AbortController();
 
   constructor(
     private readonly url: string,
@@ -61,6 +62,21 @@ export class Lookup {
       if (error instanceof ChatError) throw error;
       throw notReachable(`the application gave no token: ${chatError(error, "").message}`);
     }
+  }
+
+  /** End what waits for a server, or for the application's token. */
+  close(): void {
+    this.closing.abort();
+  }
+
+  /** Return what `work` comes to. Throws `closed` as soon as the client is closed. */
+  async unlessClosed<T>(work: Promise<T>): Promise<T> {
+    const { signal } = this.closing;
+    let end = (): void => {};
+    const ended = new Promise<never>((_, reject) => (end = () => reject(closed())));
+    if (signal.aborted) end();
+    signal.addEventListener("abort", end);
+    return Promise.race([ended, work]).finally(() => signal.removeEventListener("abort", end));
   }
 
   /** Note how a session with `token` ended. A revoked token is not used again. */

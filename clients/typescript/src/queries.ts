@@ -10,7 +10,7 @@ import {
 import type { Message } from "@bufbuild/protobuf";
 import { type Init, type Schema, create, fromBinary, toBinary } from "./codec.js";
 import { waitMs } from "./backoff.js";
-import { ChatError, chatError, closed, notReachable, refused } from "./errors.js";
+import { ChatError, chatError, notReachable, refused } from "./errors.js";
 import type {
   GetChatsRequest,
   GetChatsResponse,
@@ -28,8 +28,6 @@ const PROTO = "application/proto";
  * its error is retriable.
  */
 export class Queries {
-  private isClosed = false;
-
   constructor(
     private readonly lookup: Lookup,
     private readonly fetch: Fetch,
@@ -90,10 +88,6 @@ export class Queries {
     }
   }
 
-  close(): void {
-    this.isClosed = true;
-  }
-
   private async call<T extends Message>(
     name: string,
     body: Uint8Array<ArrayBuffer>,
@@ -101,15 +95,14 @@ export class Queries {
   ): Promise<T> {
     const giveUpMs = Date.now() + GIVE_UP_MS;
     for (let attempt = 0; ; attempt++) {
-      if (this.isClosed) throw closed();
       try {
-        return await this.once(name, body, response);
+        return await this.lookup.unlessClosed(this.once(name, body, response));
       } catch (thrown) {
         const error = chatError(thrown, "internal");
         const wait = waitMs(attempt, Math.random(), { atLeastMs: error.retryAfterMs });
         if (!this.lookup.mends(error) || Date.now() + wait > giveUpMs) throw error;
         if (error.code !== "behind") this.lookup.forget();
-        await new Promise((resolve) => setTimeout(resolve, wait));
+        await this.lookup.unlessClosed(new Promise((resolve) => setTimeout(resolve, wait)));
       }
     }
   }

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { waitMs } from "../src/backoff.js";
 import type { ServerItem, Welcome } from "../src/gen/cecochat/v1/messaging_pb.js";
 import type { ClientFrame } from "../src/gen/cecochat/v1/messaging_pb.js";
-import { LimitsSchema, ReadTokenSchema } from "../src/gen/schemas.js";
-import { create } from "../src/codec.js";
+import { ErrorSchema, LimitsSchema, ReadTokenSchema } from "../src/gen/schemas.js";
+import { create, toBinary } from "../src/codec.js";
 import { Faker, until } from "./faker.js";
 import { ack, caughtUp, item, welcome } from "./items.js";
 
@@ -142,4 +143,35 @@ test("the wait grows while sessions are short, and is short again after a long o
 function bye(): ServerItem {
   const error = { code: 9, message: "bye", retriable: true };
   return item({ case: "disconnect", value: { error } });
+}
+
+const never = (): Promise<never> => new Promise(() => {});
+const WAITS: [string, (faker: Faker, asked: () => void) => void][] = [
+  ["the application's token", (faker, asked) => (faker.token = () => (asked(), never()))],
+  [
+    "an answer",
+    (faker, asked) => (faker.query = () => (asked(), new Response(new ReadableStream()))),
+  ],
+  ["its next attempt to ask", (faker, asked) => (faker.query = () => (asked(), unavailable()))],
+];
+
+for (const [what, hang] of WAITS) {
+  test(`a client that waits for ${what} closes at once`, async () => {
+    const faker = new Faker();
+    const token = create(ReadTokenSchema, { logId: "log" });
+    faker.says = ({ hello }) =>
+      hello ? [welcome(9n), item({ case: "gap", value: { token } }), caughtUp(9n)] : [];
+    const asked = new Promise<void>((resolve) => hang(faker, resolve));
+    const client = await faker.connect();
+    await asked;
+    await sleep(20);
+    const closing = client.close().then(() => client.status.state);
+    assert.equal(await Promise.race([closing, sleep(2_000, "waits")]), "closed");
+  });
+}
+
+function unavailable(): Response {
+  const error = create(ErrorSchema, { code: 9, retriable: true, retryAfterMs: 12_000n });
+  const value = Buffer.from(toBinary(ErrorSchema, error)).toString("base64");
+  return Response.json({ details: [{ type: ErrorSchema[0], value }] }, { status: 503 });
 }
