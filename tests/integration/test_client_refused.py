@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
@@ -71,6 +72,16 @@ async def test_where_nothing_answers_it_says_so_in_time() -> None:
         async with connect(f"http://127.0.0.1:{port}", "token", timeout_s=0.5):
             pass
     assert time.monotonic() - began_s < 10
+
+
+async def test_where_somebody_listens_and_says_nothing_it_says_so_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        began_s = time.monotonic()
+        with pytest.raises(NotReachable, match=r"within 0\.2 s"):
+            async with connect(f"http://127.0.0.1:{port}", "token", timeout_s=0.2):
+                pass
+        assert time.monotonic() - began_s < 5, "an attempt may take longer by itself"
 
 
 async def test_what_is_no_connect_server_is_told_apart(up: Running) -> None:

@@ -24,7 +24,7 @@ from cecochat.client.arguments import (
 )
 from cecochat.client.backoff import BackOff
 from cecochat.client.client import Client
-from cecochat.client.errors import ChatError
+from cecochat.client.errors import ChatError, NotReachable
 from cecochat.client.history import HistoryCalls
 from cecochat.client.lookup import Lookup, Route, Token
 from cecochat.client.options import Options, TransportName
@@ -149,8 +149,17 @@ def transport_of(name: TransportName, lookup: Lookup) -> Transport:
 async def _first_route(lookup: Lookup, timeout_s: float | None) -> tuple[Route, str]:
     begun_s = time.monotonic()
     for attempt in count():
+        left_s = None if timeout_s is None else begun_s + timeout_s - time.monotonic()
         try:
-            return await lookup.find()
+            async with asyncio.timeout(left_s) as within:
+                return await lookup.find()
+        except TimeoutError:
+            if not within.expired():
+                raise
+            raise NotReachable(
+                f"no server was found within {timeout_s} s: does the connect server answer, and "
+                "the function that gives tokens?"
+            ) from None
         except ChatError as error:
             wait_s = BackOff().wait_s(attempt, random(), error.retry_after_s)  # noqa: S311
             tried_s = time.monotonic() + wait_s - begun_s
