@@ -6,38 +6,41 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page
-from typing_extensions import override
+from playwright.async_api import Browser, Page
 
 from scripts.protos import TYPESCRIPT
 from tests.support import operators
 from tests.support.backends import Backends
+from tests.support.clientpage import (
+    User,
+    begin,
+    send,
+    stored,
+    texts,
+    told,
+    until_connected,
+    until_texts,
+    web_server,
+)
 from tests.support.eventually import eventually
 from tests.support.rawclient import mint
 from tests.support.server import Server, running
 from tests.support.typescript import built
 
 TABS = 10
-HTML = b"""
-<!doctype html><meta charset="utf-8"><title>a page</title>
-<script type="module">
-  import { connect } from "/client.js";
-  const told = { message: [], sent: [], rejected: [], status: [], caughtup: [] };
-  const plain = (value) => JSON.parse(JSON.stringify(value, (_, each) =>
-    typeof each === "bigint" ? `${each}` : each));
-  const [, url, token] = location.hash.split("#");
-  const client = await connect({ url, token: () => token });
-  for (const name in told) client.on(name, (value) => told[name].push(plain(value)));
-  window.chat = { client, told, plain };
-</script>
-"""
+LISTENS = """async () => {
+    const [{ name }] = await indexedDB.databases();
+    const channel = new BroadcastChannel(name);
+    const notes = [];
+    channel.onmessage = ({ data }) => notes.push(data);
+    window.say = (note) => channel.postMessage(note);
+    window.heard = (kind) => notes.filter(({ note }) => note === kind);
+    say({ note: "who" });
+}"""
+"""Hear what the tabs of a user tell each other, and be told who leads."""
 
 
 @pytest.fixture(scope="module")
@@ -49,49 +52,14 @@ def script(backends: Backends) -> bytes:
 
 @pytest.fixture
 def pages(script: bytes) -> Iterator[str]:
-    """The URL of a web server with the page, which is there while the chat server is away."""
-
-    class Pages(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            is_script = self.path.endswith(".js")
-            self.send_response(HTTPStatus.OK)
-            self.send_header("content-type", "text/javascript" if is_script else "text/html")
-            self.end_headers()
-            self.wfile.write(script if is_script else HTML)
-
-        @override
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as web:
-        thread = Thread(target=web.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{web.server_port}"
-        web.shutdown()
+    with web_server(script) as url:
+        yield url
 
 
 @pytest.fixture
 async def server(tmp_path: Path, pages: str) -> AsyncIterator[Server]:
     async with running(tmp_path / "server", configuration={"web.origins": pages}) as started:
         yield started
-
-
-class User:
-    """A browser profile of one user."""
-
-    def __init__(self, context: BrowserContext, url: str) -> None:
-        self._context = context
-        self._url = url
-
-    async def tab(self) -> Page:
-        page = await self._context.new_page()
-        await page.goto(self._url)
-        await page.wait_for_function("window.chat !== undefined")
-        return page
-
-    async def without_locks(self) -> None:
-        hide = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"
-        await self._context.add_init_script(hide)
 
 
 Enter = Callable[[str], Awaitable[User]]
@@ -105,44 +73,6 @@ def enter(chromium: Browser, server: Server, pages: str) -> Enter:
         return User(context, f"{pages}/#{server.connect_url}#{token}")
 
     return user
-
-
-async def send(page: Page, to: str, text: str) -> str:
-    """Send, and return the message id once it is acknowledged."""
-    sending = "([to, text]) => chat.client.send(to, text).then((id) => `${id}`)"
-    return str(await page.evaluate(sending, [to, text]))
-
-
-async def begin(page: Page, to: str, text: str) -> None:
-    """Send, but do not wait for the acknowledgement."""
-    await page.evaluate(
-        "([to, text]) => { chat.client.send(to, text).catch(() => {}) }", [to, text]
-    )
-
-
-async def told(page: Page, name: str) -> list[Any]:
-    return list(await page.evaluate("(name) => chat.told[name]", name))
-
-
-async def texts(page: Page, name: str = "message") -> list[str]:
-    return [each["text"] for each in await told(page, name)]
-
-
-async def stored(page: Page, peer: str, what: str = "recent") -> list[str]:
-    asking = "([peer, what]) => chat.client[what](peer).then(chat.plain)"
-    return [each["text"] for each in await page.evaluate(asking, [peer, what])]
-
-
-async def until_texts(page: Page, wanted: list[str], name: str = "message") -> None:
-    async def holds() -> bool:
-        return len(await texts(page, name)) >= len(wanted)
-
-    await eventually(holds)
-    assert await texts(page, name) == wanted
-
-
-async def until_connected(page: Page) -> None:
-    await page.wait_for_function("chat.client.status.state === 'connected'")
 
 
 async def streams(server: Server) -> float:
@@ -299,6 +229,35 @@ async def test_a_listener_that_throws_ends_its_own_tab_and_another_goes_on(enter
     await send(follower, "bob", "four")
     await until_texts(follower, ["one", "two", "three"])
     assert await stored(follower, "bob") == ["one", "two", "three", "four"]
+
+
+async def test_a_tab_that_has_missed_events_asks_once_and_ends_if_they_are_gone(
+    enter: Enter,
+) -> None:
+    """What tabs tell each other is made up here: a tab would have to sleep for hours."""
+    profile = await enter("alice")
+    leader, follower = await profile.tab(), await profile.tab()
+    for each in (leader, follower):
+        await until_connected(each)
+    await leader.evaluate(LISTENS)
+    await leader.wait_for_function("heard('lead').length")
+    await leader.evaluate(
+        """() => {
+            const [{ tab, told }] = heard("lead");
+            for (let missed = 2; missed < 50; missed++) {
+                const occurrence = { name: "receipt", value: {} };
+                say({ note: "event", leader: tab, number: told + missed, occurrence });
+            }
+            say({ note: "since", leader: tab, tab: "another", number: 0 });
+        }"""
+    )
+    await leader.wait_for_function("heard('gone').length")
+    assert len(await leader.evaluate("heard('since')")) == 1
+    assert (await leader.evaluate("heard('gone')[0].tab")) == "another"
+    await leader.evaluate("say({ note: 'gone', tab: heard('since')[0].tab })")
+    await follower.wait_for_function("chat.client.status.state === 'closed'")
+    assert (await told(follower, "status"))[-1]["error"]["code"] == "slow"
+    await until_connected(leader)
 
 
 async def test_without_locks_a_shared_storage_is_refused_and_each_tab_is_a_device(

@@ -29,7 +29,8 @@ type Note =
   | { note: "call"; leader: string; tab: string; call: number; name: Name; args: unknown[] }
   | { note: "answer"; tab: string; call: number; value?: unknown; error?: unknown }
   | { note: "event"; leader: string; number: number; occurrence: Occurrence }
-  | { note: "since"; leader: string; number: number } // a tab has missed events, as in its sleep
+  | { note: "since"; leader: string; tab: string; number: number } // a tab has missed events, as in its sleep
+  | { note: "gone"; tab: string } // the leader does not keep these any more
   | { note: "tick" } // somebody looks at a tab: timers of a hidden leader may be late
   | { note: "alive"; leader: string; told: number }; // the leader's answer
 
@@ -53,6 +54,7 @@ export class Tabs implements Backend {
   private told: Occurrence[] = []; // by this tab, as the leader
   private last = 0; // the number of the last event that the leader has told, from 1 on
   private isNew = true; // nothing has been heard of any leader
+  private asked = 0; // the event that the leader was asked for last, which may be on its way
   private silent = 0; // ticks since the leader was heard
   private error: ChatError | undefined; // what ended the client
   private isClosed = false;
@@ -135,8 +137,9 @@ export class Tabs implements Backend {
     this.tell({ note: "event", leader: this.tab, number, occurrence });
   }
 
-  private tellAgain(from: number): void {
-    this.told.forEach((each, at) => at + 1 >= from && this.tellEvent(at + 1, each));
+  private tellAgain({ tab, number: from }: Note & { note: "since" }): void {
+    if (from <= this.told.length && !(from - 1 in this.told)) this.tell({ note: "gone", tab });
+    else this.told.forEach((each, at) => at + 1 >= from && this.tellEvent(at + 1, each));
   }
 
   private async answer({ tab, call, name, args }: Note & { note: "call" }): Promise<void> {
@@ -169,7 +172,10 @@ export class Tabs implements Backend {
         // What was meant for the last leader comes again, in order, once this one is known.
         return this.core && note.leader === this.tab ? this.answer(note) : undefined;
       case "since":
-        return this.core && note.leader === this.tab ? this.tellAgain(note.number) : undefined;
+        return this.core && note.leader === this.tab ? this.tellAgain(note) : undefined;
+      case "gone":
+        if (note.tab !== this.tab || this.core) return;
+        return this.emitOnce({ name: "status", value: { state: "closed", error: overslept() } });
       case "alive":
         return this.catchUp(note.leader, note.told);
       case "event":
@@ -193,8 +199,10 @@ export class Tabs implements Backend {
   }
 
   private catchUp(leader: string, told: number): void {
-    if (this.core || leader !== this.leader || told <= this.last) return;
-    this.tell({ note: "since", leader, number: this.last + 1 });
+    const next = this.last + 1;
+    if (this.core || leader !== this.leader || told < next || this.asked === next) return;
+    this.asked = next;
+    this.tell({ note: "since", leader, tab: this.tab, number: next });
   }
 
   private answered({ call, value, error }: Note & { note: "answer" }): void {
@@ -233,6 +241,7 @@ export class Tabs implements Backend {
     if (leader === this.leader) return;
     this.leader = leader;
     this.last = last;
+    this.asked = 0;
     this.isNew = false;
     for (const [call, { name, args }] of this.pending) {
       if (name === "send") args[3] = true;
@@ -263,6 +272,7 @@ export class Tabs implements Backend {
   private tick(): void {
     if (this.core || document.visibilityState !== "visible") return;
     this.tell({ note: "tick" });
+    this.asked = 0; // it would have come by now
     if (++this.silent < SILENT_MAX) return;
     this.silent = 0;
     this.waiting.abort();
@@ -320,6 +330,10 @@ export class Tabs implements Backend {
 
 function wasEndedBy({ name, value }: Occurrence, codes: string[]): boolean {
   return name === "status" && value.state === "closed" && codes.includes(value.error?.code ?? "");
+}
+
+function overslept(): ChatError {
+  return new ChatError("slow", `this tab has slept through ${KEPT_MAX} events: reload the page`);
 }
 
 function isEnd({ name, value }: Occurrence): boolean {
