@@ -199,6 +199,29 @@ async def test_a_leading_tab_that_is_frozen_is_replaced_and_follows_when_it_wake
     assert await streams(server) == 2
 
 
+async def test_a_save_that_the_browser_gives_up_is_made_again(enter: Enter) -> None:
+    """As it does with a tab that was frozen in the middle of one."""
+    alice = await (await enter("alice")).tab()
+    bob = await (await enter("bob")).tab()
+    for each in (alice, bob):
+        await until_connected(each)
+    await alice.evaluate(
+        """() => {
+            const { transaction } = IDBDatabase.prototype;
+            IDBDatabase.prototype.transaction = function (...args) {
+                const begun = transaction.apply(this, args);
+                if (args[1] !== "readwrite") return begun;
+                IDBDatabase.prototype.transaction = transaction;
+                begun.objectStore("device").add("there is one", "owner"); // which ends it
+                return begun;
+            };
+        }"""
+    )
+    await send(alice, "bob", "kept")
+    await until_texts(bob, ["kept"])
+    assert await stored(alice, "bob") == ["kept"]
+
+
 async def test_a_tab_that_is_closed_by_its_page_leaves_the_others_connected(
     server: Server, enter: Enter
 ) -> None:

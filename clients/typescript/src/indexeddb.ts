@@ -80,7 +80,20 @@ class DatabaseKept implements Kept {
       this.lost(newVersion === null ? deleted() : upgraded());
   }
 
-  save(device: Snapshot, messages: Message[]): Promise<void> {
+  /**
+   * A browser gives up the transaction of a tab that it has frozen, once another tab waits for it. So
+   * this tries again, and finds out whose the storage is by now.
+   */
+  async save(device: Snapshot, messages: Message[]): Promise<void> {
+    try {
+      await this.put(device, messages);
+    } catch (error) {
+      if (error instanceof ChatError) throw error;
+      await this.put(device, messages);
+    }
+  }
+
+  private put(device: Snapshot, messages: Message[]): Promise<void> {
     const transaction = this.database.transaction([DEVICE, MESSAGES], "readwrite");
     const devices = transaction.objectStore(DEVICE);
     const owner = devices.get(OWNER);
