@@ -241,10 +241,12 @@ class Membership(_message.Message):
         """They are members now, with the role MEMBER unless they are appointed to another."""
 
     @_builtins.property
-    def removed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def removed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Members who leave or have to go, and those whose invitation is withdrawn."""
+
     @_builtins.property
     def appointments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Appointment]:
-        """Of members, those added just now among them."""
+        """Members, the first one of a new group among them."""
 
     @_builtins.property
     def invited_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -239,12 +239,14 @@ export type Membership = Message$1<"cecochat.v1.Membership"> & {
   addedIds: string[];
 
   /**
+   * Members who leave or have to go, and those whose invitation is withdrawn.
+   *
    * @generated from field: repeated string removed_ids = 2;
    */
   removedIds: string[];
 
   /**
-   * Of members, those added just now among them.
+   * Members, the first one of a new group among them.
    *
    * @generated from field: repeated cecochat.v1.Appointment appointments = 3;
    */
