@@ -168,8 +168,8 @@ async def is_sent_at_last(person: Person) -> bool:
     again = person.page.get_by_role("button", name="Try again")
     if await again.count():
         await again.click()
-    tick = person.page.locator(".mine").last.get_by_role("img")
-    return await tick.count() > 0 and await tick.get_attribute("aria-label") == "Sent"
+    tick = person.page.locator(".mine").last.get_by_role("img", name="Sent", exact=True)
+    return await tick.count() > 0
 
 
 async def test_long_chats_are_read_page_by_page(

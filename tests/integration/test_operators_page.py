@@ -160,7 +160,10 @@ async def test_the_page_shows_what_the_overview_says(up: Running, page: Page) ->
 
 
 async def test_numbers_follow_what_is_sent(up: Running, page: Page) -> None:
+    """The page counts from its first look on, so nothing is sent before that."""
     await sign_in(page, up)
+    acknowledged = page.locator(".tile", has_text="Acknowledged")
+    await expect(acknowledged).to_contain_text("no message in", timeout=WITHIN_MS)
     async with device(up, "alice") as alice, device(up, "bob") as bob:
         for _ in range(5):
             await alice.send("bob", "hello")
