@@ -76,14 +76,16 @@ class Event(_message.Message):
     def receipt(self) -> Global___Receipt: ...
     @_builtins.property
     def edit(self) -> Global___Edit:
-        """Reserved for later, and refused as unimplemented today."""
+        """Changes of a message. Which of several counts follows from their ids, so they may be applied in any order, and again."""
 
     @_builtins.property
     def deletion(self) -> Global___Deletion: ...
     @_builtins.property
     def reaction(self) -> Global___Reaction: ...
     @_builtins.property
-    def membership(self) -> Global___Membership: ...
+    def membership(self) -> Global___Membership:
+        """Reserved for later, and refused as unimplemented today."""
+
     @_builtins.property
     def typing(self) -> Global___Typing: ...
     @_builtins.property
@@ -120,20 +122,59 @@ class Message(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
+    REPLY_TO_ID_FIELD_NUMBER: _builtins.int
+    MENTIONS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """1 byte to 16 KiB of UTF-8 (the limit in force is in Welcome.limits)."""
+    reply_to_id: _builtins.int
+    """The message of the same chat that this one answers; 0: none. It is quoted as it is now, so nothing that was edited or deleted lives
+    on in quotes.
+    """
+    @_builtins.property
+    def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]:
+        """At most 50."""
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
+        reply_to_id: _builtins.int = ...,
+        mentions: _abc.Iterable[Global___Mention] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mentions", b"mentions", "reply_to_id", b"reply_to_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Message: _TypeAlias = Message  # noqa: Y015
+
+@_typing.final
+class Mention(_message.Message):
+    """A user whom a text names. Places are counted in Unicode code points."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    start: _builtins.int
+    length: _builtins.int
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        start: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "start", b"start", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mention: _TypeAlias = Mention  # noqa: Y015
 
 @_typing.final
 class Receipt(_message.Message):
@@ -161,21 +202,30 @@ Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
 
 @_typing.final
 class Edit(_message.Message):
+    """Another text for a message. It counts if `user_id` wrote the message; of several, the one with the highest id. The id of the edit is the
+    revision that the message then has.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    MENTIONS_FIELD_NUMBER: _builtins.int
     message_id: _builtins.int
     text: _builtins.str
+    """Never empty when it is sent. If the message is deleted, the history gives it without its text."""
+    @_builtins.property
+    def mentions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mention]: ...
     def __init__(
         self,
         *,
         message_id: _builtins.int = ...,
         text: _builtins.str = ...,
+        mentions: _abc.Iterable[Global___Mention] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mentions", b"mentions", "message_id", b"message_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -183,18 +233,24 @@ Global___Edit: _TypeAlias = Edit  # noqa: Y015
 
 @_typing.final
 class Deletion(_message.Message):
+    """Deletes a message for everybody and for good. It counts if `user_id` wrote the message, or `as_admin` is set."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    AS_ADMIN_FIELD_NUMBER: _builtins.int
     message_id: _builtins.int
+    as_admin: _builtins.bool
+    """An admin of the group deletes the message of a member. The server refuses it from anybody else."""
     def __init__(
         self,
         *,
         message_id: _builtins.int = ...,
+        as_admin: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_admin", b"as_admin", "message_id", b"message_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,6 +258,10 @@ Global___Deletion: _TypeAlias = Deletion  # noqa: Y015
 
 @_typing.final
 class Reaction(_message.Message):
+    """Adds an emoji to a message, or takes it back. Of those of one user with one emoji, the one with the highest id counts, and of one user
+    the newest 16 emoji.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
@@ -209,6 +269,7 @@ class Reaction(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.int
     emoji: _builtins.str
+    """1 to 64 bytes of UTF-8."""
     removed: _builtins.bool
     def __init__(
         self,

@@ -32,6 +32,7 @@ class GetMessagesRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    WITH_CHANGES_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     before: _builtins.int
     """The messages just below this id."""
@@ -39,6 +40,8 @@ class GetMessagesRequest(_message.Message):
     """The messages just above this id."""
     limit: _builtins.int
     """1 to `history.page_max`; 0: 50."""
+    with_changes: _builtins.bool
+    """For a device that fills a gap: the page has the edits, deletions and reactions, too, at the place of their own ids. Only with `after`."""
     @_builtins.property
     def token(self) -> _messaging_pb2.ReadToken:
         """Optional: the answer holds everything up to this token, or the call fails with BEHIND."""
@@ -51,10 +54,11 @@ class GetMessagesRequest(_message.Message):
         after: _builtins.int = ...,
         limit: _builtins.int = ...,
         token: _messaging_pb2.ReadToken | None = ...,
+        with_changes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "bound", b"bound", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "bound", b"bound", "chat_id", b"chat_id", "limit", b"limit", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "bound", b"bound", "chat_id", b"chat_id", "limit", b"limit", "token", b"token", "with_changes", b"with_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_bound: _TypeAlias = _typing.Literal["before", "after"]  # noqa: Y015
     _WhichOneofArgType_bound: _TypeAlias = _typing.Literal["bound", b"bound"]  # noqa: Y015
@@ -70,17 +74,22 @@ class GetMessagesResponse(_message.Message):
     HAS_MORE_FIELD_NUMBER: _builtins.int
     MARKS_FIELD_NUMBER: _builtins.int
     HOLES_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
     """Whether there are more in the direction asked for."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Event]:
-        """In the order of their ids, oldest first."""
+        """In the order of their ids, oldest first. A message has the text that it has now, and none if it is deleted."""
 
     @_builtins.property
     def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]: ...
     @_builtins.property
     def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
         """The holes that overlap what this page covers."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageState]:
+        """What the messages of this page have become, of those that were changed."""
 
     def __init__(
         self,
@@ -89,14 +98,82 @@ class GetMessagesResponse(_message.Message):
         has_more: _builtins.bool = ...,
         marks: _abc.Iterable[Global___Mark] | None = ...,
         holes: _abc.Iterable[Global___Hole] | None = ...,
+        states: _abc.Iterable[Global___MessageState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "holes", b"holes", "marks", b"marks", "messages", b"messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "holes", b"holes", "marks", b"marks", "messages", b"messages", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMessagesResponse: _TypeAlias = GetMessagesResponse  # noqa: Y015
+
+@_typing.final
+class MessageState(_message.Message):
+    """What a message has become by all changes of it that the history has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    REVISION_ID_FIELD_NUMBER: _builtins.int
+    DELETION_ID_FIELD_NUMBER: _builtins.int
+    REACTIONS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_REACTIONS_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.int
+    revision_id: _builtins.int
+    """The id of the edit whose text the message has; 0: its first text."""
+    deletion_id: _builtins.int
+    """The id of the deletion; 0: it is not deleted. A deleted message has no text and no reactions."""
+    has_more_reactions: _builtins.bool
+    """There are more reactions than these."""
+    @_builtins.property
+    def reactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReactionState]:
+        """In the order of their ids, with those that were taken back, so that an older event does not bring one back. At most 256."""
+
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.int = ...,
+        revision_id: _builtins.int = ...,
+        deletion_id: _builtins.int = ...,
+        reactions: _abc.Iterable[Global___ReactionState] | None = ...,
+        has_more_reactions: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deletion_id", b"deletion_id", "has_more_reactions", b"has_more_reactions", "message_id", b"message_id", "reactions", b"reactions", "revision_id", b"revision_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageState: _TypeAlias = MessageState  # noqa: Y015
+
+@_typing.final
+class ReactionState(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EMOJI_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    user_id: _builtins.str
+    emoji: _builtins.str
+    removed: _builtins.bool
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        user_id: _builtins.str = ...,
+        emoji: _builtins.str = ...,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["emoji", b"emoji", "id", b"id", "removed", b"removed", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReactionState: _TypeAlias = ReactionState  # noqa: Y015
 
 @_typing.final
 class Hole(_message.Message):
@@ -273,16 +350,26 @@ class Chat(_message.Message):
     UNREAD_COUNT_FIELD_NUMBER: _builtins.int
     MARKS_FIELD_NUMBER: _builtins.int
     HOLES_FIELD_NUMBER: _builtins.int
+    LAST_CHANGE_ID_FIELD_NUMBER: _builtins.int
+    LAST_MESSAGE_STATE_FIELD_NUMBER: _builtins.int
     chat_id: _builtins.str
     unread_count: _builtins.int
-    """Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat."""
+    """Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count."""
+    last_change_id: _builtins.int
+    """The highest id of a change of any of its messages; 0: there was none."""
     @_builtins.property
-    def last_message(self) -> _events_pb2.Event: ...
+    def last_message(self) -> _events_pb2.Event:
+        """With the text that it has now, and none if it is deleted."""
+
     @_builtins.property
     def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mark]: ...
     @_builtins.property
     def holes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hole]:
         """All holes that concern this chat."""
+
+    @_builtins.property
+    def last_message_state(self) -> Global___MessageState:
+        """What the last message has become, if it was changed."""
 
     def __init__(
         self,
@@ -292,10 +379,12 @@ class Chat(_message.Message):
         unread_count: _builtins.int = ...,
         marks: _abc.Iterable[Global___Mark] | None = ...,
         holes: _abc.Iterable[Global___Hole] | None = ...,
+        last_change_id: _builtins.int = ...,
+        last_message_state: Global___MessageState | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_message", b"last_message", "last_message_state", b"last_message_state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_message", b"last_message", "marks", b"marks", "unread_count", b"unread_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_id", b"chat_id", "holes", b"holes", "last_change_id", b"last_change_id", "last_message", b"last_message", "last_message_state", b"last_message_state", "marks", b"marks", "unread_count", b"unread_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

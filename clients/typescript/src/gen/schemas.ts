@@ -4,9 +4,9 @@
 
 import type { Schema } from "../codec.js";
 import type { Error } from "./cecochat/v1/errors_pb.js";
-import type { Appointment, Deletion, Edit, Event, GroupOptions, Membership, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
+import type { Appointment, Deletion, Edit, Event, GroupOptions, Membership, Mention, Message, Presence, Reaction, Receipt, Typing } from "./cecochat/v1/events_pb.js";
 import type { Ack, CaughtUp, ClientFrame, Delivered, Disconnect, Gap, Hello, Limits, Position, ReadToken, Refused, Send, ServerFrame, ServerItem, TokenExpiring, Welcome } from "./cecochat/v1/messaging_pb.js";
-import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetMessagesRequest, GetMessagesResponse, Hole, Mark, MessageStep } from "./cecochat/v1/history_pb.js";
+import type { Chat, FindMessageRequest, FindMessageResponse, GetChatsRequest, GetChatsResponse, GetMessagesRequest, GetMessagesResponse, Hole, Mark, MessageState, MessageStep, ReactionState } from "./cecochat/v1/history_pb.js";
 
 export const ErrorSchema: Schema<Error> = [
   "cecochat.v1.Error",
@@ -16,9 +16,18 @@ export const ErrorSchema: Schema<Error> = [
   [4, "retryAfterMs", 3, 0],
 ];
 
+export const MentionSchema: Schema<Mention> = [
+  "cecochat.v1.Mention",
+  [1, "userId", 9, 0],
+  [2, "start", 5, 0],
+  [3, "length", 5, 0],
+];
+
 export const MessageSchema: Schema<Message> = [
   "cecochat.v1.Message",
   [1, "text", 9, 0],
+  [2, "replyToId", 3, 0],
+  [3, "mentions", 11, 1, MentionSchema],
 ];
 
 export const ReceiptSchema: Schema<Receipt> = [
@@ -31,11 +40,13 @@ export const EditSchema: Schema<Edit> = [
   "cecochat.v1.Edit",
   [1, "messageId", 3, 0],
   [2, "text", 9, 0],
+  [3, "mentions", 11, 1, MentionSchema],
 ];
 
 export const DeletionSchema: Schema<Deletion> = [
   "cecochat.v1.Deletion",
   [1, "messageId", 3, 0],
+  [2, "asAdmin", 8, 0],
 ];
 
 export const ReactionSchema: Schema<Reaction> = [
@@ -237,6 +248,7 @@ export const GetMessagesRequestSchema: Schema<GetMessagesRequest> = [
   [3, "after", 3, "bound"],
   [4, "limit", 5, 0],
   [5, "token", 11, 3, ReadTokenSchema],
+  [6, "withChanges", 8, 0],
 ];
 
 export const MarkSchema: Schema<Mark> = [
@@ -256,12 +268,30 @@ export const HoleSchema: Schema<Hole> = [
   [6, "clientMessageId", 9, 0],
 ];
 
+export const ReactionStateSchema: Schema<ReactionState> = [
+  "cecochat.v1.ReactionState",
+  [1, "id", 3, 0],
+  [2, "userId", 9, 0],
+  [3, "emoji", 9, 0],
+  [4, "removed", 8, 0],
+];
+
+export const MessageStateSchema: Schema<MessageState> = [
+  "cecochat.v1.MessageState",
+  [1, "messageId", 3, 0],
+  [2, "revisionId", 3, 0],
+  [3, "deletionId", 3, 0],
+  [4, "reactions", 11, 1, ReactionStateSchema],
+  [5, "hasMoreReactions", 8, 0],
+];
+
 export const GetMessagesResponseSchema: Schema<GetMessagesResponse> = [
   "cecochat.v1.GetMessagesResponse",
   [1, "messages", 11, 1, EventSchema],
   [2, "hasMore", 8, 0],
   [3, "marks", 11, 1, MarkSchema],
   [4, "holes", 11, 1, HoleSchema],
+  [5, "states", 11, 1, MessageStateSchema],
 ];
 
 export const GetChatsRequestSchema: Schema<GetChatsRequest> = [
@@ -279,6 +309,8 @@ export const ChatSchema: Schema<Chat> = [
   [3, "unreadCount", 5, 0],
   [4, "marks", 11, 1, MarkSchema],
   [5, "holes", 11, 1, HoleSchema],
+  [6, "lastChangeId", 3, 0],
+  [7, "lastMessageState", 11, 3, MessageStateSchema],
 ];
 
 export const GetChatsResponseSchema: Schema<GetChatsResponse> = [

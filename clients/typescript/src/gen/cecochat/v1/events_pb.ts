@@ -10,7 +10,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file cecochat/v1/events.proto.
  */
 export const file_cecochat_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIrsDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAQgYKBGJvZHkiFwoHTWVzc2FnZRIMCgR0ZXh0GAEgASgJIjYKB1JlY2VpcHQSFwoPZGVsaXZlcmVkX3VwX3RvGAEgASgDEhIKCnJlYWRfdXBfdG8YAiABKAMiKAoERWRpdBISCgptZXNzYWdlX2lkGAEgASgDEgwKBHRleHQYAiABKAkiHgoIRGVsZXRpb24SEgoKbWVzc2FnZV9pZBgBIAEoAyI+CghSZWFjdGlvbhISCgptZXNzYWdlX2lkGAEgASgDEg0KBWVtb2ppGAIgASgJEg8KB3JlbW92ZWQYAyABKAgipQEKCk1lbWJlcnNoaXASEQoJYWRkZWRfaWRzGAEgAygJEhMKC3JlbW92ZWRfaWRzGAIgAygJEi4KDGFwcG9pbnRtZW50cxgDIAMoCzIYLmNlY29jaGF0LnYxLkFwcG9pbnRtZW50EhMKC2ludml0ZWRfaWRzGAQgAygJEioKB29wdGlvbnMYBSABKAsyGS5jZWNvY2hhdC52MS5Hcm91cE9wdGlvbnMiPwoLQXBwb2ludG1lbnQSDwoHdXNlcl9pZBgBIAEoCRIfCgRyb2xlGAIgASgOMhEuY2Vjb2NoYXQudjEuUm9sZSJVCgxHcm91cE9wdGlvbnMSDAoEbmFtZRgBIAEoCRISCgppc19jaGFubmVsGAIgASgIEg8KB2lzX29wZW4YAyABKAgSEgoKaGlkZXNfcGFzdBgEIAEoCCIYCgZUeXBpbmcSDgoGYWN0aXZlGAEgASgIIhoKCFByZXNlbmNlEg4KBm9ubGluZRgBIAEoCCpNCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX01FTUJFUhABEg4KClJPTEVfQURNSU4QAhIOCgpST0xFX09XTkVSEANiBnByb3RvMw");
+  fileDesc("ChhjZWNvY2hhdC92MS9ldmVudHMucHJvdG8SC2NlY29jaGF0LnYxIrsDCgVFdmVudBIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg8KB2NoYXRfaWQYAyABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBCABKAkSFQoNcmVjaXBpZW50X2lkcxgFIAMoCRInCgdtZXNzYWdlGAogASgLMhQuY2Vjb2NoYXQudjEuTWVzc2FnZUgAEicKB3JlY2VpcHQYCyABKAsyFC5jZWNvY2hhdC52MS5SZWNlaXB0SAASIQoEZWRpdBgMIAEoCzIRLmNlY29jaGF0LnYxLkVkaXRIABIpCghkZWxldGlvbhgNIAEoCzIVLmNlY29jaGF0LnYxLkRlbGV0aW9uSAASKQoIcmVhY3Rpb24YDiABKAsyFS5jZWNvY2hhdC52MS5SZWFjdGlvbkgAEi0KCm1lbWJlcnNoaXAYDyABKAsyFy5jZWNvY2hhdC52MS5NZW1iZXJzaGlwSAASJQoGdHlwaW5nGBAgASgLMhMuY2Vjb2NoYXQudjEuVHlwaW5nSAASKQoIcHJlc2VuY2UYESABKAsyFS5jZWNvY2hhdC52MS5QcmVzZW5jZUgAQgYKBGJvZHkiVAoHTWVzc2FnZRIMCgR0ZXh0GAEgASgJEhMKC3JlcGx5X3RvX2lkGAIgASgDEiYKCG1lbnRpb25zGAMgAygLMhQuY2Vjb2NoYXQudjEuTWVudGlvbiI5CgdNZW50aW9uEg8KB3VzZXJfaWQYASABKAkSDQoFc3RhcnQYAiABKAUSDgoGbGVuZ3RoGAMgASgFIjYKB1JlY2VpcHQSFwoPZGVsaXZlcmVkX3VwX3RvGAEgASgDEhIKCnJlYWRfdXBfdG8YAiABKAMiUAoERWRpdBISCgptZXNzYWdlX2lkGAEgASgDEgwKBHRleHQYAiABKAkSJgoIbWVudGlvbnMYAyADKAsyFC5jZWNvY2hhdC52MS5NZW50aW9uIjAKCERlbGV0aW9uEhIKCm1lc3NhZ2VfaWQYASABKAMSEAoIYXNfYWRtaW4YAiABKAgiPgoIUmVhY3Rpb24SEgoKbWVzc2FnZV9pZBgBIAEoAxINCgVlbW9qaRgCIAEoCRIPCgdyZW1vdmVkGAMgASgIIqUBCgpNZW1iZXJzaGlwEhEKCWFkZGVkX2lkcxgBIAMoCRITCgtyZW1vdmVkX2lkcxgCIAMoCRIuCgxhcHBvaW50bWVudHMYAyADKAsyGC5jZWNvY2hhdC52MS5BcHBvaW50bWVudBITCgtpbnZpdGVkX2lkcxgEIAMoCRIqCgdvcHRpb25zGAUgASgLMhkuY2Vjb2NoYXQudjEuR3JvdXBPcHRpb25zIj8KC0FwcG9pbnRtZW50Eg8KB3VzZXJfaWQYASABKAkSHwoEcm9sZRgCIAEoDjIRLmNlY29jaGF0LnYxLlJvbGUiVQoMR3JvdXBPcHRpb25zEgwKBG5hbWUYASABKAkSEgoKaXNfY2hhbm5lbBgCIAEoCBIPCgdpc19vcGVuGAMgASgIEhIKCmhpZGVzX3Bhc3QYBCABKAgiGAoGVHlwaW5nEg4KBmFjdGl2ZRgBIAEoCCIaCghQcmVzZW5jZRIOCgZvbmxpbmUYASABKAgqTQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9NRU1CRVIQARIOCgpST0xFX0FETUlOEAISDgoKUk9MRV9PV05FUhADYgZwcm90bzM");
 
 /**
  * Something that a user did and a server accepted: the value of its origin record and, byte for byte, of every copy.
@@ -70,7 +70,7 @@ export type Event = Message$1<"cecochat.v1.Event"> & {
     case: "receipt";
   } | {
     /**
-     * Reserved for later, and refused as unimplemented today.
+     * Changes of a message. Which of several counts follows from their ids, so they may be applied in any order, and again.
      *
      * @generated from field: cecochat.v1.Edit edit = 12;
      */
@@ -90,6 +90,8 @@ export type Event = Message$1<"cecochat.v1.Event"> & {
     case: "reaction";
   } | {
     /**
+     * Reserved for later, and refused as unimplemented today.
+     *
      * @generated from field: cecochat.v1.Membership membership = 15;
      */
     value: Membership;
@@ -126,6 +128,21 @@ export type Message = Message$1<"cecochat.v1.Message"> & {
    * @generated from field: string text = 1;
    */
   text: string;
+
+  /**
+   * The message of the same chat that this one answers; 0: none. It is quoted as it is now, so nothing that was edited or deleted lives
+   * on in quotes.
+   *
+   * @generated from field: int64 reply_to_id = 2;
+   */
+  replyToId: bigint;
+
+  /**
+   * At most 50.
+   *
+   * @generated from field: repeated cecochat.v1.Mention mentions = 3;
+   */
+  mentions: Mention[];
 };
 
 /**
@@ -134,6 +151,35 @@ export type Message = Message$1<"cecochat.v1.Message"> & {
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
   messageDesc(file_cecochat_v1_events, 1);
+
+/**
+ * A user whom a text names. Places are counted in Unicode code points.
+ *
+ * @generated from message cecochat.v1.Mention
+ */
+export type Mention = Message$1<"cecochat.v1.Mention"> & {
+  /**
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: int32 start = 2;
+   */
+  start: number;
+
+  /**
+   * @generated from field: int32 length = 3;
+   */
+  length: number;
+};
+
+/**
+ * Describes the message cecochat.v1.Mention.
+ * Use `create(MentionSchema)` to create a new message.
+ */
+export const MentionSchema: GenMessage<Mention> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_events, 2);
 
 /**
  * How far `user_id` has received and read a chat, as message ids. Marks only move up; 0 leaves a mark where it is.
@@ -157,9 +203,12 @@ export type Receipt = Message$1<"cecochat.v1.Receipt"> & {
  * Use `create(ReceiptSchema)` to create a new message.
  */
 export const ReceiptSchema: GenMessage<Receipt> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 2);
+  messageDesc(file_cecochat_v1_events, 3);
 
 /**
+ * Another text for a message. It counts if `user_id` wrote the message; of several, the one with the highest id. The id of the edit is the
+ * revision that the message then has.
+ *
  * @generated from message cecochat.v1.Edit
  */
 export type Edit = Message$1<"cecochat.v1.Edit"> & {
@@ -169,9 +218,16 @@ export type Edit = Message$1<"cecochat.v1.Edit"> & {
   messageId: bigint;
 
   /**
+   * Never empty when it is sent. If the message is deleted, the history gives it without its text.
+   *
    * @generated from field: string text = 2;
    */
   text: string;
+
+  /**
+   * @generated from field: repeated cecochat.v1.Mention mentions = 3;
+   */
+  mentions: Mention[];
 };
 
 /**
@@ -179,9 +235,11 @@ export type Edit = Message$1<"cecochat.v1.Edit"> & {
  * Use `create(EditSchema)` to create a new message.
  */
 export const EditSchema: GenMessage<Edit> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 3);
+  messageDesc(file_cecochat_v1_events, 4);
 
 /**
+ * Deletes a message for everybody and for good. It counts if `user_id` wrote the message, or `as_admin` is set.
+ *
  * @generated from message cecochat.v1.Deletion
  */
 export type Deletion = Message$1<"cecochat.v1.Deletion"> & {
@@ -189,6 +247,13 @@ export type Deletion = Message$1<"cecochat.v1.Deletion"> & {
    * @generated from field: int64 message_id = 1;
    */
   messageId: bigint;
+
+  /**
+   * An admin of the group deletes the message of a member. The server refuses it from anybody else.
+   *
+   * @generated from field: bool as_admin = 2;
+   */
+  asAdmin: boolean;
 };
 
 /**
@@ -196,9 +261,12 @@ export type Deletion = Message$1<"cecochat.v1.Deletion"> & {
  * Use `create(DeletionSchema)` to create a new message.
  */
 export const DeletionSchema: GenMessage<Deletion> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 4);
+  messageDesc(file_cecochat_v1_events, 5);
 
 /**
+ * Adds an emoji to a message, or takes it back. Of those of one user with one emoji, the one with the highest id counts, and of one user
+ * the newest 16 emoji.
+ *
  * @generated from message cecochat.v1.Reaction
  */
 export type Reaction = Message$1<"cecochat.v1.Reaction"> & {
@@ -208,6 +276,8 @@ export type Reaction = Message$1<"cecochat.v1.Reaction"> & {
   messageId: bigint;
 
   /**
+   * 1 to 64 bytes of UTF-8.
+   *
    * @generated from field: string emoji = 2;
    */
   emoji: string;
@@ -223,7 +293,7 @@ export type Reaction = Message$1<"cecochat.v1.Reaction"> & {
  * Use `create(ReactionSchema)` to create a new message.
  */
 export const ReactionSchema: GenMessage<Reaction> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 5);
+  messageDesc(file_cecochat_v1_events, 6);
 
 /**
  * What changes in a group: all that is given is so from this event on.
@@ -272,7 +342,7 @@ export type Membership = Message$1<"cecochat.v1.Membership"> & {
  * Use `create(MembershipSchema)` to create a new message.
  */
 export const MembershipSchema: GenMessage<Membership> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 6);
+  messageDesc(file_cecochat_v1_events, 7);
 
 /**
  * @generated from message cecochat.v1.Appointment
@@ -294,7 +364,7 @@ export type Appointment = Message$1<"cecochat.v1.Appointment"> & {
  * Use `create(AppointmentSchema)` to create a new message.
  */
 export const AppointmentSchema: GenMessage<Appointment> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 7);
+  messageDesc(file_cecochat_v1_events, 8);
 
 /**
  * @generated from message cecochat.v1.GroupOptions
@@ -334,7 +404,7 @@ export type GroupOptions = Message$1<"cecochat.v1.GroupOptions"> & {
  * Use `create(GroupOptionsSchema)` to create a new message.
  */
 export const GroupOptionsSchema: GenMessage<GroupOptions> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 8);
+  messageDesc(file_cecochat_v1_events, 9);
 
 /**
  * @generated from message cecochat.v1.Typing
@@ -351,7 +421,7 @@ export type Typing = Message$1<"cecochat.v1.Typing"> & {
  * Use `create(TypingSchema)` to create a new message.
  */
 export const TypingSchema: GenMessage<Typing> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 9);
+  messageDesc(file_cecochat_v1_events, 10);
 
 /**
  * @generated from message cecochat.v1.Presence
@@ -368,7 +438,7 @@ export type Presence = Message$1<"cecochat.v1.Presence"> & {
  * Use `create(PresenceSchema)` to create a new message.
  */
 export const PresenceSchema: GenMessage<Presence> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_events, 10);
+  messageDesc(file_cecochat_v1_events, 11);
 
 /**
  * What a member of a group may do; each role may do what those before it may.

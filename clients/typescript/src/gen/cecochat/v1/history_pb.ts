@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cecochat/v1/history.proto.
  */
 export const file_cecochat_v1_history: GenFile = /*@__PURE__*/
-  fileDesc("ChljZWNvY2hhdC92MS9oaXN0b3J5LnByb3RvEgtjZWNvY2hhdC52MSKHAQoSR2V0TWVzc2FnZXNSZXF1ZXN0Eg8KB2NoYXRfaWQYASABKAkSEAoGYmVmb3JlGAIgASgDSAASDwoFYWZ0ZXIYAyABKANIABINCgVsaW1pdBgEIAEoBRIlCgV0b2tlbhgFIAEoCzIWLmNlY29jaGF0LnYxLlJlYWRUb2tlbkIHCgVib3VuZCKRAQoTR2V0TWVzc2FnZXNSZXNwb25zZRIkCghtZXNzYWdlcxgBIAMoCzISLmNlY29jaGF0LnYxLkV2ZW50EhAKCGhhc19tb3JlGAIgASgIEiAKBW1hcmtzGAMgAygLMhEuY2Vjb2NoYXQudjEuTWFyaxIgCgVob2xlcxgEIAMoCzIRLmNlY29jaGF0LnYxLkhvbGUilgIKBEhvbGUSEAoIZmlyc3RfaWQYASABKAMSDwoHbGFzdF9pZBgCIAEoAxIoCgZyZWFzb24YAyABKA4yGC5jZWNvY2hhdC52MS5Ib2xlLlJlYXNvbhIPCgdjaGF0X2lkGAQgASgJEg8KB3VzZXJfaWQYBSABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBiABKAkigwEKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABISCg5SRUFTT05fVFJJTU1FRBABEhMKD1JFQVNPTl9VTlBST1ZFThACEhIKDlJFQVNPTl9SRUZVU0VEEAMSDwoLUkVBU09OX0xPU1QQBBITCg9SRUFTT05fVkFOSVNIRUQQBSJECgRNYXJrEg8KB3VzZXJfaWQYASABKAkSFwoPZGVsaXZlcmVkX3VwX3RvGAIgASgDEhIKCnJlYWRfdXBfdG8YAyABKAMihQEKD0dldENoYXRzUmVxdWVzdBIOCgZiZWZvcmUYASABKAMSGgoNYWZ0ZXJfY2hhdF9pZBgEIAEoCUgAiAEBEg0KBWxpbWl0GAIgASgFEiUKBXRva2VuGAMgASgLMhYuY2Vjb2NoYXQudjEuUmVhZFRva2VuQhAKDl9hZnRlcl9jaGF0X2lkImgKEEdldENoYXRzUmVzcG9uc2USIAoFY2hhdHMYASADKAsyES5jZWNvY2hhdC52MS5DaGF0EhAKCGhhc19tb3JlGAIgASgIEiAKBWhvbGVzGAMgAygLMhEuY2Vjb2NoYXQudjEuSG9sZSKbAQoEQ2hhdBIPCgdjaGF0X2lkGAEgASgJEigKDGxhc3RfbWVzc2FnZRgCIAEoCzISLmNlY29jaGF0LnYxLkV2ZW50EhQKDHVucmVhZF9jb3VudBgDIAEoBRIgCgVtYXJrcxgEIAMoCzIRLmNlY29jaGF0LnYxLk1hcmsSIAoFaG9sZXMYBSADKAsyES5jZWNvY2hhdC52MS5Ib2xlIjkKEkZpbmRNZXNzYWdlUmVxdWVzdBISCgptZXNzYWdlX2lkGAEgASgDEg8KB2NoYXRfaWQYAiABKAki8wEKE0ZpbmRNZXNzYWdlUmVzcG9uc2USNQoFc3RhdGUYASABKA4yJi5jZWNvY2hhdC52MS5GaW5kTWVzc2FnZVJlc3BvbnNlLlN0YXRlEhEKCXdhaXRzX2ZvchgCIAMoCRInCgVzdGVwcxgDIAMoCzIYLmNlY29jaGF0LnYxLk1lc3NhZ2VTdGVwEhAKCHRyYWNlX2lkGAQgASgJIlcKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASEQoNU1RBVEVfQVJSSVZFRBABEhQKEFNUQVRFX09OX0lUU19XQVkQAhIOCgpTVEFURV9HT05FEAMizAEKC01lc3NhZ2VTdGVwEgwKBG5hbWUYASABKAkSLQoFc3RhdGUYAiABKA4yHi5jZWNvY2hhdC52MS5NZXNzYWdlU3RlcC5TdGF0ZRIPCgdzdWJqZWN0GAMgASgJEg0KBWF0X21zGAQgASgDEgwKBHRleHQYBSABKAkiUgoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIOCgpTVEFURV9ET05FEAESDwoLU1RBVEVfV0FJVFMQAhIRCg1TVEFURV9VTktOT1dOEAMy9gEKB0hpc3RvcnkSUAoLR2V0TWVzc2FnZXMSHy5jZWNvY2hhdC52MS5HZXRNZXNzYWdlc1JlcXVlc3QaIC5jZWNvY2hhdC52MS5HZXRNZXNzYWdlc1Jlc3BvbnNlEkcKCEdldENoYXRzEhwuY2Vjb2NoYXQudjEuR2V0Q2hhdHNSZXF1ZXN0Gh0uY2Vjb2NoYXQudjEuR2V0Q2hhdHNSZXNwb25zZRJQCgtGaW5kTWVzc2FnZRIfLmNlY29jaGF0LnYxLkZpbmRNZXNzYWdlUmVxdWVzdBogLmNlY29jaGF0LnYxLkZpbmRNZXNzYWdlUmVzcG9uc2ViBnByb3RvMw", [file_cecochat_v1_events, file_cecochat_v1_messaging]);
+  fileDesc("ChljZWNvY2hhdC92MS9oaXN0b3J5LnByb3RvEgtjZWNvY2hhdC52MSKdAQoSR2V0TWVzc2FnZXNSZXF1ZXN0Eg8KB2NoYXRfaWQYASABKAkSEAoGYmVmb3JlGAIgASgDSAASDwoFYWZ0ZXIYAyABKANIABINCgVsaW1pdBgEIAEoBRIlCgV0b2tlbhgFIAEoCzIWLmNlY29jaGF0LnYxLlJlYWRUb2tlbhIUCgx3aXRoX2NoYW5nZXMYBiABKAhCBwoFYm91bmQivAEKE0dldE1lc3NhZ2VzUmVzcG9uc2USJAoIbWVzc2FnZXMYASADKAsyEi5jZWNvY2hhdC52MS5FdmVudBIQCghoYXNfbW9yZRgCIAEoCBIgCgVtYXJrcxgDIAMoCzIRLmNlY29jaGF0LnYxLk1hcmsSIAoFaG9sZXMYBCADKAsyES5jZWNvY2hhdC52MS5Ib2xlEikKBnN0YXRlcxgFIAMoCzIZLmNlY29jaGF0LnYxLk1lc3NhZ2VTdGF0ZSKXAQoMTWVzc2FnZVN0YXRlEhIKCm1lc3NhZ2VfaWQYASABKAMSEwoLcmV2aXNpb25faWQYAiABKAMSEwoLZGVsZXRpb25faWQYAyABKAMSLQoJcmVhY3Rpb25zGAQgAygLMhouY2Vjb2NoYXQudjEuUmVhY3Rpb25TdGF0ZRIaChJoYXNfbW9yZV9yZWFjdGlvbnMYBSABKAgiTAoNUmVhY3Rpb25TdGF0ZRIKCgJpZBgBIAEoAxIPCgd1c2VyX2lkGAIgASgJEg0KBWVtb2ppGAMgASgJEg8KB3JlbW92ZWQYBCABKAgilgIKBEhvbGUSEAoIZmlyc3RfaWQYASABKAMSDwoHbGFzdF9pZBgCIAEoAxIoCgZyZWFzb24YAyABKA4yGC5jZWNvY2hhdC52MS5Ib2xlLlJlYXNvbhIPCgdjaGF0X2lkGAQgASgJEg8KB3VzZXJfaWQYBSABKAkSGQoRY2xpZW50X21lc3NhZ2VfaWQYBiABKAkigwEKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABISCg5SRUFTT05fVFJJTU1FRBABEhMKD1JFQVNPTl9VTlBST1ZFThACEhIKDlJFQVNPTl9SRUZVU0VEEAMSDwoLUkVBU09OX0xPU1QQBBITCg9SRUFTT05fVkFOSVNIRUQQBSJECgRNYXJrEg8KB3VzZXJfaWQYASABKAkSFwoPZGVsaXZlcmVkX3VwX3RvGAIgASgDEhIKCnJlYWRfdXBfdG8YAyABKAMihQEKD0dldENoYXRzUmVxdWVzdBIOCgZiZWZvcmUYASABKAMSGgoNYWZ0ZXJfY2hhdF9pZBgEIAEoCUgAiAEBEg0KBWxpbWl0GAIgASgFEiUKBXRva2VuGAMgASgLMhYuY2Vjb2NoYXQudjEuUmVhZFRva2VuQhAKDl9hZnRlcl9jaGF0X2lkImgKEEdldENoYXRzUmVzcG9uc2USIAoFY2hhdHMYASADKAsyES5jZWNvY2hhdC52MS5DaGF0EhAKCGhhc19tb3JlGAIgASgIEiAKBWhvbGVzGAMgAygLMhEuY2Vjb2NoYXQudjEuSG9sZSLqAQoEQ2hhdBIPCgdjaGF0X2lkGAEgASgJEigKDGxhc3RfbWVzc2FnZRgCIAEoCzISLmNlY29jaGF0LnYxLkV2ZW50EhQKDHVucmVhZF9jb3VudBgDIAEoBRIgCgVtYXJrcxgEIAMoCzIRLmNlY29jaGF0LnYxLk1hcmsSIAoFaG9sZXMYBSADKAsyES5jZWNvY2hhdC52MS5Ib2xlEhYKDmxhc3RfY2hhbmdlX2lkGAYgASgDEjUKEmxhc3RfbWVzc2FnZV9zdGF0ZRgHIAEoCzIZLmNlY29jaGF0LnYxLk1lc3NhZ2VTdGF0ZSI5ChJGaW5kTWVzc2FnZVJlcXVlc3QSEgoKbWVzc2FnZV9pZBgBIAEoAxIPCgdjaGF0X2lkGAIgASgJIvMBChNGaW5kTWVzc2FnZVJlc3BvbnNlEjUKBXN0YXRlGAEgASgOMiYuY2Vjb2NoYXQudjEuRmluZE1lc3NhZ2VSZXNwb25zZS5TdGF0ZRIRCgl3YWl0c19mb3IYAiADKAkSJwoFc3RlcHMYAyADKAsyGC5jZWNvY2hhdC52MS5NZXNzYWdlU3RlcBIQCgh0cmFjZV9pZBgEIAEoCSJXCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhEKDVNUQVRFX0FSUklWRUQQARIUChBTVEFURV9PTl9JVFNfV0FZEAISDgoKU1RBVEVfR09ORRADIswBCgtNZXNzYWdlU3RlcBIMCgRuYW1lGAEgASgJEi0KBXN0YXRlGAIgASgOMh4uY2Vjb2NoYXQudjEuTWVzc2FnZVN0ZXAuU3RhdGUSDwoHc3ViamVjdBgDIAEoCRINCgVhdF9tcxgEIAEoAxIMCgR0ZXh0GAUgASgJIlIKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASDgoKU1RBVEVfRE9ORRABEg8KC1NUQVRFX1dBSVRTEAISEQoNU1RBVEVfVU5LTk9XThADMvYBCgdIaXN0b3J5ElAKC0dldE1lc3NhZ2VzEh8uY2Vjb2NoYXQudjEuR2V0TWVzc2FnZXNSZXF1ZXN0GiAuY2Vjb2NoYXQudjEuR2V0TWVzc2FnZXNSZXNwb25zZRJHCghHZXRDaGF0cxIcLmNlY29jaGF0LnYxLkdldENoYXRzUmVxdWVzdBodLmNlY29jaGF0LnYxLkdldENoYXRzUmVzcG9uc2USUAoLRmluZE1lc3NhZ2USHy5jZWNvY2hhdC52MS5GaW5kTWVzc2FnZVJlcXVlc3QaIC5jZWNvY2hhdC52MS5GaW5kTWVzc2FnZVJlc3BvbnNlYgZwcm90bzM", [file_cecochat_v1_events, file_cecochat_v1_messaging]);
 
 /**
  * Asks for a page of one chat. Without a bound, these are the newest messages.
@@ -61,6 +61,13 @@ export type GetMessagesRequest = Message<"cecochat.v1.GetMessagesRequest"> & {
    * @generated from field: cecochat.v1.ReadToken token = 5;
    */
   token?: ReadToken | undefined;
+
+  /**
+   * For a device that fills a gap: the page has the edits, deletions and reactions, too, at the place of their own ids. Only with `after`.
+   *
+   * @generated from field: bool with_changes = 6;
+   */
+  withChanges: boolean;
 };
 
 /**
@@ -75,7 +82,7 @@ export const GetMessagesRequestSchema: GenMessage<GetMessagesRequest> = /*@__PUR
  */
 export type GetMessagesResponse = Message<"cecochat.v1.GetMessagesResponse"> & {
   /**
-   * In the order of their ids, oldest first.
+   * In the order of their ids, oldest first. A message has the text that it has now, and none if it is deleted.
    *
    * @generated from field: repeated cecochat.v1.Event messages = 1;
    */
@@ -99,6 +106,13 @@ export type GetMessagesResponse = Message<"cecochat.v1.GetMessagesResponse"> & {
    * @generated from field: repeated cecochat.v1.Hole holes = 4;
    */
   holes: Hole[];
+
+  /**
+   * What the messages of this page have become, of those that were changed.
+   *
+   * @generated from field: repeated cecochat.v1.MessageState states = 5;
+   */
+  states: MessageState[];
 };
 
 /**
@@ -107,6 +121,85 @@ export type GetMessagesResponse = Message<"cecochat.v1.GetMessagesResponse"> & {
  */
 export const GetMessagesResponseSchema: GenMessage<GetMessagesResponse> = /*@__PURE__*/
   messageDesc(file_cecochat_v1_history, 1);
+
+/**
+ * What a message has become by all changes of it that the history has.
+ *
+ * @generated from message cecochat.v1.MessageState
+ */
+export type MessageState = Message<"cecochat.v1.MessageState"> & {
+  /**
+   * @generated from field: int64 message_id = 1;
+   */
+  messageId: bigint;
+
+  /**
+   * The id of the edit whose text the message has; 0: its first text.
+   *
+   * @generated from field: int64 revision_id = 2;
+   */
+  revisionId: bigint;
+
+  /**
+   * The id of the deletion; 0: it is not deleted. A deleted message has no text and no reactions.
+   *
+   * @generated from field: int64 deletion_id = 3;
+   */
+  deletionId: bigint;
+
+  /**
+   * In the order of their ids, with those that were taken back, so that an older event does not bring one back. At most 256.
+   *
+   * @generated from field: repeated cecochat.v1.ReactionState reactions = 4;
+   */
+  reactions: ReactionState[];
+
+  /**
+   * There are more reactions than these.
+   *
+   * @generated from field: bool has_more_reactions = 5;
+   */
+  hasMoreReactions: boolean;
+};
+
+/**
+ * Describes the message cecochat.v1.MessageState.
+ * Use `create(MessageStateSchema)` to create a new message.
+ */
+export const MessageStateSchema: GenMessage<MessageState> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_history, 2);
+
+/**
+ * @generated from message cecochat.v1.ReactionState
+ */
+export type ReactionState = Message<"cecochat.v1.ReactionState"> & {
+  /**
+   * @generated from field: int64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: string user_id = 2;
+   */
+  userId: string;
+
+  /**
+   * @generated from field: string emoji = 3;
+   */
+  emoji: string;
+
+  /**
+   * @generated from field: bool removed = 4;
+   */
+  removed: boolean;
+};
+
+/**
+ * Describes the message cecochat.v1.ReactionState.
+ * Use `create(ReactionStateSchema)` to create a new message.
+ */
+export const ReactionStateSchema: GenMessage<ReactionState> = /*@__PURE__*/
+  messageDesc(file_cecochat_v1_history, 3);
 
 /**
  * A range of ids, both ends included, whose messages may be missing in the history of a chat although they were acknowledged. An operator
@@ -154,7 +247,7 @@ export type Hole = Message<"cecochat.v1.Hole"> & {
  * Use `create(HoleSchema)` to create a new message.
  */
 export const HoleSchema: GenMessage<Hole> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_history, 2);
+  messageDesc(file_cecochat_v1_history, 4);
 
 /**
  * @generated from enum cecochat.v1.Hole.Reason
@@ -205,7 +298,7 @@ export enum Hole_Reason {
  * Describes the enum cecochat.v1.Hole.Reason.
  */
 export const Hole_ReasonSchema: GenEnum<Hole_Reason> = /*@__PURE__*/
-  enumDesc(file_cecochat_v1_history, 2, 0);
+  enumDesc(file_cecochat_v1_history, 4, 0);
 
 /**
  * How far a participant has received and read a chat, as message ids.
@@ -234,7 +327,7 @@ export type Mark = Message<"cecochat.v1.Mark"> & {
  * Use `create(MarkSchema)` to create a new message.
  */
 export const MarkSchema: GenMessage<Mark> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_history, 3);
+  messageDesc(file_cecochat_v1_history, 5);
 
 /**
  * Asks for the caller's chats, sorted by their newest message, newest first, or by their ids.
@@ -274,7 +367,7 @@ export type GetChatsRequest = Message<"cecochat.v1.GetChatsRequest"> & {
  * Use `create(GetChatsRequestSchema)` to create a new message.
  */
 export const GetChatsRequestSchema: GenMessage<GetChatsRequest> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_history, 4);
+  messageDesc(file_cecochat_v1_history, 6);
 
 /**
  * @generated from message cecochat.v1.GetChatsResponse
@@ -304,7 +397,7 @@ export type GetChatsResponse = Message<"cecochat.v1.GetChatsResponse"> & {
  * Use `create(GetChatsResponseSchema)` to create a new message.
  */
 export const GetChatsResponseSchema: GenMessage<GetChatsResponse> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_history, 5);
+  messageDesc(file_cecochat_v1_history, 7);
 
 /**
  * @generated from message cecochat.v1.Chat
@@ -316,12 +409,14 @@ export type Chat = Message<"cecochat.v1.Chat"> & {
   chatId: string;
 
   /**
+   * With the text that it has now, and none if it is deleted.
+   *
    * @generated from field: cecochat.v1.Event last_message = 2;
    */
   lastMessage?: Event | undefined;
 
   /**
-   * Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat.
+   * Messages of others above the caller's `read_up_to`, among the last 1,000 of the chat. Deleted ones do not count.
    *
    * @generated from field: int32 unread_count = 3;
    */
@@ -338,6 +433,20 @@ export type Chat = Message<"cecochat.v1.Chat"> & {
    * @generated from field: repeated cecochat.v1.Hole holes = 5;
    */
   holes: Hole[];
+
+  /**
+   * The highest id of a change of any of its messages; 0: there was none.
+   *
+   * @generated from field: int64 last_change_id = 6;
+   */
+  lastChangeId: bigint;
+
+  /**
+   * What the last message has become, if it was changed.
+   *
+   * @generated from field: cecochat.v1.MessageState last_message_state = 7;
+   */
+  lastMessageState?: MessageState | undefined;
 };
 
 /**
@@ -345,7 +454,7 @@ export type Chat = Message<"cecochat.v1.Chat"> & {
  * Use `create(ChatSchema)` to create a new message.
  */
 export const ChatSchema: GenMessage<Chat> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_history, 6);
+  messageDesc(file_cecochat_v1_history, 8);
 
 /**
  * @generated from message cecochat.v1.FindMessageRequest
@@ -369,7 +478,7 @@ export type FindMessageRequest = Message<"cecochat.v1.FindMessageRequest"> & {
  * Use `create(FindMessageRequestSchema)` to create a new message.
  */
 export const FindMessageRequestSchema: GenMessage<FindMessageRequest> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_history, 7);
+  messageDesc(file_cecochat_v1_history, 9);
 
 /**
  * @generated from message cecochat.v1.FindMessageResponse
@@ -405,7 +514,7 @@ export type FindMessageResponse = Message<"cecochat.v1.FindMessageResponse"> & {
  * Use `create(FindMessageResponseSchema)` to create a new message.
  */
 export const FindMessageResponseSchema: GenMessage<FindMessageResponse> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_history, 8);
+  messageDesc(file_cecochat_v1_history, 10);
 
 /**
  * @generated from enum cecochat.v1.FindMessageResponse.State
@@ -442,7 +551,7 @@ export enum FindMessageResponse_State {
  * Describes the enum cecochat.v1.FindMessageResponse.State.
  */
 export const FindMessageResponse_StateSchema: GenEnum<FindMessageResponse_State> = /*@__PURE__*/
-  enumDesc(file_cecochat_v1_history, 8, 0);
+  enumDesc(file_cecochat_v1_history, 10, 0);
 
 /**
  * One step of a message's path.
@@ -489,7 +598,7 @@ export type MessageStep = Message<"cecochat.v1.MessageStep"> & {
  * Use `create(MessageStepSchema)` to create a new message.
  */
 export const MessageStepSchema: GenMessage<MessageStep> = /*@__PURE__*/
-  messageDesc(file_cecochat_v1_history, 9);
+  messageDesc(file_cecochat_v1_history, 11);
 
 /**
  * @generated from enum cecochat.v1.MessageStep.State
@@ -522,7 +631,7 @@ export enum MessageStep_State {
  * Describes the enum cecochat.v1.MessageStep.State.
  */
 export const MessageStep_StateSchema: GenEnum<MessageStep_State> = /*@__PURE__*/
-  enumDesc(file_cecochat_v1_history, 9, 0);
+  enumDesc(file_cecochat_v1_history, 11, 0);
 
 /**
  * Queries, answered from the history database. Metadata: `authorization: Bearer <token>`.
