@@ -19,6 +19,11 @@ from cecochat.adapters.embedded.history import FILE
 from cecochat.ports.history import MarkRow
 
 SPOILED = b"what nobody has said"
+TABLES = (
+    *("messages_by_chat", "buckets_by_chat", "chats_by_user", "marks_by_chat"),
+    *("changes_by_chat", "changes_by_message", "changed_chats"),
+)
+"""Of Cassandra, but for those that say how far the history is."""
 
 
 class Damage(Protocol):
@@ -34,6 +39,9 @@ class Damage(Protocol):
 
     async def lower_mark(self, mark: MarkRow) -> None:
         """To what is given."""
+
+    async def forget_changes(self, chat: str) -> None:
+        """All changes of messages in a chat, and that it has any."""
 
     async def empty(self) -> None:
         """All but how far the history is."""
@@ -60,9 +68,14 @@ class SqliteDamage:
             WHERE chat_id = ? AND user_id = ?"""
         self._run(sql, mark.delivered_up_to, mark.read_up_to, mark.chat_id, mark.user_id)
 
+    async def forget_changes(self, chat: str) -> None:
+        with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
+            for table in ("changes", "standing_changes"):
+                connection.execute(f"DELETE FROM {table} WHERE chat_id = ?", (chat,))
+
     async def empty(self) -> None:
         with closing(sqlite3.connect(self._path, timeout=30)) as connection, connection:
-            for table in ("messages", "chats_by_user", "marks"):
+            for table in ("messages", "chats_by_user", "marks", "changes", "standing_changes"):
                 connection.execute(f"DELETE FROM {table}")
 
     def _run(self, sql: str, *bound: Any) -> None:
@@ -97,8 +110,19 @@ class CassandraDamage:
             WHERE chat_id = %s AND user_id = %s"""
         await self._run(cql, mark.delivered_up_to, mark.read_up_to, mark.chat_id, mark.user_id)
 
+    async def forget_changes(self, chat: str) -> None:
+        await self._run("DELETE FROM {}.changed_chats WHERE chat_id = %s", chat)
+        for table in ("changes_by_chat", "changes_by_message"):
+            for bucket in await self._buckets(chat):
+                cql = f"DELETE FROM {{}}.{table} WHERE chat_id = %s AND bucket = %s"
+                await self._run(cql, chat, bucket)
+
+    async def _buckets(self, chat: str) -> list[int]:
+        cql = f"SELECT bucket FROM {self._keyspace}.buckets_by_chat WHERE chat_id = %s"
+        return [bucket for (bucket,) in await self._database.run(SimpleStatement(cql), (chat,))]
+
     async def empty(self) -> None:
-        for table in ("messages_by_chat", "buckets_by_chat", "chats_by_user", "marks_by_chat"):
+        for table in TABLES:
             cql = SimpleStatement(f"TRUNCATE {self._keyspace}.{table}")
             await self._database.run(cql, timeout_s=60)
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
+from cecochat.domain.changes.about import About
 from cecochat.domain.errors import CecochatError
 from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import Place
@@ -28,13 +29,16 @@ ANY_CHAT: Final = ChatId("")
 
 
 class MessageRow(NamedTuple):
-    """A message as it is stored. Writing the same row again changes nothing."""
+    """A message, or a change of one, as it is stored. Writing the same row again changes
+    nothing.
+    """
 
     message_id: int
     chat_id: ChatId
     user_id: UserId  # the sender
     recipient_ids: tuple[UserId, ...]  # the other participants, frozen when it was accepted
     event: bytes  # the serialized Event
+    about: About | None = None  # what it changes, unless it is a message
 
 
 class MarkRow(NamedTuple):
@@ -118,13 +122,20 @@ class ChatRow(NamedTuple):
     chat_id: ChatId
     last_message_id: int
     last_event: bytes
-    unread_count: int  # messages of others above the user's read_up_to, of the last UNREAD_MAX
+    unread_count: int
+    """Messages of others above the user's `read_up_to`, of the last UNREAD_MAX, without those that
+    are deleted.
+    """
     marks: list[MarkRow]
+    last_change_id: int = 0  # the highest id of a change of any of its messages; 0: none
+    changes: tuple[bytes, ...] = ()  # of the last message, as `History.changes` returns them
 
 
 Row = MessageRow | MarkRow
 
 UNREAD_MAX = 1_000
+CHANGES_MAX = 256
+"""The most changes of one message that are read."""
 
 
 class RowsRefused(CecochatError):
@@ -139,9 +150,13 @@ class RowsRefused(CecochatError):
 
 
 def last_in_chats(messages: Iterable[MessageRow]) -> dict[tuple[UserId, ChatId], MessageRow]:
-    """(User id, chat id) -> the last of these messages, for every participant of each chat."""
+    """(User id, chat id) -> the last of these messages, for every participant of each chat. Changes
+    of messages are left out.
+    """
     last: dict[tuple[UserId, ChatId], MessageRow] = {}
     for row in messages:
+        if row.about:
+            continue
         for user_id in (row.user_id, *row.recipient_ids):
             key = (user_id, row.chat_id)
             if key not in last or last[key].message_id < row.message_id:
@@ -242,22 +257,46 @@ class History(ABC):
 
     @abstractmethod
     async def messages(
-        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
+        self,
+        chat_id: ChatId,
+        *,
+        before: int | None,
+        after: int | None,
+        limit: int,
+        with_changes: bool = False,
     ) -> Page:
         """Return the `limit` messages just below `before`, or just above `after`, or the newest if
-        neither is given. Give at most one of them.
+        neither is given. Give at most one of them. `with_changes`, which needs `after`, returns
+        changes of messages, too, each at the place of its own id.
 
         Reading a page again returns the same messages, unless messages with ids inside the page
         have come since.
         """
 
+    @abstractmethod
+    async def changes(self, chat_id: ChatId, message_ids: Sequence[int]) -> dict[int, list[bytes]]:
+        """Message id -> the changes of that message, for the messages that have some: of several
+        about the same (`MessageRow.about`), the one with the highest id. They are sorted by what
+        they are about. Of each message, at most CHANGES_MAX are read.
+
+        A change counts as soon as it is stored, so what it replaces never comes back.
+        """
+
     async def chat_page(
-        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
+        self,
+        chat_id: ChatId,
+        *,
+        before: int | None,
+        after: int | None,
+        limit: int,
+        with_changes: bool = False,
     ) -> ChatPage:
         """Return what `messages`, `marks` and `holes` return, in as few steps as the database
         allows.
         """
-        page = await self.messages(chat_id, before=before, after=after, limit=limit)
+        page = await self.messages(
+            chat_id, before=before, after=after, limit=limit, with_changes=with_changes
+        )
         return ChatPage(page, await self.marks(chat_id), await self.holes())
 
     @abstractmethod

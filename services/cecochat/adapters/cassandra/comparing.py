@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
+from cecochat.adapters.cassandra import changes
 from cecochat.adapters.cassandra.database import Database, Rows
 from cecochat.adapters.cassandra.statements import Statements, bucket_of
 from cecochat.adapters.cassandra.writes import buckets_of
@@ -34,17 +35,23 @@ class _Request(NamedTuple):
 async def lacking(
     database: Database,
     make: Statements,
-    messages: Sequence[MessageRow],
+    rows: Sequence[MessageRow],
     marks: Sequence[MarkRow],
 ) -> Lacking:
     """Like `History.lacking`."""
-    events, buckets, last, current_marks = await asyncio.gather(
+    messages = [row for row in rows if not row.about]
+    changed = [row for row in rows if row.about]
+    (absent_changes, other_changes), events, buckets, last, current_marks = await asyncio.gather(
+        changes.lacking(database, make, changed),
         _events(database, make, messages),
-        _buckets(database, make, messages),
+        _buckets(database, make, rows),
         _chats(database, make, messages),
         _marks(database, make, marks),
     )
-    absent, other = [], []
+    without_bucket = [
+        row for row in changed if (row.chat_id, bucket_of(row.message_id)) not in buckets
+    ]
+    absent, other = list({*absent_changes, *without_bucket}), other_changes
     for row in messages:
         event = events.get(row.message_id)
         if event is None or (row.chat_id, bucket_of(row.message_id)) not in buckets:

@@ -1,14 +1,19 @@
 """The history database on Cassandra or ScyllaDB."""
 
+# mypy: disable-error-code="import-untyped"
+
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from itertools import chain
 from typing import Final
 
+from cassandra.query import PreparedStatement
 from typing_extensions import override
 
+from cecochat.adapters.cassandra import changes
 from cecochat.adapters.cassandra.comparing import lacking
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.holes import acknowledging, closing
@@ -132,17 +137,30 @@ class CassandraHistory(History):
 
     @override
     async def messages(
-        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
+        self,
+        chat_id: ChatId,
+        *,
+        before: int | None,
+        after: int | None,
+        limit: int,
+        with_changes: bool = False,
     ) -> Page:
         if before is not None and after is not None:
             raise ValueError("both before and after were given: give at most one of them")
+        if with_changes and after is None:
+            raise ValueError("with_changes needs after")
         shown = await self._wholeness.shows()
         if after is not None:
-            found = await self._events(chat_id, after, limit + 1, shown, up=True)
+            found = await self._above(chat_id, after, limit + 1, shown, with_changes=with_changes)
             return Page(found[:limit], len(found) > limit)
         below = ID_MAX if before is None else before
-        found = await self._events(chat_id, below, limit + 1, shown)
+        rows = await self._events(chat_id, below, limit + 1, shown, self._statements.messages_below)
+        found = [event for _, event in rows]
         return Page(found[:limit][::-1], len(found) > limit)
+
+    @override
+    async def changes(self, chat_id: ChatId, message_ids: Sequence[int]) -> dict[int, list[bytes]]:
+        return await changes.changes(self._database, self._statements, chat_id, message_ids)
 
     @override
     async def chats(
@@ -189,26 +207,49 @@ class CassandraHistory(History):
         await self._writer.close()
         await self._database.close()
 
-    async def _events(
-        self, chat_id: ChatId, bound: int, limit: int, shown: Shown, *, up: bool = False
+    async def _above(
+        self, chat_id: ChatId, bound: int, limit: int, shown: Shown, *, with_changes: bool
     ) -> list[bytes]:
-        """Up to `limit` events below the id `bound`, or above it if `up`."""
-        found: list[bytes] = []
-        async with aclosing(self._rows(chat_id, bound, limit, up=up)) as rows:
+        """Up to `limit` events above the id `bound`, in the order of ids."""
+        make = self._statements
+        selects = [make.messages_above, *([make.changes_above] if with_changes else [])]
+        found = await asyncio.gather(
+            *(self._events(chat_id, bound, limit, shown, each, up=True) for each in selects)
+        )
+        return [event for _, event in sorted(chain.from_iterable(found))[:limit]]
+
+    async def _events(
+        self,
+        chat_id: ChatId,
+        bound: int,
+        limit: int,
+        shown: Shown,
+        select: PreparedStatement,
+        *,
+        up: bool = False,
+    ) -> list[tuple[int, bytes]]:
+        """Up to `limit` ids and events below the id `bound`, or above it if `up`."""
+        found: list[tuple[int, bytes]] = []
+        async with aclosing(self._rows(chat_id, bound, limit, select, up=up)) as rows:
             async for id_, event in rows:
                 if id_ in shown:
-                    found.append(event)
+                    found.append((id_, event))
                 if len(found) == limit:
                     break
         return found
 
     async def _rows(
-        self, chat_id: ChatId, bound: int, at_once: int, *, up: bool = False
+        self,
+        chat_id: ChatId,
+        bound: int,
+        at_once: int,
+        select: PreparedStatement,
+        *,
+        up: bool = False,
     ) -> AsyncGenerator[tuple[int, bytes]]:
         """Yield ids and events below the id `bound`, or above it if `up`. They are read `at_once`
         at a time, until the caller has enough.
         """
-        select = self._statements.messages_above if up else self._statements.messages_below
         async for buckets in self._buckets(chat_id, bucket_of(bound), up=up):
             pages = await asyncio.gather(
                 *(self._database.run(select.bind((chat_id, b, bound, at_once))) for b in buckets)
@@ -229,7 +270,8 @@ class CassandraHistory(History):
         """
         if last in shown:
             return last
-        async with aclosing(self._rows(chat_id, last, LOOKED_AT_ONCE)) as rows:
+        below = self._statements.messages_below
+        async with aclosing(self._rows(chat_id, last, LOOKED_AT_ONCE, below)) as rows:
             async for id_, _ in rows:
                 if id_ in shown:
                     return id_
@@ -271,30 +313,51 @@ class CassandraHistory(History):
     async def _chat_rows(
         self, user_id: UserId, page: list[tuple[ChatId, int]], shown: Shown
     ) -> list[ChatRow]:
-        marks = await self._marks([chat_id for chat_id, _ in page])
+        chat_ids = [chat_id for chat_id, _ in page]
+        marks, changed = await asyncio.gather(
+            self._marks(chat_ids), changes.last_ids(self._database, self._statements, chat_ids)
+        )
         return await asyncio.gather(
-            *(self._chat(user_id, chat_id, last, marks[chat_id], shown) for chat_id, last in page)
+            *(
+                self._chat(user_id, chat_id, last, changed.get(chat_id, 0), marks[chat_id], shown)
+                for chat_id, last in page
+            )
         )
 
     async def _chat(
-        self, user_id: UserId, chat_id: ChatId, last: int, marks: list[MarkRow], shown: Shown
+        self,
+        user_id: UserId,
+        chat_id: ChatId,
+        last: int,
+        last_change: int,
+        marks: list[MarkRow],
+        shown: Shown,
     ) -> ChatRow:
         read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
         select = self._statements.message.bind((chat_id, bucket_of(last), last))
-        rows, unread = await asyncio.gather(
-            self._database.run(select), self._unread(user_id, chat_id, read_up_to, last, shown)
+        rows, changed, unread = await asyncio.gather(
+            self._database.run(select),
+            self.changes(chat_id, [last] if last_change else []),
+            self._unread(user_id, chat_id, read_up_to, last, last_change, shown),
         )
         if not rows:
             raise Unavailable(
                 f"the message {last} of {chat_id} has not reached all replicas yet: ask again"
             )
-        return ChatRow(chat_id, last, rows[0][0], unread, marks)
+        event, of_last = rows[0][0], tuple(changed.get(last, ()))
+        return ChatRow(chat_id, last, event, unread, marks, last_change, of_last)
 
     async def _unread(
-        self, user_id: UserId, chat_id: ChatId, read_up_to: int, last: int, shown: Shown
+        self,
+        user_id: UserId,
+        chat_id: ChatId,
+        read_up_to: int,
+        last: int,
+        last_change: int,
+        shown: Shown,
     ) -> int:
         """Return how many messages of others are above `read_up_to` and up to `last`, among the
-        newest `UNREAD_MAX`.
+        newest `UNREAD_MAX`, without those that are deleted.
         """
         senders: list[tuple[UserId, int]] = []
         lowest = bucket_of(read_up_to)
@@ -305,7 +368,11 @@ class CassandraHistory(History):
                 senders += await self._database.run(self._statements.senders_above.bind(key))
                 if len(senders) == UNREAD_MAX:
                     break
-        return sum(sender != user_id and id_ in shown for sender, id_ in senders)
+        unread = [(sender, id_) for sender, id_ in senders if sender != user_id and id_ in shown]
+        if not unread or last_change <= read_up_to:  # a deletion is above what it deletes
+            return len(unread)
+        make = self._statements
+        return len(unread) - len(await changes.deleted(self._database, make, chat_id, unread))
 
     async def _buckets_from(self, chat_id: ChatId, last: int, lowest: int) -> AsyncIterator[int]:
         """Yield the chat's buckets from that of the message `last` down to `lowest`."""

@@ -11,6 +11,7 @@ from typing import Final
 from cassandra import InvalidRequest
 from cassandra.query import BoundStatement
 
+from cecochat.adapters.cassandra.changes import insert
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.statements import Statements, bucket_of, first_us
 from cecochat.domain.errors import Unavailable
@@ -56,7 +57,9 @@ def _key(hole: Hole) -> tuple[str | int, ...]:
 
 
 def message_row(make: Statements, row: MessageRow) -> BoundStatement:
-    """Return the statement that stores a message."""
+    """Return the statement that stores a message or a change."""
+    if row.about:
+        return insert(make, row)
     id_ = row.message_id
     return make.insert_message.bind(
         (row.chat_id, bucket_of(id_), id_, row.user_id, row.event, first_us(id_))

@@ -81,6 +81,25 @@ MIGRATIONS: Final = (
                     chat_id, reason))""",
         ),
     ),
+    Migration(
+        4,
+        (
+            # All changes of messages, in buckets by the ids of the changes.
+            """CREATE TABLE IF NOT EXISTS {keyspace}.changes_by_chat (
+                chat_id text, bucket int, change_id bigint, event blob,
+                PRIMARY KEY ((chat_id, bucket), change_id))
+                WITH CLUSTERING ORDER BY (change_id DESC)
+                AND compaction = {{'class': 'TimeWindowCompactionStrategy',
+                    'compaction_window_unit': 'DAYS', 'compaction_window_size': 10}}""",
+            # Those that count, in buckets by the ids of the messages. `change` is the id and the
+            # event.
+            """CREATE TABLE IF NOT EXISTS {keyspace}.changes_by_message (
+                chat_id text, bucket int, kind text, message_id bigint, key text, change blob,
+                PRIMARY KEY ((chat_id, bucket), kind, message_id, key))""",
+            """CREATE TABLE IF NOT EXISTS {keyspace}.changed_chats (
+                chat_id text PRIMARY KEY, last_change_id bigint)""",
+        ),
+    ),
 )
 
 # If two nodes create a table at once, it gets two ids and is broken, so this one has a fixed id.

@@ -48,6 +48,15 @@ class Statements(NamedTuple):
     events_of: PreparedStatement
     buckets_of: PreparedStatement
     chats_of: PreparedStatement
+    insert_change: PreparedStatement
+    raise_standing: PreparedStatement
+    raise_changed: PreparedStatement
+    changes_above: PreparedStatement
+    standing_of: PreparedStatement
+    standing: PreparedStatement
+    deletions: PreparedStatement
+    changed: PreparedStatement
+    change: PreparedStatement
 
 
 CQL: Final = (
@@ -103,6 +112,24 @@ CQL: Final = (
     "SELECT chat_id FROM {keyspace}.buckets_by_chat WHERE chat_id IN ? AND bucket = ?",
     """SELECT user_id, chat_id, last_message_id FROM {keyspace}.chats_by_user
         WHERE user_id IN ? AND chat_id IN ?""",
+    """INSERT INTO {keyspace}.changes_by_chat (chat_id, bucket, change_id, event)
+        VALUES (?, ?, ?, ?) USING TIMESTAMP ?""",
+    """INSERT INTO {keyspace}.changes_by_message (chat_id, bucket, kind, message_id, key, change)
+        VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?""",
+    """INSERT INTO {keyspace}.changed_chats (chat_id, last_change_id)
+        VALUES (?, ?) USING TIMESTAMP ?""",
+    """SELECT change_id, event FROM {keyspace}.changes_by_chat
+        WHERE chat_id = ? AND bucket = ? AND change_id > ? ORDER BY change_id ASC LIMIT ?""",
+    """SELECT message_id, change FROM {keyspace}.changes_by_message
+        WHERE chat_id = ? AND bucket = ? AND kind IN ? AND message_id IN ? LIMIT ?""",
+    """SELECT change FROM {keyspace}.changes_by_message
+        WHERE chat_id = ? AND bucket = ? AND kind = ? AND message_id = ? AND key = ?""",
+    """SELECT message_id, key FROM {keyspace}.changes_by_message
+        WHERE chat_id = ? AND bucket = ? AND kind = 'deletion'
+        AND message_id > ? AND message_id < ? LIMIT ?""",
+    "SELECT chat_id, last_change_id FROM {keyspace}.changed_chats WHERE chat_id IN ?",
+    """SELECT event FROM {keyspace}.changes_by_chat
+        WHERE chat_id = ? AND bucket = ? AND change_id = ?""",
 )
 
 LOWEST_US: Final = 1

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from cassandra import InvalidRequest
 from cassandra.query import BatchStatement, BatchType, BoundStatement, Statement
 
+from cecochat.adapters.cassandra.changes import insert, pointers
 from cecochat.adapters.cassandra.database import Database
 from cecochat.adapters.cassandra.holes import put_holes, refused
 from cecochat.adapters.cassandra.reached import rows_of
@@ -130,7 +131,9 @@ class Writer:
         await self._put([*_message_rows(make, messages), *_bucket_rows(make, buckets)])
         self._remember(buckets)
         marks = [row for write in writes for row in write.marks]
-        await self._put([*_chat_rows(make, messages), *_mark_rows(make, marks)])
+        await self._put(
+            [*_chat_rows(make, messages), *pointers(make, messages), *_mark_rows(make, marks)]
+        )
         await self._put(put_holes(make, (hole for write in writes for hole in write.holes)))
         await self._put(
             row
@@ -143,7 +146,9 @@ class Writer:
         make = self._statements
         buckets = buckets_of(messages)
         await self._put([*_message_rows(make, messages), *_bucket_rows(make, buckets)])
-        await self._put([*_chat_rows(make, messages), *_mark_rows(make, marks)])
+        await self._put(
+            [*_chat_rows(make, messages), *pointers(make, messages), *_mark_rows(make, marks)]
+        )
 
     async def overrule(self, lacking: Lacking, marks: Sequence[MarkRow]) -> None:
         """Write what is lacking over whatever is there, even deletions, with the current time as
@@ -153,6 +158,7 @@ class Writer:
         messages = [*lacking.absent, *lacking.other]
         rows = (_message_row(make, row, now_us) for row in messages)
         await self._put([*rows, *_bucket_rows(make, buckets_of(messages), now_us)])
+        await self._put(pointers(make, messages, now_us))
         chats = ((user_id, row.chat_id, row.message_id, now_us) for user_id, row in lacking.chats)
         await self._put([*map(make.raise_chat.bind, chats), *_mark_rows(make, marks, now_us)])
 
@@ -216,6 +222,8 @@ def _message_rows(make: Statements, messages: Sequence[MessageRow]) -> Iterator[
 
 
 def _message_row(make: Statements, row: MessageRow, at_us: int) -> BoundStatement:
+    if row.about:
+        return insert(make, row, at_us)
     id_ = row.message_id
     values = (row.chat_id, bucket_of(id_), id_, row.user_id, row.event, at_us)
     return make.insert_message.bind(values)

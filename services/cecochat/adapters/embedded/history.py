@@ -6,11 +6,13 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from typing_extensions import override
 
+from cecochat.adapters.embedded import changes as change_tables
 from cecochat.adapters.embedded import holes as hole_table
+from cecochat.adapters.embedded.comparing import lacking
 from cecochat.adapters.embedded.sqlite import Database, Rows, Work, add_column, execute_all
 from cecochat.domain.errors import Unavailable
 from cecochat.domain.log.ids import ChatId, UserId, partition_in
@@ -27,8 +29,6 @@ from cecochat.ports.history import (
     Page,
     Progress,
     RowsRefused,
-    highest,
-    last_in_chats,
 )
 
 FILE = "history.db"
@@ -63,6 +63,7 @@ SCHEMA = (
         partition INTEGER PRIMARY KEY,
         last_id INTEGER NOT NULL)""",
     *hole_table.SCHEMA,
+    *change_tables.SCHEMA,
 )
 MESSAGES = Rows("INSERT OR ROLLBACK INTO messages", 4, "ON CONFLICT DO NOTHING")
 ONE_MESSAGE = "INSERT INTO messages VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -96,6 +97,9 @@ BELOW = """SELECT event FROM messages WHERE chat_id = ? AND message_id < ?
 NEWEST = "SELECT event FROM messages WHERE chat_id = ? ORDER BY message_id DESC LIMIT ?"
 ABOVE = """SELECT event FROM messages WHERE chat_id = ? AND message_id > ?
     ORDER BY message_id LIMIT ?"""
+ALL_ABOVE = """SELECT event, message_id AS id FROM messages WHERE chat_id = ?1 AND message_id > ?2
+    UNION ALL SELECT event, change_id FROM changes WHERE chat_id = ?1 AND change_id > ?2
+    ORDER BY id LIMIT ?3"""
 CHAT_LIST = """SELECT chat_id, last_message_id, event
     FROM chats_by_user JOIN messages USING (chat_id)
     WHERE chats_by_user.user_id = ? AND last_message_id < ? AND message_id = last_message_id
@@ -104,23 +108,13 @@ CHATS_BY_ID = """SELECT chat_id, last_message_id, event
     FROM chats_by_user JOIN messages USING (chat_id)
     WHERE chats_by_user.user_id = ? AND chat_id > ? AND message_id = last_message_id
     ORDER BY chat_id LIMIT ?"""
-UNREAD = """SELECT count(*) FILTER (WHERE user_id <> ?) FROM (SELECT user_id FROM messages
-    WHERE chat_id = ? AND message_id > ? ORDER BY message_id DESC LIMIT ?)"""
+UNREAD = """SELECT count(*) FROM (SELECT message_id, user_id FROM messages
+        WHERE chat_id = ?2 AND message_id > ?3 ORDER BY message_id DESC LIMIT ?4) AS newest
+    WHERE user_id <> ?1 AND NOT EXISTS (SELECT 1 FROM standing_changes AS standing
+        WHERE standing.chat_id = ?2 AND standing.message_id = newest.message_id
+        AND kind = 'deletion' AND key IN ('', newest.user_id))"""
 MARKS_OF = """SELECT chat_id, user_id, delivered_up_to, read_up_to FROM marks
     WHERE chat_id = ? ORDER BY user_id"""
-
-COMPARED = 256  # rows in one statement
-# These return only what differs, since each returned row has to wait for the interpreter lock.
-LACKING_MESSAGES = """WITH wanted (number, chat, id, event) AS (VALUES {rows})
-    SELECT number, messages.event IS NULL FROM wanted
-    LEFT JOIN messages ON chat_id = chat AND message_id = id
-    WHERE messages.event IS NOT wanted.event"""
-LACKING_CHATS = """WITH wanted (number, user, chat, id) AS (VALUES {rows})
-    SELECT number, 0 FROM wanted LEFT JOIN chats_by_user ON user_id = user AND chat_id = chat
-    WHERE coalesce(last_message_id, 0) < id"""
-LACKING_MARKS = """WITH wanted (number, chat, user, delivered, read) AS (VALUES {rows})
-    SELECT number, 0 FROM wanted LEFT JOIN marks ON chat_id = chat AND user_id = user
-    WHERE coalesce(delivered_up_to, 0) < delivered OR coalesce(read_up_to, 0) < read"""
 
 
 class _Written(NamedTuple):
@@ -131,8 +125,9 @@ class _Written(NamedTuple):
 
 
 class _Writes(Work[_Written, None]):
-    def __init__(self, messages: Rows) -> None:
+    def __init__(self, messages: Rows, *, restored: bool = False) -> None:
         self._messages = messages
+        self._restored = restored
 
     @override
     def apply(
@@ -143,12 +138,16 @@ class _Writes(Work[_Written, None]):
         marks: list[MarkRow] = []
         for written in payloads:
             marks += written.marks
-            for message_id, chat_id, user_id, recipient_ids, event in written.messages:
+            for message_id, chat_id, user_id, recipient_ids, event, about in written.messages:
+                if about:
+                    continue
                 rows.append((chat_id, message_id, user_id, event))
                 for participant_id in (user_id, *recipient_ids):
                     key = (participant_id, chat_id)
                     chats[key] = max(chats.get(key, message_id), message_id)
         self._messages.write(connection, rows)
+        for written in payloads:
+            change_tables.write(connection, written.messages, restored=self._restored)
         CHATS.write(connection, [(*key, last) for key, last in chats.items()])
         MARKS.write(connection, marks)
         hole_table.write(connection, [hole for written in payloads for hole in written.holes])
@@ -166,7 +165,7 @@ class EmbeddedHistory(History):
         """Use `open` instead."""
         self.database = database
         self._writes = _Writes(MESSAGES)
-        self._restores = _Writes(RESTORED)
+        self._restores = _Writes(RESTORED, restored=True)
 
     @classmethod
     async def open(
@@ -206,7 +205,7 @@ class EmbeddedHistory(History):
 
     @override
     async def lacking(self, messages: Sequence[MessageRow], marks: Sequence[MarkRow]) -> Lacking:
-        return await self.database.read(partial(_lacking, messages, marks))
+        return await self.database.read(partial(lacking, messages, marks))
 
     @override
     async def progress(self, log_id: str) -> dict[int, Place]:
@@ -231,16 +230,33 @@ class EmbeddedHistory(History):
 
     @override
     async def messages(
-        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
+        self,
+        chat_id: ChatId,
+        *,
+        before: int | None,
+        after: int | None,
+        limit: int,
+        with_changes: bool = False,
     ) -> Page:
-        return await self.database.read(partial(_page, chat_id, before, after, limit))
+        read = partial(_page, chat_id, before, after, limit, with_changes)
+        return await self.database.read(read)
+
+    @override
+    async def changes(self, chat_id: ChatId, message_ids: Sequence[int]) -> dict[int, list[bytes]]:
+        return await self.database.read(partial(change_tables.read, chat_id, message_ids))
 
     @override
     async def chat_page(
-        self, chat_id: ChatId, *, before: int | None, after: int | None, limit: int
+        self,
+        chat_id: ChatId,
+        *,
+        before: int | None,
+        after: int | None,
+        limit: int,
+        with_changes: bool = False,
     ) -> ChatPage:
         def read(connection: sqlite3.Connection) -> ChatPage:
-            page = _page(chat_id, before, after, limit, connection)
+            page = _page(chat_id, before, after, limit, with_changes, connection)
             return ChatPage(page, _marks(chat_id, connection), hole_table.read(connection))
 
         return await self.database.read(read)
@@ -275,12 +291,17 @@ def _page(
     before: int | None,
     after: int | None,
     limit: int,
+    with_changes: bool,
     connection: sqlite3.Connection,
 ) -> Page:
     if before is not None and after is not None:
         raise ValueError("both before and after were given: give at most one of them")
+    if with_changes and after is None:
+        raise ValueError("with_changes needs after")
     if after is not None:
-        found = _events(ABOVE, (chat_id, after, limit + 1), connection)
+        found = _events(
+            ALL_ABOVE if with_changes else ABOVE, (chat_id, after, limit + 1), connection
+        )
         return Page(found[:limit], len(found) > limit)
     if before is not None:
         found = _events(BELOW, (chat_id, before, limit + 1), connection)
@@ -290,7 +311,7 @@ def _page(
 
 
 def _events(sql: str, bound: tuple[str | int, ...], connection: sqlite3.Connection) -> list[bytes]:
-    return [event for (event,) in connection.execute(sql, bound)]
+    return [event for event, *_ in connection.execute(sql, bound)]
 
 
 def _last_ids(payloads: Sequence[_Written]) -> dict[int, int]:
@@ -342,40 +363,6 @@ def _marks(chat_id: ChatId, connection: sqlite3.Connection) -> list[MarkRow]:
     return [MarkRow(*row) for row in connection.execute(MARKS_OF, (chat_id,))]
 
 
-def _lacking(
-    messages: Sequence[MessageRow], marks: Sequence[MarkRow], connection: sqlite3.Connection
-) -> Lacking:
-    def differs(sql: str, wanted: Sequence[tuple[Any, ...]]) -> list[tuple[int, int]]:
-        return [
-            row
-            for at in range(0, len(wanted), COMPARED)
-            for row in _compared(connection, sql, at, wanted[at : at + COMPARED])
-        ]
-
-    chats, joined_marks = list(last_in_chats(messages).items()), highest(marks)
-    found = differs(
-        LACKING_MESSAGES, [(row.chat_id, row.message_id, row.event) for row in messages]
-    )
-    behind = differs(LACKING_CHATS, [(*key, row.message_id) for key, row in chats])
-    return Lacking(
-        [messages[number] for number, absent in found if absent],
-        [messages[number] for number, absent in found if not absent],
-        [(chats[number][0][0], chats[number][1]) for number, _ in behind],
-        [joined_marks[number] for number, _ in differs(LACKING_MARKS, joined_marks)],
-    )
-
-
-def _compared(
-    connection: sqlite3.Connection, sql: str, first: int, wanted: Sequence[tuple[Any, ...]]
-) -> list[tuple[int, int]]:
-    """Return the numbers of the rows that differ, counted from `first` on, and whether each is
-    absent.
-    """
-    row_sql = f"({','.join('?' * (len(wanted[0]) + 1))})"
-    values = [value for number, row in enumerate(wanted, first) for value in (number, *row)]
-    return connection.execute(sql.format(rows=",".join([row_sql] * len(wanted))), values).fetchall()
-
-
 def _chats(
     sql: str, bound: tuple[UserId, int | str, int], connection: sqlite3.Connection
 ) -> list[ChatRow]:
@@ -395,4 +382,6 @@ def _chat(
     marks = _marks(chat_id, connection)
     read_up_to = next((mark.read_up_to for mark in marks if mark.user_id == user_id), 0)
     (unread,) = connection.execute(UNREAD, (user_id, chat_id, read_up_to, UNREAD_MAX)).fetchone()
-    return ChatRow(chat_id, last_message_id, event, unread, marks)
+    last_change_id = change_tables.last_id(chat_id, connection)
+    changes = tuple(change_tables.of_message(chat_id, last_message_id, connection))
+    return ChatRow(chat_id, last_message_id, event, unread, marks, last_change_id, changes)

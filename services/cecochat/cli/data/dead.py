@@ -162,12 +162,14 @@ async def _retry(name: str, server: str | None, data: Path | None, file: Path | 
 
 
 async def _store(history: History, name: str, event: Event, value: bytes) -> None:
-    """Store a message and close its holes. Raises `Failed` if it is refused again."""
+    """Store an event and close its holes. Raises `Failed` if it is refused again."""
+    from cecochat.domain.changes.about import about
     from cecochat.domain.log.ids import ChatId, UserId
     from cecochat.ports.history import MessageRow, RowsRefused
 
+    chat_id, user_id = ChatId(event.chat_id), UserId(event.user_id)
     recipient_ids = tuple(map(UserId, event.recipient_ids))
-    row = MessageRow(event.id, ChatId(event.chat_id), UserId(event.user_id), recipient_ids, value)
+    row = MessageRow(event.id, chat_id, user_id, recipient_ids, value, about(event))
     try:
         await history.write([row], [], None)
     except RowsRefused as refused:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-from cecochat.ports.history import ChatRow, Page
+from cecochat.servers.history.folding import Folded
 
 
-def events_within(page: Page, max_bytes: int, *, oldest_first: bool) -> Page:
-    """Return the page, without the events that are furthest in the direction that was asked for, so
-    that it has at most `max_bytes`. At least one event stays.
+def page_within(found: list[Folded], max_bytes: int, *, oldest_first: bool) -> list[Folded]:
+    """Return the events of a page, without those that are furthest in the direction that was asked
+    for, so that it has at most `max_bytes`. At least one event stays.
     """
-    events = page.events if oldest_first else page.events[::-1]
-    kept = events[: _fitting(map(len, events), max_bytes)]
-    in_order = kept if oldest_first else kept[::-1]
-    return Page(in_order, page.has_more or len(kept) < len(events))
+    events = found if oldest_first else found[::-1]
+    kept = first_within(events, max_bytes)
+    return list(kept if oldest_first else kept[::-1])
 
 
-def chats_within(rows: list[ChatRow], max_bytes: int) -> list[ChatRow]:
-    """Return the first rows, as many as have at most `max_bytes` together. At least one stays."""
-    return rows[: _fitting((len(row.last_event) for row in rows), max_bytes)]
+def first_within(found: Sequence[Folded], max_bytes: int) -> Sequence[Folded]:
+    """Return the first, as many as have at most `max_bytes` together. At least one stays."""
+    return found[: _fitting((each.size for each in found), max_bytes)]
 
 
 def _fitting(sizes: Iterable[int], max_bytes: int) -> int:

@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager
 from cecochat.domain.cluster.configuration import Config
 from cecochat.domain.errors import Invalid, Refusal
 from cecochat.domain.log import ids, wire
-from cecochat.domain.log.ids import UserId
+from cecochat.domain.log.ids import ChatId, UserId
 from cecochat.domain.log.place import NOWHERE, Place
 from cecochat.ports.backplane import Log
 from cecochat.ports.history import ChatRow, History, MarkRow, Page
+from cecochat.servers.history.folding import Folded, changed_ids, folded
 from cecochat.servers.history.holes import ALL, of_chat, of_user
-from cecochat.servers.history.pages import chats_within, events_within
+from cecochat.servers.history.pages import first_within, page_within
 from cecochat.telemetry import spans
 from cecochat.telemetry.tracing import Tracer
 from cecochat.v1 import errors_pb2
@@ -33,7 +34,9 @@ BEHIND_RETRY_MS = 25
 
 
 class Queries:
-    """Answers queries with serialized response protos. Events go out as they were stored."""
+    """Answers queries with serialized response protos. Messages go out as they are now, and
+    all else as it was stored.
+    """
 
     def __init__(self, history: History, log: Log, tracer: Tracer) -> None:
         self._history = history
@@ -56,17 +59,34 @@ class Queries:
         before, after = _bound(request, "before"), _bound(request, "after")
         if request.HasField("token"):
             await self._hold(request.token)
+        if request.with_changes and after is None:
+            raise Invalid("with_changes is given without after: changes are read upwards only")
         with self._reading("messages"):
             found, marks, holes = await self._history.chat_page(
-                chat_id, before=before, after=after, limit=limit
+                chat_id,
+                before=before,
+                after=after,
+                limit=limit,
+                with_changes=request.with_changes,
             )
+        events = await self._folded(chat_id, found.events)
         max_bytes = self.config.history_page_max_bytes
-        page = events_within(found, max_bytes, oldest_first=after is not None)
+        kept = page_within(events, max_bytes, oldest_first=after is not None)
+        page = Page([each.event for each in kept], found.has_more or len(kept) < len(events))
         rest = GetMessagesResponse(has_more=page.has_more, marks=_marks(marks))
+        rest.states.extend(each.state for each in kept if each.state)
         if holes:
             span = _span(page, before, after)
             rest.holes.extend(of_chat(holes, chat_id, self._partitions, span))
         return wire.repeated(1, page.events) + rest.SerializeToString()
+
+    async def _folded(self, chat_id: ChatId, events: list[bytes]) -> list[Folded]:
+        """Return events of a chat as they go out, with all changes that are stored by now."""
+        if not events:
+            return []
+        with self._reading("changes"):
+            changes = await self._history.changes(chat_id, changed_ids(events))
+        return [folded(event, changes) for event in events]
 
     async def chats(self, user_id: UserId, request: GetChatsRequest) -> bytes:
         """Return a page of the user's own chats, as a serialized `GetChatsResponse`. Raises
@@ -88,10 +108,11 @@ class Queries:
                 rows, has_more = await self._history.chats(user_id, before=before, limit=limit)
         with self._reading("holes"):
             holes = await self._history.holes()
-        kept = chats_within(rows, self.config.history_page_max_bytes)
+        last = [folded(row.last_event, {row.last_message_id: row.changes}) for row in rows]
+        kept = first_within(last, self.config.history_page_max_bytes)
         has_more |= len(kept) < len(rows)
-        chats = [_chat(row) for row in kept]
-        for row, chat in zip(kept, chats, strict=True) if holes else ():
+        chats = [_chat(row, each) for row, each in zip(rows, kept, strict=False)]
+        for row, chat in zip(rows, chats, strict=False) if holes else ():
             chat.holes.extend(of_chat(holes, row.chat_id, self._partitions))
         is_first = not request.before and not request.after_chat_id
         theirs = of_user(holes, user_id) if is_first else ()
@@ -153,12 +174,14 @@ def _span(page: Page, before: int | None, after: int | None) -> tuple[int, int]:
     return events[0].id if ends else ALL[0], ALL[1] if before is None else before - 1
 
 
-def _chat(row: ChatRow) -> Chat:
+def _chat(row: ChatRow, last: Folded) -> Chat:
     return Chat(
         chat_id=row.chat_id,
-        last_message=Event.FromString(row.last_event),
+        last_message=Event.FromString(last.event),
+        last_message_state=last.state,
         unread_count=row.unread_count,
         marks=_marks(row.marks),
+        last_change_id=row.last_change_id,
     )
 
 

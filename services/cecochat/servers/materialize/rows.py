@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from cecochat.domain.changes.about import about
 from cecochat.domain.errors import Undecodable
 from cecochat.domain.log.dead_letters import DeadLetter
 from cecochat.domain.log.fold import Fold
@@ -47,9 +48,11 @@ class Rows:
         """Add the row of a valid origin."""
         event = origin.parsed
         chat_id, user_id = ChatId(event.chat_id), UserId(event.user_id)
-        if event.HasField("message"):
+        changed = about(event)
+        if changed or event.HasField("message"):
+            recipient_ids = origin.recipient_ids
             self.messages.append(
-                MessageRow(event.id, chat_id, user_id, origin.recipient_ids, origin.event)
+                MessageRow(event.id, chat_id, user_id, recipient_ids, origin.event, changed)
             )
             self._message_records.append(record)
         elif event.HasField("receipt"):
